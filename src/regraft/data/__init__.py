@@ -1,0 +1,1 @@
+"""Images on disk to labelled samples to batches. Knows no network."""

@@ -1,0 +1,124 @@
+"""What is wrong with the photos, found before anything is trained. Nothing is ever deleted or replaced."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from regraft.data.images import UnreadableImageError, check_header
+from regraft.data.samples import Samples
+from regraft.data.sources import Source, content_key
+from regraft.errors import DataError, shortlist
+from regraft.runtime import cpu_count
+
+MAX_UNREADABLE = 0.10  # beyond this share something is wrong with the folder, not with single files
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What one look at every file found.
+
+    Attributes:
+        keys: (n,) content keys, 32 bytes each; b"" where the file could not be read.
+        unreadable: reasons by position.
+    """
+
+    keys: tuple[bytes, ...]
+    unreadable: Mapping[int, str] = field(default_factory=dict)
+
+
+def inspect(sources: tuple[Source, ...], *, on_progress: Callable[[int], object] | None = None) -> Audit:
+    """Read every file once: its content key and whether its header opens. Decodes no pixel.
+
+    Args:
+        sources: n images.
+        on_progress: called with the number of images done since the last call.
+    """
+    keys: list[bytes] = []
+    unreadable: dict[int, str] = {}
+    with ThreadPoolExecutor(cpu_count() * 2) as pool:  # hashing releases the lock, reading waits for the disk
+        for position, (key, reason) in enumerate(pool.map(_look_at, sources)):
+            keys.append(key)
+            if reason:
+                unreadable[position] = reason
+            if on_progress:
+                on_progress(1)
+    return Audit(tuple(keys), unreadable)
+
+
+def check_unreadable(samples: Samples, unreadable: Mapping[int, str]) -> None:
+    """Raise `DataError`, naming the files, if more than `MAX_UNREADABLE` of `samples` cannot be read."""
+    if len(unreadable) > MAX_UNREADABLE * len(samples):
+        raise DataError(
+            f"{samples.where}: {len(unreadable):,} of {len(samples):,} images cannot be read, more than "
+            f"{MAX_UNREADABLE:.0%}:\n{shortlist(unreadable_lines(samples.sources, unreadable))}\n"
+            "Replace or remove these files; regraft changes none of them."
+        )
+
+
+def unreadable_lines(sources: tuple[Source, ...], unreadable: Mapping[int, str]) -> list[str]:
+    """Return "file: reason" for every unreadable image, in order."""
+    return [f"{sources[position]}: {unreadable[position]}" for position in sorted(unreadable)]
+
+
+def check_contradictions(samples: Samples, keys: tuple[bytes, ...]) -> None:
+    """Raise `DataError` if one image (equal bytes) stands under two classes, naming every such image."""
+    by_key = _positions_by_key(keys)
+    contradictions = [
+        " = ".join(f"{samples.sources[p]} ({samples.classes[samples.labels[p]]})" for p in positions)
+        for positions in by_key.values()
+        if len({int(samples.labels[p]) for p in positions}) > 1
+    ]
+    if contradictions:
+        raise DataError(
+            f"{samples.where}: {len(contradictions):,} images stand under more than one class:\n"
+            f"{shortlist(contradictions)}\nKeep each under its right class only."
+        )
+
+
+def joined_groups(samples: Samples, keys: tuple[bytes, ...]) -> np.ndarray | None:
+    """Return groups (n,) that also keep equal images on one side of a split, or None where nothing is to be kept.
+
+    Two images share a group if they shared one before or have equal content, directly or through others.
+    """
+    duplicates = [positions for positions in _positions_by_key(keys).values() if len(positions) > 1]
+    if not duplicates:
+        return samples.groups
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n = len(samples)
+    links = [(positions[0], other) for positions in duplicates for other in positions[1:]]
+    if samples.groups is not None:
+        first_of_group: dict[int, int] = {}
+        links += [(first_of_group.setdefault(int(g), i), i) for i, g in enumerate(samples.groups)]
+    rows, columns = np.array(links).T
+    graph = coo_array((np.ones(len(links)), (rows, columns)), shape=(n, n))
+    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+
+
+def without(samples: Samples, positions: Mapping[int, str] | set[int]) -> tuple[Samples, np.ndarray]:
+    """Return `samples` less `positions`, and the (n,) mask of what was kept."""
+    keep = np.ones(len(samples), dtype=bool)
+    keep[sorted(positions)] = False
+    return samples.select(keep), keep
+
+
+def _positions_by_key(keys: tuple[bytes, ...]) -> dict[bytes, list[int]]:
+    by_key: dict[bytes, list[int]] = defaultdict(list)
+    for position, key in enumerate(keys):
+        if key:
+            by_key[key].append(position)
+    return by_key
+
+
+def _look_at(source: Source) -> tuple[bytes, str]:
+    try:
+        check_header(source)
+        return content_key(source), ""
+    except UnreadableImageError as error:
+        return b"", str(error)
+    except OSError as error:
+        return b"", error.strerror or str(error)

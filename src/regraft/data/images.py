@@ -1,0 +1,111 @@
+"""Open one image: upright, three channels, eight bits, whatever the file was."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from regraft.data.sources import Source, open_source
+
+MAX_PIXELS = 178_956_970  # Pillow's own limit: beyond it a small file could fill the memory
+MAX_ASPECT_RATIO = 200  # a stripe of 1 x 10,000 pixels would be enlarged to gigabytes
+_HEIF_SUFFIXES = (".heic", ".heif")
+# what Pillow's decoders raise for damaged files
+_DECODING_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    IndexError,
+    TypeError,
+    struct.error,
+    MemoryError,
+)
+
+
+class UnreadableImageError(Exception):
+    """The reason, in words, why an image cannot be read."""
+
+
+def read_image(source: Source) -> Image.Image:
+    """Return the image as RGB, 8 bits a channel, turned upright by its EXIF orientation.
+
+    The first frame of an animation is taken; transparency is laid on white; 16-bit greys keep their upper 8 bits.
+
+    Raises:
+        UnreadableImageError: not an image, damaged, or of more than `MAX_PIXELS` pixels.
+    """
+    try:
+        image = _open(source)
+        return _as_rgb(ImageOps.exif_transpose(image))
+    except UnreadableImageError:
+        raise
+    except _DECODING_ERRORS as error:
+        raise UnreadableImageError(_reason(error, source)) from None
+
+
+def check_header(source: Source) -> None:
+    """Raise `UnreadableImageError` if the file's first bytes already show that it cannot be read. Decodes nothing."""
+    try:
+        _open(source)
+    except _DECODING_ERRORS as error:
+        raise UnreadableImageError(_reason(error, source)) from None
+
+
+def _open(source: Source) -> Image.Image:
+    _accept_heif(source)
+    try:
+        image = open_source(source)
+    except Image.DecompressionBombError:
+        raise UnreadableImageError(f"more than {MAX_PIXELS:,} pixels") from None
+    if image.width * image.height > MAX_PIXELS:
+        raise UnreadableImageError(f"{image.width} x {image.height} pixels: more than {MAX_PIXELS:,}")
+    if max(image.size) > MAX_ASPECT_RATIO * min(image.size):
+        raise UnreadableImageError(f"{image.width} x {image.height} pixels: a stripe, not a photo")
+    return image
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return _eight_bits(image).convert("RGB")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale greys of 16 bits (or integers and floats) to 8; Pillow's own conversion would clip them to white."""
+    values = np.asarray(image).astype(np.float64)
+    if image.mode == "F":
+        top = 1.0 if values.max(initial=0.0) <= 1.0 else 255.0
+    else:  # a 16-bit PNG opens as I;16 or, in older Pillows, as I
+        top = 65535.0 if image.mode.startswith("I;16") or values.max(initial=0.0) > 255 else 255.0
+    return Image.fromarray(np.rint(np.clip(values / top, 0.0, 1.0) * 255).astype(np.uint8))
+
+
+def _accept_heif(source: Source) -> None:
+    if isinstance(source, Path) and source.suffix.lower() in _HEIF_SUFFIXES:
+        try:
+            from pillow_heif import register_heif_opener
+        except ImportError:
+            raise UnreadableImageError("HEIC images need one more package: pip install 'regraft[heif]'") from None
+        register_heif_opener()
+
+
+def _reason(error: BaseException, source: Source) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "the file is gone"
+    if isinstance(error, PermissionError):
+        return "no permission to read it"
+    if isinstance(error, UnidentifiedImageError):
+        empty = isinstance(source, Path) and source.stat().st_size == 0
+        return "the file is empty" if empty else "not an image, or damaged at its start"
+    if isinstance(error, MemoryError):
+        return "too large for this machine's memory"
+    text = str(error).strip().rstrip(".") or type(error).__name__
+    return text if "runcated" not in text else "the file is cut off (truncated)"

@@ -1,0 +1,152 @@
+"""Samples: labelled images with their class names, found in folders, CSV or Parquet tables."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regraft.data.layouts import Rows, natural_order, read_folder, split_folders
+from regraft.data.sources import Source
+from regraft.data.tables import Columns, is_table, parquet_files, parquet_splits, read_csv, read_parquet
+from regraft.errors import DataError, OptionError, did_you_mean, shortlist
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """`n` images and their labels.
+
+    Attributes:
+        sources: where each image comes from, n of them.
+        labels: (n,) positions in `classes`.
+        classes: the class names, in natural order ("2" before "10").
+        groups: (n,) numbers of what must stay on one side of a split (a patient, a lesion), or None.
+        where: the folder or table they were found in.
+        notes: what was passed over, in words.
+    """
+
+    sources: tuple[Source, ...]
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    groups: np.ndarray | None = None
+    where: str = "the given images"
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.sources)
+
+    def counts(self) -> dict[str, int]:
+        """Return {class name: number of images}, in class order."""
+        numbers = np.bincount(self.labels, minlength=len(self.classes))
+        return dict(zip(self.classes, numbers.tolist(), strict=True))
+
+    def select(self, positions: np.ndarray) -> "Samples":
+        """Return the samples at `positions` (integers or booleans), with the same classes."""
+        chosen = np.arange(len(self))[positions]
+        return replace(
+            self,
+            sources=tuple(self.sources[i] for i in chosen),
+            labels=self.labels[chosen],
+            groups=None if self.groups is None else self.groups[chosen],
+        )
+
+    def aligned(self, classes: Sequence[str]) -> "Samples":
+        """Return the same samples with labels that count in `classes`, matched by name.
+
+        Raises:
+            DataError: a class here is not among `classes`.
+        """
+        unknown = [name for name, count in self.counts().items() if count and name not in classes]
+        if unknown:
+            hints = did_you_mean(unknown[0], classes)
+            raise DataError(
+                f"{self.where} has {len(unknown)} classes that the model does not know: {', '.join(unknown[:20])}. "
+                f"It knows: {', '.join(classes[:20])}{' ...' if len(classes) > 20 else ''}.{hints} "
+                "Rename or remove these folders or labels."
+            )
+        position = {name: i for i, name in enumerate(classes)}
+        table = np.array([position.get(name, -1) for name in self.classes], dtype=np.int64)
+        return replace(self, labels=table[self.labels], classes=tuple(classes))
+
+    def check_trainable(self) -> None:
+        """Raise `DataError` unless there are two classes or more, and two images or more of each."""
+        counts = self.counts()
+        if len(counts) < 2:
+            raise DataError(
+                f"{self.where} has one class only: {self.classes[0]!r} ({len(self):,} images). "
+                "A classifier needs at least two: one folder (or label) for each."
+            )
+        single = [name for name, count in counts.items() if count < 2]
+        if single:
+            raise DataError(
+                f"{self.where}: {len(single)} of {len(counts)} classes have fewer than two images, too few to learn "
+                f"from one and judge by another:\n{shortlist(single)}\nAdd images or remove the class."
+            )
+
+
+def find_samples(
+    data: str | Path, columns: Columns | None = None, *, splits: Sequence[str] = ("train", "validation")
+) -> dict[str, Samples]:
+    """Find the labelled images of `data`.
+
+    Args:
+        data: class folders; `train/` + `validation/` (or `val/`, `valid/`) + `test/` of class folders; a flat folder
+            whose file names carry the label; a CSV or TSV file; a Parquet file or a folder of them.
+        columns: which columns a table is to be read by.
+        splits: the splits to read. Training never asks for "test".
+
+    Returns:
+        Samples by split; data without splits are "train".
+
+    Raises:
+        DataError: no such path, no images, or labels that cannot be used.
+    """
+    path = Path(data).expanduser()
+    columns = columns or Columns()
+    if not path.exists():
+        raise DataError(f"{path} does not exist. Name a folder of photos, a CSV file or a Parquet file.")
+    readers = _readers(path, columns)
+    return {split: as_samples(read()) for split, read in readers.items() if split in splits}
+
+
+def as_samples(rows: Rows) -> Samples:
+    """Number the labels and groups of `rows`."""
+    if not rows.sources:
+        raise DataError(f"{rows.where} holds no images.")
+    classes = natural_order(rows.labels)
+    position = {name: i for i, name in enumerate(classes)}
+    groups = None if rows.groups is None else np.unique(rows.groups, return_inverse=True)[1].astype(np.int64)
+    return Samples(
+        sources=tuple(rows.sources),
+        labels=np.array([position[label] for label in rows.labels], dtype=np.int64),
+        classes=tuple(classes),
+        groups=groups,
+        where=rows.where,
+        notes=tuple(rows.notes),
+    )
+
+
+def _readers(path: Path, columns: Columns) -> dict[str, Any]:
+    if path.is_file() and not is_table(path):
+        raise DataError(
+            f"{path} is a file of an unknown kind. Allowed are a folder of photos, or a .csv, .tsv or .parquet file."
+        )
+    table = path if path.is_file() else None
+    if table is None and columns != Columns() and not parquet_files(path):
+        raise OptionError(
+            f"--image-column, --label-column, --group-column and --image-root are for tables. {path} is a folder: "
+            "name a CSV or Parquet file instead, or leave them out."
+        )
+    if table is not None and table.suffix.lower() != ".parquet":
+        return {"train": lambda: read_csv(table, columns)}
+    files = [table] if table is not None else parquet_files(path)
+    if table is not None:
+        return {"train": lambda: read_parquet(files, columns)}
+    if files:
+        return {s: lambda f=f: read_parquet(f, columns) for s, f in parquet_splits(files).items()}
+    folders = split_folders(path) or {"train": path}
+    return {split: lambda folder=folder: read_folder(folder) for split, folder in folders.items()}

@@ -1,0 +1,79 @@
+"""Folds: which photos judge and which are learned from."""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from regraft.errors import DataError, shortlist
+
+_ATTEMPTS = 20  # seeds tried until every class is in every training part
+
+
+def stratified_folds(
+    labels: np.ndarray, classes: Sequence[str], *, count: int, seed: int, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Return (n,) fold numbers, 0 to count - 1, with every class in each fold's share as far as it goes round.
+
+    Groups stay whole. Where each group has one label (copies of one photo, views of one lesion), the groups are
+    stratified like photos; else scikit-learn's StratifiedGroupKFold does it.
+
+    Args:
+        labels: (n,) positions in `classes`.
+        classes: the class names, for the message.
+        count: folds wanted; fewer are made if no class has that many photos (or groups).
+        seed: of the shuffle.
+        groups: (n,) numbers of what must stay together, or None.
+
+    Raises:
+        DataError: some class has fewer than two photos or groups, so that it cannot be both learned and judged.
+    """
+    units = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    _check_spread(labels, units, classes)
+    first = np.unique(units, return_index=True)[1]
+    pure = bool(np.all(labels == labels[first][units]))
+    if pure:
+        return _stratify(labels[first], count, seed)[units]
+    for attempt in range(_ATTEMPTS):
+        folds = _stratify_mixed(labels, units, count, seed + attempt)
+        if all(np.isin(np.unique(labels), labels[folds != fold]).all() for fold in np.unique(folds)):
+            return folds
+    raise DataError(
+        "no split keeps the groups whole and leaves every class something to learn from: some class is in too few "
+        "groups. Add groups of the rare classes or leave --group-column out."
+    )
+
+
+def _check_spread(labels: np.ndarray, units: np.ndarray, classes: Sequence[str]) -> None:
+    pairs = np.unique(np.stack([labels, units]), axis=1)
+    spread = np.bincount(pairs[0])
+    lonely = np.flatnonzero(spread == 1)
+    if len(lonely):
+        raise DataError(
+            f"{len(lonely)} classes come from one photo or one group only, copies of a photo counted as one, and "
+            f"cannot be both learned and judged:\n{shortlist([classes[c] for c in lonely])}\n"
+            "Add photos from another group (patient, object, scene) or remove the class."
+        )
+
+
+def _stratify(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    count = int(min(count, np.bincount(labels).max()))
+    splitter = StratifiedKFold(count, shuffle=True, random_state=seed)
+    return _fold_numbers(splitter.split(np.zeros(len(labels)), labels), len(labels))
+
+
+def _stratify_mixed(labels: np.ndarray, units: np.ndarray, count: int, seed: int) -> np.ndarray:
+    count = int(min(count, len(np.unique(units)), np.bincount(labels).max()))
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    return _fold_numbers(splitter.split(np.zeros(len(labels)), labels, units), len(labels))
+
+
+def _fold_numbers(splits: object, n: int) -> np.ndarray:
+    folds = np.full(n, -1)
+    with warnings.catch_warnings():
+        # a class smaller than the number of folds is in fewer of them; never absent from a training part
+        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
+        for fold, (_, judged) in enumerate(splits):  # type: ignore[arg-type, var-annotated]
+            folds[judged] = fold
+    return folds

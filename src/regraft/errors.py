@@ -1,0 +1,63 @@
+"""One exception type per meaning. Each message says what, where, allowed, got and the remedy."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+SHOWN = 20  # names listed in one message before "and N more"
+
+
+class RegraftError(Exception):
+    """Base of every error that a user's input or environment can cause."""
+
+
+class DataError(RegraftError, ValueError):
+    """The photos or their labels cannot be used as they are."""
+
+
+class ModelError(RegraftError, ValueError):
+    """No such network."""
+
+
+class WeightsError(RegraftError, ValueError):
+    """The pretrained weights are absent or belong to another network."""
+
+
+class BundleError(RegraftError, ValueError):
+    """A file that is no regraft model, is damaged, or was written by a newer version."""
+
+
+class OptionError(RegraftError, ValueError):
+    """An option or argument outside its allowed values."""
+
+
+class OutputError(RegraftError, OSError):
+    """A result cannot be written where it was asked for."""
+
+
+class SanityError(RegraftError, ValueError):
+    """The classifier is no better than always answering the largest class."""
+
+
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """Return " Did you mean 'a' or 'b'?" for the closest `candidates`, or "" where none is close.
+
+    >>> did_you_mean("resnet5O", ["resnet50", "vgg16"])
+    " Did you mean 'resnet50'?"
+    """
+    lowered = {candidate.lower(): candidate for candidate in candidates}
+    close = [lowered[key] for key in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.6)]
+    return f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+
+
+def shortlist(names: Sequence[object], shown: int = SHOWN) -> str:
+    """Return the first `shown` names, one per indented line, and how many more there are.
+
+    >>> print(shortlist(["a.jpg", "b.jpg", "c.jpg"], shown=2))
+      a.jpg
+      b.jpg
+      and 1 more
+    """
+    lines = [f"  {name}" for name in names[:shown]]
+    if len(names) > shown:
+        lines.append(f"  and {len(names) - shown:,} more")
+    return "\n".join(lines)

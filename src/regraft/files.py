@@ -1,0 +1,82 @@
+"""Files: where the cache lives, fingerprints, and writing that leaves all or nothing."""
+
+import errno
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import platformdirs
+
+from regraft.errors import OutputError
+
+CACHE_VARIABLE = "REGRAFT_CACHE"
+TEMPORARY_SUFFIX = ".part"  # what a killed process may leave behind ends in this
+
+_OUT_OF_SPACE = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
+
+
+def cache_folder() -> Path:
+    """Return the folder of everything that can be computed again: `$REGRAFT_CACHE` or the user's cache."""
+    override = os.environ.get(CACHE_VARIABLE)
+    return Path(override) if override else Path(platformdirs.user_cache_dir("regraft", appauthor=False))
+
+
+def sha256(data: bytes | memoryview) -> bytes:
+    """Return the 32-byte SHA-256 digest (FIPS 180-4) of `data`."""
+    return hashlib.sha256(data).digest()
+
+
+def check_output(path: Path, *, option: str = "--out") -> None:
+    """Raise `OutputError` unless a file can be written at `path`. Called before any expensive work."""
+    if path.is_dir():
+        raise OutputError(f"{option} {path} is a folder. Name a file in it, e.g. {path / 'model.safetensors'}.")
+    folder = path.parent
+    if not folder.is_dir():
+        raise OutputError(f"{option} {path}: the folder {folder} does not exist. Create it: mkdir -p {folder}")
+    probe = _temporary_beside(path)
+    try:
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise write_failure(path, error) from None
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` and move it there when the block ends without an error.
+
+    Nothing half-written is ever seen under `path`: the data reach the disk (fsync) before the name does,
+    and the temporary file is removed on any failure, Ctrl-C included.
+
+    Raises:
+        OutputError: the disk is full, the folder is missing or not writable.
+    """
+    temporary = _temporary_beside(path)
+    try:
+        yield temporary
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise write_failure(path, error) from None
+    finally:
+        with suppress(FileNotFoundError):  # it was moved
+            temporary.unlink()
+
+
+def write_failure(path: Path, error: OSError) -> OutputError:
+    """Return the one sentence for a failed write to `path`."""
+    if isinstance(error, OutputError):
+        return error
+    reason = _OUT_OF_SPACE.get(error.errno or 0, error.strerror or str(error))
+    return OutputError(
+        f"{path} could not be written: {reason}. Nothing was left half-written; "
+        "free some space or choose another place and run the same command again."
+    )
+
+
+def _temporary_beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")

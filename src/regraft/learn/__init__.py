@@ -1,0 +1,1 @@
+"""Networks meet photos: features, heads fitted on them, honest estimates."""

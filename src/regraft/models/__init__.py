@@ -1,0 +1,1 @@
+"""Networks and what becomes of them. Knows no data set."""

@@ -1,0 +1,309 @@
+"""Pretrained networks without their last layer: the only door to timm."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import timm
+import torch
+from timm.models._hub import load_model_config_from_path
+from timm.models._manipulate import group_with_matcher
+from torch import nn
+
+from regraft.data.preprocess import CROP_MODES, Preprocess
+from regraft.errors import ModelError, WeightsError, did_you_mean
+from regraft.models.stages import Stage, trace_stages
+from regraft.models.weights import (
+    StateDict,
+    describe_mismatch,
+    hub_file,
+    local_weights,
+    other_ways,
+    read_state_dict,
+    read_url,
+)
+
+LOCAL_PREFIX = "local-dir:"
+HUB_PREFIXES = ("hf-hub:", "hf_hub:")
+HUB_WEIGHTS = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
+_AUXILIARY_HEAD = "AuxLogits."  # Inception-v3's second classifier, used in training alone
+_patching = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How timm builds a network: plain JSON types, kept in every bundle.
+
+    Attributes:
+        architecture: timm's name, without a tag.
+        arguments: of timm's constructor.
+        settings: timm's pretrained configuration (input size, normalisation, name of the classifier ...).
+    """
+
+    architecture: str
+    arguments: dict[str, Any]
+    settings: dict[str, Any]
+
+
+@dataclass(eq=False)
+class Backbone:
+    """A network from pixels to pooled features.
+
+    Attributes:
+        module: (b, 3, h, w) normalised images -> (b, d) features; in eval mode.
+        recipe: how timm builds it.
+        preprocess: what it wants its images brought to.
+        features: d, the length of a feature vector.
+        source: where the weights came from, in words.
+    """
+
+    module: nn.Module
+    recipe: Recipe
+    preprocess: Preprocess
+    features: int
+    source: str
+
+    def fingerprint(self) -> str:
+        """Return a hex SHA-256 over architecture, arguments and every tensor: equal networks, equal string."""
+        digest = hashlib.sha256(repr((self.recipe.architecture, sorted(self.recipe.arguments.items()))).encode())
+        for name, tensor in sorted(self.module.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def stages(self) -> list[Stage]:
+        """Return the named parts between which the network can be cut, by timm's own grouping of its layers.
+
+        The network is run once on one blank image.
+        """
+        tensors = [*self.module.named_parameters(), *self.module.named_buffers()]
+        matcher = self.module.group_matcher(coarse=True)  # type: ignore[operator]
+        groups = group_with_matcher(iter(tensors), matcher, reverse=True)
+        return trace_stages(self.module, groups, (3, self.preprocess.height, self.preprocess.width))
+
+
+def load_backbone(model: str, weights: str | Path | None = None) -> Backbone:
+    """Load a pretrained network and drop its classifier.
+
+    Args:
+        model: a timm name ("resnet50", "vgg16.tv_in1k"), "hf-hub:owner/name", or "local-dir:folder" with
+            config.json and model.safetensors.
+        weights: a file to take the weights from instead: safetensors, or a state dict as torchvision and timm save
+            it, read with `weights_only`.
+
+    Raises:
+        ModelError: no such network.
+        WeightsError: no weights, or a tensor that is missing, extra or of another shape.
+    """
+    check_model_name(model)
+    if weights is not None:
+        recipe = _resolve(model)
+        state, source = read_state_dict(Path(weights)), str(weights)
+        return _backbone(_build(recipe, state, source), recipe, source)
+    if model.startswith(HUB_PREFIXES):  # timm keeps config and weights side by side: a local folder once fetched
+        repository = model.partition(":")[2]
+        hub_file(model, repository, HUB_WEIGHTS)
+    recipe = _resolve(model)
+    state, source = _fetch(model, recipe.settings)
+    return _backbone(_build(recipe, state, source), recipe, source)
+
+
+def rebuild_backbone(recipe: Recipe, preprocess: Preprocess, state: StateDict) -> Backbone:
+    """Build a network from what a bundle holds; nothing is fetched.
+
+    Raises:
+        WeightsError: this version of timm has no such architecture, or its tensors are others.
+    """
+    if not timm.is_model(recipe.architecture):
+        raise WeightsError(
+            f"timm {timm.__version__} has no network {recipe.architecture!r}. Update it: pip install -U timm"
+        )
+    backbone = _backbone(_create(recipe, classes=0), recipe, "the bundle")
+    try:
+        backbone.module.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise WeightsError(describe_mismatch(error, recipe.architecture, "the bundle")) from None
+    backbone.preprocess = preprocess
+    return backbone
+
+
+def build_untrained(model: str) -> Backbone:
+    """Build a network with random weights, to look at its shape; of a local folder only config.json is read.
+
+    Raises:
+        ModelError: no such network.
+    """
+    check_model_name(model)
+    recipe = _resolve(model)
+    return _backbone(_create(recipe, classes=0), recipe, "random weights")
+
+
+def network_names(pattern: str = "", *, pretrained: bool = True) -> list[str]:
+    """Return timm's names of image networks that contain `pattern` (or match it, if it has a `*`)."""
+    wild = pattern if "*" in pattern else f"*{pattern}*"
+    return [str(name) for name in timm.list_models(wild, pretrained=pretrained)]
+
+
+def check_model_name(model: str) -> None:
+    """Raise `ModelError` if `model` cannot be a network. Reads at most a local config.json."""
+    if model.startswith(LOCAL_PREFIX):
+        _resolve(model)
+    elif not model.startswith(HUB_PREFIXES):
+        _check_timm_name(model)
+
+
+def _check_timm_name(model: str) -> None:
+    architecture, _, tag = model.partition(".")
+    if timm.is_model(architecture):
+        tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{architecture}.*")]
+        if tag and tag not in tags:
+            raise ModelError(
+                f"{architecture} has no pretrained weights tagged {tag!r}. Its tags: {', '.join(tags) or 'none'}."
+            )
+        return
+    hint = ""
+    if "/" in model or Path(model).exists():
+        hint = f" A folder is written {LOCAL_PREFIX}{model}, a hub model hf-hub:owner/name."
+    raise ModelError(
+        f"There is no network named {model!r}.{did_you_mean(architecture, timm.list_models())}{hint} "
+        "`regraft models PATTERN` lists the names."
+    )
+
+
+def _resolve(model: str) -> Recipe:
+    """Return what timm knows of `model`; a hub's config.json is fetched if it is not in the cache."""
+    if model.startswith(LOCAL_PREFIX):
+        return _read_config(model, Path(model.removeprefix(LOCAL_PREFIX)))
+    if model.startswith(HUB_PREFIXES):
+        return _read_config(model, hub_file(model, model.partition(":")[2], ["config.json"]).parent)
+    config = timm.get_pretrained_cfg(model)
+    return Recipe(model.partition(".")[0], {}, {} if config is None else dict(config.to_dict()))
+
+
+def _read_config(model: str, folder: Path) -> Recipe:
+    file = folder / "config.json"
+    if not file.is_file():
+        raise ModelError(f"{model}: {file} does not exist. Name a folder with config.json and model.safetensors.")
+    try:
+        settings, architecture, arguments = load_model_config_from_path(folder)
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise ModelError(f"{model}: {file} is not in timm's format ({error!r}).") from None
+    if not timm.is_model(architecture):
+        close = did_you_mean(str(architecture), timm.list_models())
+        raise ModelError(f"{model}: {file} names an unknown architecture, {architecture!r}.{close}")
+    return Recipe(str(architecture), dict(arguments or {}), dict(settings))
+
+
+def _fetch(model: str, settings: dict[str, Any]) -> tuple[StateDict, str]:
+    """Return the pretrained tensors that timm's `settings` point to, and where they came from."""
+    if settings.get("source") == "local-dir":
+        file = local_weights(model, Path(settings["file"]))
+        return read_state_dict(file), str(file)
+    if settings.get("custom_load"):
+        raise WeightsError(
+            f"{model}: its weights are no state dict and cannot be checked tensor by tensor. Choose another tag; "
+            f"`regraft models {model.partition('.')[0]}` lists them."
+        )
+    if repository := settings.get("hf_hub_id"):
+        name = settings.get("hf_hub_filename")
+        file = hub_file(model, repository, [name] if name else HUB_WEIGHTS)
+        return read_state_dict(file), f"hf-hub:{repository}"
+    if url := settings.get("url"):
+        return read_url(model, url), str(url)
+    raise WeightsError(f"{model} has no published pretrained weights. Choose another network, or {other_ways()}")
+
+
+def _build(recipe: Recipe, state: StateDict, source: str) -> nn.Module:
+    """Build with as many classes as the weights have, so that every tensor can be matched; then drop the classifier.
+
+    timm passes over tensors that do not fit whenever the number of classes differs. Here nothing is passed over.
+    """
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(_AUXILIARY_HEAD)}
+    try:
+        with _strict_loading():
+            module = _create(recipe, classes=_class_count(recipe.settings, state), state=state)
+    except (RuntimeError, KeyError, AttributeError, ValueError) as error:
+        raise WeightsError(describe_mismatch(error, recipe.architecture, source)) from None
+    module.reset_classifier(0)  # type: ignore[operator]
+    return module
+
+
+def _create(recipe: Recipe, *, classes: int, state: StateDict | None = None) -> nn.Module:
+    """Let timm build a network, with `state` as its pretrained weights, without any download."""
+    settings = {
+        **recipe.settings,
+        "source": None,
+        "file": None,
+        "url": None,
+        "hf_hub_id": None,
+        "state_dict": state,
+        "num_classes": classes,
+        "label_offset": 0,  # a background class before the others is just one more class here
+        "custom_load": False,
+    }
+    module: nn.Module = timm.create_model(
+        recipe.architecture,
+        pretrained=state is not None,
+        pretrained_cfg=settings,
+        num_classes=classes,
+        **recipe.arguments,
+    )
+    return module.eval()
+
+
+def _backbone(module: nn.Module, recipe: Recipe, source: str) -> Backbone:
+    if getattr(module, "AuxLogits", None) is not None:
+        module.AuxLogits, module.aux_logits = None, False  # type: ignore[assignment]
+    # VGG's two hidden layers come after `num_features`; they are part of what the last layer sees
+    features = int(getattr(module, "head_hidden_size", None) or module.num_features)  # type: ignore[arg-type]
+    kept = {name: value for name, value in recipe.settings.items() if _is_plain(value)}
+    recipe = Recipe(recipe.architecture, recipe.arguments, kept)
+    return Backbone(module.eval(), recipe, _preprocess(module), features, source)
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (str, int, float, bool, list, tuple))
+
+
+def _class_count(settings: dict[str, Any], state: StateDict) -> int:
+    """Return the number of classes of the weights' own classifier, 0 if it has been cut off."""
+    named = settings.get("classifier") or ()
+    candidates = [named] if isinstance(named, str) else list(named)
+    # then torchvision's names, which timm's own filters translate
+    for name in [*candidates, "classifier.6", "fc", "classifier", "head", "head.fc"]:
+        weight = state.get(f"{name}.weight")
+        if weight is not None and weight.ndim in (2, 4):
+            return int(weight.shape[0])
+    return 0
+
+
+@contextmanager
+def _strict_loading() -> Iterator[None]:
+    """Make every `load_state_dict` strict while timm builds: some of its networks ask for less."""
+    original = nn.Module.load_state_dict
+
+    def strict(self: nn.Module, state: Any, strict: bool = True, assign: bool = False) -> Any:  # noqa: ARG001
+        return original(self, state, strict=True, assign=assign)
+
+    with _patching, mock.patch.object(nn.Module, "load_state_dict", strict):
+        yield
+
+
+def _preprocess(module: nn.Module) -> Preprocess:
+    config = timm.data.resolve_model_data_config(module)
+    _, height, width = config["input_size"]
+    interpolation = config["interpolation"]
+    return Preprocess(
+        height=int(height),
+        width=int(width),
+        crop_pct=float(config["crop_pct"]),
+        crop_mode=config["crop_mode"] if config["crop_mode"] in CROP_MODES else "center",
+        interpolation="bilinear" if interpolation == "random" else str(interpolation),
+        mean=tuple(float(value) for value in config["mean"]),
+        std=tuple(float(value) for value in config["std"]),
+    )

@@ -1,0 +1,154 @@
+"""The last layer, replaced: multinomial logistic regression on standardised features, folded into one linear layer.
+
+For features x (d,) of n photos with classes y, standardised to z = (x - mean) / deviation, the head minimises
+
+    (1 / n) sum_i -log softmax(W z_i + b)[y_i]  +  (strength / 2) ||W||^2
+
+over W (c, d) and b (c,), by L-BFGS (SciPy). In scikit-learn's terms C = 1 / (n strength). The strength is chosen by
+cross-validated log loss along a path from strong to weak, each fit starting from its stronger neighbour.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+
+STRENGTHS = tuple(float(10.0**exponent) for exponent in np.arange(1.0, -5.01, -0.5))
+_WORSE_BEFORE_STOP = 2  # weaker strengths are not tried once the loss has risen this often in a row
+_PATH_TOLERANCE = 3e-4  # largest gradient entry; enough to rank strengths
+_FINAL_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A linear layer from features to logits.
+
+    Attributes:
+        weight: (c, d) float32.
+        bias: (c,) float32.
+        strength: of the L2 penalty that it was fitted with.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    strength: float
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Return (n, c) logits of (n, d) features."""
+        return np.asarray(features @ self.weight.T + self.bias)
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """What cross-validation found.
+
+    Attributes:
+        strength: the one with the lowest mean log loss.
+        losses: mean held-out log loss (nats) by strength tried.
+        logits: (n, c) held-out logits at `strength`: no photo's come from a head that was fitted on it.
+    """
+
+    strength: float
+    losses: dict[float, float]
+    logits: np.ndarray
+
+
+def fit_head(features: np.ndarray, labels: np.ndarray, classes: int, *, strength: float) -> Head:
+    """Fit the head of one strength.
+
+    Args:
+        features: (n, d).
+        labels: (n,) integers from 0 to classes - 1.
+        classes: c.
+        strength: of the L2 penalty, > 0.
+    """
+    problem = _Problem(features, labels, classes)
+    # two warm starts on the way down cost less than a cold start at a weak penalty
+    for stronger in (strength * 100, strength * 10):
+        problem.solve(stronger, _PATH_TOLERANCE)
+    problem.solve(strength, _FINAL_TOLERANCE)
+    return problem.head(strength)
+
+
+def select_strength(
+    features: np.ndarray, labels: np.ndarray, classes: int, *, folds: np.ndarray, strengths: Sequence[float] = STRENGTHS
+) -> Selection:
+    """Choose the strength of the L2 penalty by cross-validated log loss.
+
+    Args:
+        features: (n, d).
+        labels: (n,) integers from 0 to classes - 1.
+        classes: c.
+        folds: (n,) fold numbers; every class must be in every training part.
+        strengths: tried from strong to weak.
+    """
+    problems = {int(f): _Problem(features[folds != f], labels[folds != f], classes) for f in np.unique(folds)}
+    losses: dict[float, float] = {}
+    best: np.ndarray | None = None
+    logits = np.empty((len(labels), classes), dtype=np.float32)
+    for strength in sorted(strengths, reverse=True):
+        for fold, problem in problems.items():
+            problem.solve(strength, _PATH_TOLERANCE)
+            logits[folds == fold] = problem.head(strength).logits(features[folds == fold])
+        losses[strength] = float(np.mean(_cross_entropy(logits, labels)))
+        if best is None or losses[strength] < min(list(losses.values())[:-1]):
+            best = logits.copy()
+        if len(losses) > _WORSE_BEFORE_STOP and _rising(list(losses.values())):
+            break
+    assert best is not None  # the first strength sets it
+    return Selection(min(losses, key=lambda strength: losses[strength]), losses, best)
+
+
+class _Problem:
+    """One set of photos, standardised once, and the weights that the last fit ended with."""
+
+    def __init__(self, features: np.ndarray, labels: np.ndarray, classes: int) -> None:
+        self.mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
+        deviation = features.std(axis=0, dtype=np.float64)
+        # a constant feature says nothing: 1 keeps it at zero without dividing by zero
+        self.deviation = np.where(deviation > 1e-8, deviation, 1.0).astype(np.float32)
+        self.standardised = (features.astype(np.float32) - self.mean) / self.deviation
+        self.labels = labels
+        self.classes = classes
+        self.weights = np.zeros((features.shape[1] + 1, classes))  # the last row is the bias
+
+    def solve(self, strength: float, tolerance: float) -> None:
+        options = {"maxiter": 1000, "gtol": tolerance, "ftol": tolerance * 1e-5, "maxcor": 10}
+        result = minimize(
+            self._loss_and_gradient, self.weights.ravel(), (strength,), "L-BFGS-B", jac=True, options=options
+        )
+        self.weights = result.x.reshape(self.weights.shape)
+
+    def head(self, strength: float) -> Head:
+        """Return the current weights with the standardisation folded in."""
+        weight = (self.weights[:-1].astype(np.float32) / self.deviation[:, None]).T
+        bias = self.weights[-1].astype(np.float32) - weight @ self.mean
+        return Head(np.ascontiguousarray(weight), bias, strength)
+
+    def _loss_and_gradient(self, flat: np.ndarray, strength: float) -> tuple[float, np.ndarray]:
+        weights = flat.reshape(self.weights.shape).astype(np.float32)
+        n = len(self.labels)
+        logits = self.standardised @ weights[:-1] + weights[-1]
+        logits -= logits.max(axis=1, keepdims=True)
+        exponentials = np.exp(logits)
+        sums = exponentials.sum(axis=1)
+        right = logits[np.arange(n), self.labels]
+        loss = float(np.mean(np.log(sums, dtype=np.float64) - right))
+        error = exponentials / sums[:, None]
+        error[np.arange(n), self.labels] -= 1.0
+        error /= n
+        gradient = np.empty(self.weights.shape)
+        gradient[:-1] = self.standardised.T @ error + strength * weights[:-1]
+        gradient[-1] = error.sum(axis=0, dtype=np.float64)
+        return loss + 0.5 * strength * float(np.sum(weights[:-1] ** 2, dtype=np.float64)), gradient.ravel()
+
+
+def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    return np.asarray(np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels])
+
+
+def _rising(losses: list[float]) -> bool:
+    """Tell whether the last losses are all above the lowest one."""
+    return min(losses[-_WORSE_BEFORE_STOP:]) > min(losses)

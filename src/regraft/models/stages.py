@@ -1,0 +1,111 @@
+"""Stages: the named parts of a network between which it can be cut, from pixels to pooled features."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of a network. A cut lies before each stage.
+
+    Attributes:
+        name: the module whose input is the activation at the cut before this stage, e.g. "layer3" or "blocks.5".
+        tensors: the names of its parameters and buffers. Every tensor of a network is in exactly one stage.
+        parameters: how many numbers its parameters are.
+        output: shape of its output for one image, e.g. (1024, 14, 14); (d,) for the last stage.
+    """
+
+    name: str
+    tensors: tuple[str, ...]
+    parameters: int
+    output: tuple[int, ...]
+
+
+def trace_stages(module: nn.Module, group_of: Mapping[str, int], input_shape: tuple[int, int, int]) -> list[Stage]:
+    """Return the stages of `module` in the order in which they run.
+
+    Groups whose modules do not run one group after the other are joined: there is no cut between them.
+
+    Args:
+        module: (b, 3, h, w) -> (b, d), in eval mode; it is run once on a random image and left as it was.
+        group_of: the group number of every parameter and buffer, by name.
+        input_shape: (3, h, w).
+    """
+    owner = {name: _owner(name, group_of) for name, _ in module.named_modules() if name}
+    whole = {name: group for name, group in owner.items() if group is not None}
+    outermost = {name for name in whole if whole.get(name.rpartition(".")[0]) != whole[name]}
+    runs: list[tuple[str, tuple[int, ...]]] = []
+    features = _run_and_record(module, outermost, runs, input_shape)
+    order = _joined([whole[name] for name, _ in runs])
+    entries = {group: run for run, group in reversed(list(zip(runs, order, strict=True)))}
+    members: dict[int, list[str]] = {group: [] for group in dict.fromkeys(order)}
+    renamed = {whole[name]: group for (name, _), group in zip(runs, order, strict=True)}
+    last = order[-1]
+    for name, group in group_of.items():  # a tensor whose module never ran goes with its nearest group
+        members[renamed.get(group, last)].append(name)
+    outputs = [*[entries[group][1] for group in members][1:], features]
+    sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
+    return [
+        Stage(
+            name=entries[group][0],
+            tensors=tuple(tensors),
+            parameters=sum(sizes.get(name, 0) for name in tensors),
+            output=output,
+        )
+        for (group, tensors), output in zip(members.items(), outputs, strict=True)
+    ]
+
+
+def _owner(name: str, group_of: Mapping[str, int]) -> int | None:
+    """Return the one group that all tensors below `name` belong to, None if there are several or no tensors."""
+    groups = {group for tensor, group in group_of.items() if tensor.startswith(f"{name}.")}
+    return groups.pop() if len(groups) == 1 else None
+
+
+def _run_and_record(
+    module: nn.Module,
+    names: set[str],
+    runs: list[tuple[str, tuple[int, ...]]],
+    input_shape: tuple[int, int, int],
+) -> tuple[int, ...]:
+    def record(name: str) -> Any:
+        def hook(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+            first = inputs[0] if inputs and isinstance(inputs[0], torch.Tensor) else None
+            runs.append((name, () if first is None else tuple(first.shape[1:])))
+
+        return hook
+
+    parameter = next(module.parameters())
+    image = torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype)
+    with _hooks(module, {name: record(name) for name in names}), torch.no_grad():
+        return tuple(module(image).shape[1:])
+
+
+@contextmanager
+def _hooks(module: nn.Module, hooks: Mapping[str, Any]) -> Iterator[None]:
+    handles = [module.get_submodule(name).register_forward_pre_hook(hook) for name, hook in hooks.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _joined(order: list[int]) -> list[int]:
+    """Give groups that interleave one number, so that equal numbers stand together.
+
+    >>> _joined([0, 1, 2, 1, 3])
+    [0, 1, 1, 1, 3]
+    """
+    joined = list(order)
+    for group in dict.fromkeys(order):
+        places = [i for i, g in enumerate(joined) if g == group]
+        if places:
+            inside = set(joined[places[0] : places[-1] + 1])
+            joined = [group if g in inside else g for g in joined]
+    return joined

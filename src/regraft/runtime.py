@@ -1,0 +1,36 @@
+"""Where the arithmetic runs."""
+
+import os
+from typing import TYPE_CHECKING
+
+from regraft.errors import OptionError
+
+if TYPE_CHECKING:
+    import torch
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def pick_device(name: str = "auto") -> "torch.device":
+    """Return the device called `name`; "auto" is the first accelerator there is, else the CPU.
+
+    Raises:
+        OptionError: no such device on this machine.
+    """
+    import torch  # here, because `data.audit` must stay free of torch
+
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if present[kind]))
+    kind = name.partition(":")[0]
+    if kind not in present:
+        raise OptionError(f"--device must be one of {', '.join(DEVICES)}. Got {name!r}.")
+    if not present[kind]:
+        usable = ", ".join(["auto", *(k for k, there in present.items() if there)])
+        raise OptionError(f"--device {name} is not present on this machine. Usable here: {usable}.")
+    return torch.device(name)
+
+
+def cpu_count() -> int:
+    """Return the number of processors this process may use (containers and job schedulers narrow it)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

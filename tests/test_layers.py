@@ -1,0 +1,109 @@
+"""The one rule of the house: a folder imports only folders above it, a file only files before it in its folder."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "src" / "regraft"
+
+# From the ground up. A file that is not listed fails the test: it has no place yet.
+ORDER = {
+    "": ["errors", "files", "runtime"],
+    "data": [
+        "sources",
+        "layouts",
+        "tables",
+        "samples",
+        "images",
+        "preprocess",
+        "audit",
+        "splits",
+        "loading",
+    ],
+    "models": ["weights", "stages", "backbones", "heads", "engines", "classifier", "bundle"],
+    "judge": ["metrics", "calibration", "intervals", "report"],
+    "learn": ["observer", "store", "features", "probe", "strategies", "estimator"],
+    "cli": ["console", "options", "fit", "evaluate", "predict", "models", "cache", "main"],
+}
+RANK = {
+    ".".join(part for part in ("regraft", folder, file) if part): (floor, place)
+    for floor, (folder, files) in enumerate(ORDER.items())
+    for place, file in enumerate(files)
+}
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+MAX_FILE, MAX_FUNCTION, MAX_POSITIONAL = 400, 50, 5
+
+
+def module_name(path: Path) -> str:
+    return ".".join(("regraft", *path.relative_to(PACKAGE).with_suffix("").parts))
+
+
+def imports_of(tree: ast.AST) -> set[str]:
+    """Return every module that is imported anywhere in the file, inside functions too."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_file_imports_only_what_stands_above_it(path: Path) -> None:
+    name = module_name(path)
+    assert name in RANK, f"{name} is not in ORDER: give it its place"
+    above = {other for other, rank in RANK.items() if rank < RANK[name]}
+    inside = {imported for imported in imports_of(ast.parse(path.read_text())) if imported in RANK}
+    assert inside <= above, f"{name} imports {sorted(inside - above)}, which stand beside or below it"
+
+
+def test_every_listed_file_exists() -> None:
+    assert set(RANK) == {module_name(path) for path in FILES}
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_only_backbones_knows_timm(path: Path) -> None:
+    knows = any(name.split(".")[0] == "timm" for name in imports_of(ast.parse(path.read_text())))
+    assert not knows or module_name(path) == "regraft.models.backbones"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_lids(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= MAX_FILE, f"{path} outgrew its lid: find the missing idea"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            documentation = len((ast.get_docstring(node, clean=False) or "").splitlines())
+            signature = node.body[0].lineno - node.lineno
+            lines = (node.end_lineno or 0) - node.lineno + 1 - documentation - signature
+            assert lines <= MAX_FUNCTION, f"{path}:{node.lineno} {node.name}: {lines} lines"
+            command = path.parent.name == "cli"  # typer reads a command's arguments from its signature
+            positional = [a for a in node.args.args if a.arg not in ("self", "cls")]
+            assert command or len(positional) <= MAX_POSITIONAL, f"{path}:{node.lineno} {node.name}"
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "regraft",
+        "regraft.errors, regraft.files, regraft.runtime",
+        "regraft.data.samples, regraft.data.audit",
+        "regraft.judge.report",
+        "regraft.cli.main",
+    ],
+)
+def test_no_torch_where_the_answer_must_come_at_once(modules: str) -> None:
+    code = f"import sys, {modules}; print([m for m in ('torch', 'timm', 'sklearn', 'pandas') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_rule_catches_a_breach() -> None:
+    tree = ast.parse("def f():\n    from regraft.learn import store\n")
+    assert "regraft.learn.store" in imports_of(tree)
+    assert RANK["regraft.learn.store"] > RANK["regraft.data.samples"]
