@@ -25,8 +25,8 @@ ORDER = {
     ],
     "models": ["weights", "stages", "backbones", "heads", "engines", "classifier", "bundle"],
     "judge": ["metrics", "calibration", "intervals", "report"],
-    "learn": ["observer", "store", "features", "probe", "strategies", "estimator"],
-    "cli": ["console", "options", "fit", "evaluate", "predict", "models", "cache", "main"],
+    "learn": ["observer", "settings", "store", "features", "photos", "probe", "strategies", "estimator"],
+    "cli": ["console", "options", "formats", "fit", "evaluate", "predict", "models", "cache", "main"],
 }
 RANK = {
     ".".join(part for part in ("regraft", folder, file) if part): (floor, place)

@@ -73,7 +73,7 @@ class Backbone:
         digest = hashlib.sha256(repr((self.recipe.architecture, sorted(self.recipe.arguments.items()))).encode())
         for name, tensor in sorted(self.module.state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            digest.update(tensor_bytes(tensor))
         return digest.hexdigest()
 
     def stages(self) -> list[Stage]:
@@ -85,6 +85,12 @@ class Backbone:
         matcher = self.module.group_matcher(coarse=True)  # type: ignore[operator]
         groups = group_with_matcher(iter(tensors), matcher, reverse=True)
         return trace_stages(self.module, groups, (3, self.preprocess.height, self.preprocess.width))
+
+
+def tensor_bytes(tensor: torch.Tensor) -> memoryview:
+    """Return the memory of `tensor`, for hashing."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return memoryview(flat.numpy()).cast("B") if flat.numel() else memoryview(b"")
 
 
 def load_backbone(model: str, weights: str | Path | None = None) -> Backbone:
@@ -141,6 +147,11 @@ def build_untrained(model: str) -> Backbone:
     check_model_name(model)
     recipe = _resolve(model)
     return _backbone(_create(recipe, classes=0), recipe, "random weights")
+
+
+def is_network(name: str) -> bool:
+    """Tell whether timm has a network of this name (a tag may follow)."""
+    return bool(timm.is_model(name.partition(".")[0]))
 
 
 def network_names(pattern: str = "", *, pretrained: bool = True) -> list[str]:

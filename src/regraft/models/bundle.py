@@ -16,7 +16,7 @@ from safetensors.torch import save
 from regraft.data.preprocess import Preprocess
 from regraft.errors import BundleError
 from regraft.files import atomic_write
-from regraft.models.backbones import Recipe, rebuild_backbone
+from regraft.models.backbones import Recipe, rebuild_backbone, tensor_bytes
 from regraft.models.classifier import Classifier
 from regraft.models.heads import Head
 
@@ -144,5 +144,5 @@ def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(tensor_bytes(tensor))
     return digest.hexdigest()

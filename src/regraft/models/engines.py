@@ -10,6 +10,7 @@ class TorchEngine:
     """PyTorch in float32, without gradients and in eval mode, on one device.
 
     Attributes:
+        preprocess: what its images must have been brought to.
         name: engine and precision, e.g. "torch-cpu-float32"; part of the cache's key.
     """
 
@@ -17,7 +18,7 @@ class TorchEngine:
         # channels-last is three times as fast on CPUs with depthwise convolutions and never slower
         self._module = backbone.module.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._device = device
-        preprocess = backbone.preprocess
+        self.preprocess = preprocess = backbone.preprocess
         self._mean = 255 * torch.tensor(preprocess.mean, device=device).reshape(1, -1, 1, 1)
         self._scale = 1 / (255 * torch.tensor(preprocess.std, device=device).reshape(1, -1, 1, 1))
         self.name = f"torch-{device.type}-float32"

@@ -8,11 +8,15 @@ over W (c, d) and b (c,), by L-BFGS (SciPy). In scikit-learn's terms C = 1 / (n 
 cross-validated log loss along a path from strong to weak, each fit starting from its stronger neighbour.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
+
+from regraft.runtime import cpu_count
 
 STRENGTHS = tuple(float(10.0**exponent) for exponent in np.arange(1.0, -5.01, -0.5))
 _WORSE_BEFORE_STOP = 2  # weaker strengths are not tried once the loss has risen this often in a row
@@ -46,7 +50,8 @@ class Selection:
     Attributes:
         strength: the one with the lowest mean log loss.
         losses: mean held-out log loss (nats) by strength tried.
-        logits: (n, c) held-out logits at `strength`: no photo's come from a head that was fitted on it.
+        logits: (n, c) held-out logits at `strength`: no photo's come from a head that was fitted on it; zeros where
+            the fold was -1.
     """
 
     strength: float
@@ -65,9 +70,10 @@ def fit_head(features: np.ndarray, labels: np.ndarray, classes: int, *, strength
     """
     problem = _Problem(features, labels, classes)
     # two warm starts on the way down cost less than a cold start at a weak penalty
-    for stronger in (strength * 100, strength * 10):
-        problem.solve(stronger, _PATH_TOLERANCE)
-    problem.solve(strength, _FINAL_TOLERANCE)
+    with threadpool_limits(1, "blas"):
+        for stronger in (strength * 100, strength * 10):
+            problem.solve(stronger, _PATH_TOLERANCE)
+        problem.solve(strength, _FINAL_TOLERANCE)
     return problem.head(strength)
 
 
@@ -80,18 +86,20 @@ def select_strength(
         features: (n, d).
         labels: (n,) integers from 0 to classes - 1.
         classes: c.
-        folds: (n,) fold numbers; every class must be in every training part.
+        folds: (n,) fold numbers, -1 for photos that are never held out; every class must be in every training part.
         strengths: tried from strong to weak.
     """
-    problems = {int(f): _Problem(features[folds != f], labels[folds != f], classes) for f in np.unique(folds)}
+    numbers = [int(fold) for fold in np.unique(folds) if fold >= 0]
+    problems = {fold: _Problem(features[folds != fold], labels[folds != fold], classes) for fold in numbers}
+    judged = folds >= 0
     losses: dict[float, float] = {}
     best: np.ndarray | None = None
-    logits = np.empty((len(labels), classes), dtype=np.float32)
+    logits = np.zeros((len(labels), classes), dtype=np.float32)
     for strength in sorted(strengths, reverse=True):
+        _in_parallel(lambda problem, strength=strength: problem.solve(strength, _PATH_TOLERANCE), problems.values())
         for fold, problem in problems.items():
-            problem.solve(strength, _PATH_TOLERANCE)
             logits[folds == fold] = problem.head(strength).logits(features[folds == fold])
-        losses[strength] = float(np.mean(_cross_entropy(logits, labels)))
+        losses[strength] = float(np.mean(_cross_entropy(logits[judged], labels[judged])))
         if best is None or losses[strength] < min(list(losses.values())[:-1]):
             best = logits.copy()
         if len(losses) > _WORSE_BEFORE_STOP and _rising(list(losses.values())):
@@ -142,6 +150,12 @@ class _Problem:
         gradient[:-1] = self.standardised.T @ error + strength * weights[:-1]
         gradient[-1] = error.sum(axis=0, dtype=np.float64)
         return loss + 0.5 * strength * float(np.sum(weights[:-1] ** 2, dtype=np.float64)), gradient.ravel()
+
+
+def _in_parallel(solve: Callable[[_Problem], None], problems: Iterable[_Problem]) -> None:
+    """Solve one problem per processor, each on one thread: several threads on one small product mostly wait."""
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(cpu_count()) as pool:
+        list(pool.map(solve, problems))
 
 
 def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

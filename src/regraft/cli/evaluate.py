@@ -1,0 +1,48 @@
+"""`regraft evaluate`: a classifier judged by photos that it has not seen."""
+
+from typing import Annotated
+
+import typer
+
+from regraft.cli import options
+from regraft.cli.console import TerminalObserver, note, result, result_json
+from regraft.data.samples import SPLITS, find_samples
+from regraft.data.tables import Columns
+from regraft.errors import DataError
+
+
+def evaluate(
+    bundle: options.Bundle,
+    data: options.Data,
+    split: Annotated[
+        options.Split | None,
+        typer.Option(help="Which split to judge by, where there are splits. [default: test, else validation]"),
+    ] = None,
+    image_column: options.ImageColumn = None,
+    label_column: options.LabelColumn = None,
+    group_column: options.GroupColumn = None,
+    image_root: options.ImageRoot = None,
+    positive: options.Positive = None,
+    device: options.Device = "auto",
+    batch_size: options.BatchSize = 32,
+    cache: options.Cache = True,
+    json: options.Json = False,
+) -> None:
+    """Judge a classifier by labelled photos. Those that it was trained on are named and left out."""
+    splits = find_samples(data, Columns(image_column, label_column, group_column, image_root), splits=SPLITS)
+    if split is not None and split.value not in splits:
+        raise DataError(f"{data} has no {split.value} split. It has: {', '.join(splits)}.")
+    chosen = split.value if split is not None else next(s for s in reversed(SPLITS) if s in splits)
+    samples = splits[chosen]
+    note(f"judging {bundle} by {len(samples):,} photos of {samples.where}")
+
+    from regraft.learn.settings import Settings
+    from regraft.learn.strategies import evaluate as judge
+    from regraft.models.bundle import load_bundle
+
+    settings = Settings(device=device, batch_size=batch_size, cache=cache, positive=positive)
+    judged = judge(load_bundle(bundle), samples, settings=settings, observer=TerminalObserver())
+    if json:
+        result_json(judged.numbers)
+    else:
+        result("\n".join(judged.report.summary_lines()))

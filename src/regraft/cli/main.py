@@ -1,0 +1,65 @@
+"""The `regraft` command: its sub-commands, and how errors end."""
+
+import functools
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from regraft.cli.cache import cache
+from regraft.cli.console import note, result
+from regraft.cli.evaluate import evaluate
+from regraft.cli.fit import fit
+from regraft.cli.models import models
+from regraft.cli.predict import predict
+from regraft.errors import RegraftError
+
+FAILED = 1
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+def with_exit_codes(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a user's mistake end `command` with one message and exit code 1, Ctrl-C with 130; no traceback."""
+
+    @functools.wraps(command)
+    def wrapped(*args: object, **kwargs: object) -> None:
+        try:
+            command(*args, **kwargs)
+        except RegraftError as error:
+            note(f"error: {error}")
+            raise typer.Exit(FAILED) from None
+        except KeyboardInterrupt:
+            note("\nstopped. What was computed is in the cache; the same command goes on from there.")
+            raise typer.Exit(INTERRUPTED) from None
+
+    return wrapped
+
+
+app = typer.Typer(
+    name="regraft",
+    help="Transfer learning for images: a folder of photos in, a classifier that can be trusted out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (fit, evaluate, predict, models, cache):
+    app.command()(with_exit_codes(command))
+
+
+@app.callback()
+def _top(
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if show_version:
+        result(f"regraft {version('regraft')}")
+        raise typer.Exit
+
+
+def run() -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 3 some photos unreadable, 130 Ctrl-C."""
+    # Pillow's warning about large photos: regraft has its own limit and refuses by name
+    warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
+    app()

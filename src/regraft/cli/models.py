@@ -1,0 +1,43 @@
+"""`regraft models`: which networks there are, and where one can be cut."""
+
+from typing import Annotated
+
+import typer
+
+from regraft.cli.console import note, result
+
+
+def models(
+    name: Annotated[
+        str, typer.Argument(help="Part of a name to search for, or one network to describe.", show_default=False)
+    ] = "",
+) -> None:
+    """List the pretrained networks whose name contains NAME, or describe the one that is called NAME."""
+    from regraft.errors import ModelError
+    from regraft.models.backbones import LOCAL_PREFIX, build_untrained, is_network, network_names
+
+    if name.startswith(LOCAL_PREFIX) or is_network(name):
+        _describe(build_untrained(name))
+        tags = network_names(f"{name}.*")
+        if tags:
+            note(f"pretrained: {', '.join(tags)}")
+        return
+    names = network_names(name)
+    if not names:
+        raise ModelError(f"No network's name contains {name!r}. `regraft models` lists all.")
+    result("\n".join(names))
+
+
+def _describe(backbone: object) -> None:
+    from regraft.models.backbones import Backbone
+
+    assert isinstance(backbone, Backbone)
+    stages = backbone.stages()
+    total = sum(stage.parameters for stage in stages)
+    width = max(len(stage.name) for stage in stages)
+    result(f"{backbone.recipe.architecture}: {total / 1e6:.1f} million parameters, {backbone.features:,} features")
+    result(f"input: {backbone.preprocess}")
+    result("stages, from pixels to features (a cut lies before each):")
+    for stage in stages:
+        shape = " x ".join(str(size) for size in stage.output)
+        result(f"  {stage.name:<{width}}  {stage.parameters:>12,} parameters  -> {shape}")

@@ -1,0 +1,84 @@
+"""`regraft predict`: photos in, answers out."""
+
+import glob
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from regraft.cli import options
+from regraft.cli.console import TerminalObserver, note
+from regraft.cli.formats import FORMATTERS, Format, as_kaggle, check_kaggle
+from regraft.data.layouts import image_files, natural_order
+from regraft.errors import DataError
+from regraft.files import atomic_write, check_output
+
+SOME_UNREADABLE = 3  # exit code
+
+
+def predict(
+    bundle: options.Bundle,
+    photos: Annotated[list[str], typer.Argument(help="Files, folders or globs ('*.jpg').", show_default=False)],
+    format: Annotated[Format, typer.Option(help="How to write the answers.")] = Format.table,
+    out: Annotated[Path | None, typer.Option(help="File to write to. [default: stdout]")] = None,
+    positive: Annotated[str | None, typer.Option(help="--format kaggle: the class whose probability is asked.")] = None,
+    clip: Annotated[float, typer.Option(help="--format kaggle: keep probabilities this far from 0 and 1.")] = 0.005,
+    device: options.Device = "auto",
+    batch_size: options.BatchSize = 32,
+    cache: options.Cache = True,
+) -> None:
+    """Classify photos. An unreadable one is named in its row, the others are answered, and the exit code is 3."""
+    if out is not None:
+        check_output(out)
+    paths = find_photos(photos)
+
+    from regraft.learn.settings import Settings
+    from regraft.learn.strategies import predict as classify
+    from regraft.models.bundle import load_bundle, read_description
+
+    if format is Format.kaggle:
+        check_kaggle(read_description(bundle)["classes"], positive=positive, clip=clip)
+    classifier = load_bundle(bundle)
+    settings = Settings(device=device, batch_size=batch_size, cache=cache)
+    predictions = classify(classifier, paths, settings=settings, observer=TerminalObserver())
+    if format is Format.kaggle:
+        text = as_kaggle(predictions, classifier.classes, positive=positive, clip=clip)
+    else:
+        text = FORMATTERS[format](predictions, classifier.classes)
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        with atomic_write(out) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        note(f"wrote {out} ({len(paths):,} photos)")
+    if predictions.unreadable:
+        for position, reason in sorted(predictions.unreadable.items()):
+            note(f"unreadable: {paths[position]}: {reason}")
+        raise typer.Exit(SOME_UNREADABLE)
+
+
+def find_photos(arguments: list[str]) -> list[Path]:
+    """Return the image files that files, folders (with all below) and globs name, each once.
+
+    Raises:
+        DataError: an argument that names nothing.
+    """
+    found: dict[Path, None] = {}
+    nothing: list[str] = []
+    for argument in arguments:
+        path = Path(argument).expanduser()
+        if path.is_dir():
+            matches = image_files(path)[0]
+        elif path.is_file():
+            matches = [path]
+        else:
+            names = natural_order(glob.glob(str(path), recursive=True))  # noqa: PTH207 (absolute patterns too)
+            matches = [Path(name) for name in names if Path(name).is_file()]
+        if not matches:
+            nothing.append(argument)
+        found |= dict.fromkeys(matches)
+    if nothing:
+        raise DataError(
+            f"no image found for: {', '.join(nothing)}. Name image files, folders of them, or quoted globs."
+        )
+    return list(found)

@@ -1,0 +1,190 @@
+"""The scikit-learn door: `TransferClassifier` and `load`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import NotFittedError
+
+from regraft.data.audit import unreadable_lines
+from regraft.data.layouts import natural_order
+from regraft.data.samples import Samples, find_samples
+from regraft.data.sources import as_sources
+from regraft.errors import DataError, shortlist
+from regraft.files import check_output
+from regraft.learn.settings import Settings
+from regraft.learn.strategies import predict, train
+from regraft.models.backbones import check_model_name, load_backbone
+from regraft.models.bundle import load_bundle, save_bundle
+from regraft.models.classifier import Classifier
+
+
+class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """An image classifier grafted onto a pretrained network, as a scikit-learn estimator.
+
+    Args:
+        model: a timm network ("resnet50"), "hf-hub:owner/name" or "local-dir:folder".
+        strategy: "frozen": the network is kept and its last layer replaced.
+        weights: a file with the network's weights, instead of the published ones.
+        seed: of the folds.
+        device: "auto", "cpu", "cuda" or "mps".
+        batch_size: images per step through the network.
+        cache: keep features on disk, so that no photo goes through the network twice.
+        positive: the class that AUC and average precision are of; default the second of two.
+        force: keep a classifier that is no better than always saying the largest class.
+
+    Attributes:
+        classes_: (c,) labels, in the order of `predict_proba`'s columns.
+        classifier_: the network, head, class names and temperature in one.
+        report_: the numbers: out-of-fold, or of the validation split where X is a folder that has one.
+
+    X is a sequence of n paths, PIL images or uint8 arrays (h, w, 3), or one folder (or table) with y left out.
+    """
+
+    def __init__(
+        self,
+        model: str = "resnet50",
+        *,
+        strategy: str = "frozen",
+        weights: str | Path | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        batch_size: int = 32,
+        cache: bool = True,
+        positive: str | None = None,
+        force: bool = False,
+    ) -> None:
+        self.model = model
+        self.strategy = strategy
+        self.weights = weights
+        self.seed = seed
+        self.device = device
+        self.batch_size = batch_size
+        self.cache = cache
+        self.positive = positive
+        self.force = force
+
+    def fit(self, X: Any, y: Sequence[Any] | np.ndarray | None = None) -> Self:
+        """Fit on n images and their labels (n,), or on a folder with y left out.
+
+        Raises:
+            DataError: photos or labels that cannot be used.
+            ModelError: no such network.
+            WeightsError: its weights are absent or do not fit.
+            SanityError: no better than always saying the largest class.
+        """
+        check_model_name(self.model)
+        splits = find_samples(X) if _is_folder(X) else {"train": _labelled(X, y)}
+        if _is_folder(X) and y is not None:
+            raise DataError(f"{X} is a folder, which brings its own labels: leave y out.")
+        result = train(
+            splits, lambda: load_backbone(self.model, self.weights), model=self.model, settings=self._settings()
+        )
+        self._adopt(result.classifier, _label_values(splits["train"].classes, y))
+        self.report_ = result.report
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return (n, c) calibrated probabilities, columns in the order of `classes_`.
+
+        Raises:
+            DataError: an image that cannot be read; all of them are named.
+        """
+        classifier = self._fitted()
+        sources = find_samples(X)["train"].sources if _is_folder(X) else tuple(as_sources(X))
+        predictions = predict(classifier, sources, settings=self._settings())
+        if predictions.unreadable:
+            lines = unreadable_lines(sources, predictions.unreadable)
+            raise DataError(f"{len(lines)} of {len(sources)} images cannot be read:\n{shortlist(lines)}")
+        return predictions.probabilities
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return (n,) labels, of the type that `fit` was given."""
+        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
+
+    def score(self, X: Any, y: Sequence[Any] | np.ndarray | None = None, sample_weight: Any = None) -> float:
+        """Return the accuracy on n images with labels (n,), or on a folder with y left out."""
+        if _is_folder(X) and y is None:
+            samples = find_samples(X)["train"].aligned(self._fitted().classes)
+            return float(super().score(samples.sources, self.classes_[samples.labels], sample_weight))
+        return float(super().score(X, y, sample_weight))
+
+    def save(self, path: str | Path) -> None:
+        """Write the classifier to one safetensors file.
+
+        Raises:
+            OutputError: it cannot be written there.
+        """
+        check_output(Path(path), option="path")
+        save_bundle(self._fitted(), Path(path))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        return tags
+
+    def _settings(self) -> Settings:
+        return Settings(
+            strategy=self.strategy,
+            seed=self.seed,
+            device=self.device,
+            batch_size=self.batch_size,
+            cache=self.cache,
+            positive=None if self.positive is None else str(self.positive),
+            force=self.force,
+        )
+
+    def _adopt(self, classifier: Classifier, values: np.ndarray) -> None:
+        classifier.label_type = "int" if np.issubdtype(values.dtype, np.integer) else "str"
+        self.classifier_ = classifier
+        self.classes_ = values
+
+    def _fitted(self) -> Classifier:
+        if not hasattr(self, "classifier_"):
+            raise NotFittedError("This TransferClassifier is not fitted yet. Call fit(X, y) or regraft.load(path).")
+        return self.classifier_
+
+
+def load(path: str | Path) -> TransferClassifier:
+    """Return the fitted classifier in a file that `save` or `regraft fit` wrote. Nothing in it is executed.
+
+    Raises:
+        BundleError: no such file, damaged, no regraft model, or written by a newer version.
+    """
+    classifier = load_bundle(Path(path))
+    estimator = TransferClassifier(
+        model=classifier.model, strategy=classifier.strategy, seed=classifier.numbers.get("seed", 0)
+    )
+    whole = classifier.label_type == "int"
+    names: list[Any] = [int(name) for name in classifier.classes] if whole else list(classifier.classes)
+    estimator._adopt(classifier, np.array(names))
+    return estimator
+
+
+def _is_folder(X: Any) -> bool:
+    return isinstance(X, (str, Path))
+
+
+def _labelled(X: Any, y: Sequence[Any] | np.ndarray | None) -> Samples:
+    if y is None:
+        raise DataError("y is missing: give one label per image, or a folder of class folders as X.")
+    sources = as_sources(X)
+    labels = [str(label) for label in y]
+    if len(sources) != len(labels):
+        raise DataError(f"X and y must be of one length. Got {len(sources)} images and {len(labels)} labels.")
+    if not sources:
+        raise DataError("X holds no images.")
+    classes = natural_order(labels)
+    position = {name: i for i, name in enumerate(classes)}
+    return Samples(tuple(sources), np.array([position[label] for label in labels], dtype=np.int64), tuple(classes))
+
+
+def _label_values(classes: tuple[str, ...], y: Sequence[Any] | np.ndarray | None) -> np.ndarray:
+    """Return the labels as the user had them, in class order."""
+    if y is None:
+        return np.array(classes)
+    by_name = {str(label): label for label in y}
+    return np.array([by_name[name] for name in classes])

@@ -1,0 +1,159 @@
+"""Features of photos: one pass through the network, streamed, and never twice for the same photo."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from regraft.data.loading import BATCH_SIZE, load_batches
+from regraft.data.sources import Source
+from regraft.errors import OutputError, WeightsError
+from regraft.learn.observer import Observer
+from regraft.learn.store import FeatureStore, keep_limit
+from regraft.models.backbones import Backbone
+from regraft.models.engines import TorchEngine
+
+CUT = "pooled"  # where the network is cut: after its pooled features
+_IMAGES_PER_SHARD = 512
+_SECONDS_PER_SHARD = 15.0  # what a killed run loses at most
+
+
+@dataclass
+class Extraction:
+    """The features of n photos.
+
+    Attributes:
+        features: (n, d) float32; rows of unreadable photos are zero.
+        unreadable: reasons by position.
+        computed: how many photos went through the network; the others came from the cache.
+        seconds: of the whole extraction.
+    """
+
+    features: np.ndarray
+    unreadable: dict[int, str] = field(default_factory=dict)
+    computed: int = 0
+    seconds: float = 0.0
+
+
+class _Writer:
+    """Collects vectors and writes a shard now and then; without a store, or on a full disk, it writes nothing."""
+
+    def __init__(self, store: FeatureStore | None, observer: Observer) -> None:
+        self._store = store
+        self._observer = observer
+        self._keys: list[bytes] = []
+        self._vectors: list[np.ndarray] = []
+        self._last = time.monotonic()
+
+    def add(self, keys: list[bytes], vectors: np.ndarray) -> None:
+        self._keys += keys
+        self._vectors.append(vectors)
+        if len(self._keys) >= _IMAGES_PER_SHARD or time.monotonic() - self._last > _SECONDS_PER_SHARD:
+            self.flush()
+
+    def flush(self) -> None:
+        keys, vectors = self._keys, self._vectors
+        self._keys, self._vectors, self._last = [], [], time.monotonic()
+        if self._store is None or not keys:
+            return
+        try:
+            self._store.write(keys, np.concatenate(vectors))
+        except OutputError as error:  # the features are in memory: the work goes on without the cache
+            self._store = None
+            self._observer.say(f"the cache is not used any further: {error}")
+
+
+def extract(
+    sources: Sequence[Source],
+    keys: Sequence[bytes],
+    backbone: Backbone,
+    engine: TorchEngine,
+    *,
+    cache: bool = True,
+    batch_size: int = BATCH_SIZE,
+    observer: Observer | None = None,
+) -> Extraction:
+    """Return the features of `sources`, from the cache where they are in it.
+
+    What is computed goes into the cache as the pass goes on, so that a run that was killed continues where it
+    stopped. Equal photos are computed once.
+
+    Args:
+        sources: n images.
+        keys: their content keys; b"" for images that are known to be unreadable, which are passed over.
+        backbone: names the network in the cache.
+        engine: runs it.
+        cache: False reads and writes no cache.
+        batch_size: images per step.
+        observer: hears the progress.
+
+    Raises:
+        WeightsError: the network gives values that are not finite.
+    """
+    observer = observer or Observer()
+    started = time.monotonic()
+    store = FeatureStore(_about(backbone, engine), backbone.features) if cache else None
+    if store is None:
+        features, found = np.zeros((len(keys), backbone.features), dtype=np.float32), np.zeros(len(keys), dtype=bool)
+    else:
+        features, found = store.read(keys)
+    result = Extraction(features)
+    wanted: dict[bytes, list[int]] = {}
+    for position, key in enumerate(keys):
+        if key and not found[position]:
+            wanted.setdefault(key, []).append(position)
+    if wanted:
+        _compute(sources, wanted, engine, result, _Writer(store, observer), batch_size, observer)
+        if store is not None:
+            keep_limit()
+    result.seconds = time.monotonic() - started
+    return result
+
+
+def _compute(  # noqa: PLR0917
+    sources: Sequence[Source],
+    wanted: dict[bytes, list[int]],
+    engine: TorchEngine,
+    result: Extraction,
+    writer: _Writer,
+    batch_size: int,
+    observer: Observer,
+) -> None:
+    order = list(wanted.items())
+    observer.begin("features", len(order))
+    try:
+        batches = load_batches([sources[places[0]] for _, places in order], engine.preprocess, batch_size=batch_size)
+        for batch in batches:
+            for row, reason in batch.unreadable.items():
+                result.unreadable.update(dict.fromkeys(order[row][1], reason))
+            if len(batch.positions):
+                vectors = engine.features(batch.pixels)
+                _check_finite(vectors, [sources[order[row][1][0]] for row in batch.positions])
+                for row, vector in zip(batch.positions, vectors, strict=True):
+                    result.features[order[row][1]] = vector
+                writer.add([order[row][0] for row in batch.positions], vectors)
+            result.computed += len(batch.positions)
+            observer.advance(len(batch.positions) + len(batch.unreadable))
+    finally:
+        writer.flush()  # Ctrl-C too keeps what was computed
+        observer.end()
+
+
+def _check_finite(vectors: np.ndarray, sources: Sequence[Source]) -> None:
+    broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(broken):
+        raise WeightsError(
+            f"the network gives values that are not finite (NaN or infinite), first for {sources[broken[0]]}. "
+            "Its weights are damaged or do not belong to it; use others."
+        )
+
+
+def _about(backbone: Backbone, engine: TorchEngine) -> dict[str, object]:
+    return {
+        "architecture": backbone.recipe.architecture,
+        "weights": backbone.fingerprint(),
+        "preprocess": backbone.preprocess.to_json(),
+        "cut": CUT,
+        "engine": engine.name,
+    }

@@ -1,0 +1,99 @@
+"""The linear probe: a head on frozen features, its strength and temperature chosen, and an honest estimate of it.
+
+Choosing (strength, temperature) and fitting are one procedure, `fit_probe`. The estimate cross-validates the whole
+procedure: in each outer fold it runs anew on the other folds, so that no photo is judged by a strength, a temperature
+or a weight that it helped to set.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from regraft.data.splits import stratified_folds
+from regraft.judge.calibration import fit_temperature, softmax
+from regraft.models.heads import Head, fit_head, select_strength
+
+OUTER_FOLDS = 5
+_INNER_FOLDS = 5
+_INNER_FOLDS_OF_LARGE = 3
+_LARGE = 2e8  # n * d * c beyond which three inner folds keep the time within a minute on two cores
+
+_UNCHOSEN_STRENGTH = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Features with what is known of each photo.
+
+    Attributes:
+        features: (n, d) float32.
+        labels: (n,) positions in `classes`.
+        groups: (n,) numbers of what must stay on one side of a split, or None.
+        classes: c names.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray | None
+    classes: Sequence[str]
+
+    def select(self, mask: np.ndarray) -> "Labelled":
+        """Return the photos where `mask` (n,) is True."""
+        groups = None if self.groups is None else self.groups[mask]
+        return Labelled(self.features[mask], self.labels[mask], groups, self.classes)
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """A fitted head and the temperature of its logits."""
+
+    head: Head
+    temperature: float
+
+    def probabilities(self, features: np.ndarray) -> np.ndarray:
+        """Return (n, c) calibrated probabilities of (n, d) features."""
+        return softmax(self.head.logits(features), self.temperature)
+
+
+def fit_probe(data: Labelled, *, seed: int) -> Probe:
+    """Choose the strength by inner cross-validation, the temperature on its held-out logits, and fit on all of `data`.
+
+    A class of a single photo (or group) is learned from, never held out. Where no two classes can be held out,
+    there is nothing to choose by: `_UNCHOSEN_STRENGTH` and temperature 1 are taken.
+    """
+    classes = len(data.classes)
+    folds = _inner_folds(data, seed)
+    strength, temperature = _UNCHOSEN_STRENGTH, 1.0
+    if len(np.unique(data.labels[folds >= 0])) > 1:
+        chosen = select_strength(data.features, data.labels, classes, folds=folds)
+        strength = chosen.strength
+        temperature = fit_temperature(chosen.logits[folds >= 0], data.labels[folds >= 0])
+    return Probe(fit_head(data.features, data.labels, classes, strength=strength), temperature)
+
+
+def _inner_folds(data: Labelled, seed: int) -> np.ndarray:
+    """Return (n,) fold numbers; -1 for the photos of classes that are never held out."""
+    count = _INNER_FOLDS_OF_LARGE if data.features.size * len(data.classes) > _LARGE else _INNER_FOLDS
+    units = np.arange(len(data.labels)) if data.groups is None else data.groups
+    spread = np.bincount(np.unique(np.stack([data.labels, units]), axis=1)[0])
+    splittable = spread[data.labels] > 1
+    folds = np.full(len(data.labels), -1)
+    if splittable.any():
+        part = data.select(splittable)
+        folds[splittable] = stratified_folds(part.labels, data.classes, count=count, seed=seed, groups=part.groups)
+    return folds
+
+
+def out_of_fold(data: Labelled, *, seed: int) -> np.ndarray:
+    """Return (n, c) probabilities, each photo's from a probe that was chosen and fitted without it.
+
+    Raises:
+        DataError: some class is in one photo or group only.
+    """
+    folds = stratified_folds(data.labels, data.classes, count=OUTER_FOLDS, seed=seed, groups=data.groups)
+    probabilities = np.empty((len(data.labels), len(data.classes)))
+    for fold in np.unique(folds):
+        judged = folds == fold
+        probabilities[judged] = fit_probe(data.select(~judged), seed=seed).probabilities(data.features[judged])
+    return probabilities

@@ -1,0 +1,188 @@
+"""The cache on disk: vectors by content key, in files that are written once and never changed.
+
+One folder for each network, preprocessing, cut and engine; in it, shards of up to a few hundred vectors. A shard
+appears whole (atomic rename) under a random name, so that any number of processes may add shards at once without
+locks, also on network file systems, and a killed process loses at most the shard it had not written yet.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from regraft.errors import OptionError
+from regraft.files import TEMPORARY_SUFFIX, atomic_write, cache_folder, sha256
+
+LIMIT_VARIABLE = "REGRAFT_CACHE_LIMIT"
+DEFAULT_LIMIT = 10 * 1000**3  # bytes
+KEY_BYTES = 32
+_SHARD = ".safetensors"
+_ABOUT = "about.json"
+_ABANDONED_AFTER = 24 * 3600  # seconds after which a temporary file belongs to no living process
+_UNITS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 1000**4}
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """What one folder of the cache holds."""
+
+    about: dict[str, Any]
+    vectors: int
+    size: int  # bytes
+    last_used: float  # seconds since the epoch
+
+
+class FeatureStore:
+    """Vectors (d,) by content key, for one description of how they were computed."""
+
+    def __init__(self, about: Mapping[str, Any], dimension: int) -> None:
+        description = json.dumps(dict(about), sort_keys=True)
+        self.folder = features_folder() / sha256(description.encode()).hex()[:32]
+        self._description = description
+        self._dimension = dimension
+
+    def read(self, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        """Look `keys` up.
+
+        Returns:
+            (n, d) float32 vectors, zeros where unknown, and (n,) booleans: which were found.
+        """
+        vectors = np.zeros((len(keys), self._dimension), dtype=np.float32)
+        found = np.zeros(len(keys), dtype=bool)
+        places: dict[bytes, list[int]] = {}
+        for place, key in enumerate(keys):
+            if key:
+                places.setdefault(key, []).append(place)
+        for shard in sorted(self.folder.glob(f"*{_SHARD}")):
+            rows = [(row, places.pop(key)) for row, key in enumerate(_keys(shard)) if key in places]
+            stored = _vectors(shard, self._dimension) if rows else None
+            if stored is None:
+                for row, wanted in rows:  # a damaged shard: its photos are computed again
+                    places[_keys(shard)[row]] = wanted
+                continue
+            for row, wanted in rows:
+                vectors[wanted] = stored[row]
+                found[wanted] = True
+            with contextlib.suppress(OSError):
+                os.utime(shard)  # in use: the last to be dropped
+        return vectors, found
+
+    def write(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
+        """Add (n, d) float32 vectors.
+
+        Raises:
+            OutputError: they cannot be written (disk full, no permission).
+        """
+        with contextlib.suppress(OSError):  # if it fails, so does the write below, which says why
+            self.folder.mkdir(parents=True, exist_ok=True)
+        about = self.folder / _ABOUT
+        if not about.exists():
+            with atomic_write(about) as temporary:
+                temporary.write_text(self._description)
+        key_rows = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES)
+        data = save({"keys": key_rows, "vectors": np.ascontiguousarray(vectors, dtype=np.float32)})
+        with atomic_write(self.folder / f"{uuid.uuid4().hex}{_SHARD}") as temporary:
+            temporary.write_bytes(data)
+
+
+def features_folder() -> Path:
+    """Return the folder that holds all feature stores."""
+    return cache_folder() / "features"
+
+
+def size_limit() -> int:
+    """Return how many bytes the cache may take: `$REGRAFT_CACHE_LIMIT` ("500MB", "20GB") or 10 GB.
+
+    Raises:
+        OptionError: the variable holds no size.
+    """
+    text = os.environ.get(LIMIT_VARIABLE, "").strip()
+    if not text:
+        return DEFAULT_LIMIT
+    number = text.upper().rstrip("BKMGT ")
+    unit = text.upper()[len(number) :].strip()
+    try:
+        return int(float(number) * _UNITS[unit if unit.endswith("B") or not unit else f"{unit}B"])
+    except (ValueError, KeyError):
+        raise OptionError(f"{LIMIT_VARIABLE} must be a size like 500MB or 20GB. Got {text!r}.") from None
+
+
+def keep_limit(limit: int | None = None) -> int:
+    """Drop the shards that were used longest ago until the cache fits into `limit` bytes; return bytes dropped."""
+    limit = size_limit() if limit is None else limit
+    shards: list[tuple[float, int, Path]] = []
+    for path, status in _files():
+        if path.suffix == _SHARD:
+            shards.append((status.st_mtime, status.st_size, path))
+        elif path.suffix == TEMPORARY_SUFFIX and time.time() - status.st_mtime > _ABANDONED_AFTER:
+            path.unlink(missing_ok=True)
+    excess = sum(size for _, size, _ in shards) - limit
+    dropped = 0
+    for _, size, path in sorted(shards):
+        if dropped >= excess:
+            break
+        path.unlink(missing_ok=True)  # another process may have dropped it first
+        dropped += size
+    return dropped
+
+
+def clear() -> int:
+    """Empty the cache; return how many bytes were freed."""
+    freed = sum(status.st_size for _, status in _files())
+    shutil.rmtree(features_folder(), ignore_errors=True)
+    return freed
+
+
+def describe() -> list[StoreInfo]:
+    """Return what is in the cache, the last used first."""
+    infos = []
+    for folder in sorted(features_folder().glob("*")):
+        shards = [(path, status) for path, status in _files(folder) if path.suffix == _SHARD]
+        try:
+            about = json.loads((folder / _ABOUT).read_text())
+        except (OSError, ValueError):
+            about = {}
+        if shards:
+            infos.append(
+                StoreInfo(
+                    about=about,
+                    vectors=sum(len(_keys(path)) for path, _ in shards),
+                    size=sum(status.st_size for _, status in shards),
+                    last_used=max(status.st_mtime for _, status in shards),
+                )
+            )
+    return sorted(infos, key=lambda info: -info.last_used)
+
+
+def _files(folder: Path | None = None) -> Iterator[tuple[Path, os.stat_result]]:
+    for path in (folder or features_folder()).rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # another process dropped it meanwhile
+            if path.is_file():
+                yield path, path.stat()
+
+
+def _keys(shard: Path) -> list[bytes]:
+    try:
+        with safe_open(shard, framework="np") as file:
+            return [row.tobytes() for row in file.get_tensor("keys")]
+    except (SafetensorError, OSError):  # dropped meanwhile, or damaged: as if it were not there
+        return []
+
+
+def _vectors(shard: Path, dimension: int) -> np.ndarray | None:
+    try:
+        with safe_open(shard, framework="np") as file:
+            vectors = np.asarray(file.get_tensor("vectors"))
+    except (SafetensorError, OSError):
+        return None
+    return vectors if vectors.ndim == 2 and vectors.shape[1] == dimension else None
