@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import softmax
 
 from regraft.data.splits import stratified_folds
-from regraft.judge.calibration import fit_temperature, softmax
+from regraft.judge.calibration import fit_temperature
 from regraft.models.heads import Head, fit_head, select_strength
 
 OUTER_FOLDS = 5
@@ -53,7 +54,7 @@ class Probe:
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Return (n, c) calibrated probabilities of (n, d) features."""
-        return softmax(self.head.logits(features), self.temperature)
+        return np.asarray(softmax(self.head.logits(features).astype(np.float64) / self.temperature, axis=1))
 
 
 def fit_probe(data: Labelled, *, seed: int) -> Probe:

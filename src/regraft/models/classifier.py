@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from regraft.models.backbones import Backbone
 from regraft.models.heads import Head
@@ -42,9 +43,7 @@ class Classifier:
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Return (n, c) calibrated probabilities of (n, d) features."""
-        logits = self.logits(features).astype(np.float64)
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+        return np.asarray(softmax(self.logits(features).astype(np.float64), axis=1))
 
     def was_seen(self, keys: Sequence[bytes], role: str) -> np.ndarray:
         """Return (n,) booleans: which images, by content key, took part in `role` when this was made."""

@@ -8,13 +8,17 @@ over W (c, d) and b (c,), by L-BFGS (SciPy). In scikit-learn's terms C = 1 / (n 
 cross-validated log loss along a path from strong to weak, each fit starting from its stronger neighbour.
 """
 
+import functools
+
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
-from threadpoolctl import threadpool_limits
+from scipy.special import log_softmax
+from threadpoolctl import ThreadpoolController
 
 from regraft.runtime import cpu_count
 
@@ -70,7 +74,7 @@ def fit_head(features: np.ndarray, labels: np.ndarray, classes: int, *, strength
     """
     problem = _Problem(features, labels, classes)
     # two warm starts on the way down cost less than a cold start at a weak penalty
-    with threadpool_limits(1, "blas"):
+    with _one_thread_each():
         for stronger in (strength * 100, strength * 10):
             problem.solve(stronger, _PATH_TOLERANCE)
         problem.solve(strength, _FINAL_TOLERANCE)
@@ -113,13 +117,16 @@ class _Problem:
 
     def __init__(self, features: np.ndarray, labels: np.ndarray, classes: int) -> None:
         self.mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
-        deviation = features.std(axis=0, dtype=np.float64)
+        centred = features.astype(np.float32) - self.mean
+        deviation = np.sqrt(np.mean(np.square(centred), axis=0, dtype=np.float64))
         # a constant feature says nothing: 1 keeps it at zero without dividing by zero
         self.deviation = np.where(deviation > 1e-8, deviation, 1.0).astype(np.float32)
-        self.standardised = (features.astype(np.float32) - self.mean) / self.deviation
+        self.standardised = np.divide(centred, self.deviation, out=centred)
         self.labels = labels
-        self.classes = classes
-        self.weights = np.zeros((features.shape[1] + 1, classes))  # the last row is the bias
+        # W.T = weights @ basis. The penalty makes two classes' rows opposite, so that one column describes both
+        self.basis = np.array([[-1, 1]]) / np.sqrt(2) if classes == 2 else np.eye(classes)
+        self.basis = self.basis.astype(np.float32)
+        self.weights = np.zeros((features.shape[1] + 1, len(self.basis)))  # the last row is the bias
 
     def solve(self, strength: float, tolerance: float) -> None:
         options = {"maxiter": 1000, "gtol": tolerance, "ftol": tolerance * 1e-5, "maxcor": 10}
@@ -130,22 +137,24 @@ class _Problem:
 
     def head(self, strength: float) -> Head:
         """Return the current weights with the standardisation folded in."""
-        weight = (self.weights[:-1].astype(np.float32) / self.deviation[:, None]).T
-        bias = self.weights[-1].astype(np.float32) - weight @ self.mean
+        unfolded = self.weights.astype(np.float32) @ self.basis
+        weight = (unfolded[:-1] / self.deviation[:, None]).T
+        bias = unfolded[-1] - weight @ self.mean
         return Head(np.ascontiguousarray(weight), bias, strength)
 
     def _loss_and_gradient(self, flat: np.ndarray, strength: float) -> tuple[float, np.ndarray]:
         weights = flat.reshape(self.weights.shape).astype(np.float32)
         n = len(self.labels)
-        logits = self.standardised @ weights[:-1] + weights[-1]
-        logits -= logits.max(axis=1, keepdims=True)
-        exponentials = np.exp(logits)
-        sums = exponentials.sum(axis=1)
-        right = logits[np.arange(n), self.labels]
-        loss = float(np.mean(np.log(sums, dtype=np.float64) - right))
-        error = exponentials / sums[:, None]
-        error[np.arange(n), self.labels] -= 1.0
-        error /= n
+        photos = np.arange(n)
+        # (c, n): sums over classes then run along the memory
+        logits = self.basis.T @ (self.standardised @ weights[:-1] + weights[-1]).T
+        logits -= logits.max(axis=0)
+        error = np.exp(logits)
+        sums = error.sum(axis=0)
+        loss = float(np.mean(np.log(sums, dtype=np.float64) - logits[self.labels, photos]))
+        error /= sums
+        error[self.labels, photos] -= 1.0
+        error = (self.basis @ error).T / n
         gradient = np.empty(self.weights.shape)
         gradient[:-1] = self.standardised.T @ error + strength * weights[:-1]
         gradient[-1] = error.sum(axis=0, dtype=np.float64)
@@ -154,13 +163,21 @@ class _Problem:
 
 def _in_parallel(solve: Callable[[_Problem], None], problems: Iterable[_Problem]) -> None:
     """Solve one problem per processor, each on one thread: several threads on one small product mostly wait."""
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(cpu_count()) as pool:
+    with _one_thread_each(), ThreadPoolExecutor(cpu_count()) as pool:
         list(pool.map(solve, problems))
 
 
+@functools.cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()  # finding the libraries takes as long as a small fit
+
+
+def _one_thread_each() -> AbstractContextManager[object]:
+    return _blas().limit(limits=1, user_api="blas")  # type: ignore[no-any-return]
+
+
 def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    return np.asarray(np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels])
+    return -np.asarray(log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels])
 
 
 def _rising(losses: list[float]) -> bool:
