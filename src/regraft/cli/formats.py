@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,9 +24,17 @@ class Format(StrEnum):
 class HasPredictions(Protocol):
     """Names, (n, c) probabilities and reasons by position, as `learn.strategies.Predictions` has them."""
 
-    sources: tuple[Any, ...]
-    probabilities: Any
-    unreadable: dict[int, str]
+    @property
+    def sources(self) -> Sequence[Any]:
+        """Return n images; their text is their name."""
+
+    @property
+    def probabilities(self) -> Any:
+        """Return (n, c) probabilities."""
+
+    @property
+    def unreadable(self) -> Mapping[int, str]:
+        """Return reasons by position."""
 
 
 def as_table(predictions: HasPredictions, classes: Sequence[str]) -> str:

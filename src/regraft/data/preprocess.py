@@ -76,4 +76,5 @@ def _pad_to(image: Image.Image, width: int, height: int, fill: list[int]) -> Ima
     if not (missing_x or missing_y):
         return image
     sides = [missing_x // 2, missing_y // 2, (missing_x + 1) // 2, (missing_y + 1) // 2]
-    return transforms.pad(image, sides, fill=tuple(fill))
+    padded: Image.Image = transforms.pad(image, sides, fill=tuple(fill))
+    return padded

@@ -36,7 +36,7 @@ class TableCell:
         value = _row_groups.column(self)[self.row].as_py()
         data = value["bytes"] if isinstance(value, dict) else value
         if data is None and isinstance(value, dict) and value.get("path"):
-            return (self.file.parent / value["path"]).read_bytes()
+            return (self.file.parent / str(value["path"])).read_bytes()
         if data is None:
             raise OSError("the table holds no bytes for this image")
         return bytes(data)

@@ -52,7 +52,7 @@ def _check_spread(labels: np.ndarray, units: np.ndarray, classes: Sequence[str])
     if len(lonely):
         raise DataError(
             f"{len(lonely)} classes come from one photo or one group only, copies of a photo counted as one, and "
-            f"cannot be both learned and judged:\n{shortlist([classes[c] for c in lonely])}\n"
+            f"cannot be both learned and judged:\n{shortlist([classes[int(c)] for c in lonely])}\n"
             "Add photos from another group (patient, object, scene) or remove the class."
         )
 

@@ -42,7 +42,7 @@ def mean_interval(values: np.ndarray, *, groups: np.ndarray | None = None, level
     se^2 = G / (G - 1) sum_g (sum_{i in g} (x_i - mean))^2 / n^2.
     """
     mean = float(np.mean(values))
-    sums = values - mean
+    sums: np.ndarray = values - mean
     if groups is not None:
         sums = np.bincount(np.unique(groups, return_inverse=True)[1], weights=sums)
     count = len(sums)

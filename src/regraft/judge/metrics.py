@@ -60,7 +60,7 @@ def per_class(confusion: np.ndarray) -> PerClass:
 
 def photo_log_loss(labels: np.ndarray, probabilities: np.ndarray, floor: float = SMALLEST_PROBABILITY) -> np.ndarray:
     """Return (n,) negative natural logarithms of the true class's probability, clipped to `floor`."""
-    return -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], floor))
+    return np.asarray(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], floor)))
 
 
 def photo_brier(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

@@ -104,18 +104,20 @@ def extract(
         if key and not found[position]:
             wanted.setdefault(key, []).append(position)
     if wanted:
-        _compute(sources, wanted, engine, result, _Writer(store, observer), batch_size, observer)
+        writer = _Writer(store, observer)
+        _compute(sources, wanted, engine, result, writer=writer, batch_size=batch_size, observer=observer)
         if store is not None:
             keep_limit()
     result.seconds = time.monotonic() - started
     return result
 
 
-def _compute(  # noqa: PLR0917
+def _compute(
     sources: Sequence[Source],
     wanted: dict[bytes, list[int]],
     engine: TorchEngine,
     result: Extraction,
+    *,
     writer: _Writer,
     batch_size: int,
     observer: Observer,

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import timm
 import torch
+from timm.data.config import resolve_model_data_config
 from timm.models._hub import load_model_config_from_path
 from timm.models._manipulate import group_with_matcher
 from torch import nn
@@ -90,7 +92,7 @@ class Backbone:
 def tensor_bytes(tensor: torch.Tensor) -> memoryview:
     """Return the memory of `tensor`, for hashing."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return memoryview(flat.numpy()).cast("B") if flat.numel() else memoryview(b"")
+    return flat.numpy().view(np.uint8).data
 
 
 def load_backbone(model: str, weights: str | Path | None = None) -> Backbone:
@@ -193,7 +195,7 @@ def _resolve(model: str) -> Recipe:
     if model.startswith(HUB_PREFIXES):
         return _read_config(model, hub_file(model, model.partition(":")[2], ["config.json"]).parent)
     config = timm.get_pretrained_cfg(model)
-    return Recipe(model.partition(".")[0], {}, {} if config is None else dict(config.to_dict()))
+    return Recipe(model.partition(".")[0], {}, {} if config is None else dict(config.to_dict()))  # type: ignore[no-untyped-call]
 
 
 def _read_config(model: str, folder: Path) -> Recipe:
@@ -306,7 +308,7 @@ def _strict_loading() -> Iterator[None]:
 
 
 def _preprocess(module: nn.Module) -> Preprocess:
-    config = timm.data.resolve_model_data_config(module)
+    config = resolve_model_data_config(module)  # type: ignore[no-untyped-call]
     _, height, width = config["input_size"]
     interpolation = config["interpolation"]
     return Preprocess(

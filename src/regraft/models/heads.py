@@ -9,7 +9,6 @@ cross-validated log loss along a path from strong to weak, each fit starting fro
 """
 
 import functools
-
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -100,7 +99,7 @@ def select_strength(
     best: np.ndarray | None = None
     logits = np.zeros((len(labels), classes), dtype=np.float32)
     for strength in sorted(strengths, reverse=True):
-        _in_parallel(lambda problem, strength=strength: problem.solve(strength, _PATH_TOLERANCE), problems.values())
+        _in_parallel(functools.partial(_Problem.solve, strength=strength, tolerance=_PATH_TOLERANCE), problems.values())
         for fold, problem in problems.items():
             logits[folds == fold] = problem.head(strength).logits(features[folds == fold])
         losses[strength] = float(np.mean(_cross_entropy(logits[judged], labels[judged])))
