@@ -4,15 +4,17 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import softmax
 
-LOWEST, HIGHEST = 0.05, 20.0  # separable logits have no finite best temperature: it would run to 0
+LOWEST, HIGHEST = 0.05, 20.0
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Return the temperature from `LOWEST` to `HIGHEST` with the least mean log loss.
+    """Return the temperature from `LOWEST` to `HIGHEST` with the least mean log loss against smoothed targets.
 
+    The targets t_i give each photo's class 1 - 1 / (n + 2) and the other classes equal parts of the rest, as Platt
+    (1999) has it: a few photos that are all answered rightly must not make the classifier certain of itself.
     With b = 1 / temperature the log loss is convex, its slope
 
-        mean_i( sum_k p_ik(b) z_ik - z_i,label ),
+        mean_i( sum_k (p_ik(b) - t_ik) z_ik ),
 
     rising in b; its zero is found by Brent's method.
 
@@ -21,10 +23,13 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         labels: (n,) integers from 0 to c - 1.
     """
     logits = logits.astype(np.float64)
-    right = logits[np.arange(len(labels)), labels]
+    n, classes = logits.shape
+    right = logits[np.arange(n), labels]
+    doubt = 1 / (n + 2)
+    aim = np.mean((1 - doubt) * right + doubt * (logits.sum(axis=1) - right) / (classes - 1))
 
     def slope(inverse: float) -> float:
-        return float(np.mean((softmax(inverse * logits, axis=1) * logits).sum(axis=1) - right))
+        return float(np.mean((softmax(inverse * logits, axis=1) * logits).sum(axis=1)) - aim)
 
     if slope(1 / HIGHEST) >= 0:
         return HIGHEST

@@ -1,0 +1,38 @@
+"""The command line as a user has it: arguments in; exit code, stdout and stderr out."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from regraft.cli.main import app
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run `regraft` with these arguments in a folder of the test's own."""
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments: object) -> Result:
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    return invoke
+
+
+@pytest.fixture
+def fails(run: Run) -> Callable[..., str]:
+    """Run `regraft`, see that it ends with one message and exit code 1, and return the message."""
+
+    def invoke(*arguments: object) -> str:
+        done = run(*arguments)
+        assert done.exit_code == 1, done.output
+        assert "Traceback" not in done.output
+        assert done.stdout == ""
+        message = done.stderr[done.stderr.index("error: ") :]
+        assert message.count("error: ") == 1
+        return message
+
+    return invoke

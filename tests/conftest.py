@@ -1,0 +1,84 @@
+"""What all tests share: a tiny network in timm's local format, photos of made-up classes, and a cache of their own."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+REPOSITORY = Path(__file__).parents[1]
+COLOURS = {"red": (200, 60, 60), "green": (60, 180, 60), "blue": (60, 60, 200), "grey": (128, 128, 128)}
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every test its own cache, and no way out to a hub."""
+    monkeypatch.setenv("REGRAFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def tiny_network(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return "local-dir:..." of a network with 100 thousand random weights and 32 x 32 pixels of input."""
+    return f"local-dir:{write_network(tmp_path_factory.mktemp('network'))}"
+
+
+def write_network(folder: Path, architecture: str = "test_efficientnet", *, classes: int = 5, seed: int = 0) -> Path:
+    """Write config.json and model.safetensors of a network with random weights, as timm saves them."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(seed)
+    network = timm.create_model(architecture, num_classes=classes)
+    save_file(network.state_dict(), folder / "model.safetensors")
+    settings = {**network.pretrained_cfg, "input_size": [3, 32, 32], "num_classes": classes}
+    plain = {name: value for name, value in settings.items() if not isinstance(value, tuple) and value is not None}
+    config = {"architecture": architecture, "num_classes": classes, "pretrained_cfg": plain}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def photo(path: Path, colour: str, seed: int, size: tuple[int, int] = (48, 40)) -> Path:
+    """Write a noisy photo of one colour that any network tells from the others."""
+    generator = np.random.default_rng(seed)
+    pixels = np.array(COLOURS[colour]) + generator.normal(0, 25, (size[1], size[0], 3))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, quality=90)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes class folders: photos("pets", red=12, blue=12) -> Path of pets."""
+
+    def write(name: str = "photos", first_seed: int = 0, **counts: int) -> Path:
+        folder = tmp_path / name
+        for offset, (colour, count) in enumerate(counts.items()):
+            for number in range(count):
+                photo(folder / colour / f"{number}.jpg", colour, first_seed + 1000 * offset + number)
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Return the folder of real weights and photos, for tests marked `shared`."""
+    return shared_folder()
+
+
+def shared_folder() -> Path:
+    return Path(os.environ.get("REGRAFT_SHARED", REPOSITORY.parent / "shared"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    folder = shared_folder()
+    if not ((folder / "weights").is_dir() and (folder / "data").is_dir()):
+        skip = pytest.mark.skip(reason="needs real weights and photos: name their folder in REGRAFT_SHARED")
+        for item in items:
+            if "shared" in item.keywords:
+                item.add_marker(skip)
