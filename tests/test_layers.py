@@ -33,7 +33,7 @@ RANK = {
     for floor, (folder, files) in enumerate(ORDER.items())
     for place, file in enumerate(files)
 }
-FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name not in ("__init__.py", "__main__.py"))
 MAX_FILE, MAX_FUNCTION, MAX_POSITIONAL = 400, 50, 5
 
 

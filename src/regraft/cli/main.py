@@ -49,13 +49,19 @@ for command in (fit, evaluate, predict, models, cache):
     app.command()(with_exit_codes(command))
 
 
-@app.callback()
-def _top(
-    show_version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    if show_version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         result(f"regraft {version('regraft')}")
         raise typer.Exit
+
+
+@app.callback()
+def _top(
+    show_version: Annotated[  # noqa: ARG001 (its callback answers)
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    pass
 
 
 def run() -> None:
