@@ -57,7 +57,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _top(
-    show_version: Annotated[  # noqa: ARG001 (its callback answers)
+    show_version: Annotated[
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
