@@ -21,6 +21,7 @@ _DECODING_ERRORS = (
     TypeError,
     struct.error,
     MemoryError,
+    RuntimeError,  # AVIF's
 )
 
 
@@ -69,9 +70,7 @@ def _open(source: Source) -> Image.Image:
 def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         return _eight_bits(image).convert("RGB")
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+    if image.has_transparency_data:  # an alpha channel, or one colour of a PNG or GIF declared transparent
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, image).convert("RGB")
@@ -80,7 +79,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Scale greys of 16 bits (or integers and floats) to 8; Pillow's own conversion would clip them to white."""
-    values = np.asarray(image).astype(np.float64)
+    values = np.nan_to_num(np.asarray(image).astype(np.float64))  # NaN: no measurement, black
     if image.mode == "F":
         top = 1.0 if values.max(initial=0.0) <= 1.0 else 255.0
     else:  # a 16-bit PNG opens as I;16 or, in older Pillows, as I

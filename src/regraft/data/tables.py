@@ -195,7 +195,7 @@ def _labels(values: list[Any], names: list[str] | None, file: Path) -> list[str]
     missing = [row for row, value in enumerate(values) if value is None or value == -1]  # -1: the hub's "no label"
     if missing:
         raise DataError(f"{file}: {len(missing):,} of {len(values):,} rows have no label (first: row {missing[0]}).")
-    if names is None or isinstance(values[0], str):
+    if names is None or not values or isinstance(values[0], str):
         return [str(value) for value in values]
     unknown = [value for value in values if not 0 <= value < len(names)]
     if unknown:
@@ -206,7 +206,7 @@ def _labels(values: list[Any], names: list[str] | None, file: Path) -> list[str]
 def _cells(file: Path, image: str, table: Any) -> list[TableCell]:
     paths: list[str | None] = []
     if f"{image}.path" in {table.schema.column(i).path for i in range(len(table.schema))}:
-        paths = [value["path"] for value in table.read(columns=[f"{image}.path"]).column(0).to_pylist()]
+        paths = [value and value["path"] for value in table.read(columns=[f"{image}.path"]).column(0).to_pylist()]
     cells: list[TableCell] = []
     for group in range(table.num_row_groups):
         for row in range(table.metadata.row_group(group).num_rows):

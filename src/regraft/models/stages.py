@@ -102,10 +102,10 @@ def _joined(order: list[int]) -> list[int]:
     >>> _joined([0, 1, 2, 1, 3])
     [0, 1, 1, 1, 3]
     """
-    joined = list(order)
-    for group in dict.fromkeys(order):
-        places = [i for i, g in enumerate(joined) if g == group]
-        if places:
-            inside = set(joined[places[0] : places[-1] + 1])
-            joined = [group if g in inside else g for g in joined]
+    last = {group: place for place, group in enumerate(order)}
+    joined: list[int] = []
+    end = -1  # of the run of groups that overlap the ones before
+    for place, group in enumerate(order):
+        joined.append(group if place > end else joined[-1])
+        end = max(end, last[group])
     return joined

@@ -1,0 +1,102 @@
+"""Labelled samples: selecting, aligning with a model's classes, and whether they can be learned from."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from regraft.data.layouts import Rows
+from regraft.data.samples import Samples, as_samples
+from regraft.errors import DataError
+
+
+def make(labels: list[str], groups: list[str] | None = None) -> Samples:
+    sources = [Path(f"{number}.png") for number in range(len(labels))]
+    return as_samples(Rows("here", sources, labels, groups, ["a note"]))  # type: ignore[arg-type]
+
+
+def test_rows_are_numbered() -> None:
+    samples = make(["b10", "b9", "a", "b9"], ["y", "x", "y", "z"])
+    assert samples.classes == ("a", "b9", "b10")
+    assert samples.labels.tolist() == [2, 1, 0, 1]
+    assert samples.groups is not None
+    assert samples.groups.tolist() == [1, 0, 1, 2]
+    assert samples.counts() == {"a": 1, "b9": 2, "b10": 1}
+    assert (samples.where, samples.notes, len(samples)) == ("here", ("a note",), 4)
+
+
+def test_no_rows() -> None:
+    with pytest.raises(DataError, match="here holds no images"):
+        make([])
+
+
+@pytest.mark.parametrize("positions", [np.array([3, 0]), np.array([True, False, False, True])])
+def test_select_by_numbers_and_by_mask(positions: np.ndarray) -> None:
+    chosen = make(["a", "b", "b", "c"], ["x", "y", "y", "z"]).select(positions)
+    order = [0, 3] if positions.dtype == bool else [3, 0]
+    assert chosen.sources == tuple(Path(f"{number}.png") for number in order)
+    assert chosen.labels.tolist() == [{0: 0, 3: 2}[number] for number in order]
+    assert chosen.groups is not None
+    assert chosen.groups.tolist() == [{0: 0, 3: 2}[number] for number in order]
+    assert chosen.classes == ("a", "b", "c")
+    assert chosen.counts()["b"] == 0
+    assert chosen.notes == ("a note",)
+
+
+def test_select_without_groups() -> None:
+    assert make(["a", "b"]).select(np.array([1])).groups is None
+
+
+def test_aligned_with_another_order_of_classes() -> None:
+    samples = make(["a", "b", "c", "a"])
+    aligned = samples.aligned(["c", "a", "b"])
+    assert aligned.classes == ("c", "a", "b")
+    assert aligned.labels.tolist() == [1, 2, 0, 1]
+    assert aligned.counts() == {"c": 1, "a": 2, "b": 1}
+
+
+def test_aligned_where_a_class_is_missing_here() -> None:
+    aligned = make(["c", "a"]).aligned(["a", "b", "c"])
+    assert aligned.labels.tolist() == [2, 0]
+    assert aligned.counts() == {"a": 1, "b": 0, "c": 1}
+
+
+def test_aligned_ignores_a_class_name_without_samples() -> None:
+    samples = make(["a", "x", "b"]).select(np.array([0, 2]))
+    assert samples.aligned(["b", "a"]).labels.tolist() == [1, 0]
+
+
+def test_aligned_with_a_class_that_the_model_does_not_know() -> None:
+    with pytest.raises(DataError) as caught:
+        make(["dgo", "cat", "bird"]).aligned(["cat", "dog"])
+    assert str(caught.value) == (
+        "here has 2 classes that the model does not know: bird, dgo. It knows: cat, dog. "
+        "Rename or remove these folders or labels."
+    )
+    with pytest.raises(DataError, match=r"does not know: dgo\. It knows: cat, dog\. Did you mean 'dog'\? Rename"):
+        make(["dgo", "cat"]).aligned(["cat", "dog"])
+
+
+def test_aligned_shortens_a_long_list_of_classes() -> None:
+    with pytest.raises(DataError, match=r"It knows: (class\d+, ){19}class19 \.\.\.\."):
+        make(["zzz"]).aligned([f"class{number}" for number in range(30)])
+
+
+def test_two_images_of_two_classes_can_be_trained_on() -> None:
+    samples = make(["a", "b", "b", "a"])
+    samples.check_trainable()
+    assert samples.counts() == {"a": 2, "b": 2}
+
+
+def test_one_class_cannot_be_trained_on() -> None:
+    with pytest.raises(DataError, match=r"here has one class only: 'a' \(3 images\)\. A classifier needs at least two"):
+        make(["a", "a", "a"]).check_trainable()
+
+
+def test_a_class_of_one_image_cannot_be_trained_on() -> None:
+    with pytest.raises(DataError) as caught:
+        make(["a", "a", "b", "c", "c", "d"]).check_trainable()
+    assert str(caught.value) == (
+        "here: 2 of 4 classes have fewer than two images, too few to learn from one and judge by another:\n"
+        "  b\n  d\nAdd images or remove the class."
+    )

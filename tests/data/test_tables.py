@@ -1,0 +1,358 @@
+"""CSV beside image files, and Parquet in the Hugging Face image layout."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from regraft.data.images import UnreadableImageError, read_image
+from regraft.data.samples import Samples, find_samples
+from regraft.data.sources import TableCell, content_key
+from regraft.data.tables import Columns
+from regraft.errors import DataError
+from regraft.files import sha256
+
+Write = Callable[..., Path]
+Png = Callable[[int], bytes]
+PixelsOf = Callable[[int], np.ndarray]
+
+
+def table(folder: Path, *lines: str, name: str = "labels.csv") -> Path:
+    (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder / name
+
+
+def train(path: Path, columns: Columns | None = None) -> Samples:
+    return find_samples(path, columns)["train"]
+
+
+def labelled(samples: Samples) -> list[tuple[str, str]]:
+    names = [Path(str(source)).name for source in samples.sources]
+    return [(name, samples.classes[label]) for name, label in zip(names, samples.labels, strict=True)]
+
+
+def message_of(path: Path, columns: Columns | None = None) -> str:
+    with pytest.raises(DataError) as caught:
+        find_samples(path, columns)
+    return str(caught.value)
+
+
+# --- CSV ---
+
+
+def test_csv_of_paths_beside_it(write: Write) -> None:
+    folder = write("set", "images/1.png", "images/2.png")
+    samples = train(table(folder, "image,label", "images/2.png,dog", "images/1.png,cat"))
+    assert samples.sources == (folder / "images/2.png", folder / "images/1.png")
+    assert labelled(samples) == [("2.png", "dog"), ("1.png", "cat")]
+    assert samples.where == str(folder / "labels.csv")
+    assert samples.groups is None
+    assert samples.notes == ()
+
+
+def test_csv_ids_without_a_file_ending(write: Write) -> None:
+    folder = write("isic", "part_1/ISIC_0024306.jpg", "part_2/ISIC_0024307.jpg")
+    file = table(folder, "image_id,dx", "ISIC_0024307,mel", "ISIC_0024306,nv")
+    samples = train(file, Columns(label="dx"))
+    assert samples.sources == (folder / "part_2/ISIC_0024307.jpg", folder / "part_1/ISIC_0024306.jpg")
+    assert labelled(samples) == [("ISIC_0024307.jpg", "mel"), ("ISIC_0024306.jpg", "nv")]
+
+
+def test_csv_file_names_in_sub_folders(write: Write) -> None:
+    folder = write("set", "x/1.png", "y/z/2.png")
+    samples = train(table(folder, "file,label", "1.png,a", "2.png,b"))
+    assert samples.sources == (folder / "x/1.png", folder / "y/z/2.png")
+
+
+def test_csv_with_an_image_root(write: Write, tmp_path: Path) -> None:
+    root = write("photos", "1.png", "deep/2.png")
+    file = table(tmp_path, "image,label", "1,a", "2.png,b")
+    samples = train(file, Columns(image_root=root))
+    assert samples.sources == (root / "1.png", root / "deep/2.png")
+
+
+def test_csv_image_root_that_is_no_folder(write: Write, tmp_path: Path) -> None:
+    file = table(write("photos", "1.png"), "image,label", "1.png,a")
+    message = message_of(file, Columns(image_root=tmp_path / "gone"))
+    assert (
+        message == f"--image-root {tmp_path / 'gone'} is no folder. Name the folder that the images of {file} lie in."
+    )
+
+
+def test_csv_missing_label_column_suggests_the_close_one(write: Write) -> None:
+    file = table(write("set", "1.png"), "image,diagnosis", "1.png,nv")
+    message = message_of(file, Columns(label="diagnosi"))
+    assert message == (
+        f"{file}: --label-column 'diagnosi' is not there. Did you mean 'diagnosis'? Its columns are: image, diagnosis."
+    )
+
+
+def test_csv_without_any_usual_column_names_both_options(write: Write) -> None:
+    message = message_of(table(write("set", "1.png"), "foo,bar", "1.png,nv"))
+    assert "--image-column is needed: none of image, image_path, path" in message
+    assert "--label-column is needed: none of label, labels, class" in message
+    assert message.endswith("Its columns are: foo, bar.")
+
+
+def test_csv_missing_group_column(write: Write) -> None:
+    file = table(write("set", "1.png"), "image,label,patient_id", "1.png,nv,7")
+    message = message_of(file, Columns(group="patientid"))
+    assert "--group-column 'patientid' is not there. Did you mean 'patient_id'?" in message
+
+
+def test_csv_usual_columns_are_tried_in_order(write: Write) -> None:
+    file = table(write("set", "1.png", "2.png"), "id,target,path,label", "2.png,x,1.png,y")
+    assert labelled(train(file)) == [("1.png", "y")]
+    assert labelled(train(file, Columns(image="id", label="target"))) == [("2.png", "x")]
+
+
+def test_csv_missing_files_are_all_named_up_to_20_and_counted(write: Write) -> None:
+    folder = write("set", "there.png")
+    file = table(folder, "image,label", "there.png,a", *(f"gone{number}.png,b" for number in range(23)))
+    message = message_of(file)
+    assert message.startswith(f"{file}: 23 of 24 rows name no image file below {folder}:\n")
+    assert re.findall(r"row (\d+): '(gone\d+\.png)' is missing", message) == [
+        (str(number + 3), f"gone{number}.png") for number in range(20)
+    ]
+    assert "\n  and 3 more\n" in message
+    assert message.endswith("Correct the rows, or name the images' folder with --image-root.")
+
+
+def test_csv_ambiguous_ids_name_the_candidates(write: Write) -> None:
+    folder = write("set", "x/1.png", "y/1.png")
+    message = message_of(table(folder, "image,label", "1,a"))
+    assert f"row 2: '1' fits {Path('x/1.png')}, {Path('y/1.png')}" in message
+
+
+def test_csv_full_path_is_not_ambiguous(write: Write) -> None:
+    folder = write("set", "x/1.png", "y/1.png")
+    samples = train(table(folder, "image,label", "x/1.png,a", f"{folder / 'y/1.png'},b"))
+    assert samples.sources == (folder / "x/1.png", folder / "y/1.png")
+
+
+def test_csv_empty_labels_are_named_by_row(write: Write) -> None:
+    file = table(write("set", "1.png", "2.png", "3.png"), "image,label", "1.png,a", "2.png,", "3.png,  ")
+    message = message_of(file)
+    assert message == (
+        f"{file}: 2 rows have no value in the label column 'label':\n  row 3\n  row 4\nFill them in or remove the rows."
+    )
+
+
+def test_csv_row_cut_short_has_no_label(write: Write) -> None:
+    file = table(write("set", "1.png", "2.png"), "image,label", "1.png,a", "2.png")
+    assert "1 rows have no value in the label column 'label':\n  row 3\n" in message_of(file)
+
+
+def test_csv_repeats_are_left_out_and_noted(write: Write) -> None:
+    file = table(write("set", "1.png", "2.png"), "image,label", "1.png,a", "2.png,b", "1.png,a", "1,a")
+    samples = train(file)
+    assert labelled(samples) == [("1.png", "a"), ("2.png", "b")]
+    assert samples.notes == (f"2 rows of {file} repeat another row: left out",)
+
+
+def test_csv_contradicting_rows_are_both_kept_for_the_audit(write: Write) -> None:
+    file = table(write("set", "1.png"), "image,label", "1.png,a", "1.png,b")
+    assert labelled(train(file)) == [("1.png", "a"), ("1.png", "b")]
+
+
+def test_csv_values_stay_text(write: Write) -> None:
+    folder = write("set", "1.png", "2.png", "3.png", "4.png", "5.png")
+    file = table(folder, "image,label", "1.png,01", "2.png,1", "3.png,NA", "4.png,null", "5.png,1.0")
+    samples = train(file)
+    assert set(samples.classes) == {"01", "1", "NA", "null", "1.0"}
+    assert labelled(samples)[2] == ("3.png", "NA")
+
+
+def test_csv_ids_of_digits_stay_text(write: Write) -> None:
+    folder = write("set", "0007.png", "7.png")
+    assert train(table(folder, "id,label", "0007,a", "7,b")).sources == (folder / "0007.png", folder / "7.png")
+
+
+def test_csv_labels_lose_blanks_at_the_ends(write: Write) -> None:
+    file = table(write("set", "1.png", "2.png"), "image,label", "1.png, cat", "2.png,cat ")
+    assert train(file).classes == ("cat",)
+
+
+def test_csv_group_column(write: Write) -> None:
+    folder = write("set", "1.png", "2.png", "3.png")
+    file = table(folder, "image,label,patient", "1.png,a,p2", "2.png,b,p1", "3.png,a,p2")
+    groups = train(file, Columns(group="patient")).groups
+    assert groups is not None
+    assert groups.dtype == np.int64
+    assert groups.tolist() == [1, 0, 1]  # p1, p2 in order
+
+
+def test_csv_group_column_survives_repeats(write: Write) -> None:
+    file = table(write("set", "1.png", "2.png"), "image,label,g", "1.png,a,x", "1.png,a,x", "2.png,b,y")
+    samples = train(file, Columns(group="g"))
+    assert samples.groups is not None
+    assert (len(samples), samples.groups.tolist()) == (2, [0, 1])
+
+
+def test_tsv(write: Write) -> None:
+    folder = write("set", "1.png", "a,b.png")
+    file = table(folder, "image\tlabel", "1.png\tx", "a,b.png\ty, z", name="labels.tsv")
+    assert labelled(train(file)) == [("1.png", "x"), ("a,b.png", "y, z")]
+
+
+def test_csv_with_a_byte_order_mark(write: Write) -> None:
+    folder = write("set", "1.png")
+    (folder / "labels.csv").write_bytes(b"\xef\xbb\xbfimage,label\r\n1.png,K\xc3\xa4fer\r\n")
+    assert labelled(train(folder / "labels.csv")) == [("1.png", "Käfer")]
+
+
+@pytest.mark.parametrize("content", [b"", b"image,label\n1.png,caf\xe9\n", b'image,label\n"1.png,a\n'])
+def test_csv_that_cannot_be_read(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "labels.csv").write_bytes(content)
+    assert "labels.csv is not a readable CSV table: " in message_of(tmp_path / "labels.csv")
+
+
+def test_csv_of_a_header_only(tmp_path: Path) -> None:
+    file = table(tmp_path, "image,label")
+    assert message_of(file) == f"{file} holds no images."
+
+
+# --- Parquet ---
+
+
+def cell(data: bytes | None, path: str | None = None) -> dict[str, Any]:
+    return {"bytes": data, "path": path}
+
+
+def test_parquet_class_names_come_from_the_schema(parquet: Write, png: Png, pixels: PixelsOf) -> None:
+    images = [cell(png(seed), f"{seed}.png") for seed in range(3)]
+    file = parquet("pets.parquet", images, [1, 0, 1], names=["cat", "dog"])
+    samples = train(file)
+    assert samples.classes == ("cat", "dog")
+    assert samples.labels.tolist() == [1, 0, 1]
+    assert [str(source) for source in samples.sources] == [f"{file}:{seed}.png" for seed in range(3)]
+    for seed, source in enumerate(samples.sources):
+        assert np.array_equal(np.asarray(read_image(source)), pixels(seed))
+        assert content_key(source) == sha256(png(seed))
+
+
+def test_parquet_classes_stand_in_natural_order_not_in_the_schemas(parquet: Write, png: Png) -> None:
+    file = parquet("d.parquet", [cell(png(0)), cell(png(1))], [0, 1], names=["10", "2"])
+    samples = train(file)
+    assert samples.classes == ("2", "10")
+    assert samples.labels.tolist() == [1, 0]
+
+
+def test_parquet_of_several_row_groups(parquet: Write, png: Png, pixels: PixelsOf) -> None:
+    images = [cell(png(seed)) for seed in range(13)]
+    file = parquet("many.parquet", images, ["a", "b"] * 6 + ["a"], row_group_size=2)
+    samples = train(file)
+    cells = [source for source in samples.sources if isinstance(source, TableCell)]
+    assert [(c.row_group, c.row) for c in cells] == [(row // 2, row % 2) for row in range(13)]
+    assert [c.name for c in cells] == [f"row {row}" for row in range(13)]
+    for seed in (12, 0, 5, 11, 1):  # more row groups than are kept in memory, out of order
+        assert np.array_equal(np.asarray(read_image(cells[seed])), pixels(seed))
+
+
+def test_parquet_splits_by_file_name(parquet: Write, png: Png) -> None:
+    for number in range(2):
+        parquet(f"hub/train-0000{number}-of-00002.parquet", [cell(png(number))], ["ab"[number]])
+    parquet("hub/validation-00000-of-00001.parquet", [cell(png(2))], ["a"])
+    folder = parquet("hub/test-00000-of-00001.parquet", [cell(png(3))], ["b"]).parent
+    found = find_samples(folder)
+    assert {split: samples.counts() for split, samples in found.items()} == {
+        "train": {"a": 1, "b": 1},
+        "validation": {"a": 1},
+    }
+    assert find_samples(folder, splits=("test",))["test"].counts() == {"b": 1}
+
+
+def test_parquet_files_without_a_split_are_all_train(parquet: Write, png: Png) -> None:
+    parquet("hub/part-1.parquet", [cell(png(1))], ["b"])
+    folder = parquet("hub/part-0.parquet", [cell(png(0))], ["a"]).parent
+    found = find_samples(folder)
+    assert list(found) == ["train"]
+    assert labelled(found["train"]) == [("part-0.parquet:row 0", "a"), ("part-1.parquet:row 0", "b")]
+
+
+def test_parquet_files_only_some_of_which_name_a_split(parquet: Write, png: Png) -> None:
+    parquet("hub/extra.parquet", [cell(png(1))], ["b"])
+    folder = parquet("hub/train-00000-of-00001.parquet", [cell(png(0))], ["a"]).parent
+    with pytest.raises(
+        DataError, match=r"others are not: extra\.parquet\. Name all of them train-\*, .* or pass one file"
+    ):
+        find_samples(folder)
+
+
+@pytest.mark.parametrize("none", [-1, None])
+def test_parquet_rows_without_a_label(parquet: Write, png: Png, none: int | None) -> None:
+    images = [cell(png(seed)) for seed in range(3)]
+    file = parquet("test.parquet", images, [0, none, none], names=["cat", "dog"])
+    assert message_of(file) == f"{file}: 2 of 3 rows have no label (first: row 1)."
+
+
+def test_parquet_label_beyond_the_names(parquet: Write, png: Png) -> None:
+    file = parquet("x.parquet", [cell(png(0)), cell(png(1))], [0, 2], names=["cat", "dog"])
+    assert message_of(file) == f"{file}: label 2 has no name; the schema names 2 classes (0 to n-1)."
+
+
+def test_parquet_numbers_without_names_become_text(parquet: Write, png: Png) -> None:
+    file = parquet("x.parquet", [cell(png(0)), cell(png(1))], [10, 2])
+    assert train(file).classes == ("2", "10")
+
+
+def test_parquet_text_labels_win_over_the_schemas_names(parquet: Write, png: Png) -> None:
+    file = parquet("x.parquet", [cell(png(0)), cell(png(1))], ["x", "y"], names=["cat", "dog"])
+    assert train(file).classes == ("x", "y")
+
+
+def test_parquet_group_column(parquet: Write, png: Png) -> None:
+    images = [cell(png(seed)) for seed in range(3)]
+    file = parquet("x.parquet", images, ["a", "b", "a"], patient=[30, 4, 30])
+    groups = train(file, Columns(group="patient")).groups
+    assert groups is not None
+    assert groups[0] == groups[2] != groups[1]
+
+
+def test_parquet_missing_columns_lists_those_there(parquet: Write, png: Png) -> None:
+    file = parquet("x.parquet", [cell(png(0))], ["a"], extra=["e"])
+    message = message_of(file, Columns(image="imag", label="lable"))
+    assert "--image-column 'imag' is not there. Did you mean 'image'?" in message
+    assert "--label-column 'lable' is not there. Did you mean 'label'?" in message
+    assert message.endswith("Its columns are: image, label, extra.")
+
+
+def test_parquet_damaged_file(parquet: Write, png: Png) -> None:
+    file = parquet("x.parquet", [cell(png(0))], ["a"])
+    file.write_bytes(file.read_bytes()[:-20])
+    assert "x.parquet is not a readable Parquet file: " in message_of(file)
+
+
+def test_parquet_column_of_plain_bytes(tmp_path: Path, png: Png, pixels: PixelsOf) -> None:
+    file = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"image": [png(4)], "label": ["a"]}), file)
+    assert np.array_equal(np.asarray(read_image(train(file).sources[0])), pixels(4))
+
+
+def test_parquet_cell_that_only_names_a_file(parquet: Write, write: Write, pixels: PixelsOf) -> None:
+    folder = write("hub", "images/7.png", first_seed=7)
+    file = parquet("hub/x.parquet", [cell(None, "images/7.png")], ["a"])
+    assert file.parent == folder
+    assert np.array_equal(np.asarray(read_image(train(file).sources[0])), pixels(7))
+
+
+@pytest.mark.parametrize("nothing", [None, {"bytes": None, "path": None}])
+def test_parquet_row_without_an_image_is_unreadable_not_fatal(
+    parquet: Write, png: Png, nothing: dict[str, None] | None
+) -> None:
+    samples = train(parquet("x.parquet", [nothing, cell(png(1), "1.png")], ["a", "b"]))
+    assert [Path(str(source)).name for source in samples.sources] == ["x.parquet:row 0", "x.parquet:1.png"]
+    with pytest.raises(UnreadableImageError, match="the table holds no bytes for this image"):
+        read_image(samples.sources[0])
+
+
+def test_parquet_without_rows(parquet: Write, png: Png) -> None:
+    file = parquet("hub/train-00000-of-00002.parquet", [], [], names=["cat", "dog"])
+    assert message_of(file) == f"{file} holds no images."
+    parquet("hub/train-00001-of-00002.parquet", [cell(png(0))], [1], names=["cat", "dog"])
+    assert train(file.parent).counts() == {"dog": 1}
