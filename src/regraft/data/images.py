@@ -32,7 +32,7 @@ class UnreadableImageError(Exception):
 def read_image(source: Source) -> Image.Image:
     """Return the image as RGB, 8 bits a channel, turned upright by its EXIF orientation.
 
-    The first frame of an animation is taken; transparency is laid on white; 16-bit greys keep their upper 8 bits.
+    The first frame of an animation is taken; transparency is laid on white; 16-bit greys are scaled to 8 bits.
 
     Raises:
         UnreadableImageError: not an image, damaged, or of more than `MAX_PIXELS` pixels.

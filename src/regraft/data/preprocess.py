@@ -53,7 +53,7 @@ class Preprocess:
     def _keeping_ratio(self, image: Image.Image, scaled: list[int]) -> list[int]:
         ratios = (image.height / scaled[0], image.width / scaled[1])
         ratio = max(ratios) if self.crop_mode == "border" else min(ratios)
-        return [round(image.height / ratio), round(image.width / ratio)]
+        return [max(1, round(image.height / ratio)), max(1, round(image.width / ratio))]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""

@@ -108,6 +108,8 @@ def as_sources(images: Sequence[Any] | np.ndarray) -> list[Source]:
     Raises:
         DataError: something else, or an array of another type or shape; or a path that does not exist.
     """
+    if isinstance(images, (str, Path)):
+        raise DataError(f"expected a list of images. Got one path, {str(images)!r}. Put it into a list.")
     sources = [_as_source(image, position) for position, image in enumerate(images)]
     missing = [source for source in sources if isinstance(source, Path) and not source.is_file()]
     if missing:

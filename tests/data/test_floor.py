@@ -1,0 +1,240 @@
+"""What every part stands on: hints in messages, and writing that leaves all or nothing."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from regraft.errors import OutputError, RegraftError, did_you_mean, shortlist
+from regraft.files import TEMPORARY_SUFFIX, atomic_write, cache_folder, check_output, sha256, write_failure
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# --- hints ---
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("resnet5O", " Did you mean 'resnet50'?"),
+        ("RESNET50", " Did you mean 'resnet50'?"),
+        ("vgg", " Did you mean 'VGG16'?"),
+        ("something else", ""),
+        ("", ""),
+    ],
+)
+def test_did_you_mean(name: str, hint: str) -> None:
+    assert did_you_mean(name, ["resnet50", "VGG16", "convnext"]) == hint
+
+
+def test_did_you_mean_names_three_at_most_the_closest_first() -> None:
+    candidates = ["label_10", "label_2", "labels", "label", "unlike"]
+    assert did_you_mean("label", candidates) == " Did you mean 'label' or 'labels' or 'label_2'?"
+
+
+def test_did_you_mean_of_nothing() -> None:
+    assert did_you_mean("resnet50", []) == ""
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, ""),
+        (1, "  0"),
+        (2, "  0\n  1"),
+        (3, "  0\n  1\n  and 1 more"),
+        (2002, "  0\n  1\n  and 2,000 more"),
+    ],
+)
+def test_shortlist(count: int, text: str) -> None:
+    assert shortlist(range(count), shown=2) == text
+
+
+def test_shortlist_shows_twenty() -> None:
+    assert shortlist(range(20)).count("\n") == 19
+    assert shortlist(range(21)).endswith("\n  19\n  and 1 more")
+
+
+# --- cache folder, fingerprints ---
+
+
+def test_cache_folder_follows_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGRAFT_CACHE", str(tmp_path / "mine"))
+    assert cache_folder() == tmp_path / "mine"
+    for unset in ("", None):
+        if unset is None:
+            monkeypatch.delenv("REGRAFT_CACHE")
+        else:
+            monkeypatch.setenv("REGRAFT_CACHE", unset)
+        assert cache_folder().name == "regraft"
+        assert cache_folder().is_absolute()
+
+
+def test_sha256_of_the_standards_example() -> None:
+    """FIPS 180-4, the one-block example."""
+    assert sha256(b"abc").hex() == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256(memoryview(b"abc")) == sha256(b"abc")
+
+
+# --- all or nothing ---
+
+
+def test_atomic_write(tmp_path: Path) -> None:
+    with atomic_write(tmp_path / "model") as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.name.endswith(TEMPORARY_SUFFIX)
+        temporary.write_bytes(b"whole")
+        assert not (tmp_path / "model").exists()
+    assert names(tmp_path) == ["model"]
+    assert (tmp_path / "model").read_bytes() == b"whole"
+
+
+def test_atomic_write_replaces_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(b"old")
+    with atomic_write(tmp_path / "model") as temporary:
+        temporary.write_bytes(b"new")
+        assert (tmp_path / "model").read_bytes() == b"old"
+    assert (tmp_path / "model").read_bytes() == b"new"
+    assert names(tmp_path) == ["model"]
+
+
+def test_the_data_reach_the_disk_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[list[str]] = []
+    monkeypatch.setattr(os, "fsync", lambda _: synced.append(names(tmp_path)))
+    with atomic_write(tmp_path / "model") as temporary:
+        temporary.write_bytes(b"new")
+    assert synced == [[temporary.name]]
+
+
+def stopped_half_way(target: Path, error: BaseException) -> None:
+    with atomic_write(target) as temporary:
+        temporary.write_bytes(b"half")
+        raise error
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), KeyboardInterrupt(), SystemExit(1), RegraftError("known")])
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_nothing_is_left_half_written(tmp_path: Path, error: BaseException, old: bytes | None) -> None:
+    target = tmp_path / "model"
+    if old is not None:
+        target.write_bytes(old)
+    with pytest.raises(type(error)) as caught:
+        stopped_half_way(target, error)
+    assert caught.value is error
+    assert names(tmp_path) == ([] if old is None else ["model"])
+    assert old is None or target.read_bytes() == old
+
+
+def test_interrupted_before_anything_was_written(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), atomic_write(tmp_path / "model"):
+        raise KeyboardInterrupt
+    assert names(tmp_path) == []
+
+
+def of_writing(path: Path, reason: str) -> str:
+    return (
+        f"{path} could not be written: {reason}. Nothing was left half-written; "
+        "free some space or choose another place and run the same command again."
+    )
+
+
+def test_full_disk_while_writing(tmp_path: Path) -> None:
+    with pytest.raises(OutputError) as caught:
+        stopped_half_way(tmp_path / "model", FULL)
+    assert str(caught.value) == of_writing(tmp_path / "model", "the disk is full")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("step", ["os.fsync", "pathlib.Path.replace"])
+def test_full_disk_at_the_last_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    def fail(*_: object) -> None:
+        raise FULL
+
+    (tmp_path / "model").write_bytes(b"old")
+    monkeypatch.setattr(step, fail)
+    with pytest.raises(OutputError, match="the disk is full"), atomic_write(tmp_path / "model") as temporary:
+        temporary.write_bytes(b"half")
+    assert names(tmp_path) == ["model"]
+    assert (tmp_path / "model").read_bytes() == b"old"
+
+
+def test_folder_that_is_missing(tmp_path: Path) -> None:
+    target = tmp_path / "gone" / "model"
+    with pytest.raises(OutputError) as caught, atomic_write(target) as temporary:
+        temporary.write_bytes(b"x")
+    assert str(caught.value) == of_writing(target, "No such file or directory")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (FULL, "the disk is full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk quota is used up"),
+        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
+        (OSError("broken"), "broken"),
+    ],
+)
+def test_one_sentence_for_each_failure(error: OSError, reason: str) -> None:
+    assert str(write_failure(Path("model"), error)) == of_writing(Path("model"), reason)
+
+
+def test_a_failure_in_words_keeps_its_words() -> None:
+    known = OutputError("in words")
+    assert write_failure(Path("model"), known) is known
+
+
+# --- before the work ---
+
+
+def test_check_output_leaves_nothing_behind(tmp_path: Path) -> None:
+    check_output(tmp_path / "model.safetensors")
+    (tmp_path / "old").write_bytes(b"old")
+    check_output(tmp_path / "old")
+    assert names(tmp_path) == ["old"]
+    assert (tmp_path / "old").read_bytes() == b"old"
+
+
+def test_check_output_of_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(OutputError) as caught:
+        check_output(tmp_path)
+    assert str(caught.value) == (
+        f"--out {tmp_path} is a folder. Name a file in it, e.g. {tmp_path / 'model.safetensors'}."
+    )
+
+
+def test_check_output_below_a_missing_folder(tmp_path: Path) -> None:
+    target = tmp_path / "gone" / "report.json"
+    with pytest.raises(OutputError) as caught:
+        check_output(target, option="--report")
+    assert str(caught.value) == (
+        f"--report {target}: the folder {target.parent} does not exist. Create it: mkdir -p {target.parent}"
+    )
+
+
+def test_check_output_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError, match=r"the folder .*file does not exist"):
+        check_output(tmp_path / "file" / "model")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(FULL, "the disk is full"), (PermissionError(13, "Permission denied"), "Permission denied")]
+)
+def test_check_output_where_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, reason: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    touch: Callable[..., None] = fail
+    monkeypatch.setattr(Path, "touch", touch)
+    with pytest.raises(OutputError) as caught:
+        check_output(tmp_path / "model")
+    assert str(caught.value) == of_writing(tmp_path / "model", reason)

@@ -1,0 +1,166 @@
+"""Batches in order, decoded ahead by threads, within bounds."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from regraft.data import loading
+from regraft.data.loading import BATCH_SIZE, Batch, load_batches
+from regraft.data.preprocess import Preprocess
+from regraft.data.sources import Pixels, Source
+
+UNCHANGED = Preprocess(10, 12, 1.0, "squash", "bicubic", (0.5,) * 3, (0.5,) * 3)  # what `pixels` has
+PixelsOf = Callable[[int], np.ndarray]
+
+
+@pytest.fixture
+def sources(pixels: PixelsOf) -> Callable[[int], list[Source]]:
+    """Return a function from n to n images in memory, of the noise of seeds 0 to n - 1."""
+    return lambda count: [Pixels(Image.fromarray(pixels(seed)), str(seed)) for seed in range(count)]
+
+
+def plain(batches: list[Batch]) -> list[tuple[list[int], dict[int, str]]]:
+    return [(batch.positions.tolist(), batch.unreadable) for batch in batches]
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(0, []), (1, [1]), (3, [3]), (4, [4]), (5, [4, 1]), (8, [4, 4]), (23, [4] * 5 + [3])]
+)
+def test_all_images_in_order(
+    sources: Callable[[int], list[Source]], pixels: PixelsOf, count: int, sizes: list[int]
+) -> None:
+    batches = list(load_batches(sources(count), UNCHANGED, batch_size=4))
+    assert [len(batch.pixels) for batch in batches] == sizes
+    assert [position for batch in batches for position in batch.positions] == list(range(count))
+    for batch in batches:
+        assert (batch.pixels.dtype, batch.pixels.shape[1:], batch.unreadable) == (np.uint8, (10, 12, 3), {})
+        assert np.array_equal(batch.pixels, np.stack([pixels(seed) for seed in batch.positions]))
+
+
+def test_usual_batch_size(sources: Callable[[int], list[Source]]) -> None:
+    sizes = [len(batch.pixels) for batch in load_batches(sources(BATCH_SIZE + 1), UNCHANGED)]
+    assert sizes == [BATCH_SIZE, 1]
+
+
+def test_order_does_not_depend_on_who_is_done_first(
+    sources: Callable[[int], list[Source]], pixels: PixelsOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow_on_even(source: Pixels) -> Image.Image:
+        time.sleep(0.01 if int(source.name) % 2 == 0 else 0)
+        return source.image
+
+    monkeypatch.setattr(loading, "read_image", slow_on_even)
+    batches = list(load_batches(sources(12), UNCHANGED, batch_size=5))
+    assert np.array_equal(np.concatenate([b.pixels for b in batches]), np.stack([pixels(seed) for seed in range(12)]))
+
+
+def test_images_are_brought_to_the_networks_size(pixels: PixelsOf) -> None:
+    preprocess = Preprocess(8, 6, 0.9, "center", "bilinear", (0.5,) * 3, (0.5,) * 3)
+    image = Image.fromarray(pixels(0))
+    (batch,) = load_batches([Pixels(image, "x")], preprocess)
+    assert np.array_equal(batch.pixels, preprocess.pixels(image)[None])
+
+
+def test_unreadable_images_are_left_out_with_their_reasons(
+    sources: Callable[[int], list[Source]], pixels: PixelsOf, tmp_path: Path
+) -> None:
+    given = sources(7)
+    (tmp_path / "text.jpg").write_text("no image")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    given[1], given[4], given[5] = tmp_path / "text.jpg", tmp_path / "empty.jpg", tmp_path / "gone.jpg"
+    batches = list(load_batches(given, UNCHANGED, batch_size=4))
+    assert plain(batches) == [
+        ([0, 2, 3], {1: "not an image, or damaged at its start"}),
+        ([6], {4: "the file is empty", 5: "the file is gone"}),
+    ]
+    assert np.array_equal(batches[0].pixels, np.stack([pixels(seed) for seed in (0, 2, 3)]))
+    assert np.array_equal(batches[1].pixels, pixels(6)[None])
+
+
+def test_a_batch_of_nothing_readable_is_empty(tmp_path: Path) -> None:
+    (batch,) = load_batches([tmp_path / "gone.jpg"] * 3, UNCHANGED)
+    assert batch.pixels.shape == (0, 10, 12, 3)
+    assert plain([batch]) == [([], dict.fromkeys(range(3), "the file is gone"))]
+
+
+def test_an_error_that_is_no_files_fault_is_not_swallowed(
+    sources: Callable[[int], list[Source]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Source) -> Image.Image:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(loading, "read_image", fail)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        list(load_batches(sources(3), UNCHANGED))
+
+
+def test_never_more_than_three_batches_are_decoded_ahead(
+    sources: Callable[[int], list[Source]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow consumer: by when batch k (from 0) is handed over, at most 4 k + 12 of 60 images have been begun."""
+    begun: list[str] = []
+
+    def count(source: Pixels) -> Image.Image:
+        begun.append(source.name)
+        return source.image
+
+    monkeypatch.setattr(loading, "read_image", count)
+    seen: list[int] = []
+    for _ in load_batches(sources(60), UNCHANGED, batch_size=4):
+        time.sleep(0.01)  # the threads have time for far more
+        seen.append(len(begun))
+    assert len(seen) == 15
+    assert all(done <= 4 * number + 12 for number, done in enumerate(seen)), seen
+    assert seen[0] > 4, "nothing was decoded ahead"
+    assert len(begun) == 60
+
+
+def test_nothing_is_decoded_before_it_is_asked_for(
+    sources: Callable[[int], list[Source]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Source] = []
+    monkeypatch.setattr(loading, "read_image", lambda source: begun.append(source) or source.image)
+    batches = load_batches(sources(8), UNCHANGED, batch_size=4)
+    assert begun == []
+    assert len(list(batches)) == 2
+    assert len(begun) == 8
+
+
+@pytest.mark.parametrize("ending", ["closed", "exhausted", "thrown into"])
+def test_threads_end_with_the_generator(sources: Callable[[int], list[Source]], ending: str) -> None:
+    before = set(threading.enumerate())
+    batches = load_batches(sources(40), UNCHANGED, batch_size=4)
+    next(batches)
+    assert set(threading.enumerate()) - before
+    if ending == "closed":
+        batches.close()
+    elif ending == "exhausted":
+        assert len(list(batches)) == 9
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            batches.throw(KeyboardInterrupt())
+    assert set(threading.enumerate()) <= before
+
+
+def test_what_was_queued_is_not_decoded_after_closing(
+    sources: Callable[[int], list[Source]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One slow thread at a time: of the 12 images queued, most are dropped when the consumer stops."""
+    begun: list[str] = []
+
+    def slow(source: Pixels) -> Image.Image:
+        begun.append(source.name)
+        time.sleep(0.03)
+        return source.image
+
+    monkeypatch.setattr(loading, "read_image", slow)
+    monkeypatch.setattr(loading, "cpu_count", lambda: 1)
+    batches = load_batches(sources(60), UNCHANGED, batch_size=4)
+    next(batches)
+    batches.close()
+    assert 4 <= len(begun) <= 8

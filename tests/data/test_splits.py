@@ -1,0 +1,200 @@
+"""Folds: stratified, whole groups, every class learned from and judged."""
+
+import numpy as np
+import pytest
+
+from regraft.data.splits import stratified_folds
+from regraft.errors import DataError
+
+CLASSES = ("cat", "dog", "owl")
+
+
+def folds_of(labels: np.ndarray, groups: np.ndarray | None = None, *, count: int = 5, seed: int = 0) -> np.ndarray:
+    return stratified_folds(labels, CLASSES, count=count, seed=seed, groups=groups)
+
+
+def check_whole(folds: np.ndarray, groups: np.ndarray) -> None:
+    for group in np.unique(groups):
+        assert len(np.unique(folds[groups == group])) == 1, f"group {group} is torn apart"
+
+
+def check_learnable(folds: np.ndarray, labels: np.ndarray) -> None:
+    for fold in np.unique(folds):
+        assert np.array_equal(np.unique(labels[folds != fold]), np.unique(labels)), f"fold {fold} takes a whole class"
+
+
+# --- photos ---
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_fold_has_every_class_in_its_share(seed: int) -> None:
+    """50 cats, 20 dogs and 10 owls in 5 folds: 10, 4 and 2 in each."""
+    labels = np.repeat([0, 1, 2], [50, 20, 10])
+    folds = folds_of(labels, seed=seed)
+    for fold in range(5):
+        assert np.bincount(labels[folds == fold]).tolist() == [10, 4, 2]
+
+
+def test_what_does_not_go_round_differs_by_one() -> None:
+    labels = np.repeat([0, 1, 2], [23, 11, 7])
+    folds = folds_of(labels)
+    assert sorted(np.unique(folds)) == [0, 1, 2, 3, 4]
+    for label, (least, most) in enumerate([(4, 5), (2, 3), (1, 2)]):
+        counts = np.bincount(folds[labels == label], minlength=5)
+        assert (counts.min(), counts.max()) == (least, most)
+
+
+def test_one_seed_one_split() -> None:
+    labels = np.repeat([0, 1, 2], 20)
+    groups = np.arange(60) // 2
+    mixed = np.arange(60) % 20
+    for grouping in (None, groups, mixed):
+        assert np.array_equal(folds_of(labels, grouping, seed=3), folds_of(labels, grouping, seed=3))
+
+
+def test_another_seed_another_split() -> None:
+    labels = np.repeat([0, 1, 2], 20)
+    for grouping in (None, np.arange(60) // 2, np.arange(60) % 20):
+        splits = {tuple(folds_of(labels, grouping, seed=seed)) for seed in range(5)}
+        assert len(splits) == 5
+
+
+def test_the_split_is_shuffled() -> None:
+    """Files of one class often stand in the order they were taken: neighbours must not fill a fold."""
+    folds = folds_of(np.zeros(100, int), seed=1)
+    assert max(np.ptp(np.flatnonzero(folds == fold)) for fold in range(5)) > 50
+    assert not np.array_equal(folds, np.sort(folds))
+
+
+def test_a_class_smaller_than_the_folds_is_in_fewer_of_them() -> None:
+    labels = np.repeat([0, 1, 2], [20, 20, 2])
+    folds = folds_of(labels)
+    assert len(np.unique(folds)) == 5
+    assert len(np.unique(folds[labels == 2])) == 2
+    check_learnable(folds, labels)
+
+
+@pytest.mark.parametrize(("sizes", "made"), [((3, 2, 2), 3), ((2, 2, 2), 2), ((4, 3, 2), 4), ((5, 2, 2), 5)])
+def test_fewer_folds_if_no_class_has_that_many(sizes: tuple[int, ...], made: int) -> None:
+    labels = np.repeat([0, 1, 2], sizes)
+    folds = folds_of(labels)
+    assert sorted(np.unique(folds)) == list(range(made))
+    check_learnable(folds, labels)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_every_class_in_every_training_part(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    labels = np.repeat([0, 1, 2], generator.integers(2, 12, 3))
+    labels = generator.permutation(labels)
+    check_learnable(folds_of(labels, seed=seed), labels)
+
+
+# --- groups of one label ---
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pure_groups_stay_whole_and_are_stratified(seed: int) -> None:
+    """10 cats, 5 dogs, 5 owls, three views of each: 2, 1 and 1 of them in each of 5 folds."""
+    of_object = np.repeat([0, 1, 2], [10, 5, 5])
+    objects = np.random.default_rng(seed).permutation(np.repeat(np.arange(20), 3))
+    labels = of_object[objects]
+    folds = folds_of(labels, objects * 7 + 100, seed=seed)
+    check_whole(folds, objects)
+    for fold in range(5):
+        assert np.bincount(labels[folds == fold]).tolist() == [6, 3, 3]
+
+
+def test_groups_of_one_photo_each_are_photos() -> None:
+    labels = np.repeat([0, 1, 2], [10, 10, 10])
+    assert np.array_equal(folds_of(labels, np.arange(30)), folds_of(labels))
+
+
+def test_fewer_folds_if_no_class_has_that_many_groups() -> None:
+    labels = np.repeat([0, 1], [30, 20])
+    groups = np.concatenate([np.arange(30) // 10, 100 + np.arange(20) // 10])  # three groups and two
+    folds = folds_of(labels, groups)
+    assert sorted(np.unique(folds)) == [0, 1, 2]
+    check_whole(folds, groups)
+    check_learnable(folds, labels)
+
+
+# --- groups of several labels ---
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_mixed_groups_stay_whole(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    labels, groups = generator.integers(0, 3, 120), generator.integers(0, 25, 120)
+    folds = folds_of(labels, groups, seed=seed)
+    assert sorted(np.unique(folds)) == [0, 1, 2, 3, 4]
+    check_whole(folds, groups)
+    check_learnable(folds, labels)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_mixed_groups_keep_the_shares_roughly(seed: int) -> None:
+    """30 patients with 4 cats, 2 dogs and 1 owl each: 6 patients, and so 24, 12 and 6 photos, in each fold."""
+    labels = np.tile([0, 0, 0, 0, 1, 1, 2], 30)
+    groups = np.repeat(np.arange(30), 7)
+    folds = folds_of(labels, groups, seed=seed)
+    for fold in range(5):
+        assert np.bincount(labels[folds == fold]).tolist() == [24, 12, 6]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_rare_class_in_two_mixed_groups_is_never_taken_from_a_training_part(seed: int) -> None:
+    """Owls are in groups 0 and 1 only: whichever is judged, the other must be learned from."""
+    groups = np.repeat(np.arange(12), 6)
+    labels = np.tile([0, 0, 0, 1, 1, 1], 12)
+    labels[[0, 6]] = 2
+    folds = folds_of(labels, groups, seed=seed)
+    check_whole(folds, groups)
+    check_learnable(folds, labels)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_another_shuffle_is_tried_where_the_first_takes_a_whole_class(seed: int) -> None:
+    """Owls are in groups 2 and 3 of four, which three folds may well put together (with half of these seeds)."""
+    labels = np.array([0, 1, 0, 2, 1, 2, 0, 1])
+    groups = np.array([1, 1, 2, 2, 3, 3, 4, 4])
+    folds = folds_of(labels, groups, count=3, seed=seed)
+    assert len(np.unique(folds)) == 3
+    check_whole(folds, groups)
+    check_learnable(folds, labels)
+
+
+# --- messages ---
+
+
+def test_classes_of_one_photo_are_named() -> None:
+    with pytest.raises(DataError) as caught:
+        folds_of(np.array([0, 0, 1, 2, 0]))
+    assert str(caught.value) == (
+        "2 classes come from one photo or one group only, copies of a photo counted as one, and cannot be both learned "
+        "and judged:\n  dog\n  owl\nAdd photos from another group (patient, object, scene) or remove the class."
+    )
+
+
+def test_classes_of_one_group_are_named() -> None:
+    labels, groups = np.array([0, 0, 0, 1, 1, 1]), np.array([1, 1, 2, 3, 3, 3])
+    with pytest.raises(DataError, match=r"^1 classes come from one photo or one group only, .*:\n  dog\nAdd photos"):
+        folds_of(labels, groups)
+
+
+def test_twenty_lonely_classes_are_named_and_the_rest_counted() -> None:
+    names = [f"class {number}" for number in range(24)]
+    labels = np.concatenate([[0, 0], np.arange(1, 24)])
+    with pytest.raises(DataError, match=r"^23 classes come .*:\n  class 1\n(  class \d+\n){19}  and 3 more\nAdd"):
+        stratified_folds(labels, names, count=5, seed=0)
+
+
+def test_groups_that_cannot_be_split() -> None:
+    """Group 1 holds cats and dogs, group 2 cats and owls, group 3 dogs and owls.
+
+    Of two folds, one has two of the groups, and these hold all photos of the class they share.
+    """
+    labels = np.array([0, 1, 0, 2, 1, 2])
+    groups = np.array([1, 1, 2, 2, 3, 3])
+    with pytest.raises(DataError, match=r"^no split keeps the groups whole .*leave --group-column out\.$"):
+        folds_of(labels, groups, count=2)
