@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as transforms
 
-_INTERPOLATIONS = {mode.value: mode for mode in InterpolationMode}
+INTERPOLATIONS = {mode.value: mode for mode in InterpolationMode}
 CROP_MODES = ("center", "squash", "border")
 
 
@@ -37,7 +37,7 @@ class Preprocess:
 
     def pixels(self, image: Image.Image) -> np.ndarray:
         """Resize and crop an RGB image to a uint8 array (h, w, 3). Equal to timm's evaluation transform."""
-        filter_ = _INTERPOLATIONS[self.interpolation]
+        filter_ = INTERPOLATIONS[self.interpolation]
         scaled = [math.floor(side / self.crop_pct) for side in (self.height, self.width)]
         fill = [round(255 * value) for value in self.mean]
         if self.crop_mode == "squash":

@@ -2,9 +2,9 @@
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -15,9 +15,10 @@ import torch
 from timm.data.config import resolve_model_data_config
 from timm.models._hub import load_model_config_from_path
 from timm.models._manipulate import group_with_matcher
+from timm.models._pretrained import PretrainedCfg
 from torch import nn
 
-from regraft.data.preprocess import CROP_MODES, Preprocess
+from regraft.data.preprocess import CROP_MODES, INTERPOLATIONS, Preprocess
 from regraft.errors import ModelError, WeightsError, did_you_mean
 from regraft.models.stages import Stage, trace_stages
 from regraft.models.weights import (
@@ -204,12 +205,33 @@ def _read_config(model: str, folder: Path) -> Recipe:
         raise ModelError(f"{model}: {file} does not exist. Name a folder with config.json and model.safetensors.")
     try:
         settings, architecture, arguments = load_model_config_from_path(folder)
-    except (ValueError, KeyError, TypeError, OSError) as error:
+        settings, arguments = dict(settings), dict(arguments or {})
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise ModelError(f"{model}: {file} is not in timm's format ({error!r}).") from None
-    if not timm.is_model(architecture):
+    if not isinstance(architecture, str) or not timm.is_model(architecture):
         close = did_you_mean(str(architecture), timm.list_models())
         raise ModelError(f"{model}: {file} names an unknown architecture, {architecture!r}.{close}")
-    return Recipe(str(architecture), dict(arguments or {}), dict(settings))
+    for name, allowed, fits in _SETTINGS:
+        if settings.get(name) is not None and not fits(settings[name]):
+            raise ModelError(f"{model}: {name} in {file} must be {allowed}. Got {settings[name]!r}.")
+    known = {field.name for field in fields(PretrainedCfg)}  # a newer timm may have written more
+    return Recipe(architecture, arguments, {name: value for name, value in settings.items() if name in known})
+
+
+def _are_numbers(values: object, count: int, kind: type = float) -> bool:
+    return (
+        isinstance(values, (list, tuple)) and len(values) == count and all(isinstance(v, (int, kind)) for v in values)
+    )
+
+
+# what is used of pretrained_cfg: name, allowed values in words, test
+_SETTINGS: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
+    ("input_size", "[3, height, width]", lambda v: _are_numbers(v, 3, int) and v[0] == 3 and min(v) > 0),
+    ("mean", "three numbers", lambda v: _are_numbers(v, 3)),
+    ("std", "three numbers above 0", lambda v: _are_numbers(v, 3) and min(v) > 0),
+    ("crop_pct", "a number above 0, at most 1", lambda v: isinstance(v, (int, float)) and 0 < v <= 1),
+    ("interpolation", f"one of {', '.join(INTERPOLATIONS)}", lambda v: v in (*INTERPOLATIONS, "random")),
+)
 
 
 def _fetch(model: str, settings: dict[str, Any]) -> tuple[StateDict, str]:
@@ -240,6 +262,8 @@ def _build(recipe: Recipe, state: StateDict, source: str) -> nn.Module:
     try:
         with _strict_loading():
             module = _create(recipe, classes=_class_count(recipe.settings, state), state=state)
+    except ModelError:
+        raise
     except (RuntimeError, KeyError, AttributeError, ValueError) as error:
         raise WeightsError(describe_mismatch(error, recipe.architecture, source)) from None
     module.reset_classifier(0)  # type: ignore[operator]
@@ -259,13 +283,19 @@ def _create(recipe: Recipe, *, classes: int, state: StateDict | None = None) -> 
         "label_offset": 0,  # a background class before the others is just one more class here
         "custom_load": False,
     }
-    module: nn.Module = timm.create_model(
-        recipe.architecture,
-        pretrained=state is not None,
-        pretrained_cfg=settings,
-        num_classes=classes,
-        **recipe.arguments,
-    )
+    try:
+        module: nn.Module = timm.create_model(
+            recipe.architecture,
+            pretrained=state is not None,
+            pretrained_cfg=settings,
+            num_classes=classes,
+            **recipe.arguments,
+        )
+    except TypeError as error:  # of the constructor
+        raise ModelError(
+            f"{recipe.architecture} cannot be built with the arguments {recipe.arguments!r}: {error}. "
+            "Correct model_args in its config.json."
+        ) from None
     return module.eval()
 
 

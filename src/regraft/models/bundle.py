@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from regraft.data.preprocess import Preprocess
-from regraft.errors import BundleError
+from regraft.errors import BundleError, WeightsError
 from regraft.files import atomic_write
 from regraft.models.backbones import Recipe, rebuild_backbone, tensor_bytes
 from regraft.models.classifier import Classifier
@@ -54,8 +54,8 @@ def save_bundle(classifier: Classifier, path: Path) -> None:
         "numbers": classifier.numbers,
         "versions": {name: version(name) for name in ("regraft", "torch", "timm")}
         | {"python": platform.python_version()},
-        "sha256": _digest(tensors),
     }
+    about["sha256"] = _digest(about, tensors)
     data = save(tensors, {_KEY: json.dumps(about, ensure_ascii=False, allow_nan=False)})
     with atomic_write(path) as temporary:
         temporary.write_bytes(data)
@@ -68,13 +68,8 @@ def load_bundle(path: Path) -> Classifier:
         BundleError: no such file, damaged, no regraft model, or written by a newer version.
     """
     about, tensors = _read(path)
-    if about.get("format", 0) > FORMAT:
-        raise BundleError(
-            f"{path} was written by a newer regraft ({about.get('versions', {}).get('regraft', 'unknown')}; this is "
-            f"{version('regraft')}). Update it: pip install -U regraft"
-        )
-    if _digest(tensors) != about.get("sha256"):
-        raise BundleError(f"{path} is damaged: its tensors are not the ones that were saved. Copy it again.")
+    if about.pop("sha256", None) != _digest(about, tensors):
+        raise BundleError(f"{path} is damaged: its contents are not what was saved. Copy it again.")
     state = {n.removeprefix(_BACKBONE): _full(t) for n, t in tensors.items() if n.startswith(_BACKBONE)}
     seen = {n.removeprefix(_SEEN): t.numpy().view(np.uint64) for n, t in tensors.items() if n.startswith(_SEEN)}
     try:
@@ -93,7 +88,9 @@ def load_bundle(path: Path) -> Classifier:
             seen=seen,
             label_type=about["label_type"],
         )
-    except (KeyError, TypeError) as error:
+    except WeightsError as error:  # an architecture that this timm builds otherwise, or not at all
+        raise BundleError(f"{path} cannot be rebuilt: {error}") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleError(f"{path} is damaged: its description lacks or garbles {error}. Fit it again.") from None
 
 
@@ -115,10 +112,18 @@ def read_description(path: Path) -> dict[str, Any]:
             f"{path} is a safetensors file, but no regraft model. To start from its weights: --weights {path}"
         )
     try:
-        about = json.loads(metadata[_KEY])
-    except ValueError:
-        raise BundleError(f"{path} is damaged: its description is no JSON. Copy it or fit it again.") from None
-    return dict(about)
+        about = dict(json.loads(metadata[_KEY]))
+        newer = about["format"] > FORMAT
+    except (ValueError, KeyError, TypeError):
+        raise BundleError(f"{path} is damaged: its description is no JSON object. Copy it or fit it again.") from None
+    if newer:
+        versions = about.get("versions")
+        writer = versions.get("regraft", "unknown") if isinstance(versions, dict) else "unknown"
+        raise BundleError(
+            f"{path} was written by a newer regraft ({writer}; this is {version('regraft')}). "
+            "Update it: pip install -U regraft"
+        )
+    return about
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -140,8 +145,8 @@ def _full(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.float() if tensor.dtype == torch.float16 else tensor
 
 
-def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
+def _digest(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor_bytes(tensor))

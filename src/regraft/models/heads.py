@@ -4,7 +4,8 @@ For features x (d,) of n photos with classes y, standardised to z = (x - mean) /
 
     (1 / n) sum_i -log softmax(W z_i + b)[y_i]  +  (strength / 2) ||W||^2
 
-over W (c, d) and b (c,), by L-BFGS (SciPy). In scikit-learn's terms C = 1 / (n strength). The strength is chosen by
+over W (c, d) and b (c,), by L-BFGS (SciPy). In scikit-learn's terms C = 1 / (n strength), with two classes (where it
+keeps one vector of weights for our two opposite ones) 2 / (n strength). The strength is chosen by
 cross-validated log loss along a path from strong to weak, each fit starting from its stronger neighbour.
 """
 

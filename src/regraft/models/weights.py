@@ -5,6 +5,7 @@ import re
 import socket
 import urllib.parse
 import urllib.request
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,12 +15,12 @@ import torch
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from regraft.errors import WeightsError, shortlist
 
 StateDict = dict[str, torch.Tensor]
+_WRAPPERS = ("module.", "_orig_mod.")  # prefixes that DataParallel and torch.compile put before every name
 
 
 def read_state_dict(path: Path) -> StateDict:
@@ -31,27 +32,35 @@ def read_state_dict(path: Path) -> StateDict:
     if not path.is_file():
         raise WeightsError(f"{path} does not exist or is no file.")
     try:
-        state = _unwrapped(_tensors_of(path))
-    except (
-        SafetensorError,
-        RuntimeError,
-        pickle.UnpicklingError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-    ) as error:
-        if "weights_only" in str(error):
-            reason = "it holds Python objects besides tensors, which would have to be executed to be read"
-        else:
-            reason = "it is damaged or no weights file"
+        return _checked(_tensors_of(path), path)
+    except WeightsError:
+        raise
+    except Exception as error:  # a damaged file makes the unpickler raise nearly anything
         raise WeightsError(
-            f"{path} cannot be read as weights: {reason}. Allowed are .safetensors and a state dict saved by "
-            "torch.save(model.state_dict(), file)."
+            f"{path} cannot be read as weights: {_why_unreadable(error)}. Allowed are .safetensors and a state dict "
+            "saved by torch.save(model.state_dict(), file)."
         ) from None
-    if not isinstance(state, dict) or not state or not all(isinstance(t, torch.Tensor) for t in state.values()):
+
+
+def _why_unreadable(error: Exception) -> str:
+    if "Unsupported global" in str(error):
+        return "it holds Python objects besides tensors, which would have to be executed to be read"
+    return "it is damaged or no weights file"
+
+
+def _checked(checkpoint: Any, where: object) -> StateDict:
+    """Return the state dict in a checkpoint, in one precision.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    state = _unwrapped(checkpoint)
+    names_to_tensors = isinstance(state, dict) and all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items()
+    )
+    if not names_to_tensors or not state:
         raise WeightsError(
-            f"{path} holds no state dict (names to tensors). Save one: torch.save(model.state_dict(), file)"
+            f"{where} holds no state dict (names to tensors). Save one: torch.save(model.state_dict(), file)"
         )
     return in_one_precision(state)
 
@@ -79,8 +88,14 @@ def read_url(model: str, url: str) -> StateDict:
         WeightsError: it cannot be downloaded.
     """
     with download_errors(model):
-        state = torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True, progress=False)
-        return in_one_precision(_unwrapped(state))
+        try:
+            state = torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True, progress=False)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, IndexError) as error:
+            raise WeightsError(
+                f"{model}: what {url} gave cannot be read as weights: {_why_unreadable(error)}. Remove its copy in "
+                f"{torch.hub.get_dir()}/checkpoints and try again."
+            ) from None
+    return _checked(state, url)
 
 
 def hub_file(model: str, repository: str, names: Sequence[str]) -> Path:
@@ -138,7 +153,9 @@ def other_ways() -> str:
 def _tensors_of(path: Path) -> Any:
     if path.suffix == ".safetensors":
         return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of formats that torch then refuses anyway
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _unwrapped(checkpoint: Any) -> Any:
@@ -149,9 +166,8 @@ def _unwrapped(checkpoint: Any) -> Any:
             break
     if not isinstance(checkpoint, dict):
         return checkpoint
-    for prefix in ("module.", "_orig_mod."):  # DataParallel, torch.compile
-        if checkpoint and all(str(name).startswith(prefix) for name in checkpoint):
-            checkpoint = {name.removeprefix(prefix): tensor for name, tensor in checkpoint.items()}
+    while prefix := next((p for p in _WRAPPERS if checkpoint and all(str(n).startswith(p) for n in checkpoint)), ""):
+        checkpoint = {name.removeprefix(prefix): tensor for name, tensor in checkpoint.items()}
     return checkpoint
 
 
