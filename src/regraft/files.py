@@ -63,7 +63,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise write_failure(path, error) from None
     finally:
-        with suppress(FileNotFoundError):  # it was moved
+        with suppress(FileNotFoundError, NotADirectoryError):  # it was moved, or never came to be
             temporary.unlink()
 
 

@@ -1,6 +1,6 @@
 """The scikit-learn door: `TransferClassifier` and `load`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,7 +9,6 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 
 from regraft.data.audit import unreadable_lines
-from regraft.data.layouts import natural_order
 from regraft.data.samples import Samples, find_samples
 from regraft.data.sources import as_sources
 from regraft.errors import DataError, shortlist
@@ -36,7 +35,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         force: keep a classifier that is no better than always saying the largest class.
 
     Attributes:
-        classes_: (c,) labels, in the order of `predict_proba`'s columns.
+        classes_: (c,) labels, in the order of `predict_proba`'s columns: numpy's order for labels given as y, natural
+            order ("2" before "10") for the classes of a folder.
         classifier_: the network, head, class names and temperature in one.
         report_: the numbers: out-of-fold, or of the validation split where X is a folder that has one.
 
@@ -102,13 +102,15 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> np.ndarray:
         """Return (n,) labels, of the type that `fit` was given."""
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
+        answers = self.predict_proba(X).argmax(axis=1)
+        return np.asarray(self.classes_[answers])
 
     def score(self, X: Any, y: Sequence[Any] | np.ndarray | None = None, sample_weight: Any = None) -> float:
         """Return the accuracy on n images with labels (n,), or on a folder with y left out."""
         if _is_folder(X) and y is None:
             samples = find_samples(X)["train"].aligned(self._fitted().classes)
             return float(super().score(samples.sources, self.classes_[samples.labels], sample_weight))
+        self._fitted()
         return float(super().score(X, y, sample_weight))
 
     def save(self, path: str | Path) -> None:
@@ -129,7 +131,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _settings(self) -> Settings:
         return Settings(
             strategy=self.strategy,
-            seed=self.seed,
+            seed=int(self.seed) if isinstance(self.seed, np.integer) else self.seed,
             device=self.device,
             batch_size=self.batch_size,
             cache=self.cache,
@@ -138,7 +140,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
 
     def _adopt(self, classifier: Classifier, values: np.ndarray) -> None:
-        classifier.label_type = "int" if np.issubdtype(values.dtype, np.integer) else "str"
+        kinds = {"b": "bool", "i": "int", "u": "int", "f": "float"}  # by numpy's letters
+        classifier.label_type = kinds.get(values.dtype.kind, "str")
         self.classifier_ = classifier
         self.classes_ = values
 
@@ -158,9 +161,9 @@ def load(path: str | Path) -> TransferClassifier:
     estimator = TransferClassifier(
         model=classifier.model, strategy=classifier.strategy, seed=classifier.numbers.get("seed", 0)
     )
-    whole = classifier.label_type == "int"
-    names: list[Any] = [int(name) for name in classifier.classes] if whole else list(classifier.classes)
-    estimator._adopt(classifier, np.array(names))
+    read: dict[str, Callable[[str], Any]] = {"bool": "True".__eq__, "int": int, "float": float}
+    values = [read.get(classifier.label_type, str)(name) for name in classifier.classes]
+    estimator._adopt(classifier, np.array(values))
     return estimator
 
 
@@ -171,20 +174,26 @@ def _is_folder(X: Any) -> bool:
 def _labelled(X: Any, y: Sequence[Any] | np.ndarray | None) -> Samples:
     if y is None:
         raise DataError("y is missing: give one label per image, or a folder of class folders as X.")
-    sources = as_sources(X)
-    labels = [str(label) for label in y]
-    if len(sources) != len(labels):
-        raise DataError(f"X and y must be of one length. Got {len(sources)} images and {len(labels)} labels.")
+    sources, values = as_sources(X), np.asarray(y)
+    if values.shape != (len(sources),):
+        raise DataError(
+            f"y must hold one label for each image, shape ({len(sources)},). Got {len(sources)} images and labels of "
+            f"shape {values.shape}."
+        )
     if not sources:
         raise DataError("X holds no images.")
-    classes = natural_order(labels)
-    position = {name: i for i, name in enumerate(classes)}
-    return Samples(tuple(sources), np.array([position[label] for label in labels], dtype=np.int64), tuple(classes))
+    if values.dtype.kind == "f" and not np.array_equal(values, np.floor(values)):
+        raise DataError("the labels in y must name classes. Got numbers with fractions (continuous).")
+    try:
+        classes, labels = np.unique(values, return_inverse=True)  # in scikit-learn's order, which its scorers rely on
+    except TypeError:
+        kinds = ", ".join(sorted({type(value).__name__ for value in values}))
+        raise DataError(
+            f"the labels in y must be of one type. Got {kinds}. Make them all text or all numbers."
+        ) from None
+    return Samples(tuple(sources), labels.astype(np.int64), tuple(str(name) for name in classes))
 
 
 def _label_values(classes: tuple[str, ...], y: Sequence[Any] | np.ndarray | None) -> np.ndarray:
     """Return the labels as the user had them, in class order."""
-    if y is None:
-        return np.array(classes)
-    by_name = {str(label): label for label in y}
-    return np.array([by_name[name] for name in classes])
+    return np.array(classes) if y is None else np.unique(np.asarray(y))

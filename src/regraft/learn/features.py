@@ -10,7 +10,7 @@ from regraft.data.loading import BATCH_SIZE, load_batches
 from regraft.data.sources import Source
 from regraft.errors import OutputError, WeightsError
 from regraft.learn.observer import Observer
-from regraft.learn.store import FeatureStore, keep_limit
+from regraft.learn.store import FeatureStore, keep_limit, size_limit
 from regraft.models.backbones import Backbone
 from regraft.models.engines import TorchEngine
 
@@ -104,10 +104,11 @@ def extract(
         if key and not found[position]:
             wanted.setdefault(key, []).append(position)
     if wanted:
+        limit = size_limit()  # a mistake in it is told before the work
         writer = _Writer(store, observer)
         _compute(sources, wanted, engine, result, writer=writer, batch_size=batch_size, observer=observer)
         if store is not None:
-            keep_limit()
+            keep_limit(limit)
     result.seconds = time.monotonic() - started
     return result
 

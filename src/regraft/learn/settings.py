@@ -37,8 +37,8 @@ class Settings:
             raise OptionError(f"--strategy must be one of: {', '.join(STRATEGIES)}. Got {self.strategy!r}.")
         if self.batch_size < 1:
             raise OptionError(f"--batch-size must be 1 or more. Got {self.batch_size}.")
-        if not 0 <= self.seed < 2**32:
-            raise OptionError(f"--seed must be from 0 to {2**32 - 1}. Got {self.seed}.")
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+            raise OptionError(f"--seed must be a whole number from 0 to {2**32 - 1}. Got {self.seed!r}.")
         pick_device(self.device)
         if self.positive is not None and len(classes) != 2:
             raise OptionError(f"--positive is for two classes. There are {len(classes)}; leave it out.")

@@ -64,17 +64,16 @@ class FeatureStore:
             if key:
                 places.setdefault(key, []).append(place)
         for shard in sorted(self.folder.glob(f"*{_SHARD}")):
-            rows = [(row, places.pop(key)) for row, key in enumerate(_keys(shard)) if key in places]
-            stored = _vectors(shard, self._dimension) if rows else None
-            if stored is None:
-                for row, wanted in rows:  # a damaged shard: its photos are computed again
-                    places[_keys(shard)[row]] = wanted
+            stored = _read(shard, self._dimension)
+            if stored is None:  # damaged, or dropped by another process meanwhile: its photos are computed again
                 continue
+            rows = [(row, places.pop(key)) for row, key in enumerate(stored[0]) if key in places]
             for row, wanted in rows:
-                vectors[wanted] = stored[row]
+                vectors[wanted] = stored[1][row]
                 found[wanted] = True
-            with contextlib.suppress(OSError):
-                os.utime(shard)  # in use: the last to be dropped
+            if rows:
+                with contextlib.suppress(OSError):
+                    os.utime(shard)  # in use: the last to be dropped
         return vectors, found
 
     def write(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
@@ -112,8 +111,11 @@ def size_limit() -> int:
     number = text.upper().rstrip("BKMGT ")
     unit = text.upper()[len(number) :].strip()
     try:
-        return int(float(number) * _UNITS[unit if unit.endswith("B") or not unit else f"{unit}B"])
-    except (ValueError, KeyError):
+        size = int(float(number) * _UNITS[unit if unit.endswith("B") or not unit else f"{unit}B"])
+        if size < 0:
+            raise ValueError
+        return size
+    except (ValueError, KeyError, OverflowError):
         raise OptionError(f"{LIMIT_VARIABLE} must be a size like 500MB or 20GB. Got {text!r}.") from None
 
 
@@ -156,7 +158,7 @@ def describe() -> list[StoreInfo]:
             infos.append(
                 StoreInfo(
                     about=about,
-                    vectors=sum(len(_keys(path)) for path, _ in shards),
+                    vectors=sum(_count(path) for path, _ in shards),
                     size=sum(status.st_size for _, status in shards),
                     last_used=max(status.st_mtime for _, status in shards),
                 )
@@ -171,18 +173,21 @@ def _files(folder: Path | None = None) -> Iterator[tuple[Path, os.stat_result]]:
                 yield path, path.stat()
 
 
-def _keys(shard: Path) -> list[bytes]:
+def _read(shard: Path, dimension: int) -> tuple[list[bytes], np.ndarray] | None:
+    """Return the keys and (n, d) vectors of a shard, None if it is gone, damaged or of another dimension."""
     try:
         with safe_open(shard, framework="np") as file:
-            return [row.tobytes() for row in file.get_tensor("keys")]
-    except (SafetensorError, OSError):  # dropped meanwhile, or damaged: as if it were not there
-        return []
-
-
-def _vectors(shard: Path, dimension: int) -> np.ndarray | None:
-    try:
-        with safe_open(shard, framework="np") as file:
-            vectors = np.asarray(file.get_tensor("vectors"))
-    except (SafetensorError, OSError):
+            keys, vectors = file.get_tensor("keys"), file.get_tensor("vectors")
+    except (SafetensorError, OSError, TypeError):  # TypeError: a type of number that numpy does not have
         return None
-    return vectors if vectors.ndim == 2 and vectors.shape[1] == dimension else None
+    if keys.shape != (len(vectors), KEY_BYTES) or vectors.shape[1:] != (dimension,):
+        return None
+    return [row.tobytes() for row in keys], vectors
+
+
+def _count(shard: Path) -> int:
+    try:
+        with safe_open(shard, framework="np") as file:
+            return int(file.get_slice("keys").get_shape()[0])
+    except (SafetensorError, OSError, IndexError):
+        return 0

@@ -24,7 +24,7 @@ class Classifier:
         strategy: how it was trained.
         numbers: the figures reported when it was made (JSON types).
         seen: content keys of the photos it was trained on ("training") and judged by ("validation"): (n,) uint64.
-        label_type: "str" or "int": what Python users' labels were.
+        label_type: "str", "int", "float" or "bool": what Python users' labels were.
     """
 
     backbone: Backbone

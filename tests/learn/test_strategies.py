@@ -1,0 +1,367 @@
+"""Training, judging and predicting: who takes part in what, in which order, and what the numbers say."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from regraft.data.audit import inspect
+from regraft.data.samples import Samples, find_samples
+from regraft.errors import DataError, OptionError, SanityError
+from regraft.learn import strategies
+from regraft.learn.settings import Settings
+from regraft.learn.strategies import Result, evaluate, predict, train
+from regraft.models.backbones import Backbone, load_backbone
+
+Photos = Callable[..., Path]
+Fit = Callable[..., Result]
+pytestmark = pytest.mark.usefixtures("few_draws", "few_strengths")
+
+
+@pytest.fixture
+def fit(tiny_network: str) -> Fit:
+    """Return fit(folder or splits, observer, seed=1 ...), which trains with the tiny network."""
+
+    def run(data: Path | Mapping[str, Samples], observer: Any = None, **settings: Any) -> Result:
+        splits = find_samples(data) if isinstance(data, Path) else data
+        return train(
+            splits,
+            lambda: load_backbone(tiny_network),
+            model=tiny_network,
+            settings=Settings(**settings),
+            observer=observer,
+        )
+
+    return run
+
+
+def never() -> Backbone:
+    raise AssertionError("the network was loaded")
+
+
+def refused(data: Path | Mapping[str, Samples], **settings: Any) -> str:
+    """Return the message of a training that stops before the network is loaded."""
+    splits = find_samples(data) if isinstance(data, Path) else data
+    with pytest.raises((DataError, OptionError)) as caught:
+        train(splits, never, model="none", settings=Settings(**settings))
+    return str(caught.value)
+
+
+def one_colour(folder: Path) -> Samples:
+    """Return photos of one colour under two names that mean nothing."""
+    sources = sorted(folder.rglob("*.jpg"))
+    labels = np.random.default_rng(1).permutation(np.arange(len(sources)) % 2)
+    return Samples(tuple(sources), labels, ("heads", "tails"))
+
+
+def cut_off(path: Path) -> Path:
+    path.write_bytes(path.read_bytes()[:700])
+    return path
+
+
+# --- what judges ---
+
+
+def test_without_a_validation_split_every_figure_is_out_of_fold(fit: Fit, photos: Photos) -> None:
+    result = fit(photos(red=9, blue=8))
+    assert (result.report.estimate, result.report.n) == ("out-of-fold", 17)
+    assert result.report.classes == result.classifier.classes == ("blue", "red")
+    assert result.numbers["confusion"] == [[8, 0], [0, 9]]
+
+
+def test_validation_split_judges_and_takes_no_part(fit: Fit, photos: Photos) -> None:
+    train_folder = photos("data/train", red=8, blue=8)
+    photos("data/validation", first_seed=100, red=3, blue=4)
+    judged, alone = fit(train_folder.parent), fit(train_folder)
+    assert (judged.report.estimate, judged.report.n) == ("validation", 7)
+    assert judged.numbers["confusion"] == [[4, 0], [0, 3]]
+    assert np.array_equal(judged.classifier.head.weight, alone.classifier.head.weight)
+    assert np.array_equal(judged.classifier.head.bias, alone.classifier.head.bias)
+    assert judged.classifier.temperature == alone.classifier.temperature
+    assert judged.classifier.head.strength == alone.classifier.head.strength
+
+
+def test_validation_figures_are_those_of_the_classifier(fit: Fit, photos: Photos) -> None:
+    folder = photos("data/train", red=8, grey=8).parent
+    photos("data/validation", first_seed=100, red=4, grey=4)
+    result = fit(folder)
+    validation = find_samples(folder)["validation"]
+    probabilities = predict(result.classifier, validation.sources).probabilities
+    right = probabilities[np.arange(8), validation.labels]
+    assert result.numbers["log_loss"] == pytest.approx(-np.log(right).mean(), rel=1e-6)
+
+
+def test_validation_without_some_class(fit: Fit, photos: Photos) -> None:
+    folder = photos("data/train", red=6, blue=6, grey=6).parent
+    photos("data/validation", first_seed=100, red=2, grey=5)
+    result = fit(folder)  # its own numbering would be grey 0, red 1
+    assert result.numbers["confusion"] == [[0, 0, 0], [0, 5, 0], [0, 0, 2]]
+
+
+def test_test_split_is_not_touched(fit: Fit, photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = photos("data/train", red=8, blue=8).parent
+    photos("data/validation", first_seed=100, red=2, blue=2)
+    photos("data/test", first_seed=200, red=2, blue=2)
+    (folder / "test" / "red" / "0.jpg").write_bytes(b"garbage")
+    opened: list[Path] = []
+    read_bytes = Path.read_bytes
+
+    def noted(self: Path) -> bytes:
+        opened.append(self)
+        return read_bytes(self)
+
+    monkeypatch.setattr(Path, "read_bytes", noted)
+    fit(folder, cache=False)
+    assert {path.relative_to(folder).parts[0] for path in opened if folder in path.parents} == {"train", "validation"}
+
+
+def test_copies_of_one_photo_judge_not_each_other(
+    fit: Fit, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    originals = one_colour(photos(red=16))
+    sources = list(originals.sources)
+    for number in range(3):
+        sources += [Path(shutil.copy(path, tmp_path / f"{number}-{path.name}")) for path in originals.sources]
+    samples = replace(originals, sources=tuple(sources), labels=np.tile(originals.labels, 4))
+    with pytest.raises(SanityError):
+        fit({"train": samples})
+    monkeypatch.setattr(strategies, "joined_groups", lambda *_: None)
+    assert fit({"train": samples}).report.accuracy > 0.9  # what learning by heart would claim
+
+
+def test_validation_photos_that_were_learned_from_are_left_out(fit: Fit, photos: Photos, listener: Any) -> None:
+    folder = photos("data/train", red=8, blue=8).parent
+    photos("data/validation", first_seed=100, red=3, blue=3)
+    copy = folder / "validation" / "red" / "copy.jpg"
+    shutil.copy(folder / "train" / "red" / "5.jpg", copy)
+    result = fit(folder, listener)
+    assert result.report.n == 6
+    assert listener.said[0] == (
+        f"1 of 7 photos in {folder / 'validation'} are also training photos and judge nothing:\n  {copy}"
+    )
+    copied = inspect((copy,)).keys
+    assert result.classifier.was_seen(copied, "training").tolist() == [True]
+    assert result.classifier.was_seen(copied, "validation").tolist() == [False]
+
+
+def test_validation_of_copies_alone_is_refused(fit: Fit, photos: Photos) -> None:
+    folder = photos("data/train", red=8, blue=8).parent
+    shutil.copytree(folder / "train", folder / "validation")
+    with pytest.raises(DataError) as caught:
+        fit(folder)
+    assert str(caught.value) == (
+        f"{folder / 'validation'}: every validation photo is also a training photo, so they cannot judge. "
+        "Remove the copies, or the validation folder: the figures are then out-of-fold."
+    )
+
+
+# --- before the network is loaded ---
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_too_many_unreadable_stop_before_the_network_is_loaded(photos: Photos, split: str) -> None:
+    folder = photos("data/train", red=8, blue=8).parent
+    photos("data/validation", first_seed=100, red=8, blue=8)
+    for number in (1, 2):
+        (folder / split / "red" / f"{number}.jpg").write_bytes(b"garbage")
+    message = refused(folder)
+    assert message.startswith(f"{folder / split}: 2 of 16 images cannot be read, more than 10%:\n")
+    assert f"  {folder / split / 'red' / '1.jpg'}: not an image, or damaged at its start\n" in message
+    assert f"  {folder / split / 'red' / '2.jpg'}: " in message
+
+
+def test_contradictions_and_wrong_settings_stop_before_the_network_is_loaded(photos: Photos) -> None:
+    folder = photos(red=4, blue=4)
+    assert refused(folder, seed=-1) == "--seed must be a whole number from 0 to 4294967295. Got -1."
+    assert refused(folder, batch_size=0) == "--batch-size must be 1 or more. Got 0."
+    shutil.copy(folder / "red" / "0.jpg", folder / "blue" / "copy.jpg")
+    assert "1 images stand under more than one class" in refused(folder)
+    shutil.rmtree(folder / "red")
+    assert "has one class only: 'blue' (5 images)" in refused(folder)
+
+
+def test_validation_class_that_is_not_learned_stops_before_the_network_is_loaded(photos: Photos) -> None:
+    folder = photos("data/train", red=4, blue=4).parent
+    photos("data/validation", first_seed=100, red=2, grey=2)
+    assert f"{folder / 'validation'} has 1 classes that the model does not know: grey." in refused(folder)
+
+
+def test_unreadable_beyond_the_header_stop_before_anything_is_fitted(fit: Fit, photos: Photos, listener: Any) -> None:
+    folder = photos(red=8, blue=8)
+    for number in (1, 2):
+        cut_off(folder / "red" / f"{number}.jpg")
+    with pytest.raises(DataError, match="2 of 16 images cannot be read, more than 10%"):
+        fit(folder, listener)
+    assert "fitting the last layer" not in listener.said
+
+
+def test_class_whose_photos_turn_out_unreadable(fit: Fit, photos: Photos) -> None:
+    folder = photos(red=20, blue=2)
+    cut_off(folder / "blue" / "1.jpg")
+    with pytest.raises(DataError, match="1 of 2 classes have fewer than two images") as caught:
+        fit(folder)
+    assert "\n  blue\n" in str(caught.value)
+
+
+def test_unreadable_photos_are_named_and_left_out(fit: Fit, photos: Photos, listener: Any) -> None:
+    folder = photos(red=12, blue=12)
+    torn, garbage = folder / "blue" / "3.jpg", folder / "red" / "7.jpg"
+    cut_off(torn)
+    garbage.write_bytes(b"garbage")
+    result = fit(folder, listener)
+    assert listener.said[0] == (
+        "2 of 24 images cannot be read and are left out:\n"
+        f"  {torn}: the file is cut off (truncated)\n"
+        f"  {garbage}: not an image, or damaged at its start"
+    )
+    assert listener.said[-1] == "fitting the last layer"
+    assert result.numbers["unreadable"] == [str(torn), str(garbage)]
+    assert result.numbers["confusion"] == [[11, 0], [0, 11]]
+    assert len(result.classifier.seen["training"]) == 22
+
+
+# --- sanity ---
+
+
+def test_labels_that_mean_nothing_are_refused_unless_forced(fit: Fit, photos: Photos) -> None:
+    splits = {"train": one_colour(photos(red=40))}
+    with pytest.raises(SanityError, match="not clearly better than always saying the largest class"):
+        fit(splits)
+    result = fit(splits, force=True)
+    assert result.report.n == 40
+    assert abs(result.report.accuracy - 0.5) < 4 * np.sqrt(0.25 / 40)  # four standard deviations of a coin
+
+
+def test_wrong_validation_labels_are_refused(fit: Fit, photos: Photos) -> None:
+    folder = photos("data/train", red=8, blue=8).parent
+    photos("data/validation", first_seed=100, red=4, blue=4)
+    (folder / "validation" / "red").rename(folder / "validation" / "x")
+    (folder / "validation" / "blue").rename(folder / "validation" / "red")
+    (folder / "validation" / "x").rename(folder / "validation" / "blue")
+    with pytest.raises(SanityError, match=r"accuracy 0\.0% where the largest class has 50\.0% of the photos"):
+        fit(folder)
+
+
+# --- the numbers ---
+
+
+def test_numbers_say_how_they_came_about(fit: Fit, photos: Photos, tiny_network: str) -> None:
+    folder = photos(red=8, blue=8)
+    first, second = fit(folder, seed=7), fit(folder, seed=7)
+    numbers = first.numbers
+    assert (numbers["seed"], numbers["model"], numbers["strategy"]) == (7, tiny_network, "frozen")
+    assert (numbers["estimate"], numbers["n"], numbers["unreadable"]) == ("out-of-fold", 16, [])
+    assert numbers["temperature"] == first.classifier.temperature
+    assert 0 < numbers["extraction_seconds"] <= numbers["seconds"]
+    assert numbers["images_per_second"] > 0
+    assert (numbers["images_computed"], second.numbers["images_computed"]) == (16, 0)
+    assert second.numbers["images_per_second"] is None
+    assert first.classifier.numbers == numbers
+    assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
+
+
+def test_numbers_count_both_splits(fit: Fit, photos: Photos) -> None:
+    folder = photos("data/train", red=8, blue=8).parent
+    photos("data/validation", first_seed=100, red=10, blue=10)
+    torn = cut_off(folder / "validation" / "red" / "0.jpg")
+    numbers = fit(folder).numbers
+    assert (numbers["images_computed"], numbers["n"], numbers["unreadable"]) == (35, 19, [str(torn)])
+
+
+def test_same_seed_same_bits(fit: Fit, photos: Photos) -> None:
+    folder = photos(red=8, blue=8, grey=8)
+    one, two = (fit(folder, seed=3, cache=False) for _ in range(2))
+    assert np.array_equal(one.classifier.head.weight, two.classifier.head.weight)
+    assert np.array_equal(one.classifier.head.bias, two.classifier.head.bias)
+    assert one.classifier.temperature == two.classifier.temperature
+    assert one.numbers["log_loss"] == two.numbers["log_loss"] != fit(folder, seed=4).numbers["log_loss"]
+
+
+# --- evaluate ---
+
+
+@pytest.fixture
+def trained(fit: Fit, photos: Photos) -> Result:
+    """Return what was learned from learned/train and judged by learned/validation: blue, green, red."""
+    folder = photos("learned/train", red=6, green=6, blue=6).parent
+    photos("learned/validation", first_seed=100, red=2, green=2, blue=2)
+    return fit(folder)
+
+
+def test_evaluate_leaves_out_what_was_learned_from(
+    trained: Result, photos: Photos, tmp_path: Path, listener: Any
+) -> None:
+    new = photos("new", first_seed=500, red=4, green=2, blue=3)
+    for number in (1, 4):
+        shutil.copy(tmp_path / "learned" / "train" / "blue" / f"{number}.jpg", new / "blue" / f"known{number}.jpg")
+    result = evaluate(trained.classifier, find_samples(new)["train"], observer=listener)
+    assert (result.report.n, result.report.estimate, result.numbers["trained_on"]) == (9, "test", 2)
+    assert result.numbers["confusion"] == [[3, 0, 0], [0, 2, 0], [0, 0, 4]]
+    assert listener.said == [
+        f"2 of 11 photos in {new} were trained on and judge nothing:\n"
+        f"  {new / 'blue' / 'known1.jpg'}\n  {new / 'blue' / 'known4.jpg'}"
+    ]
+
+
+def test_evaluate_refuses_what_was_all_learned_from(trained: Result, tmp_path: Path) -> None:
+    folder = tmp_path / "learned" / "train"
+    with pytest.raises(DataError) as caught:
+        evaluate(trained.classifier, find_samples(folder)["train"])
+    assert str(caught.value).startswith(
+        f"{folder}: the classifier was trained on every one of these 18 photos, so they cannot judge it."
+    )
+
+
+def test_evaluate_calls_validation_photos_validation(trained: Result, tmp_path: Path) -> None:
+    result = evaluate(trained.classifier, find_samples(tmp_path / "learned" / "validation")["train"])
+    assert (result.report.n, result.report.estimate, result.numbers["trained_on"]) == (6, "validation", 0)
+    assert result.numbers["log_loss"] == pytest.approx(trained.numbers["log_loss"], rel=1e-6)
+
+
+def test_evaluate_matches_classes_by_name(trained: Result, photos: Photos, listener: Any) -> None:
+    new = photos("new", first_seed=500, red=5, green=2)
+    result = evaluate(trained.classifier, find_samples(new)["train"], observer=listener)
+    assert result.numbers["classes"] == ["blue", "green", "red"]
+    assert result.numbers["confusion"] == [[0, 0, 0], [0, 2, 0], [0, 0, 5]]
+    assert listener.said == ["no photos of 1 classes here, whose recall cannot be told: blue"]
+    with pytest.raises(DataError, match="has 1 classes that the model does not know: grey"):
+        evaluate(trained.classifier, find_samples(photos("other", grey=2, red=2))["train"])
+
+
+# --- predict ---
+
+
+def test_predict_gives_reasons_instead_of_probabilities(trained: Result, photos: Photos) -> None:
+    new = photos("new", first_seed=500, red=3, green=2, blue=1)
+    sources = sorted(new.rglob("*.jpg"), key=lambda path: path.name)
+    colours = [path.parent.name for path in sources]
+    sources[1].write_bytes(b"garbage")
+    cut_off(sources[3])
+    found = predict(trained.classifier, sources)
+    assert found.sources == tuple(sources)
+    assert found.unreadable == {1: "not an image, or damaged at its start", 3: "the file is cut off (truncated)"}
+    assert np.isnan(found.probabilities[[1, 3]]).all()
+    others = [0, 2, 4, 5]
+    np.testing.assert_allclose(found.probabilities[others].sum(axis=1), 1, rtol=1e-12)
+    answers = [trained.classifier.classes[k] for k in found.probabilities[others].argmax(axis=1)]
+    assert answers == [colours[i] for i in others]
+
+
+def test_predict_nothing_and_nothing_readable(trained: Result, tmp_path: Path) -> None:
+    none = predict(trained.classifier, [])
+    assert (none.probabilities.shape, none.unreadable) == ((0, 3), {})
+    found = predict(trained.classifier, [tmp_path / "gone.jpg"])
+    assert found.unreadable == {0: "the file is gone"}
+    assert np.isnan(found.probabilities).all()
+
+
+def test_predict_ignores_batch_size_and_cache(trained: Result, photos: Photos) -> None:
+    sources = sorted(photos("new", first_seed=500, red=3, blue=4).rglob("*.jpg"))
+    whole = predict(trained.classifier, sources).probabilities
+    single = predict(trained.classifier, sources, settings=Settings(batch_size=1, cache=False)).probabilities
+    np.testing.assert_allclose(single, whole, atol=1e-4)
