@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from regraft.judge.intervals import Mean, bootstrap, bootstrap_weights, mean_interval, wilson
+from regraft.judge.intervals import Mean, bootstrap, bootstrap_weights, distance_interval, mean_interval, wilson
 
 Z = 1.959963984540054  # of 95 %
 
@@ -196,3 +196,23 @@ def test_each_figure_has_its_own_interval() -> None:
     assert found["mean"] is not None
     assert found["shifted"] == pytest.approx((found["mean"][0] + 100, found["mean"][1] + 100))
     assert found["nothing"] is None
+
+
+# --- distances ---
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (900.0, (425.0, 1375.0)),  # moved by 900 - 500: 25 + 400 and 975 + 400; reflected, 1800 - 975 is higher
+        (500.0, (25.0, 975.0)),  # not moved; reflected, 1000 - 975 is the same
+        (490.0, (5.0, 965.0)),  # moved down by 10; reflected, 980 - 975 is lower than 15
+        (100.0, (0.0, 575.0)),  # moved down by 400; no distance is below 0
+    ],
+)
+def test_interval_of_a_distance(value: float, expected: tuple[float, float]) -> None:
+    """Of 0 to 1000: the median is 500, the percentiles are 25 and 975."""
+    draws = np.random.default_rng(0).permutation(1001).astype(float)
+    assert distance_interval(value, draws) == pytest.approx(expected)
+    in_bootstrap = bootstrap(in_turn(draws.tolist()), 3, resamples=1001, distances={"figure": value})
+    assert in_bootstrap == {"figure": pytest.approx(expected)}

@@ -383,3 +383,21 @@ def test_groups_are_the_evidence_not_photos() -> None:
 def test_one_group_is_no_evidence() -> None:
     found = beats_majority(of_truth(HALF_AND_HALF, 0.99), HALF_AND_HALF, groups=np.zeros(100, int))
     assert (found.low, found.high, found.clear) == (-math.inf, math.inf, False)
+
+
+# --- calibration error ---
+
+
+@pytest.mark.parametrize("gap", [0.1, 0.2])
+def test_interval_of_the_calibration_error_holds_its_level(gap: float) -> None:
+    """Right in `gap` fewer cases than the confidence says: the true error is the gap. 60 samples of 150 photos."""
+    generator = np.random.default_rng(0)
+    held = 0
+    for _ in range(60):
+        confidence = 0.7 + 0.3 * generator.random(150)
+        wrong = generator.random(150) > confidence - gap
+        judged = Report.from_probabilities(binary(confidence), 1 - wrong, CLASSES[:2], estimate="test", resamples=200)
+        low, high = judged.intervals["ece"]
+        assert low <= judged.figures["ece"] <= high
+        held += low <= gap <= high
+    assert held >= stats.binom(60, 0.95).ppf(0.001)

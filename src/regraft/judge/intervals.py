@@ -71,11 +71,14 @@ def bootstrap(
     seed: int = 0,
     groups: np.ndarray | None = None,
     level: float = LEVEL,
+    distances: Mapping[str, float] | None = None,
 ) -> dict[str, Interval | None]:
     """Return percentile intervals (Efron 1979) of every figure that `figures(weights)` gives.
 
     A figure that is undefined (NaN) in more than half of the draws has no interval; else such draws are left out.
+    `distances` holds the values of the figures that are means of absolute differences, see `distance_interval`.
     """
+    distances = distances or {}
     draws = [dict(figures(weights)) for weights in bootstrap_weights(n, resamples=resamples, seed=seed, groups=groups)]
     intervals: dict[str, Interval | None] = {}
     for name in draws[0] if draws else ():
@@ -83,7 +86,25 @@ def bootstrap(
         values = values[np.isfinite(values)]
         if 2 * len(values) < len(draws):
             intervals[name] = None
+        elif name in distances:
+            intervals[name] = distance_interval(distances[name], values, level)
         else:
-            low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-            intervals[name] = (float(low), float(high))
+            intervals[name] = _percentiles(values, level)
     return intervals
+
+
+def distance_interval(value: float, draws: np.ndarray, level: float = LEVEL) -> Interval:
+    """Return the interval of a distance, a mean of absolute differences such as the calibration error, from its draws.
+
+    Noise only adds to a distance, and each draw adds some more: the plain percentiles may all lie above the figure. So
+    the draws are moved until their median is the figure, and the lower bound is theirs or, if that is lower, the one
+    of the reflected draws (the basic bootstrap, Davison and Hinkley 1997, 5.2), which takes off the figure's own noise.
+    """
+    low, high = _percentiles(draws, level)
+    shift = value - float(np.median(draws))
+    return max(min(low + shift, 2 * value - high), 0.0), high + shift
+
+
+def _percentiles(draws: np.ndarray, level: float) -> Interval:
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

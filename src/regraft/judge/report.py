@@ -77,7 +77,15 @@ class Report:
         positive = (positive or classes[1]) if len(classes) == 2 else None
         column = list(classes).index(positive) if positive is not None else None
         judge = _Judge(labels, probabilities, column)
-        intervals = bootstrap(judge.figures, len(labels), resamples=resamples, seed=seed, groups=groups)
+        figures = judge.figures(None)
+        intervals = bootstrap(
+            judge.figures,
+            len(labels),
+            resamples=resamples,
+            seed=seed,
+            groups=groups,
+            distances={"ece": figures["ece"]},
+        )
         confusion = metrics.confusion_matrix(labels, judge.predictions, len(classes))
         if groups is None:
             intervals["accuracy"] = wilson(float(np.trace(confusion)), len(labels))
@@ -86,7 +94,7 @@ class Report:
             classes=tuple(classes),
             estimate=estimate,
             n=len(labels),
-            figures={name: _plain(value) for name, value in judge.figures(None).items() if not _is_class(name)},
+            figures={name: _plain(value) for name, value in figures.items() if not _is_class(name)},
             intervals={name: interval for name, interval in intervals.items() if not _is_class(name)},
             per_class=by_class,
             confusion=[[int(count) for count in row] for row in confusion],
