@@ -15,6 +15,8 @@ import pytest
 from safetensors import safe_open
 from typer.testing import Result
 
+from regraft.cli.console import counted
+
 Run = Callable[..., Result]
 Photos = Callable[..., Path]
 REPORTED = {
@@ -214,3 +216,8 @@ def test_ctrl_c_keeps_what_was_computed(photos: Photos, tiny_network: str, tmp_p
         [sys.executable, "-m", "regraft", *fit, "--json"], capture_output=True, text=True, check=True, timeout=120
     )
     assert json.loads(done.stdout)["images_computed"] in (68, 72)  # 80 less the two or three batches of four
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 photos"), (1, "1 photo"), (2, "2 photos"), (1000, "1,000 photos")])
+def test_counted(count: int, text: str) -> None:
+    assert counted(count, "photo") == text

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from regraft.cli.console import result
+from regraft.cli.console import counted, result
 
 
 def cache(
@@ -22,6 +22,6 @@ def cache(
     for info in infos:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(info.last_used))
         result(
-            f"  {info.about.get('architecture', 'unknown')}  {info.vectors:,} photos  {info.size / 1e6:.1f} MB  "
-            f"{info.about.get('engine', '')}  last used {used}"
+            f"  {info.about.get('architecture', 'unknown')}  {counted(info.vectors, 'photo')}  "
+            f"{info.size / 1e6:.1f} MB  {info.about.get('engine', '')}  last used {used}"
         )

@@ -10,6 +10,11 @@ from regraft.learn.observer import Observer
 _SECONDS_BETWEEN_LINES = 10.0  # where stderr is no terminal
 
 
+def counted(count: int, noun: str) -> str:
+    """Return `1 photo`, `1,000 photos`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 class TerminalObserver(Observer):
     """Shows findings as lines and progress as a bar; where stderr is a file, a line every ten seconds."""
 
@@ -50,7 +55,7 @@ class TerminalObserver(Observer):
             self._bar.stop()
             self._bar = None
         seconds = max(time.monotonic() - self._started, 1e-9)
-        note(f"{self._name}: {self._done:,} images in {seconds:.1f} s ({self._done / seconds:.1f} images/s)")
+        note(f"{self._name}: {counted(self._done, 'image')} in {seconds:.1f} s ({self._done / seconds:.1f} images/s)")
 
 
 def note(text: str) -> None:

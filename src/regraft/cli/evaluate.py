@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from regraft.cli import options
-from regraft.cli.console import TerminalObserver, note, result, result_json
+from regraft.cli.console import TerminalObserver, counted, note, result, result_json
 from regraft.data.samples import SPLITS, find_samples
 from regraft.data.tables import Columns
 from regraft.errors import DataError
@@ -34,7 +34,7 @@ def evaluate(
         raise DataError(f"{data} has no {split.value} split. It has: {', '.join(splits)}.")
     chosen = split.value if split is not None else next(s for s in reversed(SPLITS) if s in splits)
     samples = splits[chosen]
-    note(f"judging {bundle} by {len(samples):,} photos of {samples.where}")
+    note(f"judging {bundle} by {counted(len(samples), 'photo')} of {samples.where}")
 
     from regraft.learn.settings import Settings
     from regraft.learn.strategies import evaluate as judge

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from regraft.cli import options
-from regraft.cli.console import TerminalObserver, note
+from regraft.cli.console import TerminalObserver, counted, note
 from regraft.cli.formats import FORMATTERS, Format, as_kaggle, check_kaggle
 from regraft.data.layouts import image_files, natural_order
 from regraft.errors import DataError
@@ -50,7 +50,7 @@ def predict(
     else:
         with atomic_write(out) as temporary:
             temporary.write_text(text, encoding="utf-8")
-        note(f"wrote {out} ({len(paths):,} photos)")
+        note(f"wrote {out} ({counted(len(paths), 'photo')})")
     if predictions.unreadable:
         for position, reason in sorted(predictions.unreadable.items()):
             note(f"unreadable: {paths[position]}: {reason}")
