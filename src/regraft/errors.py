@@ -38,6 +38,18 @@ class SanityError(RegraftError, ValueError):
     """The classifier is no better than always answering the largest class."""
 
 
+class FrozenTensorError(RegraftError, RuntimeError):
+    """A tensor that was to stay as it is changed during training."""
+
+
+class TrainingError(RegraftError, RuntimeError):
+    """Training cannot go on: a loss that is not finite, or a device without memory for one photo."""
+
+
+class ResumeError(RegraftError, ValueError):
+    """An unfinished run lies where this one is to go, and it was started otherwise."""
+
+
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """Return " Did you mean 'a' or 'b'?" for the closest `candidates`, or "" where none is close.
 

@@ -1,11 +1,12 @@
 """Images to batches of pixels, decoded by threads ahead of whoever consumes them."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from regraft.data.images import UnreadableImageError, read_image
 from regraft.data.preprocess import Preprocess
@@ -30,18 +31,31 @@ class Batch:
     unreadable: dict[int, str]
 
 
-def load_batches(sources: Sequence[Source], preprocess: Preprocess, *, batch_size: int = BATCH_SIZE) -> Iterator[Batch]:
+def load_batches(
+    sources: Sequence[Source],
+    preprocess: Preprocess,
+    *,
+    batch_size: int = BATCH_SIZE,
+    draw: Callable[[int, Image.Image], np.ndarray] | None = None,
+) -> Iterator[Batch]:
     """Yield all of `sources` in order, at most `batch_size` at a time.
 
     Memory is bounded: at most three batches are decoded ahead, however many images there are.
+
+    Args:
+        sources: n images.
+        preprocess: what they are brought to.
+        batch_size: images at a time.
+        draw: (position, RGB image) -> (h, w, 3) uint8, in place of `preprocess.pixels`; called by several threads.
     """
+    draw = draw or (lambda _, image: preprocess.pixels(image))
     with ThreadPoolExecutor(cpu_count()) as pool:
         waiting: deque[Future[np.ndarray | str]] = deque()
-        ahead = iter(sources)
+        ahead = enumerate(sources)
         try:
             for start in range(0, len(sources), batch_size):
-                while len(waiting) < 3 * batch_size and (source := next(ahead, None)) is not None:
-                    waiting.append(pool.submit(_pixels, source, preprocess))
+                while len(waiting) < 3 * batch_size and (item := next(ahead, None)) is not None:
+                    waiting.append(pool.submit(_pixels, *item, draw))
                 results = [waiting.popleft().result() for _ in range(min(batch_size, len(waiting)))]
                 yield _batch(start, results, preprocess)
         finally:
@@ -57,8 +71,8 @@ def _batch(start: int, results: list[np.ndarray | str], preprocess: Preprocess) 
     return Batch(np.array([position for position, _ in good], dtype=np.int64), pixels, unreadable)
 
 
-def _pixels(source: Source, preprocess: Preprocess) -> np.ndarray | str:
+def _pixels(position: int, source: Source, draw: Callable[[int, Image.Image], np.ndarray]) -> np.ndarray | str:
     try:
-        return preprocess.pixels(read_image(source))
+        return draw(position, read_image(source))
     except UnreadableImageError as error:
         return str(error)

@@ -76,7 +76,7 @@ class Report:
             raise ValueError(f"expected finite probabilities of one photo or more. Got shape {probabilities.shape}.")
         positive = (positive or classes[1]) if len(classes) == 2 else None
         column = list(classes).index(positive) if positive is not None else None
-        judge = _Judge(labels, probabilities, column)
+        judge = Judge(labels, probabilities, column)
         figures = judge.figures(None)
         intervals = bootstrap(
             judge.figures,
@@ -166,7 +166,7 @@ class Report:
         return ["", "  " + "; ".join(shown)] if shown else []
 
 
-class _Judge:
+class Judge:
     """Everything that does not depend on the weights, computed once for all draws of the bootstrap."""
 
     def __init__(self, labels: np.ndarray, probabilities: np.ndarray, positive: int | None) -> None:

@@ -1,5 +1,7 @@
 """How long work tells what it is doing. The library says it; whoever called decides what is shown."""
 
+from typing import Any
+
 
 class Observer:
     """Does nothing with what it hears. Derive from it to show progress."""
@@ -15,3 +17,6 @@ class Observer:
 
     def end(self) -> None:
         """Hear that the task is over, finished or not."""
+
+    def record(self, training: str, record: Any) -> None:
+        """Hear a `learn.finetune.Record` of the training of that name."""

@@ -64,7 +64,8 @@ def fit_probe(data: Labelled, *, seed: int) -> Probe:
     there is nothing to choose by: `_UNCHOSEN_STRENGTH` and temperature 1 are taken.
     """
     classes = len(data.classes)
-    folds = _inner_folds(data, seed)
+    count = _INNER_FOLDS_OF_LARGE if data.features.size * classes > _LARGE else _INNER_FOLDS
+    folds = inner_folds(data, count=count, seed=seed)
     strength, temperature = _UNCHOSEN_STRENGTH, 1.0
     if len(np.unique(data.labels[folds >= 0])) > 1:
         chosen = select_strength(data.features, data.labels, classes, folds=folds)
@@ -73,9 +74,11 @@ def fit_probe(data: Labelled, *, seed: int) -> Probe:
     return Probe(fit_head(data.features, data.labels, classes, strength=strength), temperature)
 
 
-def _inner_folds(data: Labelled, seed: int) -> np.ndarray:
-    """Return (n,) fold numbers; -1 for the photos of classes that are never held out."""
-    count = _INNER_FOLDS_OF_LARGE if data.features.size * len(data.classes) > _LARGE else _INNER_FOLDS
+def inner_folds(data: Labelled, *, count: int, seed: int) -> np.ndarray:
+    """Return (n,) numbers of `count` folds; -1 for the photos of classes that are never held out.
+
+    These are the classes of a single photo (or group): they are learned from only.
+    """
     units = np.arange(len(data.labels)) if data.groups is None else data.groups
     spread = np.bincount(np.unique(np.stack([data.labels, units]), axis=1)[0])
     splittable = spread[data.labels] > 1

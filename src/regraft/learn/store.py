@@ -27,6 +27,7 @@ LIMIT_VARIABLE = "REGRAFT_CACHE_LIMIT"
 DEFAULT_LIMIT = 10 * 1000**3  # bytes
 KEY_BYTES = 32
 _SHARD = ".safetensors"
+VIEWS_SUFFIX = ".views"  # activations at a cut, see `learn.views`
 _ABOUT = "about.json"
 _ABANDONED_AFTER = 24 * 3600  # seconds after which a temporary file belongs to no living process
 _UNITS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 1000**4}
@@ -124,7 +125,7 @@ def keep_limit(limit: int | None = None) -> int:
     limit = size_limit() if limit is None else limit
     shards: list[tuple[float, int, Path]] = []
     for path, status in _files():
-        if path.suffix == _SHARD:
+        if path.suffix in (_SHARD, VIEWS_SUFFIX):
             shards.append((status.st_mtime, status.st_size, path))
         elif path.suffix == TEMPORARY_SUFFIX and time.time() - status.st_mtime > _ABANDONED_AFTER:
             path.unlink(missing_ok=True)

@@ -1,10 +1,11 @@
 """Pretrained networks without their last layer: the only door to timm."""
 
+import copy
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -78,6 +79,21 @@ class Backbone:
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor_bytes(tensor))
         return digest.hexdigest()
+
+    def with_tensors(self, tensors: StateDict, source: str) -> "Backbone":
+        """Return a copy of this network in which `tensors` take the place of those of the same names."""
+        module = copy.deepcopy(self.module)
+        module.load_state_dict({**module.state_dict(), **tensors}, strict=True)
+        return replace(self, module=module.eval(), source=source)
+
+    def at_random(self, seed: int) -> "Backbone":
+        """Return the same network with random weights, as timm draws them."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module = _create(self.recipe, classes=0)
+        fresh = _backbone(module, self.recipe, "random weights")
+        fresh.preprocess = self.preprocess
+        return fresh
 
     def stages(self) -> list[Stage]:
         """Return the named parts between which the network can be cut, by timm's own grouping of its layers.

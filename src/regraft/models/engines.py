@@ -1,7 +1,8 @@
-"""Engines run a network over batches of pixels."""
+"""Engines run a network, or its part before a cut, over batches of pixels."""
 
 import numpy as np
 import torch
+from torch import nn
 
 from regraft.models.backbones import Backbone
 
@@ -14,9 +15,11 @@ class TorchEngine:
         name: engine and precision, e.g. "torch-cpu-float32"; part of the cache's key.
     """
 
-    def __init__(self, backbone: Backbone, device: torch.device) -> None:
+    def __init__(self, backbone: Backbone, device: torch.device, module: nn.Module | None = None) -> None:
+        """Run `backbone`, or `module`, a part of it that begins at the pixels."""
+        module = backbone.module if module is None else module
         # channels-last is three times as fast on CPUs with depthwise convolutions and never slower
-        self._module = backbone.module.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self._module = module.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._device = device
         self.preprocess = preprocess = backbone.preprocess
         self._mean = 255 * torch.tensor(preprocess.mean, device=device).reshape(1, -1, 1, 1)
@@ -25,7 +28,17 @@ class TorchEngine:
 
     def features(self, pixels: np.ndarray) -> np.ndarray:
         """Return (b, d) float32 pooled features of (b, h, w, 3) uint8 pixels."""
+        return np.asarray(self.activations(pixels).float().cpu().numpy())
+
+    def activations(self, pixels: np.ndarray) -> torch.Tensor:
+        """Return (b, ...) float32 outputs, on the engine's device, of (b, h, w, 3) uint8 pixels."""
         batch = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2)  # channels-last as it is
-        with torch.inference_mode():
+        with torch.no_grad():  # and not inference mode, whose tensors cannot be trained on
             normalised = (batch.float() - self._mean) * self._scale
-            return np.asarray(self._module(normalised).float().cpu().numpy())
+            output: torch.Tensor = self._module(normalised)
+            return output
+
+    def output_shape(self) -> tuple[int, ...]:
+        """Return the shape of one image's output, found by running a blank image."""
+        blank = np.zeros((1, self.preprocess.height, self.preprocess.width, 3), dtype=np.uint8)
+        return tuple(self.activations(blank).shape[1:])

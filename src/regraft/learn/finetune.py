@@ -1,0 +1,407 @@
+"""Fine-tuning: the part of a network behind a cut, and its head, trained on activations at the cut."""
+
+import copy
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from regraft.errors import TrainingError
+from regraft.learn.checkpoint import Run, Saved
+from regraft.learn.schedule import Schedule
+from regraft.models.cutting import Top
+from regraft.models.freezing import Plan
+from regraft.models.heads import Head
+from regraft.models.lowrank import add_adapters, merge_adapters
+
+SECONDS_PER_CHECKPOINT = 30.0  # what a killed run loses at most
+_MOMENTUM = 0.9
+_ORDER, _NOISE = 1, 2  # streams of random numbers: of the photos' order, and of what happens in a step
+
+
+class Activations(Protocol):
+    """Where activations come from: `learn.views.CachedViews` or `ComputedViews`."""
+
+    count: int
+
+    def stream(self, batches: Sequence[Sequence[tuple[int, int]]]) -> Iterator[torch.Tensor]:
+        """Yield (b, ...) activations for each batch of pairs of photo and view."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one update, or one epoch, came to.
+
+    Attributes:
+        epoch: from 1 on.
+        step: updates so far.
+        steps: updates in all, if nothing stops them.
+        loss: mean training loss (nats) of the step, or of the epoch.
+        rate: learning rate of the head.
+        photos: how many photos went into this step; 0 at an epoch's end.
+        seconds: since training began or was taken up again.
+        tuning_loss: at an epoch's end, mean log loss on the photos held out for stopping; None without such photos.
+    """
+
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+    rate: float
+    photos: int = 0
+    seconds: float = 0.0
+    tuning_loss: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What is learned from, and by what training is stopped.
+
+    Attributes:
+        activations: of all photos.
+        labels: (n,) of all photos.
+        learn: (m,) positions of the photos that are learned from.
+        tune: (t,) positions of the photos that say when to stop; none to train to the end.
+    """
+
+    activations: Activations
+    labels: np.ndarray
+    learn: np.ndarray
+    tune: np.ndarray
+
+
+class Finetuner:
+    """Trains the top of a network and its head.
+
+    Args:
+        top: the part behind the cut; it is changed.
+        head: where its last layer starts: a linear probe's, or zeros.
+        plan: which tensors of the top learn, and how fast.
+        schedule: how.
+        lesson: by what.
+        rate: the highest learning rate.
+        epochs: how often each photo is seen.
+        accelerator: device and precision.
+        seed: of the order of photos, their views, mixing and dropout.
+        run: where checkpoints are kept.
+        job: the name of this training in `run`, in JSON types.
+    """
+
+    def __init__(
+        self,
+        top: Top,
+        head: Head,
+        plan: Plan,
+        schedule: Schedule,
+        lesson: Lesson,
+        *,
+        rate: float,
+        epochs: int,
+        accelerator: Accelerator,
+        seed: int,
+        run: Run,
+        job: object,
+    ) -> None:
+        self._plan, self._schedule, self._lesson = plan, schedule, lesson
+        self._rate, self._epochs, self._seed = rate, epochs, seed
+        self._accelerator, self._run, self._job = accelerator, run, ["training", job]
+        self._adapted = _adapt(top, plan)
+        self._in_training = _in_training(top.network, plan)
+        self._model = _WithHead(top, _linear(head)).to(accelerator.device)
+        self._strength = head.strength
+        self._optimizer = _optimizer(self._model, plan, schedule, rate)
+        self._average = {name: tensor.detach().clone() for name, tensor in self._learning().items()}
+        self._best = {name: tensor.clone() for name, tensor in self._average.items()}
+        self._best_loss, self._worse, self._step, self._epoch_loss = math.inf, 0, 0, 0.0
+        self._parts = 1  # in which a batch goes through the network; more where memory is short
+        self.stopped_early = False
+
+    @property
+    def steps(self) -> int:
+        """Return the number of updates in all."""
+        return self._epochs * self._schedule.steps_per_epoch(len(self._lesson.learn))
+
+    def train(self) -> Iterator[Record]:
+        """Train, yielding a record after each update and each epoch; taken up where a killed run left it.
+
+        At the end (or when the loss on held-out photos has not fallen for a while) the weights are the best ones: with
+        held-out photos those of the epoch with the lowest loss on them, the start included; without, the last average.
+        Closing the iterator stops it.
+
+        Raises:
+            TrainingError: a loss that is not finite, or no memory for a single photo.
+        """
+        self._take_up()
+        started = saved = time.monotonic()
+        per_epoch = self._schedule.steps_per_epoch(len(self._lesson.learn))
+        if self._step == 0:
+            self._judge_epoch()  # what the head can do before anything is trained
+        while self._step < self.steps and not self.stopped_early:
+            epoch, within = divmod(self._step, per_epoch)
+            batches = self._batches(epoch)[within:]
+            for activation, pairs in zip(self._lesson.activations.stream(batches), batches, strict=True):
+                rate = self._rate * self._schedule.rate_factor(self._step, self.steps)
+                loss = self._update(activation, [photo for photo, _ in pairs], epoch + 1)
+                self._epoch_loss += loss * len(pairs)
+                seconds = time.monotonic() - started
+                yield Record(epoch + 1, self._step, self.steps, loss, rate, len(pairs), seconds)
+                if self._step % per_epoch and time.monotonic() - saved > SECONDS_PER_CHECKPOINT:
+                    self._save()
+                    saved = time.monotonic()
+            tuning_loss = self._judge_epoch()
+            mean, self._epoch_loss = self._epoch_loss / len(self._lesson.learn), 0.0
+            self._save()
+            saved = time.monotonic()
+            seconds = time.monotonic() - started
+            yield Record(epoch + 1, self._step, self.steps, mean, rate, 0, seconds, tuning_loss)
+        self._put(self._best)
+
+    def logits(self, photos: np.ndarray) -> np.ndarray:
+        """Return (m, c) float32 logits of the photos at positions `photos` (m,), by the current weights."""
+        self._model.eval()
+        size = self._schedule.batch_size
+        batches = [[(int(p), 0) for p in photos[start : start + size]] for start in range(0, len(photos), size)]
+        found = [np.zeros((0, self._model.head.out_features), dtype=np.float32)]
+        with torch.no_grad(), self._accelerator.autocast():
+            for activation in self._lesson.activations.stream(batches):
+                found.append(self._model(activation.to(self._accelerator.device)).float().cpu().numpy())
+        return np.concatenate(found)
+
+    def finish(self) -> tuple[dict[str, torch.Tensor], Head]:
+        """Return every tensor of the top, by its name in the network, and the head. Nothing can be trained after."""
+        top = self._model.top
+        if self._adapted is not None:
+            top.network = merge_adapters(self._adapted)
+        linear = self._model.head
+        weight, bias = (tensor.detach().float().cpu().numpy().copy() for tensor in (linear.weight, linear.bias))
+        state = {name: tensor.detach().cpu() for name, tensor in top.network.state_dict().items()}
+        return state, Head(weight, bias, self._strength)
+
+    def _update(self, activation: torch.Tensor, photos: list[int], epoch: int) -> float:
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._rate * group["rate"] * self._schedule.rate_factor(self._step, self.steps)
+        draw = np.random.default_rng([self._seed, _NOISE, self._step])
+        labels = torch.from_numpy(self._lesson.labels[photos])
+        targets = functional.one_hot(labels, self._model.head.out_features).float()
+        if self._schedule.mixup:
+            share, other = draw.beta(self._schedule.mixup, self._schedule.mixup), draw.permutation(len(photos))
+            activation = share * activation + (1 - share) * activation[other]
+            targets = share * targets + (1 - share) * targets[other]
+        with torch.random.fork_rng(devices=[]):  # dropout: the same after a restart, whatever ran before
+            torch.manual_seed(int(draw.integers(2**31)))
+            loss = self._gradient(activation, targets)
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the training loss is {loss} in epoch {epoch}, step {self._step + 1} of {self.steps}. Lower the "
+                f"learning rate (--lr, now {self._rate:g}); or the weights of the network are damaged."
+            )
+        if self._schedule.clip:
+            self._accelerator.clip_grad_norm_(self._model.parameters(), self._schedule.clip)
+        self._optimizer.step()
+        self._step += 1
+        self._follow()
+        return loss
+
+    def _gradient(self, activation: torch.Tensor, targets: torch.Tensor) -> float:
+        """Accumulate the gradient of a batch, in halves, quarters ... where the accelerator's memory is too small."""
+        while True:
+            try:
+                self._learning_mode()
+                self._optimizer.zero_grad(set_to_none=True)
+                total = 0.0
+                for part, wanted in zip(activation.chunk(self._parts), targets.chunk(self._parts), strict=True):
+                    with self._accelerator.autocast():
+                        logits = self._model(part.to(self._accelerator.device))
+                        loss = functional.cross_entropy(
+                            logits.float(),
+                            wanted.to(logits.device),
+                            label_smoothing=self._schedule.label_smoothing,
+                        )
+                    share = loss * len(part) / len(activation)
+                    self._accelerator.backward(share)
+                    total += float(share.detach())
+                return total
+            except torch.OutOfMemoryError:
+                self._optimizer.zero_grad(set_to_none=True)
+                if self._parts >= len(activation):
+                    raise TrainingError(
+                        f"{self._accelerator.device} has no memory for training on a single photo. Train fewer stages "
+                        "(--train-from), or use --device cpu."
+                    ) from None
+                self._parts *= 2
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+
+    def _learning_mode(self) -> None:
+        self._model.eval()
+        for module in self._in_training:
+            module.training = True
+
+    def _batches(self, epoch: int) -> list[list[tuple[int, int]]]:
+        """Return the pairs of photo and view of each step of an epoch."""
+        draw = np.random.default_rng([self._seed, _ORDER, epoch])
+        order = draw.permutation(self._lesson.learn)
+        views = draw.integers(0, self._lesson.activations.count, len(order))
+        pairs = [(int(photo), int(view)) for photo, view in zip(order, views, strict=True)]
+        size = self._schedule.batch_size
+        return [pairs[start : start + size] for start in range(0, len(pairs), size)]
+
+    def _follow(self) -> None:
+        """Move the running mean towards the weights; at first it is a plain mean of those so far."""
+        span = self._schedule.averaging * self._schedule.steps_per_epoch(len(self._lesson.learn))
+        towards = max(1 / (1 + span), 1 / (1 + self._step))
+        for name, tensor in self._learning().items():
+            if span and tensor.is_floating_point():
+                self._average[name].lerp_(tensor.detach(), towards)
+            else:
+                self._average[name].copy_(tensor.detach())
+
+    def _judge_epoch(self) -> float | None:
+        """Note the average as the best so far if its loss on the held-out photos is the lowest; return that loss."""
+        if not len(self._lesson.tune):
+            self._best = {name: tensor.clone() for name, tensor in self._average.items()}
+            return None
+        current = {name: tensor.detach().clone() for name, tensor in self._learning().items()}
+        self._put(self._average)
+        logits = torch.from_numpy(self.logits(self._lesson.tune))
+        loss = float(functional.cross_entropy(logits, torch.from_numpy(self._lesson.labels[self._lesson.tune])))
+        self._put(current)
+        if loss < self._best_loss:
+            self._best_loss, self._worse = loss, 0
+            self._best = {name: tensor.clone() for name, tensor in self._average.items()}
+        else:
+            self._worse += 1
+            self.stopped_early = self._worse >= self._schedule.patience
+        return loss
+
+    def _learning(self) -> dict[str, torch.Tensor]:
+        """Return what training changes: parameters that learn, and batch-norm statistics that follow."""
+        statistics = {f"top.network.{name}" for name in self._plan.names("statistics")}
+        parameters = {name: p for name, p in self._model.named_parameters() if p.requires_grad}
+        return parameters | {name: b for name, b in self._model.named_buffers() if name in statistics}
+
+    def _put(self, tensors: dict[str, torch.Tensor]) -> None:
+        with torch.no_grad():
+            for name, tensor in self._learning().items():
+                tensor.copy_(tensors[name])
+
+    def _save(self) -> None:
+        tensors = {f"now.{name}": tensor for name, tensor in self._learning().items()}
+        tensors |= {f"average.{name}": tensor for name, tensor in self._average.items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}
+        for index, state in self._optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items() if value is not None}
+        about = {
+            "step": self._step,
+            "epoch_loss": self._epoch_loss,
+            "best_loss": None if math.isinf(self._best_loss) else self._best_loss,
+            "worse": self._worse,
+            "stopped_early": self.stopped_early,
+        }
+        self._run.save(self._job, tensors, about)
+
+    def _take_up(self) -> None:
+        saved = self._run.load(self._job)
+        if saved is None:
+            return
+        self._put(_part(saved, "now."))
+        for kept, prefix in ((self._average, "average."), (self._best, "best.")):
+            for name, tensor in _part(saved, prefix).items():
+                kept[name].copy_(tensor)
+        states: dict[int, dict[str, Any]] = {}
+        for name, tensor in _part(saved, "optimizer.").items():
+            index, _, key = name.partition(".")
+            states.setdefault(int(index), {})[key] = tensor
+        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": states})
+        self._step, self._epoch_loss = saved.about["step"], saved.about["epoch_loss"]
+        best = saved.about["best_loss"]
+        self._best_loss = math.inf if best is None else best
+        self._worse, self.stopped_early = saved.about["worse"], saved.about["stopped_early"]
+
+
+class _WithHead(nn.Module):
+    def __init__(self, top: Top, head: nn.Linear) -> None:
+        super().__init__()
+        self.top = top
+        self.head = head
+
+    def forward(self, activation: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.top(activation))
+        return logits
+
+
+def accelerator(device: torch.device, precision: str = "auto") -> Accelerator:
+    """Return what runs training on `device` in `precision`: "auto" is bfloat16 where the accelerator has it, else float32."""
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+    AcceleratorState._reset_state(reset_partial_state=True)  # a process may train in one precision after another
+    return Accelerator(cpu=device.type == "cpu", mixed_precision={"fp32": "no"}.get(precision, precision))
+
+
+def fresh_top(top: Top) -> Top:
+    """Return a copy of `top` to train, so that every training starts from the same weights."""
+    return copy.deepcopy(top)
+
+
+def _adapt(top: Top, plan: Plan) -> Any:
+    """Let learn what the plan says, and nothing else; return peft's model where there are adapters."""
+    trained = set(plan.names("trained"))
+    for name, parameter in top.network.named_parameters():
+        parameter.requires_grad_(name in trained)
+    return add_adapters(top.network, plan.names("low-rank"), rank=plan.lora) if plan.lora else None
+
+
+def _in_training(network: nn.Module, plan: Plan) -> list[nn.Module]:
+    """Return the modules of the trained stages: dropout elsewhere would only add noise to what is kept as it is.
+
+    Batch norm is among them only where its statistics are to follow the photos.
+    """
+    trained = set(plan.trained_stages)
+    owners = {tensor.name.rpartition(".")[0] for tensor in plan.tensors if tensor.stage in trained}
+    frozen = {tensor.name.rpartition(".")[0] for tensor in plan.tensors if tensor.stage not in trained}
+    found = []
+    for name, module in network.named_modules():
+        above = {".".join(name.split(".")[:length]) for length in range(1, name.count(".") + 2)}
+        inside = bool(above & owners) or any(owner.startswith(f"{name}.") for owner in owners)
+        shared = any(owner.startswith(f"{name}.") for owner in frozen)  # also holds what stays: has no mode of its own
+        if isinstance(module, _BatchNorm):
+            inside = inside and plan.batch_norm == "trained"
+        if inside and not shared:
+            found.append(module)
+    return found
+
+
+def _linear(head: Head) -> nn.Linear:
+    linear = nn.Linear(head.weight.shape[1], head.weight.shape[0])
+    with torch.no_grad():
+        linear.weight.copy_(torch.from_numpy(head.weight))
+        linear.bias.copy_(torch.from_numpy(head.bias))
+    return linear
+
+
+def _optimizer(model: _WithHead, plan: Plan, schedule: Schedule, rate: float) -> torch.optim.Optimizer:
+    rates = {f"top.network.{tensor.name}": tensor.rate for tensor in plan.tensors}
+    grouped: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decay = schedule.weight_decay if parameter.ndim > 1 else 0.0
+            grouped.setdefault((rates.get(name, 1.0), decay), []).append(parameter)
+    groups = [{"params": p, "rate": share, "weight_decay": decay} for (share, decay), p in grouped.items()]
+    if schedule.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=rate, momentum=_MOMENTUM, nesterov=True)
+    return torch.optim.AdamW(groups, lr=rate)
+
+
+def _part(saved: Saved, prefix: str) -> dict[str, torch.Tensor]:
+    return {n.removeprefix(prefix): t for n, t in saved.tensors.items() if n.startswith(prefix)}

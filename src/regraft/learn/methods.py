@@ -1,0 +1,231 @@
+"""Strategies as methods: each learns from some of the photos and answers for others."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from scipy.special import softmax
+
+from regraft.judge.calibration import fit_temperature
+from regraft.learn.finetune import Finetuner, Lesson
+from regraft.learn.material import Material
+from regraft.learn.probe import Labelled, Probe, fit_probe, inner_folds
+from regraft.models.backbones import Backbone
+from regraft.models.freezing import Plan, check_frozen, fingerprints, plan_training
+from regraft.models.heads import Head
+
+_HELD_OUT = 6  # a sixth of the photos says when to stop and sets the temperature
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Which part of the network is trained.
+
+    Attributes:
+        strategy: "frozen", "top", "whole" or "scratch".
+        train_from: the first stage that is trained, instead of the strategy's own.
+        train_only: the one stage that is trained.
+        lora: rank of low-rank adapters; 0 trains the weights themselves.
+    """
+
+    strategy: str
+    train_from: str | None = None
+    train_only: str | None = None
+    lora: int = 0
+
+    def __str__(self) -> str:
+        """Return a short name, e.g. "top", "from blocks.3" or "only blocks.0"."""
+        where = f"only {self.train_only}" if self.train_only else f"from {self.train_from}" if self.train_from else ""
+        name = where or self.strategy
+        return f"{name}, rank {self.lora}" if self.lora else name
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a method, taught by some photos, says of m others.
+
+    Attributes:
+        probabilities: (m, c).
+        seconds: of the training.
+        images: how many photos went through training, each counted as often as it was seen.
+    """
+
+    probabilities: np.ndarray
+    seconds: float
+    images: int
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A network and head that learned from all photos.
+
+    Attributes:
+        backbone: the network, trained as the method says.
+        head: on its features.
+        temperature: of the head's logits.
+        plan: what was trained.
+        proof: "0 of N frozen tensors changed".
+    """
+
+    backbone: Backbone
+    head: Head
+    temperature: float
+    plan: Plan
+    proof: str
+
+
+class OverBudgetError(Exception):
+    """Training would not end within the time that there is."""
+
+
+Pace = Callable[[float], None]  # hears the share of one training that is done; may raise OverBudgetError
+
+
+class Method(Protocol):
+    """One strategy on one material."""
+
+    candidate: Candidate
+
+    def answer(self, learn: np.ndarray, judge: np.ndarray, *, name: str, pace: Pace | None = None) -> Answers:
+        """Learn from the photos at positions `learn` (m,) and answer for those at `judge` (k,)."""
+
+    def fit(self) -> Fitted:
+        """Learn from all photos."""
+
+
+def method_of(candidate: Candidate, material: Material) -> "FrozenMethod | TunedMethod":
+    """Return the method that trains what `candidate` says."""
+    kind = FrozenMethod if candidate.strategy == "frozen" else TunedMethod
+    return kind(candidate, material)
+
+
+class FrozenMethod:
+    """The network as it is, with a new last layer (`learn.probe`)."""
+
+    def __init__(self, candidate: Candidate, material: Material) -> None:
+        self.candidate = candidate
+        self._material = material
+
+    def answer(self, learn: np.ndarray, judge: np.ndarray, *, name: str, pace: Pace | None = None) -> Answers:  # noqa: ARG002
+        """Learn from the photos at positions `learn` (m,) and answer for those at `judge` (k,)."""
+        started = time.monotonic()
+        data = self._material.data
+        probe = fit_probe(data.select(learn), seed=self._material.seed)
+        return Answers(probe.probabilities(data.features[judge]), time.monotonic() - started, len(learn))
+
+    def fit(self) -> Fitted:
+        """Learn from all photos."""
+        backbone = self._material.backbone
+        plan = plan_training(backbone, strategy="frozen")
+        probe = fit_probe(self._material.data, seed=self._material.seed)
+        proof = f"0 of {len(plan.frozen):,} frozen tensors changed"  # nothing was trained but the head
+        return Fitted(backbone, probe.head, probe.temperature, plan, proof)
+
+
+class TunedMethod:
+    """A part of the network trained further, from the converged head of the probe on (Kumar et al. 2022)."""
+
+    def __init__(self, candidate: Candidate, material: Material) -> None:
+        self.candidate = candidate
+        self._material = material
+        self._scratch = candidate.strategy == "scratch"
+        self._network = material.network(scratch=self._scratch)
+        schedule = material.schedule
+        self.plan = plan_training(
+            self._network,
+            strategy=candidate.strategy,
+            train_from=candidate.train_from,
+            train_only=candidate.train_only,
+            lr_decay=schedule.lr_decay,
+            batch_norm=schedule.batch_norm_for(candidate.strategy),
+            lora=candidate.lora,
+        )
+
+    def answer(self, learn: np.ndarray, judge: np.ndarray, *, name: str, pace: Pace | None = None) -> Answers:
+        """Learn from the photos at positions `learn` (m,) and answer for those at `judge` (k,)."""
+        run, job = self._material.run, ["answers", str(self.candidate), name]
+        done = run.load(job)
+        if done is not None:
+            return Answers(done.tensors["probabilities"].numpy(), done.about["seconds"], done.about["images"])
+        finetuner, temperature, seconds, images = self._train(learn, name, pace)
+        logits = finetuner.logits(judge).astype(np.float64)
+        self._prove(finetuner.finish()[0])
+        answers = Answers(np.asarray(softmax(logits / temperature, axis=1)), seconds, images)
+        run.save(
+            job, {"probabilities": torch.from_numpy(answers.probabilities)}, {"seconds": seconds, "images": images}
+        )
+        return answers
+
+    def fit(self) -> Fitted:
+        """Learn from all photos."""
+        finetuner, temperature, _, _ = self._train(self._material.positions(), "all photos", None)
+        state, head = finetuner.finish()
+        backbone, proof = self._prove(state)
+        return Fitted(backbone, head, temperature, self.plan, proof)
+
+    def _train(self, photos: np.ndarray, name: str, pace: Pace | None) -> tuple[Finetuner, float, float, int]:
+        material = self._material
+        assert self.plan.cut is not None  # of a tuned method
+        top, activations = material.at_cut(self.plan.cut, scratch=self._scratch)
+        learn, tune = hold_out(material.data, photos, seed=material.seed)
+        started = time.monotonic()
+        probe = self._start(learn)
+        schedule, strategy = material.schedule, self.candidate.strategy
+        finetuner = Finetuner(
+            top,
+            probe.head,
+            self.plan,
+            schedule,
+            Lesson(activations, material.data.labels, learn, tune),
+            rate=schedule.rate(strategy, lora=bool(self.candidate.lora)),
+            epochs=schedule.epochs_for(len(learn), strategy),
+            accelerator=material.accelerator,
+            seed=material.seed,
+            run=material.run,
+            job=[str(self.candidate), name],
+        )
+        title = f"training {self.candidate}, {name}"
+        images = 0
+        material.observer.begin(title, finetuner.steps * schedule.batch_size)
+        try:
+            for record in finetuner.train():
+                material.observer.record(title, record)
+                material.observer.advance(record.photos)
+                images += record.photos
+                if pace is not None:
+                    pace(record.step / record.steps)
+        finally:
+            material.observer.end()
+        temperature = probe.temperature
+        if len(tune):
+            temperature = fit_temperature(finetuner.logits(tune), material.data.labels[tune])
+        return finetuner, temperature, time.monotonic() - started, images
+
+    def _start(self, learn: np.ndarray) -> Probe:
+        """Return the head to start from: the probe's, or zeros for a network that has no features to speak of."""
+        data = self._material.data
+        if self._scratch:
+            weight = np.zeros((len(data.classes), data.features.shape[1]), dtype=np.float32)
+            return Probe(Head(weight, np.zeros(len(weight), dtype=np.float32), 0.0), 1.0)
+        return fit_probe(data.select(learn), seed=self._material.seed)
+
+    def _prove(self, state: dict[str, torch.Tensor]) -> tuple[Backbone, str]:
+        """Return the trained network, and the proof that its frozen tensors are what they were."""
+        network = self._network.with_tensors(state, f"{self._network.source}, trained further")
+        before = fingerprints(self._network.module, self.plan.frozen)
+        return network, check_frozen(before, fingerprints(network.module, self.plan.frozen))
+
+
+def hold_out(data: Labelled, photos: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split positions `photos` (m,) into those to learn from and a sixth that says when to stop and sets the temperature.
+
+    Groups stay whole. The sixth is empty where it would not hold two classes.
+    """
+    folds = inner_folds(data.select(photos), count=_HELD_OUT, seed=seed)
+    held = folds == 0
+    if len(np.unique(data.labels[photos[held]])) < 2:
+        held = np.zeros(len(photos), dtype=bool)
+    return photos[~held], photos[held]

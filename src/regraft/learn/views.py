@@ -1,0 +1,207 @@
+"""Activations at a cut: the frozen trunk runs once per view of each photo, and what it gives is kept on disk."""
+
+import contextlib
+import json
+import math
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from regraft.data.augment import Augmentation
+from regraft.data.loading import load_batches
+from regraft.data.preprocess import Preprocess
+from regraft.data.sources import Source
+from regraft.errors import DataError
+from regraft.files import TEMPORARY_SUFFIX, sha256
+from regraft.learn.observer import Observer
+from regraft.learn.store import VIEWS_SUFFIX, features_folder, keep_limit
+from regraft.models.engines import TorchEngine
+
+FRESH = 1 << 16  # views of a photo that is decoded anew each time: in practice no view comes twice
+_FLUSH_EVERY = 512  # views
+
+
+@dataclass(frozen=True, eq=False)
+class Photographs:
+    """n photos that can be shown in many views.
+
+    Attributes:
+        sources: where each comes from.
+        keys: (n,) content keys, which decide what each view looks like.
+        augmentation: how views differ.
+    """
+
+    sources: Sequence[Source]
+    keys: Sequence[bytes]
+    augmentation: Augmentation
+
+    def pixels(
+        self, wanted: Sequence[tuple[int, int]], preprocess: Preprocess, *, batch_size: int
+    ) -> Iterator[np.ndarray]:
+        """Yield (b, h, w, 3) uint8 of `wanted` pairs of photo and view, in order, decoded ahead by threads.
+
+        Raises:
+            DataError: a photo that could be read before cannot be read any more.
+        """
+
+        def draw(place: int, image: Image.Image) -> np.ndarray:
+            photo, number = wanted[place]
+            return self.augmentation.view(image, preprocess, key=self.keys[photo], number=number)
+
+        sources = [self.sources[photo] for photo, _ in wanted]
+        for batch in load_batches(sources, preprocess, batch_size=batch_size, draw=draw):
+            for place, reason in batch.unreadable.items():
+                raise DataError(f"{sources[place]} could be read before, and cannot be read now: {reason}.")
+            yield batch.pixels
+
+
+class ComputedViews:
+    """Activations that are computed whenever they are asked for: of a cut before the first layer, or too large to keep.
+
+    Attributes:
+        count: how many views of each photo there are to choose from.
+    """
+
+    def __init__(self, photographs: Photographs, engine: TorchEngine, *, count: int = FRESH) -> None:
+        self.count = count
+        self._photographs = photographs
+        self._engine = engine
+
+    def stream(self, batches: Sequence[Sequence[tuple[int, int]]]) -> Iterator[torch.Tensor]:
+        """Yield (b, ...) float32 activations for each batch of pairs of photo and view."""
+        if not batches:
+            return
+        size = len(batches[0])  # the last one may be smaller
+        wanted = [pair for batch in batches for pair in batch]
+        for pixels in self._photographs.pixels(wanted, self._engine.preprocess, batch_size=size):
+            yield self._engine.activations(pixels)
+
+
+class CachedViews:
+    """Activations in a memory-mapped float16 file, computed by the first pass over them.
+
+    Attributes:
+        count: how many views of each photo are kept.
+    """
+
+    def __init__(self, values: np.ndarray, *, count: int) -> None:
+        self.count = count
+        self._values = values
+
+    def stream(self, batches: Sequence[Sequence[tuple[int, int]]]) -> Iterator[torch.Tensor]:
+        """Yield (b, ...) float32 activations for each batch of pairs of photo and view."""
+        for batch in batches:
+            rows = [photo * self.count + number for photo, number in batch]
+            yield torch.from_numpy(self._values[rows]).float()
+
+
+def cache_views(
+    photographs: Photographs,
+    engine: TorchEngine,
+    about: dict[str, Any],
+    *,
+    count: int,
+    limit: int,
+    observer: Observer,
+) -> CachedViews | ComputedViews:
+    """Return the activations of `count` views of each photo, from the cache as far as they are in it.
+
+    Args:
+        photographs: n photos.
+        engine: runs the trunk.
+        about: names the network, the cut and the views, in JSON types.
+        count: views of each photo.
+        limit: bytes that the cache may take; beyond it, nothing is kept and all is computed as training goes on.
+        observer: hears the progress and why nothing is kept.
+    """
+    n = len(photographs.keys)
+    shape = engine.output_shape()
+    size = 2 * n * count * math.prod(shape)
+    if size > limit:
+        observer.say(
+            f"the activations at the cut would take {size / 1e9:,.1f} GB, more than the cache may hold "
+            f"({limit / 1e9:,.1f} GB): they are computed as training goes on. A later cut, fewer --views or a larger "
+            "--cache-limit make it faster."
+        )
+        return ComputedViews(photographs, engine)
+    name = sha256(json.dumps(about, sort_keys=True).encode() + b"".join(photographs.keys)).hex()[:32]
+    try:
+        file = _ViewFile(features_folder() / f"{name}{VIEWS_SUFFIX}", (n * count, *shape))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        observer.say(f"activations are not kept on disk ({reason}); they are computed as training goes on")
+        return ComputedViews(photographs, engine)
+    try:
+        _fill(file, photographs, engine, count=count, observer=observer)
+    except OverflowError:
+        observer.say("the activations at the cut are too large for float16; they are computed as training goes on")
+        return ComputedViews(photographs, engine)
+    keep_limit(limit)
+    return CachedViews(file.values, count=count)
+
+
+def _fill(file: "_ViewFile", photographs: Photographs, engine: TorchEngine, *, count: int, observer: Observer) -> None:
+    missing = np.flatnonzero(~file.done.astype(bool))
+    if not len(missing):
+        return
+    wanted = [(int(row) // count, int(row) % count) for row in missing]
+    observer.begin(f"activations of {count} views", len(wanted))
+    start = flushed = 0
+    try:
+        for pixels in photographs.pixels(wanted, engine.preprocess, batch_size=32):
+            rows = missing[start : start + len(pixels)]
+            values = engine.activations(pixels).half()
+            if not torch.isfinite(values).all():
+                raise OverflowError("float16 ends at 65,504")
+            file.values[rows] = values.cpu().numpy()
+            start += len(pixels)
+            if start - flushed >= _FLUSH_EVERY:
+                file.mark(missing[flushed:start])
+                flushed = start
+            observer.advance(len(pixels))
+    finally:
+        file.mark(missing[flushed:start])  # Ctrl-C too keeps what was computed
+        observer.end()
+
+
+class _ViewFile:
+    """(rows, ...) float16 values in a file, followed by one byte for each row: whether it has been computed."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        size = 2 * math.prod(shape)
+        if not path.exists() or path.stat().st_size != size + shape[0]:
+            _reserve(path, size + shape[0])
+        with contextlib.suppress(OSError):
+            os.utime(path)  # in use: the last to be dropped
+        self.values = np.memmap(path, dtype=np.float16, mode="r+", shape=shape)
+        self.done = np.memmap(path, dtype=np.uint8, mode="r+", offset=size, shape=(shape[0],))
+
+    def mark(self, rows: np.ndarray) -> None:
+        """Note that `rows` are computed, once they have reached the disk."""
+        if len(rows):
+            self.values.flush()
+            self.done[rows] = 1
+            self.done.flush()
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Make a file of zeros whose every byte has its place on the disk: writing into it cannot fail later."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
+    try:
+        with temporary.open("wb") as stream:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(stream.fileno(), 0, size)
+            else:
+                for start in range(0, size, 1 << 20):
+                    stream.write(bytes(min(1 << 20, size - start)))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,192 @@
+"""Freezing as a plan: which tensors of a network are trained, which are not, and the proof that they were not."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from regraft.errors import FrozenTensorError, OptionError, did_you_mean, shortlist
+from regraft.models.backbones import Backbone, tensor_bytes
+from regraft.models.stages import Stage
+
+TOP_STAGES = 2  # that `top` trains
+BATCH_NORMS = ("held", "trained")
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@dataclass(frozen=True)
+class TensorPlan:
+    """What becomes of one parameter or buffer.
+
+    Attributes:
+        name: in the network.
+        kind: "parameter" or "buffer".
+        stage: the stage it belongs to.
+        group: "frozen", "trained" (by the optimizer), "low-rank" (by an adapter that is added to it at the end) or
+            "statistics" (batch-norm buffers that follow the data).
+        rate: its learning rate as a share of the head's.
+        numbers: how many numbers it holds.
+    """
+
+    name: str
+    kind: str
+    stage: str
+    group: str
+    rate: float
+    numbers: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What training does to every tensor of a network.
+
+    Attributes:
+        cut: the stage before which the network is cut; None before the head, so that the head alone is trained.
+        stages: the names of all stages, from pixels to features.
+        tensors: every parameter and buffer, each once.
+        batch_norm: "held" (statistics stay) or "trained" (they follow the photos) in the trained stages.
+        lora: rank of the adapters, 0 for none.
+    """
+
+    cut: str | None
+    stages: tuple[str, ...]
+    tensors: tuple[TensorPlan, ...]
+    batch_norm: str = "held"
+    lora: int = 0
+
+    def names(self, *groups: str) -> tuple[str, ...]:
+        """Return the names of the tensors in `groups`."""
+        return tuple(tensor.name for tensor in self.tensors if tensor.group in groups)
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """Return the names of the tensors that must not change."""
+        return self.names("frozen")
+
+    @property
+    def trained_stages(self) -> tuple[str, ...]:
+        """Return the stages in which something is trained."""
+        there = {tensor.stage for tensor in self.tensors if tensor.group != "frozen"}
+        return tuple(stage for stage in self.stages if stage in there)
+
+    def summary(self) -> str:
+        """Return one line: what is trained and how many numbers that are."""
+        numbers = sum(tensor.numbers for tensor in self.tensors if tensor.group in ("trained", "low-rank"))
+        stages = self.trained_stages
+        if not stages:
+            return f"trained: the head alone; {len(self.frozen)} tensors frozen"
+        where = stages[0] if len(stages) == 1 else f"{stages[0]} to {stages[-1]}"
+        how = f" by adapters of rank {self.lora}" if self.lora else ""
+        return (
+            f"trained: {where} and the head{how} ({numbers:,} numbers); {len(self.frozen)} of {len(self.tensors)} "
+            f"tensors frozen; batch-norm statistics {self.batch_norm}"
+        )
+
+    def lines(self) -> list[str]:
+        """Return a line for every tensor: its group, learning rate as a share of the head's, stage and name."""
+        width = max(len(tensor.stage) for tensor in self.tensors)
+        return [
+            f"{tensor.group:<10}  {tensor.rate if tensor.group in ('trained', 'low-rank') else 0:>6.3g}  "
+            f"{tensor.kind:<9}  {tensor.stage:<{width}}  {tensor.name}"
+            for tensor in self.tensors
+        ]
+
+
+def plan_training(
+    backbone: Backbone,
+    *,
+    strategy: str,
+    train_from: str | None = None,
+    train_only: str | None = None,
+    lr_decay: float = 1.0,
+    batch_norm: str = "held",
+    lora: int = 0,
+) -> Plan:
+    """Return what training by `strategy` does to every tensor of `backbone`.
+
+    Args:
+        backbone: its stages are traced; it is not changed.
+        strategy: "frozen", "top" (the last two stages, or from `train_from` on), "whole" or "scratch".
+        train_from: the first stage that is trained.
+        train_only: the one stage that is trained; those after it run, but stay as they are.
+        lr_decay: each trained stage learns this much slower than the one after it.
+        batch_norm: of the trained stages: "held" or "trained".
+        lora: rank of low-rank adapters (Hu et al. 2021) on the linear layers of the trained stages; 0 trains the
+            weights themselves.
+
+    Raises:
+        OptionError: no such stage, or adapters where there is no linear layer.
+    """
+    stages = backbone.stages()
+    names = tuple(stage.name for stage in stages)
+    trained = _trained(names, strategy, train_from, train_only)
+    rates = {name: lr_decay ** (len(trained) - 1 - place) for place, name in enumerate(trained)}
+    modules, parameters = dict(backbone.module.named_modules()), dict(backbone.module.named_parameters())
+    sizes = {name: t.numel() for name, t in [*parameters.items(), *backbone.module.named_buffers()]}
+    tensors = []
+    for name, stage in {name: stage for stage in stages for name in stage.tensors}.items():
+        owner = modules[name.rpartition(".")[0]]
+        group = _group(owner, name, is_parameter=name in parameters, batch_norm=batch_norm, lora=lora)
+        group = group if stage.name in rates else "frozen"
+        kind = "parameter" if name in parameters else "buffer"
+        tensors.append(TensorPlan(name, kind, stage.name, group, rates.get(stage.name, 0.0), sizes[name]))
+    if trained and lora and not any(tensor.group == "low-rank" for tensor in tensors):
+        raise OptionError(
+            f"--lora {lora} is for linear layers, and {backbone.recipe.architecture} has none in "
+            f"{', '.join(trained)}. Leave it out: these stages are then trained themselves."
+        )
+    return Plan(trained[0] if trained else None, names, tuple(tensors), batch_norm, lora)
+
+
+def last_stages(stages: Sequence[Stage], count: int = TOP_STAGES) -> str:
+    """Return the name of the first of the last `count` stages."""
+    return stages[-min(count, len(stages))].name
+
+
+def fingerprints(module: nn.Module, names: Sequence[str]) -> dict[str, str]:
+    """Return the hex SHA-256 of each named parameter or buffer of `module`."""
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return {name: hashlib.sha256(tensor_bytes(tensors[name])).hexdigest() for name in names}
+
+
+def check_frozen(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """Return "0 of N frozen tensors changed".
+
+    Raises:
+        FrozenTensorError: some changed; all of them are named.
+    """
+    changed = [name for name, digest in before.items() if after.get(name) != digest]
+    if changed:
+        raise FrozenTensorError(
+            f"{len(changed):,} of {len(before):,} frozen tensors changed during training:\n{shortlist(changed)}\n"
+            "The classifier is not written. This is a defect in regraft; please report it with the command."
+        )
+    return f"0 of {len(before):,} frozen tensors changed"
+
+
+def _trained(names: tuple[str, ...], strategy: str, train_from: str | None, train_only: str | None) -> tuple[str, ...]:
+    if train_only is not None:
+        return (_known(train_only, names, "--train-only"),)
+    if train_from is not None:
+        return names[names.index(_known(train_from, names, "--train-from")) :]
+    return {"frozen": (), "top": names[-TOP_STAGES:], "whole": names, "scratch": names}[strategy]
+
+
+def _known(stage: str, names: tuple[str, ...], option: str) -> str:
+    if stage not in names:
+        raise OptionError(
+            f"{option} must name a stage of the network: {', '.join(names)}. Got {stage!r}.{did_you_mean(stage, names)}"
+        )
+    return stage
+
+
+def _group(owner: nn.Module, name: str, *, is_parameter: bool, batch_norm: str, lora: int) -> str:
+    """Return what a tensor becomes in a trained stage."""
+    if not is_parameter:
+        is_statistic = isinstance(owner, _BatchNorm) and name.rpartition(".")[2] in _STATISTICS
+        return "statistics" if is_statistic and batch_norm == "trained" else "frozen"
+    if lora:
+        return "low-rank" if type(owner) is nn.Linear and name.endswith(".weight") else "frozen"
+    return "trained"
