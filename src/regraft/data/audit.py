@@ -1,7 +1,7 @@
 """What is wrong with the photos, found before anything is trained. Nothing is ever deleted or replaced."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -65,15 +65,21 @@ def unreadable_lines(sources: tuple[Source, ...], unreadable: Mapping[int, str])
 
 def check_contradictions(samples: Samples, keys: tuple[bytes, ...]) -> None:
     """Raise `DataError` if one image (equal bytes) stands under two classes, naming every such image."""
-    by_key = _positions_by_key(keys)
+    check_contradictions_between([samples], [keys])
+
+
+def check_contradictions_between(parts: Sequence[Samples], keys: Sequence[tuple[bytes, ...]]) -> None:
+    """Raise `DataError` if one image stands under two classes within `parts`, whose labels count in the same classes."""
+    sources = [source for part in parts for source in part.sources]
+    labels = [part.classes[label] for part in parts for label in part.labels]
     contradictions = [
-        " = ".join(f"{samples.sources[p]} ({samples.classes[samples.labels[p]]})" for p in positions)
-        for positions in by_key.values()
-        if len({int(samples.labels[p]) for p in positions}) > 1
+        " = ".join(f"{sources[p]} ({labels[p]})" for p in positions)
+        for positions in _positions_by_key(tuple(key for part in keys for key in part)).values()
+        if len({labels[p] for p in positions}) > 1
     ]
     if contradictions:
         raise DataError(
-            f"{samples.where}: {len(contradictions):,} images stand under more than one class:\n"
+            f"{' and '.join(part.where for part in parts)}: len(contradictions):,} images stand under more than one class:\n"
             f"{shortlist(contradictions)}\nKeep each under its right class only."
         )
 

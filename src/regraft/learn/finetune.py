@@ -340,7 +340,7 @@ class _WithHead(nn.Module):
 
 
 def accelerator(device: torch.device, precision: str = "auto") -> Accelerator:
-    """Return what runs training on `device` in `precision`: "auto" is bfloat16 where the accelerator has it, else float32."""
+    """Return what runs training on `device`, in `precision`; "auto" is bfloat16 where a GPU has it, else float32."""
     if precision == "auto":
         precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
     if device.type == "cuda" and device.index is not None:

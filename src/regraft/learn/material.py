@@ -1,21 +1,31 @@
 """What every strategy learns from: the photos, their features, and their activations at any cut of the network."""
 
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from accelerate import Accelerator
 
+from regraft.data.audit import Audit, check_contradictions_between, joined_groups
 from regraft.data.augment import Augmentation
+from regraft.data.samples import Samples
+from regraft.data.splits import stratified_folds
+from regraft.errors import DataError
 from regraft.learn.checkpoint import Run
-from regraft.learn.finetune import Activations, fresh_top
+from regraft.learn.finetune import Activations, accelerator, fresh_top
 from regraft.learn.observer import Observer
-from regraft.learn.photos import Photos
-from regraft.learn.probe import Labelled
+from regraft.learn.photos import Photos, audit_samples, prepare
+from regraft.learn.probe import OUTER_FOLDS, Labelled
 from regraft.learn.schedule import Schedule
+from regraft.learn.settings import Settings
+from regraft.learn.store import size_limit
 from regraft.learn.views import ComputedViews, Photographs, cache_views
 from regraft.models.backbones import Backbone
 from regraft.models.cutting import Top, cut_before
 from regraft.models.engines import TorchEngine
+from regraft.runtime import pick_device
 
 _SCRATCH_SEED = 1  # of the random weights: the same for all folds, as the pretrained ones are
 
@@ -87,3 +97,130 @@ class Material:
         return top, cache_views(
             photographs, engine, about, count=schedule.views, limit=self.cache_limit, observer=self.observer
         )
+
+    def folds(self) -> np.ndarray:
+        """Return (n,) numbers of the outer folds: each photo is judged by what was learned without its fold."""
+        data = self.data
+        return stratified_folds(data.labels, data.classes, count=OUTER_FOLDS, seed=self.seed, groups=data.groups)
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """The photos to learn from, those to judge by if there is such a split, and the network."""
+
+    learned: Photos
+    held_out: Photos | None
+    backbone: Backbone
+
+
+def gather(
+    splits: Mapping[str, Samples], load: Callable[[], Backbone], settings: Settings, observer: Observer
+) -> Gathered:
+    """Look at all photos, load the network, and run the photos through it. Mistakes are told before the network runs.
+
+    Args:
+        splits: "train", and "validation" if photos are to judge that take no part in learning.
+        load: returns the network.
+        settings: checked here.
+        observer: hears findings and progress.
+
+    Raises:
+        DataError: the photos cannot be used.
+        OptionError: a setting that is not allowed.
+    """
+    if "train" not in splits:
+        raise DataError(
+            f"there is nothing to learn from: no train split, only {', '.join(splits) or 'none at all'}. Name the "
+            "folder or file of the training photos."
+        )
+    samples = splits["train"]
+    samples.check_trainable()
+    settings.check(samples.classes)
+    wanted = [samples]
+    if "validation" in splits:
+        wanted.append(splits["validation"].aligned(samples.classes))
+        _check_judges(wanted[1])
+    audits = [audit_samples(part, observer) for part in wanted]
+    check_contradictions_between(wanted, [audit.keys for audit in audits])
+    if len(wanted) == 1:
+        _check_folds(samples, audits[0], settings.seed)
+    backbone = load()
+    engine = TorchEngine(backbone, pick_device(settings.device))
+    parts = [
+        prepare(part, audit, backbone, engine, settings=settings, observer=observer)
+        for part, audit in zip(wanted, audits, strict=True)
+    ]
+    learned = parts[0]
+    learned.samples.check_trainable()  # again: what could not be read is gone
+    return Gathered(learned, _unseen(parts[1], learned, observer) if len(parts) > 1 else None, backbone)
+
+
+def material_of(gathered: Gathered, settings: Settings, run: Run, observer: Observer) -> Material:
+    """Return what strategies learn from."""
+    learned = gathered.learned
+    data = Labelled(
+        features=learned.features,
+        labels=learned.samples.labels,
+        groups=joined_groups(learned.samples, learned.keys),
+        classes=learned.samples.classes,
+    )
+    return Material(
+        backbone=gathered.backbone,
+        photos=learned,
+        data=data,
+        accelerator=accelerator(pick_device(settings.device), settings.precision),
+        schedule=settings.schedule,
+        seed=settings.seed,
+        cache_limit=size_limit() if settings.cache else 0,
+        run=run,
+        observer=observer,
+    )
+
+
+def open_run(folder: Path | None, gathered: Mapping[str, Gathered], settings: Settings, observer: Observer) -> Run:
+    """Return the run in `folder`, whose arguments are the settings, the networks and the photos.
+
+    Args:
+        folder: where checkpoints lie, None to keep none.
+        gathered: photos and network, by the network's name.
+        settings: how to train.
+        observer: hears that work is taken up.
+
+    Raises:
+        ResumeError: what lies there was started otherwise.
+    """
+    arguments = settings.training_arguments()
+    for model, found in gathered.items():
+        digest = hashlib.sha256(found.learned.samples.labels.tobytes() + b"".join(found.learned.keys))
+        photos = f"{len(found.learned.keys):,} photos, {len(found.learned.samples.classes):,} classes"
+        arguments |= {"photos": f"{photos}, {digest.hexdigest()[:12]}"}
+        arguments |= {f"--model {model}": found.backbone.fingerprint()[:12]}
+    return Run(folder, arguments, restart=settings.restart, observer=observer)
+
+
+def _check_judges(samples: Samples) -> None:
+    absent = [name for name, count in samples.counts().items() if not count]
+    if len(absent) == len(samples.classes) - 1:
+        raise DataError(
+            f"{samples.where} has photos of one class only; there are none of: {', '.join(absent[:20])}. A classifier "
+            "cannot be judged by one class. Add photos of the others, or leave this split out: the figures are then "
+            "out-of-fold."
+        )
+
+
+def _check_folds(samples: Samples, audit: Audit, seed: int) -> None:
+    readable = np.array([bool(key) for key in audit.keys])
+    part, keys = samples.select(readable), tuple(key for key in audit.keys if key)
+    part.check_trainable()
+    stratified_folds(part.labels, part.classes, count=OUTER_FOLDS, seed=seed, groups=joined_groups(part, keys))
+
+
+def _unseen(part: Photos, learned: Photos, observer: Observer) -> Photos:
+    known = set(learned.keys)
+    copies = np.array([key in known for key in part.keys])
+    if copies.all():
+        raise DataError(
+            f"{part.samples.where}: every validation photo is also a training photo, so they cannot judge. "
+            "Remove the copies, or the validation folder: the figures are then out-of-fold."
+        )
+    return part.keep(~copies, "are also training photos", observer)

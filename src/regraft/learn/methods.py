@@ -220,7 +220,7 @@ class TunedMethod:
 
 
 def hold_out(data: Labelled, photos: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split positions `photos` (m,) into those to learn from and a sixth that says when to stop and sets the temperature.
+    """Split positions `photos` (m,) into those to learn from, and a sixth by which training is stopped and calibrated.
 
     Groups stay whole. The sixth is empty where it would not hold two classes.
     """

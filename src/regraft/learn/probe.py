@@ -87,17 +87,3 @@ def inner_folds(data: Labelled, *, count: int, seed: int) -> np.ndarray:
         part = data.select(splittable)
         folds[splittable] = stratified_folds(part.labels, data.classes, count=count, seed=seed, groups=part.groups)
     return folds
-
-
-def out_of_fold(data: Labelled, *, seed: int) -> np.ndarray:
-    """Return (n, c) probabilities, each photo's from a probe that was chosen and fitted without it.
-
-    Raises:
-        DataError: some class is in one photo or group only.
-    """
-    folds = stratified_folds(data.labels, data.classes, count=OUTER_FOLDS, seed=seed, groups=data.groups)
-    probabilities = np.empty((len(data.labels), len(data.classes)))
-    for fold in np.unique(folds):
-        judged = folds == fold
-        probabilities[judged] = fit_probe(data.select(~judged), seed=seed).probabilities(data.features[judged])
-    return probabilities

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,15 @@ from regraft.data.samples import Samples
 from regraft.data.sources import Source
 from regraft.errors import DataError, SanityError
 from regraft.judge.report import Report, beats_majority
+from regraft.learn.checkpoint import Run, nowhere
+from regraft.learn.choose import choose
+from regraft.learn.comparison import Clock, cross_validate
 from regraft.learn.features import extract
+from regraft.learn.material import Gathered, Material, gather, material_of, open_run
+from regraft.learn.methods import Candidate, Fitted, method_of
 from regraft.learn.observer import Observer
 from regraft.learn.photos import Photos, audit_samples, prepare
-from regraft.learn.probe import Labelled, fit_probe, out_of_fold
+from regraft.learn.probe import Probe
 from regraft.learn.settings import Settings
 from regraft.models.backbones import Backbone
 from regraft.models.classifier import Classifier, short_keys
@@ -31,11 +37,13 @@ class Result:
         classifier: the classifier that the numbers are of.
         report: the numbers.
         numbers: the report and how it came about, in JSON types.
+        run: the checkpoints, to be removed (`run.finish()`) when the classifier is safely written.
     """
 
     classifier: Classifier
     report: Report
     numbers: dict[str, Any] = field(default_factory=dict)
+    run: Run = field(default_factory=nowhere)
 
 
 def train(
@@ -45,6 +53,7 @@ def train(
     model: str,
     settings: Settings | None = None,
     observer: Observer | None = None,
+    folder: Path | None = None,
 ) -> Result:
     """Train a classifier on `splits["train"]` and judge it.
 
@@ -57,84 +66,100 @@ def train(
         model: the network as the user named it.
         settings: how to train.
         observer: hears plans, findings and progress.
+        folder: where checkpoints of fine-tuning go, so that a killed run is taken up again; None keeps none.
 
     Raises:
         DataError: the photos cannot be used.
+        OptionError: a setting that is not allowed.
+        ResumeError: in `folder` lies a run that was started with other arguments or photos.
+        TrainingError: a loss that is not finite, or too little memory.
         SanityError: the classifier is no better than always saying the largest class.
     """
     settings, observer = settings or Settings(), observer or Observer()
     started = time.monotonic()
-    learned, held_out, backbone = _gather(splits, load, settings, observer)
-    data = Labelled(
-        features=learned.features,
-        labels=learned.samples.labels,
-        groups=joined_groups(learned.samples, learned.keys),
-        classes=learned.samples.classes,
-    )
+    gathered = gather(splits, load, settings, observer)
+    run = open_run(folder, {model: gathered}, settings, observer)
+    material = material_of(gathered, settings, run, observer)
     observer.say("fitting the last layer")
-    probe = fit_probe(data, seed=settings.seed)
-    if held_out is None:
-        judged, groups, estimate = data.labels, data.groups, "out-of-fold"
-        probabilities = out_of_fold(data, seed=settings.seed)
-    else:
-        judged, groups, estimate = held_out.samples.labels, held_out.samples.groups, "validation"
-        probabilities = probe.probabilities(held_out.features)
+    fitted, candidate, probabilities, numbers = _judged(gathered, material, settings)
+    learned, held_out, data = gathered.learned, gathered.held_out, material.data
+    judges = held_out or learned
+    groups = joined_groups(judges.samples, judges.keys)
     report = Report.from_probabilities(
         probabilities,
-        judged,
+        judges.samples.labels,
         data.classes,
-        estimate=estimate,
+        estimate="validation" if held_out else "out-of-fold",
         positive=settings.positive,
         groups=groups,
         seed=settings.seed,
     )
     if not settings.force:
-        check_sanity(probabilities, judged, groups, report)
+        check_sanity(probabilities, judges.samples.labels, groups, report)
     classifier = Classifier(
-        backbone=backbone,
-        head=probe.head,
+        backbone=fitted.backbone,
+        head=fitted.head,
         classes=tuple(data.classes),
-        temperature=probe.temperature,
+        temperature=fitted.temperature,
         model=model,
-        strategy=settings.strategy,
+        strategy=str(candidate),
         seen={"training": short_keys(learned.keys), "validation": short_keys(held_out.keys if held_out else ())},
     )
     parts = [part for part in (learned, held_out) if part is not None]
     classifier.numbers = describe(report, classifier, parts, seconds=time.monotonic() - started)
-    classifier.numbers["seed"] = settings.seed
-    return Result(classifier, report, classifier.numbers)
+    classifier.numbers |= {"seed": settings.seed, "trained": fitted.plan.summary(), "frozen": fitted.proof, **numbers}
+    return Result(classifier, report, classifier.numbers, run)
 
 
-def _gather(
-    splits: Mapping[str, Samples], load: Callable[[], Backbone], settings: Settings, observer: Observer
-) -> tuple[Photos, Photos | None, Backbone]:
-    """Return the photos to learn from, those to judge by if there is such a split, and the network."""
-    samples = splits["train"]
-    samples.check_trainable()
-    settings.check(samples.classes)
-    wanted = [samples]
-    if "validation" in splits:
-        wanted.append(splits["validation"].aligned(samples.classes))
-    audits = [audit_samples(part, observer) for part in wanted]
-    backbone = load()
-    engine = TorchEngine(backbone, pick_device(settings.device))
-    parts = [
-        prepare(part, audit, backbone, engine, settings=settings, observer=observer)
-        for part, audit in zip(wanted, audits, strict=True)
-    ]
-    learned = parts[0]
-    learned.samples.check_trainable()  # again: what could not be read is gone
-    return learned, _unseen(parts[1], learned, observer) if len(parts) > 1 else None, backbone
+def _judged(
+    gathered: Gathered, material: Material, settings: Settings
+) -> tuple[Fitted, Candidate, np.ndarray, dict[str, Any]]:
+    """Return what is fitted on all photos, the strategy, the probabilities that judge it, and how it was chosen."""
+    candidate = candidate_of(settings)
+    numbers: dict[str, Any] = {}
+    probabilities: np.ndarray | None = None
+    if candidate is None:
+        choice = choose(material, material.folds(), budget=settings.budget)
+        candidate, probabilities = choice.candidate, choice.probabilities
+        numbers = {"tried": choice.tried, "reason": choice.reason}
+        material.observer.say(f"auto: {choice.reason}")
+    method = method_of(candidate, material)
+    if gathered.held_out is None and probabilities is None:
+        clock = Clock(float("inf"))
+        outcome = cross_validate(method, material.data, material.folds(), clock=clock, seed=settings.seed)
+        probabilities = outcome.probabilities
+        numbers["training_seconds"] = round(outcome.seconds, 3)
+    fitted = method.fit()
+    if gathered.held_out is not None:
+        probabilities = _answers(fitted, candidate, gathered.held_out, settings, material.observer)
+    assert probabilities is not None  # out-of-fold or of the held-out photos
+    return fitted, candidate, probabilities, numbers
 
 
-def _unseen(part: Photos, learned: Photos, observer: Observer) -> Photos:
-    copies = np.isin(np.array(part.keys, dtype=object), np.array(learned.keys, dtype=object))
-    if copies.all():
-        raise DataError(
-            f"{part.samples.where}: every validation photo is also a training photo, so they cannot judge. "
-            "Remove the copies, or the validation folder: the figures are then out-of-fold."
-        )
-    return part.keep(~copies, "are also training photos", observer)
+def _answers(
+    fitted: Fitted, candidate: Candidate, judges: Photos, settings: Settings, observer: Observer
+) -> np.ndarray:
+    """Return (n, c) probabilities of photos that took no part in training, by the network that will be written."""
+    features = judges.features
+    if candidate.strategy != "frozen":
+        engine = TorchEngine(fitted.backbone, pick_device(settings.device))
+        features = extract(
+            judges.samples.sources,
+            judges.keys,
+            fitted.backbone,
+            engine,
+            cache=settings.cache,
+            batch_size=settings.batch_size,
+            observer=observer,
+        ).features
+    return Probe(fitted.head, fitted.temperature).probabilities(features)
+
+
+def candidate_of(settings: Settings) -> Candidate | None:
+    """Return what is trained, None where that is to be chosen."""
+    if settings.strategy == "auto":
+        return None
+    return Candidate(settings.strategy, settings.train_from, settings.train_only, settings.lora)
 
 
 def evaluate(
@@ -169,7 +194,7 @@ def evaluate(
         classifier.classes,
         estimate="validation" if validated.any() else "test",
         positive=settings.positive,
-        groups=part.samples.groups,
+        groups=joined_groups(part.samples, part.keys),
         seed=settings.seed,
     )
     numbers = describe(report, classifier, [part], seconds=time.monotonic() - started)

@@ -28,12 +28,13 @@ class TorchEngine:
 
     def features(self, pixels: np.ndarray) -> np.ndarray:
         """Return (b, d) float32 pooled features of (b, h, w, 3) uint8 pixels."""
-        return np.asarray(self.activations(pixels).float().cpu().numpy())
+        with torch.inference_mode():
+            return np.asarray(self.activations(pixels).float().cpu().numpy())
 
     def activations(self, pixels: np.ndarray) -> torch.Tensor:
         """Return (b, ...) float32 outputs, on the engine's device, of (b, h, w, 3) uint8 pixels."""
         batch = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2)  # channels-last as it is
-        with torch.no_grad():  # and not inference mode, whose tensors cannot be trained on
+        with torch.no_grad():  # tensors of inference mode cannot be trained on
             normalised = (batch.float() - self._mean) * self._scale
             output: torch.Tensor = self._module(normalised)
             return output

@@ -126,7 +126,8 @@ def plan_training(
     modules, parameters = dict(backbone.module.named_modules()), dict(backbone.module.named_parameters())
     sizes = {name: t.numel() for name, t in [*parameters.items(), *backbone.module.named_buffers()]}
     tensors = []
-    for name, stage in {name: stage for stage in stages for name in stage.tensors}.items():
+    stage_of = {name: one for one in stages for name in one.tensors}
+    for name, stage in stage_of.items():
         owner = modules[name.rpartition(".")[0]]
         group = _group(owner, name, is_parameter=name in parameters, batch_norm=batch_norm, lora=lora)
         group = group if stage.name in rates else "frozen"

@@ -1,4 +1,4 @@
-"""Low-rank adapters on linear layers (LoRA, Hu et al. 2021), by peft: trained beside the weights, then added to them."""
+"""Low-rank adapters on linear layers (LoRA, Hu et al. 2021), by peft: trained beside weights, then added to them."""
 
 import importlib.util
 from collections.abc import Sequence

@@ -1,0 +1,134 @@
+"""`auto`: how much of the network is worth training, decided by held-out photos and within a time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from regraft.judge.intervals import Mean, mean_interval
+from regraft.judge.metrics import photo_log_loss
+from regraft.learn.comparison import Clock, Outcome, cross_validate
+from regraft.learn.material import Material
+from regraft.learn.methods import Candidate, OverBudgetError, method_of
+
+CANDIDATES = (Candidate("frozen"), Candidate("top"), Candidate("whole"))  # in order of cost
+PROVABLE = 6  # mistakes: of five, even five gains out of five are chance in one of 16 cases (sign test, two-sided)
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What was tried and what is taken.
+
+    Attributes:
+        candidate: the cheapest one that is not proven worse than another.
+        probabilities: (n, c) out-of-fold; each fold is answered by what is chosen without looking at it, so that
+            these judge the whole procedure.
+        tried: in order of cost: strategy, log loss, its gain over the last layer alone with interval, seconds.
+        reason: one sentence on what was gained and why no more was tried.
+    """
+
+    candidate: Candidate
+    probabilities: np.ndarray
+    tried: list[dict[str, Any]]
+    reason: str
+
+
+def choose(material: Material, folds: np.ndarray, *, budget: float) -> Choice:
+    """Try the last layer first, then more of the network in order of cost, on held-out folds (n,).
+
+    Two candidates are compared by the mean difference of their log losses, photo by photo; one is proven worse where
+    the 95 % interval of that (of independent groups, where there are groups) lies above 0.
+
+    Args:
+        material: what is learned from.
+        folds: (n,) fold numbers.
+        budget: seconds for all candidates but the first.
+    """
+    data, clock = material.data, Clock(budget)
+    outcomes: dict[Candidate, Outcome] = {}
+    stop = "all that there is was tried"
+    for candidate in CANDIDATES:
+        method = method_of(candidate, material)
+        first = not outcomes
+        try:
+            outcomes[candidate] = cross_validate(
+                method, data, folds, clock=Clock(float("inf")) if first else clock, seed=material.seed
+            )
+        except OverBudgetError as error:
+            stop = f"training {candidate} would take about {_minutes(error.args[0])}, beyond --budget"
+            break
+        if first:
+            wrong = int((outcomes[candidate].probabilities.argmax(axis=1) != data.labels).sum())
+            if wrong < PROVABLE:
+                stop = f"the last layer alone errs on {wrong} photos: too few to prove a gain by"
+                break
+    losses = {c: photo_log_loss(data.labels, outcome.probabilities) for c, outcome in outcomes.items()}
+    groups = data.groups
+    chosen = cheapest(losses, groups)
+    probabilities = np.empty_like(outcomes[chosen].probabilities)
+    for fold in np.unique(folds):
+        rest, judged = folds != fold, folds == fold
+        without = cheapest({c: loss[rest] for c, loss in losses.items()}, None if groups is None else groups[rest])
+        probabilities[judged] = outcomes[without].probabilities[judged]
+    return Choice(chosen, probabilities, _table(outcomes, losses, groups), _reason(chosen, losses, groups, stop))
+
+
+def cheapest(losses: Mapping[Candidate, np.ndarray], groups: np.ndarray | None) -> Candidate:
+    """Return the first candidate, in order of cost, that no other is proven better than.
+
+    Args:
+        losses: (n,) log loss of each photo, by candidate.
+        groups: (n,) what is not independent, or None.
+    """
+    order = list(losses)
+    for candidate in order:
+        gains = [
+            mean_interval(losses[candidate] - losses[other], groups=groups) for other in order if other != candidate
+        ]
+        if all(gain.low <= 0 for gain in gains):
+            return candidate
+    return min(order, key=lambda candidate: float(losses[candidate].mean()))
+
+
+def _table(
+    outcomes: Mapping[Candidate, Outcome], losses: Mapping[Candidate, np.ndarray], groups: np.ndarray | None
+) -> list[dict[str, Any]]:
+    base = next(iter(losses.values()))
+    rows = []
+    for candidate, outcome in outcomes.items():
+        loss, gain = (
+            mean_interval(losses[candidate], groups=groups),
+            mean_interval(base - losses[candidate], groups=groups),
+        )
+        rows.append(
+            {
+                "strategy": str(candidate),
+                "log_loss": loss.value,
+                "gain": gain.value,
+                "gain_interval": _bounds(gain),
+                "seconds": round(outcome.seconds, 3),
+            }
+        )
+    return rows
+
+
+def _bounds(mean: Mean) -> list[float] | None:
+    return [mean.low, mean.high] if np.isfinite([mean.low, mean.high]).all() else None
+
+
+def _reason(chosen: Candidate, losses: Mapping[Candidate, np.ndarray], groups: np.ndarray | None, stop: str) -> str:
+    base, *others = losses
+    parts: Sequence[str] = [
+        f"{other}: log loss {-gain.value:+.3f} [{-gain.high:+.3f}, {-gain.low:+.3f}]"
+        for other in others
+        for gain in [mean_interval(losses[base] - losses[other], groups=groups)]
+    ]
+    taken = {
+        "frozen": "training more of the network is not proven to help" if others else "the last layer alone is trained",
+    }.get(chosen.strategy, f"training {chosen} is proven to help")
+    return f"{taken}" + (f" ({'; '.join(parts)} against the last layer alone)" if parts else "") + f"; {stop}"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:,.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
