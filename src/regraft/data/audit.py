@@ -69,7 +69,12 @@ def check_contradictions(samples: Samples, keys: tuple[bytes, ...]) -> None:
 
 
 def check_contradictions_between(parts: Sequence[Samples], keys: Sequence[tuple[bytes, ...]]) -> None:
-    """Raise `DataError` if one image stands under two classes within `parts`, whose labels count in the same classes."""
+    """Raise `DataError` if one image stands under two classes in `parts` together, naming every such image.
+
+    Args:
+        parts: samples of the same classes.
+        keys: their content keys.
+    """
     sources = [source for part in parts for source in part.sources]
     labels = [part.classes[label] for part in parts for label in part.labels]
     contradictions = [
@@ -79,7 +84,8 @@ def check_contradictions_between(parts: Sequence[Samples], keys: Sequence[tuple[
     ]
     if contradictions:
         raise DataError(
-            f"{' and '.join(part.where for part in parts)}: len(contradictions):,} images stand under more than one class:\n"
+            f"{' and '.join(part.where for part in parts)}: {len(contradictions):,} images stand under "
+            f"more than one class:\n"
             f"{shortlist(contradictions)}\nKeep each under its right class only."
         )
 

@@ -104,7 +104,7 @@ def _table(
         rows.append(
             {
                 "strategy": str(candidate),
-                "log_loss": loss.value,
+                "log_loss": float(losses[candidate].mean()),
                 "gain": gain.value,
                 "gain_interval": _bounds(gain),
                 "seconds": round(outcome.seconds, 3),

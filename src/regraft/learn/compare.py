@@ -153,7 +153,10 @@ def _judge(outcomes: Mapping[Sized, Outcome], material: Material, settings: Sett
             names = {"a": _title(a, models, size=False), "b": _title(b, models, size=False)}
             pairs += [names | _pair(found, int(both.sum())) for found in differences.values()]
     if largest:
-        advice = advise(rows, pairs, [_title(key, models, size=False) for key in largest], len(data.classes))
+        model, strategy, size = largest[0]
+        place = {"model": model, "strategy": strategy, "size": "all" if size is None else size}
+        first = [row for row in rows if place.items() <= row.items()]
+        advice = advise(first, pairs, [_title(key, models, size=False) for key in largest], len(data.classes))
     return Comparison(rows, pairs, advice, notes)
 
 
@@ -164,49 +167,38 @@ def _pair(difference: Difference, n: int) -> dict[str, Any]:
 
 
 def advise(rows: Sequence[dict[str, Any]], pairs: Sequence[dict[str, Any]], names: Sequence[str], classes: int) -> str:
-    """Return one sentence: what to take, and what the others gain or lose against the first.
+    """Return what to take, and what the others gain or lose against the first.
 
-    The one to take is the first of `names` (in order of cost) that no other is proven better than in balanced
-    accuracy, average precision (two classes) or log loss, whichever shows it.
+    Taken is the first of `names` that no other is proven better than: in accuracy, log loss or (for two classes)
+    average precision, and proven worse in none of them.
 
     Args:
-        rows: of `Comparison`.
+        rows: of `Comparison`, of the first of `names`.
         pairs: of `Comparison`, where `b` stands before `a` in `names`.
-        names: what is compared at the largest size, the cheapest first.
+        names: what is compared, the cheapest first.
         classes: c.
     """
-    metric = "average_precision" if classes == 2 else "accuracy"
-    deciding = {metric, "accuracy", "log_loss"}
+    metrics = ("accuracy", "average_precision" if classes == 2 else "balanced_accuracy", "log_loss")
 
-    def beaten(name: str) -> bool:
-        return any(
-            pair["metric"] in deciding
-            and (
-                (pair["b"] == name and pair["verdict"] == "better")
-                or (pair["a"] == name and pair["verdict"] == "worse")
-            )
-            and not _contradicted(pair, pairs, deciding)
-            for pair in pairs
-        )
+    def proven(better: str, worse: str) -> bool:
+        told = [pair for pair in pairs if pair["metric"] in metrics]
+        found = {pair["verdict"] for pair in told if (pair["a"], pair["b"]) == (better, worse)}
+        turned = {pair["verdict"] for pair in told if (pair["a"], pair["b"]) == (worse, better)}
+        return ("better" in found and "worse" not in found) or ("worse" in turned and "better" not in turned)
 
-    taken = next((name for name in names if not beaten(name)), names[0])
-    parts = []
+    taken = next((name for name in names if not any(proven(other, name) for other in names)), names[0])
+    first = {row["metric"]: row for row in rows}
+    parts = [f"{names[0]}: " + ", ".join(_level(first[metric]) for metric in metrics[:2])]
     for name in names[1:]:
-        own = [p for p in pairs if p["a"] == name and p["b"] == names[0]]
-        told = {p["metric"]: p for p in own}
-        shown = [told[m] for m in dict.fromkeys(("accuracy", metric)) if m in told]
-        parts.append(f"{name}: " + ", ".join(_said(pair) for pair in shown))
-    against = f" Against {names[0]}: {'; '.join(parts)}." if parts else ""
-    return f"Take {taken}.{against}"
+        told = {pair["metric"]: pair for pair in pairs if (pair["a"], pair["b"]) == (name, names[0])}
+        parts.append(f"{name}: " + ", ".join(_said(told[metric]) for metric in metrics[:2]))
+    more = ": more training is not worth it" if taken == names[0] and len(names) > 1 else ""
+    return f"Take {taken}{more}. {'; '.join(parts)}."
 
 
-def _contradicted(pair: dict[str, Any], pairs: Sequence[dict[str, Any]], deciding: set[str]) -> bool:
-    """Tell whether another deciding figure proves the opposite."""
-    opposite = {"better": "worse", "worse": "better"}[pair["verdict"]]
-    return any(
-        p["a"] == pair["a"] and p["b"] == pair["b"] and p["metric"] in deciding and p["verdict"] == opposite
-        for p in pairs
-    )
+def _level(row: dict[str, Any]) -> str:
+    bounds = "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
+    return f"{row['metric'].replace('_', ' ')} {row['mean']:.3f}{bounds}"
 
 
 def _said(pair: dict[str, Any]) -> str:
