@@ -1,11 +1,15 @@
 from .errors import BundleError as BundleError
 from .errors import DataError as DataError
+from .errors import FrozenTensorError as FrozenTensorError
 from .errors import ModelError as ModelError
 from .errors import OptionError as OptionError
 from .errors import OutputError as OutputError
 from .errors import RegraftError as RegraftError
+from .errors import ResumeError as ResumeError
 from .errors import SanityError as SanityError
+from .errors import TrainingError as TrainingError
 from .errors import WeightsError as WeightsError
 from .judge.report import Report as Report
 from .learn.estimator import TransferClassifier as TransferClassifier
 from .learn.estimator import load as load
+from .learn.schedule import Schedule as Schedule

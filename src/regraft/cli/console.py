@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from regraft.learn.observer import Observer
@@ -56,6 +57,15 @@ class TerminalObserver(Observer):
             self._bar = None
         seconds = max(time.monotonic() - self._started, 1e-9)
         note(f"{self._name}: {counted(self._done, 'image')} in {seconds:.1f} s ({self._done / seconds:.1f} images/s)")
+
+    def record(self, training: str, record: Any) -> None:  # noqa: ARG002
+        """Print the end of an epoch."""
+        if not record.photos:
+            held_out = "" if record.tuning_loss is None else f", {record.tuning_loss:.4f} on the photos held out"
+            self.say(f"  epoch {record.epoch}: loss {record.loss:.4f}{held_out}")
+
+    def finish(self, numbers: Mapping[str, Any]) -> None:
+        """Hear the final figures, which the command prints itself."""
 
 
 def note(text: str) -> None:

@@ -1,19 +1,22 @@
 """`regraft fit`: photos in, a classifier with numbers out."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from regraft.cli import options
-from regraft.cli.console import TerminalObserver, note, result, result_json
+from regraft.cli.console import note, result, result_json
+from regraft.cli.training import observer_of, settings_of, with_training
 from regraft.data.samples import Samples, find_samples
 from regraft.data.tables import Columns
+from regraft.errors import DataError
 from regraft.files import check_output
 
 _CLASSES_SHOWN = 8
 
 
+@with_training
 def fit(
     data: options.Data,
     model: Annotated[
@@ -28,7 +31,23 @@ def fit(
     weights: Annotated[
         Path | None, typer.Option(help="Weights file of this network: .safetensors or a state dict.")
     ] = None,
-    strategy: Annotated[str, typer.Option(help="frozen: keep the network, replace its last layer.")] = "frozen",
+    strategy: Annotated[
+        str,
+        typer.Option(
+            help="frozen: replace the last layer. top: train the last two stages too. whole: all of it. scratch: from "
+            "random weights. auto: the cheapest of the first three that is not proven worse.",
+            show_default="auto",
+        ),
+    ] = "",
+    train_from: Annotated[
+        str | None, typer.Option(help="Train from this stage on; `regraft models NETWORK` lists stages.")
+    ] = None,
+    train_only: Annotated[str | None, typer.Option(help="Train this one stage.")] = None,
+    lora: Annotated[int, typer.Option(help="Train adapters of this rank on linear layers instead.", min=0)] = 0,
+    budget: Annotated[str, typer.Option(help="auto: time for trying more than the last layer: 90s, 10m, 2h.")] = "10m",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be trained, tensor by tensor, and stop.")
+    ] = False,
     image_column: options.ImageColumn = None,
     label_column: options.LabelColumn = None,
     group_column: options.GroupColumn = None,
@@ -40,45 +59,98 @@ def fit(
     cache: options.Cache = True,
     force: Annotated[bool, typer.Option("--force", help="Keep a classifier that is no better than chance.")] = False,
     json: options.Json = False,
+    *,
+    training: dict[str, Any],
 ) -> None:
     """Train a classifier on labelled photos and write it to one file.
 
     Without a validation folder every figure is out-of-fold. A test folder is never read: that is for
-    `regraft evaluate`.
+    `regraft evaluate`. A run that was killed goes on where it was when the same command is given again.
     """
     check_output(out)
     splits = find_samples(data, Columns(image_column, label_column, group_column, image_root))
-    splits["train"].check_trainable()
-    _announce(splits, model, out)
+    _check_there_is_training(splits, data)
+    strategy = strategy or ("top" if train_from or train_only or lora else "auto")
+    _announce(splits, model, strategy, out)
 
     # only now the imports that take seconds
-    from regraft.learn.settings import Settings
+    from regraft.learn.checkpoint import run_folder
+    from regraft.learn.settings import parse_duration
     from regraft.learn.strategies import train
     from regraft.models.backbones import check_model_name, load_backbone
     from regraft.models.bundle import save_bundle
 
     check_model_name(model)
-    settings = Settings(strategy, seed, device, batch_size, cache, positive, force)
+    settings = settings_of(
+        training,
+        strategy=strategy,
+        seed=seed,
+        device=device,
+        batch_size=batch_size,
+        cache=cache,
+        positive=positive,
+        force=force,
+        train_from=train_from,
+        train_only=train_only,
+        lora=lora,
+        budget=parse_duration(budget),
+    )
+    if dry_run:
+        _print_plans(model, settings)
+        return
+    observer = observer_of(training, out.stem)
     trained = train(
-        splits, lambda: load_backbone(model, weights), model=model, settings=settings, observer=TerminalObserver()
+        splits,
+        lambda: load_backbone(model, weights),
+        model=model,
+        settings=settings,
+        observer=observer,
+        folder=run_folder(out),
     )
     save_bundle(trained.classifier, out)
+    trained.run.finish()
+    observer.finish(trained.numbers)
     if json:
         result_json({**trained.numbers, "out": str(out)})
     else:
         result("\n".join(trained.report.summary_lines()))
+        result(f"\n  {trained.numbers['trained']}; {trained.numbers['frozen']}")
     note(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
 
 
-def _announce(splits: dict[str, Samples], model: str, out: Path) -> None:
+def _check_there_is_training(splits: dict[str, Samples], data: Path) -> None:
+    if "train" not in splits:
+        raise DataError(
+            f"{data} has no train split, only: {', '.join(splits)}. Add a train folder (or train-*.parquet), or name "
+            "the folder or file to learn from."
+        )
+    splits["train"].check_trainable()
+
+
+def _print_plans(model: str, settings: Any) -> None:
+    from regraft.learn.choose import CANDIDATES
+    from regraft.learn.methods import plan_of
+    from regraft.learn.strategies import candidate_of
+    from regraft.models.backbones import build_untrained
+
+    backbone = build_untrained(model)  # the plan does not depend on the weights
+    candidate = candidate_of(settings)
+    for one in CANDIDATES if candidate is None else [candidate]:
+        plan = plan_of(one, backbone, settings.schedule)
+        result(f"{one}: {plan.summary()}")
+        if candidate is not None:
+            result("\n".join(plan.lines()))
+
+
+def _announce(splits: dict[str, Samples], model: str, strategy: str, out: Path) -> None:
     train = splits["train"]
     note(f"train: {len(train):,} photos of {len(train.classes):,} classes: {_counts(train)}")
     if "validation" in splits:
         judge = splits["validation"]
         note(f"judge: the {len(judge):,} photos of {judge.where}, which take no part in training")
     else:
-        note("judge: every photo by a head that was fitted without it (out-of-fold); the final head learns from all")
-    note(f"network: {model}, kept as it is; its last layer is replaced\nout: {out}")
+        note("judge: every photo by a classifier that learned without it (out-of-fold); the final one learns from all")
+    note(f"network: {model}, strategy {strategy}\nout: {out}")
 
 
 def _counts(samples: Samples) -> str:

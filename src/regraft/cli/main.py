@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from regraft.cli.cache import cache
+from regraft.cli.compare import compare
 from regraft.cli.console import note, result
 from regraft.cli.evaluate import evaluate
 from regraft.cli.fit import fit
@@ -31,7 +32,7 @@ def with_exit_codes(command: Callable[..., None]) -> Callable[..., None]:
             note(f"error: {error}")
             raise typer.Exit(FAILED) from None
         except KeyboardInterrupt:
-            note("\nstopped. What was computed is in the cache; the same command goes on from there.")
+            note("\nstopped. What was computed is kept; the same command goes on from there.")
             raise typer.Exit(INTERRUPTED) from None
 
     return wrapped
@@ -45,7 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (fit, evaluate, predict, models, cache):
+for command in (fit, compare, evaluate, predict, models, cache):
     app.command()(with_exit_codes(command))
 
 

@@ -97,10 +97,7 @@ def _table(
     base = next(iter(losses.values()))
     rows = []
     for candidate, outcome in outcomes.items():
-        loss, gain = (
-            mean_interval(losses[candidate], groups=groups),
-            mean_interval(base - losses[candidate], groups=groups),
-        )
+        gain = mean_interval(base - losses[candidate], groups=groups)
         rows.append(
             {
                 "strategy": str(candidate),

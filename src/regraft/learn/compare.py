@@ -1,7 +1,7 @@
 """Networks and strategies side by side: the same folds for all, paired differences, and advice that these support."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from regraft.data.samples import Samples
 from regraft.errors import OptionError
 from regraft.judge.paired import Difference, paired_differences
 from regraft.judge.report import Report
+from regraft.learn.checkpoint import Run, nowhere
 from regraft.learn.comparison import Clock, Outcome, cross_validate
 from regraft.learn.material import Material, gather, material_of, open_run
 from regraft.learn.methods import Candidate, OverBudgetError, method_of
@@ -32,12 +33,14 @@ class Comparison:
         pairs: at the largest size: a, b, metric, difference (a - b), low, high, n (photos that judged both).
         advice: one sentence that the numbers support.
         notes: what was left out, and why.
+        run: the checkpoints, to be removed (`run.finish()`) when the result is safely written.
     """
 
     rows: list[dict[str, Any]]
     pairs: list[dict[str, Any]]
     advice: str
     notes: list[str] = field(default_factory=list)
+    run: Run = field(default_factory=nowhere)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -96,7 +99,7 @@ def compare(
             notes.append(
                 f"{_title(key, len(loaders))}: {outcomes[key].folds} of {len(np.unique(folds))} folds, for --budget"
             )
-    return _judge(outcomes, next(iter(materials.values())), settings, notes)
+    return replace(_judge(outcomes, next(iter(materials.values())), settings, notes), run=run)
 
 
 def _check(samples: Samples, strategies: Sequence[str], sizes: Sequence[int | None]) -> None:
@@ -154,8 +157,8 @@ def _judge(outcomes: Mapping[Sized, Outcome], material: Material, settings: Sett
             pairs += [names | _pair(found, int(both.sum())) for found in differences.values()]
     if largest:
         model, strategy, size = largest[0]
-        place = {"model": model, "strategy": strategy, "size": "all" if size is None else size}
-        first = [row for row in rows if place.items() <= row.items()]
+        where = {"model": model, "strategy": strategy, "size": "all" if size is None else size}
+        first = [row for row in rows if where.items() <= row.items()]
         advice = advise(first, pairs, [_title(key, models, size=False) for key in largest], len(data.classes))
     return Comparison(rows, pairs, advice, notes)
 

@@ -13,7 +13,8 @@ from regraft.data.samples import Samples, find_samples
 from regraft.data.sources import as_sources
 from regraft.errors import DataError, shortlist
 from regraft.files import check_output
-from regraft.learn.settings import Settings
+from regraft.learn.schedule import Schedule
+from regraft.learn.settings import BUDGET, Settings
 from regraft.learn.strategies import predict, train
 from regraft.models.backbones import check_model_name, load_backbone
 from regraft.models.bundle import load_bundle, save_bundle
@@ -25,7 +26,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Args:
         model: a timm network ("resnet50"), "hf-hub:owner/name" or "local-dir:folder".
-        strategy: "frozen": the network is kept and its last layer replaced.
+        strategy: "frozen": the network is kept and its last layer replaced; "top", "whole": its last two stages, or
+            all of it, are trained further; "scratch": from random weights; "auto": the cheapest of these (but scratch)
+            that is not proven worse, within `budget`.
         weights: a file with the network's weights, instead of the published ones.
         seed: of the folds.
         device: "auto", "cpu", "cuda" or "mps".
@@ -33,6 +36,11 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         cache: keep features on disk, so that no photo goes through the network twice.
         positive: the class that AUC and average precision are of; default the second of two.
         force: keep a classifier that is no better than always saying the largest class.
+        train_from: with "top": the first stage that is trained.
+        train_only: with "top": the one stage that is trained.
+        lora: with "top" and "whole": rank of low-rank adapters; 0 trains the weights themselves.
+        budget: seconds that "auto" may spend on trying more than the last layer.
+        schedule: how the network is trained further, a `regraft.Schedule`; None for its defaults.
 
     Attributes:
         classes_: (c,) labels, in the order of `predict_proba`'s columns: numpy's order for labels given as y, natural
@@ -55,6 +63,11 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         cache: bool = True,
         positive: str | None = None,
         force: bool = False,
+        train_from: str | None = None,
+        train_only: str | None = None,
+        lora: int = 0,
+        budget: float = BUDGET,
+        schedule: Schedule | None = None,
     ) -> None:
         self.model = model
         self.strategy = strategy
@@ -65,6 +78,11 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.cache = cache
         self.positive = positive
         self.force = force
+        self.train_from = train_from
+        self.train_only = train_only
+        self.lora = lora
+        self.budget = budget
+        self.schedule = schedule
 
     def fit(self, X: Any, y: Sequence[Any] | np.ndarray | None = None) -> Self:
         """Fit on n images and their labels (n,), or on a folder with y left out.
@@ -137,6 +155,11 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             cache=self.cache,
             positive=None if self.positive is None else str(self.positive),
             force=self.force,
+            train_from=self.train_from,
+            train_only=self.train_only,
+            lora=self.lora,
+            budget=self.budget,
+            schedule=self.schedule or Schedule(),
         )
 
     def _adopt(self, classifier: Classifier, values: np.ndarray) -> None:

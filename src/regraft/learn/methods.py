@@ -13,6 +13,7 @@ from regraft.judge.calibration import fit_temperature
 from regraft.learn.finetune import Finetuner, Lesson
 from regraft.learn.material import Material
 from regraft.learn.probe import Labelled, Probe, fit_probe, inner_folds
+from regraft.learn.schedule import Schedule
 from regraft.models.backbones import Backbone
 from regraft.models.freezing import Plan, check_frozen, fingerprints, plan_training
 from regraft.models.heads import Head
@@ -77,6 +78,19 @@ class Fitted:
     proof: str
 
 
+def plan_of(candidate: Candidate, backbone: Backbone, schedule: Schedule) -> Plan:
+    """Return what training `candidate` by `schedule` does to every tensor of `backbone`."""
+    return plan_training(
+        backbone,
+        strategy=candidate.strategy,
+        train_from=candidate.train_from,
+        train_only=candidate.train_only,
+        lr_decay=schedule.lr_decay,
+        batch_norm=schedule.batch_norm_for(candidate.strategy),
+        lora=candidate.lora,
+    )
+
+
 class OverBudgetError(Exception):
     """Training would not end within the time that there is."""
 
@@ -119,7 +133,7 @@ class FrozenMethod:
     def fit(self) -> Fitted:
         """Learn from all photos."""
         backbone = self._material.backbone
-        plan = plan_training(backbone, strategy="frozen")
+        plan = plan_of(self.candidate, backbone, self._material.schedule)
         probe = fit_probe(self._material.data, seed=self._material.seed)
         proof = f"0 of {len(plan.frozen):,} frozen tensors changed"  # nothing was trained but the head
         return Fitted(backbone, probe.head, probe.temperature, plan, proof)
@@ -133,16 +147,7 @@ class TunedMethod:
         self._material = material
         self._scratch = candidate.strategy == "scratch"
         self._network = material.network(scratch=self._scratch)
-        schedule = material.schedule
-        self.plan = plan_training(
-            self._network,
-            strategy=candidate.strategy,
-            train_from=candidate.train_from,
-            train_only=candidate.train_only,
-            lr_decay=schedule.lr_decay,
-            batch_norm=schedule.batch_norm_for(candidate.strategy),
-            lora=candidate.lora,
-        )
+        self.plan = plan_of(candidate, self._network, material.schedule)
 
     def answer(self, learn: np.ndarray, judge: np.ndarray, *, name: str, pace: Pace | None = None) -> Answers:
         """Learn from the photos at positions `learn` (m,) and answer for those at `judge` (k,)."""

@@ -1,0 +1,122 @@
+"""`regraft compare`: networks and strategies judged by the same photos."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from regraft.cli import options
+from regraft.cli.console import note, result, result_json
+from regraft.cli.training import observer_of, settings_of, with_training
+from regraft.data.samples import find_samples
+from regraft.data.tables import Columns
+from regraft.errors import DataError, OptionError
+from regraft.files import check_output
+
+
+@with_training
+def compare(
+    data: options.Data,
+    model: Annotated[
+        list[str], typer.Option(help="Pretrained network; may be given several times.", show_default=False)
+    ],
+    strategies: Annotated[str, typer.Option(help="Some of frozen, top, whole, scratch.")] = "frozen,top,whole,scratch",
+    sizes: Annotated[str, typer.Option(help="Labelled photos of each class that are learned from, e.g. 20,50,all.")] = (
+        "all"
+    ),
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Time for all: what does not fit is judged by fewer folds or left out, and named."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The learning curve, a PNG.")] = Path("comparison.png"),
+    image_column: options.ImageColumn = None,
+    label_column: options.LabelColumn = None,
+    group_column: options.GroupColumn = None,
+    image_root: options.ImageRoot = None,
+    positive: options.Positive = None,
+    seed: Annotated[int, typer.Option(help="Of folds, views and training.", min=0)] = 0,
+    device: options.Device = "auto",
+    batch_size: options.BatchSize = 32,
+    cache: options.Cache = True,
+    json: options.Json = False,
+    *,
+    training: dict[str, Any],
+) -> None:
+    """Compare networks and strategies on the same folds: figures, paired differences, a learning curve, and advice.
+
+    Only training photos are looked at; validation and test folders are not. A comparison that was killed goes on
+    where it was when the same command is given again.
+    """
+    check_output(out)
+    splits = find_samples(data, Columns(image_column, label_column, group_column, image_root), splits=("train",))
+    if "train" not in splits:
+        raise DataError(f"{data} has no train split. Name the folder or file to learn from.")
+    samples = splits["train"]
+    chosen, counts = [name.strip() for name in strategies.split(",") if name.strip()], _sizes(sizes)
+    note(
+        f"{len(samples):,} photos of {len(samples.classes):,} classes; each is judged by what was learned without its "
+        f"fold\nnetworks: {', '.join(model)}\nstrategies: {', '.join(chosen)}; photos of each class: {sizes}\nout: {out}"
+    )
+    from regraft.learn.checkpoint import run_folder
+    from regraft.learn.compare import compare as run_comparison
+    from regraft.learn.settings import parse_duration
+    from regraft.models.backbones import check_model_name, load_backbone
+
+    for name in model:
+        check_model_name(name)
+    settings = settings_of(
+        training, strategy="frozen", seed=seed, device=device, batch_size=batch_size, cache=cache, positive=positive
+    )
+    observer = observer_of(training, out.stem)
+    found = run_comparison(
+        samples,
+        {name: (lambda name=name: load_backbone(name)) for name in model},  # type: ignore[misc]
+        strategies=chosen,
+        sizes=counts,
+        settings=settings,
+        budget=None if budget is None else parse_duration(budget),
+        folder=run_folder(out),
+        observer=observer,
+    )
+    from regraft.cli.charts import draw_learning_curve
+
+    metric = "accuracy"
+    draw_learning_curve(found.rows, out, metric=metric, per_class=max(samples.counts().values()))
+    found.run.finish()
+    observer.finish({})
+    if json:
+        result_json({**found.to_json(), "out": str(out)})
+    else:
+        result("\n".join(_table(found.rows, len(samples.classes))))
+        result("\n".join(["", *found.notes, found.advice]))
+    note(f"wrote {out}")
+
+
+def _sizes(text: str) -> list[int | None]:
+    try:
+        return [None if part.strip() == "all" else int(part) for part in text.split(",")]
+    except ValueError:
+        raise OptionError(f"--sizes must be numbers of photos or all, e.g. 20,50,all. Got {text!r}.") from None
+
+
+def _table(rows: list[dict[str, Any]], classes: int) -> list[str]:
+    """Return one aligned line for each model, strategy and size."""
+    metrics = ["accuracy", "average_precision" if classes == 2 else "balanced_accuracy", "log_loss"]
+    grouped: dict[tuple[str, str, Any], dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        grouped.setdefault((row["model"], row["strategy"], row["size"]), {})[row["metric"]] = row
+    several = len({model for model, _, _ in grouped}) > 1
+    lines = [["strategy", "photos/class", *(m.replace("_", " ") for m in metrics), "folds", "seconds", "images/s"]]
+    for (model, strategy, size), by_metric in grouped.items():
+        row = by_metric[metrics[0]]
+        name = f"{strategy} ({model})" if several else strategy
+        rate = "" if row["images_per_second"] is None else f"{row['images_per_second']:,.0f}"
+        figures = [_figure(by_metric[metric]) for metric in metrics]
+        lines.append([name, str(size), *figures, str(row["folds"]), f"{row['seconds']:,.1f}", rate])
+    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+
+def _figure(row: dict[str, Any]) -> str:
+    bounds = "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
+    return f"{row['mean']:.3f}{bounds}"

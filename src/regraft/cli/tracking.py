@@ -1,0 +1,49 @@
+"""`--track mlflow`: every training's losses and rates, and the final numbers, in MLflow."""
+
+import importlib.util
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from regraft.cli.console import TerminalObserver
+from regraft.errors import OptionError
+
+
+class MlflowObserver(TerminalObserver):
+    """Shows progress on the terminal and records it in one MLflow run, where MLFLOW_TRACKING_URI says.
+
+    Args:
+        name: of the run.
+        arguments: of the command.
+
+    Raises:
+        OptionError: mlflow is not installed.
+    """
+
+    def __init__(self, name: str, arguments: Mapping[str, str]) -> None:
+        super().__init__()
+        if importlib.util.find_spec("mlflow") is None:
+            raise OptionError("--track mlflow needs the package mlflow. pip install 'regraft[mlflow]'")
+        import mlflow
+
+        self._mlflow = mlflow
+        try:
+            mlflow.start_run(run_name=name)
+            mlflow.log_params(dict(arguments))
+        except mlflow.exceptions.MlflowException as error:
+            raise OptionError(f"--track mlflow: {error}. MLFLOW_TRACKING_URI says where runs are recorded.") from None
+
+    def record(self, training: str, record: Any) -> None:
+        """Record losses and rate under the training's name."""
+        super().record(training, record)
+        name = re.sub(r"[^\w ./-]", "_", training)
+        values = {"loss" if record.photos else "epoch_loss": record.loss, "rate": record.rate}
+        if record.tuning_loss is not None:
+            values["tuning_loss"] = record.tuning_loss
+        self._mlflow.log_metrics({f"{name}/{key}": value for key, value in values.items()}, step=record.step)
+
+    def finish(self, numbers: Mapping[str, Any]) -> None:
+        """Record the final figures and close the run."""
+        figures = {key: value for key, value in numbers.items() if isinstance(value, (int, float))}
+        self._mlflow.log_metrics({key: float(value) for key, value in figures.items()})
+        self._mlflow.end_run()

@@ -1,0 +1,109 @@
+"""The options that `fit` and `compare` share: how a network is trained further."""
+
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from regraft.cli.console import TerminalObserver
+
+HELP = "How more of the network is trained"
+
+
+class Tracker(StrEnum):
+    """Where training is recorded."""
+
+    none = "none"
+    mlflow = "mlflow"
+
+
+def _option(kind: Any, default: Any, help: str, **more: Any) -> tuple[Any, Any]:
+    return Annotated[kind, typer.Option(help=help, rich_help_panel=HELP, **more)], default
+
+
+# name: (type with typer's option, default). What is None has a default that depends on strategy and photos.
+OPTIONS: dict[str, tuple[Any, Any]] = {
+    "epochs": _option(int | None, None, "How often each photo is seen. [default: 8; 24 from scratch]"),
+    "lr": _option(float | None, None, "Highest learning rate. [default: top 3e-4, whole 1e-4, scratch, LoRA 1e-3]"),
+    "lr_decay": _option(float, 1.0, "Each stage learns this much slower than the one after it."),
+    "optimizer": _option(str, "adamw", "adamw or sgd."),
+    "weight_decay": _option(float, 0.01, "Of matrices and filters."),
+    "train_batch_size": _option(int, 32, "Photos per update."),
+    "warm_up": _option(float, 0.1, "Share of the steps in which the rate rises; then it falls along a cosine."),
+    "clip": _option(float, 1.0, "Largest norm of the gradient; 0 for none."),
+    "label_smoothing": _option(float, 0.0, "Share of the target spread over all classes."),
+    "mixup": _option(float, 0.0, "Parameter by which two photos are mixed; 0 for none."),
+    "averaging": _option(float, 1.0, "Keep the mean of the weights over about this many epochs; 0 for the last ones."),
+    "views": _option(int, 4, "Views of each photo cached at the cut."),
+    "augment": _option(
+        str, "flip,crop,colour", "How views differ: some of flip, vertical-flip, crop, colour; or none."
+    ),
+    "batch_norm": _option(str | None, None, "Statistics of trained stages: held or trained. [default: held]"),
+    "patience": _option(int, 4, "Stop after this many epochs without a lower loss on a sixth held out."),
+    "precision": _option(str, "auto", "fp32, bf16, fp16 or auto."),
+    "cache_limit": _option(str | None, None, "How much the cache may hold, e.g. 20GB. [default: 10GB]"),
+    "restart": _option(bool, False, "Throw away the checkpoints of a run that was killed.", is_flag=True),
+    "track": _option(Tracker, Tracker.none, "Record the training: mlflow (its own variables say where)."),
+}
+_RENAMED = {"train_batch_size": "batch_size"}  # of `Schedule`; --batch-size is that of the network where nothing learns
+
+
+def with_training(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` the options of training; it receives them as one argument `training`, a dict by name."""
+    own = inspect.signature(command)
+    kept = [parameter for name, parameter in own.parameters.items() if name != "training"]
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in OPTIONS.items()
+    ]
+
+    @functools.wraps(command)
+    def wrapped(**given: Any) -> None:
+        command(training={name: given.pop(name) for name in OPTIONS}, **given)
+
+    wrapped.__signature__ = own.replace(  # type: ignore[attr-defined]
+        parameters=[p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in kept] + added
+    )
+    wrapped.__annotations__ = {p.name: p.annotation for p in [*kept, *added]} | {"return": None}
+    return wrapped
+
+
+def settings_of(training: dict[str, Any], **more: Any) -> Any:
+    """Return the `Settings` of a command's options, checked as far as they can be without photos.
+
+    Raises:
+        OptionError: a value outside what is allowed.
+    """
+    from regraft.learn.schedule import Schedule
+    from regraft.learn.settings import Settings
+    from regraft.learn.store import LIMIT_VARIABLE, size_limit
+
+    if training["cache_limit"] is not None:
+        os.environ[LIMIT_VARIABLE] = training["cache_limit"]
+    size_limit()  # a mistake in it is told before the work
+    names = {_RENAMED.get(name, name): name for name in OPTIONS}
+    fields = {name: training[names[name]] for name in Schedule.__dataclass_fields__}
+    kinds = "" if fields["augment"] == "none" else fields["augment"]
+    fields["augment"] = tuple(kind.strip() for kind in kinds.split(",") if kind.strip())
+    settings = Settings(
+        precision=training["precision"], restart=training["restart"], schedule=Schedule(**fields), **more
+    )
+    settings.check_training()
+    return settings
+
+
+def observer_of(training: dict[str, Any], name: str) -> TerminalObserver:
+    """Return what shows the progress of the run called `name`, and records it where that is wanted.
+
+    Raises:
+        OptionError: the tracker is not installed.
+    """
+    if training["track"] is Tracker.mlflow:
+        from regraft.cli.tracking import MlflowObserver
+
+        return MlflowObserver(name, {key: str(value) for key, value in training.items() if value is not None})
+    return TerminalObserver()
