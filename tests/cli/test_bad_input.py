@@ -149,7 +149,9 @@ def test_shuffled_labels(fails: Fails, tiny_network: str, tmp_path: Path) -> Non
 
 def test_unknown_strategy_positive_and_device(fails: Fails, photos: Photos, tiny_network: str) -> None:
     fit = ["fit", photos(red=2, blue=2), "--model", tiny_network]
-    assert "--strategy must be one of: frozen. Got 'thawed'." in fails(*fit, "--strategy", "thawed")
+    assert "--strategy must be one of: auto, frozen, top, whole, scratch. Got 'thawed'." in fails(
+        *fit, "--strategy", "thawed"
+    )
     assert "--positive must be one of blue, red. Got 'rad'. Did you mean 'red'?" in fails(*fit, "--positive", "rad")
     assert "--device must be one of auto, cpu, cuda, mps. Got 'tpu'." in fails(*fit, "--device", "tpu")
 

@@ -65,6 +65,11 @@ def test_parameters_can_be_read_and_set(make: Make, tiny_network: str) -> None:
         "cache": True,
         "positive": None,
         "force": False,
+        "train_from": None,
+        "train_only": None,
+        "lora": 0,
+        "budget": 600.0,
+        "schedule": None,
     }
     assert estimator.set_params(seed=5, cache=False) is estimator
     assert (estimator.seed, estimator.cache) == (5, False)

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from sklearn.preprocessing import StandardScaler
 from regraft.data.splits import stratified_folds
 from regraft.errors import DataError
 from regraft.learn import probe as probe_module
-from regraft.learn.probe import Labelled, Probe, fit_probe, out_of_fold
+from regraft.learn.comparison import Clock, cross_validate
+from regraft.learn.methods import Candidate, FrozenMethod
+from regraft.learn.probe import OUTER_FOLDS, Labelled, Probe, fit_probe
 from regraft.models.heads import STRENGTHS, Head, select_strength
 
 NAMES = ("ant", "bee", "cat", "dog")
@@ -35,6 +38,14 @@ def clusters(per_class: int, *, classes: int = 3, distance: float = 1.0, feature
 
 def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean(probabilities.argmax(axis=1) == labels))
+
+
+def out_of_fold(data: Labelled, *, seed: int) -> np.ndarray:
+    """Return what the frozen method answers for each photo, having learned from the other folds."""
+    split = probe_module.stratified_folds
+    folds = split(data.labels, data.classes, count=OUTER_FOLDS, seed=seed, groups=data.groups)
+    method = FrozenMethod(Candidate("frozen"), SimpleNamespace(data=data, seed=seed))  # type: ignore[arg-type]
+    return cross_validate(method, data, folds, clock=Clock(float("inf")), seed=seed).probabilities
 
 
 # --- honesty ---

@@ -55,7 +55,8 @@ def compare(
     chosen, counts = [name.strip() for name in strategies.split(",") if name.strip()], _sizes(sizes)
     note(
         f"{len(samples):,} photos of {len(samples.classes):,} classes; each is judged by what was learned without its "
-        f"fold\nnetworks: {', '.join(model)}\nstrategies: {', '.join(chosen)}; photos of each class: {sizes}\nout: {out}"
+        f"fold\nnetworks: {', '.join(model)}\nstrategies: {', '.join(chosen)}; photos of each class: {sizes}\n"
+        f"out: {out}"
     )
     from regraft.learn.checkpoint import run_folder
     from regraft.learn.compare import compare as run_comparison

@@ -11,8 +11,6 @@ import typer
 
 from regraft.cli.console import TerminalObserver
 
-HELP = "How more of the network is trained"
-
 
 class Tracker(StrEnum):
     """Where training is recorded."""
@@ -21,8 +19,8 @@ class Tracker(StrEnum):
     mlflow = "mlflow"
 
 
-def _option(kind: Any, default: Any, help: str, **more: Any) -> tuple[Any, Any]:
-    return Annotated[kind, typer.Option(help=help, rich_help_panel=HELP, **more)], default
+def _option(kind: Any, default: Any, help: str, *flags: str) -> tuple[Any, Any]:
+    return Annotated[kind, typer.Option(*flags, help=help)], default
 
 
 # name: (type with typer's option, default). What is None has a default that depends on strategy and photos.
@@ -46,7 +44,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "patience": _option(int, 4, "Stop after this many epochs without a lower loss on a sixth held out."),
     "precision": _option(str, "auto", "fp32, bf16, fp16 or auto."),
     "cache_limit": _option(str | None, None, "How much the cache may hold, e.g. 20GB. [default: 10GB]"),
-    "restart": _option(bool, False, "Throw away the checkpoints of a run that was killed.", is_flag=True),
+    "restart": _option(bool, False, "Throw away the checkpoints of a run that was killed.", "--restart"),
     "track": _option(Tracker, Tracker.none, "Record the training: mlflow (its own variables say where)."),
 }
 _RENAMED = {"train_batch_size": "batch_size"}  # of `Schedule`; --batch-size is that of the network where nothing learns

@@ -181,9 +181,12 @@ def load(path: str | Path) -> TransferClassifier:
         BundleError: no such file, damaged, no regraft model, or written by a newer version.
     """
     classifier = load_bundle(Path(path))
-    estimator = TransferClassifier(
-        model=classifier.model, strategy=classifier.strategy, seed=classifier.numbers.get("seed", 0)
-    )
+    kept = {
+        name: classifier.numbers[name]
+        for name in ("seed", "train_from", "train_only", "lora")
+        if name in classifier.numbers
+    }
+    estimator = TransferClassifier(model=classifier.model, strategy=classifier.strategy, **kept)
     read: dict[str, Callable[[str], Any]] = {"bool": "True".__eq__, "int": int, "float": float}
     values = [read.get(classifier.label_type, str)(name) for name in classifier.classes]
     estimator._adopt(classifier, np.array(values))

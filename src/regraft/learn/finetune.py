@@ -13,13 +13,13 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from regraft.errors import TrainingError
+from regraft.judge.calibration import fit_temperature
 from regraft.learn.checkpoint import Run, Saved
 from regraft.learn.schedule import Schedule
 from regraft.models.cutting import Top
-from regraft.models.freezing import Plan
+from regraft.models.freezing import Plan, apply_plan
 from regraft.models.heads import Head
 from regraft.models.lowrank import add_adapters, merge_adapters
 
@@ -49,7 +49,7 @@ class Record:
         rate: learning rate of the head.
         photos: how many photos went into this step; 0 at an epoch's end.
         seconds: since training began or was taken up again.
-        tuning_loss: at an epoch's end, mean log loss on the photos held out for stopping; None without such photos.
+        tuning_loss: at an epoch's end, mean log loss, once calibrated, on the photos held out for stopping; None without such photos.
     """
 
     epoch: int
@@ -114,8 +114,8 @@ class Finetuner:
         self._plan, self._schedule, self._lesson = plan, schedule, lesson
         self._rate, self._epochs, self._seed = rate, epochs, seed
         self._accelerator, self._run, self._job = accelerator, run, ["training", job]
-        self._adapted = _adapt(top, plan)
-        self._in_training = _in_training(top.network, plan)
+        self._in_training = apply_plan(top.network, plan)
+        self._adapted = add_adapters(top.network, plan.names("low-rank"), rank=plan.lora) if plan.lora else None
         self._model = _WithHead(top, _linear(head)).to(accelerator.device)
         self._strength = head.strength
         self._optimizer = _optimizer(self._model, plan, schedule, rate)
@@ -272,8 +272,7 @@ class Finetuner:
             return None
         current = {name: tensor.detach().clone() for name, tensor in self._learning().items()}
         self._put(self._average)
-        logits = torch.from_numpy(self.logits(self._lesson.tune))
-        loss = float(functional.cross_entropy(logits, torch.from_numpy(self._lesson.labels[self._lesson.tune])))
+        loss = _calibrated_loss(self.logits(self._lesson.tune), self._lesson.labels[self._lesson.tune])
         self._put(current)
         if loss < self._best_loss:
             self._best_loss, self._worse = loss, 0
@@ -354,32 +353,13 @@ def fresh_top(top: Top) -> Top:
     return copy.deepcopy(top)
 
 
-def _adapt(top: Top, plan: Plan) -> Any:
-    """Let learn what the plan says, and nothing else; return peft's model where there are adapters."""
-    trained = set(plan.names("trained"))
-    for name, parameter in top.network.named_parameters():
-        parameter.requires_grad_(name in trained)
-    return add_adapters(top.network, plan.names("low-rank"), rank=plan.lora) if plan.lora else None
+def _calibrated_loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean log loss (nats) that (n, c) `logits` have once their temperature is set.
 
-
-def _in_training(network: nn.Module, plan: Plan) -> list[nn.Module]:
-    """Return the modules of the trained stages: dropout elsewhere would only add noise to what is kept as it is.
-
-    Batch norm is among them only where its statistics are to follow the photos.
+    Training makes a network sure of itself long before it stops learning what is what, and the temperature undoes it.
     """
-    trained = set(plan.trained_stages)
-    owners = {tensor.name.rpartition(".")[0] for tensor in plan.tensors if tensor.stage in trained}
-    frozen = {tensor.name.rpartition(".")[0] for tensor in plan.tensors if tensor.stage not in trained}
-    found = []
-    for name, module in network.named_modules():
-        above = {".".join(name.split(".")[:length]) for length in range(1, name.count(".") + 2)}
-        inside = bool(above & owners) or any(owner.startswith(f"{name}.") for owner in owners)
-        shared = any(owner.startswith(f"{name}.") for owner in frozen)  # also holds what stays: has no mode of its own
-        if isinstance(module, _BatchNorm):
-            inside = inside and plan.batch_norm == "trained"
-        if inside and not shared:
-            found.append(module)
-    return found
+    divided = torch.from_numpy(logits).double() / fit_temperature(logits, labels)
+    return float(functional.cross_entropy(divided, torch.from_numpy(labels)))
 
 
 def _linear(head: Head) -> nn.Linear:

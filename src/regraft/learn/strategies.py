@@ -102,12 +102,19 @@ def train(
         classes=tuple(data.classes),
         temperature=fitted.temperature,
         model=model,
-        strategy=str(candidate),
+        strategy=candidate.strategy,
         seen={"training": short_keys(learned.keys), "validation": short_keys(held_out.keys if held_out else ())},
     )
     parts = [part for part in (learned, held_out) if part is not None]
     classifier.numbers = describe(report, classifier, parts, seconds=time.monotonic() - started)
-    classifier.numbers |= {"seed": settings.seed, "trained": fitted.plan.summary(), "frozen": fitted.proof, **numbers}
+    named = {"train_from": candidate.train_from, "train_only": candidate.train_only, "lora": candidate.lora}
+    classifier.numbers |= {
+        "seed": settings.seed,
+        **named,
+        "trained": fitted.plan.summary(),
+        "frozen": fitted.proof,
+        **numbers,
+    }
     return Result(classifier, report, classifier.numbers, run)
 
 

@@ -146,6 +146,34 @@ def last_stages(stages: Sequence[Stage], count: int = TOP_STAGES) -> str:
     return stages[-min(count, len(stages))].name
 
 
+def apply_plan(network: nn.Module, plan: Plan) -> list[nn.Module]:
+    """Let learn what `plan` says and nothing else, and return the modules that belong into training mode.
+
+    These are the modules of the trained stages: dropout elsewhere would only add noise to what stays as it is. Batch
+    norm is among them only where its statistics are to follow the photos.
+
+    Args:
+        network: with the plan's names, or a part of it; its `requires_grad` is set.
+        plan: what is trained.
+    """
+    learns = set(plan.names("trained"))
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name in learns)
+    trained = set(plan.trained_stages)
+    owners = {tensor.name.rpartition(".")[0] for tensor in plan.tensors if tensor.stage in trained}
+    others = {tensor.name.rpartition(".")[0] for tensor in plan.tensors if tensor.stage not in trained}
+    found = []
+    for name, module in network.named_modules():
+        above = {".".join(name.split(".")[:length]) for length in range(1, name.count(".") + 2)}
+        inside = bool(above & owners) or any(owner.startswith(f"{name}.") for owner in owners)
+        shared = any(owner.startswith(f"{name}.") for owner in others)  # also holds what stays: has no mode of its own
+        if isinstance(module, _BatchNorm):
+            inside = inside and plan.batch_norm == "trained"
+        if inside and not shared:
+            found.append(module)
+    return found
+
+
 def fingerprints(module: nn.Module, names: Sequence[str]) -> dict[str, str]:
     """Return the hex SHA-256 of each named parameter or buffer of `module`."""
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
