@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from regraft.data.audit import inspect
-from regraft.data.samples import Samples, find_samples
+from regraft.data.layouts import read_folder
+from regraft.data.samples import Samples, as_samples, find_samples
 from regraft.errors import DataError, OptionError, SanityError
 from regraft.learn import material, strategies
 from regraft.learn.settings import Settings
@@ -150,6 +151,40 @@ def test_validation_photos_that_were_learned_from_are_left_out(fit: Fit, photos:
     assert result.classifier.was_seen(copied, "validation").tolist() == [False]
 
 
+def grouped(folder: Path, names: list[str | None]) -> Samples:
+    """Return the photos of a folder, which belong to groups of these names."""
+    rows = read_folder(folder)
+    rows.groups = names
+    return as_samples(rows)
+
+
+def test_validation_photos_of_groups_that_were_learned_from_are_left_out(
+    fit: Fit, photos: Photos, listener: Any
+) -> None:
+    """Patient e is in training too; of patient f there is a copy of a training photo; g and h are new."""
+    learned = grouped(photos("train", red=4, blue=4), ["a", "b", "c", "d", "e", "e", None, None])
+    folder = photos("new", first_seed=100, red=4, blue=4)
+    shutil.copy(learned.sources[0], folder / "blue" / "0.jpg")  # sources are blue first
+    judges = grouped(folder, ["f", "f", "e", "g", "e", None, "h", "g"])
+    result = fit({"train": learned, "validation": judges}, listener)
+    assert result.report.n == 4
+    assert result.numbers["confusion"] == [[1, 0], [0, 3]]
+    assert listener.said[:2] == [
+        f"1 of 8 photos in {folder} are also training photos and judge nothing:\n  {folder / 'blue' / '0.jpg'}",
+        f"3 of 7 photos in {folder} are of groups that training has too and judge nothing:\n"
+        f"  {folder / 'blue' / '1.jpg'}\n  {folder / 'blue' / '2.jpg'}\n  {folder / 'red' / '0.jpg'}",
+    ]
+
+
+def test_validation_of_groups_that_were_learned_from_alone_is_refused(photos: Photos) -> None:
+    learned = grouped(photos("train", red=2, blue=2), ["a", "b", "c", "d"])
+    folder = photos("new", first_seed=100, red=2, blue=2)
+    assert refused({"train": learned, "validation": grouped(folder, ["a", "b", "c", "c"])}) == (
+        f"{folder}: every validation photo is also a training photo or of a group that training has too, so they "
+        "cannot judge. Remove what training has, or the validation folder: the figures are then out-of-fold."
+    )
+
+
 def test_validation_of_copies_alone_is_refused(fit: Fit, photos: Photos) -> None:
     folder = photos("data/train", red=8, blue=8).parent
     shutil.copytree(folder / "train", folder / "validation")
@@ -159,6 +194,31 @@ def test_validation_of_copies_alone_is_refused(fit: Fit, photos: Photos) -> None
         f"{folder / 'validation'}: every validation photo is also a training photo, so they cannot judge. "
         "Remove the copies, or the validation folder: the figures are then out-of-fold."
     )
+
+
+def in_copies(folder: Path, count: int) -> Samples:
+    """Return the photos of a folder, each with copies of it beside it."""
+    samples = find_samples(folder)["train"]
+    originals = np.repeat(np.arange(len(samples)), count)
+    sources = []
+    for position, number in zip(originals, np.tile(np.arange(count), len(samples)), strict=True):
+        source = Path(str(samples.sources[position]))
+        sources.append(Path(shutil.copy(source, source.with_name(f"{source.stem}-{number}.jpg"))))
+    return replace(samples, sources=tuple(sources), labels=samples.labels[originals])
+
+
+def test_copies_that_judge_are_drawn_whole(fit: Fit, photos: Photos) -> None:
+    """The intervals of 8 photos with three copies each are those of 8 groups that are named as such."""
+    learned = find_samples(photos("train", red=8, blue=8))["train"]
+    copies = in_copies(photos("validation", first_seed=100, red=4, blue=4), 3)
+    named = replace(copies, groups=np.repeat(np.arange(8), 3))
+    found, expected = (fit({"train": learned, "validation": part}) for part in (copies, named))
+    assert found.report.intervals == expected.report.intervals
+    assert found.report.per_class == expected.report.per_class
+    new = in_copies(photos("new", first_seed=200, red=4, blue=4), 3)
+    named = replace(new, groups=np.repeat(np.arange(8), 3))
+    tested, expected = (evaluate(found.classifier, part) for part in (new, named))
+    assert tested.report.intervals == expected.report.intervals
 
 
 # --- before the network is loaded ---
@@ -184,6 +244,52 @@ def test_contradictions_and_wrong_settings_stop_before_the_network_is_loaded(pho
     assert "1 images stand under more than one class" in refused(folder)
     shutil.rmtree(folder / "red")
     assert "has one class only: 'blue' (5 images)" in refused(folder)
+
+
+def test_one_photo_under_two_classes_of_two_splits_stops_before_the_network_is_loaded(photos: Photos) -> None:
+    folder = photos("data/train", red=4, blue=4).parent
+    photos("data/validation", first_seed=100, red=2, blue=2)
+    original, copy = folder / "train" / "red" / "0.jpg", folder / "validation" / "blue" / "copy.jpg"
+    shutil.copy(original, copy)
+    assert refused(folder) == (
+        f"{folder / 'train'} and {folder / 'validation'}: 1 images stand under more than one class:\n"
+        f"  {original} (red) = {copy} (blue)\nKeep each under its right class only."
+    )
+
+
+def test_validation_of_one_class_stops_before_the_network_is_loaded(photos: Photos) -> None:
+    folder = photos("data/train", red=4, blue=4, grey=4).parent
+    photos("data/validation", first_seed=100, red=20)
+    end = (
+        "; there are none of: blue, grey. A classifier cannot be judged by one class. Add photos of the others, or "
+        "remove the validation folder: the figures are then out-of-fold."
+    )
+    assert refused(folder) == f"{folder / 'validation'} has photos of one class only{end}"
+    (folder / "validation" / "blue").mkdir()
+    (folder / "validation" / "blue" / "torn.jpg").write_bytes(b"garbage")
+    assert refused(folder) == f"{folder / 'validation'} has photos of one class only{end}"
+    shutil.copy(folder / "train" / "blue" / "0.jpg", folder / "validation" / "blue" / "copy.jpg")
+    assert (
+        refused(folder) == f"{folder / 'validation'} has photos of one class only besides those that training has{end}"
+    )
+
+
+def test_classes_that_no_fold_could_judge_stop_before_the_network_is_loaded(photos: Photos) -> None:
+    samples = find_samples(photos(red=4, blue=4))["train"]
+    grouped = replace(samples, groups=np.array([0, 0, 0, 0, 1, 2, 3, 4]))
+    assert refused({"train": grouped}).startswith(
+        "1 classes come from one photo or one group only, copies of a photo counted as one, and cannot be both "
+        "learned and judged:\n  blue\n"
+    )
+    for number in (1, 2, 3):
+        shutil.copy(samples.sources[0], samples.sources[number])
+    assert "\n  blue\n" in refused({"train": samples})
+
+
+def test_class_with_one_readable_photo_stops_before_the_network_is_loaded(photos: Photos) -> None:
+    folder = photos(red=20, blue=2)
+    (folder / "blue" / "1.jpg").write_bytes(b"garbage")
+    assert "1 of 2 classes have fewer than two images" in refused(folder)
 
 
 def test_validation_class_that_is_not_learned_stops_before_the_network_is_loaded(photos: Photos) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from regraft.data.images import UnreadableImageError, check_header
-from regraft.data.samples import Samples
+from regraft.data.samples import Samples, together
 from regraft.data.sources import Source, content_key
 from regraft.errors import DataError, shortlist
 from regraft.runtime import cpu_count
@@ -109,6 +109,24 @@ def joined_groups(samples: Samples, keys: tuple[bytes, ...]) -> np.ndarray | Non
     rows, columns = np.array(links).T
     graph = coo_array((np.ones(len(links)), (rows, columns)), shape=(n, n))
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+
+
+def known_to(
+    learned: tuple[Samples, tuple[bytes, ...]], part: tuple[Samples, tuple[bytes, ...]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return two (n,) masks of n photos: which are among those learned from, and which others are of their groups.
+
+    Args:
+        learned: samples that are learned from, and their content keys.
+        part: n others with the same classes, and theirs.
+    """
+    known = set(learned[1])
+    copies = np.array([key in known for key in part[1]], dtype=bool)
+    groups = joined_groups(together([learned[0], part[0]]), learned[1] + part[1])
+    if groups is None:
+        return copies, np.zeros_like(copies)
+    count = len(learned[0])
+    return copies, np.isin(groups[count:], groups[:count]) & ~copies
 
 
 def without(samples: Samples, positions: Mapping[int, str] | set[int]) -> tuple[Samples, np.ndarray]:

@@ -51,7 +51,7 @@ class Rows:
     where: str
     sources: list[Source] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
-    groups: list[str] | None = None
+    groups: list[str | None] | None = None  # None: not known to belong with another
     notes: list[str] = field(default_factory=list)
 
 

@@ -1,5 +1,6 @@
 """Samples: labelled images with their class names, found in folders, CSV or Parquet tables."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,8 @@ class Samples:
         labels: (n,) positions in `classes`.
         classes: the class names, in natural order ("2" before "10").
         groups: (n,) numbers of what must stay on one side of a split (a patient, a lesion), or None.
+        group_names: what the numbers stand for, by which groups are known again in another split; None for a photo
+            that is not known to belong to any.
         where: the folder or table they were found in.
         notes: what was passed over, in words.
     """
@@ -32,6 +35,7 @@ class Samples:
     labels: np.ndarray
     classes: tuple[str, ...]
     groups: np.ndarray | None = None
+    group_names: tuple[str | None, ...] = ()
     where: str = "the given images"
     notes: tuple[str, ...] = ()
 
@@ -119,15 +123,47 @@ def as_samples(rows: Rows) -> Samples:
         raise DataError(f"{rows.where} holds no images.")
     classes = natural_order(rows.labels)
     position = {name: i for i, name in enumerate(classes)}
-    groups = None if rows.groups is None else np.unique(rows.groups, return_inverse=True)[1].astype(np.int64)
+    groups, names = (None, ()) if rows.groups is None else _number_groups(rows.groups)
     return Samples(
         sources=tuple(rows.sources),
         labels=np.array([position[label] for label in rows.labels], dtype=np.int64),
         classes=tuple(classes),
         groups=groups,
+        group_names=names,
         where=rows.where,
         notes=tuple(rows.notes),
     )
+
+
+def together(parts: Sequence[Samples]) -> Samples:
+    """Return the samples of several splits, which have the same classes, as one; groups of one name are one group."""
+    return Samples(
+        sources=tuple(source for part in parts for source in part.sources),
+        labels=np.concatenate([part.labels for part in parts]),
+        classes=parts[0].classes,
+        groups=None if all(part.groups is None for part in parts) else _common_groups(parts),
+        where=" and ".join(part.where for part in parts),
+    )
+
+
+def _number_groups(names: Sequence[str | None]) -> tuple[np.ndarray, tuple[str | None, ...]]:
+    """Return (n,) numbers of groups, and the numbers' names; whatever has no name is a group of its own."""
+    known = sorted({name for name in names if name is not None})
+    position = {name: number for number, name in enumerate(known)}
+    alone = itertools.count(len(known))
+    numbers = [next(alone) if name is None else position[name] for name in names]
+    return np.array(numbers, dtype=np.int64), (*known, *[None] * names.count(None))
+
+
+def _common_groups(parts: Sequence[Samples]) -> np.ndarray:
+    numbers: dict[object, int] = {}
+    found: list[int] = []
+    for place, part in enumerate(parts):
+        own = np.arange(len(part)) if part.groups is None else part.groups
+        for number in own.tolist():
+            name = part.group_names[number] if number < len(part.group_names) else None
+            found.append(numbers.setdefault((place, number) if name is None else name, len(numbers)))
+    return np.array(found, dtype=np.int64)
 
 
 def _readers(path: Path, columns: Columns) -> dict[str, Any]:

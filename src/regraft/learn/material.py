@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from accelerate import Accelerator
 
-from regraft.data.audit import Audit, check_contradictions_between, joined_groups
+from regraft.data.audit import Audit, check_contradictions_between, joined_groups, known_to, without
 from regraft.data.augment import Augmentation
 from regraft.data.samples import Samples
 from regraft.data.splits import stratified_folds
@@ -139,11 +139,13 @@ def gather(
     wanted = [samples]
     if "validation" in splits:
         wanted.append(splits["validation"].aligned(samples.classes))
-        _check_judges(wanted[1])
     audits = [audit_samples(part, observer) for part in wanted]
     check_contradictions_between(wanted, [audit.keys for audit in audits])
+    readable = [_readable(part, audit) for part, audit in zip(wanted, audits, strict=True)]
     if len(wanted) == 1:
-        _check_folds(samples, audits[0], settings.seed)
+        _check_folds(*readable[0], settings.seed)
+    else:
+        _check_judges(*readable)
     backbone = load()
     engine = TorchEngine(backbone, pick_device(settings.device))
     parts = [
@@ -198,29 +200,42 @@ def open_run(folder: Path | None, gathered: Mapping[str, Gathered], settings: Se
     return Run(folder, arguments, restart=settings.restart, observer=observer)
 
 
-def _check_judges(samples: Samples) -> None:
-    absent = [name for name, count in samples.counts().items() if not count]
-    if len(absent) == len(samples.classes) - 1:
+Known = tuple[Samples, tuple[bytes, ...]]  # photos and their content keys
+
+
+def _readable(samples: Samples, audit: Audit) -> Known:
+    return without(samples, audit.unreadable)[0], tuple(key for key in audit.keys if key)
+
+
+def _check_folds(samples: Samples, keys: tuple[bytes, ...], seed: int) -> None:
+    samples.check_trainable()
+    groups = joined_groups(samples, keys)
+    stratified_folds(samples.labels, samples.classes, count=OUTER_FOLDS, seed=seed, groups=groups)
+
+
+def _check_judges(learned: Known, part: Known) -> tuple[np.ndarray, np.ndarray]:
+    """Return which of `part`, (n,) masks, are learned from and which are of groups that are; the others must judge."""
+    copies, related = known_to(learned, part)
+    samples = part[0]
+    instead = "the validation folder: the figures are then out-of-fold."
+    if (copies | related).all():
+        group = " or of a group that training has too" if related.any() else ""
         raise DataError(
-            f"{samples.where} has photos of one class only; there are none of: {', '.join(absent[:20])}. A classifier "
-            "cannot be judged by one class. Add photos of the others, or leave this split out: the figures are then "
-            "out-of-fold."
+            f"{samples.where}: every validation photo is also a training photo{group}, so they cannot judge. "
+            f"Remove {'what training has' if group else 'the copies'}, or {instead}"
         )
-
-
-def _check_folds(samples: Samples, audit: Audit, seed: int) -> None:
-    readable = np.array([bool(key) for key in audit.keys])
-    part, keys = samples.select(readable), tuple(key for key in audit.keys if key)
-    part.check_trainable()
-    stratified_folds(part.labels, part.classes, count=OUTER_FOLDS, seed=seed, groups=joined_groups(part, keys))
+    counts = samples.select(~(copies | related)).counts()
+    absent = [name for name, count in counts.items() if not count]
+    if len(absent) == len(counts) - 1:
+        besides = " besides those that training has" if (copies | related).any() else ""
+        raise DataError(
+            f"{samples.where} has photos of one class only{besides}; there are none of: {', '.join(absent[:20])}. A "
+            f"classifier cannot be judged by one class. Add photos of the others, or remove {instead}"
+        )
+    return copies, related
 
 
 def _unseen(part: Photos, learned: Photos, observer: Observer) -> Photos:
-    known = set(learned.keys)
-    copies = np.array([key in known for key in part.keys])
-    if copies.all():
-        raise DataError(
-            f"{part.samples.where}: every validation photo is also a training photo, so they cannot judge. "
-            "Remove the copies, or the validation folder: the figures are then out-of-fold."
-        )
-    return part.keep(~copies, "are also training photos", observer)
+    copies, related = _check_judges((learned.samples, learned.keys), (part.samples, part.keys))
+    fresh = part.keep(~copies, "are also training photos", observer)
+    return fresh.keep(~related[~copies], "are of groups that training has too", observer)
