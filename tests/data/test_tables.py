@@ -1,5 +1,6 @@
 """CSV beside image files, and Parquet in the Hugging Face image layout."""
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from regraft.data.images import UnreadableImageError, read_image
-from regraft.data.samples import Samples, find_samples
+from regraft.data.samples import Samples, find_samples, together
 from regraft.data.sources import TableCell, content_key
 from regraft.data.tables import Columns
 from regraft.errors import DataError
@@ -187,6 +188,19 @@ def test_csv_group_column(write: Write) -> None:
     assert groups.tolist() == [1, 0, 1]  # p1, p2 in order
 
 
+def test_csv_group_names_lose_blanks_and_empty_cells_are_groups_of_their_own(write: Write) -> None:
+    folder = write("set", *(f"{number}.png" for number in range(1, 6)))
+    file = table(folder, "image,label,patient", "1.png,a,P1", "2.png,b,P1 ", "3.png,a,", "4.png,b,  ", "5.png,b,P0")
+    samples = train(file, Columns(group="patient"))
+    assert samples.groups is not None
+    assert samples.groups.tolist() == [1, 1, 2, 3, 0]
+    assert samples.group_names == ("P0", "P1", None, None)
+    assert samples.notes == (
+        f"2 of 5 rows of {file} have no value in the group column 'patient': each of these photos is taken as a group "
+        "of its own",
+    )
+
+
 def test_csv_group_column_survives_repeats(write: Write) -> None:
     file = table(write("set", "1.png", "2.png"), "image,label,g", "1.png,a,x", "1.png,a,x", "2.png,b,y")
     samples = train(file, Columns(group="g"))
@@ -291,6 +305,16 @@ def test_parquet_rows_without_a_label(parquet: Write, png: Png, none: int | None
     assert message_of(file) == f"{file}: 2 of 3 rows have no label (first: row 1)."
 
 
+@pytest.mark.parametrize("labels", [[math.nan, 1.0, math.nan], ["", "cat", " \t"]])
+def test_parquet_labels_that_say_nothing_are_no_labels(parquet: Write, png: Png, labels: list[Any]) -> None:
+    file = parquet("test.parquet", [cell(png(seed)) for seed in range(3)], labels)
+    assert message_of(file) == f"{file}: 2 of 3 rows have no label (first: row 0)."
+
+
+def test_parquet_labels_lose_blanks_at_the_ends(parquet: Write, png: Png) -> None:
+    assert train(parquet("x.parquet", [cell(png(0)), cell(png(1))], [" cat", "cat "])).classes == ("cat",)
+
+
 def test_parquet_label_beyond_the_names(parquet: Write, png: Png) -> None:
     file = parquet("x.parquet", [cell(png(0)), cell(png(1))], [0, 2], names=["cat", "dog"])
     assert message_of(file) == f"{file}: label 2 has no name; the schema names 2 classes (0 to n-1)."
@@ -312,6 +336,34 @@ def test_parquet_group_column(parquet: Write, png: Png) -> None:
     groups = train(file, Columns(group="patient")).groups
     assert groups is not None
     assert groups[0] == groups[2] != groups[1]
+
+
+@pytest.mark.parametrize(
+    ("patients", "names"),
+    [
+        (["P1", None, "None", "P1 ", None], ("None", "P1", None, None)),
+        ([1.5, math.nan, 0.0, 1.5, math.nan], ("0.0", "1.5", None, None)),
+    ],
+)
+def test_parquet_groups_without_a_name_are_groups_of_their_own(
+    parquet: Write, png: Png, patients: list[Any], names: tuple[str | None, ...]
+) -> None:
+    file = parquet("x.parquet", [cell(png(seed)) for seed in range(5)], list("ababa"), patient=patients)
+    samples = train(file, Columns(group="patient"))
+    assert samples.groups is not None
+    assert samples.groups.tolist() == [1, 2, 0, 1, 3]
+    assert samples.group_names == names
+    assert samples.notes[0].startswith(f"2 of 5 rows of {file} have no value in the group column 'patient': ")
+
+
+def test_parquet_group_names_are_compared_between_splits(parquet: Write, png: Png) -> None:
+    """Of patients a, b and one unknown, and b, c and one unknown, b is one group."""
+    images = [cell(png(seed)) for seed in range(3)]
+    parquet("hub/train-0.parquet", images, ["x", "y", "x"], patient=["a", "b", None])
+    folder = parquet("hub/validation-0.parquet", images, ["x", "y", "x"], patient=["c", "b", None]).parent
+    both = together(list(find_samples(folder, Columns(group="patient")).values()))
+    assert both.groups is not None
+    assert both.groups.tolist() == [0, 1, 2, 3, 1, 4]
 
 
 def test_parquet_missing_columns_lists_those_there(parquet: Write, png: Png) -> None:

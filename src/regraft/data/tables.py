@@ -65,7 +65,8 @@ def read_csv(file: Path, columns: Columns) -> Rows:
         )
     rows.sources = list(_resolve_images(table[image], root, file))
     rows.labels = [value.strip() for value in table[label]]
-    rows.groups = list(table[columns.group]) if columns.group else None
+    if columns.group:
+        _set_groups(rows, list(table[columns.group]), columns.group)
     return _without_repeats(rows)
 
 
@@ -82,7 +83,7 @@ def read_parquet(files: Sequence[Path], columns: Columns) -> Rows:
     import pyarrow.parquet as pq
 
     rows = Rows(where=", ".join(str(file) for file in files))
-    groups: list[str] = []
+    groups: list[Any] = []
     for file in files:
         try:
             with pq.ParquetFile(file) as table:
@@ -91,10 +92,11 @@ def read_parquet(files: Sequence[Path], columns: Columns) -> Rows:
                 rows.sources += _cells(file, image, table)
                 rows.labels += _labels(table.read(columns=[label]).column(0).to_pylist(), names, file)
                 if columns.group:
-                    groups += [str(v) for v in table.read(columns=[columns.group]).column(0).to_pylist()]
+                    groups += table.read(columns=[columns.group]).column(0).to_pylist()
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{file} is not a readable Parquet file: {error}") from None
-    rows.groups = groups if columns.group else None
+    if columns.group:
+        _set_groups(rows, groups, columns.group)
     return rows
 
 
@@ -169,9 +171,24 @@ def _index_by_name(root: Path) -> dict[str, list[Path]]:
     return index
 
 
+def _set_groups(rows: Rows, values: Sequence[Any], column: str) -> None:
+    rows.groups = [None if _is_missing(value) else str(value).strip() for value in values]
+    empty = rows.groups.count(None)
+    if empty:
+        rows.notes.append(
+            f"{empty:,} of {len(values):,} rows of {rows.where} have no value in the group column {column!r}: each of "
+            "these photos is taken as a group of its own"
+        )
+
+
+def _is_missing(value: Any) -> bool:
+    """Tell whether a cell says nothing: null, not a number, or blank text."""
+    return value is None or value != value or (isinstance(value, str) and not value.strip())  # noqa: PLR0124 - NaN
+
+
 def _without_repeats(rows: Rows) -> Rows:
     """Drop rows that repeat an earlier row's image and label; contradictions are the audit's to name."""
-    groups = rows.groups or [""] * len(rows.labels)
+    groups = rows.groups or [None] * len(rows.labels)
     kept = list(dict.fromkeys(zip(rows.sources, rows.labels, groups, strict=True)))
     if len(kept) < len(rows.labels):
         rows.notes.append(f"{len(rows.labels) - len(kept):,} rows of {rows.where} repeat another row: left out")
@@ -192,11 +209,12 @@ def _class_names(schema: Any, label: str) -> list[str] | None:
 
 
 def _labels(values: list[Any], names: list[str] | None, file: Path) -> list[str]:
-    missing = [row for row, value in enumerate(values) if value is None or value == -1]  # -1: the hub's "no label"
+    # -1 is the hub's "no label"
+    missing = [row for row, value in enumerate(values) if _is_missing(value) or value == -1]
     if missing:
         raise DataError(f"{file}: {len(missing):,} of {len(values):,} rows have no label (first: row {missing[0]}).")
     if names is None or not values or isinstance(values[0], str):
-        return [str(value) for value in values]
+        return [str(value).strip() for value in values]
     unknown = [value for value in values if not 0 <= value < len(names)]
     if unknown:
         raise DataError(f"{file}: label {unknown[0]} has no name; the schema names {len(names)} classes (0 to n-1).")
