@@ -215,6 +215,24 @@ def test_what_was_saved_is_loaded(make: Make, sixteen: list[str], tmp_path: Path
     assert (loaded.model, loaded.strategy, loaded.seed) == (fitted.model, "frozen", 9)
 
 
+@pytest.mark.parametrize("pair", [("b", "a"), (10, 2), (1.0, 0.0), (True, False)])
+def test_labels_in_an_array_of_objects_keep_their_type(
+    make: Make, sixteen: list[str], tmp_path: Path, pair: tuple[Any, Any]
+) -> None:
+    y = np.array(eight_each(*pair), dtype=object)
+    fitted = make().fit(sixteen, y)
+    fitted.save(tmp_path / "model.safetensors")
+    for estimator in (fitted, load(tmp_path / "model.safetensors")):
+        found = estimator.predict(sixteen).tolist()
+        assert found == y.tolist()
+        assert {type(label) for label in found} == {type(pair[0])}
+
+
+def test_numbers_with_fractions_in_an_array_of_objects(make: Make, sixteen: list[str]) -> None:
+    with pytest.raises(DataError, match="Got numbers with fractions"):
+        make().fit(sixteen, np.array(eight_each(0.5, 1.5), dtype=object))
+
+
 def test_numbers_as_folder_names_stay_text(make: Make, photos: Photos, tmp_path: Path) -> None:
     folder = photos(red=6, blue=6)
     (folder / "red").rename(folder / "2")
@@ -248,6 +266,33 @@ def test_folder_with_a_validation_split_is_judged_by_it(make: Make, photos: Phot
     photos("data/validation", first_seed=100, red=2, blue=3)
     fitted = make().fit(folder)
     assert (fitted.report_.estimate, fitted.report_.n) == ("validation", 5)
+
+
+def test_score_takes_the_test_split_else_validation_else_train(make: Make, photos: Photos) -> None:
+    """Of train all photos are under their names, of validation 2 of 3 and of test 1 of 4."""
+    fitted = make().fit(photos("learned", first_seed=300, red=6, blue=6))
+    folder = photos("data/train", red=2, blue=2).parent
+    assert fitted.score(folder) == 1.0
+    photos("data/validation", first_seed=100, red=2, blue=1)
+    (folder / "validation" / "blue" / "0.jpg").rename(folder / "validation" / "red" / "wrong.jpg")
+    assert fitted.score(folder) == 2 / 3
+    photos("data/test", first_seed=200, red=1, blue=3)
+    for number in range(3):
+        (folder / "test" / "blue" / f"{number}.jpg").rename(folder / "test" / "red" / f"wrong-{number}.jpg")
+    assert fitted.score(folder) == 1 / 4
+
+
+def test_a_folder_is_predicted_whole_in_natural_order(make: Make, photos: Photos) -> None:
+    """test/ before train/, blue/ before red/, 2.jpg before 10.jpg; photos without any label too."""
+    fitted = make().fit(photos("learned", first_seed=300, red=6, blue=6))
+    folder = photos("data/train", red=2, blue=1).parent
+    photos("data/test", first_seed=100, red=1, blue=2)
+    assert fitted.predict(folder).tolist() == ["blue", "blue", "red", "blue", "red", "red"]
+    loose = folder.parent / "loose"
+    loose.mkdir()
+    for name, of in (("10", "red"), ("2", "blue"), ("1", "red")):
+        shutil.copy(folder / "train" / of / "0.jpg", loose / f"{name}.jpg")
+    assert fitted.predict(str(loose)).tolist() == ["red", "blue", "red"]
 
 
 def test_score_of_a_folder_matches_classes_by_name(make: Make, photos: Photos) -> None:

@@ -9,8 +9,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 
 from regraft.data.audit import unreadable_lines
-from regraft.data.samples import Samples, find_samples
-from regraft.data.sources import as_sources
+from regraft.data.layouts import image_files
+from regraft.data.samples import SPLITS, Samples, find_samples
+from regraft.data.sources import Source, as_sources
 from regraft.errors import DataError, shortlist
 from regraft.files import check_output
 from regraft.learn.schedule import Schedule
@@ -48,7 +49,10 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classifier_: the network, head, class names and temperature in one.
         report_: the numbers: out-of-fold, or of the validation split where X is a folder that has one.
 
-    X is a sequence of n paths, PIL images or uint8 arrays (h, w, 3), or one folder (or table) with y left out.
+    X is a sequence of n paths, PIL images or uint8 arrays (h, w, 3), or one folder (or table) with y left out. Of a
+    folder with splits, `fit` learns from train and is judged by validation, `score` takes test, else validation, and
+    the predictions are of all images below the folder, in natural order of their paths (of a table: of its rows, train,
+    validation and test in turn).
     """
 
     def __init__(
@@ -105,13 +109,13 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return (n, c) calibrated probabilities, columns in the order of `classes_`.
+        """Return (n, c) calibrated probabilities of n images, or of all in a folder; columns as in `classes_`.
 
         Raises:
             DataError: an image that cannot be read; all of them are named.
         """
         classifier = self._fitted()
-        sources = find_samples(X)["train"].sources if _is_folder(X) else tuple(as_sources(X))
+        sources = _all_images(X)
         predictions = predict(classifier, sources, settings=self._settings())
         if predictions.unreadable:
             lines = unreadable_lines(sources, predictions.unreadable)
@@ -119,14 +123,19 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return predictions.probabilities
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return (n,) labels, of the type that `fit` was given."""
+        """Return (n,) labels of n images, or of all in a folder, of the type that `fit` was given."""
         answers = self.predict_proba(X).argmax(axis=1)
         return np.asarray(self.classes_[answers])
 
     def score(self, X: Any, y: Sequence[Any] | np.ndarray | None = None, sample_weight: Any = None) -> float:
-        """Return the accuracy on n images with labels (n,), or on a folder with y left out."""
+        """Return the accuracy on n images with labels (n,), or on a folder with y left out.
+
+        Of a folder with splits the test split is judged, else validation, else train.
+        """
         if _is_folder(X) and y is None:
-            samples = find_samples(X)["train"].aligned(self._fitted().classes)
+            splits = find_samples(X, splits=SPLITS)
+            chosen = next(split for split in reversed(SPLITS) if split in splits)
+            samples = splits[chosen].aligned(self._fitted().classes)
             return float(super().score(samples.sources, self.classes_[samples.labels], sample_weight))
         self._fitted()
         return float(super().score(X, y, sample_weight))
@@ -164,7 +173,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _adopt(self, classifier: Classifier, values: np.ndarray) -> None:
         kinds = {"b": "bool", "i": "int", "u": "int", "f": "float"}  # by numpy's letters
-        classifier.label_type = kinds.get(values.dtype.kind, "str")
+        classifier.label_type = kinds.get(_kind(values), "str")
         self.classifier_ = classifier
         self.classes_ = values
 
@@ -197,6 +206,21 @@ def _is_folder(X: Any) -> bool:
     return isinstance(X, (str, Path))
 
 
+def _all_images(X: Any) -> tuple[Source, ...]:
+    if not _is_folder(X):
+        return tuple(as_sources(X))
+    folder = Path(X).expanduser()
+    images = image_files(folder)[0] if folder.is_dir() else []
+    if images:
+        return tuple(images)
+    return tuple(source for samples in find_samples(folder, splits=SPLITS).values() for source in samples.sources)
+
+
+def _kind(values: np.ndarray) -> str:
+    """Return numpy's letter for the type of (n,) labels, looking into an array of objects."""
+    return np.array(values.tolist()).dtype.kind
+
+
 def _labelled(X: Any, y: Sequence[Any] | np.ndarray | None) -> Samples:
     if y is None:
         raise DataError("y is missing: give one label per image, or a folder of class folders as X.")
@@ -208,7 +232,7 @@ def _labelled(X: Any, y: Sequence[Any] | np.ndarray | None) -> Samples:
         )
     if not sources:
         raise DataError("X holds no images.")
-    if values.dtype.kind == "f" and not np.array_equal(values, np.floor(values)):
+    if _kind(values) == "f" and any(value != np.floor(value) for value in values):
         raise DataError("the labels in y must name classes. Got numbers with fractions (continuous).")
     try:
         classes, labels = np.unique(values, return_inverse=True)  # in scikit-learn's order, which its scorers rely on
