@@ -22,7 +22,9 @@ def image() -> Image.Image:
 
 
 @pytest.mark.parametrize("kinds", [KINDS, ()])
-def test_view_0_is_the_photo_as_it_is_judged(image: Image.Image, preprocess: Preprocess, kinds: tuple[str, ...]) -> None:
+def test_view_0_is_the_photo_as_it_is_judged(
+    image: Image.Image, preprocess: Preprocess, kinds: tuple[str, ...]
+) -> None:
     view = Augmentation(kinds).view(image, preprocess, key=KEY, number=0)
     assert np.array_equal(view, preprocess.pixels(image))
 

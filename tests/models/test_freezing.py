@@ -1,6 +1,5 @@
 """The plan names every tensor once, does what it says, and a change of what is frozen is caught."""
 
-
 import pytest
 import torch
 from torch import nn
@@ -102,7 +101,7 @@ def test_a_changed_frozen_tensor_is_named(kind: str) -> None:
     assert check_frozen(before, fingerprints(module, every)) == f"0 of {len(every)} frozen tensors changed"
     with torch.no_grad():
         dict([*module.named_parameters(), *module.named_buffers()])[name][0] += 1e-7
-    with pytest.raises(FrozenTensorError, match=rf"1 of {len(every)} frozen tensors changed during training:\n  {name}"):
+    with pytest.raises(
+        FrozenTensorError, match=rf"1 of {len(every)} frozen tensors changed during training:\n  {name}"
+    ):
         check_frozen(before, fingerprints(module, every))
-
-
