@@ -56,7 +56,9 @@ class Top(nn.Module):
         super().__init__()
         answers = _answers_before(network, entry, image)
         originals = {name: network.get_submodule(name) for name in answers}
-        memo = {id(module): _Answer(answers[name]) for name, module in originals.items()}  # not copied: left out
+        memo = {
+            id(module): _Answer(module, answers[name]) for name, module in originals.items()
+        }  # not copied: left out
         self.network = copy.deepcopy(network, memo)
         self.entry = entry
         self.register_buffer("blank", image, persistent=False)
@@ -116,11 +118,25 @@ class _ReachedCut(Exception):  # noqa: N818 (a signal, not an error)
         self.activation = activation
 
 
-class _Answer(nn.Module):
-    """Gives, call by call, what another module answered to one image, for as many images as its input has."""
+class _Shared:
+    """Holds a module that is neither copied nor counted as a part of whoever holds this."""
 
-    def __init__(self, answers: list[Any]) -> None:
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __deepcopy__(self, _: dict[int, Any]) -> "_Shared":
+        return self
+
+
+class _Answer(nn.Module):
+    """Gives, call by call, what another module answered to one image, for as many images as its input has.
+
+    Whatever else is asked of it (a patch embedding knows its grid) is answered by the module itself.
+    """
+
+    def __init__(self, module: nn.Module, answers: list[Any]) -> None:
         super().__init__()
+        self._original = _Shared(module)
         self._specs = []
         self._names: list[list[str]] = []
         for call, answer in enumerate(answers):
@@ -131,6 +147,12 @@ class _Answer(nn.Module):
             self._specs.append(spec)
             self._names.append(names)
         self._call = 0
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.__dict__["_original"].module, name)
 
     def forward(self, *inputs: Any, **_: Any) -> Any:
         names, spec = self._names[self._call], self._specs[self._call]
