@@ -215,7 +215,7 @@ def test_a_loss_that_is_not_finite_names_epoch_and_step(network: Backbone, image
     ) as e:
         list(tuner.train())
     step = next(place for place, batch in enumerate(activations.asked, 1) if 7 in batch)
-    assert f"step {step} of 5" in str(e.value)
+    assert f"step {step} of 5" in str(caught.value)
 
 
 def test_short_memory_halves_the_batch_and_gives_the_same_weights(
@@ -301,7 +301,7 @@ def test_adapters_are_added_to_the_weights_they_stand_beside() -> None:
     adapted = tuner.logits(everyone)
     state, head = tuner.finish()
     before = backbone.module.state_dict()
-    changed = {name for name in before if not torch.equal(state[name], before[name])}
+    changed = {name for name in state if not torch.equal(state[name], before[name])}
     assert changed == set(plan.names("low-rank"))
     for name in changed:
         rank = int(torch.linalg.matrix_rank((state[name] - before[name]).double(), rtol=1e-4))

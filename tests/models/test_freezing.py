@@ -63,7 +63,7 @@ def test_statistics_are_held_or_follow(mobilenet: Backbone) -> None:
 def test_an_unknown_stage_is_named_with_those_that_there_are(mobilenet: Backbone) -> None:
     with pytest.raises(OptionError, match=r"--train-from must name a stage of the network: conv_stem, .*Got 'block.5'"):
         plan_training(mobilenet, strategy="top", train_from="block.5")
-    with pytest.raises(OptionError, match="Did you mean 'blocks.5'"):
+    with pytest.raises(OptionError, match=r"Did you mean 'blocks\.5'"):
         plan_training(mobilenet, strategy="top", train_only="block.5")
 
 
@@ -101,7 +101,5 @@ def test_a_changed_frozen_tensor_is_named(kind: str) -> None:
     assert check_frozen(before, fingerprints(module, every)) == f"0 of {len(every)} frozen tensors changed"
     with torch.no_grad():
         dict([*module.named_parameters(), *module.named_buffers()])[name][0] += 1e-7
-    with pytest.raises(
-        FrozenTensorError, match=rf"1 of {len(every)} frozen tensors changed during training:\n  {name}"
-    ):
+    with pytest.raises(FrozenTensorError, match=rf"1 of {len(every)} frozen tensors changed .*:\n  {name}"):
         check_frozen(before, fingerprints(module, every))

@@ -49,7 +49,8 @@ class Record:
         rate: learning rate of the head.
         photos: how many photos went into this step; 0 at an epoch's end.
         seconds: since training began or was taken up again.
-        tuning_loss: at an epoch's end, mean log loss, once calibrated, on the photos held out for stopping; None without such photos.
+        tuning_loss: at an epoch's end, mean log loss, once calibrated, on the photos held out for stopping; None
+            without such photos.
     """
 
     epoch: int

@@ -1,0 +1,151 @@
+"""What is taken: the cheapest that nothing is proven better than; judged by folds that had no part in the choice."""
+
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from regraft.learn import choose as choose_module
+from regraft.learn.choose import Choice, cheapest, choose
+from regraft.learn.comparison import Clock, cross_validate, some_of_each
+from regraft.learn.methods import Answers, Candidate, OverBudgetError, Pace
+from regraft.learn.observer import Observer
+from regraft.learn.probe import Labelled
+
+FROZEN, TOP, WHOLE = Candidate("frozen"), Candidate("top"), Candidate("whole")
+N = 200
+LABELS = np.arange(N) % 2
+FOLDS = np.arange(N) // 2 % 5
+NOISE = np.random.default_rng(0).normal(size=(3, N))
+
+
+class Scripted:
+    """Answers with given probabilities of the true class, at a given cost."""
+
+    def __init__(self, candidate: Candidate, right: np.ndarray, *, forecast: float = 0.0) -> None:
+        self.candidate = candidate
+        self._right, self._forecast = right, forecast
+        self.taught: list[np.ndarray] = []
+
+    def answer(self, learn: np.ndarray, judge: np.ndarray, *, name: str, pace: Pace | None = None) -> Answers:
+        if self._forecast:
+            raise OverBudgetError(self._forecast)
+        self.taught.append(learn)
+        probabilities = np.empty((len(judge), 2))
+        probabilities[np.arange(len(judge)), LABELS[judge]] = self._right[judge]
+        probabilities[np.arange(len(judge)), 1 - LABELS[judge]] = 1 - self._right[judge]
+        return Answers(probabilities, 1.0, len(learn))
+
+
+def right(level: float, spread: float, row: int) -> np.ndarray:
+    """Return (n,) probabilities of the true class."""
+    return 1 / (1 + np.exp(-(level + spread * NOISE[row])))
+
+
+Run = Callable[..., Choice]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    def go(methods: Mapping[Candidate, Scripted]) -> Choice:
+        monkeypatch.setattr(choose_module, "method_of", lambda candidate, _: methods[candidate])
+        data = Labelled(np.zeros((N, 1), dtype=np.float32), LABELS, None, ("a", "b"))
+        return choose(SimpleNamespace(data=data, seed=0, observer=Observer()), FOLDS, budget=600)  # type: ignore[arg-type]
+
+    return go
+
+
+def test_more_training_that_gains_nothing_is_not_taken(run: Run) -> None:
+    same = right(1.0, 2.0, 0)
+    choice = run({FROZEN: Scripted(FROZEN, same), TOP: Scripted(TOP, same), WHOLE: Scripted(WHOLE, same)})
+    assert choice.candidate == FROZEN
+    assert [row["strategy"] for row in choice.tried] == ["frozen", "top", "whole"]
+    assert choice.tried[1]["gain"] == 0
+    assert choice.reason.startswith("training more of the network is not proven to help (top: log loss +0.000")
+
+
+def test_a_proven_gain_is_taken_and_the_cheapest_of_equals(run: Run) -> None:
+    poor, good = right(0.5, 1.0, 0), right(2.5, 1.0, 0)
+    choice = run({FROZEN: Scripted(FROZEN, poor), TOP: Scripted(TOP, good), WHOLE: Scripted(WHOLE, good)})
+    assert choice.candidate == TOP
+    losses = [-np.log(poor), -np.log(good)]
+    assert choice.tried[1]["gain"] == pytest.approx((losses[0] - losses[1]).mean())
+    low, high = choice.tried[1]["gain_interval"]
+    half = 1.95996 * (losses[0] - losses[1]).std(ddof=1) / np.sqrt(N)
+    assert (high - low) / 2 == pytest.approx(half, rel=1e-3)
+    assert "training top is proven to help" in choice.reason
+
+
+def test_what_does_not_fit_into_the_budget_is_named_and_ends_the_search(run: Run) -> None:
+    poor, good = right(0.5, 1.0, 0), right(2.5, 1.0, 0)
+    slow = Scripted(WHOLE, good, forecast=1500.0)
+    choice = run({FROZEN: Scripted(FROZEN, poor), TOP: Scripted(TOP, good), WHOLE: slow})
+    assert choice.candidate == TOP
+    assert choice.reason.endswith("; training whole would take about 25 min, beyond --budget")
+
+
+def test_with_five_mistakes_nothing_more_is_tried(run: Run) -> None:
+    almost = np.full(N, 0.9)
+    almost[:5] = 0.1
+    choice = run({FROZEN: Scripted(FROZEN, almost), TOP: Scripted(TOP, almost), WHOLE: Scripted(WHOLE, almost)})
+    assert [row["strategy"] for row in choice.tried] == ["frozen"]
+    assert "errs on 5 photos: too few to prove a gain by" in choice.reason
+    almost[5] = 0.1
+    assert len(run({c: Scripted(c, almost) for c in (FROZEN, TOP, WHOLE)}).tried) == 3
+
+
+def test_a_fold_has_no_say_in_what_answers_for_it(run: Run) -> None:
+    """Top is better in fold 0 alone: with it the gain is proven, and without it, where fold 0 is judged, it is not."""
+    frozen = right(1.0, 0.3, 0)
+    top = frozen.copy()
+    top[FOLDS == 0] = 0.999
+    methods = {FROZEN: Scripted(FROZEN, frozen), TOP: Scripted(TOP, top), WHOLE: Scripted(WHOLE, frozen, forecast=1e4)}
+    wrong = frozen < 0.5
+    assert wrong.sum() < 6  # so that the search would end: make six wrong in both
+    frozen[10:16], top[10:16] = 0.4, 0.4
+    choice = run(methods)
+    assert choice.candidate == TOP
+    rows = np.arange(N)
+    said = choice.probabilities[rows, LABELS]
+    assert np.allclose(said[FOLDS == 0], frozen[FOLDS == 0])  # not the 0.999 that the choice rests on
+    assert np.allclose(said[FOLDS != 0], top[FOLDS != 0])
+
+
+def test_groups_count_as_one() -> None:
+    """Ten groups of twenty equal photos prove less than two hundred photos do."""
+    gain = np.repeat(np.random.default_rng(1).normal(0.3, 0.6, 10), 20)
+    losses = {FROZEN: np.full(N, 1.0), TOP: 1.0 - gain}
+    assert cheapest(losses, None) == TOP
+    assert cheapest(losses, np.repeat(np.arange(10), 20)) == FROZEN
+
+
+def test_smaller_sizes_are_part_of_larger_ones() -> None:
+    data = Labelled(np.zeros((N, 1), dtype=np.float32), LABELS, None, ("a", "b"))
+    photos = np.flatnonzero(FOLDS != 0)
+    small, large = (some_of_each(data, photos, size=size, seed=0) for size in (5, 20))
+    assert np.bincount(LABELS[small]).tolist() == [5, 5]
+    assert np.bincount(LABELS[large]).tolist() == [20, 20]
+    assert set(small) <= set(large) <= set(photos)
+    assert np.array_equal(some_of_each(data, photos, size=None, seed=0), photos)
+    assert len(some_of_each(data, photos, size=10**6, seed=0)) == len(photos)
+
+
+def test_every_photo_is_answered_for_by_what_learned_without_its_fold() -> None:
+    data = Labelled(np.zeros((N, 1), dtype=np.float32), LABELS, None, ("a", "b"))
+    method = Scripted(FROZEN, right(1.0, 1.0, 0))
+    outcome = cross_validate(method, data, FOLDS, clock=Clock(float("inf")))
+    assert outcome.folds == 5
+    assert outcome.judged.all()
+    assert (outcome.seconds, outcome.images) == (5.0, 4 * N)
+    assert [sorted(set(FOLDS[learn])) for learn in method.taught] == [[f for f in range(5) if f != k] for k in range(5)]
+
+
+def test_when_the_time_is_over_fewer_folds_are_judged_or_none() -> None:
+    data = Labelled(np.zeros((N, 1), dtype=np.float32), LABELS, None, ("a", "b"))
+    method = Scripted(FROZEN, right(1.0, 1.0, 0))
+    outcome = cross_validate(method, data, FOLDS, clock=Clock(0.0), partial=True)
+    assert outcome.folds == 1
+    assert np.array_equal(outcome.judged, FOLDS == 0)
+    with pytest.raises(OverBudgetError):
+        cross_validate(Scripted(TOP, right(1.0, 1.0, 0), forecast=99.0), data, FOLDS, clock=Clock(0.0), partial=True)

@@ -1,0 +1,154 @@
+"""Views at a cut: what comes from the disk is what would be computed, and is computed once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from regraft.data.audit import inspect
+from regraft.data.augment import Augmentation
+from regraft.data.samples import find_samples
+from regraft.errors import DataError
+from regraft.learn import views as views_module
+from regraft.learn.observer import Observer
+from regraft.learn.store import features_folder, keep_limit
+from regraft.learn.views import CachedViews, ComputedViews, Photographs, cache_views
+from regraft.models.backbones import Backbone
+from regraft.models.cutting import Trunk
+from regraft.models.engines import TorchEngine
+
+ABOUT = {"network": "abc", "cut": "blocks.1"}
+PAIRS = [[(0, 0), (3, 2)], [(7, 1)]]
+
+
+class Said(Observer):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.done = 0
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+    def advance(self, count: int) -> None:
+        self.done += count
+
+
+@pytest.fixture
+def photographs(photos: Callable[..., Path]) -> Photographs:
+    samples = find_samples(photos(red=5, blue=5))["train"]
+    return Photographs(samples.sources, inspect(samples.sources).keys, Augmentation())
+
+
+@pytest.fixture
+def trunk(backbone: Backbone) -> TorchEngine:
+    cut = backbone.stages()[-2].name
+    return TorchEngine(backbone, torch.device("cpu"), Trunk(backbone.module, cut))
+
+
+Cache = Callable[..., CachedViews | ComputedViews]
+
+
+@pytest.fixture
+def cache(photographs: Photographs, trunk: TorchEngine) -> Cache:
+    def run(observer: Observer | None = None, limit: int = 10**9, about: dict[str, str] | None = None) -> object:
+        told = observer or Observer()
+        return cache_views(photographs, trunk, about or ABOUT, count=3, limit=limit, observer=told)
+
+    return run  # type: ignore[return-value]
+
+
+def test_cached_activations_are_the_computed_ones_in_half_precision(
+    cache: Cache, photographs: Photographs, trunk: TorchEngine
+) -> None:
+    kept = cache()
+    assert isinstance(kept, CachedViews)
+    for ours, theirs in zip(kept.stream(PAIRS), ComputedViews(photographs, trunk).stream(PAIRS), strict=True):
+        assert ours.dtype == torch.float32
+        assert torch.allclose(ours, theirs, rtol=2**-10, atol=1e-4)
+
+
+def test_views_of_one_photo_differ(cache: Cache) -> None:
+    first, second, third = (next(iter(cache().stream([[(4, number)]]))) for number in range(3))
+    assert not torch.equal(first, second)
+    assert not torch.equal(second, third)
+
+
+def test_the_second_time_nothing_is_computed(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = Said()
+    first = [batch.clone() for batch in cache(said).stream(PAIRS)]
+    assert said.done == 30
+    again = Said()
+    monkeypatch.setattr(Photographs, "pixels", lambda *_, **__: pytest.fail("a photo was opened"))
+    assert all(torch.equal(a, b) for a, b in zip(cache(again).stream(PAIRS), first, strict=True))
+    assert again.done == 0
+
+
+def test_a_pass_that_was_interrupted_goes_on(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views_module, "_FLUSH_EVERY", 1)
+    expected = [batch.clone() for batch in cache(about={"network": "other"}).stream(PAIRS)]
+    pixels = Photographs.pixels
+
+    def interrupted(self: Photographs, wanted: list[tuple[int, int]], *given: object, **named: object) -> object:
+        yield from pixels(self, wanted[:12], *given, **named)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Photographs, "pixels", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cache()
+    said = Said()
+    assert all(torch.equal(a, b) for a, b in zip(cache(said).stream(PAIRS), expected, strict=True))
+    assert said.done == 30 - 12
+
+
+def test_too_large_for_the_cache_is_computed_and_said(cache: Cache) -> None:
+    said = Said()
+    computed = cache(said, limit=1000)
+    assert isinstance(computed, ComputedViews)
+    assert computed.count > 1000  # a new view each time
+    assert "more than the cache may hold" in said.lines[0]
+    assert "--cache-limit" in said.lines[0]
+    assert not list(features_folder().glob("*.views"))
+
+
+def test_a_full_disk_is_no_obstacle(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(views_module, "_reserve", full)
+    said = Said()
+    assert isinstance(cache(said), ComputedViews)
+    assert said.lines == [
+        "activations are not kept on disk (No space left on device); they are computed as training goes on"
+    ]
+
+
+def test_activations_beyond_half_precision_are_not_kept(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    activations = TorchEngine.activations
+    monkeypatch.setattr(TorchEngine, "activations", lambda self, pixels: activations(self, pixels) + 1e6)
+    said = Said()
+    assert isinstance(cache(said), ComputedViews)
+    assert "too large for float16" in said.lines[0]
+
+
+def test_views_count_for_the_limit_of_the_cache(cache: Cache) -> None:
+    cache()
+    assert len(list(features_folder().glob("*.views"))) == 1
+    assert keep_limit(0) > 0
+    assert not list(features_folder().glob("*.views"))
+
+
+def test_a_photo_that_has_gone_is_named(photographs: Photographs, trunk: TorchEngine) -> None:
+    Path(str(photographs.sources[3])).unlink()
+    with pytest.raises(DataError, match=r"could be read before, and cannot be read now"):
+        list(ComputedViews(photographs, trunk).stream(PAIRS))
+
+
+def test_batches_keep_their_order_and_sizes(photographs: Photographs, trunk: TorchEngine) -> None:
+    found = list(ComputedViews(photographs, trunk).stream([[(0, 0), (1, 0)], [(2, 0), (3, 0)], [(4, 0)]]))
+    assert [len(batch) for batch in found] == [2, 2, 1]
+    alone = [next(iter(ComputedViews(photographs, trunk).stream([[(photo, 0)]]))) for photo in range(5)]
+    assert torch.allclose(torch.cat(found), torch.cat(alone), atol=1e-5)
+    assert np.isfinite(torch.cat(found).numpy()).all()
