@@ -1,6 +1,6 @@
 """`auto`: how much of the network is worth training, decided by held-out photos and within a time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,11 +116,10 @@ def _bounds(mean: Mean) -> list[float] | None:
 
 def _reason(chosen: Candidate, losses: Mapping[Candidate, np.ndarray], groups: np.ndarray | None, stop: str) -> str:
     base, *others = losses
-    parts: Sequence[str] = [
-        f"{other}: log loss {-gain.value:+.3f} [{-gain.high:+.3f}, {-gain.low:+.3f}]"
-        for other in others
-        for gain in [mean_interval(losses[base] - losses[other], groups=groups)]
-    ]
+    parts = []
+    for other in others:
+        worse = mean_interval(losses[other] - losses[base], groups=groups)
+        parts.append(f"{other}: log loss {worse.value:+.3f} [{worse.low:+.3f}, {worse.high:+.3f}]")
     taken = {
         "frozen": "training more of the network is not proven to help" if others else "the last layer alone is trained",
     }.get(chosen.strategy, f"training {chosen} is proven to help")

@@ -1,0 +1,97 @@
+"""Killed at any moment, twenty times, training ends with the weights of a run that nobody disturbed."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from regraft.models.bundle import read_description
+
+Photos = Callable[..., Path]
+
+# Imports once, then forks: each child is a whole run of the command line, killed after a random time. Checkpoints come
+# as often as in a long training, a few in each second's worth of work.
+DRIVER = """
+import json, os, random, signal, sys, time
+from regraft.cli.main import app
+from regraft.learn import finetune, features, strategies, estimator, compare
+from regraft.learn import checkpoint
+import accelerate, torch, sklearn.model_selection, scipy.sparse.csgraph, timm
+torch.set_num_threads(1)
+finetune.SECONDS_PER_CHECKPOINT = 0.02
+arguments, out, kills, longest = json.loads(sys.argv[1])
+
+def start(path):
+    child = os.fork()
+    if child == 0:
+        sys.stdout = sys.stderr = open(path + ".log", "a")
+        code = 1
+        try:
+            app([*arguments, "--out", path], standalone_mode=True)
+        except SystemExit as end:
+            code = end.code or 0
+        finally:
+            os._exit(code)
+    return child
+
+def finish(path):
+    return os.waitstatus_to_exitcode(os.waitpid(start(path), 0)[1])
+
+begun = time.monotonic()
+assert finish(out + "/whole.safetensors") == 0
+span = time.monotonic() - begun
+killed, taken_up = 0, 0
+path = out + "/killed.safetensors"
+random.seed(0)
+while killed < kills:
+    child = start(path)
+    time.sleep(random.uniform(0.1, longest) * span)
+    os.kill(child, signal.SIGKILL)
+    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if ended == -signal.SIGKILL:
+        killed += 1
+        taken_up += os.path.isdir(path + ".unfinished")
+    else:  # it was done before: once more from the start
+        assert ended == 0, ended
+        os.rename(path, out + "/done.safetensors")
+assert finish(path) == 0
+print(json.dumps({"killed": killed, "taken_up": taken_up}))
+"""
+
+
+def contents(path: Path) -> tuple[dict[str, bytes], dict[str, object]]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as file:
+        tensors = {name: file.get_tensor(name).tobytes() for name in file.keys()}  # noqa: SIM118
+    about = read_description(path)
+    about.pop("sha256")
+    timed = ("seconds", "extraction_seconds", "training_seconds", "images_computed", "images_per_second")
+    about["numbers"] = {name: value for name, value in about["numbers"].items() if name not in timed}
+    return tensors, about
+
+
+@pytest.mark.parametrize("strategy", ["top"])
+def test_twenty_kills_change_no_bit(strategy: str, photos: Photos, tiny_network: str, tmp_path: Path) -> None:
+    folder, out = photos(red=12, blue=12, grey=12), tmp_path / "out"
+    out.mkdir()
+    arguments = ["fit", str(folder), "--model", tiny_network, "--strategy", strategy, "--epochs", "12", "--views", "2"]
+    task = json.dumps([arguments, str(out), 20, 0.6])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, task], capture_output=True, text=True, env=environment, timeout=280, check=False
+    )
+    log = (out / "killed.safetensors.log").read_text() if (out / "killed.safetensors.log").exists() else ""
+    assert done.returncode == 0, done.stderr[-2000:] + log[-2000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["killed"] == 20
+    assert told["taken_up"] >= 10  # most kills left checkpoints that the next run took up
+    assert "going on from the checkpoints" in log
+    whole, killed = contents(out / "whole.safetensors"), contents(out / "killed.safetensors")
+    assert whole[0] == killed[0]
+    assert whole[1] == killed[1]
+    assert not (out / "killed.safetensors.unfinished").exists()

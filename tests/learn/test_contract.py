@@ -1,0 +1,88 @@
+"""Every strategy on every kind of network: frozen tensors stay, the others learn, and the parts make the whole."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from regraft.data.samples import find_samples
+from regraft.learn.checkpoint import nowhere
+from regraft.learn.material import Material, gather, material_of
+from regraft.learn.methods import Candidate, TunedMethod
+from regraft.learn.observer import Observer
+from regraft.learn.schedule import Schedule
+from regraft.learn.settings import Settings
+from regraft.models.backbones import Backbone, build_untrained
+from regraft.models.cutting import cut_before
+from regraft.models.freezing import fingerprints
+
+SIDE = 80  # pixels: the least that Inception-v3 can take is 75
+NETWORKS: dict[str, dict[str, object]] = {
+    "vgg16": {},
+    "resnet50": {},
+    "inception_v3": {"aux_logits": True},
+    "mobilenetv2_100": {},
+    "efficientnet_b0": {},
+    "convnext_atto": {},
+    "vit_tiny_patch16_224": {"img_size": SIDE},
+}
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def backbone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    folder: Path = tmp_path_factory.mktemp("network")
+    settings = {"input_size": [3, SIDE, SIDE], "num_classes": 1000}
+    config = {"architecture": request.param, "model_args": NETWORKS[request.param], "pretrained_cfg": settings}
+    (folder / "config.json").write_text(json.dumps(config))
+    torch.manual_seed(0)
+    return build_untrained(f"local-dir:{folder}")
+
+
+@pytest.fixture
+def material(backbone: Backbone, photos: Callable[..., Path]) -> Material:
+    schedule = Schedule(epochs=1, batch_size=4, views=1, averaging=0, lr=1e-3)
+    settings = Settings(strategy="whole", schedule=schedule)
+    gathered = gather({"train": find_samples(photos(red=4, blue=4))["train"]}, lambda: backbone, settings, Observer())
+    return material_of(gathered, settings, nowhere(), Observer())
+
+
+@pytest.mark.parametrize("kind", ["top", "whole", "scratch", "only the first", "from the middle"])
+def test_training_changes_what_the_plan_says_and_nothing_else(
+    backbone: Backbone, material: Material, kind: str
+) -> None:
+    names = [stage.name for stage in backbone.stages()]
+    candidate = {
+        "only the first": Candidate("top", train_only=names[0]),
+        "from the middle": Candidate("top", train_from=names[len(names) // 2]),
+    }.get(kind) or Candidate(kind)
+    method = TunedMethod(candidate, material)
+    start = material.network(scratch=kind == "scratch")
+    plan = method.plan
+    everything = [tensor.name for tensor in plan.tensors]
+    before = fingerprints(start.module, everything)
+    fitted = method.fit()
+    after = fingerprints(fitted.backbone.module, everything)
+    changed = {name for name in everything if before[name] != after[name]}
+    assert changed.isdisjoint(plan.frozen)
+    assert fitted.proof == f"0 of {len(plan.frozen)} frozen tensors changed"
+    # the second of two biases that a softmax sees as one shift has no gradient, and neither has a dead filter's
+    still = {name for name in plan.names("trained") if name not in changed}
+    assert len(still) <= 0.05 * len(plan.names("trained")), sorted(still)
+    assert any(name.startswith(plan.trained_stages[0]) for name in changed)
+    assert fingerprints(start.module, everything) == before  # the pretrained network is used again for the next fold
+    _check_the_parts(fitted.backbone, plan.cut, material)
+
+
+def _check_the_parts(network: Backbone, cut: str | None, material: Material) -> None:
+    assert cut is not None
+    pixels = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(3))
+    trunk, top = cut_before(network.module, cut, (3, SIDE, SIDE))
+    with torch.no_grad():
+        whole, parts = network.module(pixels), top(trunk(pixels))
+    assert np.isfinite(whole.numpy()).all()
+    assert float((whole - parts).abs().max()) <= 1e-5 * max(float(whole.abs().max()), 1.0)
+    assert not any(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in network.module.modules())
+    assert not any(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in material.backbone.module.modules())
