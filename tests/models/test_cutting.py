@@ -16,7 +16,7 @@ Randomise = Callable[[nn.Module, int], nn.Module]
 SIDE = 96  # pixels: the least that Inception-v3 can take
 # reduced in pixels
 NETWORKS: dict[str, dict[str, object]] = {
-    "vgg16": {},
+    "vgg16": {"mlp_ratio": 0.02},  # its first hidden layer holds nine tenths of all its numbers
     "resnet50": {},
     "inception_v3": {},
     "mobilenetv2_100": {},

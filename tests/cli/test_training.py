@@ -1,0 +1,194 @@
+"""Training from the command line: any part of the network, plans, checkpoints, comparisons and tracking."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import Result
+
+from regraft.errors import TrainingError
+from regraft.learn import methods
+from regraft.learn.checkpoint import run_folder
+from regraft.models.bundle import load_bundle
+
+Photos = Callable[..., Path]
+Run = Callable[..., Result]
+Fails = Callable[..., str]
+QUICK = ["--epochs", "2", "--views", "2"]
+
+
+def test_top_trains_its_stages_and_proves_that_nothing_else_changed(
+    run: Run, photos: Photos, tiny_network: str, tmp_path: Path
+) -> None:
+    folder = photos(red=15, blue=15)
+    done = run("fit", folder, "--model", tiny_network, "--strategy", "top", *QUICK, "--json", "--out", "m.safetensors")
+    assert done.exit_code == 0, done.stderr
+    numbers = json.loads(done.stdout)
+    assert numbers["strategy"] == "top"
+    assert numbers["frozen"].startswith("0 of ")
+    assert numbers["trained"].startswith("trained: blocks.")
+    assert "training top, fold 1 of 5" in done.stderr
+    assert "epoch 2: loss" in done.stderr
+    assert not run_folder(tmp_path / "m.safetensors").exists()
+    answers = run("predict", "m.safetensors", folder / "red")
+    assert answers.exit_code == 0
+    assert load_bundle(tmp_path / "m.safetensors").strategy == "top"
+
+
+def test_validation_photos_are_answered_by_the_network_that_is_written(
+    run: Run, photos: Photos, tiny_network: str
+) -> None:
+    data = photos("data/train", red=15, blue=15).parent
+    photos("data/val", first_seed=500, red=10, blue=10)
+    fit = ["fit", data, "--model", tiny_network, "--strategy", "whole", *QUICK, "--json", "--force"]
+    fitted = json.loads(run(*fit, "--out", "m.safetensors").stdout)
+    judged = json.loads(run("evaluate", "m.safetensors", data / "val", "--json").stdout)
+    assert fitted["estimate"] == "validation"
+    for figure in ("n", "accuracy", "confusion"):
+        assert judged[figure] == fitted[figure]
+    assert judged["log_loss"] == pytest.approx(fitted["log_loss"], rel=1e-5)
+
+
+def test_auto_is_the_default_and_says_why(run: Run, photos: Photos, tiny_network: str) -> None:
+    done = run("fit", photos(red=15, blue=15), "--model", tiny_network, "--json", *QUICK)
+    assert done.exit_code == 0, done.stderr
+    numbers = json.loads(done.stdout)
+    assert "strategy auto" in done.stderr
+    assert numbers["tried"][0]["strategy"] == "frozen"
+    assert numbers["reason"] in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "stages"),
+    [
+        (["--strategy", "top", "--train-from", "blocks.1"], "trained: blocks.1 to "),
+        (["--train-only", "conv_stem"], "trained: conv_stem and the head"),
+        (["--strategy", "frozen"], "trained: the head alone"),
+    ],
+)
+def test_a_dry_run_prints_the_plan_and_trains_nothing(
+    run: Run, photos: Photos, tiny_network: str, tmp_path: Path, options: list[str], stages: str
+) -> None:
+    done = run("fit", photos(red=3, blue=3), "--model", tiny_network, "--dry-run", *options)
+    assert done.exit_code == 0, done.stderr
+    assert stages in done.stdout
+    assert "conv_stem.weight" in done.stdout
+    assert "bn1.running_mean" in done.stdout
+    assert not list(tmp_path.glob("*.safetensors*"))
+
+
+def test_a_dry_run_of_auto_names_what_it_would_try(run: Run, photos: Photos, tiny_network: str) -> None:
+    lines = run("fit", photos(red=3, blue=3), "--model", tiny_network, "--dry-run").stdout.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["frozen", "top", "whole"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--train-from", "blocks.9"], "--train-from must name a stage of the network: conv_stem, "),
+        (["--train-from", "blocks.1", "--train-only", "blocks.2"], "--train-from and --train-only exclude each other"),
+        (["--strategy", "whole", "--train-only", "blocks.2"], "--train-only goes with --strategy top. Got --strategy"),
+        (["--strategy", "frozen", "--lora", "4"], "--lora goes with --strategy top or whole. Got --strategy frozen."),
+        (["--budget", "soon"], "--budget must be a time, like 90s, 10m or 2h. Got 'soon'."),
+        (["--precision", "fp8"], "--precision must be one of: auto, fp32, bf16, fp16. Got 'fp8'."),
+        (["--cache-limit", "lots"], "must be a size like 500MB or 20GB. Got 'lots'."),
+        (["--optimizer", "lion"], "--optimizer must be one of adamw, sgd. Got 'lion'."),
+        (["--augment", "spin"], "--augment must be some of flip, vertical-flip, crop, colour."),
+        (["--strategy", "topp"], "Did you mean 'top'?"),
+    ],
+)
+def test_wrong_options_are_told_in_words(
+    fails: Fails, photos: Photos, tiny_network: str, options: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REGRAFT_CACHE_LIMIT", raising=False)
+    assert message in fails("fit", photos(red=3, blue=3), "--model", tiny_network, *options)
+
+
+def test_a_run_that_failed_is_taken_up_and_another_is_refused(
+    run: Run, fails: Fails, photos: Photos, tiny_network: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = photos(red=15, blue=15)
+    fit = ["fit", folder, "--model", tiny_network, "--strategy", "top", *QUICK]
+    answer = methods.TunedMethod.answer
+
+    def breaks(self: methods.TunedMethod, *given: object, name: str, **named: object) -> object:
+        if name.startswith("fold 3"):
+            raise TrainingError("the power is gone")
+        return answer(self, *given, name=name, **named)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(methods.TunedMethod, "answer", breaks)
+        assert "the power is gone" in fails(*fit)
+    message = fails(*fit, "--lr", "0.01")
+    assert "--lr: None then, 0.01 now" in message
+    assert "--restart to begin anew" in message
+    Image.fromarray(np.full((40, 48, 3), 90, dtype=np.uint8)).save(folder / "red" / "new.jpg")
+    assert "photos: 30 photos, 2 classes" in fails(*fit)
+    (folder / "red" / "new.jpg").unlink()
+    done = run(*fit)
+    assert done.exit_code == 0
+    assert "going on from the checkpoints" in done.stderr
+    assert "training top, fold 1 of 5" not in done.stderr
+    assert "training top, fold 3 of 5" in done.stderr
+
+
+def test_restart_begins_anew(run: Run, photos: Photos, tiny_network: str, tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "classifier.safetensors")
+    folder.mkdir()
+    (folder / "arguments.json").write_text('{"--epochs": 3}')
+    fit = ["fit", photos(red=15, blue=15), "--model", tiny_network, "--strategy", "top", *QUICK]
+    assert run(*fit).exit_code == 1
+    assert run(*fit, "--restart").exit_code == 0
+    assert not folder.exists()
+
+
+def test_compare_writes_a_curve_and_tells_rows_pairs_and_advice(
+    run: Run, photos: Photos, tiny_network: str, tmp_path: Path
+) -> None:
+    compare = ["compare", photos(red=15, blue=15), "--model", tiny_network, "--strategies", "frozen,top"]
+    done = run(*compare, "--sizes", "4,all", *QUICK, "--json", "--out", "curve.png")
+    assert done.exit_code == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert set(told) == {"rows", "pairs", "advice", "notes", "out"}
+    wanted = {"model", "strategy", "size", "metric", "mean", "low", "high", "seconds"}
+    assert all(wanted <= set(row) for row in told["rows"])
+    assert all({"a", "b", "metric", "difference", "low", "high"} <= set(pair) for pair in told["pairs"])
+    assert told["advice"].startswith("Take ")
+    with Image.open(tmp_path / "curve.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.width > 800
+    table = run(*compare, *QUICK).stdout
+    assert table.splitlines()[0].split()[:2] == ["strategy", "photos/class"]
+    assert "Take " in table
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--sizes", "few"], "--sizes must be numbers of photos or all, e.g. 20,50,all. Got 'few'."),
+        (["--strategies", "frozen,deep"], "--strategies must be some of frozen, top, whole, scratch. Got deep."),
+        (["--out", "nowhere/c.png"], "the folder nowhere does not exist"),
+    ],
+)
+def test_wrong_comparisons_are_told_in_words(
+    fails: Fails, photos: Photos, tiny_network: str, options: list[str], message: str
+) -> None:
+    assert message in fails("compare", photos(red=5, blue=5), "--model", tiny_network, *options)
+
+
+def test_mlflow_hears_losses_and_figures(
+    run: Run, photos: Photos, tiny_network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    fit = ["fit", photos(red=15, blue=15), "--model", tiny_network, "--strategy", "top", *QUICK]
+    done = run(*fit, "--track", "mlflow", "--json")
+    assert done.exit_code == 0, done.stderr
+    (recorded,) = mlflow.search_runs(output_format="list")
+    assert recorded.data.metrics["accuracy"] == json.loads(done.stdout)["accuracy"]
+    assert recorded.data.params["epochs"] == "2"
+    assert any(name.endswith("fold 1 of 5/tuning_loss") for name in recorded.data.metrics)
