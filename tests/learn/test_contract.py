@@ -60,7 +60,7 @@ def test_training_changes_what_the_plan_says_and_nothing_else(
         "from the middle": Candidate("top", train_from=names[len(names) // 2]),
     }.get(kind) or Candidate(kind)
     # nothing held out: the start may be best there, and come back
-    monkeypatch.setattr(methods, "hold_out", lambda data, photos, *, seed: (photos, photos[:0]))
+    monkeypatch.setattr(methods, "hold_out", lambda _, photos, **__: (photos, photos[:0]))
     method = TunedMethod(candidate, material)
     start = material.network(scratch=kind == "scratch")
     plan = method.plan
