@@ -131,7 +131,9 @@ def test_a_run_that_failed_is_taken_up_and_another_is_refused(
     assert "--lr: None then, 0.01 now" in message
     assert "--restart to begin anew" in message
     Image.fromarray(np.full((40, 48, 3), 90, dtype=np.uint8)).save(folder / "red" / "new.jpg")
-    assert "photos: 30 photos, 2 classes" in fails(*fit)
+    message = fails(*fit)
+    assert "photos: '30 photos, 2 classes, " in message
+    assert "' then, '31 photos, 2 classes, " in message
     (folder / "red" / "new.jpg").unlink()
     done = run(*fit)
     assert done.exit_code == 0
@@ -188,8 +190,10 @@ def test_mlflow_hears_losses_and_figures(
     run: Run, photos: Photos, tiny_network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mlflow = pytest.importorskip("mlflow")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    place = (tmp_path / "mlruns").as_uri()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", place)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow.set_tracking_uri(place)
     fit = ["fit", photos(red=15, blue=15), "--model", tiny_network, "--strategy", "top", *QUICK]
     done = run(*fit, "--track", "mlflow", "--json")
     assert done.exit_code == 0, done.stderr

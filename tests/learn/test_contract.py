@@ -44,7 +44,7 @@ def backbone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def material(backbone: Backbone, photos: Callable[..., Path]) -> Material:
-    schedule = Schedule(epochs=1, batch_size=4, views=1, averaging=0, lr=1e-3)
+    schedule = Schedule(epochs=2, batch_size=4, views=1, averaging=0, lr=1e-3)
     settings = Settings(strategy="whole", schedule=schedule)
     gathered = gather({"train": find_samples(photos(red=4, blue=4))["train"]}, lambda: backbone, settings, Observer())
     return material_of(gathered, settings, nowhere(), Observer())
