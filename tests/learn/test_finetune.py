@@ -20,7 +20,7 @@ from regraft.models.freezing import Plan, plan_training
 from regraft.models.heads import Head
 
 CPU = accelerator(torch.device("cpu"))
-PLAIN = Schedule(batch_size=4, averaging=0, clip=0, warm_up=0.4, views=1, weight_decay=0.1)
+PLAIN = Schedule(batch_size=4, averaging=0, clip=0, warm_up=0.4, views=1, weight_decay=0.1, mixup=0)
 Make = Callable[..., Finetuner]
 
 
@@ -161,7 +161,7 @@ def test_each_stage_learns_at_its_own_rate(network: Backbone, images: torch.Tens
     moves = []
     for decay in (1.0, 0.5):
         plan = plan_training(network, strategy="top", lr_decay=decay)
-        schedule = Schedule(batch_size=20, averaging=0, clip=0, warm_up=0, weight_decay=0, optimizer="sgd")
+        schedule = Schedule(batch_size=20, averaging=0, clip=0, warm_up=0, weight_decay=0, optimizer="sgd", mixup=0)
         tuner, _, _ = finetuner(network, images, plan, schedule)
         list(tuner.train())
         state, _ = tuner.finish()
@@ -192,7 +192,7 @@ def test_the_best_weights_come_back_and_training_stops(network: Backbone, images
     """Labels that cannot be learned: what is held out says that the start was best, and after two epochs it is over."""
     labels = np.random.default_rng(3).integers(0, 3, 20)
     plan = plan_training(network, strategy="top")
-    hasty = Schedule(batch_size=4, averaging=0, patience=2, clip=0)
+    hasty = Schedule(batch_size=4, averaging=0, patience=2, clip=0, mixup=0)
     tuner, _, _ = finetuner(network, images, plan, hasty, epochs=50, rate=0.3, tune=range(12, 20), labels=labels)
     start = tuner.logits(np.arange(20))
     ends = [record for record in tuner.train() if not record.photos]
@@ -203,6 +203,17 @@ def test_the_best_weights_come_back_and_training_stops(network: Backbone, images
     assert min(losses) not in losses[-2:] or len(ends) == 2  # no lower one in the last two epochs
     if len(ends) == 2:
         assert np.array_equal(tuner.logits(np.arange(20)), start)
+
+
+def test_without_patience_the_last_weights_are_kept(network: Backbone, images: torch.Tensor) -> None:
+    plan = plan_training(network, strategy="top")
+    tuner, top, _ = finetuner(network, images, plan, PLAIN, epochs=3, tune=range(12, 20))
+    ends = [record for record in tuner.train() if not record.photos]
+    assert len(ends) == 3
+    assert all(record.tuning_loss is not None for record in ends)
+    assert not tuner.stopped_early
+    name = plan.names("trained")[0]
+    assert torch.equal(tuner.finish()[0][name], top.network.state_dict()[name])
 
 
 def test_a_loss_that_is_not_finite_names_epoch_and_step(network: Backbone, images: torch.Tensor) -> None:

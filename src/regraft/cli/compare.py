@@ -82,7 +82,7 @@ def compare(
     from regraft.cli.charts import draw_learning_curve
 
     metric = "accuracy"
-    draw_learning_curve(found.rows, out, metric=metric, per_class=max(samples.counts().values()))
+    draw_learning_curve(found.rows, out, metric=metric, per_class=max(samples.counts().values()) * 4 // 5)
     found.run.finish()
     observer.finish({})
     if json:

@@ -134,9 +134,8 @@ class Finetuner:
     def train(self) -> Iterator[Record]:
         """Train, yielding a record after each update and each epoch; taken up where a killed run left it.
 
-        At the end (or when the loss on held-out photos has not fallen for a while) the weights are the best ones: with
-        held-out photos those of the epoch with the lowest loss on them, the start included; without, the last average.
-        Closing the iterator stops it.
+        At the end the weights are the last average; with patience and held-out photos those of the epoch with the lowest
+        loss on them, the start included. Closing the iterator stops it.
 
         Raises:
             TrainingError: a loss that is not finite, or no memory for a single photo.
@@ -267,20 +266,22 @@ class Finetuner:
                 self._average[name].copy_(tensor.detach())
 
     def _judge_epoch(self) -> float | None:
-        """Note the average as the best so far if its loss on the held-out photos is the lowest; return that loss."""
-        if not len(self._lesson.tune):
+        """Return the average's loss on the held-out photos; note what is best: with patience the lowest, else the last."""
+        patience = self._schedule.patience
+        if patience is None or not len(self._lesson.tune):
             self._best = {name: tensor.clone() for name, tensor in self._average.items()}
+        if not len(self._lesson.tune):
             return None
         current = {name: tensor.detach().clone() for name, tensor in self._learning().items()}
         self._put(self._average)
         loss = _calibrated_loss(self.logits(self._lesson.tune), self._lesson.labels[self._lesson.tune])
         self._put(current)
-        if loss < self._best_loss:
+        if patience is not None and loss < self._best_loss:
             self._best_loss, self._worse = loss, 0
             self._best = {name: tensor.clone() for name, tensor in self._average.items()}
-        else:
+        elif patience is not None:
             self._worse += 1
-            self.stopped_early = self._worse >= self._schedule.patience
+            self.stopped_early = self._worse >= patience
         return loss
 
     def _learning(self) -> dict[str, torch.Tensor]:

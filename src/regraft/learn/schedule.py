@@ -31,12 +31,14 @@ class Schedule:
         warm_up: share of the steps in which the rate rises; then it falls to 0 along a cosine.
         clip: largest norm of the gradient; 0 for no limit.
         label_smoothing: share of the target that is spread over all classes (Szegedy et al. 2016).
-        mixup: parameter of the Beta distribution by which two activations are mixed (Zhang et al. 2018); 0 for none.
+        mixup: parameter of the Beta distribution by which two photos' activations at the cut, and their labels, are mixed
+            (Zhang et al. 2018; Verma et al. 2019); 0 for none.
         averaging: the weights that are kept are a running mean over about this many epochs; 0 for the last ones.
         views: how many views of each photo are cached at the cut; view 0 is the photo itself.
         augment: how views differ, some of "flip", "vertical-flip", "crop" and "colour".
         batch_norm: "held" or "trained" statistics in the trained stages; default "held", "trained" from scratch.
-        patience: stop after this many epochs without a lower loss on the photos held out for it.
+        patience: stop after this many epochs without a lower loss on the photos held out, and take the best weights;
+            None trains to the end, where the falling rate has settled, and takes the last ones.
     """
 
     epochs: int | None = None
@@ -48,12 +50,12 @@ class Schedule:
     warm_up: float = 0.1
     clip: float = 1.0
     label_smoothing: float = 0.0
-    mixup: float = 0.0
+    mixup: float = 0.4
     averaging: float = 1.0
     views: int = 4
     augment: tuple[str, ...] = DEFAULT_KINDS
     batch_norm: str | None = None
-    patience: int = 4
+    patience: int | None = None
 
     def check(self) -> None:
         """Raise `OptionError` for a value outside what is allowed, naming all of them."""
@@ -75,7 +77,7 @@ class Schedule:
                 f"some of {', '.join(KINDS)}",
             ),
             "batch_norm": (self.batch_norm in (None, *BATCH_NORMS), f"one of {', '.join(BATCH_NORMS)}"),
-            "patience": (_whole(self.patience, 1), "a whole number from 1"),
+            "patience": (self.patience is None or _whole(self.patience, 1), "a whole number from 1"),
         }
         assert set(rules) == {field.name for field in fields(self)}  # a new field needs a rule
         wrong = [
