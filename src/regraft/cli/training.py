@@ -41,9 +41,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
         str, "flip,crop,colour", "How views differ: some of flip, vertical-flip, crop, colour; or none."
     ),
     "batch_norm": _option(str | None, None, "Statistics of trained stages: held or trained. [default: held]"),
-    "patience": _option(
-        int | None, None, "Stop after this many epochs without gain, and take the best. [default: never]"
-    ),
+    "patience": _option(int | None, None, "Stop after this many epochs without gain; take the best. [default: never]"),
     "precision": _option(str, "auto", "fp32, bf16, fp16 or auto."),
     "cache_limit": _option(str | None, None, "How much the cache may hold, e.g. 20GB. [default: 10GB]"),
     "restart": _option(bool, False, "Throw away the checkpoints of a run that was killed.", "--restart"),

@@ -134,8 +134,8 @@ class Finetuner:
     def train(self) -> Iterator[Record]:
         """Train, yielding a record after each update and each epoch; taken up where a killed run left it.
 
-        At the end the weights are the last average; with patience and held-out photos those of the epoch with the lowest
-        loss on them, the start included. Closing the iterator stops it.
+        At the end the weights are the last average; with patience and held-out photos those of the epoch with the
+        lowest loss on them, the start included. Closing the iterator stops it.
 
         Raises:
             TrainingError: a loss that is not finite, or no memory for a single photo.
@@ -266,7 +266,7 @@ class Finetuner:
                 self._average[name].copy_(tensor.detach())
 
     def _judge_epoch(self) -> float | None:
-        """Return the average's loss on the held-out photos; note what is best: with patience the lowest, else the last."""
+        """Return the average's loss on the held-out photos; note what is best: the lowest, or (no patience) the last."""
         patience = self._schedule.patience
         if patience is None or not len(self._lesson.tune):
             self._best = {name: tensor.clone() for name, tensor in self._average.items()}

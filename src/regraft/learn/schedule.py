@@ -31,8 +31,8 @@ class Schedule:
         warm_up: share of the steps in which the rate rises; then it falls to 0 along a cosine.
         clip: largest norm of the gradient; 0 for no limit.
         label_smoothing: share of the target that is spread over all classes (Szegedy et al. 2016).
-        mixup: parameter of the Beta distribution by which two photos' activations at the cut, and their labels, are mixed
-            (Zhang et al. 2018; Verma et al. 2019); 0 for none.
+        mixup: parameter of the Beta distribution by which two photos' activations at the cut, and their labels, are
+            mixed (Zhang et al. 2018; Verma et al. 2019); 0 for none.
         averaging: the weights that are kept are a running mean over about this many epochs; 0 for the last ones.
         views: how many views of each photo are cached at the cut; view 0 is the photo itself.
         augment: how views differ, some of "flip", "vertical-flip", "crop" and "colour".
