@@ -266,7 +266,7 @@ class Finetuner:
                 self._average[name].copy_(tensor.detach())
 
     def _judge_epoch(self) -> float | None:
-        """Return the average's loss on the held-out photos; note what is best: the lowest, or (no patience) the last."""
+        """Return the average's loss on the held-out photos; note what is best: the lowest, or else the last."""
         patience = self._schedule.patience
         if patience is None or not len(self._lesson.tune):
             self._best = {name: tensor.clone() for name, tensor in self._average.items()}
