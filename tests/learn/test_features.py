@@ -203,6 +203,29 @@ def test_cache_keeps_its_limit(run: Pass, ten: list[Path], monkeypatch: pytest.M
     assert run(ten[:2]).computed == 2
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("out of memory")])
+def test_cache_keeps_its_limit_in_a_pass_that_does_not_end(
+    run: Pass, ten: list[Path], monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    sizes: list[int] = []
+    genuine = run.engine.features
+
+    def watched(pixels: np.ndarray) -> np.ndarray:
+        sizes.append(sum(path.stat().st_size for path in features_folder().rglob("*.safetensors")))
+        if len(sizes) == 5:
+            raise error
+        return genuine(pixels)
+
+    limit = 5 * (1024 + 32)  # 4 vectors of 256 float32 and keys, but not 6
+    monkeypatch.setenv("REGRAFT_CACHE_LIMIT", str(limit))
+    monkeypatch.setattr(features, "_IMAGES_PER_SHARD", 2)
+    monkeypatch.setattr(run.engine, "features", watched)
+    with pytest.raises(type(error)):
+        run(ten, batch_size=2)
+    assert 0 < max(sizes) <= limit
+    assert sizes[2:] == [sizes[2]] * 3  # full after the second shard; each further one takes the place of one
+
+
 # --- interrupted ---
 
 

@@ -376,3 +376,52 @@ def test_describe_without_a_readable_description(kept: FeatureStore, key: Key) -
     (kept.folder / "about.json").write_text('{"architecture": ')
     (info,) = describe()
     assert (info.about, info.vectors) == ({}, 1)
+
+
+# --- another process in the way ---
+
+
+@pytest.fixture
+def gone(kept: FeatureStore, three: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `regraft cache --clear` come just before the folder of three shards is listed."""
+    for name in ("scandir", "listdir"):
+        genuine = getattr(os, name)
+
+        def late(path: Any = ".", genuine: Callable[[Any], Any] = genuine) -> Any:
+            if str(path) == str(kept.folder):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+            return genuine(path)
+
+        monkeypatch.setattr(os, name, late)
+
+
+@pytest.mark.usefixtures("gone")
+def test_a_folder_that_is_cleared_meanwhile_counts_as_empty(kept: FeatureStore, key: Key) -> None:
+    assert kept.read([key(0)])[1].tolist() == [False]
+    assert describe() == []
+    assert keep_limit(0) == 0
+    assert clear() == 0
+
+
+def test_a_shard_that_cannot_be_dropped_is_passed_over(three: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    unlink = Path.unlink
+
+    def refuse(self: Path, missing_ok: bool = False) -> None:
+        if self == three[0]:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        unlink(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    size = three[0].stat().st_size
+    assert keep_limit(2 * size) == size  # the next in age goes in its place
+    assert [path.exists() for path in three] == [True, False, True]
+
+
+def test_a_folder_that_cannot_be_read_is_named(kept: FeatureStore, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, *_: object, **__: object) -> Any:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+
+    for name in ("stat", "iterdir", "write_text"):
+        monkeypatch.setattr(Path, name, refuse)
+    with pytest.raises(OutputError, match=r"about\.json could not be written: Permission denied"):
+        kept.write([key(0)], vectors(0, 1))

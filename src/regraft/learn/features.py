@@ -37,10 +37,14 @@ class Extraction:
 
 
 class _Writer:
-    """Collects vectors and writes a shard now and then; without a store, or on a full disk, it writes nothing."""
+    """Collects vectors and writes a shard now and then; without a store, or on a full disk, it writes nothing.
 
-    def __init__(self, store: FeatureStore | None, observer: Observer) -> None:
+    The cache is held to `limit` bytes after each shard: a run that is stopped leaves no more behind than one that ends.
+    """
+
+    def __init__(self, store: FeatureStore | None, limit: int, observer: Observer) -> None:
         self._store = store
+        self._limit = limit
         self._observer = observer
         self._keys: list[bytes] = []
         self._vectors: list[np.ndarray] = []
@@ -62,6 +66,7 @@ class _Writer:
         except OutputError as error:  # the features are in memory: the work goes on without the cache
             self._store = None
             self._observer.say(f"the cache is not used any further: {error}")
+        keep_limit(self._limit)
 
 
 def extract(
@@ -104,11 +109,8 @@ def extract(
         if key and not found[position]:
             wanted.setdefault(key, []).append(position)
     if wanted:
-        limit = size_limit()  # a mistake in it is told before the work
-        writer = _Writer(store, observer)
+        writer = _Writer(store, size_limit(), observer)  # a mistake in the limit is told before the work
         _compute(sources, wanted, engine, result, writer=writer, batch_size=batch_size, observer=observer)
-        if store is not None:
-            keep_limit(limit)
     result.seconds = time.monotonic() - started
     return result
 

@@ -64,7 +64,9 @@ class FeatureStore:
         for place, key in enumerate(keys):
             if key:
                 places.setdefault(key, []).append(place)
-        for shard in sorted(self.folder.glob(f"*{_SHARD}")):
+        for shard in _listed(self.folder):
+            if shard.suffix != _SHARD:
+                continue
             stored = _read(shard, self._dimension)
             if stored is None:  # damaged, or dropped by another process meanwhile: its photos are computed again
                 continue
@@ -86,7 +88,7 @@ class FeatureStore:
         with contextlib.suppress(OSError):  # if it fails, so does the write below, which says why
             self.folder.mkdir(parents=True, exist_ok=True)
         about = self.folder / _ABOUT
-        if not about.exists():
+        if about not in _listed(self.folder):
             with atomic_write(about) as temporary:
                 temporary.write_text(self._description)
         key_rows = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES)
@@ -121,21 +123,26 @@ def size_limit() -> int:
 
 
 def keep_limit(limit: int | None = None) -> int:
-    """Drop the shards that were used longest ago until the cache fits into `limit` bytes; return bytes dropped."""
+    """Drop the shards that were used longest ago until the cache fits into `limit` bytes; return bytes dropped.
+
+    What cannot be dropped is passed over: the cache is never a reason for a run to fail.
+    """
     limit = size_limit() if limit is None else limit
     shards: list[tuple[float, int, Path]] = []
     for path, status in _files():
         if path.suffix in (_SHARD, VIEWS_SUFFIX):
             shards.append((status.st_mtime, status.st_size, path))
         elif path.suffix == TEMPORARY_SUFFIX and time.time() - status.st_mtime > _ABANDONED_AFTER:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
     excess = sum(size for _, size, _ in shards) - limit
     dropped = 0
     for _, size, path in sorted(shards):
         if dropped >= excess:
             break
-        path.unlink(missing_ok=True)  # another process may have dropped it first
-        dropped += size
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)  # another process may have dropped it first
+            dropped += size
     return dropped
 
 
@@ -149,7 +156,7 @@ def clear() -> int:
 def describe() -> list[StoreInfo]:
     """Return what is in the cache, the last used first."""
     infos = []
-    for folder in sorted(features_folder().glob("*")):
+    for folder in _listed(features_folder()):
         shards = [(path, status) for path, status in _files(folder) if path.suffix == _SHARD]
         try:
             about = json.loads((folder / _ABOUT).read_text())
@@ -168,10 +175,18 @@ def describe() -> list[StoreInfo]:
 
 
 def _files(folder: Path | None = None) -> Iterator[tuple[Path, os.stat_result]]:
-    for path in (folder or features_folder()).rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # another process dropped it meanwhile
-            if path.is_file():
+    for parent, _, names in os.walk(folder or features_folder()):  # passes over a folder that is gone meanwhile
+        for path in (Path(parent, name) for name in names):
+            with contextlib.suppress(OSError):  # and so is a file that another process dropped
                 yield path, path.stat()
+
+
+def _listed(folder: Path) -> list[Path]:
+    """Return what lies in `folder`, in order; nothing if it cannot be read or another process removed it."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _read(shard: Path, dimension: int) -> tuple[list[bytes], np.ndarray] | None:
