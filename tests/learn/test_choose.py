@@ -5,7 +5,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
+from regraft.judge.calibration import fit_temperature
 from regraft.learn import choose as choose_module
 from regraft.learn.choose import Choice, cheapest, choose
 from regraft.learn.comparison import Clock, cross_validate, some_of_each
@@ -23,8 +25,11 @@ NOISE = np.random.default_rng(0).normal(size=(3, N))
 class Scripted:
     """Answers with given probabilities of the true class, at a given cost."""
 
-    def __init__(self, candidate: Candidate, right: np.ndarray, *, forecast: float = 0.0) -> None:
+    def __init__(
+        self, candidate: Candidate, right: np.ndarray, *, forecast: float = 0.0, temperature: float | None = 1.0
+    ) -> None:
         self.candidate = candidate
+        self._temperature = temperature
         self._right, self._forecast = right, forecast
         self.taught: list[np.ndarray] = []
 
@@ -35,7 +40,7 @@ class Scripted:
         probabilities = np.empty((len(judge), 2))
         probabilities[np.arange(len(judge)), LABELS[judge]] = self._right[judge]
         probabilities[np.arange(len(judge)), 1 - LABELS[judge]] = 1 - self._right[judge]
-        return Answers(probabilities, 1.0, len(learn))
+        return Answers(np.log(probabilities), self._temperature, 1.0, len(learn))
 
 
 def right(level: float, spread: float, row: int) -> np.ndarray:
@@ -151,3 +156,27 @@ def test_when_the_time_is_over_fewer_folds_are_judged_or_none() -> None:
     assert np.array_equal(outcome.judged, FOLDS == 0)
     with pytest.raises(OverBudgetError):
         cross_validate(Scripted(TOP, right(1.0, 1.0, 0), forecast=99.0), data, FOLDS, clock=Clock(0.0), partial=True)
+
+
+def test_a_fold_s_temperature_is_that_of_the_other_folds() -> None:
+    """What a fold's own labels say has no part in it."""
+    data = Labelled(np.zeros((N, 1), dtype=np.float32), LABELS, None, ("a", "b"))
+    level = right(1.0, 1.0, 0)
+    outcome = cross_validate(Scripted(TOP, level, temperature=None), data, FOLDS, clock=Clock(float("inf")))
+    logits = np.empty((N, 2))
+    logits[np.arange(N), LABELS], logits[np.arange(N), 1 - LABELS] = np.log(level), np.log(1 - level)
+    for fold in range(5):
+        rest = fold != FOLDS
+        expected = softmax(logits[~rest] / fit_temperature(logits[rest], LABELS[rest]), axis=1)
+        assert np.allclose(outcome.probabilities[~rest], expected, atol=1e-6)
+    assert outcome.temperature == pytest.approx(fit_temperature(logits, LABELS), rel=1e-6)
+    assert cross_validate(Scripted(TOP, level), data, FOLDS, clock=Clock(float("inf"))).temperature is None
+
+
+def test_one_fold_alone_keeps_its_logits_as_they_are() -> None:
+    data = Labelled(np.zeros((N, 1), dtype=np.float32), LABELS, None, ("a", "b"))
+    level = right(1.0, 1.0, 0)
+    method = Scripted(TOP, level, temperature=None)
+    outcome = cross_validate(method, data, FOLDS, clock=Clock(0.0), partial=True)
+    judged = FOLDS == 0
+    assert np.allclose(outcome.probabilities[judged, LABELS[judged]], level[judged])

@@ -25,12 +25,14 @@ class Choice:
         probabilities: (n, c) out-of-fold; each fold is answered by what is chosen without looking at it, so that
             these judge the whole procedure.
         tried: in order of cost: strategy, log loss, its gain over the last layer alone with interval, seconds.
+        temperature: of its out-of-fold logits; None if its training sets its own.
         reason: one sentence on what was gained and why no more was tried.
     """
 
     candidate: Candidate
     probabilities: np.ndarray
     tried: list[dict[str, Any]]
+    temperature: float | None
     reason: str
 
 
@@ -71,7 +73,13 @@ def choose(material: Material, folds: np.ndarray, *, budget: float) -> Choice:
         rest, judged = folds != fold, folds == fold
         without = cheapest({c: loss[rest] for c, loss in losses.items()}, None if groups is None else groups[rest])
         probabilities[judged] = outcomes[without].probabilities[judged]
-    return Choice(chosen, probabilities, _table(outcomes, losses, groups), _reason(chosen, losses, groups, stop))
+    return Choice(
+        candidate=chosen,
+        probabilities=probabilities,
+        tried=_table(outcomes, losses, groups),
+        temperature=outcomes[chosen].temperature,
+        reason=_reason(chosen, losses, groups, stop),
+    )
 
 
 def cheapest(losses: Mapping[Candidate, np.ndarray], groups: np.ndarray | None) -> Candidate:

@@ -84,10 +84,11 @@ def compare(
     wanted = [(m, s, size) for size in sizes for s in strategies for m in materials]
     outcomes: dict[Sized, Outcome] = {}
     notes: list[str] = []
-    for place, (model, strategy, size) in enumerate(wanted):
+    costly = [key for key in wanted if key[1] != "frozen"]  # the last layer takes seconds
+    for model, strategy, size in wanted:
         method = method_of(Candidate(strategy), materials[model])
-        part = clock.share(len(wanted) - place)
         key = (model, strategy, size)
+        part = clock.share(len(costly) - costly.index(key)) if key in costly else clock
         try:
             outcomes[key] = cross_validate(
                 method, materials[model].data, folds, clock=part, size=size, seed=settings.seed, partial=True

@@ -5,7 +5,9 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import softmax
 
+from regraft.judge.calibration import fit_temperature
 from regraft.learn.methods import Answers, Method, OverBudgetError, Pace
 from regraft.learn.probe import Labelled
 
@@ -33,7 +35,10 @@ class Outcome:
 
     Attributes:
         name: of the method.
-        probabilities: (n, c); NaN where its fold was not reached in time.
+        probabilities: (n, c); NaN where its fold was not reached in time. A fold's temperature, where its training set
+            none, is that of the other folds' logits.
+        temperature: of all logits together, for the classifier that learns from all photos; None if each training set
+            its own.
         judged: (n,) booleans: which photos it was judged by.
         folds: how many were done.
         seconds: of training, over these folds.
@@ -42,6 +47,7 @@ class Outcome:
 
     name: str
     probabilities: np.ndarray
+    temperature: float | None
     judged: np.ndarray
     folds: int
     seconds: float
@@ -73,8 +79,7 @@ def cross_validate(
         OverBudgetError: the time does not suffice; known by forecast, before it is over.
     """
     numbers = [int(fold) for fold in np.unique(folds)]
-    probabilities = np.full((len(folds), len(data.classes)), np.nan)
-    done: list[Answers] = []
+    done: dict[int, Answers] = {}
     longest = 0.0
     for fold in numbers:
         started = time.monotonic()
@@ -90,16 +95,17 @@ def cross_validate(
             if not (partial and done):
                 raise
             break
-        probabilities[judge] = answers.probabilities
         longest = max(longest, time.monotonic() - started)
-        done.append(answers)
+        done[fold] = answers
+    probabilities, temperature = _calibrated(done, data.labels, folds, len(data.classes))
     return Outcome(
         name=str(method.candidate),
         probabilities=probabilities,
+        temperature=temperature,
         judged=np.isfinite(probabilities).all(axis=1),
         folds=len(done),
-        seconds=math.fsum(answers.seconds for answers in done),
-        images=sum(answers.images for answers in done),
+        seconds=math.fsum(answers.seconds for answers in done.values()),
+        images=sum(answers.images for answers in done.values()),
     )
 
 
@@ -114,6 +120,28 @@ def some_of_each(data: Labelled, photos: np.ndarray, *, size: int | None, seed: 
         for label in range(len(data.classes))
     ]
     return np.sort(np.concatenate([np.array(part, dtype=np.int64) for part in chosen]))
+
+
+def _calibrated(
+    done: dict[int, Answers], labels: np.ndarray, folds: np.ndarray, classes: int
+) -> tuple[np.ndarray, float | None]:
+    """Return (n, c) probabilities, NaN where no fold was done, and the temperature of all logits without their own."""
+    probabilities = np.full((len(folds), classes), np.nan)
+    unset = [fold for fold, answers in done.items() if answers.temperature is None]
+    for fold, answers in done.items():
+        temperature = answers.temperature
+        if temperature is None:
+            temperature = _temperature({other: done[other] for other in unset if other != fold}, labels, folds)
+        probabilities[folds == fold] = softmax(answers.logits.astype(np.float64) / temperature, axis=1)
+    return probabilities, _temperature({fold: done[fold] for fold in unset}, labels, folds) if unset else None
+
+
+def _temperature(done: dict[int, Answers], labels: np.ndarray, folds: np.ndarray) -> float:
+    """Return the temperature of logits by fold, 1 where there are none to set it by."""
+    if not done:
+        return 1.0
+    known = np.concatenate([labels[folds == fold] for fold in done])
+    return fit_temperature(np.concatenate([answers.logits for answers in done.values()]), known)
 
 
 def _forecast(clock: Clock, started: float, trainings: int) -> Pace:

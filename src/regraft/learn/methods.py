@@ -7,7 +7,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from scipy.special import softmax
 
 from regraft.judge.calibration import fit_temperature
 from regraft.learn.finetune import Finetuner, Lesson
@@ -49,12 +48,14 @@ class Answers:
     """What a method, taught by some photos, says of m others.
 
     Attributes:
-        probabilities: (m, c).
+        logits: (m, c).
+        temperature: of the logits; None where it is still to be set.
         seconds: of the training.
         images: how many photos went through training, each counted as often as it was seen.
     """
 
-    probabilities: np.ndarray
+    logits: np.ndarray
+    temperature: float | None
     seconds: float
     images: int
 
@@ -106,8 +107,8 @@ class Method(Protocol):
     def answer(self, learn: np.ndarray, judge: np.ndarray, *, name: str, pace: Pace | None = None) -> Answers:
         """Learn from the photos at positions `learn` (m,) and answer for those at `judge` (k,)."""
 
-    def fit(self) -> Fitted:
-        """Learn from all photos."""
+    def fit(self, temperature: float | None = None) -> Fitted:
+        """Learn from all photos; `temperature` is that of answers to photos not learned from, where there are any."""
 
 
 def method_of(candidate: Candidate, material: Material) -> "FrozenMethod | TunedMethod":
@@ -128,9 +129,10 @@ class FrozenMethod:
         started = time.monotonic()
         data = self._material.data
         probe = fit_probe(data.select(learn), seed=self._material.seed)
-        return Answers(probe.probabilities(data.features[judge]), time.monotonic() - started, len(learn))
+        logits = probe.head.logits(data.features[judge])
+        return Answers(logits, probe.temperature, time.monotonic() - started, len(learn))
 
-    def fit(self) -> Fitted:
+    def fit(self, temperature: float | None = None) -> Fitted:  # noqa: ARG002 (the probe chooses its own)
         """Learn from all photos."""
         backbone = self._material.backbone
         plan = plan_of(self.candidate, backbone, self._material.schedule)
@@ -154,28 +156,32 @@ class TunedMethod:
         run, job = self._material.run, ["answers", str(self.candidate), name]
         done = run.load(job)
         if done is not None:
-            return Answers(done.tensors["probabilities"].numpy(), done.about["seconds"], done.about["images"])
-        finetuner, temperature, seconds, images = self._train(learn, name, pace)
-        logits = finetuner.logits(judge).astype(np.float64)
+            return Answers(done.tensors["logits"].numpy(), **done.about)
+        hold = self._material.schedule.patience is not None
+        finetuner, temperature, seconds, images = self._train(learn, name, pace, hold=hold)
+        logits = finetuner.logits(judge)
         self._prove(finetuner.finish()[0])
-        answers = Answers(np.asarray(softmax(logits / temperature, axis=1)), seconds, images)
-        run.save(
-            job, {"probabilities": torch.from_numpy(answers.probabilities)}, {"seconds": seconds, "images": images}
-        )
-        return answers
+        about = {"temperature": temperature, "seconds": seconds, "images": images}
+        run.save(job, {"logits": torch.from_numpy(logits)}, about)
+        return Answers(logits, temperature, seconds, images)
 
-    def fit(self) -> Fitted:
-        """Learn from all photos."""
-        finetuner, temperature, _, _ = self._train(self._material.positions(), "all photos", None)
+    def fit(self, temperature: float | None = None) -> Fitted:
+        """Learn from all photos, or where nothing else sets the temperature (or says when to stop), from five sixths."""
+        hold = temperature is None or self._material.schedule.patience is not None
+        finetuner, own, _, _ = self._train(self._material.positions(), "all photos", None, hold=hold)
+        temperature = own or temperature or 1.0
         state, head = finetuner.finish()
         backbone, proof = self._prove(state)
         return Fitted(backbone, head, temperature, self.plan, proof)
 
-    def _train(self, photos: np.ndarray, name: str, pace: Pace | None) -> tuple[Finetuner, float, float, int]:
+    def _train(
+        self, photos: np.ndarray, name: str, pace: Pace | None, *, hold: bool
+    ) -> tuple[Finetuner, float | None, float, int]:
+        """Return the trained network, its temperature if photos are held out for it, seconds and images."""
         material = self._material
         assert self.plan.cut is not None  # of a tuned method
         top, activations = material.at_cut(self.plan.cut, scratch=self._scratch)
-        learn, tune = hold_out(material.data, photos, seed=material.seed)
+        learn, tune = hold_out(material.data, photos, seed=material.seed) if hold else (photos, photos[:0])
         started = time.monotonic()
         probe = self._start(learn)
         schedule, strategy = material.schedule, self.candidate.strategy
@@ -204,9 +210,7 @@ class TunedMethod:
                     pace(record.step / record.steps)
         finally:
             material.observer.end()
-        temperature = probe.temperature
-        if len(tune):
-            temperature = fit_temperature(finetuner.logits(tune), material.data.labels[tune])
+        temperature = fit_temperature(finetuner.logits(tune), material.data.labels[tune]) if len(tune) else None
         return finetuner, temperature, time.monotonic() - started, images
 
     def _start(self, learn: np.ndarray) -> Probe:

@@ -37,8 +37,8 @@ class Schedule:
         views: how many views of each photo are cached at the cut; view 0 is the photo itself.
         augment: how views differ, some of "flip", "vertical-flip", "crop" and "colour".
         batch_norm: "held" or "trained" statistics in the trained stages; default "held", "trained" from scratch.
-        patience: stop after this many epochs without a lower loss on the photos held out, and take the best weights;
-            None trains to the end, where the falling rate has settled, and takes the last ones.
+        patience: hold a sixth of the photos out, stop after this many epochs without a lower loss on them, and take the
+            best weights; None trains on all photos to the end, where the falling rate has settled.
     """
 
     epochs: int | None = None
@@ -50,7 +50,7 @@ class Schedule:
     warm_up: float = 0.1
     clip: float = 1.0
     label_smoothing: float = 0.0
-    mixup: float = 0.4
+    mixup: float = 0.0
     averaging: float = 1.0
     views: int = 4
     augment: tuple[str, ...] = DEFAULT_KINDS

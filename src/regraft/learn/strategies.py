@@ -125,18 +125,19 @@ def _judged(
     candidate = candidate_of(settings)
     numbers: dict[str, Any] = {}
     probabilities: np.ndarray | None = None
+    temperature: float | None = None
     if candidate is None:
         choice = choose(material, material.folds(), budget=settings.budget)
-        candidate, probabilities = choice.candidate, choice.probabilities
+        candidate, probabilities, temperature = choice.candidate, choice.probabilities, choice.temperature
         numbers = {"tried": choice.tried, "reason": choice.reason}
         material.observer.say(f"auto: {choice.reason}")
     method = method_of(candidate, material)
     if gathered.held_out is None and probabilities is None:
         clock = Clock(float("inf"))
         outcome = cross_validate(method, material.data, material.folds(), clock=clock, seed=settings.seed)
-        probabilities = outcome.probabilities
+        probabilities, temperature = outcome.probabilities, outcome.temperature
         numbers["training_seconds"] = round(outcome.seconds, 3)
-    fitted = method.fit()
+    fitted = method.fit(temperature)
     if gathered.held_out is not None:
         probabilities = _answers(fitted, candidate, gathered.held_out, settings, material.observer)
     assert probabilities is not None  # out-of-fold or of the held-out photos
