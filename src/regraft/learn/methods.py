@@ -166,7 +166,7 @@ class TunedMethod:
         return Answers(logits, temperature, seconds, images)
 
     def fit(self, temperature: float | None = None) -> Fitted:
-        """Learn from all photos, or where nothing else sets the temperature (or says when to stop), from five sixths."""
+        """Learn from all photos; from five sixths where the rest is to set the temperature or to say when to stop."""
         hold = temperature is None or self._material.schedule.patience is not None
         finetuner, own, _, _ = self._train(self._material.positions(), "all photos", None, hold=hold)
         temperature = own or temperature or 1.0
