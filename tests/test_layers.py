@@ -36,7 +36,7 @@ ORDER = {
         "classifier",
         "bundle",
     ],
-    "judge": ["metrics", "calibration", "intervals", "report", "paired"],
+    "judge": ["metrics", "calibration", "intervals", "shares", "report", "paired"],
     "learn": [
         "observer",
         "schedule",

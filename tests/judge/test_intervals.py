@@ -53,7 +53,7 @@ def test_wilson_of_no_trials(trials: int) -> None:
     ("groups", "error"),
     [
         (None, math.sqrt(5 / 3) / 2),  # sample variance 5 / 3, of 4
-        ([0, 1, 2, 3], math.sqrt(5 / 3) / 2),  # groups of one are no groups
+        ([0, 1, 2, 3], math.sqrt(5 / 3) / 2),
         ([7, 7, 3, 3], 1.0),  # sums -2 and 2: 2 / 1 * 8 / 16
         ([7, 3, 7, 3], 0.5),  # sums -1 and 1: 2 / 1 * 2 / 16
         ([7, 3, 3, 7], 0.0),  # sums 0 and 0
@@ -63,7 +63,8 @@ def test_wilson_of_no_trials(trials: int) -> None:
 def test_mean_interval_by_hand(groups: list[int] | None, error: float) -> None:
     found = mean_interval(np.array([1.0, 2.0, 3.0, 4.0]), groups=None if groups is None else np.array(groups))
     assert found.value == 2.5
-    assert (found.low, found.high) == pytest.approx((2.5 - Z * error, 2.5 + Z * error), rel=1e-12)
+    reach = Z if groups is None else stats.t(len(set(groups)) - 1).ppf(0.975)  # Student's: few groups know little
+    assert (found.low, found.high) == pytest.approx((2.5 - reach * error, 2.5 + reach * error), rel=1e-9)
 
 
 def test_mean_interval_is_the_textbooks() -> None:
@@ -82,7 +83,7 @@ def test_one_photo_or_group_says_nothing_of_the_spread(values: list[float], grou
 def test_copies_are_no_evidence() -> None:
     """Each value ten times over, as a group: the interval of the values once each."""
     values = np.random.default_rng(1).normal(size=30)
-    once = mean_interval(values)
+    once = mean_interval(values, groups=np.arange(30))
     copied = mean_interval(np.repeat(values, 10), groups=np.repeat(np.arange(30), 10))
     assert (copied.value, copied.low, copied.high) == pytest.approx((once.value, once.low, once.high), rel=1e-9)
 
@@ -170,6 +171,38 @@ def test_percentiles(level: float, expected: tuple[float, float]) -> None:
     """Of 0 to 1000, the 2.5th percentile is 25."""
     values = np.random.default_rng(0).permutation(1001).astype(float)
     assert bootstrap(in_turn(values.tolist()), 3, resamples=1001, level=level)["figure"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("groups", "student"), [(2, 12.7062), (3, 4.3027), (10, 2.2622), (1000, 1.9623)])
+def test_few_groups_widen_the_interval(groups: int, student: float) -> None:
+    """Of 0 to 1000 about a figure of 400: 375 below it and 575 above, times t / 1.96 sqrt(G / (G - 1))."""
+    draws = np.random.default_rng(0).permutation(1001).astype(float).tolist()
+    factor = student / Z * math.sqrt(groups / (groups - 1))
+
+    def interval(**named: tuple[str]) -> tuple[float, float] | None:
+        figures = in_turn([*draws, 400.0])  # the figure itself last, of all photos
+        return bootstrap(figures, groups, resamples=1001, groups=np.arange(groups), **named)["figure"]  # type: ignore[arg-type]
+
+    assert interval() == pytest.approx((400 - 375 * factor, 400 + 575 * factor), rel=1e-3, abs=0.1)
+    expected = (400 - 375 * factor, 400 * math.exp(575 * factor / 400))  # of a loss the upper side in proportion
+    assert interval(losses=("figure",)) == pytest.approx(expected, rel=1e-3, abs=0.1)
+
+
+def test_upper_bound_of_a_loss_is_in_proportion() -> None:
+    """Of 0 to 1000 about 400: 575 above it are 400 exp(575 / 400). One of 0 stays as it is drawn."""
+    draws = np.random.default_rng(0).permutation(1001).astype(float).tolist()
+    found = bootstrap(in_turn([*draws, 400.0]), 3, resamples=1001, losses=("figure",))
+    assert found["figure"] == pytest.approx((25, 400 * math.exp(575 / 400)))
+    found = bootstrap(in_turn([*draws, 0.0]), 3, resamples=1001, losses=("figure",))
+    assert found["figure"] == pytest.approx((25, 975))
+    found = bootstrap(in_turn([*draws, 1e-3]), 3, resamples=1001, losses=("figure",))
+    assert found["figure"] is not None
+    assert np.isfinite(found["figure"]).all()
+
+
+def test_one_group_has_no_interval() -> None:
+    values = np.arange(10.0)
+    assert bootstrap(mean_of(values), 10, resamples=20, groups=np.zeros(10, int)) == {"mean": None}
 
 
 @pytest.mark.parametrize(("undefined", "expected"), [(0, True), (49, True), (50, True), (51, False), (100, False)])

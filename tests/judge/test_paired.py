@@ -61,6 +61,6 @@ def test_groups_are_drawn_whole() -> None:
     (a, labels), (b, _) = made_up(100, 1.5, 1), made_up(100, 1.0, 2)
     groups = np.arange(100)
     copies = [np.concatenate([x] * 4) for x in (a, b, labels, groups)]
-    one = paired_differences(a, b, labels, resamples=400)["log_loss"]
+    one = paired_differences(a, b, labels, groups=groups, resamples=400)["log_loss"]
     four = paired_differences(*copies[:3], groups=copies[3], resamples=400)["log_loss"]
     assert one.interval == pytest.approx(four.interval)

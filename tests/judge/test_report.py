@@ -2,11 +2,13 @@
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
+from regraft.judge import metrics
 from regraft.judge.report import Report, beats_majority
 
 CLASSES = ("cat", "dog", "owl")
@@ -179,6 +181,113 @@ def test_groups_widen_every_interval() -> None:
         assert wide[1] - wide[0] > 1.8 * (narrow[1] - narrow[0]), name
     wide, narrow = (r.per_class["cat"]["recall_interval"] for r in (grouped, alone))
     assert wide[1] - wide[0] > 1.8 * (narrow[1] - narrow[0])
+
+
+PERFECT = np.repeat([[0.9, 0.1], [0.2, 0.8]], 10, axis=0)
+HALVES = np.repeat([0, 1], 10)
+
+
+def test_twenty_perfect_photos_may_hide_mistakes() -> None:
+    """Each recall is 10 of 10: down to 10 / (10 + z^2) = 0.7225, their mean to 1 - 0.2775 / sqrt(2).
+
+    The AUC's lower bound a solves (1 - a)^2 = z^2 a (1 - a) (1 + 9 ((1 - a) / (2 - a) + a / (1 + a))) / 100.
+    """
+    found = Report.from_probabilities(PERFECT, HALVES, CLASSES[:2], estimate="test", resamples=50).intervals
+    bounds = {name: found[name][0] for name in ("accuracy", "balanced_accuracy", "auc", "average_precision")}
+    a = bounds.pop("auc")
+    assert 0.7 < a < 0.9
+    squared = 1.959963984540054**2
+    assert (1 - a) ** 2 == pytest.approx(squared * a * (1 - a) * (1 + 9 * ((1 - a) / (2 - a) + a / (1 + a))) / 100)
+    expected = {
+        "accuracy": 20 / (20 + squared),
+        "balanced_accuracy": 1 - squared / (10 + squared) / math.sqrt(2),
+        "average_precision": 10 / (10 + squared),
+    }
+    assert bounds == pytest.approx(expected)
+    assert {found[name][1] for name in (*expected, "auc")} == {1.0}
+
+
+def test_perfect_photos_of_four_patients_are_known_as_four() -> None:
+    """Two patients of each class, Student's quantile 3.18 of four and 12.7 of two."""
+    groups = np.repeat([0, 1, 2, 3], 5)
+    found = Report.from_probabilities(PERFECT, HALVES, CLASSES[:2], estimate="test", groups=groups, resamples=50)
+    assert found.intervals["accuracy"] == pytest.approx((4 / (4 + 3.182446305**2), 1.0))
+    recall = 2 / (2 + 12.706204736**2)
+    assert found.per_class["cat"]["recall_interval"] == pytest.approx([recall, 1.0])
+    assert found.per_class["dog"]["precision_interval"] == pytest.approx([recall, 1.0])
+    assert found.intervals["balanced_accuracy"] == pytest.approx(found.intervals["accuracy"])  # below the recalls' own
+    assert found.intervals["average_precision"] == pytest.approx((recall, 1.0))
+    assert found.intervals["auc"][0] < 0.05  # as good as nothing
+
+
+def test_of_one_patient_nothing_is_known() -> None:
+    found = Report.from_probabilities(
+        PERFECT, HALVES, CLASSES[:2], estimate="test", groups=np.zeros(20, int), resamples=20
+    )
+    assert set(found.intervals.values()) == {None}
+    assert found.per_class["cat"]["recall_interval"] is found.per_class["dog"]["precision_interval"] is None
+    assert found.to_json()["accuracy_interval"] is None
+    assert any(line.split() == ["accuracy", "100.0", "%"] for line in found.summary_lines())
+
+
+def test_recalls_that_go_together_are_not_taken_for_independent() -> None:
+    """Four patients with photos of ten classes, perfect: no more is known of the mean of ten recalls than of four."""
+    labels = np.tile(np.arange(10), 4)
+    found = Report.from_probabilities(
+        np.eye(10)[labels], labels, list("abcdefghij"), estimate="test", groups=np.arange(40) // 10, resamples=20
+    )
+    low = 4 / (4 + 3.182446305**2)
+    assert found.intervals["accuracy"] == found.intervals["top5_accuracy"] == pytest.approx((low, 1.0))
+    assert found.intervals["balanced_accuracy"] == pytest.approx((low, 1.0))
+
+
+def test_a_patient_of_a_class_of_its_own_leaves_its_recall_open() -> None:
+    """Half of the balanced accuracy may be anything; the other half is 10 of 10 photos, one of each patient."""
+    groups = np.concatenate([np.zeros(10, int), np.arange(1, 11)])
+    found = Report.from_probabilities(PERFECT, HALVES, CLASSES[:2], estimate="test", groups=groups, resamples=20)
+    squared = 1.959963984540054**2
+    assert found.per_class["cat"]["recall_interval"] is None
+    assert found.intervals["balanced_accuracy"] == pytest.approx((10 / (10 + squared) / 2, 1.0))
+    assert found.intervals["auc"] is None
+
+
+def test_draws_count_no_confusion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 1,000 classes a draw's table would have a million cells."""
+    counted: list[int] = []
+    count = metrics.confusion_matrix
+
+    def noted(*given: Any) -> np.ndarray:
+        counted.append(1)
+        return count(*given)
+
+    monkeypatch.setattr(metrics, "confusion_matrix", noted)
+    Report.from_probabilities(PROBABILITIES, LABELS, CLASSES, estimate="test", resamples=50)
+    assert len(counted) == 1
+
+
+@pytest.mark.parametrize("groups", [3, 5, 10, 30])
+def test_few_patients_hold_their_level(groups: int) -> None:
+    """Of 100 samples of patients of 8 photos each, half of whose difficulty is the patient's.
+
+    A photo's score is 1.2 + (patient + photo) / sqrt(2) towards its truth, standard normal each: the accuracy is the
+    normal distribution's at 1.2; the AUC, of two photos (of two patients), at 2.4 / sqrt(2).
+    """
+    generator = np.random.default_rng(0)
+    true = {"accuracy": stats.norm.cdf(1.2), "balanced_accuracy": stats.norm.cdf(1.2)}
+    true["auc"] = stats.norm.cdf(2.4 / math.sqrt(2))
+    held = dict.fromkeys(true, 0)
+    patients = np.repeat(np.arange(groups), 8)
+    labels = np.tile([0, 1], 4 * groups)
+    for _ in range(100):
+        noise = (generator.normal(size=groups)[patients] + generator.normal(size=8 * groups)) / math.sqrt(2)
+        scores = np.where(labels == 1, 1, -1) * (1.2 + noise)
+        judged = Report.from_probabilities(
+            binary(special.expit(scores)), labels, CLASSES[:2], estimate="test", groups=patients, resamples=40
+        )
+        for name, value in true.items():
+            low, high = judged.intervals[name]
+            held[name] += low <= value <= high
+    assert min(held.values()) >= stats.binom(100, 0.95).ppf(0.001)
 
 
 def test_one_seed_one_report() -> None:
@@ -368,14 +477,14 @@ def test_one_confident_mistake_does_not_outweigh_the_right_answers() -> None:
 def test_groups_are_the_evidence_not_photos() -> None:
     """60 photos of one patient gain log 1.8 each, 40 of another log 1.1: clear as photos, not as two patients.
 
-    Their residuals sum to +-60 (log 1.8 - mean): se^2 = 2 / 1 * 2 * that^2 / 100^2.
+    Their residuals sum to +-60 (log 1.8 - mean): se^2 = 2 / 1 * 2 * that^2 / 100^2; Student's quantile of 1 is 12.7.
     """
     truth, groups = np.repeat([0.9, 0.55], [60, 40]), np.repeat([8, 3], [60, 40])
     probabilities = of_truth(HALF_AND_HALF, truth)
     assert beats_majority(probabilities, HALF_AND_HALF).clear
     found = beats_majority(probabilities, HALF_AND_HALF, groups=groups)
     mean = 0.6 * math.log(1.8) + 0.4 * math.log(1.1)
-    half = 1.959963984540054 * math.sqrt(4) * 60 * (math.log(1.8) - mean) / 100
+    half = 12.706204736 * math.sqrt(4) * 60 * (math.log(1.8) - mean) / 100
     assert (found.gain, found.low, found.high) == pytest.approx((mean, mean - half, mean + half))
     assert not found.clear
 

@@ -1,24 +1,33 @@
 """How far a figure could be off: intervals for shares, means and everything else."""
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+from scipy.special import stdtrit
 
 LEVEL = 0.95
 RESAMPLES = 1000
+_LARGEST_EXPONENT = 700.0  # that a float can hold
 Interval = tuple[float, float]
 
 
-def wilson(successes: float, trials: float, level: float = LEVEL) -> Interval:
+def quantile(level: float = LEVEL, *, groups: int | None = None) -> float:
+    """Return how many standard errors an interval reaches: the normal quantile, or Student's of so many groups."""
+    return NormalDist().inv_cdf((1 + level) / 2) if groups is None else float(stdtrit(groups - 1, (1 + level) / 2))
+
+
+def wilson(successes: float, trials: float, level: float = LEVEL, *, reach: float | None = None) -> Interval:
     """Return the score interval of a share (Wilson 1927); (NaN, NaN) for no trials.
 
-    It holds its level for small n and near 0 and 1, where share +- 1.96 standard errors does not.
+    It holds its level for small n and near 0 and 1, where share +- 1.96 standard errors does not. `reach` is the
+    quantile to take instead of that of `level`.
     """
     if trials <= 0:
         return float("nan"), float("nan")
-    z = NormalDist().inv_cdf((1 + level) / 2)
+    z = quantile(level) if reach is None else reach
     share = successes / trials
     centre = share + z * z / (2 * trials)
     half = z * float(np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)))
@@ -38,8 +47,8 @@ class Mean:
 def mean_interval(values: np.ndarray, *, groups: np.ndarray | None = None, level: float = LEVEL) -> Mean:
     """Return the mean of (n,) `values` with a normal-theory interval; infinite with fewer than two photos or groups.
 
-    With `groups` (n,) the standard error is that of independent groups, not photos (the cluster-robust one):
-    se^2 = G / (G - 1) sum_g (sum_{i in g} (x_i - mean))^2 / n^2.
+    With `groups` (n,) the standard error is that of independent groups, not photos (the cluster-robust one), with
+    Student's quantile of G - 1: se^2 = G / (G - 1) sum_g (sum_{i in g} (x_i - mean))^2 / n^2.
     """
     mean = float(np.mean(values))
     sums: np.ndarray = values - mean
@@ -49,7 +58,7 @@ def mean_interval(values: np.ndarray, *, groups: np.ndarray | None = None, level
     if count < 2:
         return Mean(mean, float("-inf"), float("inf"))
     error = float(np.sqrt(count / (count - 1) * np.sum(sums**2)) / len(values))
-    half = NormalDist().inv_cdf((1 + level) / 2) * error
+    half = quantile(level, groups=None if groups is None else count) * error
     return Mean(mean, mean - half, mean + half)
 
 
@@ -72,11 +81,17 @@ def bootstrap(
     groups: np.ndarray | None = None,
     level: float = LEVEL,
     distances: Mapping[str, float] | None = None,
+    losses: Collection[str] = (),
 ) -> dict[str, Interval | None]:
     """Return percentile intervals (Efron 1979) of every figure that `figures(weights)` gives.
 
     A figure that is undefined (NaN) in more than half of the draws has no interval; else such draws are left out.
     `distances` holds the values of the figures that are means of absolute differences, see `distance_interval`.
+
+    Draws of few groups scatter too little: with G `groups` both bounds are moved from the figure by the factor
+    t / z sqrt(G / (G - 1)), Student's quantile over the normal one and the correction of the variance. One group has no
+    interval. `losses` are never below 0 and mostly made by few photos (or groups), which may be missing from the
+    judged ones: their upper bounds are moved in proportion, on the scale of logarithms.
     """
     distances = distances or {}
     draws = [dict(figures(weights)) for weights in bootstrap_weights(n, resamples=resamples, seed=seed, groups=groups)]
@@ -90,7 +105,21 @@ def bootstrap(
             intervals[name] = distance_interval(distances[name], values, level)
         else:
             intervals[name] = _percentiles(values, level)
-    return intervals
+    if groups is None and not losses:
+        return intervals
+    figure, count, factor = figures(np.ones(n)), n if groups is None else len(np.unique(groups)), 1.0
+    if count < 2:
+        return dict.fromkeys(intervals)
+    if groups is not None:
+        factor = quantile(level, groups=count) / quantile(level) * math.sqrt(count / (count - 1))
+    return {name: pair and _moved(pair, figure[name], factor, loss=name in losses) for name, pair in intervals.items()}
+
+
+def _moved(interval: Interval, value: float, factor: float, *, loss: bool) -> Interval:
+    below, above = factor * (value - interval[0]), factor * (interval[1] - value)
+    if loss and value > 0:
+        return value - below, value * math.exp(min(above / value, _LARGEST_EXPONENT))
+    return value - below, value + above
 
 
 def distance_interval(value: float, draws: np.ndarray, level: float = LEVEL) -> Interval:

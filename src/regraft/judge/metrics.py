@@ -21,16 +21,13 @@ def confusion_matrix(
     return np.asarray(flat.reshape(classes, classes))
 
 
-def accuracy(confusion: np.ndarray) -> float:
-    """Return the share of right answers in a (c, c) confusion matrix."""
-    return _ratio(float(np.trace(confusion)), float(confusion.sum()))
-
-
-def balanced_accuracy(confusion: np.ndarray) -> float:
-    """Return the mean recall over the classes that occur (rows with photos) of a (c, c) confusion matrix."""
-    support = confusion.sum(axis=1)
+def balanced_accuracy(labels: np.ndarray, right: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Return the mean over the classes that occur in (n,) `labels` of the share of answers that are `right`, (n,)."""
+    weights = np.ones(len(labels)) if weights is None else weights
+    support = np.bincount(labels, weights)
     present = support > 0
-    return float(np.mean(np.diag(confusion)[present] / support[present])) if present.any() else float("nan")
+    hits = np.bincount(labels, weights * right)[present]
+    return float(np.mean(hits / support[present])) if present.any() else float("nan")
 
 
 @dataclass(frozen=True, eq=False)

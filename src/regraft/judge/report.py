@@ -1,6 +1,7 @@
 """The numbers of one evaluation, every one with its interval."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,9 +9,12 @@ import numpy as np
 
 from regraft.judge import metrics
 from regraft.judge.intervals import RESAMPLES, Interval, bootstrap, mean_interval, wilson
+from regraft.judge.shares import Share, auc_interval, interval_of, mean_of_shares, share_of, wider
 
 ESTIMATES = ("out-of-fold", "validation", "test")
 TOP_K, CLASSES_FOR_TOP_K = 5, 10
+FIGURES = ("accuracy", "balanced_accuracy", "log_loss", "brier", "top5_accuracy", "ece", "auc", "average_precision")
+LIMITS = {"log_loss": (0.0, -math.log(metrics.SMALLEST_PROBABILITY)), "brier": (0.0, 2.0)}  # of the others 0 and 1
 _CLASSES_SHOWN = 20
 _WORST_SHOWN = 10
 _CONFUSIONS_SHOWN = 3
@@ -27,7 +31,7 @@ class Report:
         n: photos judged.
         figures: accuracy, balanced_accuracy, log_loss (nats), brier (0 to 2), ece; top5_accuracy from 10 classes on;
             auc and average_precision for two classes.
-        intervals: 95 % intervals of these; None where too few draws define one.
+        intervals: 95 % intervals of these; None where nothing is known of it: one group, or too few draws define one.
         per_class: by class name: precision, recall, f1, support, recall_interval, precision_interval.
         confusion: c rows of c counts, row the true class.
         majority_share: share of the largest class.
@@ -64,8 +68,7 @@ class Report:
     ) -> "Report":
         """Judge (n, c) probabilities by (n,) labels, which count in `classes`.
 
-        Intervals: shares of single photos by Wilson; everything else, and everything where `groups` (n,) say that
-        photos are not independent, by the bootstrap (of groups).
+        `groups` (n,) say which photos are not independent: these make every interval wider.
 
         Raises:
             ValueError: no photos, probabilities that are not finite, or an unknown `estimate`.
@@ -78,25 +81,15 @@ class Report:
         column = list(classes).index(positive) if positive is not None else None
         judge = Judge(labels, probabilities, column)
         figures = judge.figures(None)
-        intervals = bootstrap(
-            judge.figures,
-            len(labels),
-            resamples=resamples,
-            seed=seed,
-            groups=groups,
-            distances={"ece": figures["ece"]},
-        )
+        intervals = judge.intervals(figures, groups=groups, seed=seed, resamples=resamples)
         confusion = metrics.confusion_matrix(labels, judge.predictions, len(classes))
-        if groups is None:
-            intervals["accuracy"] = wilson(float(np.trace(confusion)), len(labels))
-        by_class = _per_class(confusion, classes, intervals if groups is not None else None)
         return cls(
             classes=tuple(classes),
             estimate=estimate,
             n=len(labels),
-            figures={name: _plain(value) for name, value in figures.items() if not _is_class(name)},
-            intervals={name: interval for name, interval in intervals.items() if not _is_class(name)},
-            per_class=by_class,
+            figures={name: _plain(value) for name, value in figures.items()},
+            intervals=intervals,
+            per_class=_per_class(confusion, classes, judge, groups),
             confusion=[[int(count) for count in row] for row in confusion],
             majority_share=float(confusion.sum(axis=1).max() / len(labels)),
             positive=positive,
@@ -171,36 +164,81 @@ class Judge:
 
     def __init__(self, labels: np.ndarray, probabilities: np.ndarray, positive: int | None) -> None:
         self.labels = labels
-        self.classes = probabilities.shape[1]
         self.predictions = probabilities.argmax(axis=1)
+        self.right = self.predictions == labels
         self._confidence = probabilities.max(axis=1)
-        self._right = (self.predictions == labels).astype(float)
         self._bins = metrics.confidence_bins(probabilities)
+        self._shares = {"accuracy": self.right}
+        if probabilities.shape[1] >= CLASSES_FOR_TOP_K:
+            self._shares["top5_accuracy"] = metrics.photo_in_top(labels, probabilities, TOP_K) > 0
         self._means = {
+            **{name: photos.astype(float) for name, photos in self._shares.items()},
             "log_loss": metrics.photo_log_loss(labels, probabilities),
             "brier": metrics.photo_brier(labels, probabilities),
         }
-        if self.classes >= CLASSES_FOR_TOP_K:
-            self._means["top5_accuracy"] = metrics.photo_in_top(labels, probabilities, TOP_K)
+        self._positive = positive
         self._ranking = None if positive is None else metrics.Ranking(labels == positive, probabilities[:, positive])
 
     def figures(self, weights: np.ndarray | None) -> dict[str, float]:
         """Return every figure, each photo counted `weights` (n,) times."""
-        confusion = metrics.confusion_matrix(self.labels, self.predictions, self.classes, weights)
-        diagram = metrics.reliability_of(self._bins, self._confidence, self._right, bins=metrics.BINS, weights=weights)
+        right = self._means["accuracy"]
+        diagram = metrics.reliability_of(self._bins, self._confidence, right, bins=metrics.BINS, weights=weights)
         found = {
-            "accuracy": metrics.accuracy(confusion),
-            "balanced_accuracy": metrics.balanced_accuracy(confusion),
             **{name: float(np.average(values, weights=weights)) for name, values in self._means.items()},
+            "balanced_accuracy": metrics.balanced_accuracy(self.labels, right, weights),
             "ece": metrics.expected_calibration_error(diagram),
         }
         if self._ranking is not None:
             found["auc"] = self._ranking.auc(weights)
             found["average_precision"] = self._ranking.average_precision(weights)
-        by_class = metrics.per_class(confusion)
-        for kind, values in (("recall", by_class.recall), ("precision", by_class.precision)):
-            found |= {f"{kind} {position}": float(value) for position, value in enumerate(values)}
+        return {name: found[name] for name in FIGURES if name in found}
+
+    def intervals(
+        self, figures: Mapping[str, float], *, groups: np.ndarray | None, seed: int, resamples: int
+    ) -> dict[str, Interval | None]:
+        """Return the 95 % intervals of `figures`.
+
+        Shares have Wilson's, of the effective number of photos; balanced accuracy has what the recalls' make; all else
+        is from the bootstrap. A perfect ranking has no scatter to draw from: AUC and average precision reach as far as
+        their closed forms say, if that is farther.
+        """
+        found = bootstrap(
+            self.figures,
+            len(self.labels),
+            resamples=resamples,
+            seed=seed,
+            groups=groups,
+            distances={"ece": figures["ece"]},
+            losses=("log_loss", "brier"),
+        )
+        for name, photos in self._shares.items():
+            found[name] = interval_of(share_of(photos, groups))
+        found["balanced_accuracy"] = self._of_recalls(groups)
+        if self._positive is not None:
+            found |= self._of_ranking(figures, found, groups)
+        return {name: pair and _within(pair, *LIMITS.get(name, (0.0, 1.0))) for name, pair in found.items()}
+
+    def _of_recalls(self, groups: np.ndarray | None) -> Interval | None:
+        recalls = [self.share(self.labels == position, groups) for position in np.unique(self.labels)]
+        # as one share too: many recalls near 1 hide what each may lack, and groups of several classes tie them together
+        return wider(mean_of_shares(recalls), interval_of(share_of(self.right, groups, labels=self.labels)))
+
+    def _of_ranking(
+        self, figures: Mapping[str, float], drawn: Mapping[str, Interval | None], groups: np.ndarray | None
+    ) -> dict[str, Interval | None]:
+        is_positive = self.labels == self._positive
+        positive, negative = self.share(is_positive, groups), self.share(~is_positive, groups)
+        found: dict[str, Interval | None] = {"auc": None, "average_precision": None}
+        if positive is not None and negative is not None:
+            found["auc"] = wider(drawn["auc"], auc_interval(figures["auc"], positive, negative))
+        if positive is not None:  # the mean over the positives of a precision, which varies less than hit or miss
+            hits = wilson(figures["average_precision"] * positive.trials, positive.trials, reach=positive.quantile)
+            found["average_precision"] = wider(drawn["average_precision"], hits)
         return found
+
+    def share(self, chosen: np.ndarray, groups: np.ndarray | None) -> Share | None:
+        """Return the share of right answers among the photos that are `chosen`, (n,) booleans."""
+        return share_of(self.right[chosen], None if groups is None else groups[chosen])
 
 
 @dataclass(frozen=True)
@@ -227,18 +265,13 @@ def beats_majority(probabilities: np.ndarray, labels: np.ndarray, *, groups: np.
 
 
 def _per_class(
-    confusion: np.ndarray, classes: Sequence[str], bootstrapped: dict[str, Interval | None] | None
+    confusion: np.ndarray, classes: Sequence[str], judge: Judge, groups: np.ndarray | None
 ) -> dict[str, dict[str, Any]]:
     found = metrics.per_class(confusion)
-    right = np.diag(confusion)
 
-    def interval(kind: str, position: int, trials: float) -> list[float] | None:
-        if trials == 0:
-            return None
-        if bootstrapped is None:
-            return list(wilson(float(right[position]), float(trials)))
-        pair = bootstrapped[f"{kind} {position}"]
-        return None if pair is None else list(pair)
+    def interval(chosen: np.ndarray) -> list[float] | None:
+        bounds = interval_of(judge.share(chosen, groups))
+        return None if bounds is None else list(bounds)
 
     return {
         name: {
@@ -246,15 +279,15 @@ def _per_class(
             "recall": _plain(found.recall[k]),
             "f1": _plain(found.f1[k]),
             "support": int(found.support[k]),
-            "recall_interval": interval("recall", k, found.support[k]),
-            "precision_interval": interval("precision", k, found.predicted[k]),
+            "recall_interval": interval(judge.labels == k),
+            "precision_interval": interval(judge.predictions == k),
         }
         for k, name in enumerate(classes)
     }
 
 
-def _is_class(name: str) -> bool:
-    return name.startswith(("recall ", "precision "))
+def _within(interval: Interval, low: float, high: float) -> Interval:
+    return max(interval[0], low), min(interval[1], high)
 
 
 def _plain(value: float) -> float | None:
