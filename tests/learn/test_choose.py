@@ -9,6 +9,7 @@ from scipy.special import softmax
 
 from regraft.judge.calibration import fit_temperature
 from regraft.learn import choose as choose_module
+from regraft.learn import comparison
 from regraft.learn.choose import Choice, cheapest, choose
 from regraft.learn.comparison import Clock, cross_validate, some_of_each
 from regraft.learn.methods import Answers, Candidate, OverBudgetError, Pace
@@ -180,3 +181,21 @@ def test_one_fold_alone_keeps_its_logits_as_they_are() -> None:
     outcome = cross_validate(method, data, FOLDS, clock=Clock(0.0), partial=True)
     judged = FOLDS == 0
     assert np.allclose(outcome.probabilities[judged, LABELS[judged]], level[judged])
+
+
+def test_the_forecast_is_of_the_pace_without_the_slow_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten seconds for a tenth: ninety more for this training, and another hundred for the second."""
+    now = [0.0]
+    monkeypatch.setattr(comparison.time, "monotonic", lambda: now[0])
+
+    def hear(clock: Clock, trainings: int) -> None:
+        pace = comparison._forecast(clock, trainings)
+        now[0] += 1000.0  # before the first step is done
+        pace(0.1)
+        now[0] += 10.0
+        pace(0.2)
+
+    hear(Clock(1000.0 + 10.0 + 181.0), 2)
+    with pytest.raises(OverBudgetError) as caught:
+        hear(Clock(1000.0 + 10.0 + 179.0), 2)
+    assert caught.value.args[0] == pytest.approx(180.0 + 10.0)

@@ -11,7 +11,7 @@ from regraft.judge.calibration import fit_temperature
 from regraft.learn.methods import Answers, Method, OverBudgetError, Pace
 from regraft.learn.probe import Labelled
 
-_SECONDS_BEFORE_FORECAST = 5.0  # of a training; the first steps are slow
+_SECONDS_BEFORE_FORECAST = 5.0  # of a training
 
 
 class Clock:
@@ -90,7 +90,7 @@ def cross_validate(
         left = 1 if partial else len(numbers) - len(done)
         title = f"fold {fold + 1} of {len(numbers)}" + (f", {size} of each class" if size else "")
         try:
-            answers = method.answer(learn, judge, name=title, pace=_forecast(clock, started, left))
+            answers = method.answer(learn, judge, name=title, pace=_forecast(clock, left))
         except OverBudgetError:
             if not (partial and done):
                 raise
@@ -144,13 +144,21 @@ def _temperature(done: dict[int, Answers], labels: np.ndarray, folds: np.ndarray
     return fit_temperature(np.concatenate([answers.logits for answers in done.values()]), known)
 
 
-def _forecast(clock: Clock, started: float, trainings: int) -> Pace:
-    """Return what raises as soon as `trainings` like the one that began at `started` would not end in time."""
+def _forecast(clock: Clock, trainings: int) -> Pace:
+    """Return what raises as soon as `trainings` like the one it hears of would not end in time.
+
+    The time until it first hears of it is left out: the first step of all is slow.
+    """
+    first: list[tuple[float, float]] = []
 
     def pace(share: float) -> None:
-        spent = time.monotonic() - started
-        needed = spent / max(share, 1e-9) * trainings - spent
-        if spent > _SECONDS_BEFORE_FORECAST and needed > clock.left():
-            raise OverBudgetError(needed + spent)
+        now = time.monotonic()
+        if not first:
+            first.append((now, share))
+        spent, done = now - first[0][0], share - first[0][1]
+        if done > 0 and spent > _SECONDS_BEFORE_FORECAST:
+            needed = spent / done * (trainings - share)
+            if needed > clock.left():
+                raise OverBudgetError(needed + spent)
 
     return pace
