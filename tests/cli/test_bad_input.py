@@ -27,6 +27,14 @@ def test_empty_folder(fails: Fails, tiny_network: str, tmp_path: Path) -> None:
     assert "photos holds no images. Expected one sub-folder of images per class" in message
 
 
+@pytest.mark.parametrize("command", ["fit", "compare"])
+def test_parquet_folder_without_a_training_split(fails: Fails, tiny_network: str, tmp_path: Path, command: str) -> None:
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "test-00000-of-00001.parquet").touch()
+    message = fails(command, "hub", "--model", tiny_network)
+    assert "hub has no train split. It has: test. Add a folder (or Parquet files) of that name" in message
+
+
 def test_one_class_only(fails: Fails, tiny_network: str, photos: Photos) -> None:
     message = fails("fit", photos(red=3), "--model", tiny_network)
     assert "has one class only: 'red' (3 images). A classifier needs at least two" in message

@@ -113,6 +113,16 @@ def test_evaluate_takes_the_test_split(run: Run, bundle: Path, photos: Photos, t
     assert "data has no test split. It has: train, validation." in failed.stderr
 
 
+def test_evaluate_reads_no_other_split(run: Run, bundle: Path, photos: Photos, tmp_path: Path) -> None:
+    photos("data/train", red=2, blue=2)
+    photos("data/val", first_seed=100, red=3, blue=3)
+    (tmp_path / "data" / "test").mkdir()  # empty: reading it would be an error
+    done = run("evaluate", bundle, "data", "--json", "--split", "validation")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["n"] == 6
+    assert "test holds no images" in run("evaluate", bundle, "data").stderr
+
+
 def test_predict_table_csv_and_jsonl(run: Run, bundle: Path, photos: Photos) -> None:
     new = photos("new", first_seed=900, red=2, blue=1)
     table = run("predict", bundle, new)

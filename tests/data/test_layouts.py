@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from regraft.data.layouts import IMAGE_SUFFIXES, image_files, natural_order, read_folder, split_folders
-from regraft.data.samples import find_samples
+from regraft.data.samples import find_samples, split_names
 from regraft.data.tables import Columns
 from regraft.errors import DataError, OptionError
 
@@ -65,6 +65,24 @@ def test_test_folder_is_not_even_opened_by_default(write: Write) -> None:
     (folder / "test").mkdir()  # empty: reading it would be an error
     assert list(find_samples(folder)) == ["train"]
     with pytest.raises(DataError, match=r"test holds no images"):
+        find_samples(folder, splits=("test",))
+
+
+def test_splits_are_named_without_being_read(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write("pets", "train/a/1.png", "train/b/1.png", "val/a/2.png", "test/a/3.png")
+    plain = write("plain", "a/1.png", "b/1.png")
+
+    def never(*_: object) -> None:
+        raise AssertionError("a split was read")
+
+    monkeypatch.setattr("regraft.data.samples.read_folder", never)
+    assert split_names(folder) == ("train", "validation", "test")
+    assert split_names(plain) == ("train",)
+
+
+def test_a_split_that_is_not_there(write: Write) -> None:
+    folder = write("pets", "train/a/1.png", "train/b/1.png", "val/a/2.png")
+    with pytest.raises(DataError, match=r"pets has no test split\. It has: train, validation\. Add a folder"):
         find_samples(folder, splits=("test",))
 
 

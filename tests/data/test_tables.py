@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from regraft.data.images import UnreadableImageError, read_image
-from regraft.data.samples import Samples, find_samples, together
+from regraft.data.samples import Samples, find_samples, split_names, together
 from regraft.data.sources import TableCell, content_key
 from regraft.data.tables import Columns
 from regraft.errors import DataError
@@ -279,6 +279,18 @@ def test_parquet_splits_by_file_name(parquet: Write, png: Png) -> None:
         "validation": {"a": 1},
     }
     assert find_samples(folder, splits=("test",))["test"].counts() == {"b": 1}
+
+
+@pytest.mark.parametrize("there", [("test",), ("validation",), ("validation", "test")])
+def test_parquet_folder_without_a_training_split(parquet: Write, png: Png, there: tuple[str, ...]) -> None:
+    for split in there:
+        folder = parquet(f"hub/{split}-00000-of-00001.parquet", [cell(png(0)), cell(png(1))], ["a", "b"]).parent
+    assert split_names(folder) == there
+    assert message_of(folder) == (
+        f"{folder} has no train split. It has: {', '.join(there)}. Add a folder (or Parquet files) of that name, or "
+        "name the folder or file that you mean."
+    )
+    assert list(find_samples(folder, splits=(there[-1],))) == [there[-1]]
 
 
 def test_parquet_files_without_a_split_are_all_train(parquet: Write, png: Png) -> None:

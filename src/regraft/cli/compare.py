@@ -10,7 +10,7 @@ from regraft.cli.console import note, result, result_json
 from regraft.cli.training import observer_of, settings_of, with_training
 from regraft.data.samples import find_samples
 from regraft.data.tables import Columns
-from regraft.errors import DataError, OptionError
+from regraft.errors import OptionError
 from regraft.files import check_output
 
 
@@ -49,8 +49,6 @@ def compare(
     """
     check_output(out)
     splits = find_samples(data, Columns(image_column, label_column, group_column, image_root), splits=("train",))
-    if "train" not in splits:
-        raise DataError(f"{data} has no train split. Name the folder or file to learn from.")
     samples = splits["train"]
     chosen, counts = [name.strip() for name in strategies.split(",") if name.strip()], _sizes(sizes)
     note(

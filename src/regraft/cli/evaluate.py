@@ -6,9 +6,8 @@ import typer
 
 from regraft.cli import options
 from regraft.cli.console import TerminalObserver, counted, note, result, result_json
-from regraft.data.samples import SPLITS, find_samples
+from regraft.data.samples import find_samples, split_names
 from regraft.data.tables import Columns
-from regraft.errors import DataError
 
 
 def evaluate(
@@ -29,11 +28,9 @@ def evaluate(
     json: options.Json = False,
 ) -> None:
     """Judge a classifier by labelled photos. Those that it was trained on are named and left out."""
-    splits = find_samples(data, Columns(image_column, label_column, group_column, image_root), splits=SPLITS)
-    if split is not None and split.value not in splits:
-        raise DataError(f"{data} has no {split.value} split. It has: {', '.join(splits)}.")
-    chosen = split.value if split is not None else next(s for s in reversed(SPLITS) if s in splits)
-    samples = splits[chosen]
+    columns = Columns(image_column, label_column, group_column, image_root)
+    chosen = split.value if split is not None else split_names(data, columns)[-1]
+    samples = find_samples(data, columns, splits=(chosen,))[chosen]
     note(f"judging {bundle} by {counted(len(samples), 'photo')} of {samples.where}")
 
     from regraft.learn.settings import Settings

@@ -10,7 +10,6 @@ from regraft.cli.console import note, result, result_json
 from regraft.cli.training import observer_of, settings_of, with_training
 from regraft.data.samples import Samples, find_samples
 from regraft.data.tables import Columns
-from regraft.errors import DataError
 from regraft.files import check_output
 
 _CLASSES_SHOWN = 8
@@ -69,7 +68,7 @@ def fit(
     """
     check_output(out)
     splits = find_samples(data, Columns(image_column, label_column, group_column, image_root))
-    _check_there_is_training(splits, data)
+    splits["train"].check_trainable()
     strategy = strategy or ("top" if train_from or train_only or lora else "auto")
     _announce(splits, model, strategy, out)
 
@@ -116,15 +115,6 @@ def fit(
         result("\n".join(trained.report.summary_lines()))
         result(f"\n  {trained.numbers['trained']}; {trained.numbers['frozen']}")
     note(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
-
-
-def _check_there_is_training(splits: dict[str, Samples], data: Path) -> None:
-    if "train" not in splits:
-        raise DataError(
-            f"{data} has no train split, only: {', '.join(splits)}. Add a train folder (or train-*.parquet), or name "
-            "the folder or file to learn from."
-        )
-    splits["train"].check_trainable()
 
 
 def _print_plans(model: str, settings: Any) -> None:

@@ -101,7 +101,7 @@ def find_samples(
         data: class folders; `train/` + `validation/` (or `val/`, `valid/`) + `test/` of class folders; a flat folder
             whose file names carry the label; a CSV or TSV file; a Parquet file or a folder of them.
         columns: which columns a table is to be read by.
-        splits: the splits to read. Training never asks for "test".
+        splits: the splits to read, of which the first must be there. Training never asks for "test".
 
     Returns:
         Samples by split; data without splits are "train".
@@ -109,12 +109,23 @@ def find_samples(
     Raises:
         DataError: no such path, no images, or labels that cannot be used.
     """
-    path = Path(data).expanduser()
-    columns = columns or Columns()
-    if not path.exists():
-        raise DataError(f"{path} does not exist. Name a folder of photos, a CSV file or a Parquet file.")
-    readers = _readers(path, columns)
+    readers = _readers(data, columns)
+    if splits[0] not in readers:
+        raise DataError(
+            f"{data} has no {splits[0]} split. It has: {', '.join(split_names(data, columns))}. "
+            "Add a folder (or Parquet files) of that name, or name the folder or file that you mean."
+        )
     return {split: as_samples(read()) for split, read in readers.items() if split in splits}
+
+
+def split_names(data: str | Path, columns: Columns | None = None) -> tuple[str, ...]:
+    """Return which of `SPLITS` `data` has, in that order; the last is the one to judge by. Reads none of them.
+
+    Raises:
+        DataError: no such path, or it is not clear what its folders or files are.
+    """
+    readers = _readers(data, columns)
+    return tuple(split for split in SPLITS if split in readers)
 
 
 def as_samples(rows: Rows) -> Samples:
@@ -166,7 +177,12 @@ def _common_groups(parts: Sequence[Samples]) -> np.ndarray:
     return np.array(found, dtype=np.int64)
 
 
-def _readers(path: Path, columns: Columns) -> dict[str, Any]:
+def _readers(data: str | Path, columns: Columns | None) -> dict[str, Any]:
+    """Return, for each split that `data` has, the function that reads it."""
+    path = Path(data).expanduser()
+    columns = columns or Columns()
+    if not path.exists():
+        raise DataError(f"{path} does not exist. Name a folder of photos, a CSV file or a Parquet file.")
     if path.is_file() and not is_table(path):
         raise DataError(
             f"{path} is a file of an unknown kind. Allowed are a folder of photos, or a .csv, .tsv or .parquet file."

@@ -10,7 +10,7 @@ from sklearn.exceptions import NotFittedError
 
 from regraft.data.audit import unreadable_lines
 from regraft.data.layouts import image_files
-from regraft.data.samples import SPLITS, Samples, find_samples
+from regraft.data.samples import Samples, find_samples, split_names
 from regraft.data.sources import Source, as_sources
 from regraft.errors import DataError, shortlist
 from regraft.files import check_output
@@ -133,9 +133,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Of a folder with splits the test split is judged, else validation, else train.
         """
         if _is_folder(X) and y is None:
-            splits = find_samples(X, splits=SPLITS)
-            chosen = next(split for split in reversed(SPLITS) if split in splits)
-            samples = splits[chosen].aligned(self._fitted().classes)
+            chosen = split_names(X)[-1]
+            samples = find_samples(X, splits=(chosen,))[chosen].aligned(self._fitted().classes)
             return float(super().score(samples.sources, self.classes_[samples.labels], sample_weight))
         self._fitted()
         return float(super().score(X, y, sample_weight))
@@ -213,7 +212,8 @@ def _all_images(X: Any) -> tuple[Source, ...]:
     images = image_files(folder)[0] if folder.is_dir() else []
     if images:
         return tuple(images)
-    return tuple(source for samples in find_samples(folder, splits=SPLITS).values() for source in samples.sources)
+    splits = find_samples(folder, splits=split_names(folder))
+    return tuple(source for samples in splits.values() for source in samples.sources)
 
 
 def _kind(values: np.ndarray) -> str:
