@@ -200,4 +200,4 @@ def test_mlflow_hears_losses_and_figures(
     (recorded,) = mlflow.search_runs(output_format="list")
     assert recorded.data.metrics["accuracy"] == json.loads(done.stdout)["accuracy"]
     assert recorded.data.params["epochs"] == "2"
-    assert any(name.endswith("fold 1 of 5/tuning_loss") for name in recorded.data.metrics)
+    assert any(name.endswith("fold 1 of 5/epoch_loss") for name in recorded.data.metrics)
