@@ -29,10 +29,18 @@ def sha256(data: bytes | memoryview) -> bytes:
     return hashlib.sha256(data).digest()
 
 
+def is_file(path: Path) -> bool:
+    """Tell whether `path` is a file; False, too, for what cannot be a path (`Path.is_file` raises for a long text)."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
 def check_output(path: Path, *, option: str = "--out") -> None:
     """Raise `OutputError` unless a file can be written at `path`. Called before any expensive work."""
+    path = _behind_link(path)
     if path.is_dir():
         raise OutputError(f"{option} {path} is a folder. Name a file in it, e.g. {path / 'model.safetensors'}.")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{option} {path} is no ordinary file (a device or a pipe). Name a file.")
     folder = path.parent
     if not folder.is_dir():
         raise OutputError(f"{option} {path}: the folder {folder} does not exist. Create it: mkdir -p {folder}")
@@ -49,11 +57,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` and move it there when the block ends without an error.
 
     Nothing half-written is ever seen under `path`: the data reach the disk (fsync) before the name does,
-    and the temporary file is removed on any failure, Ctrl-C included.
+    and the temporary file is removed on any failure, Ctrl-C included. A link stays; what it points to is written.
 
     Raises:
         OutputError: the disk is full, the folder is missing or not writable.
     """
+    path = _behind_link(path)
     temporary = _temporary_beside(path)
     try:
         yield temporary
@@ -76,6 +85,10 @@ def write_failure(path: Path, error: OSError) -> OutputError:
         f"{path} could not be written: {reason}. Nothing was left half-written; "
         "free some space or choose another place and run the same command again."
     )
+
+
+def _behind_link(path: Path) -> Path:
+    return path.resolve() if path.is_symlink() else path
 
 
 def _temporary_beside(path: Path) -> Path:

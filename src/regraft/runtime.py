@@ -22,13 +22,23 @@ def pick_device(name: str = "auto") -> "torch.device":
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if present[kind]))
-    kind = name.partition(":")[0]
+    kind = name.partition(":")[0] if isinstance(name, str) else name
     if kind not in present:
         raise OptionError(f"--device must be one of {', '.join(DEVICES)}. Got {name!r}.")
     if not present[kind]:
         usable = ", ".join(["auto", *(k for k, there in present.items() if there)])
         raise OptionError(f"--device {name} is not present on this machine. Usable here: {usable}.")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise OptionError(
+            f"--device must be one of {', '.join(DEVICES)}, or a numbered one (cuda:0). Got {name!r}."
+        ) from None
+    if kind == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise OptionError(
+            f"--device {name} is not present on this machine. It has {torch.cuda.device_count()}, from cuda:0."
+        )
+    return device
 
 
 def cpu_count() -> int:

@@ -1,8 +1,11 @@
 """Every mistake that a user is known to make: one clear message, no traceback, exit code 1, nothing left behind."""
 
 import errno
+import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +14,8 @@ import pytest
 import timm
 import torch
 from PIL import Image
+
+from regraft.models.bundle import read_description
 
 Fails = Callable[..., str]
 Photos = Callable[..., Path]
@@ -162,6 +167,7 @@ def test_unknown_strategy_positive_and_device(fails: Fails, photos: Photos, tiny
     )
     assert "--positive must be one of blue, red. Got 'rad'. Did you mean 'red'?" in fails(*fit, "--positive", "rad")
     assert "--device must be one of auto, cpu, cuda, mps. Got 'tpu'." in fails(*fit, "--device", "tpu")
+    assert "or a numbered one (cuda:0). Got 'cpu:abc'." in fails(*fit, "--device", "cpu:abc")
 
 
 def test_column_options_with_a_folder(fails: Fails, photos: Photos, tiny_network: str) -> None:
@@ -178,6 +184,43 @@ def test_no_such_bundle(fails: Fails, photos: Photos, command: list[str]) -> Non
 def test_nothing_to_predict(fails: Fails) -> None:
     message = fails("predict", "model.safetensors", "nowhere", "*.gif")
     assert "no image found for: nowhere, *.gif. Name image files, folders of them, or quoted globs." in message
+
+
+def test_file_that_may_not_be_read(fails: Fails, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(arguments: list[str]) -> list[Path]:
+        raise PermissionError(errno.EACCES, "Permission denied", arguments[0])
+
+    monkeypatch.setattr("regraft.cli.predict.find_photos", refuses)
+    message = fails("predict", "model.safetensors", "shut")
+    assert message == "error: shut: Permission denied. Check that it exists and that you may use it.\n"
+
+
+def test_file_names_that_are_no_utf8(photos: Photos, tiny_network: str, tmp_path: Path) -> None:
+    folder = photos(red=40, blue=40)
+    odd = os.fsencode(folder / "red") + b"/\xe9t\xe9.jpg"
+    with open(odd, "wb") as file:  # noqa: PTH123 (Path takes no bytes)
+        file.write(b"no image")
+
+    def regraft(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [sys.executable, "-m", "regraft", *arguments], cwd=tmp_path, capture_output=True, check=False
+        )
+
+    fit = regraft("fit", "photos", "--model", tiny_network, "--strategy", "frozen", "--json")
+    assert fit.returncode == 0, fit.stderr.decode()
+    assert rb"photos/red/\udce9t\udce9.jpg" in fit.stdout + fit.stderr
+    assert [os.fsencode(name) for name in json.loads(fit.stdout)["unreadable"]] == [b"photos/red/\xe9t\xe9.jpg"]
+    assert read_description(tmp_path / "classifier.safetensors")["numbers"]["unreadable"] == [
+        os.fsdecode(b"photos/red/\xe9t\xe9.jpg")
+    ]
+    for options in ([], ["--out", "answers.csv"], ["--format", "jsonl"]):
+        told = regraft("predict", "classifier.safetensors", "photos", "--format", "csv", *options)
+        assert told.returncode == 3, told.stderr.decode()  # one cannot be read
+        assert b"Traceback" not in told.stderr
+    rows = (tmp_path / "answers.csv").read_text(encoding="utf-8").splitlines()
+    assert [row for row in rows if "udce9" in row] == [
+        r'photos/red/\udce9t\udce9.jpg,,,,,"not an image, or damaged at its start"'
+    ]
 
 
 def test_wrong_usage_is_exit_code_2(run: Callable[..., object]) -> None:

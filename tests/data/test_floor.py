@@ -238,3 +238,27 @@ def test_check_output_where_nothing_can_be_written(
     with pytest.raises(OutputError) as caught:
         check_output(tmp_path / "model")
     assert str(caught.value) == of_writing(tmp_path / "model", reason)
+
+
+def test_a_link_stays_and_what_it_points_to_is_written(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    link = tmp_path / "latest.txt"
+    link.symlink_to(tmp_path / "store" / "7.txt")
+    check_output(link)
+    with atomic_write(link) as temporary:
+        temporary.write_text("new")
+    assert link.is_symlink()
+    assert (tmp_path / "store" / "7.txt").read_text() == "new"
+    assert names(tmp_path / "store") == ["7.txt"]
+
+
+def test_check_output_of_a_link_into_a_missing_folder(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "gone" / "7.txt")
+    with pytest.raises(OutputError, match="gone does not exist"):
+        check_output(tmp_path / "link")
+
+
+def test_check_output_of_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OutputError, match=r"--out .*pipe is no ordinary file \(a device or a pipe\)\. Name a file\."):
+        check_output(tmp_path / "pipe")

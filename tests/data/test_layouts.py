@@ -1,7 +1,10 @@
 """Folders of photos: which files count, and which label each gets."""
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -187,6 +190,41 @@ def test_linked_class_folders_and_files_are_followed(write: Write, tmp_path: Pat
     (folder / "a").symlink_to(store / "one", target_is_directory=True)
     (folder / "b/2.png").symlink_to(store / "two/1.png")
     assert find_samples(folder)["train"].counts() == {"a": 1, "b": 1}
+
+
+def test_kaggles_dogs_vs_cats_as_it_is_unpacked(write: Write) -> None:
+    folder = write("dogs-vs-cats", "train/cat.0.png", "train/dog.0.png", "test1/1.png", "test1/2.png")
+    assert find_samples(folder)["train"].counts() == {"cat": 1, "dog": 1}
+    assert split_folders(folder) == {"train": folder / "train", "test": folder / "test1"}
+
+
+def test_train_of_labelled_names_beside_an_unknown_folder(write: Write) -> None:
+    folder = write("pets", "train/cat.0.png", "train/dog.0.png", "more/cat.1.png")
+    with pytest.raises(DataError, match=r"has train/ with classes in it and also more: it is not clear whether"):
+        find_samples(folder)
+
+
+def test_vehicles_by_name_are_classes(write: Write) -> None:
+    folder = write("vehicles", "train/train.0.png", "train/train.1.png", "car/1.png")
+    assert find_samples(folder)["train"].counts() == {"car": 1, "train": 2}
+
+
+@pytest.mark.parametrize(("call", "shut"), [("os.listdir", "train"), ("os.scandir", "a")])
+def test_a_folder_without_permission_is_named_not_passed_over(
+    write: Write, monkeypatch: pytest.MonkeyPatch, call: str, shut: str
+) -> None:
+    folder = write("pets", "train/a/1.png", "train/b/1.png")
+    module, name = os, call.removeprefix("os.")
+    real = getattr(module, name)
+
+    def refuses(path: Any) -> Any:
+        if Path(path).name == shut:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(call, refuses)
+    with pytest.raises(DataError, match=rf"{shut} cannot be read: Permission denied\. Allow it \(chmod -R u\+rX"):
+        find_samples(folder)
 
 
 def test_image_files_counts_the_others(write: Write) -> None:

@@ -189,6 +189,19 @@ def test_the_name_does_not_count(pixels: PixelsOf) -> None:
     assert content_key(Pixels(Image.fromarray(pixels(0)), "a")) == content_key(Pixels(Image.fromarray(pixels(0)), "b"))
 
 
+def test_a_thing_that_holds_nothing() -> None:
+    assert message_of(3) == "expected a list of images. Got int. Allowed are paths, PIL images or arrays."
+
+
+@pytest.mark.parametrize("shape", [(0, 0, 3), (0, 4), (4, 0, 4)])
+def test_arrays_without_pixels(shape: tuple[int, ...]) -> None:
+    assert f"image 0: an array of shape {shape} holds no pixels." in message_of([np.zeros(shape, dtype=np.uint8)])
+
+
+def test_a_text_too_long_for_a_path() -> None:
+    assert "1 of 1 image files do not exist" in message_of(["a" * 5000])
+
+
 @pytest.mark.parametrize("kind", [str, Path])
 def test_one_path_is_no_list(kind: type) -> None:
     message = message_of(kind("photo.png"))

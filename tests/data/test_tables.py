@@ -332,6 +332,53 @@ def test_parquet_label_beyond_the_names(parquet: Write, png: Png) -> None:
     assert message_of(file) == f"{file}: label 2 has no name; the schema names 2 classes (0 to n-1)."
 
 
+def test_parquet_whole_numbers_as_floats_have_names(parquet: Write, png: Png) -> None:
+    path = parquet("pets.parquet", [cell(png(1)), cell(png(2))], [1.0, 0.0], names=["cat", "dog"])
+    assert [name for _, name in labelled(train(path))] == ["dog", "cat"]
+
+
+@pytest.mark.parametrize("label", [0.5, 2, -3])
+def test_parquet_labels_that_are_no_number_of_a_name(parquet: Write, png: Png, label: float) -> None:
+    path = parquet("pets.parquet", [cell(png(1)), cell(png(2))], [0, label], names=["cat", "dog"])
+    assert "has no name; the schema names 2 classes" in message_of(path)
+
+
+@pytest.mark.parametrize("about", [b"{", b"[]", b'{"info": {"features": {"label": {"names": 3}}}}'])
+def test_parquet_class_names_that_cannot_be_read(tmp_path: Path, png: Png, about: bytes) -> None:
+    rows = pa.table({"image": [png(1), png(2)], "label": [0, 1]}).replace_schema_metadata({b"huggingface": about})
+    pq.write_table(rows, tmp_path / "pets.parquet")
+    assert "the class names in its Hugging Face metadata cannot be read" in message_of(tmp_path / "pets.parquet")
+
+
+def test_parquet_column_of_paths(write: Write) -> None:
+    folder = write("set", "images/1.png", "images/2.png")
+    pq.write_table(pa.table({"image": ["images/2.png", "1.png"], "label": ["dog", "cat"]}), folder / "set.parquet")
+    assert labelled(train(folder / "set.parquet")) == [("2.png", "dog"), ("1.png", "cat")]
+
+
+def test_parquet_column_of_paths_that_are_missing(write: Write) -> None:
+    folder = write("set", "1.png")
+    pq.write_table(pa.table({"image": ["1.png", "gone.png", None], "label": ["a", "b", "b"]}), folder / "set.parquet")
+    message = message_of(folder / "set.parquet")
+    assert "2 of 3 rows name no image file below" in message
+    assert "row 1: 'gone.png' is missing" in message
+
+
+def test_parquet_column_that_holds_no_images(parquet: Write, png: Png) -> None:
+    path = parquet("pets.parquet", [cell(png(1)), cell(png(2))], [0, 1])
+    message = message_of(path, Columns(image="label"))
+    assert "the image column 'label' holds int64. Allowed are bytes, a struct of bytes and path, or paths as text." in (
+        message
+    )
+    assert "--image-column; the columns are: image, label." in message
+
+
+def test_csv_column_of_long_texts_names_no_files(write: Write) -> None:
+    folder = write("set", "1.png")
+    message = message_of(table(folder, "image,label", "a" * 5000 + ",cat"))
+    assert "1 of 1 rows name no image file below" in message
+
+
 def test_parquet_numbers_without_names_become_text(parquet: Write, png: Png) -> None:
     file = parquet("x.parquet", [cell(png(0)), cell(png(1))], [10, 2])
     assert train(file).classes == ("2", "10")

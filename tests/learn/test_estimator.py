@@ -1,6 +1,7 @@
 """The scikit-learn door: an estimator like any other, whatever images and labels it is given."""
 
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,20 @@ def arrays(paths: list[str]) -> list[np.ndarray]:
 
 def eight_each(first: Any, second: Any) -> list[Any]:
     return [first] * 8 + [second] * 8
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"model": None}, ModelError, "model must be a network's name, a text such as 'resnet50'. Got None."),
+        ({"device": None}, OptionError, "--device must be one of auto, cpu, cuda, mps. Got None."),
+    ],
+)
+def test_nothing_where_a_name_is_needed(
+    sixteen: list[str], tiny_network: str, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=f"^{re.escape(message)}"):
+        TransferClassifier(**{"model": tiny_network} | options).fit(sixteen, eight_each("a", "b"))
 
 
 # --- scikit-learn's conventions ---

@@ -1,6 +1,8 @@
 """The `regraft` command: its sub-commands, and how errors end."""
 
 import functools
+import io
+import sys
 import warnings
 from collections.abc import Callable
 from importlib.metadata import version
@@ -30,6 +32,11 @@ def with_exit_codes(command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **kwargs)
         except RegraftError as error:
             note(f"error: {error}")
+            raise typer.Exit(FAILED) from None
+        except OSError as error:
+            if error.filename is None:
+                raise
+            note(f"error: {error.filename}: {error.strerror}. Check that it exists and that you may use it.")
             raise typer.Exit(FAILED) from None
         except KeyboardInterrupt:
             note("\nstopped. What was computed is kept; the same command goes on from there.")
@@ -69,4 +76,7 @@ def run() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 3 some photos unreadable, 130 Ctrl-C."""
     # Pillow warns of large photos and odd TIFF tags; regraft names what it refuses, and the rest is fine
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names may be no UTF-8
     app()

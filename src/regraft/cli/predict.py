@@ -49,7 +49,7 @@ def predict(
         typer.echo(text, nl=False)
     else:
         with atomic_write(out) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # names that are no UTF-8
         note(f"wrote {out} ({counted(len(paths), 'photo')})")
     if predictions.unreadable:
         for position, reason in sorted(predictions.unreadable.items()):

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from natsort import natsorted
 
@@ -38,7 +39,7 @@ IMAGE_SUFFIXES = frozenset(
 SPLIT_FOLDERS = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val"),
-    "test": ("test",),
+    "test": ("test", "test1"),  # "test1" is Kaggle's, in Dogs vs. Cats
 }
 # "cat.0", "american_bulldog_12", "bee-3", "dog (4)": a word that ends in no digit, a separator, a number
 _LABEL_IN_NAME = re.compile(r"(?P<label>[^\W\d_](?:.*[^\W_])?)[._\- ]+\(?\d+\)?")
@@ -82,7 +83,8 @@ def image_files(folder: Path) -> tuple[list[Path], int]:
 def split_folders(folder: Path) -> dict[str, Path]:
     """Return {"train": ..., "validation": ..., "test": ...} as far as `folder` has them, {} if it has none.
 
-    A `train` folder beside class folders is taken for a class, unless it holds folders of its own.
+    A `train` folder beside other folders is taken for a class, unless it holds what has classes of its own: folders,
+    or files whose names carry several labels.
 
     Raises:
         DataError: it cannot be told whether `train` is a split or a class, or a split is there twice.
@@ -94,9 +96,9 @@ def split_folders(folder: Path) -> dict[str, Path]:
     train = found["train"][0]
     strangers = sorted(set(children) - {name for names in SPLIT_FOLDERS.values() for name in names})
     if strangers:
-        if subfolders(train):
+        if subfolders(train) or len(_labels_of_names(train)) > 1:
             raise DataError(
-                f"{folder} has {train.name}/ with folders in it and also {', '.join(strangers[:5])}: it is not clear "
+                f"{folder} has {train.name}/ with classes in it and also {', '.join(strangers[:5])}: it is not clear "
                 f"whether {train.name} is a split or a class. Name the folder that you mean, e.g. {train}."
             )
         return {}
@@ -159,13 +161,31 @@ def _label_by_name(rows: Rows, images: list[Path]) -> None:
     rows.notes.append("labels come from the file names")
 
 
+def _labels_of_names(folder: Path) -> set[str]:
+    """Return the labels that the names of the images directly in `folder` carry; none unless each carries one."""
+    images = [path for path in _visible(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
+    matches = [_LABEL_IN_NAME.fullmatch(path.stem) for path in images]
+    return {match["label"] for match in matches if match} if all(matches) else set()
+
+
 def _visible(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if not path.name.startswith((".", "__")))
+    try:
+        paths = list(folder.iterdir())
+    except OSError as error:
+        _refuse(error)
+    return (path for path in paths if not path.name.startswith((".", "__")))
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise DataError(
+        f"{error.filename} cannot be read: {error.strerror}. Allow it (chmod -R u+rX {error.filename}), or move it "
+        "away."
+    ) from None
 
 
 def _walk(folder: Path) -> Iterator[Path]:
     seen: set[str] = set()
-    for root, folders, files in os.walk(folder, followlinks=True):
+    for root, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
         real = os.path.realpath(root)
         if real in seen:  # a link back up: without this, an endless walk
             folders.clear()

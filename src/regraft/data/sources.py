@@ -3,7 +3,7 @@
 import io
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from regraft.errors import DataError
-from regraft.files import sha256
+from regraft.files import is_file, sha256
 
 _ROW_GROUPS_IN_MEMORY = 4  # a pass goes through the table in order; threads work near each other
 
@@ -110,8 +110,12 @@ def as_sources(images: Sequence[Any] | np.ndarray) -> list[Source]:
     """
     if isinstance(images, (str, Path)):
         raise DataError(f"expected a list of images. Got one path, {str(images)!r}. Put it into a list.")
+    if not isinstance(images, Iterable):
+        raise DataError(
+            f"expected a list of images. Got {type(images).__name__}. Allowed are paths, PIL images or arrays."
+        )
     sources = [_as_source(image, position) for position, image in enumerate(images)]
-    missing = [source for source in sources if isinstance(source, Path) and not source.is_file()]
+    missing = [source for source in sources if isinstance(source, Path) and not is_file(source)]
     if missing:
         shown = ", ".join(str(path) for path in missing[:20])
         raise DataError(f"{len(missing)} of {len(sources)} image files do not exist: {shown}. Check the paths.")
@@ -127,6 +131,8 @@ def _as_source(image: Any, position: int) -> Source:
     if isinstance(image, Image.Image):
         return Pixels(image, name)
     if isinstance(image, np.ndarray):
+        if not image.size:
+            raise DataError(f"{name}: an array of shape {image.shape} holds no pixels. Leave it out.")
         if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))):
             raise DataError(
                 f"{name}: an array must be uint8 of shape (h, w), (h, w, 3) or (h, w, 4). "

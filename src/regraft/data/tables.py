@@ -5,14 +5,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from regraft.data.layouts import IMAGE_SUFFIXES, SPLIT_FOLDERS, Rows, image_files
-from regraft.data.sources import TableCell
+from regraft.data.sources import Source, TableCell
 from regraft.errors import DataError, did_you_mean, shortlist
-
-if TYPE_CHECKING:
-    import pandas as pd
+from regraft.files import is_file
 
 CSV_SUFFIXES = frozenset({".csv", ".tsv"})
 PARQUET_SUFFIX = ".parquet"
@@ -53,9 +51,7 @@ def read_csv(file: Path, columns: Columns) -> Rows:
     except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors
         raise DataError(f"{file} is not a readable CSV table: {error}") from None
     image, label = _choose_columns(str(file), list(table.columns), columns)
-    root = columns.image_root or file.parent
-    if not root.is_dir():
-        raise DataError(f"--image-root {root} is no folder. Name the folder that the images of {file} lie in.")
+    root = _image_root(file, columns)
     rows = Rows(where=str(file))
     empty = [f"row {line}" for line, value in enumerate(table[label], start=2) if not value.strip()]
     if empty:
@@ -63,7 +59,7 @@ def read_csv(file: Path, columns: Columns) -> Rows:
             f"{file}: {len(empty):,} rows have no value in the label column {label!r}:\n{shortlist(empty)}\n"
             "Fill them in or remove the rows."
         )
-    rows.sources = list(_resolve_images(table[image], root, file))
+    rows.sources = list(_resolve_images(list(table[image]), root, file, first=2))  # the header is row 1
     rows.labels = [value.strip() for value in table[label]]
     if columns.group:
         _set_groups(rows, list(table[columns.group]), columns.group)
@@ -71,7 +67,7 @@ def read_csv(file: Path, columns: Columns) -> Rows:
 
 
 def read_parquet(files: Sequence[Path], columns: Columns) -> Rows:
-    """Return the rows of Parquet files: `image` a struct {bytes, path} (or bytes), `label` a number or text.
+    """Return the rows of Parquet files: `image` a struct {bytes, path}, bytes or a path; `label` a number or text.
 
     Class names come from the Hugging Face schema metadata where `label` is a ClassLabel. The images stay in the
     files until they are read.
@@ -88,8 +84,8 @@ def read_parquet(files: Sequence[Path], columns: Columns) -> Rows:
         try:
             with pq.ParquetFile(file) as table:
                 image, label = _choose_columns(str(file), table.schema_arrow.names, columns)
-                names = _class_names(table.schema_arrow, label)
-                rows.sources += _cells(file, image, table)
+                names = _class_names(table.schema_arrow, label, file)
+                rows.sources += _images(file, image, table, columns)
                 rows.labels += _labels(table.read(columns=[label]).column(0).to_pylist(), names, file)
                 if columns.group:
                     groups += table.read(columns=[columns.group]).column(0).to_pylist()
@@ -140,13 +136,21 @@ def _choose_columns(where: str, present: list[str], columns: Columns) -> tuple[s
     return chosen["--image-column"], chosen["--label-column"]
 
 
-def _resolve_images(values: "pd.Series[str]", root: Path, file: Path) -> list[Path]:
+def _image_root(file: Path, columns: Columns) -> Path:
+    root = columns.image_root or file.parent
+    if not root.is_dir():
+        raise DataError(f"--image-root {root} is no folder. Name the folder that the images of {file} lie in.")
+    return root
+
+
+def _resolve_images(values: Sequence[str], root: Path, file: Path, *, first: int) -> list[Path]:
+    """Return the files that `values` name below `root`; `first` is the first one's row, for messages."""
     index: dict[str, list[Path]] | None = None
     found: list[Path] = []
     problems: list[str] = []
-    for line, value in enumerate(values, start=2):
+    for line, value in enumerate(values, start=first):
         path = root / value
-        if not path.is_file():
+        if not is_file(path):
             index = _index_by_name(root) if index is None else index
             matches = index.get(value, [])
             if len(matches) != 1:
@@ -198,14 +202,20 @@ def _without_repeats(rows: Rows) -> Rows:
     return rows
 
 
-def _class_names(schema: Any, label: str) -> list[str] | None:
+def _class_names(schema: Any, label: str, file: Path) -> list[str] | None:
     """Return the ClassLabel names in Hugging Face's schema metadata, or None."""
     raw = (schema.metadata or {}).get(b"huggingface")
     if raw is None:
         return None
-    feature = json.loads(raw).get("info", {}).get("features", {}).get(label, {})
-    names = feature.get("names") if isinstance(feature, dict) else None
-    return [str(name) for name in names] if names else None
+    try:
+        feature = json.loads(raw).get("info", {}).get("features", {}).get(label, {})
+        names = feature.get("names") if isinstance(feature, dict) else None
+        return [str(name) for name in names] if names else None
+    except (ValueError, AttributeError, TypeError):
+        raise DataError(
+            f"{file}: the class names in its Hugging Face metadata cannot be read. Write the file again, or with names "
+            "in the label column."
+        ) from None
 
 
 def _labels(values: list[Any], names: list[str] | None, file: Path) -> list[str]:
@@ -215,10 +225,27 @@ def _labels(values: list[Any], names: list[str] | None, file: Path) -> list[str]
         raise DataError(f"{file}: {len(missing):,} of {len(values):,} rows have no label (first: row {missing[0]}).")
     if names is None or not values or isinstance(values[0], str):
         return [str(value).strip() for value in values]
-    unknown = [value for value in values if not 0 <= value < len(names)]
+    named = {float(number): name for number, name in enumerate(names)}  # pandas turns numbers with gaps into floats
+    unknown = [value for value in values if value not in named]
     if unknown:
-        raise DataError(f"{file}: label {unknown[0]} has no name; the schema names {len(names)} classes (0 to n-1).")
-    return [names[value] for value in values]
+        raise DataError(f"{file}: label {unknown[0]!r} has no name; the schema names {len(names)} classes (0 to n-1).")
+    return [named[value] for value in values]
+
+
+def _images(file: Path, image: str, table: Any, columns: Columns) -> Sequence[Source]:
+    from pyarrow import types
+
+    kind = table.schema_arrow.field(image).type
+    if types.is_string(kind) or types.is_large_string(kind):
+        values = table.read(columns=[image]).column(0).to_pylist()
+        return _resolve_images([value or "" for value in values], _image_root(file, columns), file, first=0)
+    fields = {field.name for field in kind} if types.is_struct(kind) else set()
+    if not ("bytes" in fields or types.is_binary(kind) or types.is_large_binary(kind)):
+        raise DataError(
+            f"{file}: the image column {image!r} holds {kind}. Allowed are bytes, a struct of bytes and path, or "
+            f"paths as text. Name another with --image-column; the columns are: {', '.join(table.schema_arrow.names)}."
+        )
+    return _cells(file, image, table)
 
 
 def _cells(file: Path, image: str, table: Any) -> list[TableCell]:

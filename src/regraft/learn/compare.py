@@ -81,7 +81,8 @@ def compare(
     materials = {model: material_of(found, settings, run, observer) for model, found in gathered.items()}
     folds = next(iter(materials.values())).folds()
     clock = Clock(float("inf") if budget is None else budget)
-    wanted = [(m, s, size) for size in sizes for s in strategies for m in materials]
+    ordered = sorted(strategies, key=STRATEGIES.index)  # by cost: the advice takes the first that suffices
+    wanted = [(m, s, size) for size in sizes for s in ordered for m in materials]
     outcomes: dict[Sized, Outcome] = {}
     notes: list[str] = []
     costly = [key for key in wanted if key[1] != "frozen"]  # the last layer takes seconds

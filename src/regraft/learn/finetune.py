@@ -21,9 +21,10 @@ from regraft.learn.schedule import Schedule
 from regraft.models.cutting import Top
 from regraft.models.freezing import Plan, apply_plan
 from regraft.models.heads import Head
-from regraft.models.lowrank import add_adapters, merge_adapters
+from regraft.models.lowrank import adapted_weight, add_adapters, merge_adapters
 
 SECONDS_PER_CHECKPOINT = 30.0  # what a killed run loses at most
+_HEAD_RATE = 1.0  # of the highest learning rate
 _MOMENTUM = 0.9
 _ORDER, _NOISE = 1, 2  # streams of random numbers: of the photos' order, and of what happens in a step
 
@@ -116,7 +117,9 @@ class Finetuner:
         self._rate, self._epochs, self._seed = rate, epochs, seed
         self._accelerator, self._run, self._job = accelerator, run, ["training", job]
         self._in_training = apply_plan(top.network, plan)
-        self._adapted = add_adapters(top.network, plan.names("low-rank"), rank=plan.lora) if plan.lora else None
+        self._adapted = (
+            add_adapters(top.network, plan.names("low-rank"), rank=plan.lora, seed=seed) if plan.lora else None
+        )
         self._model = _WithHead(top, _linear(head)).to(accelerator.device)
         self._strength = head.strength
         self._optimizer = _optimizer(self._model, plan, schedule, rate)
@@ -378,7 +381,9 @@ def _optimizer(model: _WithHead, plan: Plan, schedule: Schedule, rate: float) ->
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             decay = schedule.weight_decay if parameter.ndim > 1 else 0.0
-            grouped.setdefault((rates.get(name, 1.0), decay), []).append(parameter)
+            grouped.setdefault(
+                (_HEAD_RATE if name.startswith("head.") else rates[adapted_weight(name)], decay), []
+            ).append(parameter)
     groups = [{"params": p, "rate": share, "weight_decay": decay} for (share, decay), p in grouped.items()]
     if schedule.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=rate, momentum=_MOMENTUM, nesterov=True)

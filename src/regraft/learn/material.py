@@ -193,7 +193,9 @@ def open_run(folder: Path | None, gathered: Mapping[str, Gathered], settings: Se
     """
     arguments = settings.training_arguments()
     for model, found in gathered.items():
+        groups = joined_groups(found.learned.samples, found.learned.keys)
         digest = hashlib.sha256(found.learned.samples.labels.tobytes() + b"".join(found.learned.keys))
+        digest.update(b"" if groups is None else groups.astype(np.int64).tobytes())
         photos = f"{len(found.learned.keys):,} photos, {len(found.learned.samples.classes):,} classes"
         arguments |= {"photos": f"{photos}, {digest.hexdigest()[:12]}"}
         arguments |= {f"--model {model}": found.backbone.fingerprint()[:12]}

@@ -150,10 +150,12 @@ class TunedMethod:
         self._scratch = candidate.strategy == "scratch"
         self._network = material.network(scratch=self._scratch)
         self.plan = plan_of(candidate, self._network, material.schedule)
+        self._before = fingerprints(self._network.module, self.plan.frozen)  # now: nothing has been trained yet
+        self._job = [str(candidate), self._network.fingerprint()]  # one run may hold several networks
 
     def answer(self, learn: np.ndarray, judge: np.ndarray, *, name: str, pace: Pace | None = None) -> Answers:
         """Learn from the photos at positions `learn` (m,) and answer for those at `judge` (k,)."""
-        run, job = self._material.run, ["answers", str(self.candidate), name]
+        run, job = self._material.run, ["answers", self._job, name]
         done = run.load(job)
         if done is not None:
             return Answers(done.tensors["logits"].numpy(), **done.about)
@@ -196,7 +198,7 @@ class TunedMethod:
             accelerator=material.accelerator,
             seed=material.seed,
             run=material.run,
-            job=[str(self.candidate), name],
+            job=[self._job, name],
         )
         title = f"training {self.candidate}, {name}"
         images = 0
@@ -224,8 +226,7 @@ class TunedMethod:
     def _prove(self, state: dict[str, torch.Tensor]) -> tuple[Backbone, str]:
         """Return the trained network, and the proof that its frozen tensors are what they were."""
         network = self._network.with_tensors(state, f"{self._network.source}, trained further")
-        before = fingerprints(self._network.module, self.plan.frozen)
-        return network, check_frozen(before, fingerprints(network.module, self.plan.frozen))
+        return network, check_frozen(self._before, fingerprints(network.module, self.plan.frozen))
 
 
 def hold_out(data: Labelled, photos: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -181,6 +181,8 @@ def network_names(pattern: str = "", *, pretrained: bool = True) -> list[str]:
 
 def check_model_name(model: str) -> None:
     """Raise `ModelError` if `model` cannot be a network. Reads at most a local config.json."""
+    if not isinstance(model, str):
+        raise ModelError(f"model must be a network's name, a text such as 'resnet50'. Got {model!r}.")
     if model.startswith(LOCAL_PREFIX):
         _resolve(model)
     elif not model.startswith(HUB_PREFIXES):

@@ -56,7 +56,9 @@ def save_bundle(classifier: Classifier, path: Path) -> None:
         | {"python": platform.python_version()},
     }
     about["sha256"] = _digest(about, tensors)
-    data = save(tensors, {_KEY: json.dumps(about, ensure_ascii=False, allow_nan=False)})
+    text = json.dumps(about, ensure_ascii=False, allow_nan=False)
+    text = text.encode(errors="backslashreplace").decode()  # a file name that is no UTF-8: as JSON escapes it
+    data = save(tensors, {_KEY: text})
     with atomic_write(path) as temporary:
         temporary.write_bytes(data)
 

@@ -4,6 +4,7 @@ import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from regraft.errors import OptionError
@@ -15,13 +16,14 @@ def check_peft() -> None:
         raise OptionError("--lora needs the package peft, which is not installed. pip install 'regraft[lora]'")
 
 
-def add_adapters(network: nn.Module, weights: Sequence[str], *, rank: int) -> Any:
+def add_adapters(network: nn.Module, weights: Sequence[str], *, rank: int, seed: int) -> Any:
     """Put adapters beside the named weights of linear layers in `network`; these weights no longer learn.
 
     Args:
         network: is changed in place.
         weights: names like "blocks.10.attn.qkv.weight".
         rank: of the two factors' product; it starts at zero, so that the network answers as before.
+        seed: of the factor that does not start at zero.
 
     Returns:
         peft's model, for `merge_adapters`.
@@ -31,7 +33,19 @@ def add_adapters(network: nn.Module, weights: Sequence[str], *, rank: int) -> An
 
     layers = [name.removesuffix(".weight") for name in weights]
     config = LoraConfig(r=rank, lora_alpha=rank, target_modules=layers, bias="none")
-    return LoraModel(network, config, "default")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return LoraModel(network, config, "default")
+
+
+def adapted_weight(name: str) -> str:
+    """Return the weight that the parameter `name` of an adapted network belongs to; `name` itself if it is no adapter.
+
+    >>> adapted_weight("blocks.0.attn.qkv.lora_A.default.weight")
+    'blocks.0.attn.qkv.weight'
+    """
+    layer, found, _ = name.partition(".lora_")
+    return f"{layer}.weight" if found else name
 
 
 def merge_adapters(adapted: Any) -> nn.Module:
