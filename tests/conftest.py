@@ -26,6 +26,12 @@ def tiny_network(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"local-dir:{write_network(tmp_path_factory.mktemp('network'))}"
 
 
+@pytest.fixture(scope="session")
+def other_network(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the same network as `tiny_network` with other random weights."""
+    return f"local-dir:{write_network(tmp_path_factory.mktemp('other'), seed=1)}"
+
+
 def write_network(folder: Path, architecture: str = "test_efficientnet", *, classes: int = 5, seed: int = 0) -> Path:
     """Write config.json and model.safetensors of a network with random weights, as timm saves them."""
     import timm

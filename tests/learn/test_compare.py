@@ -51,6 +51,21 @@ def test_each_pair_is_compared_once_at_the_largest_size(found: Comparison) -> No
             assert pair["n"] == 30
 
 
+def test_networks_that_share_a_run_answer_each_for_itself(
+    photos: Photos, tiny_network: str, other_network: str, few_draws: None, tmp_path: Path
+) -> None:
+    samples = find_samples(photos(red=15, blue=15))["train"]
+
+    def log_losses(folder: Path | None) -> list[float]:
+        loaders = {name: (lambda name=name: load_backbone(name)) for name in (tiny_network, other_network)}  # type: ignore[misc]
+        found = compare(samples, loaders, strategies=["top"], sizes=[None], settings=QUICK, folder=folder)
+        return [row["mean"] for row in found.rows if row["metric"] == "log_loss"]
+
+    apart = log_losses(None)
+    assert apart[0] != apart[1]
+    assert log_losses(tmp_path / "run") == apart
+
+
 def test_what_does_not_fit_into_the_budget_is_left_out_and_named(
     photos: Photos, tiny_network: str, few_draws: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -283,16 +283,11 @@ def test_mixed_photos_have_mixed_labels(network: Backbone, images: torch.Tensor)
     assert first.loss == pytest.approx(math.log(3), abs=1e-6)
 
 
-def test_adapters_are_added_to_the_weights_they_stand_beside() -> None:
-    torch.manual_seed(0)
-    backbone = build_untrained("test_vit")
-    side = backbone.preprocess.height
-    photos = torch.randn(8, 3, side, side, generator=torch.Generator().manual_seed(1))
-    plan = plan_training(backbone, strategy="top", lora=2)
+def with_adapters(backbone: Backbone, photos: torch.Tensor, *, lr_decay: float = 1.0) -> tuple[Finetuner, Plan]:
+    plan = plan_training(backbone, strategy="top", lora=2, lr_decay=lr_decay)
     assert plan.cut is not None
-    trunk, top = cut_before(backbone.module, plan.cut, (3, side, side))
-    everyone = np.arange(8)
-    lesson = Lesson(Remembered(trunk, photos), LABELS[:8], everyone, np.array([], dtype=np.int64))
+    trunk, top = cut_before(backbone.module, plan.cut, tuple(photos.shape[1:]))
+    lesson = Lesson(Remembered(trunk, photos), LABELS[:8], np.arange(8), np.array([], dtype=np.int64))
     tuner = Finetuner(
         top,
         a_head(backbone.features),
@@ -306,8 +301,40 @@ def test_adapters_are_added_to_the_weights_they_stand_beside() -> None:
         run=nowhere(),
         job="lora",
     )
+    return tuner, plan
+
+
+def small_vit() -> tuple[Backbone, torch.Tensor]:
+    torch.manual_seed(0)
+    backbone = build_untrained("test_vit")
+    side = backbone.preprocess.height
+    return backbone, torch.randn(8, 3, side, side, generator=torch.Generator().manual_seed(1))
+
+
+def test_adapters_start_from_the_seed_whatever_ran_before() -> None:
+    backbone, photos = small_vit()
+    ends = []
+    for noise in (1, 2):
+        torch.manual_seed(noise)
+        tuner, _ = with_adapters(backbone, photos)
+        list(tuner.train())
+        ends.append(tuner.finish()[0])
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_adapters_learn_at_the_rate_of_their_stage() -> None:
+    backbone, photos = small_vit()
+    tuner, plan = with_adapters(backbone, photos, lr_decay=0.1)
+    planned = {tensor.rate for tensor in plan.tensors if tensor.name in plan.names("low-rank")}
+    assert len(planned) == 2
+    assert {group["rate"] for group in tuner._optimizer.param_groups} == planned | {1.0}
+
+
+def test_adapters_are_added_to_the_weights_they_stand_beside() -> None:
+    backbone, photos = small_vit()
+    tuner, plan = with_adapters(backbone, photos)
     list(tuner.train())
-    adapted = tuner.logits(everyone)
+    adapted = tuner.logits(np.arange(8))
     state, head = tuner.finish()
     before = backbone.module.state_dict()
     changed = {name for name in state if not torch.equal(state[name], before[name])}
