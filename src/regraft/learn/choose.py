@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from regraft.errors import ModelError
 from regraft.judge.intervals import Mean, mean_interval
 from regraft.judge.metrics import photo_log_loss
 from regraft.learn.comparison import Clock, Outcome, cross_validate
@@ -47,20 +48,24 @@ def choose(material: Material, folds: np.ndarray, *, budget: float) -> Choice:
         folds: (n,) fold numbers.
         budget: seconds for all candidates but the first.
     """
-    data, clock = material.data, Clock(budget)
+    data, clock = material.data, Clock(float("inf"))
     outcomes: dict[Candidate, Outcome] = {}
     stop = "all that there is was tried"
     for candidate in CANDIDATES:
-        method = method_of(candidate, material)
         first = not outcomes
         try:
-            outcomes[candidate] = cross_validate(
-                method, data, folds, clock=Clock(float("inf")) if first else clock, seed=material.seed
-            )
+            method = method_of(candidate, material)
+            outcomes[candidate] = cross_validate(method, data, folds, clock=clock, seed=material.seed)
+        except ModelError as error:  # a network that cannot be cut; its last layer can be trained all the same
+            if first:
+                raise
+            stop = f"{candidate} cannot be tried: {error}"
+            break
         except OverBudgetError as error:
             stop = f"training {candidate} would take about {_minutes(error.args[0])}, beyond --budget"
             break
         if first:
+            clock = Clock(budget)
             wrong = int((outcomes[candidate].probabilities.argmax(axis=1) != data.labels).sum())
             if wrong < PROVABLE:
                 stop = f"the last layer alone errs on {wrong} photos: too few to prove a gain by"
@@ -128,9 +133,13 @@ def _reason(chosen: Candidate, losses: Mapping[Candidate, np.ndarray], groups: n
     for other in others:
         worse = mean_interval(losses[other] - losses[base], groups=groups)
         parts.append(f"{other}: log loss {worse.value:+.3f} [{worse.low:+.3f}, {worse.high:+.3f}]")
+    proven = chosen != base and mean_interval(losses[base] - losses[chosen], groups=groups).low > 0
     taken = {
         "frozen": "training more of the network is not proven to help" if others else "the last layer alone is trained",
-    }.get(chosen.strategy, f"training {chosen} is proven to help")
+    }.get(
+        chosen.strategy,
+        f"training {chosen} is " + ("proven to help" if proven else "the cheapest that nothing is proven better than"),
+    )
     return f"{taken}" + (f" ({'; '.join(parts)} against the last layer alone)" if parts else "") + f"; {stop}"
 
 
