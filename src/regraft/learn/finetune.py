@@ -1,6 +1,5 @@
 """Fine-tuning: the part of a network behind a cut, and its head, trained on activations at the cut."""
 
-import copy
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -351,11 +350,6 @@ def accelerator(device: torch.device, precision: str = "auto") -> Accelerator:
         torch.cuda.set_device(device)
     AcceleratorState._reset_state(reset_partial_state=True)  # a process may train in one precision after another
     return Accelerator(cpu=device.type == "cpu", mixed_precision={"fp32": "no"}.get(precision, precision))
-
-
-def fresh_top(top: Top) -> Top:
-    """Return a copy of `top` to train, so that every training starts from the same weights."""
-    return copy.deepcopy(top)
 
 
 def _calibrated_loss(logits: np.ndarray, labels: np.ndarray) -> float:

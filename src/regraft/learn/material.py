@@ -1,5 +1,6 @@
 """What every strategy learns from: the photos, their features, and their activations at any cut of the network."""
 
+import copy
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from regraft.data.samples import Samples
 from regraft.data.splits import stratified_folds
 from regraft.errors import DataError
 from regraft.learn.checkpoint import Run
-from regraft.learn.finetune import Activations, accelerator, fresh_top
+from regraft.learn.finetune import Activations, accelerator
 from regraft.learn.observer import Observer
 from regraft.learn.photos import Photos, audit_samples, prepare
 from regraft.learn.probe import OUTER_FOLDS, Labelled
@@ -71,7 +72,7 @@ class Material:
         if (cut, scratch) not in self._prepared:
             self._prepared[cut, scratch] = self._prepare(cut, self.network(scratch=scratch))
         top, activations = self._prepared[cut, scratch]
-        return fresh_top(top), activations
+        return copy.deepcopy(top), activations  # every training starts from the same weights
 
     def positions(self) -> np.ndarray:
         """Return (n,) positions of all photos."""

@@ -9,7 +9,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from regraft.errors import FrozenTensorError, OptionError, did_you_mean, shortlist
 from regraft.models.backbones import Backbone, tensor_bytes
-from regraft.models.stages import Stage
 
 TOP_STAGES = 2  # that `top` trains
 BATCH_NORMS = ("held", "trained")
@@ -139,11 +138,6 @@ def plan_training(
             f"{', '.join(trained)}. Leave it out: these stages are then trained themselves."
         )
     return Plan(trained[0] if trained else None, names, tuple(tensors), batch_norm, lora)
-
-
-def last_stages(stages: Sequence[Stage], count: int = TOP_STAGES) -> str:
-    """Return the name of the first of the last `count` stages."""
-    return stages[-min(count, len(stages))].name
 
 
 def apply_plan(network: nn.Module, plan: Plan) -> list[nn.Module]:
