@@ -37,15 +37,15 @@ def is_file(path: Path) -> bool:
 def check_output(path: Path, *, option: str = "--out") -> None:
     """Raise `OutputError` unless a file can be written at `path`. Called before any expensive work."""
     path = _behind_link(path)
-    if path.is_dir():
-        raise OutputError(f"{option} {path} is a folder. Name a file in it, e.g. {path / 'model.safetensors'}.")
-    if path.exists() and not path.is_file():
-        raise OutputError(f"{option} {path} is no ordinary file (a device or a pipe). Name a file.")
-    folder = path.parent
-    if not folder.is_dir():
-        raise OutputError(f"{option} {path}: the folder {folder} does not exist. Create it: mkdir -p {folder}")
-    probe = _temporary_beside(path)
-    try:
+    try:  # all of it: a folder on the way may not be entered
+        if path.is_dir():
+            raise OutputError(f"{option} {path} is a folder. Name a file in it, e.g. {path / 'model.safetensors'}.")
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{option} {path} is no ordinary file (a device or a pipe). Name a file.")
+        folder = path.parent
+        if not folder.is_dir():
+            raise OutputError(f"{option} {path}: the folder {folder} does not exist. Create it: mkdir -p {folder}")
+        probe = _temporary_beside(path)
         probe.touch(exist_ok=False)
         probe.unlink()
     except OSError as error:
@@ -88,7 +88,11 @@ def write_failure(path: Path, error: OSError) -> OutputError:
 
 
 def _behind_link(path: Path) -> Path:
-    return path.resolve() if path.is_symlink() else path
+    """Return what a link points to, other paths as they are."""
+    try:
+        return path.resolve() if path.is_symlink() else path
+    except OSError as error:
+        raise write_failure(path, error) from None
 
 
 def _temporary_beside(path: Path) -> Path:

@@ -201,6 +201,20 @@ def test_check_output_leaves_nothing_behind(tmp_path: Path) -> None:
     assert (tmp_path / "old").read_bytes() == b"old"
 
 
+@pytest.mark.parametrize("method", ["lstat", "stat"])
+def test_output_below_a_folder_that_may_not_be_entered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def refuse(self: Path, **_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, method, refuse)
+        with pytest.raises(OutputError, match=r"model could not be written: Permission denied"):
+            check_output(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_check_output_of_a_folder(tmp_path: Path) -> None:
     with pytest.raises(OutputError) as caught:
         check_output(tmp_path)
