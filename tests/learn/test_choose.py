@@ -12,7 +12,7 @@ from regraft.judge.calibration import fit_temperature
 from regraft.learn import choose as choose_module
 from regraft.learn import comparison
 from regraft.learn.choose import Choice, cheapest, choose
-from regraft.learn.comparison import Clock, cross_validate, some_of_each
+from regraft.learn.comparison import Clock, Outcome, cross_validate, some_of_each
 from regraft.learn.methods import Answers, Candidate, OverBudgetError, Pace
 from regraft.learn.observer import Observer
 from regraft.learn.probe import Labelled
@@ -198,13 +198,40 @@ def test_a_fold_s_temperature_is_that_of_the_other_folds() -> None:
     assert cross_validate(Scripted(TOP, level), data, FOLDS, clock=Clock(float("inf"))).temperature is None
 
 
-def test_one_fold_alone_keeps_its_logits_as_they_are() -> None:
+def test_one_fold_alone_keeps_its_logits_and_says_that_they_are_not_calibrated() -> None:
+    """There is no other fold to set the temperature by; what a training set its own needs none."""
     data = Labelled(np.zeros((N, 1), dtype=np.float32), LABELS, None, ("a", "b"))
     level = right(1.0, 1.0, 0)
-    method = Scripted(TOP, level, temperature=None)
-    outcome = cross_validate(method, data, FOLDS, clock=Clock(0.0), partial=True)
+
+    def outcome(temperature: float | None, seconds: float) -> Outcome:
+        method = Scripted(TOP, level, temperature=temperature)
+        return cross_validate(method, data, FOLDS, clock=Clock(seconds), partial=True)
+
+    alone = outcome(None, 0.0)
     judged = FOLDS == 0
-    assert np.allclose(outcome.probabilities[judged, LABELS[judged]], level[judged])
+    assert np.allclose(alone.probabilities[judged, LABELS[judged]], level[judged])
+    assert not alone.calibrated
+    assert outcome(1.0, 0.0).calibrated
+    assert outcome(None, float("inf")).calibrated
+
+
+def test_the_one_fold_without_a_temperature_takes_that_of_the_others_logits() -> None:
+    """Logits ten times too large in all folds; only fold 2 could not hold photos out to find that by itself."""
+    level = right(1.0, 1.0, 0)
+
+    class Once(Scripted):
+        def answer(self, learn: np.ndarray, judge: np.ndarray, *, name: str, pace: Pace | None = None) -> Answers:
+            found = super().answer(learn, judge, name=name, pace=pace)
+            temperature = None if name.startswith("fold 3") else 10.0
+            return Answers(10 * found.logits, temperature, 1.0, len(learn))
+
+    data = Labelled(np.zeros((N, 1), dtype=np.float32), LABELS, None, ("a", "b"))
+    outcome = cross_validate(Once(TOP, level), data, FOLDS, clock=Clock(float("inf")))
+    logits = np.zeros((N, 2))
+    logits[np.arange(N), LABELS], logits[np.arange(N), 1 - LABELS] = np.log(level), np.log(1 - level)
+    rest = FOLDS != 2
+    expected = softmax(10 * logits[~rest] / fit_temperature(10 * logits[rest], LABELS[rest]), axis=1)
+    assert np.allclose(outcome.probabilities[~rest], expected, atol=1e-6)
 
 
 def test_the_forecast_is_of_the_pace_without_the_slow_start(monkeypatch: pytest.MonkeyPatch) -> None:

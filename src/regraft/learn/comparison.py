@@ -53,6 +53,11 @@ class Outcome:
     seconds: float
     images: int
 
+    @property
+    def calibrated(self) -> bool:
+        """Tell whether a temperature could be set: one fold alone, that brings none, has no others to set it by."""
+        return self.folds > 1 or self.temperature is None
+
 
 def cross_validate(
     method: Method,
@@ -131,7 +136,8 @@ def _calibrated(
     for fold, answers in done.items():
         temperature = answers.temperature
         if temperature is None:
-            temperature = _temperature({other: done[other] for other in unset if other != fold}, labels, folds)
+            others = [other for other in unset if other != fold] or [other for other in done if other != fold]
+            temperature = _temperature({other: done[other] for other in others}, labels, folds)
         probabilities[folds == fold] = softmax(answers.logits.astype(np.float64) / temperature, axis=1)
     return probabilities, _temperature({fold: done[fold] for fold in unset}, labels, folds) if unset else None
 
