@@ -1,6 +1,7 @@
 """Training from the command line: any part of the network, plans, checkpoints, comparisons and tracking."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -167,9 +168,21 @@ def test_compare_writes_a_curve_and_tells_rows_pairs_and_advice(
     with Image.open(tmp_path / "curve.png") as picture:
         assert picture.format == "PNG"
         assert picture.width > 800
-    table = run(*compare, *QUICK).stdout
+    table = run(*compare, *QUICK, "--sizes", "4,15").stdout
     assert table.splitlines()[0].split()[:2] == ["strategy", "photos/class"]
+    assert [re.split(" {2,}", line)[1] for line in table.splitlines()[1:5]] == ["4", "4", "15 (12)", "15 (12)"]
     assert "Take " in table
+
+
+def test_compare_says_of_a_figure_why_it_is_missing(run: Run, photos: Photos, tiny_network: str) -> None:
+    """One fold, of one class; its temperature could not be set."""
+    folder = photos(red=3, blue=22)
+    compare = ["compare", folder, "--model", tiny_network, "--strategies", "top", "--positive", "red"]
+    tables = [run(*compare, *QUICK, "--budget", "0s", "--seed", seed) for seed in range(3)]
+    assert [done.exit_code for done in tables] == [0, 0, 0]
+    cells = [done.stdout.splitlines()[1].split("  ") for done in tables]
+    assert all("not calibrated" in row for row in cells)
+    assert any("not defined" in row for row in cells)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,17 @@
 """Comparing: the same folds for all, rows and pairs as documented, and advice that the numbers support."""
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from regraft.data.samples import find_samples
+from regraft.data.samples import Samples, find_samples
+from regraft.data.splits import stratified_folds
 from regraft.errors import OptionError
-from regraft.learn.compare import Comparison, advise, compare
+from regraft.learn.compare import Comparison, _distinct, advise, compare
 from regraft.learn.schedule import Schedule
 from regraft.learn.settings import Settings
 from regraft.models.backbones import load_backbone
@@ -86,6 +90,92 @@ def test_what_does_not_fit_into_the_budget_is_left_out_and_named(
     assert "whole: not one fold fits into --budget; left out" in told.notes
 
 
+def test_one_fold_without_a_temperature_is_not_judged_by_what_a_temperature_changes(
+    photos: Photos, tiny_network: str, few_draws: None
+) -> None:
+    samples = find_samples(photos(red=15, blue=15))["train"]
+    told = compare(
+        samples,
+        {tiny_network: lambda: load_backbone(tiny_network)},
+        strategies=["frozen", "top"],
+        sizes=[None],
+        settings=QUICK,
+        budget=1e-6,
+    )
+    assert {row["folds"] for row in told.rows} == {1}
+    missing = {(row["strategy"], row["metric"]): row["missing"] for row in told.rows if row["mean"] is None}
+    assert missing == {("top", name): "not calibrated" for name in ("log_loss", "brier", "ece")}
+    assert {pair["metric"] for pair in told.pairs} == {"accuracy", "balanced_accuracy", "auc", "average_precision"}
+    assert (
+        "top: one fold alone has no others to set its temperature by; log loss, Brier score and calibration error are "
+        "left out"
+    ) in told.notes
+
+
+def test_a_figure_that_the_judged_photos_do_not_define_is_left_out(
+    photos: Photos, tiny_network: str, few_draws: None
+) -> None:
+    """Three red photos are in three of five folds: the fold that was reached may have none of them."""
+    samples = find_samples(photos(red=3, blue=22))["train"]
+    rare = samples.classes.index("red")
+    seeds = (s for s in range(20) if rare not in samples.labels[folds_of(samples, s) == 0])
+    told = compare(
+        samples,
+        {tiny_network: lambda: load_backbone(tiny_network)},
+        strategies=["frozen", "top"],
+        sizes=[None],
+        settings=replace(QUICK, positive="red", seed=next(seeds)),
+        budget=1e-6,
+    )
+    missing = {(row["strategy"], row["metric"]) for row in told.rows if row["missing"] == "not defined"}
+    assert missing == {(s, metric) for s in ("frozen", "top") for metric in ("auc", "average_precision")}
+    assert {pair["metric"] for pair in told.pairs} == {"accuracy", "balanced_accuracy"}
+    assert told.advice.startswith("Take ")
+    assert "average precision" not in told.advice
+    assert (
+        "frozen: AUC and average precision not defined: the photos that judged it are of one class only" in told.notes
+    )
+    json.dumps(told.to_json(), allow_nan=False)
+
+
+def folds_of(samples: Samples, seed: int) -> np.ndarray:
+    return stratified_folds(samples.labels, samples.classes, count=5, seed=seed)
+
+
+def test_more_than_a_fold_can_learn_from_is_said_to_be_what_it_is(
+    photos: Photos, tiny_network: str, few_draws: None
+) -> None:
+    """Of 15 photos of each class, 3 judge and 12 are learned from."""
+    samples = find_samples(photos(red=15, blue=15))["train"]
+
+    def told(*sizes: int | None) -> tuple[list[tuple[object, int]], list[str]]:
+        network = {tiny_network: lambda: load_backbone(tiny_network)}
+        found = compare(samples, network, strategies=["frozen"], sizes=sizes, settings=QUICK)
+        return list(dict.fromkeys((row["size"], row["learned_per_class"]) for row in found.rows)), found.notes
+
+    capped = "--sizes 15: folds learn from 12 photos of each class, as the others judge"
+    assert told(4, 11, 15) == ([(4, 4), (11, 11), (15, 12)], [capped])
+    assert told(4, 15, 12, None) == ([(4, 4), ("all", 12)], ["--sizes 15, 12: the same photos as all; done once"])
+    assert told(14, 13, 13) == (
+        [(13, 12)],
+        ["--sizes 14: the same photos as 13; done once", capped.replace("15", "13")],
+    )
+
+
+def test_the_largest_class_is_counted_by_the_mean_of_the_folds() -> None:
+    """Folds of 2, 2, 2, 2 and 1 of nine photos, 1, 1, 0, 0 and 0 of two: learned from are 7, 7, 7, 7 and 8 of the one
+    class, 7.2 on average, and 1, 1, 2, 2 and 2 of the other.
+    """
+    labels = np.array([0] * 9 + [1] * 2)
+    folds = np.array([0, 0, 1, 1, 2, 2, 3, 3, 4, 0, 1])
+    learned, notes = _distinct([2, 7, 8, 9], labels, folds)
+    assert learned == {2: 2, 7: 7, 8: 7}
+    assert notes == [
+        "--sizes 9: the same photos as 8; done once",
+        "--sizes 8: folds learn from 7 photos of each class, as the others judge",
+    ]
+
+
 @pytest.mark.parametrize(
     ("strategies", "sizes", "message"),
     [
@@ -144,6 +234,28 @@ def test_a_proven_gain_is_taken_the_cheapest_first() -> None:
     text = advise(ROWS, pairs, ["frozen", "top", "whole"], 3)
     assert text.startswith("Take top. ")
     assert "top: accuracy +0.020 [+0.010, +0.030], proven" in text
+
+
+def test_between_networks_that_were_not_trained_more_nothing_is_said_of_it() -> None:
+    pairs = [
+        pair(("B frozen", "A frozen"), "accuracy", 0.004, 0.009, "not proven"),
+        pair(("B frozen", "A frozen"), "balanced_accuracy", 0.003, 0.009, "not proven"),
+    ]
+    names = ["A frozen", "B frozen"]
+    assert advise(ROWS, pairs, names, 3, networks=["A", "B"]).startswith("Take A frozen. A frozen: accuracy 0.931")
+    pairs += [pair(("A top", name), "accuracy", 0.0, 0.01, "not proven") for name in names]
+    told = advise(ROWS, pairs, [*names, "A top"], 3, networks=["A", "B", "A"])
+    assert told.startswith("Take A frozen: more training is not worth it. ")
+    told = advise(ROWS, pairs, [*names, "B top"], 3, networks=["A", "B", "B"])
+    assert told.startswith("Take A frozen. ")
+
+
+def test_a_metric_that_is_missing_has_no_say_and_is_not_said() -> None:
+    rows = [ROWS[0], {"metric": "average_precision", "mean": None, "low": None, "high": None}]
+    pairs = [pair(("top", "frozen"), "accuracy", 0.02, 0.01, "better")]
+    assert advise(rows, pairs, ["frozen", "top"], 2) == (
+        "Take top. frozen: accuracy 0.931 [0.919, 0.943]; top: accuracy +0.020 [+0.010, +0.030], proven."
+    )
 
 
 def test_a_gain_in_one_figure_and_a_loss_in_another_decide_nothing() -> None:

@@ -10,14 +10,13 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  #
 _NAMES = {"accuracy": "accuracy", "average_precision": "average precision", "balanced_accuracy": "balanced accuracy"}
 
 
-def draw_learning_curve(rows: Sequence[Mapping[str, Any]], path: Path, *, metric: str, per_class: int) -> None:
-    """Write a PNG: `metric` by the number of labelled photos per class, a line with its 95 % band per strategy.
+def draw_learning_curve(rows: Sequence[Mapping[str, Any]], path: Path, *, metric: str) -> None:
+    """Write a PNG: `metric` by the photos per class that were learned from, a line with its 95 % band per strategy.
 
     Args:
         rows: of `learn.compare.Comparison`.
         path: of the PNG.
         metric: one of the rows'.
-        per_class: what "all" stands for on the axis: photos of the largest class.
 
     Raises:
         OutputError: it cannot be written.
@@ -33,7 +32,7 @@ def draw_learning_curve(rows: Sequence[Mapping[str, Any]], path: Path, *, metric
     lines: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
     for row in chosen:
         name = f"{row['strategy']} ({_short(row['model'])})" if several else row["strategy"]
-        lines.setdefault(name, []).append((per_class if row["size"] == "all" else row["size"], row))
+        lines.setdefault(name, []).append((row["learned_per_class"], row))
     figure, axes = plt.subplots(figsize=(7.2, 4.6), dpi=160, layout="constrained")
     try:
         for colour, (name, points) in zip(_cycled(len(lines)), lines.items(), strict=True):

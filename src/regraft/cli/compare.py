@@ -79,8 +79,7 @@ def compare(
     )
     from regraft.cli.charts import draw_learning_curve
 
-    metric = "accuracy"
-    draw_learning_curve(found.rows, out, metric=metric, per_class=max(samples.counts().values()) * 4 // 5)
+    draw_learning_curve(found.rows, out, metric="accuracy")
     found.run.finish()
     observer.finish({})
     if json:
@@ -111,11 +110,15 @@ def _table(rows: list[dict[str, Any]], classes: int) -> list[str]:
         name = f"{strategy} ({model})" if several else strategy
         rate = "" if row["images_per_second"] is None else f"{row['images_per_second']:,.0f}"
         figures = [_figure(by_metric[metric]) for metric in metrics]
-        lines.append([name, str(size), *figures, str(row["folds"]), f"{row['seconds']:,.1f}", rate])
+        learned = row["learned_per_class"]  # as many as were asked for, or what there was
+        photos = str(size) if size == learned else f"{size} ({learned:,})"
+        lines.append([name, photos, *figures, str(row["folds"]), f"{row['seconds']:,.1f}", rate])
     widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
 def _figure(row: dict[str, Any]) -> str:
+    if row["mean"] is None:
+        return str(row["missing"])
     bounds = "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
     return f"{row['mean']:.3f}{bounds}"
