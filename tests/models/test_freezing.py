@@ -1,5 +1,9 @@
 """The plan names every tensor once, does what it says, and a change of what is frozen is caught."""
 
+import copy
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +11,7 @@ from torch import nn
 from regraft.errors import FrozenTensorError, OptionError
 from regraft.models.backbones import Backbone, build_untrained
 from regraft.models.freezing import apply_plan, check_frozen, fingerprints, plan_training
+from regraft.models.lowrank import add_adapters, passed_by
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +84,64 @@ def test_adapters_change_linear_weights_and_nothing_else() -> None:
     wanted = {name for name in linear if name.startswith(("blocks.10.", "blocks.11."))}
     assert set(plan.names("low-rank")) == wanted
     assert plan.names("trained", "statistics") == ()
+
+
+SMALL: dict[str, dict[str, object]] = {
+    "beit_base_patch16_224": {"img_size": 32, "embed_dim": 24, "depth": 3, "num_heads": 2},
+    "swinv2_tiny_window8_256": {
+        "img_size": 64,
+        "window_size": 4,
+        "embed_dim": 16,
+        "depths": [1, 1],
+        "num_heads": [1, 2],
+    },
+    "vit_tiny_patch16_224": {"img_size": 32, "embed_dim": 24, "depth": 3, "num_heads": 2},
+}
+
+
+@pytest.fixture(params=SMALL)
+def transformer(request: pytest.FixtureRequest, tmp_path: Path) -> Backbone:
+    arguments = SMALL[request.param]
+    side = arguments["img_size"]
+    settings = {"input_size": [3, side, side], "num_classes": 5}
+    config = {"architecture": request.param, "model_args": arguments, "pretrained_cfg": settings}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    return build_untrained(f"local-dir:{tmp_path}")
+
+
+def test_adapters_that_would_learn_nothing_are_refused_by_name(transformer: Backbone) -> None:
+    """Which these are is what peft's own adapters say after a step backward."""
+    network = copy.deepcopy(transformer.module)
+    layers = [name for name, module in network.named_modules() if type(module) is nn.Linear]
+    add_adapters(network, [f"{name}.weight" for name in layers], rank=2, seed=0)
+    shape = (3, transformer.preprocess.height, transformer.preprocess.width)
+    network(torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))).square().sum().backward()
+    idle = [n for n in layers if network.get_parameter(f"{n}.lora_B.default.weight").grad is None]
+    weights = [f"{name}.weight" for name in layers]
+    assert passed_by(transformer.module, weights, shape) == tuple(f"{name}.weight" for name in idle)
+    assert all(not module._forward_hooks for module in transformer.module.modules())
+    if transformer.recipe.architecture.startswith("vit"):
+        assert idle == []
+        assert len(plan_training(transformer, strategy="whole", lora=2).names("low-rank")) == len(layers)
+        return
+    assert {name.rpartition(".")[2] for name in idle} == {"qkv"}
+    with pytest.raises(OptionError, match="these adapters would learn nothing") as caught:
+        plan_training(transformer, strategy="whole", lora=2)
+    message = str(caught.value)
+    start = f"--lora 2: {transformer.recipe.architecture} does not call {len(idle)} of the {len(layers)} linear layers "
+    assert message.startswith(start)
+    assert message.splitlines()[1:-1] == [f"  {name}" for name in idle]
+    assert message.endswith("\nLeave --lora out: the stages are then trained themselves. Or choose another network.")
+
+
+def test_a_network_without_any_gradient_has_adapters_that_learn_nothing() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2), Detached())
+    assert passed_by(network, ["1.weight"], (3, 2, 2)) == ("1.weight",)
+
+
+class Detached(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.detach()
 
 
 def test_applying_a_plan_sets_gradients_and_modes(mobilenet: Backbone) -> None:

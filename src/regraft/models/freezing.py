@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from regraft.errors import FrozenTensorError, OptionError, did_you_mean, shortlist
 from regraft.models.backbones import Backbone, tensor_bytes
+from regraft.models.lowrank import passed_by
 
 TOP_STAGES = 2  # that `top` trains
 BATCH_NORMS = ("held", "trained")
@@ -116,7 +117,7 @@ def plan_training(
             weights themselves.
 
     Raises:
-        OptionError: no such stage, or adapters where there is no linear layer.
+        OptionError: no such stage, or adapters where there is no linear layer or where they would learn nothing.
     """
     stages = backbone.stages()
     names = tuple(stage.name for stage in stages)
@@ -132,12 +133,10 @@ def plan_training(
         group = group if stage.name in rates else "frozen"
         kind = "parameter" if name in parameters else "buffer"
         tensors.append(TensorPlan(name, kind, stage.name, group, rates.get(stage.name, 0.0), sizes[name]))
-    if trained and lora and not any(tensor.group == "low-rank" for tensor in tensors):
-        raise OptionError(
-            f"--lora {lora} is for linear layers, and {backbone.recipe.architecture} has none in "
-            f"{', '.join(trained)}. Leave it out: these stages are then trained themselves."
-        )
-    return Plan(trained[0] if trained else None, names, tuple(tensors), batch_norm, lora)
+    plan = Plan(trained[0] if trained else None, names, tuple(tensors), batch_norm, lora)
+    if trained and lora:
+        _check_adapters(backbone, plan.names("low-rank"), f"--lora {lora}", trained)
+    return plan
 
 
 def apply_plan(network: nn.Module, plan: Plan) -> list[nn.Module]:
@@ -203,6 +202,23 @@ def _known(stage: str, names: tuple[str, ...], option: str) -> str:
             f"{option} must name a stage of the network: {', '.join(names)}. Got {stage!r}.{did_you_mean(stage, names)}"
         )
     return stage
+
+
+def _check_adapters(backbone: Backbone, weights: Sequence[str], option: str, trained: Sequence[str]) -> None:
+    network, preprocess = backbone.recipe.architecture, backbone.preprocess
+    if not weights:
+        raise OptionError(
+            f"{option} is for linear layers, and {network} has none in {', '.join(trained)}. Leave it out: these "
+            "stages are then trained themselves."
+        )
+    idle = passed_by(backbone.module, weights, (3, preprocess.height, preprocess.width))
+    if idle:
+        raise OptionError(
+            f"{option}: {network} does not call {len(idle):,} of the {len(weights):,} linear layers that are to have "
+            f"adapters but takes their weights past them, so that these adapters would learn nothing:\n"
+            f"{shortlist([name.removesuffix('.weight') for name in idle])}\n"
+            "Leave --lora out: the stages are then trained themselves. Or choose another network."
+        )
 
 
 def _group(owner: nn.Module, name: str, *, is_parameter: bool, batch_norm: str, lora: int) -> str:

@@ -1,7 +1,8 @@
 """Low-rank adapters on linear layers (LoRA, Hu et al. 2021), by peft: trained beside weights, then added to them."""
 
+import copy
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -36,6 +37,35 @@ def add_adapters(network: nn.Module, weights: Sequence[str], *, rank: int, seed:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return LoraModel(network, config, "default")
+
+
+def passed_by(network: nn.Module, weights: Sequence[str], input_shape: tuple[int, int, int]) -> tuple[str, ...]:
+    """Return those of the named weights whose adapters would learn nothing; one blank image is run through a copy.
+
+    Some networks (BEiT, EVA-02, Swin v2) do not call a linear layer but multiply by its weight themselves. An adapter is an
+    addition to what the layer answers when it is called, and then no gradient reaches it.
+
+    Args:
+        network: (b, 3, h, w) -> (b, d).
+        weights: names like "blocks.10.attn.qkv.weight".
+        input_shape: (3, h, w).
+    """
+    network = copy.deepcopy(network)  # some keep what they computed: with a gradient it could not be copied any more
+    parameter = next(network.parameters())
+    additions = [torch.zeros((), device=parameter.device, dtype=parameter.dtype, requires_grad=True) for _ in weights]
+
+    def add(addition: torch.Tensor) -> Callable[..., torch.Tensor]:
+        return lambda _module, _inputs, output: output + addition
+
+    image = torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype)
+    for name, addition in zip(weights, additions, strict=True):
+        network.get_submodule(name.removesuffix(".weight")).register_forward_hook(add(addition))
+    with torch.enable_grad():
+        total = network(image).sum()
+    if not total.requires_grad:
+        return tuple(weights)
+    gradients = torch.autograd.grad(total, additions, allow_unused=True)
+    return tuple(name for name, gradient in zip(weights, gradients, strict=True) if gradient is None)
 
 
 def adapted_weight(name: str) -> str:
