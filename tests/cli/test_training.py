@@ -13,6 +13,7 @@ from typer.testing import Result
 from regraft.errors import TrainingError
 from regraft.learn import methods
 from regraft.learn.checkpoint import run_folder
+from regraft.models.backbones import build_untrained
 from regraft.models.bundle import load_bundle
 
 Photos = Callable[..., Path]
@@ -87,9 +88,42 @@ def test_a_dry_run_prints_the_plan_and_trains_nothing(
     assert not list(Path.cwd().glob("*.safetensors*"))
 
 
-def test_a_dry_run_of_auto_names_what_it_would_try(run: Run, photos: Photos, tiny_network: str) -> None:
-    lines = run("fit", photos(red=3, blue=3), "--model", tiny_network, "--dry-run").stdout.splitlines()
-    assert [line.partition(":")[0] for line in lines] == ["frozen", "top", "whole"]
+def test_a_dry_run_of_auto_tells_every_tensor_of_what_it_would_try(run: Run, photos: Photos, tiny_network: str) -> None:
+    fit = ["fit", photos(red=3, blue=3), "--model", tiny_network, "--dry-run"]
+    module = build_untrained(tiny_network).module
+    parameters, buffers = dict(module.named_parameters()), dict(module.named_buffers())
+    parts = run(*fit).stdout.rstrip("\n").split("\n\n")
+    assert [part.partition(":")[0] for part in parts] == ["frozen", "top", "whole"]
+    for part in parts:
+        assert {line.split()[-1] for line in part.splitlines()[1:]} == {*parameters, *buffers}
+    done = run(*fit, "--json")
+    plans = json.loads(done.stdout)["plans"]
+    assert [f"{plan['strategy']}: {plan['summary']}" for plan in plans] == [part.splitlines()[0] for part in parts]
+    for plan in plans:
+        told = {tensor["name"]: tensor for tensor in plan["tensors"]}
+        assert set(told) == {*parameters, *buffers}
+        for name, tensor in told.items():
+            assert set(tensor) == {"name", "kind", "stage", "group", "rate", "numbers"}
+            assert tensor["kind"] == ("parameter" if name in parameters else "buffer")
+            assert tensor["numbers"] == {**parameters, **buffers}[name].numel()
+            assert tensor["rate"] == (1 if tensor["group"] == "trained" else 0)
+    groups = [{tensor["group"] for tensor in plan["tensors"]} for plan in plans]
+    assert groups == [{"frozen"}, {"frozen", "trained"}, {"frozen", "trained"}]
+
+
+def test_a_dry_run_of_one_strategy_is_one_plan_in_json(run: Run, photos: Photos, tiny_network: str) -> None:
+    fit = ["fit", photos(red=3, blue=3), "--model", tiny_network, "--train-only", "conv_stem", "--dry-run", "--json"]
+    (plan,) = json.loads(run(*fit).stdout)["plans"]
+    assert plan["strategy"] == "only conv_stem"
+    assert {tensor["stage"] for tensor in plan["tensors"] if tensor["group"] == "trained"} == {"conv_stem"}
+
+
+def test_a_dry_run_needs_no_place_to_write_and_reads_no_photo(run: Run, photos: Photos, tiny_network: str) -> None:
+    folder = photos(red=3, blue=3)
+    for path in folder.rglob("*.jpg"):
+        path.write_bytes(b"no photo")
+    done = run("fit", folder, "--model", tiny_network, "--dry-run", "--out", "nowhere/m.safetensors")
+    assert done.exit_code == 0, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,8 @@ def fit(
     Without a validation folder every figure is out-of-fold. A test folder is never read: that is for
     `regraft evaluate`. A run that was killed goes on where it was when the same command is given again.
     """
-    check_output(out)
+    if not dry_run:
+        check_output(out)
     splits = find_samples(data, Columns(image_column, label_column, group_column, image_root))
     splits["train"].check_trainable()
     strategy = strategy or ("top" if train_from or train_only or lora else "auto")
@@ -95,7 +96,7 @@ def fit(
         budget=parse_duration(budget),
     )
     if dry_run:
-        _print_plans(model, settings)
+        _print_plans(model, settings, json=json)
         return
     observer = observer_of(training, out.stem)
     trained = train(
@@ -117,7 +118,7 @@ def fit(
     note(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
 
 
-def _print_plans(model: str, settings: Any) -> None:
+def _print_plans(model: str, settings: Any, *, json: bool) -> None:
     from regraft.learn.choose import CANDIDATES
     from regraft.learn.methods import plan_of
     from regraft.learn.strategies import candidate_of
@@ -125,11 +126,12 @@ def _print_plans(model: str, settings: Any) -> None:
 
     backbone = build_untrained(model)  # the plan does not depend on the weights
     candidate = candidate_of(settings)
-    for one in CANDIDATES if candidate is None else [candidate]:
-        plan = plan_of(one, backbone, settings.schedule)
-        result(f"{one}: {plan.summary()}")
-        if candidate is not None:
-            result("\n".join(plan.lines()))
+    candidates = CANDIDATES if candidate is None else (candidate,)
+    plans = [(str(one), plan_of(one, backbone, settings.schedule)) for one in candidates]
+    if json:
+        result_json({"plans": [{"strategy": name, **plan.to_json()} for name, plan in plans]})
+    else:
+        result("\n\n".join("\n".join([f"{name}: {plan.summary()}", *plan.lines()]) for name, plan in plans))
 
 
 def _announce(splits: dict[str, Samples], model: str, strategy: str, out: Path) -> None:

@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -26,7 +27,7 @@ class TensorPlan:
         stage: the stage it belongs to.
         group: "frozen", "trained" (by the optimizer), "low-rank" (by an adapter that is added to it at the end) or
             "statistics" (batch-norm buffers that follow the data).
-        rate: its learning rate as a share of the head's.
+        rate: its stage's learning rate as a share of the head's.
         numbers: how many numbers it holds.
     """
 
@@ -36,6 +37,11 @@ class TensorPlan:
     group: str
     rate: float
     numbers: int
+
+    @property
+    def learning_rate(self) -> float:
+        """Return its own learning rate as a share of the head's: 0 for what the optimizer does not train."""
+        return self.rate if self.group in ("trained", "low-rank") else 0.0
 
 
 @dataclass(frozen=True)
@@ -88,10 +94,14 @@ class Plan:
         """Return a line for every tensor: its group, learning rate as a share of the head's, stage and name."""
         width = max(len(tensor.stage) for tensor in self.tensors)
         return [
-            f"{tensor.group:<10}  {tensor.rate if tensor.group in ('trained', 'low-rank') else 0:>6.3g}  "
-            f"{tensor.kind:<9}  {tensor.stage:<{width}}  {tensor.name}"
-            for tensor in self.tensors
+            f"{one.group:<10}  {one.learning_rate:>6.3g}  {one.kind:<9}  {one.stage:<{width}}  {one.name}"
+            for one in self.tensors
         ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the summary and every tensor in plain JSON types."""
+        tensors = [asdict(tensor) | {"rate": tensor.learning_rate} for tensor in self.tensors]
+        return {"summary": self.summary(), "tensors": tensors}
 
 
 def plan_training(

@@ -42,8 +42,8 @@ def add_adapters(network: nn.Module, weights: Sequence[str], *, rank: int, seed:
 def passed_by(network: nn.Module, weights: Sequence[str], input_shape: tuple[int, int, int]) -> tuple[str, ...]:
     """Return those of the named weights whose adapters would learn nothing; one blank image is run through a copy.
 
-    Some networks (BEiT, EVA-02, Swin v2) do not call a linear layer but multiply by its weight themselves. An adapter is an
-    addition to what the layer answers when it is called, and then no gradient reaches it.
+    Some networks (BEiT, EVA-02, Swin v2) do not call a linear layer but multiply by its weight themselves. An adapter
+    is an addition to what the layer answers when it is called, and then no gradient reaches it.
 
     Args:
         network: (b, 3, h, w) -> (b, d).
