@@ -52,6 +52,17 @@ def check_output(path: Path, *, option: str = "--out") -> None:
         raise write_failure(path, error) from None
 
 
+def prepare_folder(path: Path, *, option: str = "--out") -> None:
+    """Make the folder `path` if it is missing, and raise `OutputError` unless files can be written into it."""
+    try:
+        if path.exists() and not path.is_dir():
+            raise OutputError(f"{option} {path} is a file. Name a folder; it is made if it is missing.")
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_failure(path, error) from None
+    check_output(path / "report", option=option)
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` and move it there when the block ends without an error.

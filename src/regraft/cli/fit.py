@@ -10,7 +10,7 @@ from regraft.cli.console import note, result, result_json
 from regraft.cli.training import observer_of, settings_of, with_training
 from regraft.data.samples import Samples, find_samples
 from regraft.data.tables import Columns
-from regraft.files import check_output
+from regraft.files import check_output, prepare_folder
 
 _CLASSES_SHOWN = 8
 
@@ -44,6 +44,12 @@ def fit(
     train_only: Annotated[str | None, typer.Option(help="Train this one stage.")] = None,
     lora: Annotated[int, typer.Option(help="Train adapters of this rank on linear layers instead.", min=0)] = 0,
     budget: Annotated[str, typer.Option(help="auto: time for trying more than the last layer: 90s, 10m, 2h.")] = "10m",
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a report into this folder too: what the layers learned, mistakes, how far it carries."
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be trained, tensor by tensor, and stop.")
     ] = False,
@@ -68,6 +74,8 @@ def fit(
     """
     if not dry_run:
         check_output(out)
+        if report is not None:
+            prepare_folder(report, option="--report")
     splits = find_samples(data, Columns(image_column, label_column, group_column, image_root))
     splits["train"].check_trainable()
     strategy = strategy or ("top" if train_from or train_only or lora else "auto")
@@ -116,6 +124,24 @@ def fit(
         result("\n".join(trained.report.summary_lines()))
         result(f"\n  {trained.numbers['trained']}; {trained.numbers['frozen']}")
     note(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
+    if report is not None:
+        _report(trained, report, settings, observer)
+
+
+def _report(trained: Any, folder: Path, settings: Any, observer: Any) -> None:
+    from regraft.explain.explanation import explain
+    from regraft.explain.report import write_report
+    from regraft.explain.subjects import subject_of_result
+    from regraft.runtime import pick_device
+
+    device, seed = pick_device(settings.device), settings.seed
+    found = explain(
+        subject_of_result(trained), device=device, batch_size=settings.batch_size, seed=seed, observer=observer
+    )
+    path = write_report(found, folder)
+    if found.carried is not None:
+        note(found.carried.advice)
+    note(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
 def _print_plans(model: str, settings: Any, *, json: bool) -> None:

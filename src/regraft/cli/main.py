@@ -14,6 +14,7 @@ from regraft.cli.cache import cache
 from regraft.cli.compare import compare
 from regraft.cli.console import note, result
 from regraft.cli.evaluate import evaluate
+from regraft.cli.explain import explain
 from regraft.cli.fit import fit
 from regraft.cli.models import models
 from regraft.cli.predict import predict
@@ -53,7 +54,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (fit, compare, evaluate, predict, models, cache):
+for command in (fit, compare, evaluate, predict, explain, models, cache):
     app.command()(with_exit_codes(command))
 
 

@@ -15,6 +15,7 @@ ESTIMATES = ("out-of-fold", "validation", "test")
 TOP_K, CLASSES_FOR_TOP_K = 5, 10
 FIGURES = ("accuracy", "balanced_accuracy", "log_loss", "brier", "top5_accuracy", "ece", "auc", "average_precision")
 LIMITS = {"log_loss": (0.0, -math.log(metrics.SMALLEST_PROBABILITY)), "brier": (0.0, 2.0)}  # of the others 0 and 1
+IN_PERCENT = ("accuracy", "balanced_accuracy", "top5_accuracy", "ece")  # the others are plain numbers
 _CLASSES_SHOWN = 20
 _WORST_SHOWN = 10
 _CONFUSIONS_SHOWN = 3
@@ -36,6 +37,7 @@ class Report:
         confusion: c rows of c counts, row the true class.
         majority_share: share of the largest class.
         positive: for two classes, the one that auc and average_precision are of.
+        reliability: by bin of confidence, as far as photos fall into it: n, mean confidence, accuracy, interval.
     """
 
     classes: tuple[str, ...]
@@ -47,6 +49,7 @@ class Report:
     confusion: list[list[int]]
     majority_share: float
     positive: str | None = None
+    reliability: tuple[dict[str, Any], ...] = ()
 
     @property
     def accuracy(self) -> float:
@@ -93,6 +96,7 @@ class Report:
             confusion=[[int(count) for count in row] for row in confusion],
             majority_share=float(confusion.sum(axis=1).max() / len(labels)),
             positive=positive,
+            reliability=tuple(judge.reliability(groups)),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -110,26 +114,18 @@ class Report:
             "confusion": self.confusion,
             "majority_share": self.majority_share,
             "positive": self.positive,
+            "reliability": list(self.reliability),
         }
 
     def summary_lines(self) -> list[str]:
         """Return the numbers as lines for a terminal."""
         lines = [f"{self.estimate}, n = {self.n:,}, {len(self.classes):,} classes; 95 % intervals in brackets", ""]
-        names = {
-            "accuracy": "accuracy",
-            "balanced_accuracy": "balanced accuracy",
-            "top5_accuracy": "top-5 accuracy",
-            "auc": f"ROC AUC ({self.positive})",
-            "average_precision": f"average precision ({self.positive})",
-            "log_loss": "log loss",
-            "brier": "Brier score",
-            "ece": "calibration error",
-        }
+        names = figure_names(self.positive)
         width = max(len(text) for name, text in names.items() if name in self.figures)
         for name, text in names.items():
             if name in self.figures:
-                share = name in ("accuracy", "balanced_accuracy", "top5_accuracy", "ece")
-                lines.append(f"  {text:<{width}}  {_shown(self.figures[name], self.intervals.get(name), share=share)}")
+                shown = _shown(self.figures[name], self.intervals.get(name), share=name in IN_PERCENT)
+                lines.append(f"  {text:<{width}}  {shown}")
         return [*lines, "", *self._class_lines(), *self._confusion_lines()]
 
     def _class_lines(self) -> list[str]:
@@ -157,6 +153,20 @@ class Report:
             if table[truth, answer]
         ]
         return ["", "  " + "; ".join(shown)] if shown else []
+
+
+def figure_names(positive: str | None) -> dict[str, str]:
+    """Return what people call each figure, in the order in which they are shown."""
+    return {
+        "accuracy": "accuracy",
+        "balanced_accuracy": "balanced accuracy",
+        "top5_accuracy": "top-5 accuracy",
+        "auc": f"ROC AUC ({positive})",
+        "average_precision": f"average precision ({positive})",
+        "log_loss": "log loss",
+        "brier": "Brier score",
+        "ece": "calibration error",
+    }
 
 
 class Judge:
@@ -234,6 +244,22 @@ class Judge:
         if positive is not None:  # the mean over the positives of a precision, which varies less than hit or miss
             hits = wilson(figures["average_precision"] * positive.trials, positive.trials, reach=positive.quantile)
             found["average_precision"] = wider(drawn["average_precision"], hits)
+        return found
+
+    def reliability(self, groups: np.ndarray | None) -> list[dict[str, Any]]:
+        """Return the bins of the reliability diagram that hold photos, with the 95 % interval of each one's accuracy."""
+        found = []
+        for number in np.unique(self._bins):
+            chosen = self._bins == number
+            interval = interval_of(self.share(chosen, groups))
+            found.append(
+                {
+                    "n": int(chosen.sum()),
+                    "confidence": float(self._confidence[chosen].mean()),
+                    "accuracy": float(self.right[chosen].mean()),
+                    "interval": None if interval is None else list(interval),
+                }
+            )
         return found
 
     def share(self, chosen: np.ndarray, groups: np.ndarray | None) -> Share | None:

@@ -38,12 +38,31 @@ class Result:
         report: the numbers.
         numbers: the report and how it came about, in JSON types.
         run: the checkpoints, to be removed (`run.finish()`) when the classifier is safely written.
+        material: of training: what the classifier learned from and was judged by.
     """
 
     classifier: Classifier
     report: Report
     numbers: dict[str, Any] = field(default_factory=dict)
     run: Run = field(default_factory=nowhere)
+    material: "Used | None" = None
+
+
+@dataclass(frozen=True, eq=False)
+class Used:
+    """What a training used.
+
+    Attributes:
+        learned: the photos that were learned from.
+        judges: those that judged; the same object where each was judged out-of-fold.
+        probabilities: (n, c) answers for the judges.
+        pretrained: the network before anything was trained.
+    """
+
+    learned: Photos
+    judges: Photos
+    probabilities: np.ndarray
+    pretrained: Backbone
 
 
 def train(
@@ -115,7 +134,8 @@ def train(
         "frozen": fitted.proof,
         **numbers,
     }
-    return Result(classifier, report, classifier.numbers, run)
+    used = Used(learned, judges, probabilities, gathered.backbone)
+    return Result(classifier, report, classifier.numbers, run, used)
 
 
 def _judged(

@@ -33,11 +33,14 @@ class TorchEngine:
 
     def activations(self, pixels: np.ndarray) -> torch.Tensor:
         """Return (b, ...) float32 outputs, on the engine's device, of (b, h, w, 3) uint8 pixels."""
-        batch = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2)  # channels-last as it is
         with torch.no_grad():  # tensors of inference mode cannot be trained on
-            normalised = (batch.float() - self._mean) * self._scale
-            output: torch.Tensor = self._module(normalised)
+            output: torch.Tensor = self._module(self.normalised(pixels))
             return output
+
+    def normalised(self, pixels: np.ndarray) -> torch.Tensor:
+        """Return (b, 3, h, w) float32, on the engine's device, of (b, h, w, 3) uint8 pixels, as the network wants it."""
+        batch = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2)  # channels-last as it is
+        return (batch.float() - self._mean) * self._scale
 
     def output_shape(self) -> tuple[int, ...]:
         """Return the shape of one image's output, found by running a blank image."""

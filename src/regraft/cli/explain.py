@@ -1,0 +1,122 @@
+"""`regraft explain`: what a network's layers learned, as a report."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from regraft.cli import options
+from regraft.cli.console import TerminalObserver, counted, note, result, result_json
+from regraft.data.samples import Samples
+from regraft.data.tables import Columns
+from regraft.errors import BundleError
+from regraft.files import prepare_folder
+
+
+def explain(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A file that `regraft fit --out` wrote; or a network: a timm name, hf-hub:owner/name, local-dir:FOLDER.",
+            show_default=False,
+        ),
+    ],
+    photos: Annotated[
+        Path, typer.Argument(help="Photos, with labels as for `regraft fit` or without.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the report, which is one file: report.html.")] = Path("report"),
+    stage: Annotated[
+        list[str] | None,
+        typer.Option(help="Picture this stage; may be given several times. [default: all]", show_default=False),
+    ] = None,
+    units: Annotated[int, typer.Option(help="How many units of each stage are pictured.", min=1)] = 16,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="deconvnet, guided (backpropagation), or auto: a deconvnet where the network pools by maximum, as it "
+            "needs."
+        ),
+    ] = "auto",
+    before: Annotated[
+        str | None,
+        typer.Option(help="The network before it was trained further. [default: what the file names, if at hand]"),
+    ] = None,
+    image_column: options.ImageColumn = None,
+    label_column: options.LabelColumn = None,
+    group_column: options.GroupColumn = None,
+    image_root: options.ImageRoot = None,
+    positive: options.Positive = None,
+    seed: Annotated[int, typer.Option(help="Of the folds of the probes.", min=0)] = 0,
+    device: options.Device = "auto",
+    batch_size: options.BatchSize = 32,
+    cache: options.Cache = True,
+    json: options.Json = False,
+) -> None:
+    """Show what a network's layers learned: units and what excites them, where it looks, how far it carries.
+
+    Of photos in splits, train and validation are looked at. A test folder is never read unless it is named itself.
+    """
+    prepare_folder(out)
+    from regraft.explain.subjects import find_photos
+
+    samples, known = find_photos(photos, Columns(image_column, label_column, group_column, image_root))
+    note(f"{counted(len(samples), 'photo')} of {samples.where}{'' if known else ', without labels'}\nout: {out}")
+
+    from regraft.explain.explanation import check_options, explain as look_into
+    from regraft.explain.report import write_report
+    from regraft.learn.settings import Settings
+    from regraft.models.backbones import check_model_name
+    from regraft.runtime import pick_device
+
+    settings = Settings(device=device, batch_size=batch_size, cache=cache, positive=positive, seed=seed)
+    observer = TerminalObserver()
+    if before is not None:
+        check_model_name(before)
+    thing = _load(model)
+    check_options(getattr(thing, "backbone", thing), stage or (), method=method, units=units)
+    found = look_into(
+        _subject(thing, samples, known=known, model=model, before=before, settings=settings, observer=observer),
+        stages=stage or (),
+        units=units,
+        method=method,
+        device=pick_device(device),
+        batch_size=batch_size,
+        seed=seed,
+        observer=observer,
+    )
+    path = write_report(found, out)
+    if json:
+        result_json({**found.to_json(), "out": str(path)})
+    elif found.carried is not None:
+        result(found.carried.advice)
+    for line in found.notes:
+        note(line)
+    note(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
+
+
+def _load(model: str) -> Any:
+    """Return the `Classifier` in the file `model`, or the pretrained network of that name as a `Backbone`."""
+    from regraft.models.backbones import check_model_name, load_backbone
+    from regraft.models.bundle import load_bundle
+
+    file = Path(model).expanduser()
+    if file.is_file():
+        return load_bundle(file)
+    if file.suffix == ".safetensors":
+        raise BundleError(f"{model} does not exist. Name a file that `regraft fit --out` wrote, or a network.")
+    check_model_name(model)
+    return load_backbone(model)
+
+
+def _subject(
+    thing: Any, samples: Samples, *, known: bool, model: str, before: str | None, settings: Any, observer: Any
+) -> Any:
+    from regraft.explain.subjects import subject_of_classifier, subject_of_network
+    from regraft.models.backbones import load_backbone
+    from regraft.models.classifier import Classifier
+
+    settings.check(thing.classes if isinstance(thing, Classifier) else samples.classes)
+    if not isinstance(thing, Classifier):
+        return subject_of_network(thing, samples, known=known, model=model, settings=settings, observer=observer)
+    load = None if before is None else lambda: load_backbone(before)
+    return subject_of_classifier(thing, samples, known=known, before=load, settings=settings, observer=observer)

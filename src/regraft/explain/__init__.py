@@ -1,0 +1,1 @@
+"""What the layers learned: pictures, probes by depth, and the report."""

@@ -1,0 +1,149 @@
+"""Receptive fields: which pixels a unit can see at all, measured on the network itself."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from regraft.explain.sites import Place, evaluating, run_to
+
+_CONVOLUTIONS = {functional.conv1d, functional.conv2d, functional.linear}
+_POOLINGS = {functional.max_pool2d, torch.max_pool2d}
+_POINTWISE = {
+    functional.relu,
+    functional.relu6,
+    functional.hardtanh,
+    functional.leaky_relu,
+    functional.silu,
+    functional.gelu,
+    functional.hardswish,
+    functional.mish,
+    functional.elu,
+    functional.batch_norm,
+    functional.layer_norm,
+    functional.group_norm,
+    torch.relu,
+    torch.Tensor.relu,
+}
+_GATES = {torch.sigmoid, torch.Tensor.sigmoid, functional.sigmoid, functional.hardsigmoid}
+
+
+@dataclass(frozen=True)
+class _Axis:
+    first_end: int  # of the field of place 0
+    last_start: int  # of the field of the last place
+    stride: int
+    places: int
+    pixels: int
+
+    def range(self, place: int) -> tuple[int, int]:
+        start = self.last_start - self.stride * (self.places - 1 - place)
+        return max(start, 0), min(self.first_end + self.stride * place, self.pixels)
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """Which part of an image the units of a stage see, by their place in its map.
+
+    Attributes:
+        rows: of the image, by the map's rows.
+        columns: of the image, by the map's columns.
+    """
+
+    rows: _Axis
+    columns: _Axis
+
+    def box(self, row: int, column: int) -> tuple[int, int, int, int]:
+        """Return left, upper, right, lower in pixels, as Pillow's crop takes them, cut to the image."""
+        (upper, lower), (left, right) = self.rows.range(row), self.columns.range(column)
+        return left, upper, right, lower
+
+
+def receptive_field(module: nn.Module, place: Place, input_shape: tuple[int, int, int]) -> ReceptiveField:
+    """Measure the receptive field of the units at `place`: filters as wide as they are, whatever their weights.
+
+    A signal is sent back from the first two and the last two places; every filter passes it to all that it covers, and
+    pooling to its whole window. Gates that look at the whole image (squeeze and excitation) are left out.
+
+    Args:
+        module: (b, 3, h, w) -> any; it is left as it was.
+        place: where the units are.
+        input_shape: (3, h, w).
+    """
+    rows = _ends(place.height)
+    columns = _ends(place.width)
+    parameter = next(module.parameters())
+    images = torch.zeros(4, *input_shape, device=parameter.device, dtype=parameter.dtype, requires_grad=True)
+    with evaluating(module), torch.enable_grad():
+        with _Reaching():
+            found = place.site.as_map(run_to(module, place.site, images))
+        chosen = torch.stack([found[k, :, rows[k], columns[k]].sum() for k in range(4)])
+        (reached,) = torch.autograd.grad(chosen.sum(), images)
+    lit = reached.ne(0).any(dim=1)  # (4, h, w)
+    return ReceptiveField(
+        _axis(lit.any(dim=2), place.height, input_shape[1]), _axis(lit.any(dim=1), place.width, input_shape[2])
+    )
+
+
+def _ends(count: int) -> list[int]:
+    """Return the first two and the last two of `count` places."""
+    return [0, min(1, count - 1), max(count - 2, 0), count - 1]
+
+
+def _axis(lit: torch.Tensor, places: int, pixels: int) -> _Axis:
+    """Return what (4, pixels) booleans say, of the first two and the last two places."""
+    starts = [int(row.nonzero().min()) for row in lit]
+    ends = [int(row.nonzero().max()) + 1 for row in lit]
+    if ends[1] < pixels:  # not cut off by the image's edge
+        stride = ends[1] - ends[0]
+    elif starts[2] > 0:
+        stride = starts[3] - starts[2]
+    else:
+        stride = round(pixels / places)
+    return _Axis(ends[0], starts[3], stride, places, pixels)
+
+
+class _Reaching(TorchFunctionMode):
+    """While it is entered, a signal on its way back reaches everything that the functions on its way look at."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        given = args[0] if args else kwargs.pop("input", None)
+        if not (isinstance(given, torch.Tensor) and given.requires_grad):
+            return func(*args, **kwargs)
+        if func in _POINTWISE:
+            return _Mark.apply(given)
+        if func in _GATES:
+            return func(given.detach())
+        if func in _POOLINGS:
+            return _pooled(given, *args[1:], **kwargs)
+        if func in _CONVOLUTIONS:
+            weight = torch.ones_like(args[1] if len(args) > 1 else kwargs.pop("weight"), requires_grad=False)
+            return func(given, weight.detach(), None, *args[3:], **{k: v for k, v in kwargs.items() if k != "bias"})
+        return func(given, *args[1:], **kwargs)
+
+
+class _Mark(torch.autograd.Function):
+    """Gives zeros; sends back 1 where any signal comes, so that it neither fades nor overflows on a long way."""
+
+    @staticmethod
+    def forward(ctx: Any, given: torch.Tensor) -> torch.Tensor:  # noqa: ARG004
+        return torch.zeros_like(given)
+
+    @staticmethod
+    def backward(ctx: Any, *signals: torch.Tensor) -> Any:  # noqa: ARG004
+        return signals[0].ne(0).to(signals[0].dtype)
+
+
+def _pooled(
+    given: torch.Tensor, size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, **more: Any
+) -> Any:
+    """Return the mean over the windows of a max-pooling (of dilation 1, as those of networks are)."""
+    del dilation
+    return functional.avg_pool2d(given, size, stride or size, padding, ceil_mode=bool(more.get("ceil_mode", False)))

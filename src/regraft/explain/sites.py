@@ -1,0 +1,226 @@
+"""Sites: where in a network a stage's activation is read, and as which map of units by place."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from regraft.errors import ModelError, did_you_mean
+from regraft.models.stages import Stage
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where an activation is read: what comes out of a module, or what goes into it, the first time that it runs.
+
+    Attributes:
+        module: its name, as `named_modules` has it.
+        side: "output" or "input".
+        layout: "b c h w", "b h w c", or "b n c" for the tokens of a transformer.
+        skipped: tokens that stand for no place (a class token), before the others.
+    """
+
+    module: str
+    side: str = "output"
+    layout: str = "b c h w"
+    skipped: int = 0
+
+    def below(self, name: str) -> "Site":
+        """Return the same site in a module that has the network as its part `name`."""
+        return replace(self, module=f"{name}.{self.module}")
+
+    def as_map(self, activation: torch.Tensor) -> torch.Tensor:
+        """Return a view (b, c, h, w) of an activation: c units at h x w places.
+
+        Raises:
+            ModelError: it has no such places.
+        """
+        if self.layout == "b n c" and activation.ndim == 3:
+            tokens = activation[:, self.skipped :]
+            side = math.isqrt(tokens.shape[1])
+            if side * side == tokens.shape[1]:
+                return tokens.transpose(1, 2).unflatten(2, (side, side))
+        if self.layout == "b h w c" and activation.ndim == 4:
+            return activation.permute(0, 3, 1, 2)
+        if self.layout == "b c h w" and activation.ndim == 4:
+            return activation
+        raise ModelError(
+            f"the {self.side} of {self.module} is no map of units by place: its shape is {tuple(activation.shape)}. "
+            "Choose an earlier stage."
+        )
+
+
+@dataclass(frozen=True)
+class Place:
+    """A stage that has a map, and where it is read.
+
+    Attributes:
+        stage: the stage's name.
+        site: where its last map is read.
+        units: c, the number of its channels.
+        height: h of the map.
+        width: w of the map.
+    """
+
+    stage: str
+    site: Site
+    units: int
+    height: int
+    width: int
+
+
+class _Reached(Exception):  # noqa: N818 (a signal, not an error)
+    pass
+
+
+def as_site(module: nn.Module, stage: "str | Site") -> Site:
+    """Return where `stage` is read: a `Site` as it is, a name as the output of the submodule of that name.
+
+    Raises:
+        ModelError: no such submodule.
+    """
+    site = Site(stage) if isinstance(stage, str) else stage
+    names = [name for name, _ in module.named_modules() if name]
+    if site.module not in names:
+        raise ModelError(
+            f"stage must name a module of the network, such as {', '.join(names[:3])}. Got {site.module!r}."
+            f"{did_you_mean(site.module, names)}"
+        )
+    return site
+
+
+@contextmanager
+def watching(
+    module: nn.Module, sites: Sequence[Site], heard: Callable[[int, torch.Tensor], torch.Tensor | None]
+) -> Iterator[None]:
+    """Tell `heard` the number and activation of each of `sites`, once in each run of the network; no hook survives.
+
+    What `heard` returns, if anything, goes on through the network instead of the activation.
+    """
+    told: set[int] = set()
+
+    def tell(number: int, activation: torch.Tensor) -> torch.Tensor | None:
+        if number in told:
+            return None
+        told.add(number)
+        return heard(number, activation)
+
+    def after(number: int) -> Any:
+        return lambda _module, _inputs, output: tell(number, output)
+
+    def before(number: int) -> Any:
+        def hook(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+            given = tell(number, inputs[0])
+            return None if given is None else (given, *inputs[1:])
+
+        return hook
+
+    handles = [module.register_forward_pre_hook(lambda *_: told.clear())]
+    try:
+        for number, site in enumerate(sites):
+            owner = module.get_submodule(site.module)
+            if site.side == "output":
+                handles.append(owner.register_forward_hook(after(number)))
+            else:
+                handles.append(owner.register_forward_pre_hook(before(number)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def run_to(module: nn.Module, site: Site, images: torch.Tensor) -> torch.Tensor:
+    """Return the activation at `site` of `images` (b, 3, h, w); nothing behind it is run.
+
+    Raises:
+        ModelError: the network never comes there.
+    """
+    found: list[torch.Tensor] = []
+
+    def stop(_: int, activation: torch.Tensor) -> None:
+        found.append(activation)
+        raise _Reached
+
+    with watching(module, [site], stop):
+        try:
+            module(images)
+        except _Reached:
+            return found[0]
+    raise ModelError(f"the network never runs {site.module}. Choose another stage.")
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put every part of `module` into eval mode, and each back into its own mode at the end."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
+def find_places(module: nn.Module, stages: Sequence[Stage], input_shape: tuple[int, int, int]) -> list[Place]:
+    """Return, for each of `stages` that has one, the last map of more than one place that it gives.
+
+    Args:
+        module: (b, 3, h, w) -> (b, d), in eval mode; it is run once on a blank image and left as it was.
+        stages: as `Backbone.stages` gives them.
+        input_shape: (3, h, w).
+    """
+    read = _maps_in_order(module, input_shape)
+    entries = [stage.name for stage in stages]
+    starts = [next(place for place, (name, _) in enumerate(read) if name == entry) for entry in entries]
+    found: list[Place] = []
+    seen: set[int] = set()
+    for stage, start, end in zip(stages, starts, [*starts[1:], len(read) - 1], strict=True):
+        seen.add(id(read[start][1]))  # what goes into a stage is of the one before
+        for name, activation in reversed(read[start + 1 : end + 1]):
+            place = _place(stage.name, name, activation, module)
+            if place is not None and id(activation) not in seen:
+                found.append(place)
+                seen.add(id(activation))
+                break
+    return found
+
+
+def _place(stage: str, name: str, activation: Any, module: nn.Module) -> Place | None:
+    if not isinstance(activation, torch.Tensor) or activation.ndim not in (3, 4) or activation.shape[0] != 1:
+        return None
+    if activation.ndim == 3:
+        site = Site(name, "input", "b n c", int(getattr(module, "num_prefix_tokens", 0)))
+    else:
+        site = Site(name, "input", "b h w c" if getattr(module, "output_fmt", "") == "NHWC" else "b c h w")
+    try:
+        _, units, height, width = site.as_map(activation).shape
+    except ModelError:
+        return None
+    return Place(stage, site, units, height, width) if height * width > 1 else None
+
+
+def _maps_in_order(module: nn.Module, input_shape: tuple[int, int, int]) -> list[tuple[str, Any]]:
+    """Return the name and first input of every module, in the order in which they first run."""
+    read: dict[str, Any] = {}
+
+    def hook_of(name: str) -> Any:
+        def hook(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            read.setdefault(name, inputs[0] if inputs else None)
+
+        return hook
+
+    parameter = next(module.parameters())
+    image = torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype)
+    modules: Mapping[str, nn.Module] = {name: part for name, part in module.named_modules() if name}
+    handles = [part.register_forward_pre_hook(hook_of(name)) for name, part in modules.items()]
+    try:
+        with torch.no_grad():
+            module(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return list(read.items())

@@ -1,0 +1,207 @@
+"""One pass over all photos: what excites each unit most, and what each stage knows of the photos."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from regraft.data.loading import load_batches
+from regraft.data.sources import Source
+from regraft.explain.deconvnet import TIE_BREAK
+from regraft.explain.sites import Place, Site, find_places, watching
+from regraft.learn.observer import Observer
+from regraft.models.backbones import Backbone
+from regraft.models.engines import TorchEngine
+
+STRONGEST = 9  # photos that are kept for each unit, as Zeiler & Fergus show them
+MOST_POOLED = 2000  # photos whose pooled activations are kept: the memory must not grow with the photos
+
+
+@dataclass(eq=False)
+class StageUnits:
+    """The c units of a stage over n photos.
+
+    Attributes:
+        place: where they are.
+        activations: (c, k) each unit's strongest activations, one of a photo, strongest first; k at most 9.
+        photos: (c, k) positions of these photos; -1 where there were fewer photos.
+        sums: (classes, c) of each photo's strongest activation, by class.
+        squares: (c,) sums of their squares.
+    """
+
+    place: Place
+    activations: torch.Tensor
+    photos: torch.Tensor
+    sums: torch.Tensor
+    squares: torch.Tensor
+
+    def add(self, peaks: torch.Tensor, means: torch.Tensor, positions: torch.Tensor, labels: torch.Tensor) -> None:
+        """Take in the strongest and the mean activations (b, c) of photos at `positions` (b,) of `labels` (b,).
+
+        Of photos whose peaks are equal (all at the cap of ReLU6) those with the larger mean come first.
+        """
+        activations = torch.cat([self.activations, (peaks + TIE_BREAK * means).T], dim=1)
+        photos = torch.cat([self.photos, positions.expand(len(self.photos), -1)], dim=1)
+        self.activations, order = activations.topk(STRONGEST, dim=1)
+        self.photos = photos.gather(1, order)
+        self.sums.index_add_(0, labels, peaks.double())
+        self.squares += peaks.double().square().sum(dim=0)
+
+
+@dataclass(eq=False)
+class Survey:
+    """What one pass found.
+
+    Attributes:
+        stages: the units of each stage that has a map, by its name.
+        pooled: by stage, (m, units) mean activation over places of the photos at `sampled`; the last stage's are the
+            network's features.
+        sampled: (m,) positions of these photos.
+        counts: (classes,) how many photos each class has.
+        unreadable: reasons by position.
+    """
+
+    stages: dict[str, StageUnits]
+    pooled: dict[str, np.ndarray]
+    sampled: np.ndarray
+    counts: np.ndarray
+    unreadable: dict[int, str] = field(default_factory=dict)
+
+
+def places_of(backbone: Backbone) -> list[Place]:
+    """Return where each stage of `backbone` that has a map is read."""
+    shape = (3, backbone.preprocess.height, backbone.preprocess.width)
+    return find_places(backbone.module, backbone.stages(), shape)
+
+
+def survey(
+    backbone: Backbone,
+    sources: Sequence[Source],
+    labels: np.ndarray,
+    *,
+    classes: int,
+    sampled: np.ndarray,
+    device: torch.device,
+    batch_size: int = 32,
+    task: str = "units",
+    observer: Observer | None = None,
+) -> Survey:
+    """Run all photos through the network once, and keep what every unit answers to most.
+
+    Memory does not grow with the photos.
+
+    Args:
+        backbone: the network.
+        sources: n photos.
+        labels: (n,) their classes, from 0 to `classes` - 1.
+        classes: how many there are.
+        sampled: (m,) positions, ascending, of the photos whose pooled activations are kept.
+        device: where it runs.
+        batch_size: photos at a time.
+        task: what the progress is called.
+        observer: hears the progress.
+    """
+    observer = observer or Observer()
+    engine = TorchEngine(backbone, device)
+    stages = backbone.stages()
+    places = places_of(backbone)
+    reading = _Reading(places, [stage.name for stage in stages], classes, device)
+    found = Survey({}, {}, sampled, np.bincount(labels, minlength=classes))
+    pooled: dict[str, list[np.ndarray]] = {}
+    wanted = np.zeros(len(sources), dtype=bool)
+    wanted[sampled] = True
+    observer.begin(task, len(sources))
+    try:
+        with watching(backbone.module, reading.sites, reading.hear):
+            for batch in load_batches(sources, backbone.preprocess, batch_size=batch_size):
+                found.unreadable.update(batch.unreadable)
+                if len(batch.positions):
+                    vectors = engine.features(batch.pixels)
+                    means = reading.take(batch.positions, labels[batch.positions])
+                    chosen = wanted[batch.positions]
+                    for name, values in {**means, stages[-1].name: vectors}.items():
+                        pooled.setdefault(name, []).append(values[chosen])
+                observer.advance(len(batch.positions) + len(batch.unreadable))
+    finally:
+        observer.end()
+    found.stages = {units.place.stage: units for units in reading.units}
+    found.pooled = {stage.name: np.concatenate(pooled[stage.name]) for stage in stages if stage.name in pooled}
+    found.sampled = sampled[~np.isin(sampled, list(found.unreadable))]
+    return found
+
+
+class _Reading:
+    """What the sites tell during one batch, and the units that it goes to."""
+
+    def __init__(self, places: Sequence[Place], names: Sequence[str], classes: int, device: torch.device) -> None:
+        self.sites: list[Site] = [place.site for place in places]
+        self._names = names
+        self._maps: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.units = [
+            StageUnits(
+                place,
+                torch.full((place.units, STRONGEST), -torch.inf, device=device),
+                torch.full((place.units, STRONGEST), -1, device=device),
+                torch.zeros(classes, place.units, dtype=torch.float64, device=device),
+                torch.zeros(place.units, dtype=torch.float64, device=device),
+            )
+            for place in places
+        ]
+
+    def hear(self, number: int, activation: torch.Tensor) -> None:
+        """Keep the strongest and the mean activation of each unit, (b, c) both, while the network goes on."""
+        found = self.sites[number].as_map(activation)
+        self._maps[number] = found.amax(dim=(2, 3)), found.mean(dim=(2, 3))
+
+    def take(self, positions: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+        """Hand the batch's activations to the units; return the means (b, c) by stage."""
+        means = {}
+        for number, (peaks, mean) in self._maps.items():
+            units = self.units[number]
+            device = units.photos.device
+            units.add(peaks, mean, torch.from_numpy(positions).to(device), torch.from_numpy(labels).to(device))
+            means[units.place.stage] = mean.float().cpu().numpy()
+        self._maps.clear()
+        return means
+
+
+def telling(units: StageUnits, counts: np.ndarray) -> np.ndarray:
+    """Return (c,) how well each unit tells the classes apart: the share of its variance between them (eta squared).
+
+    Where there is one class only, the units that vary most in proportion to their size: the coefficient of variation.
+
+    Args:
+        units: what they answered.
+        counts: (classes,) photos of each class.
+    """
+    sums, squares, n = units.sums.cpu().numpy(), units.squares.cpu().numpy(), counts.sum()
+    mean = sums.sum(axis=0) / n
+    total = np.maximum(squares - n * mean**2, 0)
+    present = counts > 0
+    if present.sum() < 2:
+        return np.asarray(np.sqrt(total / n) / (np.abs(mean) + 1e-12))
+    between = (sums[present] ** 2 / counts[present, None]).sum(axis=0) - n * mean**2
+    return np.asarray(np.where(total > 0, between / np.where(total > 0, total, 1), 0.0))
+
+
+def telling_units(units: StageUnits, counts: np.ndarray, wanted: int) -> list[int]:
+    """Return the numbers of the `wanted` units that tell the classes apart best, the best first.
+
+    A unit is a class's whose photos excite it most; no class has more than twice its share of the units as long as
+    others have some left. Units that no photo excites are left out.
+    """
+    score = telling(units, counts)
+    alive = (units.activations[:, 0] > 0).cpu().numpy()
+    present = np.flatnonzero(counts > 0)
+    means = units.sums.cpu().numpy()[present] / counts[present, None]
+    owner = present[means.argmax(axis=0)]
+    most = max(2, math.ceil(2 * wanted / len(present)))
+    taken: dict[int, int] = {}
+    first, later = [], []
+    for unit in np.argsort(-score, kind="stable"):
+        if alive[unit]:
+            taken[owner[unit]] = taken.get(owner[unit], 0) + 1
+            (first if taken[owner[unit]] <= most else later).append(int(unit))
+    return [*first, *later][:wanted]
