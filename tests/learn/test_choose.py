@@ -11,6 +11,7 @@ from regraft.errors import ModelError
 from regraft.judge.calibration import fit_temperature
 from regraft.learn import choose as choose_module
 from regraft.learn import comparison
+from regraft.learn.checkpoint import nowhere
 from regraft.learn.choose import Choice, cheapest, choose
 from regraft.learn.comparison import Clock, cross_validate, some_of_each
 from regraft.learn.methods import Answers, Candidate, OverBudgetError, Pace
@@ -58,7 +59,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     def go(methods: Mapping[Candidate, Scripted]) -> Choice:
         monkeypatch.setattr(choose_module, "method_of", lambda candidate, _: methods[candidate])
         data = Labelled(np.zeros((N, 1), dtype=np.float32), LABELS, None, ("a", "b"))
-        return choose(SimpleNamespace(data=data, seed=0, observer=Observer()), FOLDS, budget=600)  # type: ignore[arg-type]
+        return choose(SimpleNamespace(data=data, seed=0, observer=Observer(), run=nowhere()), FOLDS, budget=600)  # type: ignore[arg-type]
 
     return go
 
