@@ -32,6 +32,7 @@ ORDER = {
         "lowrank",
         "freezing",
         "heads",
+        "memory",
         "engines",
         "classifier",
         "bundle",
@@ -47,6 +48,7 @@ ORDER = {
         "probe",
         "checkpoint",
         "views",
+        "descent",
         "finetune",
         "material",
         "methods",
@@ -58,6 +60,7 @@ ORDER = {
     ],
     "explain": [
         "sites",
+        "held",
         "rectify",
         "wayback",
         "deconvnet",

@@ -43,7 +43,7 @@ class FrozenTensorError(RegraftError, RuntimeError):
 
 
 class TrainingError(RegraftError, RuntimeError):
-    """Training cannot go on: a loss that is not finite, or a device without memory for one photo."""
+    """Training cannot go on: values that are not finite, or a device without memory for one photo."""
 
 
 class ResumeError(RegraftError, ValueError):

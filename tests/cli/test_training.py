@@ -135,6 +135,14 @@ def test_a_dry_run_needs_no_place_to_write_and_reads_no_photo(run: Run, photos: 
         (["--strategy", "frozen", "--lora", "4"], "--lora goes with --strategy top or whole. Got --strategy frozen."),
         (["--budget", "soon"], "--budget must be a time, like 90s, 10m or 2h. Got 'soon'."),
         (["--precision", "fp8"], "--precision must be one of: auto, fp32, bf16, fp16. Got 'fp8'."),
+        (
+            ["--precision", "fp16", "--device", "cpu"],
+            "--precision fp16 needs a GPU, and training runs on the CPU here (--device). Use --precision bf16 or fp32",
+        ),
+        (
+            ["--strategy", "scratch", "--train-batch-size", "1"],
+            "--train-batch-size must be 2 or more where batch-norm statistics are trained",
+        ),
         (["--cache-limit", "lots"], "must be a size like 500MB or 20GB. Got 'lots'."),
         (["--optimizer", "lion"], "--optimizer must be one of adamw, sgd. Got 'lion'."),
         (["--augment", "spin"], "--augment must be some of flip, vertical-flip, crop, colour."),
@@ -175,6 +183,31 @@ def test_a_run_that_failed_is_taken_up_and_another_is_refused(
     assert "going on from the checkpoints" in done.stderr
     assert "training top, fold 1 of 5" not in done.stderr
     assert "training top, fold 3 of 5" in done.stderr
+
+
+@pytest.mark.parametrize("strategy", ["top", "auto"])
+def test_a_rate_that_is_much_too_high_is_told_in_words(
+    fails: Fails, photos: Photos, tiny_network: str, strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("regraft.learn.choose.PROVABLE", 0)  # try more than the last layer
+    fit = ["fit", photos(red=15, blue=15), "--model", tiny_network, "--strategy", strategy]
+    message = fails(*fit, "--lr", "1e30", "--epochs", "1")
+    assert "not finite in epoch 1, step 1 of 1. Lower the learning rate (--lr, now 1e+30)" in message
+
+
+def test_short_memory_is_told_in_words(
+    fails: Fails, photos: Photos, tiny_network: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("regraft.learn.strategies.train", full)
+    message = fails("fit", photos(red=3, blue=3), "--model", tiny_network)
+    assert message == (
+        "error: the device has no memory left. Use a smaller --batch-size, a smaller network or --device cpu.\n"
+    )
 
 
 def test_restart_begins_anew(run: Run, photos: Photos, tiny_network: str, tmp_path: Path) -> None:

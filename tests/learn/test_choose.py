@@ -1,6 +1,7 @@
 """What is taken: the cheapest that nothing is proven better than; judged by folds that had no part in the choice."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,10 +10,11 @@ from scipy.special import softmax
 
 from regraft.errors import ModelError
 from regraft.judge.calibration import fit_temperature
+from regraft.learn import checkpoint, comparison
 from regraft.learn import choose as choose_module
-from regraft.learn import comparison
+from regraft.learn.checkpoint import nowhere
 from regraft.learn.choose import Choice, cheapest, choose
-from regraft.learn.comparison import Clock, Outcome, cross_validate, some_of_each
+from regraft.learn.comparison import Clock, KeptClock, Outcome, cross_validate, some_of_each
 from regraft.learn.methods import Answers, Candidate, OverBudgetError, Pace
 from regraft.learn.observer import Observer
 from regraft.learn.probe import Labelled
@@ -55,10 +57,13 @@ Run = Callable[..., Choice]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    def go(methods: Mapping[Candidate, Scripted]) -> Choice:
+    def go(
+        methods: Mapping[Candidate, Scripted], *, budget: float = 600, taken_up: checkpoint.Run | None = None
+    ) -> Choice:
         monkeypatch.setattr(choose_module, "method_of", lambda candidate, _: methods[candidate])
         data = Labelled(np.zeros((N, 1), dtype=np.float32), LABELS, None, ("a", "b"))
-        return choose(SimpleNamespace(data=data, seed=0, observer=Observer()), FOLDS, budget=600)  # type: ignore[arg-type]
+        material = SimpleNamespace(data=data, seed=0, observer=Observer(), run=taken_up or nowhere())
+        return choose(material, FOLDS, budget=budget)  # type: ignore[arg-type]
 
     return go
 
@@ -113,6 +118,141 @@ def test_what_does_not_fit_into_the_budget_is_named_and_ends_the_search(run: Run
     choice = run({FROZEN: Scripted(FROZEN, poor), TOP: Scripted(TOP, good), WHOLE: slow})
     assert choice.candidate == TOP
     assert choice.reason.endswith("; training whole would take about 25 min, beyond --budget")
+
+
+class Slow(Scripted):
+    """Takes time for each fold, on a clock of its own, and hears nothing of the pace."""
+
+    def __init__(self, candidate: Candidate, right: np.ndarray, now: list[float], seconds: float) -> None:
+        super().__init__(candidate, right)
+        self._now, self._each = now, seconds
+
+    def answer(self, learn: np.ndarray, judge: np.ndarray, *, name: str, pace: Pace | None = None) -> Answers:
+        self._now[0] += self._each
+        found = super().answer(learn, judge, name=name, pace=pace)
+        return Answers(found.logits, found.temperature, self._each, found.images)
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the time, which passes by what is added to it."""
+    time = [0.0]
+    monkeypatch.setattr(comparison.time, "monotonic", lambda: time[0])
+    return time
+
+
+Folder = Callable[[], checkpoint.Run]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """Return what opens the same run again, as the next process does."""
+    return lambda: checkpoint.Run(tmp_path / "run", {}, restart=False, observer=Observer())
+
+
+def test_no_fold_begins_when_the_time_is_over(run: Run, now: list[float]) -> None:
+    """Three folds of 250 s are begun within 600 s; five would be 1250 s."""
+    poor = right(0.5, 1.0, 0)
+    frozen, top = Slow(FROZEN, poor, now, 1000.0), Slow(TOP, poor, now, 250.0)
+    choice = run({FROZEN: frozen, TOP: top, WHOLE: Scripted(WHOLE, poor)})
+    assert (len(frozen.taught), len(top.taught)) == (5, 3)  # the last layer has all the time
+    assert [row["strategy"] for row in choice.tried] == ["frozen"]
+    assert choice.reason.endswith("; training top would take about 21 min, beyond --budget")
+
+
+def test_without_a_budget_only_the_last_layer_is_tried(run: Run, now: list[float]) -> None:
+    poor = right(0.5, 1.0, 0)
+    top = Slow(TOP, poor, now, 1.0)
+    choice = run({FROZEN: Slow(FROZEN, poor, now, 1.0), TOP: top, WHOLE: Scripted(WHOLE, poor)}, budget=0)
+    assert not top.taught
+    assert choice.reason == "the last layer alone is trained; --budget is over before top is tried"
+
+
+def test_a_verdict_stands_when_the_run_is_taken_up(run: Run, now: list[float], folder: Folder) -> None:
+    """What would be taken now that its folds come back at once was too slow before the run was killed."""
+    poor, good = right(0.5, 1.0, 0), right(2.5, 1.0, 0)
+    slow = {FROZEN: Scripted(FROZEN, poor), TOP: Slow(TOP, good, now, 250.0), WHOLE: Scripted(WHOLE, good)}
+    first = run(slow, taken_up=folder())
+    quick = Scripted(TOP, good)
+    again = run({**slow, TOP: quick}, taken_up=folder())
+    assert not quick.taught
+    assert (again.candidate, again.reason) == (first.candidate, first.reason)
+    assert first.reason.endswith("beyond --budget")
+    assert run({**slow, TOP: quick}).candidate == TOP
+
+
+def test_seconds_of_a_killed_run_count(run: Run, now: list[float], folder: Folder) -> None:
+    """Of 600 s a killed run has spent 400 in two folds, which come back at once; one more begins, and no other."""
+    poor = right(0.5, 1.0, 0)
+
+    class Killed(Slow):
+        def answer(self, learn: np.ndarray, judge: np.ndarray, *, name: str, pace: Pace | None = None) -> Answers:
+            if len(self.taught) == 2:
+                raise KeyboardInterrupt
+            return super().answer(learn, judge, name=name, pace=pace)
+
+    class TakenUp(Slow):
+        def answer(self, learn: np.ndarray, judge: np.ndarray, *, name: str, pace: Pace | None = None) -> Answers:
+            if len(self.taught) < 2:
+                self.taught.append(learn)
+                return Answers(np.zeros((len(judge), 2)), 1.0, 200.0, 1)
+            return super().answer(learn, judge, name=name, pace=pace)
+
+    others = {FROZEN: Scripted(FROZEN, poor), WHOLE: Scripted(WHOLE, poor)}
+    with pytest.raises(KeyboardInterrupt):
+        run({**others, TOP: Killed(TOP, poor, now, 200.0)}, taken_up=folder())
+    now[0] += 10_000.0  # nobody had time
+    top = TakenUp(TOP, poor, now, 200.0)
+    choice = run({**others, TOP: top}, taken_up=folder())
+    assert len(top.taught) == 3
+    assert choice.reason.endswith("; training top would take about 17 min, beyond --budget")  # 5 x 200 s
+
+
+def test_what_has_begun_in_time_may_be_taken_up_after_it(now: list[float], folder: Folder) -> None:
+    clock = KeptClock(100.0, folder(), "clock")
+    assert clock.lets_begin("fold 1")
+    now[0] += 101.0
+    assert not clock.lets_begin("fold 2")
+    clock.note()
+    clock = KeptClock(100.0, folder(), "clock")
+    assert clock.left() == -1.0
+    assert clock.lets_begin("fold 1")
+    assert not clock.lets_begin("fold 2")
+
+
+def test_what_came_back_at_once_is_taken_off_the_clock(now: list[float]) -> None:
+    """Of two parts of 100 s the first spent 40, of which 30 in a process that was killed."""
+    whole = Clock(100.0)
+    part = whole.share(2)
+    data = Labelled(np.zeros((N, 1), dtype=np.float32), LABELS, None, ("a", "b"))
+
+    class Replayed(Scripted):
+        def answer(self, learn: np.ndarray, judge: np.ndarray, *, name: str, pace: Pace | None = None) -> Answers:
+            now[0] += 2.0
+            found = super().answer(learn, judge, name=name, pace=pace)
+            return Answers(found.logits, 1.0, 8.0, 1)
+
+    outcome = cross_validate(Replayed(TOP, right(1.0, 1.0, 0)), data, FOLDS, clock=part)
+    assert outcome.folds == 5
+    assert (part.left(), whole.left()) == (10.0, 60.0)
+    short = Clock(20.0)
+    outcome = cross_validate(Replayed(TOP, right(1.0, 1.0, 0)), data, FOLDS, clock=short, partial=True)
+    assert outcome.folds == 2  # after which 4 s are left, and a fold takes 8
+
+
+def test_what_is_done_once_has_a_forecast_of_its_own(now: list[float]) -> None:
+    """A tenth in ten seconds: ninety more for the pass over the views, whatever number of trainings follows."""
+
+    def hear(clock: Clock) -> None:
+        pace = comparison._forecast(clock, 5)
+        pace(0.0, once=True)
+        now[0] += 10.0
+        pace(0.1, once=True)
+
+    hear(Clock(101.0))
+    with pytest.raises(OverBudgetError) as caught:
+        hear(Clock(99.0))
+    assert caught.value.args[0] == pytest.approx(100.0)
 
 
 def test_with_five_mistakes_nothing_more_is_tried(run: Run) -> None:

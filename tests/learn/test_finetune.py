@@ -3,16 +3,20 @@
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import nn
 from torch.nn import functional
 
 from regraft.errors import TrainingError
 from regraft.learn.checkpoint import Run, nowhere
+from regraft.learn.descent import Descent
 from regraft.learn.finetune import Finetuner, Lesson, Record, accelerator
+from regraft.learn.observer import Observer
 from regraft.learn.schedule import Schedule
 from regraft.models.backbones import Backbone, build_untrained
 from regraft.models.cutting import Top, Trunk, cut_before
@@ -75,6 +79,7 @@ def finetuner(
     tune: Sequence[int] = (),
     run: Run | None = None,
     labels: np.ndarray = LABELS,
+    using: Accelerator = CPU,
 ) -> tuple[Finetuner, Top, Remembered]:
     assert plan.cut is not None
     trunk, top = cut_before(network.module, plan.cut, (3, 32, 32))
@@ -89,7 +94,7 @@ def finetuner(
         lesson,
         rate=rate,
         epochs=epochs,
-        accelerator=CPU,
+        accelerator=using,
         seed=0,
         run=run or nowhere(),
         job="test",
@@ -231,8 +236,10 @@ def test_short_memory_halves_the_batch_and_gives_the_same_weights(
     network: Backbone, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_training(network, strategy="top")
-    expected = finetuner(network, images, plan, PLAIN)[0]
+    plain = Schedule(**{**PLAIN.__dict__, "optimizer": "sgd"})  # AdamW takes whole steps by what rounding left of zeros
+    expected = finetuner(network, images, plan, plain)[0]
     list(expected.train())
+    answers = expected.logits(np.arange(20))
     forward = Top.forward
 
     def small(self: Top, activation: torch.Tensor) -> torch.Tensor:
@@ -241,8 +248,9 @@ def test_short_memory_halves_the_batch_and_gives_the_same_weights(
         return forward(self, activation)
 
     monkeypatch.setattr(Top, "forward", small)
-    tuner, _, _ = finetuner(network, images, plan, PLAIN)
+    tuner, _, _ = finetuner(network, images, plan, plain)
     assert sum(record.photos for record in tuner.train()) == 20
+    assert np.allclose(tuner.logits(np.arange(20)), answers, atol=1e-4)
     state, whole = tuner.finish()[0], expected.finish()[0]
     assert all(torch.allclose(state[name], whole[name], atol=1e-5) for name in plan.names("trained"))
 
@@ -257,6 +265,178 @@ def test_no_memory_for_one_photo_is_an_error(
     monkeypatch.setattr(Top, "forward", full)
     with pytest.raises(TrainingError, match=r"cpu has no memory for training on a single photo. Train fewer stages"):
         list(tuner.train())
+
+
+def test_no_memory_for_the_optimizer_is_an_error(
+    network: Backbone, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its state is allocated in the first step."""
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError
+
+    tuner, _, _ = finetuner(network, images, plan_training(network, strategy="top"), PLAIN)
+    monkeypatch.setattr(torch.optim.AdamW, "step", full)
+    with pytest.raises(
+        TrainingError, match=r"cpu has no memory for training: the optimizer's state. Train fewer stages"
+    ):
+        list(tuner.train())
+
+
+def test_no_memory_at_an_epoch_s_end_is_an_error(
+    network: Backbone, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError
+
+    tuner, _, _ = finetuner(network, images, plan_training(network, strategy="top"), PLAIN)
+    monkeypatch.setattr(Finetuner, "_put", full)
+    with pytest.raises(TrainingError, match=r"cpu has no memory for training. Train fewer stages"):
+        list(tuner.train())
+
+
+def small_maps() -> tuple[Backbone, torch.Tensor, Plan]:
+    """Return a network whose last batch norms stand behind the pooling, on maps of one pixel."""
+    torch.manual_seed(0)
+    backbone = build_untrained("mobilenetv4_conv_small_035")
+    return backbone, torch.randn(9, 3, 32, 32), plan_training(backbone, strategy="top", batch_norm="trained")
+
+
+def test_a_last_photo_joins_the_others_where_statistics_are_trained() -> None:
+    """Nine photos in batches of four: the ninth alone would have no variance."""
+    backbone, photos, plan = small_maps()
+    tuner, _, activations = finetuner(backbone, photos, plan, PLAIN, epochs=2, labels=LABELS[:9])
+    records = [record for record in tuner.train() if record.photos]
+    assert [record.photos for record in records] == [4, 5, 4, 5]
+    assert [record.steps for record in records] == [4] * 4
+    assert [sorted(activations.asked[at] + activations.asked[at + 1]) for at in (0, 2)] == [list(range(9))] * 2
+    held = plan_training(backbone, strategy="top")
+    tuner, _, _ = finetuner(backbone, photos, held, PLAIN, labels=LABELS[:9])
+    assert [record.photos for record in tuner.train() if record.photos] == [4, 4, 1]
+
+
+def test_short_memory_leaves_two_photos_where_statistics_are_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch of five in parts of two and three; and what an attempt that failed did to the statistics is undone."""
+    backbone, photos, plan = small_maps()
+    forward, seen = Top.forward, []
+
+    def small(self: Top, activation: torch.Tensor) -> torch.Tensor:
+        found = forward(self, activation)
+        if torch.is_grad_enabled():
+            if len(activation) > 3:
+                raise torch.OutOfMemoryError
+            seen.append(len(activation))
+        return found
+
+    monkeypatch.setattr(Top, "forward", small)
+    tuner, _, _ = finetuner(backbone, photos[:5], plan, Schedule(batch_size=5, averaging=0), labels=LABELS[:5])
+    list(tuner.train())
+    assert seen == [2, 3]
+    state, _ = tuner.finish()
+    counts = {int(state[name]) for name in plan.names("statistics") if name.endswith("num_batches_tracked")}
+    assert counts == {2}  # not three
+
+
+def scaled(scale: float) -> Accelerator:
+    """Return an accelerator that scales gradients, as that of float16 does."""
+    made = accelerator(torch.device("cpu"))
+    made.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    return made
+
+
+@pytest.mark.parametrize("scale", [2.0**10, 2.0**127])
+@pytest.mark.parametrize("clip", [0.0, 0.05])
+def test_scaled_gradients_give_the_weights_of_plain_ones(
+    network: Backbone, images: torch.Tensor, scale: float, clip: float
+) -> None:
+    """A power of two changes no digit. The larger one goes beyond float32: its steps are taken again, not lost."""
+    plan = plan_training(network, strategy="top", batch_norm="trained")
+    schedule = Schedule(**{**PLAIN.__dict__, "clip": clip, "optimizer": "sgd"})
+    plain, _, _ = finetuner(network, images, plan, schedule)
+    list(plain.train())
+    tuner, _, _ = finetuner(network, images, plan, schedule, using=scaled(scale))
+    assert [record.step for record in tuner.train() if record.photos] == [1, 2, 3, 4, 5]
+    state, head = plain.finish()
+    other, others = tuner.finish()
+    assert all(torch.equal(state[name], other[name]) for name in state)
+    assert np.array_equal(head.weight, others.weight)
+    assert tuner._descent._scaler is not None
+    lowered = tuner._descent._scaler.get_scale() < scale
+    assert lowered == (scale == 2.0**127)
+
+
+def test_a_killed_run_goes_on_with_its_scale(network: Backbone, images: torch.Tensor, tmp_path: Path) -> None:
+    plan, using = plan_training(network, strategy="top"), scaled(2.0**127)
+
+    def started(folder: str) -> Finetuner:
+        run = Run(tmp_path / folder, {}, restart=False, observer=Observer())
+        return finetuner(network, images, plan, PLAIN, epochs=2, run=run, using=using)[0]
+
+    whole, killed = started("whole"), started("killed")
+    list(whole.train())
+    training = killed.train()
+    for record in training:
+        if not record.photos:
+            training.close()
+    assert killed._descent._scaler is not None
+    scale = killed._descent._scaler.get_scale()
+    assert scale < 2.0**127
+    taken_up = started("killed")
+    next(taken_up.train())
+    assert taken_up._descent._scaler is not None
+    assert taken_up._descent._scaler.get_scale() == scale
+    taken_up = started("killed")
+    list(taken_up.train())
+    state, _ = whole.finish()
+    assert all(torch.equal(state[name], tensor) for name, tensor in taken_up.finish()[0].items())
+
+
+def test_a_gradient_beyond_every_scale_is_an_error(network: Backbone, images: torch.Tensor) -> None:
+    tuner, _, _ = finetuner(network, images, plan_training(network, strategy="top"), PLAIN, using=scaled(2.0**10))
+    weight = tuner._model.head.weight
+    before = weight.detach().clone()
+    weight.register_hook(lambda gradient: gradient * math.inf)
+    with pytest.raises(TrainingError) as caught:
+        list(tuner.train())
+    assert str(caught.value) == (
+        "the gradient is beyond float16, however small its scale, in epoch 1, step 1 of 5. Use --precision bf16 or "
+        "fp32, or lower the learning rate (--lr, now 0.05)."
+    )
+    assert torch.equal(weight, before)
+
+
+@pytest.mark.parametrize("tune", [(), range(12, 20)])
+def test_a_rate_that_is_much_too_high_is_told_even_in_the_last_step(
+    network: Backbone, images: torch.Tensor, tune: Sequence[int]
+) -> None:
+    """No later loss is there to show it."""
+    hasty = Schedule(batch_size=20, averaging=0, warm_up=0)
+    tuner, _, _ = finetuner(network, images, plan_training(network, strategy="top"), hasty, rate=1e30, tune=tune)
+    with pytest.raises(TrainingError) as caught:
+        list(tuner.train())
+    assert str(caught.value) == (
+        "the answers of the network are not finite in epoch 1, step 1 of 1. Lower the learning rate (--lr, now 1e+30); "
+        "or the weights of the network are damaged."
+    )
+
+
+def test_weights_that_are_not_finite_are_neither_kept_nor_saved(
+    network: Backbone, images: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path / "run", {}, restart=False, observer=Observer())
+    tuner, _, _ = finetuner(network, images, plan_training(network, strategy="top"), PLAIN, run=run)
+    step = Descent.step
+
+    def breaks(self: Descent, *given: object, **named: object) -> float:
+        loss = step(self, *given, **named)  # type: ignore[arg-type]
+        if "step 5" in str(named["where"]):
+            tuner._model.head.weight.data[0, 0] = math.nan
+        return loss
+
+    monkeypatch.setattr(Descent, "step", breaks)
+    with pytest.raises(TrainingError, match=r"^the weights are not finite in epoch 1, step 5 of 5. Lower the learning"):
+        list(tuner.train())
+    assert not (tmp_path / "run").exists()
 
 
 def test_gradients_are_clipped_to_their_norm(network: Backbone, images: torch.Tensor) -> None:
@@ -327,7 +507,7 @@ def test_adapters_learn_at_the_rate_of_their_stage() -> None:
     tuner, plan = with_adapters(backbone, photos, lr_decay=0.1)
     planned = {tensor.rate for tensor in plan.tensors if tensor.name in plan.names("low-rank")}
     assert len(planned) == 2
-    assert {group["rate"] for group in tuner._optimizer.param_groups} == planned | {1.0}
+    assert {group["rate"] for group in tuner._descent._optimizer.param_groups} == planned | {1.0}
 
 
 def test_adapters_are_added_to_the_weights_they_stand_beside() -> None:

@@ -30,6 +30,14 @@ def test_few_photos_are_seen_more_often(photos: int, strategy: str, epochs: int)
     assert Schedule(epochs=3).epochs_for(photos, strategy) == 3
 
 
+def test_a_last_photo_alone_joins_the_others_where_it_must() -> None:
+    schedule = Schedule(batch_size=4)
+    assert [schedule.batch_sizes(n) for n in (1, 4, 8, 9, 10)] == [[1], [4], [4, 4], [4, 4, 1], [4, 4, 2]]
+    joined = [schedule.batch_sizes(n, in_pairs=True) for n in (1, 4, 8, 9, 10, 5)]
+    assert joined == [[1], [4], [4, 4], [4, 5], [4, 4, 2], [5]]
+    assert Schedule().epochs_for(33, "scratch", in_pairs=True) == 100  # of one step each
+
+
 def test_rates_depend_on_what_is_trained_and_by_what() -> None:
     assert [Schedule().rate(s) for s in ("top", "whole", "scratch")] == [3e-4, 1e-4, 1e-3]
     assert Schedule(optimizer="sgd").rate("top") == pytest.approx(9e-3)
@@ -49,15 +57,20 @@ def test_batch_norm_is_held_but_for_a_network_without_statistics() -> None:
         ("epochs", 2.5, "--epochs must be a whole number from 1. Got 2.5."),
         ("lr", -1.0, "--lr must be a number above 0. Got -1.0."),
         ("lr", float("nan"), "--lr must be a number above 0. Got nan."),
+        ("lr", float("inf"), "--lr must be a number above 0. Got inf."),
         ("lr_decay", 1.5, "--lr-decay must be a number above 0, at most 1. Got 1.5."),
         ("optimizer", "adam", "--optimizer must be one of adamw, sgd. Got 'adam'."),
         ("weight_decay", -0.1, "--weight-decay must be a number from 0. Got -0.1."),
+        ("weight_decay", float("inf"), "--weight-decay must be a number from 0. Got inf."),
         ("batch_size", 0, "--batch-size must be a whole number from 1. Got 0."),
         ("warm_up", 2, "--warm-up must be a number from 0 to 1. Got 2."),
         ("clip", -1, "--clip must be a number from 0. Got -1."),
+        ("clip", float("inf"), "--clip must be a number from 0. Got inf."),
         ("label_smoothing", 1.0, "--label-smoothing must be a number from 0, below 1. Got 1.0."),
         ("mixup", "much", "--mixup must be a number from 0. Got 'much'."),
+        ("mixup", float("inf"), "--mixup must be a number from 0. Got inf."),
         ("averaging", -1, "--averaging must be a number from 0. Got -1."),
+        ("averaging", float("inf"), "--averaging must be a number from 0. Got inf."),
         ("views", 0, "--views must be a whole number from 1. Got 0."),
         (
             "augment",

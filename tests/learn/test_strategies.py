@@ -1,6 +1,7 @@
 """Training, judging and predicting: who takes part in what, in which order, and what the numbers say."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -13,8 +14,8 @@ import pytest
 from regraft.data.audit import inspect
 from regraft.data.layouts import read_folder
 from regraft.data.samples import Samples, as_samples, find_samples
-from regraft.errors import DataError, OptionError, SanityError
-from regraft.learn import material, strategies
+from regraft.errors import DataError, FrozenTensorError, OptionError, SanityError
+from regraft.learn import material, methods, strategies
 from regraft.learn.settings import Settings
 from regraft.learn.strategies import Result, evaluate, predict, train
 from regraft.models.backbones import Backbone, load_backbone
@@ -284,6 +285,46 @@ def test_classes_that_no_fold_could_judge_stop_before_the_network_is_loaded(phot
     for number in (1, 2, 3):
         shutil.copy(samples.sources[0], samples.sources[number])
     assert "\n  blue\n" in refused({"train": samples})
+
+
+def test_auto_keeps_the_last_layer_where_no_fold_could_judge(fit: Fit, photos: Photos, listener: Any) -> None:
+    """A validation folder judges, so that `frozen` needs no folds; nothing else can be compared with it."""
+    samples = find_samples(photos("train", red=8, blue=8))["train"]
+    judges = find_samples(photos("new", first_seed=100, red=3, blue=3))["train"]
+    grouped = replace(samples, groups=np.array([0] * 8 + list(range(1, 9))))
+    result = fit({"train": grouped, "validation": judges}, listener, strategy="auto")
+    frozen = fit({"train": grouped, "validation": judges}, strategy="frozen")
+    assert np.array_equal(result.classifier.head.weight, frozen.classifier.head.weight)
+    assert result.report.estimate == "validation"
+    assert (result.numbers["strategy"], result.numbers["tried"]) == ("frozen", [])
+    assert result.numbers["reason"] == (
+        "the last layer alone is trained; nothing more can be tried: 1 classes come from one photo or one group only, "
+        "copies of a photo counted as one, and cannot be both learned and judged: blue. Add photos from another group "
+        "(patient, object, scene) or remove the class."
+    )
+    assert f"auto: {result.numbers['reason']}" in listener.said
+
+
+def test_the_last_layer_too_proves_that_the_network_stayed(
+    fit: Fit, photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = photos(red=8, blue=8)
+    proof = fit(folder).numbers["frozen"]
+    assert re.fullmatch(r"0 of \d+ frozen tensors changed", proof)
+    probe = methods.fit_probe
+
+    def spoils(*given: Any, **named: Any) -> Any:
+        network["it"].module.conv_stem.weight.data.add_(1)
+        return probe(*given, **named)
+
+    network: dict[str, Backbone] = {}
+    load = strategies.material_of
+    monkeypatch.setattr(strategies, "material_of", lambda g, *rest: (network.update(it=g.backbone), load(g, *rest))[1])
+    monkeypatch.setattr(methods, "fit_probe", spoils)
+    with pytest.raises(
+        FrozenTensorError, match=r"1 of \d+ frozen tensors changed during training:\n  conv_stem.weight"
+    ):
+        fit(folder)
 
 
 def test_class_with_one_readable_photo_stops_before_the_network_is_loaded(photos: Photos) -> None:

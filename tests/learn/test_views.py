@@ -52,9 +52,15 @@ Cache = Callable[..., CachedViews | ComputedViews]
 
 @pytest.fixture
 def cache(photographs: Photographs, trunk: TorchEngine) -> Cache:
-    def run(observer: Observer | None = None, limit: int = 10**9, about: dict[str, str] | None = None) -> object:
+    def run(
+        observer: Observer | None = None,
+        limit: int = 10**9,
+        about: dict[str, str] | None = None,
+        pace: Callable[[float], None] | None = None,
+        of: Photographs = photographs,
+    ) -> object:
         told = observer or Observer()
-        return cache_views(photographs, trunk, about or ABOUT, count=3, limit=limit, observer=told)
+        return cache_views(of, trunk, about or ABOUT, count=3, limit=limit, observer=told, pace=pace)
 
     return run  # type: ignore[return-value]
 
@@ -103,6 +109,30 @@ def test_a_pass_that_was_interrupted_goes_on(cache: Cache, monkeypatch: pytest.M
     assert said.done == 30 - 12
 
 
+def test_a_pass_over_its_time_ends_and_keeps_what_it_did(cache: Cache, photographs: Photographs) -> None:
+    """Thirty views of ten photos, 32 at a time, are one batch; of forty photos, four."""
+    heard: list[float] = []
+    cache(pace=heard.append)
+    assert heard == [1.0]
+    cache(pace=heard.append)  # nothing was missing
+    assert heard == [1.0]
+
+    class OverError(Exception):
+        pass
+
+    def over(share: float) -> None:
+        heard.append(share)
+        raise OverError
+
+    many = Photographs(photographs.sources * 4, [bytes([n]) * 32 for n in range(40)], photographs.augmentation)
+    with pytest.raises(OverError):
+        cache(pace=over, of=many)
+    said = Said()
+    cache(said, of=many, pace=heard.append)
+    assert said.done == 120 - 32
+    assert heard[1:] == pytest.approx([32 / 120, 32 / 88, 64 / 88, 1.0])
+
+
 def test_too_large_for_the_cache_is_computed_and_said(cache: Cache) -> None:
     said = Said()
     computed = cache(said, limit=1000)
@@ -149,6 +179,9 @@ def test_a_photo_that_has_gone_is_named(photographs: Photographs, trunk: TorchEn
 def test_batches_keep_their_order_and_sizes(photographs: Photographs, trunk: TorchEngine) -> None:
     found = list(ComputedViews(photographs, trunk).stream([[(0, 0), (1, 0)], [(2, 0), (3, 0)], [(4, 0)]]))
     assert [len(batch) for batch in found] == [2, 2, 1]
+    joined = list(ComputedViews(photographs, trunk).stream([[(0, 0), (1, 0)], [(2, 0), (3, 0), (4, 0)]]))
+    assert [len(batch) for batch in joined] == [2, 3]
+    assert torch.allclose(torch.cat(joined), torch.cat(found), atol=1e-5)
     alone = [next(iter(ComputedViews(photographs, trunk).stream([[(photo, 0)]]))) for photo in range(5)]
     assert torch.allclose(torch.cat(found), torch.cat(alone), atol=1e-5)
     assert np.isfinite(torch.cat(found).numpy()).all()

@@ -17,7 +17,8 @@ def explain(
     model: Annotated[
         str,
         typer.Argument(
-            help="A file that `regraft fit --out` wrote; or a network: a timm name, hf-hub:owner/name, local-dir:FOLDER.",
+            help="A file that `regraft fit --out` wrote; or a network: a timm name, hf-hub:owner/name or "
+            "local-dir:FOLDER.",
             show_default=False,
         ),
     ],
@@ -62,7 +63,8 @@ def explain(
     samples, known = find_photos(photos, Columns(image_column, label_column, group_column, image_root))
     note(f"{counted(len(samples), 'photo')} of {samples.where}{'' if known else ', without labels'}\nout: {out}")
 
-    from regraft.explain.explanation import check_options, explain as look_into
+    from regraft.explain.explanation import check_options
+    from regraft.explain.explanation import explain as look_into
     from regraft.explain.report import write_report
     from regraft.learn.settings import Settings
     from regraft.models.backbones import check_model_name

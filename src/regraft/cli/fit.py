@@ -73,9 +73,7 @@ def fit(
     `regraft evaluate`. A run that was killed goes on where it was when the same command is given again.
     """
     if not dry_run:
-        check_output(out)
-        if report is not None:
-            prepare_folder(report, option="--report")
+        _check_outputs(out, report)
     splits = find_samples(data, Columns(image_column, label_column, group_column, image_root))
     splits["train"].check_trainable()
     strategy = strategy or ("top" if train_from or train_only or lora else "auto")
@@ -118,14 +116,24 @@ def fit(
     save_bundle(trained.classifier, out)
     trained.run.finish()
     observer.finish(trained.numbers)
+    _print_numbers(trained, out, json=json)
+    if report is not None:
+        _report(trained, report, settings, observer)
+
+
+def _check_outputs(out: Path, report: Path | None) -> None:
+    check_output(out)
+    if report is not None:
+        prepare_folder(report, option="--report")
+
+
+def _print_numbers(trained: Any, out: Path, *, json: bool) -> None:
     if json:
         result_json({**trained.numbers, "out": str(out)})
     else:
         result("\n".join(trained.report.summary_lines()))
         result(f"\n  {trained.numbers['trained']}; {trained.numbers['frozen']}")
     note(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
-    if report is not None:
-        _report(trained, report, settings, observer)
 
 
 def _report(trained: Any, folder: Path, settings: Any, observer: Any) -> None:

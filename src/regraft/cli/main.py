@@ -39,6 +39,11 @@ def with_exit_codes(command: Callable[..., None]) -> Callable[..., None]:
                 raise
             note(f"error: {error.filename}: {error.strerror}. Check that it exists and that you may use it.")
             raise typer.Exit(FAILED) from None
+        except RuntimeError as error:
+            if type(error).__name__ != "OutOfMemoryError":  # torch's; torch itself may not be imported here
+                raise
+            note("error: the device has no memory left. Use a smaller --batch-size, a smaller network or --device cpu.")
+            raise typer.Exit(FAILED) from None
         except KeyboardInterrupt:
             note("\nstopped. What was computed is kept; the same command goes on from there.")
             raise typer.Exit(INTERRUPTED) from None

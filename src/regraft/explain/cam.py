@@ -71,7 +71,8 @@ def occlusion(
     stride = max(window // 2, 1) if stride is None else stride
     if not 1 <= window <= min(height, width) or not 1 <= stride <= window:
         raise OptionError(
-            f"window must be from 1 to {min(height, width)} pixels, and stride from 1 to window. Got {window} and {stride}."
+            f"window must be from 1 to {min(height, width)} pixels, and stride from 1 to window. Got {window} "
+            f"and {stride}."
         )
     from captum.attr import Occlusion
 

@@ -120,7 +120,7 @@ def _svg(draw: Callable[[Any], None], *, height: float = _SIZE[1]) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    style = {
+    style: dict[str, Any] = {
         "svg.fonttype": "none",  # text stays text: it takes the page's font, and can be searched and read aloud
         "svg.hashsalt": "regraft",
         "font.size": 11,
@@ -130,7 +130,7 @@ def _svg(draw: Callable[[Any], None], *, height: float = _SIZE[1]) -> str:
         "xtick.color": _INK,
         "ytick.color": _INK,
     }
-    with mpl.rc_context(style):
+    with mpl.rc_context(style):  # type: ignore[arg-type]
         figure = Figure(figsize=(_SIZE[0], height), layout="constrained")
         figure.patch.set_alpha(0)
         FigureCanvasSVG(figure)

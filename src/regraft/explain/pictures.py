@@ -11,8 +11,8 @@ from regraft.data.sources import Source
 from regraft.errors import DataError, ModelError
 from regraft.explain.deconvnet import project, strongest_places
 from regraft.explain.receptive import receptive_field
-from regraft.explain.sites import run_to
 from regraft.explain.rectify import DECONVNET
+from regraft.explain.sites import run_to
 from regraft.explain.survey import StageUnits
 from regraft.learn.observer import Observer
 from regraft.models.backbones import Backbone

@@ -23,11 +23,14 @@ import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from regraft.explain.held import NORMS, norm_held
+
 DECONVNET, GUIDED = "deconvnet", "guided backpropagation"
 _SMALL = 1e-4  # below it f(x) / x is taken as its limit
+_GATE = "gate"
 
 _RELU = {functional.relu, functional.relu_, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_}
-_RELU6 = {functional.relu6, functional.hardtanh, functional.hardtanh_}
+_CAPPED = {functional.relu6, functional.hardtanh, functional.hardtanh_}
 _CLAMP = {torch.clamp, torch.clamp_, torch.Tensor.clamp, torch.Tensor.clamp_}
 # name, and the limit of f(x) / x at 0
 _SOFT: dict[Callable[..., Any], tuple[str, float]] = {
@@ -37,16 +40,9 @@ _SOFT: dict[Callable[..., Any], tuple[str, float]] = {
     functional.mish: ("Mish", 0.6),
     functional.leaky_relu: ("LeakyReLU", 1.0),
 }
-_GATES = {
-    torch.sigmoid,
-    torch.sigmoid_,
-    torch.Tensor.sigmoid,
-    torch.Tensor.sigmoid_,
-    functional.sigmoid,
-    functional.hardsigmoid,
-}
-_NORMS = {functional.layer_norm: "layer norm", functional.group_norm: "group norm"}
-_MAGNITUDES = {torch.Tensor.norm, torch.norm, torch.linalg.vector_norm}
+_SIGMOIDS = {torch.sigmoid, torch.sigmoid_, torch.Tensor.sigmoid, torch.Tensor.sigmoid_, functional.sigmoid}
+_LENGTHS = {torch.Tensor.norm, torch.norm, torch.linalg.vector_norm}
+_GATES = {*_SIGMOIDS, functional.hardsigmoid, *_LENGTHS}
 # where a function has its argument `inplace`
 _INPLACE_ARGUMENT: dict[Callable[..., Any], int] = {
     functional.relu: 1,
@@ -96,31 +92,20 @@ class Rectifying(TorchFunctionMode):
     def _replaced(
         self, func: Callable[..., Any], given: torch.Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> torch.Tensor | None:
-        if func in _RELU or (func in _CLAMP and _is_relu(args, kwargs)):
-            return self._rectified("ReLU", given, functional.relu(given.detach()))
-        if func in _RELU6 and (top := _ceiling(func, args, kwargs)) is not None:
-            return self._rectified("ReLU6" if top == 6 else f"ReLU{top:g}", given, given.detach().clamp(0, top))
-        if func in _SOFT:
-            name, limit = _SOFT[func]
-            settings = {key: value for key, value in kwargs.items() if key not in ("input", "inplace")}
-            slope = args[1:2] if func is functional.leaky_relu else ()
-            return self._rectified(name, given, func(given.detach(), *slope, **settings), limit)
-        if func in _GATES:
-            self.found["gate"] += 1
-            gate = functional.hardsigmoid if func is functional.hardsigmoid else torch.sigmoid
-            return gate(given.detach())
-        if func in _MAGNITUDES:
-            self.found["gate"] += 1
-            held: torch.Tensor = func(given.detach(), *args[1:], **{k: v for k, v in kwargs.items() if k != "input"})
-            return held
-        if func is functional.batch_norm:
-            return _batch_norm_held(given, *args[1:], **{k: v for k, v in kwargs.items() if k != "input"})
-        if func in _NORMS:
-            self.found[_NORMS[func]] += 1
-            return _norm_held(func, given, args, kwargs)
-        return None
+        """Return what stands for a call of `func`; None where it is called as it is."""
+        result = None
+        if func in NORMS:
+            result = norm_held(func, given, args, kwargs)
+            self.found[NORMS[func]] += result is not None
+        elif func in _GATES:
+            self.found[_GATE] += 1
+            result = _gate(func, given.detach(), args, kwargs)
+        elif (known := _rectifier(func, given.detach(), args, kwargs)) is not None:
+            name, output, limit = known
+            result = self._rectified(name, given, output, limit)
+        return result
 
-    def _rectified(self, name: str, given: torch.Tensor, output: torch.Tensor, limit: float = 0.0) -> torch.Tensor:
+    def _rectified(self, name: str, given: torch.Tensor, output: torch.Tensor, limit: float) -> torch.Tensor:
         self.found[name] += 1
         gate = shut = None
         if self.rule == GUIDED:
@@ -138,9 +123,9 @@ class Rectifying(TorchFunctionMode):
         parts = []
         if soft:
             parts.append(f"{' and '.join(soft)} taken as a rectifier with a soft gate")
-        if self.found["gate"]:
+        if self.found[_GATE]:
             parts.append("multiplying gates held at what they are for the photo")
-        norms = [name for name in _NORMS.values() if self.found[name]]
+        norms = [name for func, name in NORMS.items() if self.found[name] and func is not functional.batch_norm]
         if norms:
             parts.append(f"mean and deviation of {' and '.join(norms)} held at what they are for the photo")
         return self.rule if not parts else f"{self.rule}, generalised: {'; '.join(parts)}"
@@ -165,40 +150,28 @@ class _Rectified(torch.autograd.Function):
         return (signal if ctx.shut is None else signal.masked_fill_(ctx.shut, 0)), None, None, None
 
 
-class _Scaled(torch.autograd.Function):
-    """Gives `output`; sends the signal back times `scale`."""
+def _rectifier(
+    func: Callable[..., Any], given: torch.Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[str, torch.Tensor, float] | None:
+    """Return the name, output, and limit of f(x) / x at 0, of a function that is known; None of any other."""
+    if func in _RELU or (func in _CLAMP and _is_relu(args, kwargs)):
+        return "ReLU", given.clamp(min=0), 0.0
+    if func in _CAPPED:
+        top = _ceiling(func, args, kwargs)
+        return None if top is None else ("ReLU6" if top == 6 else f"ReLU{top:g}", given.clamp(0, top), 0.0)
+    if func in _SOFT:
+        name, limit = _SOFT[func]
+        settings = {key: value for key, value in kwargs.items() if key not in ("input", "inplace")}
+        slope = args[1:2] if func is functional.leaky_relu else ()
+        return name, func(given, *slope, **settings), limit
+    return None
 
-    @staticmethod
-    def forward(ctx: Any, given: torch.Tensor, output: list[torch.Tensor], scale: torch.Tensor) -> torch.Tensor:
-        del given
-        ctx.scale = scale
-        return output[0]
 
-    @staticmethod
-    def backward(ctx: Any, *signals: torch.Tensor) -> Any:
-        return signals[0] * ctx.scale, None, None
-
-
-def _batch_norm_held(
-    given: torch.Tensor,
-    mean: torch.Tensor | None,
-    variance: torch.Tensor | None,
-    weight: torch.Tensor | None = None,
-    bias: torch.Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> torch.Tensor | None:
-    """Return batch norm with its running statistics; its way back is a scale, for which autograd takes far longer."""
-    if training or mean is None or variance is None:
-        return None
-    del momentum
-    with torch.no_grad():
-        output = functional.batch_norm(given.detach(), mean, variance, weight, bias, training=False, eps=eps)
-        scale = (variance + eps).rsqrt()
-        scale = (scale if weight is None else scale * weight).reshape(1, -1, *[1] * (given.ndim - 2))
-    scaled: torch.Tensor = _Scaled.apply(given, [output], scale)
-    return scaled
+def _gate(func: Callable[..., Any], given: torch.Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
+    if func in _LENGTHS:
+        length: torch.Tensor = func(given, *args[1:], **{key: v for key, v in kwargs.items() if key != "input"})
+        return length
+    return torch.sigmoid(given) if func in _SIGMOIDS else functional.hardsigmoid(given)
 
 
 def _is_relu(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -221,29 +194,3 @@ def _is_in_place(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[s
     if place is None:
         return str(getattr(func, "__name__", "")).endswith("_")
     return bool(kwargs.get("inplace", args[place] if len(args) > place else False))
-
-
-def _norm_held(
-    func: Callable[..., Any], given: torch.Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> torch.Tensor:
-    """Return the norm of `given`, linear in it: with mean and deviation as constants."""
-    names = ("input", "normalized_shape", "weight", "bias", "eps")
-    if func is functional.group_norm:
-        names = ("input", "num_groups", "weight", "bias", "eps")
-    told = {"weight": None, "bias": None, "eps": 1e-5} | dict(zip(names, args, strict=False)) | kwargs
-    detached = given.detach()
-    if func is functional.group_norm:
-        grouped = detached.unflatten(1, (told["num_groups"], -1)).flatten(2)
-        variance, mean = torch.var_mean(grouped, dim=2, correction=0)
-        shape = (len(given), given.shape[1], *[1] * (given.ndim - 2))
-        repeats = given.shape[1] // told["num_groups"]
-        mean, variance = (t.repeat_interleave(repeats, dim=1).reshape(shape) for t in (mean, variance))
-        affine = (1, -1, *[1] * (given.ndim - 2))
-    else:
-        axes = tuple(range(-len(told["normalized_shape"]), 0))
-        variance, mean = torch.var_mean(detached, dim=axes, correction=0, keepdim=True)
-        affine = tuple(told["normalized_shape"])
-    held = (given - mean) * (variance + told["eps"]).rsqrt()
-    if told["weight"] is not None:
-        held = held * told["weight"].detach().reshape(affine)
-    return held if told["bias"] is None else held + told["bias"].detach().reshape(affine)

@@ -156,7 +156,7 @@ def _numbers(title: str, told: Mapping[str, Any]) -> dict[str, Any]:
         "names": names,
         "confusion": [] if many else _confusion(names, confusion),
         "confusions": _confusions(names, confusion) if many else [],
-        "reliability": Markup(charts.reliability_chart(bins)) if bins else "",  # noqa: S704 (our own drawing)
+        "reliability": Markup(charts.reliability_chart(bins)) if bins else "",
     }
 
 
@@ -328,7 +328,7 @@ def _filters(weight: np.ndarray | None) -> str:
 
 
 def _markup(text: str) -> Markup | str:
-    return Markup(text) if text else ""  # noqa: S704 (our own drawing)
+    return Markup(text) if text else ""
 
 
 def _listed(names: Sequence[str]) -> str:

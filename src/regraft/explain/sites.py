@@ -43,7 +43,7 @@ class Site:
             tokens = activation[:, self.skipped :]
             side = math.isqrt(tokens.shape[1])
             if side * side == tokens.shape[1]:
-                return tokens.transpose(1, 2).unflatten(2, (side, side))
+                return tokens.transpose(1, 2).reshape(len(tokens), -1, side, side)
         if self.layout == "b h w c" and activation.ndim == 4:
             return activation.permute(0, 3, 1, 2)
         if self.layout == "b c h w" and activation.ndim == 4:

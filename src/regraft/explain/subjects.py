@@ -117,8 +117,8 @@ def subject_of_classifier(
 
 
 _SEEN_NOTE = (
-    "The classifier was trained on every one of these photos, so that it knows them: its mistakes on photos that it has "
-    "not seen are more, and others. regraft fit --report shows those."
+    "The classifier was trained on every one of these photos, so that it knows them: its mistakes on photos that it "
+    "has not seen are more, and others. regraft fit --report shows those."
 )
 
 
@@ -137,8 +137,8 @@ def subject_of_result(result: Result) -> Subject:
     parts = [learned] if out_of_fold else [learned, judges]
     samples = learned.samples if out_of_fold else together([part.samples for part in parts])
     note = (
-        "Each photo was answered by a classifier that learned without it (out-of-fold); where it looks is shown for the "
-        "one that learned from all."
+        "Each photo was answered by a classifier that learned without it (out-of-fold); where it looks is shown for "
+        "the one that learned from all."
         if out_of_fold
         else "These photos took no part in training."
     )
@@ -146,7 +146,7 @@ def subject_of_result(result: Result) -> Subject:
     return Subject(
         backbone=classifier.backbone,
         samples=samples,
-        groups=joined_groups(samples, [key for part in parts for key in part.keys]),
+        groups=joined_groups(samples, tuple(key for part in parts for key in part.keys)),
         known=True,
         model=classifier.model,
         head=classifier.head,

@@ -138,7 +138,7 @@ class _Reading:
     def __init__(self, places: Sequence[Place], names: Sequence[str], classes: int, device: torch.device) -> None:
         self.sites: list[Site] = [place.site for place in places]
         self._names = names
-        self._maps: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._maps: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
         self.units = [
             StageUnits(
                 place,
@@ -153,18 +153,29 @@ class _Reading:
     def hear(self, number: int, activation: torch.Tensor) -> None:
         """Keep the strongest and the mean activation of each unit, (b, c) both, while the network goes on."""
         found = self.sites[number].as_map(activation)
-        self._maps[number] = found.amax(dim=(2, 3)), found.mean(dim=(2, 3))
+        self._maps.setdefault(number, []).append((found.amax(dim=(2, 3)), found.mean(dim=(2, 3))))
 
     def take(self, positions: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
         """Hand the batch's activations to the units; return the means (b, c) by stage."""
         means = {}
-        for number, (peaks, mean) in self._maps.items():
+        for number, heard in self._maps.items():
+            peaks, mean = _last_rows(heard, len(positions))
             units = self.units[number]
             device = units.photos.device
             units.add(peaks, mean, torch.from_numpy(positions).to(device), torch.from_numpy(labels).to(device))
             means[units.place.stage] = mean.float().cpu().numpy()
         self._maps.clear()
         return means
+
+
+def _last_rows(heard: list[tuple[torch.Tensor, torch.Tensor]], count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Join what was heard last, `count` rows: a batch may come in parts, after a try for which memory was short."""
+    first = len(heard)
+    rows = 0
+    while rows < count:
+        first -= 1
+        rows += len(heard[first][0])
+    return torch.cat([peaks for peaks, _ in heard[first:]]), torch.cat([mean for _, mean in heard[first:]])
 
 
 def telling(units: StageUnits, counts: np.ndarray) -> np.ndarray:
@@ -199,7 +210,8 @@ def telling_units(units: StageUnits, counts: np.ndarray, wanted: int) -> list[in
     owner = present[means.argmax(axis=0)]
     most = max(2, math.ceil(2 * wanted / len(present)))
     taken: dict[int, int] = {}
-    first, later = [], []
+    first: list[int] = []
+    later: list[int] = []
     for unit in np.argsort(-score, kind="stable"):
         if alive[unit]:
             taken[owner[unit]] = taken.get(owner[unit], 0) + 1

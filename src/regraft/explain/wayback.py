@@ -1,5 +1,6 @@
 """The way of a signal from a unit back to the pixels, read from autograd's own graph, and checked to be linear."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +12,16 @@ RECTIFIED = "_RectifiedBackward"  # autograd's name for `rectify._Rectified`
 
 # operations that are linear in what comes from the pixels, or choose among it (max-pooling); autograd's names
 _LINEAR = set(
-    """AccumulateGrad Add AdaptiveAvgPool2D AdaptiveMaxPool2D Alias AsStrided AvgPool2D Cat Clone ConstantPadNd
-    CopyBackwards CudnnBatchNorm Expand Flip Index MaxPool2DWithIndices Mean MiopenBatchNorm MkldnnMaxPool2D
-    NativeBatchNorm Neg Permute PixelShuffle PixelUnshuffle Rectified ReflectionPad2D Repeat ReplicationPad2D Reshape
-    ReshapeAlias Roll Scaled Select Slice Split SplitWithSizes Squeeze Stack Sub Sum T ToCopy Transpose Unbind UnsafeSplit
-    UnsafeView Unsqueeze UpsampleBicubic2D UpsampleBilinear2D UpsampleNearest2D View""".split()
+    re.findall(
+        r"\w+",
+        """AccumulateGrad Add AdaptiveAvgPool2D AdaptiveMaxPool2D Alias AsStrided AvgPool2D Cat Clone ConstantPadNd
+        CopyBackwards Expand Flip Index MaxPool2DWithIndices Mean MkldnnMaxPool2D Neg
+        Permute PixelShuffle PixelUnshuffle Rectified ReflectionPad2D Repeat ReplicationPad2D
+        Reshape ReshapeAlias Roll Scaled Select Slice Split SplitWithSizes Squeeze Stack Sub Sum T ToCopy Transpose
+        Unbind UnsafeSplit UnsafeView Unsqueeze UpsampleBicubic2D UpsampleBilinear2D UpsampleNearest2D View""",
+    )
 )
-_IN_ONE_FACTOR = set("Addcmul Bmm Convolution CudnnConvolution Div MkldnnConvolution Mm Mul Mv".split())
+_IN_ONE_FACTOR = {"Addcmul", "Bmm", "Convolution", "CudnnConvolution", "Div", "MkldnnConvolution", "Mm", "Mul", "Mv"}
 _SUMS_OF_PRODUCTS = {"Addmm", "Baddbmm"}  # a + b @ c: linear in a and one factor
 
 
@@ -56,9 +60,9 @@ def way_back(images: torch.Tensor, activation: torch.Tensor, *, where: str) -> W
     if strange:
         raise ModelError(
             f"no deconvnet picture can be drawn of {where}: there is no rule for what stands before it: "
-            f"{', '.join(sorted(strange))} (as attention has, for example). There are rules for ReLU, ReLU6, LeakyReLU, "
-            "SiLU, GELU, Hardswish, Mish, sigmoid gates, batch, layer and group norm, pooling, and all that is linear. "
-            "Choose an earlier stage, or see where the network looks instead: Grad-CAM, occlusion."
+            f"{', '.join(sorted(strange))} (as attention has, for example). There are rules for ReLU, ReLU6, "
+            "LeakyReLU, SiLU, GELU, Hardswish, Mish, sigmoid gates, batch, layer and group norm, pooling, and all that "
+            "is linear. Choose an earlier stage, or see where the network looks instead: Grad-CAM, occlusion."
         )
     return Way(rectifiers, switches)
 

@@ -247,7 +247,7 @@ class Judge:
         return found
 
     def reliability(self, groups: np.ndarray | None) -> list[dict[str, Any]]:
-        """Return the bins of the reliability diagram that hold photos, with the 95 % interval of each one's accuracy."""
+        """Return the bins of the reliability diagram that hold photos, with the 95 % interval of their accuracy."""
         found = []
         for number in np.unique(self._bins):
             chosen = self._bins == number

@@ -55,11 +55,7 @@ class Run:
             return
         differing = [name for name in {**before, **self._arguments} if before.get(name) != self._arguments.get(name)]
         if differing:
-            lines = [f"  {name}: {before.get(name)!r} then, {self._arguments.get(name)!r} now" for name in differing]
-            raise ResumeError(
-                f"{folder} holds an unfinished run that was started otherwise:\n" + "\n".join(lines) + "\n"
-                "Start it with the same arguments and photos to go on, or with --restart to begin anew."
-            )
+            raise self._otherwise({name: (before.get(name), self._arguments.get(name)) for name in differing})
         observer.say(f"going on from the checkpoints in {folder}")
 
     def load(self, job: object) -> Saved | None:
@@ -91,10 +87,39 @@ class Run:
             self._folder = None
             self._observer.say(f"no checkpoints from here on: {error}")
 
+    def settle(self, job: object, name: str, value: str) -> None:
+        """Keep `value`, which turned out in the course of the work and on which the rest of it rests.
+
+        Args:
+            job: the name of this fact in JSON types.
+            name: what a user knows it by.
+            value: as it is now.
+
+        Raises:
+            ResumeError: it was another one when the run was started.
+        """
+        before = self.settled(job)
+        if before is None:
+            self.save(job, {}, {"value": value})
+        elif before != value:
+            raise self._otherwise({name: (before, value)})
+
+    def settled(self, job: object) -> str | None:
+        """Return what `settle` has kept of `job`, None if nothing yet."""
+        saved = self.load(job)
+        return None if saved is None else str(saved.about["value"])
+
     def finish(self) -> None:
         """Remove the checkpoints: the result is written."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _otherwise(self, differing: Mapping[str, tuple[Any, Any]]) -> ResumeError:
+        lines = [f"  {name}: {then!r} then, {now!r} now" for name, (then, now) in differing.items()]
+        return ResumeError(
+            f"{self._folder} holds an unfinished run that was started otherwise:\n" + "\n".join(lines) + "\n"
+            "Start it with the same arguments and photos to go on, or with --restart to begin anew."
+        )
 
     def _file(self, job: object) -> Path:
         assert self._folder is not None

@@ -9,7 +9,7 @@ import numpy as np
 from regraft.errors import ModelError
 from regraft.judge.intervals import Mean, mean_interval
 from regraft.judge.metrics import photo_log_loss
-from regraft.learn.comparison import Clock, Outcome, cross_validate
+from regraft.learn.comparison import Clock, KeptClock, Outcome, cross_validate
 from regraft.learn.material import Material
 from regraft.learn.methods import Candidate, OverBudgetError, method_of
 
@@ -46,13 +46,18 @@ def choose(material: Material, folds: np.ndarray, *, budget: float) -> Choice:
     Args:
         material: what is learned from.
         folds: (n,) fold numbers.
-        budget: seconds for all candidates but the first.
+        budget: seconds for all candidates but the first, and for all processes of a run that is killed and taken up.
     """
-    data, clock = material.data, Clock(float("inf"))
+    data, run = material.data, material.run
+    clock = Clock(float("inf"))
     outcomes: dict[Candidate, Outcome] = {}
     stop = "all that there is was tried"
     for candidate in CANDIDATES:
         first = not outcomes
+        verdict = run.settled(["auto", str(candidate)])
+        if verdict is not None:  # reached before the run was killed; it stands, however fast the rest comes back
+            stop = verdict
+            break
         try:
             method = method_of(candidate, material)
             outcomes[candidate] = cross_validate(method, data, folds, clock=clock, seed=material.seed)
@@ -62,10 +67,11 @@ def choose(material: Material, folds: np.ndarray, *, budget: float) -> Choice:
             stop = f"{candidate} cannot be tried: {error}"
             break
         except OverBudgetError as error:
-            stop = f"training {candidate} would take about {_minutes(error.args[0])}, beyond --budget"
+            stop = _over(candidate, error)
+            run.settle(["auto", str(candidate)], f"--budget for {candidate}", stop)
             break
         if first:
-            clock = Clock(budget)
+            clock = KeptClock(budget, run, ["auto", "clock"])
             wrong = int((outcomes[candidate].probabilities.argmax(axis=1) != data.labels).sum())
             if wrong < PROVABLE:
                 stop = f"the last layer alone errs on {wrong} photos: too few to prove a gain by"
@@ -141,6 +147,12 @@ def _reason(chosen: Candidate, losses: Mapping[Candidate, np.ndarray], groups: n
         f"training {chosen} is " + ("proven to help" if proven else "the cheapest that nothing is proven better than"),
     )
     return f"{taken}" + (f" ({'; '.join(parts)} against the last layer alone)" if parts else "") + f"; {stop}"
+
+
+def _over(candidate: Candidate, error: OverBudgetError) -> str:
+    if not error.args:
+        return f"--budget is over before {candidate} is tried"
+    return f"training {candidate} would take about {_minutes(error.args[0])}, beyond --budget"
 
 
 def _minutes(seconds: float) -> str:

@@ -8,17 +8,20 @@ import numpy as np
 from scipy.special import softmax
 
 from regraft.judge.calibration import fit_temperature
-from regraft.learn.methods import Answers, Method, OverBudgetError, Pace
+from regraft.learn.checkpoint import Run
+from regraft.learn.methods import Answering, Answers, OverBudgetError, Pace
 from regraft.learn.probe import Labelled
 
 _SECONDS_BEFORE_FORECAST = 5.0  # of a training
+_SECONDS_PER_NOTE = 5.0  # what a kept clock loses at most when it is killed
 
 
 class Clock:
     """How much time is left."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, whole: "Clock | None" = None) -> None:
         self._end = time.monotonic() + seconds
+        self._whole = whole
 
     def left(self) -> float:
         """Return the seconds that are left; below 0 when it is over."""
@@ -26,7 +29,61 @@ class Clock:
 
     def share(self, parts: int) -> "Clock":
         """Return a clock for one of `parts` equal parts of what is left."""
-        return Clock(max(self.left(), 0.0) / max(parts, 1))
+        return Clock(max(self.left(), 0.0) / max(parts, 1), self)
+
+    def lets_begin(self, work: str) -> bool:  # noqa: ARG002 (a kept clock knows its name)
+        """Return whether there is time left, so that `work` may begin."""
+        return self.left() > 0
+
+    def replay(self, seconds: float) -> None:
+        """Take off what an earlier process has spent on work that now came back at once."""
+        self._end -= seconds
+        if self._whole is not None:
+            self._whole.replay(seconds)
+
+    def note(self) -> None:
+        """Hear that time goes on."""
+
+
+class KeptClock(Clock):
+    """A clock whose seconds, and what it has let begin, are kept in a run: one that was killed goes on with the rest.
+
+    Args:
+        seconds: for all processes together.
+        run: where they are kept.
+        job: under which name.
+    """
+
+    def __init__(self, seconds: float, run: Run, job: object) -> None:
+        saved = run.load(job)
+        spent: float = saved.about["seconds"] if saved else 0.0
+        super().__init__(seconds - spent)
+        self._run, self._job = run, job
+        self._begun: list[str] = saved.about["begun"] if saved else []
+        self._started = time.monotonic() - spent
+        self._noted = time.monotonic()
+
+    def lets_begin(self, work: str) -> bool:
+        """Return whether there is time left for `work`, or was when it first began: a verdict stands."""
+        if work in self._begun:
+            return True
+        if not super().lets_begin(work):
+            return False
+        self._begun.append(work)
+        self._keep()
+        return True
+
+    def replay(self, seconds: float) -> None:
+        """Do nothing: the seconds of earlier processes are taken off already."""
+
+    def note(self) -> None:
+        """Keep the seconds every now and then."""
+        if time.monotonic() - self._noted > _SECONDS_PER_NOTE:
+            self._keep()
+
+    def _keep(self) -> None:
+        self._noted = time.monotonic()
+        self._run.save(self._job, {}, {"seconds": self._noted - self._started, "begun": self._begun})
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +117,7 @@ class Outcome:
 
 
 def cross_validate(
-    method: Method,
+    method: Answering,
     data: Labelled,
     folds: np.ndarray,
     *,
@@ -94,13 +151,18 @@ def cross_validate(
         learn = some_of_each(data, np.flatnonzero(folds != fold), size=size, seed=seed)
         left = 1 if partial else len(numbers) - len(done)
         title = f"fold {fold + 1} of {len(numbers)}" + (f", {size} of each class" if size else "")
+        if not (partial or clock.lets_begin(f"{method.candidate}, {title}")):
+            spent = math.fsum(answers.seconds for answers in done.values())
+            raise OverBudgetError(*([spent / len(done) * len(numbers)] if done else []))
         try:
             answers = method.answer(learn, judge, name=title, pace=_forecast(clock, left))
         except OverBudgetError:
             if not (partial and done):
                 raise
             break
-        longest = max(longest, time.monotonic() - started)
+        elapsed = time.monotonic() - started
+        clock.replay(max(answers.seconds - elapsed, 0.0))
+        longest = max(longest, elapsed, answers.seconds)
         done[fold] = answers
     probabilities, temperature = _calibrated(done, data.labels, folds, len(data.classes))
     return Outcome(
@@ -153,17 +215,18 @@ def _temperature(done: dict[int, Answers], labels: np.ndarray, folds: np.ndarray
 def _forecast(clock: Clock, trainings: int) -> Pace:
     """Return what raises as soon as `trainings` like the one it hears of would not end in time.
 
-    The time until it first hears of it is left out: the first step of all is slow.
+    The time until it first hears of it is left out: the first step of all is slow. What is done once for all trainings
+    has a pace of its own.
     """
-    first: list[tuple[float, float]] = []
+    first: dict[bool, tuple[float, float]] = {}
 
-    def pace(share: float) -> None:
+    def pace(share: float, *, once: bool = False) -> None:
         now = time.monotonic()
-        if not first:
-            first.append((now, share))
-        spent, done = now - first[0][0], share - first[0][1]
+        began, before = first.setdefault(once, (now, share))
+        clock.note()
+        spent, done = now - began, share - before
         if done > 0 and spent > _SECONDS_BEFORE_FORECAST:
-            needed = spent / done * (trainings - share)
+            needed = spent / done * ((1 if once else trainings) - share)
             if needed > clock.left():
                 raise OverBudgetError(needed + spent)
 

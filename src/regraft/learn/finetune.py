@@ -1,10 +1,11 @@
 """Fine-tuning: the part of a network behind a cut, and its head, trained on activations at the cut."""
 
+import functools
 import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,15 +17,15 @@ from torch.nn import functional
 from regraft.errors import TrainingError
 from regraft.judge.calibration import fit_temperature
 from regraft.learn.checkpoint import Run, Saved
+from regraft.learn.descent import NETWORK, Descent
 from regraft.learn.schedule import Schedule
 from regraft.models.cutting import Top
 from regraft.models.freezing import Plan, apply_plan
 from regraft.models.heads import Head
-from regraft.models.lowrank import adapted_weight, add_adapters, merge_adapters
+from regraft.models.lowrank import add_adapters, merge_adapters
+from regraft.models.memory import Parts, memory_for
 
 SECONDS_PER_CHECKPOINT = 30.0  # what a killed run loses at most
-_HEAD_RATE = 1.0  # of the highest learning rate
-_MOMENTUM = 0.9
 _ORDER, _NOISE = 1, 2  # streams of random numbers: of the photos' order, and of what happens in a step
 
 
@@ -115,23 +116,30 @@ class Finetuner:
         self._plan, self._schedule, self._lesson = plan, schedule, lesson
         self._rate, self._epochs, self._seed = rate, epochs, seed
         self._accelerator, self._run, self._job = accelerator, run, ["training", job]
+        self._sizes = schedule.batch_sizes(len(lesson.learn), in_pairs=bool(plan.names("statistics")))
         self._in_training = apply_plan(top.network, plan)
         self._adapted = (
             add_adapters(top.network, plan.names("low-rank"), rank=plan.lora, seed=seed) if plan.lora else None
         )
-        self._model = _WithHead(top, _linear(head)).to(accelerator.device)
         self._strength = head.strength
-        self._optimizer = _optimizer(self._model, plan, schedule, rate)
-        self._average = {name: tensor.detach().clone() for name, tensor in self._learning().items()}
-        self._best = {name: tensor.clone() for name, tensor in self._average.items()}
+        with memory_for(accelerator.device, "training: the weights alone"):
+            self._model = _WithHead(top, _linear(head)).to(accelerator.device)
+            self._average = {name: tensor.detach().clone() for name, tensor in self._learning().items()}
+            self._best = {name: tensor.clone() for name, tensor in self._average.items()}
+        self._descent = Descent(self._model, plan, schedule, accelerator, rate=rate)
+        self._answering = Parts(accelerator.device, "the answers of training to")
         self._best_loss, self._worse, self._step, self._epoch_loss = math.inf, 0, 0, 0.0
-        self._parts = 1  # in which a batch goes through the network; more where memory is short
+        self._started = time.monotonic()
+        self.earlier, self.images = (
+            0.0,
+            0,
+        )  # seconds before it was taken up; photos in all, each as often as it was seen
         self.stopped_early = False
 
     @property
     def steps(self) -> int:
         """Return the number of updates in all."""
-        return self._epochs * self._schedule.steps_per_epoch(len(self._lesson.learn))
+        return self._epochs * len(self._sizes)
 
     def train(self) -> Iterator[Record]:
         """Train, yielding a record after each update and each epoch; taken up where a killed run left it.
@@ -140,43 +148,60 @@ class Finetuner:
         lowest loss on them, the start included. Closing the iterator stops it.
 
         Raises:
-            TrainingError: a loss that is not finite, or no memory for a single photo.
+            TrainingError: a loss, weights or answers that are not finite, or no memory for a single photo.
         """
+        with memory_for(self._accelerator.device, "training"):
+            yield from self._train()
+
+    def _train(self) -> Iterator[Record]:
+        self._started = time.monotonic()
         self._take_up()
-        started = saved = time.monotonic()
-        per_epoch = self._schedule.steps_per_epoch(len(self._lesson.learn))
+        saved = time.monotonic()
         if self._step == 0:
             self._judge_epoch()  # what the head can do before anything is trained
         while self._step < self.steps and not self.stopped_early:
-            epoch, within = divmod(self._step, per_epoch)
+            epoch, within = divmod(self._step, len(self._sizes))
             batches = self._batches(epoch)[within:]
             for activation, pairs in zip(self._lesson.activations.stream(batches), batches, strict=True):
                 rate = self._rate * self._schedule.rate_factor(self._step, self.steps)
-                loss = self._update(activation, [photo for photo, _ in pairs], epoch + 1)
+                loss = self._update(activation, [photo for photo, _ in pairs])
                 self._epoch_loss += loss * len(pairs)
-                seconds = time.monotonic() - started
+                self.images += len(pairs)
+                seconds = time.monotonic() - self._started
                 yield Record(epoch + 1, self._step, self.steps, loss, rate, len(pairs), seconds)
-                if self._step % per_epoch and time.monotonic() - saved > SECONDS_PER_CHECKPOINT:
+                if self._step % len(self._sizes) and time.monotonic() - saved > SECONDS_PER_CHECKPOINT:
                     self._save()
                     saved = time.monotonic()
             tuning_loss = self._judge_epoch()
             mean, self._epoch_loss = self._epoch_loss / len(self._lesson.learn), 0.0
             self._save()
             saved = time.monotonic()
-            seconds = time.monotonic() - started
+            seconds = time.monotonic() - self._started
             yield Record(epoch + 1, self._step, self.steps, mean, rate, 0, seconds, tuning_loss)
         self._put(self._best)
+        self.logits(self._lesson.learn[: self._schedule.batch_size])  # weights may be finite and yet answer nothing
 
     def logits(self, photos: np.ndarray) -> np.ndarray:
-        """Return (m, c) float32 logits of the photos at positions `photos` (m,), by the current weights."""
+        """Return (m, c) float32 logits of the photos at positions `photos` (m,), by the current weights.
+
+        Raises:
+            TrainingError: they are not finite, or there is no memory for a single photo.
+        """
         self._model.eval()
         size = self._schedule.batch_size
         batches = [[(int(p), 0) for p in photos[start : start + size]] for start in range(0, len(photos), size)]
         found = [np.zeros((0, self._model.head.out_features), dtype=np.float32)]
         with torch.no_grad(), self._accelerator.autocast():
             for activation in self._lesson.activations.stream(batches):
-                found.append(self._model(activation.to(self._accelerator.device)).float().cpu().numpy())
-        return np.concatenate(found)
+                found += self._answering(len(activation), functools.partial(self._answers, activation))
+        logits = np.concatenate(found)
+        if not np.isfinite(logits).all():
+            raise self._failure("the answers of the network are not finite")
+        return logits
+
+    def _answers(self, activation: torch.Tensor, parts: list[slice]) -> list[np.ndarray]:
+        device = self._accelerator.device
+        return [self._model(activation[rows].to(device)).float().cpu().numpy() for rows in parts]
 
     def finish(self) -> tuple[dict[str, torch.Tensor], Head]:
         """Return every tensor of the top, by its name in the network, and the head. Nothing can be trained after."""
@@ -188,60 +213,44 @@ class Finetuner:
         state = {name: tensor.detach().cpu() for name, tensor in top.network.state_dict().items()}
         return state, Head(weight, bias, self._strength)
 
-    def _update(self, activation: torch.Tensor, photos: list[int], epoch: int) -> float:
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._rate * group["rate"] * self._schedule.rate_factor(self._step, self.steps)
+    def _update(self, activation: torch.Tensor, photos: list[int]) -> float:
         draw = np.random.default_rng([self._seed, _NOISE, self._step])
         labels = torch.from_numpy(self._lesson.labels[photos])
         targets = functional.one_hot(labels, self._model.head.out_features).float()
+        share, other = 1.0, np.arange(len(photos))
         if self._schedule.mixup:
             share, other = draw.beta(self._schedule.mixup, self._schedule.mixup), draw.permutation(len(photos))
-            activation = share * activation + (1 - share) * activation[other]
-            targets = share * targets + (1 - share) * targets[other]
-        with torch.random.fork_rng(devices=[]):  # dropout: the same after a restart, whatever ran before
-            torch.manual_seed(int(draw.integers(2**31)))
-            loss = self._gradient(activation, targets)
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the training loss is {loss} in epoch {epoch}, step {self._step + 1} of {self.steps}. Lower the "
-                f"learning rate (--lr, now {self._rate:g}); or the weights of the network are damaged."
-            )
-        if self._schedule.clip:
-            self._accelerator.clip_grad_norm_(self._model.parameters(), self._schedule.clip)
-        self._optimizer.step()
+
+        def loss_of(rows: slice) -> torch.Tensor:
+            part, wanted = activation[rows], targets[rows]
+            if self._schedule.mixup:
+                part = share * part + (1 - share) * activation[other[rows]]
+                wanted = share * wanted + (1 - share) * targets[other[rows]]
+            with self._accelerator.autocast():
+                logits = self._model(part.to(self._accelerator.device))
+                smoothing = self._schedule.label_smoothing
+                return functional.cross_entropy(logits.float(), wanted.to(logits.device), label_smoothing=smoothing)
+
+        self._learning_mode()
+        factor = self._schedule.rate_factor(self._step, self.steps)
         self._step += 1
+        loss = self._descent.step(
+            len(photos), loss_of, share=factor, seed=int(draw.integers(2**31)), where=self._place()
+        )
+        if not math.isfinite(loss):
+            raise self._failure(f"the training loss is {loss}")
         self._follow()
         return loss
 
-    def _gradient(self, activation: torch.Tensor, targets: torch.Tensor) -> float:
-        """Accumulate the gradient of a batch, in halves, quarters ... where the accelerator's memory is too small."""
-        while True:
-            try:
-                self._learning_mode()
-                self._optimizer.zero_grad(set_to_none=True)
-                total = 0.0
-                for part, wanted in zip(activation.chunk(self._parts), targets.chunk(self._parts), strict=True):
-                    with self._accelerator.autocast():
-                        logits = self._model(part.to(self._accelerator.device))
-                        loss = functional.cross_entropy(
-                            logits.float(),
-                            wanted.to(logits.device),
-                            label_smoothing=self._schedule.label_smoothing,
-                        )
-                    share = loss * len(part) / len(activation)
-                    self._accelerator.backward(share)
-                    total += float(share.detach())
-                return total
-            except torch.OutOfMemoryError:
-                self._optimizer.zero_grad(set_to_none=True)
-                if self._parts >= len(activation):
-                    raise TrainingError(
-                        f"{self._accelerator.device} has no memory for training on a single photo. Train fewer stages "
-                        "(--train-from), or use --device cpu."
-                    ) from None
-                self._parts *= 2
-                if torch.cuda.is_available():
-                    torch.cuda.empty_cache()
+    def _place(self) -> str:
+        return f"epoch {max(math.ceil(self._step / len(self._sizes)), 1)}, step {self._step} of {self.steps}"
+
+    def _failure(self, what: str) -> TrainingError:
+        wider = ", or use --precision bf16 or fp32" if self._accelerator.mixed_precision == "fp16" else ""
+        return TrainingError(
+            f"{what} in {self._place()}. Lower the learning rate (--lr, now {self._rate:g}){wider}; or the weights of "
+            "the network are damaged."
+        )
 
     def _learning_mode(self) -> None:
         self._model.eval()
@@ -254,12 +263,12 @@ class Finetuner:
         order = draw.permutation(self._lesson.learn)
         views = draw.integers(0, self._lesson.activations.count, len(order))
         pairs = [(int(photo), int(view)) for photo, view in zip(order, views, strict=True)]
-        size = self._schedule.batch_size
-        return [pairs[start : start + size] for start in range(0, len(pairs), size)]
+        ends = np.cumsum(self._sizes)
+        return [pairs[end - size : end] for size, end in zip(self._sizes, ends, strict=True)]
 
     def _follow(self) -> None:
         """Move the running mean towards the weights; at first it is a plain mean of those so far."""
-        span = self._schedule.averaging * self._schedule.steps_per_epoch(len(self._lesson.learn))
+        span = self._schedule.averaging * len(self._sizes)
         towards = max(1 / (1 + span), 1 / (1 + self._step))
         for name, tensor in self._learning().items():
             if span and tensor.is_floating_point():
@@ -269,6 +278,7 @@ class Finetuner:
 
     def _judge_epoch(self) -> float | None:
         """Return the average's loss on the held-out photos; note what is best: the lowest, or else the last."""
+        self._check_finite()
         patience = self._schedule.patience
         if patience is None or not len(self._lesson.tune):
             self._best = {name: tensor.clone() for name, tensor in self._average.items()}
@@ -288,7 +298,7 @@ class Finetuner:
 
     def _learning(self) -> dict[str, torch.Tensor]:
         """Return what training changes: parameters that learn, and batch-norm statistics that follow."""
-        statistics = {f"top.network.{name}" for name in self._plan.names("statistics")}
+        statistics = {f"{NETWORK}{name}" for name in self._plan.names("statistics")}
         parameters = {name: p for name, p in self._model.named_parameters() if p.requires_grad}
         return parameters | {name: b for name, b in self._model.named_buffers() if name in statistics}
 
@@ -297,18 +307,27 @@ class Finetuner:
             for name, tensor in self._learning().items():
                 tensor.copy_(tensors[name])
 
+    def _check_finite(self) -> None:
+        for tensors in (self._learning(), self._average):
+            if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+                raise self._failure("the weights are not finite")
+
     def _save(self) -> None:
+        self._check_finite()
         tensors = {f"now.{name}": tensor for name, tensor in self._learning().items()}
         tensors |= {f"average.{name}": tensor for name, tensor in self._average.items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}
-        for index, state in self._optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items() if value is not None}
+        state, scale = self._descent.state()
+        tensors |= {f"optimizer.{name}": tensor for name, tensor in state.items()}
         about = {
             "step": self._step,
             "epoch_loss": self._epoch_loss,
             "best_loss": None if math.isinf(self._best_loss) else self._best_loss,
             "worse": self._worse,
             "stopped_early": self.stopped_early,
+            "scale": scale,
+            "seconds": self.earlier + time.monotonic() - self._started,
+            "images": self.images,
         }
         self._run.save(self._job, tensors, about)
 
@@ -320,15 +339,12 @@ class Finetuner:
         for kept, prefix in ((self._average, "average."), (self._best, "best.")):
             for name, tensor in _part(saved, prefix).items():
                 kept[name].copy_(tensor)
-        states: dict[int, dict[str, Any]] = {}
-        for name, tensor in _part(saved, "optimizer.").items():
-            index, _, key = name.partition(".")
-            states.setdefault(int(index), {})[key] = tensor
-        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": states})
+        self._descent.take_up(_part(saved, "optimizer."), saved.about["scale"])
         self._step, self._epoch_loss = saved.about["step"], saved.about["epoch_loss"]
         best = saved.about["best_loss"]
         self._best_loss = math.inf if best is None else best
         self._worse, self.stopped_early = saved.about["worse"], saved.about["stopped_early"]
+        self.earlier, self.images = saved.about["seconds"], saved.about["images"]
 
 
 class _WithHead(nn.Module):
@@ -367,21 +383,6 @@ def _linear(head: Head) -> nn.Linear:
         linear.weight.copy_(torch.from_numpy(head.weight))
         linear.bias.copy_(torch.from_numpy(head.bias))
     return linear
-
-
-def _optimizer(model: _WithHead, plan: Plan, schedule: Schedule, rate: float) -> torch.optim.Optimizer:
-    rates = {f"top.network.{tensor.name}": tensor.rate for tensor in plan.tensors}
-    grouped: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            decay = schedule.weight_decay if parameter.ndim > 1 else 0.0
-            grouped.setdefault(
-                (_HEAD_RATE if name.startswith("head.") else rates[adapted_weight(name)], decay), []
-            ).append(parameter)
-    groups = [{"params": p, "rate": share, "weight_decay": decay} for (share, decay), p in grouped.items()]
-    if schedule.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=rate, momentum=_MOMENTUM, nesterov=True)
-    return torch.optim.AdamW(groups, lr=rate)
 
 
 def _part(saved: Saved, prefix: str) -> dict[str, torch.Tensor]:

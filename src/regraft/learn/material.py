@@ -2,7 +2,7 @@
 
 import copy
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,17 +15,18 @@ from regraft.data.samples import Samples
 from regraft.data.splits import stratified_folds
 from regraft.errors import DataError
 from regraft.learn.checkpoint import Run
-from regraft.learn.finetune import Activations, accelerator
+from regraft.learn.finetune import accelerator
 from regraft.learn.observer import Observer
 from regraft.learn.photos import Photos, audit_samples, prepare
 from regraft.learn.probe import OUTER_FOLDS, Labelled
 from regraft.learn.schedule import Schedule
 from regraft.learn.settings import Settings
 from regraft.learn.store import size_limit
-from regraft.learn.views import ComputedViews, Photographs, cache_views
+from regraft.learn.views import NO_DISK, ComputedViews, Photographs, Views, cache_views
 from regraft.models.backbones import Backbone
 from regraft.models.cutting import Top, cut_before
 from regraft.models.engines import TorchEngine
+from regraft.models.freezing import fingerprints
 from regraft.runtime import pick_device
 
 _SCRATCH_SEED = 1  # of the random weights: the same for all folds, as the pretrained ones are
@@ -56,8 +57,9 @@ class Material:
     cache_limit: int
     run: Run
     observer: Observer
-    _prepared: dict[tuple[str, bool], tuple[Top, Activations]] = field(default_factory=dict)
+    _prepared: dict[tuple[str, bool], tuple[Top, Views]] = field(default_factory=dict)
     _random: Backbone | None = None
+    _hashes: dict[bool, dict[str, str]] = field(init=False)
 
     def network(self, *, scratch: bool) -> Backbone:
         """Return the pretrained network, or the same with random weights."""
@@ -67,10 +69,35 @@ class Material:
             self._random = self.backbone.at_random(_SCRATCH_SEED)
         return self._random
 
-    def at_cut(self, cut: str, *, scratch: bool = False) -> tuple[Top, Activations]:
-        """Return a top of the network to train, and the activations of all photos at its cut."""
+    def __post_init__(self) -> None:
+        """Hash the network before anything is learned: the proof that what is frozen stayed rests on it."""
+        self._hashes = {False: _hashes(self.backbone)}
+
+    def hashes(self, names: Sequence[str], *, scratch: bool = False) -> dict[str, str]:
+        """Return the SHA-256 of the tensors `names` of `network`, as they were before all training."""
+        if scratch not in self._hashes:
+            self._hashes[scratch] = _hashes(self.network(scratch=scratch))
+        return {name: self._hashes[scratch][name] for name in names}
+
+    def at_cut(
+        self, cut: str, *, scratch: bool = False, pace: Callable[[float], None] | None = None
+    ) -> tuple[Top, Views]:
+        """Return a top of the network to train, and the activations of all photos at its cut.
+
+        Args:
+            cut: the stage before which the network is cut.
+            scratch: of the network with random weights.
+            pace: hears the share that is done of what has to be computed first; what it raises ends that.
+
+        Raises:
+            ResumeError: a run that is taken up had activations of the other kind, cached or computed.
+        """
         if (cut, scratch) not in self._prepared:
-            self._prepared[cut, scratch] = self._prepare(cut, self.network(scratch=scratch))
+            network = self.network(scratch=scratch)
+            top, activations = self._prepare(cut, network, pace)
+            name = f"activations at {cut} (--no-cache, --cache-limit)"
+            self.run.settle(_kind_at(cut, network), name, activations.kind)
+            self._prepared[cut, scratch] = top, activations
         top, activations = self._prepared[cut, scratch]
         return copy.deepcopy(top), activations  # every training starts from the same weights
 
@@ -78,13 +105,15 @@ class Material:
         """Return (n,) positions of all photos."""
         return np.arange(len(self.data.labels))
 
-    def _prepare(self, cut: str, backbone: Backbone) -> tuple[Top, Activations]:
+    def _prepare(self, cut: str, backbone: Backbone, pace: Callable[[float], None] | None) -> tuple[Top, Views]:
         preprocess, schedule = backbone.preprocess, self.schedule
         backbone.module.to(self.accelerator.device)
         trunk, top = cut_before(backbone.module, cut, (3, preprocess.height, preprocess.width))
         engine = TorchEngine(backbone, self.accelerator.device, trunk)
         augmentation = Augmentation(schedule.augment, self.seed)
         photographs = Photographs(self.photos.samples.sources, self.photos.keys, augmentation)
+        if self.run.settled(_kind_at(cut, backbone)) == NO_DISK:  # as it was: there may be room by now
+            return top, ComputedViews(photographs, engine, kind=NO_DISK)
         if cut == backbone.stages()[0].name or not self.cache_limit:
             return top, ComputedViews(photographs, engine)
         about = {
@@ -96,7 +125,13 @@ class Material:
             "seed": self.seed,
         }
         return top, cache_views(
-            photographs, engine, about, count=schedule.views, limit=self.cache_limit, observer=self.observer
+            photographs,
+            engine,
+            about,
+            count=schedule.views,
+            limit=self.cache_limit,
+            observer=self.observer,
+            pace=pace,
         )
 
     def folds(self) -> np.ndarray:
@@ -194,13 +229,29 @@ def open_run(folder: Path | None, gathered: Mapping[str, Gathered], settings: Se
     """
     arguments = settings.training_arguments()
     for model, found in gathered.items():
-        groups = joined_groups(found.learned.samples, found.learned.keys)
-        digest = hashlib.sha256(found.learned.samples.labels.tobytes() + b"".join(found.learned.keys))
-        digest.update(b"" if groups is None else groups.astype(np.int64).tobytes())
-        photos = f"{len(found.learned.keys):,} photos, {len(found.learned.samples.classes):,} classes"
-        arguments |= {"photos": f"{photos}, {digest.hexdigest()[:12]}"}
+        arguments |= {"photos": _digest(found.learned)}
+        arguments |= {"validation photos": found.held_out and _digest(found.held_out)}
         arguments |= {f"--model {model}": found.backbone.fingerprint()[:12]}
+        arguments |= {f"preprocessing of {model}": found.backbone.preprocess.to_json()}
     return Run(folder, arguments, restart=settings.restart, observer=observer)
+
+
+def _digest(photos: Photos) -> str:
+    """Return how many photos and classes there are, and a digest of photos, labels and groups."""
+    groups = joined_groups(photos.samples, photos.keys)
+    digest = hashlib.sha256(photos.samples.labels.tobytes() + b"".join(photos.keys))
+    digest.update(b"" if groups is None else groups.astype(np.int64).tobytes())
+    return f"{len(photos.keys):,} photos, {len(photos.samples.classes):,} classes, {digest.hexdigest()[:12]}"
+
+
+def _hashes(backbone: Backbone) -> dict[str, str]:
+    module = backbone.module
+    return fingerprints(module, [name for name, _ in [*module.named_parameters(), *module.named_buffers()]])
+
+
+def _kind_at(cut: str, backbone: Backbone) -> list[str]:
+    """Return the name, in a run, of the kind of activations at `cut`."""
+    return ["kind of activations", cut, backbone.fingerprint()]
 
 
 Known = tuple[Samples, tuple[bytes, ...]]  # photos and their content keys

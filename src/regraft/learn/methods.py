@@ -1,13 +1,15 @@
 """Strategies as methods: each learns from some of the photos and answers for others."""
 
+import functools
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 
+from regraft.errors import OptionError
+from regraft.files import sha256
 from regraft.judge.calibration import fit_temperature
 from regraft.learn.finetune import Finetuner, Lesson
 from regraft.learn.material import Material
@@ -80,8 +82,12 @@ class Fitted:
 
 
 def plan_of(candidate: Candidate, backbone: Backbone, schedule: Schedule) -> Plan:
-    """Return what training `candidate` by `schedule` does to every tensor of `backbone`."""
-    return plan_training(
+    """Return what training `candidate` by `schedule` does to every tensor of `backbone`.
+
+    Raises:
+        OptionError: a stage or adapters that it does not have, or updates of one photo for batch-norm statistics.
+    """
+    plan = plan_training(
         backbone,
         strategy=candidate.strategy,
         train_from=candidate.train_from,
@@ -90,22 +96,36 @@ def plan_of(candidate: Candidate, backbone: Backbone, schedule: Schedule) -> Pla
         batch_norm=schedule.batch_norm_for(candidate.strategy),
         lora=candidate.lora,
     )
+    if plan.names("statistics") and schedule.batch_size == 1:
+        raise OptionError(
+            "--train-batch-size must be 2 or more where batch-norm statistics are trained (--strategy scratch, "
+            "--batch-norm trained): one photo has none. Got 1."
+        )
+    return plan
 
 
 class OverBudgetError(Exception):
-    """Training would not end within the time that there is."""
+    """Training would not end within the time that there is; holds the seconds that it would take, where known."""
 
 
-Pace = Callable[[float], None]  # hears the share of one training that is done; may raise OverBudgetError
+class Pace(Protocol):
+    """Hears how far the work is, and may raise `OverBudgetError`."""
+
+    def __call__(self, share: float, *, once: bool = False) -> None:
+        """Hear the share that is done of one training; with `once`, of what is done once for all trainings."""
 
 
-class Method(Protocol):
-    """One strategy on one material."""
+class Answering(Protocol):
+    """What can be cross-validated."""
 
     candidate: Candidate
 
     def answer(self, learn: np.ndarray, judge: np.ndarray, *, name: str, pace: Pace | None = None) -> Answers:
         """Learn from the photos at positions `learn` (m,) and answer for those at `judge` (k,)."""
+
+
+class Method(Answering, Protocol):
+    """One strategy on one material."""
 
     def fit(self, temperature: float | None = None) -> Fitted:
         """Learn from all photos; `temperature` is that of answers to photos not learned from, where there are any."""
@@ -137,7 +157,7 @@ class FrozenMethod:
         backbone = self._material.backbone
         plan = plan_of(self.candidate, backbone, self._material.schedule)
         probe = fit_probe(self._material.data, seed=self._material.seed)
-        proof = f"0 of {len(plan.frozen):,} frozen tensors changed"  # nothing was trained but the head
+        proof = check_frozen(self._material.hashes(plan.frozen), fingerprints(backbone.module, plan.frozen))
         return Fitted(backbone, probe.head, probe.temperature, plan, proof)
 
 
@@ -150,27 +170,27 @@ class TunedMethod:
         self._scratch = candidate.strategy == "scratch"
         self._network = material.network(scratch=self._scratch)
         self.plan = plan_of(candidate, self._network, material.schedule)
-        self._before = fingerprints(self._network.module, self.plan.frozen)  # now: nothing has been trained yet
+        self._before = material.hashes(self.plan.frozen, scratch=self._scratch)
         self._job = [str(candidate), self._network.fingerprint()]  # one run may hold several networks
 
     def answer(self, learn: np.ndarray, judge: np.ndarray, *, name: str, pace: Pace | None = None) -> Answers:
         """Learn from the photos at positions `learn` (m,) and answer for those at `judge` (k,)."""
-        run, job = self._material.run, ["answers", self._job, name]
+        run, job = self._material.run, ["answers", self._job, name, _digest(learn), _digest(judge)]
         done = run.load(job)
         if done is not None:
             return Answers(done.tensors["logits"].numpy(), **done.about)
         hold = self._material.schedule.patience is not None
-        finetuner, temperature, seconds, images = self._train(learn, name, pace, hold=hold)
+        finetuner, temperature, seconds = self._train(learn, name, pace, hold=hold)
         logits = finetuner.logits(judge)
         self._prove(finetuner.finish()[0])
-        about = {"temperature": temperature, "seconds": seconds, "images": images}
+        about = {"temperature": temperature, "seconds": seconds, "images": finetuner.images}
         run.save(job, {"logits": torch.from_numpy(logits)}, about)
-        return Answers(logits, temperature, seconds, images)
+        return Answers(logits, temperature, seconds, finetuner.images)
 
     def fit(self, temperature: float | None = None) -> Fitted:
         """Learn from all photos; from five sixths where the rest is to set the temperature or to say when to stop."""
         hold = temperature is None or self._material.schedule.patience is not None
-        finetuner, own, _, _ = self._train(self._material.positions(), "all photos", None, hold=hold)
+        finetuner, own, _ = self._train(self._material.positions(), "all photos", None, hold=hold)
         temperature = own or temperature or 1.0
         state, head = finetuner.finish()
         backbone, proof = self._prove(state)
@@ -178,11 +198,12 @@ class TunedMethod:
 
     def _train(
         self, photos: np.ndarray, name: str, pace: Pace | None, *, hold: bool
-    ) -> tuple[Finetuner, float | None, float, int]:
-        """Return the trained network, its temperature if photos are held out for it, seconds and images."""
+    ) -> tuple[Finetuner, float | None, float]:
+        """Return the trained network, its temperature if photos are held out for it, and seconds."""
         material = self._material
         assert self.plan.cut is not None  # of a tuned method
-        top, activations = material.at_cut(self.plan.cut, scratch=self._scratch)
+        once = None if pace is None else functools.partial(pace, once=True)
+        top, activations = material.at_cut(self.plan.cut, scratch=self._scratch, pace=once)
         learn, tune = hold_out(material.data, photos, seed=material.seed) if hold else (photos, photos[:0])
         started = time.monotonic()
         probe = self._start(learn)
@@ -194,26 +215,24 @@ class TunedMethod:
             schedule,
             Lesson(activations, material.data.labels, learn, tune),
             rate=schedule.rate(strategy, lora=bool(self.candidate.lora)),
-            epochs=schedule.epochs_for(len(learn), strategy),
+            epochs=schedule.epochs_for(len(learn), strategy, in_pairs=bool(self.plan.names("statistics"))),
             accelerator=material.accelerator,
             seed=material.seed,
             run=material.run,
-            job=[self._job, name],
+            job=[self._job, name, _digest(learn), _digest(tune), activations.kind],
         )
         title = f"training {self.candidate}, {name}"
-        images = 0
         material.observer.begin(title, finetuner.steps * schedule.batch_size)
         try:
             for record in finetuner.train():
                 material.observer.record(title, record)
                 material.observer.advance(record.photos)
-                images += record.photos
                 if pace is not None:
                     pace(record.step / record.steps)
         finally:
             material.observer.end()
         temperature = fit_temperature(finetuner.logits(tune), material.data.labels[tune]) if len(tune) else None
-        return finetuner, temperature, time.monotonic() - started, images
+        return finetuner, temperature, finetuner.earlier + time.monotonic() - started
 
     def _start(self, learn: np.ndarray) -> Probe:
         """Return the head to start from: the probe's, or zeros for a network that has no features to speak of."""
@@ -227,6 +246,11 @@ class TunedMethod:
         """Return the trained network, and the proof that its frozen tensors are what they were."""
         network = self._network.with_tensors(state, f"{self._network.source}, trained further")
         return network, check_frozen(self._before, fingerprints(network.module, self.plan.frozen))
+
+
+def _digest(photos: np.ndarray) -> str:
+    """Return a name of positions `photos` (m,)."""
+    return sha256(photos.astype(np.int64).tobytes()).hex()[:16]
 
 
 def hold_out(data: Labelled, photos: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:

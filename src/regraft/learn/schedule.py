@@ -1,6 +1,7 @@
 """How a network is fine-tuned: the optimizer, its rates, how long, and what is done to the photos and labels."""
 
 import math
+import sys
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,6 +15,7 @@ SGD_FACTOR = 30.0  # SGD's rates are larger by this
 LORA_RATE = 1e-3
 _EPOCHS, _SCRATCH_EPOCHS = 8, 24
 _MIN_STEPS = 100  # a few photos are seen more often
+_LARGEST = sys.float_info.max  # of numbers that are finite
 
 
 @dataclass(frozen=True)
@@ -61,16 +63,16 @@ class Schedule:
         """Raise `OptionError` for a value outside what is allowed, naming all of them."""
         rules = {
             "epochs": (self.epochs is None or _whole(self.epochs, 1), "a whole number from 1"),
-            "lr": (self.lr is None or (_real(self.lr, 0, math.inf) and self.lr > 0), "a number above 0"),
+            "lr": (self.lr is None or (_real(self.lr, 0, _LARGEST) and self.lr > 0), "a number above 0"),
             "lr_decay": (_real(self.lr_decay, 0, 1) and self.lr_decay > 0, "a number above 0, at most 1"),
             "optimizer": (self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
-            "weight_decay": (_real(self.weight_decay, 0, math.inf), "a number from 0"),
+            "weight_decay": (_real(self.weight_decay, 0, _LARGEST), "a number from 0"),
             "batch_size": (_whole(self.batch_size, 1), "a whole number from 1"),
             "warm_up": (_real(self.warm_up, 0, 1), "a number from 0 to 1"),
-            "clip": (_real(self.clip, 0, math.inf), "a number from 0"),
+            "clip": (_real(self.clip, 0, _LARGEST), "a number from 0"),
             "label_smoothing": (_real(self.label_smoothing, 0, 0.99), "a number from 0, below 1"),
-            "mixup": (_real(self.mixup, 0, math.inf), "a number from 0"),
-            "averaging": (_real(self.averaging, 0, math.inf), "a number from 0"),
+            "mixup": (_real(self.mixup, 0, _LARGEST), "a number from 0"),
+            "averaging": (_real(self.averaging, 0, _LARGEST), "a number from 0"),
             "views": (_whole(self.views, 1), "a whole number from 1"),
             "augment": (
                 isinstance(self.augment, tuple) and all(kind in KINDS for kind in self.augment),
@@ -88,16 +90,25 @@ class Schedule:
         if wrong:
             raise OptionError("\n".join(wrong))
 
-    def epochs_for(self, photos: int, strategy: str) -> int:
-        """Return how many epochs `photos` are trained for."""
+    def epochs_for(self, photos: int, strategy: str, *, in_pairs: bool = False) -> int:
+        """Return how many epochs `photos` are trained for; `in_pairs` as in `batch_sizes`."""
         if self.epochs is not None:
             return self.epochs
         usual = _SCRATCH_EPOCHS if strategy == "scratch" else _EPOCHS
-        return max(usual, math.ceil(_MIN_STEPS / self.steps_per_epoch(photos)))
+        return max(usual, math.ceil(_MIN_STEPS / len(self.batch_sizes(photos, in_pairs=in_pairs))))
 
-    def steps_per_epoch(self, photos: int) -> int:
-        """Return the number of updates in which `photos` are seen once."""
-        return math.ceil(photos / self.batch_size)
+    def batch_sizes(self, photos: int, *, in_pairs: bool = False) -> list[int]:
+        """Return how many photos go into each update of an epoch, in which all are seen once.
+
+        Args:
+            photos: in all.
+            in_pairs: a last one that would be alone joins those before it: one photo has no batch-norm statistics.
+        """
+        whole, rest = divmod(photos, self.batch_size)
+        sizes = [self.batch_size] * whole + [rest] * (rest > 0)
+        if in_pairs and len(sizes) > 1 and sizes[-1] == 1:
+            return [*sizes[:-2], sizes[-2] + 1]
+        return sizes
 
     def rate(self, strategy: str, *, lora: bool = False) -> float:
         """Return the highest learning rate."""

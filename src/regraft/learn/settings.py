@@ -72,8 +72,7 @@ class Settings:
         if self.strategy not in STRATEGIES:
             hint = did_you_mean(str(self.strategy), STRATEGIES)
             raise OptionError(f"--strategy must be one of: {', '.join(STRATEGIES)}. Got {self.strategy!r}.{hint}")
-        if self.precision not in PRECISIONS:
-            raise OptionError(f"--precision must be one of: {', '.join(PRECISIONS)}. Got {self.precision!r}.")
+        self._check_precision()
         if self.train_from is not None and self.train_only is not None:
             raise OptionError("--train-from and --train-only exclude each other: from a stage on, or one stage alone.")
         for option, given in (("--train-from", self.train_from), ("--train-only", self.train_only)):
@@ -89,12 +88,22 @@ class Settings:
         if self.lora:
             check_peft()
 
+    def _check_precision(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise OptionError(f"--precision must be one of: {', '.join(PRECISIONS)}. Got {self.precision!r}.")
+        if self.precision == "fp16" and pick_device(self.device).type == "cpu":
+            raise OptionError(
+                "--precision fp16 needs a GPU, and training runs on the CPU here (--device). Use --precision bf16 or "
+                "fp32, or leave it out."
+            )
+
     def training_arguments(self) -> dict[str, Any]:
         """Return what the trained weights depend on, by the names of the command line, in JSON types."""
         named = ("strategy", "seed", "train_from", "train_only", "lora", "budget", "precision")
         chosen = {name: getattr(self, name) for name in named if name != "budget" or self.strategy == "auto"}
         chosen |= {name: getattr(self.schedule, name) for name in self.schedule.__dataclass_fields__}
-        chosen["batch_norm"] = self.schedule.batch_norm
+        chosen["train_batch_size"] = chosen.pop("batch_size")
+        chosen["no_cache"] = not self.cache  # views from the cache are fewer, and in float16
         device = pick_device(self.device).type
         return {f"--{name.replace('_', '-')}": value for name, value in chosen.items()} | {"--device": device}
 

@@ -14,7 +14,7 @@ from regraft.data.sources import Source
 from regraft.errors import DataError, SanityError
 from regraft.judge.report import Report, beats_majority
 from regraft.learn.checkpoint import Run, nowhere
-from regraft.learn.choose import choose
+from regraft.learn.choose import Choice, choose
 from regraft.learn.comparison import Clock, cross_validate
 from regraft.learn.features import extract
 from regraft.learn.material import Gathered, Material, gather, material_of, open_run
@@ -147,10 +147,9 @@ def _judged(
     probabilities: np.ndarray | None = None
     temperature: float | None = None
     if candidate is None:
-        choice = choose(material, material.folds(), budget=settings.budget)
-        candidate, probabilities, temperature = choice.candidate, choice.probabilities, choice.temperature
-        numbers = {"tried": choice.tried, "reason": choice.reason}
-        material.observer.say(f"auto: {choice.reason}")
+        candidate, choice, numbers = _chosen(gathered, material, settings)
+        if choice is not None:
+            probabilities, temperature = choice.probabilities, choice.temperature
     method = method_of(candidate, material)
     if gathered.held_out is None and probabilities is None:
         clock = Clock(float("inf"))
@@ -162,6 +161,24 @@ def _judged(
         probabilities = _answers(fitted, candidate, gathered.held_out, settings, material.observer)
     assert probabilities is not None  # out-of-fold or of the held-out photos
     return fitted, candidate, probabilities, numbers
+
+
+def _chosen(
+    gathered: Gathered, material: Material, settings: Settings
+) -> tuple[Candidate, Choice | None, dict[str, Any]]:
+    """Return what to train, how that was chosen (None where nothing could be compared), and what to say of it."""
+    try:
+        folds = material.folds()
+    except DataError as error:
+        if gathered.held_out is None:
+            raise
+        told = str(error).replace("\n  ", " ").replace("\n", ". ")  # in one sentence
+        numbers = {"tried": [], "reason": f"the last layer alone is trained; nothing more can be tried: {told}"}
+        material.observer.say(f"auto: {numbers['reason']}")
+        return Candidate("frozen"), None, numbers
+    choice = choose(material, folds, budget=settings.budget)
+    material.observer.say(f"auto: {choice.reason}")
+    return choice.candidate, choice, {"tried": choice.tried, "reason": choice.reason}
 
 
 def _answers(

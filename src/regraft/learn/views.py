@@ -5,7 +5,7 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from regraft.learn.store import VIEWS_SUFFIX, features_folder, keep_limit
 from regraft.models.engines import TorchEngine
 
 FRESH = 1 << 16  # views of a photo that is decoded anew each time: in practice no view comes twice
+CACHED, COMPUTED = "cached", "computed"  # kinds of activations: float16 of few views, or float32 of ever new ones
+NO_DISK = "computed, for the disk had no room"
 _FLUSH_EVERY = 512  # views
 
 
@@ -67,10 +69,14 @@ class ComputedViews:
 
     Attributes:
         count: how many views of each photo there are to choose from.
+        kind: `COMPUTED`, or `NO_DISK` where they would have been kept.
     """
 
-    def __init__(self, photographs: Photographs, engine: TorchEngine, *, count: int = FRESH) -> None:
+    def __init__(
+        self, photographs: Photographs, engine: TorchEngine, *, count: int = FRESH, kind: str = COMPUTED
+    ) -> None:
         self.count = count
+        self.kind = kind
         self._photographs = photographs
         self._engine = engine
 
@@ -78,10 +84,13 @@ class ComputedViews:
         """Yield (b, ...) float32 activations for each batch of pairs of photo and view."""
         if not batches:
             return
-        size = len(batches[0])  # the last one may be smaller
-        wanted = [pair for batch in batches for pair in batch]
-        for pixels in self._photographs.pixels(wanted, self._engine.preprocess, batch_size=size):
-            yield self._engine.activations(pixels)
+        size = len(batches[0])  # the last one may be smaller, or larger by one
+        alike = len(batches) - (len(batches[-1]) > size)
+        for part in (batches[:alike], batches[alike:]):
+            wanted = [pair for batch in part for pair in batch]
+            size = max(map(len, part), default=size)
+            for pixels in self._photographs.pixels(wanted, self._engine.preprocess, batch_size=size):
+                yield self._engine.activations(pixels)
 
 
 class CachedViews:
@@ -89,7 +98,10 @@ class CachedViews:
 
     Attributes:
         count: how many views of each photo are kept.
+        kind: `CACHED`.
     """
+
+    kind = CACHED
 
     def __init__(self, values: np.ndarray, *, count: int) -> None:
         self.count = count
@@ -102,6 +114,9 @@ class CachedViews:
             yield torch.from_numpy(self._values[rows]).float()
 
 
+Views = CachedViews | ComputedViews
+
+
 def cache_views(
     photographs: Photographs,
     engine: TorchEngine,
@@ -110,7 +125,8 @@ def cache_views(
     count: int,
     limit: int,
     observer: Observer,
-) -> CachedViews | ComputedViews:
+    pace: Callable[[float], None] | None = None,
+) -> Views:
     """Return the activations of `count` views of each photo, from the cache as far as they are in it.
 
     Args:
@@ -120,6 +136,7 @@ def cache_views(
         count: views of each photo.
         limit: bytes that the cache may take; beyond it, nothing is kept and all is computed as training goes on.
         observer: hears the progress and why nothing is kept.
+        pace: hears the share of what was missing that is done; what it raises ends the pass, and what is done is kept.
     """
     n = len(photographs.keys)
     shape = engine.output_shape()
@@ -137,9 +154,9 @@ def cache_views(
     except OSError as error:
         reason = error.strerror or str(error)
         observer.say(f"activations are not kept on disk ({reason}); they are computed as training goes on")
-        return ComputedViews(photographs, engine)
+        return ComputedViews(photographs, engine, kind=NO_DISK)
     try:
-        _fill(file, photographs, engine, count=count, observer=observer)
+        _fill(file, photographs, engine, count=count, observer=observer, pace=pace)
     except OverflowError:
         observer.say("the activations at the cut are too large for float16; they are computed as training goes on")
         return ComputedViews(photographs, engine)
@@ -147,7 +164,15 @@ def cache_views(
     return CachedViews(file.values, count=count)
 
 
-def _fill(file: "_ViewFile", photographs: Photographs, engine: TorchEngine, *, count: int, observer: Observer) -> None:
+def _fill(
+    file: "_ViewFile",
+    photographs: Photographs,
+    engine: TorchEngine,
+    *,
+    count: int,
+    observer: Observer,
+    pace: Callable[[float], None] | None,
+) -> None:
     missing = np.flatnonzero(~file.done.astype(bool))
     if not len(missing):
         return
@@ -166,6 +191,8 @@ def _fill(file: "_ViewFile", photographs: Photographs, engine: TorchEngine, *, c
                 file.mark(missing[flushed:start])
                 flushed = start
             observer.advance(len(pixels))
+            if pace is not None:
+                pace(start / len(wanted))
     finally:
         file.mark(missing[flushed:start])  # Ctrl-C too keeps what was computed
         observer.end()

@@ -102,6 +102,8 @@ def cut_before(network: nn.Module, stage: str, input_shape: tuple[int, int, int]
             equal = isinstance(activation, torch.Tensor) and torch.allclose(
                 found, expected, rtol=_TOLERANCE, atol=_TOLERANCE * float(expected.abs().max())
             )
+        except torch.OutOfMemoryError:  # a RuntimeError that says nothing of the cut
+            raise
         except (RuntimeError, TypeError, ValueError, AttributeError):
             equal = False
     if not equal:
