@@ -62,7 +62,11 @@ RESNET50 = {
     [("vgg16", 128, {"mlp_ratio": 0.02}, VGG16), ("resnet50", 160, {}, RESNET50)],
 )
 def test_networks_by_hand(
-    tmp_path: Path, architecture: str, side: int, arguments: dict[str, object], stages: dict[str, tuple[list[Step], int]]
+    tmp_path: Path,
+    architecture: str,
+    side: int,
+    arguments: dict[str, object],
+    stages: dict[str, tuple[list[Step], int]],
 ) -> None:
     backbone = untrained(tmp_path, architecture, side, **arguments)
     places = {place.stage: place for place in places_of(backbone)}
