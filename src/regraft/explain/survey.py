@@ -65,7 +65,7 @@ class Survey:
         pooled: by stage, (m, units) mean activation over places of the photos at `sampled`; the last stage's are the
             network's features.
         sampled: (m,) positions of these photos.
-        counts: (classes,) how many photos each class has.
+        counts: (classes,) how many photos of each class could be read.
         unreadable: reasons by position.
     """
 
@@ -135,6 +135,7 @@ def survey(
     found.stages = {units.place.stage: units for units in reading.units}
     found.pooled = {stage.name: np.concatenate(pooled[stage.name]) for stage in stages if stage.name in pooled}
     found.sampled = sampled[~np.isin(sampled, list(found.unreadable))]
+    found.counts -= np.bincount(labels[list(found.unreadable)], minlength=classes)
     return found
 
 
