@@ -198,7 +198,7 @@ def test_no_hook_stays_after_a_failure(backbone: Backbone, samples: Samples, mon
 
 
 class _Positioned(nn.Module):
-    """Adds a projected pattern of positions, the same for all photos, to the tokens of its first stage, as XCiT does."""
+    """Adds a pattern of positions, the same for all photos, to the tokens of its first stage, as XCiT does."""
 
     num_prefix_tokens = 1  # that come later: 36 tokens less 1 are no square map
 
