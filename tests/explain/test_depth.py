@@ -108,7 +108,7 @@ def test_separated_classes_are_learned_from_few_photos_and_noise_from_none() -> 
 
 @pytest.mark.parametrize(
     ("counts", "folds", "expected"),
-    [([4, 4], 2, [2]), ([10, 10], 5, [5, 8]), ([30, 6], 3, [5, 10, 20]), ([14, 14], 2, [5, 7])],
+    [([4, 4], 2, [2]), ([10, 10], 5, [5, 8]), ([30, 6], 3, [5, 10, 20]), ([14, 14], 2, [5, 7]), ([24, 24], 2, [5, 12])],
 )
 def test_sizes_that_are_near_all_are_left_out(counts: list[int], folds: int, expected: list[int]) -> None:
     """All is what a fold leaves of the largest class; a size of three quarters of that or more is left out."""
@@ -179,6 +179,19 @@ def test_where_later_stages_are_as_good_it_is_not_settled() -> None:
         "settled by 100 photos. A new last layer is a sound start; `--strategy auto` tries whether training the stages "
         "from three on gains."
     )
+
+
+def test_a_loss_that_luck_explains_is_none() -> None:
+    # 15 photos against 5: the difference is -0.1, its standard error sqrt(100 / 99 * (20 - 1)) / 100 = 0.04381
+    two, three = first(70), first(70)
+    two[:5] = False
+    three[50:65] = False
+    found = how_far(points(one=first(30), two=two, three=three), None)
+    assert (found.stage, found.falls) == ("two", True)  # -0.1 + 0.0859 is below 0
+    three[60:65] = True  # 10 against 5
+    found = how_far(points(one=first(30), two=two, three=three), None)
+    assert (found.stage, found.falls) == ("two", False)
+    assert "difference -5.0 points [-12.6, +2.6]" in found.advice
 
 
 def test_a_stage_is_passed_if_any_later_one_is_better() -> None:
