@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.conftest import photo
 
 from regraft.errors import OptionError
 from regraft.explain.explanation import Explanation
 from regraft.explain.report import CAVEAT, render, write_report
-from tests.conftest import photo
 
 Explained = Callable[..., Explanation]
 
