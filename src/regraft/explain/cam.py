@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from regraft.errors import OptionError
+from regraft.errors import ModelError, OptionError
 from regraft.explain.sites import Site, as_site, evaluating, watching
 
 _COVERED_AT_A_TIME = 16  # images
@@ -39,8 +39,11 @@ def grad_cam(module: nn.Module, stage: str | Site, images: torch.Tensor, target:
     with evaluating(module), torch.enable_grad():
         with watching(module, [site], heard):
             logits = module(images)
+        if not kept:
+            raise ModelError(f"the network never runs {site.module}. Choose another stage.")
         chosen = logits.gather(1, _targets(target, logits)[:, None])
-        (gradient,) = torch.autograd.grad(chosen.sum(), kept[0])
+        # with 0 times the activation a stage that no logit depends on has a slope, of 0
+        (gradient,) = torch.autograd.grad(chosen.sum() + 0 * kept[0].sum(), kept[0])
     maps, slopes = site.as_map(kept[0].detach()), site.as_map(gradient)
     cam = (slopes.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1, keepdim=True).clamp(min=0)
     return functional.interpolate(cam, size=images.shape[2:], mode="bilinear", align_corners=False)
@@ -89,7 +92,11 @@ def occlusion(
 
 
 def _targets(target: int | torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    targets = torch.as_tensor(target, device=logits.device).expand(len(logits))
-    if targets.is_floating_point() or not ((targets >= 0) & (targets < logits.shape[1])).all():
-        raise OptionError(f"target must be a class from 0 to {logits.shape[1] - 1}. Got {target!r}.")
-    return targets
+    count, classes = logits.shape
+    targets = torch.as_tensor(target, device=logits.device)
+    fits = targets.shape in ((), (count,)) and not targets.is_floating_point()
+    if not fits or not ((targets >= 0) & (targets < classes)).all():
+        raise OptionError(
+            f"target must be a class from 0 to {classes - 1}, or one for each of the {count} images. Got {target!r}."
+        )
+    return targets.long().expand(count)

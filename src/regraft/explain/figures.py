@@ -29,7 +29,7 @@ def projection_picture(values: np.ndarray, *, tile: int = TILE) -> np.ndarray:
 
 
 def grid(pictures: Sequence[np.ndarray], *, columns: int = 3, tile: int = TILE) -> Image.Image:
-    """Lay (h, w, 3) uint8 pictures side by side, each enlarged or shrunk into a square; what is missing stays grey."""
+    """Lay (h, w, 3) uint8 pictures side by side, each enlarged or shrunk into a square; the rest stays transparent."""
     rows = -(-len(pictures) // columns)
     side = tile + GAP
     sheet = Image.new("RGBA", (columns * side - GAP, rows * side - GAP), (0, 0, 0, 0))

@@ -103,7 +103,7 @@ def _axis(lit: torch.Tensor, places: int, pixels: int) -> _Axis:
     elif starts[2] > 0:
         stride = starts[3] - starts[2]
     else:
-        stride = round(pixels / places)
+        stride = pixels  # all but the first end where the image ends, all but the last begin where it begins
     return _Axis(ends[0], starts[3], stride, places, pixels)
 
 

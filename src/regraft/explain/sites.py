@@ -12,6 +12,8 @@ from torch import nn
 from regraft.errors import ModelError, did_you_mean
 from regraft.models.stages import Stage
 
+_BLANK = 2  # images: one could not be told from what is the same for all, such as a pattern of positions
+
 
 @dataclass(frozen=True)
 class Site:
@@ -169,7 +171,7 @@ def find_places(module: nn.Module, stages: Sequence[Stage], input_shape: tuple[i
     """Return, for each of `stages` that has one, the last map of more than one place that it gives.
 
     Args:
-        module: (b, 3, h, w) -> (b, d), in eval mode; it is run once on a blank image and left as it was.
+        module: (b, 3, h, w) -> (b, d), in eval mode; it is run once on blank images and left as it was.
         stages: as `Backbone.stages` gives them.
         input_shape: (3, h, w).
     """
@@ -190,7 +192,7 @@ def find_places(module: nn.Module, stages: Sequence[Stage], input_shape: tuple[i
 
 
 def _place(stage: str, name: str, activation: Any, module: nn.Module) -> Place | None:
-    if not isinstance(activation, torch.Tensor) or activation.ndim not in (3, 4) or activation.shape[0] != 1:
+    if not isinstance(activation, torch.Tensor) or activation.ndim not in (3, 4) or len(activation) != _BLANK:
         return None
     if activation.ndim == 3:
         site = Site(name, "input", "b n c", int(getattr(module, "num_prefix_tokens", 0)))
@@ -214,12 +216,12 @@ def _maps_in_order(module: nn.Module, input_shape: tuple[int, int, int]) -> list
         return hook
 
     parameter = next(module.parameters())
-    image = torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype)
+    images = torch.zeros(_BLANK, *input_shape, device=parameter.device, dtype=parameter.dtype)
     modules: Mapping[str, nn.Module] = {name: part for name, part in module.named_modules() if name}
     handles = [part.register_forward_pre_hook(hook_of(name)) for name, part in modules.items()]
     try:
         with torch.no_grad():
-            module(image)
+            module(images)
     finally:
         for handle in handles:
             handle.remove()

@@ -36,15 +36,21 @@ class StageUnits:
     photos: torch.Tensor
     sums: torch.Tensor
     squares: torch.Tensor
+    _means: torch.Tensor = field(init=False)  # (c, k) of the same photos
+
+    def __post_init__(self) -> None:
+        self._means = torch.zeros_like(self.activations)
 
     def add(self, peaks: torch.Tensor, means: torch.Tensor, positions: torch.Tensor, labels: torch.Tensor) -> None:
         """Take in the strongest and the mean activations (b, c) of photos at `positions` (b,) of `labels` (b,).
 
         Of photos whose peaks are equal (all at the cap of ReLU6) those with the larger mean come first.
         """
-        activations = torch.cat([self.activations, (peaks + TIE_BREAK * means).T], dim=1)
+        activations = torch.cat([self.activations, peaks.T], dim=1)
+        averages = torch.cat([self._means, means.T], dim=1)
         photos = torch.cat([self.photos, positions.expand(len(self.photos), -1)], dim=1)
-        self.activations, order = activations.topk(STRONGEST, dim=1)
+        order = (activations + TIE_BREAK * averages).topk(STRONGEST, dim=1).indices
+        self.activations, self._means = activations.gather(1, order), averages.gather(1, order)
         self.photos = photos.gather(1, order)
         self.sums.index_add_(0, labels, peaks.double())
         self.squares += peaks.double().square().sum(dim=0)
@@ -59,7 +65,7 @@ class Survey:
         pooled: by stage, (m, units) mean activation over places of the photos at `sampled`; the last stage's are the
             network's features.
         sampled: (m,) positions of these photos.
-        counts: (classes,) how many photos each class has.
+        counts: (classes,) how many photos of each class could be read.
         unreadable: reasons by position.
     """
 
@@ -129,6 +135,7 @@ def survey(
     found.stages = {units.place.stage: units for units in reading.units}
     found.pooled = {stage.name: np.concatenate(pooled[stage.name]) for stage in stages if stage.name in pooled}
     found.sampled = sampled[~np.isin(sampled, list(found.unreadable))]
+    found.counts -= np.bincount(labels[list(found.unreadable)], minlength=classes)
     return found
 
 

@@ -1,0 +1,240 @@
+"""How far a network carries: data whose answer is known, each advice, and how far weights have moved."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from regraft.explain.layers import (
+    DepthPoint,
+    LastLayer,
+    accuracy_by_depth,
+    accuracy_by_size,
+    how_far,
+    movement,
+    same_shape,
+)
+from regraft.learn.observer import Observer
+from regraft.learn.probe import Labelled
+from regraft.models.backbones import Backbone, build_untrained, load_backbone
+
+NAMES = ("cat", "dog")
+
+
+class _Listener(Observer):
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+
+    def begin(self, task: str, total: int) -> None:
+        self.heard.append((task, total))
+
+    def advance(self, count: int) -> None:
+        self.heard.append(count)
+
+    def end(self) -> None:
+        self.heard.append("end")
+
+
+def photos(n: int, strength: float, *, seed: int = 0, groups: np.ndarray | None = None) -> Labelled:
+    """Return n photos of two classes whose first of three features is the class, times `strength`, and noise."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(n) % 2
+    features = generator.normal(0, 1, (n, 3)).astype(np.float32)
+    features[:, 0] += strength * (2 * labels - 1)
+    return Labelled(features, labels, groups, NAMES)
+
+
+def test_a_stage_that_separates_is_always_right_and_noise_is_a_guess() -> None:
+    stages = {"noise": photos(400, 0), "some": photos(400, 1), "all": photos(400, 10)}
+    folds = np.arange(400) // 2 % 4
+    listener = _Listener()
+    points = accuracy_by_depth(stages, folds, seed=0, task="a last layer", observer=listener)
+    assert [point.stage for point in points] == ["noise", "some", "all"]
+    assert all(point.accuracy == point.right.mean() for point in points)
+    noise, some, separated = points
+    assert abs(noise.accuracy - 0.5) < 4 * 0.5 / math.sqrt(400)
+    # a normal deviate is above -1 in 84.1 % of cases
+    assert abs(some.accuracy - 0.8413) < 4 * math.sqrt(0.8413 * 0.1587 / 400)
+    assert separated.right.tolist() == [True] * 400
+    assert separated.accuracy == 1
+    # Wilson: n / (n + z^2) where all are right
+    assert separated.interval == pytest.approx((400 / (400 + 1.96**2), 1), abs=1e-4)
+    assert listener.heard == [("a last layer", 1200), 400, 400, 400, "end"]  # photos of all stages
+
+
+def test_each_photo_is_answered_by_what_has_not_seen_it() -> None:
+    """Every label is the opposite of its twin's, with equal features: whoever saw the twin alone is wrong on both."""
+    generator = np.random.default_rng(1)
+    half = generator.normal(0, 1, (20, 200)).astype(np.float32)  # so many features that any labels can be learned
+    labels = np.repeat([0, 1], 10)
+    data = Labelled(np.concatenate([half, half]), np.concatenate([labels, 1 - labels]), None, NAMES)
+    (point,) = accuracy_by_depth({"stage": data}, np.repeat([0, 1], 20), seed=0, task="")
+    assert point.accuracy == 0
+
+
+def test_of_one_group_nothing_is_known() -> None:
+    right = np.array([True, False, True, True])
+    last = LastLayer(photos(4, 1, groups=np.zeros(4, dtype=int)), seed=0)
+    assert last.interval(right) is None
+    # groups of which all agree count as one photo each: Wilson of 2 of 2 by Student's quantile of 1 degree, 12.706
+    last = LastLayer(photos(4, 1, groups=np.array([0, 0, 1, 1])), seed=0)
+    low, high = last.interval(np.ones(4, dtype=bool)) or (0, 0)
+    assert (low, high) == pytest.approx((2 / (2 + 12.706**2), 1), abs=1e-4)
+
+
+def test_sizes_ascend_to_what_a_fold_leaves() -> None:
+    data = photos(200, 1.5)
+    folds = np.arange(200) // 2 % 5
+    listener = _Listener()
+    found = accuracy_by_size(data, folds, seed=0, observer=listener)
+    # 100 photos of each class, of which a fold leaves 80; 100 of the list is too many, 50 is below 0.75 * 80
+    assert [size for size, _, _ in found] == [5, 10, 20, 50, 80]
+    assert all(0 <= low < accuracy < high <= 1 for _, accuracy, (low, high) in found)
+    # the last size is all that there is
+    (whole,) = accuracy_by_depth({"stage": data}, folds, seed=0, task="")
+    assert found[-1][1:] == (whole.accuracy, whole.interval)
+    assert listener.heard == [("learning curve of the last layer", 1000), *[200] * 5, "end"]
+
+
+def test_separated_classes_are_learned_from_few_photos_and_noise_from_none() -> None:
+    folds = np.arange(200) // 2 % 5
+    data = photos(200, 10)
+    alone = Labelled(data.features[:, :1], data.labels, None, NAMES)  # the noise beside it can mislead five photos
+    assert {accuracy for _, accuracy, _ in accuracy_by_size(alone, folds, seed=0)} == {1}
+    for _, accuracy, _ in accuracy_by_size(photos(200, 0), folds, seed=0):
+        assert abs(accuracy - 0.5) < 4 * 0.5 / math.sqrt(200)
+
+
+@pytest.mark.parametrize(
+    ("counts", "folds", "expected"),
+    [([4, 4], 2, [2]), ([10, 10], 5, [5, 8]), ([30, 6], 3, [5, 10, 20]), ([14, 14], 2, [5, 7])],
+)
+def test_sizes_that_are_near_all_are_left_out(counts: list[int], folds: int, expected: list[int]) -> None:
+    """All is what a fold leaves of the largest class; a size of three quarters of that or more is left out."""
+    labels = np.repeat([0, 1], counts)
+    features = (10.0 * labels[:, None] + np.random.default_rng(0).normal(0, 1, (len(labels), 2))).astype(np.float32)
+    numbers = np.concatenate([np.arange(count) % folds for count in counts])
+    found = accuracy_by_size(Labelled(features, labels, None, NAMES), numbers, seed=0)
+    assert [size for size, _, _ in found] == expected
+
+
+def points(**right: list[int] | np.ndarray) -> list[DepthPoint]:
+    """Return the points of stages, in order, of which photos answered rightly."""
+    found = []
+    for stage, values in right.items():
+        answers = np.asarray(values, dtype=bool)
+        found.append(DepthPoint(stage, answers, float(answers.mean()), None))
+    return found
+
+
+def first(count: int, n: int = 100) -> np.ndarray:
+    """Return that the first `count` of n photos are right."""
+    return np.arange(n) < count
+
+
+def test_where_later_stages_lose_training_begins_behind_the_best() -> None:
+    # 90 - 60 = 30 photos: the difference is -0.3, its standard error sqrt(100 / 99 * 100 * 0.3 * 0.7) / 100 = 0.04606
+    found = how_far(points(one=first(50), two=first(90), three=first(85), four=first(60)), None)
+    assert (found.stage, found.falls) == ("two", True)
+    assert found.advice == (
+        "From three on, these photos stop looking like those that the network was pretrained on (90.0 % after two, "
+        "60.0 % after four; difference -30.0 points [-39.0, -21.0]): the stages from there on are worth training, "
+        "--strategy top --train-from three."
+    )
+
+
+def test_where_every_stage_adds_a_new_last_layer_is_the_start() -> None:
+    found = how_far(points(one=first(50), two=first(70), three=first(90)), None)
+    assert (found.stage, found.falls) == ("three", False)
+    assert found.advice == (
+        "Every stage adds to what is known of these photos, up to the last (90.0 % after three): they look like the "
+        "photos that the network was pretrained on all the way, and a new last layer is the right start."
+    )
+
+
+def test_where_nearly_all_is_known_nothing_can_be_proven() -> None:
+    """Five mistakes are too few: the sign test of 5 against 0 has p = 2 / 2^5 > 0.05."""
+    found = how_far(points(one=first(70), two=first(95), three=first(96)), None)
+    assert (found.stage, found.falls) == ("two", False)
+    assert found.advice == (
+        "After two nearly all is known (95.0 % after two, 96.0 % after three), and there is no room for later stages "
+        "to prove anything: a new last layer is enough."
+    )
+    found = how_far(points(one=first(70), two=first(94), three=first(95)), None)  # six mistakes
+    assert "none is proven to lose" in found.advice
+
+
+def test_where_later_stages_are_as_good_it_is_not_settled() -> None:
+    # 20 photos are right in `two` alone and 20 in `three` alone
+    two, three = first(80), first(80)
+    two[:20] = False
+    three[60:80] = False
+    found = how_far(points(one=first(30), two=two, three=three), None)
+    assert (found.stage, found.falls) == ("two", False)
+    # the squares add up to 40: the standard error is sqrt(100 / 99 * 40) / 100 = 0.06356
+    assert found.advice == (
+        "After two, no later stage is proven to add anything (60.0 % after two, 60.0 % after three; difference +0.0 "
+        "points [-12.5, +12.5]), and none is proven to lose: where these photos part from the pretraining ones is not "
+        "settled by 100 photos. A new last layer is a sound start; `--strategy auto` tries whether training the stages "
+        "from three on gains."
+    )
+
+
+def test_a_stage_is_passed_if_any_later_one_is_better() -> None:
+    """The stage in between is no better than the first, and the last is."""
+    found = how_far(points(one=first(60), two=first(60), three=first(90)), None)
+    assert found.stage == "three"
+
+
+def test_photos_of_a_group_prove_no_more_than_one() -> None:
+    """30 photos that one stage wins are a proof; not if they are three groups of ten, which differ by luck."""
+    stages = points(one=first(50), two=first(80))
+    assert how_far(stages, None).stage == "two"
+    assert how_far(stages, np.arange(100)).stage == "two"
+    groups = np.arange(100) // 10
+    # sums of groups less the mean: three of 7, seven of -3; se = sqrt(10 / 9 * 210) / 100 = 0.1528, times 2.262 > 0.3
+    assert how_far(stages, groups).stage == "one"
+
+
+@pytest.fixture
+def backbone(tiny_network: str) -> Backbone:
+    return load_backbone(tiny_network)
+
+
+def test_movement_by_hand(backbone: Backbone) -> None:
+    """1.5 times a stage's weights are half of their length away."""
+    stages = backbone.stages()
+    state = backbone.module.state_dict()
+    parameters = dict(backbone.module.named_parameters())
+    moved = {name: 1.5 * state[name] for name in stages[2].tensors if name in parameters}
+    moved |= {name: -state[name] for name in stages[4].tensors if name in parameters}
+    # statistics are no weights
+    moved |= {name: state[name] + 1 for name in stages[1].tensors if name.endswith("running_mean")}
+    found = movement(backbone, backbone.with_tensors(moved, "moved"))
+    expected = {stage.name: 0.0 for stage in stages} | {stages[2].name: 0.5, stages[4].name: 2.0}
+    assert list(found) == list(expected)
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_movement_of_one_tensor_is_relative_to_its_stage(backbone: Backbone) -> None:
+    stage = backbone.stages()[0]
+    tensors = {n: p.detach().numpy().ravel() for n, p in backbone.module.named_parameters() if n in stage.tensors}
+    name, values = next(iter(tensors.items()))
+    step = np.random.default_rng(0).normal(0, 0.01, values.shape).astype(np.float32)
+    changed = torch.from_numpy(values + step).reshape(backbone.module.state_dict()[name].shape)
+    found = movement(backbone, backbone.with_tensors({name: changed}, "moved"))
+    assert found[stage.name] == pytest.approx(
+        np.linalg.norm(values + step - values) / np.linalg.norm(np.concatenate(list(tensors.values()))), rel=1e-5
+    )
+    assert sum(found.values()) == found[stage.name]
+
+
+def test_same_shape(backbone: Backbone, other_network: str) -> None:
+    assert same_shape(backbone, load_backbone(other_network))
+    other = build_untrained("test_resnet")
+    assert not same_shape(backbone, other)
+    assert not same_shape(other, backbone)
+    wider = load_backbone(other_network)
+    wider.module.conv_stem.weight = torch.nn.Parameter(torch.zeros(24, 3, 5, 5))
+    assert not same_shape(backbone, wider)
