@@ -213,7 +213,7 @@ def _sure(probability: float) -> str:
 
 
 def _photo_name(source: object) -> str:
-    return source.name if isinstance(source, Path) else str(source)
+    return f"{source.parent.name}/{source.name}" if isinstance(source, Path) else str(source)
 
 
 def _depth(found: Explanation) -> dict[str, Any]:
