@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,6 +83,11 @@ def shared_folder() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if shutil.which("chromium") is None:
+        skip = pytest.mark.skip(reason="needs Chromium on the PATH: apt-get install chromium")
+        for item in items:
+            if "browser" in item.keywords:
+                item.add_marker(skip)
     folder = shared_folder()
     if not ((folder / "weights").is_dir() and (folder / "data").is_dir()):
         skip = pytest.mark.skip(reason="needs real weights and photos: name their folder in REGRAFT_SHARED")

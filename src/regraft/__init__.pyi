@@ -9,6 +9,10 @@ from .errors import ResumeError as ResumeError
 from .errors import SanityError as SanityError
 from .errors import TrainingError as TrainingError
 from .errors import WeightsError as WeightsError
+from .explain.cam import grad_cam as grad_cam
+from .explain.cam import occlusion as occlusion
+from .explain.deconvnet import deconvnet as deconvnet
+from .explain.deconvnet import guided_backprop as guided_backprop
 from .judge.report import Report as Report
 from .learn.estimator import TransferClassifier as TransferClassifier
 from .learn.estimator import load as load

@@ -43,6 +43,7 @@ _SOFT: dict[Callable[..., Any], tuple[str, float]] = {
 _SIGMOIDS = {torch.sigmoid, torch.sigmoid_, torch.Tensor.sigmoid, torch.Tensor.sigmoid_, functional.sigmoid}
 _LENGTHS = {torch.Tensor.norm, torch.norm, torch.linalg.vector_norm}
 _GATES = {*_SIGMOIDS, functional.hardsigmoid, *_LENGTHS}
+_SUMS_IN_PLACE = {torch.Tensor.__iadd__, torch.Tensor.add_}
 # where a function has its argument `inplace`
 _INPLACE_ARGUMENT: dict[Callable[..., Any], int] = {
     functional.relu: 1,
@@ -82,6 +83,8 @@ class Rectifying(TorchFunctionMode):
         given = args[0] if args else kwargs.get("input")
         if not (isinstance(given, torch.Tensor) and given.requires_grad):
             return func(*args, **kwargs)
+        if func in _SUMS_IN_PLACE and given._is_view():
+            return torch.add(*args, **kwargs)  # autograd would hide the sum behind the view
         result = self._replaced(func, given, args, kwargs)
         if result is None:
             return func(*args, **kwargs)

@@ -87,7 +87,7 @@ def _context(found: Explanation) -> dict[str, Any]:
         "caveat": CAVEAT,
         "filters": _filters(found.filters),
         "filter_count": 0 if found.filters is None else len(found.filters),
-        "stages": [_stage(stage, found) for stage in found.stages],
+        "stages": _stages(found),
         "notes": found.notes,
         "version": version("regraft"),
     }
@@ -213,7 +213,7 @@ def _sure(probability: float) -> str:
 
 
 def _photo_name(source: object) -> str:
-    return source.name if isinstance(source, Path) else str(source)
+    return f"{source.parent.name}/{source.name}" if isinstance(source, Path) else str(source)
 
 
 def _depth(found: Explanation) -> dict[str, Any]:
@@ -273,6 +273,20 @@ def _moved(found: Explanation) -> dict[str, Any]:
         before.append({"name": name, "units": units})
     chart = charts.bar_chart(found.moved, x_label="change of the weights") if found.moved else ""
     return {"moved_chart": _markup(chart), "before": before}
+
+
+def _stages(found: Explanation) -> list[dict[str, Any]]:
+    """Return what is shown of each stage; reasons why nothing is projected are given in full where they begin."""
+    shown = []
+    refused = ""
+    for stage in found.stages:
+        one = _stage(stage, found)
+        if refused and stage.refusal:
+            one["refusal"] = f"No projections, for the same reason as after {refused}."
+        elif stage.refusal:
+            refused = stage.stage
+        shown.append(one)
+    return shown
 
 
 def _stage(stage: StagePictures, found: Explanation) -> dict[str, Any]:

@@ -1,0 +1,155 @@
+"""`regraft explain` and `regraft fit --report`."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def pets(photos: Callable[..., Path]) -> Path:
+    return photos("pets", red=10, blue=10)
+
+
+@pytest.fixture
+def bundle(run: Run, pets: Path, tiny_network: str, tmp_path: Path) -> Path:
+    out = tmp_path / "pets.safetensors"
+    done = run("fit", pets, "--model", tiny_network, "--strategy", "frozen", "--out", out)
+    assert done.exit_code == 0, done.output
+    return out
+
+
+def test_a_classifier_and_the_photos_it_knows(run: Run, bundle: Path, pets: Path, tmp_path: Path) -> None:
+    done = run("explain", bundle, pets, "--units", 2, "--out", tmp_path / "new" / "report")
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "new" / "report" / "report.html").read_text()
+    assert "trained on every one of these photos" in text
+    assert "The numbers of fit" in text
+    assert "On these photos" not in text
+    assert "wrote " in done.stderr
+    assert "photos through random weights: 20 images" in done.stderr
+
+
+def test_a_classifier_and_photos_that_it_does_not_know(
+    run: Run, bundle: Path, photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    others = photos("others", first_seed=500, red=6, blue=6)
+    done = run("explain", bundle, others, "--units", 1, "--out", tmp_path / "report", "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["out"] == str(tmp_path / "report" / "report.html")
+    text = Path(told["out"]).read_text()
+    assert "None of these photos took part in training." in text
+    assert "On these photos" in text
+
+
+def test_photos_without_labels(run: Run, bundle: Path, pets: Path, tmp_path: Path) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for number, path in enumerate(sorted(pets.rglob("*.jpg"))):
+        shutil.copy(path, flat / f"{'x' * (number + 1)}.jpg")
+    done = run("explain", bundle, flat, "--units", 1, "--out", tmp_path / "report", "--json")
+    assert done.exit_code == 0, done.output
+    assert "20 photos of" in done.stderr
+    assert "without labels" in done.stderr
+    told = json.loads(done.stdout)
+    assert told["depth"] == {}
+    assert any("have no labels" in note for note in told["notes"])
+    answered = {name for stage in told["stages"] for unit in stage["units"] for name in unit["classes"]}
+    assert answered <= {"blue", "red"}
+    assert "patches are answered " in Path(told["out"]).read_text()
+
+
+def test_a_network_alone(run: Run, tiny_network: str, pets: Path, tmp_path: Path) -> None:
+    done = run("explain", tiny_network, pets, "--stage", "blocks.1", "--units", 2, "--out", tmp_path / "report")
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "report" / "report.html").read_text()
+    assert "Where it looks" not in text
+    assert "How far the network carries" in text
+    assert done.stdout.strip() in text.replace("&#39;", "'")
+
+
+def test_training_that_is_compared_with_before(run: Run, pets: Path, tiny_network: str, tmp_path: Path) -> None:
+    out = tmp_path / "pets.safetensors"
+    assert run("fit", pets, "--model", tiny_network, "--strategy", "top", "--epochs", 1, "--out", out).exit_code == 0
+    done = run("explain", out, pets, "--units", 1, "--out", tmp_path / "report", "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert max(told["moved"].values()) > 0  # the network is found by the name that the file holds
+    assert set(told["depth"]) == {"pretrained", "random weights"}
+
+
+def test_another_network_than_it_was_trained_from_is_not_taken_for_it(
+    run: Run, pets: Path, tiny_network: str, other_network: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "moved"
+    shutil.copytree(tiny_network.removeprefix("local-dir:"), folder)
+    out = tmp_path / "pets.safetensors"
+    fit = ("fit", pets, "--model", f"local-dir:{folder}", "--strategy", "top", "--epochs", 1, "--out", out)
+    assert run(*fit).exit_code == 0
+    shutil.rmtree(folder)
+    done = run("explain", out, pets, "--units", 1, "--out", tmp_path / "report", "--json")
+    told = json.loads(done.stdout)
+    assert told["moved"] == {}
+    assert any("--before NETWORK names it" in note for note in told["notes"])
+    done = run("explain", out, pets, "--units", 1, "--before", tiny_network, "--out", tmp_path / "report", "--json")
+    assert max(json.loads(done.stdout)["moved"].values()) > 0
+
+
+def test_fit_writes_a_report_too(run: Run, pets: Path, tiny_network: str, tmp_path: Path) -> None:
+    out, report = tmp_path / "pets.safetensors", tmp_path / "report"
+    done = run("fit", pets, "--model", tiny_network, "--strategy", "frozen", "--out", out, "--report", report, "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    text = (report / "report.html").read_text()
+    assert f"{100 * told['accuracy']:.1f} %" in text
+    assert "by a classifier that learned without it (out-of-fold)" in text
+
+
+def test_a_test_folder_is_not_read(run: Run, bundle: Path, photos: Callable[..., Path], tmp_path: Path) -> None:
+    photos("split/train", red=6, blue=6)
+    photos("split/test", first_seed=700, red=3, blue=3)
+    done = run("explain", bundle, tmp_path / "split", "--units", 1, "--out", tmp_path / "report", "--json")
+    assert done.exit_code == 0, done.output
+    shown = {name for stage in json.loads(done.stdout)["stages"] for unit in stage["units"] for name in unit["photos"]}
+    assert shown
+    assert not any("/test/" in name for name in shown)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gone.safetensors", "pets"], "gone.safetensors does not exist. Name a file that `regraft fit --out` wrote"),
+        (["resnet5O", "pets"], "There is no network named 'resnet5O'. Did you mean 'resnet50'"),
+        (["pets.safetensors", "nowhere"], "nowhere does not exist"),
+        (["pets.safetensors", "pets", "--stage", "blocks"], "--stage must be a stage with a map of units: "),
+        (
+            ["pets.safetensors", "pets", "--method", "cam"],
+            "--method must be one of auto, deconvnet, guided. Got 'cam'.",
+        ),
+        (["pets.safetensors", "pets", "--before", "resnet5O"], "There is no network named 'resnet5O'"),
+        (["pets.safetensors", "pets", "--out", "pets.safetensors"], "--out pets.safetensors is a file. Name a folder"),
+        (["pets.safetensors", "others"], "has 1 classes that the model does not know: green"),
+    ],
+)
+@pytest.mark.usefixtures("bundle")
+def test_mistakes_are_named(
+    fails: Callable[..., str], photos: Callable[..., Path], arguments: list[str], message: str
+) -> None:
+    photos("others", red=3, green=3)
+    assert message in fails("explain", *arguments)
+
+
+def test_the_place_of_the_report_is_checked_before_training(
+    fails: Callable[..., str], pets: Path, tiny_network: str, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").write_text("")
+    message = fails("fit", pets, "--model", tiny_network, "--report", tmp_path / "taken")
+    assert "--report" in message
+    assert "is a file. Name a folder" in message
+    assert not (tmp_path / "classifier.safetensors").exists()

@@ -1,0 +1,27 @@
+"""What the tests of explanations share: a tiny subject with labelled photos, and its explanation."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from regraft.data.samples import find_samples
+from regraft.explain.explanation import Explanation, explain
+from regraft.explain.subjects import subject_of_result
+from regraft.learn.settings import Settings
+from regraft.learn.strategies import train
+from regraft.models.backbones import load_backbone
+
+
+@pytest.fixture
+def explained(tiny_network: str, photos: Callable[..., Path]) -> Callable[..., Explanation]:
+    """Return a function that trains on few photos and explains the result: explained(strategy="top", units=2)."""
+
+    def make(*, strategy: str = "frozen", folder: Path | None = None, **options: object) -> Explanation:
+        splits = find_samples(folder or photos("pets", red=8, blue=8))
+        settings = Settings(strategy=strategy, force=True)
+        result = train(splits, lambda: load_backbone(tiny_network), model=tiny_network, settings=settings)
+        return explain(subject_of_result(result), device=torch.device("cpu"), **options)  # type: ignore[arg-type]
+
+    return make
