@@ -200,6 +200,12 @@ def test_a_stage_is_passed_if_any_later_one_is_better() -> None:
     assert found.stage == "three"
 
 
+@pytest.mark.parametrize(("won", "stage"), [(5, "one"), (6, "two")])
+def test_five_photos_won_and_none_lost_are_chance_and_six_are_not(won: int, stage: str) -> None:
+    # the sign test, two-sided: 2 / 2^5 = 0.0625 and 2 / 2^6 = 0.03125, though both intervals lie above 0
+    assert how_far(points(one=first(60), two=first(60 + won)), None).stage == stage
+
+
 def test_photos_of_a_group_prove_no_more_than_one() -> None:
     """30 photos that one stage wins are a proof; not if they are three groups of ten, which differ by luck."""
     stages = points(one=first(50), two=first(80))

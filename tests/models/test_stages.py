@@ -11,6 +11,7 @@ from regraft.models.backbones import Backbone, build_untrained
 from regraft.models.stages import _joined, trace_stages
 
 NETWORKS = ["vgg16", "resnet50", "inception_v3", "mobilenetv2_100", "convnext_atto", "vit_tiny_patch16_224"]
+NETWORKS += ["poolformer_s12"]  # names no groups
 Randomise = Callable[[nn.Module, int], nn.Module]
 
 

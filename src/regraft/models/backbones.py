@@ -101,9 +101,22 @@ class Backbone:
         The network is run once on one blank image.
         """
         tensors = [*self.module.named_parameters(), *self.module.named_buffers()]
-        matcher = self.module.group_matcher(coarse=True)  # type: ignore[operator]
-        groups = group_with_matcher(iter(tensors), matcher, reverse=True)
+        if hasattr(self.module, "group_matcher"):
+            matcher = self.module.group_matcher(coarse=True)  # type: ignore[operator]
+            groups = group_with_matcher(iter(tensors), matcher, reverse=True)
+        else:
+            groups = _groups_by_part(self.module, [name for name, _ in tensors])
         return trace_stages(self.module, groups, (3, self.preprocess.height, self.preprocess.width))
+
+
+def _groups_by_part(module: nn.Module, names: list[str]) -> dict[str, int]:
+    """Group tensors by the network's parts, and by the members of those that are sequences: for the few networks of
+    timm that name no groups.
+    """
+    sequences = {name for name, part in module.named_children() if isinstance(part, (nn.Sequential, nn.ModuleList))}
+    parts = [".".join(name.split(".")[: 2 if name.split(".")[0] in sequences else 1]) for name in names]
+    numbers = {part: number for number, part in enumerate(dict.fromkeys(parts))}
+    return {name: numbers[part] for name, part in zip(names, parts, strict=True)}
 
 
 def tensor_bytes(tensor: torch.Tensor) -> memoryview:
