@@ -74,6 +74,29 @@ def test_a_network_alone(run: Run, tiny_network: str, pets: Path, tmp_path: Path
     assert done.stdout.strip() in text.replace("&#39;", "'")
 
 
+def test_a_network_alone_and_photos_without_labels(run: Run, tiny_network: str, pets: Path, tmp_path: Path) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for path in (pets / "red").iterdir():
+        shutil.copy(path, flat / f"{'x' * (int(path.stem) + 1)}.jpg")
+    done = run("explain", tiny_network, flat, "--units", 1, "--out", tmp_path / "report")
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "report" / "report.html").read_text()
+    assert "<title>What excites test_efficientnet</title>" in text
+    assert "patches are" not in text
+    assert "the units that vary most between photos" in text
+
+
+def test_photos_of_one_class_tell_nothing_of_depth(
+    run: Run, tiny_network: str, photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    done = run("explain", tiny_network, photos("one", red=6), "--units", 1, "--out", tmp_path / "report", "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["depth"] == {}
+    assert "How far the network carries is not shown: all photos are of one class." in told["notes"]
+
+
 def test_training_that_is_compared_with_before(run: Run, pets: Path, tiny_network: str, tmp_path: Path) -> None:
     out = tmp_path / "pets.safetensors"
     assert run("fit", pets, "--model", tiny_network, "--strategy", "top", "--epochs", 1, "--out", out).exit_code == 0
@@ -134,6 +157,8 @@ def test_a_test_folder_is_not_read(run: Run, bundle: Path, photos: Callable[...,
         ),
         (["pets.safetensors", "pets", "--before", "resnet5O"], "There is no network named 'resnet5O'"),
         (["pets.safetensors", "pets", "--out", "pets.safetensors"], "--out pets.safetensors is a file. Name a folder"),
+        (["pets.safetensors", "pets", "--before", "resnet18"], "this one's is as it was pretrained. Leave it out."),
+        (["pets.safetensors", "kept"], "kept has a test split only, which is kept for `regraft evaluate`."),
         (["pets.safetensors", "others"], "has 1 classes that the model does not know: green"),
     ],
 )
@@ -142,6 +167,7 @@ def test_mistakes_are_named(
     fails: Callable[..., str], photos: Callable[..., Path], arguments: list[str], message: str
 ) -> None:
     photos("others", red=3, green=3)
+    photos("kept/test", red=3, blue=3)
     assert message in fails("explain", *arguments)
 
 

@@ -277,6 +277,26 @@ def test_convolutional_networks_have_pictures(name: str, stage: str) -> None:
     torch.testing.assert_close(found.activations, peaks, rtol=1e-4, atol=1e-5)
 
 
+class Swish(nn.Module):
+    """SiLU written by hand."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images * images.sigmoid()
+
+
+def test_a_swish_by_hand_is_not_taken_for_a_gate() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), Swish(), nn.Conv2d(4, 2, 1), nn.ReLU())
+    with pytest.raises(ModelError, match="no rule for what stands before it: Mul of several activations, Sigmoid "):
+        deconvnet(network, "3", torch.randn(1, 3, 5, 5), 0)
+
+
+def test_a_first_step_in_place_changes_no_photo() -> None:
+    network = nn.Sequential(nn.ReLU(inplace=True), filled(nn.Conv2d(3, 1, 1, bias=False), [1, 1, 0]), nn.ReLU())
+    images = torch.tensor([[-1.0, 2, 3]]).reshape(1, 3, 1, 1)
+    assert deconvnet(network, "2", images, 0).flatten().tolist() == [1, 1, 0]
+    assert images.flatten().tolist() == [-1, 2, 3]
+
+
 def test_attention_is_refused() -> None:
     network = timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=32, depth=2)
     with pytest.raises(

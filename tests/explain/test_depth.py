@@ -148,8 +148,8 @@ def test_where_every_stage_adds_a_new_last_layer_is_the_start() -> None:
     found = how_far(points(one=first(50), two=first(70), three=first(90)), None)
     assert (found.stage, found.falls) == ("three", False)
     assert found.advice == (
-        "Every stage adds to what is known of these photos, up to the last (90.0 % after three): they look like the "
-        "photos that the network was pretrained on all the way, and a new last layer is the right start."
+        "Depth helps up to the last stage (90.0 % after three): no earlier stage is as good, and nothing shows these "
+        "photos parting from those that the network was pretrained on. A new last layer is the right start."
     )
 
 
@@ -204,6 +204,16 @@ def test_a_stage_is_passed_if_any_later_one_is_better() -> None:
 def test_five_photos_won_and_none_lost_are_chance_and_six_are_not(won: int, stage: str) -> None:
     # the sign test, two-sided: 2 / 2^5 = 0.0625 and 2 / 2^6 = 0.03125, though both intervals lie above 0
     assert how_far(points(one=first(60), two=first(60 + won)), None).stage == stage
+
+
+def test_pretraining_that_is_not_proven_to_help_is_told() -> None:
+    found = how_far(points(one=first(50), two=first(70)), None, random=points(one=first(60), two=first(69)))
+    assert found.advice.startswith(
+        "Pretraining is not proven to help with these photos: 70.0 % after two, and with random weights 69.0 % after "
+        "two."
+    )
+    better = how_far(points(one=first(50), two=first(70)), None, random=points(one=first(60), two=first(50)))
+    assert better.advice.startswith("Depth helps up to the last stage")
 
 
 def test_photos_of_a_group_prove_no_more_than_one() -> None:

@@ -218,3 +218,34 @@ def test_the_network_is_left_as_it_was() -> None:
         receptive_field(module, Place("unused", Site("unused"), 2, 4, 4), (3, 6, 6))
     assert module.state() == before
     assert torch.is_grad_enabled()
+
+
+class _Windows(nn.Module):
+    """Each place sees all of its half of the image, as in windows of attention."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.cat([half.mean((2, 3), keepdim=True).expand_as(half) for half in images.chunk(2, dim=3)], dim=3)
+
+
+class _Product(nn.Module):
+    """Two branches multiplied: one sees 1 pixel, the other 3."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.narrow, self.wide = nn.Conv2d(3, 2, 1), nn.Conv2d(3, 2, 3, padding=1)
+        self.end = nn.Identity()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.end(torch.relu(self.narrow(images)) * torch.relu(self.wide(images)))
+        return found
+
+
+def test_fields_that_jump_are_the_whole_image() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 2, 1), _Windows(), nn.Identity())
+    field = receptive_field(network, Place("windows", Site("2"), 2, 8, 8), (3, 8, 8))
+    assert field.box(3, 1) == field.box(6, 6) == (0, 0, 8, 8)
+
+
+def test_both_factors_of_a_product_are_seen() -> None:
+    field = receptive_field(_Product(), Place("product", Site("end"), 2, 8, 8), (3, 8, 8))
+    assert field.box(4, 4) == (3, 3, 6, 6)

@@ -47,12 +47,14 @@ class Looked:
         shown: the photo.
         pixels: (h, w, 3) uint8, as the network gets it.
         cam: (h, w) Grad-CAM of the answer.
+        stage: after which it was taken.
         covered: (h, w) how much the answer's logit falls when the place is covered.
     """
 
     shown: Shown
     pixels: np.ndarray
     cam: np.ndarray
+    stage: str
     covered: np.ndarray
 
 
@@ -135,21 +137,21 @@ def look_at(
     try:
         for one in shown:
             image = engine.normalised(pixels[one.photo][None])
-            cam = _cam(module, places, image, one.answer)
+            cam, stage = _cam(module, places, image, one.answer)
             covered = occlusion(module, image, one.answer, window=window, stride=stride)
-            found.append(Looked(one, pixels[one.photo], cam[0, 0].cpu().numpy(), covered[0, 0].cpu().numpy()))
+            found.append(Looked(one, pixels[one.photo], cam[0, 0].cpu().numpy(), stage, covered[0, 0].cpu().numpy()))
             observer.advance(1)
     finally:
         observer.end()
     return found
 
 
-def _cam(module: WithHead, places: Sequence[Place], image: torch.Tensor, answer: int) -> torch.Tensor:
+def _cam(module: WithHead, places: Sequence[Place], image: torch.Tensor, answer: int) -> tuple[torch.Tensor, str]:
     """Return Grad-CAM at the last place that speaks for the answer: a class token may pass the last map by."""
-    cam = torch.zeros(1, 1, *image.shape[2:])
+    cam, stage = torch.zeros(1, 1, *image.shape[2:]), ""
     for place in reversed(places):
         site = place.site.below("network")
-        cam = grad_cam(module, site, image, answer)
+        cam, stage = grad_cam(module, site, image, answer), place.stage
         if float(cam.max()) > 0:
             break
-    return cam
+    return cam, stage

@@ -97,10 +97,10 @@ def project(
     with evaluating(module), torch.enable_grad():
         leaf = images.detach().clone().requires_grad_()
         with Rectifying(rule) as mode:
-            activation = run_to(module, site, leaf)
+            activation = run_to(module, site, leaf.clone())  # its first step may be in place
         where = f"{site.module} ({site.side})"
         with torch.no_grad():
-            plain = run_to(module, site, images[:1])
+            plain = run_to(module, site, images[:1].clone())
         if not torch.allclose(
             plain, activation[:1].detach(), rtol=_TOLERANCE, atol=_TOLERANCE * float(plain.abs().max())
         ):

@@ -10,7 +10,7 @@ from torch import nn
 
 from regraft.data.samples import Samples
 from regraft.data.splits import stratified_folds
-from regraft.errors import DataError, OptionError, did_you_mean
+from regraft.errors import DataError, ModelError, OptionError, did_you_mean
 from regraft.explain.answers import Looked, choose_photos, look_at
 from regraft.explain.layers import (
     Carried,
@@ -198,7 +198,8 @@ def explain(
     if subject.known:
         _probe(found, work)
     else:
-        found.notes.append("The photos have no labels: units are named by the classifier's answers.")
+        named = "units are named by the classifier's answers" if subject.head is not None else "units have no names"
+        found.notes.append(f"The photos have no labels: {named}, and how far the network carries is not shown.")
     if subject.judged is not None and subject.head is not None:
         judged = subject.judged
         shown = choose_photos(judged.probabilities, judged.samples.labels if judged.known else None)
@@ -223,6 +224,11 @@ def check_options(backbone: Backbone, stages: Sequence[str], *, method: str, uni
     if units < 1:
         raise OptionError(f"--units must be 1 or more. Got {units}.")
     names = [place.stage for place in places_of(backbone)]
+    if not names:
+        raise ModelError(
+            f"no stage of {backbone.recipe.architecture} gives a map of units by place, so there is nothing to "
+            "picture. Take another network."
+        )
     for stage in stages:
         if stage not in names:
             raise OptionError(
@@ -340,6 +346,9 @@ def _probe(found: Explanation, work: _Work) -> None:
     surveyed = work.survey(network, "photos through the pretrained network")
     photos = surveyed.sampled
     labels, classes = subject.samples.labels[photos], subject.samples.classes
+    if len(np.unique(labels)) < 2:
+        found.notes.append("How far the network carries is not shown: all photos are of one class.")
+        return
     groups = None if subject.groups is None else subject.groups[photos]
     try:
         folds = stratified_folds(labels, classes, count=OUTER_FOLDS, seed=work.seed, groups=groups)
@@ -351,7 +360,7 @@ def _probe(found: Explanation, work: _Work) -> None:
         data = {stage: Labelled(values, labels, groups, classes) for stage, values in pooled.items()}
         task = f"a last layer on every stage, {name}"
         found.depth[name] = accuracy_by_depth(data, folds, seed=work.seed, task=task, observer=observer)
-    found.carried = how_far(found.depth[PRETRAINED], groups)
+    found.carried = how_far(found.depth[PRETRAINED], groups, random=found.depth[RANDOM])
     last = Labelled(list(surveyed.pooled.values())[-1], labels, groups, classes)
     found.sizes = accuracy_by_size(last, folds, seed=work.seed, observer=observer)
 

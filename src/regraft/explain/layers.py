@@ -139,7 +139,7 @@ class Carried:
     advice: str
 
 
-def how_far(points: Sequence[DepthPoint], groups: np.ndarray | None) -> Carried:
+def how_far(points: Sequence[DepthPoint], groups: np.ndarray | None, *, random: Sequence[DepthPoint] = ()) -> Carried:
     """Return up to which stage depth is proven to help.
 
     Two stages are compared photo by photo: by the mean difference of right answers with a 95 % interval (of groups,
@@ -148,6 +148,7 @@ def how_far(points: Sequence[DepthPoint], groups: np.ndarray | None) -> Carried:
     Args:
         points: of `accuracy_by_depth`, from pixels on.
         groups: (n,) what is not independent, or None.
+        random: the same of random weights: pretraining helps where it is proven better than the best of these.
     """
     last = points[-1]
     place = next(k for k, point in enumerate(points) if not any(_proven(p, point, groups) for p in points[k + 1 :]))
@@ -155,7 +156,14 @@ def how_far(points: Sequence[DepthPoint], groups: np.ndarray | None) -> Carried:
     fall = _gain(last, best, groups)
     falls = _proven(best, last, groups)
     shown = f"{_percent(best)} after {best.stage}, {_percent(last)} after {last.stage}"
-    if falls:
+    chance = max(random, key=lambda point: point.accuracy, default=None)
+    if chance is not None and not _proven(best, chance, groups):
+        advice = (
+            f"Pretraining is not proven to help with these photos: {_percent(best)} after {best.stage}, and with "
+            f"random weights {_percent(chance)} after {chance.stage}. Look whether labels belong to their photos; or "
+            "take a network that was pretrained on photos more like these."
+        )
+    elif falls:
         following = points[place + 1].stage
         advice = (
             f"From {following} on, these photos stop looking like those that the network was pretrained on ({shown}; "
@@ -164,9 +172,9 @@ def how_far(points: Sequence[DepthPoint], groups: np.ndarray | None) -> Carried:
         )
     elif best is last:
         advice = (
-            f"Every stage adds to what is known of these photos, up to the last ({_percent(last)} after "
-            f"{last.stage}): they look like the photos that the network was pretrained on all the way, and a new last "
-            "layer is the right start."
+            f"Depth helps up to the last stage ({_percent(last)} after {last.stage}): no earlier stage is as good, and "
+            "nothing shows these photos parting from those that the network was pretrained on. A new last layer is the "
+            "right start."
         )
     elif int((~best.right).sum()) < _FEW_MISTAKES:
         advice = (

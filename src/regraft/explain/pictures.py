@@ -20,6 +20,7 @@ from regraft.models.engines import TorchEngine
 
 _AT_A_TIME = 24  # projections
 _TOLERANCE = 0.02  # relative, between a unit's activation in the pass over all photos and in its picture
+_SCALE = 0.01  # of the stage's largest activation: units smaller than that differ by rounding alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,10 +157,13 @@ def _strongest(
 
 def _check_same(units: StageUnits, pairs: Sequence[tuple[int, int]], activations: torch.Tensor) -> None:
     """Raise unless the units answer as they did in the pass over all photos."""
+    known = units.activations[units.photos >= 0].abs()
+    scale = _SCALE * float(known.max())
     for (unit, photo), activation in zip(pairs, activations.tolist(), strict=True):
         column = units.photos[unit].tolist().index(photo)
         before = float(units.activations[unit, column])
-        if abs(before - activation) > _TOLERANCE * max(abs(before), 1e-3):
+        size = float(units.activations[unit][units.photos[unit] >= 0].abs().max())
+        if abs(before - activation) > _TOLERANCE * max(size, scale):
             raise DataError(
                 f"unit {unit} of {units.place.stage} answered {before:.4g} to a photo before, and {activation:.4g} "
                 "now: the photo has changed meanwhile. Run the same command again."

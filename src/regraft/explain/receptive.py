@@ -9,27 +9,13 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from regraft.explain.held import NORMS
+from regraft.explain.rectify import CAPPED, GATES, RELU, SOFT
 from regraft.explain.sites import Place, evaluating, run_to
 
 _CONVOLUTIONS = {functional.conv1d, functional.conv2d, functional.linear}
 _POOLINGS = {functional.max_pool2d, torch.max_pool2d}
-_POINTWISE = {
-    functional.relu,
-    functional.relu6,
-    functional.hardtanh,
-    functional.leaky_relu,
-    functional.silu,
-    functional.gelu,
-    functional.hardswish,
-    functional.mish,
-    functional.elu,
-    functional.batch_norm,
-    functional.layer_norm,
-    functional.group_norm,
-    torch.relu,
-    torch.Tensor.relu,
-}
-_GATES = {torch.sigmoid, torch.Tensor.sigmoid, functional.sigmoid, functional.hardsigmoid}
+_POINTWISE = {*RELU, *CAPPED, *SOFT, *NORMS, functional.elu}
 
 
 @dataclass(frozen=True)
@@ -66,45 +52,59 @@ class ReceptiveField:
 def receptive_field(module: nn.Module, place: Place, input_shape: tuple[int, int, int]) -> ReceptiveField:
     """Measure the receptive field of the units at `place`: filters as wide as they are, whatever their weights.
 
-    A signal is sent back from the first two and the last two places; every filter passes it to all that it covers, and
-    pooling to its whole window. Gates that look at the whole image (squeeze and excitation) are left out.
+    A signal is sent back from the first two, two middle and the last two places; every filter passes it to all that it
+    covers, and pooling to its whole window. Gates that look at the whole image (squeeze and excitation) are left out.
+    Where the fields do not follow one rule, or reach everywhere (attention), they are the whole image.
 
     Args:
         module: (b, 3, h, w) -> any; it is left as it was.
         place: where the units are.
         input_shape: (3, h, w).
     """
-    rows = _ends(place.height)
-    columns = _ends(place.width)
+    rows, columns = _places(place.height), _places(place.width)
+    count = len(rows)
     parameter = next(module.parameters())
-    images = torch.zeros(4, *input_shape, device=parameter.device, dtype=parameter.dtype, requires_grad=True)
+    images = torch.zeros(count, *input_shape, device=parameter.device, dtype=parameter.dtype, requires_grad=True)
     with evaluating(module), torch.enable_grad():
         with _Reaching():
-            found = place.site.as_map(run_to(module, place.site, images))
-        chosen = torch.stack([found[k, :, rows[k], columns[k]].sum() for k in range(4)])
+            found = place.site.as_map(run_to(module, place.site, images.clone()))
+        chosen = torch.stack([found[k, :, rows[k], columns[k]].sum() for k in range(count)])
         (reached,) = torch.autograd.grad(chosen.sum(), images)
-    lit = reached.ne(0).any(dim=1)  # (4, h, w)
-    return ReceptiveField(
-        _axis(lit.any(dim=2), place.height, input_shape[1]), _axis(lit.any(dim=1), place.width, input_shape[2])
-    )
+    lit = reached.ne(0).any(dim=1).cpu()  # (count, h, w)
+    down, across = _axis(lit.any(dim=2), rows, place.height), _axis(lit.any(dim=1), columns, place.width)
+    if down is None or across is None:
+        return ReceptiveField(_whole(place.height, input_shape[1]), _whole(place.width, input_shape[2]))
+    return ReceptiveField(down, across)
 
 
-def _ends(count: int) -> list[int]:
-    """Return the first two and the last two of `count` places."""
-    return [0, min(1, count - 1), max(count - 2, 0), count - 1]
+def _places(count: int) -> list[int]:
+    """Return the first two, two in the middle, and the last two of `count` places."""
+    return [0, min(1, count - 1), count // 2, min(count // 2 + 1, count - 1), max(count - 2, 0), count - 1]
 
 
-def _axis(lit: torch.Tensor, places: int, pixels: int) -> _Axis:
-    """Return what (4, pixels) booleans say, of the first two and the last two places."""
+def _whole(places: int, pixels: int) -> _Axis:
+    return _Axis(first_end=pixels, last_start=0, stride=0, places=places, pixels=pixels)
+
+
+def _axis(lit: torch.Tensor, where: list[int], places: int) -> _Axis | None:
+    """Return the rule that (6, pixels) booleans, of the places `where`, follow; None where it does not hold for all.
+
+    It does not for windows of attention, which jump.
+    """
+    pixels = lit.shape[1]
+    if not lit.any(dim=1).all():
+        return None
     starts = [int(row.nonzero().min()) for row in lit]
     ends = [int(row.nonzero().max()) + 1 for row in lit]
     if ends[1] < pixels:  # not cut off by the image's edge
         stride = ends[1] - ends[0]
-    elif starts[2] > 0:
-        stride = starts[3] - starts[2]
+    elif starts[-2] > 0:
+        stride = starts[-1] - starts[-2]
     else:
         stride = pixels  # all but the first end where the image ends, all but the last begin where it begins
-    return _Axis(ends[0], starts[3], stride, places, pixels)
+    axis = _Axis(ends[0], starts[-1], stride, places, pixels)
+    measured = list(zip(starts, ends, strict=True))
+    return axis if [axis.range(place) for place in where] == measured else None
 
 
 class _Reaching(TorchFunctionMode):
@@ -119,8 +119,8 @@ class _Reaching(TorchFunctionMode):
             return func(*args, **kwargs)
         if func in _POINTWISE:
             return _Mark.apply(given)
-        if func in _GATES:
-            return func(given.detach())
+        if func in GATES:
+            return func(given.detach(), *args[1:], **kwargs)
         if func in _POOLINGS:
             return _pooled(given, *args[1:], **kwargs)
         if func in _CONVOLUTIONS:
@@ -130,11 +130,11 @@ class _Reaching(TorchFunctionMode):
 
 
 class _Mark(torch.autograd.Function):
-    """Gives zeros; sends back 1 where any signal comes, so that it neither fades nor overflows on a long way."""
+    """Gives ones, which a product passes on; sends back 1 where any signal comes: it neither fades nor overflows."""
 
     @staticmethod
     def forward(ctx: Any, given: torch.Tensor) -> torch.Tensor:  # noqa: ARG004
-        return torch.zeros_like(given)
+        return torch.ones_like(given)
 
     @staticmethod
     def backward(ctx: Any, *signals: torch.Tensor) -> Any:  # noqa: ARG004

@@ -29,11 +29,11 @@ DECONVNET, GUIDED = "deconvnet", "guided backpropagation"
 _SMALL = 1e-4  # below it f(x) / x is taken as its limit
 _GATE = "gate"
 
-_RELU = {functional.relu, functional.relu_, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_}
-_CAPPED = {functional.relu6, functional.hardtanh, functional.hardtanh_}
+RELU = {functional.relu, functional.relu_, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_}
+CAPPED = {functional.relu6, functional.hardtanh, functional.hardtanh_}
 _CLAMP = {torch.clamp, torch.clamp_, torch.Tensor.clamp, torch.Tensor.clamp_}
 # name, and the limit of f(x) / x at 0
-_SOFT: dict[Callable[..., Any], tuple[str, float]] = {
+SOFT: dict[Callable[..., Any], tuple[str, float]] = {
     functional.silu: ("SiLU", 0.5),
     functional.gelu: ("GELU", 0.5),
     functional.hardswish: ("Hardswish", 0.5),
@@ -42,7 +42,7 @@ _SOFT: dict[Callable[..., Any], tuple[str, float]] = {
 }
 _SIGMOIDS = {torch.sigmoid, torch.sigmoid_, torch.Tensor.sigmoid, torch.Tensor.sigmoid_, functional.sigmoid}
 _LENGTHS = {torch.Tensor.norm, torch.norm, torch.linalg.vector_norm}
-_GATES = {*_SIGMOIDS, functional.hardsigmoid, *_LENGTHS}
+GATES = {*_SIGMOIDS, functional.hardsigmoid, *_LENGTHS}
 _SUMS_IN_PLACE = {torch.Tensor.__iadd__, torch.Tensor.add_}
 # where a function has its argument `inplace`
 _INPLACE_ARGUMENT: dict[Callable[..., Any], int] = {
@@ -100,7 +100,7 @@ class Rectifying(TorchFunctionMode):
         if func in NORMS:
             result = norm_held(func, given, args, kwargs)
             self.found[NORMS[func]] += result is not None
-        elif func in _GATES:
+        elif func in GATES and (func in _LENGTHS or _is_gate(given)):
             self.found[_GATE] += 1
             result = _gate(func, given.detach(), args, kwargs)
         elif (known := _rectifier(func, given.detach(), args, kwargs)) is not None:
@@ -122,7 +122,7 @@ class Rectifying(TorchFunctionMode):
 
     def said(self) -> str:
         """Return the method in words, with what had to be generalised."""
-        soft = [name for name, _ in _SOFT.values() if self.found[name]]
+        soft = [name for name, _ in SOFT.values() if self.found[name]]
         parts = []
         if soft:
             parts.append(f"{' and '.join(soft)} taken as a rectifier with a soft gate")
@@ -157,17 +157,23 @@ def _rectifier(
     func: Callable[..., Any], given: torch.Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[str, torch.Tensor, float] | None:
     """Return the name, output, and limit of f(x) / x at 0, of a function that is known; None of any other."""
-    if func in _RELU or (func in _CLAMP and _is_relu(args, kwargs)):
+    if func in RELU or (func in _CLAMP and _is_relu(args, kwargs)):
         return "ReLU", given.clamp(min=0), 0.0
-    if func in _CAPPED:
+    if func in CAPPED:
         top = _ceiling(func, args, kwargs)
         return None if top is None else ("ReLU6" if top == 6 else f"ReLU{top:g}", given.clamp(0, top), 0.0)
-    if func in _SOFT:
-        name, limit = _SOFT[func]
+    if func in SOFT:
+        name, limit = SOFT[func]
         settings = {key: value for key, value in kwargs.items() if key not in ("input", "inplace")}
         slope = args[1:2] if func is functional.leaky_relu else ()
         return name, func(given, *slope, **settings), limit
     return None
+
+
+def _is_gate(given: torch.Tensor) -> bool:
+    """Tell whether one number goes to each unit, or to each place: else it may be a Swish written by hand."""
+    units, *places = given.shape[1:]
+    return units == 1 or all(size == 1 for size in places)
 
 
 def _gate(func: Callable[..., Any], given: torch.Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:

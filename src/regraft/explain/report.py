@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from regraft.explain import charts, figures
 from regraft.explain.answers import Looked
-from regraft.explain.explanation import Explanation
+from regraft.explain.explanation import Explanation, Subject
 from regraft.explain.pictures import StagePictures, UnitPicture
 from regraft.explain.rectify import DECONVNET
 from regraft.files import atomic_write
@@ -72,7 +72,7 @@ def _context(found: Explanation) -> dict[str, Any]:
         ("units", "What the units see", found.stages),
     ]
     return {
-        "title": f"{_listed(classes)}: what {network} learned",
+        "title": f"{_listed(classes)}: what {network} learned" if _has_classes(subject) else f"What excites {network}",
         "subtitle": _subtitle(found),
         "contents": [(anchor, name) for anchor, name, there in contents if there],
         "cards": _cards(found),
@@ -84,6 +84,10 @@ def _context(found: Explanation) -> dict[str, Any]:
         **_moved(found),
         "photo_count": f"{len(subject.samples):,}",
         "method": _method(found.stages),
+        "criterion": "tell the classes apart best"
+        if len(np.unique(subject.samples.labels)) > 1
+        else "vary most between photos",
+        "cam_stages": " or ".join(dict.fromkeys(one.stage for one in found.looked if one.stage)),
         "caveat": CAVEAT,
         "filters": _filters(found.filters),
         "filter_count": 0 if found.filters is None else len(found.filters),
@@ -93,9 +97,16 @@ def _context(found: Explanation) -> dict[str, Any]:
     }
 
 
+def _has_classes(subject: Subject) -> bool:
+    """Tell whether photos have classes: by their labels, or by a classifier's answers."""
+    return subject.known or subject.head is not None
+
+
 def _subtitle(found: Explanation) -> str:
     subject = found.subject
-    tuned = "trained further" if subject.tuned else "its weights as they were pretrained"
+    tuned = {"frozen": "its weights as they were pretrained", "scratch": "trained from random weights"}.get(
+        subject.strategy, "trained further"
+    )
     return f"{subject.model}, {tuned}; {len(subject.samples):,} photos of {subject.samples.where}"
 
 
@@ -156,7 +167,9 @@ def _numbers(title: str, told: Mapping[str, Any]) -> dict[str, Any]:
         "names": names,
         "confusion": [] if many else _confusion(names, confusion),
         "confusions": _confusions(names, confusion) if many else [],
-        "reliability": Markup(charts.reliability_chart(bins)) if bins else "",
+        "reliability": _drawn(charts.reliability_chart(bins), "Share of right answers by probability of the answer")
+        if bins
+        else "",
     }
 
 
@@ -239,13 +252,17 @@ def _depth(found: Explanation) -> dict[str, Any]:
     label = "accuracy, with 95 % interval"
     sizes = {"last layer": [(float(size), accuracy, interval) for size, accuracy, interval in found.sizes]}
     return {
-        "depth_chart": _markup(charts.curve_chart(series, x_label="after stage", y_label=label, names=stages))
+        "depth_chart": _drawn(
+            charts.curve_chart(series, x_label="after stage", y_label=label, names=stages),
+            "Accuracy of a new last layer by the stage that it is put on, pretrained and with random weights",
+        )
         if depth
         else "",
         "depth_names": list(depth),
         "depth_rows": rows,
-        "sizes_chart": _markup(
-            charts.curve_chart(sizes, x_label="labelled photos of each class", y_label=label, logarithmic=True)
+        "sizes_chart": _drawn(
+            charts.curve_chart(sizes, x_label="labelled photos of each class", y_label=label, logarithmic=True),
+            "Learning curve: accuracy by number of labelled photos of each class",
         )
         if found.sizes
         else "",
@@ -271,8 +288,13 @@ def _moved(found: Explanation) -> dict[str, Any]:
                 }
             )
         before.append({"name": name, "units": units})
-    chart = charts.bar_chart(found.moved, x_label="change of the weights") if found.moved else ""
-    return {"moved_chart": _markup(chart), "before": before}
+    if not found.moved:
+        return {"moved_chart": "", "before": []}
+    chart = _drawn(
+        charts.bar_chart(found.moved, x_label="change of the weights"),
+        "How far training moved the weights of each stage",
+    )
+    return {"moved_chart": chart, "before": before}
 
 
 def _stages(found: Explanation) -> list[dict[str, Any]]:
@@ -315,6 +337,8 @@ def _stage(stage: StagePictures, found: Explanation) -> dict[str, Any]:
 def _named(unit: UnitPicture, found: Explanation) -> str:
     """Return what a unit responds to in the user's classes: "8 of 9 patches are dog"."""
     samples = found.subject.samples
+    if not _has_classes(found.subject):
+        return ""
     counted = Counter(samples.classes[samples.labels[photo]] for photo in unit.photos).most_common(3)
     of = f"of {len(unit.photos)} patches {'are' if found.subject.known else 'are answered'}"
     first, *others = counted
@@ -341,8 +365,10 @@ def _filters(weight: np.ndarray | None) -> str:
     return figures.as_data(figures.grid(tiles, columns=16, tile=48), kind="png")
 
 
-def _markup(text: str) -> Markup | str:
-    return Markup(text) if text else ""
+def _drawn(chart: str, label: str) -> Markup:
+    """Return a chart for the page, with a text for those who cannot see it."""
+    named = Markup('<svg role="img" aria-label="{}"').format(label)
+    return named + Markup(chart.removeprefix("<svg"))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from torch import nn
 from regraft.errors import ModelError, did_you_mean
 from regraft.models.stages import Stage
 
+_SKEW = 1.3  # how far a map's ratio of sides may be from the image's; padding moves it a little
 _BLANK = 2  # images: one could not be told from what is the same for all, such as a pattern of positions
 
 
@@ -178,12 +179,13 @@ def find_places(module: nn.Module, stages: Sequence[Stage], input_shape: tuple[i
     read = _maps_in_order(module, input_shape)
     entries = [stage.name for stage in stages]
     starts = [next(place for place, (name, _) in enumerate(read) if name == entry) for entry in entries]
+    aspect = input_shape[2] / input_shape[1]
     found: list[Place] = []
     seen: set[int] = set()
     for stage, start, end in zip(stages, starts, [*starts[1:], len(read) - 1], strict=True):
         seen.add(id(read[start][1]))  # what goes into a stage is of the one before
         for name, activation in reversed(read[start + 1 : end + 1]):
-            place = _place(stage.name, name, activation, module)
+            place = _place(stage.name, name, activation, module, aspect)
             if place is not None and id(activation) not in seen:
                 found.append(place)
                 seen.add(id(activation))
@@ -191,18 +193,32 @@ def find_places(module: nn.Module, stages: Sequence[Stage], input_shape: tuple[i
     return found
 
 
-def _place(stage: str, name: str, activation: Any, module: nn.Module) -> Place | None:
+def _place(stage: str, name: str, activation: Any, module: nn.Module, aspect: float) -> Place | None:
+    """Return where `stage` is read if `activation`, which goes into the module `name`, is a map, of the image's shape.
+
+    `aspect` is the image's width by its height.
+    """
     if not isinstance(activation, torch.Tensor) or activation.ndim not in (3, 4) or len(activation) != _BLANK:
         return None
+    if isinstance(module.get_submodule(name), (nn.Dropout, nn.Softmax)):
+        return None  # of attention: its weights are no map
     if activation.ndim == 3:
-        site = Site(name, "input", "b n c", int(getattr(module, "num_prefix_tokens", 0)))
+        sites = [Site(name, "input", "b n c", int(getattr(module, "num_prefix_tokens", 0)))]
     else:
-        site = Site(name, "input", "b h w c" if getattr(module, "output_fmt", "") == "NHWC" else "b c h w")
-    try:
-        _, units, height, width = site.as_map(activation).shape
-    except ModelError:
-        return None
-    return Place(stage, site, units, height, width) if height * width > 1 else None
+        layouts = ["b c h w", "b h w c"]
+        sites = [Site(name, "input", layout) for layout in layouts[:: -1 if _has_units_last(module) else 1]]
+    for site in sites:
+        try:
+            _, units, height, width = site.as_map(activation).shape
+        except ModelError:
+            continue
+        if height * width > 1 and 1 / _SKEW < height / width * aspect < _SKEW:
+            return Place(stage, site, units, height, width)
+    return None
+
+
+def _has_units_last(module: nn.Module) -> bool:
+    return bool(getattr(module, "output_fmt", "") == "NHWC")
 
 
 def _maps_in_order(module: nn.Module, input_shape: tuple[int, int, int]) -> list[tuple[str, Any]]:

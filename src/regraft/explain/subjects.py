@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from regraft.data.audit import joined_groups
-from regraft.data.layouts import image_files, subfolders
+from regraft.data.layouts import SPLIT_FOLDERS, image_files, subfolders
 from regraft.data.samples import Samples, find_samples, together
 from regraft.data.tables import Columns
-from regraft.errors import DataError, RegraftError
+from regraft.errors import DataError, OptionError, RegraftError
 from regraft.explain.explanation import Judged, Subject
 from regraft.judge.report import Report
 from regraft.learn.observer import Observer
@@ -34,6 +34,12 @@ def find_photos(data: Path, columns: Columns | None = None) -> tuple[Samples, bo
     Raises:
         DataError: no photos, or labels that cannot be used.
     """
+    parts = {folder.name.lower() for folder in subfolders(data)} if data.is_dir() else set()
+    if parts and parts <= set(SPLIT_FOLDERS["test"]):
+        raise DataError(
+            f"{data} has a test split only, which is kept for `regraft evaluate`. To look into it all the same, name "
+            f"it: {data / min(parts)}."
+        )
     try:
         splits = find_samples(data, columns)
     except DataError:
@@ -42,8 +48,8 @@ def find_photos(data: Path, columns: Columns | None = None) -> tuple[Samples, bo
             raise
         nothing = np.zeros(len(images), dtype=np.int64)
         return Samples(tuple(images), nothing, _UNLABELLED, where=str(data)), False
-    parts = list(splits.values())
-    return (parts[0] if len(parts) == 1 else together([part.aligned(parts[0].classes) for part in parts])), True
+    samples = list(splits.values())
+    return (samples[0] if len(samples) == 1 else together([s.aligned(samples[0].classes) for s in samples])), True
 
 
 def subject_of_network(
@@ -81,6 +87,7 @@ def subject_of_classifier(
         DataError: the photos cannot be used, or have a class that the classifier does not know.
     """
     samples = samples.aligned(classifier.classes) if known else replace(samples, classes=classifier.classes)
+    pretrained = _before(classifier, before, observer)  # a mistake in it is told before the work
     photos = _read(classifier.backbone, samples, settings, observer)
     probabilities = classifier.probabilities(photos.features)
     labelled = photos.samples if known else replace(photos.samples, labels=probabilities.argmax(axis=1))
@@ -109,7 +116,7 @@ def subject_of_classifier(
         known=known,
         model=classifier.model,
         head=classifier.head,
-        pretrained=_before(classifier, before, observer) if classifier.strategy != "frozen" else None,
+        pretrained=pretrained,
         strategy=classifier.strategy,
         judged=judged,
         numbers=numbers,
@@ -165,10 +172,15 @@ def _read(backbone: Backbone, samples: Samples, settings: Settings, observer: Ob
 
 def _before(classifier: Classifier, before: Callable[[], Backbone] | None, observer: Observer) -> Backbone | None:
     """Return the network that `classifier` was trained from: the one that was named, or else the one it names."""
+    if classifier.strategy in ("frozen", "scratch"):
+        if before is not None:
+            how = "is as it was pretrained" if classifier.strategy == "frozen" else "was trained from random weights"
+            raise OptionError(
+                f"--before is for a classifier whose network was trained further; this one's {how}. Leave it out."
+            )
+        return None
     if before is not None:
         return before()
-    if classifier.strategy == "scratch":
-        return None
     try:
         found = load_backbone(classifier.model)
     except RegraftError as error:

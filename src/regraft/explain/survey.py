@@ -52,8 +52,9 @@ class StageUnits:
         order = (activations + TIE_BREAK * averages).topk(STRONGEST, dim=1).indices
         self.activations, self._means = activations.gather(1, order), averages.gather(1, order)
         self.photos = photos.gather(1, order)
-        self.sums.index_add_(0, labels, peaks.double())
-        self.squares += peaks.double().square().sum(dim=0)
+        exact = peaks.cpu().double()  # there: not every accelerator has such numbers
+        self.sums.index_add_(0, labels.cpu(), exact)
+        self.squares += exact.square().sum(dim=0)
 
 
 @dataclass(eq=False)
@@ -151,8 +152,8 @@ class _Reading:
                 place,
                 torch.full((place.units, STRONGEST), -torch.inf, device=device),
                 torch.full((place.units, STRONGEST), -1, device=device),
-                torch.zeros(classes, place.units, dtype=torch.float64, device=device),
-                torch.zeros(place.units, dtype=torch.float64, device=device),
+                torch.zeros(classes, place.units, dtype=torch.float64),
+                torch.zeros(place.units, dtype=torch.float64),
             )
             for place in places
         ]
