@@ -53,14 +53,23 @@ def check_output(path: Path, *, option: str = "--out") -> None:
 
 
 def prepare_folder(path: Path, *, option: str = "--out") -> None:
-    """Make the folder `path` if it is missing, and raise `OutputError` unless files can be written into it."""
+    """Raise `OutputError` unless the folder `path` is there, or can be made, and files can be written into it.
+
+    It is made only to see whether it can be: work that fails leaves no empty folder.
+    """
+    missing: list[Path] = []
     try:
         if path.exists() and not path.is_dir():
             raise OutputError(f"{option} {path} is a file. Name a folder; it is made if it is missing.")
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
+        check_output(path / "report", option=option)
     except OSError as error:
         raise write_failure(path, error) from None
-    check_output(path / "report", option=option)
+    finally:
+        for folder in missing:
+            with suppress(OSError):  # it never came to be, or another process has put something into it
+                folder.rmdir()
 
 
 @contextmanager

@@ -147,7 +147,13 @@ def test_a_test_folder_is_not_read(run: Run, bundle: Path, photos: Callable[...,
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["gone.safetensors", "pets"], "gone.safetensors does not exist. Name a file that `regraft fit --out` wrote"),
+        (
+            ["gone.safetensors", "pets"],
+            "gone.safetensors does not exist. Did you mean 'pets.safetensors'? Name a file",
+        ),
+        (["pets.safetensor", "pets"], "pets.safetensor does not exist. Did you mean 'pets.safetensors'?"),
+        (["pets.safetensors", "pets", "--weights", "w.pt"], "--weights is for a network, and pets.safetensors is a"),
+        (["pets.safetensors", "pets/red/0.jpg"], "pets/red/0.jpg is one photo. Name the folder that it lies in."),
         (["resnet5O", "pets"], "There is no network named 'resnet5O'. Did you mean 'resnet50'"),
         (["pets.safetensors", "nowhere"], "nowhere does not exist"),
         (["pets.safetensors", "pets", "--stage", "blocks"], "--stage must be a stage with a map of units: "),
@@ -169,6 +175,7 @@ def test_mistakes_are_named(
     photos("others", red=3, green=3)
     photos("kept/test", red=3, blue=3)
     assert message in fails("explain", *arguments)
+    assert not Path("report").exists()  # nothing was written: no empty folder stays
 
 
 def test_the_place_of_the_report_is_checked_before_training(

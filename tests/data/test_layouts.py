@@ -253,10 +253,16 @@ def test_empty_folder(tmp_path: Path) -> None:
 
 
 def test_a_plain_file(tmp_path: Path) -> None:
-    file = tmp_path / "photo.jpg"
+    file = tmp_path / "photos.zip"
     file.write_bytes(b"x")
-    with pytest.raises(DataError, match=r"photo\.jpg is a file of an unknown kind\. Allowed are a folder .*\.parquet"):
+    with pytest.raises(DataError, match=r"photos\.zip is a file of an unknown kind\. Allowed are a folder .*\.parquet"):
         find_samples(file)
+
+
+def test_one_photo_is_no_data(tmp_path: Path) -> None:
+    (tmp_path / "photo.JPG").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"photo\.JPG is one photo\. Name the folder that it lies in\."):
+        find_samples(tmp_path / "photo.JPG")
 
 
 @pytest.mark.parametrize(

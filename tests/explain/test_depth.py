@@ -216,6 +216,15 @@ def test_pretraining_that_is_not_proven_to_help_is_told() -> None:
     assert better.advice.startswith("Depth helps up to the last stage")
 
 
+def test_pretraining_is_judged_by_its_best_stage() -> None:
+    # `one` is the first that no later stage is proven better than: of the others' gains, five photos are chance
+    found = how_far(points(one=first(80), two=first(85)), None, random=points(one=first(77)))
+    assert found.stage == "one"
+    assert not found.advice.startswith(
+        "Pretraining is not proven"
+    )  # eight photos of 85 against 77 are more than chance
+
+
 def test_photos_of_a_group_prove_no_more_than_one() -> None:
     """30 photos that one stage wins are a proof; not if they are three groups of ten, which differ by luck."""
     stages = points(one=first(50), two=first(80))

@@ -9,7 +9,7 @@ from regraft.cli import options
 from regraft.cli.console import TerminalObserver, counted, note, result, result_json
 from regraft.data.samples import Samples
 from regraft.data.tables import Columns
-from regraft.errors import BundleError
+from regraft.errors import BundleError, OptionError, did_you_mean
 from regraft.files import prepare_folder
 
 
@@ -38,6 +38,9 @@ def explain(
             "needs."
         ),
     ] = "auto",
+    weights: Annotated[
+        Path | None, typer.Option(help="Of a network: a file with its weights, .safetensors or a state dict.")
+    ] = None,
     before: Annotated[
         str | None,
         typer.Option(help="The network before it was trained further. [default: what the file names, if at hand]"),
@@ -58,6 +61,7 @@ def explain(
     Of photos in splits, train and validation are looked at. A test folder is never read unless it is named itself.
     """
     prepare_folder(out)
+    _check_file(model, weights)
     from regraft.explain.subjects import find_photos
 
     samples, known = find_photos(photos, Columns(image_column, label_column, group_column, image_root))
@@ -74,7 +78,7 @@ def explain(
     observer = TerminalObserver()
     if before is not None:
         check_model_name(before)
-    thing = _load(model)
+    thing = _load(model, weights)
     check_options(getattr(thing, "backbone", thing), stage or (), method=method, units=units)
     found = look_into(
         _subject(thing, samples, known=known, model=model, before=before, settings=settings, observer=observer),
@@ -96,7 +100,20 @@ def explain(
     note(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
-def _load(model: str) -> Any:
+def _check_file(model: str, weights: Path | None) -> None:
+    """Raise for a classifier's file that is missing, or given weights as well. Imports nothing."""
+    file = Path(model).expanduser()
+    if file.is_file() and weights is not None:
+        raise OptionError(f"--weights is for a network, and {model} is a classifier, which has its own. Leave it out.")
+    if file.suffix.startswith(".safetensor") and not file.is_file():
+        beside = [str(path) for path in file.parent.glob("*.safetensors")] if file.parent.is_dir() else []
+        raise BundleError(
+            f"{model} does not exist.{did_you_mean(model, beside)} Name a file that `regraft fit --out` wrote, or a "
+            "network."
+        )
+
+
+def _load(model: str, weights: Path | None) -> Any:
     """Return the `Classifier` in the file `model`, or the pretrained network of that name as a `Backbone`."""
     from regraft.models.backbones import check_model_name, load_backbone
     from regraft.models.bundle import load_bundle
@@ -104,10 +121,8 @@ def _load(model: str) -> Any:
     file = Path(model).expanduser()
     if file.is_file():
         return load_bundle(file)
-    if file.suffix == ".safetensors":
-        raise BundleError(f"{model} does not exist. Name a file that `regraft fit --out` wrote, or a network.")
     check_model_name(model)
-    return load_backbone(model)
+    return load_backbone(model, weights)
 
 
 def _subject(

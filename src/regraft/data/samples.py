@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from regraft.data.layouts import Rows, natural_order, read_folder, split_folders
+from regraft.data.layouts import IMAGE_SUFFIXES, Rows, natural_order, read_folder, split_folders
 from regraft.data.sources import Source
 from regraft.data.tables import Columns, is_table, parquet_files, parquet_splits, read_csv, read_parquet
 from regraft.errors import DataError, OptionError, did_you_mean, shortlist
@@ -183,6 +183,8 @@ def _readers(data: str | Path, columns: Columns | None) -> dict[str, Any]:
     columns = columns or Columns()
     if not path.exists():
         raise DataError(f"{path} does not exist. Name a folder of photos, a CSV file or a Parquet file.")
+    if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+        raise DataError(f"{path} is one photo. Name the folder that it lies in.")
     if path.is_file() and not is_table(path):
         raise DataError(
             f"{path} is a file of an unknown kind. Allowed are a folder of photos, or a .csv, .tsv or .parquet file."

@@ -48,6 +48,7 @@ class Looked:
         pixels: (h, w, 3) uint8, as the network gets it.
         cam: (h, w) Grad-CAM of the answer.
         stage: after which it was taken.
+        now: what the classifier whose maps these are answers: out-of-fold answers came from others.
         covered: (h, w) how much the answer's logit falls when the place is covered.
     """
 
@@ -55,6 +56,7 @@ class Looked:
     pixels: np.ndarray
     cam: np.ndarray
     stage: str
+    now: int
     covered: np.ndarray
 
 
@@ -138,8 +140,12 @@ def look_at(
         for one in shown:
             image = engine.normalised(pixels[one.photo][None])
             cam, stage = _cam(module, places, image, one.answer)
+            with torch.no_grad():
+                now = int(module(image).argmax())
             covered = occlusion(module, image, one.answer, window=window, stride=stride)
-            found.append(Looked(one, pixels[one.photo], cam[0, 0].cpu().numpy(), stage, covered[0, 0].cpu().numpy()))
+            found.append(
+                Looked(one, pixels[one.photo], cam[0, 0].cpu().numpy(), stage, now, covered[0, 0].cpu().numpy())
+            )
             observer.advance(1)
     finally:
         observer.end()

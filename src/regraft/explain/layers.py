@@ -148,7 +148,7 @@ def how_far(points: Sequence[DepthPoint], groups: np.ndarray | None, *, random: 
     Args:
         points: of `accuracy_by_depth`, from pixels on.
         groups: (n,) what is not independent, or None.
-        random: the same of random weights: pretraining helps where it is proven better than the best of these.
+        random: the same of random weights: pretraining helps where its best stage is proven better than their best.
     """
     last = points[-1]
     place = next(k for k, point in enumerate(points) if not any(_proven(p, point, groups) for p in points[k + 1 :]))
@@ -157,9 +157,10 @@ def how_far(points: Sequence[DepthPoint], groups: np.ndarray | None, *, random: 
     falls = _proven(best, last, groups)
     shown = f"{_percent(best)} after {best.stage}, {_percent(last)} after {last.stage}"
     chance = max(random, key=lambda point: point.accuracy, default=None)
-    if chance is not None and not _proven(best, chance, groups):
+    most = max(points, key=lambda point: point.accuracy)
+    if chance is not None and not _proven(most, chance, groups):
         advice = (
-            f"Pretraining is not proven to help with these photos: {_percent(best)} after {best.stage}, and with "
+            f"Pretraining is not proven to help with these photos: {_percent(most)} after {most.stage}, and with "
             f"random weights {_percent(chance)} after {chance.stage}. Look whether labels belong to their photos; or "
             "take a network that was pretrained on photos more like these."
         )

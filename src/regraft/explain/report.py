@@ -15,7 +15,7 @@ from regraft.explain.answers import Looked
 from regraft.explain.explanation import Explanation, Subject
 from regraft.explain.pictures import StagePictures, UnitPicture
 from regraft.explain.rectify import DECONVNET
-from regraft.files import atomic_write
+from regraft.files import atomic_write, write_failure
 from regraft.judge.report import IN_PERCENT, figure_names
 
 FILE = "report.html"
@@ -44,6 +44,10 @@ def write_report(explanation: Explanation, folder: Path) -> Path:
     """
     text = render(explanation)
     path = folder / FILE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_failure(path, error) from None
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # file names may be no UTF-8
     return path
@@ -129,7 +133,8 @@ def _cards(found: Explanation) -> list[dict[str, str]]:
 def _counts(found: Explanation) -> str:
     counts = list(found.subject.samples.counts().items())
     more = f" and {len(counts) - _NAMED:,} more" if len(counts) > _NAMED else ""
-    return ", ".join(f"{name} {count:,}" for name, count in counts[:_NAMED]) + more
+    answered = "" if found.subject.known else "answered: "
+    return answered + ", ".join(f"{name} {count:,}" for name, count in counts[:_NAMED]) + more
 
 
 def _numbers(title: str, told: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,6 +214,7 @@ def _one_looked(one: Looked, found: Explanation) -> dict[str, str]:
     names = judged.samples.classes
     answer, shown = names[one.shown.answer], one.shown
     truth = "" if shown.truth is None or shown.truth == shown.answer else f", but it is {names[shown.truth]}"
+    now = "" if one.now == shown.answer else f"; knowing the photo, it answers {names[one.now]}"
     name = _photo_name(judged.samples.sources[shown.photo])
     return {
         "photo": figures.as_data(one.pixels),
@@ -216,7 +222,7 @@ def _one_looked(one: Looked, found: Explanation) -> dict[str, str]:
         "covered": figures.as_data(figures.heat_over(one.pixels, one.covered, signed=True)),
         "answer": answer,
         "alt": f"The photo {name}",
-        "caption": f"{answer} {_sure(shown.probability)}{truth} ({name})",
+        "caption": f"{answer} {_sure(shown.probability)}{truth}{now} ({name})",
     }
 
 
