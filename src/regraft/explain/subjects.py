@@ -13,6 +13,7 @@ from regraft.data.tables import Columns
 from regraft.errors import DataError, OptionError, RegraftError
 from regraft.explain.explanation import Judged, Subject
 from regraft.judge.report import Report
+from regraft.learn.methods import FURTHER
 from regraft.learn.observer import Observer
 from regraft.learn.photos import Photos, audit_samples, prepare
 from regraft.learn.settings import Settings
@@ -22,7 +23,6 @@ from regraft.models.classifier import Classifier
 from regraft.models.engines import TorchEngine
 from regraft.runtime import pick_device
 
-FURTHER = ", trained further"  # ends the source of a network that was
 _UNLABELLED = ("photos",)  # the one class of photos without labels, before a classifier answers
 
 

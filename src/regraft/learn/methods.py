@@ -19,6 +19,7 @@ from regraft.models.backbones import Backbone
 from regraft.models.freezing import Plan, check_frozen, fingerprints, plan_training
 from regraft.models.heads import Head
 
+FURTHER = ", trained further"  # ends the source of a network that was: `explain` finds the one before by it
 _HELD_OUT = 6  # a sixth of the photos says when to stop and sets the temperature
 
 
@@ -244,7 +245,7 @@ class TunedMethod:
 
     def _prove(self, state: dict[str, torch.Tensor]) -> tuple[Backbone, str]:
         """Return the trained network, and the proof that its frozen tensors are what they were."""
-        network = self._network.with_tensors(state, f"{self._network.source}, trained further")
+        network = self._network.with_tensors(state, self._network.source + FURTHER)
         return network, check_frozen(self._before, fingerprints(network.module, self.plan.frozen))
 
 
