@@ -161,8 +161,8 @@ def how_far(points: Sequence[DepthPoint], groups: np.ndarray | None, *, random: 
     if chance is not None and not _proven(most, chance, groups):
         advice = (
             f"Pretraining is not proven to help with these photos: {_percent(most)} after {most.stage}, and with "
-            f"random weights {_percent(chance)} after {chance.stage}. Look whether labels belong to their photos; or "
-            "take a network that was pretrained on photos more like these."
+            f"random weights {_percent(chance)} after {chance.stage}. More photos may prove it; if not, look whether "
+            "labels belong to their photos, or take a network that was pretrained on photos more like these."
         )
     elif falls:
         following = points[place + 1].stage
