@@ -38,6 +38,10 @@ class SanityError(RegraftError, ValueError):
     """The classifier is no better than always answering the largest class."""
 
 
+class EngineError(RegraftError, RuntimeError):
+    """An engine cannot run a network, or does not give its features."""
+
+
 class FrozenTensorError(RegraftError, RuntimeError):
     """A tensor that was to stay as it is changed during training."""
 

@@ -14,6 +14,7 @@ from regraft.errors import OutputError
 
 CACHE_VARIABLE = "REGRAFT_CACHE"
 TEMPORARY_SUFFIX = ".part"  # what a killed process may leave behind ends in this
+ENGINE_WEIGHTS_SUFFIX = ".bin"  # OpenVINO's: the weights of a converted network
 
 _OUT_OF_SPACE = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 
@@ -22,6 +23,11 @@ def cache_folder() -> Path:
     """Return the folder of everything that can be computed again: `$REGRAFT_CACHE` or the user's cache."""
     override = os.environ.get(CACHE_VARIABLE)
     return Path(override) if override else Path(platformdirs.user_cache_dir("regraft", appauthor=False))
+
+
+def engines_folder() -> Path:
+    """Return the folder of networks that were converted for faster engines, and of what was found of these."""
+    return cache_folder() / "engines"
 
 
 def sha256(data: bytes | memoryview) -> bytes:

@@ -23,7 +23,7 @@ from regraft.models.freezing import fingerprints
 SIDE = 80  # pixels: the least that Inception-v3 can take is 75
 NETWORKS: dict[str, dict[str, object]] = {
     "vgg16": {"mlp_ratio": 0.02},  # its first hidden layer holds nine tenths of all its numbers
-    "resnet50": {},
+    "resnet50": {"zero_init_last": False},  # else the first steps have no gradient in the branches
     "inception_v3": {},
     "mobilenetv2_100": {},
     "efficientnet_b0": {},

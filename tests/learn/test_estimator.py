@@ -76,6 +76,7 @@ def test_parameters_can_be_read_and_set(make: Make, tiny_network: str) -> None:
         "weights": None,
         "seed": 3,
         "device": "auto",
+        "engine": "auto",
         "batch_size": 32,
         "cache": True,
         "positive": None,

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from regraft.data.audit import inspect
+from regraft.data.decoding import decode
 from regraft.errors import OutputError, WeightsError
 from regraft.learn import features
 from regraft.learn.features import Extraction, extract
@@ -80,8 +81,7 @@ def stop_at(engine: TorchEngine, batch: int, error: BaseException) -> Callable[[
 def test_features_are_the_networks_whatever_the_batch(run: Pass, ten: list[Path], batch_size: int) -> None:
     expected = []
     for path in ten:
-        with Image.open(path) as image:
-            pixels = run.backbone.preprocess.pixels(image.convert("RGB"))
+        pixels = decode(path, run.backbone.preprocess)
         expected.append(run.engine.features(pixels[None].copy())[0])
     result = run(ten, batch_size=batch_size, cache=False)
     scale = np.abs(expected).max()
@@ -109,7 +109,7 @@ def test_no_photos(run: Pass) -> None:
 
 def test_second_pass_decodes_no_pixel(run: Pass, ten: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     run(ten)
-    monkeypatch.setattr("regraft.data.loading.read_image", no_pixels)
+    monkeypatch.setattr("regraft.data.loading.decode", no_pixels)
     assert run(ten).computed == 0
     with pytest.raises(AssertionError, match="a pixel was decoded"):
         run(ten, cache=False)
@@ -387,7 +387,7 @@ def test_photos_without_a_key_are_passed_over(run: Pass, ten: list[Path], listen
     result = run(ten, observer=listener)
     assert (result.computed, result.unreadable) == (8, {})  # the audit has told why
     assert not result.features[[4, 5]].any()
-    assert ("begin", ("features", 8)) in listener.heard
+    assert ("begin", ("features (torch-cpu-float32)", 8)) in listener.heard
 
 
 # --- the observer ---
@@ -399,7 +399,7 @@ def test_observer_hears_every_photo_once(run: Pass, ten: list[Path], listener: A
     run([*ten, ten[0]], batch_size=3, observer=listener)
     # 10 different photos, 2 of them in the cache; 1 of the other 8 unreadable, which is done all the same
     assert listener.heard == [
-        ("begin", ("features", 8)),
+        ("begin", ("features (torch-cpu-float32)", 8)),
         ("advance", 3),
         ("advance", 3),
         ("advance", 2),
@@ -419,4 +419,4 @@ def test_observer_hears_the_end_of_a_pass_that_failed(
     monkeypatch.setattr(run.engine, "features", stop_at(run.engine, 2, KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         run(ten, batch_size=4, observer=listener)
-    assert listener.heard == [("begin", ("features", 10)), ("advance", 4), ("end", None)]
+    assert listener.heard == [("begin", ("features (torch-cpu-float32)", 10)), ("advance", 4), ("end", None)]

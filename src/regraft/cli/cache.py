@@ -6,19 +6,23 @@ from typing import Annotated
 import typer
 
 from regraft.cli.console import counted, result
+from regraft.files import cache_folder
 
 
 def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Empty the cache.")] = False,
 ) -> None:
-    """Show what the cache of features holds, or empty it. Only what can be computed again is in it."""
+    """Show or empty the cache of features and converted networks. Only what can be computed again is in it."""
     from regraft.learn import store
 
     if clear:
-        result(f"freed {store.clear() / 1e6:.1f} MB in {store.features_folder()}")
+        result(f"freed {store.clear() / 1e6:.1f} MB in {cache_folder()}")
         return
-    infos = store.describe()
-    result(f"{store.features_folder()}: {sum(i.size for i in infos) / 1e6:.1f} of {store.size_limit() / 1e6:,.0f} MB")
+    infos, converted = store.describe(), store.converted_size()
+    size = sum(info.size for info in infos) + converted
+    result(f"{cache_folder()}: {size / 1e6:.1f} of {store.size_limit() / 1e6:,.0f} MB")
+    if converted:
+        result(f"  networks converted for faster engines: {converted / 1e6:.1f} MB")
     for info in infos:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(info.last_used))
         result(

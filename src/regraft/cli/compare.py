@@ -36,6 +36,7 @@ def compare(
     positive: options.Positive = None,
     seed: Annotated[int, typer.Option(help="Of folds, views and training.", min=0)] = 0,
     device: options.Device = "auto",
+    engine: options.Engine = "auto",
     batch_size: options.BatchSize = 32,
     cache: options.Cache = True,
     json: options.Json = False,
@@ -64,7 +65,14 @@ def compare(
     for name in model:
         check_model_name(name)
     settings = settings_of(
-        training, strategy="frozen", seed=seed, device=device, batch_size=batch_size, cache=cache, positive=positive
+        training,
+        strategy="frozen",
+        seed=seed,
+        device=device,
+        engine=engine,
+        batch_size=batch_size,
+        cache=cache,
+        positive=positive,
     )
     observer = observer_of(training, out.stem)
     found = run_comparison(

@@ -23,6 +23,7 @@ def evaluate(
     image_root: options.ImageRoot = None,
     positive: options.Positive = None,
     device: options.Device = "auto",
+    engine: options.Engine = "auto",
     batch_size: options.BatchSize = 32,
     cache: options.Cache = True,
     json: options.Json = False,
@@ -37,7 +38,7 @@ def evaluate(
     from regraft.learn.strategies import evaluate as judge
     from regraft.models.bundle import load_bundle
 
-    settings = Settings(device=device, batch_size=batch_size, cache=cache, positive=positive)
+    settings = Settings(device=device, engine=engine, batch_size=batch_size, cache=cache, positive=positive)
     judged = judge(load_bundle(bundle), samples, settings=settings, observer=TerminalObserver())
     if json:
         result_json(judged.numbers)

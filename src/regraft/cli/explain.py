@@ -52,6 +52,7 @@ def explain(
     positive: options.Positive = None,
     seed: Annotated[int, typer.Option(help="Of the folds of the probes.", min=0)] = 0,
     device: options.Device = "auto",
+    engine: options.Engine = "auto",
     batch_size: options.BatchSize = 32,
     cache: options.Cache = True,
     json: options.Json = False,
@@ -74,7 +75,7 @@ def explain(
     from regraft.models.backbones import check_model_name
     from regraft.runtime import pick_device
 
-    settings = Settings(device=device, batch_size=batch_size, cache=cache, positive=positive, seed=seed)
+    settings = Settings(device=device, engine=engine, batch_size=batch_size, cache=cache, positive=positive, seed=seed)
     observer = TerminalObserver()
     if before is not None:
         check_model_name(before)

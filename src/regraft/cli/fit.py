@@ -60,6 +60,7 @@ def fit(
     positive: options.Positive = None,
     seed: Annotated[int, typer.Option(help="Of the folds.", min=0)] = 0,
     device: options.Device = "auto",
+    engine: options.Engine = "auto",
     batch_size: options.BatchSize = 32,
     cache: options.Cache = True,
     force: Annotated[bool, typer.Option("--force", help="Keep a classifier that is no better than chance.")] = False,
@@ -92,6 +93,7 @@ def fit(
         strategy=strategy,
         seed=seed,
         device=device,
+        engine=engine,
         batch_size=batch_size,
         cache=cache,
         positive=positive,
@@ -144,7 +146,11 @@ def _report(trained: Any, folder: Path, settings: Any, observer: Any) -> None:
 
     device, seed = pick_device(settings.device), settings.seed
     found = explain(
-        subject_of_result(trained), device=device, batch_size=settings.batch_size, seed=seed, observer=observer
+        subject_of_result(trained),
+        device=device,
+        batch_size=settings.batch_size,
+        seed=seed,
+        observer=observer,
     )
     path = write_report(found, folder)
     if found.carried is not None:

@@ -13,6 +13,13 @@ GroupColumn = Annotated[
 ]
 ImageRoot = Annotated[Path | None, typer.Option(help="Folder of the table's images. [default: the table's folder]")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Engine = Annotated[
+    str,
+    typer.Option(
+        help="What runs the network where nothing is trained: auto (the fastest that is right), torch-float32, "
+        "torch-bfloat16, torch-float16, openvino-float32 or openvino-bfloat16."
+    ),
+]
 BatchSize = Annotated[int, typer.Option(help="Images per step through the network.", min=1)]
 Cache = Annotated[bool, typer.Option("--cache/--no-cache", help="Keep features on disk for the next run.")]
 Positive = Annotated[

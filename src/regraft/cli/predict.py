@@ -24,6 +24,7 @@ def predict(
     positive: Annotated[str | None, typer.Option(help="--format kaggle: the class whose probability is asked.")] = None,
     clip: Annotated[float, typer.Option(help="--format kaggle: keep probabilities this far from 0 and 1.")] = 0.005,
     device: options.Device = "auto",
+    engine: options.Engine = "auto",
     batch_size: options.BatchSize = 32,
     cache: options.Cache = True,
 ) -> None:
@@ -39,7 +40,7 @@ def predict(
     if format is Format.kaggle:
         check_kaggle(read_description(bundle)["classes"], positive=positive, clip=clip)
     classifier = load_bundle(bundle)
-    settings = Settings(device=device, batch_size=batch_size, cache=cache)
+    settings = Settings(device=device, engine=engine, batch_size=batch_size, cache=cache)
     predictions = classify(classifier, paths, settings=settings, observer=TerminalObserver())
     if format is Format.kaggle:
         text = as_kaggle(predictions, classifier.classes, positive=positive, clip=clip)

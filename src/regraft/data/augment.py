@@ -7,12 +7,14 @@ import numpy as np
 from PIL import Image
 from torchvision.transforms import functional as transforms
 
+from regraft.data.decoding import DETAIL
 from regraft.data.preprocess import INTERPOLATIONS, Preprocess
 
 KINDS = ("flip", "vertical-flip", "crop", "colour")
 DEFAULT_KINDS = ("flip", "crop", "colour")
 SMALLEST_AREA = 0.5  # of a crop, as a share of the photo
 _RATIOS = (3 / 4, 4 / 3)
+_SMALLEST_SIDE = math.sqrt(SMALLEST_AREA * _RATIOS[0])  # of a crop, as a share of the photo's shorter side
 _COLOUR = 0.2  # brightness, contrast and saturation are scaled by 1 - this to 1 + this
 _ATTEMPTS = 10
 
@@ -28,6 +30,10 @@ class Augmentation:
 
     kinds: tuple[str, ...] = DEFAULT_KINDS
     seed: int = 0
+
+    def least(self, preprocess: Preprocess) -> int:
+        """Return how many pixels a photo's sides must have for its smallest part to be reduced, not enlarged."""
+        return math.ceil(DETAIL * max(preprocess.height, preprocess.width) / _SMALLEST_SIDE)
 
     def view(self, image: Image.Image, preprocess: Preprocess, *, key: bytes, number: int) -> np.ndarray:
         """Return view `number` of an RGB image, (h, w, 3) uint8.

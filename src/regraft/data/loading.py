@@ -1,13 +1,15 @@
 """Images to batches of pixels, decoded by threads ahead of whoever consumes them."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from PIL import Image
 
+from regraft.data.decoding import decode
 from regraft.data.images import UnreadableImageError, read_image
 from regraft.data.preprocess import Preprocess
 from regraft.data.sources import Source
@@ -37,7 +39,8 @@ def load_batches(
     *,
     batch_size: int = BATCH_SIZE,
     draw: Callable[[int, Image.Image], np.ndarray] | None = None,
-) -> Iterator[Batch]:
+    least: int | None = None,
+) -> Generator[Batch]:
     """Yield all of `sources` in order, at most `batch_size` at a time.
 
     Memory is bounded: at most three batches are decoded ahead, however many images there are.
@@ -46,16 +49,25 @@ def load_batches(
         sources: n images.
         preprocess: what they are brought to.
         batch_size: images at a time.
-        draw: (position, RGB image) -> (h, w, 3) uint8, in place of `preprocess.pixels`; called by several threads.
+        draw: (position, RGB image) -> (h, w, 3) uint8, in place of what `preprocess` makes; called by several threads.
+        least: pixels that each side of what `draw` gets must keep, see `read_image`.
     """
-    draw = draw or (lambda _, image: preprocess.pixels(image))
-    with ThreadPoolExecutor(cpu_count()) as pool:
+
+    def read(position: int, source: Source) -> np.ndarray | str:
+        try:
+            if draw is None:
+                return decode(source, preprocess)
+            return draw(position, read_image(source, least=least))
+        except UnreadableImageError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(cpu_count(), initializer=_one_thread) as pool:
         waiting: deque[Future[np.ndarray | str]] = deque()
         ahead = enumerate(sources)
         try:
             for start in range(0, len(sources), batch_size):
                 while len(waiting) < 3 * batch_size and (item := next(ahead, None)) is not None:
-                    waiting.append(pool.submit(_pixels, *item, draw))
+                    waiting.append(pool.submit(read, *item))
                 results = [waiting.popleft().result() for _ in range(min(batch_size, len(waiting)))]
                 yield _batch(start, results, preprocess)
         finally:
@@ -71,8 +83,5 @@ def _batch(start: int, results: list[np.ndarray | str], preprocess: Preprocess) 
     return Batch(np.array([position for position, _ in good], dtype=np.int64), pixels, unreadable)
 
 
-def _pixels(position: int, source: Source, draw: Callable[[int, Image.Image], np.ndarray]) -> np.ndarray | str:
-    try:
-        return draw(position, read_image(source))
-    except UnreadableImageError as error:
-        return str(error)
+def _one_thread() -> None:
+    torch.set_num_threads(1)  # of this thread alone: the pool is as wide as the machine

@@ -5,12 +5,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as transforms
+from torchvision.transforms.v2 import functional as transforms_v2
 
 INTERPOLATIONS = {mode.value: mode for mode in InterpolationMode}
 CROP_MODES = ("center", "squash", "border")
+_TENSOR_FILTERS = ("bilinear", "bicubic")  # those that torchvision has for tensors, with antialiasing
 
 
 @dataclass(frozen=True)
@@ -37,23 +40,41 @@ class Preprocess:
 
     def pixels(self, image: Image.Image) -> np.ndarray:
         """Resize and crop an RGB image to a uint8 array (h, w, 3). Equal to timm's evaluation transform."""
-        filter_ = INTERPOLATIONS[self.interpolation]
-        scaled = [math.floor(side / self.crop_pct) for side in (self.height, self.width)]
-        fill = [round(255 * value) for value in self.mean]
-        if self.crop_mode == "squash":
-            size = scaled
-        elif self.crop_mode == "center" and scaled[0] == scaled[1]:
-            size = [scaled[0]]  # the short side
-        else:
-            size = self._keeping_ratio(image, scaled)
-        image = transforms.resize(image, size, filter_, antialias=True)
-        image = _pad_to(image, self.width, self.height, fill if self.crop_mode == "border" else [0, 0, 0])
+        size = self.resized(image.height, image.width)
+        image = transforms.resize(image, list(size), INTERPOLATIONS[self.interpolation], antialias=True)
+        fill = [round(255 * value) for value in self.mean] if self.crop_mode == "border" else [0, 0, 0]
+        image = _pad_to(image, self.width, self.height, fill)
         return np.asarray(transforms.center_crop(image, [self.height, self.width]))
 
-    def _keeping_ratio(self, image: Image.Image, scaled: list[int]) -> list[int]:
-        ratios = (image.height / scaled[0], image.width / scaled[1])
+    def pixels_of_tensor(self, image: torch.Tensor) -> np.ndarray:
+        """Do what `pixels` does to a uint8 tensor (3, h, w) whose channels lie last in memory, in half the time.
+
+        No value differs from those of `pixels` by more than 2 of 255: Pillow rounds between the two directions.
+
+        Args:
+            image: of a size that `takes_tensor` accepts.
+        """
+        size = self.resized(*image.shape[1:])
+        image = transforms_v2.resize(image, list(size), INTERPOLATIONS[self.interpolation], antialias=True)
+        cropped: torch.Tensor = transforms_v2.center_crop(image, [self.height, self.width])
+        return cropped.permute(1, 2, 0).numpy()
+
+    def takes_tensor(self, height: int, width: int) -> bool:
+        """Tell whether `pixels_of_tensor` does the same as `pixels`: not Pillow's other filters, and no padding."""
+        size = self.resized(height, width)
+        return self.interpolation in _TENSOR_FILTERS and size[0] >= self.height and size[1] >= self.width
+
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """Return the (height, width) in pixels to which an image of that size is brought before the crop."""
+        scaled = [math.floor(side / self.crop_pct) for side in (self.height, self.width)]
+        if self.crop_mode == "squash":
+            return scaled[0], scaled[1]
+        if self.crop_mode == "center" and scaled[0] == scaled[1]:  # the short side; torchvision cuts off the other
+            short = min(height, width)
+            return int(scaled[0] * height / short), int(scaled[0] * width / short)
+        ratios = (height / scaled[0], width / scaled[1])
         ratio = max(ratios) if self.crop_mode == "border" else min(ratios)
-        return [max(1, round(image.height / ratio)), max(1, round(image.width / ratio))]
+        return max(1, round(height / ratio)), max(1, round(width / ratio))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""

@@ -13,6 +13,7 @@ from regraft.data.tables import Columns
 from regraft.errors import DataError, OptionError, RegraftError
 from regraft.explain.explanation import Judged, Subject
 from regraft.judge.report import Report
+from regraft.learn.features import engine_for
 from regraft.learn.methods import FURTHER
 from regraft.learn.observer import Observer
 from regraft.learn.photos import Photos, audit_samples, prepare
@@ -20,8 +21,6 @@ from regraft.learn.settings import Settings
 from regraft.learn.strategies import Result
 from regraft.models.backbones import Backbone, load_backbone
 from regraft.models.classifier import Classifier
-from regraft.models.engines import TorchEngine
-from regraft.runtime import pick_device
 
 _UNLABELLED = ("photos",)  # the one class of photos without labels, before a classifier answers
 
@@ -165,8 +164,8 @@ def subject_of_result(result: Result) -> Subject:
 
 
 def _read(backbone: Backbone, samples: Samples, settings: Settings, observer: Observer) -> Photos:
-    engine = TorchEngine(backbone, pick_device(settings.device))
     audit = audit_samples(samples, observer)
+    engine = engine_for(backbone, samples.sources, settings, observer)
     return prepare(samples, audit, backbone, engine, settings=settings, observer=observer)
 
 

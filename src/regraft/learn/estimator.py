@@ -20,6 +20,7 @@ from regraft.learn.strategies import predict, train
 from regraft.models.backbones import check_model_name, load_backbone
 from regraft.models.bundle import load_bundle, save_bundle
 from regraft.models.classifier import Classifier
+from regraft.models.selection import AUTO
 
 
 class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -33,6 +34,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         weights: a file with the network's weights, instead of the published ones.
         seed: of the folds.
         device: "auto", "cpu", "cuda" or "mps".
+        engine: what runs the network where nothing is trained: "auto" is the fastest that gives PyTorch's features.
         batch_size: images per step through the network.
         cache: keep features on disk, so that no photo goes through the network twice.
         positive: the class that AUC and average precision are of; default the second of two.
@@ -63,6 +65,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         weights: str | Path | None = None,
         seed: int = 0,
         device: str = "auto",
+        engine: str = AUTO,
         batch_size: int = 32,
         cache: bool = True,
         positive: str | None = None,
@@ -78,6 +81,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.weights = weights
         self.seed = seed
         self.device = device
+        self.engine = engine
         self.batch_size = batch_size
         self.cache = cache
         self.positive = positive
@@ -159,6 +163,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             strategy=self.strategy,
             seed=int(self.seed) if isinstance(self.seed, np.integer) else self.seed,
             device=self.device,
+            engine=self.engine,
             batch_size=self.batch_size,
             cache=self.cache,
             positive=None if self.positive is None else str(self.positive),

@@ -2,19 +2,23 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from regraft.data.loading import BATCH_SIZE, load_batches
+from regraft.data.preprocess import Preprocess
 from regraft.data.sources import Source
 from regraft.errors import OutputError, WeightsError
 from regraft.learn.observer import Observer
+from regraft.learn.settings import Settings
 from regraft.learn.store import FeatureStore, keep_limit, size_limit
 from regraft.models.backbones import Backbone
-from regraft.models.engines import TorchEngine
+from regraft.models.engines import Engine, run_ahead
+from regraft.models.selection import CHECKED_PHOTOS, POOLED, Task, choose_engine
+from regraft.runtime import pick_device
 
-CUT = "pooled"  # where the network is cut: after its pooled features
 _IMAGES_PER_SHARD = 512
 _SECONDS_PER_SHARD = 15.0  # what a killed run loses at most
 
@@ -28,12 +32,14 @@ class Extraction:
         unreadable: reasons by position.
         computed: how many photos went through the network; the others came from the cache.
         seconds: of the whole extraction.
+        engine: what ran the network.
     """
 
     features: np.ndarray
     unreadable: dict[int, str] = field(default_factory=dict)
     computed: int = 0
     seconds: float = 0.0
+    engine: str = ""
 
 
 class _Writer:
@@ -69,11 +75,40 @@ class _Writer:
         keep_limit(self._limit)
 
 
+def engine_for(backbone: Backbone, sources: Sequence[Source], settings: Settings, observer: Observer) -> Engine:
+    """Return the engine that `settings` name, or the fastest that is right, to run `sources` through `backbone`.
+
+    Raises:
+        OptionError: it does not exist or cannot run here.
+        EngineError: it does not give this network's features.
+    """
+    task = Task(
+        backbone,
+        pick_device(settings.device),
+        len(sources),
+        lambda: first_pixels(sources, backbone.preprocess),
+        keep=settings.cache,
+        say=observer.say,
+    )
+    return choose_engine(task, settings.engine)
+
+
+def first_pixels(sources: Sequence[Source], preprocess: Preprocess) -> np.ndarray:
+    """Return (up to `CHECKED_PHOTOS`, h, w, 3) uint8: the first of `sources` that can be read."""
+    found: list[np.ndarray] = []
+    with closing(load_batches(sources, preprocess, batch_size=CHECKED_PHOTOS)) as batches:
+        for batch in batches:
+            found.append(batch.pixels)
+            if sum(map(len, found)) >= CHECKED_PHOTOS:
+                break
+    return np.concatenate(found)[:CHECKED_PHOTOS]
+
+
 def extract(
     sources: Sequence[Source],
     keys: Sequence[bytes],
     backbone: Backbone,
-    engine: TorchEngine,
+    engine: Engine,
     *,
     cache: bool = True,
     batch_size: int = BATCH_SIZE,
@@ -103,7 +138,7 @@ def extract(
         features, found = np.zeros((len(keys), backbone.features), dtype=np.float32), np.zeros(len(keys), dtype=bool)
     else:
         features, found = store.read(keys)
-    result = Extraction(features)
+    result = Extraction(features, engine=engine.name)
     wanted: dict[bytes, list[int]] = {}
     for position, key in enumerate(keys):
         if key and not found[position]:
@@ -118,7 +153,7 @@ def extract(
 def _compute(
     sources: Sequence[Source],
     wanted: dict[bytes, list[int]],
-    engine: TorchEngine,
+    engine: Engine,
     result: Extraction,
     *,
     writer: _Writer,
@@ -126,14 +161,13 @@ def _compute(
     observer: Observer,
 ) -> None:
     order = list(wanted.items())
-    observer.begin("features", len(order))
+    observer.begin(f"features ({engine.name})", len(order))
     try:
         batches = load_batches([sources[places[0]] for _, places in order], engine.preprocess, batch_size=batch_size)
-        for batch in batches:
+        for batch, vectors in run_ahead(engine, batches):
             for row, reason in batch.unreadable.items():
                 result.unreadable.update(dict.fromkeys(order[row][1], reason))
             if len(batch.positions):
-                vectors = engine.features(batch.pixels)
                 _check_finite(vectors, [sources[order[row][1][0]] for row in batch.positions])
                 for row, vector in zip(batch.positions, vectors, strict=True):
                     result.features[order[row][1]] = vector
@@ -154,11 +188,11 @@ def _check_finite(vectors: np.ndarray, sources: Sequence[Source]) -> None:
         )
 
 
-def _about(backbone: Backbone, engine: TorchEngine) -> dict[str, object]:
+def _about(backbone: Backbone, engine: Engine) -> dict[str, object]:
     return {
         "architecture": backbone.recipe.architecture,
         "weights": backbone.fingerprint(),
         "preprocess": backbone.preprocess.to_json(),
-        "cut": CUT,
+        "cut": POOLED,
         "engine": engine.name,
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from accelerate import Accelerator
+from torch import nn
 
 from regraft.data.audit import Audit, check_contradictions_between, joined_groups, known_to, without
 from regraft.data.augment import Augmentation
@@ -15,6 +16,7 @@ from regraft.data.samples import Samples
 from regraft.data.splits import stratified_folds
 from regraft.errors import DataError
 from regraft.learn.checkpoint import Run
+from regraft.learn.features import engine_for, first_pixels
 from regraft.learn.finetune import accelerator
 from regraft.learn.observer import Observer
 from regraft.learn.photos import Photos, audit_samples, prepare
@@ -25,8 +27,9 @@ from regraft.learn.store import size_limit
 from regraft.learn.views import NO_DISK, ComputedViews, Photographs, Views, cache_views
 from regraft.models.backbones import Backbone
 from regraft.models.cutting import Top, cut_before
-from regraft.models.engines import TorchEngine
+from regraft.models.engines import Engine, TorchEngine
 from regraft.models.freezing import fingerprints
+from regraft.models.selection import Task, choose_engine
 from regraft.runtime import pick_device
 
 _SCRATCH_SEED = 1  # of the random weights: the same for all folds, as the pretrained ones are
@@ -43,6 +46,7 @@ class Material:
         accelerator: device and precision of training.
         schedule: how to train.
         seed: of folds, views and training.
+        engine: what runs the frozen part, see `Settings`.
         cache_limit: bytes that activations on disk may take; 0 keeps none.
         run: where checkpoints go.
         observer: hears the progress.
@@ -54,6 +58,7 @@ class Material:
     accelerator: Accelerator
     schedule: Schedule
     seed: int
+    engine: str
     cache_limit: int
     run: Run
     observer: Observer
@@ -109,7 +114,7 @@ class Material:
         preprocess, schedule = backbone.preprocess, self.schedule
         backbone.module.to(self.accelerator.device)
         trunk, top = cut_before(backbone.module, cut, (3, preprocess.height, preprocess.width))
-        engine = TorchEngine(backbone, self.accelerator.device, trunk)
+        engine = self._engine(backbone, cut, trunk)
         augmentation = Augmentation(schedule.augment, self.seed)
         photographs = Photographs(self.photos.samples.sources, self.photos.keys, augmentation)
         if self.run.settled(_kind_at(cut, backbone)) == NO_DISK:  # as it was: there may be room by now
@@ -133,6 +138,23 @@ class Material:
             observer=self.observer,
             pace=pace,
         )
+
+    def _engine(self, backbone: Backbone, cut: str, trunk: nn.Module) -> Engine:
+        """Return what runs the trunk: in float32, for training begins at what it gives."""
+        device, sources = self.accelerator.device, self.photos.samples.sources
+        if cut == backbone.stages()[0].name:  # the photos themselves
+            return TorchEngine(backbone, device, trunk)
+        task = Task(
+            backbone,
+            device,
+            len(sources) * self.schedule.views,
+            lambda: first_pixels(sources, backbone.preprocess),
+            module=trunk,
+            cut=cut,
+            keep=bool(self.cache_limit),
+            say=self.observer.say,
+        )
+        return choose_engine(task, self.engine, exact=True)
 
     def folds(self) -> np.ndarray:
         """Return (n,) numbers of the outer folds: each photo is judged by what was learned without its fold."""
@@ -183,7 +205,7 @@ def gather(
     else:
         _check_judges(*readable)
     backbone = load()
-    engine = TorchEngine(backbone, pick_device(settings.device))
+    engine = engine_for(backbone, samples.sources, settings, observer)
     parts = [
         prepare(part, audit, backbone, engine, settings=settings, observer=observer)
         for part, audit in zip(wanted, audits, strict=True)
@@ -209,6 +231,7 @@ def material_of(gathered: Gathered, settings: Settings, run: Run, observer: Obse
         accelerator=accelerator(pick_device(settings.device), settings.precision),
         schedule=settings.schedule,
         seed=settings.seed,
+        engine=settings.engine,
         cache_limit=size_limit() if settings.cache else 0,
         run=run,
         observer=observer,

@@ -11,7 +11,7 @@ from regraft.learn.features import Extraction, extract
 from regraft.learn.observer import Observer
 from regraft.learn.settings import Settings
 from regraft.models.backbones import Backbone
-from regraft.models.engines import TorchEngine
+from regraft.models.engines import Engine
 
 
 @dataclass(eq=False)
@@ -69,7 +69,7 @@ def prepare(
     samples: Samples,
     audit: Audit,
     backbone: Backbone,
-    engine: TorchEngine,
+    engine: Engine,
     *,
     settings: Settings,
     observer: Observer,

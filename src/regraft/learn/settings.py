@@ -8,6 +8,7 @@ from regraft.data.loading import BATCH_SIZE
 from regraft.errors import OptionError, did_you_mean
 from regraft.learn.schedule import Schedule
 from regraft.models.lowrank import check_peft
+from regraft.models.selection import AUTO, check_engine
 from regraft.runtime import pick_device
 
 STRATEGIES = ("auto", "frozen", "top", "whole", "scratch")
@@ -25,6 +26,7 @@ class Settings:
             all of it, "scratch" the same network from random weights; "auto" chooses between the first three.
         seed: of folds, views and training.
         device: "auto", "cpu", "cuda" or "mps".
+        engine: what runs the network where nothing is trained, one of `models.selection.ENGINES`.
         batch_size: images per step through the network where nothing is trained.
         cache: False computes all features and activations anew and keeps none.
         positive: the class that AUC and average precision are of, where there are two; default the second.
@@ -41,6 +43,7 @@ class Settings:
     strategy: str = "frozen"
     seed: int = 0
     device: str = "auto"
+    engine: str = AUTO
     batch_size: int = BATCH_SIZE
     cache: bool = True
     positive: str | None = None
@@ -60,7 +63,7 @@ class Settings:
             raise OptionError(f"--batch-size must be 1 or more. Got {self.batch_size}.")
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
             raise OptionError(f"--seed must be a whole number from 0 to {2**32 - 1}. Got {self.seed!r}.")
-        pick_device(self.device)
+        check_engine(self.engine, pick_device(self.device))
         if self.positive is not None and len(classes) != 2:
             raise OptionError(f"--positive is for two classes. There are {len(classes)}; leave it out.")
         if self.positive is not None and self.positive not in classes:
@@ -99,7 +102,7 @@ class Settings:
 
     def training_arguments(self) -> dict[str, Any]:
         """Return what the trained weights depend on, by the names of the command line, in JSON types."""
-        named = ("strategy", "seed", "train_from", "train_only", "lora", "budget", "precision")
+        named = ("strategy", "seed", "engine", "train_from", "train_only", "lora", "budget", "precision")
         chosen = {name: getattr(self, name) for name in named if name != "budget" or self.strategy == "auto"}
         chosen |= {name: getattr(self.schedule, name) for name in self.schedule.__dataclass_fields__}
         chosen["train_batch_size"] = chosen.pop("batch_size")

@@ -21,7 +21,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from regraft.errors import OptionError
-from regraft.files import TEMPORARY_SUFFIX, atomic_write, cache_folder, sha256
+from regraft.files import (
+    ENGINE_WEIGHTS_SUFFIX,
+    TEMPORARY_SUFFIX,
+    atomic_write,
+    cache_folder,
+    engines_folder,
+    sha256,
+)
 
 LIMIT_VARIABLE = "REGRAFT_CACHE_LIMIT"
 DEFAULT_LIMIT = 10 * 1000**3  # bytes
@@ -123,14 +130,14 @@ def size_limit() -> int:
 
 
 def keep_limit(limit: int | None = None) -> int:
-    """Drop the shards that were used longest ago until the cache fits into `limit` bytes; return bytes dropped.
+    """Drop what was used longest ago until the cache fits into `limit` bytes; return bytes dropped.
 
     What cannot be dropped is passed over: the cache is never a reason for a run to fail.
     """
     limit = size_limit() if limit is None else limit
     shards: list[tuple[float, int, Path]] = []
     for path, status in _files():
-        if path.suffix in (_SHARD, VIEWS_SUFFIX):
+        if path.suffix in (_SHARD, VIEWS_SUFFIX, ENGINE_WEIGHTS_SUFFIX):
             shards.append((status.st_mtime, status.st_size, path))
         elif path.suffix == TEMPORARY_SUFFIX and time.time() - status.st_mtime > _ABANDONED_AFTER:
             with contextlib.suppress(OSError):
@@ -149,8 +156,14 @@ def keep_limit(limit: int | None = None) -> int:
 def clear() -> int:
     """Empty the cache; return how many bytes were freed."""
     freed = sum(status.st_size for _, status in _files())
-    shutil.rmtree(features_folder(), ignore_errors=True)
+    for folder in (features_folder(), engines_folder()):
+        shutil.rmtree(folder, ignore_errors=True)
     return freed
+
+
+def converted_size() -> int:
+    """Return how many bytes the networks take that were converted for faster engines."""
+    return sum(status.st_size for _, status in _files(engines_folder()))
 
 
 def describe() -> list[StoreInfo]:
@@ -174,11 +187,13 @@ def describe() -> list[StoreInfo]:
     return sorted(infos, key=lambda info: -info.last_used)
 
 
-def _files(folder: Path | None = None) -> Iterator[tuple[Path, os.stat_result]]:
-    for parent, _, names in os.walk(folder or features_folder()):  # passes over a folder that is gone meanwhile
-        for path in (Path(parent, name) for name in names):
-            with contextlib.suppress(OSError):  # and so is a file that another process dropped
-                yield path, path.stat()
+def _files(*folders: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield the files below `folders`, or of the whole cache."""
+    for folder in folders or (features_folder(), engines_folder()):
+        for parent, _, names in os.walk(folder):  # passes over a folder that is gone meanwhile
+            for path in (Path(parent, name) for name in names):
+                with contextlib.suppress(OSError):  # and so is a file that another process dropped
+                    yield path, path.stat()
 
 
 def _listed(folder: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from regraft.judge.report import Report, beats_majority
 from regraft.learn.checkpoint import Run, nowhere
 from regraft.learn.choose import Choice, choose
 from regraft.learn.comparison import Clock, cross_validate
-from regraft.learn.features import extract
+from regraft.learn.features import engine_for, extract
 from regraft.learn.material import Gathered, Material, gather, material_of, open_run
 from regraft.learn.methods import Candidate, Fitted, method_of
 from regraft.learn.observer import Observer
@@ -25,8 +25,6 @@ from regraft.learn.probe import Probe
 from regraft.learn.settings import Settings
 from regraft.models.backbones import Backbone
 from regraft.models.classifier import Classifier, short_keys
-from regraft.models.engines import TorchEngine
-from regraft.runtime import pick_device
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,7 +185,7 @@ def _answers(
     """Return (n, c) probabilities of photos that took no part in training, by the network that will be written."""
     features = judges.features
     if candidate.strategy != "frozen":
-        engine = TorchEngine(fitted.backbone, pick_device(settings.device))
+        engine = engine_for(fitted.backbone, judges.samples.sources, settings, observer)
         features = extract(
             judges.samples.sources,
             judges.keys,
@@ -219,8 +217,8 @@ def evaluate(
     started = time.monotonic()
     settings.check(classifier.classes)
     samples = samples.aligned(classifier.classes)
-    engine = TorchEngine(classifier.backbone, pick_device(settings.device))
     audit = audit_samples(samples, observer)
+    engine = engine_for(classifier.backbone, samples.sources, settings, observer)
     part = prepare(samples, audit, classifier.backbone, engine, settings=settings, observer=observer)
     trained_on = classifier.was_seen(part.keys, "training")
     if trained_on.all():
@@ -272,8 +270,8 @@ def predict(
     """Classify images; one that cannot be read has a reason instead of probabilities, the others are not held up."""
     settings, observer = settings or Settings(), observer or Observer()
     settings.check(classifier.classes)
-    engine = TorchEngine(classifier.backbone, pick_device(settings.device))
     audit = inspect(tuple(sources))
+    engine = engine_for(classifier.backbone, sources, settings, observer)
     extraction = extract(
         sources,
         audit.keys,
@@ -300,6 +298,7 @@ def describe(report: Report, classifier: Classifier, parts: list[Photos], *, sec
         "temperature": classifier.temperature,
         "seconds": round(seconds, 3),
         "extraction_seconds": round(extraction_seconds, 3),
+        "engine": parts[0].extraction.engine,
         "images_computed": computed,
         "images_per_second": round(computed / extraction_seconds, 1) if computed else None,
         "unreadable": [name for part in parts for name in part.unreadable_paths],

@@ -22,7 +22,7 @@ from regraft.errors import DataError
 from regraft.files import TEMPORARY_SUFFIX, sha256
 from regraft.learn.observer import Observer
 from regraft.learn.store import VIEWS_SUFFIX, features_folder, keep_limit
-from regraft.models.engines import TorchEngine
+from regraft.models.engines import Engine
 
 FRESH = 1 << 16  # views of a photo that is decoded anew each time: in practice no view comes twice
 CACHED, COMPUTED = "cached", "computed"  # kinds of activations: float16 of few views, or float32 of ever new ones
@@ -58,7 +58,8 @@ class Photographs:
             return self.augmentation.view(image, preprocess, key=self.keys[photo], number=number)
 
         sources = [self.sources[photo] for photo, _ in wanted]
-        for batch in load_batches(sources, preprocess, batch_size=batch_size, draw=draw):
+        least = self.augmentation.least(preprocess)
+        for batch in load_batches(sources, preprocess, batch_size=batch_size, draw=draw, least=least):
             for place, reason in batch.unreadable.items():
                 raise DataError(f"{sources[place]} could be read before, and cannot be read now: {reason}.")
             yield batch.pixels
@@ -72,9 +73,7 @@ class ComputedViews:
         kind: `COMPUTED`, or `NO_DISK` where they would have been kept.
     """
 
-    def __init__(
-        self, photographs: Photographs, engine: TorchEngine, *, count: int = FRESH, kind: str = COMPUTED
-    ) -> None:
+    def __init__(self, photographs: Photographs, engine: Engine, *, count: int = FRESH, kind: str = COMPUTED) -> None:
         self.count = count
         self.kind = kind
         self._photographs = photographs
@@ -119,7 +118,7 @@ Views = CachedViews | ComputedViews
 
 def cache_views(
     photographs: Photographs,
-    engine: TorchEngine,
+    engine: Engine,
     about: dict[str, Any],
     *,
     count: int,
@@ -167,7 +166,7 @@ def cache_views(
 def _fill(
     file: "_ViewFile",
     photographs: Photographs,
-    engine: TorchEngine,
+    engine: Engine,
     *,
     count: int,
     observer: Observer,

@@ -1,0 +1,181 @@
+"""Networks converted for OpenVINO, which runs them on CPUs several times as fast as PyTorch does."""
+
+import contextlib
+import functools
+import os
+import shutil
+import threading
+import uuid
+import warnings
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from regraft.data.preprocess import Preprocess
+from regraft.errors import EngineError, OutputError
+from regraft.files import ENGINE_WEIGHTS_SUFFIX, TEMPORARY_SUFFIX, write_failure
+from regraft.models.engines import Engine
+from regraft.runtime import cpu_count
+
+MODEL_FILE = "model.xml"  # the graph; the weights lie beside it
+_CHUNK = (
+    8  # images at a time: what a layer gives to that many still lies in the processor's cache when the next reads it
+)
+_PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
+
+
+@functools.cache
+def _core() -> Any:
+    import openvino
+
+    return openvino.Core()
+
+
+def usable_precisions() -> tuple[str, ...]:
+    """Return the precisions that this processor computes in by itself, the fastest first; none without OpenVINO."""
+    try:
+        able = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    except (ImportError, RuntimeError):  # no build for this platform, or no CPU plugin in it
+        return ()
+    return ("bfloat16", "float32") if "BF16" in able else ("float32",)
+
+
+def convert(module: nn.Module, preprocess: Preprocess) -> Any:
+    """Return `module` as an OpenVINO model of (b, h, w, 3) uint8 pixels, any b; the normalisation is part of it.
+
+    OpenVINO's frontend is called without its converter tool, which reports each use to its maker.
+
+    Raises:
+        EngineError: it has a layer that OpenVINO cannot run.
+    """
+    import openvino
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+    from openvino.preprocess import PrePostProcessor
+
+    device = next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
+    blank = torch.zeros(2, 3, preprocess.height, preprocess.width, device=device)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # of torch.jit, which OpenVINO reads networks through
+            frontend = FrontEndManager().load_by_framework("pytorch")
+            # weights are copied: training the network further must not change what was converted
+            decoder = TorchScriptPythonDecoder(module, example_input=blank, shared_memory=False)
+            model = frontend.convert(frontend.load(decoder))
+            model.reshape([-1, *blank.shape[1:]])
+            steps = PrePostProcessor(model)
+            steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+            steps.input().model().set_layout(openvino.Layout("NCHW"))
+            normalising = steps.input().preprocess().convert_element_type(openvino.Type.f32)
+            normalising.mean([255 * value for value in preprocess.mean])
+            normalising.scale([255 * value for value in preprocess.std])
+            return steps.build()
+    except Exception as error:  # whatever tracing or translating a foreign network may raise
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise EngineError(f"OpenVINO cannot run this network ({reason[0]}). Use --engine torch-float32.") from error
+
+
+def save(model: Any, folder: Path) -> None:
+    """Write a converted network into `folder`; whoever reads it meanwhile sees all of it or nothing.
+
+    Raises:
+        OutputError: it cannot be written (disk full, no permission).
+    """
+    import openvino
+
+    temporary = folder / f"{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
+    target = folder / MODEL_FILE
+    try:
+        temporary.mkdir(parents=True)
+        openvino.save_model(model, temporary / MODEL_FILE, compress_to_fp16=False)
+        for path in (target.with_suffix(ENGINE_WEIGHTS_SUFFIX), target):  # a graph is never seen before its weights
+            (temporary / path.name).replace(path)
+    except OSError as error:
+        raise write_failure(target, error) from None
+    except RuntimeError as error:  # OpenVINO's own word for a full disk
+        raise OutputError(f"{target} could not be written: {error}") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def load(folder: Path) -> Any | None:
+    """Return the network that `save` wrote into `folder`, None if it is not there or damaged."""
+    target = folder / MODEL_FILE
+    weights = target.with_suffix(ENGINE_WEIGHTS_SUFFIX)
+    if not (target.is_file() and weights.is_file()):
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(weights)  # in use: the last to be dropped
+    with contextlib.suppress(RuntimeError):
+        return _core().read_model(target)
+    return None
+
+
+class OpenVinoEngine(Engine):
+    """OpenVINO on the CPU: one stream of small batches for each core or two, none of which waits for another."""
+
+    def __init__(self, model: Any, preprocess: Preprocess, precision: str) -> None:
+        """Compile what `convert` or `load` gave.
+
+        Args:
+            model: the converted network.
+            preprocess: what its images must have been brought to.
+            precision: "float32" or "bfloat16".
+
+        Raises:
+            EngineError: OpenVINO cannot compile it.
+        """
+        self.preprocess = preprocess
+        self.name = f"openvino-cpu-{precision}"
+        self.ahead = 3
+        options = {
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
+            "INFERENCE_NUM_THREADS": cpu_count(),
+            "ENABLE_CPU_PINNING": False,  # the threads that decode photos share the cores
+        }
+        try:
+            self._compiled = _core().compile_model(model, "CPU", options)
+        except RuntimeError as error:
+            raise _failed(error) from error
+        streams = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._pool = ThreadPoolExecutor(streams, thread_name_prefix="openvino")
+        self._own = threading.local()
+
+    def activations(self, pixels: np.ndarray) -> torch.Tensor:
+        """Return (b, ...) float32 outputs of (b, h, w, 3) uint8 pixels.
+
+        Raises:
+            EngineError: there is no memory for it, or another trouble of OpenVINO.
+        """
+        return torch.from_numpy(self.start(pixels)())
+
+    def start(self, pixels: np.ndarray) -> Callable[[], np.ndarray]:
+        """Begin on (b, h, w, 3) uint8 pixels; return what waits for their outputs (b, ...) and gives them."""
+        chunks: list[Future[np.ndarray]] = [
+            self._pool.submit(self._infer, pixels[start : start + _CHUNK]) for start in range(0, len(pixels), _CHUNK)
+        ]
+
+        def outputs() -> np.ndarray:
+            try:
+                return np.concatenate([chunk.result() for chunk in chunks])
+            except RuntimeError as error:
+                raise _failed(error) from error
+
+        return outputs
+
+    def _infer(self, pixels: np.ndarray) -> np.ndarray:
+        if not hasattr(self._own, "request"):
+            self._own.request = self._compiled.create_infer_request()
+        self._own.request.infer([np.ascontiguousarray(pixels)], share_inputs=True)
+        return np.array(self._own.request.get_output_tensor(0).data, dtype=np.float32)
+
+
+def _failed(error: RuntimeError) -> EngineError:
+    reason = str(error).strip().splitlines() or [type(error).__name__]
+    return EngineError(f"OpenVINO failed on this network: {reason[-1]}. Use --engine torch-float32.")

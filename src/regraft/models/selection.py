@@ -1,0 +1,281 @@
+"""Which engine runs a network: the fastest that gives the reference's features on the user's own photos."""
+
+import contextlib
+import functools
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from regraft.errors import EngineError, OptionError, OutputError, did_you_mean
+from regraft.files import atomic_write, engines_folder, sha256
+from regraft.models import converted
+from regraft.models.backbones import Backbone
+from regraft.models.engines import Engine, TorchEngine
+
+AUTO, REFERENCE = "auto", "torch-float32"
+ENGINES = (AUTO, REFERENCE, "torch-bfloat16", "torch-float16", "openvino-float32", "openvino-bfloat16")
+LEAST_COSINE = {"float32": 0.9999, "bfloat16": 0.99, "float16": 0.99}
+CHECKED_PHOTOS = 16
+WORTH_CONVERTING = 128  # photos whose pass takes PyTorch longer than converting the network does
+POOLED = "pooled"  # the cut after the network's pooled features
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How an engine's outputs agree with those of torch-float32 on the same photos.
+
+    Attributes:
+        mean: cosine similarity of a photo's two outputs, averaged.
+        lowest: that of the photo that agrees least.
+        photos: how many were compared.
+    """
+
+    mean: float
+    lowest: float
+    photos: int
+
+    @classmethod
+    def of(cls, found: np.ndarray, expected: np.ndarray) -> "Agreement":
+        """Compare (n, ...) outputs. Two zeros agree; what is not finite agrees with nothing."""
+        a, b = (values.reshape(len(values), -1).astype(np.float64) for values in (found, expected))
+        lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+        both_zero = ~a.any(axis=1) & ~b.any(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            cosines = np.where(both_zero, 1.0, np.sum(a * b, axis=1) / lengths)
+        cosines = np.nan_to_num(cosines, nan=-1.0)
+        return cls(float(cosines.mean()), float(cosines.min()), len(cosines))
+
+    def suffices(self, engine: str) -> bool:
+        """Tell whether `engine` may be used; a value that is not a cosine's suffices for nothing."""
+        return LEAST_COSINE[engine.partition("-")[2]] <= self.mean <= 1.0 + 1e-9
+
+    def __str__(self) -> str:
+        """Return one clause for people."""
+        return (
+            f"cosine to {REFERENCE} on the first {self.photos} photos: mean {self.mean:.4f}, lowest {self.lowest:.4f}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What is to be run.
+
+    Attributes:
+        backbone: the network.
+        device: where PyTorch runs it.
+        photos: how many there are.
+        first: returns (up to `CHECKED_PHOTOS`, h, w, 3) uint8 of them.
+        module: the part of the network that is run, None for all of it.
+        cut: where that part ends.
+        keep: False keeps nothing on disk and reads nothing from there.
+        say: hears what was found.
+    """
+
+    backbone: Backbone
+    device: torch.device
+    photos: int
+    first: Callable[[], np.ndarray]
+    module: nn.Module | None = None
+    cut: str = POOLED
+    keep: bool = True
+    say: Callable[[str], None] = lambda _: None
+
+    @functools.cached_property
+    def folder(self) -> Path | None:
+        """Return where the converted network and the verdicts on it lie."""
+        if not self.keep:
+            return None
+        about = {
+            "network": self.backbone.fingerprint(),
+            "cut": self.cut,
+            "preprocess": self.backbone.preprocess.to_json(),
+            "openvino": _version("openvino"),
+            "torch": torch.__version__,
+            "processor": platform.processor() or platform.machine(),
+        }
+        return engines_folder() / sha256(json.dumps(about, sort_keys=True).encode()).hex()[:32]
+
+    @functools.cached_property
+    def model(self) -> Any:
+        """Return the network as OpenVINO reads it, from the cache or converted and put there."""
+        found = None if self.folder is None else converted.load(self.folder)
+        if found is not None:
+            return found
+        module = self.backbone.module if self.module is None else self.module
+        model = converted.convert(module, self.backbone.preprocess)
+        if self.folder is not None:
+            try:
+                converted.save(model, self.folder)
+            except OutputError as error:
+                self.say(f"the converted network is not kept: {error}")
+        return model
+
+    @functools.cached_property
+    def pixels(self) -> np.ndarray:
+        """Return the photos that engines are checked on."""
+        return self.first()
+
+    @functools.cached_property
+    def expected(self) -> np.ndarray:
+        """Return what the reference gives for them."""
+        return self.build(REFERENCE).features(self.pixels)
+
+    def build(self, engine: str) -> Engine:
+        """Return one of `ENGINES`, ready to run."""
+        library, _, precision = engine.partition("-")
+        if library == "torch":
+            return TorchEngine(self.backbone, self.device, self.module, precision=precision)
+        return converted.OpenVinoEngine(self.model, self.backbone.preprocess, precision)
+
+
+class Deferred(Engine):
+    """An engine that is known to be right, and is built when it is first needed: not if all is in the cache."""
+
+    def __init__(self, name: str, task: Task, engine: str) -> None:
+        self.name, self.preprocess = name, task.backbone.preprocess
+        self._build = functools.cache(lambda: task.build(engine))
+        self.ahead = 3
+
+    def activations(self, pixels: np.ndarray) -> torch.Tensor:
+        """Return (b, ...) float32 outputs of (b, h, w, 3) uint8 pixels."""
+        return self._build().activations(pixels)
+
+    def start(self, pixels: np.ndarray) -> Callable[[], np.ndarray]:
+        """Begin on (b, h, w, 3) uint8 pixels; return what waits for their features (b, d) and gives them."""
+        return self._build().start(pixels)
+
+
+def check_engine(wanted: str, device: torch.device) -> None:
+    """Raise `OptionError` unless `wanted` is one of `ENGINES` and can run here."""
+    if wanted not in ENGINES:
+        raise OptionError(
+            f"--engine must be one of: {', '.join(ENGINES)}. Got {wanted!r}.{did_you_mean(str(wanted), ENGINES)}"
+        )
+    library, _, precision = wanted.partition("-")
+    if library == "openvino":
+        if device.type != "cpu":
+            raise OptionError(f"--engine {wanted} runs on the CPU, and --device is {device}. Add --device cpu.")
+        if precision not in converted.usable_precisions():
+            able = ", ".join(f"openvino-{name}" for name in converted.usable_precisions()) or "not at all"
+            raise OptionError(
+                f"--engine {wanted}: this processor cannot compute in {precision}. OpenVINO runs here as: {able}."
+            )
+    if wanted == "torch-float16" and device.type == "cpu":
+        raise OptionError("--engine torch-float16 needs a GPU. On the CPU use torch-bfloat16, or leave it out.")
+
+
+def choose_engine(task: Task, wanted: str = AUTO, *, exact: bool = False) -> Engine:
+    """Return the engine that runs `task`.
+
+    Every engine but torch-float32 is compared with it on the first photos before its first use, and the verdict kept:
+    in float32 the mean cosine of the outputs must be at least 0.9999, below that precision at least 0.99.
+
+    Args:
+        task: network and photos.
+        wanted: one of `ENGINES`; "auto" is the fastest that passes. Networks are not converted for a few photos.
+        exact: True chooses among float32 alone.
+
+    Raises:
+        OptionError: `wanted` does not exist or cannot run here.
+        EngineError: `wanted` does not give the features of torch-float32.
+    """
+    check_engine(wanted, task.device)
+    for engine in (wanted,) if wanted != AUTO else _candidates(task.device, exact=exact):
+        if engine == REFERENCE:
+            break
+        name = _full_name(engine, task.device)
+        known = _read_verdict(task, name)
+        if known is None and wanted == AUTO and engine.startswith("openvino") and task.photos < WORTH_CONVERTING:
+            continue
+        if known is not None and known.suffices(engine):
+            return Deferred(name, task, engine)
+        if known is None:
+            chosen = _checked(task, engine, wanted)
+            if chosen is not None:
+                return chosen
+        elif wanted != AUTO:
+            raise _refused(engine, str(known))
+    return task.build(REFERENCE)
+
+
+def _candidates(device: torch.device, *, exact: bool) -> list[str]:
+    """Return the engines worth trying on `device`, the fastest first."""
+    if device.type == "cpu":
+        found = [f"openvino-{precision}" for precision in converted.usable_precisions()]
+    elif device.type == "cuda":
+        found = ["torch-bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "torch-float16"]
+    else:
+        found = []
+    return [engine for engine in found if not exact or engine.endswith("float32")]
+
+
+def _checked(task: Task, engine: str, wanted: str) -> Engine | None:
+    """Build `engine`, compare it with the reference, keep the verdict; return it if it passes.
+
+    Raises:
+        EngineError: it does not pass, and is the one that was wanted.
+    """
+    if not len(task.pixels):
+        return None  # nothing can be read: nothing will be run either
+    try:
+        built = task.build(engine)
+        found = Agreement.of(built.features(task.pixels), task.expected)
+    except EngineError as error:
+        if wanted != AUTO:
+            raise
+        task.say(f"{engine} is not used: {error}")
+        return None
+    _write_verdict(task, built.name, found)
+    if found.suffices(engine):
+        task.say(f"engine: {built.name} ({found})")
+        return built
+    if wanted != AUTO:
+        raise _refused(engine, str(found))
+    task.say(f"{engine} is not used ({found}; at least {LEAST_COSINE[engine.partition('-')[2]]} is needed)")
+    return None
+
+
+def _refused(engine: str, found: str) -> EngineError:
+    least = LEAST_COSINE[engine.partition("-")[2]]
+    return EngineError(
+        f"--engine {engine} does not give this network's features: {found}, and at least {least} on average is needed. "
+        "Leave --engine out."
+    )
+
+
+def _full_name(engine: str, device: torch.device) -> str:
+    library, _, precision = engine.partition("-")
+    return f"{library}-{device.type}-{precision}"
+
+
+def _read_verdict(task: Task, name: str) -> Agreement | None:
+    if task.folder is None:
+        return None
+    try:
+        return Agreement(**json.loads((task.folder / f"{name}.json").read_text()))
+    except (OSError, ValueError, TypeError):  # not there, or damaged
+        return None
+
+
+def _write_verdict(task: Task, name: str, found: Agreement) -> None:
+    if task.folder is None:
+        return
+    with contextlib.suppress(OSError):  # then it is checked again the next time
+        task.folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(task.folder / f"{name}.json") as temporary:
+            temporary.write_text(json.dumps(asdict(found)))
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except ImportError:
+        return "none"
