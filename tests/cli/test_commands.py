@@ -52,7 +52,7 @@ def test_fit_says_what_it_will_do_and_what_it_did(run: Run, photos: Photos, tiny
     done = run("fit", photos(red=12, blue=10), "--model", tiny_network, "--out", "model.safetensors")
     assert done.exit_code == 0, done.output
     assert "train: 22 photos of 2 classes: blue 10, red 12" in done.stderr
-    assert "features: 22 images in" in done.stderr
+    assert "features (torch-cpu-float32): 22 images in" in done.stderr
     assert "wrote model.safetensors" in done.stderr
     assert "out-of-fold, n = 22, 2 classes" in done.stdout
     assert "accuracy                 100.0 % [85.1, 100.0]" in done.stdout  # Wilson: 22 / (22 + 1.96^2) = 0.851
