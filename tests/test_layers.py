@@ -47,6 +47,7 @@ ORDER = {
         "settings",
         "store",
         "features",
+        "predictions",
         "photos",
         "probe",
         "checkpoint",

@@ -16,8 +16,9 @@ from regraft.data.layouts import read_folder
 from regraft.data.samples import Samples, as_samples, find_samples
 from regraft.errors import DataError, FrozenTensorError, OptionError, SanityError
 from regraft.learn import material, methods, strategies
+from regraft.learn.predictions import predict
 from regraft.learn.settings import Settings
-from regraft.learn.strategies import Result, evaluate, predict, train
+from regraft.learn.strategies import Result, evaluate, train
 from regraft.models.backbones import Backbone, load_backbone
 
 Photos = Callable[..., Path]

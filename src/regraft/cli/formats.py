@@ -22,7 +22,7 @@ class Format(StrEnum):
 
 
 class HasPredictions(Protocol):
-    """Names, (n, c) probabilities and reasons by position, as `learn.strategies.Predictions` has them."""
+    """Names, (n, c) probabilities and reasons by position, as `learn.predictions.Predictions` has them."""
 
     @property
     def sources(self) -> Sequence[Any]:

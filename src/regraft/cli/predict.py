@@ -33,8 +33,8 @@ def predict(
         check_output(out)
     paths = find_photos(photos)
 
+    from regraft.learn.predictions import predict as classify
     from regraft.learn.settings import Settings
-    from regraft.learn.strategies import predict as classify
     from regraft.models.bundle import load_bundle, read_description
 
     if format is Format.kaggle:

@@ -14,9 +14,10 @@ from regraft.data.samples import Samples, find_samples, split_names
 from regraft.data.sources import Source, as_sources
 from regraft.errors import DataError, shortlist
 from regraft.files import check_output
+from regraft.learn.predictions import predict
 from regraft.learn.schedule import Schedule
 from regraft.learn.settings import BUDGET, Settings
-from regraft.learn.strategies import predict, train
+from regraft.learn.strategies import train
 from regraft.models.backbones import check_model_name, load_backbone
 from regraft.models.bundle import load_bundle, save_bundle
 from regraft.models.classifier import Classifier

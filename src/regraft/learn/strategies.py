@@ -1,16 +1,15 @@
 """From labelled photos and a pretrained network to a classifier with numbers, and from a classifier to new numbers."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from regraft.data.audit import inspect, joined_groups
+from regraft.data.audit import joined_groups
 from regraft.data.samples import Samples
-from regraft.data.sources import Source
 from regraft.errors import DataError, SanityError
 from regraft.judge.report import Report, beats_majority
 from regraft.learn.checkpoint import Run, nowhere
@@ -243,48 +242,6 @@ def evaluate(
     numbers = describe(report, classifier, [part], seconds=time.monotonic() - started)
     numbers["trained_on"] = int(trained_on.sum())
     return Result(classifier, report, numbers)
-
-
-@dataclass(frozen=True, eq=False)
-class Predictions:
-    """What a classifier says of n images.
-
-    Attributes:
-        sources: the images.
-        probabilities: (n, c); rows of unreadable images are NaN.
-        unreadable: reasons by position.
-    """
-
-    sources: tuple[Source, ...]
-    probabilities: np.ndarray
-    unreadable: dict[int, str]
-
-
-def predict(
-    classifier: Classifier,
-    sources: Sequence[Source],
-    *,
-    settings: Settings | None = None,
-    observer: Observer | None = None,
-) -> Predictions:
-    """Classify images; one that cannot be read has a reason instead of probabilities, the others are not held up."""
-    settings, observer = settings or Settings(), observer or Observer()
-    settings.check(classifier.classes)
-    audit = inspect(tuple(sources))
-    engine = engine_for(classifier.backbone, sources, settings, observer)
-    extraction = extract(
-        sources,
-        audit.keys,
-        classifier.backbone,
-        engine,
-        cache=settings.cache,
-        batch_size=settings.batch_size,
-        observer=observer,
-    )
-    unreadable = {**audit.unreadable, **extraction.unreadable}
-    probabilities = classifier.probabilities(extraction.features)
-    probabilities[sorted(unreadable)] = np.nan
-    return Predictions(tuple(sources), probabilities, unreadable)
 
 
 def describe(report: Report, classifier: Classifier, parts: list[Photos], *, seconds: float) -> dict[str, Any]:
