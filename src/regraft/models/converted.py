@@ -64,8 +64,12 @@ def convert(module: nn.Module, preprocess: Preprocess) -> Any:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of torch.jit, which OpenVINO reads networks through
             frontend = FrontEndManager().load_by_framework("pytorch")
-            # weights are copied: training the network further must not change what was converted
-            decoder = TorchScriptPythonDecoder(module, example_input=blank, shared_memory=False)
+            decoder = TorchScriptPythonDecoder(
+                module,
+                example_input=blank,
+                shared_memory=False,  # training the network further must not change what was converted
+                trace_kwargs={"check_trace": False},  # `selection` compares on photos, which says more
+            )
             model = frontend.convert(frontend.load(decoder))
             model.reshape([-1, *blank.shape[1:]])
             steps = PrePostProcessor(model)
