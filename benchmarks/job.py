@@ -1,0 +1,163 @@
+"""The whole job on 1,000 photos of dogs and cats, from the shell: photos in, a classifier's file and its numbers out.
+
+regraft's job is judged out-of-fold on all photos; for the comparison of accuracies, all are judged by the same 200.
+"""
+
+import functools
+import shutil
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks import ours
+from benchmarks.chart import Bar, Group, draw
+from benchmarks.environments import PEERS, NoEnvironmentError, python_of
+from benchmarks.material import network_folder, shared, split
+from benchmarks.processes import CommandError, run
+from benchmarks.record import Record, progress, shown
+
+ALL, SAME = "1,000 photos", "the same 200 photos held out"
+FIRST, NEW, REFIT = "regraft fit, the very first", "regraft fit, new photos", "regraft fit again, from the cache"
+BY_HAND, FASTAI, AUGMENTED, KERAS = (
+    "timm loop + LogisticRegression",
+    "fastai, one frozen epoch",
+    "fastai, one frozen epoch with augmentation",
+    "Keras, one frozen epoch",
+)
+WALL, INNER, ACCURACY = "process start to end", "after imports", "accuracy"
+GOAL, MOST_EPOCHS = 0.98, 5
+Job = Callable[[int], dict[str, Any]]
+
+
+class NoPhotosError(Exception):
+    """This benchmark cannot run here; holds why."""
+
+
+def measure(*, rounds: int, quick: bool) -> Record:
+    """Let all take turns; a tool that cannot be installed is left out."""
+    folder = shared()
+    if folder is None:
+        raise NoPhotosError("needs real photos and weights: name their folder in REGRAFT_SHARED")
+    rounds = 1 if quick else rounds
+    record = Record("job", "Dogs vs. Cats, 1,000 photos: the whole job from the shell", {"rounds": rounds})
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    with tempfile.TemporaryDirectory() as name:
+        own = _Ours(folder / "data" / "dogs-vs-cats" / "train", split(Path(name) / "split"), Path(name))
+        others = _others(record, own.split, Path(name), quick=quick)
+        for number in range(rounds):
+            own.turn(found, f"job: round {number + 1} of {rounds}")
+            for tool, job in list(others.items()):
+                progress(f"job: round {number + 1} of {rounds}: {tool}")
+                try:
+                    _note(record, found, tool, job(1 if number else MOST_EPOCHS))
+                except CommandError as error:
+                    record.leave_out(tool, str(error))
+                    del others[tool]
+    for (by, what), values in found.items():
+        if what in (WALL, INNER):
+            record.add(f"{ALL}, {what}", by, "s", values)
+        else:
+            record.add(f"{what}, {SAME if what == ACCURACY else ALL}", by, "s" if "time" in what else "", values)
+    _compare(record)
+    return record
+
+
+class _Ours:
+    """regraft's turns: with nothing in the cache, with a converted network, with everything."""
+
+    def __init__(self, photos: Path, split: Path, folder: Path) -> None:
+        self.photos, self.split, self.folder = photos, split, folder
+
+    def turn(self, found: dict[tuple[str, str], list[float]], where: str) -> None:
+        """Fit on all photos with an emptier and a fuller cache, then on the 800 to be judged by the 200."""
+        cache, out = self.folder / "cache", self.folder / "classifier.safetensors"
+        steps: dict[str, Callable[[], object]] = {
+            FIRST: lambda: shutil.rmtree(cache, ignore_errors=True),
+            NEW: lambda: ours.forget_photos(cache),
+            REFIT: lambda: None,
+        }
+        imports = run([sys.executable, "-c", "import " + ", ".join(ours.IMPORTS)]).seconds
+        for name, prepare in steps.items():
+            prepare()
+            done = run(ours.fit_command(self.photos, out), environment=ours.with_cache(cache))
+            found[name, WALL].append(done.seconds)
+            found[name, INNER].append(done.seconds - imports)
+            progress(f"{where}: {name}: {shown(done.seconds)} s")
+            accuracy = done.json()["accuracy"]
+        ours.forget_photos(cache)
+        judged = run(ours.fit_command(self.split, out), environment=ours.with_cache(cache))
+        found[NEW, ACCURACY].append(judged.json()["accuracy"])
+        found[NEW, "accuracy out-of-fold"].append(accuracy)
+        if judged.json()["accuracy"] >= GOAL:
+            found[NEW, f"time to {GOAL:.0%}"].append(judged.seconds)
+
+
+def _others(record: Record, split: Path, folder: Path, *, quick: bool) -> dict[str, Job]:
+    network = f"local-dir:{network_folder()}"
+    jobs: dict[str, Job] = {}
+
+    def by(python: str, script: str, *arguments: str) -> dict[str, Any]:
+        return run([python, str(PEERS / script), *arguments]).json()
+
+    hand = functools.partial(by, sys.executable, "by_hand.py", network, str(split), str(folder / "hand.pickle"))
+    jobs[BY_HAND] = lambda _: hand()
+    try:
+        python = python_of("fastai", ["fastai", "timm"])
+        fastai = functools.partial(by, python, "fastai_job.py", network, str(split), str(folder / "fastai.pkl"))
+        jobs[FASTAI] = lambda epochs: fastai("--epochs", str(epochs), "--until", str(GOAL))
+        if not quick:
+            jobs[AUGMENTED] = lambda _: fastai("--augment")
+    except NoEnvironmentError as error:
+        record.leave_out("fastai", str(error))
+    try:
+        python = python_of("keras", ["keras", "tensorflow-cpu"])
+        jobs[KERAS] = lambda _: by(python, "keras_job.py", str(split), str(folder / "model.keras"))
+    except NoEnvironmentError as error:
+        record.leave_out("Keras", str(error))
+    return jobs
+
+
+def _note(record: Record, found: dict[tuple[str, str], list[float]], tool: str, told: dict[str, Any]) -> None:
+    """Keep what a tool said of one turn."""
+    first = told["epochs"][0]
+    progress(f"job: {tool}: {shown(first['wall'])} s")
+    found[tool, WALL].append(first["wall"])
+    found[tool, INNER].append(first["inner"])
+    if "accuracy" in first:
+        found[tool, ACCURACY].append(first["accuracy"])
+    if "folds" in told:
+        found[tool, "accuracy out-of-fold"].append(told["folds"])
+    reached = [epoch["wall"] for epoch in told["epochs"] if epoch.get("accuracy", 0.0) >= GOAL]
+    if reached:
+        found[tool, f"time to {GOAL:.0%}"].append(reached[0])
+    record.versions |= {name: number for name, number in told.get("versions", {}).items() if name != "timm"}
+
+
+def _compare(record: Record) -> None:
+    of = f"{ALL}, {WALL}"
+    for other in (BY_HAND, FASTAI, AUGMENTED, KERAS):
+        record.compare(of, NEW, other, "s")
+    record.compare(of, FIRST, FASTAI, "s")
+    record.notes += [
+        f"'{FIRST}' makes the engine for the network too; '{NEW}': it is there, no photo is in the cache",
+        f"regraft's {INNER}: less the seconds that the same imports take alone, measured in the same round",
+        "regraft and the logistic regression judge every photo by five folds and then fit on all; fastai and Keras "
+        "pass 800 photos once for training and 200 once for validation",
+        "fastai: ImageDataLoaders.from_folder(item_tfms=Resize(224), num_workers=2), vision_learner on the same "
+        f"weights through timm, fit_one_cycle(1), batches of 64; time to {GOAL:.0%}: such epochs until the "
+        f"validation accuracy is reached, at most {MOST_EPOCHS}",
+        "Keras: MobileNetV2 with random weights, for speed alone: its weights are downloaded from elsewhere",
+    ]
+
+
+def picture(record: Record, path: Path) -> None:
+    """Draw the seconds of the whole job."""
+    chosen = [one for one in record.measurements if one.of == f"{ALL}, {WALL}"]
+    bars = [
+        Bar(one.by, one.median, f"{shown(one.median)} s", "ours" if "regraft" in one.by else "other") for one in chosen
+    ]
+    title = "Dogs vs. Cats, 1,000 photos: the whole job from the shell"
+    draw(path, title, [[Group("seconds, imports included", bars)]], footnote=record.footnote())

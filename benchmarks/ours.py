@@ -1,0 +1,114 @@
+"""All that the benchmarks know of regraft's insides: where its interfaces change, this file alone is changed.
+
+The functions run in processes that are kept between rounds; the last network and its engine are kept in each.
+"""
+
+import functools
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.material import network_name
+
+COMMAND = (sys.executable, "-m", "regraft")
+# what `regraft fit` and `predict` import once they know what is asked: the seconds that are taken off a refit
+IMPORTS = ("regraft.cli.main", "regraft.learn.strategies", "regraft.models.bundle")
+# the parts of `regraft predict`, by the function that does each, as its caller names it
+PREDICT_PARTS = {
+    "read the classifier's file": "regraft.models.bundle.load_bundle",
+    "make the engine": "regraft.learn.strategies.TorchEngine",
+    "hash the photo": "regraft.learn.strategies.inspect",
+    "name the network in the cache": "regraft.models.backbones.Backbone.fingerprint",
+    "decode, run, keep": "regraft.learn.strategies.extract",
+}
+
+
+def regraft_features(network: str, photos: Sequence[Path]) -> tuple[float, np.ndarray]:
+    """Return the seconds from photo files to a feature matrix without a cache, and the (n, d) matrix."""
+    from regraft.learn.features import extract
+
+    backbone, engine = _made(network)
+    keys = [str(number).encode() for number in range(len(photos))]  # each is computed, also one that is there twice
+    started = time.perf_counter()
+    features = extract(list(photos), keys, backbone, engine, cache=False).features
+    return time.perf_counter() - started, features
+
+
+def engine_alone(network: str, photos: Sequence[Path], count: int) -> float:
+    """Return the seconds of `count` images through the engine, batches of `photos` over and over, from memory."""
+    from regraft.data.loading import BATCH_SIZE, load_batches
+
+    _, engine = _made(network)
+    batches = [batch.pixels for batch in load_batches(list(photos), engine.preprocess)]
+    started = time.perf_counter()
+    for number in range(count // BATCH_SIZE):
+        engine.features(batches[number % len(batches)])
+    return time.perf_counter() - started
+
+
+def decoding_alone(network: str, photos: Sequence[Path]) -> float:
+    """Return the seconds of reading `photos` and bringing them to the network's size, on all cores."""
+    from regraft.data.loading import load_batches
+
+    preprocess = _made(network)[0].preprocess
+    started = time.perf_counter()
+    for _ in load_batches(list(photos), preprocess):
+        pass
+    return time.perf_counter() - started
+
+
+def engine_name(network: str) -> str:
+    """Return which engine and precision regraft takes."""
+    return str(_made(network)[1].name)
+
+
+@functools.lru_cache(1)
+def _made(network: str) -> tuple[Any, Any]:
+    import torch
+
+    from regraft.models.backbones import build_untrained, load_backbone
+    from regraft.models.engines import TorchEngine
+
+    name = network_name(network)
+    torch.manual_seed(0)  # as the others', so that random weights are the same
+    backbone = load_backbone(name) if name.startswith("local-dir:") else build_untrained(name)
+    return backbone, TorchEngine(backbone, torch.device("cpu"))
+
+
+def fit_command(data: Path, out: Path) -> list[str]:
+    """Return the command that fits a new last layer on `data` and writes a classifier and its numbers."""
+    model = network_name("mobilenetv2_100")
+    options = ["--model", model, "--strategy", "frozen", "--out", str(out), "--force", "--json"]
+    return [*COMMAND, "fit", str(data), *options]
+
+
+def predict_command(bundle: Path, photo: Path) -> list[str]:
+    """Return the command that classifies one photo."""
+    return [*COMMAND, "predict", str(bundle), str(photo)]
+
+
+def with_cache(folder: Path) -> dict[str, str]:
+    """Return an environment in which regraft's cache lies in `folder`."""
+    return {**os.environ, "REGRAFT_CACHE": str(folder), "HF_HUB_OFFLINE": "1"}
+
+
+def forget_photos(cache: Path) -> None:
+    """Remove what was computed of photos from a cache; converted networks stay."""
+    shutil.rmtree(cache / "features", ignore_errors=True)
+
+
+def run_here(arguments: Sequence[str]) -> None:
+    """Run the command `regraft` with `arguments` in this process."""
+    from typer.testing import CliRunner
+
+    from regraft.cli.main import app
+
+    outcome = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    if outcome.exit_code:
+        raise RuntimeError(outcome.output)
