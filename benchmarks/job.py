@@ -52,7 +52,7 @@ def measure(*, rounds: int, quick: bool) -> Record:
             for tool, job in list(others.items()):
                 progress(f"job: round {number + 1} of {rounds}: {tool}")
                 try:
-                    _note(record, found, tool, job(1 if number else MOST_EPOCHS))
+                    _note(record, found, tool, job(1 if number or quick else MOST_EPOCHS))
                 except CommandError as error:
                     record.leave_out(tool, str(error))
                     del others[tool]

@@ -1,6 +1,7 @@
 """What the benchmarks compute from their times. Nothing is timed here."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,12 +71,12 @@ def test_clocks_count_what_one_part_spends_in_another_once(monkeypatch: pytest.M
 
 
 def test_a_command_is_measured_and_its_failure_told() -> None:
-    done = processes.run(["python3", "-c", "print('{\"a\": 1}')"])
+    done = processes.run([sys.executable, "-c", "print('{\"a\": 1}')"])
     assert done.json() == {"a": 1}
     assert done.seconds > 0
     assert done.peak_megabytes > 1
     with pytest.raises(processes.CommandError, match="exit code 3"):
-        processes.run(["python3", "-c", "raise SystemExit(3)"])
+        processes.run([sys.executable, "-c", "raise SystemExit(3)"])
 
 
 def test_bars_are_drawn_as_long_as_their_values(tmp_path: Path) -> None:
