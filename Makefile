@@ -27,7 +27,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# All of it takes about half an hour on two cores, the first time longer: other tools are installed (6 GB).
+# All of it takes about 40 minutes on two cores, the first time longer: other tools are installed (7 GB).
 #   make bench ONLY="features job"   some of it; `python -m benchmarks --help` lists the names
 #   make bench QUICK=1               a trial: few photos, no results kept
 bench: $(READY)

@@ -50,6 +50,11 @@ def _conclude(record: Record, counts: list[int]) -> None:
         if before is not None and after is not None:
             more = 1000 * (after.median - before.median) / (many - few)
             record.add(f"{few:,} to {many:,} photos", PER_PHOTO, "ms", [more])
+    linear = [one.median for one in record.measurements if one.by == PER_PHOTO]
+    if len(linear) > 1:
+        record.notes.append(
+            f"each photo more costs {shown(min(linear))} to {shown(max(linear))} ms: the same if linear"
+        )
     least = min((count for count in counts if count >= _FLAT_FROM), default=counts[0])
     small, large = (record.find(f"{count:,} photos", MEMORY, "MB") for count in (least, counts[-1]))
     if small is not None and large is not None:

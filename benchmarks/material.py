@@ -7,7 +7,7 @@ import functools
 import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -93,10 +93,18 @@ def crops(count: int) -> Path:
     return folder
 
 
-def split(target: Path, *, held_out: int = 5) -> Path:
-    """Link Dogs vs. Cats as `train/` and `valid/` of class folders into `target`; every fifth photo is held out."""
-    for number, photo in enumerate(dogs_and_cats()):
-        link = target / ("train" if number % held_out else "valid") / label(photo) / photo.name
+def link_flat(photos: Sequence[Path], target: Path) -> Path:
+    """Link `photos` into the folder `target`; their names carry the labels."""
+    target.mkdir(parents=True)
+    for photo in photos:
+        (target / photo.name).symlink_to(photo)
+    return target
+
+
+def link_split(photos: Sequence[Path], target: Path) -> Path:
+    """Link `photos` into `train/` and `valid/` of class folders in `target`; every fifth one is held out."""
+    for number, photo in enumerate(photos):
+        link = target / ("train" if number % 5 else "valid") / label(photo) / photo.name
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(photo)
     return target

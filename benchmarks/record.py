@@ -68,10 +68,13 @@ class Measurement:
 
 
 def ratio(of: str, by: Measurement, to: Measurement) -> Measurement:
-    """Return how many times as fast `by` is as `to`, taken round by round, so that both had the same machine."""
+    """Return how many times as fast `by` is as `to`, taken round by round, so that both had the same machine.
+
+    Where one took part in fewer rounds, they are the first.
+    """
     if by.unit != to.unit:
         raise ValueError(f"{by.unit} cannot be compared with {to.unit}")
-    pairs = zip(by.values, to.values, strict=True)
+    pairs = zip(by.values, to.values, strict=False)
     faster = [a / b if by.unit.endswith("/s") else b / a for a, b in pairs]
     return Measurement(of, f"{by.by} against {to.by}", "x", tuple(faster))
 

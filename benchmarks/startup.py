@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks import ours
 from benchmarks.chart import Bar, Group, draw
-from benchmarks.material import REPOSITORY, dogs_and_cats
+from benchmarks.material import REPOSITORY, dogs_and_cats, link_flat
 from benchmarks.processes import run
 from benchmarks.record import Record, progress, shown
 
@@ -54,10 +54,7 @@ def measure(*, rounds: int, quick: bool) -> Record:
 def _fitted(folder: Path) -> Path:
     """Return a classifier that learned from a few photos."""
     progress("startup: fitting a classifier to predict with")
-    photos = folder / "photos"
-    photos.mkdir()
-    for path in dogs_and_cats()[:_PHOTOS_TO_FIT]:
-        (photos / path.name).symlink_to(path)
+    photos = link_flat(dogs_and_cats()[:_PHOTOS_TO_FIT], folder / "photos")
     bundle = folder / "classifier.safetensors"
     run(ours.fit_command(photos, bundle), environment=ours.with_cache(folder / "cache"))
     return bundle
