@@ -36,7 +36,7 @@ LOADS = {
     "inception_v3": Load(192, 64),
     "vgg16": Load(96, 64),
 }
-QUICK = {name: Load(max(load.ours // 8, 32), 32) for name, load in LOADS.items()}
+QUICK = {name: Load(max(load.ours // 8, 64), 64) for name, load in LOADS.items()}
 
 
 def measure(*, rounds: int, quick: bool) -> Record:

@@ -23,7 +23,8 @@ class Contender:
     """One process that is kept: its networks are loaded once, its threads disturb nobody between its turns."""
 
     def __init__(self) -> None:
-        self._pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+        usual, spawn = multiprocessing.get_start_method(), multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(1, spawn, start_workers_by, (usual,))
 
     def __call__(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run a function of a module there and return what it returns."""
@@ -36,6 +37,11 @@ class Contender:
     def __exit__(self, *_: object) -> None:
         """End the process."""
         self._pool.shutdown()
+
+
+def start_workers_by(method: str) -> None:
+    """Let this process start its own by `method`: a spawned one would spawn, which costs a DataLoader seconds."""
+    multiprocessing.set_start_method(method, force=True)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What the benchmarks compute from their times. Nothing is timed here."""
 
 import json
+import multiprocessing
 import sys
 from pathlib import Path
 
@@ -77,6 +78,15 @@ def test_a_command_is_measured_and_its_failure_told() -> None:
     assert done.peak_megabytes > 1
     with pytest.raises(processes.CommandError, match="exit code 3"):
         processes.run([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def start_method() -> str:
+    return multiprocessing.get_start_method()
+
+
+def test_a_contender_starts_workers_as_any_program_does() -> None:
+    with processes.Contender() as contender:
+        assert contender(start_method) == multiprocessing.get_start_method()
 
 
 def test_bars_are_drawn_as_long_as_their_values(tmp_path: Path) -> None:
