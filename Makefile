@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DATA ?=
 MODEL ?=
+ONLY ?=
+QUICK ?=
 
-.PHONY: setup test check demo clean
+.PHONY: setup test check bench demo clean
 
 setup: $(READY)
 
@@ -25,6 +27,12 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# All of it takes about 40 minutes on two cores, the first time longer: other tools are installed (7 GB).
+#   make bench ONLY="features job"   some of it; `python -m benchmarks --help` lists the names
+#   make bench QUICK=1               a trial: few photos, no results kept
+bench: $(READY)
+	$(BIN)/python -m benchmarks $(ONLY) $(if $(QUICK),--quick)
+
 # Until a network and photos come with the package, name your own:
 #   make demo DATA=folder/of/photos MODEL=resnet50
 demo: $(READY)
@@ -37,4 +45,4 @@ demo: $(READY)
 	@echo "classifier: demo/classifier.safetensors   predictions: demo/predictions.csv"
 
 clean:
-	rm -rf $(VENV) demo dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo dist .pytest_cache .mypy_cache .ruff_cache benchmarks/.venvs benchmarks/.data

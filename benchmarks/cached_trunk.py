@@ -1,20 +1,19 @@
 """How much faster training the last two stages on cached activations is than training the whole network.
 
-    python benchmarks/cached_trunk.py [--network mobilenetv2_100] [--rounds 5]
-
-Both are timed in turn in one run, on random photos at batch 32; printed are the medians and the spread of images/s.
+Both take turns on random photos at batch 32.
 """
 
-import argparse
-import json
-import platform
-import statistics
+import functools
 import time
-from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks.chart import Bar, Group, draw
+from benchmarks.material import MOBILENET
+from benchmarks.processes import Contender
+from benchmarks.record import Record, progress, shown
 from regraft.learn.checkpoint import nowhere
 from regraft.learn.finetune import Finetuner, Lesson, accelerator
 from regraft.learn.schedule import Schedule
@@ -23,9 +22,10 @@ from regraft.models.backbones import Backbone, build_untrained
 from regraft.models.cutting import cut_before
 from regraft.models.freezing import plan_training
 from regraft.models.heads import Head
-from regraft.runtime import cpu_count
 
 BATCH = 32
+CACHED, WHOLE = "top, on cached activations", "whole network"
+UPDATES = {"top": 12, "whole": 3}
 
 
 def finetuner(backbone: Backbone, strategy: str, batches: int) -> Finetuner:
@@ -66,30 +66,40 @@ def speed(backbone: Backbone, strategy: str, batches: int) -> float:
     return images / (ended - started)
 
 
-def main() -> None:
-    """Time both strategies in turn and print the ratio."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", default="mobilenetv2_100")
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
+@functools.cache
+def untrained(network: str) -> Backbone:
+    """Return the network with random weights."""
     torch.manual_seed(0)
-    backbone = build_untrained(options.network)
+    return build_untrained(network)
+
+
+def timed(network: str, strategy: str) -> float:
+    """Return images/s of training by `strategy`."""
+    return speed(untrained(network), strategy, UPDATES[strategy])
+
+
+def measure(*, rounds: int, quick: bool) -> Record:  # noqa: ARG001 (a round takes seconds)
+    """Time both strategies in turn."""
+    record = Record(
+        "cached_trunk", "Training steps, images per second", {"rounds": rounds, "batch": BATCH, "updates": UPDATES}
+    )
     found: dict[str, list[float]] = {"top": [], "whole": []}
-    for _ in range(options.rounds):
-        found["top"].append(speed(backbone, "top", 12))
-        found["whole"].append(speed(backbone, "whole", 3))
-    medians = {name: statistics.median(values) for name, values in found.items()}
-    told = {
-        "network": options.network,
-        "images_per_second": {name: round(value, 1) for name, value in medians.items()},
-        "spread": {name: [round(min(values), 1), round(max(values), 1)] for name, values in found.items()},
-        "ratio": round(medians["top"] / medians["whole"], 2),
-        "processors": cpu_count(),
-        "machine": platform.processor() or platform.machine(),
-        "torch": version("torch"),
-    }
-    print(json.dumps(told, indent=1))  # noqa: T201
+    with Contender() as contender:
+        for number in range(rounds):
+            for strategy, values in found.items():
+                values.append(contender(timed, MOBILENET, strategy))
+                progress(f"cached_trunk: round {number + 1} of {rounds}: {strategy} {shown(values[-1])}/s")
+    record.add(MOBILENET, CACHED, "images/s", found["top"])
+    record.add(MOBILENET, WHOLE, "images/s", found["whole"])
+    record.compare(MOBILENET, CACHED, WHOLE, "images/s")
+    record.notes.append("top: the last two stages; what comes before them ran once, its output is read from memory")
+    return record
 
 
-if __name__ == "__main__":
-    main()
+def picture(record: Record, path: Path) -> None:
+    """Draw both speeds."""
+    bars = [
+        Bar(one.by, one.median, one.text(), "ours" if one.by == CACHED else "other", (one.low, one.high))
+        for one in record.measurements
+    ]
+    draw(path, "Fine-tuning on cached activations", [[Group(MOBILENET, bars)]], footnote=record.footnote())

@@ -67,7 +67,7 @@ def main() -> None:
     backbone, paths = load_backbone(options.model), [Path(str(source)) for source in samples.sources]
     if options.repeats:
         unit_pass(backbone, paths * options.repeats, np.tile(samples.labels, options.repeats))
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)  # noqa: T201
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
     found: dict[str, list[float]] = {"plain": [], "units": []}
     for _ in range(options.rounds):
@@ -91,7 +91,7 @@ def main() -> None:
             command = [sys.executable, "-m", "regraft", "explain", options.model, str(options.photos), "--out", folder]
             subprocess.run(command, check=True, env={**os.environ, "REGRAFT_CACHE": f"{folder}/cache"})
             told["report_seconds"] = round(time.perf_counter() - started, 1)
-    print(json.dumps(told, indent=1))  # noqa: T201
+    print(json.dumps(told, indent=1))
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def _top(
 
 def run() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 3 some photos unreadable, 130 Ctrl-C."""
-    _collect_less_garbage()
+    collect_less_garbage()
     # Pillow warns of large photos and odd TIFF tags; regraft names what it refuses, and the rest is fine
     warnings.filterwarnings("ignore", module=r"PIL\.")
     for stream in (sys.stdout, sys.stderr):
@@ -91,7 +91,7 @@ def run() -> None:
     app()
 
 
-def _collect_less_garbage() -> None:
+def collect_less_garbage() -> None:
     """Save a second of every command: torch's imports make a million objects, none of which is garbage.
 
     The collector looks less often while they are made, and not at all at them when the process ends.

@@ -1,0 +1,61 @@
+"""Run the benchmarks: `python -m benchmarks [NAME ...]`."""
+
+import argparse
+import importlib
+import traceback
+from pathlib import Path
+
+from benchmarks.job import NoPhotosError
+from benchmarks.material import REPOSITORY, shared
+from benchmarks.record import progress
+
+BENCHMARKS = {  # in order of what they tell; module: what it measures
+    "features": "photo files to features, against plain loops and the bound",
+    "job": "the whole job on 1,000 photos, against fastai, Keras, and logistic regression by hand",
+    "cached_trunk": "training steps on cached activations, against the whole network",
+    "growth": "time and memory from 1,000 to 50,000 photos",
+    "startup": "the shell's commands, and where the time of one prediction goes",
+}
+RESULTS = REPOSITORY / "benchmarks" / "results"
+TRIALS = REPOSITORY / "benchmarks" / ".data" / "trial"
+
+
+def main() -> int:
+    """Run what is asked for; one that fails does not stop the others."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of: {', '.join(BENCHMARKS)} [default: all]")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="a trial: few photos, no results kept")
+    options = parser.parse_args()
+    names = options.names or list(BENCHMARKS)
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown or options.rounds < 1:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}" if unknown else "--rounds")
+    if shared() is None:
+        progress("no folder of real photos and weights (REGRAFT_SHARED): made photos and random weights are used")
+    failed = []
+    for name in names:
+        progress(f"{name}: {BENCHMARKS[name]}")
+        try:
+            _run(name, TRIALS if options.quick else RESULTS, rounds=options.rounds, quick=options.quick)
+        except NoPhotosError as error:
+            progress(f"{name} is left out: {error}")
+        except Exception:
+            traceback.print_exc()
+            failed.append(name)
+    if failed:
+        progress(f"failed: {', '.join(failed)}")
+    return len(failed)
+
+
+def _run(name: str, folder: Path, *, rounds: int, quick: bool) -> None:
+    benchmark = importlib.import_module(f"benchmarks.{name}")
+    record = benchmark.measure(rounds=rounds, quick=quick)
+    path = record.write(folder)
+    benchmark.picture(record, folder / f"{name}.png")
+    record.show()
+    progress(f"wrote {path.relative_to(REPOSITORY)} and {name}.png")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

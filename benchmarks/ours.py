@@ -1,0 +1,125 @@
+"""All that the benchmarks know of regraft's insides: where its interfaces change, this file alone is changed.
+
+The functions run in processes that are kept between rounds; the last network and its engine are kept in each.
+"""
+
+import functools
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.material import network_name, some_photos
+
+_ENOUGH = 256  # photos for which it is worth making the fastest engine
+COMMAND = (sys.executable, "-m", "regraft")
+# what `regraft fit` and `predict` import once they know what is asked
+FIT_IMPORTS = ("regraft.cli.main", "regraft.learn.strategies", "regraft.models.bundle")
+PREDICT_IMPORTS = ("regraft.cli.main", "regraft.learn.predictions", "regraft.models.bundle")
+# the parts of `regraft predict`, by the function that does each, as its caller names it
+PREDICT_PARTS = {
+    "read the classifier's file": "regraft.models.bundle.load_bundle",
+    "hash the photo": "regraft.learn.predictions.inspect",
+    "choose the engine": "regraft.learn.predictions.engine_for",
+    "name the network in the cache": "regraft.models.backbones.Backbone.fingerprint",
+    "compile, decode, run, keep": "regraft.learn.predictions.extract",
+}
+
+
+def regraft_features(network: str, photos: Sequence[Path]) -> tuple[float, np.ndarray]:
+    """Return the seconds from photo files to a feature matrix without a cache, and the (n, d) matrix."""
+    from regraft.learn.features import extract
+
+    backbone, engine = _made(network)
+    keys = [str(number).encode() for number in range(len(photos))]  # each is computed, also one that is there twice
+    started = time.perf_counter()
+    features = extract(list(photos), keys, backbone, engine, cache=False).features
+    return time.perf_counter() - started, features
+
+
+def engine_alone(network: str, photos: Sequence[Path], count: int) -> float:
+    """Return the seconds of `count` images through the engine, batches of `photos` over and over, from memory."""
+    from regraft.data.loading import BATCH_SIZE, load_batches
+    from regraft.models.engines import run_ahead
+
+    _, engine = _made(network)
+    batches = list(load_batches(list(photos), engine.preprocess))
+    started = time.perf_counter()
+    for _ in run_ahead(engine, (batches[number % len(batches)] for number in range(count // BATCH_SIZE))):
+        pass
+    return time.perf_counter() - started
+
+
+def decoding_alone(network: str, photos: Sequence[Path]) -> float:
+    """Return the seconds of reading `photos` and bringing them to the network's size, on all cores."""
+    from regraft.data.loading import load_batches
+
+    preprocess = _made(network)[0].preprocess
+    started = time.perf_counter()
+    for _ in load_batches(list(photos), preprocess):
+        pass
+    return time.perf_counter() - started
+
+
+def engine_name(network: str) -> str:
+    """Return which engine and precision regraft takes."""
+    return str(_made(network)[1].name)
+
+
+@functools.lru_cache(1)
+def _made(network: str) -> tuple[Any, Any]:
+    import torch
+
+    from regraft.learn.features import engine_for
+    from regraft.learn.observer import Observer
+    from regraft.learn.settings import Settings
+    from regraft.models.backbones import build_untrained, load_backbone
+
+    name = network_name(network)
+    torch.manual_seed(0)  # as the others', so that random weights are the same
+    backbone = load_backbone(name) if name.startswith("local-dir:") else build_untrained(name)
+    photos: list[Any] = some_photos(_ENOUGH)
+    return backbone, engine_for(backbone, photos, Settings(device="cpu", cache=False), Observer())
+
+
+def import_script(modules: Sequence[str]) -> str:
+    """Return a program that does no more than import `modules` as the command does: what is taken off a refit."""
+    return f"from regraft.cli.main import collect_less_garbage; collect_less_garbage(); import {', '.join(modules)}"
+
+
+def fit_command(data: Path, out: Path) -> list[str]:
+    """Return the command that fits a new last layer on `data` and writes a classifier and its numbers."""
+    model = network_name("mobilenetv2_100")
+    options = ["--model", model, "--strategy", "frozen", "--out", str(out), "--force", "--json"]
+    return [*COMMAND, "fit", str(data), *options]
+
+
+def predict_command(bundle: Path, photo: Path) -> list[str]:
+    """Return the command that classifies one photo."""
+    return [*COMMAND, "predict", str(bundle), str(photo)]
+
+
+def with_cache(folder: Path) -> dict[str, str]:
+    """Return an environment in which regraft's cache lies in `folder`."""
+    return {**os.environ, "REGRAFT_CACHE": str(folder), "HF_HUB_OFFLINE": "1"}
+
+
+def forget_photos(cache: Path) -> None:
+    """Remove what was computed of photos from a cache; converted networks stay."""
+    shutil.rmtree(cache / "features", ignore_errors=True)
+
+
+def run_here(arguments: Sequence[str]) -> None:
+    """Run the command `regraft` with `arguments` in this process."""
+    from typer.testing import CliRunner
+
+    from regraft.cli.main import app
+
+    outcome = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    if outcome.exit_code:
+        raise RuntimeError(outcome.output)

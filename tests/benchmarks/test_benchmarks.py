@@ -1,0 +1,98 @@
+"""What the benchmarks compute from their times. Nothing is timed here."""
+
+import json
+import multiprocessing
+import sys
+from pathlib import Path
+
+import pytest
+from benchmarks.record import Measurement, Record, ratio, shown
+from PIL import Image
+
+from benchmarks import chart, processes, startup
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.1234, "0.12"), (4.567, "4.57"), (78.94, "78.9"), (437.4, "437"), (1234.5, "1,230")]
+)
+def test_numbers_are_shown_with_three_digits(value: float, text: str) -> None:
+    assert shown(value) == text
+
+
+def test_median_and_spread_of_rounds() -> None:
+    times = Measurement("resnet50", "regraft", "s", (3.0, 1.0, 2.0))
+    assert (times.median, times.low, times.high) == (2.0, 1.0, 3.0)
+    assert times.text() == "2.00 s [1.00, 3.00]"
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    # a machine that is half as fast in the second round changes no ratio
+    ours, theirs = (Measurement("n", by, "images/s", values) for by, values in (("a", (80, 40)), ("b", (10, 5))))
+    assert ratio("n", ours, theirs).values == (8.0, 8.0)
+    seconds = [Measurement("n", by, "s", values) for by, values in (("a", (2.0, 4.0)), ("b", (10.0, 20.0)))]
+    assert ratio("n", *seconds).values == (5.0, 5.0)
+    with pytest.raises(ValueError, match="cannot be compared"):
+        ratio("n", ours, seconds[0])
+
+
+def test_record_is_written_with_machine_and_versions(tmp_path: Path) -> None:
+    record = Record("speed", "how fast?")
+    record.add("n", "a", "s", [1.0, 2.0])
+    record.add("n", "b", "s", [3.0, 8.0])
+    assert record.compare("n", "a", "c", "s") is None
+    record.compare("n", "a", "b", "s")
+    told = json.loads(record.write(tmp_path).read_text())
+    assert told["ratios"][0] | {"values": None} == {
+        "of": "n", "by": "a against b", "unit": "x", "values": None, "median": 3.5, "low": 3.0, "high": 4.0
+    }  # fmt: skip
+    assert {"processor", "cores", "memory_gb"} <= set(told["machine"])
+    assert {"python", "torch"} <= set(told["versions"])
+
+
+def test_import_shares_add_up_and_count_modules_under_their_package() -> None:
+    report = "\n".join(
+        [
+            "import time: self [us] | cumulative | imported package",
+            "import time:       300 |        300 |     torch._C",
+            "import time:       100 |        400 |   torch",
+            "import time:       500 |        900 | sympy.core",
+            "import time:       100 |        100 | numpy",
+        ]
+    )
+    assert startup.import_shares(report) == {"torch": 0.4, "numpy": 0.1, startup.REST: 0.5}
+
+
+def test_clocks_count_what_one_part_spends_in_another_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 1.0, 3.0, 7.0, 12.0])
+    monkeypatch.setattr(startup.time, "perf_counter", lambda: next(now))
+    clocks = startup.Clocks()
+    inner = clocks.watch("inner", lambda: None)
+    clocks.watch("outer", inner)()
+    assert dict(clocks.seconds) == {"outer": (3.0 - 1.0) + (12.0 - 7.0), "inner": 7.0 - 3.0}
+
+
+def test_a_command_is_measured_and_its_failure_told() -> None:
+    done = processes.run([sys.executable, "-c", "print('{\"a\": 1}')"])
+    assert done.json() == {"a": 1}
+    assert done.seconds > 0
+    assert done.peak_megabytes > 1
+    with pytest.raises(processes.CommandError, match="exit code 3"):
+        processes.run([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def start_method() -> str:
+    return multiprocessing.get_start_method()
+
+
+def test_a_contender_starts_workers_as_any_program_does() -> None:
+    with processes.Contender() as contender:
+        assert contender(start_method) == multiprocessing.get_start_method()
+
+
+def test_bars_are_drawn_as_long_as_their_values(tmp_path: Path) -> None:
+    bars = [chart.Bar("a", 10.0, "10", "ours"), chart.Bar("b", 5.0, "5", "bound")]
+    chart.draw(tmp_path / "bars.png", "bars", [[chart.Group("group", bars)]])
+    with Image.open(tmp_path / "bars.png") as opened:
+        pixels = list(opened.convert("RGB").get_flattened_data())
+    ours, bound = (pixels.count(Image.new("RGB", (1, 1), colour).getpixel((0, 0))) for colour in ("#0f766e", "#99c9c3"))
+    assert ours / bound == pytest.approx(2, rel=0.05)
