@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from regraft.data import images
-from regraft.data.images import MAX_ASPECT_RATIO, UnreadableImageError, check_header, read_image
+from regraft.data.images import MAX_ASPECT_RATIO, UnreadableImageError, look_at, read_image
 from regraft.data.sources import Pixels
 
 PixelsOf = Callable[[int], np.ndarray]
@@ -54,7 +54,7 @@ def grey(*values: int) -> list[list[int]]:
 def reason(source: Path | Pixels) -> str:
     """Return why `source` cannot be read, which its header alone must show."""
     with pytest.raises(UnreadableImageError) as of_header:
-        check_header(source)
+        look_at(source)
     with pytest.raises(UnreadableImageError) as of_image:
         read_image(source)
     assert str(of_header.value) == str(of_image.value)
@@ -265,7 +265,7 @@ def test_truncated_jpeg_passes_the_header_only(tmp_path: Path, pixels: PixelsOf)
     whole = saved(Image.fromarray(pixels(0)).resize((64, 64)), tmp_path / "whole.jpg").read_bytes()
     path = tmp_path / "x.jpg"
     path.write_bytes(whole[: len(whole) * 3 // 4])
-    check_header(path)
+    look_at(path)
     with pytest.raises(UnreadableImageError, match=r"^the file is cut off \(truncated\)$"):
         read_image(path)
 
@@ -273,20 +273,18 @@ def test_truncated_jpeg_passes_the_header_only(tmp_path: Path, pixels: PixelsOf)
 def test_truncated_png_passes_the_header_only(tmp_path: Path, png: Callable[[int], bytes]) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(png(0)[:100])
-    check_header(path)
+    look_at(path)
     with pytest.raises(UnreadableImageError, match=r"^the file is cut off \(truncated\)$"):
         read_image(path)
 
 
-def test_check_header_decodes_nothing(
-    tmp_path: Path, png: Callable[[int], bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_look_at_decodes_nothing(tmp_path: Path, png: Callable[[int], bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     def load(_: Image.Image) -> None:
         raise AssertionError("decoded")
 
     (tmp_path / "x.png").write_bytes(png(0))
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
-    check_header(tmp_path / "x.png")
+    look_at(tmp_path / "x.png")
     with pytest.raises(AssertionError, match="decoded"):
         read_image(tmp_path / "x.png")
 

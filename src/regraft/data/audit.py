@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from regraft.data.images import UnreadableImageError, check_header
+from regraft.data.images import UnreadableImageError, look_at
 from regraft.data.samples import Samples, together
-from regraft.data.sources import Source, content_key
+from regraft.data.sources import Source
 from regraft.errors import DataError, shortlist
 from regraft.runtime import cpu_count
 
@@ -146,9 +146,6 @@ def _positions_by_key(keys: tuple[bytes, ...]) -> dict[bytes, list[int]]:
 
 def _look_at(source: Source) -> tuple[bytes, str]:
     try:
-        check_header(source)
-        return content_key(source), ""
+        return look_at(source), ""
     except UnreadableImageError as error:
         return b"", str(error)
-    except OSError as error:
-        return b"", error.strerror or str(error)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from regraft.data.sources import Source, open_source
+from regraft.data.sources import Source, content_key, encoded, open_source
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit: beyond it a small file could fill the memory
 MAX_ASPECT_RATIO = 200  # a stripe of 1 x 10,000 pixels would be enlarged to gigabytes
@@ -52,10 +52,16 @@ def read_image(source: Source, *, least: int | None = None) -> Image.Image:
         return upright(image)
 
 
-def check_header(source: Source) -> None:
-    """Raise `UnreadableImageError` if the file's first bytes already show that it cannot be read. Decodes nothing."""
+def look_at(source: Source) -> bytes:
+    """Return the content key of an image whose header is sound. The file is read once, and no pixel decoded.
+
+    Raises:
+        UnreadableImageError: the file's first bytes already show that it cannot be read.
+    """
     with telling_reasons(source):
-        open_image(source)
+        data = encoded(source)
+        open_image(source, data)
+        return content_key(source, data)
 
 
 @contextmanager
@@ -80,11 +86,11 @@ def orientation(image: Image.Image) -> int:
     return int(value) if value in range(1, 9) else 1
 
 
-def open_image(source: Source) -> Image.Image:
-    """Return the image with its header read and checked, and its pixels not yet decoded."""
+def open_image(source: Source, data: bytes | None = None) -> Image.Image:
+    """Return the image with its header read and checked, and its pixels not yet decoded; `data` is its file if read."""
     _accept_heif(source)
     try:
-        image = open_source(source)
+        image = open_source(source, data)
     except Image.DecompressionBombError:
         raise UnreadableImageError(f"more than {MAX_PIXELS:,} pixels") from None
     if image.width * image.height > MAX_PIXELS:

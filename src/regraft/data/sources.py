@@ -81,22 +81,37 @@ class Pixels:
 Source = Path | TableCell | Pixels
 
 
-def content_key(source: Source) -> bytes:
-    """Return 32 bytes that are equal exactly when two images' contents are: SHA-256 of file or pixels."""
+def encoded(source: Source) -> bytes | None:
+    """Return the bytes of the image's file, None where it is in memory as pixels."""
+    return None if isinstance(source, Pixels) else source.read_bytes()
+
+
+def content_key(source: Source, data: bytes | None = None) -> bytes:
+    """Return 32 bytes that are equal exactly when two images' contents are: SHA-256 of file or pixels.
+
+    Args:
+        source: the image.
+        data: what `encoded` gives for it, if it was read already.
+    """
     if isinstance(source, Pixels):
         image = source.image
         palette = image.getpalette() if image.mode == "P" else None
         orientation = image.getexif().get(0x0112)
         head = repr((image.mode, image.size, palette, orientation, image.info.get("transparency")))
         return sha256(head.encode() + image.tobytes())
-    return sha256(source.read_bytes())
+    return sha256(source.read_bytes() if data is None else data)
 
 
-def open_source(source: Source) -> Image.Image:
-    """Return the image of `source`, its header read and its pixels not yet decoded."""
+def open_source(source: Source, data: bytes | None = None) -> Image.Image:
+    """Return the image of `source`, its header read and its pixels not yet decoded.
+
+    Args:
+        source: the image.
+        data: what `encoded` gives for it, if it was read already.
+    """
     if isinstance(source, Pixels):
         return source.image
-    return Image.open(io.BytesIO(source.read_bytes()))
+    return Image.open(io.BytesIO(source.read_bytes() if data is None else data))
 
 
 def as_sources(images: Sequence[Any] | np.ndarray) -> list[Source]:

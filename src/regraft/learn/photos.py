@@ -97,11 +97,12 @@ def prepare(
             f"{shortlist(lines, len(lines))}"
         )
     kept, mask = without(samples, unreadable)
+    features = extraction.features if mask.all() else extraction.features[mask]  # 50,000 photos have 256 MB
     return Photos(
         samples=kept,
-        features=extraction.features[mask],
+        features=features,
         keys=tuple(key for key, keep in zip(audit.keys, mask, strict=True) if keep),
         unreadable=lines,
         unreadable_paths=[str(samples.sources[position]) for position in sorted(unreadable)],
-        extraction=extraction,
+        extraction=replace(extraction, features=features),
     )
