@@ -366,13 +366,13 @@ def test_nothing_is_loaded_from_an_empty_folder(tmp_path: Path) -> None:
 
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
-    "empty": lambda data: b"",
+    "empty": lambda _: b"",
     "half": lambda data: data[: len(data) // 2],
     "short by one": lambda data: data[:-1],
     "longer": lambda data: data + b"\0",
     "zeros in it": lambda data: data[:50] + bytes(100) + data[150:],  # of the same size: a hole after a power cut
-    "another file": lambda data: b"hello",
-    "no text": lambda data: b"\xff\xfe\xff",
+    "another file": lambda _: b"hello",
+    "no text": lambda _: b"\xff\xfe\xff",
 }
 
 
