@@ -1,7 +1,10 @@
 """Real photos through a real pretrained network, by the commands of the README."""
 
+import functools
+import itertools
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,15 @@ from typer.testing import CliRunner
 
 import regraft
 from regraft.cli.main import app
+from regraft.data.audit import inspect
+from regraft.data.sources import Source
+from regraft.data.splits import stratified_folds
+from regraft.learn.features import engine_for, extract
+from regraft.learn.observer import Observer
+from regraft.learn.probe import OUTER_FOLDS, Labelled, Probe, fit_probe
+from regraft.learn.settings import Settings
+from regraft.models import converted
+from regraft.models.backbones import load_backbone
 
 pytestmark = pytest.mark.shared
 
@@ -45,3 +57,68 @@ def test_scikit_learn_cross_validates_a_list_of_paths(shared: Path, network: str
     assert estimator.get_params()["seed"] == 3
     scores = cross_val_score(estimator, paths, labels, cv=3)
     assert scores.mean() >= 0.9
+
+
+# --- engines ---
+
+SAME_ACCURACY = 0.003  # of the photos: 3 of 1,000, one of 396
+SAME_ANSWERS = 0.995
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """Photos with their classes, and what each engine gives for them."""
+
+    labels: np.ndarray
+    features: dict[str, np.ndarray]
+
+    @functools.cache
+    def probes(self, engine: str) -> list[tuple[np.ndarray, Probe]]:
+        """Return, for each fold, which photos are in it and what was learned from the others on that engine."""
+        data = Labelled(self.features[engine], self.labels, None, ("0", "1"))
+        folds = stratified_folds(self.labels, data.classes, count=OUTER_FOLDS, seed=0)
+        return [(folds == fold, fit_probe(data.select(folds != fold), seed=0)) for fold in range(OUTER_FOLDS)]
+
+    def answers(self, fitted_on: str, run_by: str) -> np.ndarray:
+        """Return (n,) classes: each photo is judged by what was learned, on one engine, without its fold."""
+        found = np.empty(len(self.labels), dtype=int)
+        for fold, probe in self.probes(fitted_on):
+            found[fold] = probe.probabilities(self.features[run_by][fold]).argmax(axis=1)
+        return found
+
+
+@pytest.fixture(scope="module")
+def known(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Known]:
+    """Return two sets of photos, run through one network by every engine that this machine has."""
+    backbone = load_backbone(f"local-dir:{shared / 'weights' / 'mobilenetv2_100.tf_in1k'}")
+    dogs = sorted((shared / "data" / "dogs-vs-cats" / "train").glob("*.jpg"))
+    insects = sorted((shared / "data" / "hymenoptera").rglob("*.jpg"))
+    photos: list[Source] = [*dogs, *insects]
+    labels = np.array([path.name.startswith("dog") or path.parent.name == "bees" for path in (*dogs, *insects)], int)
+    keys = inspect(tuple(photos)).keys
+    engines = ["torch-float32", *(f"openvino-{precision}" for precision in converted.usable_precisions())]
+    features: dict[str, np.ndarray] = {}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("REGRAFT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        for name in engines:
+            engine = engine_for(backbone, photos, Settings(device="cpu", engine=name), Observer())
+            found = extract(photos, keys, backbone, engine)
+            assert (found.engine, found.unreadable) == (name.replace("-", "-cpu-"), {})
+            features[name] = found.features
+    return {
+        name: Known(labels[part], {engine: values[part] for engine, values in features.items()})
+        for name, part in (("dogs-vs-cats", slice(len(dogs))), ("hymenoptera", slice(len(dogs), None)))
+    }
+
+
+@pytest.mark.parametrize(("name", "count"), [("dogs-vs-cats", 1000), ("hymenoptera", 396)])
+def test_answers_do_not_depend_on_the_engine(known: dict[str, Known], name: str, count: int) -> None:
+    photos = known[name]
+    assert len(photos.labels) == count
+    right = {engine: np.mean(photos.answers(engine, engine) == photos.labels) for engine in photos.features}
+    assert right["torch-float32"] >= 0.95
+    for engine, accuracy in right.items():
+        assert abs(accuracy - right["torch-float32"]) <= SAME_ACCURACY, engine
+    for fitted_on, run_by in itertools.permutations(photos.features, 2):
+        same = np.mean(photos.answers(fitted_on, fitted_on) == photos.answers(fitted_on, run_by))
+        assert same >= SAME_ANSWERS, (fitted_on, run_by)

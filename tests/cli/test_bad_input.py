@@ -26,6 +26,18 @@ def test_no_such_path(fails: Fails, tiny_network: str) -> None:
     assert "nowhere does not exist. Name a folder of photos, a CSV file or a Parquet file." in message
 
 
+@pytest.mark.parametrize("command", ["fit", "compare"])
+def test_engine_that_there_is_not(
+    fails: Fails, tiny_network: str, photos: Photos, tmp_path: Path, command: str
+) -> None:
+    message = fails(command, photos(red=3, blue=3), "--model", tiny_network, "--engine", "nonsense")
+    assert message.strip() == (
+        "error: --engine must be one of: auto, torch-float32, torch-bfloat16, torch-float16, openvino-float32, "
+        "openvino-bfloat16. Got 'nonsense'."
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]  # no cache, no classifier
+
+
 def test_empty_folder(fails: Fails, tiny_network: str, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     message = fails("fit", "photos", "--model", tiny_network)

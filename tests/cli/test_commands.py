@@ -196,6 +196,46 @@ def test_cache_is_shown_and_emptied(run: Run, bundle: Path, tmp_path: Path) -> N
     assert bundle.exists()
 
 
+def test_fit_by_an_engine_of_ones_own(run: Run, photos: Photos, tiny_network: str) -> None:
+    folder = photos(red=12, blue=12)
+    command = ["fit", folder, "--model", tiny_network, "--strategy", "frozen", "--json", "--engine"]
+    done = run(*command, "openvino-float32")
+    assert done.exit_code == 0, done.output
+    assert "engine: openvino-cpu-float32 (cosine to torch-float32 on the first 16 photos: mean 1.0000" in done.stderr
+    assert "features (openvino-cpu-float32): 24 images in" in done.stderr
+    numbers, reference = json.loads(done.stdout), json.loads(run(*command, "torch-float32").stdout)
+    assert (numbers["engine"], reference["engine"]) == ("openvino-cpu-float32", "torch-cpu-float32")
+    assert numbers["images_computed"] == reference["images_computed"] == 24  # no features of another engine
+    assert numbers["log_loss"] == pytest.approx(reference["log_loss"], rel=1e-3)
+    shown = run("cache").stdout
+    assert "networks converted for faster engines: 0." in shown
+    for engine in ("openvino-cpu-float32", "torch-cpu-float32"):
+        assert len([line for line in shown.splitlines() if "24 photos" in line and engine in line]) == 1
+
+
+def test_cache_counts_and_empties_converted_networks(run: Run, bundle: Path, photos: Photos, tmp_path: Path) -> None:
+    assert "networks converted" not in run("cache").stdout
+    done = run("predict", bundle, photos("new", red=2), "--engine", "openvino-float32")
+    assert done.exit_code == 0, done.output
+    kept = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    converted = sum(path.stat().st_size for path in kept if "engines" in path.parts)
+    shards = sum(path.stat().st_size for path in kept if path.suffix == ".safetensors")
+    first, second, *_ = run("cache").stdout.splitlines()
+    assert first == f"{tmp_path / 'cache'}: {(converted + shards) / 1e6:.1f} of 10,000 MB"
+    assert second == f"  networks converted for faster engines: {converted / 1e6:.1f} MB"
+    everything = sum(path.stat().st_size for path in kept)
+    assert run("cache", "--clear").stdout == f"freed {everything / 1e6:.1f} MB in {tmp_path / 'cache'}\n"
+    assert run("cache").stdout == f"{tmp_path / 'cache'}: 0.0 of 10,000 MB\n"
+
+
+@pytest.mark.parametrize("engine", ["auto", "torch-bfloat16", "openvino-float32"])
+def test_no_cache_leaves_nothing_on_disk(run: Run, bundle: Path, photos: Photos, tmp_path: Path, engine: str) -> None:
+    run("cache", "--clear")
+    done = run("predict", bundle, photos("new", red=2), "--no-cache", "--engine", engine)
+    assert done.exit_code == 0, done.output
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
+
+
 def test_version(run: Run) -> None:
     from importlib.metadata import version
 

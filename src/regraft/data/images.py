@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from regraft.data.sources import Source, content_key, encoded, open_source
+from regraft.data.sources import Pixels, Source, content_key, encoded, open_source
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit: beyond it a small file could fill the memory
 MAX_ASPECT_RATIO = 200  # a stripe of 1 x 10,000 pixels would be enlarged to gigabytes
@@ -47,7 +47,7 @@ def read_image(source: Source, *, least: int | None = None) -> Image.Image:
     """
     with telling_reasons(source):
         image = open_image(source)
-        if least is not None:
+        if least is not None and not isinstance(source, Pixels):  # a caller's own image stays whole
             image.draft(None, (least, least))
         return upright(image)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
 from regraft.data.decoding import decode
 from regraft.data.images import UnreadableImageError, read_image
@@ -84,4 +85,9 @@ def _batch(start: int, results: list[np.ndarray | str], preprocess: Preprocess) 
 
 
 def _one_thread() -> None:
-    torch.set_num_threads(1)  # of this thread alone: the pool is as wide as the machine
+    """Let PyTorch use this thread alone: the pool is as wide as the machine.
+
+    `torch.set_num_threads` would also be heard by every thread that first calls PyTorch later, the caller's included.
+    """
+    torch.get_num_threads()  # PyTorch sets the number when it is first asked, and not again
+    threadpool_limits(1, user_api="openmp")

@@ -101,7 +101,8 @@ def first_pixels(sources: Sequence[Source], preprocess: Preprocess) -> np.ndarra
             found.append(batch.pixels)
             if sum(map(len, found)) >= CHECKED_PHOTOS:
                 break
-    return np.concatenate(found)[:CHECKED_PHOTOS]
+    blank = np.empty((0, preprocess.height, preprocess.width, 3), dtype=np.uint8)
+    return np.concatenate([blank, *found])[:CHECKED_PHOTOS]
 
 
 def extract(
@@ -162,18 +163,19 @@ def _compute(
 ) -> None:
     order = list(wanted.items())
     observer.begin(f"features ({engine.name})", len(order))
+    photos = load_batches([sources[places[0]] for _, places in order], engine.preprocess, batch_size=batch_size)
     try:
-        batches = load_batches([sources[places[0]] for _, places in order], engine.preprocess, batch_size=batch_size)
-        for batch, vectors in run_ahead(engine, batches):
-            for row, reason in batch.unreadable.items():
-                result.unreadable.update(dict.fromkeys(order[row][1], reason))
-            if len(batch.positions):
-                _check_finite(vectors, [sources[order[row][1][0]] for row in batch.positions])
-                for row, vector in zip(batch.positions, vectors, strict=True):
-                    result.features[order[row][1]] = vector
-                writer.add([order[row][0] for row in batch.positions], vectors)
-            result.computed += len(batch.positions)
-            observer.advance(len(batch.positions) + len(batch.unreadable))
+        with closing(photos):  # whatever ends the pass ends the threads that decode
+            for batch, vectors in run_ahead(engine, photos):
+                for row, reason in batch.unreadable.items():
+                    result.unreadable.update(dict.fromkeys(order[row][1], reason))
+                if len(batch.positions):
+                    _check_finite(vectors, [sources[order[row][1][0]] for row in batch.positions])
+                    for row, vector in zip(batch.positions, vectors, strict=True):
+                        result.features[order[row][1]] = vector
+                    writer.add([order[row][0] for row in batch.positions], vectors)
+                result.computed += len(batch.positions)
+                observer.advance(len(batch.positions) + len(batch.unreadable))
     finally:
         writer.flush()  # Ctrl-C too keeps what was computed
         observer.end()

@@ -2,12 +2,13 @@
 
 import contextlib
 import functools
+import hashlib
 import os
 import shutil
 import threading
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,10 @@ from regraft.files import ENGINE_WEIGHTS_SUFFIX, TEMPORARY_SUFFIX, write_failure
 from regraft.models.engines import Engine
 from regraft.runtime import cpu_count
 
-MODEL_FILE = "model.xml"  # the graph; the weights lie beside it
-_CHUNK = (
-    8  # images at a time: what a layer gives to that many still lies in the processor's cache when the next reads it
-)
+MODEL_FILE = "model.xml"  # the graph
+_WEIGHTS_FILE = f"model{ENGINE_WEIGHTS_SUFFIX}"  # where OpenVINO looks for them
+_DIGEST_FILE = "model.sha256"  # of both
+_CHUNK = 8  # images at a time: what a layer gives to so few is still in the processor's cache when the next reads it
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -48,7 +49,8 @@ def usable_precisions() -> tuple[str, ...]:
 def convert(module: nn.Module, preprocess: Preprocess) -> Any:
     """Return `module` as an OpenVINO model of (b, h, w, 3) uint8 pixels, any b; the normalisation is part of it.
 
-    OpenVINO's frontend is called without its converter tool, which reports each use to its maker.
+    It is converted as it is in eval mode, and left as it was. OpenVINO's frontend is called without its converter
+    tool, which reports each use to its maker.
 
     Raises:
         EngineError: it has a layer that OpenVINO cannot run.
@@ -61,7 +63,7 @@ def convert(module: nn.Module, preprocess: Preprocess) -> Any:
     device = next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
     blank = torch.zeros(2, 3, preprocess.height, preprocess.width, device=device)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with _evaluating(module), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of torch.jit, which OpenVINO reads networks through
             frontend = FrontEndManager().load_by_framework("pytorch")
             decoder = TorchScriptPythonDecoder(
@@ -80,8 +82,28 @@ def convert(module: nn.Module, preprocess: Preprocess) -> Any:
             normalising.scale([255 * value for value in preprocess.std])
             return steps.build()
     except Exception as error:  # whatever tracing or translating a foreign network may raise
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise EngineError(f"OpenVINO cannot run this network ({reason[0]}). Use --engine torch-float32.") from error
+        raise EngineError(
+            f"OpenVINO cannot run this network ({_reason(error)}). Use --engine torch-float32."
+        ) from error
+
+
+@contextlib.contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Have `module` in eval mode, and each of its parts in its own mode again afterwards."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def _reason(error: Exception) -> str:
+    """Return the line of OpenVINO's message that names what it cannot do, else the first."""
+    lines = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+    telling = [line for line in lines if "No conversion rule" in line]
+    return (telling or lines)[0].removeprefix("-- ").rstrip(".")
 
 
 def save(model: Any, folder: Path) -> None:
@@ -97,8 +119,9 @@ def save(model: Any, folder: Path) -> None:
     try:
         temporary.mkdir(parents=True)
         openvino.save_model(model, temporary / MODEL_FILE, compress_to_fp16=False)
-        for path in (target.with_suffix(ENGINE_WEIGHTS_SUFFIX), target):  # a graph is never seen before its weights
-            (temporary / path.name).replace(path)
+        (temporary / _DIGEST_FILE).write_text(_digest(temporary))
+        for name in (_WEIGHTS_FILE, _DIGEST_FILE, MODEL_FILE):  # a graph is never seen before its weights
+            (temporary / name).replace(folder / name)
     except OSError as error:
         raise write_failure(target, error) from None
     except RuntimeError as error:  # OpenVINO's own word for a full disk
@@ -109,15 +132,25 @@ def save(model: Any, folder: Path) -> None:
 
 def load(folder: Path) -> Any | None:
     """Return the network that `save` wrote into `folder`, None if it is not there or damaged."""
-    target = folder / MODEL_FILE
-    weights = target.with_suffix(ENGINE_WEIGHTS_SUFFIX)
-    if not (target.is_file() and weights.is_file()):
+    try:  # OpenVINO itself takes any weights of the right size
+        whole = (folder / _DIGEST_FILE).read_text() == _digest(folder)
+    except (OSError, ValueError):  # not there, or dropped by another process meanwhile; ValueError: no text
+        return None
+    if not whole:
         return None
     with contextlib.suppress(OSError):
-        os.utime(weights)  # in use: the last to be dropped
+        os.utime(folder / _WEIGHTS_FILE)  # in use: the last to be dropped
     with contextlib.suppress(RuntimeError):
-        return _core().read_model(target)
+        return _core().read_model(folder / MODEL_FILE)
     return None
+
+
+def _digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for name in (MODEL_FILE, _WEIGHTS_FILE):
+        with (folder / name).open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
 
 
 class OpenVinoEngine(Engine):
@@ -177,7 +210,10 @@ class OpenVinoEngine(Engine):
         if not hasattr(self._own, "request"):
             self._own.request = self._compiled.create_infer_request()
         self._own.request.infer([np.ascontiguousarray(pixels)], share_inputs=True)
-        return np.array(self._own.request.get_output_tensor(0).data, dtype=np.float32)
+        outputs = np.array(self._own.request.get_output_tensor(0).data, dtype=np.float32)
+        if len(outputs) != len(pixels):  # its layers have the number of images built in
+            raise RuntimeError(f"it gives {len(outputs)} outputs for {len(pixels)} images")
+        return outputs
 
 
 def _failed(error: RuntimeError) -> EngineError:

@@ -46,9 +46,9 @@ class Agreement:
     def of(cls, found: np.ndarray, expected: np.ndarray) -> "Agreement":
         """Compare (n, ...) outputs. Two zeros agree; what is not finite agrees with nothing."""
         a, b = (values.reshape(len(values), -1).astype(np.float64) for values in (found, expected))
-        lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
         both_zero = ~a.any(axis=1) & ~b.any(axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
+            lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
             cosines = np.where(both_zero, 1.0, np.sum(a * b, axis=1) / lengths)
         cosines = np.nan_to_num(cosines, nan=-1.0)
         return cls(float(cosines.mean()), float(cosines.min()), len(cosines))
@@ -260,8 +260,9 @@ def _read_verdict(task: Task, name: str) -> Agreement | None:
     if task.folder is None:
         return None
     try:
-        return Agreement(**json.loads((task.folder / f"{name}.json").read_text()))
-    except (OSError, ValueError, TypeError):  # not there, or damaged
+        kept = json.loads((task.folder / f"{name}.json").read_text())
+        return Agreement(float(kept["mean"]), float(kept["lowest"]), int(kept["photos"]))
+    except (OSError, ValueError, TypeError, KeyError, OverflowError):  # not there, or damaged
         return None
 
 
