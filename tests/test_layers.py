@@ -31,6 +31,8 @@ ORDER = {
         "cutting",
         "lowrank",
         "freezing",
+        "quasinewton",
+        "logistic",
         "heads",
         "memory",
         "engines",
