@@ -32,6 +32,8 @@ ORDER = {
         "cutting",
         "lowrank",
         "freezing",
+        "quasinewton",
+        "logistic",
         "heads",
         "memory",
         "engines",

@@ -14,7 +14,7 @@ from regraft.learn import probe
 from regraft.learn.observer import Observer
 from regraft.models.backbones import Backbone, load_backbone
 from regraft.models.engines import TorchEngine
-from regraft.models.heads import select_strength
+from regraft.models.heads import select_heads
 
 
 class Listener(Observer):
@@ -80,5 +80,5 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def few_strengths(monkeypatch: pytest.MonkeyPatch) -> None:
     """Choose between two strengths of the penalty instead of 13: where the choice is not what is tested."""
-    quick = functools.partial(select_strength, strengths=(1.0, 0.1))
-    monkeypatch.setattr(probe, "select_strength", quick)
+    quick = functools.partial(select_heads, strengths=(1.0, 0.1))
+    monkeypatch.setattr(probe, "select_heads", quick)

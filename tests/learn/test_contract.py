@@ -20,6 +20,10 @@ from regraft.models.backbones import Backbone, build_untrained
 from regraft.models.cutting import cut_before
 from regraft.models.freezing import fingerprints
 
+# The classes are told apart without fail: among all strengths the head that is started from would be so sure of itself
+# that no gradient is left
+pytestmark = pytest.mark.usefixtures("few_strengths")
+
 SIDE = 80  # pixels: the least that Inception-v3 can take is 75
 NETWORKS: dict[str, dict[str, object]] = {
     "vgg16": {"mlp_ratio": 0.02},  # its first hidden layer holds nine tenths of all its numbers

@@ -15,8 +15,9 @@ from regraft.data.audit import inspect
 from regraft.data.layouts import read_folder
 from regraft.data.samples import Samples, as_samples, find_samples
 from regraft.errors import DataError, FrozenTensorError, OptionError, SanityError
-from regraft.learn import material, methods, strategies
+from regraft.learn import material, strategies
 from regraft.learn.predictions import predict
+from regraft.learn.probe import Probes
 from regraft.learn.settings import Settings
 from regraft.learn.strategies import Result, evaluate, train
 from regraft.models.backbones import Backbone, load_backbone
@@ -312,7 +313,7 @@ def test_the_last_layer_too_proves_that_the_network_stayed(
     folder = photos(red=8, blue=8)
     proof = fit(folder).numbers["frozen"]
     assert re.fullmatch(r"0 of \d+ frozen tensors changed", proof)
-    probe = methods.fit_probe
+    probe = Probes.of
 
     def spoils(*given: Any, **named: Any) -> Any:
         network["it"].module.conv_stem.weight.data.add_(1)
@@ -321,7 +322,7 @@ def test_the_last_layer_too_proves_that_the_network_stayed(
     network: dict[str, Backbone] = {}
     load = strategies.material_of
     monkeypatch.setattr(strategies, "material_of", lambda g, *rest: (network.update(it=g.backbone), load(g, *rest))[1])
-    monkeypatch.setattr(methods, "fit_probe", spoils)
+    monkeypatch.setattr(Probes, "of", spoils)
     with pytest.raises(
         FrozenTensorError, match=r"1 of \d+ frozen tensors changed during training:\n  conv_stem.weight"
     ):

@@ -1,5 +1,7 @@
 """The head against scikit-learn, autograd and derivations by hand; the choice of its penalty without leaks."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
-from regraft.models.heads import STRENGTHS, Head, Selection, _Problem, fit_head, select_strength
+from regraft.models.heads import ABSENT, LEARNED, STRENGTHS, Head, Selection, fit_head, select_heads
+from regraft.models.logistic import Regressions
 
 Data = tuple[np.ndarray, np.ndarray]
 
@@ -29,6 +32,13 @@ def five_folds(n: int) -> np.ndarray:
 
 def probabilities(head: Head, features: np.ndarray) -> np.ndarray:
     return np.asarray(softmax(head.logits(features).astype(np.float64), axis=1))
+
+
+def select_strength(
+    features: np.ndarray, labels: np.ndarray, classes: int, *, folds: np.ndarray, strengths: Sequence[float] = STRENGTHS
+) -> Selection:
+    """Make one choice alone."""
+    return select_heads(features, labels, classes, folds=[folds], strengths=strengths)[0]
 
 
 def of_scikit_learn(features: np.ndarray, labels: np.ndarray, strength: float) -> np.ndarray:
@@ -95,50 +105,6 @@ def test_a_head_is_its_linear_layer() -> None:
     assert head.logits(np.array([[3.0, 4.0], [0.0, 0.0]], np.float32)).tolist() == [[11.5, -3.75], [0.5, 0.25]]
 
 
-@pytest.mark.parametrize("classes", [2, 5])
-def test_the_folded_layer_equals_the_unfolded(classes: int) -> None:
-    features, labels = overlapping(80, 7, classes)
-    problem = _Problem(features, labels, classes)
-    problem.weights = np.random.default_rng(2).normal(0, 1, problem.weights.shape)
-    head = problem.head(0.5)
-    z = (features - features.mean(axis=0, dtype=np.float64)) / features.std(axis=0, dtype=np.float64)
-    unfolded = (z @ problem.weights[:-1] + problem.weights[-1]) @ problem.basis
-    assert (head.weight.shape, head.bias.shape) == ((classes, 7), (classes,))
-    assert (head.weight.dtype, head.bias.dtype, head.strength) == (np.float32, np.float32, 0.5)
-    np.testing.assert_allclose(head.logits(features), unfolded, rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize("classes", [2, 5])
-@pytest.mark.parametrize("strength", [3.0, 1e-3])
-def test_loss_and_gradient_are_autograds(classes: int, strength: float) -> None:
-    features, labels = overlapping(60, 8, classes)
-    problem = _Problem(features, labels, classes)
-    flat = np.random.default_rng(1).normal(0, 1, problem.weights.size).astype(np.float32).astype(np.float64)
-    loss, gradient = problem._loss_and_gradient(flat, strength)
-
-    weights = torch.tensor(flat.reshape(problem.weights.shape), requires_grad=True)
-    x = torch.tensor(features, dtype=torch.float64)
-    z = (x - x.mean(0)) / x.std(0, correction=0)
-    rows = torch.eye(5) if classes == 5 else torch.tensor([[-(0.5**0.5), 0.5**0.5]], dtype=torch.float64)
-    logits = (z @ weights[:-1] + weights[-1]) @ rows.double()
-    expected = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels))
-    expected = expected + strength / 2 * (weights[:-1] ** 2).sum()
-    expected.backward()
-    # float32 keeps 7 digits; sums of 60 terms of size 1 lose one of them
-    assert loss == pytest.approx(expected.item(), rel=2e-6)
-    scale = weights.grad.abs().max().item()
-    assert scale > 0.1
-    np.testing.assert_allclose(gradient, weights.grad.numpy().ravel(), rtol=0, atol=2e-6 * max(scale, 1))
-
-
-def test_large_logits_do_not_overflow() -> None:
-    features, labels = overlapping(30, 3, 3)
-    problem = _Problem(features, labels, 3)
-    loss, gradient = problem._loss_and_gradient(np.full(problem.weights.size, 1e3) * np.tile([1, -1, 0], 4), 1e-3)
-    assert np.isfinite(loss)
-    assert np.isfinite(gradient).all()
-
-
 def test_constant_features_get_no_weight() -> None:
     features, labels = overlapping(90, 5, 3)
     constant = np.tile(np.array([0.0, 0.1, -1e4], np.float32), (90, 1))
@@ -171,6 +137,76 @@ def test_the_input_is_left_as_it_was() -> None:
     fit_head(features, labels, 2, strength=0.1)
     select_strength(features, labels, 2, folds=five_folds(40), strengths=[1.0])
     assert np.array_equal(features, before)
+
+
+# --- several parts at once ---
+
+
+def three_parts(n: int, d: int, classes: int) -> tuple[Regressions, np.ndarray, np.ndarray, np.ndarray]:
+    """Return regressions on three parts of three cells that lie far apart, features, labels and (parts, n) booleans."""
+    features, labels = overlapping(n, d, classes)
+    cells = np.sort(np.arange(n) % 3)
+    features += np.array([0, 30, -50], np.float32)[cells][:, None]
+    members = np.array([[True, True, True], [True, False, True], [False, True, False]])
+    regressions = Regressions(features.copy(), labels, classes, cells=cells, members=members)
+    return regressions, features, labels, members[:, cells]
+
+
+@pytest.mark.parametrize(("n", "d"), [(120, 8), (45, 40), (30, 60)])  # more photos than features, both, fewer
+@pytest.mark.parametrize("classes", [2, 5])
+def test_loss_and_gradient_are_autograds_in_every_part(n: int, d: int, classes: int) -> None:
+    regressions, features, labels, parts = three_parts(n, d, classes)
+    generator = np.random.default_rng(1)
+    layers = [(generator.normal(0, 0.1, (classes, d)), generator.normal(0, 1, classes)) for _ in parts]
+    if classes == 2:
+        layers = [(weight - weight[::-1], bias - bias[::-1]) for weight, bias in layers]  # one row describes both
+    for number, (weight, bias) in enumerate(layers):
+        regressions.start(number, (weight.astype(np.float32), bias.astype(np.float32)))
+    points = {number: regressions.point(number) for number in range(3)}
+    values = regressions.evaluate(points)
+    for number, own in enumerate(parts):
+        weight, bias = (torch.tensor(of, dtype=torch.float64) for of in regressions.layer(number))
+        x, y = torch.tensor(features[own], dtype=torch.float64), torch.from_numpy(labels[own])
+        loss = torch.nn.functional.cross_entropy(x @ weight.T + bias, y)
+        assert values[number].loss == pytest.approx(loss.item(), rel=1e-4)  # offsets of 50 cost float32 two digits
+        # along any direction, the change of the loss by differences of the loss itself
+        way = generator.normal(0, 1, points[number].shape).astype(np.float32)
+        way /= np.linalg.norm(way)
+        ahead, behind = (
+            regressions.evaluate({number: points[number] + sign * np.float32(0.02) * way})[number].loss
+            for sign in (1, -1)
+        )
+        assert (ahead - behind) / 0.04 == pytest.approx(
+            float(np.vdot(values[number].gradient, way)), rel=0.02, abs=2e-3
+        )
+
+
+@pytest.mark.parametrize(("n", "d"), [(120, 8), (45, 40), (30, 60)])
+@pytest.mark.parametrize("classes", [2, 5])
+def test_parts_are_scikit_learns_one_by_one(n: int, d: int, classes: int) -> None:
+    regressions, features, labels, parts = three_parts(n, d, classes)
+    regressions.solve({0: 0.1, 1: 0.03, 2: 1.0}, 1e-8)
+    for number, (own, strength) in enumerate(zip(parts, (0.1, 0.03, 1.0), strict=True)):
+        weight, bias = regressions.layer(number)
+        found = softmax(features[own].astype(np.float64) @ weight.T + bias, axis=1)
+        np.testing.assert_allclose(found, of_scikit_learn(features[own], labels[own], strength), rtol=0, atol=1e-3)
+
+
+def test_a_layer_that_is_started_from_is_where_it_starts() -> None:
+    regressions, _, _, _ = three_parts(120, 8, 5)
+    regressions.solve({0: 0.1}, 1e-6)
+    weight, bias = regressions.layer(0)
+    regressions.start(1, (weight, bias))
+    again = regressions.layer(1)
+    np.testing.assert_allclose(again[0], weight, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(again[1], bias, rtol=0, atol=1e-3)
+
+
+def test_large_logits_do_not_overflow() -> None:
+    regressions, _, _, _ = three_parts(60, 3, 3)
+    value = regressions.evaluate({0: np.full((3, 4), 1e3, np.float32) * np.array([[1], [-1], [0]], np.float32)})[0]
+    assert np.isfinite(value.loss)
+    assert np.isfinite(value.gradient).all()
 
 
 # --- the choice of a strength ---
@@ -239,8 +275,9 @@ def test_held_out_logits_come_from_the_other_folds() -> None:
         np.testing.assert_allclose(found, probabilities(head, features[held]), rtol=0, atol=0.02)
 
 
-def test_no_photos_own_label_or_neighbours_reach_its_logits() -> None:
-    features, labels = overlapping(100, 10, 3)
+@pytest.mark.parametrize("d", [10, 150])
+def test_no_photos_own_label_or_neighbours_reach_its_logits(d: int) -> None:
+    features, labels = overlapping(100, d, 3)
     folds = five_folds(100)
     held = folds == 2
     changed, shifted = labels.copy(), features.copy()
@@ -250,9 +287,10 @@ def test_no_photos_own_label_or_neighbours_reach_its_logits() -> None:
     before = select_strength(features, labels, 3, folds=folds, strengths=[0.1])
     after = select_strength(shifted, changed, 3, folds=folds, strengths=[0.1])
     same = held & (np.arange(100) != photo)
-    assert np.array_equal(after.logits[same], before.logits[same])
-    assert not np.allclose(after.logits[photo], before.logits[photo])
-    assert not np.allclose(after.logits[~held], before.logits[~held])
+    # its mates are in the mean that is taken off before a product and added after: the last digits move
+    np.testing.assert_allclose(after.logits[same], before.logits[same], rtol=0, atol=1e-3)
+    assert np.abs(after.logits[photo] - before.logits[photo]).max() > 0.1
+    assert np.abs(after.logits[~held] - before.logits[~held]).max() > 0.1
 
 
 def test_photos_of_fold_minus_1_are_trained_on_but_never_judged() -> None:
@@ -287,3 +325,76 @@ def test_a_class_of_two_photos_in_two_folds() -> None:
     selection = select_strength(features.astype(np.float32), labels, 3, folds=folds)
     assert np.isfinite(selection.logits).all()
     assert np.array_equal(selection.logits.argmax(axis=1), labels)
+
+
+# --- several choices at once ---
+
+
+def nested(folds: np.ndarray) -> list[np.ndarray]:
+    """Return the choices made without each fold, and the one made with all."""
+    return [*(np.where(folds == fold, ABSENT, folds) for fold in np.unique(folds)), folds]
+
+
+@pytest.mark.parametrize(("n", "d", "classes"), [(150, 10, 3), (60, 90, 3), (150, 10, 2)])
+def test_choices_made_together_are_those_made_alone_without_the_absent(n: int, d: int, classes: int) -> None:
+    features, labels = overlapping(n, d, classes)
+    folds = five_folds(n)
+    tasks = nested(folds)
+    together = select_heads(features, labels, classes, folds=tasks)
+    for task, found in zip(tasks, together, strict=True):
+        kept = task != ABSENT
+        alone = select_strength(features[kept], labels[kept], classes, folds=task[kept])
+        assert found.strength == alone.strength
+        assert found.losses == pytest.approx(alone.losses, rel=1e-3)
+        np.testing.assert_allclose(
+            probabilities(found.head, features[kept]), probabilities(alone.head, features[kept]), rtol=0, atol=1e-3
+        )
+        np.testing.assert_allclose(
+            softmax(found.logits[kept], axis=1), softmax(alone.logits, axis=1), rtol=0, atol=5e-3
+        )
+        assert not found.logits[~kept].any()
+
+
+@pytest.mark.parametrize("d", [10, 90])
+def test_heads_are_those_of_all_that_is_not_absent(d: int) -> None:
+    features, labels = overlapping(60, d, 3)
+    folds = five_folds(60)
+    for task, found in zip(nested(folds), select_heads(features, labels, 3, folds=nested(folds)), strict=True):
+        kept = task != ABSENT
+        expected = of_scikit_learn(features[kept], labels[kept], found.strength)
+        np.testing.assert_allclose(probabilities(found.head, features[kept]), expected, rtol=0, atol=1e-3)
+        assert found.head.strength == found.strength
+
+
+def test_what_is_absent_from_a_choice_does_not_touch_a_bit_of_it() -> None:
+    features, labels = overlapping(60, 90, 3)
+    folds = five_folds(60)
+    away = folds == 2
+    changed, shifted = labels.copy(), features.copy()
+    changed[away] = (labels[away] + 1) % 3
+    shifted[away] += 100
+    before = select_heads(features, labels, 3, folds=nested(folds))
+    after = select_heads(shifted, changed, 3, folds=nested(folds))
+    assert before[2].losses == after[2].losses
+    assert np.array_equal(before[2].logits, after[2].logits)
+    assert np.array_equal(before[2].head.weight, after[2].head.weight)
+    assert np.array_equal(before[2].head.bias, after[2].head.bias)
+    assert all(before[k].losses != after[k].losses for k in (0, 1, 3, 4, 5))
+
+
+def test_heads_that_several_choices_need_are_fitted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts: list[int] = []
+    whole = Regressions.__init__
+
+    def counts(self: Regressions, *given: object, **named: np.ndarray) -> None:
+        parts.append(len(named["members"]))
+        whole(self, *given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Regressions, "__init__", counts)
+    features, labels = overlapping(60, 5, 3)
+    folds = five_folds(60)
+    select_heads(features, labels, 3, folds=nested(folds))
+    assert parts == [10 + 5 + 1]  # without two folds, without one, with all
+    rare = np.where(np.arange(60) == np.flatnonzero(folds == 1)[0], LEARNED, nested(folds)[0])
+    select_heads(features, labels, 3, folds=[rare, *nested(folds)[1:]])
+    assert parts[1] == 16 + 1  # a photo that one choice does not hold out sets one of its parts apart

@@ -13,7 +13,7 @@ from regraft.judge.shares import interval_of, share_of
 from regraft.learn.comparison import Clock, cross_validate
 from regraft.learn.methods import Answers, Candidate, Pace
 from regraft.learn.observer import Observer
-from regraft.learn.probe import Labelled, fit_probe
+from regraft.learn.probe import Labelled, Probes
 from regraft.models.backbones import Backbone
 
 SIZES = (5, 10, 20, 50, 100, 200, 500, 1000)  # photos of each class, on the learning curve
@@ -44,11 +44,12 @@ class LastLayer:
 
     def __init__(self, data: Labelled, seed: int) -> None:
         self._data, self._seed = data, seed
+        self._probes = Probes(data, seed=seed)
 
     def answer(self, learn: np.ndarray, judge: np.ndarray, *, name: str, pace: Pace | None = None) -> Answers:  # noqa: ARG002
         """Learn from the photos at positions `learn` (m,) and answer for those at `judge` (k,)."""
         started = time.monotonic()
-        probe = fit_probe(self._data.select(learn), seed=self._seed)
+        probe = self._probes.of(learn)
         logits = probe.head.logits(self._data.features[judge])
         return Answers(logits, probe.temperature, time.monotonic() - started, len(learn))
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import softmax
 
 LOWEST, HIGHEST = 0.05, 20.0
 
@@ -23,13 +22,15 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         labels: (n,) integers from 0 to c - 1.
     """
     logits = logits.astype(np.float64)
+    logits -= logits.max(axis=1, keepdims=True)  # probabilities stay, and no exponential overflows
     n, classes = logits.shape
     right = logits[np.arange(n), labels]
     doubt = 1 / (n + 2)
     aim = np.mean((1 - doubt) * right + doubt * (logits.sum(axis=1) - right) / (classes - 1))
 
     def slope(inverse: float) -> float:
-        return float(np.mean((softmax(inverse * logits, axis=1) * logits).sum(axis=1)) - aim)
+        shares = np.exp(inverse * logits)
+        return float(np.mean(np.einsum("nc,nc->n", shares, logits) / shares.sum(axis=1)) - aim)
 
     if slope(1 / HIGHEST) >= 0:
         return HIGHEST

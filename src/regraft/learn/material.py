@@ -20,7 +20,7 @@ from regraft.learn.features import engine_for, first_pixels
 from regraft.learn.finetune import accelerator
 from regraft.learn.observer import Observer
 from regraft.learn.photos import Photos, audit_samples, prepare
-from regraft.learn.probe import OUTER_FOLDS, Labelled
+from regraft.learn.probe import OUTER_FOLDS, Labelled, Probes
 from regraft.learn.schedule import Schedule
 from regraft.learn.settings import Settings
 from regraft.learn.store import size_limit
@@ -50,6 +50,7 @@ class Material:
         cache_limit: bytes that activations on disk may take; 0 keeps none.
         run: where checkpoints go.
         observer: hears the progress.
+        probes: heads on the features as they are.
     """
 
     backbone: Backbone
@@ -62,6 +63,7 @@ class Material:
     cache_limit: int
     run: Run
     observer: Observer
+    probes: Probes = field(init=False)
     _prepared: dict[tuple[str, bool], tuple[Top, Views]] = field(default_factory=dict)
     _random: Backbone | None = None
     _hashes: dict[bool, dict[str, str]] = field(init=False)
@@ -77,6 +79,7 @@ class Material:
     def __post_init__(self) -> None:
         """Hash the network before anything is learned: the proof that what is frozen stayed rests on it."""
         self._hashes = {False: _hashes(self.backbone)}
+        self.probes = Probes(self.data, seed=self.seed)
 
     def hashes(self, names: Sequence[str], *, scratch: bool = False) -> dict[str, str]:
         """Return the SHA-256 of the tensors `names` of `network`, as they were before all training."""

@@ -13,7 +13,7 @@ from regraft.files import sha256
 from regraft.judge.calibration import fit_temperature
 from regraft.learn.finetune import Finetuner, Lesson
 from regraft.learn.material import Material
-from regraft.learn.probe import Labelled, Probe, fit_probe, inner_folds
+from regraft.learn.probe import Labelled, Probe, inner_folds
 from regraft.learn.schedule import Schedule
 from regraft.models.backbones import Backbone
 from regraft.models.freezing import Plan, check_frozen, fingerprints, plan_training
@@ -149,7 +149,7 @@ class FrozenMethod:
         """Learn from the photos at positions `learn` (m,) and answer for those at `judge` (k,)."""
         started = time.monotonic()
         data = self._material.data
-        probe = fit_probe(data.select(learn), seed=self._material.seed)
+        probe = self._material.probes.of(learn)
         logits = probe.head.logits(data.features[judge])
         return Answers(logits, probe.temperature, time.monotonic() - started, len(learn))
 
@@ -157,7 +157,7 @@ class FrozenMethod:
         """Learn from all photos."""
         backbone = self._material.backbone
         plan = plan_of(self.candidate, backbone, self._material.schedule)
-        probe = fit_probe(self._material.data, seed=self._material.seed)
+        probe = self._material.probes.of(self._material.positions())
         proof = check_frozen(self._material.hashes(plan.frozen), fingerprints(backbone.module, plan.frozen))
         return Fitted(backbone, probe.head, probe.temperature, plan, proof)
 
@@ -241,7 +241,7 @@ class TunedMethod:
         if self._scratch:
             weight = np.zeros((len(data.classes), data.features.shape[1]), dtype=np.float32)
             return Probe(Head(weight, np.zeros(len(weight), dtype=np.float32), 0.0), 1.0)
-        return fit_probe(data.select(learn), seed=self._material.seed)
+        return self._material.probes.of(learn)
 
     def _prove(self, state: dict[str, torch.Tensor]) -> tuple[Backbone, str]:
         """Return the trained network, and the proof that its frozen tensors are what they were."""

@@ -1,8 +1,9 @@
 """The linear probe: a head on frozen features, its strength and temperature chosen, and an honest estimate of it.
 
-Choosing (strength, temperature) and fitting are one procedure, `fit_probe`. The estimate cross-validates the whole
-procedure: in each outer fold it runs anew on the other folds, so that no photo is judged by a strength, a temperature
-or a weight that it helped to set.
+Choosing (strength, temperature) and fitting are one procedure. The estimate cross-validates the whole procedure: in
+each outer fold it runs on the other folds alone, which also are its inner folds, so that no photo is judged by a
+strength, a temperature or a weight that it helped to set. With the same folds inside and outside, one head serves
+several choices.
 """
 
 from collections.abc import Sequence
@@ -13,12 +14,10 @@ from scipy.special import softmax
 
 from regraft.data.splits import stratified_folds
 from regraft.judge.calibration import fit_temperature
-from regraft.models.heads import Head, fit_head, select_strength
+from regraft.models.heads import ABSENT, LEARNED, Head, fit_head, select_heads
 
 OUTER_FOLDS = 5
-_INNER_FOLDS = 5
-_INNER_FOLDS_OF_LARGE = 3
-_LARGE = 2e8  # n * d * c beyond which three inner folds keep the time within a minute on two cores
+_LARGE = 2e8  # n * d * c beyond which a choice within a fold holds out two folds: of so many photos that is plenty
 
 _UNCHOSEN_STRENGTH = 1.0
 
@@ -57,21 +56,80 @@ class Probe:
         return np.asarray(softmax(self.head.logits(features).astype(np.float64) / self.temperature, axis=1))
 
 
+class Probes:
+    """The probes of one data set: of all photos, and of what the outer folds leave.
+
+    Those of the folds and of all photos are fitted together, as they share most of their inner heads.
+
+    Args:
+        data: n photos.
+        seed: of the folds.
+    """
+
+    def __init__(self, data: Labelled, *, seed: int) -> None:
+        self._data, self._seed = data, seed
+        self._folds = inner_folds(data, count=OUTER_FOLDS, seed=seed)
+        self._known: dict[bytes, Probe] = {}
+
+    def of(self, learn: np.ndarray) -> Probe:
+        """Return the probe that learned from the photos at positions `learn` (m,), rising, and knows no others."""
+        learned = np.isin(np.arange(len(self._folds)), learn)
+        if learned.tobytes() not in self._known:
+            rests = [self._folds != fold for fold in np.unique(self._folds)]
+            if learned.all():
+                self._fit([learned])
+            elif self._folds.min() >= 0 and any(np.array_equal(learned, rest) for rest in rests):
+                self._fit([*rests, np.ones_like(learned)])
+            else:
+                return fit_probe(self._data.select(learned), seed=self._seed)
+        return self._known[learned.tobytes()]
+
+    def _fit(self, parts: Sequence[np.ndarray]) -> None:
+        tasks = [self._within(part) for part in parts]
+        found = _fit_probes(self._data, tasks)
+        self._known |= {part.tobytes(): probe for part, probe in zip(parts, found, strict=True)}
+
+    def _within(self, learned: np.ndarray) -> np.ndarray:
+        """Return (n,) folds of the choice that is made from the photos `learned` (n,), booleans, alone.
+
+        They are the outer folds that are left. A class that is in one of these only is learned from, never held out.
+        """
+        labels, folds = self._data.labels, np.where(learned, self._folds, ABSENT)
+        for label in np.unique(labels):
+            own = (labels == label) & (folds >= 0)
+            if len(np.unique(folds[own])) == 1:
+                folds[own] = LEARNED
+        if not learned.all() and self._data.features.size * len(self._data.classes) > _LARGE:
+            away, count = int(self._folds[~learned][0]), int(self._folds.max()) + 1
+            beside = [(away - 1) % count, (away + 1) % count]
+            folds[(folds >= 0) & ~np.isin(folds, beside)] = LEARNED
+        return folds
+
+
 def fit_probe(data: Labelled, *, seed: int) -> Probe:
-    """Choose the strength by inner cross-validation, the temperature on its held-out logits, and fit on all of `data`.
+    """Choose the strength by cross-validation, the temperature on its held-out logits, and fit on all of `data`.
 
     A class of a single photo (or group) is learned from, never held out. Where no two classes can be held out,
     there is nothing to choose by: `_UNCHOSEN_STRENGTH` and temperature 1 are taken.
     """
+    return Probes(data, seed=seed).of(np.arange(len(data.labels)))
+
+
+def _fit_probes(data: Labelled, tasks: Sequence[np.ndarray]) -> list[Probe]:
+    """Choose and fit for every task, (n,) fold numbers or what `models.heads` says instead of them."""
     classes = len(data.classes)
-    count = _INNER_FOLDS_OF_LARGE if data.features.size * classes > _LARGE else _INNER_FOLDS
-    folds = inner_folds(data, count=count, seed=seed)
-    strength, temperature = _UNCHOSEN_STRENGTH, 1.0
-    if len(np.unique(data.labels[folds >= 0])) > 1:
-        chosen = select_strength(data.features, data.labels, classes, folds=folds)
-        strength = chosen.strength
-        temperature = fit_temperature(chosen.logits[folds >= 0], data.labels[folds >= 0])
-    return Probe(fit_head(data.features, data.labels, classes, strength=strength), temperature)
+    choosing = [task for task in tasks if len(np.unique(data.labels[task >= 0])) > 1]
+    chosen = iter(select_heads(data.features, data.labels, classes, folds=choosing) if choosing else [])
+    probes = []
+    for task in tasks:
+        held_out = task >= 0
+        if len(np.unique(data.labels[held_out])) > 1:
+            found = next(chosen)
+            probes.append(Probe(found.head, fit_temperature(found.logits[held_out], data.labels[held_out])))
+        else:
+            part = data.select(task != ABSENT)
+            probes.append(Probe(fit_head(part.features, part.labels, classes, strength=_UNCHOSEN_STRENGTH), 1.0))
+    return probes
 
 
 def inner_folds(data: Labelled, *, count: int, seed: int) -> np.ndarray:

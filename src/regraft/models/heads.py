@@ -1,31 +1,29 @@
 """The last layer, replaced: multinomial logistic regression on standardised features, folded into one linear layer.
 
-For features x (d,) of n photos with classes y, standardised to z = (x - mean) / deviation, the head minimises
+`models.logistic` says what is minimised. In scikit-learn's terms C = 1 / (n strength), with two classes (where it keeps
+one vector of weights for our two opposite ones) 2 / (n strength). The strength is chosen by cross-validated log loss
+along a path from strong to weak, each fit starting from its stronger neighbours.
 
-    (1 / n) sum_i -log softmax(W z_i + b)[y_i]  +  (strength / 2) ||W||^2
-
-over W (c, d) and b (c,), by L-BFGS (SciPy). In scikit-learn's terms C = 1 / (n strength), with two classes (where it
-keeps one vector of weights for our two opposite ones) 2 / (n strength). The strength is chosen by
-cross-validated log loss along a path from strong to weak, each fit starting from its stronger neighbour.
+Nested cross-validation asks for many heads on overlapping photos, and several choices often need the same one: what is
+fitted without the folds j and k judges j in the choice made without k, and k in the choice made without j.
+`select_heads` makes all choices together and fits on the same photos once.
 """
 
-import functools
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import log_softmax
-from threadpoolctl import ThreadpoolController
 
-from regraft.runtime import cpu_count
+from regraft.models.logistic import Layer, Regressions
+from regraft.models.quasinewton import Descent
 
 STRENGTHS = tuple(float(10.0**exponent) for exponent in np.arange(1.0, -5.01, -0.5))
+LEARNED, ABSENT = -1, -2  # instead of a fold number: never held out; neither learned from nor held out
 _WORSE_BEFORE_STOP = 2  # weaker strengths are not tried once the loss has risen this often in a row
-_PATH_TOLERANCE = 3e-4  # largest gradient entry; enough to rank strengths
-_FINAL_TOLERANCE = 1e-5
+_PATH_TOLERANCE = 1e-4  # nats above the minimum; enough to rank strengths
+_FINAL_TOLERANCE = 1e-8
+_FINAL_OF_MANY = 1e-7  # probabilities are then right to about 0.001, far closer than any photos could settle them
+_MANY = 10_000  # photos
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +53,14 @@ class Selection:
         strength: the one with the lowest mean log loss.
         losses: mean held-out log loss (nats) by strength tried.
         logits: (n, c) held-out logits at `strength`: no photo's come from a head that was fitted on it; zeros where
-            the fold was -1.
+            there is no fold.
+        head: fitted at `strength` on all photos that are not absent.
     """
 
     strength: float
     losses: dict[float, float]
     logits: np.ndarray
+    head: Head
 
 
 def fit_head(features: np.ndarray, labels: np.ndarray, classes: int, *, strength: float) -> Head:
@@ -72,114 +72,129 @@ def fit_head(features: np.ndarray, labels: np.ndarray, classes: int, *, strength
         classes: c.
         strength: of the L2 penalty, > 0.
     """
-    problem = _Problem(features, labels, classes)
+    everything = {"cells": np.zeros(len(labels), dtype=np.int64), "members": np.ones((1, 1), dtype=bool)}
+    regression = Regressions(np.array(features, dtype=np.float32), labels, classes, **everything)
     # two warm starts on the way down cost less than a cold start at a weak penalty
-    with _one_thread_each():
-        for stronger in (strength * 100, strength * 10):
-            problem.solve(stronger, _PATH_TOLERANCE)
-        problem.solve(strength, _FINAL_TOLERANCE)
-    return problem.head(strength)
+    for stronger in (strength * 100, strength * 10):
+        regression.solve({0: stronger}, _PATH_TOLERANCE)
+    regression.solve({0: strength}, _final_tolerance(len(labels)))
+    return Head(*regression.layer(0), strength)
 
 
-def select_strength(
-    features: np.ndarray, labels: np.ndarray, classes: int, *, folds: np.ndarray, strengths: Sequence[float] = STRENGTHS
-) -> Selection:
-    """Choose the strength of the L2 penalty by cross-validated log loss.
+def select_heads(
+    features: np.ndarray,
+    labels: np.ndarray,
+    classes: int,
+    *,
+    folds: Sequence[np.ndarray],
+    strengths: Sequence[float] = STRENGTHS,
+) -> list[Selection]:
+    """Choose the strength of the L2 penalty by cross-validated log loss, several times over, and fit at each choice.
+
+    What a choice calls absent takes no part in it: not in its losses, its strength, nor any weights.
 
     Args:
         features: (n, d).
         labels: (n,) integers from 0 to classes - 1.
         classes: c.
-        folds: (n,) fold numbers, -1 for photos that are never held out; every class must be in every training part.
+        folds: of each choice, (n,) fold numbers, or `LEARNED` or `ABSENT`; some fold, and every class in each of its
+            training parts. No two choices have the same photos absent.
         strengths: tried from strong to weak.
     """
-    numbers = [int(fold) for fold in np.unique(folds) if fold >= 0]
-    problems = {fold: _Problem(features[folds != fold], labels[folds != fold], classes) for fold in numbers}
-    judged = folds >= 0
-    losses: dict[float, float] = {}
-    best: np.ndarray | None = None
-    logits = np.zeros((len(labels), classes), dtype=np.float32)
+    tasks, cells = np.unique(np.stack(folds), axis=1, return_inverse=True)
+    order = np.argsort(cells, kind="stable")
+    cells, labels = cells[order], labels[order]
+    parts: dict[bytes, int] = {}
+    searches = [_Search(task, parts, cells, labels, classes) for task in tasks]
+    members = np.array([np.frombuffer(part, dtype=bool) for part in parts])
+    features = np.asarray(features[order], dtype=np.float32)
+    regressions = Regressions(features, labels, classes, cells=cells, members=members)
+    several = {part for search in searches for part in search.held_out.values()}
     for strength in sorted(strengths, reverse=True):
-        _in_parallel(functools.partial(_Problem.solve, strength=strength, tolerance=_PATH_TOLERANCE), problems.values())
-        for fold, problem in problems.items():
-            logits[folds == fold] = problem.head(strength).logits(features[folds == fold])
-        losses[strength] = float(np.mean(_cross_entropy(logits[judged], labels[judged])))
-        if best is None or losses[strength] < min(list(losses.values())[:-1]):
-            best = logits.copy()
-        if len(losses) > _WORSE_BEFORE_STOP and _rising(list(losses.values())):
-            break
-    assert best is not None  # the first strength sets it
-    return Selection(min(losses, key=lambda strength: losses[strength]), losses, best)
+        going = [search for search in searches if search.goes_on]
+        # what one choice is fitted on at last is on another's path: it then goes along as far as its own choice does
+        wanted = sorted({part for search in going for part in search.parts if part in several})
+        regressions.solve(dict.fromkeys(wanted, strength), _PATH_TOLERANCE)
+        layers = {part: regressions.layer(part) for part in wanted}
+        for search in going:
+            search.judge(strength, layers, regressions)
+    for search in searches:
+        search.start(regressions)
+    regressions.solve({search.whole: search.strength for search in searches}, _final_tolerance(len(labels)))
+    return [search.result(regressions, np.argsort(order)) for search in searches]
 
 
-class _Problem:
-    """One set of photos, standardised once, and the weights that the last fit ended with."""
+class _Search:
+    """One choice of a strength.
 
-    def __init__(self, features: np.ndarray, labels: np.ndarray, classes: int) -> None:
-        self.mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
-        centred = features.astype(np.float32) - self.mean
-        deviation = np.sqrt(np.mean(np.square(centred), axis=0, dtype=np.float64))
-        # a constant feature says nothing: 1 keeps it at zero without dividing by zero
-        self.deviation = np.where(deviation > 1e-8, deviation, 1.0).astype(np.float32)
-        self.standardised = np.divide(centred, self.deviation, out=centred)
-        self.labels = labels
-        # W.T = weights @ basis. The penalty makes two classes' rows opposite, so that one column describes both
-        self.basis = np.array([[-1, 1]]) / np.sqrt(2) if classes == 2 else np.eye(classes)
-        self.basis = self.basis.astype(np.float32)
-        self.weights = np.zeros((features.shape[1] + 1, len(self.basis)))  # the last row is the bias
+    Args:
+        task: (cells,) what it calls the photos of each cell: their fold, or `LEARNED` or `ABSENT`.
+        parts: numbers of training parts, by the bytes of (cells,) booleans; those that are missing are added.
+        cells: (n,) of each photo, rising.
+        labels: (n,).
+        classes: c.
+    """
 
-    def solve(self, strength: float, tolerance: float) -> None:
-        options = {"maxiter": 1000, "gtol": tolerance, "ftol": tolerance * 1e-5, "maxcor": 10}
-        result = minimize(
-            self._loss_and_gradient, self.weights.ravel(), (strength,), "L-BFGS-B", jac=True, options=options
-        )
-        self.weights = result.x.reshape(self.weights.shape)
+    def __init__(
+        self, task: np.ndarray, parts: dict[bytes, int], cells: np.ndarray, labels: np.ndarray, classes: int
+    ) -> None:
+        learned = task != ABSENT
+        self.held_out = {
+            int(fold): parts.setdefault((learned & (task != fold)).tobytes(), len(parts))
+            for fold in np.unique(task[task >= 0])
+        }
+        self.whole = parts.setdefault(learned.tobytes(), len(parts))
+        self.losses: dict[float, float] = {}
+        self._task, self._cells, self._labels, self._classes = task, cells, labels, classes
+        self._judged = task[cells] >= 0
+        self._resting: Descent | None = None
 
-    def head(self, strength: float) -> Head:
-        """Return the current weights with the standardisation folded in."""
-        unfolded = self.weights.astype(np.float32) @ self.basis
-        weight = (unfolded[:-1] / self.deviation[:, None]).T
-        bias = unfolded[-1] - weight @ self.mean
-        return Head(np.ascontiguousarray(weight), bias, strength)
+    @property
+    def parts(self) -> set[int]:
+        """The parts that it asks for."""
+        return {self.whole, *self.held_out.values()}
 
-    def _loss_and_gradient(self, flat: np.ndarray, strength: float) -> tuple[float, np.ndarray]:
-        weights = flat.reshape(self.weights.shape).astype(np.float32)
-        n = len(self.labels)
-        photos = np.arange(n)
-        # (c, n): sums over classes then run along the memory
-        logits = self.basis.T @ (self.standardised @ weights[:-1] + weights[-1]).T
-        logits -= logits.max(axis=0)
-        error = np.exp(logits)
-        sums = error.sum(axis=0)
-        loss = float(np.mean(np.log(sums, dtype=np.float64) - logits[self.labels, photos]))
-        error /= sums
-        error[self.labels, photos] -= 1.0
-        error = (self.basis @ error).T / n
-        gradient = np.empty(self.weights.shape)
-        gradient[:-1] = self.standardised.T @ error + strength * weights[:-1]
-        gradient[-1] = error.sum(axis=0, dtype=np.float64)
-        return loss + 0.5 * strength * float(np.sum(weights[:-1] ** 2, dtype=np.float64)), gradient.ravel()
+    @property
+    def goes_on(self) -> bool:
+        """Tell whether a weaker strength is to be tried."""
+        losses = list(self.losses.values())
+        return len(losses) <= _WORSE_BEFORE_STOP or min(losses[-_WORSE_BEFORE_STOP:]) <= min(losses)
+
+    @property
+    def strength(self) -> float:
+        """The best one so far."""
+        return min(self.losses, key=lambda strength: self.losses[strength])
+
+    def judge(self, strength: float, layers: Mapping[int, Layer], regressions: Regressions) -> None:
+        """Let every fold be judged by the layer that was fitted without it."""
+        logits = np.zeros((len(self._labels), self._classes), dtype=np.float32)
+        for cell in np.flatnonzero(self._task >= 0):
+            layer = layers[self.held_out[int(self._task[cell])]]
+            logits[regressions.cells[cell]] = regressions.logits(layer, int(cell))
+        self.losses[strength] = float(np.mean(_cross_entropy(logits[self._judged], self._labels[self._judged])))
+        if self.strength == strength:
+            self._logits = logits
+            self._resting = regressions.resting(self.whole) if self.whole in layers else None
+            near = [layers[part] for part in self.held_out.values()]
+            self._mean = np.mean([weight for weight, _ in near], axis=0), np.mean([bias for _, bias in near], axis=0)
+
+    def start(self, regressions: Regressions) -> None:
+        """Put the part of all its photos where it is nearly at the minimum: on its own path, or amid the others."""
+        if self._resting is not None:
+            regressions.resume(self.whole, self._resting)
+        else:
+            regressions.start(self.whole, self._mean)
+
+    def result(self, regressions: Regressions, back: np.ndarray) -> Selection:
+        """Return what was found, the photos put back in order."""
+        head = Head(*regressions.layer(self.whole), self.strength)
+        return Selection(self.strength, self.losses, self._logits[back], head)
 
 
-def _in_parallel(solve: Callable[[_Problem], None], problems: Iterable[_Problem]) -> None:
-    """Solve one problem per processor, each on one thread: several threads on one small product mostly wait."""
-    with _one_thread_each(), ThreadPoolExecutor(cpu_count()) as pool:
-        list(pool.map(solve, problems))
-
-
-@functools.cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController()  # finding the libraries takes as long as a small fit
-
-
-def _one_thread_each() -> AbstractContextManager[object]:
-    return _blas().limit(limits=1, user_api="blas")  # type: ignore[no-any-return]
+def _final_tolerance(photos: int) -> float:
+    return _FINAL_OF_MANY if photos > _MANY else _FINAL_TOLERANCE
 
 
 def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return -np.asarray(log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels])
-
-
-def _rising(losses: list[float]) -> bool:
-    """Tell whether the last losses are all above the lowest one."""
-    return min(losses[-_WORSE_BEFORE_STOP:]) > min(losses)
+    below = logits - logits.max(axis=1, keepdims=True)
+    return np.asarray(np.log(np.exp(below).sum(axis=1), dtype=np.float64) - below[np.arange(len(labels)), labels])
