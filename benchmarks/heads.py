@@ -1,29 +1,31 @@
 """How long the heads of one `regraft fit` take, and how much memory: the estimate, the choices and the final fit.
 
-    python benchmarks/heads.py [--photos 50000] [--features 1280] [--classes 100] [--rounds 1]
-
 The features are made up, seeded, and as hard as real ones: pooled over four places after a ReLU, from 400 factors of
 falling strength that a photo's places share in part, with features that never fire. Their correlation matrix has a few
-large eigenvalues and a long tail, classes overlap, and the out-of-fold accuracy is printed.
+large eigenvalues and a long tail, classes overlap, and the out-of-fold accuracy is kept.
 """
 
-import argparse
 import json
-import platform
 import resource
-import statistics
 import sys
 import time
-from importlib.metadata import version
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 
+from benchmarks.chart import Bar, Group, draw
+from benchmarks.material import REPOSITORY
+from benchmarks.processes import run
+from benchmarks.record import Record, progress, shown
 from regraft.learn.comparison import Clock, cross_validate
 from regraft.learn.methods import Candidate, FrozenMethod
 from regraft.learn.probe import OUTER_FOLDS, Labelled, Probes, inner_folds
-from regraft.runtime import cpu_count
 
+CASES = {(1_000, 2): 3, (50_000, 2): 1, (50_000, 100): 1}  # photos and classes: rounds at most
+QUICK = {(1_000, 2): 1}
+FEATURES = 1280
+TIME, MEMORY, ACCURACY = "time", "memory taken", "out-of-fold accuracy"
 FACTORS, PLACES, DEAD = 400, 4, 0.03
 SIGNAL = {2: 0.25, 100: 0.27}  # distance of the classes: about 97 % accuracy with 1,000 photos of two, 80 % of 100
 
@@ -56,47 +58,47 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-def main() -> None:
-    """Time the heads and print what they took."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=int, default=50_000)
-    parser.add_argument("--features", type=int, default=1280)
-    parser.add_argument("--classes", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=1)
-    options = parser.parse_args()
+def fit_here(photos: int, classes: int) -> dict[str, float]:
+    """Return seconds, MB that the process grew by, and accuracy, of everything that is fitted on frozen features."""
     before = peak()
-    data = made_up(options.photos, options.features, options.classes)
+    data = made_up(photos, FEATURES, classes)
     folds = inner_folds(data, count=OUTER_FOLDS, seed=0)
-    seconds = []
-    for _ in range(options.rounds):
-        started = time.perf_counter()
-        probes = Probes(data, seed=0)
-        method = FrozenMethod(Candidate("frozen"), SimpleNamespace(data=data, probes=probes))  # type: ignore[arg-type]
-        outcome = cross_validate(method, data, folds, clock=Clock(float("inf")))
-        final = probes.of(np.arange(options.photos))
-        seconds.append(time.perf_counter() - started)
-    right = outcome.probabilities[np.arange(options.photos), data.labels]
-    told = {
-        "photos": options.photos,
-        "features": options.features,
-        "classes": options.classes,
-        "seconds": {"median": round(statistics.median(seconds), 2), "all": [round(value, 2) for value in seconds]},
-        "memory_MB": {
-            "peak": round(peak()),
-            "growth": round(peak() - before),
-            "features": data.features.nbytes // 10**6,
-        },
-        "accuracy": round(float((outcome.probabilities.argmax(axis=1) == data.labels).mean()), 4),
-        "log_loss": round(float(-np.log(right).mean()), 4),
-        "strength": final.head.strength,
-        "temperature": round(final.temperature, 3),
-        "processors": cpu_count(),
-        "machine": platform.processor() or platform.machine(),
-        "numpy": version("numpy"),
-        "torch": version("torch"),
-    }
-    print(json.dumps(told, indent=1))  # noqa: T201
+    started = time.perf_counter()
+    probes = Probes(data, seed=0)
+    method = FrozenMethod(Candidate("frozen"), SimpleNamespace(data=data, probes=probes))  # type: ignore[arg-type]
+    outcome = cross_validate(method, data, folds, clock=Clock(float("inf")))
+    probes.of(np.arange(photos))
+    seconds = time.perf_counter() - started
+    accuracy = float((outcome.probabilities.argmax(axis=1) == data.labels).mean())
+    return {TIME: seconds, MEMORY: peak() - before, ACCURACY: accuracy}
+
+
+def measure(*, rounds: int, quick: bool) -> Record:
+    """Fit each case in a process of its own."""
+    cases = QUICK if quick else CASES
+    record = Record("heads", "The last layer: path of strengths, all folds, temperatures and the final fit", {})
+    for (photos, classes), most in cases.items():
+        found = []
+        for number in range(min(rounds, most)):
+            found.append(run([sys.executable, "-m", "benchmarks.heads", str(photos), str(classes)]).json())
+            progress(f"heads: {photos:,} photos, {classes} classes, round {number + 1}: {shown(found[-1][TIME])} s")
+        case = f"{photos:,} x {FEATURES:,}, {classes} classes"
+        for what, unit in ((TIME, "s"), (MEMORY, "MB"), (ACCURACY, "")):
+            record.add(case, what, unit, [one[what] for one in found])
+    record.notes.append("memory taken: how much the process grew from its imports to its peak, the features included")
+    return record
+
+
+def picture(record: Record, path: Path) -> None:
+    """Draw time on the left and memory on the right."""
+    columns = []
+    for what, heading in ((TIME, "seconds"), (MEMORY, "memory taken, MB")):
+        chosen = [one for one in record.measurements if one.by == what]
+        bars = [Bar(one.of, one.median, shown(one.median), "ours", (one.low, one.high)) for one in chosen]
+        columns.append([Group(heading, bars)])
+    draw(path, "Fitting the last layer", columns, footnote=record.footnote())
 
 
 if __name__ == "__main__":
-    main()
+    sys.path.insert(0, str(REPOSITORY))
+    print(json.dumps(fit_here(int(sys.argv[1]), int(sys.argv[2]))))

@@ -1,10 +1,9 @@
 """Real photos through a real pretrained network, by the commands of the README."""
 
-import functools
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -71,13 +70,16 @@ class Known:
 
     labels: np.ndarray
     features: dict[str, np.ndarray]
+    fitted: dict[str, list[tuple[np.ndarray, Probe]]] = field(default_factory=dict)
 
-    @functools.cache
     def probes(self, engine: str) -> list[tuple[np.ndarray, Probe]]:
         """Return, for each fold, which photos are in it and what was learned from the others on that engine."""
-        data = Labelled(self.features[engine], self.labels, None, ("0", "1"))
-        folds = stratified_folds(self.labels, data.classes, count=OUTER_FOLDS, seed=0)
-        return [(folds == fold, fit_probe(data.select(folds != fold), seed=0)) for fold in range(OUTER_FOLDS)]
+        if engine not in self.fitted:
+            data = Labelled(self.features[engine], self.labels, None, ("0", "1"))
+            folds = stratified_folds(self.labels, data.classes, count=OUTER_FOLDS, seed=0)
+            rests = [(folds == fold, data.select(folds != fold)) for fold in range(OUTER_FOLDS)]
+            self.fitted[engine] = [(fold, fit_probe(rest, seed=0)) for fold, rest in rests]
+        return self.fitted[engine]
 
     def answers(self, fitted_on: str, run_by: str) -> np.ndarray:
         """Return (n,) classes: each photo is judged by what was learned, on one engine, without its fold."""
