@@ -72,19 +72,20 @@ class Known:
     labels: np.ndarray
     features: dict[str, np.ndarray]
 
-    @functools.cache
-    def probes(self, engine: str) -> list[tuple[np.ndarray, Probe]]:
-        """Return, for each fold, which photos are in it and what was learned from the others on that engine."""
-        data = Labelled(self.features[engine], self.labels, None, ("0", "1"))
-        folds = stratified_folds(self.labels, data.classes, count=OUTER_FOLDS, seed=0)
-        return [(folds == fold, fit_probe(data.select(folds != fold), seed=0)) for fold in range(OUTER_FOLDS)]
-
     def answers(self, fitted_on: str, run_by: str) -> np.ndarray:
         """Return (n,) classes: each photo is judged by what was learned, on one engine, without its fold."""
         found = np.empty(len(self.labels), dtype=int)
-        for fold, probe in self.probes(fitted_on):
+        for fold, probe in probes_of(self, fitted_on):
             found[fold] = probe.probabilities(self.features[run_by][fold]).argmax(axis=1)
         return found
+
+
+@functools.cache
+def probes_of(known: Known, engine: str) -> list[tuple[np.ndarray, Probe]]:
+    """Return, for each fold, which photos are in it and what was learned from the others on that engine."""
+    data = Labelled(known.features[engine], known.labels, None, ("0", "1"))
+    folds = stratified_folds(known.labels, data.classes, count=OUTER_FOLDS, seed=0)
+    return [(folds == fold, fit_probe(data.select(folds != fold), seed=0)) for fold in range(OUTER_FOLDS)]
 
 
 @pytest.fixture(scope="module")
