@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from scipy.stats import f_oneway
 from torch import nn
 
+from regraft.data.decoding import decode
 from regraft.data.samples import Samples, find_samples
 from regraft.explain.sites import Place, Site, find_places
 from regraft.explain.survey import StageUnits, Survey, _last_rows, places_of, survey, telling, telling_units
@@ -56,7 +56,7 @@ def brute_force(backbone: Backbone, samples: Samples) -> tuple[dict[str, np.ndar
     ]
     vectors = []
     for source in samples.sources:
-        pixels = prepare.pixels(Image.open(source).convert("RGB"))
+        pixels = decode(source, prepare)
         values = (pixels / 255.0 - np.array(prepare.mean)) / np.array(prepare.std)
         with torch.no_grad():
             vectors.append(backbone.module(torch.from_numpy(values).float().permute(2, 0, 1)[None]).numpy())
