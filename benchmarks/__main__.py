@@ -9,13 +9,13 @@ from benchmarks.job import NoPhotosError
 from benchmarks.material import REPOSITORY, shared
 from benchmarks.record import progress
 
-BENCHMARKS = {  # in order of what they tell; module: what it measures
+BENCHMARKS = {  # module: what it measures; the longest last
     "features": "photo files to features, against plain loops and the bound",
-    "job": "the whole job on 1,000 photos, against fastai, Keras, and logistic regression by hand",
     "heads": "the last layer on 50,000 photos of 100 classes: time and memory",
     "cached_trunk": "training steps on cached activations, against the whole network",
     "growth": "time and memory from 1,000 to 50,000 photos",
     "startup": "the shell's commands, and where the time of one prediction goes",
+    "job": "the whole job on 1,000 photos, against fastai, Keras, and logistic regression by hand",
 }
 RESULTS = REPOSITORY / "benchmarks" / "results"
 TRIALS = REPOSITORY / "benchmarks" / ".data" / "trial"

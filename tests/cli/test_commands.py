@@ -206,7 +206,9 @@ def test_fit_by_an_engine_of_ones_own(run: Run, photos: Photos, tiny_network: st
     numbers, reference = json.loads(done.stdout), json.loads(run(*command, "torch-float32").stdout)
     assert (numbers["engine"], reference["engine"]) == ("openvino-cpu-float32", "torch-cpu-float32")
     assert numbers["images_computed"] == reference["images_computed"] == 24  # no features of another engine
-    assert numbers["log_loss"] == pytest.approx(reference["log_loss"], rel=1e-3)
+    assert numbers["confusion"] == reference["confusion"]
+    # the classes can be told apart without error: the last digits of the features move where the heads' fits end
+    assert numbers["log_loss"] == pytest.approx(reference["log_loss"], rel=0.05)
     shown = run("cache").stdout
     assert "networks converted for faster engines: 0." in shown
     for engine in ("openvino-cpu-float32", "torch-cpu-float32"):

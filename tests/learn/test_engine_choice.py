@@ -22,10 +22,10 @@ from regraft.learn.checkpoint import nowhere
 from regraft.learn.features import Extraction, engine_for, extract, first_pixels
 from regraft.learn.material import gather, material_of
 from regraft.learn.observer import Observer
+from regraft.learn.predictions import predict
 from regraft.learn.schedule import Schedule
 from regraft.learn.settings import Settings
 from regraft.learn.store import clear, converted_size, describe, features_folder, keep_limit
-from regraft.learn.strategies import predict
 from regraft.models import converted
 from regraft.models.backbones import Backbone, load_backbone
 from regraft.models.classifier import Classifier

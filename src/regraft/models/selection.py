@@ -64,6 +64,9 @@ class Agreement:
         )
 
 
+UNABLE = Agreement(-1.0, -1.0, 0)  # the verdict on an engine that cannot run the network at all
+
+
 @dataclass(frozen=True, eq=False)
 class Task:
     """What is to be run.
@@ -197,7 +200,7 @@ def choose_engine(task: Task, wanted: str = AUTO, *, exact: bool = False) -> Eng
             continue
         if known is not None and known.suffices(engine):
             return Deferred(name, task, engine)
-        if known is None:
+        if known is None or (known == UNABLE and wanted != AUTO):  # a person who names it hears the reason again
             chosen = _checked(task, engine, wanted)
             if chosen is not None:
                 return chosen
@@ -225,15 +228,17 @@ def _checked(task: Task, engine: str, wanted: str) -> Engine | None:
     """
     if not len(task.pixels):
         return None  # nothing can be read: nothing will be run either
+    name = _full_name(engine, task.device)
     try:
         built = task.build(engine)
         found = Agreement.of(built.features(task.pixels), task.expected)
     except EngineError as error:
         if wanted != AUTO:
             raise
+        _write_verdict(task, name, UNABLE)
         task.say(f"{engine} is not used: {error}")
         return None
-    _write_verdict(task, built.name, found)
+    _write_verdict(task, name, found)
     if found.suffices(engine):
         task.say(f"engine: {built.name} ({found})")
         return built
