@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from regraft.data.audit import inspect
-from regraft.data.decoding import decode
+from regraft.data.decoding import READING, decode
 from regraft.errors import OutputError, WeightsError
 from regraft.learn import features
 from regraft.learn.features import Extraction, extract
@@ -189,6 +189,7 @@ def test_cache_says_what_it_holds(run: Pass, ten: list[Path]) -> None:
         "preprocess": run.backbone.preprocess.to_json(),
         "cut": "pooled",
         "engine": "torch-cpu-float32",
+        "reading": READING,
     }
 
 

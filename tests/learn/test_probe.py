@@ -45,7 +45,7 @@ def out_of_fold(data: Labelled, *, seed: int) -> np.ndarray:
     """Return what the frozen method answers for each photo, having learned from the other folds."""
     split = probe_module.stratified_folds
     folds = split(data.labels, data.classes, count=OUTER_FOLDS, seed=seed, groups=data.groups)
-    method = FrozenMethod(Candidate("frozen"), SimpleNamespace(data=data, probes=Probes(data, seed=seed)))  # type: ignore[arg-type]
+    method = FrozenMethod(Candidate("frozen"), SimpleNamespace(data=data, probes=Probes(data, seed=seed, all_too=True)))  # type: ignore[arg-type]
     return cross_validate(method, data, folds, clock=Clock(float("inf")), seed=seed).probabilities
 
 
@@ -179,6 +179,9 @@ def test_many_photos_choose_by_the_two_folds_beside(monkeypatch: pytest.MonkeyPa
         expected[~learned] = by_hand(data.select(learned), inner, data.features[~learned])
     assert not np.allclose(out_of_fold(data, seed=7), expected, rtol=0, atol=2e-3)
     monkeypatch.setattr(probe_module, "_LARGE", 1)
+    monkeypatch.setattr(probe_module, "_PLENTY", 37)
+    assert not np.allclose(out_of_fold(data, seed=7), expected, rtol=0, atol=2e-3)  # 36 photos: too few for that
+    monkeypatch.setattr(probe_module, "_PLENTY", 36)
     np.testing.assert_allclose(out_of_fold(data, seed=7), expected, rtol=0, atol=2e-3)
 
 
@@ -222,6 +225,20 @@ def test_all_photos_are_the_same_whether_folds_were_judged_or_not() -> None:
     np.testing.assert_allclose(
         together.probabilities(data.features), alone.probabilities(data.features), rtol=0, atol=2e-3
     )
+
+
+@pytest.mark.parametrize("all_too", [True, False])
+def test_a_probe_does_not_depend_on_what_was_asked_for_before(all_too: bool) -> None:
+    """A run that is taken up asks for other probes first: the last digits must be the same."""
+    generator = np.random.default_rng(0)
+    data = labelled(generator.normal(size=(140, 30)).astype(np.float32), np.arange(140) % 2)
+    everything = np.arange(140)
+    rest = np.flatnonzero(stratified_folds(data.labels, data.classes, count=5, seed=3) != 2)
+    first, second = Probes(data, seed=3, all_too=all_too), Probes(data, seed=3, all_too=all_too)
+    orders = [first.of(everything), first.of(rest)], [second.of(rest), second.of(everything)][::-1]
+    for one, other in zip(*orders, strict=True):
+        assert np.array_equal(one.head.weight, other.head.weight)
+        assert (one.temperature, one.head.strength) == (other.temperature, other.head.strength)
 
 
 def test_out_of_fold_needs_two_of_each_class() -> None:

@@ -140,6 +140,15 @@ def test_other_validation_photos_are_named(fit: Fit, killed: Fit, photos: Photos
     assert line.startswith("  validation photos: None then, '6 photos, 2 classes, ")
 
 
+def test_another_engine_is_named(fit: Fit, killed: Fit, photos: Photos) -> None:
+    """What `auto` comes to may be another engine by now; whoever names the first one goes on."""
+    data = photos(red=10, blue=10)
+    killed(data, engine="torch-bfloat16")
+    (line,) = refused(fit, data)
+    assert line == "  engine of net (--engine): 'torch-cpu-bfloat16' then, 'torch-cpu-float32' now"
+    assert fit(data, engine="torch-bfloat16").numbers["engine"] == "torch-cpu-bfloat16"
+
+
 def test_another_preprocessing_is_named(fit: Fit, killed: Fit, photos: Photos, network: Path) -> None:
     data = photos(red=10, blue=10)
     killed(data)

@@ -452,3 +452,21 @@ def test_openvinos_own_converter_would_report(tiny: nn.Module) -> None:
     """The test above can fail."""
     with pytest.raises(Exception, match="something is reported to somebody"):
         openvino.convert_model(tiny, example_input=torch.zeros(2, 3, 24, 32))
+
+
+def test_what_is_dropped_is_not_begun(tiny: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C waits for the batches that are being worked on, not for those that wait."""
+    engine = engine_of(tiny, SMALL)
+    begun, go_on, infer = [], threading.Event(), engine._infer
+
+    def slow(pixels: np.ndarray) -> np.ndarray:
+        begun.append(len(pixels))
+        go_on.wait(30)
+        return infer(pixels)
+
+    monkeypatch.setattr(engine, "_infer", slow)
+    engine.start(np.zeros((8 * 50, 24, 32, 3), dtype=np.uint8))  # 50 parts
+    engine.drop()
+    go_on.set()
+    engine._pool.shutdown(wait=True)
+    assert len(begun) <= engine._pool._max_workers

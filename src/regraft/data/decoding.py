@@ -10,6 +10,7 @@ from regraft.data.preprocess import Preprocess
 from regraft.data.sources import Pixels, Source
 
 DETAIL = 2  # a JPEG is decoded at a reduced size only where this many of its pixels remain for each one wanted
+READING = 2  # counted up whenever other pixels come out of the same file: part of the caches' keys
 _REDUCIBLE = ("JPEG", "MPO")  # Pillow's names of what libjpeg decodes
 _REDUCTIONS = (8, 4, 2)
 _JPEG_MODES = ("RGB", "L")  # not CMYK, which needs Pillow's conversion

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from regraft.data.decoding import decode
-from regraft.data.images import UnreadableImageError, read_image
+from regraft.data.images import UnreadableImageError
 from regraft.data.preprocess import Preprocess
 from regraft.data.sources import Source
 from regraft.runtime import cpu_count
@@ -39,8 +38,7 @@ def load_batches(
     preprocess: Preprocess,
     *,
     batch_size: int = BATCH_SIZE,
-    draw: Callable[[int, Image.Image], np.ndarray] | None = None,
-    least: int | None = None,
+    draw: Callable[[int, Source], np.ndarray] | None = None,
 ) -> Generator[Batch]:
     """Yield all of `sources` in order, at most `batch_size` at a time.
 
@@ -50,15 +48,14 @@ def load_batches(
         sources: n images.
         preprocess: what they are brought to.
         batch_size: images at a time.
-        draw: (position, RGB image) -> (h, w, 3) uint8, in place of what `preprocess` makes; called by several threads.
-        least: pixels that each side of what `draw` gets must keep, see `read_image`.
+        draw: (position, image) -> (h, w, 3) uint8, in place of `decode`; called by several threads.
     """
 
     def read(position: int, source: Source) -> np.ndarray | str:
         try:
             if draw is None:
                 return decode(source, preprocess)
-            return draw(position, read_image(source, least=least))
+            return draw(position, source)
         except UnreadableImageError as error:
             return str(error)
 

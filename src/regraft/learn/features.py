@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from regraft.data.decoding import READING
 from regraft.data.loading import BATCH_SIZE, load_batches
 from regraft.data.preprocess import Preprocess
 from regraft.data.sources import Source
@@ -16,7 +17,7 @@ from regraft.learn.settings import Settings
 from regraft.learn.store import FeatureStore, keep_limit, size_limit
 from regraft.models.backbones import Backbone
 from regraft.models.engines import Engine, run_ahead
-from regraft.models.selection import CHECKED_PHOTOS, POOLED, Task, choose_engine
+from regraft.models.selection import CHECKED_PHOTOS, POOLED, Deferred, Task, choose_engine
 from regraft.runtime import pick_device
 
 _IMAGES_PER_SHARD = 512
@@ -90,7 +91,10 @@ def engine_for(backbone: Backbone, sources: Sequence[Source], settings: Settings
         keep=settings.cache,
         say=observer.say,
     )
-    return choose_engine(task, settings.engine)
+    engine = choose_engine(task, settings.engine)
+    if settings.cache and not isinstance(engine, Deferred):
+        keep_limit()  # a network may have been converted and put there
+    return engine
 
 
 def first_pixels(sources: Sequence[Source], preprocess: Preprocess) -> np.ndarray:
@@ -165,8 +169,9 @@ def _compute(
     observer.begin(f"features ({engine.name})", len(order))
     photos = load_batches([sources[places[0]] for _, places in order], engine.preprocess, batch_size=batch_size)
     try:
-        with closing(photos):  # whatever ends the pass ends the threads that decode
-            for batch, vectors in run_ahead(engine, photos):
+        # whatever ends the pass ends the threads that decode, and what the engine has not begun
+        with closing(photos), closing(run_ahead(engine, photos)) as computed:
+            for batch, vectors in computed:
                 for row, reason in batch.unreadable.items():
                     result.unreadable.update(dict.fromkeys(order[row][1], reason))
                 if len(batch.positions):
@@ -197,4 +202,5 @@ def _about(backbone: Backbone, engine: Engine) -> dict[str, object]:
         "preprocess": backbone.preprocess.to_json(),
         "cut": POOLED,
         "engine": engine.name,
+        "reading": READING,
     }

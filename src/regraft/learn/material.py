@@ -12,6 +12,7 @@ from torch import nn
 
 from regraft.data.audit import Audit, check_contradictions_between, joined_groups, known_to, without
 from regraft.data.augment import Augmentation
+from regraft.data.decoding import READING
 from regraft.data.samples import Samples
 from regraft.data.splits import stratified_folds
 from regraft.errors import DataError
@@ -47,6 +48,7 @@ class Material:
         schedule: how to train.
         seed: of folds, views and training.
         engine: what runs the frozen part, see `Settings`.
+        out_of_fold: every photo is judged by what was learned without its fold.
         cache_limit: bytes that activations on disk may take; 0 keeps none.
         run: where checkpoints go.
         observer: hears the progress.
@@ -60,6 +62,7 @@ class Material:
     schedule: Schedule
     seed: int
     engine: str
+    out_of_fold: bool
     cache_limit: int
     run: Run
     observer: Observer
@@ -79,7 +82,7 @@ class Material:
     def __post_init__(self) -> None:
         """Hash the network before anything is learned: the proof that what is frozen stayed rests on it."""
         self._hashes = {False: _hashes(self.backbone)}
-        self.probes = Probes(self.data, seed=self.seed)
+        self.probes = Probes(self.data, seed=self.seed, all_too=self.out_of_fold)
 
     def hashes(self, names: Sequence[str], *, scratch: bool = False) -> dict[str, str]:
         """Return the SHA-256 of the tensors `names` of `network`, as they were before all training."""
@@ -103,11 +106,18 @@ class Material:
         if (cut, scratch) not in self._prepared:
             network = self.network(scratch=scratch)
             top, activations = self._prepare(cut, network, pace)
+            self._settle_engine(cut, network, activations)
             name = f"activations at {cut} (--no-cache, --cache-limit)"
             self.run.settle(_kind_at(cut, network), name, activations.kind)
             self._prepared[cut, scratch] = top, activations
         top, activations = self._prepared[cut, scratch]
         return copy.deepcopy(top), activations  # every training starts from the same weights
+
+    def _settle_engine(self, cut: str, network: Backbone, activations: Views) -> None:
+        """Refuse to take a run up with activations of another engine: these differ in the last digits."""
+        self.run.settle(
+            ["engine", *_kind_at(cut, network)], f"engine of what is frozen before {cut} (--engine)", activations.engine
+        )
 
     def positions(self) -> np.ndarray:
         """Return (n,) positions of all photos."""
@@ -129,6 +139,7 @@ class Material:
             "cut": cut,
             "preprocess": preprocess.to_json(),
             "engine": engine.name,
+            "reading": READING,
             "views": [schedule.views, *schedule.augment],
             "seed": self.seed,
         }
@@ -235,6 +246,7 @@ def material_of(gathered: Gathered, settings: Settings, run: Run, observer: Obse
         schedule=settings.schedule,
         seed=settings.seed,
         engine=settings.engine,
+        out_of_fold=gathered.held_out is None,
         cache_limit=size_limit() if settings.cache else 0,
         run=run,
         observer=observer,
@@ -257,6 +269,7 @@ def open_run(folder: Path | None, gathered: Mapping[str, Gathered], settings: Se
     for model, found in gathered.items():
         arguments |= {"photos": _digest(found.learned)}
         arguments |= {"validation photos": found.held_out and _digest(found.held_out)}
+        arguments |= {f"engine of {model} (--engine)": found.learned.extraction.engine}
         arguments |= {f"--model {model}": found.backbone.fingerprint()[:12]}
         arguments |= {f"preprocessing of {model}": found.backbone.preprocess.to_json()}
     return Run(folder, arguments, restart=settings.restart, observer=observer)

@@ -17,7 +17,8 @@ from regraft.judge.calibration import fit_temperature
 from regraft.models.heads import ABSENT, LEARNED, Head, fit_head, select_heads
 
 OUTER_FOLDS = 5
-_LARGE = 2e8  # n * d * c beyond which a choice within a fold holds out two folds: of so many photos that is plenty
+_LARGE = 2e8  # n * d * c beyond which a choice within a fold holds out two folds, of at least
+_PLENTY = 10_000  # photos in all
 
 _UNCHOSEN_STRENGTH = 1.0
 
@@ -59,15 +60,18 @@ class Probe:
 class Probes:
     """The probes of one data set: of all photos, and of what the outer folds leave.
 
-    Those of the folds and of all photos are fitted together, as they share most of their inner heads.
+    Those of the folds are fitted together, as they share most of their inner heads. What a probe is does not depend on
+    which was asked for before: work that is taken up later ends as it would have.
 
     Args:
         data: n photos.
         seed: of the folds.
+        all_too: True fits the probe of all photos together with those of the folds, which costs next to nothing; False
+            fits it by itself, where those of the folds may not be asked for.
     """
 
-    def __init__(self, data: Labelled, *, seed: int) -> None:
-        self._data, self._seed = data, seed
+    def __init__(self, data: Labelled, *, seed: int, all_too: bool = False) -> None:
+        self._data, self._seed, self._all_too = data, seed, all_too
         self._folds = inner_folds(data, count=OUTER_FOLDS, seed=seed)
         self._known: dict[bytes, Probe] = {}
 
@@ -76,10 +80,11 @@ class Probes:
         learned = np.isin(np.arange(len(self._folds)), learn)
         if learned.tobytes() not in self._known:
             rests = [self._folds != fold for fold in np.unique(self._folds)]
-            if learned.all():
+            together = self._folds.min() >= 0  # else a class is never held out, and the rests are sets of their own
+            if learned.all() and not (together and self._all_too):
                 self._fit([learned])
-            elif self._folds.min() >= 0 and any(np.array_equal(learned, rest) for rest in rests):
-                self._fit([*rests, np.ones_like(learned)])
+            elif together and (learned.all() or any(np.array_equal(learned, rest) for rest in rests)):
+                self._fit([*rests, np.ones_like(learned)] if self._all_too else rests)
             else:
                 return fit_probe(self._data.select(learned), seed=self._seed)
         return self._known[learned.tobytes()]
@@ -99,7 +104,8 @@ class Probes:
             own = (labels == label) & (folds >= 0)
             if len(np.unique(folds[own])) == 1:
                 folds[own] = LEARNED
-        if not learned.all() and self._data.features.size * len(self._data.classes) > _LARGE:
+        large = len(labels) >= _PLENTY and self._data.features.size * len(self._data.classes) > _LARGE
+        if large and not learned.all():
             away, count = int(self._folds[~learned][0]), int(self._folds.max()) + 1
             beside = [(away - 1) % count, (away + 1) % count]
             folds[(folds >= 0) & ~np.isin(folds, beside)] = LEARNED

@@ -102,7 +102,7 @@ class Settings:
 
     def training_arguments(self) -> dict[str, Any]:
         """Return what the trained weights depend on, by the names of the command line, in JSON types."""
-        named = ("strategy", "seed", "engine", "train_from", "train_only", "lora", "budget", "precision")
+        named = ("strategy", "seed", "train_from", "train_only", "lora", "budget", "precision")
         chosen = {name: getattr(self, name) for name in named if name != "budget" or self.strategy == "auto"}
         chosen |= {name: getattr(self.schedule, name) for name in self.schedule.__dataclass_fields__}
         chosen["train_batch_size"] = chosen.pop("batch_size")

@@ -142,6 +142,10 @@ def keep_limit(limit: int | None = None) -> int:
         elif path.suffix == TEMPORARY_SUFFIX and time.time() - status.st_mtime > _ABANDONED_AFTER:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
+    for folder in engines_folder().glob(f"*/*{TEMPORARY_SUFFIX}"):  # of a conversion that was killed
+        with contextlib.suppress(OSError):
+            if folder.is_dir() and time.time() - folder.stat().st_mtime > _ABANDONED_AFTER:
+                shutil.rmtree(folder, ignore_errors=True)
     excess = sum(size for _, size, _ in shards) - limit
     dropped = 0
     for _, size, path in sorted(shards):

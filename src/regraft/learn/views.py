@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from regraft.data.augment import Augmentation
+from regraft.data.decoding import decode
+from regraft.data.images import read_image
 from regraft.data.loading import load_batches
 from regraft.data.preprocess import Preprocess
 from regraft.data.sources import Source
@@ -53,13 +54,17 @@ class Photographs:
             DataError: a photo that could be read before cannot be read any more.
         """
 
-        def draw(place: int, image: Image.Image) -> np.ndarray:
+        least = self.augmentation.least(preprocess)
+
+        def draw(place: int, source: Source) -> np.ndarray:
             photo, number = wanted[place]
+            if number == 0 or not self.augmentation.kinds:
+                return decode(source, preprocess)  # the photo as it is judged, to the last digit
+            image = read_image(source, least=least)
             return self.augmentation.view(image, preprocess, key=self.keys[photo], number=number)
 
         sources = [self.sources[photo] for photo, _ in wanted]
-        least = self.augmentation.least(preprocess)
-        for batch in load_batches(sources, preprocess, batch_size=batch_size, draw=draw, least=least):
+        for batch in load_batches(sources, preprocess, batch_size=batch_size, draw=draw):
             for place, reason in batch.unreadable.items():
                 raise DataError(f"{sources[place]} could be read before, and cannot be read now: {reason}.")
             yield batch.pixels
@@ -71,11 +76,13 @@ class ComputedViews:
     Attributes:
         count: how many views of each photo there are to choose from.
         kind: `COMPUTED`, or `NO_DISK` where they would have been kept.
+        engine: the name of what runs the trunk.
     """
 
     def __init__(self, photographs: Photographs, engine: Engine, *, count: int = FRESH, kind: str = COMPUTED) -> None:
         self.count = count
         self.kind = kind
+        self.engine = engine.name
         self._photographs = photographs
         self._engine = engine
 
@@ -98,12 +105,14 @@ class CachedViews:
     Attributes:
         count: how many views of each photo are kept.
         kind: `CACHED`.
+        engine: the name of what ran the trunk.
     """
 
     kind = CACHED
 
-    def __init__(self, values: np.ndarray, *, count: int) -> None:
+    def __init__(self, values: np.ndarray, *, count: int, engine: str = "") -> None:
         self.count = count
+        self.engine = engine
         self._values = values
 
     def stream(self, batches: Sequence[Sequence[tuple[int, int]]]) -> Iterator[torch.Tensor]:
@@ -160,7 +169,7 @@ def cache_views(
         observer.say("the activations at the cut are too large for float16; they are computed as training goes on")
         return ComputedViews(photographs, engine)
     keep_limit(limit)
-    return CachedViews(file.values, count=count)
+    return CachedViews(file.values, count=count, engine=engine.name)
 
 
 def _fill(

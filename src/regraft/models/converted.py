@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ def convert(module: nn.Module, preprocess: Preprocess) -> Any:
     tool, which reports each use to its maker.
 
     Raises:
-        EngineError: it has a layer that OpenVINO cannot run.
+        ConversionError: it has a layer that OpenVINO cannot run.
     """
     import openvino
     from openvino.frontend import FrontEndManager
@@ -82,7 +83,7 @@ def convert(module: nn.Module, preprocess: Preprocess) -> Any:
             normalising.scale([255 * value for value in preprocess.std])
             return steps.build()
     except Exception as error:  # whatever tracing or translating a foreign network may raise
-        raise EngineError(
+        raise ConversionError(
             f"OpenVINO cannot run this network ({_reason(error)}). Use --engine torch-float32."
         ) from error
 
@@ -130,6 +131,11 @@ def save(model: Any, folder: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def is_kept(folder: Path) -> bool:
+    """Tell whether `folder` holds a converted network; whether it is whole, `load` sees."""
+    return all((folder / name).is_file() for name in (MODEL_FILE, _WEIGHTS_FILE, _DIGEST_FILE))
+
+
 def load(folder: Path) -> Any | None:
     """Return the network that `save` wrote into `folder`, None if it is not there or damaged."""
     try:  # OpenVINO itself takes any weights of the right size
@@ -151,6 +157,10 @@ def _digest(folder: Path) -> str:
         with (folder / name).open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
+
+
+class ConversionError(EngineError):
+    """A network that OpenVINO cannot run, whenever it is tried."""
 
 
 class OpenVinoEngine(Engine):
@@ -183,6 +193,7 @@ class OpenVinoEngine(Engine):
         streams = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._pool = ThreadPoolExecutor(streams, thread_name_prefix="openvino")
         self._own = threading.local()
+        self._begun: WeakSet[Future[np.ndarray]] = WeakSet()
 
     def activations(self, pixels: np.ndarray) -> torch.Tensor:
         """Return (b, ...) float32 outputs of (b, h, w, 3) uint8 pixels.
@@ -197,6 +208,7 @@ class OpenVinoEngine(Engine):
         chunks: list[Future[np.ndarray]] = [
             self._pool.submit(self._infer, pixels[start : start + _CHUNK]) for start in range(0, len(pixels), _CHUNK)
         ]
+        self._begun.update(chunks)
 
         def outputs() -> np.ndarray:
             try:
@@ -205,6 +217,11 @@ class OpenVinoEngine(Engine):
                 raise _failed(error) from error
 
         return outputs
+
+    def drop(self) -> None:
+        """Begin nothing more of what was started and has not been waited for."""
+        for chunk in list(self._begun):
+            chunk.cancel()
 
     def _infer(self, pixels: np.ndarray) -> np.ndarray:
         if not hasattr(self._own, "request"):

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -44,6 +44,9 @@ class Engine(ABC):
         vectors = self.features(pixels)
         return lambda: vectors
 
+    def drop(self) -> None:  # noqa: B027 (most engines have nothing to drop)
+        """Begin nothing more of what was started and has not been waited for: Ctrl-C need not wait for it."""
+
     def output_shape(self) -> tuple[int, ...]:
         """Return the shape of one image's output, found by running a blank image."""
         blank = np.zeros((1, self.preprocess.height, self.preprocess.width, 3), dtype=np.uint8)
@@ -57,16 +60,19 @@ class Computed(NamedTuple):
     features: np.ndarray
 
 
-def run_ahead(engine: Engine, batches: Iterable[Batch]) -> Iterator[Computed]:
+def run_ahead(engine: Engine, batches: Iterable[Batch]) -> Generator[Computed]:
     """Yield every batch with its features, in order, while the engine works on the next ones."""
     under_way: deque[tuple[Batch, Callable[[], np.ndarray]]] = deque()
-    for batch in batches:
-        under_way.append((batch, engine.start(batch.pixels) if len(batch.positions) else _nothing))
-        if len(under_way) > engine.ahead - 1:
-            first, features = under_way.popleft()
-            yield Computed(first, features())
-    for last, features in under_way:
-        yield Computed(last, features())
+    try:
+        for batch in batches:
+            under_way.append((batch, engine.start(batch.pixels) if len(batch.positions) else _nothing))
+            if len(under_way) > engine.ahead - 1:
+                first, features = under_way.popleft()
+                yield Computed(first, features())
+        for last, features in under_way:
+            yield Computed(last, features())
+    finally:
+        engine.drop()
 
 
 def _nothing() -> np.ndarray:

@@ -102,6 +102,7 @@ def select_heads(
         strengths: tried from strong to weak.
     """
     tasks, cells = np.unique(np.stack(folds), axis=1, return_inverse=True)
+    cells = cells.ravel()  # NumPy 2.0.0 gave it two dimensions
     order = np.argsort(cells, kind="stable")
     cells, labels = cells[order], labels[order]
     parts: dict[bytes, int] = {}

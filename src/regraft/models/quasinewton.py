@@ -69,9 +69,12 @@ class Descent:
             if _dot(gradient, inverse * gradient) / 2 <= tolerance:
                 return
             found = yield from self._step(value, gradient, self._direction(gradient, inverse, penalty), penalty)
-            if found is None:
-                return
-            value = found
+            if found is not None:
+                value = found
+            elif self._pairs:
+                self._pairs = []  # what was known of the curvature misleads here
+            else:
+                return  # rounding hides what is left to gain
 
     def _direction(self, gradient: np.ndarray, inverse: np.ndarray, penalty: np.ndarray) -> np.ndarray:
         """Return the inverse second derivative, as far as it is known, times the gradient."""

@@ -54,8 +54,9 @@ class Agreement:
         return cls(float(cosines.mean()), float(cosines.min()), len(cosines))
 
     def suffices(self, engine: str) -> bool:
-        """Tell whether `engine` may be used; a value that is not a cosine's suffices for nothing."""
-        return LEAST_COSINE[engine.partition("-")[2]] <= self.mean <= 1.0 + 1e-9
+        """Tell whether `engine` may be used: in float32 by every photo, below by the mean of all."""
+        precision = engine.partition("-")[2]
+        return LEAST_COSINE[precision] <= (self.lowest if precision == "float32" else self.mean) <= 1.0 + 1e-9
 
     def __str__(self) -> str:
         """Return one clause for people."""
@@ -65,6 +66,7 @@ class Agreement:
 
 
 UNABLE = Agreement(-1.0, -1.0, 0)  # the verdict on an engine that cannot run the network at all
+_WHY_UNABLE = "it cannot run this network, as was found before"
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,20 +108,39 @@ class Task:
         }
         return engines_folder() / sha256(json.dumps(about, sort_keys=True).encode()).hex()[:32]
 
-    @functools.cached_property
+    @property
     def model(self) -> Any:
-        """Return the network as OpenVINO reads it, from the cache or converted and put there."""
+        """Return the network as OpenVINO reads it, from the cache or converted and put there.
+
+        Raises:
+            ConversionError: it cannot be converted.
+        """
+        if isinstance(self._conversion, EngineError):
+            raise self._conversion
+        return self._conversion
+
+    @functools.cached_property
+    def _conversion(self) -> Any:
+        """Return the converted network, or why there is none: it is tried once."""
         found = None if self.folder is None else converted.load(self.folder)
         if found is not None:
             return found
         module = self.backbone.module if self.module is None else self.module
-        model = converted.convert(module, self.backbone.preprocess)
+        try:
+            model = converted.convert(module, self.backbone.preprocess)
+        except converted.ConversionError as error:
+            return error
         if self.folder is not None:
             try:
                 converted.save(model, self.folder)
             except OutputError as error:
                 self.say(f"the converted network is not kept: {error}")
         return model
+
+    @property
+    def converted(self) -> bool:
+        """Tell whether the converted network lies in the cache."""
+        return self.folder is not None and converted.is_kept(self.folder)
 
     @functools.cached_property
     def pixels(self) -> np.ndarray:
@@ -155,6 +176,11 @@ class Deferred(Engine):
         """Begin on (b, h, w, 3) uint8 pixels; return what waits for their features (b, d) and gives them."""
         return self._build().start(pixels)
 
+    def drop(self) -> None:
+        """Begin nothing more of what was started and has not been waited for."""
+        if self._build.cache_info().currsize:
+            self._build().drop()
+
 
 def check_engine(wanted: str, device: torch.device) -> None:
     """Raise `OptionError` unless `wanted` is one of `ENGINES` and can run here."""
@@ -179,24 +205,27 @@ def choose_engine(task: Task, wanted: str = AUTO, *, exact: bool = False) -> Eng
     """Return the engine that runs `task`.
 
     Every engine but torch-float32 is compared with it on the first photos before its first use, and the verdict kept:
-    in float32 the mean cosine of the outputs must be at least 0.9999, below that precision at least 0.99.
+    in float32 each photo's cosine must be at least 0.9999, below that precision their mean at least 0.99.
 
     Args:
         task: network and photos.
         wanted: one of `ENGINES`; "auto" is the fastest that passes. Networks are not converted for a few photos.
-        exact: True chooses among float32 alone.
+        exact: True runs in float32, of an engine that is named too.
 
     Raises:
         OptionError: `wanted` does not exist or cannot run here.
         EngineError: `wanted` does not give the features of torch-float32.
     """
     check_engine(wanted, task.device)
+    if exact and wanted != AUTO:
+        wanted = f"{wanted.partition('-')[0]}-float32"
     for engine in (wanted,) if wanted != AUTO else _candidates(task.device, exact=exact):
         if engine == REFERENCE:
             break
         name = _full_name(engine, task.device)
         known = _read_verdict(task, name)
-        if known is None and wanted == AUTO and engine.startswith("openvino") and task.photos < WORTH_CONVERTING:
+        few = wanted == AUTO and engine.startswith("openvino") and task.photos < WORTH_CONVERTING
+        if few and (known is None or not task.converted):
             continue
         if known is not None and known.suffices(engine):
             return Deferred(name, task, engine)
@@ -206,6 +235,8 @@ def choose_engine(task: Task, wanted: str = AUTO, *, exact: bool = False) -> Eng
                 return chosen
         elif wanted != AUTO:
             raise _refused(engine, str(known))
+        else:
+            task.say(f"{engine} is not used: {_WHY_UNABLE if known == UNABLE else known}")
     return task.build(REFERENCE)
 
 
@@ -235,7 +266,8 @@ def _checked(task: Task, engine: str, wanted: str) -> Engine | None:
     except EngineError as error:
         if wanted != AUTO:
             raise
-        _write_verdict(task, name, UNABLE)
+        if isinstance(error, converted.ConversionError):  # others may have passing reasons: no memory
+            _write_verdict(task, name, UNABLE)
         task.say(f"{engine} is not used: {error}")
         return None
     _write_verdict(task, name, found)
@@ -251,7 +283,8 @@ def _checked(task: Task, engine: str, wanted: str) -> Engine | None:
 def _refused(engine: str, found: str) -> EngineError:
     least = LEAST_COSINE[engine.partition("-")[2]]
     return EngineError(
-        f"--engine {engine} does not give this network's features: {found}, and at least {least} on average is needed. "
+        f"--engine {engine} does not give this network's features: {found}, and at least {least} "
+        f"{'of each' if engine.endswith('float32') else 'on average'} is needed. "
         "Leave --engine out."
     )
 
@@ -266,9 +299,11 @@ def _read_verdict(task: Task, name: str) -> Agreement | None:
         return None
     try:
         kept = json.loads((task.folder / f"{name}.json").read_text())
-        return Agreement(float(kept["mean"]), float(kept["lowest"]), int(kept["photos"]))
+        found = Agreement(float(kept["mean"]), float(kept["lowest"]), int(kept["photos"]))
     except (OSError, ValueError, TypeError, KeyError, OverflowError):  # not there, or damaged
         return None
+    # a verdict on fewer photos than there are now does not count
+    return found if found == UNABLE or found.photos >= min(CHECKED_PHOTOS, task.photos) else None
 
 
 def _write_verdict(task: Task, name: str, found: Agreement) -> None:
