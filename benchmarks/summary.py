@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from benchmarks import features, growth, job, startup
+from benchmarks import features, growth, heads, job, startup
 from benchmarks.__main__ import RESULTS
 from benchmarks.record import shown
 
@@ -56,6 +56,17 @@ def _growth() -> Iterator[str]:
         yield f"| {count:,} | {found.text(of, growth.TIME)} | {found.text(of, growth.MEMORY)} |"
 
 
+def _heads() -> Iterator[str]:
+    found = _Found("heads")
+    yield "| the last layer: photos x features | seconds | memory taken, MB | accuracy of the made-up data |"
+    yield "| --- | --- | --- | --- |"
+    for photos, classes in heads.CASES:
+        of = f"{photos:,} x {heads.FEATURES:,}, {classes} classes"
+        accuracy = found.median(of, heads.ACCURACY)
+        told = "" if accuracy is None else f"{accuracy:.1%}"
+        yield f"| {of} | {found.text(of, heads.TIME)} | {found.text(of, heads.MEMORY)} | {told} |"
+
+
 def _startup() -> Iterator[str]:
     found = _Found("startup")
     yield "| from the shell | seconds |"
@@ -66,7 +77,7 @@ def _startup() -> Iterator[str]:
 
 def main() -> None:
     """Print the tables of the benchmarks that were run."""
-    tables: tuple[Callable[[], Iterator[str]], ...] = (_features, _job, _growth, _startup)
+    tables: tuple[Callable[[], Iterator[str]], ...] = (_features, _job, _heads, _growth, _startup)
     for table in tables:
         try:
             print("\n".join(table()), end="\n\n")

@@ -137,7 +137,5 @@ class TorchEngine(Engine):
         reduced = self._dtype is not torch.float32
         # not inference mode, whose tensors cannot be trained on
         with torch.no_grad(), torch.autocast(self._device.type, self._dtype, enabled=reduced):
-            output: torch.Tensor = self._module(
-                self.normalised(pixels)
-            )  # tensors of inference mode cannot be trained on
+            output: torch.Tensor = self._module(self.normalised(pixels))
             return output.float()
