@@ -29,9 +29,10 @@ check: $(READY)
 
 # All of it takes about 40 minutes on two cores, the first time longer: other tools are installed (7 GB).
 #   make bench ONLY="features job"   some of it; `python -m benchmarks --help` lists the names
+#   make bench ROUNDS=2              fewer turns than three
 #   make bench QUICK=1               a trial: few photos, no results kept
 bench: $(READY)
-	$(BIN)/python -m benchmarks $(ONLY) $(if $(QUICK),--quick)
+	$(BIN)/python -m benchmarks $(ONLY) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
 
 # Until a network and photos come with the package, name your own:
 #   make demo DATA=folder/of/photos MODEL=resnet50
