@@ -25,9 +25,9 @@ PREDICT_IMPORTS = ("regraft.cli.main", "regraft.learn.predictions", "regraft.mod
 PREDICT_PARTS = {
     "read the classifier's file": "regraft.models.bundle.load_bundle",
     "hash the photo": "regraft.learn.predictions.inspect",
-    "choose the engine": "regraft.learn.predictions.engine_for",
+    "choose the engine": "regraft.learn.features.engine_for",
     "name the network in the cache": "regraft.models.backbones.Backbone.fingerprint",
-    "compile, decode, run, keep": "regraft.learn.predictions.extract",
+    "compile, decode, run, keep": "regraft.learn.features.extract",
 }
 
 

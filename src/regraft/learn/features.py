@@ -97,6 +97,21 @@ def engine_for(backbone: Backbone, sources: Sequence[Source], settings: Settings
     return engine
 
 
+def features_of(
+    sources: Sequence[Source], keys: Sequence[bytes], backbone: Backbone, settings: Settings, observer: Observer
+) -> Extraction:
+    """Return the features of `sources` as `settings` say: engine, cache and batches. See `extract`."""
+    return extract(
+        sources,
+        keys,
+        backbone,
+        engine_for(backbone, sources, settings, observer),
+        cache=settings.cache,
+        batch_size=settings.batch_size,
+        observer=observer,
+    )
+
+
 def first_pixels(sources: Sequence[Source], preprocess: Preprocess) -> np.ndarray:
     """Return (up to `CHECKED_PHOTOS`, h, w, 3) uint8: the first of `sources` that can be read."""
     found: list[np.ndarray] = []

@@ -7,7 +7,7 @@ import numpy as np
 
 from regraft.data.audit import inspect
 from regraft.data.sources import Source
-from regraft.learn.features import engine_for, extract
+from regraft.learn.features import features_of
 from regraft.learn.observer import Observer
 from regraft.learn.settings import Settings
 from regraft.models.classifier import Classifier
@@ -39,16 +39,7 @@ def predict(
     settings, observer = settings or Settings(), observer or Observer()
     settings.check(classifier.classes)
     audit = inspect(tuple(sources))
-    engine = engine_for(classifier.backbone, sources, settings, observer)
-    extraction = extract(
-        sources,
-        audit.keys,
-        classifier.backbone,
-        engine,
-        cache=settings.cache,
-        batch_size=settings.batch_size,
-        observer=observer,
-    )
+    extraction = features_of(sources, audit.keys, classifier.backbone, settings, observer)
     unreadable = {**audit.unreadable, **extraction.unreadable}
     probabilities = classifier.probabilities(extraction.features)
     probabilities[sorted(unreadable)] = np.nan

@@ -15,7 +15,7 @@ from regraft.judge.report import Report, beats_majority
 from regraft.learn.checkpoint import Run, nowhere
 from regraft.learn.choose import Choice, choose
 from regraft.learn.comparison import Clock, cross_validate
-from regraft.learn.features import engine_for, extract
+from regraft.learn.features import engine_for, features_of
 from regraft.learn.material import Gathered, Material, gather, material_of, open_run
 from regraft.learn.methods import Candidate, Fitted, method_of
 from regraft.learn.observer import Observer
@@ -184,16 +184,8 @@ def _answers(
     """Return (n, c) probabilities of photos that took no part in training, by the network that will be written."""
     features = judges.features
     if candidate.strategy != "frozen":
-        engine = engine_for(fitted.backbone, judges.samples.sources, settings, observer)
-        features = extract(
-            judges.samples.sources,
-            judges.keys,
-            fitted.backbone,
-            engine,
-            cache=settings.cache,
-            batch_size=settings.batch_size,
-            observer=observer,
-        ).features
+        sources = judges.samples.sources
+        features = features_of(sources, judges.keys, fitted.backbone, settings, observer).features
     return Probe(fitted.head, fitted.temperature).probabilities(features)
 
 
