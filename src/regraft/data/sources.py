@@ -14,7 +14,8 @@ from PIL import Image
 from regraft.errors import DataError
 from regraft.files import is_file, sha256
 
-_ROW_GROUPS_IN_MEMORY = 4  # a pass goes through the table in order; threads work near each other
+ROW_GROUPS_IN_MEMORY = 4  # at least: a pass goes through the table in order, and threads work near each other
+ROWS_IN_MEMORY = 1 << 30  # bytes of row groups beyond these: a table that fits is read once, in whatever order
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class _RowGroups:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._columns: OrderedDict[tuple[Path, int], Any] = OrderedDict()
+        self._size = 0  # bytes
 
     def column(self, cell: TableCell) -> Any:
         import pyarrow.parquet as pq
@@ -57,8 +59,9 @@ class _RowGroups:
             if key not in self._columns:
                 with pq.ParquetFile(cell.file) as table:
                     self._columns[key] = table.read_row_group(cell.row_group, columns=[cell.column]).column(0)
-                while len(self._columns) > _ROW_GROUPS_IN_MEMORY:
-                    self._columns.popitem(last=False)
+                self._size += self._columns[key].nbytes
+                while len(self._columns) > ROW_GROUPS_IN_MEMORY and self._size > ROWS_IN_MEMORY:
+                    self._size -= self._columns.popitem(last=False)[1].nbytes
             self._columns.move_to_end(key)
             return self._columns[key]
 
