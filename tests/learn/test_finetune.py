@@ -290,7 +290,7 @@ def test_no_memory_at_an_epoch_s_end_is_an_error(
         raise torch.OutOfMemoryError
 
     tuner, _, _ = finetuner(network, images, plan_training(network, strategy="top"), PLAIN)
-    monkeypatch.setattr(Finetuner, "_put", full)
+    monkeypatch.setattr("regraft.learn.averaging.Averaged.put", full)
     with pytest.raises(TrainingError, match=r"cpu has no memory for training. Train fewer stages"):
         list(tuner.train())
 

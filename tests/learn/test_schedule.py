@@ -75,7 +75,7 @@ def test_batch_norm_is_held_but_for_a_network_without_statistics() -> None:
         (
             "augment",
             ("flip", "spin"),
-            "--augment must be some of flip, vertical-flip, crop, colour. Got ('flip', 'spin').",
+            "--augment must be some of flip, vertical-flip, crop, colour, randaugment, erase. Got ('flip', 'spin').",
         ),
         ("batch_norm", "frozen", "--batch-norm must be one of held, trained. Got 'frozen'."),
         ("patience", 0, "--patience must be a whole number from 1. Got 0."),

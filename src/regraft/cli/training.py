@@ -35,11 +35,15 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "clip": _option(float, 1.0, "Largest norm of the gradient; 0 for none."),
     "label_smoothing": _option(float, 0.0, "Share of the target spread over all classes."),
     "mixup": _option(float, 0.0, "Parameter by which two photos are mixed at the cut; 0 for none."),
+    "cutmix": _option(float, 0.0, "The same for a box of one photo put into another; 0 for none."),
     "averaging": _option(float, 1.0, "Keep the mean of the weights over about this many epochs; 0 for the last ones."),
     "views": _option(int, 4, "Views of each photo cached at the cut."),
     "augment": _option(
-        str, "flip,crop,colour", "How views differ: some of flip, vertical-flip, crop, colour; or none."
+        str,
+        "flip,crop,colour",
+        "How views differ: some of flip, vertical-flip, crop, colour, randaugment, erase; or none.",
     ),
+    "crop_area": _option(float, 0.5, "Smallest area of a crop, as a share of the photo."),
     "batch_norm": _option(str | None, None, "Statistics of trained stages: held or trained. [default: held]"),
     "patience": _option(int | None, None, "Stop after this many epochs without gain on a sixth held out."),
     "precision": _option(str, "auto", "fp32, bf16, fp16 or auto."),

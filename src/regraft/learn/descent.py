@@ -11,11 +11,12 @@ from torch import nn
 
 from regraft.errors import TrainingError
 from regraft.learn.schedule import Schedule
+from regraft.learn.together import Together
 from regraft.models.freezing import Plan
 from regraft.models.lowrank import adapted_weight
 from regraft.models.memory import Parts, memory_for
 
-HEAD, NETWORK = "head.", "top.network."  # how the names of a model's tensors begin
+NETWORK = "top.network."  # how the names of a network's tensors begin in the model that is trained
 _HEAD_RATE = 1.0  # of the highest learning rate
 _MOMENTUM = 0.9
 _LEAST_SCALE = 1.0  # of float16 gradients: below it they are too large whatever the scale
@@ -25,7 +26,8 @@ class Descent:
     """The steps of one training.
 
     Args:
-        model: its parameters are called "head..." and "top.network...", the latter followed by their names in `plan`.
+        model: parameters of the network are called "top.network..." followed by their names in `plan`; all others are
+            new, as the head is.
         plan: which tensors learn, and how fast.
         schedule: how.
         accelerator: device and precision.
@@ -39,18 +41,20 @@ class Descent:
         self._optimizer = _optimizer(model, plan, schedule, rate)
         # A scale of its own: what an earlier training came to has no say. Without one (all but float16) it is None.
         self._scaler: torch.amp.GradScaler | None = copy.deepcopy(accelerator.scaler)
+        self._together = Together(accelerator)
         self._parts = Parts(accelerator.device, "training on", least=2 if plan.names("statistics") else 1)
         statistics = {f"{NETWORK}{name}" for name in plan.names("statistics")}
         self._statistics = [buffer for name, buffer in model.named_buffers() if name in statistics]
 
     def step(
-        self, photos: int, loss_of: Callable[[slice], torch.Tensor], *, share: float, seed: int, where: str
+        self, photos: int, own: int, loss_of: Callable[[slice], torch.Tensor], *, share: float, seed: int, where: str
     ) -> float:
         """Take one step and return the mean loss of its `photos`; where that is not finite, none is taken.
 
         Args:
             photos: in the batch.
-            loss_of: returns the mean loss of some rows of it.
+            own: how many of them are this process's.
+            loss_of: returns the mean loss of some rows of these.
             share: of the highest rate.
             seed: of dropout, so that it is the same after a restart, whatever ran before.
             where: epoch and step, for the message.
@@ -63,7 +67,7 @@ class Descent:
         before = [buffer.clone() for buffer in self._statistics]
         taken = False
         while not taken:
-            loss = self._parts(photos, lambda parts: self._gradient(parts, loss_of, before, seed))
+            loss = self._gradient_of_all(photos, own, loss_of, before, seed)
             if not math.isfinite(loss):
                 break
             with memory_for(self._device, "training: the optimizer's state"):
@@ -89,6 +93,24 @@ class Descent:
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": states})
         if self._scaler is not None and scale is not None:
             self._scaler.load_state_dict(scale)
+
+    def _gradient_of_all(
+        self,
+        photos: int,
+        own: int,
+        loss_of: Callable[[slice], torch.Tensor],
+        statistics: list[torch.Tensor],
+        seed: int,
+    ) -> float:
+        """Leave the gradient of the mean loss over all processes' photos in the model, and return that loss."""
+        together = self._together
+        self._optimizer.zero_grad(set_to_none=True)
+        loss = 0.0
+        if own:
+            loss = self._parts(own, lambda parts: self._gradient(parts, loss_of, statistics, seed + together.number))
+        together.sum_gradients(self._model, share=own / photos)
+        together.average(self._statistics)
+        return together.sum_of(loss * own / photos)
 
     def _gradient(
         self,
@@ -139,7 +161,7 @@ def _optimizer(model: nn.Module, plan: Plan, schedule: Schedule, rate: float) ->
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             decay = schedule.weight_decay if parameter.ndim > 1 else 0.0
-            own = _HEAD_RATE if name.startswith(HEAD) else rates[adapted_weight(name)]
+            own = rates[adapted_weight(name)] if name.startswith(NETWORK) else _HEAD_RATE
             grouped.setdefault((own, decay), []).append(parameter)
     groups = [{"params": p, "rate": share, "weight_decay": decay} for (share, decay), p in grouped.items()]
     if schedule.optimizer == "sgd":

@@ -4,7 +4,7 @@ import functools
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Protocol
 
 import numpy as np
@@ -16,16 +16,21 @@ from torch.nn import functional
 
 from regraft.errors import TrainingError
 from regraft.judge.calibration import fit_temperature
-from regraft.learn.checkpoint import Run, Saved
+from regraft.learn.averaging import Averaged, named
+from regraft.learn.checkpoint import Run
 from regraft.learn.descent import NETWORK, Descent
+from regraft.learn.mixing import draw_mix
+from regraft.learn.objective import Labels, Pairs, Student
 from regraft.learn.schedule import Schedule
+from regraft.learn.together import Together
 from regraft.models.cutting import Top
 from regraft.models.freezing import Plan, apply_plan
 from regraft.models.heads import Head
 from regraft.models.lowrank import add_adapters, merge_adapters
 from regraft.models.memory import Parts, memory_for
 
-SECONDS_PER_CHECKPOINT = 30.0  # what a killed run loses at most
+SECONDS_PER_CHECKPOINT = 30.0  # what a killed run loses at most; more where writing takes over a second
+_PAUSES = 30.0  # between checkpoints, as often as long as the last one took to write
 _ORDER, _NOISE = 1, 2  # streams of random numbers: of the photos' order, and of what happens in a step
 
 
@@ -34,7 +39,7 @@ class Activations(Protocol):
 
     count: int
 
-    def stream(self, batches: Sequence[Sequence[tuple[int, int]]]) -> Iterator[torch.Tensor]:
+    def stream(self, batches: Sequence[Pairs]) -> Iterator[torch.Tensor]:
         """Yield (b, ...) activations for each batch of pairs of photo and view."""
 
 
@@ -52,6 +57,7 @@ class Record:
         seconds: since training began or was taken up again.
         tuning_loss: at an epoch's end, mean log loss, once calibrated, on the photos held out for stopping; None
             without such photos.
+        tuning_accuracy: their share of right answers, likewise.
     """
 
     epoch: int
@@ -62,6 +68,7 @@ class Record:
     photos: int = 0
     seconds: float = 0.0
     tuning_loss: float | None = None
+    tuning_accuracy: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +80,14 @@ class Lesson:
         labels: (n,) of all photos.
         learn: (m,) positions of the photos that are learned from.
         tune: (t,) positions of the photos that say when to stop; none to train to the end.
+        objective: what the answers are held against; None for the labels.
     """
 
     activations: Activations
     labels: np.ndarray
     learn: np.ndarray
     tune: np.ndarray
+    objective: Labels | None = None
 
 
 class Finetuner:
@@ -122,19 +131,22 @@ class Finetuner:
             add_adapters(top.network, plan.names("low-rank"), rank=plan.lora, seed=seed) if plan.lora else None
         )
         self._strength = head.strength
+        self._together = Together(accelerator)
+        objective = lesson.objective or Labels(lesson.labels, len(head.bias), smoothing=schedule.label_smoothing)
         with memory_for(accelerator.device, "training: the weights alone"):
-            self._model = _WithHead(top, _linear(head)).to(accelerator.device)
-            self._average = {name: tensor.detach().clone() for name, tensor in self._learning().items()}
-            self._best = {name: tensor.clone() for name, tensor in self._average.items()}
+            self._model = Student(top, _linear(head), objective).to(accelerator.device)
+            self._kept = Averaged(self._model, {f"{NETWORK}{name}" for name in plan.names("statistics")})
         self._descent = Descent(self._model, plan, schedule, accelerator, rate=rate)
         self._answering = Parts(accelerator.device, "the answers of training to")
         self._best_loss, self._worse, self._step, self._epoch_loss = math.inf, 0, 0, 0.0
-        self._started = time.monotonic()
+        self._started = self._saved = time.monotonic()
+        self._writing = 0.0  # seconds that the last checkpoint took
         self.earlier, self.images = (
             0.0,
             0,
         )  # seconds before it was taken up; photos in all, each as often as it was seen
         self.stopped_early = False
+        self.curve: list[Record] = []  # of every epoch, also before it was taken up
 
     @property
     def steps(self) -> int:
@@ -154,31 +166,30 @@ class Finetuner:
             yield from self._train()
 
     def _train(self) -> Iterator[Record]:
-        self._started = time.monotonic()
+        self._started = self._saved = time.monotonic()
         self._take_up()
-        saved = time.monotonic()
         if self._step == 0:
             self._judge_epoch()  # what the head can do before anything is trained
         while self._step < self.steps and not self.stopped_early:
             epoch, within = divmod(self._step, len(self._sizes))
             batches = self._batches(epoch)[within:]
-            for activation, pairs in zip(self._lesson.activations.stream(batches), batches, strict=True):
+            parts = [self._together.own(pairs) for pairs in batches]
+            for activation, pairs, part in zip(self._activations(parts), batches, parts, strict=True):
                 rate = self._rate * self._schedule.rate_factor(self._step, self.steps)
-                loss = self._update(activation, [photo for photo, _ in pairs])
+                loss = self._update(activation, part, len(pairs))
                 self._epoch_loss += loss * len(pairs)
                 self.images += len(pairs)
                 seconds = time.monotonic() - self._started
                 yield Record(epoch + 1, self._step, self.steps, loss, rate, len(pairs), seconds)
-                if self._step % len(self._sizes) and time.monotonic() - saved > SECONDS_PER_CHECKPOINT:
+                if self._step % len(self._sizes) and self._is_due():
                     self._save()
-                    saved = time.monotonic()
-            tuning_loss = self._judge_epoch()
+            judged = self._judge_epoch()
             mean, self._epoch_loss = self._epoch_loss / len(self._lesson.learn), 0.0
+            seconds = self.earlier + time.monotonic() - self._started
+            self.curve.append(Record(epoch + 1, self._step, self.steps, mean, rate, 0, seconds, *judged))
             self._save()
-            saved = time.monotonic()
-            seconds = time.monotonic() - self._started
-            yield Record(epoch + 1, self._step, self.steps, mean, rate, 0, seconds, tuning_loss)
-        self._put(self._best)
+            yield self.curve[-1]
+        self._kept.put(self._kept.best)
         self.logits(self._lesson.learn[: self._schedule.batch_size])  # weights may be finite and yet answer nothing
 
     def logits(self, photos: np.ndarray) -> np.ndarray:
@@ -189,19 +200,22 @@ class Finetuner:
         """
         self._model.eval()
         size = self._schedule.batch_size
-        batches = [[(int(p), 0) for p in photos[start : start + size]] for start in range(0, len(photos), size)]
+        own = list(self._together.own(range(len(photos))))
+        batches = [[(int(p), 0) for p in photos[own[start : start + size]]] for start in range(0, len(own), size)]
         found = [np.zeros((0, self._model.head.out_features), dtype=np.float32)]
         with torch.no_grad(), self._accelerator.autocast():
             for activation in self._lesson.activations.stream(batches):
                 found += self._answering(len(activation), functools.partial(self._answers, activation))
-        logits = np.concatenate(found)
+        logits = np.zeros((len(photos), found[0].shape[1]), dtype=np.float32)
+        logits[own] = np.concatenate(found)
+        logits = self._together.sum(torch.from_numpy(logits)).cpu().numpy()
         if not np.isfinite(logits).all():
             raise self._failure("the answers of the network are not finite")
         return logits
 
     def _answers(self, activation: torch.Tensor, parts: list[slice]) -> list[np.ndarray]:
         device = self._accelerator.device
-        return [self._model(activation[rows].to(device)).float().cpu().numpy() for rows in parts]
+        return [self._model(activation[rows].to(device))[1].float().cpu().numpy() for rows in parts]
 
     def finish(self) -> tuple[dict[str, torch.Tensor], Head]:
         """Return every tensor of the top, by its name in the network, and the head. Nothing can be trained after."""
@@ -213,33 +227,31 @@ class Finetuner:
         state = {name: tensor.detach().cpu() for name, tensor in top.network.state_dict().items()}
         return state, Head(weight, bias, self._strength)
 
-    def _update(self, activation: torch.Tensor, photos: list[int]) -> float:
+    def _update(self, activation: torch.Tensor, pairs: Pairs, photos: int) -> float:
+        """Take one step by this process's `pairs` of a batch of `photos`, and return the mean loss of all."""
         draw = np.random.default_rng([self._seed, _NOISE, self._step])
-        labels = torch.from_numpy(self._lesson.labels[photos])
-        targets = functional.one_hot(labels, self._model.head.out_features).float()
-        share, other = 1.0, np.arange(len(photos))
-        if self._schedule.mixup:
-            share, other = draw.beta(self._schedule.mixup, self._schedule.mixup), draw.permutation(len(photos))
+        draw = draw.spawn(self._together.count)[self._together.number] if self._together.count > 1 else draw
+        objective, device = self._model.objective, self._accelerator.device
+        wanted = objective.wanted(pairs)
+        schedule = self._schedule
+        mix = draw_mix(tuple(activation.shape), mixup=schedule.mixup, cutmix=schedule.cutmix, draw=draw)
 
         def loss_of(rows: slice) -> torch.Tensor:
-            part, wanted = activation[rows], targets[rows]
-            if self._schedule.mixup:
-                part = share * part + (1 - share) * activation[other[rows]]
-                wanted = share * wanted + (1 - share) * targets[other[rows]]
+            part = mix.activations(activation, rows)
+            targets = [mix.wanted(target, rows).to(device) for target in wanted]
             with self._accelerator.autocast():
-                logits = self._model(part.to(self._accelerator.device))
-                smoothing = self._schedule.label_smoothing
-                return functional.cross_entropy(logits.float(), wanted.to(logits.device), label_smoothing=smoothing)
+                features, logits = self._model(part.to(device))
+                return objective.loss(features.float(), logits.float(), targets)
 
         self._learning_mode()
-        factor = self._schedule.rate_factor(self._step, self.steps)
+        factor = schedule.rate_factor(self._step, self.steps)
         self._step += 1
         loss = self._descent.step(
-            len(photos), loss_of, share=factor, seed=int(draw.integers(2**31)), where=self._place()
+            photos, len(pairs), loss_of, share=factor, seed=int(draw.integers(2**31)), where=self._place()
         )
         if not math.isfinite(loss):
             raise self._failure(f"the training loss is {loss}")
-        self._follow()
+        self._kept.follow(self._step, schedule.averaging * len(self._sizes))
         return loss
 
     def _place(self) -> str:
@@ -266,59 +278,49 @@ class Finetuner:
         ends = np.cumsum(self._sizes)
         return [pairs[end - size : end] for size, end in zip(self._sizes, ends, strict=True)]
 
-    def _follow(self) -> None:
-        """Move the running mean towards the weights; at first it is a plain mean of those so far."""
-        span = self._schedule.averaging * len(self._sizes)
-        towards = max(1 / (1 + span), 1 / (1 + self._step))
-        for name, tensor in self._learning().items():
-            if span and tensor.is_floating_point():
-                self._average[name].lerp_(tensor.detach(), towards)
-            else:
-                self._average[name].copy_(tensor.detach())
+    def _activations(self, batches: Sequence[Pairs]) -> Iterator[torch.Tensor]:
+        """Yield the activations of each batch; none where a process has no photo of it."""
+        found = self._lesson.activations.stream([pairs for pairs in batches if pairs])
+        for pairs in batches:
+            yield next(found) if pairs else torch.empty(0)
 
-    def _judge_epoch(self) -> float | None:
-        """Return the average's loss on the held-out photos; note what is best: the lowest, or else the last."""
+    def _judge_epoch(self) -> tuple[float | None, float | None]:
+        """Return the mean's loss on the held-out photos and its share of right answers; note what is best."""
         self._check_finite()
-        patience = self._schedule.patience
-        if patience is None or not len(self._lesson.tune):
-            self._best = {name: tensor.clone() for name, tensor in self._average.items()}
-        if not len(self._lesson.tune):
-            return None
-        current = {name: tensor.detach().clone() for name, tensor in self._learning().items()}
-        self._put(self._average)
-        loss = _calibrated_loss(self.logits(self._lesson.tune), self._lesson.labels[self._lesson.tune])
-        self._put(current)
+        patience, tune = self._schedule.patience, self._lesson.tune
+        if patience is None or not len(tune):
+            self._kept.keep()
+        if not len(tune):
+            return None, None
+        current = self._kept.copy()
+        self._kept.put(self._kept.mean)
+        logits, labels = self.logits(tune), self._lesson.labels[tune]
+        loss, right = _calibrated_loss(logits, labels), float(np.mean(logits.argmax(axis=1) == labels))
+        self._kept.put(current)
         if patience is not None and loss < self._best_loss:
             self._best_loss, self._worse = loss, 0
-            self._best = {name: tensor.clone() for name, tensor in self._average.items()}
+            self._kept.keep()
         elif patience is not None:
             self._worse += 1
             self.stopped_early = self._worse >= patience
-        return loss
-
-    def _learning(self) -> dict[str, torch.Tensor]:
-        """Return what training changes: parameters that learn, and batch-norm statistics that follow."""
-        statistics = {f"{NETWORK}{name}" for name in self._plan.names("statistics")}
-        parameters = {name: p for name, p in self._model.named_parameters() if p.requires_grad}
-        return parameters | {name: b for name, b in self._model.named_buffers() if name in statistics}
-
-    def _put(self, tensors: dict[str, torch.Tensor]) -> None:
-        with torch.no_grad():
-            for name, tensor in self._learning().items():
-                tensor.copy_(tensors[name])
+        return loss, right
 
     def _check_finite(self) -> None:
-        for tensors in (self._learning(), self._average):
-            if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
-                raise self._failure("the weights are not finite")
+        if not self._kept.are_finite():
+            raise self._failure("the weights are not finite")
+
+    def _is_due(self) -> bool:
+        """Tell whether a checkpoint is to be written: not too seldom, and not so often that training waits for it."""
+        pause = max(SECONDS_PER_CHECKPOINT, _PAUSES * self._writing)
+        return time.monotonic() - self._saved > pause
 
     def _save(self) -> None:
         self._check_finite()
-        tensors = {f"now.{name}": tensor for name, tensor in self._learning().items()}
-        tensors |= {f"average.{name}": tensor for name, tensor in self._average.items()}
-        tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}
+        if not self._together.writes:
+            return
+        started = time.monotonic()
         state, scale = self._descent.state()
-        tensors |= {f"optimizer.{name}": tensor for name, tensor in state.items()}
+        tensors = self._kept.state() | {f"optimizer.{name}": tensor for name, tensor in state.items()}
         about = {
             "step": self._step,
             "epoch_loss": self._epoch_loss,
@@ -328,34 +330,24 @@ class Finetuner:
             "scale": scale,
             "seconds": self.earlier + time.monotonic() - self._started,
             "images": self.images,
+            "curve": [asdict(record) for record in self.curve],
         }
         self._run.save(self._job, tensors, about)
+        self._saved = time.monotonic()
+        self._writing = self._saved - started
 
     def _take_up(self) -> None:
         saved = self._run.load(self._job)
         if saved is None:
             return
-        self._put(_part(saved, "now."))
-        for kept, prefix in ((self._average, "average."), (self._best, "best.")):
-            for name, tensor in _part(saved, prefix).items():
-                kept[name].copy_(tensor)
-        self._descent.take_up(_part(saved, "optimizer."), saved.about["scale"])
+        self._kept.take_up(saved.tensors)
+        self._descent.take_up(named(saved.tensors, "optimizer."), saved.about["scale"])
         self._step, self._epoch_loss = saved.about["step"], saved.about["epoch_loss"]
         best = saved.about["best_loss"]
         self._best_loss = math.inf if best is None else best
         self._worse, self.stopped_early = saved.about["worse"], saved.about["stopped_early"]
         self.earlier, self.images = saved.about["seconds"], saved.about["images"]
-
-
-class _WithHead(nn.Module):
-    def __init__(self, top: Top, head: nn.Linear) -> None:
-        super().__init__()
-        self.top = top
-        self.head = head
-
-    def forward(self, activation: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.head(self.top(activation))
-        return logits
+        self.curve = [Record(**record) for record in saved.about["curve"]]
 
 
 def accelerator(device: torch.device, precision: str = "auto") -> Accelerator:
@@ -383,7 +375,3 @@ def _linear(head: Head) -> nn.Linear:
         linear.weight.copy_(torch.from_numpy(head.weight))
         linear.bias.copy_(torch.from_numpy(head.bias))
     return linear
-
-
-def _part(saved: Saved, prefix: str) -> dict[str, torch.Tensor]:
-    return {n.removeprefix(prefix): t for n, t in saved.tensors.items() if n.startswith(prefix)}

@@ -128,7 +128,7 @@ class Material:
         backbone.module.to(self.accelerator.device)
         trunk, top = cut_before(backbone.module, cut, (3, preprocess.height, preprocess.width))
         engine = self._engine(backbone, cut, trunk)
-        augmentation = Augmentation(schedule.augment, self.seed)
+        augmentation = Augmentation(schedule.augment, self.seed, schedule.crop_area)
         photographs = Photographs(self.photos.samples.sources, self.photos.keys, augmentation)
         if self.run.settled(_kind_at(cut, backbone)) == NO_DISK:  # as it was: there may be room by now
             return top, ComputedViews(photographs, engine, kind=NO_DISK)
@@ -140,7 +140,7 @@ class Material:
             "preprocess": preprocess.to_json(),
             "engine": engine.name,
             "reading": READING,
-            "views": [schedule.views, *schedule.augment],
+            "views": [schedule.views, schedule.crop_area, *schedule.augment],
             "seed": self.seed,
         }
         return top, cache_views(

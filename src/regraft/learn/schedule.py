@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass, fields
 from typing import Any
 
-from regraft.data.augment import DEFAULT_KINDS, KINDS
+from regraft.data.augment import DEFAULT_KINDS, KINDS, SMALLEST_AREA
 from regraft.errors import OptionError
 from regraft.models.freezing import BATCH_NORMS
 
@@ -35,9 +35,13 @@ class Schedule:
         label_smoothing: share of the target that is spread over all classes (Szegedy et al. 2016).
         mixup: parameter of the Beta distribution by which two photos' activations at the cut, and their labels, are
             mixed (Zhang et al. 2018; Verma et al. 2019); 0 for none.
+        cutmix: the same parameter for the share of its area that a photo keeps, the rest being another photo's (Yun et
+            al. 2019); 0 for none; where both are given, one of them is drawn for each batch.
         averaging: the weights that are kept are a running mean over about this many epochs; 0 for the last ones.
         views: how many views of each photo are cached at the cut; view 0 is the photo itself.
-        augment: how views differ, some of "flip", "vertical-flip", "crop" and "colour".
+        augment: how views differ, some of "flip", "vertical-flip", "crop", "colour", "randaugment" (Cubuk et al.
+            2020) and "erase" (Zhong et al. 2020).
+        crop_area: smallest area of a crop, as a share of the photo.
         batch_norm: "held" or "trained" statistics in the trained stages; default "held", "trained" from scratch.
         patience: hold a sixth of the photos out, stop after this many epochs without a lower loss on them, and take the
             best weights; None trains on all photos to the end, where the falling rate has settled.
@@ -53,9 +57,11 @@ class Schedule:
     clip: float = 1.0
     label_smoothing: float = 0.0
     mixup: float = 0.0
+    cutmix: float = 0.0
     averaging: float = 1.0
     views: int = 4
     augment: tuple[str, ...] = DEFAULT_KINDS
+    crop_area: float = SMALLEST_AREA
     batch_norm: str | None = None
     patience: int | None = None
 
@@ -72,12 +78,14 @@ class Schedule:
             "clip": (_real(self.clip, 0, _LARGEST), "a number from 0"),
             "label_smoothing": (_real(self.label_smoothing, 0, 0.99), "a number from 0, below 1"),
             "mixup": (_real(self.mixup, 0, _LARGEST), "a number from 0"),
+            "cutmix": (_real(self.cutmix, 0, _LARGEST), "a number from 0"),
             "averaging": (_real(self.averaging, 0, _LARGEST), "a number from 0"),
             "views": (_whole(self.views, 1), "a whole number from 1"),
             "augment": (
                 isinstance(self.augment, tuple) and all(kind in KINDS for kind in self.augment),
                 f"some of {', '.join(KINDS)}",
             ),
+            "crop_area": (_real(self.crop_area, 0, 1) and self.crop_area > 0, "a number above 0, at most 1"),
             "batch_norm": (self.batch_norm in (None, *BATCH_NORMS), f"one of {', '.join(BATCH_NORMS)}"),
             "patience": (self.patience is None or _whole(self.patience, 1), "a whole number from 1"),
         }
