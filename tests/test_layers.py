@@ -41,6 +41,7 @@ ORDER = {
         "selection",
         "classifier",
         "bundle",
+        "localdir",
     ],
     "judge": ["metrics", "calibration", "intervals", "shares", "report", "paired"],
     "learn": [
@@ -62,6 +63,9 @@ ORDER = {
         "finetune",
         "material",
         "methods",
+        "teacher",
+        "source_task",
+        "pretrain",
         "comparison",
         "choose",
         "compare",
@@ -85,6 +89,7 @@ ORDER = {
         "charts",
         "figures",
         "report",
+        "card",
     ],
     "cli": [
         "console",
@@ -98,6 +103,7 @@ ORDER = {
         "evaluate",
         "predict",
         "explain",
+        "pretrain",
         "models",
         "cache",
         "main",

@@ -20,6 +20,7 @@ from regraft.cli.explain import explain
 from regraft.cli.fit import fit
 from regraft.cli.models import models
 from regraft.cli.predict import predict
+from regraft.cli.pretrain import pretrain
 from regraft.errors import RegraftError
 
 FAILED = 1
@@ -61,7 +62,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (fit, compare, evaluate, predict, explain, models, cache):
+for command in (fit, compare, evaluate, predict, explain, pretrain, models, cache):
     app.command()(with_exit_codes(command))
 
 

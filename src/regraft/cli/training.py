@@ -1,11 +1,12 @@
-"""The options that `fit` and `compare` share: how a network is trained further."""
+"""The options that `fit`, `compare` and `pretrain` share: how a network is trained."""
 
+import copy
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -56,16 +57,44 @@ _RENAMED = {"train_batch_size": "batch_size"}  # of `Schedule`; --batch-size is 
 
 def with_training(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command` the options of training; it receives them as one argument `training`, a dict by name."""
+    return with_options()(command)
+
+
+def with_options(
+    *, without: Sequence[str] = (), optional: Sequence[str] = (), words: Mapping[str, str] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return what gives a command the options of training, with defaults of its own.
+
+    Args:
+        without: options that it does not have.
+        optional: options whose default it knows better: left out, they are None.
+        words: help of its own.
+    """
+    offered = {}
+    for name, (kind, default) in OPTIONS.items():
+        if name in without:
+            continue
+        bare, option = get_args(kind)
+        if name in optional and default is not None:
+            bare, default = bare | None, None  # noqa: PLW2901
+        if words and name in words:
+            option = copy.copy(option)
+            option.help = words[name]
+        offered[name] = (Annotated[bare, option], default)
+    return functools.partial(_offer, offered)
+
+
+def _offer(offered: Mapping[str, tuple[Any, Any]], command: Callable[..., None]) -> Callable[..., None]:
     own = inspect.signature(command)
     kept = [parameter for name, parameter in own.parameters.items() if name != "training"]
     added = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        for name, (kind, default) in OPTIONS.items()
+        for name, (kind, default) in offered.items()
     ]
 
     @functools.wraps(command)
     def wrapped(**given: Any) -> None:
-        command(training={name: given.pop(name) for name in OPTIONS}, **given)
+        command(training={name: given.pop(name) for name in offered}, **given)
 
     wrapped.__signature__ = own.replace(  # type: ignore[attr-defined]
         parameters=[p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in kept] + added
@@ -74,8 +103,13 @@ def with_training(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-def settings_of(training: dict[str, Any], **more: Any) -> Any:
+def settings_of(training: dict[str, Any], *, defaults: Any = None, **more: Any) -> Any:
     """Return the `Settings` of a command's options, checked as far as they can be without photos.
+
+    Args:
+        training: the options of training by name.
+        defaults: a `Schedule` of what was left out; None where the options have all defaults themselves.
+        more: other fields of `Settings`.
 
     Raises:
         OptionError: a value outside what is allowed.
@@ -88,9 +122,12 @@ def settings_of(training: dict[str, Any], **more: Any) -> Any:
         os.environ[LIMIT_VARIABLE] = training["cache_limit"]
     size_limit()  # a mistake in it is told before the work
     names = {_RENAMED.get(name, name): name for name in OPTIONS}
-    fields = {name: training[names[name]] for name in Schedule.__dataclass_fields__}
-    kinds = "" if fields["augment"] == "none" else fields["augment"]
-    fields["augment"] = tuple(kind.strip() for kind in kinds.split(",") if kind.strip())
+    fields: dict[str, Any] = {name: training.get(names[name]) for name in Schedule.__dataclass_fields__}
+    if fields["augment"] is not None:
+        kinds = "" if fields["augment"] == "none" else fields["augment"]
+        fields["augment"] = tuple(kind.strip() for kind in kinds.split(",") if kind.strip())
+    if defaults is not None:
+        fields = {name: getattr(defaults, name) if value is None else value for name, value in fields.items()}
     settings = Settings(
         precision=training["precision"], restart=training["restart"], schedule=Schedule(**fields), **more
     )

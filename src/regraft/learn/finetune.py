@@ -2,15 +2,18 @@
 
 import functools
 import math
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Protocol
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs
 from torch import nn
 from torch.nn import functional
 
@@ -31,6 +34,7 @@ from regraft.models.memory import Parts, memory_for
 
 SECONDS_PER_CHECKPOINT = 30.0  # what a killed run loses at most; more where writing takes over a second
 _PAUSES = 30.0  # between checkpoints, as often as long as the last one took to write
+_PATIENCE = timedelta(days=2)  # that processes have with one of them that computes for all
 _ORDER, _NOISE = 1, 2  # streams of random numbers: of the photos' order, and of what happens in a step
 
 
@@ -153,6 +157,11 @@ class Finetuner:
         """Return the number of updates in all."""
         return self._epochs * len(self._sizes)
 
+    @property
+    def seconds(self) -> float:
+        """Return how long training has taken, also before it was taken up."""
+        return self.earlier + time.monotonic() - self._started
+
     def train(self) -> Iterator[Record]:
         """Train, yielding a record after each update and each epoch; taken up where a killed run left it.
 
@@ -185,7 +194,7 @@ class Finetuner:
                     self._save()
             judged = self._judge_epoch()
             mean, self._epoch_loss = self._epoch_loss / len(self._lesson.learn), 0.0
-            seconds = self.earlier + time.monotonic() - self._started
+            seconds = self.seconds
             self.curve.append(Record(epoch + 1, self._step, self.steps, mean, rate, 0, seconds, *judged))
             self._save()
             yield self.curve[-1]
@@ -328,7 +337,7 @@ class Finetuner:
             "worse": self._worse,
             "stopped_early": self.stopped_early,
             "scale": scale,
-            "seconds": self.earlier + time.monotonic() - self._started,
+            "seconds": self.seconds,
             "images": self.images,
             "curve": [asdict(record) for record in self.curve],
         }
@@ -356,8 +365,13 @@ def accelerator(device: torch.device, precision: str = "auto") -> Accelerator:
         precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
-    AcceleratorState._reset_state(reset_partial_state=True)  # a process may train in one precision after another
-    return Accelerator(cpu=device.type == "cpu", mixed_precision={"fp32": "no"}.get(precision, precision))
+    if "WORLD_SIZE" not in os.environ:
+        AcceleratorState._reset_state(reset_partial_state=True)  # a process may train in one precision after another
+    return Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision={"fp32": "no"}.get(precision, precision),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
+    )
 
 
 def _calibrated_loss(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -267,20 +267,21 @@ def open_run(folder: Path | None, gathered: Mapping[str, Gathered], settings: Se
     """
     arguments = settings.training_arguments()
     for model, found in gathered.items():
-        arguments |= {"photos": _digest(found.learned)}
-        arguments |= {"validation photos": found.held_out and _digest(found.held_out)}
+        arguments |= {"photos": digest(found.learned.samples, found.learned.keys)}
+        held_out = found.held_out and digest(found.held_out.samples, found.held_out.keys)
+        arguments |= {"validation photos": held_out}
         arguments |= {f"engine of {model} (--engine)": found.learned.extraction.engine}
         arguments |= {f"--model {model}": found.backbone.fingerprint()[:12]}
         arguments |= {f"preprocessing of {model}": found.backbone.preprocess.to_json()}
     return Run(folder, arguments, restart=settings.restart, observer=observer)
 
 
-def _digest(photos: Photos) -> str:
+def digest(samples: Samples, keys: Sequence[bytes]) -> str:
     """Return how many photos and classes there are, and a digest of photos, labels and groups."""
-    groups = joined_groups(photos.samples, photos.keys)
-    digest = hashlib.sha256(photos.samples.labels.tobytes() + b"".join(photos.keys))
-    digest.update(b"" if groups is None else groups.astype(np.int64).tobytes())
-    return f"{len(photos.keys):,} photos, {len(photos.samples.classes):,} classes, {digest.hexdigest()[:12]}"
+    groups = joined_groups(samples, tuple(keys))
+    found = hashlib.sha256(samples.labels.tobytes() + b"".join(keys))
+    found.update(b"" if groups is None else groups.astype(np.int64).tobytes())
+    return f"{len(keys):,} photos, {len(samples.classes):,} classes, {found.hexdigest()[:12]}"
 
 
 def _hashes(backbone: Backbone) -> dict[str, str]:

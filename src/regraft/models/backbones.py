@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from torch import nn
 
 from regraft.data.preprocess import CROP_MODES, INTERPOLATIONS, Preprocess
 from regraft.errors import ModelError, WeightsError, did_you_mean
-from regraft.models.stages import Stage, trace_stages
+from regraft.models.stages import Stage, groups_by_part, trace_stages
 from regraft.models.weights import (
     StateDict,
     describe_mismatch,
@@ -105,18 +105,8 @@ class Backbone:
             matcher = self.module.group_matcher(coarse=True)  # type: ignore[operator]
             groups = group_with_matcher(iter(tensors), matcher, reverse=True)
         else:
-            groups = _groups_by_part(self.module, [name for name, _ in tensors])
+            groups = groups_by_part(self.module, [name for name, _ in tensors])
         return trace_stages(self.module, groups, (3, self.preprocess.height, self.preprocess.width))
-
-
-def _groups_by_part(module: nn.Module, names: list[str]) -> dict[str, int]:
-    """Group tensors by the network's parts, and by the members of those that are sequences: for the few networks of
-    timm that name no groups.
-    """
-    sequences = {name for name, part in module.named_children() if isinstance(part, (nn.Sequential, nn.ModuleList))}
-    parts = [".".join(name.split(".")[: 2 if name.split(".")[0] in sequences else 1]) for name in names]
-    numbers = {part: number for number, part in enumerate(dict.fromkeys(parts))}
-    return {name: numbers[part] for name, part in zip(names, parts, strict=True)}
 
 
 def tensor_bytes(tensor: torch.Tensor) -> memoryview:
@@ -170,15 +160,40 @@ def rebuild_backbone(recipe: Recipe, preprocess: Preprocess, state: StateDict) -
     return backbone
 
 
-def build_untrained(model: str) -> Backbone:
-    """Build a network with random weights, to look at its shape; of a local folder only config.json is read.
+def build_untrained(model: str, *, size: int | None = None, arguments: Mapping[str, Any] | None = None) -> Backbone:
+    """Build a network with random weights; of a local folder only config.json is read.
+
+    Args:
+        model: as in `load_backbone`.
+        size: height and width of its images in pixels; None for its own.
+        arguments: more of timm's constructor.
 
     Raises:
-        ModelError: no such network.
+        ModelError: no such network, or one that cannot be built so.
     """
     check_model_name(model)
     recipe = _resolve(model)
+    recipe = replace(recipe, settings={**recipe.settings, "license": None})  # that of the weights it does not get
+    if size is not None:
+        recipe = replace(recipe, settings={**recipe.settings, "input_size": (3, size, size)})
+        if recipe.settings.get("fixed_input_size"):
+            recipe = replace(recipe, arguments={**recipe.arguments, "img_size": size})
+    recipe = replace(recipe, arguments={**recipe.arguments, **(arguments or {})})
     return _backbone(_create(recipe, classes=0), recipe, "random weights")
+
+
+def with_classifier(backbone: Backbone, weight: torch.Tensor, bias: torch.Tensor) -> nn.Module | None:
+    """Return timm's network of `backbone` with this layer (c, d), (c,) as its last one.
+
+    None where timm's own last layer is something else than a linear one of these features.
+    """
+    module = _create(backbone.recipe, classes=len(bias))
+    layer = module.get_classifier()  # type: ignore[operator]
+    if not isinstance(layer, nn.Linear) or layer.weight.shape != weight.shape or layer.bias is None:
+        return None
+    module.load_state_dict({**module.state_dict(), **backbone.module.state_dict()}, strict=True)
+    layer.load_state_dict({"weight": weight, "bias": bias})
+    return module
 
 
 def is_network(name: str) -> bool:

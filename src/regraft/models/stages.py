@@ -109,3 +109,13 @@ def _joined(order: list[int]) -> list[int]:
         joined.append(group if place > end else joined[-1])
         end = max(end, last[group])
     return joined
+
+
+def groups_by_part(module: nn.Module, names: list[str]) -> dict[str, int]:
+    """Group tensors by the network's parts, and by the members of those that are sequences: for the few networks of
+    timm that name no groups.
+    """
+    sequences = {name for name, part in module.named_children() if isinstance(part, (nn.Sequential, nn.ModuleList))}
+    parts = [".".join(name.split(".")[: 2 if name.split(".")[0] in sequences else 1]) for name in names]
+    numbers = {part: number for number, part in enumerate(dict.fromkeys(parts))}
+    return {name: numbers[part] for name, part in zip(names, parts, strict=True)}

@@ -1,0 +1,177 @@
+"""`regraft pretrain`: a whole network learns a large labelled source, so that others can be learned from it."""
+
+import json as jsons
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from regraft.cli import options
+from regraft.cli.console import note, result, result_json
+from regraft.cli.training import observer_of, settings_of, with_options
+from regraft.data.samples import find_samples
+from regraft.data.tables import Columns
+from regraft.errors import OptionError
+from regraft.files import prepare_folder
+
+_NOT_HERE = ("patience",)  # it would choose by the photos that judge
+
+
+@with_options(
+    without=_NOT_HERE,
+    optional=(
+        "epochs",
+        "weight_decay",
+        "train_batch_size",
+        "warm_up",
+        "clip",
+        "label_smoothing",
+        "mixup",
+        "cutmix",
+        "views",
+        "augment",
+        "crop_area",
+    ),
+    words={
+        "epochs": "How often each photo is seen. [default: 100]",
+        "lr": "Highest learning rate. [default: 1e-3; 0.03 of sgd]",
+        "weight_decay": "Of matrices and filters. [default: 0.05]",
+        "train_batch_size": "Photos per update, of all processes together. [default: 128]",
+        "warm_up": "Share of the steps in which the rate rises; then it falls along a cosine. [default: 0.05]",
+        "clip": "Largest norm of the gradient; 0 for none. [default: 5]",
+        "label_smoothing": "Share of the target spread over all classes. [default: 0.1; with a teacher 0]",
+        "mixup": "Parameter by which two photos shine through each other. [default: 0.2; with a teacher 0]",
+        "cutmix": "Parameter by which a box of one photo is put into another. [default: 1; with a teacher 0]",
+        "views": "With a teacher: how many views of each photo it looks at. [default: 4]",
+        "augment": "How views differ: flip, vertical-flip, crop, colour, randaugment, erase; or none. "
+        "[default: flip,crop,randaugment,erase; with a teacher flip,crop,colour]",
+        "crop_area": "Smallest area of a crop, as a share of the photo. [default: 0.25; with a teacher 0.35]",
+        "batch_norm": "Statistics: trained or held. [default: trained]",
+    },
+)
+def pretrain(
+    source: options.Data,
+    arch: Annotated[
+        str,
+        typer.Option(
+            help="Network to begin from random weights: a timm name. `regraft models` lists the names.",
+            show_default=False,
+        ),
+    ] = "",
+    out: Annotated[Path, typer.Option(help="Folder of the network, in timm's local-dir format.")] = Path("pretrained"),
+    model: Annotated[
+        str, typer.Option(help="Network to go on from, with its weights, instead of --arch.", show_default=False)
+    ] = "",
+    weights: Annotated[Path | None, typer.Option(help="Weights file of --model.")] = None,
+    input_size: Annotated[
+        int | None, typer.Option(help="Of the images in pixels. [default: the network's own]")
+    ] = None,
+    model_args: Annotated[
+        str, typer.Option(help="""More of timm's arguments, as JSON: '{"channels": [32, 64, 128, 256]}'.""")
+    ] = "",
+    teacher: Annotated[
+        str | None,
+        typer.Option(help="Learn from this network too: a name as of --model, or a file that `regraft fit` wrote."),
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="Of the teacher's answers.")] = 2.0,
+    teacher_size: Annotated[
+        int | None, typer.Option(help="Of the teacher's images in pixels. [default: its own]")
+    ] = None,
+    half: Annotated[bool, typer.Option("--half", help="Write the weights in float16.")] = False,
+    licence: Annotated[str | None, typer.Option(help="Of the weights, for the card: apache-2.0, cc-by-4.0 ...")] = None,
+    image_column: options.ImageColumn = None,
+    label_column: options.LabelColumn = None,
+    group_column: options.GroupColumn = None,
+    image_root: options.ImageRoot = None,
+    seed: Annotated[int, typer.Option(help="Of weights, views and order.", min=0)] = 0,
+    device: options.Device = "auto",
+    engine: Annotated[str, typer.Option(help="What runs the teacher; see `regraft fit --help`.")] = "auto",
+    batch_size: options.BatchSize = 32,
+    json: options.Json = False,
+    *,
+    training: dict[str, Any],
+) -> None:
+    """Train a whole network on a large labelled source and write it as a folder that `fit --model` takes.
+
+    It is judged by the validation folder, or by a tenth of the photos, that took no part. A run that was killed goes
+    on where it was when the same command is given again. Several accelerators: accelerate launch -m regraft pretrain
+    and the same arguments.
+    """
+    prepare_folder(out)
+    load = _loader(arch, model, weights, input_size, _arguments(model_args), seed)
+    splits = find_samples(source, Columns(image_column, label_column, group_column, image_root))
+    for split, samples in splits.items():
+        note(f"{split}: {len(samples):,} photos of {len(samples.classes):,} classes")
+
+    # only now the imports that take seconds
+    from regraft.explain.card import training_json, write_card
+    from regraft.learn.checkpoint import run_folder
+    from regraft.learn.pretrain import pretrain as learn
+    from regraft.learn.pretrain import pretraining_schedule
+    from regraft.learn.teacher import Guidance
+    from regraft.models.localdir import save_local_dir
+
+    guidance = None if teacher is None else Guidance(teacher, temperature, teacher_size, engine)
+    settings = settings_of(
+        training,
+        defaults=pretraining_schedule(guided=guidance is not None),
+        strategy="whole",
+        seed=seed,
+        device=device,
+        batch_size=batch_size,
+    )
+    observer = observer_of(training, out.name)
+    found = learn(
+        splits, load, settings=settings, guidance=guidance, half=half, observer=observer, folder=run_folder(out)
+    )
+    if not found.writes:
+        return
+    answers = save_local_dir(found.backbone, found.head, found.source.samples.classes, out, half=half, licence=licence)
+    write_card(found, out, answers=answers, licence=licence)
+    found.run.finish()
+    observer.finish(found.report.to_json())
+    if json:
+        result_json({**training_json(found), "out": str(out)})
+    else:
+        result("\n".join(found.report.summary_lines()[:3]))
+    size = (out / "model.safetensors").stat().st_size
+    note(f"wrote {out} ({size / 1e6:.1f} MB): regraft fit PHOTOS --model local-dir:{out}")
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    if not text:
+        return {}
+    try:
+        found = jsons.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise OptionError(
+            f"""--model-args must be a JSON object, like '{{"channels": [32, 64, 128, 256]}}'. Got {text!r}."""
+        )
+    return found
+
+
+def _loader(
+    arch: str, model: str, weights: Path | None, size: int | None, arguments: dict[str, Any], *seeds: int
+) -> Any:
+    """Return what makes the network to begin with.
+
+    Raises:
+        OptionError: not exactly one of --arch and --model, or what goes with the other one.
+    """
+    if bool(arch) == bool(model):
+        got = "both" if arch else "neither"
+        raise OptionError(
+            f"name one of --arch (from random weights) and --model (going on from its weights). Got {got}."
+        )
+    if arch and weights is not None:
+        raise OptionError("--weights goes with --model: --arch begins from random weights.")
+    if model and (size is not None or arguments):
+        raise OptionError("--input-size and --model-args go with --arch: --model is as its weights are.")
+    from regraft.models.backbones import build_untrained, check_model_name, load_backbone
+
+    check_model_name(arch or model)
+    if model:
+        return lambda: load_backbone(model, weights)
+    return lambda: build_untrained(arch, size=size, arguments=arguments).at_random(seeds[0])

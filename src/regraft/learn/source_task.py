@@ -1,0 +1,83 @@
+"""A source task: many labelled photos, some of which judge what the others taught."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from regraft.data.audit import check_contradictions_between, joined_groups, known_to, without
+from regraft.data.samples import Samples, together
+from regraft.data.splits import stratified_folds
+from regraft.errors import DataError
+from regraft.learn.observer import Observer
+from regraft.learn.photos import audit_samples
+from regraft.learn.probe import Labelled
+
+_MOST_HELD_OUT = 10_000  # photos: their accuracy is then known to a percent
+_HELD_OUT = 10  # a tenth of a smaller source
+
+
+@dataclass(frozen=True, eq=False)
+class SourceTask:
+    """The photos of a source task.
+
+    Attributes:
+        samples: n readable ones.
+        keys: their content keys.
+        learn: (m,) positions of those that are learned from.
+        judge: (k,) positions of those that judge, none of them a copy, or of the group, of one that is learned from.
+        judges: where these come from, in words.
+    """
+
+    samples: Samples
+    keys: tuple[bytes, ...]
+    learn: np.ndarray
+    judge: np.ndarray
+    judges: str
+
+    @property
+    def data(self) -> Labelled:
+        """Return labels, groups and classes; there are no features yet."""
+        groups = joined_groups(self.samples, self.keys)
+        blank = np.empty((len(self.keys), 0), dtype=np.float32)
+        return Labelled(blank, self.samples.labels, groups, self.samples.classes)
+
+
+def gather_source_task(splits: Mapping[str, Samples], seed: int, observer: Observer) -> SourceTask:
+    """Look at every photo once and say which are learned from and which judge.
+
+    Raises:
+        DataError: the photos cannot be used.
+    """
+    if "train" not in splits:
+        raise DataError(f"there is nothing to learn from: no train split, only {', '.join(splits) or 'none at all'}.")
+    splits["train"].check_trainable()
+    parts = [splits["train"]]
+    if "validation" in splits:
+        parts.append(splits["validation"].aligned(parts[0].classes))
+    audits = [audit_samples(part, observer) for part in parts]
+    check_contradictions_between(parts, [audit.keys for audit in audits])
+    readable = []
+    for part, audit in zip(parts, audits, strict=True):
+        kept, mask = without(part, audit.unreadable)
+        if not mask.all():
+            observer.say(f"{int((~mask).sum()):,} of {len(mask):,} images cannot be read and are left out")
+        readable.append((kept, tuple(key for key, keep in zip(audit.keys, mask, strict=True) if keep)))
+    if len(readable) == 1:
+        return _split(*readable[0], seed)
+    copies, related = known_to(readable[0], readable[1])
+    samples = together([part for part, _ in readable])
+    keys = readable[0][1] + readable[1][1]
+    count = len(readable[0][1])
+    judge = count + np.flatnonzero(~(copies | related))
+    if not len(judge):
+        raise DataError(f"{parts[1].where}: every photo of it is also a training photo, so none can judge.")
+    return SourceTask(samples, keys, np.arange(count), judge, f"{parts[1].where}, which takes no part in training")
+
+
+def _split(samples: Samples, keys: tuple[bytes, ...], seed: int) -> SourceTask:
+    count = max(_HELD_OUT, -(-len(samples) // _MOST_HELD_OUT))
+    groups = joined_groups(samples, keys)
+    folds = stratified_folds(samples.labels, samples.classes, count=count, seed=seed, groups=groups)
+    learn, judge = np.flatnonzero(folds != 0), np.flatnonzero(folds == 0)
+    return SourceTask(samples, keys, learn, judge, f"a share of 1/{count} that takes no part in training")

@@ -1,0 +1,191 @@
+"""A teacher: what a larger network says of the views that a student is trained on, computed once and kept on disk."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from regraft.data.preprocess import Preprocess
+from regraft.errors import OptionError, shortlist
+from regraft.judge.calibration import fit_temperature
+from regraft.learn.features import first_pixels
+from regraft.learn.observer import Observer
+from regraft.learn.probe import Labelled, inner_folds
+from regraft.learn.views import Photographs, Views, cache_views
+from regraft.models.backbones import Backbone, load_backbone
+from regraft.models.bundle import load_bundle
+from regraft.models.classifier import Classifier
+from regraft.models.heads import LEARNED, Head, select_heads
+from regraft.models.selection import Task, choose_engine
+
+_FOLDS = 5  # of which one chooses the strength of a teacher's own head
+_FAR = 4.0  # standard deviations: a feature farther off counts as this far
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Which teacher, and how it teaches.
+
+    Attributes:
+        model: a network as `fit --model` names it, or a file that `fit --out` wrote for the same classes.
+        temperature: by which the logits of both sides are divided.
+        size: of its images in pixels; None for its own.
+        engine: what runs it, see `Settings`.
+    """
+
+    model: str
+    temperature: float = 2.0
+    size: int | None = None
+    engine: str = "auto"
+
+    def check(self) -> None:
+        """Raise `OptionError` for a value outside what is allowed."""
+        if not (isinstance(self.temperature, (int, float)) and 0.1 <= self.temperature <= 100):
+            raise OptionError(f"--temperature must be a number from 0.1 to 100. Got {self.temperature!r}.")
+        if self.size is not None and not (isinstance(self.size, int) and 16 <= self.size <= 2048):
+            raise OptionError(f"--teacher-size must be a number of pixels from 16 to 2048. Got {self.size!r}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Master:
+    """A teacher before it has seen anything: its network, and its own head where it brings one for these classes."""
+
+    name: str
+    backbone: Backbone
+    classifier: Classifier | None
+
+    @property
+    def licence(self) -> str:
+        """Return the licence that its weights say they have."""
+        return str(self.backbone.recipe.settings.get("license") or "not stated in its configuration")
+
+    def fingerprint(self) -> str:
+        """Return a name of network and head."""
+        own = "" if self.classifier is None else f" and its head {self.classifier.head.weight.sum():.9g}"
+        return f"{self.backbone.fingerprint()[:12]}{own}"
+
+
+def load_master(guidance: Guidance, classes: Sequence[str]) -> Master:
+    """Return the teacher that `guidance` names.
+
+    Raises:
+        OptionError: a classifier of other classes.
+        ModelError, WeightsError, BundleError: it cannot be loaded.
+    """
+    if not guidance.model.endswith(".safetensors"):
+        return Master(guidance.model, load_backbone(guidance.model), None)
+    classifier = load_bundle(Path(guidance.model))
+    if set(classifier.classes) != set(classes):
+        differing = sorted(set(classifier.classes) ^ set(classes))
+        raise OptionError(
+            f"--teacher {guidance.model} knows other classes than the photos have. {len(differing):,} are on one side "
+            f"only:\n{shortlist(differing)}\nName a network (--teacher resnet50) to teach by its features."
+        )
+    return Master(guidance.model, classifier.backbone, classifier)
+
+
+class CachedTeacher:
+    """Gives features and logits of views that were cached.
+
+    Attributes:
+        features: t, how many features it has.
+    """
+
+    def __init__(self, views: Views, head: Head, *, temperature: float, centre: np.ndarray, scale: np.ndarray) -> None:
+        """Teach by what lies in `views`.
+
+        Args:
+            views: pooled features (t,) of every view.
+            head: from features to logits.
+            temperature: at which its probabilities are right.
+            centre: (t,) means of the features.
+            scale: (t,) their standard deviations.
+        """
+        self.features = len(centre)
+        self._views = views
+        self._weight, self._bias = (
+            torch.from_numpy(head.weight / temperature),
+            torch.from_numpy(head.bias / temperature),
+        )
+        self._centre, self._scale = torch.from_numpy(centre), torch.from_numpy(scale)
+
+    def of(self, pairs: Sequence[tuple[int, int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return standardised features (b, t) and logits (b, c) of views, pairs of photo and number."""
+        (values,) = self._views.stream([pairs])
+        values = values.float().cpu()
+        return ((values - self._centre) / self._scale).clamp(-_FAR, _FAR), values @ self._weight.T + self._bias
+
+
+def watch(
+    master: Master,
+    photographs: Photographs,
+    data: Labelled,
+    learn: np.ndarray,
+    *,
+    guidance: Guidance,
+    student: Preprocess,
+    views: int,
+    limit: int,
+    seed: int,
+    device: torch.device,
+    observer: Observer,
+) -> CachedTeacher:
+    """Let the teacher look at `views` views of every photo, and give it a head for the classes if it has none.
+
+    Args:
+        master: the teacher.
+        photographs: n photos.
+        data: their labels, groups and classes; features are not looked at.
+        learn: (m,) positions of the photos that are learned from; no others have a say.
+        guidance: how it teaches.
+        student: what the student's images are brought to: the teacher sees the same part of each photo.
+        views: of each photo.
+        limit: bytes that the cache may take.
+        seed: of the fold that chooses the strength of its head.
+        device: where it runs.
+        observer: hears the progress.
+    """
+    own = master.backbone.preprocess
+    height, width = (own.height, own.width) if guidance.size is None else (guidance.size, guidance.size)
+    preprocess = replace(student, height=height, width=width, mean=own.mean, std=own.std)
+    backbone = replace(master.backbone, preprocess=preprocess)
+    pixels = lambda: first_pixels(photographs.sources, preprocess)  # noqa: E731
+    task = Task(backbone, device, len(photographs.keys) * views, pixels, say=observer.say)
+    engine = choose_engine(task, guidance.engine)
+    about = {
+        "teacher": backbone.fingerprint(),
+        "preprocess": preprocess.to_json(),
+        "engine": engine.name,
+        "views": [views, photographs.augmentation.area, *photographs.augmentation.kinds],
+        "seed": photographs.augmentation.seed,
+    }
+    found = cache_views(photographs, engine, about, count=views, limit=limit, observer=observer)
+    batches = [[(int(photo), 0) for photo in part] for part in np.array_split(learn, -(-len(learn) // 256))]
+    features = np.concatenate([part.float().cpu().numpy() for part in found.stream(batches)])
+    head, temperature = _head(master, features, replace_features(data, learn, features), seed, observer)
+    scale = features.std(axis=0) + 1e-4  # a feature that is always the same has nothing to teach
+    return CachedTeacher(found, head, temperature=temperature, centre=features.mean(axis=0), scale=scale)
+
+
+def replace_features(data: Labelled, learn: np.ndarray, features: np.ndarray) -> Labelled:
+    """Return the photos at positions `learn` (m,) with these features (m, t)."""
+    groups = None if data.groups is None else data.groups[learn]
+    return Labelled(features, data.labels[learn], groups, data.classes)
+
+
+def _head(master: Master, features: np.ndarray, data: Labelled, seed: int, observer: Observer) -> tuple[Head, float]:
+    """Return the teacher's head, in the order of the classes, and its temperature."""
+    if master.classifier is not None:
+        order = [master.classifier.classes.index(name) for name in data.classes]
+        head = master.classifier.head
+        return Head(head.weight[order], head.bias[order], head.strength), master.classifier.temperature
+    observer.say("fitting the teacher's last layer")
+    folds = inner_folds(data, count=_FOLDS, seed=seed)
+    chosen = np.where(folds == 0, 0, LEARNED)
+    (found,) = select_heads(features, data.labels, len(data.classes), folds=[chosen])
+    judged = chosen == 0
+    right = np.mean(found.logits[judged].argmax(axis=1) == data.labels[judged])
+    observer.say(f"teacher: {right:.1%} right on a fifth of the photos that its last layer did not learn from")
+    return found.head, fit_temperature(found.logits[judged], data.labels[judged])
