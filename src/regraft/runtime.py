@@ -41,6 +41,11 @@ def pick_device(name: str = "auto") -> "torch.device":
     return device
 
 
+def is_first_process() -> bool:
+    """Tell whether this process speaks for all: the only one, or the first of those that were started together."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def cpu_count() -> int:
     """Return the number of processors this process may use (containers and job schedulers narrow it)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -33,9 +33,9 @@ def test_few_photos_are_seen_more_often(photos: int, strategy: str, epochs: int)
 def test_a_last_photo_alone_joins_the_others_where_it_must() -> None:
     schedule = Schedule(batch_size=4)
     assert [schedule.batch_sizes(n) for n in (1, 4, 8, 9, 10)] == [[1], [4], [4, 4], [4, 4, 1], [4, 4, 2]]
-    joined = [schedule.batch_sizes(n, in_pairs=True) for n in (1, 4, 8, 9, 10, 5)]
+    joined = [schedule.batch_sizes(n, least=2) for n in (1, 4, 8, 9, 10, 5)]
     assert joined == [[1], [4], [4, 4], [4, 5], [4, 4, 2], [5]]
-    assert Schedule().epochs_for(33, "scratch", in_pairs=True) == 100  # of one step each
+    assert Schedule().epochs_for(33, "scratch", least=2) == 100  # of one step each
 
 
 def test_rates_depend_on_what_is_trained_and_by_what() -> None:

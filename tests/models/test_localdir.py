@@ -34,7 +34,7 @@ def test_timm_reads_the_network_with_its_classes(architecture: str, half: bool, 
     module = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
     assert module.num_classes == 3
     assert module.pretrained_cfg["label_names"] == list(CLASSES)
-    assert module.pretrained_cfg["input_size"] == (3, 32, 32)
+    assert tuple(module.pretrained_cfg["input_size"]) == (3, 32, 32)
     with torch.no_grad():
         expected = backbone.module(images()).numpy() @ head.weight.T + head.bias
         found = module(images()).numpy()

@@ -13,6 +13,7 @@ from regraft.data.samples import find_samples
 from regraft.data.tables import Columns
 from regraft.errors import OptionError
 from regraft.files import prepare_folder
+from regraft.runtime import is_first_process
 
 _NOT_HERE = ("patience",)  # it would choose by the photos that judge
 
@@ -100,7 +101,7 @@ def pretrain(
     prepare_folder(out)
     load = _loader(arch, model, weights, input_size, _arguments(model_args), seed)
     splits = find_samples(source, Columns(image_column, label_column, group_column, image_root))
-    for split, samples in splits.items():
+    for split, samples in splits.items() if is_first_process() else ():
         note(f"{split}: {len(samples):,} photos of {len(samples.classes):,} classes")
 
     # only now the imports that take seconds

@@ -75,19 +75,31 @@ def check_contradictions_between(parts: Sequence[Samples], keys: Sequence[tuple[
         parts: samples of the same classes.
         keys: their content keys.
     """
+    found = contradictions(parts, keys)
+    if found:
+        raise DataError(
+            f"{' and '.join(part.where for part in parts)}: {len(found):,} images stand under more than one class:\n"
+            f"{shortlist(contradiction_lines(parts, found))}\nKeep each under its right class only."
+        )
+
+
+def contradictions(parts: Sequence[Samples], keys: Sequence[tuple[bytes, ...]]) -> list[list[int]]:
+    """Return, for each image (equal bytes) that stands under two classes, its positions in `parts` together.
+
+    Args:
+        parts: samples of the same classes.
+        keys: their content keys.
+    """
+    labels = [int(label) for part in parts for label in part.labels]
+    by_key = _positions_by_key(tuple(key for part in keys for key in part)).values()
+    return [positions for positions in by_key if len({labels[p] for p in positions}) > 1]
+
+
+def contradiction_lines(parts: Sequence[Samples], found: Sequence[Sequence[int]]) -> list[str]:
+    """Return "file (class) = file (class)" for each of what `contradictions` found."""
     sources = [source for part in parts for source in part.sources]
     labels = [part.classes[label] for part in parts for label in part.labels]
-    contradictions = [
-        " = ".join(f"{sources[p]} ({labels[p]})" for p in positions)
-        for positions in _positions_by_key(tuple(key for part in keys for key in part)).values()
-        if len({labels[p] for p in positions}) > 1
-    ]
-    if contradictions:
-        raise DataError(
-            f"{' and '.join(part.where for part in parts)}: {len(contradictions):,} images stand under "
-            f"more than one class:\n"
-            f"{shortlist(contradictions)}\nKeep each under its right class only."
-        )
+    return [" = ".join(f"{sources[p]} ({labels[p]})" for p in positions) for positions in found]
 
 
 def joined_groups(samples: Samples, keys: tuple[bytes, ...]) -> np.ndarray | None:

@@ -22,7 +22,7 @@ from regraft.judge.calibration import fit_temperature
 from regraft.learn.averaging import Averaged, named
 from regraft.learn.checkpoint import Run
 from regraft.learn.descent import NETWORK, Descent
-from regraft.learn.mixing import draw_mix
+from regraft.learn.mixing import Mix, Unmixed, draw_mix
 from regraft.learn.objective import Labels, Pairs, Student
 from regraft.learn.schedule import Schedule
 from regraft.learn.together import Together
@@ -129,13 +129,14 @@ class Finetuner:
         self._plan, self._schedule, self._lesson = plan, schedule, lesson
         self._rate, self._epochs, self._seed = rate, epochs, seed
         self._accelerator, self._run, self._job = accelerator, run, ["training", job]
-        self._sizes = schedule.batch_sizes(len(lesson.learn), in_pairs=bool(plan.names("statistics")))
+        self._together = Together(accelerator)
+        least = 2 * self._together.count if plan.names("statistics") else 1
+        self._sizes = schedule.batch_sizes(len(lesson.learn), least=least)
         self._in_training = apply_plan(top.network, plan)
         self._adapted = (
             add_adapters(top.network, plan.names("low-rank"), rank=plan.lora, seed=seed) if plan.lora else None
         )
         self._strength = head.strength
-        self._together = Together(accelerator)
         objective = lesson.objective or Labels(lesson.labels, len(head.bias), smoothing=schedule.label_smoothing)
         with memory_for(accelerator.device, "training: the weights alone"):
             self._model = Student(top, _linear(head), objective).to(accelerator.device)
@@ -241,9 +242,12 @@ class Finetuner:
         draw = np.random.default_rng([self._seed, _NOISE, self._step])
         draw = draw.spawn(self._together.count)[self._together.number] if self._together.count > 1 else draw
         objective, device = self._model.objective, self._accelerator.device
-        wanted = objective.wanted(pairs)
         schedule = self._schedule
-        mix = draw_mix(tuple(activation.shape), mixup=schedule.mixup, cutmix=schedule.cutmix, draw=draw)
+        wanted: list[torch.Tensor] = []
+        mix: Mix = Unmixed()
+        if pairs:  # a process may have none of the last few
+            wanted = objective.wanted(pairs)
+            mix = draw_mix(tuple(activation.shape), mixup=schedule.mixup, cutmix=schedule.cutmix, draw=draw)
 
         def loss_of(rows: slice) -> torch.Tensor:
             part = mix.activations(activation, rows)

@@ -15,7 +15,7 @@ from regraft.data.augment import Augmentation
 from regraft.data.decoding import READING
 from regraft.data.samples import Samples
 from regraft.data.splits import stratified_folds
-from regraft.errors import DataError
+from regraft.errors import DataError, OptionError
 from regraft.learn.checkpoint import Run
 from regraft.learn.features import engine_for, first_pixels
 from regraft.learn.finetune import accelerator
@@ -231,6 +231,12 @@ def gather(
 
 def material_of(gathered: Gathered, settings: Settings, run: Run, observer: Observer) -> Material:
     """Return what strategies learn from."""
+    using = accelerator(pick_device(settings.device), settings.precision)
+    if using.num_processes > 1:
+        raise OptionError(
+            f"this runs in one process, on one device. Got {using.num_processes} processes. Start it without "
+            "accelerate or torchrun; `regraft pretrain` is what trains on several."
+        )
     learned = gathered.learned
     data = Labelled(
         features=learned.features,
@@ -242,7 +248,7 @@ def material_of(gathered: Gathered, settings: Settings, run: Run, observer: Obse
         backbone=gathered.backbone,
         photos=learned,
         data=data,
-        accelerator=accelerator(pick_device(settings.device), settings.precision),
+        accelerator=using,
         schedule=settings.schedule,
         seed=settings.seed,
         engine=settings.engine,

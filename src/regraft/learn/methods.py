@@ -216,7 +216,7 @@ class TunedMethod:
             schedule,
             Lesson(activations, material.data.labels, learn, tune),
             rate=schedule.rate(strategy, lora=bool(self.candidate.lora)),
-            epochs=schedule.epochs_for(len(learn), strategy, in_pairs=bool(self.plan.names("statistics"))),
+            epochs=schedule.epochs_for(len(learn), strategy, least=2 if self.plan.names("statistics") else 1),
             accelerator=material.accelerator,
             seed=material.seed,
             run=material.run,

@@ -184,6 +184,7 @@ class _Training:
         assert schedule.epochs is not None
         backbone.module.to(self.using.device)
         trunk, top = cut_before(backbone.module, plan.cut, (3, preprocess.height, preprocess.width))
+        top = top.to(memory_format=torch.channels_last)  # convolutions are faster so
         engine = TorchEngine(backbone, self.using.device, trunk)
         classes = len(source.samples.classes)
         return Finetuner(

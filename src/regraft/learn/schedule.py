@@ -98,24 +98,24 @@ class Schedule:
         if wrong:
             raise OptionError("\n".join(wrong))
 
-    def epochs_for(self, photos: int, strategy: str, *, in_pairs: bool = False) -> int:
-        """Return how many epochs `photos` are trained for; `in_pairs` as in `batch_sizes`."""
+    def epochs_for(self, photos: int, strategy: str, *, least: int = 1) -> int:
+        """Return how many epochs `photos` are trained for; `least` as in `batch_sizes`."""
         if self.epochs is not None:
             return self.epochs
         usual = _SCRATCH_EPOCHS if strategy == "scratch" else _EPOCHS
-        return max(usual, math.ceil(_MIN_STEPS / len(self.batch_sizes(photos, in_pairs=in_pairs))))
+        return max(usual, math.ceil(_MIN_STEPS / len(self.batch_sizes(photos, least=least))))
 
-    def batch_sizes(self, photos: int, *, in_pairs: bool = False) -> list[int]:
+    def batch_sizes(self, photos: int, *, least: int = 1) -> list[int]:
         """Return how many photos go into each update of an epoch, in which all are seen once.
 
         Args:
             photos: in all.
-            in_pairs: a last one that would be alone joins those before it: one photo has no batch-norm statistics.
+            least: fewer at last join those before them: one photo has no batch-norm statistics.
         """
         whole, rest = divmod(photos, self.batch_size)
         sizes = [self.batch_size] * whole + [rest] * (rest > 0)
-        if in_pairs and len(sizes) > 1 and sizes[-1] == 1:
-            return [*sizes[:-2], sizes[-2] + 1]
+        if len(sizes) > 1 and sizes[-1] < least:
+            return [*sizes[:-2], sizes[-2] + sizes[-1]]
         return sizes
 
     def rate(self, strategy: str, *, lora: bool = False) -> float:

@@ -5,16 +5,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from regraft.data.audit import check_contradictions_between, joined_groups, known_to, without
+from regraft.data.audit import (
+    check_contradictions_between,
+    check_unreadable,
+    contradiction_lines,
+    contradictions,
+    inspect,
+    joined_groups,
+    known_to,
+    unreadable_lines,
+    without,
+)
 from regraft.data.samples import Samples, together
 from regraft.data.splits import stratified_folds
-from regraft.errors import DataError
+from regraft.errors import DataError, shortlist
 from regraft.learn.observer import Observer
-from regraft.learn.photos import audit_samples
 from regraft.learn.probe import Labelled
 
 _MOST_HELD_OUT = 10_000  # photos: their accuracy is then known to a percent
 _HELD_OUT = 10  # a tenth of a smaller source
+_MOST_AMBIGUOUS = 0.01  # share of photos that may stand under two classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,14 +65,7 @@ def gather_source_task(splits: Mapping[str, Samples], seed: int, observer: Obser
     parts = [splits["train"]]
     if "validation" in splits:
         parts.append(splits["validation"].aligned(parts[0].classes))
-    audits = [audit_samples(part, observer) for part in parts]
-    check_contradictions_between(parts, [audit.keys for audit in audits])
-    readable = []
-    for part, audit in zip(parts, audits, strict=True):
-        kept, mask = without(part, audit.unreadable)
-        if not mask.all():
-            observer.say(f"{int((~mask).sum()):,} of {len(mask):,} images cannot be read and are left out")
-        readable.append((kept, tuple(key for key, keep in zip(audit.keys, mask, strict=True) if keep)))
+    readable = _usable(parts, observer)
     if len(readable) == 1:
         return _split(*readable[0], seed)
     copies, related = known_to(readable[0], readable[1])
@@ -73,6 +76,33 @@ def gather_source_task(splits: Mapping[str, Samples], seed: int, observer: Obser
     if not len(judge):
         raise DataError(f"{parts[1].where}: every photo of it is also a training photo, so none can judge.")
     return SourceTask(samples, keys, np.arange(count), judge, f"{parts[1].where}, which takes no part in training")
+
+
+def _usable(parts: list[Samples], observer: Observer) -> list[tuple[Samples, tuple[bytes, ...]]]:
+    """Return samples and content keys without what cannot be read and what stands under two classes.
+
+    A large source has some of both; they are named. Beyond a few, something is wrong with it.
+    """
+    audits = [inspect(part.sources) for part in parts]
+    ambiguous = contradictions(parts, [audit.keys for audit in audits])
+    several = {position for positions in ambiguous for position in positions}
+    if len(several) > _MOST_AMBIGUOUS * sum(map(len, parts)):
+        check_contradictions_between(parts, [audit.keys for audit in audits])
+    if ambiguous:
+        observer.say(
+            f"{len(ambiguous):,} images stand under more than one class and are left out:\n"
+            f"{shortlist(contradiction_lines(parts, ambiguous))}"
+        )
+    found, start = [], 0
+    for part, audit in zip(parts, audits, strict=True):
+        check_unreadable(part, audit.unreadable)
+        for line in [*part.notes, *unreadable_lines(part.sources, audit.unreadable)]:
+            observer.say(line)
+        left_out = set(audit.unreadable) | {position - start for position in several}
+        kept, mask = without(part, {position for position in left_out if 0 <= position < len(part)})
+        found.append((kept, tuple(key for key, keep in zip(audit.keys, mask, strict=True) if keep)))
+        start += len(part)
+    return found
 
 
 def _split(samples: Samples, keys: tuple[bytes, ...], seed: int) -> SourceTask:
