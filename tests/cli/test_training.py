@@ -145,7 +145,7 @@ def test_a_dry_run_needs_no_place_to_write_and_reads_no_photo(run: Run, photos: 
         ),
         (["--cache-limit", "lots"], "must be a size like 500MB or 20GB. Got 'lots'."),
         (["--optimizer", "lion"], "--optimizer must be one of adamw, sgd. Got 'lion'."),
-        (["--augment", "spin"], "--augment must be some of flip, vertical-flip, crop, colour."),
+        (["--augment", "spin"], "--augment must be some of flip, vertical-flip, crop, colour, randaugment, erase."),
         (["--strategy", "topp"], "Did you mean 'top'?"),
     ],
 )

@@ -134,10 +134,26 @@ def test_what_is_not_allowed(
 
 
 # Batch norm would see other photos in each process; this network has none. What differs is the order of sums.
-TOGETHER = (
-    "--arch test_convnext --input-size 32 --epochs 2 --train-batch-size 10 --mixup 0 --cutmix 0 --device cpu "
-    "--optimizer sgd --lr 0.05"
-).split()
+TOGETHER = [
+    "--arch",
+    "test_convnext",
+    "--input-size",
+    "32",
+    "--epochs",
+    "2",
+    "--train-batch-size",
+    "10",
+    "--mixup",
+    "0",
+    "--cutmix",
+    "0",
+    "--device",
+    "cpu",
+    "--optimizer",
+    "sgd",
+    "--lr",
+    "0.05",
+]
 
 
 def test_two_processes_take_the_steps_of_one(photos: Photos, tmp_path: Path) -> None:

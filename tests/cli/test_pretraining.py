@@ -1,0 +1,90 @@
+"""`regraft pretrain` at the command line: a folder that `fit` takes, a card, and mistakes told in words."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+Run = Callable[..., Result]
+Fails = Callable[..., str]
+Photos = Callable[..., Path]
+QUICK = ["--input-size", "32", "--epochs", "2", "--train-batch-size", "8", "--device", "cpu"]
+
+
+def test_pretrain_then_fit(run: Run, photos: Photos, tmp_path: Path) -> None:
+    folder = photos(red=20, blue=20)
+    done = run(
+        "pretrain", folder, "--arch", "test_resnet", *QUICK, "--out", "net", "--half", "--licence", "cc0-1.0", "--json"
+    )
+    assert done.exit_code == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["n"] == 4  # a tenth
+    assert [one["epoch"] for one in told["curve"]] == [1, 2]
+    assert told["images"] == 72  # 36 photos, twice
+    low, high = told["accuracy_interval"]
+    assert low <= told["accuracy"] <= high
+    card = (tmp_path / "net" / "README.md").read_text()
+    assert "cc0-1.0" in card
+    assert f"accuracy | {told['accuracy']:.1%} | {low:.1%} to {high:.1%} |" in card
+    assert "36 photos were learned from; 4 judge" in card
+    assert (tmp_path / "net" / "curves.svg").read_text().startswith("<svg")
+    assert not (tmp_path / "net.unfinished").exists()
+    small = run("fit", folder, "--model", "local-dir:net", "--strategy", "frozen", "--force", "--json")
+    assert small.exit_code == 0, small.stderr
+    assert json.loads(small.stdout)["model"] == "local-dir:net"
+
+
+def test_going_on_from_weights_and_a_teacher_that_fit_wrote(
+    run: Run, photos: Photos, tiny_network: str, tmp_path: Path
+) -> None:
+    folder = photos(red=20, blue=20)
+    assert run("fit", folder, "--model", tiny_network, "--strategy", "frozen", "--out", "t.safetensors").exit_code == 0
+    options = ["--epochs", "2", "--train-batch-size", "8", "--device", "cpu", "--teacher", "t.safetensors"]
+    done = run("pretrain", folder, "--model", tiny_network, *options, "--out", "net")
+    assert done.exit_code == 0, done.stderr
+    assert "wrote net" in done.stderr
+    assert "activations of 4 views" in done.stderr
+    card = (tmp_path / "net" / "README.md").read_text()
+    assert "Their teacher, `t.safetensors`" in card
+    assert "--temperature | 2.0" in card
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "name one of --arch (from random weights) and --model (going on from its weights). Got neither."),
+        (["--arch", "test_resnet", "--model", "resnet50"], "Got both."),
+        (["--arch", "test_resnet", "--weights", "w.pth"], "--weights goes with --model"),
+        (["--model", "resnet50", "--input-size", "64"], "--input-size and --model-args go with --arch"),
+        (["--arch", "test_resnt"], "Did you mean 'test_resnet'"),
+        (["--arch", "test_resnet", "--model-args", "[1]"], "--model-args must be a JSON object"),
+        (["--arch", "test_resnet", "--model-args", '{"wings": 2}'], "cannot be built with the arguments {'wings': 2}"),
+        (["--arch", "test_resnet", "--augment", "spin"], "--augment must be some of flip"),
+        (["--arch", "test_resnet", "--teacher", "resnt50"], "There is no network named 'resnt50'"),
+        (["--arch", "test_resnet", "--teacher", "none.safetensors"], "none.safetensors does not exist"),
+        (["--arch", "test_resnet", "--teacher", "resnet50", "--temperature", "0"], "--temperature must be a number"),
+        (["--arch", "test_resnet", "--out", "photos/red/0.jpg"], "is a file. Name a folder"),
+    ],
+)
+def test_mistakes_are_told_in_words(fails: Fails, photos: Photos, options: list[str], message: str) -> None:
+    assert message in fails("pretrain", photos(red=12, blue=12), *options)
+
+
+def test_a_teacher_of_other_classes(run: Run, fails: Fails, photos: Photos, tiny_network: str) -> None:
+    other = photos("other", green=12, grey=12)
+    assert run("fit", other, "--model", tiny_network, "--strategy", "frozen", "--out", "t.safetensors").exit_code == 0
+    message = fails("pretrain", photos(red=12, blue=12), "--arch", "test_resnet", "--teacher", "t.safetensors")
+    assert "--teacher t.safetensors knows other classes than the photos have. 4 are on one side only:" in message
+
+
+def test_an_unfinished_run_of_other_arguments(run: Run, fails: Fails, photos: Photos, tmp_path: Path) -> None:
+    folder = photos(red=12, blue=12)
+    unfinished = tmp_path / "net.unfinished"
+    unfinished.mkdir()
+    (unfinished / "arguments.json").write_text(json.dumps({"--epochs": 7}))
+    message = fails("pretrain", folder, "--arch", "test_resnet", *QUICK, "--out", "net")
+    assert "holds an unfinished run that was started otherwise" in message
+    assert "--epochs: 7 then, 2 now" in message
+    assert run("pretrain", folder, "--arch", "test_resnet", *QUICK, "--out", "net", "--restart").exit_code == 0
