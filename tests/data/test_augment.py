@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from regraft.data import augment
 from regraft.data.augment import KINDS, Augmentation
 from regraft.data.preprocess import Preprocess
 
@@ -79,3 +80,74 @@ def test_a_panorama_of_which_no_such_part_fits_is_shown_whole(preprocess: Prepro
     strip = Image.fromarray(np.random.default_rng(1).integers(0, 256, (4, 400, 3)).astype(np.uint8))
     view = Augmentation(("crop",)).view(strip, preprocess, key=KEY, number=3)
     assert np.array_equal(view, preprocess.pixels(strip))
+
+
+def reference(name: str, image: Image.Image, magnitude: float) -> np.ndarray:
+    """Return what torchvision's RandAugment does by its own table of operations."""
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.autoaugment import _apply_op
+
+    return np.asarray(_apply_op(image, name, magnitude, InterpolationMode.NEAREST, None))
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_randaugment_does_what_torchvision_does(image: Image.Image, strength: float, sign: float) -> None:
+    """Its ranges: 0.3 of shear, 150/331 of a side, 30 degrees, 0.9 of a factor, 4 bits, 255 of a threshold."""
+    moves = {"across": 150 / 331 * image.width, "down": 150 / 331 * image.height}
+    expected = {
+        "identity": ("Identity", 0.0),
+        "shear across": ("ShearX", 0.3 * strength * sign),
+        "shear down": ("ShearY", 0.3 * strength * sign),
+        "shift across": ("TranslateX", round(moves["across"] * strength * sign)),
+        "shift down": ("TranslateY", round(moves["down"] * strength * sign)),
+        "rotate": ("Rotate", 30 * strength * sign),
+        "brightness": ("Brightness", 0.9 * strength * sign),
+        "colour": ("Color", 0.9 * strength * sign),
+        "contrast": ("Contrast", 0.9 * strength * sign),
+        "sharpness": ("Sharpness", 0.9 * strength * sign),
+        "posterise": ("Posterize", 8 - round(4 * strength)),
+        "solarise": ("Solarize", 255 * (1 - strength)),
+        "stretch": ("AutoContrast", 0.0),
+        "equalise": ("Equalize", 0.0),
+    }
+    assert set(expected) == set(augment._RANDAUGMENT)
+    for name, (theirs, magnitude) in expected.items():
+        found = np.asarray(augment._RANDAUGMENT[name](image, strength, sign))
+        assert np.array_equal(found, reference(theirs, image, magnitude)), name
+
+
+def test_randaugment_changes_most_views_and_no_two_alike(image: Image.Image, preprocess: Preprocess) -> None:
+    views = [Augmentation(("randaugment",)).view(image, preprocess, key=KEY, number=n) for n in range(1, 101)]
+    plain = preprocess.pixels(image)
+    assert sum(np.array_equal(view, plain) for view in views) < 10  # twice the identity of 14 operations: one in 196
+    assert len({view.tobytes() for view in views}) > 85
+
+
+def test_erasing_covers_one_rectangle_of_half_of_the_views(preprocess: Preprocess) -> None:
+    grey = Image.fromarray(np.full((50, 60, 3), 77, dtype=np.uint8))
+    erased = []
+    for number in range(1, 201):
+        view = Augmentation(("erase",)).view(grey, preprocess, key=KEY, number=number)
+        changed = np.argwhere((view != 77).any(axis=2))
+        if len(changed):
+            (top, left), (bottom, right) = changed.min(axis=0), changed.max(axis=0)
+            area = (bottom - top + 1) * (right - left + 1)
+            assert len(changed) > 0.95 * area  # noise; a pixel of 77 three times over is one in 16 million
+            erased.append(area / (40 * 48))
+    assert 70 <= len(erased) <= 130  # 200 fair throws
+    assert min(erased) > 0.01
+    assert max(erased) < 0.36  # a third, rounded to pixels
+
+
+def test_smaller_crops_are_asked_for_by_their_area(preprocess: Preprocess) -> None:
+    """A picture that gets brighter to the right: the range of a crop's brightness is its share of the width."""
+    ramp = np.broadcast_to(np.arange(200, dtype=np.uint8)[None, :, None], (160, 200, 3))
+    image = Image.fromarray(np.ascontiguousarray(ramp))
+    shares = {}
+    for area in (0.5, 0.1):
+        made = Augmentation(("crop",), area=area)
+        views = [made.view(image, preprocess, key=KEY, number=n).astype(float) for n in range(1, 101)]
+        shares[area] = min(np.ptp(view) for view in views) / 199
+    assert shares[0.1] < 0.4 < shares[0.5]  # widths: the square root of 0.5 x 3/4 is 0.61; of 0.1 x 3/4 0.27
+    assert Augmentation(("crop",), area=0.1).least(preprocess) > Augmentation(("crop",)).least(preprocess)
