@@ -365,7 +365,11 @@ def test_scaled_gradients_give_the_weights_of_plain_ones(
     assert lowered == (scale == 2.0**127)
 
 
-def test_a_killed_run_goes_on_with_its_scale(network: Backbone, images: torch.Tensor, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_with_its_scale(
+    network: Backbone, images: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("regraft.learn.finetune.SECONDS_PER_CHECKPOINT", 0.0)
+    monkeypatch.setattr("regraft.learn.finetune._PAUSES", 0.0)
     plan, using = plan_training(network, strategy="top"), scaled(2.0**127)
 
     def started(folder: str) -> Finetuner:

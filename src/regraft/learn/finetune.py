@@ -197,7 +197,8 @@ class Finetuner:
             mean, self._epoch_loss = self._epoch_loss / len(self._lesson.learn), 0.0
             seconds = self.seconds
             self.curve.append(Record(epoch + 1, self._step, self.steps, mean, rate, 0, seconds, *judged))
-            self._save()
+            if self._is_due():
+                self._save()
             yield self.curve[-1]
         self._kept.put(self._kept.best)
         self.logits(self._lesson.learn[: self._schedule.batch_size])  # weights may be finite and yet answer nothing
