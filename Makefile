@@ -3,8 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-DATA ?=
-MODEL ?=
 ONLY ?=
 QUICK ?=
 
@@ -34,16 +32,9 @@ check: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks $(ONLY) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
 
-# Until a network and photos come with the package, name your own:
-#   make demo DATA=folder/of/photos MODEL=resnet50
+# Two minutes, without a connection: compare, fit and predict on handwritten digits, into the folder demo/.
 demo: $(READY)
-	@test -n "$(DATA)" -a -n "$(MODEL)" || { echo "usage: make demo DATA=folder MODEL=network\n\
-	  DATA   a folder with one sub-folder of photos per class\n\
-	  MODEL  resnet50 (downloaded), or local-dir:folder (config.json + model.safetensors)" >&2; exit 2; }
-	mkdir -p demo
-	$(BIN)/regraft fit "$(DATA)" --model "$(MODEL)" --out demo/classifier.safetensors
-	$(BIN)/regraft predict demo/classifier.safetensors "$(DATA)" --format csv --out demo/predictions.csv
-	@echo "classifier: demo/classifier.safetensors   predictions: demo/predictions.csv"
+	$(BIN)/regraft demo --out demo
 
 clean:
 	rm -rf $(VENV) demo dist .pytest_cache .mypy_cache .ruff_cache benchmarks/.venvs benchmarks/.data

@@ -15,8 +15,9 @@ from benchmarks.material import MOBILENET
 from benchmarks.processes import Contender
 from benchmarks.record import Record, progress, shown
 from regraft.learn.checkpoint import nowhere
-from regraft.learn.finetune import Finetuner, Lesson, accelerator
+from regraft.learn.finetune import Finetuner, Lesson
 from regraft.learn.schedule import Schedule
+from regraft.learn.together import accelerator
 from regraft.learn.views import CachedViews
 from regraft.models.backbones import Backbone, build_untrained
 from regraft.models.cutting import cut_before

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import socket
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +21,24 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give every test its own cache, and no way out to a hub."""
     monkeypatch.setenv("REGRAFT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No cache, no proxy, and no host's name can be resolved."""
+    import huggingface_hub.constants
+
+    def unresolvable(*_: object, **__: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("something tried to connect")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unresolvable)
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    monkeypatch.setattr(urllib.request, "getproxies", dict)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
 
 @pytest.fixture(scope="session")

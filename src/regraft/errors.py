@@ -22,6 +22,18 @@ class WeightsError(RegraftError, ValueError):
     """The pretrained weights are absent or belong to another network."""
 
 
+class DownloadError(WeightsError):
+    """The pretrained weights are not on this machine and cannot be downloaded.
+
+    Attributes:
+        reason: why not, in a few words.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class BundleError(RegraftError, ValueError):
     """A file that is no regraft model, is damaged, or was written by a newer version."""
 

@@ -78,6 +78,15 @@ def prepare_folder(path: Path, *, option: str = "--out") -> None:
                 folder.rmdir()
 
 
+def check_own_folder(path: Path, mark: str, *, option: str = "--out") -> None:
+    """Raise `OutputError` if the folder `path` holds files, but none called `mark`: somebody else's work."""
+    if path.is_dir() and any(path.iterdir()) and not (path / mark).exists():
+        raise OutputError(
+            f"{option} {path} holds other files, which might be written over. Name another folder; it is made if it is "
+            "missing."
+        )
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` and move it there when the block ends without an error.

@@ -39,7 +39,8 @@ def test_pretrain_then_fit(run: Run, photos: Photos, tmp_path: Path) -> None:
 def test_going_on_from_weights_and_a_teacher_that_fit_wrote(
     run: Run, photos: Photos, tiny_network: str, tmp_path: Path
 ) -> None:
-    folder = photos(red=20, blue=20)
+    folder = photos("all/train", red=20, blue=20).parent
+    photos("all/val", first_seed=500, red=4, blue=4)
     assert run("fit", folder, "--model", tiny_network, "--strategy", "frozen", "--out", "t.safetensors").exit_code == 0
     options = ["--epochs", "2", "--train-batch-size", "8", "--device", "cpu", "--teacher", "t.safetensors"]
     done = run("pretrain", folder, "--model", tiny_network, *options, "--out", "net")
@@ -48,6 +49,9 @@ def test_going_on_from_weights_and_a_teacher_that_fit_wrote(
     assert "activations of 4 views" in done.stderr
     card = (tmp_path / "net" / "README.md").read_text()
     assert "Their teacher, `t.safetensors`" in card
+    assert "The weights: apache-2.0." in card  # as those say that training started from
+    assert json.loads((tmp_path / "net" / "config.json").read_text())["pretrained_cfg"]["license"] == "apache-2.0"
+    assert str(tmp_path) not in "".join(path.read_text() for path in (tmp_path / "net").glob("*[dn]"))  # no way home
     assert "--temperature | 2.0" in card
 
 
@@ -58,6 +62,14 @@ def test_going_on_from_weights_and_a_teacher_that_fit_wrote(
         (["--arch", "test_resnet", "--model", "resnet50"], "Got both."),
         (["--arch", "test_resnet", "--weights", "w.pth"], "--weights goes with --model"),
         (["--model", "resnet50", "--input-size", "64"], "--input-size and --model-args go with --arch"),
+        (["--arch", "test_resnet", "--input-size", "0"], "--input-size must be a number of pixels from 16 to"),
+        (["--arch", "test_resnet", "--model-args", '{"in_chans": 1}'], "cannot learn from images of 160 x 160 pixels"),
+        (["--arch", "test_vit", "--model-args", '{"num_heads": 5}'], "Correct model_args in its config.json, or"),
+        (["--arch", "test_resnet", "--seed", "99999999999"], "--seed must be a whole number from 0 to 4294967295"),
+        (["--arch", "test_resnet", "--engine", "bogus"], "--engine must be one of: auto"),
+        (["--arch", "test_resnet", "--train-batch-size", "0"], "--train-batch-size must be a whole number from 1."),
+        (["--arch", "test_resnet", "--out", "photos"], "--out photos holds other files, which might be written over."),
+        (["--arch", "test_resnet", "--out", "."], "--out . holds other files, which might be written over."),
         (["--arch", "test_resnt"], "Did you mean 'test_resnet'"),
         (["--arch", "test_resnet", "--model-args", "[1]"], "--model-args must be a JSON object"),
         (["--arch", "test_resnet", "--model-args", '{"wings": 2}'], "cannot be built with the arguments {'wings': 2}"),
@@ -70,6 +82,26 @@ def test_going_on_from_weights_and_a_teacher_that_fit_wrote(
 )
 def test_mistakes_are_told_in_words(fails: Fails, photos: Photos, options: list[str], message: str) -> None:
     assert message in fails("pretrain", photos(red=12, blue=12), *options)
+
+
+def test_a_licence_is_of_the_weights_alone(run: Run, photos: Photos, tiny_network: str, tmp_path: Path) -> None:
+    """Weights from elsewhere do not get the licence that timm's own have, and another one is told beside it."""
+    folder, options = photos(red=20, blue=20), ["--epochs", "1", "--train-batch-size", "8", "--device", "cpu"]
+    weights = Path(tiny_network.removeprefix("local-dir:")) / "model.safetensors"
+    assert run("pretrain", folder, "--model", tiny_network, "--weights", weights, *options, "--out", "a").exit_code == 0
+    assert "The weights: not stated" in (tmp_path / "a" / "README.md").read_text()
+    assert "license" not in json.loads((tmp_path / "a" / "config.json").read_text())["pretrained_cfg"]
+    more = ["--licence", "cc0-1.0", "--out", "b"]
+    assert run("pretrain", folder, "--model", tiny_network, *options, *more).exit_code == 0
+    card = (tmp_path / "b" / "README.md").read_text()
+    assert "The weights: cc0-1.0.\nThose that training started from: apache-2.0." in card
+    assert json.loads((tmp_path / "b" / "config.json").read_text())["pretrained_cfg"]["license"] == "cc0-1.0"
+
+
+def test_a_folder_that_pretrain_wrote_is_written_anew(run: Run, photos: Photos) -> None:
+    folder = photos(red=12, blue=12)
+    for _ in range(2):
+        assert run("pretrain", folder, "--arch", "test_resnet", *QUICK, "--epochs", "1", "--out", "net").exit_code == 0
 
 
 def test_a_teacher_of_other_classes(run: Run, fails: Fails, photos: Photos, tiny_network: str) -> None:

@@ -54,7 +54,7 @@ def eight_each(first: Any, second: Any) -> list[Any]:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"model": None}, ModelError, "model must be a network's name, a text such as 'resnet50'. Got None."),
+        ({"model": 50}, ModelError, "model must be a network's name, a text such as 'resnet50'. Got 50."),
         ({"device": None}, OptionError, "--device must be one of auto, cpu, cuda, mps. Got None."),
     ],
 )

@@ -15,9 +15,10 @@ from torch.nn import functional
 from regraft.errors import TrainingError
 from regraft.learn.checkpoint import Run, nowhere
 from regraft.learn.descent import Descent
-from regraft.learn.finetune import Finetuner, Lesson, Record, accelerator
+from regraft.learn.finetune import Finetuner, Lesson, Record
 from regraft.learn.observer import Observer
 from regraft.learn.schedule import Schedule
+from regraft.learn.together import accelerator
 from regraft.models.backbones import Backbone, build_untrained
 from regraft.models.cutting import Top, Trunk, cut_before
 from regraft.models.freezing import Plan, plan_training

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.conftest import write_network
 
-from regraft.data.samples import find_samples
-from regraft.errors import DataError, OptionError
+from regraft.data.samples import Samples, find_samples
+from regraft.errors import DataError, ModelError, OptionError
 from regraft.learn.objective import FEATURE_WEIGHT
 from regraft.learn.observer import Observer
 from regraft.learn.pretrain import Pretrained, pretrain, pretraining_schedule
@@ -26,6 +27,7 @@ from regraft.learn.strategies import train
 from regraft.learn.teacher import Guidance
 from regraft.learn.together import Together
 from regraft.models.backbones import Backbone, build_untrained, load_backbone
+from regraft.models.bundle import save_bundle
 
 Photos = Callable[..., Path]
 
@@ -101,6 +103,56 @@ def test_photos_that_judge_teach_nothing_not_even_the_teacher(photos: Photos, ti
     assert first.report.accuracy == pytest.approx(1 - second.report.accuracy)
     for name, tensor in first.backbone.module.state_dict().items():
         assert torch.equal(tensor, second.backbone.module.state_dict()[name]), name
+
+
+def test_a_teacher_that_learned_from_the_photos_that_judge(photos: Photos, tiny_network: str, tmp_path: Path) -> None:
+    """It would tell the student of them. Of two that judge, one was the teacher's; then both."""
+    folder = photos("all/train", red=12, blue=12).parent
+    photos("all/val", first_seed=500, red=1, blue=1)
+    splits = find_samples(folder)
+    both = find_samples(photos("both", red=12, blue=12))["train"]
+    (tmp_path / "both" / "red" / "12.jpg").write_bytes((folder / "val" / "red" / "0.jpg").read_bytes())
+    settings = Settings(strategy="whole", device="cpu", schedule=schedule(guided=True))
+
+    def taught_by(photos_of_teacher: Samples) -> Pretrained:
+        teacher = train({"train": photos_of_teacher}, lambda: load_backbone(tiny_network), model=tiny_network)
+        save_bundle(teacher.classifier, tmp_path / "t.safetensors")
+        return pretrain(splits, fresh, settings=settings, guidance=Guidance(str(tmp_path / "t.safetensors")))
+
+    assert taught_by(both).report.n == 2
+    both = find_samples(tmp_path / "both")["train"]
+    found = taught_by(both)
+    assert found.report.n == 1
+    assert found.source.judges.endswith("take no part in training, nor in that of the teacher (1 left out)")
+    (tmp_path / "both" / "blue" / "12.jpg").write_bytes((folder / "val" / "blue" / "0.jpg").read_bytes())
+    with pytest.raises(OptionError, match="has learned from every photo that is to judge the student"):
+        taught_by(find_samples(tmp_path / "both")["train"])
+
+
+def test_a_teacher_of_few_photos(photos: Photos, tiny_network: str) -> None:
+    """Two are learned from: none can be held out to choose the strength of its last layer."""
+    assert learn(photos(red=2, blue=2), guidance=Guidance(tiny_network), batch_size=2).report.n == 2
+
+
+def test_a_teacher_that_cannot_look_at_such_images(photos: Photos, tmp_path: Path) -> None:
+    (tmp_path / "vit").mkdir()
+    network = write_network(tmp_path / "vit", "test_vit3")
+    config = (network / "config.json").read_text()
+    (network / "config.json").write_text(config.replace("[3, 32, 32]", "[3, 160, 160]"))  # its only size
+    message = r"--teacher local-dir:\S+ cannot look at images of 64 x 64 pixels: .*Leave --teacher-size out"
+    with pytest.raises(ModelError, match=message):
+        learn(photos(red=8, blue=8), guidance=Guidance(f"local-dir:{network}", size=64))
+
+
+def test_a_teacher_that_says_more_than_the_cache_may_hold(
+    photos: Photos, tiny_network: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """36 photos in 4 views of 256 features in float16 are 73,728 bytes."""
+    monkeypatch.setenv("REGRAFT_CACHE_LIMIT", "73727B")
+    with pytest.raises(OptionError, match=r"what the teacher says would take 0.0 GB.*Raise --cache-limit"):
+        learn(photos(red=20, blue=20), guidance=Guidance(tiny_network))
+    monkeypatch.setenv("REGRAFT_CACHE_LIMIT", "73728B")
+    learn(photos(red=20, blue=20), guidance=Guidance(tiny_network))
 
 
 def test_a_student_comes_near_its_teacher(photos: Photos, tiny_network: str) -> None:
@@ -228,6 +280,16 @@ def test_images_under_two_classes_are_left_out_and_named(photos: Photos, listene
 def test_unreadable_photos_are_named_and_left_out(photos: Photos, listener: Any) -> None:
     folder = photos(red=20, blue=20)
     (folder / "red" / "3.jpg").write_bytes(b"no photo")
+    cut = folder / "blue" / "7.jpg"  # its header is sound
+    cut.write_bytes(cut.read_bytes()[:-300])
     source = gather_source_task(find_samples(folder), 0, listener)
-    assert len(source.samples) == 39
-    assert any("3.jpg" in said for said in listener.said)
+    assert len(source.samples) == 38
+    for name in ("3.jpg", "7.jpg"):
+        assert any(name in said for said in listener.said)
+
+
+def test_small_classes_say_what_share_judges(photos: Photos) -> None:
+    """Of 4 + 4 photos, 2 judge: a quarter, however large the share of a large source."""
+    source = gather_source_task(find_samples(photos(red=4, blue=4)), 0, Observer())
+    assert len(source.judge) == 2
+    assert source.judges == "25% of the photos, which take no part in training"

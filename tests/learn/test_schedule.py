@@ -62,7 +62,7 @@ def test_batch_norm_is_held_but_for_a_network_without_statistics() -> None:
         ("optimizer", "adam", "--optimizer must be one of adamw, sgd. Got 'adam'."),
         ("weight_decay", -0.1, "--weight-decay must be a number from 0. Got -0.1."),
         ("weight_decay", float("inf"), "--weight-decay must be a number from 0. Got inf."),
-        ("batch_size", 0, "--batch-size must be a whole number from 1. Got 0."),
+        ("batch_size", 0, "--train-batch-size must be a whole number from 1. Got 0."),
         ("warm_up", 2, "--warm-up must be a number from 0 to 1. Got 2."),
         ("clip", -1, "--clip must be a number from 0. Got -1."),
         ("clip", float("inf"), "--clip must be a number from 0. Got inf."),

@@ -1,12 +1,9 @@
 """Networks with random weights that are neither dead nor exploding, in timm's local format, and no way out."""
 
 import json
-import socket
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-import huggingface_hub.constants
 import numpy as np
 import pytest
 import timm
@@ -83,23 +80,6 @@ def classifier(local: Callable[..., str]) -> Callable[..., Classifier]:
         )
 
     return make
-
-
-@pytest.fixture
-def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No cache, no proxy, and no host's name can be resolved."""
-
-    def unresolvable(*_: object, **__: object) -> None:
-        raise socket.gaierror(-2, "Name or service not known")
-
-    def refused(*_: object, **__: object) -> None:
-        raise AssertionError("something tried to connect")
-
-    monkeypatch.setattr(socket, "getaddrinfo", unresolvable)
-    monkeypatch.setattr(socket.socket, "connect", refused)
-    monkeypatch.setattr(urllib.request, "getproxies", dict)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
 
 @pytest.fixture

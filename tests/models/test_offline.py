@@ -1,16 +1,24 @@
 """Without a network: caches are used as they are, and otherwise the error names what can be done, at once."""
 
+import os
 import shutil
+import socket
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import save_file
 
-from regraft.errors import WeightsError
+from regraft.errors import DownloadError, WeightsError
+from regraft.models import weights
 from regraft.models.backbones import load_backbone
 from regraft.models.weights import read_url
 
@@ -22,7 +30,7 @@ def folder_of(model: str) -> Path:
 
 
 @pytest.mark.parametrize("model", ["resnet50", "vgg16.tv_in1k", "hf-hub:owner/name", "hf_hub:owner/name@v2"])
-def test_offline_names_the_three_ways_at_once(model: str, offline: None) -> None:
+def test_offline_names_the_four_ways_at_once(model: str, offline: None) -> None:
     start = time.monotonic()
     with pytest.raises(WeightsError) as caught:
         load_backbone(model)
@@ -31,10 +39,69 @@ def test_offline_names_the_three_ways_at_once(model: str, offline: None) -> None
     assert message.startswith(f"{model}: the pretrained weights are not on this machine and cannot be downloaded (")
     assert "(no network: huggingface.co is not found)" in message
     assert message.endswith(
-        "There are three ways: (1) connect to the network once, after which they stay in the cache; (2) --weights "
+        "There are four ways: (1) connect to the network once, after which they stay in the cache; (2) --weights "
         "FILE, a .safetensors file or torchvision / timm state dict of this network; (3) --model local-dir:FOLDER, a "
-        "folder with config.json and model.safetensors."
+        "folder with config.json and model.safetensors; (4) --model pocket, the small network inside regraft."
     )
+
+
+def test_a_host_that_does_not_answer_is_asked_once(offline: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(address: tuple[str, int], timeout: float) -> None:
+        assert address == ("huggingface.co", 443)
+        assert timeout <= 10
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    with pytest.raises(DownloadError) as caught:
+        load_backbone("resnet50")
+    assert caught.value.reason == "no network: huggingface.co does not answer (Connection refused)"
+
+
+def test_a_connection_that_breaks_off_is_not_taken_for_a_missing_file(
+    offline: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub's client says so only after many attempts; there are three names that could be tried after it."""
+    asked = []
+
+    def lose(repository: str, name: str, revision: str | None) -> str:
+        asked.append(name)
+        raise LocalEntryNotFoundError("An error happened while trying to locate the file on the Hub " + "and " * 50)
+
+    monkeypatch.setattr(weights, "_check_reachable", lambda _: None)
+    monkeypatch.setattr(weights, "hf_hub_download", lose)
+    with pytest.raises(DownloadError) as caught:
+        load_backbone("resnet50")
+    assert asked == ["model.safetensors"]
+    assert len(caught.value.reason) <= 160
+    assert caught.value.reason.endswith(" and ...")  # cut between two words
+
+
+class _Refuses(BaseHTTPRequestHandler):
+    """A proxy that wants to know who asks."""
+
+    def do_CONNECT(self) -> None:
+        self.send_error(407)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_a_proxy_that_refuses_leads_to_the_pocket_network(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Refuses) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{proxy.server_port}"
+        own = {"HTTPS_PROXY": address, "HTTP_PROXY": address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+        own |= {"NO_PROXY": "", "no_proxy": "", "https_proxy": address}
+        ask = "from regraft.models.default import default_network; print(*default_network())"
+        done = subprocess.run(
+            [sys.executable, "-c", ask], env={**os.environ, **own}, capture_output=True, text=True, check=False
+        )
+        proxy.shutdown()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(
+        "pocket network: pocket, the small one inside regraft, for convnext_nano.in12k cannot"
+    )
+    assert "407" in done.stdout
 
 
 def put_into_hub_cache(tmp_path: Path, repository: str, *files: Path) -> None:

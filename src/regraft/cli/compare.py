@@ -7,7 +7,7 @@ import typer
 
 from regraft.cli import options
 from regraft.cli.console import note, result, result_json
-from regraft.cli.training import observer_of, settings_of, with_training
+from regraft.cli.training import networks_or_default, observer_of, settings_of, with_training
 from regraft.data.samples import find_samples
 from regraft.data.tables import Columns
 from regraft.errors import OptionError
@@ -18,8 +18,12 @@ from regraft.files import check_output
 def compare(
     data: options.Data,
     model: Annotated[
-        list[str], typer.Option(help="Pretrained network; may be given several times.", show_default=False)
-    ],
+        list[str] | None,
+        typer.Option(
+            help="Pretrained network; may be given several times.",
+            show_default="a strong one; pocket without a connection",
+        ),
+    ] = None,
     strategies: Annotated[str, typer.Option(help="Some of frozen, top, whole, scratch.")] = "frozen,top,whole,scratch",
     sizes: Annotated[str, typer.Option(help="Labelled photos of each class that are learned from, e.g. 20,50,all.")] = (
         "all"
@@ -54,16 +58,14 @@ def compare(
     chosen, counts = [name.strip() for name in strategies.split(",") if name.strip()], _sizes(sizes)
     note(
         f"{len(samples):,} photos of {len(samples.classes):,} classes; each is judged by what was learned without its "
-        f"fold\nnetworks: {', '.join(model)}\nstrategies: {', '.join(chosen)}; photos of each class: {sizes}\n"
-        f"out: {out}"
+        f"fold\nnetworks: {', '.join(model or ['to be chosen'])}\n"
+        f"strategies: {', '.join(chosen)}; photos of each class: {sizes}\nout: {out}"
     )
     from regraft.learn.checkpoint import run_folder
     from regraft.learn.compare import compare as run_comparison
     from regraft.learn.settings import parse_duration
-    from regraft.models.backbones import check_model_name, load_backbone
+    from regraft.models.backbones import load_backbone
 
-    for name in model:
-        check_model_name(name)
     settings = settings_of(
         training,
         strategy="frozen",
@@ -74,6 +76,7 @@ def compare(
         cache=cache,
         positive=positive,
     )
+    model = networks_or_default(model or [])
     observer = observer_of(training, out.stem)
     found = run_comparison(
         samples,

@@ -7,9 +7,10 @@ import typer
 
 from regraft.cli import options
 from regraft.cli.console import note, result, result_json
-from regraft.cli.training import observer_of, settings_of, with_training
+from regraft.cli.training import networks_or_default, observer_of, settings_of, with_training
 from regraft.data.samples import Samples, find_samples
 from regraft.data.tables import Columns
+from regraft.errors import OptionError
 from regraft.files import check_output, prepare_folder
 
 _CLASSES_SHOWN = 8
@@ -21,11 +22,11 @@ def fit(
     model: Annotated[
         str,
         typer.Option(
-            help="Pretrained network: a timm name (resnet50), hf-hub:owner/name or local-dir:FOLDER. "
-            "`regraft models` lists the names.",
-            show_default=False,
+            help="Pretrained network: a timm name (resnet50), hf-hub:owner/name, local-dir:FOLDER, or pocket, the "
+            "small one inside regraft. `regraft models` lists the names.",
+            show_default="a strong one; pocket without a connection",
         ),
-    ],
+    ] = "",
     out: Annotated[Path, typer.Option(help="The classifier's file.")] = Path("classifier.safetensors"),
     weights: Annotated[
         Path | None, typer.Option(help="Weights file of this network: .safetensors or a state dict.")
@@ -73,6 +74,8 @@ def fit(
     Without a validation folder every figure is out-of-fold. A test folder is never read: that is for
     `regraft evaluate`. A run that was killed goes on where it was when the same command is given again.
     """
+    if weights is not None and not model:
+        raise OptionError("--weights is a file of one network: name it with --model.")
     if not dry_run:
         _check_outputs(out, report)
     splits = find_samples(data, Columns(image_column, label_column, group_column, image_root))
@@ -84,10 +87,9 @@ def fit(
     from regraft.learn.checkpoint import run_folder
     from regraft.learn.settings import parse_duration
     from regraft.learn.strategies import train
-    from regraft.models.backbones import check_model_name, load_backbone
+    from regraft.models.backbones import load_backbone
     from regraft.models.bundle import save_bundle
 
-    check_model_name(model)
     settings = settings_of(
         training,
         strategy=strategy,
@@ -106,6 +108,7 @@ def fit(
     if dry_run:
         _print_plans(model, settings, json=json)
         return
+    model = networks_or_default([model] if model else [])[0]
     observer = observer_of(training, out.stem)
     trained = train(
         splits,
@@ -163,8 +166,9 @@ def _print_plans(model: str, settings: Any, *, json: bool) -> None:
     from regraft.learn.methods import plan_of
     from regraft.learn.strategies import candidate_of
     from regraft.models.backbones import build_untrained
+    from regraft.models.default import STRONG
 
-    backbone = build_untrained(model)  # the plan does not depend on the weights
+    backbone = build_untrained(model or STRONG)  # the plan does not depend on the weights
     candidate = candidate_of(settings)
     candidates = CANDIDATES if candidate is None else (candidate,)
     plans = [(str(one), plan_of(one, backbone, settings.schedule)) for one in candidates]
@@ -182,7 +186,7 @@ def _announce(splits: dict[str, Samples], model: str, strategy: str, out: Path) 
         note(f"judge: the {len(judge):,} photos of {judge.where}, which take no part in training")
     else:
         note("judge: every photo by a classifier that learned without it (out-of-fold); the final one learns from all")
-    note(f"network: {model}, strategy {strategy}\nout: {out}")
+    note(f"strategy: {strategy}\nout: {out}" if not model else f"network: {model}, strategy {strategy}\nout: {out}")
 
 
 def _counts(samples: Samples) -> str:

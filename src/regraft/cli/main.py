@@ -15,6 +15,7 @@ import typer
 from regraft.cli.cache import cache
 from regraft.cli.compare import compare
 from regraft.cli.console import note, result
+from regraft.cli.demo import demo
 from regraft.cli.evaluate import evaluate
 from regraft.cli.explain import explain
 from regraft.cli.fit import fit
@@ -62,7 +63,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (fit, compare, evaluate, predict, explain, pretrain, models, cache):
+for command in (demo, fit, compare, evaluate, predict, explain, pretrain, models, cache):
     app.command()(with_exit_codes(command))
 
 

@@ -15,8 +15,9 @@ def models(
     """List the pretrained networks whose name contains NAME, or describe the one that is called NAME."""
     from regraft.errors import ModelError
     from regraft.models.backbones import LOCAL_PREFIX, build_untrained, is_network, network_names
+    from regraft.models.pocket import POCKET
 
-    if name.startswith(LOCAL_PREFIX) or is_network(name):
+    if name == POCKET or name.startswith(LOCAL_PREFIX) or is_network(name):
         _describe(build_untrained(name))
         tags = network_names(f"{name}.*")
         if tags:

@@ -1,6 +1,7 @@
 """`regraft pretrain`: a whole network learns a large labelled source, so that others can be learned from it."""
 
 import json as jsons
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from regraft.cli.training import observer_of, settings_of, with_options
 from regraft.data.samples import find_samples
 from regraft.data.tables import Columns
 from regraft.errors import OptionError
-from regraft.files import prepare_folder
+from regraft.files import check_own_folder, prepare_folder
 from regraft.runtime import is_first_process
 
 _NOT_HERE = ("patience",)  # it would choose by the photos that judge
@@ -98,35 +99,45 @@ def pretrain(
     on where it was when the same command is given again. Several accelerators: accelerate launch -m regraft pretrain
     and the same arguments.
     """
-    prepare_folder(out)
-    load = _loader(arch, model, weights, input_size, _arguments(model_args), seed)
-    splits = find_samples(source, Columns(image_column, label_column, group_column, image_root))
-    for split, samples in splits.items() if is_first_process() else ():
-        note(f"{split}: {len(samples):,} photos of {len(samples.classes):,} classes")
+    # OpenMP's threads spin while they wait, on the processors that decode: an eighth slower on two cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-    # only now the imports that take seconds
-    from regraft.explain.card import training_json, write_card
+    # these take seconds, but what they know of mistakes is told before the photos are looked for
+    from regraft.explain.card import TRAINING_FILE, training_json, write_card
     from regraft.learn.checkpoint import run_folder
     from regraft.learn.pretrain import pretrain as learn
     from regraft.learn.pretrain import pretraining_schedule
     from regraft.learn.teacher import Guidance
     from regraft.models.localdir import save_local_dir
 
+    if is_first_process():  # several would be in each other's way
+        prepare_folder(out)
+        if not run_folder(out).is_dir():  # else it may have been killed while it wrote
+            check_own_folder(out, TRAINING_FILE)
     guidance = None if teacher is None else Guidance(teacher, temperature, teacher_size, engine)
+    if guidance is not None:
+        guidance.check()
     settings = settings_of(
         training,
         defaults=pretraining_schedule(guided=guidance is not None),
         strategy="whole",
         seed=seed,
         device=device,
+        engine=engine,
         batch_size=batch_size,
     )
+    load = _loader(arch, model, weights, input_size, _arguments(model_args), seed=seed)
+    splits = find_samples(source, Columns(image_column, label_column, group_column, image_root))
+    for split, samples in splits.items() if is_first_process() else ():
+        note(f"{split}: {len(samples):,} photos of {len(samples.classes):,} classes")
+
     observer = observer_of(training, out.name)
     found = learn(
         splits, load, settings=settings, guidance=guidance, half=half, observer=observer, folder=run_folder(out)
     )
     if not found.writes:
         return
+    licence = licence or found.backbone.recipe.settings.get("license")  # of what training started from
     answers = save_local_dir(found.backbone, found.head, found.source.samples.classes, out, half=half, licence=licence)
     write_card(found, out, answers=answers, licence=licence)
     found.run.finish()
@@ -154,7 +165,7 @@ def _arguments(text: str) -> dict[str, Any]:
 
 
 def _loader(
-    arch: str, model: str, weights: Path | None, size: int | None, arguments: dict[str, Any], *seeds: int
+    arch: str, model: str, weights: Path | None, size: int | None, arguments: dict[str, Any], *, seed: int
 ) -> Any:
     """Return what makes the network to begin with.
 
@@ -171,8 +182,14 @@ def _loader(
     if model and (size is not None or arguments):
         raise OptionError("--input-size and --model-args go with --arch: --model is as its weights are.")
     from regraft.models.backbones import build_untrained, check_model_name, load_backbone
+    from regraft.models.trial import check_side, check_takes
 
+    check_side(size, "--input-size")
     check_model_name(arch or model)
     if model:
         return lambda: load_backbone(model, weights)
-    return lambda: build_untrained(arch, size=size, arguments=arguments).at_random(seeds[0])
+    untrained = build_untrained(arch, size=size, arguments=arguments)
+    height, width = untrained.preprocess.height, untrained.preprocess.width
+    problem = f"{arch} cannot learn from images of {height} x {width} pixels: {{}}. Choose another --input-size"
+    check_takes(untrained.module, height, width, problem + (" or other --model-args." if arguments else "."))
+    return lambda: untrained.at_random(seed)

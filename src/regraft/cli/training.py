@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from regraft.cli.console import TerminalObserver
+from regraft.cli.console import TerminalObserver, note
 
 
 class Tracker(StrEnum):
@@ -52,7 +52,6 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "restart": _option(bool, False, "Throw away the checkpoints of a run that was killed.", "--restart"),
     "track": _option(Tracker, Tracker.none, "Record the training: mlflow (its own variables say where)."),
 }
-_RENAMED = {"train_batch_size": "batch_size"}  # of `Schedule`; --batch-size is that of the network where nothing learns
 
 
 def with_training(command: Callable[..., None]) -> Callable[..., None]:
@@ -114,15 +113,15 @@ def settings_of(training: dict[str, Any], *, defaults: Any = None, **more: Any) 
     Raises:
         OptionError: a value outside what is allowed.
     """
-    from regraft.learn.schedule import Schedule
+    from regraft.learn.schedule import OPTION_NAMES, Schedule
     from regraft.learn.settings import Settings
     from regraft.learn.store import LIMIT_VARIABLE, size_limit
 
     if training["cache_limit"] is not None:
         os.environ[LIMIT_VARIABLE] = training["cache_limit"]
     size_limit()  # a mistake in it is told before the work
-    names = {_RENAMED.get(name, name): name for name in OPTIONS}
-    fields: dict[str, Any] = {name: training.get(names[name]) for name in Schedule.__dataclass_fields__}
+    names = Schedule.__dataclass_fields__
+    fields: dict[str, Any] = {name: training.get(OPTION_NAMES.get(name, name)) for name in names}
     if fields["augment"] is not None:
         kinds = "" if fields["augment"] == "none" else fields["augment"]
         fields["augment"] = tuple(kind.strip() for kind in kinds.split(",") if kind.strip())
@@ -133,6 +132,20 @@ def settings_of(training: dict[str, Any], *, defaults: Any = None, **more: Any) 
     )
     settings.check_training()
     return settings
+
+
+def networks_or_default(named: Sequence[str]) -> list[str]:
+    """Return the networks that are named, which may be such, or the one that is taken when none is, which is said."""
+    from regraft.models.backbones import check_model_name
+    from regraft.models.default import default_network
+
+    for name in named:
+        check_model_name(name)
+    if named:
+        return list(named)
+    name, said = default_network()
+    note(said)
+    return [name]
 
 
 def observer_of(training: dict[str, Any], name: str) -> TerminalObserver:

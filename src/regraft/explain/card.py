@@ -10,6 +10,7 @@ from typing import Any
 from regraft.explain.charts import curve_chart
 from regraft.files import atomic_write
 from regraft.judge.intervals import wilson
+from regraft.judge.report import Report
 from regraft.learn.finetune import Record
 from regraft.learn.pretrain import Pretrained
 
@@ -32,7 +33,7 @@ def write_card(found: Pretrained, folder: Path, *, answers: int, licence: str | 
     """
     files = {
         CARD_FILE: "\n".join(_card(found, folder.name, answers, licence)),
-        CURVE_FILE: _chart(found.curve, len(found.source.judge)),
+        CURVE_FILE: _chart(found.curve, found.report),
         TRAINING_FILE: json.dumps(training_json(found), indent=1, ensure_ascii=False) + "\n",
     }
     for name, text in files.items():
@@ -86,14 +87,18 @@ def _card(found: Pretrained, name: str, answers: int, licence: str | None) -> li
         "",
         *_table(("figure", "value", "95 % interval"), _figures(found)),
         "",
-        "The photos that judge chose nothing: training went to its end, and the mean of the last weights was kept.",
+        "The photos that judge chose none of the weights: training went to its end, and the mean of the last ones was "
+        "kept. Only the temperature of the log loss below was fitted to them.",
         "",
         f"![Share of right answers by epoch]({CURVE_FILE})",
         "",
-        *_table(("epoch", "training loss", "log loss of the photos that judge", "right"), _epochs(found.curve)),
+        *_table(
+            ("epoch", "training loss", "log loss of the photos that judge, at its best temperature", "right"),
+            _epochs(found.curve),
+        ),
         "",
-        f"Training took {found.seconds / 60:,.1f} minutes for {found.images:,} photos, each counted as often as it "
-        f"was seen ({found.images / max(found.seconds, 1e-9):,.0f} images/s). "
+        f"Training, with the judging after each epoch, took {found.seconds / 60:,.1f} minutes for {found.images:,} "
+        f"photos, each counted as often as it was seen ({found.images / max(found.seconds, 1e-9):,.0f} images/s). "
         f"[{TRAINING_FILE}]({TRAINING_FILE}) holds every epoch.",
         "",
         "## Recipe",
@@ -136,6 +141,9 @@ def _optional(value: float | None, form: str) -> str:
 
 def _licences(found: Pretrained, licence: str | None) -> list[str]:
     lines = [f"The weights: {licence or 'not stated; whoever trained them decides'}."]
+    start = found.backbone.recipe.settings.get("license")
+    if start and start != licence:
+        lines.append(f"Those that training started from: {start}.")
     if found.teacher is not None:
         lines.append(f"Their teacher, `{found.teacher.name}`: {found.teacher.licence}.")
     return lines
@@ -153,10 +161,23 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
-def _chart(curve: Sequence[Record], judges: int) -> str:
+def _independent(report: Report) -> float:
+    """Return of how many independent photos the accuracy is as sure as it is; 0 where nothing is known of it.
+
+    Groups make its interval wider by the root of the design effect (Kish 1965).
+    """
+    known = report.intervals["accuracy"]
+    if known is None:
+        return 0.0
+    low, high = wilson(report.accuracy * report.n, report.n)
+    return report.n * min(1.0, ((high - low) / max(known[1] - known[0], 1e-9)) ** 2)
+
+
+def _chart(curve: Sequence[Record], report: Report) -> str:
     """Return an SVG that stands by itself: with a white ground, and large enough to be read."""
+    trials = _independent(report)
     points = [
-        (float(one.epoch), one.tuning_accuracy, wilson(round(one.tuning_accuracy * judges), judges))
+        (float(one.epoch), one.tuning_accuracy, wilson(one.tuning_accuracy * trials, trials) if trials else None)
         for one in curve
         if one.tuning_accuracy is not None
     ]

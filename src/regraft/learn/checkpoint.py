@@ -128,6 +128,7 @@ class Run:
 
 def run_folder(result: Path) -> Path:
     """Return the folder of the unfinished work on `result`."""
+    result = result.resolve() if not result.name else result  # "." has no name of its own
     return result.with_name(result.name + SUFFIX)
 
 

@@ -1,5 +1,6 @@
 """The scikit-learn door: `TransferClassifier` and `load`."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +13,7 @@ from regraft.data.audit import unreadable_lines
 from regraft.data.layouts import image_files
 from regraft.data.samples import Samples, find_samples, split_names
 from regraft.data.sources import Source, as_sources
-from regraft.errors import DataError, shortlist
+from regraft.errors import DataError, OptionError, shortlist
 from regraft.files import check_output
 from regraft.learn.predictions import predict
 from regraft.learn.schedule import Schedule
@@ -21,6 +22,8 @@ from regraft.learn.strategies import train
 from regraft.models.backbones import check_model_name, load_backbone
 from regraft.models.bundle import load_bundle, save_bundle
 from regraft.models.classifier import Classifier
+from regraft.models.default import default_network
+from regraft.models.pocket import POCKET
 from regraft.models.selection import AUTO
 
 
@@ -28,7 +31,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """An image classifier grafted onto a pretrained network, as a scikit-learn estimator.
 
     Args:
-        model: a timm network ("resnet50"), "hf-hub:owner/name" or "local-dir:folder".
+        model: a timm network ("resnet50"), "hf-hub:owner/name", "local-dir:folder" or "pocket", the small network
+            inside regraft. None takes a strong one, or "pocket" where that cannot be downloaded.
         strategy: "frozen": the network is kept and its last layer replaced; "top", "whole": its last two stages, or
             all of it, are trained further; "scratch": from random weights; "auto": the cheapest of these (but scratch)
             that is not proven worse, within `budget`.
@@ -60,7 +64,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        model: str = "resnet50",
+        model: str | None = None,
         *,
         strategy: str = "frozen",
         weights: str | Path | None = None,
@@ -102,13 +106,12 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             WeightsError: its weights are absent or do not fit.
             SanityError: no better than always saying the largest class.
         """
-        check_model_name(self.model)
+        model = self._network()
+        check_model_name(model)
         splits = find_samples(X) if _is_folder(X) else {"train": _labelled(X, y)}
         if _is_folder(X) and y is not None:
             raise DataError(f"{X} is a folder, which brings its own labels: leave y out.")
-        result = train(
-            splits, lambda: load_backbone(self.model, self.weights), model=self.model, settings=self._settings()
-        )
+        result = train(splits, lambda: load_backbone(model, self.weights), model=model, settings=self._settings())
         self._adopt(result.classifier, _label_values(splits["train"].classes, y))
         self.report_ = result.report
         return self
@@ -158,6 +161,17 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.two_d_array = False
         tags.input_tags.string = True
         return tags
+
+    def _network(self) -> str:
+        """Return the name of the network, a default one if none is named."""
+        if self.model is not None:
+            return self.model
+        if self.weights is not None:
+            raise OptionError("weights= is a file of one network: name it with model=.")
+        name, which = default_network()
+        if name == POCKET:
+            warnings.warn(which, stacklevel=3)  # of the line that calls `fit`
+        return name
 
     def _settings(self) -> Settings:
         return Settings(

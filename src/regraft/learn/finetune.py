@@ -2,18 +2,14 @@
 
 import functools
 import math
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from typing import Protocol
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import InitProcessGroupKwargs
 from torch import nn
 from torch.nn import functional
 
@@ -34,7 +30,6 @@ from regraft.models.memory import Parts, memory_for
 
 SECONDS_PER_CHECKPOINT = 30.0  # what a killed run loses at most; more where writing takes over a second
 _PAUSES = 30.0  # between checkpoints, as often as long as the last one took to write
-_PATIENCE = timedelta(days=2)  # that processes have with one of them that computes for all
 _ORDER, _NOISE = 1, 2  # streams of random numbers: of the photos' order, and of what happens in a step
 
 
@@ -157,6 +152,11 @@ class Finetuner:
     def steps(self) -> int:
         """Return the number of updates in all."""
         return self._epochs * len(self._sizes)
+
+    @property
+    def batch_size(self) -> int:
+        """Return how many photos go into an update of this training."""
+        return self._schedule.batch_size
 
     @property
     def seconds(self) -> float:
@@ -331,6 +331,7 @@ class Finetuner:
     def _save(self) -> None:
         self._check_finite()
         if not self._together.writes:
+            self._saved = time.monotonic()
             return
         started = time.monotonic()
         state, scale = self._descent.state()
@@ -362,21 +363,6 @@ class Finetuner:
         self._worse, self.stopped_early = saved.about["worse"], saved.about["stopped_early"]
         self.earlier, self.images = saved.about["seconds"], saved.about["images"]
         self.curve = [Record(**record) for record in saved.about["curve"]]
-
-
-def accelerator(device: torch.device, precision: str = "auto") -> Accelerator:
-    """Return what runs training on `device`, in `precision`; "auto" is bfloat16 where a GPU has it, else float32."""
-    if precision == "auto":
-        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-    if device.type == "cuda" and device.index is not None:
-        torch.cuda.set_device(device)
-    if "WORLD_SIZE" not in os.environ:
-        AcceleratorState._reset_state(reset_partial_state=True)  # a process may train in one precision after another
-    return Accelerator(
-        cpu=device.type == "cpu",
-        mixed_precision={"fp32": "no"}.get(precision, precision),
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
-    )
 
 
 def _calibrated_loss(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -18,13 +18,13 @@ from regraft.data.splits import stratified_folds
 from regraft.errors import DataError, OptionError
 from regraft.learn.checkpoint import Run
 from regraft.learn.features import engine_for, first_pixels
-from regraft.learn.finetune import accelerator
 from regraft.learn.observer import Observer
 from regraft.learn.photos import Photos, audit_samples, prepare
 from regraft.learn.probe import OUTER_FOLDS, Labelled, Probes
 from regraft.learn.schedule import Schedule
 from regraft.learn.settings import Settings
 from regraft.learn.store import size_limit
+from regraft.learn.together import accelerator
 from regraft.learn.views import NO_DISK, ComputedViews, Photographs, Views, cache_views
 from regraft.models.backbones import Backbone
 from regraft.models.cutting import Top, cut_before

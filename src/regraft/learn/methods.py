@@ -2,6 +2,7 @@
 
 import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from regraft.files import sha256
 from regraft.judge.calibration import fit_temperature
 from regraft.learn.finetune import Finetuner, Lesson
 from regraft.learn.material import Material
+from regraft.learn.observer import Observer
 from regraft.learn.probe import Labelled, Probe, inner_folds
 from regraft.learn.schedule import Schedule
 from regraft.models.backbones import Backbone
@@ -222,16 +224,7 @@ class TunedMethod:
             run=material.run,
             job=[self._job, name, _digest(learn), _digest(tune), activations.kind],
         )
-        title = f"training {self.candidate}, {name}"
-        material.observer.begin(title, finetuner.steps * schedule.batch_size)
-        try:
-            for record in finetuner.train():
-                material.observer.record(title, record)
-                material.observer.advance(record.photos)
-                if pace is not None:
-                    pace(record.step / record.steps)
-        finally:
-            material.observer.end()
+        follow(finetuner, f"training {self.candidate}, {name}", material.observer, pace=pace)
         temperature = fit_temperature(finetuner.logits(tune), material.data.labels[tune]) if len(tune) else None
         return finetuner, temperature, finetuner.earlier + time.monotonic() - started
 
@@ -247,6 +240,32 @@ class TunedMethod:
         """Return the trained network, and the proof that its frozen tensors are what they were."""
         network = self._network.with_tensors(state, self._network.source + FURTHER)
         return network, check_frozen(self._before, fingerprints(network.module, self.plan.frozen))
+
+
+def follow(
+    finetuner: Finetuner, title: str, observer: Observer, *, pace: Callable[[float], None] | None = None
+) -> None:
+    """Train to the end. What was done before training was taken up counts as no progress of now.
+
+    Args:
+        finetuner: the training.
+        title: what the observer hears of it.
+        observer: hears the progress.
+        pace: hears the share of all steps that is done; what it raises ends the training.
+    """
+    begun = False
+    try:
+        for record in finetuner.train():
+            if not begun:
+                observer.begin(title, (record.steps - record.step) * finetuner.batch_size + record.photos)
+                begun = True
+            observer.record(title, record)
+            observer.advance(record.photos)
+            if pace is not None:
+                pace(record.step / record.steps)
+    finally:
+        if begun:
+            observer.end()
 
 
 def _digest(photos: np.ndarray) -> str:

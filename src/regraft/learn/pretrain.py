@@ -19,9 +19,9 @@ from regraft.errors import OptionError
 from regraft.judge.report import Report
 from regraft.learn.checkpoint import Run
 from regraft.learn.features import extract
-from regraft.learn.finetune import Finetuner, Lesson, Record, accelerator
+from regraft.learn.finetune import Finetuner, Lesson, Record
 from regraft.learn.material import digest
-from regraft.learn.methods import Candidate, plan_of
+from regraft.learn.methods import Candidate, follow, plan_of
 from regraft.learn.objective import Distillation, Labels
 from regraft.learn.observer import Observer
 from regraft.learn.probe import Probe
@@ -30,7 +30,7 @@ from regraft.learn.settings import Settings
 from regraft.learn.source_task import SourceTask, gather_source_task
 from regraft.learn.store import size_limit
 from regraft.learn.teacher import Guidance, Master, load_master, watch
-from regraft.learn.together import Together
+from regraft.learn.together import Together, accelerator
 from regraft.learn.views import FRESH, ComputedViews, Photographs
 from regraft.models.backbones import Backbone
 from regraft.models.cutting import cut_before
@@ -38,6 +38,8 @@ from regraft.models.engines import TorchEngine
 from regraft.models.freezing import Plan
 from regraft.models.heads import Head
 from regraft.models.localdir import halved
+from regraft.models.selection import check_engine
+from regraft.models.weights import without_folders
 from regraft.runtime import pick_device
 
 
@@ -111,6 +113,7 @@ def pretrain(
     source = gather_source_task(splits, settings.seed, observer)
     backbone = load()
     master = None if guidance is None else load_master(guidance, source.samples.classes)
+    source = source if master is None else master.judged_by(source)
     plan = plan_of(Candidate("whole"), backbone, settings.schedule)
     about = _arguments(source, backbone, settings, guidance, master) | {"--half": half}
     with using.main_process_first():  # it alone may throw old checkpoints away
@@ -124,13 +127,13 @@ def pretrain(
     with using.main_process_first():  # the others find what it has computed
         objective = training.objective(master, guidance)
     finetuner = training.finetuner(plan, objective, run, fresh=master is None)
-    training.train(finetuner)
+    follow(finetuner, "pretraining", observer)
+    seconds = finetuner.seconds
     state, head = finetuner.finish()
     result = backbone.with_tensors(state, f"trained by regraft on {len(source.learn):,} photos")
     if half:
         result, head = _rounded(result, head)
     report = training.judge(result, head)
-    seconds = finetuner.seconds
     return Pretrained(
         result, head, report, finetuner.curve, source, plan, master, about, seconds, finetuner.images, run,
         processes.writes,
@@ -207,17 +210,6 @@ class _Training:
             job="pretraining",
         )
 
-    def train(self, finetuner: Finetuner) -> None:
-        """Train to the end."""
-        title, left = "pretraining", finetuner.steps * self.settings.schedule.batch_size
-        self.observer.begin(title, left)
-        try:
-            for record in finetuner.train():
-                self.observer.record(title, record)
-                self.observer.advance(record.photos)
-        finally:
-            self.observer.end()
-
     def judge(self, network: Backbone, head: Head) -> Report:
         """Return what the photos that took no part say of the network as it will be read."""
         source, judge = self.source, self.source.judge
@@ -247,8 +239,10 @@ def _rounded(backbone: Backbone, head: Head) -> tuple[Backbone, Head]:
 def _check(settings: Settings, guidance: Guidance | None, processes: Together) -> None:
     schedule = settings.schedule
     settings.check_training()
+    settings.check_running()
     if guidance is not None:
         guidance.check()
+        check_engine(guidance.engine, pick_device(settings.device))
         if not settings.cache:
             raise OptionError(
                 "--teacher needs the cache: what it says of each view is computed once. Leave --no-cache out."
@@ -281,7 +275,7 @@ def _arguments(
         "photos": digest(source.samples, source.keys),
         "photos learned from": len(source.learn),
         "network": backbone.recipe.architecture,
-        "weights at the start": f"{backbone.source}, {backbone.fingerprint()[:12]}",
+        "weights at the start": f"{without_folders(backbone.source)}, {backbone.fingerprint()[:12]}",
         "preprocessing": backbone.preprocess.to_json(),
         "model arguments": backbone.recipe.arguments,
         **found,

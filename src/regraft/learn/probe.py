@@ -20,7 +20,7 @@ OUTER_FOLDS = 5
 _LARGE = 2e8  # n * d * c beyond which a choice within a fold holds out two folds, of at least
 _PLENTY = 10_000  # photos in all
 
-_UNCHOSEN_STRENGTH = 1.0
+UNCHOSEN_STRENGTH = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +116,7 @@ def fit_probe(data: Labelled, *, seed: int) -> Probe:
     """Choose the strength by cross-validation, the temperature on its held-out logits, and fit on all of `data`.
 
     A class of a single photo (or group) is learned from, never held out. Where no two classes can be held out,
-    there is nothing to choose by: `_UNCHOSEN_STRENGTH` and temperature 1 are taken.
+    there is nothing to choose by: `UNCHOSEN_STRENGTH` and temperature 1 are taken.
     """
     return Probes(data, seed=seed).of(np.arange(len(data.labels)))
 
@@ -134,7 +134,7 @@ def _fit_probes(data: Labelled, tasks: Sequence[np.ndarray]) -> list[Probe]:
             probes.append(Probe(found.head, fit_temperature(found.logits[held_out], data.labels[held_out])))
         else:
             part = data.select(task != ABSENT)
-            probes.append(Probe(fit_head(part.features, part.labels, classes, strength=_UNCHOSEN_STRENGTH), 1.0))
+            probes.append(Probe(fit_head(part.features, part.labels, classes, strength=UNCHOSEN_STRENGTH), 1.0))
     return probes
 
 

@@ -9,6 +9,7 @@ from regraft.data.augment import DEFAULT_KINDS, KINDS, SMALLEST_AREA
 from regraft.errors import OptionError
 from regraft.models.freezing import BATCH_NORMS
 
+OPTION_NAMES = {"batch_size": "train_batch_size"}  # --batch-size is that of the network where nothing learns
 OPTIMIZERS = ("adamw", "sgd")
 RATES = {"top": 3e-4, "whole": 1e-4, "scratch": 1e-3}  # of AdamW
 SGD_FACTOR = 30.0  # SGD's rates are larger by this
@@ -91,7 +92,7 @@ class Schedule:
         }
         assert set(rules) == {field.name for field in fields(self)}  # a new field needs a rule
         wrong = [
-            f"--{name.replace('_', '-')} must be {allowed}. Got {getattr(self, name)!r}."
+            f"--{OPTION_NAMES.get(name, name).replace('_', '-')} must be {allowed}. Got {getattr(self, name)!r}."
             for name, (right, allowed) in rules.items()
             if not right
         ]

@@ -59,16 +59,20 @@ class Settings:
     def check(self, classes: tuple[str, ...]) -> None:
         """Raise `OptionError` for a value outside what is allowed; `classes` are the names that there are."""
         self.check_training()
-        if not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise OptionError(f"--batch-size must be 1 or more. Got {self.batch_size}.")
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
-            raise OptionError(f"--seed must be a whole number from 0 to {2**32 - 1}. Got {self.seed!r}.")
-        check_engine(self.engine, pick_device(self.device))
+        self.check_running()
         if self.positive is not None and len(classes) != 2:
             raise OptionError(f"--positive is for two classes. There are {len(classes)}; leave it out.")
         if self.positive is not None and self.positive not in classes:
             hint = did_you_mean(self.positive, classes)
             raise OptionError(f"--positive must be one of {', '.join(classes)}. Got {self.positive!r}.{hint}")
+
+    def check_running(self) -> None:
+        """Raise `OptionError` for a batch size, seed, device or engine that is not allowed."""
+        if not isinstance(self.batch_size, int) or self.batch_size < 1:
+            raise OptionError(f"--batch-size must be 1 or more. Got {self.batch_size}.")
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+            raise OptionError(f"--seed must be a whole number from 0 to {2**32 - 1}. Got {self.seed!r}.")
+        check_engine(self.engine, pick_device(self.device))
 
     def check_training(self) -> None:
         """Raise `OptionError` for a strategy, or an option of training, that is not allowed or does not go with it."""

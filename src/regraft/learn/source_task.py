@@ -16,6 +16,8 @@ from regraft.data.audit import (
     unreadable_lines,
     without,
 )
+from regraft.data.loading import load_batches
+from regraft.data.preprocess import Preprocess
 from regraft.data.samples import Samples, together
 from regraft.data.splits import stratified_folds
 from regraft.errors import DataError, shortlist
@@ -24,6 +26,7 @@ from regraft.learn.probe import Labelled
 
 _MOST_HELD_OUT = 10_000  # photos: their accuracy is then known to a percent
 _HELD_OUT = 10  # a tenth of a smaller source
+_GLANCE = Preprocess(32, 32, 1.0, "center", "bilinear", (0.0,) * 3, (1.0,) * 3)  # enough to see whether all can be read
 _MOST_AMBIGUOUS = 0.01  # share of photos that may stand under two classes
 
 
@@ -75,7 +78,7 @@ def gather_source_task(splits: Mapping[str, Samples], seed: int, observer: Obser
     judge = count + np.flatnonzero(~(copies | related))
     if not len(judge):
         raise DataError(f"{parts[1].where}: every photo of it is also a training photo, so none can judge.")
-    return SourceTask(samples, keys, np.arange(count), judge, f"{parts[1].where}, which takes no part in training")
+    return SourceTask(samples, keys, np.arange(count), judge, "the validation photos, which take no part in training")
 
 
 def _usable(parts: list[Samples], observer: Observer) -> list[tuple[Samples, tuple[bytes, ...]]]:
@@ -95,13 +98,31 @@ def _usable(parts: list[Samples], observer: Observer) -> list[tuple[Samples, tup
         )
     found, start = [], 0
     for part, audit in zip(parts, audits, strict=True):
-        check_unreadable(part, audit.unreadable)
-        for line in [*part.notes, *unreadable_lines(part.sources, audit.unreadable)]:
+        unreadable = {**audit.unreadable, **_damaged(part, set(audit.unreadable), observer)}
+        check_unreadable(part, unreadable)
+        for line in [*part.notes, *unreadable_lines(part.sources, unreadable)]:
             observer.say(line)
-        left_out = set(audit.unreadable) | {position - start for position in several}
+        left_out = set(unreadable) | {position - start for position in several}
         kept, mask = without(part, {position for position in left_out if 0 <= position < len(part)})
         found.append((kept, tuple(key for key, keep in zip(audit.keys, mask, strict=True) if keep)))
         start += len(part)
+    return found
+
+
+def _damaged(samples: Samples, known: set[int], observer: Observer) -> dict[int, str]:
+    """Return the reasons why photos beyond those `known` cannot be decoded, by position.
+
+    Training must not come upon them after hours. JPEGs are decoded at a fraction of their size, which reads all of it.
+    """
+    places = [place for place in range(len(samples)) if place not in known]
+    found: dict[int, str] = {}
+    observer.begin("looking for damaged photos", len(places))
+    try:
+        for batch in load_batches([samples.sources[place] for place in places], _GLANCE):
+            found |= {places[position]: reason for position, reason in batch.unreadable.items()}
+            observer.advance(len(batch.positions) + len(batch.unreadable))
+    finally:
+        observer.end()
     return found
 
 
@@ -110,4 +131,5 @@ def _split(samples: Samples, keys: tuple[bytes, ...], seed: int) -> SourceTask:
     groups = joined_groups(samples, keys)
     folds = stratified_folds(samples.labels, samples.classes, count=count, seed=seed, groups=groups)
     learn, judge = np.flatnonzero(folds != 0), np.flatnonzero(folds == 0)
-    return SourceTask(samples, keys, learn, judge, f"a share of 1/{count} that takes no part in training")
+    share = len(judge) / len(samples)
+    return SourceTask(samples, keys, learn, judge, f"{share:.0%} of the photos, which take no part in training")

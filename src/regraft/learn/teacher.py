@@ -7,18 +7,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from regraft.data.decoding import READING
 from regraft.data.preprocess import Preprocess
 from regraft.errors import OptionError, shortlist
+from regraft.files import is_file
 from regraft.judge.calibration import fit_temperature
 from regraft.learn.features import first_pixels
 from regraft.learn.observer import Observer
-from regraft.learn.probe import Labelled, inner_folds
+from regraft.learn.probe import UNCHOSEN_STRENGTH, Labelled, inner_folds
+from regraft.learn.source_task import SourceTask
 from regraft.learn.views import Photographs, Views, cache_views
-from regraft.models.backbones import Backbone, load_backbone
+from regraft.models.backbones import Backbone, check_model_name, load_backbone
 from regraft.models.bundle import load_bundle
 from regraft.models.classifier import Classifier
-from regraft.models.heads import LEARNED, Head, select_heads
+from regraft.models.heads import LEARNED, Head, fit_head, select_heads
 from regraft.models.selection import Task, choose_engine
+from regraft.models.trial import check_side, check_takes
+from regraft.models.weights import without_folders
 
 _FOLDS = 5  # of which one chooses the strength of a teacher's own head
 _FAR = 4.0  # standard deviations: a feature farther off counts as this far
@@ -44,8 +49,16 @@ class Guidance:
         """Raise `OptionError` for a value outside what is allowed."""
         if not (isinstance(self.temperature, (int, float)) and 0.1 <= self.temperature <= 100):
             raise OptionError(f"--temperature must be a number from 0.1 to 100. Got {self.temperature!r}.")
-        if self.size is not None and not (isinstance(self.size, int) and 16 <= self.size <= 2048):
-            raise OptionError(f"--teacher-size must be a number of pixels from 16 to 2048. Got {self.size!r}.")
+        check_side(self.size, "--teacher-size")
+        if not self.is_file:
+            check_model_name(self.model)
+        elif not is_file(Path(self.model)):
+            raise OptionError(f"--teacher {self.model} does not exist. Name a file that `regraft fit` wrote.")
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the teacher is a file that `fit --out` wrote."""
+        return self.model.endswith(".safetensors")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +74,23 @@ class Master:
         """Return the licence that its weights say they have."""
         return str(self.backbone.recipe.settings.get("license") or "not stated in its configuration")
 
+    def judged_by(self, source: SourceTask) -> SourceTask:
+        """Return `source` without the judging photos that the teacher has learned from: it would tell the student.
+
+        Raises:
+            OptionError: none is left.
+        """
+        if self.classifier is None:
+            return source
+        told = self.classifier.was_seen([source.keys[position] for position in source.judge], "training")
+        if told.all():
+            raise OptionError(
+                f"--teacher {self.name} has learned from every photo that is to judge the student. Lay photos aside in "
+                "a validation folder before the teacher learns, or name its network to teach by its features."
+            )
+        judges = source.judges + (f", nor in that of the teacher ({told.sum():,} left out)" if told.any() else "")
+        return replace(source, judge=source.judge[~told], judges=judges)
+
     def fingerprint(self) -> str:
         """Return a name of network and head."""
         own = "" if self.classifier is None else f" and its head {self.classifier.head.weight.sum():.9g}"
@@ -74,8 +104,9 @@ def load_master(guidance: Guidance, classes: Sequence[str]) -> Master:
         OptionError: a classifier of other classes.
         ModelError, WeightsError, BundleError: it cannot be loaded.
     """
-    if not guidance.model.endswith(".safetensors"):
-        return Master(guidance.model, load_backbone(guidance.model), None)
+    name = without_folders(guidance.model)
+    if not guidance.is_file:
+        return Master(name, load_backbone(guidance.model), None)
     classifier = load_bundle(Path(guidance.model))
     if set(classifier.classes) != set(classes):
         differing = sorted(set(classifier.classes) ^ set(classes))
@@ -83,7 +114,7 @@ def load_master(guidance: Guidance, classes: Sequence[str]) -> Master:
             f"--teacher {guidance.model} knows other classes than the photos have. {len(differing):,} are on one side "
             f"only:\n{shortlist(differing)}\nName a network (--teacher resnet50) to teach by its features."
         )
-    return Master(guidance.model, classifier.backbone, classifier)
+    return Master(name, classifier.backbone, classifier)
 
 
 class CachedTeacher:
@@ -93,18 +124,21 @@ class CachedTeacher:
         features: t, how many features it has.
     """
 
-    def __init__(self, views: Views, head: Head, *, temperature: float, centre: np.ndarray, scale: np.ndarray) -> None:
+    def __init__(
+        self, views: Views, rows: np.ndarray, head: Head, temperature: float, *, centre: np.ndarray, scale: np.ndarray
+    ) -> None:
         """Teach by what lies in `views`.
 
         Args:
-            views: pooled features (t,) of every view.
+            views: pooled features (t,) of every view of the photos that are learned from.
+            rows: (n,) where each photo stands among these.
             head: from features to logits.
             temperature: at which its probabilities are right.
             centre: (t,) means of the features.
             scale: (t,) their standard deviations.
         """
         self.features = len(centre)
-        self._views = views
+        self._views, self._rows = views, rows
         self._weight, self._bias = (
             torch.from_numpy(head.weight / temperature),
             torch.from_numpy(head.bias / temperature),
@@ -113,7 +147,7 @@ class CachedTeacher:
 
     def of(self, pairs: Sequence[tuple[int, int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return standardised features (b, t) and logits (b, c) of views, pairs of photo and number."""
-        (values,) = self._views.stream([pairs])
+        (values,) = self._views.stream([[(int(self._rows[photo]), number) for photo, number in pairs]])
         values = values.float().cpu()
         return ((values - self._centre) / self._scale).clamp(-_FAR, _FAR), values @ self._weight.T + self._bias
 
@@ -132,7 +166,7 @@ def watch(
     device: torch.device,
     observer: Observer,
 ) -> CachedTeacher:
-    """Let the teacher look at `views` views of every photo, and give it a head for the classes if it has none.
+    """Let the teacher look at `views` views of the photos at `learn`, and give it a head if it has none.
 
     Args:
         master: the teacher.
@@ -146,13 +180,21 @@ def watch(
         seed: of the fold that chooses the strength of its head.
         device: where it runs.
         observer: hears the progress.
+
+    Raises:
+        ModelError: the teacher cannot look at images of this size.
+        OptionError: the cache may not hold what it says.
     """
     own = master.backbone.preprocess
     height, width = (own.height, own.width) if guidance.size is None else (guidance.size, guidance.size)
     preprocess = replace(student, height=height, width=width, mean=own.mean, std=own.std)
     backbone = replace(master.backbone, preprocess=preprocess)
-    pixels = lambda: first_pixels(photographs.sources, preprocess)  # noqa: E731
-    task = Task(backbone, device, len(photographs.keys) * views, pixels, say=observer.say)
+    problem = f"--teacher {master.name} cannot look at images of {height} x {width} pixels: {{}}. "
+    check_takes(backbone.module, height, width, problem + "Leave --teacher-size out, or choose another.")
+    _check_room(len(learn) * views * backbone.features, limit)
+    taught = photographs.select(learn)
+    pixels = lambda: first_pixels(taught.sources, preprocess)  # noqa: E731
+    task = Task(backbone, device, len(learn) * views, pixels, say=observer.say)
     engine = choose_engine(task, guidance.engine)
     about = {
         "teacher": backbone.fingerprint(),
@@ -160,13 +202,26 @@ def watch(
         "engine": engine.name,
         "views": [views, photographs.augmentation.area, *photographs.augmentation.kinds],
         "seed": photographs.augmentation.seed,
+        "reading": READING,
     }
-    found = cache_views(photographs, engine, about, count=views, limit=limit, observer=observer)
-    batches = [[(int(photo), 0) for photo in part] for part in np.array_split(learn, -(-len(learn) // 256))]
+    found = cache_views(taught, engine, about, count=views, limit=limit, observer=observer)
+    places = np.arange(len(learn))
+    batches = [[(int(place), 0) for place in part] for part in np.array_split(places, -(-len(learn) // 256))]
     features = np.concatenate([part.float().cpu().numpy() for part in found.stream(batches)])
     head, temperature = _head(master, features, replace_features(data, learn, features), seed, observer)
     scale = features.std(axis=0) + 1e-4  # a feature that is always the same has nothing to teach
-    return CachedTeacher(found, head, temperature=temperature, centre=features.mean(axis=0), scale=scale)
+    rows = np.full(len(photographs.keys), -1)
+    rows[learn] = places
+    return CachedTeacher(found, rows, head, temperature, centre=features.mean(axis=0), scale=scale)
+
+
+def _check_room(values: int, limit: int) -> None:
+    """Raise `OptionError` unless the cache may hold so many `values`: else each would be computed at every epoch."""
+    if 2 * values > limit:
+        raise OptionError(
+            f"what the teacher says would take {2 * values / 1e9:,.1f} GB, more than the cache may hold "
+            f"({limit / 1e9:,.1f} GB). Raise --cache-limit, or take fewer --views."
+        )
 
 
 def replace_features(data: Labelled, learn: np.ndarray, features: np.ndarray) -> Labelled:
@@ -184,6 +239,8 @@ def _head(master: Master, features: np.ndarray, data: Labelled, seed: int, obser
     observer.say("fitting the teacher's last layer")
     folds = inner_folds(data, count=_FOLDS, seed=seed)
     chosen = np.where(folds == 0, 0, LEARNED)
+    if len(np.unique(data.labels[chosen == 0])) < 2:  # too few photos to hold out two classes
+        return fit_head(features, data.labels, len(data.classes), strength=UNCHOSEN_STRENGTH), 1.0
     (found,) = select_heads(features, data.labels, len(data.classes), folds=[chosen])
     judged = chosen == 0
     right = np.mean(found.logits[judged].argmax(axis=1) == data.labels[judged])

@@ -1,13 +1,33 @@
 """Several processes, each with a processor of its own, that train one network on parts of the same batches."""
 
+import os
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs
 from torch import nn
 
+_PATIENCE = timedelta(days=2)  # that processes have with one of them that computes for all
 _T = TypeVar("_T")
+
+
+def accelerator(device: torch.device, precision: str = "auto") -> Accelerator:
+    """Return what runs training on `device`, in `precision`; "auto" is bfloat16 where a GPU has it, else float32."""
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+    if "WORLD_SIZE" not in os.environ:
+        AcceleratorState._reset_state(reset_partial_state=True)  # a process may train in one precision after another
+    return Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision={"fp32": "no"}.get(precision, precision),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
+    )
 
 
 class Together:

@@ -45,6 +45,12 @@ class Photographs:
     keys: Sequence[bytes]
     augmentation: Augmentation
 
+    def select(self, photos: np.ndarray) -> "Photographs":
+        """Return the photographs at positions `photos` (m,)."""
+        places = [int(photo) for photo in photos]
+        sources, keys = [self.sources[place] for place in places], [self.keys[place] for place in places]
+        return Photographs(sources, keys, self.augmentation)
+
     def pixels(
         self, wanted: Sequence[tuple[int, int]], preprocess: Preprocess, *, batch_size: int
     ) -> Iterator[np.ndarray]:

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -19,8 +19,10 @@ from timm.models._manipulate import group_with_matcher
 from timm.models._pretrained import PretrainedCfg
 from torch import nn
 
-from regraft.data.preprocess import CROP_MODES, INTERPOLATIONS, Preprocess
+from regraft.data.preprocess import CROP_MODES, Preprocess
 from regraft.errors import ModelError, WeightsError, did_you_mean
+from regraft.models.configs import check_settings
+from regraft.models.pocket import POCKET, pocket_folder
 from regraft.models.stages import Stage, groups_by_part, trace_stages
 from regraft.models.weights import (
     StateDict,
@@ -119,7 +121,7 @@ def load_backbone(model: str, weights: str | Path | None = None) -> Backbone:
     """Load a pretrained network and drop its classifier.
 
     Args:
-        model: a timm name ("resnet50", "vgg16.tv_in1k"), "hf-hub:owner/name", or "local-dir:folder" with
+        model: "pocket", a timm name ("resnet50", "vgg16.tv_in1k"), "hf-hub:owner/name", or "local-dir:folder" with
             config.json and model.safetensors.
         weights: a file to take the weights from instead: safetensors, or a state dict as torchvision and timm save
             it, read with `weights_only`.
@@ -131,6 +133,7 @@ def load_backbone(model: str, weights: str | Path | None = None) -> Backbone:
     check_model_name(model)
     if weights is not None:
         recipe = _resolve(model)
+        recipe = replace(recipe, settings={**recipe.settings, "license": None})  # that of weights it does not get
         state, source = read_state_dict(Path(weights)), str(weights)
         return _backbone(_build(recipe, state, source), recipe, source)
     if model.startswith(HUB_PREFIXES):  # timm keeps config and weights side by side: a local folder once fetched
@@ -179,7 +182,13 @@ def build_untrained(model: str, *, size: int | None = None, arguments: Mapping[s
         if recipe.settings.get("fixed_input_size"):
             recipe = replace(recipe, arguments={**recipe.arguments, "img_size": size})
     recipe = replace(recipe, arguments={**recipe.arguments, **(arguments or {})})
-    return _backbone(_create(recipe, classes=0), recipe, "random weights")
+    try:
+        module = _create(recipe, classes=0)
+    except ModelError:
+        raise
+    except (RuntimeError, KeyError, AttributeError, ValueError) as error:
+        raise _misbuilt(recipe, error) from None
+    return _backbone(module, recipe, "random weights")
 
 
 def with_classifier(backbone: Backbone, weight: torch.Tensor, bias: torch.Tensor) -> nn.Module | None:
@@ -211,7 +220,7 @@ def check_model_name(model: str) -> None:
     """Raise `ModelError` if `model` cannot be a network. Reads at most a local config.json."""
     if not isinstance(model, str):
         raise ModelError(f"model must be a network's name, a text such as 'resnet50'. Got {model!r}.")
-    if model.startswith(LOCAL_PREFIX):
+    if model == POCKET or model.startswith(LOCAL_PREFIX):
         _resolve(model)
     elif not model.startswith(HUB_PREFIXES):
         _check_timm_name(model)
@@ -237,6 +246,8 @@ def _check_timm_name(model: str) -> None:
 
 def _resolve(model: str) -> Recipe:
     """Return what timm knows of `model`; a hub's config.json is fetched if it is not in the cache."""
+    if model == POCKET:
+        return _read_config(model, pocket_folder())
     if model.startswith(LOCAL_PREFIX):
         return _read_config(model, Path(model.removeprefix(LOCAL_PREFIX)))
     if model.startswith(HUB_PREFIXES):
@@ -257,34 +268,16 @@ def _read_config(model: str, folder: Path) -> Recipe:
     if not isinstance(architecture, str) or not timm.is_model(architecture):
         close = did_you_mean(str(architecture), timm.list_models())
         raise ModelError(f"{model}: {file} names an unknown architecture, {architecture!r}.{close}")
-    for name, allowed, fits in _SETTINGS:
-        if settings.get(name) is not None and not fits(settings[name]):
-            raise ModelError(f"{model}: {name} in {file} must be {allowed}. Got {settings[name]!r}.")
+    check_settings(settings, f"{model}: {{}} in {file}")
     known = {field.name for field in fields(PretrainedCfg)}  # a newer timm may have written more
     return Recipe(architecture, arguments, {name: value for name, value in settings.items() if name in known})
-
-
-def _are_numbers(values: object, count: int, kind: type = float) -> bool:
-    return (
-        isinstance(values, (list, tuple)) and len(values) == count and all(isinstance(v, (int, kind)) for v in values)
-    )
-
-
-# what is used of pretrained_cfg: name, allowed values in words, test
-_SETTINGS: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
-    ("input_size", "[3, height, width]", lambda v: _are_numbers(v, 3, int) and v[0] == 3 and min(v) > 0),
-    ("mean", "three numbers", lambda v: _are_numbers(v, 3)),
-    ("std", "three numbers above 0", lambda v: _are_numbers(v, 3) and min(v) > 0),
-    ("crop_pct", "a number above 0, at most 1", lambda v: isinstance(v, (int, float)) and 0 < v <= 1),
-    ("interpolation", f"one of {', '.join(INTERPOLATIONS)}", lambda v: v in (*INTERPOLATIONS, "random")),
-)
 
 
 def _fetch(model: str, settings: dict[str, Any]) -> tuple[StateDict, str]:
     """Return the pretrained tensors that timm's `settings` point to, and where they came from."""
     if settings.get("source") == "local-dir":
         file = local_weights(model, Path(settings["file"]))
-        return read_state_dict(file), str(file)
+        return read_state_dict(file), POCKET if model == POCKET else str(file)
     if settings.get("custom_load"):
         raise WeightsError(
             f"{model}: its weights are no state dict and cannot be checked tensor by tensor. Choose another tag; "
@@ -337,12 +330,16 @@ def _create(recipe: Recipe, *, classes: int, state: StateDict | None = None) -> 
             num_classes=classes,
             **recipe.arguments,
         )
-    except TypeError as error:  # of the constructor
-        raise ModelError(
-            f"{recipe.architecture} cannot be built with the arguments {recipe.arguments!r}: {error}. "
-            "Correct model_args in its config.json."
-        ) from None
+    except (TypeError, AssertionError, ArithmeticError, IndexError) as error:  # of the constructor
+        raise _misbuilt(recipe, error) from None
     return module.eval()
+
+
+def _misbuilt(recipe: Recipe, error: Exception) -> ModelError:
+    return ModelError(
+        f"{recipe.architecture} cannot be built with the arguments {recipe.arguments!r}: "
+        f"{str(error) or type(error).__name__}. Correct model_args in its config.json, or --model-args."
+    )
 
 
 def _backbone(module: nn.Module, recipe: Recipe, source: str) -> Backbone:

@@ -14,7 +14,7 @@ from regraft.models.backbones import Backbone, with_classifier
 from regraft.models.heads import Head
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
-_KEPT = ("fixed_input_size", "first_conv", "classifier", "license")  # of timm's settings: what stays true of it
+_KEPT = ("fixed_input_size", "first_conv", "classifier")  # of timm's settings: what stays true of it
 _TOLERANCE = 1e-3  # relative; between timm's network and features times head
 
 
@@ -31,7 +31,7 @@ def save_local_dir(
         classes: c names.
         folder: is made if it is missing.
         half: weights in float16.
-        licence: of the weights; None for that of what training started from.
+        licence: of the weights; None where it is not known.
 
     Raises:
         OutputError: it cannot be written.

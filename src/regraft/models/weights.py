@@ -3,24 +3,46 @@
 import pickle
 import re
 import socket
+import textwrap
 import urllib.parse
 import urllib.request
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.constants import ENDPOINT
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 from safetensors.torch import load_file
 
-from regraft.errors import WeightsError, shortlist
+from regraft.errors import DownloadError, WeightsError, shortlist
 
 StateDict = dict[str, torch.Tensor]
+_PATIENCE = 5.0  # seconds until a host counts as not there
+# The hub's offline errors and urllib's are OSErrors; those of the hub's HTTP client (httpx, whichever version the hub
+# uses) are not: a proxy that refuses, a connection that breaks off.
+_DOWNLOAD_ERRORS: tuple[type[BaseException], ...] = (
+    HfHubHTTPError,
+    EntryNotFoundError,
+    OSError,
+    *HfHubHTTPError.__bases__,
+)
 _WRAPPERS = ("module.", "_orig_mod.")  # prefixes that DataParallel and torch.compile put before every name
+
+
+def without_folders(name: str) -> str:
+    """Return the name of a network or a weights file without where it lies on this machine.
+
+    >>> without_folders("local-dir:/home/ann/networks/small"), without_folders("hf-hub:timm/resnet18.a1_in1k")
+    ('local-dir:small', 'hf-hub:timm/resnet18.a1_in1k')
+    """
+    prefix, separator, path = name.partition(":")
+    if separator and prefix != "local-dir":
+        return name  # on the hub, or an address
+    return f"{prefix}:{Path(path).name}" if separator else Path(name).name
 
 
 def read_state_dict(path: Path) -> StateDict:
@@ -104,7 +126,7 @@ def hub_file(model: str, repository: str, names: Sequence[str]) -> Path:
     What was fetched before is used as it is, without asking the network again.
 
     Raises:
-        WeightsError: not in the cache and not to be had; the message names the three ways.
+        DownloadError: not in the cache and not to be had; the message names the four ways.
     """
     repository, _, revision = repository.partition("@")
     for name in names:
@@ -114,8 +136,12 @@ def hub_file(model: str, repository: str, names: Sequence[str]) -> Path:
     with download_errors(model):
         _check_reachable(ENDPOINT)
         for name in names[:-1]:
-            with suppress(EntryNotFoundError):
+            try:
                 return Path(hf_hub_download(repository, name, revision=revision or None))
+            except LocalEntryNotFoundError:  # an EntryNotFoundError by its class, but it means: no connection
+                raise
+            except EntryNotFoundError:
+                continue
         return Path(hf_hub_download(repository, names[-1], revision=revision or None))
 
 
@@ -124,29 +150,37 @@ def download_errors(model: str) -> Iterator[None]:
     """Turn every way in which a download fails into one sentence that names what else can be done."""
     try:
         yield
-    except (HfHubHTTPError, OSError) as error:  # the hub's offline errors and urllib's are OSErrors
-        reason = str(error).strip().partition("\n")[0][:160].rstrip(".") or type(error).__name__
-        raise WeightsError(
+    except _DOWNLOAD_ERRORS as error:
+        first = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        reason = textwrap.shorten(first, 160, placeholder=" ...")
+        raise DownloadError(
             f"{model}: the pretrained weights are not on this machine and cannot be downloaded ({reason}). There are "
-            f"three ways: (1) connect to the network once, after which they stay in the cache; {other_ways()}"
+            f"four ways: (1) connect to the network once, after which they stay in the cache; {other_ways()}",
+            reason,
         ) from None
 
 
 def _check_reachable(address: str) -> None:
-    """Raise `OSError` at once where the host's name cannot be resolved; the hub's client retries for 20 seconds."""
-    if not urllib.request.getproxies():
-        host = urllib.parse.urlsplit(address).hostname or ""
-        try:
-            socket.getaddrinfo(host, 443)
-        except socket.gaierror:
-            raise OSError(f"no network: {host} is not found") from None
+    """Raise `OSError` soon where the host is not found or does not answer; the hub's client tries again for minutes."""
+    if urllib.request.getproxies():
+        return  # the proxy finds the host
+    parts = urllib.parse.urlsplit(address)
+    host = parts.hostname or ""
+    try:
+        with socket.create_connection((host, parts.port or (80 if parts.scheme == "http" else 443)), _PATIENCE):
+            pass
+    except socket.gaierror:
+        raise OSError(f"no network: {host} is not found") from None
+    except OSError as error:
+        raise OSError(f"no network: {host} does not answer ({error.strerror or error})") from None
 
 
 def other_ways() -> str:
-    """Return the two ways to weights that need no download, as part of a message."""
+    """Return the ways to weights that need no download, as part of a message."""
     return (
         "(2) --weights FILE, a .safetensors file or torchvision / timm state dict of this network; "
-        "(3) --model local-dir:FOLDER, a folder with config.json and model.safetensors."
+        "(3) --model local-dir:FOLDER, a folder with config.json and model.safetensors; "
+        "(4) --model pocket, the small network inside regraft."
     )
 
 
