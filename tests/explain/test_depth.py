@@ -159,7 +159,8 @@ def test_where_nearly_all_is_known_nothing_can_be_proven() -> None:
     assert (found.stage, found.falls) == ("two", False)
     assert found.advice == (
         "After two nearly all is known (95.0 % after two, 96.0 % after three), and there is no room for later stages "
-        "to prove anything: a new last layer is enough."
+        "to prove anything: a new last layer does nearly all. `regraft compare` tells whether more training brings the "
+        "rest."
     )
     found = how_far(points(one=first(70), two=first(94), three=first(95)), None)  # six mistakes
     assert "none is proven to lose" in found.advice

@@ -17,7 +17,13 @@ def counted(count: int, noun: str) -> str:
 
 
 class TerminalObserver(Observer):
-    """Shows findings as lines and progress as a bar; where stderr is a file, a line every ten seconds."""
+    """Shows findings as lines and progress as a bar; where stderr is a file, a line every ten seconds.
+
+    Attributes:
+        shows_epochs: whether the losses of each epoch are printed: too much where one training follows another.
+    """
+
+    shows_epochs = True
 
     def __init__(self) -> None:
         self._bar: Any = None
@@ -60,7 +66,7 @@ class TerminalObserver(Observer):
 
     def record(self, training: str, record: Any) -> None:  # noqa: ARG002
         """Print the end of an epoch."""
-        if not record.photos:
+        if self.shows_epochs and not record.photos:
             held_out = "" if record.tuning_loss is None else f", {record.tuning_loss:.4f} on the photos held out"
             self.say(f"  epoch {record.epoch}: loss {record.loss:.4f}{held_out}")
 

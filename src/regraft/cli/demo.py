@@ -39,8 +39,9 @@ def demo(
     names = _write_digits(out)
     photos, file, answers = out / "digits", out / "digits.safetensors", out / "answers.csv"
     own = ["--model", "pocket", "--seed", "0"]
-    comparison = ["--strategies", "scratch,frozen,top", "--epochs", "24", "--out", str(out / "comparison.png")]
-    _run("compare", str(photos), *own, *comparison)
+    short = ["--train-batch-size", "16", "--epochs", "16"]  # two minutes in all on two cores
+    strategies = ["--strategies", "scratch,frozen,top"]
+    _run("compare", str(photos), *own, *strategies, *short, "--out", str(out / "comparison.png"))
     _run("fit", str(photos), *own, "--strategy", "frozen", "--out", str(file), "--report", str(out / "report"))
     _run("predict", str(file), str(out / "new"), "--format", "csv", "--out", str(answers))
     right = _right(answers, names)

@@ -64,8 +64,9 @@ def training_json(found: Pretrained) -> dict[str, Any]:
 def _card(found: Pretrained, name: str, answers: int, licence: str | None) -> list[str]:
     source, backbone = found.source, found.backbone
     classes = source.samples.classes
-    shown = ", ".join(classes[:_CLASSES_SHOWN])
-    more = f", and {len(classes) - _CLASSES_SHOWN:,} more" if len(classes) > _CLASSES_SHOWN else ""
+    between = "; " if any("," in name for name in classes) else ", "
+    shown = between.join(classes[:_CLASSES_SHOWN])
+    more = f"{between}and {len(classes) - _CLASSES_SHOWN:,} more" if len(classes) > _CLASSES_SHOWN else ""
     last = f"The last layer answers for {answers:,} classes." if answers else "The file holds no last layer."
     return [
         f"# {name}",

@@ -181,7 +181,7 @@ def how_far(points: Sequence[DepthPoint], groups: np.ndarray | None, *, random: 
     elif int((~best.right).sum()) < _FEW_MISTAKES:
         advice = (
             f"After {best.stage} nearly all is known ({shown}), and there is no room for later stages to prove "
-            "anything: a new last layer is enough."
+            "anything: a new last layer does nearly all. `regraft compare` tells whether more training brings the rest."
         )
     else:
         advice = (

@@ -348,7 +348,8 @@ def _named(unit: UnitPicture, found: Explanation) -> str:
     counted = Counter(samples.classes[samples.labels[photo]] for photo in unit.photos).most_common(3)
     of = f"of {len(unit.photos)} patches {'are' if found.subject.known else 'are answered'}"
     first, *others = counted
-    more = "".join(f", {count} {name}" for name, count in others)
+    verbs = ("is", "are") if found.subject.known else ("as", "as")
+    more = "".join(f", {count} {verbs[count > 1]} {name}" for name, count in others)
     return f"{first[1]} {of} {first[0]}{more}"
 
 
