@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,11 +59,15 @@ Run = Callable[..., Choice]
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     def go(
-        methods: Mapping[Candidate, Scripted], *, budget: float = 600, taken_up: checkpoint.Run | None = None
+        methods: Mapping[Candidate, Scripted],
+        *,
+        budget: float = 600,
+        taken_up: checkpoint.Run | None = None,
+        observer: Observer | None = None,
     ) -> Choice:
         monkeypatch.setattr(choose_module, "method_of", lambda candidate, _: methods[candidate])
         data = Labelled(np.zeros((N, 1), dtype=np.float32), LABELS, None, ("a", "b"))
-        material = SimpleNamespace(data=data, seed=0, observer=Observer(), run=taken_up or nowhere())
+        material = SimpleNamespace(data=data, seed=0, observer=observer or Observer(), run=taken_up or nowhere())
         return choose(material, FOLDS, budget=budget)  # type: ignore[arg-type]
 
     return go
@@ -263,6 +268,18 @@ def test_with_five_mistakes_nothing_more_is_tried(run: Run) -> None:
     assert "errs on 5 photos: too few to prove a gain by" in choice.reason
     almost[5] = 0.1
     assert len(run({c: Scripted(c, almost) for c in (FROZEN, TOP, WHOLE)}).tried) == 3
+
+
+def test_what_the_last_layer_gives_is_told_before_more_is_tried(run: Run, listener: Any) -> None:
+    """50 of 200 wrong; the score interval (Wilson 1927) of 150 of 200 is 68.6 to 80.5 %."""
+    often = np.full(N, 0.9)
+    often[:50] = 0.1
+    methods = {c: Scripted(c, often) for c in (FROZEN, TOP, WHOLE)}
+    run(methods, observer=listener)
+    assert listener.said == [
+        "the last layer alone: 75.0 % [68.6, 80.5] right, out-of-fold. Now more of the network is trained, for up to "
+        "10 minutes (--budget), to see whether that is better."
+    ]
 
 
 def test_a_fold_has_no_say_in_what_answers_for_it(run: Run) -> None:

@@ -17,7 +17,7 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import save_file
 
-from regraft.errors import DownloadError, WeightsError
+from regraft.errors import DownloadError, ModelError, WeightsError
 from regraft.models import weights
 from regraft.models.backbones import load_backbone
 from regraft.models.weights import read_url
@@ -43,6 +43,11 @@ def test_offline_names_the_four_ways_at_once(model: str, offline: None) -> None:
         "FILE, a .safetensors file or torchvision / timm state dict of this network; (3) --model local-dir:FOLDER, a "
         "folder with config.json and model.safetensors; (4) --model pocket, the small network inside regraft."
     )
+
+
+def test_a_slip_of_the_pocket_network_is_recognised() -> None:
+    with pytest.raises(ModelError, match="Did you mean 'pocket'"):
+        load_backbone("Pocket")
 
 
 def test_a_host_that_does_not_answer_is_asked_once(offline: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,6 @@ def compare(
     )
     model = networks_or_default(model or [])
     observer = observer_of(training, out.stem)
-    observer.shows_epochs = False
     found = run_comparison(
         samples,
         {name: (lambda name=name: load_backbone(name)) for name in model},  # type: ignore[misc]

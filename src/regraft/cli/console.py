@@ -17,13 +17,7 @@ def counted(count: int, noun: str) -> str:
 
 
 class TerminalObserver(Observer):
-    """Shows findings as lines and progress as a bar; where stderr is a file, a line every ten seconds.
-
-    Attributes:
-        shows_epochs: whether the losses of each epoch are printed: too much where one training follows another.
-    """
-
-    shows_epochs = True
+    """Shows findings as lines and progress as a bar; where stderr is a file, a line every ten seconds."""
 
     def __init__(self) -> None:
         self._bar: Any = None
@@ -64,9 +58,9 @@ class TerminalObserver(Observer):
         seconds = max(time.monotonic() - self._started, 1e-9)
         note(f"{self._name}: {counted(self._done, 'image')} in {seconds:.1f} s ({self._done / seconds:.1f} images/s)")
 
-    def record(self, training: str, record: Any) -> None:  # noqa: ARG002
-        """Print the end of an epoch."""
-        if self.shows_epochs and not record.photos:
+    def record(self, training: str, record: Any) -> None:
+        """Print the end of an epoch; not of trainings that only judge, which follow one another."""
+        if not record.photos and ", fold " not in training:
             held_out = "" if record.tuning_loss is None else f", {record.tuning_loss:.4f} on the photos held out"
             self.say(f"  epoch {record.epoch}: loss {record.loss:.4f}{held_out}")
 

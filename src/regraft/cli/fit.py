@@ -147,6 +147,7 @@ def _report(trained: Any, folder: Path, settings: Any, observer: Any) -> None:
     from regraft.explain.subjects import subject_of_result
     from regraft.runtime import pick_device
 
+    note("now the report")
     device, seed = pick_device(settings.device), settings.seed
     found = explain(
         subject_of_result(trained),

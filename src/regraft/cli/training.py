@@ -26,7 +26,9 @@ def _option(kind: Any, default: Any, help: str, *flags: str) -> tuple[Any, Any]:
 
 # name: (type with typer's option, default). What is None has a default that depends on strategy and photos.
 OPTIONS: dict[str, tuple[Any, Any]] = {
-    "epochs": _option(int | None, None, "How often each photo is seen. [default: 8; 24 from scratch]"),
+    "epochs": _option(
+        int | None, None, "How often a photo is seen. [default: 8; 24 from scratch; 100 updates at least]"
+    ),
     "lr": _option(float | None, None, "Highest learning rate. [default: top 3e-4, whole 1e-4, scratch, LoRA 1e-3]"),
     "lr_decay": _option(float, 1.0, "Each stage learns this much slower than the one after it."),
     "optimizer": _option(str, "adamw", "adamw or sgd."),

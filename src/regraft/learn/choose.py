@@ -9,9 +9,11 @@ import numpy as np
 from regraft.errors import ModelError
 from regraft.judge.intervals import Mean, mean_interval
 from regraft.judge.metrics import photo_log_loss
+from regraft.judge.shares import interval_of, share_of
 from regraft.learn.comparison import Clock, KeptClock, Outcome, cross_validate
 from regraft.learn.material import Material
 from regraft.learn.methods import Candidate, OverBudgetError, method_of
+from regraft.learn.probe import Labelled
 
 CANDIDATES = (Candidate("frozen"), Candidate("top"), Candidate("whole"))  # in order of cost
 PROVABLE = 6  # mistakes: of five, even five gains out of five are chance in one of 16 cases (sign test, two-sided)
@@ -72,10 +74,16 @@ def choose(material: Material, folds: np.ndarray, *, budget: float) -> Choice:
             break
         if first:
             clock = KeptClock(budget, run, ["auto", "clock"])
-            wrong = int((outcomes[candidate].probabilities.argmax(axis=1) != data.labels).sum())
+            right = outcomes[candidate].probabilities.argmax(axis=1) == data.labels
+            wrong = int((~right).sum())
             if wrong < PROVABLE:
                 stop = f"the last layer alone errs on {wrong} photos: too few to prove a gain by"
                 break
+            if budget:
+                material.observer.say(
+                    f"the last layer alone: {_accuracy(right, data)}. Now more of the network is trained, for up to "
+                    f"{budget / 60:.3g} minutes (--budget), to see whether that is better."
+                )
     losses = {c: photo_log_loss(data.labels, outcome.probabilities) for c, outcome in outcomes.items()}
     groups = data.groups
     chosen = cheapest(losses, groups)
@@ -91,6 +99,12 @@ def choose(material: Material, folds: np.ndarray, *, budget: float) -> Choice:
         temperature=outcomes[chosen].temperature,
         reason=_reason(chosen, losses, groups, stop),
     )
+
+
+def _accuracy(right: np.ndarray, data: Labelled) -> str:
+    interval = interval_of(share_of(right, data.groups, labels=data.labels))
+    bounds = "" if interval is None else f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+    return f"{100 * np.mean(right):.1f} %{bounds} right, out-of-fold"
 
 
 def cheapest(losses: Mapping[Candidate, np.ndarray], groups: np.ndarray | None) -> Candidate:

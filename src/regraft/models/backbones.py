@@ -239,7 +239,7 @@ def _check_timm_name(model: str) -> None:
     if "/" in model or Path(model).exists():
         hint = f" A folder is written {LOCAL_PREFIX}{model}, a hub model hf-hub:owner/name."
     raise ModelError(
-        f"There is no network named {model!r}.{did_you_mean(architecture, timm.list_models())}{hint} "
+        f"There is no network named {model!r}.{did_you_mean(architecture, [POCKET, *timm.list_models()])}{hint} "
         "`regraft models PATTERN` lists the names."
     )
 
