@@ -39,7 +39,7 @@ def demo(
     names = _write_digits(out)
     photos, file, answers = out / "digits", out / "digits.safetensors", out / "answers.csv"
     own = ["--model", "pocket", "--seed", "0"]
-    short = ["--train-batch-size", "16", "--epochs", "16"]  # two minutes in all on two cores
+    short = ["--train-batch-size", "16", "--epochs", "12"]  # two minutes in all on two cores
     strategies = ["--strategies", "scratch,frozen,top"]
     _run("compare", str(photos), *own, *strategies, *short, "--out", str(out / "comparison.png"))
     _run("fit", str(photos), *own, "--strategy", "frozen", "--out", str(file), "--report", str(out / "report"))
