@@ -166,6 +166,12 @@ def test_where_nearly_all_is_known_nothing_can_be_proven() -> None:
     assert "none is proven to lose" in found.advice
 
 
+def test_an_interval_that_the_sign_test_does_not_bear_out_is_told_as_such() -> None:
+    """Five photos won and none lost of 100: 5 +- 1.96 * 100 * sqrt(0.05 * 0.95 / 99) points, but p = 2 / 2^5 > 0.05."""
+    found = how_far(points(one=first(60), two=first(80), three=first(85)), None)
+    assert "difference +5.0 points [+0.7, +9.3], which the sign test does not bear out)" in found.advice
+
+
 def test_where_later_stages_are_as_good_it_is_not_settled() -> None:
     # 20 photos are right in `two` alone and 20 in `three` alone
     two, three = first(80), first(80)

@@ -184,8 +184,10 @@ def how_far(points: Sequence[DepthPoint], groups: np.ndarray | None, *, random: 
             "anything: a new last layer does nearly all. `regraft compare` tells whether more training brings the rest."
         )
     else:
+        doubt = ", which the sign test does not bear out" if fall.low > 0 else ""
+        gain = f"difference {_said(fall)}{doubt}"
         advice = (
-            f"After {best.stage}, no later stage is proven to add anything ({shown}; difference {_said(fall)}), and "
+            f"After {best.stage}, no later stage is proven to add anything ({shown}; {gain}), and "
             f"none is proven to lose: where these photos part from the pretraining ones is not settled by "
             f"{len(best.right):,} photos. A new last layer is a sound start; `--strategy auto` tries whether training "
             f"the stages from {points[place + 1].stage} on gains."
