@@ -1,6 +1,7 @@
 """The head against scikit-learn, autograd and derivations by hand; the choice of its penalty without leaks."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -113,6 +114,21 @@ def test_constant_features_get_no_weight() -> None:
     assert np.array_equal(head.weight[:, :3], np.zeros((3, 3)))
     np.testing.assert_allclose(head.weight[:, 3:], alone.weight, rtol=0, atol=1e-3)
     np.testing.assert_allclose(head.bias, alone.bias, rtol=0, atol=1e-3)
+
+
+def test_eigenvalues_that_are_nan_are_computed_in_double_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's float32 routine gives NaN for some finite matrices of low rank."""
+    features, labels = overlapping(60, 20, 2)
+    features[:, 5:] = features[:, :1]  # of rank 5
+    expected = of_scikit_learn(features, labels, 0.1)
+
+    def fail(matrix: torch.Tensor) -> SimpleNamespace:
+        nan = torch.full_like(matrix, float("nan"))
+        return SimpleNamespace(eigenvalues=nan[0], eigenvectors=nan)
+
+    monkeypatch.setattr(torch.linalg, "eigh", fail)
+    found = probabilities(fit_head(features, labels, 2, strength=0.1), features)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
 
 
 def test_units_of_the_features_do_not_matter() -> None:

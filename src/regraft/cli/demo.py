@@ -1,6 +1,5 @@
 """`regraft demo`: transfer learning on real photos that are on every machine, by the commands that a user types."""
 
-import os
 import shlex
 import subprocess
 import sys
@@ -92,7 +91,7 @@ def _run(*arguments: str) -> None:
     """
     note(f"\n$ regraft {shlex.join(arguments)}")
     sys.stdout.flush()
-    done = subprocess.run([sys.executable, "-m", "regraft", *arguments], check=False, env={**os.environ})
+    done = subprocess.run([sys.executable, "-m", "regraft", *arguments], check=False)
     if done.returncode:
         raise RegraftError(f"the command above ended with exit code {done.returncode}, and the demo with it.")
 

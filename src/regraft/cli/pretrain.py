@@ -114,7 +114,7 @@ def pretrain(
         prepare_folder(out)
         if not run_folder(out).is_dir():  # else it may have been killed while it wrote
             check_own_folder(out, TRAINING_FILE)
-    guidance = None if teacher is None else Guidance(teacher, temperature, teacher_size, engine)
+    guidance = None if teacher is None else Guidance(teacher, temperature, teacher_size)
     if guidance is not None:
         guidance.check()
     settings = settings_of(

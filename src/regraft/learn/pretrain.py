@@ -38,7 +38,6 @@ from regraft.models.engines import TorchEngine
 from regraft.models.freezing import Plan
 from regraft.models.heads import Head
 from regraft.models.localdir import halved
-from regraft.models.selection import check_engine
 from regraft.models.weights import without_folders
 from regraft.runtime import pick_device
 
@@ -94,7 +93,7 @@ def pretrain(
     Args:
         splits: samples by split.
         load: returns the network to start from; called after the photos have been looked at.
-        settings: of which strategy, engine, folds and views at cuts play no part.
+        settings: of which strategy, folds and views at cuts play no part; the engine runs the teacher.
         guidance: by a teacher; None for labels alone.
         half: round the weights to float16 before they are judged.
         observer: hears findings and progress; of several processes that of the first alone.
@@ -166,6 +165,7 @@ class _Training:
             views=schedule.views,
             limit=size_limit(),
             seed=settings.seed,
+            engine_name=settings.engine,
             device=self.using.device,
             observer=self.observer,
         )
@@ -242,7 +242,6 @@ def _check(settings: Settings, guidance: Guidance | None, processes: Together) -
     settings.check_running()
     if guidance is not None:
         guidance.check()
-        check_engine(guidance.engine, pick_device(settings.device))
         if not settings.cache:
             raise OptionError(
                 "--teacher needs the cache: what it says of each view is computed once. Leave --no-cache out."

@@ -37,13 +37,11 @@ class Guidance:
         model: a network as `fit --model` names it, or a file that `fit --out` wrote for the same classes.
         temperature: by which the logits of both sides are divided.
         size: of its images in pixels; None for its own.
-        engine: what runs it, see `Settings`.
     """
 
     model: str
     temperature: float = 2.0
     size: int | None = None
-    engine: str = "auto"
 
     def check(self) -> None:
         """Raise `OptionError` for a value outside what is allowed."""
@@ -163,6 +161,7 @@ def watch(
     views: int,
     limit: int,
     seed: int,
+    engine_name: str,
     device: torch.device,
     observer: Observer,
 ) -> CachedTeacher:
@@ -178,6 +177,7 @@ def watch(
         views: of each photo.
         limit: bytes that the cache may take.
         seed: of the fold that chooses the strength of its head.
+        engine_name: what runs it, one of `models.selection.ENGINES`.
         device: where it runs.
         observer: hears the progress.
 
@@ -195,7 +195,7 @@ def watch(
     taught = photographs.select(learn)
     pixels = lambda: first_pixels(taught.sources, preprocess)  # noqa: E731
     task = Task(backbone, device, len(learn) * views, pixels, say=observer.say)
-    engine = choose_engine(task, guidance.engine)
+    engine = choose_engine(task, engine_name)
     about = {
         "teacher": backbone.fingerprint(),
         "preprocess": preprocess.to_json(),

@@ -132,8 +132,7 @@ def load_backbone(model: str, weights: str | Path | None = None) -> Backbone:
     """
     check_model_name(model)
     if weights is not None:
-        recipe = _resolve(model)
-        recipe = replace(recipe, settings={**recipe.settings, "license": None})  # that of weights it does not get
+        recipe = _without_licence(_resolve(model))
         state, source = read_state_dict(Path(weights)), str(weights)
         return _backbone(_build(recipe, state, source), recipe, source)
     if model.startswith(HUB_PREFIXES):  # timm keeps config and weights side by side: a local folder once fetched
@@ -175,8 +174,7 @@ def build_untrained(model: str, *, size: int | None = None, arguments: Mapping[s
         ModelError: no such network, or one that cannot be built so.
     """
     check_model_name(model)
-    recipe = _resolve(model)
-    recipe = replace(recipe, settings={**recipe.settings, "license": None})  # that of the weights it does not get
+    recipe = _without_licence(_resolve(model))
     if size is not None:
         recipe = replace(recipe, settings={**recipe.settings, "input_size": (3, size, size)})
         if recipe.settings.get("fixed_input_size"):
@@ -254,6 +252,11 @@ def _resolve(model: str) -> Recipe:
         return _read_config(model, hub_file(model, model.partition(":")[2], ["config.json"]).parent)
     config = timm.get_pretrained_cfg(model)
     return Recipe(model.partition(".")[0], {}, {} if config is None else dict(config.to_dict()))  # type: ignore[no-untyped-call]
+
+
+def _without_licence(recipe: Recipe) -> Recipe:
+    """Return a recipe without the licence of the weights that it does not get."""
+    return replace(recipe, settings={**recipe.settings, "license": None})
 
 
 def _read_config(model: str, folder: Path) -> Recipe:

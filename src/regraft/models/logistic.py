@@ -286,9 +286,15 @@ class Regressions:
 
 
 def _eigh(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return eigenvalues, rising, and eigenvectors (columns); PyTorch takes half of NumPy's time."""
-    values, vectors = torch.linalg.eigh(torch.from_numpy(matrix))
-    return values.numpy(), vectors.numpy()
+    """Return eigenvalues, rising, and eigenvectors (columns); PyTorch takes half of NumPy's time.
+
+    Its float32 routine gives NaN for some matrices of low rank (units that are silent for all photos), without a word.
+    """
+    found = torch.linalg.eigh(torch.from_numpy(matrix))
+    values, vectors = found.eigenvalues.numpy(), found.eigenvectors.numpy()
+    if not (np.isfinite(values).all() and np.isfinite(vectors).all()):
+        values, vectors = (part.astype(matrix.dtype) for part in np.linalg.eigh(matrix.astype(np.float64)))
+    return values, vectors
 
 
 def _of_few(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
