@@ -75,6 +75,7 @@ def engine_name(network: str) -> str:
 def _made(network: str) -> tuple[Any, Any]:
     import torch
 
+    from regraft.data.audit import inspect
     from regraft.learn.features import engine_for
     from regraft.learn.observer import Observer
     from regraft.learn.settings import Settings
@@ -84,7 +85,8 @@ def _made(network: str) -> tuple[Any, Any]:
     torch.manual_seed(0)  # as the others', so that random weights are the same
     backbone = load_backbone(name) if name.startswith("local-dir:") else build_untrained(name)
     photos: list[Any] = some_photos(_ENOUGH)
-    return backbone, engine_for(backbone, photos, Settings(device="cpu", cache=False), Observer())
+    keys = inspect(tuple(photos)).keys
+    return backbone, engine_for(backbone, photos, keys, Settings(device="cpu", cache=False), Observer())
 
 
 def import_script(modules: Sequence[str]) -> str:

@@ -1,9 +1,13 @@
 """One exception type per meaning. Each message says what, where, allowed, got and the remedy."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 SHOWN = 20  # names listed in one message before "and N more"
+
+# C0 and C1 controls, DEL, what turns the direction of text, line and paragraph separators, halves of characters
+UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ud800-\udfff]")
 
 
 class RegraftError(Exception):
@@ -66,6 +70,28 @@ class ResumeError(RegraftError, ValueError):
     """An unfinished run lies where this one is to go, and it was started otherwise."""
 
 
+def printable(text: object, *, lines: bool = False) -> str:
+    r"""Return `text` with every character that could steer a terminal, or forge a line of output, as an escape.
+
+    Escaped are control characters (ESC, BEL, CR, backspace, DEL, C1), bidirectional marks, overrides and isolates, line
+    ends of every kind, tabs, and lone surrogates, which stand for bytes of file names that are no UTF-8. Other text,
+    wide and combining characters too, stays as it is, and so do backslashes.
+
+    Args:
+        text: a name, or what `str` makes one of.
+        lines: keep "\n" and "\t", for text that is made of lines.
+
+    >>> print(printable("a\x1b[2J\u202eb\n.jpg"))
+    a\x1b[2J\u202eb\n.jpg
+    """
+
+    def escape(found: re.Match[str]) -> str:
+        character = found[0]
+        return character if lines and character in "\n\t" else character.encode("unicode_escape").decode("ascii")
+
+    return UNSAFE.sub(escape, str(text))
+
+
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """Return " Did you mean 'a' or 'b'?" for the closest `candidates`, or "" where none is close.
 
@@ -78,14 +104,14 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
 
 
 def shortlist(names: Sequence[object], shown: int = SHOWN) -> str:
-    """Return the first `shown` names, one per indented line, and how many more there are.
+    """Return the first `shown` names, one `printable` line each, indented, and how many more there are.
 
     >>> print(shortlist(["a.jpg", "b.jpg", "c.jpg"], shown=2))
       a.jpg
       b.jpg
       and 1 more
     """
-    lines = [f"  {name}" for name in names[:shown]]
+    lines = [f"  {printable(name)}" for name in names[:shown]]
     if len(names) > shown:
         lines.append(f"  and {len(names) - shown:,} more")
     return "\n".join(lines)

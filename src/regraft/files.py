@@ -3,10 +3,13 @@
 import errno
 import hashlib
 import os
+import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import platformdirs
 
@@ -16,6 +19,13 @@ CACHE_VARIABLE = "REGRAFT_CACHE"
 TEMPORARY_SUFFIX = ".part"  # what a killed process may leave behind ends in this
 ENGINE_WEIGHTS_SUFFIX = ".bin"  # OpenVINO's: the weights of a converted network
 
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 _OUT_OF_SPACE = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 
 
@@ -38,6 +48,59 @@ def sha256(data: bytes | memoryview) -> bytes:
 def is_file(path: Path) -> bool:
     """Tell whether `path` is a file; False, too, for what cannot be a path (`Path.is_file` raises for a long text)."""
     return os.path.isfile(path)  # noqa: PTH113
+
+
+class UnusableFileError(OSError):
+    """What is there is no ordinary file, or larger than allowed; the text says which."""
+
+
+def open_regular(path: Path, *, limit: int | None = None) -> BinaryIO:
+    """Open an ordinary file for reading, and nothing else: a pipe would be waited for, and a device has no end.
+
+    Args:
+        path: links are followed.
+        limit: largest size in bytes.
+
+    Raises:
+        UnusableFileError: no ordinary file, or a larger one.
+        OSError: it cannot be opened.
+    """
+    _check_regular(path.stat())  # before it is opened: opening a device can do things by itself
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    stream = os.fdopen(os.open(path, flags), "rb")
+    try:
+        status = os.fstat(stream.fileno())
+        _check_regular(status)  # again: it may be another one by now
+        if limit is not None and status.st_size > limit:
+            raise UnusableFileError(f"{size_in_words(status.st_size)}, and at most {size_in_words(limit)} are read")
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+def read_regular(path: Path, *, limit: int | None = None) -> bytes:
+    """Return the contents of an ordinary file. See `open_regular`."""
+    with open_regular(path, limit=limit) as stream:
+        return stream.read(os.fstat(stream.fileno()).st_size)
+
+
+def size_in_words(size: int) -> str:
+    """Return bytes as people say them.
+
+    >>> size_in_words(21_474_836_480), size_in_words(1_000_000_000), size_in_words(512)
+    ('21.5 GB', '1 GB', '512 bytes')
+    """
+    for unit, name in ((1000**3, "GB"), (1000**2, "MB"), (1000, "kB")):
+        if size >= unit:
+            return f"{size / unit:.1f}".removesuffix(".0") + f" {name}"
+    return f"{size} bytes"
+
+
+def _check_regular(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = next((words for test, words in _KINDS if test(status.st_mode)), "something else")
+        raise UnusableFileError(f"no ordinary file but {kind}")
 
 
 def check_output(path: Path, *, option: str = "--out") -> None:
@@ -85,6 +148,15 @@ def check_own_folder(path: Path, mark: str, *, option: str = "--out") -> None:
             f"{option} {path} holds other files, which might be written over. Name another folder; it is made if it is "
             "missing."
         )
+
+
+def remove(path: Path) -> None:
+    """Remove whatever lies at `path`, a folder with all in it; what cannot be removed stays."""
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

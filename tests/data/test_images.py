@@ -1,8 +1,16 @@
 """Reading one image: upright, RGB, 8 bits; and the reason in words where it cannot be read."""
 
+import contextlib
+import hashlib
 import io
+import os
+import socket
+import struct
+import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +18,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regraft.data import images
+from regraft.data import images, sources
+from regraft.data.formats import IMAGE_SUFFIXES, PHOTO_FORMATS, decoders
 from regraft.data.images import MAX_ASPECT_RATIO, UnreadableImageError, look_at, read_image
+from regraft.data.memory import MemoryBudget
 from regraft.data.sources import Pixels
 
 PixelsOf = Callable[[int], np.ndarray]
@@ -322,18 +332,212 @@ def test_file_removed(tmp_path: Path) -> None:
     ],
 )
 def test_reasons_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, expected: str) -> None:
-    def fail(_: Path) -> bytes:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(Path, "read_bytes", fail)
+    monkeypatch.setattr(sources, "open_regular", fail)  # what the disk says cannot be staged otherwise
     assert reason(tmp_path / "x.jpg") == expected
 
 
-@pytest.mark.parametrize("name", ["x.heic", "X.HEIC", "x.heif"])
+@pytest.mark.parametrize("name", ["x.heic", "X.HEIC", "x.heif", "x.jpg"])
 def test_heic_names_the_extra_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic")
+    monkeypatch.setattr(images, "decoders", lambda: ("JPEG", "PNG", "AVIF"))  # as where pillow_heif is missing
+    (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
     assert reason(tmp_path / name) == "HEIC images need one more package: pip install 'regraft[heif]'"
+
+
+@pytest.mark.parametrize("name", ["x.heic", "x.jpg", "x.png"])
+def test_heic_is_known_by_its_content(tmp_path: Path, name: str) -> None:
+    stored = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
+    found = read(saved(stored, tmp_path / name, format="HEIF", quality=95))
+    assert np.abs(found.astype(int) - np.asarray(stored)).mean() < 3
+
+
+@pytest.mark.parametrize("name", ["x.heic", "x.avif", "x.tga"])
+def test_a_jpeg_is_known_by_its_content(tmp_path: Path, pixels: PixelsOf, name: str) -> None:
+    stored = Image.fromarray(pixels(0))
+    path = saved(stored, tmp_path / name, format="JPEG", quality=95)
+    with Image.open(path) as plain:
+        assert np.array_equal(read(path), np.asarray(plain))
+
+
+# --- what may be opened ---
+
+
+def test_only_decoders_of_photos_are_called() -> None:
+    """None of Pillow's that start a process (EPS) or are for other things than photos."""
+    assert set(decoders()) == {
+        *("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF", "HEIF", "TGA"),
+    }
+    assert {suffix for name in decoders() for suffix in PHOTO_FORMATS[name]} == set(IMAGE_SUFFIXES)
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x.eps", "x.tif"])
+def test_postscript_starts_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def started(*_: object, **__: object) -> None:
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr(subprocess, "Popen", started)
+    (tmp_path / name).write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n{} loop\n")
+    assert reason(tmp_path / name) == "not an image, or damaged at its start"
+
+
+@pytest.mark.parametrize("ending", ["EPS", "PDF", "ICO", "PCX", "SGI", "DDS", "MSP", "XBM", "QOI", "ICNS", "PSD"])
+def test_other_formats_are_refused(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / "x.jpg"
+    if ending == "PSD":  # Pillow does not write it
+        path.write_bytes(b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 3, 32, 32, 8, 3) + bytes(4000))
+    else:
+        Image.new("1" if ending in ("MSP", "XBM") else "RGB", (32, 32)).save(path, format=ending)
+    assert reason(path) == "not an image, or damaged at its start"
+
+
+@pytest.fixture
+def special(tmp_path: Path) -> Callable[[str], Path]:
+    """Return a function that makes something that is named like a photo and is no ordinary file."""
+
+    def make(kind: str) -> Path:
+        path = tmp_path / "x.jpg"
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "socket":
+            with socket.socket(socket.AF_UNIX) as server, contextlib.chdir(tmp_path):
+                server.bind("x.jpg")
+        elif kind == "folder":
+            path.mkdir()
+        elif kind == "sparse":
+            with path.open("wb") as stream:
+                stream.truncate(20 << 30)
+        else:
+            path.symlink_to(kind)
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("pipe", "no ordinary file but a pipe"),
+        ("socket", "no ordinary file but a socket"),
+        ("folder", "no ordinary file but a folder"),
+        ("/dev/zero", "no ordinary file but a device"),
+        ("/dev/tty", "no ordinary file but a device"),
+        ("nowhere.jpg", "the file is gone"),
+    ],
+)
+def test_special_files_are_named_at_once(special: Callable[[str], Path], kind: str, expected: str) -> None:
+    assert reason(special(kind)) == expected
+
+
+def test_a_link_to_the_standard_input_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").symlink_to("/dev/stdin")
+    code = (
+        f"from regraft.data.images import look_at; from pathlib import Path; look_at(Path({str(tmp_path / 'x.jpg')!r}))"
+    )
+    reader, writer = os.pipe()  # stays open: whoever read it would wait for ever
+    command = [sys.executable, "-c", code, str(tmp_path / "x.jpg")]
+    done = subprocess.run(command, stdin=reader, capture_output=True, text=True, timeout=60, check=False)
+    os.close(reader)
+    os.close(writer)
+    assert "no ordinary file but a pipe" in done.stderr
+
+
+def test_a_file_of_twenty_gigabytes_is_not_read(special: Callable[[str], Path]) -> None:
+    with pytest.raises(UnreadableImageError, match=r"^21\.5 GB, and at most 1 GB are read$"):
+        look_at(special("sparse"))
+
+
+def test_the_largest_size_can_be_chosen(tmp_path: Path, png: Callable[[int], bytes]) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(png(0))
+    size = path.stat().st_size
+    assert look_at(path, limit=size) == hashlib.sha256(png(0)).digest()
+    with pytest.raises(UnreadableImageError, match=f"^{size} bytes, and at most {size - 1} bytes are read$"):
+        look_at(path, limit=size - 1)
+
+
+# --- large images ---
+
+
+@pytest.mark.parametrize("kind", ["RGB", "L", "P", "RGBA", "I;16", "I", "F"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_large_images_are_reduced_to_means(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, orientation: int
+) -> None:
+    """Blocks of 4 x 4 equal pixels: their means are what reading the whole image gives for one of each block."""
+    small = np.random.default_rng(0).integers(0, 256, (12, 9, 3), dtype=np.uint8)
+    image = Image.fromarray(small.repeat(4, axis=0).repeat(4, axis=1))
+    if kind in ("I;16", "I", "F"):
+        values = np.asarray(image.convert("L"))
+        image = {
+            "I;16": lambda: Image.fromarray(values.astype(np.uint16) * 257),
+            "I": lambda: Image.fromarray(values.astype(np.int32)),
+            "F": lambda: Image.fromarray(values.astype(np.float32) / 255),
+        }[kind]()
+    elif kind == "RGBA":
+        image.putalpha(Image.fromarray((values := np.asarray(image.convert("L"))) // 2 + 100))
+    else:
+        image = image.convert(kind) if kind != "P" else image.quantize(16)
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    path = saved(image, tmp_path / "x.tif", exif=exif)
+    whole = read(path)
+    monkeypatch.setattr(images, "LARGE", 100)
+    monkeypatch.setattr(images, "_STRIP", 200)  # several strips
+    found = np.asarray(read_image(path, least=9))
+    assert found.shape == ((9, 12, 3) if orientation == 6 else (12, 9, 3))
+    assert np.abs(found.astype(int) - whole[2::4, 2::4]).max() <= 1
+
+
+def test_the_mean_is_over_the_whole_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns of 0 and 100 in turn: 50; the last block holds what is left."""
+    values = np.tile(np.array([0, 100], np.uint8), (20, 9))[:, :17]
+    path = saved(Image.fromarray(values), tmp_path / "x.png")
+    monkeypatch.setattr(images, "LARGE", 100)
+    found = np.asarray(read_image(path, least=8))
+    assert found.shape == (10, 9, 3)
+    assert (found[:, :8] == 50).all()
+    assert (found[:, 8] == 0).all()
+
+
+def test_what_takes_too_much_memory_is_refused_with_its_size(
+    tmp_path: Path, pixels: PixelsOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(Image.fromarray(pixels(0)), tmp_path / "x.webp")
+    monkeypatch.setattr(images, "_MOST", 12 * 10 * 16 - 1)  # four bytes of Pillow's and twelve of libwebp's
+    with pytest.raises(UnreadableImageError) as caught:
+        read_image(path)
+    assert str(caught.value) == (
+        "12 x 10 pixels: a WEBP of this size takes 1.9 kB of memory to read, and at most 1.9 kB are used. "
+        "Save it smaller"
+    )
+
+
+def test_threads_share_a_budget_of_memory() -> None:
+    """Three of 40 bytes and a budget of 100: two at a time, and the third when one is done."""
+    budget, most, now = MemoryBudget(100), [], []
+    barrier = threading.Barrier(2, timeout=30)
+
+    def work(_: int) -> None:
+        with budget.reserve(40):
+            now.append(1)
+            most.append(len(now))
+            if len(most) <= 2:
+                barrier.wait()  # two are inside at once
+            now.pop()
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(work, range(3)))
+    assert max(most) == 2
+
+
+def test_what_is_larger_than_the_budget_gets_its_turn() -> None:
+    budget = MemoryBudget(100)
+    with budget.reserve(10_000):
+        pass
+    with budget.reserve(100):
+        pass
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's own, of damaged TIFF tags

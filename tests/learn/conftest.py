@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -53,6 +54,20 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture
 def listener() -> Listener:
     return Listener()
+
+
+@pytest.fixture
+def no_waiting() -> Iterator[None]:
+    """End a test that waits, as for somebody to write into a pipe, after a minute."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError("it waits")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture

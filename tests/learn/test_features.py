@@ -190,6 +190,7 @@ def test_cache_says_what_it_holds(run: Pass, ten: list[Path]) -> None:
         "cut": "pooled",
         "engine": "torch-cpu-float32",
         "reading": READING,
+        "format": 2,
     }
 
 

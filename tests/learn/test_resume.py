@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.learn.damages import zeroed
 
 from regraft.data.samples import find_samples
 from regraft.errors import ResumeError, TrainingError
@@ -37,13 +38,14 @@ def network(tiny_network: str, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fit(network: Path, tmp_path: Path) -> Fit:
-    def run(data: Path, folder: str = "m.unfinished", **changed: Any) -> Result:
+    def run(data: Path, folder: str = "m.unfinished", observer: Observer | None = None, **changed: Any) -> Result:
         return train(
             find_samples(data),
             lambda: load_backbone(f"local-dir:{network}"),
             model="net",
             settings=Settings(**{**PLAIN, **changed}),
             folder=tmp_path / folder,
+            observer=observer,
         )
 
     return run
@@ -94,6 +96,22 @@ def test_the_same_command_goes_on_bit_for_bit(fit: Fit, killed: Fit, photos: Pho
     if cache == "emptied":
         clear()
     assert weights(fit(data)) == weights(fit(data, folder="whole"))  # which fills the cache in the first case
+
+
+@pytest.mark.parametrize("pattern", ["m.unfinished/*.safetensors", "cache/features/*.views", "cache/features/*/*s"])
+def test_what_is_damaged_meanwhile_is_done_again_bit_for_bit(
+    fit: Fit, killed: Fit, photos: Photos, *, tmp_path: Path, listener: Any, pattern: str
+) -> None:
+    data = photos(red=10, blue=10)
+    killed(data)
+    undisturbed = weights(fit(data, folder="whole"))
+    found = sorted(tmp_path.glob(pattern))
+    assert found
+    for path in found:
+        zeroed(path)
+    assert weights(fit(data, observer=listener)) == undisturbed
+    told = [line for line in listener.said if "damaged" in line]
+    assert [sum(str(path) in line for line in told) for path in found] == [1] * len(found)
 
 
 def test_another_cache_is_named(fit: Fit, killed: Fit, photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:

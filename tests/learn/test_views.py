@@ -92,12 +92,14 @@ def test_the_second_time_nothing_is_computed(cache: Cache, monkeypatch: pytest.M
 
 
 def test_a_pass_that_was_interrupted_goes_on(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it stopped: after six of thirty views, taken three at a time."""
     monkeypatch.setattr(views_module, "_FLUSH_EVERY", 1)
+    monkeypatch.setattr(views_module, "_BATCH", 3)
     expected = [batch.clone() for batch in cache(about={"network": "other"}).stream(PAIRS)]
     pixels = Photographs.pixels
 
     def interrupted(self: Photographs, wanted: list[tuple[int, int]], *given: object, **named: object) -> object:
-        yield from pixels(self, wanted[:12], *given, **named)  # type: ignore[arg-type]
+        yield from pixels(self, wanted[:6], *given, **named)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -106,7 +108,7 @@ def test_a_pass_that_was_interrupted_goes_on(cache: Cache, monkeypatch: pytest.M
             cache()
     said = Said()
     assert all(torch.equal(a, b) for a, b in zip(cache(said).stream(PAIRS), expected, strict=True))
-    assert said.done == 30 - 12
+    assert said.done == 30 - 6
 
 
 def test_a_pass_over_its_time_ends_and_keeps_what_it_did(cache: Cache, photographs: Photographs) -> None:

@@ -19,6 +19,7 @@ from regraft.errors import BundleError, OutputError
 from regraft.models.backbones import load_backbone
 from regraft.models.bundle import _digest, load_bundle, read_description, save_bundle
 from regraft.models.classifier import Classifier
+from regraft.models.selection import EngineChoice
 
 Make = Callable[..., Classifier]
 Pixels = Callable[..., np.ndarray]
@@ -86,15 +87,16 @@ def test_round_trip_gives_equal_probabilities(
 
 def test_round_trip_keeps_everything(classifier: Make, tmp_path: Path) -> None:
     before = classifier()
-    before.label_type = "int"
+    before.engine_choice = EngineChoice("openvino-bfloat16", "a machine")
     save_bundle(before, tmp_path / "m.safetensors")
     after = load_bundle(tmp_path / "m.safetensors")
     assert after.classes == ("Kätzchen", "dog", "7")
     assert after.temperature == 1.7
-    assert after.model == before.model
+    assert after.model == "local-dir:test_resnet-0"
+    assert after.engine_choice == EngineChoice("openvino-bfloat16", "a machine")
     assert after.strategy == "linear"
     assert after.numbers == {"accuracy": 0.9, "interval": [0.8, 0.95]}
-    assert after.label_type == "int"
+    assert after.label_type == "str"
     assert after.head.strength == 0.01
     assert after.head.weight.dtype == after.head.bias.dtype == np.float32
     assert np.array_equal(after.head.weight, before.head.weight)
@@ -102,8 +104,12 @@ def test_round_trip_keeps_everything(classifier: Make, tmp_path: Path) -> None:
     assert {role: keys.tolist() for role, keys in after.seen.items()} == {"training": [1, 2**64 - 1], "validation": [5]}
     assert all(keys.dtype == np.uint64 for keys in after.seen.values())
     assert after.backbone.preprocess == before.backbone.preprocess
-    assert after.backbone.recipe == before.backbone.recipe
-    assert after.backbone.source == before.backbone.source
+    assert after.backbone.recipe.architecture == "test_resnet"
+    assert after.backbone.recipe.arguments == before.backbone.recipe.arguments
+    gone = {"file", "source", "custom_load", "hf_hub_id", "url"}  # where the weights were
+    settings = {name: value for name, value in before.backbone.recipe.settings.items() if name not in gone}
+    assert after.backbone.recipe.settings == settings
+    assert after.backbone.source == "model.safetensors"
     assert not after.backbone.module.training
 
 
@@ -231,12 +237,185 @@ def test_newer_format(bundle: Path, versions: dict[str, Any], theirs: str) -> No
 )
 def test_missing_key(bundle: Path, key: str) -> None:
     describe(bundle, lambda about: about.pop(key))
-    assert message_of(bundle) == f"{bundle} is damaged: its description lacks or garbles '{key}'. Fit it again."
+    assert message_of(bundle) == f"{bundle} cannot be used: Object missing required field `{key}`. Fit it again."
 
 
 def test_garbled_preprocess(bundle: Path) -> None:
     describe(bundle, lambda about: about["preprocess"].pop("mean"))
-    assert message_of(bundle) == f"{bundle} is damaged: its description lacks or garbles 'mean'. Fit it again."
+    assert message_of(bundle) == (
+        f"{bundle} cannot be used: Object missing required field `mean` - at `$.preprocess`. Fit it again."
+    )
+
+
+def setting(*path: str | int, value: object) -> Callable[[dict[str, Any]], None]:
+    """Return what sets one field of a description."""
+
+    def change(about: dict[str, Any]) -> None:
+        place: Any = about
+        for name in path[:-1]:
+            place = place[name]
+        place[path[-1]] = value
+
+    return change
+
+
+REPORT = {
+    "n": 4,
+    "classes": ["Kätzchen", "dog", "7"],
+    "estimate": "test",
+    "accuracy": 0.5,
+    "accuracy_interval": None,
+    "intervals": {},
+    "per_class": {
+        name: dict.fromkeys(["precision", "recall", "f1", "recall_interval", "precision_interval"]) | {"support": 1}
+        for name in ("Kätzchen", "dog", "7")
+    },
+    "confusion": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "majority_share": 0.5,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (setting("classes", value=["a", "b"]), "there are 2 classes, and the head has 3 outputs"),
+        (setting("classes", value=["a", "b", "b"]), "classes must differ from each other"),
+        (setting("classes", value=["a", "b", ""]), "length >= 1 - at `$.classes[2]`"),
+        (setting("classes", value=["a", "b", 3]), "Expected `str`, got `int` - at `$.classes[2]`"),
+        (setting("classes", value="abc"), "Expected `array`, got `str` - at `$.classes`"),
+        (setting("classes", value=["a"]), "length >= 2 - at `$.classes`"),
+        (setting("label_type", value="int"), "classes must be of label_type int. Got 'Kätzchen'"),
+        (setting("label_type", value="bytes"), "Invalid enum value 'bytes' - at `$.label_type`"),
+        (setting("temperature", value=0), "`float` >= 0.001 - at `$.temperature`"),
+        (setting("temperature", value=-1.7), "`float` >= 0.001 - at `$.temperature`"),
+        (setting("temperature", value="warm"), "Expected `float`, got `str` - at `$.temperature`"),
+        (setting("temperature", value=True), "Expected `float`, got `bool` - at `$.temperature`"),
+        (setting("temperature", value=None), "Expected `float`, got `null` - at `$.temperature`"),
+        (setting("head_strength", value=-1), "`float` >= 0.0 - at `$.head_strength`"),
+        (setting("preprocess", "height", value=0), "`int` >= 1 - at `$.preprocess.height`"),
+        (setting("preprocess", "width", value=100_000), "`int` <= 2048 - at `$.preprocess.width`"),
+        (setting("preprocess", "height", value=160.5), "got `float` - at `$.preprocess.height`"),
+        (setting("preprocess", "crop_pct", value=0), "`float` > 0.0 - at `$.preprocess.crop_pct`"),
+        (setting("preprocess", "crop_pct", value=1.01), "`float` <= 1.0 - at `$.preprocess.crop_pct`"),
+        (setting("preprocess", "crop_mode", value="x"), "crop_mode must be one of center, squash, border"),
+        (setting("preprocess", "interpolation", value="x"), "interpolation must be one of"),
+        (setting("preprocess", "mean", value=[0, 0]), "Expected `array` of length 3, got 2 - at `$.preprocess.mean`"),
+        (setting("preprocess", "std", 1, value=0), "`float` > 0.0 - at `$.preprocess.std[1]`"),
+        (setting("preprocess", value=[]), "Expected `object`, got `array` - at `$.preprocess`"),
+        (setting("numbers", value=[]), "Expected `object`, got `array` - at `$.numbers`"),
+        (setting("numbers", value={"confusion": [[1]]}), "Object missing required field `n`"),
+        (setting("numbers", value={**REPORT, "confusion": [[1]]}), "confusion must have 3 rows and columns"),
+        (setting("numbers", value={**REPORT, "accuracy": 2}), "`float` <= 1.0 - at `$.accuracy`"),
+        (setting("numbers", value={**REPORT, "per_class": {}}), "per_class must have the classes"),
+        (setting("numbers", value={**REPORT, "positive": "x"}), "positive must be one of the classes"),
+        (setting("arguments", value=3), "Expected `object`, got `int` - at `$.arguments`"),
+        (setting("architecture", value="hf-hub:x/y"), "matching regex"),
+        (setting("architecture", value="../x"), "matching regex"),
+        (setting("architecture", value=7), "Expected `str`, got `int` - at `$.architecture`"),
+        (setting("engine", value="fast"), "at `$.engine`"),
+        (setting("settings", "input_size", value=[3, 9999, 9999]), "of at most 2048 pixels. Got [3, 9999, 9999]"),
+        (setting("settings", "mean", value=["a", 0, 0]), "mean in its settings must be three numbers"),
+    ],
+)
+def test_each_field_is_checked(bundle: Path, change: Callable[[dict[str, Any]], None], told: str) -> None:
+    describe(bundle, change)
+    message = message_of(bundle)
+    assert told in message
+    assert message.startswith(f"{bundle} cannot be ")
+
+
+def test_a_whole_report_is_taken(bundle: Path) -> None:
+    describe(bundle, setting("numbers", value=REPORT))
+    assert load_bundle(bundle).numbers == REPORT
+
+
+DEEP = 100_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["NaN", "Infinity", "-Infinity", "1e999", "[" * DEEP + "]" * DEEP, '{"a":' * DEEP + "1" + "}" * DEEP],
+    ids=["nan", "infinity", "minus infinity", "too large", "deep list", "deep object"],
+)
+def test_text_that_is_no_json_number_or_too_deep(bundle: Path, text: str) -> None:
+    header, data = split(bundle)
+    about = json.loads(header["__metadata__"]["regraft"])
+    about["numbers"] = {"x": "HERE"}
+    header["__metadata__"]["regraft"] = json.dumps(about).replace('"HERE"', text)
+    join(bundle, header, data)
+    assert message_of(bundle) == f"{bundle} is damaged: its description is no JSON object. Copy it or fit it again."
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "told"),
+    [
+        ("head.weight", torch.full((3, 96), float("nan")), "head.weight holds values that are not finite"),
+        ("head.bias", torch.tensor([0, 0, float("inf")]), "head.bias holds values that are not finite"),
+        ("backbone.conv1.1.running_mean", None, "running_mean holds values that are not finite"),
+        ("head.weight", torch.zeros(3, 4), "its head is for 4 features, and its network has 96"),
+        ("head.weight", torch.zeros(3), "the head must be float32 of shapes (c, d) and (c,)"),
+        ("head.weight", torch.zeros(3, 96, dtype=torch.float64), "Got float64 of shape (3, 96)"),
+        ("head.bias", torch.zeros(2), "there are 3 classes, and the head has 3 outputs and 2 offsets"),
+        ("seen.training", torch.zeros(2), "seen.training must be int64 of shape (n,). Got float32 of shape (2,)"),
+        ("seen.training", torch.zeros(2, 2, dtype=torch.int64), "Got int64 of shape (2, 2)"),
+        ("backbone.conv1.0.weight", torch.zeros(1), "of another shape"),
+        ("backbone.more", torch.zeros(1), "1 tensors extra"),
+    ],
+)
+def test_each_tensor_is_checked(bundle: Path, name: str, tensor: torch.Tensor | None, told: str) -> None:
+    tensors = load_file(bundle)
+    tensors[name] = torch.full_like(tensors[name], float("nan")) if tensor is None else tensor
+    about = {key: value for key, value in read_description(bundle).items() if key != "sha256"}
+    about["sha256"] = _digest(about, tensors)
+    save_file(tensors, bundle, {"regraft": json.dumps(about)})
+    assert told in message_of(bundle)
+
+
+@pytest.mark.parametrize("name", ["head.weight", "head.bias"])
+def test_a_head_that_is_missing(bundle: Path, name: str) -> None:
+    tensors = load_file(bundle)
+    del tensors[name]
+    about = {key: value for key, value in read_description(bundle).items() if key != "sha256"}
+    about["sha256"] = _digest(about, tensors)
+    save_file(tensors, bundle, {"regraft": json.dumps(about)})
+    assert message_of(bundle) == f"{bundle} cannot be used: {name} is missing. Fit it again."
+
+
+@pytest.mark.parametrize("name", ["url", "file", "hf_hub_id", "hf_hub_filename", "source", "state_dict"])
+def test_where_weights_come_from_is_not_read_from_a_file(bundle: Path, name: str) -> None:
+    describe(bundle, setting("settings", name, value="https://example.org/weights"))
+    assert name not in load_bundle(bundle).backbone.recipe.settings
+
+
+# --- a file that is handed on ---
+
+
+def test_no_folder_of_its_author_stands_in_a_file(classifier: Make, tmp_path: Path) -> None:
+    made = classifier()
+    made.numbers = {"unreadable": [str(tmp_path / "pets" / "cat" / "broken.jpg")], "accuracy": 0.9}
+    save_bundle(made, tmp_path / "m.safetensors")
+    assert str(tmp_path) in made.backbone.source
+    content = (tmp_path / "m.safetensors").read_bytes()
+    assert all(part.encode() not in content for part in (str(tmp_path), tmp_path.name))
+    assert read_description(tmp_path / "m.safetensors")["numbers"]["unreadable"] == ["broken.jpg"]
+
+
+def test_how_long_it_took_does_not_stand_in_a_file(classifier: Make, tmp_path: Path) -> None:
+    made, contents = classifier(), []
+    for seconds in (1.0, 2.0):
+        made.numbers = {
+            "accuracy": 0.9,
+            "seconds": seconds,
+            "images_per_second": 10 / seconds,
+            "tried": [{"strategy": "frozen", "log_loss": 0.5, "seconds": seconds}],
+        }
+        save_bundle(made, tmp_path / "m.safetensors")
+        contents.append((tmp_path / "m.safetensors").read_bytes())
+    assert contents[0] == contents[1]
+    assert load_bundle(tmp_path / "m.safetensors").numbers == {
+        "accuracy": 0.9,
+        "tried": [{"strategy": "frozen", "log_loss": 0.5}],
+    }
 
 
 @pytest.mark.parametrize(
@@ -276,7 +455,14 @@ def test_an_architecture_that_timm_does_not_have(bundle: Path) -> None:
 @pytest.mark.parametrize("name", ["gone.safetensors", "."])
 def test_no_such_file(tmp_path: Path, name: str) -> None:
     file = tmp_path / name
-    assert message_of(file) == f"{file} does not exist. Name a file that `regraft fit --out` wrote."
+    expected = f"{file} does not exist or is no ordinary file. Name one that `regraft fit --out` wrote."
+    assert message_of(file) == expected
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    file = tmp_path / "m.safetensors"
+    os.mkfifo(file)
+    assert "no ordinary file" in message_of(file)
 
 
 # --- writing ---

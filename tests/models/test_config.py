@@ -18,7 +18,10 @@ from regraft.models.backbones import build_untrained, load_backbone
         ({"architecture": None}, r"names an unknown architecture, None\."),
         ({"model_args": [1]}, "is not in timm's format"),
         ({"pretrained_cfg": 3}, "is not in timm's format"),
-        ({"pretrained_cfg": {"input_size": "big"}}, r"input_size in .* must be \[3, height, width\]\. Got 'big'\."),
+        (
+            {"pretrained_cfg": {"input_size": "big"}},
+            r"input_size in .* must be \[3, height, width\] of at most 2048 pixels\. Got 'big'\.",
+        ),
         ({"pretrained_cfg": {"input_size": [1, 64, 64]}}, r"input_size in .* Got \[1, 64, 64\]\."),
         ({"pretrained_cfg": {"mean": "big"}}, r"mean in .* must be three numbers\. Got 'big'\."),
         ({"pretrained_cfg": {"mean": [0.5]}}, r"mean in .* must be three numbers\. Got \[0\.5\]\."),

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,10 +28,14 @@ from regraft.models.selection import (
     REFERENCE,
     WORTH_CONVERTING,
     Agreement,
+    CheckPhotos,
     Deferred,
+    EngineChoice,
     Task,
     check_engine,
+    choice_of,
     choose_engine,
+    machine,
 )
 
 CPU = torch.device("cpu")
@@ -75,13 +81,13 @@ class Workshop:
         self.said: list[str] = []
         self.done: list[str] = []
 
-    def task(self, photos: int = MANY, **options: Any) -> Task:
-        def first() -> np.ndarray:
+    def task(self, photos: int = MANY, *, checked: str = "these", **options: Any) -> Task:
+        def read() -> np.ndarray:
             self.done.append("photos")
             return self.pixels
 
-        backbone = options.pop("backbone", self.backbone)
-        return Task(backbone, options.pop("device", CPU), photos, first, say=self.said.append, **options)
+        backbone, check = options.pop("backbone", self.backbone), CheckPhotos(checked, read)
+        return Task(backbone, options.pop("device", CPU), photos, check, say=self.said.append, **options)
 
     def choose(self, wanted: str = AUTO, *, exact: bool = False, **options: Any) -> str:
         return choose_engine(self.task(**options), wanted, exact=exact).name
@@ -104,7 +110,7 @@ def workshop(tiny_network: str, pixels: Pixels, monkeypatch: pytest.MonkeyPatch)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "model.bin").write_text("weights")
 
-    def load(folder: Path) -> Backbone | None:
+    def load(folder: Path, say: object) -> Backbone | None:
         made.done.append("loaded")
         return backbone if (folder / "model.bin").exists() else None
 
@@ -155,7 +161,7 @@ def test_agreement_over_photos() -> None:
     agreement = Agreement.of(vectors([3, 4], [4, 3], [1, 0]), vectors([3, 4], [3, 4], [0, 1]))
     assert (agreement.mean, agreement.lowest) == (pytest.approx(49 / 75), pytest.approx(0, abs=1e-12))
     assert agreement.photos == 3
-    assert str(agreement) == "cosine to torch-float32 on the first 3 photos: mean 0.6533, lowest 0.0000"
+    assert str(agreement) == "cosine to torch-float32 on 3 photos: mean 0.6533, lowest 0.0000"
 
 
 def test_agreement_of_activations_is_that_of_all_their_values() -> None:
@@ -213,7 +219,7 @@ def test_the_fastest_that_is_right(workshop: Workshop, bfloat16: float, float32:
 def test_what_is_said_of_the_choice(workshop: Workshop) -> None:
     OFF.update(bfloat16=0.6, float32=1.0)
     workshop.choose()
-    on = "cosine to torch-float32 on the first 16 photos"
+    on = "cosine to torch-float32 on 16 photos"
     assert workshop.said == [
         f"openvino-bfloat16 is not used ({on}: mean 0.6000, lowest 0.6000; at least 0.99 is needed)",
         f"engine: openvino-cpu-float32 ({on}: mean 1.0000, lowest 1.0000)",
@@ -284,39 +290,83 @@ def test_verdicts_are_of_these_versions(workshop: Workshop, monkeypatch: pytest.
     assert workshop.task().folder != folder
 
 
-DAMAGES = [
-    "",
-    "{",
-    "[]",
-    "null",
-    "7",
-    "{}",
-    '{"mean": 1.0}',
-    '{"mean": "high", "lowest": 1.0, "photos": 16}',
-    '{"mean": null, "lowest": 1.0, "photos": 16}',
-    '{"mean": 1.0, "lowest": [], "photos": 16}',
-    '{"mean": 1.0, "lowest": 1.0, "photos": Infinity}',
-    "\x00\x00",
-]
+def rewritten(**changes: object) -> Callable[[Path], None]:
+    """Return what changes fields of a verdict; its check stays what it was."""
+    return lambda file: file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
 
 
-@pytest.mark.parametrize("text", DAMAGES)
-def test_a_damaged_verdict_is_made_anew(workshop: Workshop, text: str) -> None:
+def written(text: str) -> Callable[[Path], None]:
+    return lambda file: file.write_text(text)
+
+
+def replaced_by(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    def damage(file: Path) -> None:
+        file.unlink()
+        make(file)
+
+    return damage
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "empty": written(""),
+    "cut off": lambda file: file.write_bytes(file.read_bytes()[:-3]),
+    "a list": written("[]"),
+    "null": written("null"),
+    "no fields": written("{}"),
+    "a field missing": written('{"mean": 1.0}'),
+    "text for a number": rewritten(mean="high"),
+    "nothing for a number": rewritten(mean=None),
+    "a list for a number": rewritten(lowest=[]),
+    "infinite": rewritten(photos=math.inf),
+    "another mean": rewritten(mean=0.5),
+    "another lowest": rewritten(lowest=0.2),
+    "other photos": rewritten(photos=15),
+    "out of range": rewritten(mean=2.0),
+    "no text": lambda file: file.write_bytes(b"\xff\x00" * 20),
+    "deep": written("[" * 100_000),
+    "long": lambda file: file.write_text(file.read_text() + " " * 10_000_000),
+    "a pipe": replaced_by(os.mkfifo),
+    "a folder": replaced_by(Path.mkdir),
+    "a device": replaced_by(lambda file: file.symlink_to("/dev/zero")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_verdict_is_made_anew(workshop: Workshop, damage: Callable[[Path], None]) -> None:
+    OFF.update(bfloat16=0.995)
     workshop.choose()
-    verdict = engines_folder() / str(workshop.task().folder) / "openvino-cpu-bfloat16.json"
-    whole = json.loads(verdict.read_text())
-    verdict.write_text(text)
+    verdict = Path(str(workshop.task().folder)) / "openvino-cpu-bfloat16-these.json"
+    whole = verdict.read_text()
+    damage(verdict)
     workshop.done.clear()
+    workshop.said.clear()
     assert workshop.choose() == "openvino-cpu-bfloat16"
     assert "photos" in workshop.done
-    assert json.loads(verdict.read_text()) == whole
+    assert verdict.read_text() == whole
+    said = f"the verdict on openvino-cpu-bfloat16 in {verdict} is damaged: the engine is checked again"
+    assert workshop.said[0] == said
 
 
-def test_a_verdict_out_of_range_is_not_trusted(workshop: Workshop) -> None:
-    workshop.choose()
-    verdict = engines_folder() / str(workshop.task().folder) / "openvino-cpu-bfloat16.json"
-    verdict.write_text('{"mean": 2.0, "lowest": 1.0, "photos": 16}')
+def test_the_verdict_on_another_engine_is_not_taken(workshop: Workshop) -> None:
+    OFF.update(bfloat16=0.5, float32=1.0)
     assert workshop.choose() == "openvino-cpu-float32"
+    folder = Path(str(workshop.task().folder))
+    shutil.copy(folder / "openvino-cpu-float32-these.json", folder / "openvino-cpu-bfloat16-these.json")
+    assert workshop.choose() == "openvino-cpu-float32"
+
+
+# --- the same choice, whatever ran before ---
+
+
+def test_a_verdict_is_of_these_photos(workshop: Workshop) -> None:
+    """Photos that came first do not decide for others."""
+    OFF.update(bfloat16=0.5, float32=1.0)
+    assert workshop.choose(checked="dark ones") == "openvino-cpu-float32"
+    OFF.update(bfloat16=1.0)
+    assert workshop.choose(checked="bright ones") == "openvino-cpu-bfloat16"
+    OFF.update(bfloat16=math.nan)  # nothing is compared again
+    assert workshop.choose(checked="dark ones") == "openvino-cpu-float32"
+    assert workshop.choose(checked="bright ones") == "openvino-cpu-bfloat16"
 
 
 @pytest.mark.parametrize(("photos", "chosen"), [(MANY - 1, "torch-cpu-float32"), (MANY, "openvino-cpu-bfloat16")])
@@ -325,16 +375,44 @@ def test_networks_are_not_converted_for_a_few_photos(workshop: Workshop, photos:
     assert ("converted" in workshop.done) == (photos == MANY)
 
 
-def test_a_few_photos_use_what_is_known_to_be_right(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_few_photos_are_run_alike_whatever_the_cache_holds(workshop: Workshop) -> None:
     assert workshop.choose(photos=1) == "torch-cpu-float32"
     workshop.choose()
-    workshop.done.clear()
-    monkeypatch.setattr(converted, "is_kept", lambda _: False)  # dropped: a photo is not worth converting it again
     assert workshop.choose(photos=1) == "torch-cpu-float32"
-    monkeypatch.setattr(converted, "is_kept", lambda _: True)
-    workshop.done.clear()
-    assert workshop.choose(photos=1) == "openvino-cpu-bfloat16"
-    assert workshop.done == []
+
+
+@pytest.mark.parametrize("photos", [1, MANY])
+def test_what_was_chosen_earlier_on_such_a_machine_is_taken(workshop: Workshop, photos: int) -> None:
+    earlier = EngineChoice("openvino-float32", machine(CPU))
+    engine = choose_engine(workshop.task(photos=photos, earlier=earlier))
+    assert (engine.name, workshop.done) == ("openvino-cpu-float32", [])  # nothing is compared, nor built yet
+    assert engine.features(workshop.pixels).shape == (16, 2)
+    assert choose_engine(workshop.task(earlier=earlier), "torch-float32").name == "torch-cpu-float32"  # as it is named
+    cut = workshop.task(photos=1, earlier=earlier)
+    assert choose_engine(cut, exact=True).name == "torch-cpu-float32"  # that choice was for all of the network
+
+
+@pytest.mark.parametrize("photos", [1, MANY])
+def test_what_was_chosen_elsewhere_is_not(workshop: Workshop, photos: int) -> None:
+    earlier = EngineChoice("openvino-float32", machine(CPU).replace("torch", "another torch"))
+    assert workshop.choose(photos=photos, earlier=earlier) == workshop.choose(photos=photos)
+
+
+@pytest.mark.parametrize(
+    ("name", "photos", "expected"),
+    [
+        ("openvino-cpu-bfloat16", MANY, "openvino-bfloat16"),
+        ("torch-cpu-float32", MANY, "torch-float32"),  # the others were tried, and failed
+        ("torch-cpu-float32", MANY - 1, None),  # none was tried
+    ],
+)
+def test_the_choice_for_later_runs(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, name: str, photos: int, expected: str | None
+) -> None:
+    engine = workshop.task().build("torch-float32")
+    monkeypatch.setattr(engine, "name", name)
+    found = choice_of(engine, CPU, photos)
+    assert found == (expected and EngineChoice(expected, machine(CPU)))
 
 
 def test_exact_is_float32(workshop: Workshop) -> None:
@@ -392,7 +470,7 @@ def test_a_wrong_engine_that_is_asked_for_is_refused(
         with pytest.raises(EngineError) as caught:
             workshop.choose(wanted)
         assert str(caught.value) == (
-            f"--engine {wanted} does not give this network's features: cosine to torch-float32 on the first 16 photos: "
+            f"--engine {wanted} does not give this network's features: cosine to torch-float32 on 16 photos: "
             f"mean 0.9800, lowest 0.9800, and at least {least} {of} is needed. Leave --engine out."
         )
 
@@ -529,7 +607,7 @@ def test_the_real_thing(tiny_network: str, pixels: Pixels) -> None:
     assert isinstance(engine, Deferred)
     assert bench.done == ["photos"]
     (said,) = bench.said
-    assert said.startswith("engine: openvino-cpu-float32 (cosine to torch-float32 on the first 16 photos: mean 1.0000")
+    assert said.startswith("engine: openvino-cpu-float32 (cosine to torch-float32 on 16 photos: mean 1.0000")
 
 
 def test_the_real_thing_damaged(tiny_network: str, pixels: Pixels) -> None:

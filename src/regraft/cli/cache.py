@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from regraft.cli.console import counted, result
+from regraft.errors import printable
 from regraft.files import cache_folder
 
 
@@ -16,16 +17,16 @@ def cache(
     from regraft.learn import store
 
     if clear:
-        result(f"freed {store.clear() / 1e6:.1f} MB in {cache_folder()}")
+        result(f"freed {store.clear() / 1e6:.1f} MB in {printable(cache_folder())}")
         return
     infos, converted = store.describe(), store.converted_size()
     size = sum(info.size for info in infos) + converted
-    result(f"{cache_folder()}: {size / 1e6:.1f} of {store.size_limit() / 1e6:,.0f} MB")
+    result(f"{printable(cache_folder())}: {size / 1e6:.1f} of {store.size_limit() / 1e6:,.0f} MB")
     if converted:
         result(f"  networks converted for faster engines: {converted / 1e6:.1f} MB")
     for info in infos:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(info.last_used))
         result(
-            f"  {info.about.get('architecture', 'unknown')}  {counted(info.vectors, 'photo')}  "
-            f"{info.size / 1e6:.1f} MB  {info.about.get('engine', '')}  last used {used}"
+            f"  {printable(info.about.get('architecture', 'unknown'))}  {counted(info.vectors, 'photo')}  "
+            f"{info.size / 1e6:.1f} MB  {printable(info.about.get('engine', ''))}  last used {used}"
         )

@@ -1,9 +1,11 @@
 """Charts of a comparison."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from regraft.errors import printable
 from regraft.files import atomic_write
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # told apart by the colour-blind
@@ -36,18 +38,20 @@ def draw_learning_curve(rows: Sequence[Mapping[str, Any]], path: Path, *, metric
         lines.setdefault(name, []).append((row["learned_per_class"], row))
     ticks = sorted({size for points in lines.values() for size, _ in points})
     height = 4.6 if len(ticks) > 1 else 1.2 + 0.5 * len(lines)
-    figure, axes = plt.subplots(figsize=(7.2, height), dpi=160, layout="constrained")
-    try:
-        axes.spines[["top", "right"]].set_visible(False)
-        label = f"{_NAMES.get(metric, metric)}, with 95 % interval"
-        if len(ticks) > 1:
-            _draw_lines(axes, lines, ticks, label)
-        else:
-            _draw_below_each_other(axes, lines, f"{label}; {ticks[0]:,} photos per class" if ticks else label)
-        with atomic_write(path) as temporary:
-            figure.savefig(temporary, format="png")
-    finally:
-        plt.close(figure)
+    with mpl.rc_context({"text.parse_math": False}), warnings.catch_warnings():  # a name may hold a $
+        warnings.filterwarnings("ignore", message=".*Glyph")  # of letters that the font lacks: a box stands for each
+        figure, axes = plt.subplots(figsize=(7.2, height), dpi=160, layout="constrained")
+        try:
+            axes.spines[["top", "right"]].set_visible(False)
+            label = f"{_NAMES.get(metric, metric)}, with 95 % interval"
+            if len(ticks) > 1:
+                _draw_lines(axes, lines, ticks, label)
+            else:
+                _draw_below_each_other(axes, lines, f"{label}; {ticks[0]:,} photos per class" if ticks else label)
+            with atomic_write(path) as temporary:
+                figure.savefig(temporary, format="png")
+        finally:
+            plt.close(figure)
 
 
 _Lines = Mapping[str, list[tuple[int, Mapping[str, Any]]]]
@@ -93,7 +97,7 @@ def _draw_below_each_other(axes: Any, lines: _Lines, label: str) -> None:
 
 
 def _short(model: str) -> str:
-    return model.rpartition("/")[2].removeprefix("local-dir:")
+    return printable(model.rpartition("/")[2].removeprefix("local-dir:"))
 
 
 def _cycled(count: int) -> list[str]:

@@ -10,7 +10,7 @@ from regraft.cli.console import note, result, result_json
 from regraft.cli.training import networks_or_default, observer_of, settings_of, with_training
 from regraft.data.samples import find_samples
 from regraft.data.tables import Columns
-from regraft.errors import OptionError
+from regraft.errors import OptionError, printable
 from regraft.files import check_output
 
 
@@ -58,8 +58,9 @@ def compare(
     chosen, counts = [name.strip() for name in strategies.split(",") if name.strip()], _sizes(sizes)
     note(
         f"{len(samples):,} photos of {len(samples.classes):,} classes; each is judged by what was learned without its "
-        f"fold\nnetworks: {', '.join(model or ['to be chosen'])}\n"
-        f"strategies: {', '.join(chosen)}; photos of each class: {sizes}\nout: {out}"
+        f"fold\nnetworks: {', '.join(map(printable, model or ['to be chosen']))}\n"
+        f"strategies: {', '.join(map(printable, chosen))}; photos of each class: {printable(sizes)}\n"
+        f"out: {printable(out)}"
     )
     from regraft.learn.checkpoint import run_folder
     from regraft.learn.compare import compare as run_comparison
@@ -93,12 +94,13 @@ def compare(
     draw_learning_curve(found.rows, out, metric="accuracy")
     found.run.finish()
     observer.finish({})
+    kept = f"The learning curve is kept: {printable(out)}."
     if json:
-        result_json({**found.to_json(), "out": str(out)})
+        result_json({**found.to_json(), "out": str(out)}, kept=kept)
     else:
-        result("\n".join(_table(found.rows, len(samples.classes))))
-        result("\n".join(["", *found.notes, found.advice]))
-    note(f"wrote {out}")
+        result("\n".join(_table(found.rows, len(samples.classes))), kept=kept)
+        result("\n".join(["", *map(printable, [*found.notes, found.advice])]), kept=kept)
+    note(f"wrote {printable(out)}")
 
 
 def _sizes(text: str) -> list[int | None]:
@@ -118,7 +120,7 @@ def _table(rows: list[dict[str, Any]], classes: int) -> list[str]:
     lines = [["strategy", "photos/class", *(m.replace("_", " ") for m in metrics), "folds", "seconds", "images/s"]]
     for (model, strategy, size), by_metric in grouped.items():
         row = by_metric[metrics[0]]
-        name = f"{strategy} ({model})" if several else strategy
+        name = printable(f"{strategy} ({model})" if several else strategy)
         rate = "" if row["images_per_second"] is None else f"{row['images_per_second']:,.0f}"
         figures = [_figure(by_metric[metric]) for metric in metrics]
         learned = row["learned_per_class"]  # as many as were asked for, or what there was

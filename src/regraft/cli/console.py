@@ -1,12 +1,28 @@
-"""What the terminal shows: findings and progress on stderr, results on stdout."""
+"""What the terminal shows: findings and progress on stderr, results on stdout.
 
+Findings are never worth an error: where stderr cannot be written they are dropped, and the work goes on. A result that
+cannot be written is one, except where its reader has gone away, as `head` does: then the command ends without a word.
+"""
+
+import codecs
+import errno
+import io
 import json
+import math
+import os
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
+from contextlib import suppress
+from typing import IO, Any
 
+import typer
+
+from regraft.errors import UNSAFE, OutputError, printable
 from regraft.learn.observer import Observer
+
+READER_GONE = 141  # exit code: 128 + SIGPIPE, as shells have it
+_CLOSED = OSError(errno.EBADF, "it is closed")
 
 _SECONDS_BETWEEN_LINES = 10.0  # where stderr is no terminal
 
@@ -31,12 +47,12 @@ class TerminalObserver(Observer):
 
     def begin(self, task: str, total: int) -> None:
         """Start the bar."""
-        self._name, self._total, self._done = task, total, 0
+        self._name, self._total, self._done = printable(task), total, 0
         self._started = self._last_line = time.monotonic()
-        if sys.stderr.isatty():
+        if _is_terminal(sys.stderr):
             self._bar = _progress_bar()
             self._bar.start()
-            self._task = self._bar.add_task(task, total=total, rate=0.0)
+            self._task = self._bar.add_task(self._name, total=total, rate=0.0)
 
     def advance(self, count: int) -> None:
         """Move the bar."""
@@ -69,18 +85,186 @@ class TerminalObserver(Observer):
 
 
 def note(text: str) -> None:
-    """Print to stderr, where nothing that a program reads is printed."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    """Print to stderr, where nothing that a program reads is printed; what could steer the terminal is escaped."""
+    if sys.stderr is None:  # print would take stdout
+        return
+    with suppress(OSError, ValueError):  # full, or closed
+        print(printable(text, lines=True), file=sys.stderr, flush=True)  # noqa: T201
 
 
-def result(text: str) -> None:
-    """Print to stdout."""
-    print(text, flush=True)  # noqa: T201
+def result(text: str, *, kept: str = "") -> None:
+    """Print to stdout what people read; what could steer the terminal is escaped.
+
+    Args:
+        text: one or more lines, without the last line's end.
+        kept: a sentence that says where the work is if the text cannot be written.
+
+    Raises:
+        OutputError: it cannot be written.
+        typer.Exit: its reader has gone away.
+    """
+    result_exactly(printable(text, lines=True) + "\n", kept=kept)
 
 
-def result_json(numbers: dict[str, Any]) -> None:
-    """Print one JSON object to stdout."""
-    result(json.dumps(numbers, ensure_ascii=False, allow_nan=False))
+def result_json(numbers: Mapping[str, Any], *, kept: str = "") -> None:
+    """Print one JSON object to stdout, as `result` does, but exactly."""
+    result_exactly(json_text(numbers) + "\n", kept=kept)
+
+
+def result_exactly(text: str, *, kept: str = "") -> None:
+    """Write to stdout what programs read, as it is; the rest as `result`."""
+    try:
+        if sys.stdout is None:
+            raise _CLOSED
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        raise _unwritten(error, kept) from None
+    check_written(kept)
+
+
+def check_written(kept: str = "") -> None:
+    """Raise as `result` does if something that was printed to stdout, by whomever, could not be written."""
+    raw = _raw(sys.stdout)
+    if isinstance(raw, _Patient) and raw.lost and raw.error is not None:
+        raw.lost = False  # it is told once
+        raise _unwritten(raw.error, kept)
+
+
+def check_stdout(remedy: str) -> None:
+    """Raise `OutputError` if stdout is closed. Called before expensive work of which nothing else would be left.
+
+    Args:
+        remedy: where the result could go instead, a sentence.
+    """
+    raw = _raw(sys.stdout)
+    error = _CLOSED if sys.stdout is None else raw.error if isinstance(raw, _Patient) else None
+    if error is not None:
+        raise OutputError(f"the result cannot be written to standard output: {error.strerror}. {remedy}")
+
+
+def json_text(value: Any) -> str:
+    """Return JSON (RFC 8259) in one line: numbers that are not finite are null.
+
+    Characters that could steer a terminal are escaped as JSON allows, so that it is read as the same text.
+    """
+    text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
+    return UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def open_streams() -> None:
+    """Make stdin, stdout and stderr objects that can be used whatever they are connected to, or to nothing.
+
+    The descriptors 0 to 2 that are closed are opened on the null device: else the next file that is opened would get
+    the number, and what a library prints would be written into it. stdout and stderr no longer raise when they cannot
+    be written, and the process does not fail when it ends and they are flushed; `check_written` tells of stdout.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere == number:
+                os.set_inheritable(number, True)
+            else:  # pragma: no cover (the lowest number that is free is taken)
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+    if sys.stdin is None:
+        sys.stdin = open(os.open(os.devnull, os.O_RDONLY), encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = _patient(sys.stdout, closed=_CLOSED)
+    sys.stderr = _patient(sys.stderr)
+
+
+class _Patient(io.RawIOBase):
+    """Bytes go on to `raw` until they can no longer be written; from then on they are dropped, without an error.
+
+    Attributes:
+        error: why nothing can be written, or None.
+        lost: something was dropped.
+    """
+
+    def __init__(self, raw: Any, error: OSError | None) -> None:
+        self._raw, self.error, self.lost = raw, error, False
+        self.name = getattr(raw, "name", None)
+
+    def write(self, data: Any) -> int:
+        size = memoryview(data).nbytes
+        if self.error is None:
+            try:
+                written: int | None = self._raw.write(data)
+                if written is not None:
+                    return written
+                self.error = OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            except OSError as error:
+                self.error = error
+        self.lost = True
+        return size
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return int(self._raw.fileno())
+
+    def isatty(self) -> bool:
+        return _is_terminal(self._raw)
+
+
+def _patient(stream: Any, closed: OSError | None = None) -> Any:
+    """Return a text stream that never raises; where `stream` is None, one that writes nothing, for it is `closed`."""
+    if stream is None:
+        raw: Any = io.FileIO(os.open(os.devnull, os.O_WRONLY), "w", closefd=False)
+        return io.TextIOWrapper(io.BufferedWriter(_Patient(raw, closed)), "utf-8", _UNENCODABLE)
+    if not isinstance(stream, io.TextIOWrapper):  # a notebook's, or a test's
+        return stream
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Patient(_raw(stream), None)),
+        encoding=stream.encoding,
+        errors=_UNENCODABLE,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
+def _escaped_as_in_json(error: UnicodeError) -> tuple[str, int]:
+    """Return what stands for characters that a stream's encoding lacks; "backslashreplace" makes of JSON no JSON."""
+    assert isinstance(error, UnicodeEncodeError)
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2)), error.end
+
+
+_UNENCODABLE = "regraft.json"  # file names may be no UTF-8, and a terminal may lack letters of a name
+codecs.register_error(_UNENCODABLE, _escaped_as_in_json)
+
+
+def _raw(stream: IO[str] | None) -> Any:
+    buffer = getattr(stream, "buffer", None)
+    return getattr(buffer, "raw", buffer)  # under `python -u` there is no buffer between
+
+
+def _is_terminal(stream: Any) -> bool:
+    try:
+        return stream is not None and bool(stream.isatty())
+    except (OSError, ValueError):
+        return False
+
+
+def _unwritten(error: OSError, kept: str) -> Exception:
+    if error.errno == errno.EPIPE or (os.name == "nt" and error.errno == errno.EINVAL):  # as Windows calls it
+        return typer.Exit(READER_GONE)
+    remedy = f"{kept} " if kept else ""
+    return OutputError(
+        f"the result could not be written to standard output: {error.strerror or error}. {remedy}"
+        "Send standard output to a terminal or a file on a disk with space (> FILE), and run the same command again."
+    )
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(one) for name, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def _progress_bar() -> Any:
@@ -88,7 +272,7 @@ def _progress_bar() -> Any:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # a name may hold [brackets]
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]:.1f} images/s"),

@@ -11,8 +11,8 @@ import numpy as np
 import typer
 from PIL import Image
 
-from regraft.cli.console import note
-from regraft.errors import RegraftError
+from regraft.cli.console import READER_GONE, check_stdout, note
+from regraft.errors import RegraftError, printable
 from regraft.files import check_own_folder, prepare_folder
 
 _EACH = 10  # photos of each digit to learn from
@@ -29,6 +29,7 @@ def demo(
     The same network is compared untrained, frozen and trained further; then a classifier is made, explained in a
     report, and asked about digits that it has not seen. Each command is printed as you would type it.
     """
+    check_stdout("Send it to a terminal or into a file: > FILE.")
     prepare_folder(out)
     check_own_folder(out, _MARK)
     started = time.monotonic()
@@ -47,10 +48,10 @@ def demo(
     note(
         f"\nDone in {time.monotonic() - started:.0f} s. Of the {len(names)} new digits {right} were answered right. "
         f"Look at:\n"
-        f"  {out / 'report' / 'report.html'}  what the layers learned, the mistakes, how far it carries\n"
-        f"  {out / 'comparison.png'}  learning from scratch against learning from what was learned before\n"
-        f"  {answers}  the answers\n"
-        f"  {file}  the classifier, one safe file\n"
+        f"  {printable(out / 'report' / 'report.html')}  what the layers learned, the mistakes, how far it carries\n"
+        f"  {printable(out / 'comparison.png')}  learning from scratch against learning from what was learned before\n"
+        f"  {printable(answers)}  the answers\n"
+        f"  {printable(file)}  the classifier, one safe file\n"
         "Your own photos, one folder for each class:\n"
         "  regraft fit FOLDER --out mine.safetensors"
     )
@@ -89,9 +90,11 @@ def _run(*arguments: str) -> None:
     Raises:
         RegraftError: it failed; it has said why.
     """
-    note(f"\n$ regraft {shlex.join(arguments)}")
+    note(f"\n$ regraft {printable(shlex.join(arguments))}")
     sys.stdout.flush()
     done = subprocess.run([sys.executable, "-m", "regraft", *arguments], check=False)
+    if done.returncode == READER_GONE:
+        raise typer.Exit(READER_GONE)
     if done.returncode:
         raise RegraftError(f"the command above ended with exit code {done.returncode}, and the demo with it.")
 

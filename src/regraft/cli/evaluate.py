@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 
 from regraft.cli import options
-from regraft.cli.console import TerminalObserver, counted, note, result, result_json
+from regraft.cli.console import TerminalObserver, check_stdout, counted, note, result, result_json
 from regraft.data.samples import find_samples, split_names
 from regraft.data.tables import Columns
+from regraft.errors import printable
 
 
 def evaluate(
@@ -29,10 +30,11 @@ def evaluate(
     json: options.Json = False,
 ) -> None:
     """Judge a classifier by labelled photos. Those that it was trained on are named and left out."""
+    check_stdout("Send it to a terminal or into a file: > FILE.")
     columns = Columns(image_column, label_column, group_column, image_root)
     chosen = split.value if split is not None else split_names(data, columns)[-1]
     samples = find_samples(data, columns, splits=(chosen,))[chosen]
-    note(f"judging {bundle} by {counted(len(samples), 'photo')} of {samples.where}")
+    note(f"judging {printable(bundle)} by {counted(len(samples), 'photo')} of {printable(samples.where)}")
 
     from regraft.learn.settings import Settings
     from regraft.learn.strategies import evaluate as judge
@@ -43,4 +45,4 @@ def evaluate(
     if json:
         result_json(judged.numbers)
     else:
-        result("\n".join(judged.report.summary_lines()))
+        result("\n".join(map(printable, judged.report.summary_lines())))

@@ -9,7 +9,7 @@ from regraft.cli import options
 from regraft.cli.console import TerminalObserver, counted, note, result, result_json
 from regraft.data.samples import Samples
 from regraft.data.tables import Columns
-from regraft.errors import BundleError, OptionError, did_you_mean
+from regraft.errors import BundleError, OptionError, did_you_mean, printable
 from regraft.files import prepare_folder
 
 
@@ -66,7 +66,8 @@ def explain(
     from regraft.explain.subjects import find_photos
 
     samples, known = find_photos(photos, Columns(image_column, label_column, group_column, image_root))
-    note(f"{counted(len(samples), 'photo')} of {samples.where}{'' if known else ', without labels'}\nout: {out}")
+    unlabelled = "" if known else ", without labels"
+    note(f"{counted(len(samples), 'photo')} of {printable(samples.where)}{unlabelled}\nout: {printable(out)}")
 
     from regraft.explain.explanation import check_options
     from regraft.explain.explanation import explain as look_into
@@ -92,24 +93,25 @@ def explain(
         observer=observer,
     )
     path = write_report(found, out)
+    kept = f"The report is kept: {printable(path)}."
     if json:
-        result_json({**found.to_json(), "out": str(path)})
+        result_json({**found.to_json(), "out": str(path)}, kept=kept)
     elif found.carried is not None:
-        result(found.carried.advice)
+        result(found.carried.advice, kept=kept)
     for line in found.notes:
-        note(line)
-    note(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
+        note(printable(line))
+    note(f"wrote {printable(path)} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
 def _check_file(model: str, weights: Path | None) -> None:
     """Raise for a classifier's file that is missing, or given weights as well. Imports nothing."""
-    file = Path(model).expanduser()
+    file, name = Path(model).expanduser(), printable(model)
     if file.is_file() and weights is not None:
-        raise OptionError(f"--weights is for a network, and {model} is a classifier, which has its own. Leave it out.")
+        raise OptionError(f"--weights is for a network, and {name} is a classifier, which has its own. Leave it out.")
     if file.suffix.startswith(".safetensor") and not file.is_file():
         beside = [str(path) for path in file.parent.glob("*.safetensors")] if file.parent.is_dir() else []
         raise BundleError(
-            f"{model} does not exist.{did_you_mean(model, beside)} Name a file that `regraft fit --out` wrote, or a "
+            f"{name} does not exist.{did_you_mean(model, beside)} Name a file that `regraft fit --out` wrote, or a "
             "network."
         )
 

@@ -10,7 +10,7 @@ from regraft.cli.console import note, result, result_json
 from regraft.cli.training import networks_or_default, observer_of, settings_of, with_training
 from regraft.data.samples import Samples, find_samples
 from regraft.data.tables import Columns
-from regraft.errors import OptionError
+from regraft.errors import OptionError, printable
 from regraft.files import check_output, prepare_folder
 
 _CLASSES_SHOWN = 8
@@ -133,12 +133,13 @@ def _check_outputs(out: Path, report: Path | None) -> None:
 
 
 def _print_numbers(trained: Any, out: Path, *, json: bool) -> None:
+    kept = f"The classifier is kept: {printable(out)}."
     if json:
-        result_json({**trained.numbers, "out": str(out)})
+        result_json({**trained.numbers, "out": str(out)}, kept=kept)
     else:
-        result("\n".join(trained.report.summary_lines()))
-        result(f"\n  {trained.numbers['trained']}; {trained.numbers['frozen']}")
-    note(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
+        result("\n".join(map(printable, trained.report.summary_lines())), kept=kept)
+        result(f"\n  {printable(trained.numbers['trained'])}; {printable(trained.numbers['frozen'])}", kept=kept)
+    note(f"wrote {printable(out)} ({out.stat().st_size / 1e6:.1f} MB)")
 
 
 def _report(trained: Any, folder: Path, settings: Any, observer: Any) -> None:
@@ -159,7 +160,7 @@ def _report(trained: Any, folder: Path, settings: Any, observer: Any) -> None:
     path = write_report(found, folder)
     if found.carried is not None:
         note(found.carried.advice)
-    note(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    note(f"wrote {printable(path)} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
 def _print_plans(model: str, settings: Any, *, json: bool) -> None:
@@ -176,7 +177,8 @@ def _print_plans(model: str, settings: Any, *, json: bool) -> None:
     if json:
         result_json({"plans": [{"strategy": name, **plan.to_json()} for name, plan in plans]})
     else:
-        result("\n\n".join("\n".join([f"{name}: {plan.summary()}", *plan.lines()]) for name, plan in plans))
+        told = [[f"{name}: {plan.summary()}", *plan.lines()] for name, plan in plans]
+        result("\n\n".join("\n".join(map(printable, lines)) for lines in told))
 
 
 def _announce(splits: dict[str, Samples], model: str, strategy: str, out: Path) -> None:
@@ -184,13 +186,14 @@ def _announce(splits: dict[str, Samples], model: str, strategy: str, out: Path) 
     note(f"train: {len(train):,} photos of {len(train.classes):,} classes: {_counts(train)}")
     if "validation" in splits:
         judge = splits["validation"]
-        note(f"judge: the {len(judge):,} photos of {judge.where}, which take no part in training")
+        note(f"judge: the {len(judge):,} photos of {printable(judge.where)}, which take no part in training")
     else:
         note("judge: every photo by a classifier that learned without it (out-of-fold); the final one learns from all")
-    note(f"strategy: {strategy}\nout: {out}" if not model else f"network: {model}, strategy {strategy}\nout: {out}")
+    network = f"network: {printable(model)}, strategy" if model else "strategy:"
+    note(f"{network} {printable(strategy)}\nout: {printable(out)}")
 
 
 def _counts(samples: Samples) -> str:
     counts = list(samples.counts().items())
-    shown = ", ".join(f"{name} {count:,}" for name, count in counts[:_CLASSES_SHOWN])
+    shown = ", ".join(f"{printable(name)} {count:,}" for name, count in counts[:_CLASSES_SHOWN])
     return shown + (f", and {len(counts) - _CLASSES_SHOWN:,} more" if len(counts) > _CLASSES_SHOWN else "")

@@ -2,14 +2,15 @@
 
 import csv
 import io
-import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Protocol
 
+from regraft.cli.console import json_text
 from regraft.data.layouts import natural_order
-from regraft.errors import DataError, OptionError, did_you_mean, shortlist
+from regraft.errors import DataError, OptionError, did_you_mean, printable, shortlist
 
 
 class Format(StrEnum):
@@ -39,17 +40,18 @@ class HasPredictions(Protocol):
 
 def as_table(predictions: HasPredictions, classes: Sequence[str]) -> str:
     """Return aligned lines: file, answer and its probability, or why there is none."""
-    names = [str(source) for source in predictions.sources]
+    names = [printable(source) for source in predictions.sources]
+    answers = [printable(name) for name in classes]
     width = max(map(len, names), default=0)
-    answer_width = max(map(len, classes))
+    answer_width = max(map(len, answers))
     lines = []
     for row, name in enumerate(names):
         if row in predictions.unreadable:
-            lines.append(f"{name:<{width}}  unreadable: {predictions.unreadable[row]}")
+            lines.append(f"{name:<{width}}  unreadable: {printable(predictions.unreadable[row])}")
         else:
             best = int(predictions.probabilities[row].argmax())
             lines.append(
-                f"{name:<{width}}  {classes[best]:<{answer_width}}  {predictions.probabilities[row][best]:6.1%}"
+                f"{name:<{width}}  {answers[best]:<{answer_width}}  {predictions.probabilities[row][best]:6.1%}"
             )
     return "\n".join(lines) + "\n"
 
@@ -71,7 +73,7 @@ def as_csv(predictions: HasPredictions, classes: Sequence[str]) -> str:
 
 
 def as_jsonl(predictions: HasPredictions, classes: Sequence[str]) -> str:
-    """Return one JSON object per image and line."""
+    """Return one JSON object per image and line; a probability that is not finite is null."""
     lines = []
     for row, source in enumerate(predictions.sources):
         record: dict[str, object] = {"file": str(source), "prediction": None, "probability": None}
@@ -82,7 +84,7 @@ def as_jsonl(predictions: HasPredictions, classes: Sequence[str]) -> str:
             best = int(predictions.probabilities[row].argmax())
             record |= {"prediction": classes[best], "probability": values[best]}
             record |= {"probabilities": dict(zip(classes, values, strict=True)), "error": None}
-        lines.append(json.dumps(record, ensure_ascii=False))
+        lines.append(json_text(record))
     return "\n".join(lines) + "\n"
 
 
@@ -116,8 +118,9 @@ def check_kaggle(classes: Sequence[str], *, positive: str | None, clip: float) -
     if len(classes) != 2:
         raise OptionError(f"--format kaggle is for two classes. The classifier has {len(classes)}; use --format csv.")
     if positive is None or positive not in classes:
+        allowed = " or ".join(map(printable, classes))
         raise OptionError(
-            f"--format kaggle needs --positive, the class whose probability is asked for: {' or '.join(classes)}. "
+            f"--format kaggle needs --positive, the class whose probability is asked for: {allowed}. "
             f"Got {positive!r}.{did_you_mean(positive or '', classes)}"
         )
     if not 0 <= clip < 0.5:
@@ -132,11 +135,34 @@ FORMATTERS: dict[Format, Callable[[HasPredictions, Sequence[str]], str]] = {
 }
 
 
+def safe_cell(value: object) -> str:
+    """Return `value` as a cell that no spreadsheet takes for a formula.
+
+    What begins as a formula does, and is no plain number, is changed: a file's path gets "./" in front, which names
+    the same file, anything else an apostrophe, which spreadsheets do not show (OWASP, CSV Injection).
+
+    >>> safe_cell("=1+1"), safe_cell(Path("-1+1.jpg")), safe_cell("-1.5")
+    ("'=1+1", './-1+1.jpg', '-1.5')
+    """
+    text = str(value)
+    if not text.startswith(_FORMULA) or _NUMBER.fullmatch(text):
+        return text
+    return f"./{text}" if isinstance(value, PurePath) else f"'{text}"
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", *map(chr, (0xFF1D, 0xFF0B, 0xFF0D, 0xFF20)))  # and = + - @ full-width
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
 def _clipped(value: float, clip: float) -> float:
     return min(max(float(value), clip), 1 - clip)
 
 
 def _csv_text(rows: Iterable[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+    """Return lines of cells, each a `safe_cell`; cells with line ends of any kind are quoted."""
+    lines = []
+    for row in rows:
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\r\n").writerow(map(safe_cell, row))  # it quotes what its own line end has
+        lines.append(text.getvalue().removesuffix("\r\n") + "\n")
+    return "".join(lines)

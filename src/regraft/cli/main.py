@@ -6,15 +6,17 @@ import gc
 import io
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any, TextIO
 
 import typer
+from typer.core import TyperGroup
 
 from regraft.cli.cache import cache
 from regraft.cli.compare import compare
-from regraft.cli.console import note, result
+from regraft.cli.console import check_written, note, open_streams, result
 from regraft.cli.demo import demo
 from regraft.cli.evaluate import evaluate
 from regraft.cli.explain import explain
@@ -22,9 +24,10 @@ from regraft.cli.fit import fit
 from regraft.cli.models import models
 from regraft.cli.predict import predict
 from regraft.cli.pretrain import pretrain
-from regraft.errors import RegraftError
+from regraft.errors import RegraftError, printable
 
 FAILED = 1
+WRONG_USAGE = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -39,9 +42,7 @@ def with_exit_codes(command: Callable[..., None]) -> Callable[..., None]:
             note(f"error: {error}")
             raise typer.Exit(FAILED) from None
         except OSError as error:
-            if error.filename is None:
-                raise
-            note(f"error: {error.filename}: {error.strerror}. Check that it exists and that you may use it.")
+            note(f"error: {_refusal(error)}")
             raise typer.Exit(FAILED) from None
         except RuntimeError as error:
             if type(error).__name__ != "OutOfMemoryError":  # torch's; torch itself may not be imported here
@@ -55,8 +56,43 @@ def with_exit_codes(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+def _refusal(error: OSError) -> str:
+    """Return what the operating system, or a server, refused, and the remedy."""
+    reason = printable(error.strerror or error or type(error).__name__)
+    if error.filename is None:  # a stream, a process, a connection
+        return f"{reason}. Check the space on the disks, the connection and your permissions, and run it again."
+    return f"{printable(error.filename)}: {reason}. Check that it exists and that you may use it."
+
+
+@contextmanager
+def _wrong_usage_told() -> Iterator[None]:
+    """Print typer's messages of wrong usage, which quote what was typed, as all others are printed."""
+    try:
+        yield
+    except Exception as error:
+        if not hasattr(error, "show"):  # theirs; their class has another place in each version of typer
+            raise
+        text = io.StringIO()
+        error.show(file=text)
+        note(text.getvalue().rstrip("\n"))
+        raise typer.Exit(getattr(error, "exit_code", WRONG_USAGE)) from None
+
+
+class _Commands(TyperGroup):
+    """The commands, with safe messages of wrong usage."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _wrong_usage_told():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, *args: Any, **kwargs: Any) -> Any:
+        with _wrong_usage_told():
+            return super().invoke(*args, **kwargs)
+
+
 app = typer.Typer(
     name="regraft",
+    cls=_Commands,
     help="Transfer learning for images: a folder of photos in, a classifier that can be trusted out.",
     no_args_is_help=True,
     add_completion=False,
@@ -67,6 +103,7 @@ for command in (demo, fit, compare, evaluate, predict, explain, pretrain, models
     app.command()(with_exit_codes(command))
 
 
+@with_exit_codes
 def _print_version(wanted: bool) -> None:
     if wanted:
         result(f"regraft {version('regraft')}")
@@ -83,14 +120,45 @@ def _top(
 
 
 def run() -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 3 some photos unreadable, 130 Ctrl-C."""
+    """Run the command line and exit.
+
+    0 done, 1 failed, 2 wrong usage, 3 some photos unreadable, 130 Ctrl-C, 141 whoever read the result went away.
+    """
+    open_streams()
     collect_less_garbage()
+    warnings.showwarning = _show_warning
     # Pillow warns of large photos and odd TIFF tags; regraft names what it refuses, and the rest is fine
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # file names may be no UTF-8
-    app()
+    try:
+        app()
+    except SystemExit:
+        _end()
+        raise
+
+
+@with_exit_codes
+def _check_all_written() -> None:
+    check_written()
+
+
+def _end() -> None:
+    """Fail where something that was printed, help for example, did not reach stdout and nobody has said so."""
+    try:
+        _check_all_written()
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001 (Python's signature)
+    line: str | None = None,
+) -> None:
+    """Print a library's warning, which may quote a name, as all else is printed."""
+    note(warnings.formatwarning(message, category, filename, lineno, line).rstrip("\n"))
 
 
 def collect_less_garbage() -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from regraft.cli.console import note, result
+from regraft.errors import ModelError, printable
 
 
 def models(
@@ -13,7 +14,6 @@ def models(
     ] = "",
 ) -> None:
     """List the pretrained networks whose name contains NAME, or describe the one that is called NAME."""
-    from regraft.errors import ModelError
     from regraft.models.backbones import LOCAL_PREFIX, build_untrained, is_network, network_names
     from regraft.models.pocket import POCKET
 
@@ -36,7 +36,8 @@ def _describe(backbone: object) -> None:
     stages = backbone.stages()
     total = sum(stage.parameters for stage in stages)
     width = max(len(stage.name) for stage in stages)
-    result(f"{backbone.recipe.architecture}: {total / 1e6:.1f} million parameters, {backbone.features:,} features")
+    name = printable(backbone.recipe.architecture)
+    result(f"{name}: {total / 1e6:.1f} million parameters, {backbone.features:,} features")
     result(f"input: {backbone.preprocess}")
     result("stages, from pixels to features (a cut lies before each):")
     for stage in stages:

@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from regraft.cli import options
-from regraft.cli.console import TerminalObserver, counted, note
+from regraft.cli.console import TerminalObserver, check_stdout, counted, note, result, result_exactly
 from regraft.cli.formats import FORMATTERS, Format, as_kaggle, check_kaggle
 from regraft.data.layouts import image_files, natural_order
-from regraft.errors import DataError
+from regraft.errors import DataError, printable
 from regraft.files import atomic_write, check_output
 
 SOME_UNREADABLE = 3  # exit code
+_ELSEWHERE = "The answers can be written into a file: --out FILE."
 
 
 def predict(
@@ -29,7 +30,9 @@ def predict(
     cache: options.Cache = True,
 ) -> None:
     """Classify photos. An unreadable one is named in its row, the others are answered, and the exit code is 3."""
-    if out is not None:
+    if out is None:
+        check_stdout("Name a file: --out FILE.")
+    else:
         check_output(out)
     paths = find_photos(photos)
 
@@ -46,15 +49,17 @@ def predict(
         text = as_kaggle(predictions, classifier.classes, positive=positive, clip=clip)
     else:
         text = FORMATTERS[format](predictions, classifier.classes)
-    if out is None:
-        typer.echo(text, nl=False)
+    if out is None and format is Format.table:
+        result(text.removesuffix("\n"), kept=_ELSEWHERE)
+    elif out is None:
+        result_exactly(text, kept=_ELSEWHERE)
     else:
         with atomic_write(out) as temporary:
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # names that are no UTF-8
-        note(f"wrote {out} ({counted(len(paths), 'photo')})")
+        note(f"wrote {printable(out)} ({counted(len(paths), 'photo')})")
     if predictions.unreadable:
         for position, reason in sorted(predictions.unreadable.items()):
-            note(f"unreadable: {paths[position]}: {reason}")
+            note(f"unreadable: {printable(paths[position])}: {printable(reason)}")
         raise typer.Exit(SOME_UNREADABLE)
 
 
@@ -79,7 +84,6 @@ def find_photos(arguments: list[str]) -> list[Path]:
             nothing.append(argument)
         found |= dict.fromkeys(matches)
     if nothing:
-        raise DataError(
-            f"no image found for: {', '.join(nothing)}. Name image files, folders of them, or quoted globs."
-        )
+        named = ", ".join(map(printable, nothing))
+        raise DataError(f"no image found for: {named}. Name image files, folders of them, or quoted globs.")
     return list(found)

@@ -12,7 +12,7 @@ from regraft.cli.console import note, result, result_json
 from regraft.cli.training import observer_of, settings_of, with_options
 from regraft.data.samples import find_samples
 from regraft.data.tables import Columns
-from regraft.errors import OptionError
+from regraft.errors import OptionError, printable
 from regraft.files import check_own_folder, prepare_folder
 from regraft.runtime import is_first_process
 
@@ -142,19 +142,25 @@ def pretrain(
     write_card(found, out, answers=answers, licence=licence)
     found.run.finish()
     observer.finish(found.report.to_json())
+    kept = f"The network is kept: {printable(out)}."
     if json:
-        result_json({**training_json(found), "out": str(out)})
+        result_json({**training_json(found), "out": str(out)}, kept=kept)
     else:
-        result("\n".join(found.report.summary_lines()[:3]))
+        result("\n".join(map(printable, found.report.summary_lines()[:3])), kept=kept)
     size = (out / "model.safetensors").stat().st_size
-    note(f"wrote {out} ({size / 1e6:.1f} MB): regraft fit PHOTOS --model local-dir:{out}")
+    note(f"wrote {printable(out)} ({size / 1e6:.1f} MB): regraft fit PHOTOS --model local-dir:{printable(out)}")
+
+
+def _refuse(constant: str) -> None:
+    """Refuse NaN and Infinity, which Python reads and JSON does not have."""
+    raise ValueError(constant)
 
 
 def _arguments(text: str) -> dict[str, Any]:
     if not text:
         return {}
     try:
-        found = jsons.loads(text)
+        found = jsons.loads(text, parse_constant=_refuse)
     except ValueError:
         found = None
     if not isinstance(found, dict):
@@ -190,6 +196,7 @@ def _loader(
         return lambda: load_backbone(model, weights)
     untrained = build_untrained(arch, size=size, arguments=arguments)
     height, width = untrained.preprocess.height, untrained.preprocess.width
-    problem = f"{arch} cannot learn from images of {height} x {width} pixels: {{}}. Choose another --input-size"
+    name = printable(arch)
+    problem = f"{name} cannot learn from images of {height} x {width} pixels: {{}}. Choose another --input-size"
     check_takes(untrained.module, height, width, problem + (" or other --model-args." if arguments else "."))
     return lambda: untrained.at_random(seed)

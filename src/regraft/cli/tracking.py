@@ -1,7 +1,9 @@
 """`--track mlflow`: every training's losses and rates, and the final numbers, in MLflow."""
 
+import contextlib
 import importlib.util
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,4 +48,5 @@ class MlflowObserver(TerminalObserver):
         """Record the final figures and close the run."""
         figures = {key: value for key, value in numbers.items() if isinstance(value, (int, float))}
         self._mlflow.log_metrics({key: float(value) for key, value in figures.items()})
-        self._mlflow.end_run()
+        with contextlib.redirect_stdout(sys.stderr):  # it prints the run's address, into the JSON
+            self._mlflow.end_run()

@@ -1,5 +1,6 @@
 """What is wrong with the photos, found before anything is trained. Nothing is ever deleted or replaced."""
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -7,11 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from regraft.data.images import UnreadableImageError, look_at
+from regraft.data.images import MAX_FILE_BYTES, UnreadableImageError, look_at
 from regraft.data.samples import Samples, together
 from regraft.data.sources import Source
 from regraft.errors import DataError, shortlist
 from regraft.runtime import cpu_count
+from regraft.watchdog import watched
 
 MAX_UNREADABLE = 0.10  # beyond this share something is wrong with the folder, not with single files
 
@@ -29,20 +31,31 @@ class Audit:
     unreadable: Mapping[int, str] = field(default_factory=dict)
 
 
-def inspect(sources: tuple[Source, ...], *, on_progress: Callable[[int], object] | None = None) -> Audit:
+def inspect(
+    sources: tuple[Source, ...],
+    *,
+    max_file_size: int = MAX_FILE_BYTES,
+    on_progress: Callable[[int], object] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Audit:
     """Read every file once: its content key and whether its header opens. Decodes no pixel.
 
     Args:
         sources: n images.
+        max_file_size: in bytes; a larger file counts as unreadable.
         on_progress: called with the number of images done since the last call.
+        say: hears where no file has been read for long.
     """
     keys: list[bytes] = []
     unreadable: dict[int, str] = {}
-    with ThreadPoolExecutor(cpu_count() * 2) as pool:  # hashing releases the lock, reading waits for the disk
-        for position, (key, reason) in enumerate(pool.map(_look_at, sources)):
+    look = functools.partial(_look_at, limit=max_file_size)
+    # hashing releases the lock, reading waits for the disk
+    with watched("looking at the photos", say) as alive, ThreadPoolExecutor(cpu_count() * 2) as pool:
+        for position, (key, reason) in enumerate(pool.map(look, sources)):
             keys.append(key)
             if reason:
                 unreadable[position] = reason
+            alive()
             if on_progress:
                 on_progress(1)
     return Audit(tuple(keys), unreadable)
@@ -156,8 +169,8 @@ def _positions_by_key(keys: tuple[bytes, ...]) -> dict[bytes, list[int]]:
     return by_key
 
 
-def _look_at(source: Source) -> tuple[bytes, str]:
+def _look_at(source: Source, *, limit: int) -> tuple[bytes, str]:
     try:
-        return look_at(source), ""
+        return look_at(source, limit=limit), ""
     except UnreadableImageError as error:
         return b"", str(error)

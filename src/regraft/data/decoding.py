@@ -1,16 +1,18 @@
 """From an encoded image to the network's pixels, on the cheapest path that gives the same pixels."""
 
+from typing import BinaryIO
+
 import numpy as np
 import simplejpeg
 import torch
 from PIL import Image
 
-from regraft.data.images import open_image, orientation, telling_reasons, upright
+from regraft.data.images import LARGE, decoded, memory_for, opened, orientation, reduce_decoding, telling_reasons
 from regraft.data.preprocess import Preprocess
-from regraft.data.sources import Pixels, Source
+from regraft.data.sources import Source, encoded
 
 DETAIL = 2  # a JPEG is decoded at a reduced size only where this many of its pixels remain for each one wanted
-READING = 2  # counted up whenever other pixels come out of the same file: part of the caches' keys
+READING = 3  # counted up whenever other pixels come out of the same file: part of the caches' keys
 _REDUCIBLE = ("JPEG", "MPO")  # Pillow's names of what libjpeg decodes
 _REDUCTIONS = (8, 4, 2)
 _JPEG_MODES = ("RGB", "L")  # not CMYK, which needs Pillow's conversion
@@ -29,50 +31,57 @@ def decode(source: Source, preprocess: Preprocess) -> np.ndarray:
     Raises:
         UnreadableImageError: not an image, or damaged.
     """
-    with telling_reasons(source):
-        image = open_image(source)
-        reducible = image.format in _REDUCIBLE and not isinstance(source, Pixels)  # a caller's own image stays whole
-        if not reducible:
-            image = upright(image)  # first: a TIFF says its turned size before it is turned
-        turned = reducible and orientation(image) >= 5
-        height, width = (image.width, image.height) if turned else (image.height, image.width)
-        fast = preprocess.takes_tensor(height, width)
-        if reducible:
-            least = [DETAIL * side for side in preprocess.resized(height, width)]
-            reduced = _reduced(image, least[::-1] if turned else least)
-            if fast and orientation(image) == 1 and (jpeg := _jpeg(image, reduced)) is not None:
-                return preprocess.pixels_of_tensor(jpeg)
+    with telling_reasons(), opened(source) as (image, stream):
+        stored, least = image.size, _least(image, preprocess)
+        if stream is not None and image.format in _REDUCIBLE:  # a caller's own image stays whole
+            reduced = _reduced(image, least)
+            if orientation(image) == 1 and preprocess.takes_tensor(image.height, image.width):
+                jpeg = _jpeg(image, stream, reduced)
+                if jpeg is not None:
+                    return preprocess.pixels_of_tensor(jpeg)
             image.draft(None, (reduced[1], reduced[0]))
-            image = upright(image)
-        if fast:
-            return preprocess.pixels_of_tensor(torch.from_numpy(np.array(image)).permute(2, 0, 1))
-        return preprocess.pixels(image)
+        elif stream is not None:
+            reduce_decoding(image, least)
+        with decoded(image, stream, least, stored=stored) as photo:
+            return _resized(photo, preprocess)
 
 
-def _reduced(image: Image.Image, least: list[int]) -> tuple[int, int]:
+def _resized(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
+    """Return an upright RGB image brought to the network's size."""
+    if preprocess.takes_tensor(image.height, image.width):
+        return preprocess.pixels_of_tensor(torch.from_numpy(np.array(image)).permute(2, 0, 1))
+    return preprocess.pixels(image)
+
+
+def _least(image: Image.Image, preprocess: Preprocess) -> tuple[int, int]:
+    """Return the (height, width), as it is stored, that an image must keep to be brought to the network's size."""
+    turned = orientation(image) >= 5
+    height, width = preprocess.resized(*(image.size if turned else image.size[::-1]))
+    return (DETAIL * width, DETAIL * height) if turned else (DETAIL * height, DETAIL * width)
+
+
+def _reduced(image: Image.Image, least: tuple[int, int]) -> tuple[int, int]:
     """Return the smallest (height, width) that libjpeg can decode a photo at, of `least` or more.
 
-    A size that is no whole number of pixels would be rounded up, and the photo shifted by a part of a pixel.
+    A size that is no whole number of pixels would be rounded up, and the photo shifted by a part of a pixel: in a photo
+    beyond `LARGE` that is nothing.
     """
+    large = image.width * image.height > LARGE
     for factor in _REDUCTIONS:
         height, width = image.height // factor, image.width // factor
-        exact = (height * factor, width * factor) == (image.height, image.width)
+        exact = large or (height * factor, width * factor) == (image.height, image.width)
         if exact and height >= least[0] and width >= least[1]:
             return height, width
     return image.height, image.width
 
 
-def _jpeg(image: Image.Image, size: tuple[int, int]) -> torch.Tensor | None:
+def _jpeg(image: Image.Image, stream: BinaryIO, size: tuple[int, int]) -> torch.Tensor | None:
     """Return a JPEG's pixels (3, *size), None where Pillow has to look at it: no JPEG, or damage that it can name."""
     if image.format != "JPEG" or image.mode not in _JPEG_MODES:
         return None
-    try:
-        pixels = simplejpeg.decode_jpeg(
-            image.fp.getbuffer(),  # type: ignore[attr-defined] # of the BytesIO that `open_source` made
-            "RGB",
-            min_height=size[0],
-            min_width=size[1],
-        )
-    except ValueError:
-        return None
+    with memory_for(image, image.size, decoded=size):
+        try:
+            pixels = simplejpeg.decode_jpeg(encoded(stream), "RGB", min_height=size[0], min_width=size[1])
+        except ValueError:
+            return None
     return torch.from_numpy(pixels).permute(2, 0, 1)

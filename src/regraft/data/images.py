@@ -1,19 +1,36 @@
 """Open one image: upright, three channels, eight bits, whatever the file was."""
 
+import io
+import math
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 
-from regraft.data.sources import Pixels, Source, content_key, encoded, open_source
+from regraft.data.formats import decoders, is_heif
+from regraft.data.memory import MemoryBudget
+from regraft.data.sources import Pixels, Source, content_key, key_of_file, open_encoded
+from regraft.data.streaming import read_reduced, white_level
+from regraft.files import UnusableFileError, size_in_words
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit: beyond it a small file could fill the memory
 MAX_ASPECT_RATIO = 200  # a stripe of 1 x 10,000 pixels would be enlarged to gigabytes
+MAX_FILE_BYTES = 1000**3  # unless the user allows more
+LARGE = 1 << 25  # pixels: a larger image is brought near the size that is wanted before anything else is done to it
+MEMORY = MemoryBudget(1 << 30)  # bytes for all images that are being decoded
+_MOST = 800 * 1000**2  # bytes that one image may take while it is decoded
+_STREAMED = 150 * 1000**2  # bytes that libvips takes for an image of any size
+_STRIP = 1 << 21  # pixels of an image that are converted at a time
+_JPEG2000_LEVELS = 3  # halvings that every usual file has (five is the standard's default)
 _ORIENTATION = 0x0112  # EXIF's tag
-_HEIF_SUFFIXES = (".heic", ".heif")
+# Bytes that Pillow holds for a pixel of a mode, 4 unless it says otherwise, and what decoders hold beside that:
+# WebP's two canvases and a copy, libavif's and libheif's planes and two copies, OpenJPEG's integers.
+_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
+_BESIDE = {"WEBP": 12, "AVIF": 10, "HEIF": 10, "JPEG2000": 12}
 # what Pillow's decoders raise for damaged files
 _DECODING_ERRORS = (
     OSError,
@@ -21,11 +38,17 @@ _DECODING_ERRORS = (
     SyntaxError,
     EOFError,
     IndexError,
+    KeyError,
+    AttributeError,
     TypeError,
+    OverflowError,
+    ZeroDivisionError,
     struct.error,
     MemoryError,
     RuntimeError,  # AVIF's
 )
+
+decoders()  # before any thread opens an image
 
 
 class UnreadableImageError(Exception):
@@ -40,43 +63,140 @@ def read_image(source: Source, *, least: int | None = None) -> Image.Image:
     Args:
         source: the image.
         least: pixels that each side must keep. A JPEG that is at least twice as large is decoded at a half, a
-            quarter or an eighth of its size, at a fraction of the cost.
+            quarter or an eighth of its size, at a fraction of the cost; any other image beyond `LARGE` is reduced.
 
     Raises:
-        UnreadableImageError: not an image, damaged, or of more than `MAX_PIXELS` pixels.
+        UnreadableImageError: not an image, damaged, of more than `MAX_PIXELS` pixels, or too large for the memory.
     """
-    with telling_reasons(source):
-        image = open_image(source)
-        if least is not None and not isinstance(source, Pixels):  # a caller's own image stays whole
-            image.draft(None, (least, least))
-        return upright(image)
+    with telling_reasons(), opened(source) as (image, stream):
+        stored = image.size
+        if least is not None and stream is not None:  # a caller's own image stays whole
+            reduce_decoding(image, (least, least))
+        with decoded(image, stream, None if least is None else (least, least), stored=stored) as photo:
+            return photo
 
 
-def look_at(source: Source) -> bytes:
-    """Return the content key of an image whose header is sound. The file is read once, and no pixel decoded.
+def look_at(source: Source, *, limit: int = MAX_FILE_BYTES) -> bytes:
+    """Return the content key of an image whose header is sound. No pixel is decoded, and little is held in memory.
+
+    Args:
+        source: the image.
+        limit: largest size of its file, in bytes.
 
     Raises:
         UnreadableImageError: the file's first bytes already show that it cannot be read.
     """
-    with telling_reasons(source):
-        data = encoded(source)
-        open_image(source, data)
-        return content_key(source, data)
+    with telling_reasons():
+        if isinstance(source, Pixels):
+            with source.lock:
+                _check_size(source.image)
+                return content_key(source)
+        with open_encoded(source, limit=limit) as stream:
+            _open(stream)
+            return key_of_file(stream)
 
 
 @contextmanager
-def telling_reasons(source: Source) -> Iterator[None]:
-    """Turn what decoders raise for a damaged `source` into `UnreadableImageError`, the reason in words."""
+def telling_reasons() -> Iterator[None]:
+    """Turn what decoders raise for a damaged image into `UnreadableImageError`, the reason in words."""
     try:
         yield
     except UnreadableImageError:
         raise
     except _DECODING_ERRORS as error:
-        raise UnreadableImageError(_reason(error, source)) from None
+        raise UnreadableImageError(_reason(error)) from None
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """Return an opened image as RGB, 8 bits a channel, turned by its EXIF orientation."""
+@contextmanager
+def opened(source: Source) -> Iterator[tuple[Image.Image, BinaryIO | None]]:
+    """Give an image with its header read and checked, its pixels not yet decoded, and the file that it comes from.
+
+    There is no file of an image in memory, which no other thread reads meanwhile.
+    """
+    if isinstance(source, Pixels):
+        with source.lock:
+            _check_size(source.image)
+            yield source.image, None
+        return
+    with open_encoded(source) as stream:
+        yield _open(stream), stream
+
+
+@contextmanager
+def decoded(
+    image: Image.Image, stream: BinaryIO | None, least: tuple[int, int] | None, *, stored: tuple[int, int]
+) -> Iterator[Image.Image]:
+    """Give an opened image as RGB, 8 bits a channel, turned upright, while there is memory for it.
+
+    Args:
+        image: at the size at which it will be decoded.
+        stream: its file, None for an image in memory.
+        least: (height, width) in pixels, as it is stored, that an image beyond `LARGE` may be reduced to.
+        stored: (width, height) in pixels of the whole photo.
+
+    Raises:
+        UnreadableImageError: it takes more memory than one image may.
+    """
+    if least is not None and stream is not None and image.width * image.height > LARGE:
+        with MEMORY.reserve(_STREAMED):
+            reduced = read_reduced(stream, image, max(least))
+        if reduced is not None:
+            reduced.getexif()[_ORIENTATION] = orientation(image)
+            yield ImageOps.exif_transpose(reduced)
+            return
+    with memory_for(image, stored):
+        yield upright(image, least=least)
+
+
+def reduce_decoding(image: Image.Image, least: tuple[int, int]) -> None:
+    """Have an opened JPEG, or a large JPEG 2000, decoded at a part of its size, of at least `least` (height, width)."""
+    image.draft(None, (least[1], least[0]))
+    if isinstance(image, Jpeg2KImageFile) and image.width * image.height > LARGE:
+        spare = min(image.height // least[0], image.width // least[1])
+        image.reduce = min(max(spare, 1).bit_length() - 1, _JPEG2000_LEVELS)  # each halves both sides
+
+
+@contextmanager
+def memory_for(
+    image: Image.Image, stored: tuple[int, int], *, decoded: tuple[int, int] | None = None
+) -> Iterator[None]:
+    """Wait until there is memory to decode an opened image, and hold it while the block runs.
+
+    Args:
+        image: at the size at which it will be decoded.
+        stored: (width, height) in pixels of the whole photo.
+        decoded: (height, width) at which it will be decoded, where that is not the image's own size.
+
+    Raises:
+        UnreadableImageError: it takes more than one image may.
+    """
+    pixels = math.prod(decoded or image.size)
+    if isinstance(image, Jpeg2KImageFile) and isinstance(image.reduce, int):
+        pixels >>= 2 * image.reduce
+    native = pixels * (_BYTES.get(image.mode, 4) + _BESIDE.get(image.format or "", 0))
+    native += _coefficients(image, stored)
+    converted = 7 * min(pixels, LARGE)  # as RGB, and as an array
+    if native > _MOST:
+        raise UnreadableImageError(
+            f"{image.width} x {image.height} pixels: a {image.format} of this size takes {size_in_words(native)} of "
+            f"memory to read, and at most {size_in_words(_MOST)} are used. Save it smaller"
+        )
+    with MEMORY.reserve(native + converted):
+        yield
+
+
+def upright(image: Image.Image, *, least: tuple[int, int] | None = None) -> Image.Image:
+    """Return an opened image as RGB, 8 bits a channel, turned by its EXIF orientation.
+
+    Args:
+        image: the image.
+        least: (height, width) in pixels, as it is stored, that an image beyond `LARGE` may be reduced to.
+    """
+    if least is not None and image.width * image.height > LARGE:
+        image.load()  # a TIFF is turned by this
+        turn = orientation(image)
+        image = _reduced_rgb(image, least)
+        image.getexif()[_ORIENTATION] = turn
     return _as_rgb(ImageOps.exif_transpose(image))
 
 
@@ -86,23 +206,63 @@ def orientation(image: Image.Image) -> int:
     return int(value) if value in range(1, 9) else 1
 
 
-def open_image(source: Source, data: bytes | None = None) -> Image.Image:
-    """Return the image with its header read and checked, and its pixels not yet decoded; `data` is its file if read."""
-    _accept_heif(source)
+def _open(stream: BinaryIO) -> Image.Image:
+    """Return an image whose header is sound; only the decoders of photos are asked."""
+    start = stream.read(12)
+    if is_heif(start) and "HEIF" not in decoders():
+        raise UnreadableImageError("HEIC images need one more package: pip install 'regraft[heif]'")
+    if not start:
+        raise UnreadableImageError("the file is empty")
+    stream.seek(0)
     try:
-        image = open_source(source, data)
+        image = Image.open(stream, formats=decoders())
     except Image.DecompressionBombError:
         raise UnreadableImageError(f"more than {MAX_PIXELS:,} pixels") from None
+    _check_size(image)
+    if image.format == "PNG" and "exif" not in image.info and image.width * image.height > LARGE:
+        image.info["exif"] = _late_exif(stream)  # Pillow would decode all pixels to look for it behind them
+    return image
+
+
+def _late_exif(stream: BinaryIO) -> bytes:
+    """Return the EXIF tags of a PNG wherever they stand in it, b"" if there are none (PNG 3rd edition, 5.3)."""
+    place, found = stream.tell(), b""
+    stream.seek(8)
+    while len(head := stream.read(8)) == 8:  # each chunk: its length, its name, its data, four bytes of checksum
+        length, name = struct.unpack(">I4s", head)
+        if name == b"eXIf":
+            found = stream.read(length)
+            break
+        stream.seek(length + 4, io.SEEK_CUR)
+    stream.seek(place)
+    return found
+
+
+def _check_size(image: Image.Image) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise UnreadableImageError(f"{image.width} x {image.height} pixels: more than {MAX_PIXELS:,}")
     if max(image.size) > MAX_ASPECT_RATIO * min(image.size):
         raise UnreadableImageError(f"{image.width} x {image.height} pixels: a stripe, not a photo")
-    return image
+
+
+def _coefficients(image: Image.Image, stored: tuple[int, int]) -> int:
+    """Return the bytes that libjpeg holds of a progressive JPEG: two for each coefficient of the whole photo."""
+    layers = getattr(image, "layer", None)
+    if image.format not in ("JPEG", "MPO") or not image.info.get("progressive") or not layers:
+        return 0
+    most = max(across * down for _, across, down, *_ in layers) or 1
+    shares = sum(across * down / most for _, across, down, *_ in layers)
+    return int(2 * shares * stored[0] * stored[1])
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        return _eight_bits(image).convert("RGB")
+        return _eight_bits(image, _brightest(image)).convert("RGB")
+    return _flat(image)
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """Return an image of up to 8 bits as RGB, on white where it is transparent."""
     if image.has_transparency_data:  # an alpha channel, or one colour of a PNG or GIF declared transparent
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -110,33 +270,59 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale greys of 16 bits (or integers and floats) to 8; Pillow's own conversion would clip them to white."""
-    values = np.nan_to_num(np.asarray(image).astype(np.float64))  # NaN: no measurement, black
-    if image.mode == "F":
-        top = 1.0 if values.max(initial=0.0) <= 1.0 else 255.0
-    else:  # a 16-bit PNG opens as I;16 or, in older Pillows, as I
-        top = 65535.0 if image.mode.startswith("I;16") or values.max(initial=0.0) > 255 else 255.0
-    return Image.fromarray(np.rint(np.clip(values / top, 0.0, 1.0) * 255).astype(np.uint8))
+def _reduced_rgb(image: Image.Image, least: tuple[int, int]) -> Image.Image:
+    """Return an image as RGB, its sides divided by the whole number that leaves at least `least` (height, width).
+
+    Each pixel is the mean of those that it stands for. The rows are converted a few at a time.
+    """
+    factor = max(1, min(image.height // max(least[0], 1), image.width // max(least[1], 1)))
+    deep = image.mode.startswith("I;16") or image.mode in ("I", "F")
+    top = _brightest(image) if deep else 0.0
+    reduced = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
+    for rows, strip in _strips(image, factor):
+        flat = _eight_bits(strip, top).convert("RGB") if deep else _flat(strip)
+        reduced.paste(flat.reduce(factor) if factor > 1 else flat, (0, rows // factor))
+    return reduced
 
 
-def _accept_heif(source: Source) -> None:
-    if isinstance(source, Path) and source.suffix.lower() in _HEIF_SUFFIXES:
-        try:
-            from pillow_heif import register_heif_opener
-        except ImportError:
-            raise UnreadableImageError("HEIC images need one more package: pip install 'regraft[heif]'") from None
-        register_heif_opener()
+def _strips(image: Image.Image, factor: int = 1) -> Iterator[tuple[int, Image.Image]]:
+    """Yield an image in strips of about `_STRIP` pixels, whole multiples of `factor` rows, and where each begins."""
+    rows = max(1, _STRIP // (image.width * factor)) * factor
+    for row in range(0, image.height, rows):
+        yield row, image.crop((0, row, image.width, min(row + rows, image.height)))
 
 
-def _reason(error: BaseException, source: Source) -> str:
+def _brightest(image: Image.Image) -> float:
+    """Return the value that stands for white in an image of 16 bits, integers or floats."""
+    if image.mode.startswith("I;16"):
+        return 65535.0
+    most = max(float(np.nan_to_num(np.asarray(strip)).max(initial=0.0)) for _, strip in _strips(image))
+    return white_level(most, real=image.mode == "F")  # a 16-bit PNG opens as I in older Pillows
+
+
+def _eight_bits(image: Image.Image, top: float) -> Image.Image:
+    """Scale greys of 16 bits (or integers and floats) to 8; Pillow's own conversion would clip them to white.
+
+    Args:
+        image: the greys.
+        top: the value that stands for white.
+    """
+    scaled = np.empty((image.height, image.width), dtype=np.uint8)
+    for row, strip in _strips(image):
+        values = np.nan_to_num(np.asarray(strip).astype(np.float64))  # NaN: no measurement, black
+        scaled[row : row + len(values)] = np.rint(np.clip(values / top, 0.0, 1.0) * 255)
+    return Image.fromarray(scaled)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, UnusableFileError):
+        return str(error)
     if isinstance(error, FileNotFoundError):
         return "the file is gone"
     if isinstance(error, PermissionError):
         return "no permission to read it"
     if isinstance(error, UnidentifiedImageError):
-        empty = isinstance(source, Path) and source.stat().st_size == 0
-        return "the file is empty" if empty else "not an image, or damaged at its start"
+        return "not an image, or damaged at its start"
     if isinstance(error, MemoryError):
         return "too large for this machine's memory"
     text = str(error).strip().rstrip(".") or type(error).__name__

@@ -9,33 +9,10 @@ from typing import NoReturn
 
 from natsort import natsorted
 
+from regraft.data.formats import IMAGE_SUFFIXES
 from regraft.data.sources import Source
 from regraft.errors import DataError, shortlist
 
-IMAGE_SUFFIXES = frozenset(
-    [
-        ".avif",
-        ".bmp",
-        ".dib",
-        ".gif",
-        ".heic",
-        ".heif",
-        ".jfif",
-        ".jp2",
-        ".jpe",
-        ".jpeg",
-        ".jpg",
-        ".pbm",
-        ".pgm",
-        ".png",
-        ".pnm",
-        ".ppm",
-        ".tga",
-        ".tif",
-        ".tiff",
-        ".webp",
-    ]
-)
 SPLIT_FOLDERS = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val"),
@@ -125,7 +102,7 @@ def read_folder(folder: Path) -> Rows:
             rows.notes.append(f"{child} holds no image and is not a class")
         rows.sources += images
         rows.labels += [child.name] * len(images)
-    loose = natsorted((p for p in _visible(folder) if p.is_file()), key=str)
+    loose = natsorted((p for p in _visible(folder) if not p.is_dir()), key=str)  # a pipe or device is named later
     loose_images = [p for p in loose if p.suffix.lower() in IMAGE_SUFFIXES]
     others += len(loose) - len(loose_images)
     if rows.sources and loose_images:

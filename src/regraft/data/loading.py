@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from regraft.data.decoding import decode
 from regraft.data.images import UnreadableImageError
@@ -16,6 +16,12 @@ from regraft.data.sources import Source
 from regraft.runtime import cpu_count
 
 BATCH_SIZE = 32
+
+# What threads would be the first to ask for is asked for here. The search for libraries holds the dynamic linker's lock
+# while it calls Python, and a thread that imports a module holds Python's while it waits for the linker; and PyTorch
+# looks NumPy's interface up when an array first becomes a tensor.
+_openmp = ThreadpoolController().select(user_api="openmp")
+torch.from_numpy(np.zeros(1, dtype=np.uint8)).numpy()
 
 
 @dataclass(frozen=True)
@@ -87,4 +93,4 @@ def _one_thread() -> None:
     `torch.set_num_threads` would also be heard by every thread that first calls PyTorch later, the caller's included.
     """
     torch.get_num_threads()  # PyTorch sets the number when it is first asked, and not again
-    threadpool_limits(1, user_api="openmp")
+    _openmp.limit(limits=1)

@@ -1,21 +1,25 @@
 """Where one image's bytes come from: a file, a cell of a Parquet table, or memory."""
 
+import hashlib
 import io
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+from weakref import WeakValueDictionary
 
 import numpy as np
 from PIL import Image
 
 from regraft.errors import DataError
-from regraft.files import is_file, sha256
+from regraft.files import UnusableFileError, is_file, open_regular, sha256, size_in_words
 
 ROW_GROUPS_IN_MEMORY = 4  # at least: a pass goes through the table in order, and threads work near each other
 ROWS_IN_MEMORY = 1 << 30  # bytes of row groups beyond these: a table that fits is read once, in whatever order
+_READ_AT_ONCE = 1 << 24  # bytes: a larger file is read by its decoder, piece by piece
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,22 @@ class TableCell:
         """Return the name to show: the table and the image in it."""
         return f"{self.file}:{self.name}"
 
-    def read_bytes(self) -> bytes:
-        """Return the encoded image."""
+    def open(self, *, limit: int | None = None) -> BinaryIO:
+        """Open the encoded image, of at most `limit` bytes.
+
+        Raises:
+            UnusableFileError: a larger one, or the path of something that is no ordinary file.
+            OSError: there is none.
+        """
         value = _row_groups.column(self)[self.row].as_py()
         data = value["bytes"] if isinstance(value, dict) else value
         if data is None and isinstance(value, dict) and value.get("path"):
-            return (self.file.parent / str(value["path"])).read_bytes()
+            return open_regular(self.file.parent / str(value["path"]), limit=limit)
         if data is None:
             raise OSError("the table holds no bytes for this image")
-        return bytes(data)
+        if limit is not None and len(data) > limit:
+            raise UnusableFileError(f"{size_in_words(len(data))}, and at most {size_in_words(limit)} are read")
+        return io.BytesIO(data)
 
 
 class _RowGroups:
@@ -69,12 +80,31 @@ class _RowGroups:
 _row_groups = _RowGroups()
 
 
+_locks: WeakValueDictionary[int, Any] = WeakValueDictionary()  # by the image's id, as long as any `Pixels` holds it
+_finding_locks = threading.Lock()
+
+
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """An image that is already in memory."""
+    """An image that is already in memory.
+
+    Attributes:
+        image: what the user gave; another `Pixels` may hold the same one, or one that reads the same open file.
+        name: to show.
+        lock: to be held by whoever reads `image`: Pillow loads pixels and EXIF tags when they are first asked for, and
+            threads that ask at once disturb each other.
+    """
 
     image: Image.Image
     name: str
+    lock: Any = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Find the lock of this image, or make it."""
+        read_from = getattr(self.image, "fp", None)
+        with _finding_locks:
+            lock = _locks.setdefault(id(self.image if read_from is None else read_from), threading.RLock())
+        object.__setattr__(self, "lock", lock)
 
     def __str__(self) -> str:
         """Return the name to show."""
@@ -84,37 +114,57 @@ class Pixels:
 Source = Path | TableCell | Pixels
 
 
-def encoded(source: Source) -> bytes | None:
-    """Return the bytes of the image's file, None where it is in memory as pixels."""
-    return None if isinstance(source, Pixels) else source.read_bytes()
-
-
-def content_key(source: Source, data: bytes | None = None) -> bytes:
-    """Return 32 bytes that are equal exactly when two images' contents are: SHA-256 of file or pixels.
+def open_encoded(source: Path | TableCell, *, limit: int | None = None) -> BinaryIO:
+    """Open the file of an image: what is small is in memory at once, what is large is read as it is needed.
 
     Args:
         source: the image.
-        data: what `encoded` gives for it, if it was read already.
+        limit: largest size in bytes.
+
+    Raises:
+        UnusableFileError: no ordinary file, or a larger one.
+        OSError: it cannot be opened.
     """
+    if isinstance(source, TableCell):
+        return source.open(limit=limit)
+    stream = open_regular(source, limit=limit)
+    if os.fstat(stream.fileno()).st_size > _READ_AT_ONCE:
+        return stream
+    with stream:
+        return io.BytesIO(stream.read())
+
+
+def encoded(stream: BinaryIO) -> bytes | memoryview:
+    """Return all that an open file holds, and leave it where it was read up to."""
+    if isinstance(stream, io.BytesIO):
+        return stream.getbuffer()
+    place = stream.tell()
+    stream.seek(0)
+    data = stream.read()
+    stream.seek(place)
+    return data
+
+
+def content_key(source: Source) -> bytes:
+    """Return 32 bytes that are equal exactly when two images' contents are: SHA-256 of file or pixels."""
     if isinstance(source, Pixels):
-        image = source.image
-        palette = image.getpalette() if image.mode == "P" else None
-        orientation = image.getexif().get(0x0112)
-        head = repr((image.mode, image.size, palette, orientation, image.info.get("transparency")))
-        return sha256(head.encode() + image.tobytes())
-    return sha256(source.read_bytes() if data is None else data)
+        with source.lock:
+            return _key_of_pixels(source.image)
+    with open_encoded(source) as stream:
+        return key_of_file(stream)
 
 
-def open_source(source: Source, data: bytes | None = None) -> Image.Image:
-    """Return the image of `source`, its header read and its pixels not yet decoded.
+def key_of_file(stream: BinaryIO) -> bytes:
+    """Return the content key of an open file."""
+    stream.seek(0)
+    return hashlib.file_digest(stream, "sha256").digest()  # type: ignore[arg-type] # every such stream has readinto
 
-    Args:
-        source: the image.
-        data: what `encoded` gives for it, if it was read already.
-    """
-    if isinstance(source, Pixels):
-        return source.image
-    return Image.open(io.BytesIO(source.read_bytes() if data is None else data))
+
+def _key_of_pixels(image: Image.Image) -> bytes:
+    palette = image.getpalette() if image.mode == "P" else None
+    orientation = image.getexif().get(0x0112)
+    head = repr((image.mode, image.size, palette, orientation, image.info.get("transparency")))
+    return sha256(head.encode() + image.tobytes())
 
 
 def as_sources(images: Sequence[Any] | np.ndarray) -> list[Source]:

@@ -11,7 +11,7 @@ from regraft.data.sources import Source
 from regraft.explain.cam import grad_cam, occlusion
 from regraft.explain.pictures import read_pixels
 from regraft.explain.sites import Place
-from regraft.learn.observer import Observer
+from regraft.learn.observer import Observer, progress
 from regraft.models.backbones import Backbone
 from regraft.models.engines import TorchEngine
 from regraft.models.heads import Head
@@ -135,8 +135,7 @@ def look_at(
     window = max(backbone.preprocess.height // _WINDOW, 1)
     stride = max(backbone.preprocess.height // _STRIDE, 1)
     found = []
-    observer.begin("where it looks", len(shown))
-    try:
+    with progress(observer, "where it looks", len(shown)) as advance:
         for one in shown:
             image = engine.normalised(pixels[one.photo][None])
             cam, stage = _cam(module, places, image, one.answer)
@@ -146,9 +145,7 @@ def look_at(
             found.append(
                 Looked(one, pixels[one.photo], cam[0, 0].cpu().numpy(), stage, now, covered[0, 0].cpu().numpy())
             )
-            observer.advance(1)
-    finally:
-        observer.end()
+            advance(1)
     return found
 
 

@@ -25,7 +25,7 @@ from regraft.explain.pictures import StagePictures, draw_units
 from regraft.explain.rectify import DECONVNET, GUIDED
 from regraft.explain.survey import MOST_POOLED, Survey, places_of, survey, telling_units
 from regraft.judge.intervals import Interval
-from regraft.learn.observer import Observer
+from regraft.learn.observer import Observer, progress
 from regraft.learn.probe import OUTER_FOLDS, Labelled
 from regraft.models.backbones import Backbone
 from regraft.models.heads import Head
@@ -304,8 +304,7 @@ class _Work:
     ) -> list[StagePictures]:
         """Return the pictures of `chosen` units by stage."""
         total = sum(int((surveyed.stages[name].photos[list(units)] >= 0).sum()) for name, units in chosen.items())
-        self.observer.begin(task, total)
-        try:
+        with progress(self.observer, task, total) as advance:
             return [
                 draw_units(
                     backbone,
@@ -314,12 +313,10 @@ class _Work:
                     self.subject.samples.sources,
                     device=self.device,
                     rule=rule,
-                    observer=self.observer,
+                    advance=advance,
                 )
                 for name, units in chosen.items()
             ]
-        finally:
-            self.observer.end()
 
 
 def _compare_with_before(found: Explanation, work: _Work, chosen: Mapping[str, Sequence[int]], rule: str) -> None:

@@ -12,11 +12,12 @@ from regraft.judge.intervals import LEVEL, Interval, Mean, mean_interval
 from regraft.judge.shares import interval_of, share_of
 from regraft.learn.comparison import Clock, cross_validate
 from regraft.learn.methods import Answers, Candidate, Pace
-from regraft.learn.observer import Observer
+from regraft.learn.observer import Observer, progress
 from regraft.learn.probe import Labelled, Probes
 from regraft.models.backbones import Backbone
 
 SIZES = (5, 10, 20, 50, 100, 200, 500, 1000)  # photos of each class, on the learning curve
+_PATIENCE = 1800.0  # seconds: the heads of one stage of many photos take minutes
 _FEW_MISTAKES = 6  # with fewer, no later stage could be proven better (sign test)
 
 
@@ -83,15 +84,12 @@ def accuracy_by_depth(
     """
     observer = observer or Observer()
     points = []
-    observer.begin(task, len(stages) * len(folds))
-    try:
+    with progress(observer, task, len(stages) * len(folds), patience=_PATIENCE) as advance:
         for stage, data in stages.items():
             last = LastLayer(data, seed)
             right = last.right(folds)
             points.append(DepthPoint(stage, right, float(right.mean()), last.interval(right)))
-            observer.advance(len(folds))
-    finally:
-        observer.end()
+            advance(len(folds))
     return points
 
 
@@ -114,14 +112,12 @@ def accuracy_by_size(
     sizes = [size for size in SIZES if size < 0.75 * learnable]
     last = LastLayer(data, seed)
     found = []
-    observer.begin("learning curve of the last layer", (len(sizes) + 1) * len(folds))
-    try:
+    total = (len(sizes) + 1) * len(folds)
+    with progress(observer, "learning curve of the last layer", total, patience=_PATIENCE) as advance:
         for size in [*sizes, None]:
             right = last.right(folds, size)
             found.append((learnable if size is None else size, float(right.mean()), last.interval(right)))
-            observer.advance(len(folds))
-    finally:
-        observer.end()
+            advance(len(folds))
     return found
 
 

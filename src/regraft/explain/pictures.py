@@ -1,6 +1,6 @@
 """Pictures of units: the image patches that excite each most, beside what a deconvnet projects back of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,6 @@ from regraft.explain.receptive import receptive_field
 from regraft.explain.rectify import DECONVNET
 from regraft.explain.sites import run_to
 from regraft.explain.survey import StageUnits
-from regraft.learn.observer import Observer
 from regraft.models.backbones import Backbone
 from regraft.models.engines import TorchEngine
 
@@ -71,7 +70,7 @@ def draw_units(
     *,
     device: torch.device,
     rule: str = DECONVNET,
-    observer: Observer | None = None,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> StagePictures:
     """Project the strongest activations of `chosen` units back to the pixels, and cut out what each unit sees.
 
@@ -82,12 +81,11 @@ def draw_units(
         sources: n photos, the same as of the pass.
         device: where it runs.
         rule: `rectify.DECONVNET` or `rectify.GUIDED`.
-        observer: hears the progress, one for each projection.
+        advance: is called with the number of projections made since the last call.
 
     Raises:
         DataError: a photo that could be read before cannot be read any more.
     """
-    observer = observer or Observer()
     place = units.place
     engine = TorchEngine(backbone, device)
     shape = (3, backbone.preprocess.height, backbone.preprocess.width)
@@ -115,7 +113,7 @@ def draw_units(
             whole = projections[k]
             cut = None if whole is None else whole[:, upper:lower, left:right]
             parts[unit].append((photo, float(activations[k]), images[k, upper:lower, left:right], cut))
-        observer.advance(len(some))
+        advance(len(some))
     left, upper, right, lower = field.box(place.height // 2, place.width // 2)
     pictures = [
         UnitPicture(

@@ -21,6 +21,7 @@ from regraft.learn.settings import Settings
 from regraft.learn.strategies import Result
 from regraft.models.backbones import Backbone, load_backbone
 from regraft.models.classifier import Classifier
+from regraft.models.selection import EngineChoice
 
 _UNLABELLED = ("photos",)  # the one class of photos without labels, before a classifier answers
 
@@ -59,7 +60,7 @@ def subject_of_network(
     Raises:
         DataError: more than a tenth of the photos cannot be read, or one photo stands under two classes.
     """
-    photos = _read(backbone, samples, settings, observer)
+    photos = _read(backbone, samples, settings, observer, labels=samples.labels if known else None)
     return Subject(backbone, photos.samples, joined_groups(photos.samples, photos.keys), known, model)
 
 
@@ -87,7 +88,8 @@ def subject_of_classifier(
     """
     samples = samples.aligned(classifier.classes) if known else replace(samples, classes=classifier.classes)
     pretrained = _before(classifier, before, observer)  # a mistake in it is told before the work
-    photos = _read(classifier.backbone, samples, settings, observer)
+    labels, earlier = samples.labels if known else None, classifier.engine_choice
+    photos = _read(classifier.backbone, samples, settings, observer, labels=labels, earlier=earlier)
     probabilities = classifier.probabilities(photos.features)
     labelled = photos.samples if known else replace(photos.samples, labels=probabilities.argmax(axis=1))
     unseen = ~classifier.was_seen(photos.keys, "training")
@@ -163,9 +165,17 @@ def subject_of_result(result: Result) -> Subject:
     )
 
 
-def _read(backbone: Backbone, samples: Samples, settings: Settings, observer: Observer) -> Photos:
-    audit = audit_samples(samples, observer)
-    engine = engine_for(backbone, samples.sources, settings, observer)
+def _read(
+    backbone: Backbone,
+    samples: Samples,
+    settings: Settings,
+    observer: Observer,
+    *,
+    labels: np.ndarray | None,
+    earlier: EngineChoice | None = None,
+) -> Photos:
+    audit = audit_samples(samples, settings, observer)
+    engine = engine_for(backbone, samples.sources, audit.keys, settings, observer, labels=labels, earlier=earlier)
     return prepare(samples, audit, backbone, engine, settings=settings, observer=observer)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +12,7 @@ from regraft.data.loading import load_batches
 from regraft.data.sources import Source
 from regraft.explain.deconvnet import TIE_BREAK
 from regraft.explain.sites import Place, Site, find_places, watching
-from regraft.learn.observer import Observer
+from regraft.learn.observer import Observer, progress
 from regraft.models.backbones import Backbone
 from regraft.models.engines import TorchEngine
 
@@ -119,20 +120,18 @@ def survey(
     pooled: dict[str, list[np.ndarray]] = {}
     wanted = np.zeros(len(sources), dtype=bool)
     wanted[sampled] = True
-    observer.begin(task, len(sources))
-    try:
-        with watching(backbone.module, reading.sites, reading.hear):
-            for batch in load_batches(sources, backbone.preprocess, batch_size=batch_size):
-                found.unreadable.update(batch.unreadable)
-                if len(batch.positions):
-                    vectors = engine.features(batch.pixels)
-                    means = reading.take(batch.positions, labels[batch.positions])
-                    chosen = wanted[batch.positions]
-                    for name, values in {**means, stages[-1].name: vectors}.items():
-                        pooled.setdefault(name, []).append(values[chosen])
-                observer.advance(len(batch.positions) + len(batch.unreadable))
-    finally:
-        observer.end()
+    batches = load_batches(sources, backbone.preprocess, batch_size=batch_size)
+    hearing = watching(backbone.module, reading.sites, reading.hear)
+    with progress(observer, task, len(sources)) as advance, closing(batches), hearing:
+        for batch in batches:
+            found.unreadable.update(batch.unreadable)
+            if len(batch.positions):
+                vectors = engine.features(batch.pixels)
+                means = reading.take(batch.positions, labels[batch.positions])
+                chosen = wanted[batch.positions]
+                for name, values in {**means, stages[-1].name: vectors}.items():
+                    pooled.setdefault(name, []).append(values[chosen])
+            advance(len(batch.positions) + len(batch.unreadable))
     found.stages = {units.place.stage: units for units in reading.units}
     found.pooled = {stage.name: np.concatenate(pooled[stage.name]) for stage in stages if stage.name in pooled}
     found.sampled = sampled[~np.isin(sampled, list(found.unreadable))]

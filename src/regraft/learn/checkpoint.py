@@ -1,7 +1,13 @@
-"""Runs that can be killed: what is done is kept beside the result and taken up again by the same command."""
+"""Runs that can be killed: what is done is kept beside the result and taken up again by the same command.
+
+Every checkpoint holds a digest of itself, its job and the run's arguments: one that has changed since it was written,
+or belongs to another run, is dropped, and that part is done again.
+"""
 
 import contextlib
+import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,12 +19,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from regraft.errors import OutputError, ResumeError
-from regraft.files import atomic_write, sha256
+from regraft.files import atomic_write, is_file, read_regular, remove, sha256
 from regraft.learn.observer import Observer
+from regraft.learn.store import LARGEST_TEXT, parsed
 
 SUFFIX = ".unfinished"  # of the folder beside the result
 _ARGUMENTS = "arguments.json"
-_KEY = "regraft"
+_KEY, _DIGEST = "regraft", "sha256"  # entries of a checkpoint's metadata
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +43,7 @@ class Run:
         folder: where checkpoints lie; None keeps none.
         arguments: all that the result depends on, by the name that a user knows, in JSON types.
         restart: throw away what lies there.
-        observer: hears that work is taken up, or that checkpoints cannot be written.
+        observer: hears that work is taken up, what of it is damaged, or that checkpoints cannot be written.
 
     Raises:
         ResumeError: what lies there was started with other arguments; each is named.
@@ -52,6 +59,10 @@ class Run:
             shutil.rmtree(folder, ignore_errors=True)
         before = _read_arguments(folder)
         if before is None:
+            if os.path.lexists(folder / _ARGUMENTS) or any(folder.glob("*.safetensors")):
+                observer.say(f"{folder / _ARGUMENTS} is damaged or gone: only checkpoints of this run are taken up")
+                remove(folder / _ARGUMENTS)
+                self._keep(_ARGUMENTS, self._described())
             return
         differing = [name for name in {**before, **self._arguments} if before.get(name) != self._arguments.get(name)]
         if differing:
@@ -59,33 +70,66 @@ class Run:
         observer.say(f"going on from the checkpoints in {folder}")
 
     def load(self, job: object) -> Saved | None:
-        """Return what was last saved of `job` (a name in JSON types), None if nothing was."""
+        """Return what was last saved of `job` (a name in JSON types), None if nothing was or it is damaged."""
         if self._folder is None:
             return None
+        path = self._folder / _file_of(job)
         try:
-            with safe_open(self._file(job), framework="pt") as file:
-                about = json.loads((file.metadata() or {})[_KEY])
-                return Saved({name: file.get_tensor(name) for name in file.keys()}, about)  # noqa: SIM118
-        except (OSError, SafetensorError, KeyError, ValueError):
+            found = self._read(path, job) if is_file(path) else None
+        except OSError:  # it may not be read
             return None
+        if found is None and os.path.lexists(path):
+            remove(path)
+            self._observer.say(f"the checkpoint {path} is damaged: what it held is done again")
+        return found
 
     def save(self, job: object, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> None:
         """Keep what `job` has come to, whole or not at all. Where that is impossible, the work goes on without."""
         if self._folder is None:
             return
+        with contextlib.suppress(OSError):  # if it fails, so does the write below, which says why
+            self._folder.mkdir(exist_ok=True)
+        if not is_file(self._folder / _ARGUMENTS):
+            self._keep(_ARGUMENTS, self._described())
+        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        text = json.dumps(dict(about))
+        self._keep(_file_of(job), save(contiguous, {_KEY: text, _DIGEST: self._digest(job, text, contiguous)}))
+
+    def _keep(self, name: str, data: bytes) -> None:
+        if self._folder is None:
+            return
         try:
-            with contextlib.suppress(OSError):  # if it fails, so does the write below, which says why
-                self._folder.mkdir(exist_ok=True)
-            if not (self._folder / _ARGUMENTS).exists():
-                with atomic_write(self._folder / _ARGUMENTS) as temporary:
-                    temporary.write_text(json.dumps(self._arguments, indent=1))
-            contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-            data = save(contiguous, {_KEY: json.dumps(dict(about))})
-            with atomic_write(self._file(job)) as temporary:
+            with atomic_write(self._folder / name) as temporary:
                 temporary.write_bytes(data)
         except OutputError as error:
             self._folder = None
             self._observer.say(f"no checkpoints from here on: {error}")
+
+    def _read(self, path: Path, job: object) -> Saved | None:
+        """Return what `save` wrote into the file of `job`, None if it is anything else."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                text = metadata.get(_KEY, "")
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            whole = metadata.get(_DIGEST) == self._digest(job, text, tensors)
+        except (SafetensorError, RuntimeError, TypeError, ValueError):  # of torch, for what it cannot hold
+            return None
+        about = parsed(text.encode()) if whole else None
+        return Saved(tensors, about) if isinstance(about, dict) else None
+
+    def _digest(self, job: object, text: str, tensors: Mapping[str, torch.Tensor]) -> str:
+        """Return the SHA-256 of the run's arguments, the job, what is said of it, and all bytes of its tensors."""
+        ordered = sorted(tensors.items())
+        shapes = [[name, str(tensor.dtype), list(tensor.shape)] for name, tensor in ordered]
+        digest = hashlib.sha256(json.dumps([self._arguments, job, text, shapes], sort_keys=True).encode())
+        for _, tensor in ordered:
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def _described(self) -> bytes:
+        """Return the arguments as they are kept, with a digest of them."""
+        return json.dumps({_DIGEST: _digest_of(self._arguments), "arguments": self._arguments}, indent=1).encode()
 
     def settle(self, job: object, name: str, value: str) -> None:
         """Keep `value`, which turned out in the course of the work and on which the rest of it rests.
@@ -121,10 +165,6 @@ class Run:
             "Start it with the same arguments and photos to go on, or with --restart to begin anew."
         )
 
-    def _file(self, job: object) -> Path:
-        assert self._folder is not None
-        return self._folder / f"{sha256(json.dumps(job).encode()).hex()[:24]}.safetensors"
-
 
 def run_folder(result: Path) -> Path:
     """Return the folder of the unfinished work on `result`."""
@@ -138,8 +178,19 @@ def nowhere() -> Run:
 
 
 def _read_arguments(folder: Path) -> dict[str, Any] | None:
+    """Return the arguments that lie in `folder`, None if there are none or they are damaged."""
     try:
-        found = json.loads((folder / _ARGUMENTS).read_text())
-    except (OSError, ValueError):
+        found = parsed(read_regular(folder / _ARGUMENTS, limit=LARGEST_TEXT))
+        arguments = found["arguments"] if isinstance(found, dict) else None
+        whole = isinstance(arguments, dict) and found[_DIGEST] == _digest_of(arguments)
+    except (OSError, KeyError, RecursionError):  # RecursionError: nested as deeply as can just be read
         return None
-    return found if isinstance(found, dict) else None
+    return arguments if whole else None
+
+
+def _digest_of(arguments: dict[str, Any]) -> str:
+    return sha256(json.dumps(arguments, sort_keys=True).encode()).hex()
+
+
+def _file_of(job: object) -> str:
+    return f"{sha256(json.dumps(job).encode()).hex()[:24]}.safetensors"

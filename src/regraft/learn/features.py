@@ -12,12 +12,13 @@ from regraft.data.loading import BATCH_SIZE, load_batches
 from regraft.data.preprocess import Preprocess
 from regraft.data.sources import Source
 from regraft.errors import OutputError, WeightsError
-from regraft.learn.observer import Observer
+from regraft.files import sha256
+from regraft.learn.observer import Observer, progress
 from regraft.learn.settings import Settings
 from regraft.learn.store import FeatureStore, keep_limit, size_limit
 from regraft.models.backbones import Backbone
 from regraft.models.engines import Engine, run_ahead
-from regraft.models.selection import CHECKED_PHOTOS, POOLED, Deferred, Task, choose_engine
+from regraft.models.selection import CHECKED_PHOTOS, POOLED, CheckPhotos, Deferred, EngineChoice, Task, choose_engine
 from regraft.runtime import pick_device
 
 _IMAGES_PER_SHARD = 512
@@ -63,6 +64,10 @@ class _Writer:
         if len(self._keys) >= _IMAGES_PER_SHARD or time.monotonic() - self._last > _SECONDS_PER_SHARD:
             self.flush()
 
+    def close(self) -> None:
+        """Write the rest: Ctrl-C too keeps what was computed."""
+        self.flush()
+
     def flush(self) -> None:
         keys, vectors = self._keys, self._vectors
         self._keys, self._vectors, self._last = [], [], time.monotonic()
@@ -76,8 +81,26 @@ class _Writer:
         keep_limit(self._limit)
 
 
-def engine_for(backbone: Backbone, sources: Sequence[Source], settings: Settings, observer: Observer) -> Engine:
+def engine_for(
+    backbone: Backbone,
+    sources: Sequence[Source],
+    keys: Sequence[bytes],
+    settings: Settings,
+    observer: Observer,
+    *,
+    labels: np.ndarray | None = None,
+    earlier: EngineChoice | None = None,
+) -> Engine:
     """Return the engine that `settings` name, or the fastest that is right, to run `sources` through `backbone`.
+
+    Args:
+        backbone: the network.
+        sources: n images: all that it will run, for the choice depends on them.
+        keys: their content keys; b"" for what is known to be unreadable.
+        settings: engine, device and cache.
+        observer: hears what was found.
+        labels: (n,) classes, where they are known: engines are compared on photos of all of them.
+        earlier: what was chosen when the classifier was made.
 
     Raises:
         OptionError: it does not exist or cannot run here.
@@ -86,10 +109,11 @@ def engine_for(backbone: Backbone, sources: Sequence[Source], settings: Settings
     task = Task(
         backbone,
         pick_device(settings.device),
-        len(sources),
-        lambda: first_pixels(sources, backbone.preprocess),
+        sum(map(bool, keys)),
+        check_photos(sources, keys, backbone.preprocess, labels),
         keep=settings.cache,
         say=observer.say,
+        earlier=earlier,
     )
     engine = choose_engine(task, settings.engine)
     if settings.cache and not isinstance(engine, Deferred):
@@ -98,30 +122,61 @@ def engine_for(backbone: Backbone, sources: Sequence[Source], settings: Settings
 
 
 def features_of(
-    sources: Sequence[Source], keys: Sequence[bytes], backbone: Backbone, settings: Settings, observer: Observer
+    sources: Sequence[Source],
+    keys: Sequence[bytes],
+    backbone: Backbone,
+    settings: Settings,
+    observer: Observer,
+    *,
+    labels: np.ndarray | None = None,
+    earlier: EngineChoice | None = None,
 ) -> Extraction:
-    """Return the features of `sources` as `settings` say: engine, cache and batches. See `extract`."""
+    """Return the features of `sources` as `settings` say: engine, cache and batches. See `engine_for`, `extract`."""
     return extract(
         sources,
         keys,
         backbone,
-        engine_for(backbone, sources, settings, observer),
+        engine_for(backbone, sources, keys, settings, observer, labels=labels, earlier=earlier),
         cache=settings.cache,
         batch_size=settings.batch_size,
         observer=observer,
     )
 
 
-def first_pixels(sources: Sequence[Source], preprocess: Preprocess) -> np.ndarray:
-    """Return (up to `CHECKED_PHOTOS`, h, w, 3) uint8: the first of `sources` that can be read."""
-    found: list[np.ndarray] = []
-    with closing(load_batches(sources, preprocess, batch_size=CHECKED_PHOTOS)) as batches:
-        for batch in batches:
-            found.append(batch.pixels)
+def check_photos(
+    sources: Sequence[Source], keys: Sequence[bytes], preprocess: Preprocess, labels: np.ndarray | None = None
+) -> CheckPhotos:
+    """Return the photos that engines are compared on: of each class in turn those whose content keys come first.
+
+    They depend on what the photos show alone, not on their order or their names.
+
+    Args:
+        sources: n images.
+        keys: their content keys; b"" for what is known to be unreadable.
+        preprocess: what they are brought to.
+        labels: (n,) classes; None where they are not known.
+    """
+    kinds = np.zeros(len(keys), dtype=np.int64) if labels is None else labels
+    chosen: dict[bytes, int] = {key: place for place, key in enumerate(keys) if key}  # each content once
+    turns: dict[int, int] = {}
+    ranked = []
+    for key in sorted(chosen):
+        kind = int(kinds[chosen[key]])
+        ranked.append((turns.setdefault(kind, 0), key))
+        turns[kind] += 1
+    drawn = [key for _, key in sorted(ranked)]
+
+    def read() -> np.ndarray:
+        found = [np.empty((0, preprocess.height, preprocess.width, 3), dtype=np.uint8)]
+        for start in range(0, len(drawn), CHECKED_PHOTOS):  # further ones only where some cannot be read
+            part = [sources[chosen[key]] for key in drawn[start : start + CHECKED_PHOTOS]]
+            with closing(load_batches(part, preprocess, batch_size=CHECKED_PHOTOS)) as batches:
+                found += [batch.pixels for batch in batches]
             if sum(map(len, found)) >= CHECKED_PHOTOS:
                 break
-    blank = np.empty((0, preprocess.height, preprocess.width, 3), dtype=np.uint8)
-    return np.concatenate([blank, *found])[:CHECKED_PHOTOS]
+        return np.concatenate(found)[:CHECKED_PHOTOS]
+
+    return CheckPhotos(sha256(b"".join(drawn[:CHECKED_PHOTOS])).hex()[:24], read)
 
 
 def extract(
@@ -153,7 +208,7 @@ def extract(
     """
     observer = observer or Observer()
     started = time.monotonic()
-    store = FeatureStore(_about(backbone, engine), backbone.features) if cache else None
+    store = FeatureStore(_about(backbone, engine), backbone.features, observer.say) if cache else None
     if store is None:
         features, found = np.zeros((len(keys), backbone.features), dtype=np.float32), np.zeros(len(keys), dtype=bool)
     else:
@@ -181,24 +236,23 @@ def _compute(
     observer: Observer,
 ) -> None:
     order = list(wanted.items())
-    observer.begin(f"features ({engine.name})", len(order))
     photos = load_batches([sources[places[0]] for _, places in order], engine.preprocess, batch_size=batch_size)
-    try:
-        # whatever ends the pass ends the threads that decode, and what the engine has not begun
-        with closing(photos), closing(run_ahead(engine, photos)) as computed:
-            for batch, vectors in computed:
-                for row, reason in batch.unreadable.items():
-                    result.unreadable.update(dict.fromkeys(order[row][1], reason))
-                if len(batch.positions):
-                    _check_finite(vectors, [sources[order[row][1][0]] for row in batch.positions])
-                    for row, vector in zip(batch.positions, vectors, strict=True):
-                        result.features[order[row][1]] = vector
-                    writer.add([order[row][0] for row in batch.positions], vectors)
-                result.computed += len(batch.positions)
-                observer.advance(len(batch.positions) + len(batch.unreadable))
-    finally:
-        writer.flush()  # Ctrl-C too keeps what was computed
-        observer.end()
+    with (
+        progress(observer, f"features ({engine.name})", len(order)) as advance,
+        closing(writer),
+        closing(photos),  # whatever ends the pass ends the threads that decode, and what the engine has not begun
+        closing(run_ahead(engine, photos)) as computed,
+    ):
+        for batch, vectors in computed:
+            for row, reason in batch.unreadable.items():
+                result.unreadable.update(dict.fromkeys(order[row][1], reason))
+            if len(batch.positions):
+                _check_finite(vectors, [sources[order[row][1][0]] for row in batch.positions])
+                for row, vector in zip(batch.positions, vectors, strict=True):
+                    result.features[order[row][1]] = vector
+                writer.add([order[row][0] for row in batch.positions], vectors)
+            result.computed += len(batch.positions)
+            advance(len(batch.positions) + len(batch.unreadable))
 
 
 def _check_finite(vectors: np.ndarray, sources: Sequence[Source]) -> None:

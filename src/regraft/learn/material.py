@@ -17,7 +17,7 @@ from regraft.data.samples import Samples
 from regraft.data.splits import stratified_folds
 from regraft.errors import DataError, OptionError
 from regraft.learn.checkpoint import Run
-from regraft.learn.features import engine_for, first_pixels
+from regraft.learn.features import check_photos, engine_for
 from regraft.learn.observer import Observer
 from regraft.learn.photos import Photos, audit_samples, prepare
 from regraft.learn.probe import OUTER_FOLDS, Labelled, Probes
@@ -30,7 +30,7 @@ from regraft.models.backbones import Backbone
 from regraft.models.cutting import Top, cut_before
 from regraft.models.engines import Engine, TorchEngine
 from regraft.models.freezing import fingerprints
-from regraft.models.selection import Task, choose_engine
+from regraft.models.selection import AUTO, EngineChoice, Task, choice_of, choose_engine
 from regraft.runtime import pick_device
 
 _SCRATCH_SEED = 1  # of the random weights: the same for all folds, as the pretrained ones are
@@ -162,7 +162,7 @@ class Material:
             backbone,
             device,
             len(sources) * self.schedule.views,
-            lambda: first_pixels(sources, backbone.preprocess),
+            check_photos(sources, self.photos.keys, backbone.preprocess, self.data.labels),
             module=trunk,
             cut=cut,
             keep=bool(self.cache_limit),
@@ -178,11 +178,19 @@ class Material:
 
 @dataclass(frozen=True, eq=False)
 class Gathered:
-    """The photos to learn from, those to judge by if there is such a split, and the network."""
+    """The photos to learn from, those to judge by if there is such a split, and the network.
+
+    Attributes:
+        learned: photos to learn from.
+        held_out: those to judge by, None where there are none.
+        backbone: the pretrained network.
+        engine_choice: what runs it, None where nothing was found of that.
+    """
 
     learned: Photos
     held_out: Photos | None
     backbone: Backbone
+    engine_choice: EngineChoice | None = None
 
 
 def gather(
@@ -211,7 +219,7 @@ def gather(
     wanted = [samples]
     if "validation" in splits:
         wanted.append(splits["validation"].aligned(samples.classes))
-    audits = [audit_samples(part, observer) for part in wanted]
+    audits = [audit_samples(part, settings, observer) for part in wanted]
     check_contradictions_between(wanted, [audit.keys for audit in audits])
     readable = [_readable(part, audit) for part, audit in zip(wanted, audits, strict=True)]
     if len(wanted) == 1:
@@ -219,14 +227,19 @@ def gather(
     else:
         _check_judges(*readable)
     backbone = load()
-    engine = engine_for(backbone, samples.sources, settings, observer)
+    keys = [key for audit in audits for key in audit.keys]
+    sources = [source for part in wanted for source in part.sources]
+    labels = np.concatenate([part.labels for part in wanted])
+    engine = engine_for(backbone, sources, keys, settings, observer, labels=labels)
+    choice = choice_of(engine, pick_device(settings.device), len(keys)) if settings.engine == AUTO else None
     parts = [
         prepare(part, audit, backbone, engine, settings=settings, observer=observer)
         for part, audit in zip(wanted, audits, strict=True)
     ]
     learned = parts[0]
     learned.samples.check_trainable()  # again: what could not be read is gone
-    return Gathered(learned, _unseen(parts[1], learned, observer) if len(parts) > 1 else None, backbone)
+    held_out = _unseen(parts[1], learned, observer) if len(parts) > 1 else None
+    return Gathered(learned, held_out, backbone, choice)
 
 
 def material_of(gathered: Gathered, settings: Settings, run: Run, observer: Observer) -> Material:

@@ -20,6 +20,7 @@ from regraft.learn.schedule import Schedule
 from regraft.models.backbones import Backbone
 from regraft.models.freezing import Plan, check_frozen, fingerprints, plan_training
 from regraft.models.heads import Head
+from regraft.watchdog import watched
 
 FURTHER = ", trained further"  # ends the source of a network that was: `explain` finds the one before by it
 _HELD_OUT = 6  # a sixth of the photos says when to stop and sets the temperature
@@ -255,14 +256,16 @@ def follow(
     """
     begun = False
     try:
-        for record in finetuner.train():
-            if not begun:
-                observer.begin(title, (record.steps - record.step) * finetuner.batch_size + record.photos)
-                begun = True
-            observer.record(title, record)
-            observer.advance(record.photos)
-            if pace is not None:
-                pace(record.step / record.steps)
+        with watched(title, observer.say) as alive:
+            for record in finetuner.train():
+                alive()
+                if not begun:
+                    observer.begin(title, (record.steps - record.step) * finetuner.batch_size + record.photos)
+                    begun = True
+                observer.record(title, record)
+                observer.advance(record.photos)
+                if pace is not None:
+                    pace(record.step / record.steps)
     finally:
         if begun:
             observer.end()

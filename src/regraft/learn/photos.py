@@ -51,13 +51,13 @@ class Photos:
         )
 
 
-def audit_samples(samples: Samples, observer: Observer) -> Audit:
+def audit_samples(samples: Samples, settings: Settings, observer: Observer) -> Audit:
     """Look at every file once; say what cannot be used, raise what must not go on.
 
     Raises:
         DataError: too much is unreadable, or one image stands under two classes.
     """
-    audit = inspect(samples.sources)
+    audit = inspect(samples.sources, max_file_size=settings.max_file_size, say=observer.say)
     check_unreadable(samples, audit.unreadable)
     check_contradictions(samples, audit.keys)
     for note in samples.notes:

@@ -38,8 +38,9 @@ def predict(
     """Classify images; one that cannot be read has a reason instead of probabilities, the others are not held up."""
     settings, observer = settings or Settings(), observer or Observer()
     settings.check(classifier.classes)
-    audit = inspect(tuple(sources))
-    extraction = features_of(sources, audit.keys, classifier.backbone, settings, observer)
+    audit = inspect(tuple(sources), max_file_size=settings.max_file_size, say=observer.say)
+    earlier = classifier.engine_choice
+    extraction = features_of(sources, audit.keys, classifier.backbone, settings, observer, earlier=earlier)
     unreadable = {**audit.unreadable, **extraction.unreadable}
     probabilities = classifier.probabilities(extraction.features)
     probabilities[sorted(unreadable)] = np.nan

@@ -109,7 +109,7 @@ def pretrain(
     processes = Together(using)
     observer = observer if observer is not None and processes.writes else Observer()
     _check(settings, guidance, processes)
-    source = gather_source_task(splits, settings.seed, observer)
+    source = gather_source_task(splits, settings.seed, observer, max_file_size=settings.max_file_size)
     backbone = load()
     master = None if guidance is None else load_master(guidance, source.samples.classes)
     source = source if master is None else master.judged_by(source)

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from regraft.data.images import MAX_FILE_BYTES
 from regraft.data.loading import BATCH_SIZE
 from regraft.errors import OptionError, did_you_mean
 from regraft.learn.schedule import Schedule
@@ -37,6 +38,7 @@ class Settings:
         budget: seconds that "auto" may spend on trying more than the last layer.
         precision: of training: "auto", "fp32", "bf16" or "fp16".
         restart: True throws away the checkpoints of a run that was killed.
+        max_file_size: bytes that a photo's file may have; a larger one counts as unreadable.
         schedule: how the network is trained further.
     """
 
@@ -54,6 +56,7 @@ class Settings:
     budget: float = BUDGET
     precision: str = "auto"
     restart: bool = False
+    max_file_size: int = MAX_FILE_BYTES
     schedule: Schedule = field(default_factory=Schedule)
 
     def check(self, classes: tuple[str, ...]) -> None:
@@ -72,6 +75,8 @@ class Settings:
             raise OptionError(f"--batch-size must be 1 or more. Got {self.batch_size}.")
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
             raise OptionError(f"--seed must be a whole number from 0 to {2**32 - 1}. Got {self.seed!r}.")
+        if not isinstance(self.max_file_size, int) or self.max_file_size < 1:
+            raise OptionError(f"--max-file-size must be a size in bytes, 1 or more. Got {self.max_file_size!r}.")
         check_engine(self.engine, pick_device(self.device))
 
     def check_training(self) -> None:

@@ -1,11 +1,13 @@
 """A source task: many labelled photos, some of which judge what the others taught."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 
 from regraft.data.audit import (
+    Audit,
     check_contradictions_between,
     check_unreadable,
     contradiction_lines,
@@ -16,12 +18,13 @@ from regraft.data.audit import (
     unreadable_lines,
     without,
 )
+from regraft.data.images import MAX_FILE_BYTES
 from regraft.data.loading import load_batches
 from regraft.data.preprocess import Preprocess
 from regraft.data.samples import Samples, together
 from regraft.data.splits import stratified_folds
 from regraft.errors import DataError, shortlist
-from regraft.learn.observer import Observer
+from regraft.learn.observer import Observer, progress
 from regraft.learn.probe import Labelled
 
 _MOST_HELD_OUT = 10_000  # photos: their accuracy is then known to a percent
@@ -56,7 +59,9 @@ class SourceTask:
         return Labelled(blank, self.samples.labels, groups, self.samples.classes)
 
 
-def gather_source_task(splits: Mapping[str, Samples], seed: int, observer: Observer) -> SourceTask:
+def gather_source_task(
+    splits: Mapping[str, Samples], seed: int, observer: Observer, *, max_file_size: int = MAX_FILE_BYTES
+) -> SourceTask:
     """Look at every photo once and say which are learned from and which judge.
 
     Raises:
@@ -68,7 +73,8 @@ def gather_source_task(splits: Mapping[str, Samples], seed: int, observer: Obser
     parts = [splits["train"]]
     if "validation" in splits:
         parts.append(splits["validation"].aligned(parts[0].classes))
-    readable = _usable(parts, observer)
+    audits = [inspect(part.sources, max_file_size=max_file_size, say=observer.say) for part in parts]
+    readable = _usable(parts, audits, observer)
     if len(readable) == 1:
         return _split(*readable[0], seed)
     copies, related = known_to(readable[0], readable[1])
@@ -81,12 +87,11 @@ def gather_source_task(splits: Mapping[str, Samples], seed: int, observer: Obser
     return SourceTask(samples, keys, np.arange(count), judge, "the validation photos, which take no part in training")
 
 
-def _usable(parts: list[Samples], observer: Observer) -> list[tuple[Samples, tuple[bytes, ...]]]:
+def _usable(parts: list[Samples], audits: list[Audit], observer: Observer) -> list[tuple[Samples, tuple[bytes, ...]]]:
     """Return samples and content keys without what cannot be read and what stands under two classes.
 
     A large source has some of both; they are named. Beyond a few, something is wrong with it.
     """
-    audits = [inspect(part.sources) for part in parts]
     ambiguous = contradictions(parts, [audit.keys for audit in audits])
     several = {position for positions in ambiguous for position in positions}
     if len(several) > _MOST_AMBIGUOUS * sum(map(len, parts)):
@@ -116,13 +121,11 @@ def _damaged(samples: Samples, known: set[int], observer: Observer) -> dict[int,
     """
     places = [place for place in range(len(samples)) if place not in known]
     found: dict[int, str] = {}
-    observer.begin("looking for damaged photos", len(places))
-    try:
-        for batch in load_batches([samples.sources[place] for place in places], _GLANCE):
+    batches = load_batches([samples.sources[place] for place in places], _GLANCE)
+    with progress(observer, "looking for damaged photos", len(places)) as advance, closing(batches):
+        for batch in batches:
             found |= {places[position]: reason for position, reason in batch.unreadable.items()}
-            observer.advance(len(batch.positions) + len(batch.unreadable))
-    finally:
-        observer.end()
+            advance(len(batch.positions) + len(batch.unreadable))
     return found
 
 

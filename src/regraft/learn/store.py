@@ -3,6 +3,9 @@
 One folder for each network, preprocessing, cut and engine; in it, shards of up to a few hundred vectors. A shard
 appears whole (atomic rename) under a random name, so that any number of processes may add shards at once without
 locks, also on network file systems, and a killed process loses at most the shard it had not written yet.
+
+Each vector has a check, bound to its key and store, which is looked at whenever the vector is read: a shard that has
+changed since it was written is dropped, and its photos are computed again.
 """
 
 import contextlib
@@ -11,7 +14,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,19 +23,26 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from regraft.errors import OptionError
+from regraft.errors import OptionError, OutputError
 from regraft.files import (
     ENGINE_WEIGHTS_SUFFIX,
     TEMPORARY_SUFFIX,
     atomic_write,
     cache_folder,
     engines_folder,
+    is_file,
+    read_regular,
+    remove,
     sha256,
 )
 
 LIMIT_VARIABLE = "REGRAFT_CACHE_LIMIT"
 DEFAULT_LIMIT = 10 * 1000**3  # bytes
 KEY_BYTES = 32
+CHECK_BYTES = 8  # of a SHA-256: a change goes unseen once in 2^64 times
+LARGEST_TEXT = 1_000_000  # bytes of a description; ours have a few hundred
+_FORMAT = 2  # of shards: those of another one lie in other folders
+_SEAL = "regraft"  # the entry of a shard's metadata that holds a digest of its keys and checks
 _SHARD = ".safetensors"
 VIEWS_SUFFIX = ".views"  # activations at a cut, see `learn.views`
 _ABOUT = "about.json"
@@ -50,17 +60,29 @@ class StoreInfo:
     last_used: float  # seconds since the epoch
 
 
-class FeatureStore:
-    """Vectors (d,) by content key, for one description of how they were computed."""
+class _DamagedError(Exception):
+    """A file is not as it was written."""
 
-    def __init__(self, about: Mapping[str, Any], dimension: int) -> None:
-        description = json.dumps(dict(about), sort_keys=True)
-        self.folder = features_folder() / sha256(description.encode()).hex()[:32]
+
+class FeatureStore:
+    """Vectors (d,) by content key, for one description of how they were computed.
+
+    Args:
+        about: the description, in JSON types.
+        dimension: d.
+        say: hears which files are damaged.
+    """
+
+    def __init__(self, about: Mapping[str, Any], dimension: int, say: Callable[[str], None] = lambda _: None) -> None:
+        description = json.dumps({**about, "format": _FORMAT}, sort_keys=True)
+        self._digest = sha256(description.encode())
+        self.folder = features_folder() / _folder_name(self._digest)
         self._description = description
         self._dimension = dimension
+        self._say = say
 
     def read(self, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-        """Look `keys` up.
+        """Look `keys` up. Shards that are damaged are dropped, which is said.
 
         Returns:
             (n, d) float32 vectors, zeros where unknown, and (n,) booleans: which were found.
@@ -71,19 +93,29 @@ class FeatureStore:
         for place, key in enumerate(keys):
             if key:
                 places.setdefault(key, []).append(place)
+        damaged: list[Path] = []
         for shard in _listed(self.folder):
             if shard.suffix != _SHARD:
                 continue
-            stored = _read(shard, self._dimension)
-            if stored is None:  # damaged, or dropped by another process meanwhile: its photos are computed again
+            try:
+                stored = self._stored(shard, places)
+            except _DamagedError:
+                damaged.append(shard)
+                remove(shard)
                 continue
-            rows = [(row, places.pop(key)) for row, key in enumerate(stored[0]) if key in places]
-            for row, wanted in rows:
-                vectors[wanted] = stored[1][row]
+            for key, vector in stored.items():
+                wanted = places.pop(key)
+                vectors[wanted] = vector
                 found[wanted] = True
-            if rows:
+            if stored:
                 with contextlib.suppress(OSError):
                     os.utime(shard)  # in use: the last to be dropped
+        if damaged:
+            others = f", and so are {len(damaged) - 1:,} more" if len(damaged) > 1 else ""
+            self._say(f"the cached features in {damaged[0]} are damaged{others}: they are dropped and computed again")
+        if found.any():
+            with contextlib.suppress(OutputError):  # it is there for people alone
+                self._describe()
         return vectors, found
 
     def write(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
@@ -94,14 +126,80 @@ class FeatureStore:
         """
         with contextlib.suppress(OSError):  # if it fails, so does the write below, which says why
             self.folder.mkdir(parents=True, exist_ok=True)
-        about = self.folder / _ABOUT
-        if about not in _listed(self.folder):
-            with atomic_write(about) as temporary:
-                temporary.write_text(self._description)
+        self._describe()
         key_rows = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES)
-        data = save({"keys": key_rows, "vectors": np.ascontiguousarray(vectors, dtype=np.float32)})
+        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        checks = self._checks(key_rows, vectors)
+        tensors = {"keys": key_rows, "vectors": vectors, "checks": checks}
+        data = save(tensors, {_SEAL: self._seal(key_rows, checks)})
         with atomic_write(self.folder / f"{uuid.uuid4().hex}{_SHARD}") as temporary:
             temporary.write_bytes(data)
+
+    def _describe(self) -> None:
+        """Write what the folder is about, unless that is what stands there."""
+        about = self.folder / _ABOUT
+        try:
+            if read_regular(about, limit=LARGEST_TEXT) == self._description.encode():
+                return
+            damaged = True
+        except PermissionError:  # another user's
+            return
+        except OSError:
+            damaged = os.path.lexists(about)
+        if damaged:
+            remove(about)
+            self._say(f"the description {about} is damaged: it is written again")
+        with atomic_write(about) as temporary:
+            temporary.write_text(self._description)
+
+    def _stored(self, shard: Path, wanted: Container[bytes]) -> dict[bytes, np.ndarray]:
+        """Return those of the vectors (d,) in a shard that are wanted, by key.
+
+        None are returned if another process has dropped the shard, or it may not be read.
+
+        Raises:
+            _DamagedError: what is there is not what was written for this store.
+        """
+        if not is_file(shard):  # opening a pipe would wait for a writer
+            if os.path.lexists(shard):
+                raise _DamagedError
+            return {}
+        try:
+            with safe_open(shard, framework="np") as file:
+                return self._checked(file, wanted)
+        except OSError:
+            return {}
+        except (SafetensorError, IndexError):  # IndexError: keys without a dimension
+            raise _DamagedError from None
+
+    def _checked(self, file: Any, wanted: Container[bytes]) -> dict[bytes, np.ndarray]:
+        """Return what is wanted of an open shard; of the other vectors no byte is read."""
+        parts = {name: file.get_slice(name) for name in ("keys", "checks", "vectors")}
+        n = parts["keys"].get_shape()[0]
+        due = {
+            "keys": ("U8", [n, KEY_BYTES]),
+            "checks": ("U8", [n, CHECK_BYTES]),
+            "vectors": ("F32", [n, self._dimension]),
+        }
+        if due != {name: (part.get_dtype(), part.get_shape()) for name, part in parts.items()}:
+            raise _DamagedError
+        keys, checks = parts["keys"][:], parts["checks"][:]
+        if (file.metadata() or {}).get(_SEAL) != self._seal(keys, checks):
+            raise _DamagedError
+        rows = np.array([row for row, key in enumerate(keys) if key.tobytes() in wanted], dtype=np.int64)
+        vectors = _rows(parts["vectors"], rows, self._dimension)
+        if not np.isfinite(vectors).all() or not np.array_equal(self._checks(keys[rows], vectors), checks[rows]):
+            raise _DamagedError
+        return {key.tobytes(): vector for key, vector in zip(keys[rows], vectors, strict=True)}
+
+    def _checks(self, keys: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+        """Return (n, 8) uint8: the beginnings of the SHA-256 of store, key (n, 32) and vector (n, d)."""
+        rows = zip(keys, vectors, strict=True)
+        found = [sha256(self._digest + key.tobytes() + vector.tobytes())[:CHECK_BYTES] for key, vector in rows]
+        return np.frombuffer(b"".join(found), dtype=np.uint8).reshape(-1, CHECK_BYTES)
+
+    def _seal(self, keys: np.ndarray, checks: np.ndarray) -> str:
+        return sha256(self._digest + keys.tobytes() + checks.tobytes()).hex()
 
 
 def features_folder() -> Path:
@@ -175,14 +273,10 @@ def describe() -> list[StoreInfo]:
     infos = []
     for folder in _listed(features_folder()):
         shards = [(path, status) for path, status in _files(folder) if path.suffix == _SHARD]
-        try:
-            about = json.loads((folder / _ABOUT).read_text())
-        except (OSError, ValueError):
-            about = {}
         if shards:
             infos.append(
                 StoreInfo(
-                    about=about,
+                    about=_about(folder),
                     vectors=sum(_count(path) for path, _ in shards),
                     size=sum(status.st_size for _, status in shards),
                     last_used=max(status.st_mtime for _, status in shards),
@@ -208,21 +302,40 @@ def _listed(folder: Path) -> list[Path]:
         return []
 
 
-def _read(shard: Path, dimension: int) -> tuple[list[bytes], np.ndarray] | None:
-    """Return the keys and (n, d) vectors of a shard, None if it is gone, damaged or of another dimension."""
-    try:
-        with safe_open(shard, framework="np") as file:
-            keys, vectors = file.get_tensor("keys"), file.get_tensor("vectors")
-    except (SafetensorError, OSError, TypeError):  # TypeError: a type of number that numpy does not have
-        return None
-    if keys.shape != (len(vectors), KEY_BYTES) or vectors.shape[1:] != (dimension,):
-        return None
-    return [row.tobytes() for row in keys], vectors
+def _rows(part: Any, rows: np.ndarray, dimension: int) -> np.ndarray:
+    """Return the vectors (m, d) at ascending `rows` (m,) of a tensor in a file, and read no others."""
+    runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
+    found = [part[int(run[0]) : int(run[-1]) + 1] for run in runs if len(run)]
+    return np.concatenate([np.empty((0, dimension), dtype=np.float32), *found])
 
 
 def _count(shard: Path) -> int:
+    if not is_file(shard):  # opening a pipe would wait for a writer
+        return 0
     try:
         with safe_open(shard, framework="np") as file:
             return int(file.get_slice("keys").get_shape()[0])
     except (SafetensorError, OSError, IndexError):
         return 0
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    """Return the description of a folder of shards, nothing if it is damaged: the folder has its name from it."""
+    try:
+        text = read_regular(folder / _ABOUT, limit=LARGEST_TEXT)
+    except OSError:
+        return {}
+    found = parsed(text) if _folder_name(sha256(text)) == folder.name else None
+    return found if isinstance(found, dict) else {}
+
+
+def _folder_name(digest: bytes) -> str:
+    return digest.hex()[:32]
+
+
+def parsed(text: bytes) -> Any:
+    """Return what JSON says, None if it is none, or is nested too deeply to be read."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

@@ -120,6 +120,7 @@ def train(
         model=model,
         strategy=candidate.strategy,
         seen={"training": short_keys(learned.keys), "validation": short_keys(held_out.keys if held_out else ())},
+        engine_choice=gathered.engine_choice if candidate.strategy == "frozen" else None,
     )
     parts = [part for part in (learned, held_out) if part is not None]
     classifier.numbers = describe(report, classifier, parts, seconds=time.monotonic() - started)
@@ -185,7 +186,8 @@ def _answers(
     features = judges.features
     if candidate.strategy != "frozen":
         sources = judges.samples.sources
-        features = features_of(sources, judges.keys, fitted.backbone, settings, observer).features
+        labels = judges.samples.labels
+        features = features_of(sources, judges.keys, fitted.backbone, settings, observer, labels=labels).features
     return Probe(fitted.head, fitted.temperature).probabilities(features)
 
 
@@ -208,8 +210,16 @@ def evaluate(
     started = time.monotonic()
     settings.check(classifier.classes)
     samples = samples.aligned(classifier.classes)
-    audit = audit_samples(samples, observer)
-    engine = engine_for(classifier.backbone, samples.sources, settings, observer)
+    audit = audit_samples(samples, settings, observer)
+    engine = engine_for(
+        classifier.backbone,
+        samples.sources,
+        audit.keys,
+        settings,
+        observer,
+        labels=samples.labels,
+        earlier=classifier.engine_choice,
+    )
     part = prepare(samples, audit, classifier.backbone, engine, settings=settings, observer=observer)
     trained_on = classifier.was_seen(part.keys, "training")
     if trained_on.all():

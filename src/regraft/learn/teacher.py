@@ -12,7 +12,7 @@ from regraft.data.preprocess import Preprocess
 from regraft.errors import OptionError, shortlist
 from regraft.files import is_file
 from regraft.judge.calibration import fit_temperature
-from regraft.learn.features import first_pixels
+from regraft.learn.features import check_photos
 from regraft.learn.observer import Observer
 from regraft.learn.probe import UNCHOSEN_STRENGTH, Labelled, inner_folds
 from regraft.learn.source_task import SourceTask
@@ -193,8 +193,8 @@ def watch(
     check_takes(backbone.module, height, width, problem + "Leave --teacher-size out, or choose another.")
     _check_room(len(learn) * views * backbone.features, limit)
     taught = photographs.select(learn)
-    pixels = lambda: first_pixels(taught.sources, preprocess)  # noqa: E731
-    task = Task(backbone, device, len(learn) * views, pixels, say=observer.say)
+    check = check_photos(taught.sources, taught.keys, preprocess, data.labels[learn])
+    task = Task(backbone, device, len(learn) * views, check, say=observer.say)
     engine = choose_engine(task, engine_name)
     about = {
         "teacher": backbone.fingerprint(),

@@ -1,11 +1,12 @@
 """Activations at a cut: the frozen trunk runs once per view of each photo, and what it gives is kept on disk."""
 
 import contextlib
+import hashlib
 import json
 import math
 import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,18 @@ from regraft.data.loading import load_batches
 from regraft.data.preprocess import Preprocess
 from regraft.data.sources import Source
 from regraft.errors import DataError
-from regraft.files import TEMPORARY_SUFFIX, sha256
-from regraft.learn.observer import Observer
-from regraft.learn.store import VIEWS_SUFFIX, features_folder, keep_limit
+from regraft.files import TEMPORARY_SUFFIX, is_file, open_regular, remove, sha256
+from regraft.learn.observer import Observer, progress
+from regraft.learn.store import CHECK_BYTES, VIEWS_SUFFIX, features_folder, keep_limit
 from regraft.models.engines import Engine
 
 FRESH = 1 << 16  # views of a photo that is decoded anew each time: in practice no view comes twice
 CACHED, COMPUTED = "cached", "computed"  # kinds of activations: float16 of few views, or float32 of ever new ones
 NO_DISK = "computed, for the disk had no room"
+_FORMAT = 2  # of files of activations: those of another one have other names
+_BATCH = 32  # views that go through the trunk together
 _FLUSH_EVERY = 512  # views
+_CHUNK = 1 << 20  # bytes that are looked at together when a file is opened
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +153,7 @@ def cache_views(
         about: names the network, the cut and the views, in JSON types.
         count: views of each photo.
         limit: bytes that the cache may take; beyond it, nothing is kept and all is computed as training goes on.
-        observer: hears the progress and why nothing is kept.
+        observer: hears the progress, what is damaged, and why nothing is kept.
         pace: hears the share of what was missing that is done; what it raises ends the pass, and what is done is kept.
     """
     n = len(photographs.keys)
@@ -162,9 +166,10 @@ def cache_views(
             "--cache-limit make it faster."
         )
         return ComputedViews(photographs, engine)
-    name = sha256(json.dumps(about, sort_keys=True).encode() + b"".join(photographs.keys)).hex()[:32]
+    described = json.dumps({**about, "format": _FORMAT}, sort_keys=True).encode()
+    name = sha256(described + b"".join(photographs.keys)).hex()[:32]
     try:
-        file = _ViewFile(features_folder() / f"{name}{VIEWS_SUFFIX}", (n * count, *shape))
+        file = _ViewFile(features_folder() / f"{name}{VIEWS_SUFFIX}", (n * count, *shape), observer.say)
     except OSError as error:
         reason = error.strerror or str(error)
         observer.say(f"activations are not kept on disk ({reason}); they are computed as training goes on")
@@ -187,49 +192,101 @@ def _fill(
     observer: Observer,
     pace: Callable[[float], None] | None,
 ) -> None:
-    missing = np.flatnonzero(~file.done.astype(bool))
+    missing = _whole_batches(file.missing)
     if not len(missing):
         return
     wanted = [(int(row) // count, int(row) % count) for row in missing]
-    observer.begin(f"activations of {count} views", len(wanted))
     start = flushed = 0
-    try:
-        for pixels in photographs.pixels(wanted, engine.preprocess, batch_size=32):
-            rows = missing[start : start + len(pixels)]
-            values = engine.activations(pixels).half()
-            if not torch.isfinite(values).all():
-                raise OverflowError("float16 ends at 65,504")
-            file.values[rows] = values.cpu().numpy()
-            start += len(pixels)
-            if start - flushed >= _FLUSH_EVERY:
-                file.mark(missing[flushed:start])
-                flushed = start
-            observer.advance(len(pixels))
-            if pace is not None:
-                pace(start / len(wanted))
-    finally:
-        file.mark(missing[flushed:start])  # Ctrl-C too keeps what was computed
-        observer.end()
+    with progress(observer, f"activations of {count} views", len(wanted)) as advance:
+        try:
+            for pixels in photographs.pixels(wanted, engine.preprocess, batch_size=_BATCH):
+                rows = missing[start : start + len(pixels)]
+                values = engine.activations(pixels).half()
+                if not torch.isfinite(values).all():
+                    raise OverflowError("float16 ends at 65,504")
+                file.values[rows] = values.cpu().numpy()
+                start += len(pixels)
+                if start - flushed >= _FLUSH_EVERY:
+                    file.mark(missing[flushed:start])
+                    flushed = start
+                advance(len(pixels))
+                if pace is not None:
+                    pace(start / len(wanted))
+        finally:
+            file.mark(missing[flushed:start])  # Ctrl-C too keeps what was computed
+
+
+def _whole_batches(rows: np.ndarray) -> np.ndarray:
+    """Return the rows of all batches in which some of `rows` (n,) booleans are set, as a pass over all divides them.
+
+    What comes of a view depends in its last digits on what goes through the network beside it, and training that is
+    taken up needs what it had.
+    """
+    batches = np.unique(np.flatnonzero(rows) // _BATCH)
+    found = (batches[:, None] * _BATCH + np.arange(_BATCH)).ravel()
+    return found[found < len(rows)]
 
 
 class _ViewFile:
-    """(rows, ...) float16 values in a file, followed by one byte for each row: whether it has been computed."""
+    """(rows, ...) float16 values in a file, followed by a check of 8 bytes for each row: zeros until it is computed.
 
-    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+    Every row that is said to be computed is looked at when the file is opened.
+
+    Attributes:
+        values: (rows, ...) float16, on the disk.
+        missing: (rows,) booleans: which have to be computed.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...], say: Callable[[str], None]) -> None:
         size = 2 * math.prod(shape)
-        if not path.exists() or path.stat().st_size != size + shape[0]:
-            _reserve(path, size + shape[0])
+        whole = size + CHECK_BYTES * shape[0]
+        if not (is_file(path) and path.stat().st_size == whole):
+            if os.path.lexists(path):
+                remove(path)
+                say(f"the activations in {path} are damaged: they are dropped and computed again")
+            _reserve(path, whole)
         with contextlib.suppress(OSError):
             os.utime(path)  # in use: the last to be dropped
+        self._digest = sha256(path.name.encode())
         self.values = np.memmap(path, dtype=np.float16, mode="r+", shape=shape)
-        self.done = np.memmap(path, dtype=np.uint8, mode="r+", offset=size, shape=(shape[0],))
+        self._checks = np.memmap(path, dtype=np.uint8, mode="r+", offset=size, shape=(shape[0], CHECK_BYTES))
+        claimed: np.ndarray = np.any(self._checks, axis=1)
+        self.missing: np.ndarray = ~self._fitting(path, claimed)
+        damaged = int((claimed & self.missing).sum())
+        if damaged:
+            say(f"{damaged:,} of the activations in {path} are damaged: they are computed again")
 
     def mark(self, rows: np.ndarray) -> None:
         """Note that `rows` are computed, once they have reached the disk."""
         if len(rows):
             self.values.flush()
-            self.done[rows] = 1
-            self.done.flush()
+            self._checks[rows] = self._due(rows, (self.values[row].reshape(-1).data for row in rows))
+            self._checks.flush()
+
+    def _fitting(self, path: Path, claimed: np.ndarray) -> np.ndarray:
+        """Return (rows,) booleans: which of those that are said to be computed are as they were written."""
+        fitting = np.zeros(len(claimed), dtype=bool)
+        width = self.values[0].nbytes
+        together = max(_CHUNK // width, 1)
+        chunk = memoryview(bytearray(together * width))
+        with open_regular(path) as stream:  # not the mapped values, which would come to fill the memory
+            for start in range(0, len(claimed), together):
+                rows = start + np.flatnonzero(claimed[start : start + together])
+                if len(rows):
+                    stream.seek(start * width)
+                    stream.readinto(chunk)  # type: ignore[attr-defined]
+                    parts = (chunk[width * place : width * (place + 1)] for place in (rows - start).tolist())
+                    fitting[rows] = (self._due(rows, parts) == self._checks[rows]).all(axis=1)
+        return fitting
+
+    def _due(self, rows: np.ndarray, values: Iterable[memoryview]) -> np.ndarray:
+        """Return (m, 8) uint8: the beginnings of the SHA-256 of file, row and its values."""
+        found = []
+        for row, value in zip(rows.tolist(), values, strict=True):
+            digest = hashlib.sha256(self._digest + row.to_bytes(8, "little"))
+            digest.update(value)
+            found.append(digest.digest()[:CHECK_BYTES])
+        return np.frombuffer(b"".join(found), dtype=np.uint8).reshape(-1, CHECK_BYTES)
 
 
 def _reserve(path: Path, size: int) -> None:

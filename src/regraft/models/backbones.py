@@ -2,13 +2,10 @@
 
 import copy
 import hashlib
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import timm
@@ -20,9 +17,12 @@ from timm.models._pretrained import PretrainedCfg
 from torch import nn
 
 from regraft.data.preprocess import CROP_MODES, Preprocess
-from regraft.errors import ModelError, WeightsError, did_you_mean
+from regraft.errors import ModelError, WeightsError, did_you_mean, printable
+from regraft.files import is_file, read_regular
+from regraft.models.building import Recipe, create, misbuilt, strict_loading
 from regraft.models.configs import check_settings
 from regraft.models.pocket import POCKET, pocket_folder
+from regraft.models.schema import parse_json
 from regraft.models.stages import Stage, groups_by_part, trace_stages
 from regraft.models.weights import (
     StateDict,
@@ -37,23 +37,8 @@ from regraft.models.weights import (
 LOCAL_PREFIX = "local-dir:"
 HUB_PREFIXES = ("hf-hub:", "hf_hub:")
 HUB_WEIGHTS = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
+_LARGEST_CONFIG = 10_000_000  # bytes; the names of 20,000 classes take 1 MB
 _AUXILIARY_HEAD = "AuxLogits."  # Inception-v3's second classifier, used in training alone
-_patching = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How timm builds a network: plain JSON types, kept in every bundle.
-
-    Attributes:
-        architecture: timm's name, without a tag.
-        arguments: of timm's constructor.
-        settings: timm's pretrained configuration (input size, normalisation, name of the classifier ...).
-    """
-
-    architecture: str
-    arguments: dict[str, Any]
-    settings: dict[str, Any]
 
 
 @dataclass(eq=False)
@@ -92,7 +77,7 @@ class Backbone:
         """Return the same network with random weights, as timm draws them."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            module = _create(self.recipe, classes=0)
+            module = create(self.recipe, classes=0)
         fresh = _backbone(module, self.recipe, "random weights")
         fresh.preprocess = self.preprocess
         return fresh
@@ -153,7 +138,7 @@ def rebuild_backbone(recipe: Recipe, preprocess: Preprocess, state: StateDict) -
         raise WeightsError(
             f"timm {timm.__version__} has no network {recipe.architecture!r}. Update it: pip install -U timm"
         )
-    backbone = _backbone(_create(recipe, classes=0), recipe, "the bundle")
+    backbone = _backbone(create(recipe, classes=0), recipe, "the bundle")
     try:
         backbone.module.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -181,11 +166,11 @@ def build_untrained(model: str, *, size: int | None = None, arguments: Mapping[s
             recipe = replace(recipe, arguments={**recipe.arguments, "img_size": size})
     recipe = replace(recipe, arguments={**recipe.arguments, **(arguments or {})})
     try:
-        module = _create(recipe, classes=0)
+        module = create(recipe, classes=0)
     except ModelError:
         raise
     except (RuntimeError, KeyError, AttributeError, ValueError) as error:
-        raise _misbuilt(recipe, error) from None
+        raise misbuilt(recipe, error) from None
     return _backbone(module, recipe, "random weights")
 
 
@@ -194,7 +179,7 @@ def with_classifier(backbone: Backbone, weight: torch.Tensor, bias: torch.Tensor
 
     None where timm's own last layer is something else than a linear one of these features.
     """
-    module = _create(backbone.recipe, classes=len(bias))
+    module = create(backbone.recipe, classes=len(bias))
     layer = module.get_classifier()  # type: ignore[operator]
     if not isinstance(layer, nn.Linear) or layer.weight.shape != weight.shape or layer.bias is None:
         return None
@@ -261,19 +246,22 @@ def _without_licence(recipe: Recipe) -> Recipe:
 
 def _read_config(model: str, folder: Path) -> Recipe:
     file = folder / "config.json"
-    if not file.is_file():
+    if not is_file(file):
         raise ModelError(f"{model}: {file} does not exist. Name a folder with config.json and model.safetensors.")
     try:
+        parse_json(read_regular(file, limit=_LARGEST_CONFIG))  # timm's own reader is content with less
         settings, architecture, arguments = load_model_config_from_path(folder)
         settings, arguments = dict(settings), dict(arguments or {})
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise ModelError(f"{model}: {file} is not in timm's format ({error!r}).") from None
-    if not isinstance(architecture, str) or not timm.is_model(architecture):
-        close = did_you_mean(str(architecture), timm.list_models())
-        raise ModelError(f"{model}: {file} names an unknown architecture, {architecture!r}.{close}")
+    except Exception as error:  # whatever timm makes of a text that it did not write
+        raise ModelError(f"{model}: {file} is not in timm's format ({printable(repr(error)[:200])}).") from None
+    if not (isinstance(architecture, str) and timm.is_model(architecture)):
+        close = did_you_mean(str(architecture)[:100], timm.list_models())
+        got = printable(repr(architecture)[:200])
+        raise ModelError(f"{model}: {file} names an unknown architecture, {got}.{close}")
     check_settings(settings, f"{model}: {{}} in {file}")
     known = {field.name for field in fields(PretrainedCfg)}  # a newer timm may have written more
-    return Recipe(architecture, arguments, {name: value for name, value in settings.items() if name in known})
+    kept = {name: value for name, value in settings.items() if name in known}
+    return Recipe(architecture.partition(".")[0], arguments, kept)
 
 
 def _fetch(model: str, settings: dict[str, Any]) -> tuple[StateDict, str]:
@@ -302,47 +290,14 @@ def _build(recipe: Recipe, state: StateDict, source: str) -> nn.Module:
     """
     state = {name: tensor for name, tensor in state.items() if not name.startswith(_AUXILIARY_HEAD)}
     try:
-        with _strict_loading():
-            module = _create(recipe, classes=_class_count(recipe.settings, state), state=state)
+        with strict_loading():
+            module = create(recipe, classes=_class_count(recipe.settings, state), state=state)
     except ModelError:
         raise
     except (RuntimeError, KeyError, AttributeError, ValueError) as error:
         raise WeightsError(describe_mismatch(error, recipe.architecture, source)) from None
     module.reset_classifier(0)  # type: ignore[operator]
     return module
-
-
-def _create(recipe: Recipe, *, classes: int, state: StateDict | None = None) -> nn.Module:
-    """Let timm build a network, with `state` as its pretrained weights, without any download."""
-    settings = {
-        **recipe.settings,
-        "source": None,
-        "file": None,
-        "url": None,
-        "hf_hub_id": None,
-        "state_dict": state,
-        "num_classes": classes,
-        "label_offset": 0,  # a background class before the others is just one more class here
-        "custom_load": False,
-    }
-    try:
-        module: nn.Module = timm.create_model(
-            recipe.architecture,
-            pretrained=state is not None,
-            pretrained_cfg=settings,
-            num_classes=classes,
-            **recipe.arguments,
-        )
-    except (TypeError, AssertionError, ArithmeticError, IndexError) as error:  # of the constructor
-        raise _misbuilt(recipe, error) from None
-    return module.eval()
-
-
-def _misbuilt(recipe: Recipe, error: Exception) -> ModelError:
-    return ModelError(
-        f"{recipe.architecture} cannot be built with the arguments {recipe.arguments!r}: "
-        f"{str(error) or type(error).__name__}. Correct model_args in its config.json, or --model-args."
-    )
 
 
 def _backbone(module: nn.Module, recipe: Recipe, source: str) -> Backbone:
@@ -369,18 +324,6 @@ def _class_count(settings: dict[str, Any], state: StateDict) -> int:
         if weight is not None and weight.ndim in (2, 4):
             return int(weight.shape[0])
     return 0
-
-
-@contextmanager
-def _strict_loading() -> Iterator[None]:
-    """Make every `load_state_dict` strict while timm builds: some of its networks ask for less."""
-    original = nn.Module.load_state_dict
-
-    def strict(self: nn.Module, state: Any, strict: bool = True, assign: bool = False) -> Any:  # noqa: ARG001
-        return original(self, state, strict=True, assign=assign)
-
-    with _patching, mock.patch.object(nn.Module, "load_state_dict", strict):
-        yield
 
 
 def _preprocess(module: nn.Module) -> Preprocess:

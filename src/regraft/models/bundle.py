@@ -4,6 +4,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from regraft.data.preprocess import Preprocess
-from regraft.errors import BundleError, WeightsError
-from regraft.files import atomic_write
-from regraft.models.backbones import Recipe, rebuild_backbone, tensor_bytes
-from regraft.models.classifier import Classifier
+from regraft.errors import BundleError, ModelError, WeightsError, printable
+from regraft.files import atomic_write, is_file
+from regraft.models.backbones import rebuild_backbone, tensor_bytes
+from regraft.models.building import Recipe
+from regraft.models.classifier import TIMINGS, Classifier
+from regraft.models.configs import SOURCE_SETTINGS, check_settings
 from regraft.models.heads import Head
+from regraft.models.schema import Description, convert, parse_json
+from regraft.models.selection import EngineChoice
+from regraft.models.weights import without_folders
 
 FORMAT = 1
 _KEY = "regraft"
 _BACKBONE = "backbone."
+_WEIGHT, _BIAS = "head.weight", "head.bias"
 _SEEN = "seen."
 
 
@@ -33,8 +40,8 @@ def save_bundle(classifier: Classifier, path: Path) -> None:
         OutputError: disk full, no such folder, no permission.
     """
     tensors = {_BACKBONE + name: _smallest(t) for name, t in classifier.backbone.module.state_dict().items()}
-    tensors["head.weight"] = torch.from_numpy(classifier.head.weight)
-    tensors["head.bias"] = torch.from_numpy(classifier.head.bias)
+    tensors[_WEIGHT] = torch.from_numpy(classifier.head.weight)
+    tensors[_BIAS] = torch.from_numpy(classifier.head.bias)
     for role, keys in classifier.seen.items():
         tensors[_SEEN + role] = torch.from_numpy(keys.view(np.int64))
     backbone = classifier.backbone
@@ -42,16 +49,17 @@ def save_bundle(classifier: Classifier, path: Path) -> None:
         "format": FORMAT,
         "classes": list(classifier.classes),
         "label_type": classifier.label_type,
-        "model": classifier.model,
+        "model": without_folders(classifier.model),
         "strategy": classifier.strategy,
         "temperature": classifier.temperature,
         "head_strength": classifier.head.strength,
         "architecture": backbone.recipe.architecture,
         "arguments": backbone.recipe.arguments,
-        "settings": backbone.recipe.settings,
+        "settings": {name: value for name, value in backbone.recipe.settings.items() if name not in SOURCE_SETTINGS},
         "preprocess": backbone.preprocess.to_json(),
-        "weights_source": backbone.source,
-        "numbers": classifier.numbers,
+        "weights_source": without_folders(backbone.source),
+        "numbers": _lasting(classifier.numbers),
+        "engine": None if classifier.engine_choice is None else asdict(classifier.engine_choice),
         "versions": {name: version(name) for name in ("regraft", "torch", "timm")}
         | {"python": platform.python_version()},
     }
@@ -72,28 +80,40 @@ def load_bundle(path: Path) -> Classifier:
     about, tensors = _read(path)
     if about.pop("sha256", None) != _digest(about, tensors):
         raise BundleError(f"{path} is damaged: its contents are not what was saved. Copy it again.")
+    try:
+        description: Description = convert(about, Description)
+        _check_tensors(tensors, len(description.classes))
+    except ValueError as error:
+        raise BundleError(f"{path} cannot be used: {printable(str(error))}. Fit it again.") from None
+    settings = {name: value for name, value in description.settings.items() if name not in SOURCE_SETTINGS}
     state = {n.removeprefix(_BACKBONE): _full(t) for n, t in tensors.items() if n.startswith(_BACKBONE)}
     seen = {n.removeprefix(_SEEN): t.numpy().view(np.uint64) for n, t in tensors.items() if n.startswith(_SEEN)}
+    head = Head(tensors[_WEIGHT].numpy(), tensors[_BIAS].numpy(), description.head_strength)
     try:
-        recipe = Recipe(about["architecture"], about["arguments"], about["settings"])
+        check_settings(settings, "{} in its settings")
+        recipe = Recipe(description.architecture, description.arguments, settings)
         backbone = rebuild_backbone(recipe, Preprocess.from_json(about["preprocess"]), state)
-        backbone.source = about["weights_source"]
-        head = Head(tensors["head.weight"].numpy(), tensors["head.bias"].numpy(), about["head_strength"])
-        return Classifier(
-            backbone=backbone,
-            head=head,
-            classes=tuple(about["classes"]),
-            temperature=about["temperature"],
-            model=about["model"],
-            strategy=about["strategy"],
-            numbers=about["numbers"],
-            seen=seen,
-            label_type=about["label_type"],
+    except (WeightsError, ModelError) as error:  # an architecture that this timm builds otherwise, or not at all
+        raise BundleError(f"{path} cannot be rebuilt: {printable(str(error), lines=True)}") from None
+    if head.weight.shape[1] != backbone.features:
+        raise BundleError(
+            f"{path} cannot be used: its head is for {head.weight.shape[1]:,} features, and its network has "
+            f"{backbone.features:,}. Fit it again."
         )
-    except WeightsError as error:  # an architecture that this timm builds otherwise, or not at all
-        raise BundleError(f"{path} cannot be rebuilt: {error}") from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BundleError(f"{path} is damaged: its description lacks or garbles {error}. Fit it again.") from None
+    backbone.source = description.weights_source
+    chosen = description.engine
+    return Classifier(
+        backbone=backbone,
+        head=head,
+        classes=tuple(description.classes),
+        temperature=description.temperature,
+        model=description.model,
+        strategy=description.strategy,
+        numbers=description.numbers,
+        seen=seen,
+        label_type=description.label_type,
+        engine_choice=None if chosen is None else EngineChoice(chosen.engine, chosen.machine),
+    )
 
 
 def read_description(path: Path) -> dict[str, Any]:
@@ -102,8 +122,8 @@ def read_description(path: Path) -> dict[str, Any]:
     Raises:
         BundleError: as `load_bundle`.
     """
-    if not path.is_file():
-        raise BundleError(f"{path} does not exist. Name a file that `regraft fit --out` wrote.")
+    if not is_file(path):
+        raise BundleError(f"{path} does not exist or is no ordinary file. Name one that `regraft fit --out` wrote.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata: Mapping[str, str] = file.metadata() or {}
@@ -114,7 +134,7 @@ def read_description(path: Path) -> dict[str, Any]:
             f"{path} is a safetensors file, but no regraft model. To start from its weights: --weights {path}"
         )
     try:
-        about = dict(json.loads(metadata[_KEY]))
+        about = dict(parse_json(metadata[_KEY]))
         newer = about["format"] > FORMAT
     except (ValueError, KeyError, TypeError):
         raise BundleError(f"{path} is damaged: its description is no JSON object. Copy it or fit it again.") from None
@@ -122,7 +142,7 @@ def read_description(path: Path) -> dict[str, Any]:
         versions = about.get("versions")
         writer = versions.get("regraft", "unknown") if isinstance(versions, dict) else "unknown"
         raise BundleError(
-            f"{path} was written by a newer regraft ({writer}; this is {version('regraft')}). "
+            f"{path} was written by a newer regraft ({printable(str(writer)[:40])}; this is {version('regraft')}). "
             "Update it: pip install -U regraft"
         )
     return about
@@ -130,8 +150,47 @@ def read_description(path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     about = read_description(path)
-    with safe_open(path, framework="pt") as file:
-        return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, RuntimeError, AttributeError) as error:  # a type that this PyTorch has not
+        reason = printable(str(error))
+        raise BundleError(
+            f"{path} is damaged: its tensors cannot be read ({reason}). Copy it or fit it again."
+        ) from None
+
+
+def _check_tensors(tensors: Mapping[str, torch.Tensor], classes: int) -> None:
+    """Raise `ValueError` unless head and network are finite, and the head has an output for each class."""
+    weight, bias = tensors.get(_WEIGHT), tensors.get(_BIAS)
+    if weight is None or bias is None:
+        raise ValueError(f"{_WEIGHT if weight is None else _BIAS} is missing")
+    if weight.dtype != torch.float32 or bias.dtype != torch.float32 or weight.ndim != 2 or bias.ndim != 1:
+        raise ValueError(f"the head must be float32 of shapes (c, d) and (c,). Got {_kind(weight)} and {_kind(bias)}")
+    if not len(weight) == len(bias) == classes:
+        raise ValueError(f"there are {classes} classes, and the head has {len(weight)} outputs and {len(bias)} offsets")
+    for name, tensor in tensors.items():
+        if name.startswith(_SEEN) and (tensor.dtype != torch.int64 or tensor.ndim != 1):
+            raise ValueError(f"{name} must be int64 of shape (n,). Got {_kind(tensor)}")
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ValueError(f"{name} holds values that are not finite (NaN or infinite)")
+
+
+def _kind(tensor: torch.Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
+
+
+def _lasting(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures without how long it took and where photos lay.
+
+    Runs of the same command give the same file, and who gets it learns nothing of its author's folders.
+    """
+    kept = {name: value for name, value in numbers.items() if name not in TIMINGS}
+    if "unreadable" in kept:
+        kept["unreadable"] = [Path(name).name for name in kept["unreadable"]]
+    if "tried" in kept:
+        kept["tried"] = [{name: value for name, value in row.items() if name not in TIMINGS} for row in kept["tried"]]
+    return kept
 
 
 def _smallest(tensor: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,12 @@ from scipy.special import softmax
 
 from regraft.models.backbones import Backbone
 from regraft.models.heads import Head
+from regraft.models.selection import EngineChoice
+
+# names of figures that differ from run to run of the same command, and are not kept in its file
+TIMINGS = frozenset(
+    {"seconds", "extraction_seconds", "training_seconds", "images_computed", "images_per_second", "images"}
+)
 
 
 @dataclass(eq=False)
@@ -25,6 +31,8 @@ class Classifier:
         numbers: the figures reported when it was made (JSON types).
         seen: content keys of the photos it was trained on ("training") and judged by ("validation"): (n,) uint64.
         label_type: "str", "int", "float" or "bool": what Python users' labels were.
+        engine_choice: what ran the network when its photos were learned from; None where it was trained further since,
+            or the photos were too few to compare engines.
     """
 
     backbone: Backbone
@@ -36,6 +44,7 @@ class Classifier:
     numbers: dict[str, Any] = field(default_factory=dict)
     seen: dict[str, np.ndarray] = field(default_factory=dict)
     label_type: str = "str"
+    engine_choice: EngineChoice | None = None
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Return (n, c) logits, already divided by the temperature, of (n, d) features."""

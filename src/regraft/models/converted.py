@@ -20,21 +20,37 @@ from torch import nn
 
 from regraft.data.preprocess import Preprocess
 from regraft.errors import EngineError, OutputError
-from regraft.files import ENGINE_WEIGHTS_SUFFIX, TEMPORARY_SUFFIX, write_failure
+from regraft.files import ENGINE_WEIGHTS_SUFFIX, TEMPORARY_SUFFIX, open_regular, read_regular, remove, write_failure
 from regraft.models.engines import Engine
 from regraft.runtime import cpu_count
 
 MODEL_FILE = "model.xml"  # the graph
 _WEIGHTS_FILE = f"model{ENGINE_WEIGHTS_SUFFIX}"  # where OpenVINO looks for them
 _DIGEST_FILE = "model.sha256"  # of both
+_LONGEST_DIGEST = 1000  # bytes
 _CHUNK = 8  # images at a time: what a layer gives to so few is still in the processor's cache when the next reads it
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
 
-@functools.cache
+_starting = threading.Lock()
+
+
 def _core() -> Any:
+    with _starting:
+        return _library()
+
+
+@functools.cache
+def _library() -> Any:
+    """Return OpenVINO, set up by one thread: called once, before any other uses it.
+
+    pybind11 looks NumPy's C interface up when an array first becomes a tensor, and holds a lock of its own meanwhile. A
+    second thread that makes its first tensor then waits for that lock, and holds the interpreter's, which the first one
+    needs: both wait for ever.
+    """
     import openvino
 
+    assert openvino.Tensor(np.zeros(1, dtype=np.uint8)).data.shape == (1,)  # there and back
     return openvino.Core()
 
 
@@ -120,7 +136,7 @@ def save(model: Any, folder: Path) -> None:
     try:
         temporary.mkdir(parents=True)
         openvino.save_model(model, temporary / MODEL_FILE, compress_to_fp16=False)
-        (temporary / _DIGEST_FILE).write_text(_digest(temporary))
+        (temporary / _DIGEST_FILE).write_text(_digest(temporary, folder.name))
         for name in (_WEIGHTS_FILE, _DIGEST_FILE, MODEL_FILE):  # a graph is never seen before its weights
             (temporary / name).replace(folder / name)
     except OSError as error:
@@ -131,31 +147,36 @@ def save(model: Any, folder: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def is_kept(folder: Path) -> bool:
-    """Tell whether `folder` holds a converted network; whether it is whole, `load` sees."""
-    return all((folder / name).is_file() for name in (MODEL_FILE, _WEIGHTS_FILE, _DIGEST_FILE))
-
-
-def load(folder: Path) -> Any | None:
-    """Return the network that `save` wrote into `folder`, None if it is not there or damaged."""
+def load(folder: Path, say: Callable[[str], None] = lambda _: None) -> Any | None:
+    """Return the network that `save` wrote into `folder`, None if it is not there or damaged, which `say` hears."""
     try:  # OpenVINO itself takes any weights of the right size
-        whole = (folder / _DIGEST_FILE).read_text() == _digest(folder)
-    except (OSError, ValueError):  # not there, or dropped by another process meanwhile; ValueError: no text
+        whole = read_regular(folder / _DIGEST_FILE, limit=_LONGEST_DIGEST) == _digest(folder, folder.name).encode()
+    except (FileNotFoundError, NotADirectoryError):  # not there, or dropped by another process meanwhile
         return None
-    if not whole:
-        return None
-    with contextlib.suppress(OSError):
-        os.utime(folder / _WEIGHTS_FILE)  # in use: the last to be dropped
-    with contextlib.suppress(RuntimeError):
-        return _core().read_model(folder / MODEL_FILE)
-    return None
+    except OSError:
+        whole = False
+    model = None
+    if whole:
+        with contextlib.suppress(OSError):
+            os.utime(folder / _WEIGHTS_FILE)  # in use: the last to be dropped
+        with contextlib.suppress(RuntimeError):
+            model = _core().read_model(folder / MODEL_FILE)
+    if model is None:
+        say(f"the converted network in {folder} is damaged: it is converted again")
+        for name in (MODEL_FILE, _WEIGHTS_FILE, _DIGEST_FILE):
+            remove(folder / name)
+    return model
 
 
-def _digest(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for name in (MODEL_FILE, _WEIGHTS_FILE):
-        with (folder / name).open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+def _digest(folder: Path, name: str) -> str:
+    """Return a digest of the graph and the weights in `folder`, and of the name that it has or is to have.
+
+    The files of another network may have come into a folder.
+    """
+    digest = hashlib.sha256(name.encode())
+    for file in (MODEL_FILE, _WEIGHTS_FILE):
+        with open_regular(folder / file) as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())  # type: ignore[arg-type]
     return digest.hexdigest()
 
 

@@ -336,11 +336,9 @@ def _one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-@functools.cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController()  # finding the libraries takes as long as a small fit
+_blas = ThreadpoolController().select(user_api="blas")  # found once, and not while threads run: see `data.loading`
 
 
 def _one_thread_each() -> AbstractContextManager[object]:
     """Keep the products of one worker on one thread: several threads on one small product mostly wait."""
-    return _blas().limit(limits=1, user_api="blas")  # type: ignore[no-any-return]
+    return _blas.limit(limits=1)  # type: ignore[no-any-return]

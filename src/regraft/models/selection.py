@@ -1,4 +1,7 @@
-"""Which engine runs a network: the fastest that gives the reference's features on the user's own photos."""
+"""Which engine runs a network: the fastest that gives the reference's features on the user's own photos.
+
+The choice depends on the network, the photos, the machine and the versions alone, never on what ran before.
+"""
 
 import contextlib
 import functools
@@ -15,7 +18,7 @@ import torch
 from torch import nn
 
 from regraft.errors import EngineError, OptionError, OutputError, did_you_mean
-from regraft.files import atomic_write, engines_folder, sha256
+from regraft.files import atomic_write, engines_folder, read_regular, remove, sha256
 from regraft.models import converted
 from regraft.models.backbones import Backbone
 from regraft.models.engines import Engine, TorchEngine
@@ -25,6 +28,7 @@ ENGINES = (AUTO, REFERENCE, "torch-bfloat16", "torch-float16", "openvino-float32
 LEAST_COSINE = {"float32": 0.9999, "bfloat16": 0.99, "float16": 0.99}
 CHECKED_PHOTOS = 16
 WORTH_CONVERTING = 128  # photos whose pass takes PyTorch longer than converting the network does
+_LONGEST_VERDICT = 10_000  # bytes
 POOLED = "pooled"  # the cut after the network's pooled features
 
 
@@ -60,13 +64,37 @@ class Agreement:
 
     def __str__(self) -> str:
         """Return one clause for people."""
-        return (
-            f"cosine to {REFERENCE} on the first {self.photos} photos: mean {self.mean:.4f}, lowest {self.lowest:.4f}"
-        )
+        return f"cosine to {REFERENCE} on {self.photos} photos: mean {self.mean:.4f}, lowest {self.lowest:.4f}"
 
 
 UNABLE = Agreement(-1.0, -1.0, 0)  # the verdict on an engine that cannot run the network at all
 _WHY_UNABLE = "it cannot run this network, as was found before"
+
+
+@dataclass(frozen=True, eq=False)
+class CheckPhotos:
+    """The photos that engines are compared on.
+
+    Attributes:
+        digest: a name of these photos by their content; verdicts are kept by it.
+        read: returns (up to `CHECKED_PHOTOS`, h, w, 3) uint8 of them.
+    """
+
+    digest: str
+    read: Callable[[], np.ndarray]
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """The engine that was chosen for a network, and where.
+
+    Attributes:
+        engine: one of `ENGINES`.
+        machine: what `machine` said there.
+    """
+
+    engine: str
+    machine: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,21 +105,23 @@ class Task:
         backbone: the network.
         device: where PyTorch runs it.
         photos: how many there are.
-        first: returns (up to `CHECKED_PHOTOS`, h, w, 3) uint8 of them.
+        check: those of them that engines are compared on.
         module: the part of the network that is run, None for all of it.
         cut: where that part ends.
         keep: False keeps nothing on disk and reads nothing from there.
         say: hears what was found.
+        earlier: what was chosen for this network when its classifier was made.
     """
 
     backbone: Backbone
     device: torch.device
     photos: int
-    first: Callable[[], np.ndarray]
+    check: CheckPhotos
     module: nn.Module | None = None
     cut: str = POOLED
     keep: bool = True
     say: Callable[[str], None] = lambda _: None
+    earlier: EngineChoice | None = None
 
     @functools.cached_property
     def folder(self) -> Path | None:
@@ -102,9 +132,7 @@ class Task:
             "network": self.backbone.fingerprint(),
             "cut": self.cut,
             "preprocess": self.backbone.preprocess.to_json(),
-            "openvino": _version("openvino"),
-            "torch": torch.__version__,
-            "processor": platform.processor() or platform.machine(),
+            "machine": machine(self.device),
         }
         return engines_folder() / sha256(json.dumps(about, sort_keys=True).encode()).hex()[:32]
 
@@ -122,7 +150,7 @@ class Task:
     @functools.cached_property
     def _conversion(self) -> Any:
         """Return the converted network, or why there is none: it is tried once."""
-        found = None if self.folder is None else converted.load(self.folder)
+        found = None if self.folder is None else converted.load(self.folder, self.say)
         if found is not None:
             return found
         module = self.backbone.module if self.module is None else self.module
@@ -137,15 +165,10 @@ class Task:
                 self.say(f"the converted network is not kept: {error}")
         return model
 
-    @property
-    def converted(self) -> bool:
-        """Tell whether the converted network lies in the cache."""
-        return self.folder is not None and converted.is_kept(self.folder)
-
     @functools.cached_property
     def pixels(self) -> np.ndarray:
         """Return the photos that engines are checked on."""
-        return self.first()
+        return self.check.read()
 
     @functools.cached_property
     def expected(self) -> np.ndarray:
@@ -204,12 +227,13 @@ def check_engine(wanted: str, device: torch.device) -> None:
 def choose_engine(task: Task, wanted: str = AUTO, *, exact: bool = False) -> Engine:
     """Return the engine that runs `task`.
 
-    Every engine but torch-float32 is compared with it on the first photos before its first use, and the verdict kept:
-    in float32 each photo's cosine must be at least 0.9999, below that precision their mean at least 0.99.
+    Every engine but torch-float32 is compared with it on some of the photos before its first use on these, and the
+    verdict kept: in float32 each photo's cosine must be at least 0.9999, below that precision their mean at least 0.99.
 
     Args:
         task: network and photos.
-        wanted: one of `ENGINES`; "auto" is the fastest that passes. Networks are not converted for a few photos.
+        wanted: one of `ENGINES`; "auto" is the one that was chosen earlier on a machine like this, else the fastest
+            that passes. Networks are not converted for a few photos.
         exact: True runs in float32, of an engine that is named too.
 
     Raises:
@@ -219,14 +243,15 @@ def choose_engine(task: Task, wanted: str = AUTO, *, exact: bool = False) -> Eng
     check_engine(wanted, task.device)
     if exact and wanted != AUTO:
         wanted = f"{wanted.partition('-')[0]}-float32"
+    if wanted == AUTO and task.earlier is not None and task.earlier.machine == machine(task.device) and not exact:
+        return Deferred(_full_name(task.earlier.engine, task.device), task, task.earlier.engine)
     for engine in (wanted,) if wanted != AUTO else _candidates(task.device, exact=exact):
         if engine == REFERENCE:
             break
+        if wanted == AUTO and engine.startswith("openvino") and task.photos < WORTH_CONVERTING:
+            continue
         name = _full_name(engine, task.device)
         known = _read_verdict(task, name)
-        few = wanted == AUTO and engine.startswith("openvino") and task.photos < WORTH_CONVERTING
-        if few and (known is None or not task.converted):
-            continue
         if known is not None and known.suffices(engine):
             return Deferred(name, task, engine)
         if known is None or (known == UNABLE and wanted != AUTO):  # a person who names it hears the reason again
@@ -294,25 +319,59 @@ def _full_name(engine: str, device: torch.device) -> str:
     return f"{library}-{device.type}-{precision}"
 
 
+def machine(device: torch.device) -> str:
+    """Return what engines' results depend on besides network and photos: libraries, processor and device."""
+    processor = platform.processor() or platform.machine()
+    able = ", ".join(converted.usable_precisions()) or "no OpenVINO"
+    return f"{device.type}, {processor} ({able}), torch {torch.__version__}, openvino {_version('openvino')}"
+
+
+def choice_of(engine: Engine, device: torch.device, photos: int) -> EngineChoice | None:
+    """Return the choice of `engine` for later runs; None where there were too few photos to compare any."""
+    if device.type == "cpu" and photos < WORTH_CONVERTING:
+        return None
+    library, _, precision = engine.name.split("-")
+    return EngineChoice(f"{library}-{precision}", machine(device))
+
+
+def _verdict_file(task: Task, name: str, *, unable: bool) -> Path | None:
+    """Return where a verdict on the engine `name` lies: of one that cannot run the network whatever the photos are."""
+    part = "unable" if unable else task.check.digest
+    return None if task.folder is None else task.folder / f"{name}-{part}.json"
+
+
 def _read_verdict(task: Task, name: str) -> Agreement | None:
-    if task.folder is None:
-        return None
-    try:
-        kept = json.loads((task.folder / f"{name}.json").read_text())
-        found = Agreement(float(kept["mean"]), float(kept["lowest"]), int(kept["photos"]))
-    except (OSError, ValueError, TypeError, KeyError, OverflowError):  # not there, or damaged
-        return None
-    # a verdict on fewer photos than there are now does not count
-    return found if found == UNABLE or found.photos >= min(CHECKED_PHOTOS, task.photos) else None
+    for unable in (True, False):
+        file = _verdict_file(task, name, unable=unable)
+        if file is None:
+            return None
+        try:
+            kept = json.loads(read_regular(file, limit=_LONGEST_VERDICT))
+            found = Agreement(float(kept["mean"]), float(kept["lowest"]), int(kept["photos"]))
+            if kept["check"] == _check_of(file, found) and (found == UNABLE) is unable:
+                return found
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+            pass
+        task.say(f"the verdict on {name} in {file} is damaged: the engine is checked again")
+        remove(file)
+    return None
 
 
 def _write_verdict(task: Task, name: str, found: Agreement) -> None:
-    if task.folder is None:
+    file = _verdict_file(task, name, unable=found == UNABLE)
+    if file is None:
         return
     with contextlib.suppress(OSError):  # then it is checked again the next time
-        task.folder.mkdir(parents=True, exist_ok=True)
-        with atomic_write(task.folder / f"{name}.json") as temporary:
-            temporary.write_text(json.dumps(asdict(found)))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(file) as temporary:
+            temporary.write_text(json.dumps({**asdict(found), "check": _check_of(file, found)}))
+
+
+def _check_of(file: Path, found: Agreement) -> str:
+    """Return a digest of a verdict and its place."""
+    return sha256(f"{file.parent.name} {file.name} {asdict(found)}".encode()).hex()
 
 
 def _version(package: str) -> str:

@@ -1,0 +1,52 @@
+"""The formats of photos, in one list: what is looked for by its ending, and the only decoders that are ever called.
+
+Pillow has decoders for 45 kinds of files, one of which starts Ghostscript. A photo is what one of these few opens, by
+its content, whatever its name.
+"""
+
+import functools
+
+# Pillow's name of each decoder, and the endings of its files. TGA files have no mark of their own: they come last.
+PHOTO_FORMATS: dict[str, tuple[str, ...]] = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "DIB": (".dib",),
+    "PPM": (".pbm", ".pgm", ".pnm", ".ppm"),
+    "JPEG2000": (".jp2",),
+    "AVIF": (".avif",),
+    "HEIF": (".heic", ".heif"),
+    "TGA": (".tga",),
+}
+IMAGE_SUFFIXES = frozenset(suffix for suffixes in PHOTO_FORMATS.values() for suffix in suffixes)
+# ISO/IEC 23008-12: the brands that an HEIC file names after "ftyp"
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
+@functools.cache
+def decoders() -> tuple[str, ...]:
+    """Return the names of the decoders that there are, each loaded: threads must not be the first to load them.
+
+    Pillow loads decoders when it first meets a file that needs them, and two threads that do so at once may each
+    take the other for the one that has done it.
+    """
+    from PIL import Image
+
+    Image.preinit()
+    for name in ("Avif", "Jpeg2K", "Mpo", "Tga", "Tiff", "WebP"):
+        __import__(f"PIL.{name}ImagePlugin")  # Mpo: what Pillow's JPEG decoder turns some JPEGs into
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        pass
+    else:
+        register_heif_opener()
+    return tuple(name for name in PHOTO_FORMATS if name in Image.OPEN)
+
+
+def is_heif(start: bytes) -> bool:
+    """Tell whether a file that begins with these 12 bytes is HEIC, which needs a package of its own."""
+    return start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS

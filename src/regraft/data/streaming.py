@@ -1,0 +1,91 @@
+"""Photos of dozens of megapixels, read row by row by libvips: they never lie in memory as a whole."""
+
+import functools
+import io
+import os
+import threading
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+
+_LOADERS = {"PNG": "pngload_source", "TIFF": "tiffload_source", "WEBP": "webpload_source"}  # by Pillow's names
+_COLOURS = ("b-w", "srgb", "grey16", "rgb16")  # not CMYK and others, which Pillow brings to RGB
+_starting = threading.Lock()
+
+
+def read_reduced(stream: BinaryIO, image: Image.Image, least: int) -> Image.Image | None:
+    """Return an image as RGB, reduced by a whole number to sides of at least `least` pixels, and not yet turned.
+
+    Each pixel is the mean of those that it stands for; transparency is laid on white.
+
+    Args:
+        stream: its file.
+        image: what Pillow read of its header.
+        least: in pixels.
+
+    Returns:
+        None where Pillow has to read it: another format, or damage that it can name.
+    """
+    factor = min(image.size) // max(least, 1)
+    if image.format not in _LOADERS or image.info.get("interlace") or factor < 2:
+        return None
+    try:
+        reduced = _reduced(stream, image.format, factor)
+    except _vips().Error:
+        return None
+    return None if reduced is None else Image.fromarray(reduced).convert("RGB")
+
+
+def white_level(highest: float, *, real: bool) -> float:
+    """Return the value that stands for white among integers or floats whose highest is this."""
+    if real:
+        return 1.0 if highest <= 1.0 else 255.0
+    return 65535.0 if highest > 255 else 255.0
+
+
+def _reduced(stream: BinaryIO, kind: str, factor: int) -> np.ndarray | None:
+    options = {"scale": 1 / factor} if kind == "WEBP" else {}  # libwebp reduces by itself
+    photo = _opened(stream, kind, options)
+    if photo.interpretation not in _COLOURS and not (photo.bands == 1 and photo.interpretation == "multiband"):
+        return None
+    if photo.bands == 1 and photo.format not in ("uchar", "ushort"):
+        highest = _without_nan(_opened(stream, kind, options)).max()
+        photo = _without_nan(photo) * (255 / white_level(highest, real=photo.format in ("float", "double")))
+    elif photo.format == "ushort":
+        photo = photo * (255 / 65535) if photo.bands == 1 else photo >> 8  # as Pillow reads 16 bits of colour
+    elif photo.format != "uchar":
+        return None
+    photo = photo.cast("uchar") if photo.format in ("uchar", "ushort") else photo.rint().cast("uchar")
+    if photo.hasalpha():
+        photo = photo.flatten(background=255)
+    photo = photo if options else photo.shrink(factor, factor, ceil=True)
+    return np.squeeze(np.asarray(photo.numpy()))
+
+
+def _opened(stream: BinaryIO, kind: str, options: dict[str, Any]) -> Any:
+    vips = _vips()
+    if isinstance(stream, io.BytesIO):
+        source = vips.Source.new_from_memory(stream.getvalue())
+    else:
+        os.lseek(stream.fileno(), 0, os.SEEK_SET)
+        source = vips.Source.new_from_descriptor(stream.fileno())
+    return vips.Operation.call(_LOADERS[kind], source, access="sequential", fail_on="error", **options)
+
+
+def _without_nan(photo: Any) -> Any:
+    return (photo == photo).ifthenelse(photo, 0)  # noqa: PLR0124 - NaN differs from itself: no measurement, black
+
+
+@functools.cache
+def _library() -> Any:
+    import pyvips
+
+    pyvips.cache_set_max(0)  # it would keep what it read
+    pyvips.concurrency_set(1)  # the threads that decode photos are as many as the processors
+    return pyvips
+
+
+def _vips() -> Any:
+    with _starting:  # set up by one thread, whichever meets the first such photo
+        return _library()
