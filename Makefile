@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ONLY ?=
 QUICK ?=
 
-.PHONY: setup test check bench demo clean
+.PHONY: setup test test-all check bench demo clean
 
 setup: $(READY)
 
@@ -18,6 +18,9 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 test: $(READY)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(READY)
 	$(BIN)/python -m pytest
 
 check: $(READY)

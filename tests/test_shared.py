@@ -103,7 +103,7 @@ def known(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, K
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("REGRAFT_CACHE", str(tmp_path_factory.mktemp("cache")))
         for name in engines:
-            engine = engine_for(backbone, photos, Settings(device="cpu", engine=name), Observer())
+            engine = engine_for(backbone, photos, keys, Settings(device="cpu", engine=name), Observer())
             found = extract(photos, keys, backbone, engine)
             assert (found.engine, found.unreadable) == (name.replace("-", "-cpu-"), {})
             features[name] = found.features

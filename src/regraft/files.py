@@ -13,12 +13,13 @@ from typing import BinaryIO
 
 import platformdirs
 
-from regraft.errors import OutputError
+from regraft.errors import OptionError, OutputError
 
 CACHE_VARIABLE = "REGRAFT_CACHE"
 TEMPORARY_SUFFIX = ".part"  # what a killed process may leave behind ends in this
 ENGINE_WEIGHTS_SUFFIX = ".bin"  # OpenVINO's: the weights of a converted network
 
+_UNITS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 1000**4}
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -95,6 +96,30 @@ def size_in_words(size: int) -> str:
         if size >= unit:
             return f"{size / unit:.1f}".removesuffix(".0") + f" {name}"
     return f"{size} bytes"
+
+
+def parse_size(text: str, name: str) -> int:
+    """Return bytes.
+
+    >>> parse_size("500MB", "--max-file-size"), parse_size("1.5 gb", "--max-file-size"), parse_size("7", "size")
+    (500000000, 1500000000, 7)
+
+    Args:
+        text: a number with or without a unit.
+        name: what it is of, for the message.
+
+    Raises:
+        OptionError: no size.
+    """
+    number = text.strip().upper().rstrip("BKMGT ")
+    unit = text.strip().upper()[len(number) :].strip()
+    try:
+        size = int(float(number) * _UNITS[unit if unit.endswith("B") or not unit else f"{unit}B"])
+        if size < 0:
+            raise ValueError
+        return size
+    except (ValueError, KeyError, OverflowError):
+        raise OptionError(f"{name} must be a size like 500MB or 20GB. Got {text!r}.") from None
 
 
 def _check_regular(status: os.stat_result) -> None:

@@ -100,10 +100,14 @@ def test_photos_of_one_class_tell_nothing_of_depth(
 def test_training_that_is_compared_with_before(run: Run, pets: Path, tiny_network: str, tmp_path: Path) -> None:
     out = tmp_path / "pets.safetensors"
     assert run("fit", pets, "--model", tiny_network, "--strategy", "top", "--epochs", 1, "--out", out).exit_code == 0
-    done = run("explain", out, pets, "--units", 1, "--out", tmp_path / "report", "--json")
+    explain = ("explain", out, pets, "--units", 1, "--out", tmp_path / "report", "--json")
+    done = run(*explain)
+    assert "--before local-dir:FOLDER names it" in done.stderr  # the file holds no folder
+    assert json.loads(done.stdout)["moved"] == {}
+    done = run(*explain, "--before", tiny_network)
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
-    assert max(told["moved"].values()) > 0  # the network is found by the name that the file holds
+    assert max(told["moved"].values()) > 0
     assert set(told["depth"]) == {"pretrained", "random weights"}
 
 

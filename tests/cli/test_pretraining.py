@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from regraft.learn.checkpoint import Run as Checkpoints
+from regraft.learn.observer import Observer
+
 Run = Callable[..., Result]
 Fails = Callable[..., str]
 Photos = Callable[..., Path]
@@ -63,7 +66,10 @@ def test_going_on_from_weights_and_a_teacher_that_fit_wrote(
         (["--arch", "test_resnet", "--weights", "w.pth"], "--weights goes with --model"),
         (["--model", "resnet50", "--input-size", "64"], "--input-size and --model-args go with --arch"),
         (["--arch", "test_resnet", "--input-size", "0"], "--input-size must be a number of pixels from 16 to"),
-        (["--arch", "test_resnet", "--model-args", '{"in_chans": 1}'], "cannot learn from images of 160 x 160 pixels"),
+        (
+            ["--arch", "test_resnet", "--model-args", '{"in_chans": 1}'],
+            "in_chans must be 3, for photos are",
+        ),
         (["--arch", "test_vit", "--model-args", '{"num_heads": 5}'], "Correct model_args in its config.json, or"),
         (["--arch", "test_resnet", "--seed", "99999999999"], "--seed must be a whole number from 0 to 4294967295"),
         (["--arch", "test_resnet", "--engine", "bogus"], "--engine must be one of: auto"),
@@ -114,8 +120,7 @@ def test_a_teacher_of_other_classes(run: Run, fails: Fails, photos: Photos, tiny
 def test_an_unfinished_run_of_other_arguments(run: Run, fails: Fails, photos: Photos, tmp_path: Path) -> None:
     folder = photos(red=12, blue=12)
     unfinished = tmp_path / "net.unfinished"
-    unfinished.mkdir()
-    (unfinished / "arguments.json").write_text(json.dumps({"--epochs": 7}))
+    Checkpoints(unfinished, {"--epochs": 7}, restart=False, observer=Observer()).save("job", {}, {})
     message = fails("pretrain", folder, "--arch", "test_resnet", *QUICK, "--out", "net")
     assert "holds an unfinished run that was started otherwise" in message
     assert "--epochs: 7 then, 2 now" in message

@@ -12,7 +12,9 @@ from typer.testing import Result
 
 from regraft.errors import TrainingError
 from regraft.learn import methods
+from regraft.learn.checkpoint import Run as Checkpoints
 from regraft.learn.checkpoint import run_folder
+from regraft.learn.observer import Observer
 from regraft.models.backbones import build_untrained
 from regraft.models.bundle import load_bundle
 
@@ -212,8 +214,7 @@ def test_short_memory_is_told_in_words(
 
 def test_restart_begins_anew(run: Run, photos: Photos, tiny_network: str, tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "classifier.safetensors")
-    folder.mkdir()
-    (folder / "arguments.json").write_text('{"--epochs": 3}')
+    Checkpoints(folder, {"--epochs": 3}, restart=False, observer=Observer()).save("job", {}, {})
     fit = ["fit", photos(red=15, blue=15), "--model", tiny_network, "--strategy", "top", *QUICK]
     assert run(*fit).exit_code == 1
     assert run(*fit, "--restart").exit_code == 0

@@ -1,8 +1,11 @@
 """Batches in order, decoded ahead by threads, within bounds."""
 
+import contextlib
+import gc
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +13,13 @@ import pytest
 from PIL import Image
 
 from regraft.data import loading
+from regraft.data import sources as sources_
+from regraft.data.audit import inspect
+from regraft.data.decoding import decode
+from regraft.data.images import read_image
 from regraft.data.loading import BATCH_SIZE, Batch, load_batches
 from regraft.data.preprocess import Preprocess
-from regraft.data.sources import Pixels, Source
+from regraft.data.sources import Pixels, Source, as_sources
 
 UNCHANGED = Preprocess(10, 12, 1.0, "squash", "bicubic", (0.5,) * 3, (0.5,) * 3)  # what `pixels` has
 PixelsOf = Callable[[int], np.ndarray]
@@ -167,3 +174,58 @@ def test_what_was_queued_is_not_decoded_after_closing(
     next(batches)
     batches.close()
     assert 4 <= len(begun) <= 8
+
+
+# --- one image given more than once ---
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "GIF", "WEBP", "HEIF"])
+def test_an_image_given_many_times_is_read_alike_each_time(tmp_path: Path, kind: str) -> None:
+    """Oversampling: Pillow reads an image when it is first asked for pixels, and threads ask at once. Twenty times."""
+    paths = []
+    for seed in range(3):
+        noise = np.random.default_rng(seed).integers(0, 256, (60, 50, 3), dtype=np.uint8)
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        paths.append(tmp_path / f"{seed}")
+        Image.fromarray(noise).save(paths[-1], kind, **({"exif": exif} if kind in ("JPEG", "TIFF", "PNG") else {}))
+    preprocess = Preprocess(20, 20, 1.0, "center", "bicubic", (0.5,) * 3, (0.5,) * 3)
+    places = np.random.default_rng(0).permutation(np.repeat(np.arange(3), 16))
+    expected = []
+    for path in paths:
+        with Image.open(path) as alone:
+            expected.append(decode(Pixels(alone, "alone"), preprocess))
+    for _ in range(20):
+        with contextlib.ExitStack() as stack:
+            opened = [stack.enter_context(Image.open(path)) for path in paths]
+            sources = as_sources([opened[place] for place in places])
+            audit = inspect(tuple(sources))
+            assert audit.unreadable == {}
+            assert len(set(audit.keys)) == 3
+            for batch in load_batches(sources, preprocess, batch_size=16):
+                assert batch.unreadable == {}
+                for position, pixels in zip(batch.positions, batch.pixels, strict=True):
+                    assert np.array_equal(pixels, expected[places[position]])
+
+
+def test_two_images_of_one_open_file_are_not_read_at_once(tmp_path: Path) -> None:
+    """They move the same place in the file."""
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "x.png")
+    for _ in range(20):
+        with (tmp_path / "x.png").open("rb") as file:
+            sources = as_sources([Image.open(file), Image.open(file)])
+            assert sources[0].lock is sources[1].lock
+            with ThreadPoolExecutor(2) as pool:
+                first, second = pool.map(read_image, sources)
+            assert np.array_equal(np.asarray(first), noise)
+            assert np.array_equal(np.asarray(second), noise)
+
+
+def test_locks_go_with_their_images() -> None:
+    before = len(sources_._locks)  # how many are kept shows nowhere else
+    kept = as_sources([Image.new("RGB", (4, 4)) for _ in range(50)])
+    assert len(sources_._locks) == before + 50
+    del kept
+    gc.collect()
+    assert len(sources_._locks) == before

@@ -1,7 +1,9 @@
 """Photos meet engines: which one runs them, that features are never mixed, and what is kept of converted networks."""
 
+import hashlib
 import multiprocessing
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +20,7 @@ from regraft.data.samples import find_samples
 from regraft.errors import OptionError
 from regraft.files import cache_folder, engines_folder
 from regraft.learn.checkpoint import nowhere
-from regraft.learn.features import Extraction, engine_for, extract, first_pixels
+from regraft.learn.features import Extraction, check_photos, engine_for, extract
 from regraft.learn.material import gather, material_of
 from regraft.learn.observer import Observer
 from regraft.learn.predictions import predict
@@ -31,7 +33,7 @@ from regraft.models.classifier import Classifier
 from regraft.models.cutting import cut_before
 from regraft.models.engines import TorchEngine
 from regraft.models.heads import Head
-from regraft.models.selection import CHECKED_PHOTOS, WORTH_CONVERTING
+from regraft.models.selection import CHECKED_PHOTOS, WORTH_CONVERTING, EngineChoice, machine
 
 Photos = Callable[..., Path]
 OPENVINO = Settings(engine="openvino-float32")
@@ -51,8 +53,8 @@ def run(backbone: Backbone, listener: Any) -> Callable[..., Extraction]:
     """Return a function that runs photos through `backbone` as `settings` say."""
 
     def extraction(sources: list[Path], settings: Settings, **options: Any) -> Extraction:
-        engine = engine_for(backbone, sources, settings, listener)
         keys = inspect(tuple(sources)).keys
+        engine = engine_for(backbone, sources, keys, settings, listener)
         return extract(sources, keys, backbone, engine, cache=settings.cache, observer=listener, **options)
 
     return extraction
@@ -82,7 +84,7 @@ def test_pytorch_runs_a_few_photos(
 ) -> None:
     monkeypatch.setattr(converted, "usable_precisions", lambda: ("float32",))
     sources = (ten * WORTH_CONVERTING)[:photos_at_hand]
-    engine = engine_for(backbone, sources, Settings(device="cpu"), listener)
+    engine = engine_for(backbone, sources, inspect(tuple(sources)).keys, Settings(device="cpu"), listener)
     few = photos_at_hand < WORTH_CONVERTING
     assert engine.name == ("torch-cpu-float32" if few else "openvino-cpu-float32")
     assert bool(weights_files()) != few
@@ -91,33 +93,127 @@ def test_pytorch_runs_a_few_photos(
 def test_the_engine_is_named_in_progress(run: Run, ten: list[Path], listener: Any) -> None:
     run(ten, OPENVINO)
     (said,) = listener.said
-    assert said.startswith("engine: openvino-cpu-float32 (cosine to torch-float32 on the first 10 photos: mean 1.0000")
+    assert said.startswith("engine: openvino-cpu-float32 (cosine to torch-float32 on 10 photos: mean 1.0000")
     assert ("begin", ("features (openvino-cpu-float32)", 10)) in listener.heard
 
 
 def test_an_engine_that_there_is_not(backbone: Backbone, ten: list[Path], listener: Any) -> None:
     with pytest.raises(OptionError, match=r"^--engine must be one of: auto, .* Got 'tourch'\."):
-        engine_for(backbone, ten, Settings(engine="tourch"), listener)
+        engine_for(backbone, ten, inspect(tuple(ten)).keys, Settings(engine="tourch"), listener)
     with pytest.raises(OptionError, match=r"^--engine must be one of: auto, .* Got 'tourch'\."):
         Settings(engine="tourch").check(("a", "b"))
 
 
-def test_the_photos_that_engines_are_checked_on(backbone: Backbone, photos: Photos) -> None:
+def drawn(sources: list[Path], backbone: Backbone, labels: list[int] | None = None) -> list[Path]:
+    """Return which of `sources` engines are compared on, found by their pixels."""
+    pixels = {decode(path, backbone.preprocess).tobytes(): path for path in sources}
+    keys = inspect(tuple(sources)).keys
+    check = check_photos(sources, keys, backbone.preprocess, None if labels is None else np.array(labels))
+    return [pixels[image.tobytes()] for image in check.read()]
+
+
+def by_key(paths: list[Path]) -> list[Path]:
+    return sorted(paths, key=lambda path: hashlib.sha256(path.read_bytes()).digest())
+
+
+def test_engines_are_compared_on_photos_of_every_class(backbone: Backbone, photos: Photos) -> None:
+    """A class of 3 gives all it has; those of 40 and 30 as many each, the ones whose contents' hashes come first."""
+    folder = photos(red=40, green=30, blue=3)
+    sources = files(folder)
+    labels = [["red", "green", "blue"].index(path.parent.name) for path in sources]
+    of = {name: by_key(files(folder / name)) for name in ("red", "green", "blue")}
+    found = drawn(sources, backbone, labels)
+    assert len(found) == CHECKED_PHOTOS
+    counts = {name: sum(path.parent.name == name for path in found) for name in of}
+    assert counts["blue"] == 3
+    assert sorted((counts["red"], counts["green"])) == [6, 7]
+    for name, count in counts.items():
+        assert [path for path in found if path.parent.name == name] == of[name][:count]
+
+
+def test_more_classes_than_photos_that_are_compared(backbone: Backbone, photos: Photos) -> None:
+    sources = files(photos(red=40))
+    assert drawn(sources, backbone, list(range(40))) == by_key(sources)[:CHECKED_PHOTOS]  # one of each class
+
+
+def test_the_photos_do_not_depend_on_order_names_and_copies(backbone: Backbone, photos: Photos, tmp_path: Path) -> None:
     sources = files(photos(red=20, blue=20))
-    for place in (0, 3, 4):
-        sources[place].write_bytes(sources[place].read_bytes()[:600])
-    found = first_pixels(sources, backbone.preprocess)
-    readable = [path for place, path in enumerate(sources) if place not in (0, 3, 4)][:CHECKED_PHOTOS]
-    assert np.array_equal(found, np.stack([decode(path, backbone.preprocess) for path in readable]))
+    keys = inspect(tuple(sources)).keys
+    expected = check_photos(sources, keys, backbone.preprocess).digest
+    moved = [Path(shutil.copy(path, tmp_path / f"{40 - place}.jpg")) for place, path in enumerate(sources)]
+    for other in (sources[::-1], moved, [*sources, *moved]):
+        assert check_photos(other, inspect(tuple(other)).keys, backbone.preprocess).digest == expected
+    fewer = sources[:30]
+    assert check_photos(fewer, inspect(tuple(fewer)).keys, backbone.preprocess).digest != expected
+
+
+def test_without_labels_they_are_drawn_by_content(backbone: Backbone, photos: Photos) -> None:
+    sources = files(photos(red=20, blue=20))
+    assert drawn(sources, backbone) == by_key(sources)[:CHECKED_PHOTOS]
+
+
+def test_photos_that_turn_out_damaged_are_passed_over(backbone: Backbone, photos: Photos) -> None:
+    sources = files(photos(red=20, blue=20))
+    for path in by_key(sources)[:5]:
+        path.write_bytes(path.read_bytes()[:600])  # its header is sound
+    sound = [path for path in sources if path.stat().st_size > 600]
+    keys = inspect(tuple(sources)).keys
+    found = check_photos(sources, keys, backbone.preprocess).read()
+    assert len(found) == CHECKED_PHOTOS
+    pixels = {decode(path, backbone.preprocess).tobytes() for path in sound}
+    assert {image.tobytes() for image in found} <= pixels
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_there_may_be_few_of_them_or_none(backbone: Backbone, ten: list[Path], count: int) -> None:
-    shape = (32, 32, 3)
-    assert first_pixels(ten[:count], backbone.preprocess).shape == (count, *shape)
-    for path in ten[:count]:
+    shape, few = (32, 32, 3), ten[:count]
+    keys = inspect(tuple(few)).keys
+    assert check_photos(few, keys, backbone.preprocess).read().shape == (count, *shape)
+    for path in few:
         path.write_text("no image")
-    assert first_pixels(ten[:count], backbone.preprocess).shape == (0, *shape)
+    for known in (keys, inspect(tuple(few)).keys):  # it was sound when it was looked at, or was not
+        assert check_photos(few, known, backbone.preprocess).read().shape == (0, *shape)
+
+
+@pytest.mark.parametrize("first", ["dark", "bright"])
+def test_the_same_command_gives_the_same_engine_whatever_ran_before(
+    tiny_network: str, photos: Photos, listener: Any, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """An engine that is wrong on dark photos alone: photos that came first must not decide for the others."""
+    dark, bright = files(photos("dark", blue=WORTH_CONVERTING)), files(photos("bright", 9999, red=WORTH_CONVERTING))
+    reference = TorchEngine.features
+
+    class WrongOnBlue(TorchEngine):
+        def __init__(self, model: Any, preprocess: Any, precision: str) -> None:
+            super().__init__(load_backbone(tiny_network), torch.device("cpu"))
+            self.name = f"openvino-cpu-{precision}"
+
+        def features(self, pixels: np.ndarray) -> np.ndarray:
+            found = reference(self, pixels)
+            return -found if pixels[..., 2].mean() > pixels[..., 0].mean() else found
+
+    monkeypatch.setattr(converted, "OpenVinoEngine", WrongOnBlue)
+    monkeypatch.setattr(converted, "usable_precisions", lambda: ("float32",))
+    backbone, sets = load_backbone(tiny_network), {"dark": dark, "bright": bright}
+    for name in (first, "bright", "dark", "bright"):
+        engine = engine_for(backbone, sets[name], inspect(tuple(sets[name])).keys, Settings(device="cpu"), listener)
+        assert engine.name == {"dark": "torch-cpu-float32", "bright": "openvino-cpu-float32"}[name]
+
+
+def test_validation_photos_count_too(tiny_network: str, photos: Photos, listener: Any) -> None:
+    """Eight photos to learn from and 128 to judge by are worth a conversion, for both."""
+    splits = {
+        "train": find_samples(photos("train", red=4, blue=4))["train"],
+        "validation": find_samples(photos("val", 5000, red=64, blue=64))["train"],
+    }
+    gathered = gather(splits, lambda: load_backbone(tiny_network), Settings(device="cpu"), listener)
+    assert gathered.held_out is not None
+    engines = {gathered.learned.extraction.engine, gathered.held_out.extraction.engine}
+    assert len(engines) == 1
+    assert engines.pop().startswith("openvino-cpu-")
+    assert gathered.engine_choice is not None
+    named = gathered.learned.extraction.engine.replace("-cpu-", "-")
+    assert gathered.engine_choice == EngineChoice(named, machine(torch.device("cpu")))
 
 
 @pytest.mark.parametrize("engine", ["auto", "torch-bfloat16", "openvino-float32"])
@@ -218,7 +314,7 @@ def test_the_converted_network_used_longest_ago_goes_first(
     run(ten, OPENVINO)
     (first,) = weights_files()
     other = load_backbone(other_network)
-    engine_for(other, ten, OPENVINO, listener)
+    engine_for(other, ten, inspect(tuple(ten)).keys, OPENVINO, listener)
     (second,) = set(weights_files()) - {first}
     for place, path in enumerate((first, second)):
         os.utime(path, (1000 + place, 1000 + place))
@@ -249,7 +345,7 @@ def test_a_network_that_was_dropped_is_converted_again(
 
 def test_what_is_in_the_cache_needs_no_network(run: Run, ten: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     run(ten, OPENVINO)
-    monkeypatch.setattr(converted, "load", lambda _: pytest.fail("it was loaded"))
+    monkeypatch.setattr(converted, "load", lambda *_: pytest.fail("it was loaded"))
     monkeypatch.setattr(converted, "convert", lambda *_: pytest.fail("it was converted"))
     assert run(ten, OPENVINO).computed == 0
 
@@ -296,8 +392,8 @@ def extract_alone(network: str, folder: Path, answer: Any) -> None:
     backbone, sources = load_backbone(network), files(folder)
     found = []
     for settings in (Settings(), OPENVINO):
-        engine = engine_for(backbone, sources, settings, Observer())
         keys = inspect(tuple(sources)).keys
+        engine = engine_for(backbone, sources, keys, settings, Observer())
         found.append(extract(sources, keys, backbone, engine, cache=False).features)
     answer.put(found)
 

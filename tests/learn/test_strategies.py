@@ -6,15 +6,17 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
 
+from regraft.data import sources
 from regraft.data.audit import inspect
 from regraft.data.layouts import read_folder
 from regraft.data.samples import Samples, as_samples, find_samples
 from regraft.errors import DataError, FrozenTensorError, OptionError, SanityError
+from regraft.files import open_regular
 from regraft.learn import material, strategies
 from regraft.learn.predictions import predict
 from regraft.learn.probe import Probes
@@ -113,13 +115,12 @@ def test_test_split_is_not_touched(fit: Fit, photos: Photos, monkeypatch: pytest
     photos("data/test", first_seed=200, red=2, blue=2)
     (folder / "test" / "red" / "0.jpg").write_bytes(b"garbage")
     opened: list[Path] = []
-    read_bytes = Path.read_bytes
 
-    def noted(self: Path) -> bytes:
-        opened.append(self)
-        return read_bytes(self)
+    def noted(path: Path, *, limit: int | None = None) -> BinaryIO:
+        opened.append(path)
+        return open_regular(path, limit=limit)
 
-    monkeypatch.setattr(Path, "read_bytes", noted)
+    monkeypatch.setattr(sources, "open_regular", noted)
     fit(folder, cache=False)
     assert {path.relative_to(folder).parts[0] for path in opened if folder in path.parents} == {"train", "validation"}
 

@@ -42,6 +42,7 @@ def compare(
     device: options.Device = "auto",
     engine: options.Engine = "auto",
     batch_size: options.BatchSize = 32,
+    max_file_size: options.MaxFileSize = options.MAX_FILE_SIZE,
     cache: options.Cache = True,
     json: options.Json = False,
     *,
@@ -74,6 +75,7 @@ def compare(
         device=device,
         engine=engine,
         batch_size=batch_size,
+        max_file_size=max_file_size,
         cache=cache,
         positive=positive,
     )

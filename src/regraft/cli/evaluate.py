@@ -26,6 +26,7 @@ def evaluate(
     device: options.Device = "auto",
     engine: options.Engine = "auto",
     batch_size: options.BatchSize = 32,
+    max_file_size: options.MaxFileSize = options.MAX_FILE_SIZE,
     cache: options.Cache = True,
     json: options.Json = False,
 ) -> None:
@@ -40,7 +41,9 @@ def evaluate(
     from regraft.learn.strategies import evaluate as judge
     from regraft.models.bundle import load_bundle
 
-    settings = Settings(device=device, engine=engine, batch_size=batch_size, cache=cache, positive=positive)
+    settings = Settings(
+        device=device, engine=engine, batch_size=batch_size, cache=cache, positive=positive, max_file_size=max_file_size
+    )
     judged = judge(load_bundle(bundle), samples, settings=settings, observer=TerminalObserver())
     if json:
         result_json(judged.numbers)

@@ -54,6 +54,7 @@ def explain(
     device: options.Device = "auto",
     engine: options.Engine = "auto",
     batch_size: options.BatchSize = 32,
+    max_file_size: options.MaxFileSize = options.MAX_FILE_SIZE,
     cache: options.Cache = True,
     json: options.Json = False,
 ) -> None:
@@ -76,7 +77,15 @@ def explain(
     from regraft.models.backbones import check_model_name
     from regraft.runtime import pick_device
 
-    settings = Settings(device=device, engine=engine, batch_size=batch_size, cache=cache, positive=positive, seed=seed)
+    settings = Settings(
+        device=device,
+        engine=engine,
+        batch_size=batch_size,
+        cache=cache,
+        positive=positive,
+        seed=seed,
+        max_file_size=max_file_size,
+    )
     observer = TerminalObserver()
     if before is not None:
         check_model_name(before)

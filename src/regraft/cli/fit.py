@@ -63,6 +63,7 @@ def fit(
     device: options.Device = "auto",
     engine: options.Engine = "auto",
     batch_size: options.BatchSize = 32,
+    max_file_size: options.MaxFileSize = options.MAX_FILE_SIZE,
     cache: options.Cache = True,
     force: Annotated[bool, typer.Option("--force", help="Keep a classifier that is no better than chance.")] = False,
     json: options.Json = False,
@@ -74,10 +75,7 @@ def fit(
     Without a validation folder every figure is out-of-fold. A test folder is never read: that is for
     `regraft evaluate`. A run that was killed goes on where it was when the same command is given again.
     """
-    if weights is not None and not model:
-        raise OptionError("--weights is a file of one network: name it with --model.")
-    if not dry_run:
-        _check_outputs(out, report)
+    _check_files(out, report, weights, model, writes=not dry_run)
     splits = find_samples(data, Columns(image_column, label_column, group_column, image_root))
     splits["train"].check_trainable()
     strategy = strategy or ("top" if train_from or train_only or lora else "auto")
@@ -97,6 +95,7 @@ def fit(
         device=device,
         engine=engine,
         batch_size=batch_size,
+        max_file_size=max_file_size,
         cache=cache,
         positive=positive,
         force=force,
@@ -126,9 +125,12 @@ def fit(
         _report(trained, report, settings, observer)
 
 
-def _check_outputs(out: Path, report: Path | None) -> None:
-    check_output(out)
-    if report is not None:
+def _check_files(out: Path, report: Path | None, weights: Path | None, model: str, *, writes: bool) -> None:
+    if weights is not None and not model:
+        raise OptionError("--weights is a file of one network: name it with --model.")
+    if writes:
+        check_output(out)
+    if writes and report is not None:
         prepare_folder(report, option="--report")
 
 

@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from regraft.errors import OptionError
+from regraft.files import parse_size
+
 ImageColumn = Annotated[str | None, typer.Option(help="Table column of image paths, names or ids.")]
 LabelColumn = Annotated[str | None, typer.Option(help="Table column of class labels.")]
 GroupColumn = Annotated[
@@ -21,6 +24,26 @@ Engine = Annotated[
     ),
 ]
 BatchSize = Annotated[int, typer.Option(help="Images per step through the network.", min=1)]
+
+
+def _size(text: object) -> int:
+    """Return the bytes that a user or a default names."""
+    try:
+        return parse_size(str(text), "it")
+    except OptionError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+MAX_FILE_SIZE = 1000**3
+MaxFileSize = Annotated[
+    int,
+    typer.Option(
+        parser=_size,
+        metavar="SIZE",
+        show_default="1GB",
+        help="Largest file of a photo, e.g. 500MB. A larger one counts as unreadable.",
+    ),
+]
 Cache = Annotated[bool, typer.Option("--cache/--no-cache", help="Keep features on disk for the next run.")]
 Positive = Annotated[
     str | None, typer.Option(help="The class that AUC and average precision are of. [default: the second of two]")

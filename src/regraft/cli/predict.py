@@ -27,6 +27,7 @@ def predict(
     device: options.Device = "auto",
     engine: options.Engine = "auto",
     batch_size: options.BatchSize = 32,
+    max_file_size: options.MaxFileSize = options.MAX_FILE_SIZE,
     cache: options.Cache = True,
 ) -> None:
     """Classify photos. An unreadable one is named in its row, the others are answered, and the exit code is 3."""
@@ -43,7 +44,7 @@ def predict(
     if format is Format.kaggle:
         check_kaggle(read_description(bundle)["classes"], positive=positive, clip=clip)
     classifier = load_bundle(bundle)
-    settings = Settings(device=device, engine=engine, batch_size=batch_size, cache=cache)
+    settings = Settings(device=device, engine=engine, batch_size=batch_size, cache=cache, max_file_size=max_file_size)
     predictions = classify(classifier, paths, settings=settings, observer=TerminalObserver())
     if format is Format.kaggle:
         text = as_kaggle(predictions, classifier.classes, positive=positive, clip=clip)

@@ -1,6 +1,5 @@
 """`regraft pretrain`: a whole network learns a large labelled source, so that others can be learned from it."""
 
-import json as jsons
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -89,6 +88,7 @@ def pretrain(
     device: options.Device = "auto",
     engine: Annotated[str, typer.Option(help="What runs the teacher; see `regraft fit --help`.")] = "auto",
     batch_size: options.BatchSize = 32,
+    max_file_size: options.MaxFileSize = options.MAX_FILE_SIZE,
     json: options.Json = False,
     *,
     training: dict[str, Any],
@@ -111,9 +111,7 @@ def pretrain(
     from regraft.models.localdir import save_local_dir
 
     if is_first_process():  # several would be in each other's way
-        prepare_folder(out)
-        if not run_folder(out).is_dir():  # else it may have been killed while it wrote
-            check_own_folder(out, TRAINING_FILE)
+        _check_folder(out, TRAINING_FILE, unfinished=run_folder(out))
     guidance = None if teacher is None else Guidance(teacher, temperature, teacher_size)
     if guidance is not None:
         guidance.check()
@@ -125,6 +123,7 @@ def pretrain(
         device=device,
         engine=engine,
         batch_size=batch_size,
+        max_file_size=max_file_size,
     )
     load = _loader(arch, model, weights, input_size, _arguments(model_args), seed=seed)
     splits = find_samples(source, Columns(image_column, label_column, group_column, image_root))
@@ -151,16 +150,19 @@ def pretrain(
     note(f"wrote {printable(out)} ({size / 1e6:.1f} MB): regraft fit PHOTOS --model local-dir:{printable(out)}")
 
 
-def _refuse(constant: str) -> None:
-    """Refuse NaN and Infinity, which Python reads and JSON does not have."""
-    raise ValueError(constant)
+def _check_folder(out: Path, mark: str, *, unfinished: Path) -> None:
+    prepare_folder(out)
+    if not unfinished.is_dir():  # else it may have been killed while it wrote
+        check_own_folder(out, mark)
 
 
 def _arguments(text: str) -> dict[str, Any]:
     if not text:
         return {}
+    from regraft.models.schema import parse_json
+
     try:
-        found = jsons.loads(text, parse_constant=_refuse)
+        found = parse_json(text)
     except ValueError:
         found = None
     if not isinstance(found, dict):

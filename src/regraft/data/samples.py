@@ -190,6 +190,8 @@ def _readers(data: str | Path, columns: Columns | None) -> dict[str, Any]:
         raise DataError(
             f"{path} is a file of an unknown kind. Allowed are a folder of photos, or a .csv, .tsv or .parquet file."
         )
+    if not (path.is_file() or path.is_dir()):
+        raise DataError(f"{path} is neither a folder nor an ordinary file (a pipe or a device). Name one of these.")
     table = path if path.is_file() else None
     if table is None and columns != Columns() and not parquet_files(path):
         raise OptionError(

@@ -68,7 +68,7 @@ class _RowGroups:
         key = (cell.file, cell.row_group)
         with self._lock:
             if key not in self._columns:
-                with pq.ParquetFile(cell.file) as table:
+                with open_regular(cell.file) as stream, pq.ParquetFile(stream) as table:
                     self._columns[key] = table.read_row_group(cell.row_group, columns=[cell.column]).column(0)
                 self._size += self._columns[key].nbytes
                 while len(self._columns) > ROW_GROUPS_IN_MEMORY and self._size > ROWS_IN_MEMORY:
@@ -161,6 +161,7 @@ def key_of_file(stream: BinaryIO) -> bytes:
 
 
 def _key_of_pixels(image: Image.Image) -> bytes:
+    image.load()  # first: some formats have another palette, size or orientation from then on
     palette = image.getpalette() if image.mode == "P" else None
     orientation = image.getexif().get(0x0112)
     head = repr((image.mode, image.size, palette, orientation, image.info.get("transparency")))

@@ -1,5 +1,6 @@
 """Tables of photos: CSV beside image files, and Parquet in the Hugging Face image layout."""
 
+import io
 import json
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,10 +12,11 @@ from regraft.data.formats import IMAGE_SUFFIXES
 from regraft.data.layouts import SPLIT_FOLDERS, Rows, image_files
 from regraft.data.sources import Source, TableCell
 from regraft.errors import DataError, did_you_mean, shortlist
-from regraft.files import is_file
+from regraft.files import is_file, open_regular, read_regular
 
 CSV_SUFFIXES = frozenset({".csv", ".tsv"})
 PARQUET_SUFFIX = ".parquet"
+_LARGEST_CSV = 1000**3  # bytes
 # tried in this order when no option names the column
 _USUAL_IMAGE_COLUMNS = ("image", "image_path", "path", "file", "file_name", "filename", "image_id", "id")
 _USUAL_LABEL_COLUMNS = ("label", "labels", "class", "target", "category")
@@ -42,8 +44,9 @@ def read_csv(file: Path, columns: Columns) -> Rows:
     import pandas as pd
 
     try:
+        text = read_regular(file, limit=_LARGEST_CSV)
         table = pd.read_csv(
-            file,
+            io.BytesIO(text),
             sep="\t" if file.suffix.lower() == ".tsv" else ",",
             dtype=str,
             keep_default_na=False,  # a class may be called "NA"
@@ -83,7 +86,7 @@ def read_parquet(files: Sequence[Path], columns: Columns) -> Rows:
     groups: list[Any] = []
     for file in files:
         try:
-            with pq.ParquetFile(file) as table:
+            with open_regular(file) as stream, pq.ParquetFile(stream) as table:
                 image, label = _choose_columns(str(file), table.schema_arrow.names, columns)
                 names = _class_names(table.schema_arrow, label, file)
                 rows.sources += _images(file, image, table, columns)

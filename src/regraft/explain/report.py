@@ -17,6 +17,7 @@ from regraft.explain.pictures import StagePictures, UnitPicture
 from regraft.explain.rectify import DECONVNET
 from regraft.files import atomic_write, write_failure
 from regraft.judge.report import IN_PERCENT, figure_names
+from regraft.models.weights import without_folders
 
 FILE = "report.html"
 CAVEAT = (
@@ -111,7 +112,8 @@ def _subtitle(found: Explanation) -> str:
     tuned = {"frozen": "its weights as they were pretrained", "scratch": "trained from random weights"}.get(
         subject.strategy, "trained further"
     )
-    return f"{subject.model}, {tuned}; {len(subject.samples):,} photos of {subject.samples.where}"
+    photos = " and ".join(Path(part).name for part in subject.samples.where.split(" and "))  # the page is handed on
+    return f"{without_folders(subject.model)}, {tuned}; {len(subject.samples):,} photos of {photos}"
 
 
 def _cards(found: Explanation) -> list[dict[str, str]]:

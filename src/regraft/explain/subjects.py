@@ -19,9 +19,10 @@ from regraft.learn.observer import Observer
 from regraft.learn.photos import Photos, audit_samples, prepare
 from regraft.learn.settings import Settings
 from regraft.learn.strategies import Result
-from regraft.models.backbones import Backbone, load_backbone
+from regraft.models.backbones import LOCAL_PREFIX, Backbone, load_backbone
 from regraft.models.classifier import Classifier
 from regraft.models.selection import EngineChoice
+from regraft.models.weights import without_folders
 
 _UNLABELLED = ("photos",)  # the one class of photos without labels, before a classifier answers
 
@@ -190,9 +191,12 @@ def _before(classifier: Classifier, before: Callable[[], Backbone] | None, obser
         return None
     if before is not None:
         return before()
+    if classifier.model.startswith(LOCAL_PREFIX):
+        observer.say(f"where {classifier.model} lies is not known here: --before local-dir:FOLDER names it")
+        return None
     try:
         found = load_backbone(classifier.model)
     except RegraftError as error:
         observer.say(f"the network as it was before training is not at hand: {error}")
         return None
-    return found if found.source + FURTHER == classifier.backbone.source else None
+    return found if without_folders(found.source) + FURTHER == without_folders(classifier.backbone.source) else None

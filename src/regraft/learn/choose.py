@@ -13,6 +13,7 @@ from regraft.judge.shares import interval_of, share_of
 from regraft.learn.comparison import Clock, KeptClock, Outcome, cross_validate
 from regraft.learn.material import Material
 from regraft.learn.methods import Candidate, OverBudgetError, method_of
+from regraft.learn.observer import Observer
 from regraft.learn.probe import Labelled
 
 CANDIDATES = (Candidate("frozen"), Candidate("top"), Candidate("whole"))  # in order of cost
@@ -69,7 +70,7 @@ def choose(material: Material, folds: np.ndarray, *, budget: float) -> Choice:
             stop = f"{candidate} cannot be tried: {error}"
             break
         except OverBudgetError as error:
-            stop = _over(candidate, error)
+            stop = _over(candidate, error, material.observer)
             run.settle(["auto", str(candidate)], f"--budget for {candidate}", stop)
             break
         if first:
@@ -163,10 +164,12 @@ def _reason(chosen: Candidate, losses: Mapping[Candidate, np.ndarray], groups: n
     return f"{taken}" + (f" ({'; '.join(parts)} against the last layer alone)" if parts else "") + f"; {stop}"
 
 
-def _over(candidate: Candidate, error: OverBudgetError) -> str:
+def _over(candidate: Candidate, error: OverBudgetError, observer: Observer) -> str:
+    """Return why a candidate is not tried. How long it would take differs from run to run, and is said alone."""
     if not error.args:
         return f"--budget is over before {candidate} is tried"
-    return f"training {candidate} would take about {_minutes(error.args[0])}, beyond --budget"
+    observer.say(f"auto: training {candidate} would take about {_minutes(error.args[0])}")
+    return f"training {candidate} would take longer than --budget"
 
 
 def _minutes(seconds: float) -> str:

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 
 from regraft.data.audit import unreadable_lines
+from regraft.data.images import MAX_FILE_BYTES
 from regraft.data.layouts import image_files
 from regraft.data.samples import Samples, find_samples, split_names
 from regraft.data.sources import Source, as_sources
@@ -48,6 +49,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         train_only: with "top": the one stage that is trained.
         lora: with "top" and "whole": rank of low-rank adapters; 0 trains the weights themselves.
         budget: seconds that "auto" may spend on trying more than the last layer.
+        max_file_size: bytes that the file of a photo may have; a larger one counts as unreadable.
         schedule: how the network is trained further, a `regraft.Schedule`; None for its defaults.
 
     Attributes:
@@ -79,6 +81,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         train_only: str | None = None,
         lora: int = 0,
         budget: float = BUDGET,
+        max_file_size: int = MAX_FILE_BYTES,
         schedule: Schedule | None = None,
     ) -> None:
         self.model = model
@@ -95,6 +98,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.train_only = train_only
         self.lora = lora
         self.budget = budget
+        self.max_file_size = max_file_size
         self.schedule = schedule
 
     def fit(self, X: Any, y: Sequence[Any] | np.ndarray | None = None) -> Self:
@@ -187,6 +191,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             train_only=self.train_only,
             lora=self.lora,
             budget=self.budget,
+            max_file_size=self.max_file_size,
             schedule=self.schedule or Schedule(),
         )
 

@@ -23,7 +23,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from regraft.errors import OptionError, OutputError
+from regraft.errors import OutputError
 from regraft.files import (
     ENGINE_WEIGHTS_SUFFIX,
     TEMPORARY_SUFFIX,
@@ -31,6 +31,7 @@ from regraft.files import (
     cache_folder,
     engines_folder,
     is_file,
+    parse_size,
     read_regular,
     remove,
     sha256,
@@ -47,7 +48,6 @@ _SHARD = ".safetensors"
 VIEWS_SUFFIX = ".views"  # activations at a cut, see `learn.views`
 _ABOUT = "about.json"
 _ABANDONED_AFTER = 24 * 3600  # seconds after which a temporary file belongs to no living process
-_UNITS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 1000**4}
 
 
 @dataclass(frozen=True)
@@ -216,15 +216,7 @@ def size_limit() -> int:
     text = os.environ.get(LIMIT_VARIABLE, "").strip()
     if not text:
         return DEFAULT_LIMIT
-    number = text.upper().rstrip("BKMGT ")
-    unit = text.upper()[len(number) :].strip()
-    try:
-        size = int(float(number) * _UNITS[unit if unit.endswith("B") or not unit else f"{unit}B"])
-        if size < 0:
-            raise ValueError
-        return size
-    except (ValueError, KeyError, OverflowError):
-        raise OptionError(f"{LIMIT_VARIABLE} must be a size like 500MB or 20GB. Got {text!r}.") from None
+    return parse_size(text, LIMIT_VARIABLE)
 
 
 def keep_limit(limit: int | None = None) -> int:

@@ -143,9 +143,13 @@ def _parameters(architecture: str) -> tuple[str, ...]:
     """Return the names of the arguments by which the class of a network describes it."""
     with torch.device("meta"):  # no memory, and nothing is drawn
         kind = type(timm.create_model(architecture, num_classes=0))
-    named = inspect.signature(kind.__init__).parameters.values()
-    own = [p.name for p in named if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in _OWN]
-    return tuple(name for name in own if not _FOREIGN.search(name))
+    own: dict[str, None] = {}
+    for part in kind.__mro__:
+        parameters = inspect.signature(vars(part)["__init__"]).parameters.values() if "__init__" in vars(part) else ()
+        own |= dict.fromkeys(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+        if parameters and all(p.kind is not p.VAR_KEYWORD for p in parameters):
+            break  # it hands nothing on to the class that it is derived from
+    return tuple(name for name in own if name not in _OWN and not _FOREIGN.search(name))
 
 
 def _check_value(recipe: Recipe, name: str, value: Any, depth: int = 0) -> None:

@@ -123,7 +123,8 @@ def read_description(path: Path) -> dict[str, Any]:
         BundleError: as `load_bundle`.
     """
     if not is_file(path):
-        raise BundleError(f"{path} does not exist or is no ordinary file. Name one that `regraft fit --out` wrote.")
+        what = "is no ordinary file" if path.exists() else "does not exist"
+        raise BundleError(f"{path} {what}. Name a file that `regraft fit --out` wrote.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata: Mapping[str, str] = file.metadata() or {}

@@ -40,9 +40,9 @@ def without_folders(name: str) -> str:
     ('local-dir:small', 'hf-hub:timm/resnet18.a1_in1k')
     """
     prefix, separator, path = name.partition(":")
-    if separator and prefix != "local-dir":
+    if separator and len(prefix) > 1 and prefix != "local-dir":  # one letter is a drive of Windows
         return name  # on the hub, or an address
-    return f"{prefix}:{Path(path).name}" if separator else Path(name).name
+    return f"{prefix}:{Path(path).name}" if prefix == "local-dir" else Path(name).name
 
 
 def read_state_dict(path: Path) -> StateDict:
