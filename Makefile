@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ONLY ?=
 QUICK ?=
 
-.PHONY: setup test test-all check bench demo clean
+.PHONY: setup test test-slow test-all check bench demo clean
 
 setup: $(READY)
 
@@ -20,8 +20,10 @@ $(READY): pyproject.toml
 test: $(READY)
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: $(READY)
-	$(BIN)/python -m pytest
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+test-all: test test-slow
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -27,7 +27,10 @@ def test_pre_commit_runs_the_ruff_of_make_check() -> None:
     assert ruff["rev"] == f"v{pinned('ruff')}"
 
 
-@pytest.mark.parametrize("name", ["regraft.errors", "regraft.data.layouts", "regraft.models.stages"])
+NAMES = ["regraft.errors", "regraft.files", "regraft.data.layouts", "regraft.models.stages", "regraft.models.weights"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_docstring_examples_run(name: str) -> None:
     outcome = doctest.testmod(importlib.import_module(name))
     assert outcome.attempted > 0

@@ -73,7 +73,7 @@ def open_regular(path: Path, *, limit: int | None = None) -> BinaryIO:
         status = os.fstat(stream.fileno())
         _check_regular(status)  # again: it may be another one by now
         if limit is not None and status.st_size > limit:
-            raise UnusableFileError(f"{size_in_words(status.st_size)}, and at most {size_in_words(limit)} are read")
+            raise too_large(status.st_size, limit)
     except BaseException:
         stream.close()
         raise
@@ -84,6 +84,14 @@ def read_regular(path: Path, *, limit: int | None = None) -> bytes:
     """Return the contents of an ordinary file. See `open_regular`."""
     with open_regular(path, limit=limit) as stream:
         return stream.read(os.fstat(stream.fileno()).st_size)
+
+
+def too_large(size: int, limit: int) -> UnusableFileError:
+    """Return the error that says that a file of `size` bytes has more than `limit`."""
+    said, allowed = size_in_words(size), size_in_words(limit)
+    if said == allowed:
+        said, allowed = f"{size:,} bytes", f"{limit:,} bytes"
+    return UnusableFileError(f"{said}, and at most {allowed} are read")
 
 
 def size_in_words(size: int) -> str:

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from regraft import watchdog
 from regraft.data.audit import inspect
 from regraft.data.decoding import READING, decode
 from regraft.errors import OutputError, WeightsError
@@ -266,6 +268,7 @@ def test_shards_are_written_as_the_pass_goes_on(run: Pass, ten: list[Path], monk
 KILLED = """
 import sys, time
 from pathlib import Path
+from regraft import watchdog
 from regraft.data.audit import inspect
 from regraft.learn import features
 from regraft.models.backbones import load_backbone
@@ -422,3 +425,21 @@ def test_observer_hears_the_end_of_a_pass_that_failed(
     with pytest.raises(KeyboardInterrupt):
         run(ten, batch_size=4, observer=listener)
     assert listener.heard == [("begin", ("features (torch-cpu-float32)", 10)), ("advance", 4), ("end", None)]
+
+
+def test_a_pass_that_stops_says_so(
+    backbone: Backbone, engine: TorchEngine, photos: Callable[..., Path], listener: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = sorted(photos(red=4).rglob("*.jpg"))
+    features = engine.features
+
+    def stuck(pixels: np.ndarray) -> np.ndarray:
+        time.sleep(0.8)
+        return features(pixels)
+
+    monkeypatch.setattr(watchdog, "PATIENCE", 0.2)
+    monkeypatch.setattr(engine, "features", stuck)
+    extract(sources, inspect(tuple(sources)).keys, backbone, engine, observer=listener)
+    told = [text for text in listener.said if "nothing has been done" in text]
+    assert [text.partition(":")[0] for text in told] == ["features (torch-cpu-float32)"]
+    assert listener.said[-1] == "features (torch-cpu-float32): going on"

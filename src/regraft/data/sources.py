@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from regraft.errors import DataError
-from regraft.files import UnusableFileError, is_file, open_regular, sha256, size_in_words
+from regraft.files import is_file, open_regular, sha256, too_large
 
 ROW_GROUPS_IN_MEMORY = 4  # at least: a pass goes through the table in order, and threads work near each other
 ROWS_IN_MEMORY = 1 << 30  # bytes of row groups beyond these: a table that fits is read once, in whatever order
@@ -50,7 +50,7 @@ class TableCell:
         if data is None:
             raise OSError("the table holds no bytes for this image")
         if limit is not None and len(data) > limit:
-            raise UnusableFileError(f"{size_in_words(len(data))}, and at most {size_in_words(limit)} are read")
+            raise too_large(len(data), limit)
         return io.BytesIO(data)
 
 
