@@ -58,7 +58,7 @@ def save_bundle(classifier: Classifier, path: Path) -> None:
         "settings": {name: value for name, value in backbone.recipe.settings.items() if name not in SOURCE_SETTINGS},
         "preprocess": backbone.preprocess.to_json(),
         "weights_source": without_folders(backbone.source),
-        "numbers": _lasting(classifier.numbers),
+        "numbers": _lasting(classifier),
         "engine": None if classifier.engine_choice is None else asdict(classifier.engine_choice),
         "versions": {name: version(name) for name in ("regraft", "torch", "timm")}
         | {"python": platform.python_version()},
@@ -181,17 +181,24 @@ def _kind(tensor: torch.Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
 
 
-def _lasting(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures without how long it took and where photos lay.
+def _lasting(classifier: Classifier) -> dict[str, Any]:
+    """Return the figures without how long it took and where photos and network lay.
 
     Runs of the same command give the same file, and who gets it learns nothing of its author's folders.
     """
-    kept = {name: value for name, value in numbers.items() if name not in TIMINGS}
-    if "unreadable" in kept:
-        kept["unreadable"] = [Path(name).name for name in kept["unreadable"]]
-    if "tried" in kept:
-        kept["tried"] = [{name: value for name, value in row.items() if name not in TIMINGS} for row in kept["tried"]]
-    return kept
+    local, name = classifier.model, without_folders(classifier.model)
+
+    def kept(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: kept(inner) for key, inner in value.items() if key not in TIMINGS}
+        if isinstance(value, (list, tuple)):
+            return [kept(inner) for inner in value]
+        return value.replace(local, name) if isinstance(value, str) and local else value
+
+    found: dict[str, Any] = kept(classifier.numbers)
+    if "unreadable" in found:
+        found["unreadable"] = [Path(name).name for name in found["unreadable"]]
+    return found
 
 
 def _smallest(tensor: torch.Tensor) -> torch.Tensor:
