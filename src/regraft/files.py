@@ -15,6 +15,7 @@ import platformdirs
 
 from regraft.errors import OptionError, OutputError
 
+MAX_FILE_BYTES = 1000**3  # of a photo, unless the user allows more
 CACHE_VARIABLE = "REGRAFT_CACHE"
 TEMPORARY_SUFFIX = ".part"  # what a killed process may leave behind ends in this
 ENGINE_WEIGHTS_SUFFIX = ".bin"  # OpenVINO's: the weights of a converted network

@@ -1,6 +1,7 @@
 """Reading one image: upright, RGB, 8 bits; and the reason in words where it cannot be read."""
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -9,6 +10,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -460,10 +462,16 @@ def test_the_largest_size_can_be_chosen(tmp_path: Path, png: Callable[[int], byt
 # --- large images ---
 
 
+@pytest.fixture
+def by_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have large images read by Pillow, as those are that libvips does not stream."""
+    monkeypatch.setattr(images, "read_reduced", lambda *_: None)
+
+
 @pytest.mark.parametrize("kind", ["RGB", "L", "P", "RGBA", "I;16", "I", "F"])
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_large_images_are_reduced_to_means(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, orientation: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_pillow: None, kind: str, orientation: int
 ) -> None:
     """Blocks of 4 x 4 equal pixels: their means are what reading the whole image gives for one of each block."""
     small = np.random.default_rng(0).integers(0, 256, (12, 9, 3), dtype=np.uint8)
@@ -490,7 +498,7 @@ def test_large_images_are_reduced_to_means(
     assert np.abs(found.astype(int) - whole[2::4, 2::4]).max() <= 1
 
 
-def test_the_mean_is_over_the_whole_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mean_is_over_the_whole_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_pillow: None) -> None:
     """Columns of 0 and 100 in turn: 50; the last block holds what is left."""
     values = np.tile(np.array([0, 100], np.uint8), (20, 9))[:, :17]
     path = saved(Image.fromarray(values), tmp_path / "x.png")
@@ -505,13 +513,71 @@ def test_what_takes_too_much_memory_is_refused_with_its_size(
     tmp_path: Path, pixels: PixelsOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = saved(Image.fromarray(pixels(0)), tmp_path / "x.webp")
-    monkeypatch.setattr(images, "_MOST", 12 * 10 * 16 - 1)  # four bytes of Pillow's and twelve of libwebp's
+    monkeypatch.setattr(images, "_MOST", 12 * 10 * 23 - 1)  # Pillow's four, libwebp's twelve, RGB and array
     with pytest.raises(UnreadableImageError) as caught:
         read_image(path)
     assert str(caught.value) == (
-        "12 x 10 pixels: a WEBP of this size takes 1.9 kB of memory to read, and at most 1.9 kB are used. "
+        "12 x 10 pixels: a WEBP of this size takes 2.8 kB of memory to read, and at most 2.8 kB are used. "
         "Save it smaller"
     )
+
+
+def test_a_transparent_image_is_no_reason_to_refuse_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Laid on white it takes more, which is reserved for it."""
+    path = saved(Image.new("RGBA", (12, 10), (200, 0, 0, 51)), tmp_path / "x.png")
+    monkeypatch.setattr(images, "_MOST", 12 * 10 * (4 + 7))
+    assert read(path)[0, 0].tolist() == [244, 204, 204]
+
+
+# --- files that take long ---
+
+
+def test_a_progressive_jpeg_of_thousands_of_scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(Image.new("RGB", (64, 64), (1, 2, 3)), tmp_path / "x.jpg", progressive=True)
+    scans = path.read_bytes().count(b"\xff\xda")
+    assert scans > 5
+    monkeypatch.setattr(images, "_MOST_SCANS", scans * 64 * 64)
+    assert read(path).shape == (64, 64, 3)
+    monkeypatch.setattr(images, "_MOST_SCANS", scans * 64 * 64 - 1)
+    assert reason(path) == f"a progressive JPEG of {scans} scans takes too long to read. Save it again"
+
+
+@pytest.mark.parametrize(
+    ("name", "start"), [("x.jpg", b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + bytes(9)), ("x.ppm", b"P6 #")]
+)
+def test_a_header_that_is_looked_for_byte_by_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, start: bytes
+) -> None:
+    """A sparse file of 200 MB, through which Pillow goes in steps of one byte."""
+    path = tmp_path / name
+    with path.open("wb") as stream:
+        stream.write(start)
+        stream.truncate(200_000_000)
+    monkeypatch.setattr(images, "_SECONDS_TO_OPEN", 0.5)
+    started = time.monotonic()
+    assert reason(path) == "reading it takes longer than 0.5 seconds"
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("start", "most"), [(b"RIFF\0\0\0\0WEBPVP8 ", 300_000_000), (b"P3 9 9 255 ", 1 << 24), (b"\x89PNG", 300_000_000)]
+)
+def test_what_is_read_at_once_has_a_size_of_its_own(tmp_path: Path, start: bytes, most: int) -> None:
+    path = tmp_path / "x"
+    with path.open("wb") as stream:
+        stream.write(start)
+        stream.truncate(most + 1)
+    with pytest.raises(UnreadableImageError, match=r"and at most (300|16\.8) MB|bytes of its kind are read"):
+        look_at(path)
+
+
+def test_what_ails_the_machine_is_not_the_photos_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files", "x.png")
+
+    monkeypatch.setattr(sources, "open_regular", exhausted)  # what the system says cannot be staged otherwise
+    with pytest.raises(OSError, match="Too many open files"):
+        look_at(tmp_path / "x.png")
 
 
 def test_threads_share_a_budget_of_memory() -> None:

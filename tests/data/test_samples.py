@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from regraft.data.layouts import Rows
-from regraft.data.samples import Samples, as_samples
+from regraft.data.samples import Samples, as_samples, together
 from regraft.errors import DataError
 
 
@@ -100,3 +100,14 @@ def test_a_class_of_one_image_cannot_be_trained_on() -> None:
         "here: 2 of 4 classes have fewer than two images, too few to learn from one and judge by another:\n"
         "  b\n  d\nAdd images or remove the class."
     )
+
+
+def test_the_name_has_no_folders(tmp_path: Path) -> None:
+    folder = tmp_path / "salt and pepper" / "train"
+    folder.mkdir(parents=True)
+    none = np.zeros(0, dtype=np.int64)
+    alone = Samples((), none, ("a",), where=str(folder))
+    assert alone.name == "train"
+    both = together([Samples((), none, ("a",), where=f"/home/ann/{part}") for part in ("train", "val")])
+    assert both.name == "train and val"
+    assert Samples((), none, ("a",)).name == "the given images"

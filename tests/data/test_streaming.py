@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regraft.data import images
+from regraft.data import images, sources, streaming
 from regraft.data.images import UnreadableImageError, read_image
 from regraft.data.streaming import read_reduced
 
@@ -66,9 +66,7 @@ def test_each_kind_is_what_pillow_reads_reduced(format_: str, kind: str) -> None
 
 def _file(stream: io.BytesIO) -> Any:
     """Return a source that reads `stream`."""
-    from regraft.data.sources import Pixels
-
-    return Pixels(Image.open(io.BytesIO(stream.getvalue())), "whole")
+    return sources.Pixels(Image.open(io.BytesIO(stream.getvalue())), "whole")
 
 
 def test_pixels_are_means() -> None:
@@ -139,3 +137,44 @@ def test_a_large_photo_that_is_cut_off_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(images, "LARGE", 100)
     with pytest.raises(UnreadableImageError):
         read_image(path, least=9)
+
+
+def test_what_libvips_declines_is_read_from_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is read piece by piece: libvips moves the place in it, behind the back of whoever reads on."""
+    inks = np.random.default_rng(0).integers(0, 256, (200, 160, 4), dtype=np.uint8)
+    path = tmp_path / "x.tif"
+    Image.fromarray(inks, "CMYK").save(path)
+    monkeypatch.setattr(images, "LARGE", 100)
+    expected = np.asarray(read_image(path, least=20))
+    monkeypatch.setattr(sources, "_READ_AT_ONCE", 1000)
+    found = np.asarray(read_image(path, least=20))
+    assert np.array_equal(found, expected)
+    monkeypatch.setattr(images, "read_reduced", lambda *_: None)
+    assert np.array_equal(np.asarray(read_image(path, least=20)), expected)
+
+
+def test_a_tiff_in_one_large_tile_is_left_to_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyvips
+
+    noise = pyvips.Image.new_from_array(np.random.default_rng(0).integers(0, 256, (256, 256), dtype=np.uint8))
+    for tile, expected in ((64, True), (256, False)):
+        data = noise.tiffsave_buffer(tile=True, tile_width=tile, tile_height=tile)
+        monkeypatch.setattr(streaming, "_LARGEST_TILE", 64 * 64)
+        stream = io.BytesIO(data)
+        assert (read_reduced(stream, Image.open(stream), 32) is not None) == expected
+
+
+@pytest.mark.parametrize(("pages", "expected"), [(3, True), (4, False)])
+def test_a_tiff_of_many_pages_is_left_to_pillow(monkeypatch: pytest.MonkeyPatch, pages: int, *, expected: bool) -> None:
+    monkeypatch.setattr(streaming, "_MOST_PAGES", 3)
+    stream, image = stored(blocks("L"), "TIFF", save_all=True, append_images=[blocks("L")] * (pages - 1))
+    assert (read_reduced(stream, image, 9) is not None) == expected
+
+
+@pytest.mark.parametrize(("options", "expected"), [({}, True), ({"lossless": True}, False)])
+def test_a_large_webp_without_loss_is_left_to_pillow(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], *, expected: bool
+) -> None:
+    monkeypatch.setattr(streaming, "_LARGEST_LOSSLESS", 100)
+    stream, image = stored(blocks("RGB"), "WEBP", **options)
+    assert (read_reduced(stream, image, 9) is not None) == expected

@@ -26,7 +26,7 @@ from regraft.models.backbones import build_untrained, load_backbone
         ({"pretrained_cfg": {"mean": "big"}}, r"mean in .* must be three numbers\. Got 'big'\."),
         ({"pretrained_cfg": {"mean": [0.5]}}, r"mean in .* must be three numbers\. Got \[0\.5\]\."),
         ({"pretrained_cfg": {"std": [0.5, 0.5, 0]}}, r"std in .* must be three numbers above 0\."),
-        ({"pretrained_cfg": {"crop_pct": 0}}, r"crop_pct in .* must be a number above 0, at most 1\. Got 0\."),
+        ({"pretrained_cfg": {"crop_pct": 0}}, r"crop_pct in .* must be a number above 0, at most 2\. Got 0\."),
         (
             {"pretrained_cfg": {"interpolation": "weird"}},
             r"interpolation in .* must be one of .*bicubic.* Got 'weird'\.",

@@ -11,7 +11,7 @@ from regraft.cli.training import networks_or_default, observer_of, settings_of, 
 from regraft.data.samples import find_samples
 from regraft.data.tables import Columns
 from regraft.errors import OptionError, printable
-from regraft.files import check_output
+from regraft.files import MAX_FILE_BYTES, check_output
 
 
 @with_training
@@ -42,7 +42,7 @@ def compare(
     device: options.Device = "auto",
     engine: options.Engine = "auto",
     batch_size: options.BatchSize = 32,
-    max_file_size: options.MaxFileSize = options.MAX_FILE_SIZE,
+    max_file_size: options.MaxFileSize = MAX_FILE_BYTES,
     cache: options.Cache = True,
     json: options.Json = False,
     *,

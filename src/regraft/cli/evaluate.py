@@ -9,6 +9,7 @@ from regraft.cli.console import TerminalObserver, check_stdout, counted, note, r
 from regraft.data.samples import find_samples, split_names
 from regraft.data.tables import Columns
 from regraft.errors import printable
+from regraft.files import MAX_FILE_BYTES
 
 
 def evaluate(
@@ -26,7 +27,7 @@ def evaluate(
     device: options.Device = "auto",
     engine: options.Engine = "auto",
     batch_size: options.BatchSize = 32,
-    max_file_size: options.MaxFileSize = options.MAX_FILE_SIZE,
+    max_file_size: options.MaxFileSize = MAX_FILE_BYTES,
     cache: options.Cache = True,
     json: options.Json = False,
 ) -> None:

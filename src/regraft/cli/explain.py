@@ -10,7 +10,7 @@ from regraft.cli.console import TerminalObserver, counted, note, result, result_
 from regraft.data.samples import Samples
 from regraft.data.tables import Columns
 from regraft.errors import BundleError, OptionError, did_you_mean, printable
-from regraft.files import prepare_folder
+from regraft.files import MAX_FILE_BYTES, prepare_folder
 
 
 def explain(
@@ -54,7 +54,7 @@ def explain(
     device: options.Device = "auto",
     engine: options.Engine = "auto",
     batch_size: options.BatchSize = 32,
-    max_file_size: options.MaxFileSize = options.MAX_FILE_SIZE,
+    max_file_size: options.MaxFileSize = MAX_FILE_BYTES,
     cache: options.Cache = True,
     json: options.Json = False,
 ) -> None:

@@ -11,7 +11,7 @@ from regraft.cli.training import networks_or_default, observer_of, settings_of, 
 from regraft.data.samples import Samples, find_samples
 from regraft.data.tables import Columns
 from regraft.errors import OptionError, printable
-from regraft.files import check_output, prepare_folder
+from regraft.files import MAX_FILE_BYTES, check_output, prepare_folder
 
 _CLASSES_SHOWN = 8
 
@@ -63,7 +63,7 @@ def fit(
     device: options.Device = "auto",
     engine: options.Engine = "auto",
     batch_size: options.BatchSize = 32,
-    max_file_size: options.MaxFileSize = options.MAX_FILE_SIZE,
+    max_file_size: options.MaxFileSize = MAX_FILE_BYTES,
     cache: options.Cache = True,
     force: Annotated[bool, typer.Option("--force", help="Keep a classifier that is no better than chance.")] = False,
     json: options.Json = False,

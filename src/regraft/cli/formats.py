@@ -102,6 +102,12 @@ def as_kaggle(predictions: HasPredictions, classes: Sequence[str], *, positive: 
     twice = sorted({name for name in ids if ids.count(name) > 1}) if len(set(ids)) < len(ids) else []
     if twice:
         raise DataError(f"--format kaggle: {len(twice)} ids belong to several files:\n{shortlist(twice)}")
+    unsafe = [name for name in ids if safe_cell(name) != name]
+    if unsafe:
+        raise DataError(
+            f"--format kaggle: {len(unsafe)} ids would begin a spreadsheet's formula:\n{shortlist(unsafe)}\n"
+            "Rename the photos, or use --format csv."
+        )
     labels = {
         name: "" if row in predictions.unreadable else f"{_clipped(predictions.probabilities[row][column], clip):.6f}"
         for row, name in enumerate(ids)

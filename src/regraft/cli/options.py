@@ -34,7 +34,6 @@ def _size(text: object) -> int:
         raise typer.BadParameter(str(error)) from None
 
 
-MAX_FILE_SIZE = 1000**3
 MaxFileSize = Annotated[
     int,
     typer.Option(

@@ -11,7 +11,7 @@ from regraft.cli.console import TerminalObserver, check_stdout, counted, note, r
 from regraft.cli.formats import FORMATTERS, Format, as_kaggle, check_kaggle
 from regraft.data.layouts import image_files, natural_order
 from regraft.errors import DataError, printable
-from regraft.files import atomic_write, check_output
+from regraft.files import MAX_FILE_BYTES, atomic_write, check_output
 
 SOME_UNREADABLE = 3  # exit code
 _ELSEWHERE = "The answers can be written into a file: --out FILE."
@@ -27,7 +27,7 @@ def predict(
     device: options.Device = "auto",
     engine: options.Engine = "auto",
     batch_size: options.BatchSize = 32,
-    max_file_size: options.MaxFileSize = options.MAX_FILE_SIZE,
+    max_file_size: options.MaxFileSize = MAX_FILE_BYTES,
     cache: options.Cache = True,
 ) -> None:
     """Classify photos. An unreadable one is named in its row, the others are answered, and the exit code is 3."""

@@ -12,7 +12,7 @@ from regraft.cli.training import observer_of, settings_of, with_options
 from regraft.data.samples import find_samples
 from regraft.data.tables import Columns
 from regraft.errors import OptionError, printable
-from regraft.files import check_own_folder, prepare_folder
+from regraft.files import MAX_FILE_BYTES, check_own_folder, prepare_folder
 from regraft.runtime import is_first_process
 
 _NOT_HERE = ("patience",)  # it would choose by the photos that judge
@@ -88,7 +88,7 @@ def pretrain(
     device: options.Device = "auto",
     engine: Annotated[str, typer.Option(help="What runs the teacher; see `regraft fit --help`.")] = "auto",
     batch_size: options.BatchSize = 32,
-    max_file_size: options.MaxFileSize = options.MAX_FILE_SIZE,
+    max_file_size: options.MaxFileSize = MAX_FILE_BYTES,
     json: options.Json = False,
     *,
     training: dict[str, Any],

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from regraft.data.images import MAX_FILE_BYTES, UnreadableImageError, look_at
+from regraft.data.images import UnreadableImageError, look_at
 from regraft.data.samples import Samples, together
 from regraft.data.sources import Source
 from regraft.errors import DataError, shortlist
+from regraft.files import MAX_FILE_BYTES
 from regraft.runtime import cpu_count
 from regraft.watchdog import watched
 

@@ -1,6 +1,6 @@
 """From an encoded image to the network's pixels, on the cheapest path that gives the same pixels."""
 
-from typing import BinaryIO
+import io
 
 import numpy as np
 import simplejpeg
@@ -9,7 +9,7 @@ from PIL import Image
 
 from regraft.data.images import LARGE, decoded, memory_for, opened, orientation, reduce_decoding, telling_reasons
 from regraft.data.preprocess import Preprocess
-from regraft.data.sources import Source, encoded
+from regraft.data.sources import Source
 
 DETAIL = 2  # a JPEG is decoded at a reduced size only where this many of its pixels remain for each one wanted
 READING = 3  # counted up whenever other pixels come out of the same file: part of the caches' keys
@@ -35,7 +35,8 @@ def decode(source: Source, preprocess: Preprocess) -> np.ndarray:
         stored, least = image.size, _least(image, preprocess)
         if stream is not None and image.format in _REDUCIBLE:  # a caller's own image stays whole
             reduced = _reduced(image, least)
-            if orientation(image) == 1 and preprocess.takes_tensor(image.height, image.width):
+            plain = orientation(image) == 1 and preprocess.takes_tensor(image.height, image.width)
+            if plain and isinstance(stream, io.BytesIO):  # a larger file is read piece by piece, by Pillow
                 jpeg = _jpeg(image, stream, reduced)
                 if jpeg is not None:
                     return preprocess.pixels_of_tensor(jpeg)
@@ -75,13 +76,13 @@ def _reduced(image: Image.Image, least: tuple[int, int]) -> tuple[int, int]:
     return image.height, image.width
 
 
-def _jpeg(image: Image.Image, stream: BinaryIO, size: tuple[int, int]) -> torch.Tensor | None:
+def _jpeg(image: Image.Image, stream: io.BytesIO, size: tuple[int, int]) -> torch.Tensor | None:
     """Return a JPEG's pixels (3, *size), None where Pillow has to look at it: no JPEG, or damage that it can name."""
     if image.format != "JPEG" or image.mode not in _JPEG_MODES:
         return None
     with memory_for(image, image.size, decoded=size):
         try:
-            pixels = simplejpeg.decode_jpeg(encoded(stream), "RGB", min_height=size[0], min_width=size[1])
+            pixels = simplejpeg.decode_jpeg(stream.getbuffer(), "RGB", min_height=size[0], min_width=size[1])
         except ValueError:
             return None
     return torch.from_numpy(pixels).permute(2, 0, 1)

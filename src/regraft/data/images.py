@@ -1,10 +1,12 @@
 """Open one image: upright, three channels, eight bits, whatever the file was."""
 
+import errno
 import io
 import math
 import struct
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import BinaryIO
 
 import numpy as np
@@ -15,14 +17,23 @@ from regraft.data.formats import decoders, is_heif
 from regraft.data.memory import MemoryBudget
 from regraft.data.sources import Pixels, Source, content_key, key_of_file, open_encoded
 from regraft.data.streaming import read_reduced, white_level
-from regraft.files import UnusableFileError, size_in_words
+from regraft.deadline import deadline
+from regraft.files import MAX_FILE_BYTES, UnusableFileError, size_in_words
+from regraft.runtime import cpu_count
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit: beyond it a small file could fill the memory
 MAX_ASPECT_RATIO = 200  # a stripe of 1 x 10,000 pixels would be enlarged to gigabytes
-MAX_FILE_BYTES = 1000**3  # unless the user allows more
 LARGE = 1 << 25  # pixels: a larger image is brought near the size that is wanted before anything else is done to it
-MEMORY = MemoryBudget(1 << 30)  # bytes for all images that are being decoded
+MEMORY = MemoryBudget((1 << 30) + cpu_count() * (1 << 26))  # bytes for all images that are being decoded
 _MOST = 800 * 1000**2  # bytes that one image may take while it is decoded
+# Bytes of a file, by its first bytes. What is read as it is needed may have as many as the user says.
+_MOST_ENCODED = {
+    **dict.fromkeys((b"II", b"MM", b"BM", b"P4", b"P5", b"P6"), 1 << 62),  # TIFF, BMP, PPM
+    **dict.fromkeys((b"P1", b"P2", b"P3"), 1 << 24),  # PPM in words, which Pillow reads word by word
+}
+_MOST_OF_OTHERS = 300 * 1000**2  # of those that are read at once, and copied
+_SECONDS_TO_OPEN, _SECONDS_TO_DECODE = 5.0, 30.0  # in Python, for a file that is not read at once
+_MOST_SCANS = 50_000_000_000  # scans of a progressive JPEG times its pixels: a few seconds
 _STREAMED = 150 * 1000**2  # bytes that libvips takes for an image of any size
 _STRIP = 1 << 21  # pixels of an image that are converted at a time
 _JPEG2000_LEVELS = 3  # halvings that every usual file has (five is the standard's default)
@@ -32,6 +43,7 @@ _ORIENTATION = 0x0112  # EXIF's tag
 _BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
 _BESIDE = {"WEBP": 12, "AVIF": 10, "HEIF": 10, "JPEG2000": 12}
 # what Pillow's decoders raise for damaged files
+_OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _DECODING_ERRORS = (
     OSError,
     ValueError,
@@ -49,6 +61,7 @@ _DECODING_ERRORS = (
 )
 
 decoders()  # before any thread opens an image
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # what is too large is refused by its size
 
 
 class UnreadableImageError(Exception):
@@ -77,7 +90,7 @@ def read_image(source: Source, *, least: int | None = None) -> Image.Image:
 
 
 def look_at(source: Source, *, limit: int = MAX_FILE_BYTES) -> bytes:
-    """Return the content key of an image whose header is sound. No pixel is decoded, and little is held in memory.
+    """Return the content key of an image whose header is sound. No pixel is decoded.
 
     Args:
         source: the image.
@@ -92,7 +105,7 @@ def look_at(source: Source, *, limit: int = MAX_FILE_BYTES) -> bytes:
                 _check_size(source.image)
                 return content_key(source)
         with open_encoded(source, limit=limit) as stream:
-            _open(stream)
+            open_header(stream)
             return key_of_file(stream)
 
 
@@ -104,6 +117,8 @@ def telling_reasons() -> Iterator[None]:
     except UnreadableImageError:
         raise
     except _DECODING_ERRORS as error:
+        if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+            raise  # no fault of the photo
         raise UnreadableImageError(_reason(error)) from None
 
 
@@ -119,7 +134,7 @@ def opened(source: Source) -> Iterator[tuple[Image.Image, BinaryIO | None]]:
             yield source.image, None
         return
     with open_encoded(source) as stream:
-        yield _open(stream), stream
+        yield open_header(stream), stream
 
 
 @contextmanager
@@ -137,15 +152,19 @@ def decoded(
     Raises:
         UnreadableImageError: it takes more memory than one image may.
     """
-    if least is not None and stream is not None and image.width * image.height > LARGE:
-        with MEMORY.reserve(_STREAMED):
+    large = least is not None and image.width * image.height > LARGE
+    if least is not None and large and stream is not None:
+        with MEMORY.reserve(_STREAMED + (8 * image.width * image.height if image.format == "WEBP" else 0)):
             reduced = read_reduced(stream, image, max(least))
         if reduced is not None:
             reduced.getexif()[_ORIENTATION] = orientation(image)
             yield ImageOps.exif_transpose(reduced)
             return
-    with memory_for(image, stored):
-        yield upright(image, least=least)
+    reducible = least is not None and min(image.height // least[0], image.width // least[1]) > 1
+    with memory_for(image, stored, whole=not (large and reducible)):
+        with in_time(stream, _SECONDS_TO_DECODE):
+            photo = upright(image, least=least)
+        yield photo
 
 
 def reduce_decoding(image: Image.Image, least: tuple[int, int]) -> None:
@@ -158,7 +177,7 @@ def reduce_decoding(image: Image.Image, least: tuple[int, int]) -> None:
 
 @contextmanager
 def memory_for(
-    image: Image.Image, stored: tuple[int, int], *, decoded: tuple[int, int] | None = None
+    image: Image.Image, stored: tuple[int, int], *, decoded: tuple[int, int] | None = None, whole: bool = True
 ) -> Iterator[None]:
     """Wait until there is memory to decode an opened image, and hold it while the block runs.
 
@@ -166,6 +185,7 @@ def memory_for(
         image: at the size at which it will be decoded.
         stored: (width, height) in pixels of the whole photo.
         decoded: (height, width) at which it will be decoded, where that is not the image's own size.
+        whole: all of it is converted; else it is reduced, a few rows at a time.
 
     Raises:
         UnreadableImageError: it takes more than one image may.
@@ -174,14 +194,13 @@ def memory_for(
     if isinstance(image, Jpeg2KImageFile) and isinstance(image.reduce, int):
         pixels >>= 2 * image.reduce
     native = pixels * (_BYTES.get(image.mode, 4) + _BESIDE.get(image.format or "", 0))
-    native += _coefficients(image, stored)
-    converted = 7 * min(pixels, LARGE)  # as RGB, and as an array
+    native += _coefficients(image, stored) + (7 * pixels if whole else 0)  # as RGB, and as an array
     if native > _MOST:
         raise UnreadableImageError(
             f"{image.width} x {image.height} pixels: a {image.format} of this size takes {size_in_words(native)} of "
             f"memory to read, and at most {size_in_words(_MOST)} are used. Save it smaller"
         )
-    with MEMORY.reserve(native + converted):
+    with MEMORY.reserve(native + (13 * pixels if whole and image.has_transparency_data else 0)):  # and on white
         yield
 
 
@@ -206,22 +225,49 @@ def orientation(image: Image.Image) -> int:
     return int(value) if value in range(1, 9) else 1
 
 
-def _open(stream: BinaryIO) -> Image.Image:
-    """Return an image whose header is sound; only the decoders of photos are asked."""
-    start = stream.read(12)
-    if is_heif(start) and "HEIF" not in decoders():
-        raise UnreadableImageError("HEIC images need one more package: pip install 'regraft[heif]'")
+def in_time(stream: BinaryIO | None, seconds: float) -> AbstractContextManager[None]:
+    """Have nothing done in Python to a large file for longer than this: decoders go through some byte by byte."""
+    if stream is None or isinstance(stream, io.BytesIO):
+        return nullcontext()
+    return deadline(seconds, UnreadableImageError(f"reading it takes longer than {seconds:g} seconds"))
+
+
+def open_header(stream: BinaryIO) -> Image.Image:
+    """Return an image whose header is sound, its pixels not yet decoded; only the decoders of photos are asked."""
+    start, size = stream.read(12), stream.seek(0, io.SEEK_END)
     if not start:
         raise UnreadableImageError("the file is empty")
+    if is_heif(start) and "HEIF" not in decoders():
+        raise UnreadableImageError("HEIC images need one more package: pip install 'regraft[heif]'")
+    most = next((most for begins, most in _MOST_ENCODED.items() if start.startswith(begins)), _MOST_OF_OTHERS)
+    if size > most:
+        raise UnreadableImageError(f"{size_in_words(size)}, and at most {size_in_words(most)} of its kind are read")
     stream.seek(0)
+    reserved = 3 * size if not isinstance(stream, io.BytesIO) else 0  # some decoders read all of a file, and copy it
     try:
-        image = Image.open(stream, formats=decoders())
+        with MEMORY.reserve(reserved), in_time(stream, _SECONDS_TO_OPEN):
+            image = Image.open(stream, formats=decoders())
+            _check_size(image)
+            if image.format == "PNG" and "exif" not in image.info and image.width * image.height > LARGE:
+                image.info["exif"] = _late_exif(stream)  # Pillow would decode all pixels to look for it behind them
     except Image.DecompressionBombError:
         raise UnreadableImageError(f"more than {MAX_PIXELS:,} pixels") from None
-    _check_size(image)
-    if image.format == "PNG" and "exif" not in image.info and image.width * image.height > LARGE:
-        image.info["exif"] = _late_exif(stream)  # Pillow would decode all pixels to look for it behind them
+    _check_scans(image, stream)
     return image
+
+
+def _check_scans(image: Image.Image, stream: BinaryIO) -> None:
+    """Refuse a progressive JPEG of so many scans that they take minutes: each goes through the whole photo."""
+    if not image.info.get("progressive"):
+        return
+    place, scans, rest = stream.tell(), 0, b""
+    stream.seek(0)
+    while part := stream.read(1 << 20):
+        scans += (rest + part).count(b"\xff\xda")  # the marker that begins a scan (ITU T.81, B.2.3)
+        rest = part[-1:]
+    stream.seek(place)
+    if scans * image.width * image.height > _MOST_SCANS:
+        raise UnreadableImageError(f"a progressive JPEG of {scans:,} scans takes too long to read. Save it again")
 
 
 def _late_exif(stream: BinaryIO) -> bytes:
@@ -325,5 +371,5 @@ def _reason(error: BaseException) -> str:
         return "not an image, or damaged at its start"
     if isinstance(error, MemoryError):
         return "too large for this machine's memory"
-    text = str(error).strip().rstrip(".") or type(error).__name__
+    text = (getattr(error, "strerror", None) or str(error)).strip().rstrip(".") or type(error).__name__
     return text if "runcated" not in text else "the file is cut off (truncated)"

@@ -44,6 +44,12 @@ class Samples:
         """Return the number of images."""
         return len(self.sources)
 
+    @property
+    def name(self) -> str:
+        """Return where they were found without the folders above it, for what is handed on."""
+        parts = [self.where] if Path(self.where).exists() else self.where.split(" and ")  # of splits taken together
+        return " and ".join(Path(part).name for part in parts)
+
     def counts(self) -> dict[str, int]:
         """Return {class name: number of images}, in class order."""
         numbers = np.bincount(self.labels, minlength=len(self.classes))

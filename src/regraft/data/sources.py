@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from regraft.errors import DataError
-from regraft.files import is_file, open_regular, sha256, too_large
+from regraft.files import UnusableFileError, is_file, open_regular, sha256, too_large
 
 ROW_GROUPS_IN_MEMORY = 4  # at least: a pass goes through the table in order, and threads work near each other
 ROWS_IN_MEMORY = 1 << 30  # bytes of row groups beyond these: a table that fits is read once, in whatever order
@@ -46,12 +46,20 @@ class TableCell:
         value = _row_groups.column(self)[self.row].as_py()
         data = value["bytes"] if isinstance(value, dict) else value
         if data is None and isinstance(value, dict) and value.get("path"):
-            return open_regular(self.file.parent / str(value["path"]), limit=limit)
+            return open_regular(self._beside(str(value["path"])), limit=limit)
         if data is None:
             raise OSError("the table holds no bytes for this image")
         if limit is not None and len(data) > limit:
             raise too_large(len(data), limit)
         return io.BytesIO(data)
+
+    def _beside(self, path: str) -> Path:
+        """Return the file of that name below the table's folder; a table that came from elsewhere names no others."""
+        folder = self.file.parent.resolve()
+        found = (folder / path).resolve()
+        if not found.is_relative_to(folder):
+            raise UnusableFileError("the table names a file outside of its folder")
+        return found
 
 
 class _RowGroups:
@@ -101,10 +109,16 @@ class Pixels:
 
     def __post_init__(self) -> None:
         """Find the lock of this image, or make it."""
-        read_from = getattr(self.image, "fp", None)
+        read_from = getattr(self.image, "fp", None)  # None once its pixels are loaded
+        names = [id(thing) for thing in (self.image, read_from) if thing is not None]
         with _finding_locks:
-            lock = _locks.setdefault(id(self.image if read_from is None else read_from), threading.RLock())
+            lock = next((_locks[name] for name in names if name in _locks), None) or threading.RLock()
+            _locks.update(dict.fromkeys(names, lock))
         object.__setattr__(self, "lock", lock)
+
+    def __reduce__(self) -> tuple[type, tuple[Image.Image, str]]:
+        """Leave the lock behind where this is pickled."""
+        return Pixels, (self.image, self.name)
 
     def __str__(self) -> str:
         """Return the name to show."""
@@ -132,17 +146,6 @@ def open_encoded(source: Path | TableCell, *, limit: int | None = None) -> Binar
         return stream
     with stream:
         return io.BytesIO(stream.read())
-
-
-def encoded(stream: BinaryIO) -> bytes | memoryview:
-    """Return all that an open file holds, and leave it where it was read up to."""
-    if isinstance(stream, io.BytesIO):
-        return stream.getbuffer()
-    place = stream.tell()
-    stream.seek(0)
-    data = stream.read()
-    stream.seek(place)
-    return data
 
 
 def content_key(source: Source) -> bytes:

@@ -3,14 +3,20 @@
 import functools
 import io
 import os
+import struct
 import threading
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 _LOADERS = {"PNG": "pngload_source", "TIFF": "tiffload_source", "WEBP": "webpload_source"}  # by Pillow's names
 _COLOURS = ("b-w", "srgb", "grey16", "rgb16")  # not CMYK and others, which Pillow brings to RGB
+_TILE_WIDTH, _TILE_ROWS, _STRIP_ROWS = 322, 323, 278  # tags of TIFF 6.0
+_LARGEST_TILE = 1 << 24  # pixels
+_MOST_PAGES = 1000
+_LARGEST_LOSSLESS = 75_000_000  # pixels: libwebp holds 8 bytes for each
 _starting = threading.Lock()
 
 
@@ -30,11 +36,34 @@ def read_reduced(stream: BinaryIO, image: Image.Image, least: int) -> Image.Imag
     factor = min(image.size) // max(least, 1)
     if image.format not in _LOADERS or image.info.get("interlace") or factor < 2:
         return None
+    if _vips() is None or _takes_memory(stream, image):
+        return None
+    place = None if isinstance(stream, io.BytesIO) else os.lseek(stream.fileno(), 0, os.SEEK_CUR)
     try:
         reduced = _reduced(stream, image.format, factor)
     except _vips().Error:
         return None
+    finally:
+        if place is not None:  # where the stream, which reads ahead, takes its file to be
+            os.lseek(stream.fileno(), place, os.SEEK_SET)
     return None if reduced is None else Image.fromarray(reduced).convert("RGB")
+
+
+def _takes_memory(stream: BinaryIO, image: Image.Image) -> bool:
+    """Tell whether libvips would hold much of an image at once: a TIFF of huge tiles, a WebP without loss."""
+    if isinstance(image, TiffImageFile):
+        tags = image.tag_v2
+        rows, width = tags.get(_TILE_ROWS, tags.get(_STRIP_ROWS, image.height)), tags.get(_TILE_WIDTH, image.width)
+        # a strip of the whole height is read row by row, a tile is not
+        return (_TILE_ROWS in tags and int(rows) * int(width) > _LARGEST_TILE) or not _few_pages(stream)
+    if image.format == "WEBP":
+        place = stream.tell()
+        stream.seek(0)
+        start = stream.read(4096)
+        stream.seek(place)
+        lossy = start[12:16] == b"VP8 " or (start[12:16] == b"VP8X" and b"VP8 " in start and b"VP8L" not in start)
+        return not lossy and image.width * image.height > _LARGEST_LOSSLESS
+    return False
 
 
 def white_level(highest: float, *, real: bool) -> float:
@@ -42,6 +71,28 @@ def white_level(highest: float, *, real: bool) -> float:
     if real:
         return 1.0 if highest <= 1.0 else 255.0
     return 65535.0 if highest > 255 else 255.0
+
+
+def _few_pages(stream: BinaryIO) -> bool:
+    """Tell whether a TIFF has at most `_MOST_PAGES` directories, all of which libvips counts (TIFF 6.0, section 2)."""
+    place = stream.tell()
+    stream.seek(0)
+    start = stream.read(16)
+    order, big = "<" if start[:2] == b"II" else ">", start[2:4] in (b"+\0", b"\0+")  # 43: BigTIFF
+    counted, entry, pointer = ("Q", 20, "Q") if big else ("H", 12, "I")
+    (following,) = struct.unpack(order + pointer, start[8:16] if big else start[4:8])
+    pages = 0
+    while following and pages <= _MOST_PAGES:
+        pages += 1
+        stream.seek(following)
+        head = stream.read(struct.calcsize(counted))
+        if len(head) < struct.calcsize(counted):
+            break
+        stream.seek(struct.unpack(order + counted, head)[0] * entry, io.SEEK_CUR)
+        link = stream.read(struct.calcsize(pointer))
+        following = struct.unpack(order + pointer, link)[0] if len(link) == struct.calcsize(pointer) else 0
+    stream.seek(place)
+    return pages <= _MOST_PAGES
 
 
 def _reduced(stream: BinaryIO, kind: str, factor: int) -> np.ndarray | None:
@@ -79,13 +130,19 @@ def _without_nan(photo: Any) -> Any:
 
 @functools.cache
 def _library() -> Any:
-    import pyvips
-
+    """Return pyvips, None where it is missing. Its cache and threads are set for the whole process."""
+    try:
+        import pyvips
+    except (ImportError, OSError):  # no build for this platform
+        return None
     pyvips.cache_set_max(0)  # it would keep what it read
     pyvips.concurrency_set(1)  # the threads that decode photos are as many as the processors
     return pyvips
 
 
 def _vips() -> Any:
-    with _starting:  # set up by one thread, whichever meets the first such photo
+    with _starting:
         return _library()
+
+
+_vips()  # before any thread meets such a photo

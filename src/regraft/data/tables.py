@@ -215,7 +215,7 @@ def _class_names(schema: Any, label: str, file: Path) -> list[str] | None:
         feature = json.loads(raw).get("info", {}).get("features", {}).get(label, {})
         names = feature.get("names") if isinstance(feature, dict) else None
         return [str(name) for name in names] if names else None
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         raise DataError(
             f"{file}: the class names in its Hugging Face metadata cannot be read. Write the file again, or with names "
             "in the label column."

@@ -112,8 +112,7 @@ def _subtitle(found: Explanation) -> str:
     tuned = {"frozen": "its weights as they were pretrained", "scratch": "trained from random weights"}.get(
         subject.strategy, "trained further"
     )
-    photos = " and ".join(Path(part).name for part in subject.samples.where.split(" and "))  # the page is handed on
-    return f"{without_folders(subject.model)}, {tuned}; {len(subject.samples):,} photos of {photos}"
+    return f"{without_folders(subject.model)}, {tuned}; {len(subject.samples):,} photos of {subject.samples.name}"
 
 
 def _cards(found: Explanation) -> list[dict[str, str]]:
@@ -128,7 +127,7 @@ def _cards(found: Explanation) -> list[dict[str, str]]:
         first = next(iter(found.subject.numbers.values()))
         trained = str(first.get("frozen", ""))
         if trained:
-            cards.append({"name": "strategy", "value": str(first["strategy"]), "more": trained})
+            cards.append({"name": "strategy", "value": str(first.get("strategy", "")), "more": trained})
     return cards
 
 

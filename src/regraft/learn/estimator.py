@@ -10,12 +10,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 
 from regraft.data.audit import unreadable_lines
-from regraft.data.images import MAX_FILE_BYTES
 from regraft.data.layouts import image_files
 from regraft.data.samples import Samples, find_samples, split_names
 from regraft.data.sources import Source, as_sources
 from regraft.errors import DataError, OptionError, shortlist
-from regraft.files import check_output
+from regraft.files import MAX_FILE_BYTES, check_output
 from regraft.learn.predictions import predict
 from regraft.learn.schedule import Schedule
 from regraft.learn.settings import BUDGET, Settings

@@ -20,8 +20,10 @@ from regraft.models.backbones import Backbone
 from regraft.models.engines import Engine, run_ahead
 from regraft.models.selection import CHECKED_PHOTOS, POOLED, CheckPhotos, Deferred, EngineChoice, Task, choose_engine
 from regraft.runtime import pick_device
+from regraft.watchdog import watched
 
 _IMAGES_PER_SHARD = 512
+_PATIENCE = 600.0  # seconds: large networks are converted for minutes
 _SECONDS_PER_SHARD = 15.0  # what a killed run loses at most
 
 
@@ -115,7 +117,8 @@ def engine_for(
         say=observer.say,
         earlier=earlier,
     )
-    engine = choose_engine(task, settings.engine)
+    with watched("choosing what runs the network", observer.say, patience=_PATIENCE):
+        engine = choose_engine(task, settings.engine)
     if settings.cache and not isinstance(engine, Deferred):
         keep_limit()  # a network may have been converted and put there
     return engine

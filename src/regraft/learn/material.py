@@ -231,7 +231,7 @@ def gather(
     sources = [source for part in wanted for source in part.sources]
     labels = np.concatenate([part.labels for part in wanted])
     engine = engine_for(backbone, sources, keys, settings, observer, labels=labels)
-    choice = choice_of(engine, pick_device(settings.device), len(keys)) if settings.engine == AUTO else None
+    choice = choice_of(engine, pick_device(settings.device), sum(map(bool, keys))) if settings.engine == AUTO else None
     parts = [
         prepare(part, audit, backbone, engine, settings=settings, observer=observer)
         for part, audit in zip(wanted, audits, strict=True)

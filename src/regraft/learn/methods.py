@@ -23,6 +23,7 @@ from regraft.models.heads import Head
 from regraft.watchdog import watched
 
 FURTHER = ", trained further"  # ends the source of a network that was: `explain` finds the one before by it
+_PATIENCE = 1800.0  # seconds: an epoch is judged by thousands of photos without a word
 _HELD_OUT = 6  # a sixth of the photos says when to stop and sets the temperature
 
 
@@ -256,7 +257,7 @@ def follow(
     """
     begun = False
     try:
-        with watched(title, observer.say) as alive:
+        with watched(title, observer.say, patience=_PATIENCE) as alive:
             for record in finetuner.train():
                 alive()
                 if not begun:

@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from regraft.data.images import MAX_FILE_BYTES
 from regraft.data.loading import BATCH_SIZE
 from regraft.errors import OptionError, did_you_mean
+from regraft.files import MAX_FILE_BYTES
 from regraft.learn.schedule import Schedule
 from regraft.models.lowrank import check_peft
 from regraft.models.selection import AUTO, check_engine

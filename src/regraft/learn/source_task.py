@@ -18,12 +18,12 @@ from regraft.data.audit import (
     unreadable_lines,
     without,
 )
-from regraft.data.images import MAX_FILE_BYTES
 from regraft.data.loading import load_batches
 from regraft.data.preprocess import Preprocess
 from regraft.data.samples import Samples, together
 from regraft.data.splits import stratified_folds
 from regraft.errors import DataError, shortlist
+from regraft.files import MAX_FILE_BYTES
 from regraft.learn.observer import Observer, progress
 from regraft.learn.probe import Labelled
 

@@ -19,7 +19,7 @@ from torch import nn
 from regraft.data.preprocess import CROP_MODES, Preprocess
 from regraft.errors import ModelError, WeightsError, did_you_mean, printable
 from regraft.files import is_file, read_regular
-from regraft.models.building import Recipe, create, misbuilt, strict_loading
+from regraft.models.building import ROOM, Recipe, create, misbuilt, strict_loading
 from regraft.models.configs import check_settings
 from regraft.models.pocket import POCKET, pocket_folder
 from regraft.models.schema import parse_json
@@ -102,7 +102,7 @@ def tensor_bytes(tensor: torch.Tensor) -> memoryview:
     return flat.numpy().view(np.uint8).data
 
 
-def load_backbone(model: str, weights: str | Path | None = None) -> Backbone:
+def load_backbone(model: str, weights: str | Path | None = None, *, fetch: bool = True) -> Backbone:
     """Load a pretrained network and drop its classifier.
 
     Args:
@@ -110,6 +110,7 @@ def load_backbone(model: str, weights: str | Path | None = None) -> Backbone:
             config.json and model.safetensors.
         weights: a file to take the weights from instead: safetensors, or a state dict as torchvision and timm save
             it, read with `weights_only`.
+        fetch: False takes what is on this machine alone.
 
     Raises:
         ModelError: no such network.
@@ -122,9 +123,9 @@ def load_backbone(model: str, weights: str | Path | None = None) -> Backbone:
         return _backbone(_build(recipe, state, source), recipe, source)
     if model.startswith(HUB_PREFIXES):  # timm keeps config and weights side by side: a local folder once fetched
         repository = model.partition(":")[2]
-        hub_file(model, repository, HUB_WEIGHTS)
-    recipe = _resolve(model)
-    state, source = _fetch(model, recipe.settings)
+        hub_file(model, repository, HUB_WEIGHTS, fetch=fetch)
+    recipe = _resolve(model, fetch=fetch)
+    state, source = _fetch(model, recipe.settings, fetch=fetch)
     return _backbone(_build(recipe, state, source), recipe, source)
 
 
@@ -138,7 +139,8 @@ def rebuild_backbone(recipe: Recipe, preprocess: Preprocess, state: StateDict) -
         raise WeightsError(
             f"timm {timm.__version__} has no network {recipe.architecture!r}. Update it: pip install -U timm"
         )
-    backbone = _backbone(create(recipe, classes=0), recipe, "the bundle")
+    numbers = sum(tensor.numel() for tensor in state.values())
+    backbone = _backbone(create(recipe, classes=0, most=numbers + ROOM), recipe, "the bundle")
     try:
         backbone.module.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -227,14 +229,14 @@ def _check_timm_name(model: str) -> None:
     )
 
 
-def _resolve(model: str) -> Recipe:
+def _resolve(model: str, *, fetch: bool = True) -> Recipe:
     """Return what timm knows of `model`; a hub's config.json is fetched if it is not in the cache."""
     if model == POCKET:
         return _read_config(model, pocket_folder())
     if model.startswith(LOCAL_PREFIX):
         return _read_config(model, Path(model.removeprefix(LOCAL_PREFIX)))
     if model.startswith(HUB_PREFIXES):
-        return _read_config(model, hub_file(model, model.partition(":")[2], ["config.json"]).parent)
+        return _read_config(model, hub_file(model, model.partition(":")[2], ["config.json"], fetch=fetch).parent)
     config = timm.get_pretrained_cfg(model)
     return Recipe(model.partition(".")[0], {}, {} if config is None else dict(config.to_dict()))  # type: ignore[no-untyped-call]
 
@@ -264,7 +266,7 @@ def _read_config(model: str, folder: Path) -> Recipe:
     return Recipe(architecture.partition(".")[0], arguments, kept)
 
 
-def _fetch(model: str, settings: dict[str, Any]) -> tuple[StateDict, str]:
+def _fetch(model: str, settings: dict[str, Any], *, fetch: bool) -> tuple[StateDict, str]:
     """Return the pretrained tensors that timm's `settings` point to, and where they came from."""
     if settings.get("source") == "local-dir":
         file = local_weights(model, Path(settings["file"]))
@@ -276,10 +278,10 @@ def _fetch(model: str, settings: dict[str, Any]) -> tuple[StateDict, str]:
         )
     if repository := settings.get("hf_hub_id"):
         name = settings.get("hf_hub_filename")
-        file = hub_file(model, repository, [name] if name else HUB_WEIGHTS)
+        file = hub_file(model, repository, [name] if name else HUB_WEIGHTS, fetch=fetch)
         return read_state_dict(file), f"hf-hub:{repository}"
     if url := settings.get("url"):
-        return read_url(model, url), str(url)
+        return read_url(model, url, fetch=fetch), str(url)
     raise WeightsError(f"{model} has no published pretrained weights. Choose another network, or {other_ways()}")
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.nn.modules import module as registration
 
+from regraft.deadline import deadline
 from regraft.errors import ModelError, did_you_mean, printable
 from regraft.models.weights import StateDict
 
@@ -26,10 +27,13 @@ _FOREIGN = re.compile(r"pretrain|checkpoint|weights?$|file|path$|dir$|url|hub|ca
 _OWN = frozenset({"self", "num_classes"})  # what is set here
 _TEXT = re.compile(r"[\w.+\- ]{0,64}")  # names of layers and ways of pooling
 _LARGEST = 16_384  # of a number that describes a network: widths, depths, pixels
+_LARGEST_SIDE = 2048  # of a number of pixels or positions, all pairs of which a network may go through
+_SIDES = re.compile(r"size|window|resolution|stride|patch|grid|kernel")
+_LONGEST_BUILDING = 4.0  # seconds
 _DEEPEST, _LONGEST = 3, 1_000  # lists within lists, and items of an argument
 _MOST_MODULES = 20_000  # five times those of timm's largest
 _MOST_PARAMETERS = 10_000_000_000
-_ROOM = 50_000_000  # parameters that a network may have besides those of its file: a last layer that is cut off
+ROOM = 50_000_000  # parameters that a network may have besides those of its file: a last layer that is cut off
 _building = threading.RLock()  # what is changed in PyTorch while timm builds is changed for all threads
 
 
@@ -62,7 +66,7 @@ def create(recipe: Recipe, *, classes: int, state: StateDict | None = None, most
     """
     check_arguments(recipe)
     if most is None:
-        most = _MOST_PARAMETERS if state is None else sum(tensor.numel() for tensor in state.values()) + _ROOM
+        most = _MOST_PARAMETERS if state is None else sum(tensor.numel() for tensor in state.values()) + ROOM
     settings = {
         **recipe.settings,
         "source": None,
@@ -127,11 +131,13 @@ def strict_loading() -> Iterator[None]:
     """Make every `load_state_dict` strict while timm builds: some of its networks ask for less."""
     original = nn.Module.load_state_dict
 
-    def strict(self: nn.Module, state: Any, strict: bool = True, assign: bool = False) -> Any:  # noqa: ARG001
-        return original(self, state, strict=True, assign=assign)
+    thread = threading.get_ident()
+
+    def strict_here(self: nn.Module, state: Any, strict: bool = True, assign: bool = False) -> Any:
+        return original(self, state, strict=strict or threading.get_ident() == thread, assign=assign)
 
     with _building:
-        nn.Module.load_state_dict = strict  # type: ignore[method-assign, assignment]
+        nn.Module.load_state_dict = strict_here  # type: ignore[method-assign, assignment]
         try:
             yield
         finally:
@@ -164,21 +170,28 @@ def _check_value(recipe: Recipe, name: str, value: Any, depth: int = 0) -> None:
         if not _TEXT.fullmatch(value):
             raise misbuilt(recipe, f"{name} must be a short name of letters and digits. Got {_shown(value)}")
     elif isinstance(value, (int, float)):
-        if not (math.isfinite(value) and abs(value) <= _LARGEST):
-            raise misbuilt(recipe, f"{name} must be a number up to {_LARGEST:,}. Got {_shown(value)}")
+        largest = _LARGEST_SIDE if _SIDES.search(name) else _LARGEST
+        if not (math.isfinite(value) and abs(value) <= largest):
+            raise misbuilt(recipe, f"{name} must be a number up to {largest:,}. Got {_shown(value)}")
     elif value is not None:
         raise misbuilt(recipe, f"{name} must be numbers, names or lists of them. Got {type(value).__name__}")
 
 
 def _check_outline(recipe: Recipe, most: int) -> None:
-    """Build the network without memory for its weights, as far as that can be done, to see how large it gets."""
-    try:
-        with torch.device("meta"), _bounded(recipe, most):
-            timm.create_model(recipe.architecture, num_classes=0, pretrained_cfg=None, **recipe.arguments)
-    except ModelError:
-        raise
-    except Exception:
-        pass
+    """Build the network without memory for its weights, to see how large it gets and that it comes to an end.
+
+    Some of timm's networks go through all pairs of positions of a window in Python, which no count of layers bounds.
+    """
+    too_long = misbuilt(recipe, f"that takes longer than {_LONGEST_BUILDING:g} seconds")
+    for device in ("meta", "cpu"):  # some networks need values: all of it again with these
+        try:
+            with torch.device(device), _bounded(recipe, most), deadline(_LONGEST_BUILDING, too_long):
+                timm.create_model(recipe.architecture, num_classes=0, pretrained_cfg=None, **recipe.arguments)
+            return
+        except ModelError:
+            raise
+        except Exception:
+            continue
 
 
 @contextmanager

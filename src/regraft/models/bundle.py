@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from regraft.data.preprocess import Preprocess
-from regraft.errors import BundleError, ModelError, WeightsError, printable
+from regraft.errors import BundleError, ModelError, WeightsError, printable, shortlist
 from regraft.files import atomic_write, is_file
 from regraft.models.backbones import rebuild_backbone, tensor_bytes
 from regraft.models.building import Recipe
@@ -23,7 +23,7 @@ from regraft.models.classifier import TIMINGS, Classifier
 from regraft.models.configs import SOURCE_SETTINGS, check_settings
 from regraft.models.heads import Head
 from regraft.models.schema import Description, convert, parse_json
-from regraft.models.selection import EngineChoice
+from regraft.models.selection import ENGINES, EngineChoice
 from regraft.models.weights import without_folders
 
 FORMAT = 1
@@ -31,6 +31,7 @@ _KEY = "regraft"
 _BACKBONE = "backbone."
 _WEIGHT, _BIAS = "head.weight", "head.bias"
 _SEEN = "seen."
+_KINDS = frozenset({torch.float32, torch.float16, torch.float64, torch.int64, torch.int32, torch.uint8, torch.bool})
 
 
 def save_bundle(classifier: Classifier, path: Path) -> None:
@@ -66,6 +67,7 @@ def save_bundle(classifier: Classifier, path: Path) -> None:
     about["sha256"] = _digest(about, tensors)
     text = json.dumps(about, ensure_ascii=False, allow_nan=False)
     text = text.encode(errors="backslashreplace").decode()  # a file name that is no UTF-8: as JSON escapes it
+    _check(about, tensors)  # what is written can be read again
     data = save(tensors, {_KEY: text})
     with atomic_write(path) as temporary:
         temporary.write_bytes(data)
@@ -78,11 +80,11 @@ def load_bundle(path: Path) -> Classifier:
         BundleError: no such file, damaged, no regraft model, or written by a newer version.
     """
     about, tensors = _read(path)
+    _check_kinds(path, tensors)
     if about.pop("sha256", None) != _digest(about, tensors):
         raise BundleError(f"{path} is damaged: its contents are not what was saved. Copy it again.")
     try:
-        description: Description = convert(about, Description)
-        _check_tensors(tensors, len(description.classes))
+        description = _check(about, tensors)
     except ValueError as error:
         raise BundleError(f"{path} cannot be used: {printable(str(error))}. Fit it again.") from None
     settings = {name: value for name, value in description.settings.items() if name not in SOURCE_SETTINGS}
@@ -161,6 +163,28 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         ) from None
 
 
+def _check_kinds(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Raise `BundleError` for tensors of numbers that regraft does not write, and NumPy may not have."""
+    foreign = [f"{name}: {_kind(tensor)}" for name, tensor in tensors.items() if tensor.dtype not in _KINDS]
+    if foreign:
+        raise BundleError(
+            f"{path} holds numbers that no regraft writes:\n{shortlist(foreign)}\nCopy it again, or fit it again."
+        )
+
+
+def _check(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Description:
+    """Return the description of a bundle whose parts fit together.
+
+    Raises:
+        ValueError: they do not.
+    """
+    description: Description = convert(about, Description)
+    _check_tensors(tensors, len(description.classes))
+    if description.engine is not None and description.engine.engine not in ENGINES[1:]:
+        raise ValueError(f"engine must be one of {', '.join(ENGINES[1:])}. Got {description.engine.engine!r}")
+    return description
+
+
 def _check_tensors(tensors: Mapping[str, torch.Tensor], classes: int) -> None:
     """Raise `ValueError` unless head and network are finite, and the head has an output for each class."""
     weight, bias = tensors.get(_WEIGHT), tensors.get(_BIAS)
@@ -187,18 +211,20 @@ def _lasting(classifier: Classifier) -> dict[str, Any]:
     Runs of the same command give the same file, and who gets it learns nothing of its author's folders.
     """
     local, name = classifier.model, without_folders(classifier.model)
+    kept = {key: value for key, value in classifier.numbers.items() if key not in TIMINGS}
+    for key in ("model", "reason"):
+        if isinstance(kept.get(key), str) and local:
+            kept[key] = kept[key].replace(local, name)
+    if "unreadable" in kept:
+        kept["unreadable"] = [_photo_name(Path(path), classifier.classes) for path in kept["unreadable"]]
+    if "tried" in kept:
+        kept["tried"] = [{key: value for key, value in row.items() if key not in TIMINGS} for row in kept["tried"]]
+    return kept
 
-    def kept(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: kept(inner) for key, inner in value.items() if key not in TIMINGS}
-        if isinstance(value, (list, tuple)):
-            return [kept(inner) for inner in value]
-        return value.replace(local, name) if isinstance(value, str) and local else value
 
-    found: dict[str, Any] = kept(classifier.numbers)
-    if "unreadable" in found:
-        found["unreadable"] = [Path(name).name for name in found["unreadable"]]
-    return found
+def _photo_name(path: Path, classes: Sequence[str]) -> str:
+    """Return the name of a photo, with its folder where that is a class."""
+    return f"{path.parent.name}/{path.name}" if path.parent.name in classes else path.name
 
 
 def _smallest(tensor: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 
 from regraft.data.preprocess import INTERPOLATIONS
 from regraft.errors import ModelError, printable
-from regraft.models.schema import LARGEST_SIDE
+from regraft.models.schema import LARGEST_CROP, LARGEST_SIDE
 
 _MOST_CLASSES = 1_000_000
 
@@ -55,7 +55,7 @@ _SETTINGS: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("fixed_input_size", "true or false", lambda v: isinstance(v, bool)),
     ("mean", "three numbers", lambda v: _are_numbers(v, 3)),
     ("std", "three numbers above 0", lambda v: _are_numbers(v, 3) and min(v) > 0),
-    ("crop_pct", "a number above 0, at most 1", lambda v: _is_number(v) and 0 < v <= 1),
+    ("crop_pct", f"a number above 0, at most {LARGEST_CROP:g}", lambda v: _is_number(v) and 0 < v <= LARGEST_CROP),
     ("crop_mode", "a name", lambda v: isinstance(v, str)),
     ("interpolation", f"one of {', '.join(INTERPOLATIONS)}", lambda v: v in (*INTERPOLATIONS, "random")),
     ("num_classes", "a whole number", lambda v: isinstance(v, int) and 0 <= v <= _MOST_CLASSES),

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import platform
 import shutil
 import threading
 import uuid
@@ -61,6 +62,14 @@ def usable_precisions() -> tuple[str, ...]:
     except (ImportError, RuntimeError):  # no build for this platform, or no CPU plugin in it
         return ()
     return ("bfloat16", "float32") if "BF16" in able else ("float32",)
+
+
+def processor_name() -> str:
+    """Return what the processor calls itself."""
+    try:
+        return str(_core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
+    except (ImportError, RuntimeError):
+        return platform.processor() or platform.machine()
 
 
 def convert(module: nn.Module, preprocess: Preprocess) -> Any:

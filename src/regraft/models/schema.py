@@ -10,11 +10,11 @@ from msgspec import Meta, Struct
 from regraft.data.preprocess import CROP_MODES, INTERPOLATIONS
 
 LARGEST_SIDE = 2048  # pixels of a network's input
+LARGEST_CROP = 2.0  # share of the resized image; above 1 it is padded, as timm's VOLO wants it
 Number = Annotated[float, Meta(ge=-1e300, le=1e300)]
 Count = Annotated[int, Meta(ge=0)]
-Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+Share = Annotated[float, Meta(ge=-1e-6, le=1 + 1e-6)]  # rounding
 Side = Annotated[int, Meta(ge=1, le=LARGEST_SIDE)]
-Name = Annotated[str, Meta(min_length=1)]
 Bounds = tuple[Number, Number] | None
 Channels = tuple[Number, Number, Number]
 Deviation = Annotated[float, Meta(gt=0.0, le=1e300)]
@@ -25,7 +25,7 @@ class PreprocessFields(Struct):
 
     height: Side
     width: Side
-    crop_pct: Annotated[float, Meta(gt=0.0, le=1.0)]
+    crop_pct: Annotated[float, Meta(gt=0.0, le=LARGEST_CROP)]
     crop_mode: str
     interpolation: str
     mean: Channels
@@ -65,11 +65,26 @@ class ReliabilityBin(Struct):
     interval: Bounds
 
 
+class Training(Struct):
+    """How a classifier was trained, as far as its figures say it."""
+
+    strategy: str = ""
+    trained: str = ""
+    frozen: str = ""
+    seed: Annotated[int, Meta(ge=0, lt=2**32)] = 0
+    train_from: str | None = None
+    train_only: str | None = None
+    lora: Count = 0
+    unreadable: list[str] = []
+    tried: list[dict[str, Any]] = []
+    reason: str = ""
+
+
 class Report(Struct):
-    """What `judge.report.Report.to_json` writes, and how the training went."""
+    """What `judge.report.Report.to_json` writes."""
 
     n: Annotated[int, Meta(ge=1)]
-    classes: list[Name]
+    classes: list[str]
     estimate: str
     accuracy: Share
     accuracy_interval: Bounds
@@ -86,16 +101,6 @@ class Report(Struct):
     log_loss: Number | None = None
     brier: Number | None = None
     ece: Number | None = None
-    strategy: str = ""
-    trained: str = ""
-    frozen: str = ""
-    seed: Annotated[int, Meta(ge=0, lt=2**32)] = 0
-    train_from: str | None = None
-    train_only: str | None = None
-    lora: Count = 0
-    unreadable: list[str] = []
-    tried: list[dict[str, Any]] = []
-    reason: str = ""
 
     def __post_init__(self) -> None:
         """Check that all tables are of the same classes."""
@@ -112,7 +117,7 @@ class Description(Struct):
     """What a bundle says of itself, besides its digest."""
 
     format: Literal[1]
-    classes: Annotated[list[Name], Meta(min_length=2)]
+    classes: Annotated[list[str], Meta(min_length=2)]
     label_type: Literal["str", "int", "float", "bool"]
     model: str
     strategy: str
@@ -136,6 +141,7 @@ class Description(Struct):
                 kinds[self.label_type](name)  # type: ignore[operator]
             except (ValueError, KeyError):
                 raise ValueError(f"classes must be of label_type {self.label_type}. Got {name!r}") from None
+        convert(self.numbers, Training)
         if "confusion" in self.numbers and convert(self.numbers, Report).classes != self.classes:
             raise ValueError("numbers must be of the same classes")
 

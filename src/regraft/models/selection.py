@@ -6,7 +6,6 @@ The choice depends on the network, the photos, the machine and the versions alon
 import contextlib
 import functools
 import json
-import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -243,8 +242,8 @@ def choose_engine(task: Task, wanted: str = AUTO, *, exact: bool = False) -> Eng
     check_engine(wanted, task.device)
     if exact and wanted != AUTO:
         wanted = f"{wanted.partition('-')[0]}-float32"
-    if wanted == AUTO and task.earlier is not None and task.earlier.machine == machine(task.device) and not exact:
-        return Deferred(_full_name(task.earlier.engine, task.device), task, task.earlier.engine)
+    if wanted == AUTO and not exact and (earlier := _earlier(task)) is not None:
+        return Deferred(_full_name(earlier, task.device), task, earlier)
     for engine in (wanted,) if wanted != AUTO else _candidates(task.device, exact=exact):
         if engine == REFERENCE:
             break
@@ -319,11 +318,25 @@ def _full_name(engine: str, device: torch.device) -> str:
     return f"{library}-{device.type}-{precision}"
 
 
+def _earlier(task: Task) -> str | None:
+    """Return the engine that was chosen earlier, None where that does not count here."""
+    earlier = task.earlier
+    if earlier is None or earlier.machine != machine(task.device):
+        return None
+    if earlier.engine.startswith("openvino") and not task.keep and task.photos < WORTH_CONVERTING:
+        return None  # the network would be converted anew each time
+    try:
+        check_engine(earlier.engine, task.device)
+    except OptionError:
+        return None
+    return earlier.engine
+
+
 def machine(device: torch.device) -> str:
     """Return what engines' results depend on besides network and photos: libraries, processor and device."""
-    processor = platform.processor() or platform.machine()
     able = ", ".join(converted.usable_precisions()) or "no OpenVINO"
-    return f"{device.type}, {processor} ({able}), torch {torch.__version__}, openvino {_version('openvino')}"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else converted.processor_name()
+    return f"{device.type}, {name} ({able}), torch {torch.__version__}, openvino {_version('openvino')}"
 
 
 def choice_of(engine: Engine, device: torch.device, photos: int) -> EngineChoice | None:

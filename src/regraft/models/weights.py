@@ -19,6 +19,7 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntr
 from safetensors.torch import load_file
 
 from regraft.errors import DownloadError, WeightsError, shortlist
+from regraft.files import is_file
 
 StateDict = dict[str, torch.Tensor]
 _PATIENCE = 5.0  # seconds until a host counts as not there
@@ -103,12 +104,19 @@ def local_weights(model: str, folder: Path) -> Path:
     return files[0]
 
 
-def read_url(model: str, url: str) -> StateDict:
+def read_url(model: str, url: str, *, fetch: bool = True) -> StateDict:
     """Return the tensors of a published state dict, from torch hub's cache if it is there.
+
+    Args:
+        model: the network's name, for the message.
+        url: where it was published.
+        fetch: False looks into the cache alone.
 
     Raises:
         WeightsError: it cannot be downloaded.
     """
+    if not fetch and not is_file(Path(torch.hub.get_dir(), "checkpoints", Path(urllib.parse.urlsplit(url).path).name)):
+        raise _not_here(model)
     with download_errors(model):
         try:
             state = torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True, progress=False)
@@ -120,10 +128,16 @@ def read_url(model: str, url: str) -> StateDict:
     return _checked(state, url)
 
 
-def hub_file(model: str, repository: str, names: Sequence[str]) -> Path:
+def hub_file(model: str, repository: str, names: Sequence[str], *, fetch: bool = True) -> Path:
     """Return the local copy of the first of `names` that a Hugging Face repository ("owner/name@revision") has.
 
     What was fetched before is used as it is, without asking the network again.
+
+    Args:
+        model: the network's name, for the message.
+        repository: where it is.
+        names: of files.
+        fetch: False looks at what was fetched before alone.
 
     Raises:
         DownloadError: not in the cache and not to be had; the message names the four ways.
@@ -133,6 +147,8 @@ def hub_file(model: str, repository: str, names: Sequence[str]) -> Path:
         cached = try_to_load_from_cache(repository, name, revision=revision or None)
         if isinstance(cached, str):
             return Path(cached)
+    if not fetch:
+        raise _not_here(model)
     with download_errors(model):
         _check_reachable(ENDPOINT)
         for name in names[:-1]:
@@ -143,6 +159,12 @@ def hub_file(model: str, repository: str, names: Sequence[str]) -> Path:
             except EntryNotFoundError:
                 continue
         return Path(hf_hub_download(repository, names[-1], revision=revision or None))
+
+
+def _not_here(model: str) -> DownloadError:
+    return DownloadError(
+        f"{model}: its weights are not on this machine. Name a network that is.", "not on this machine"
+    )
 
 
 @contextmanager
