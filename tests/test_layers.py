@@ -19,6 +19,7 @@ ORDER = {
         "layouts",
         "tables",
         "samples",
+        "tiff",
         "streaming",
         "images",
         "preprocess",

@@ -17,7 +17,7 @@ from typer.testing import Result
 from regraft.cli.charts import draw_learning_curve
 from regraft.cli.console import TerminalObserver, json_text, note, result, result_json
 from regraft.cli.formats import as_csv, as_jsonl, as_kaggle, as_table, safe_cell
-from regraft.errors import printable, shortlist
+from regraft.errors import DataError, printable, shortlist
 
 Run = Callable[..., Result]
 Fails = Callable[..., str]
@@ -199,8 +199,12 @@ def test_every_csv_has_safe_cells_and_stays_exact() -> None:
         ["-2", "yes\r\n\x1b", "0.750000", "0.250000", "0.750000", ""],
         ["a\r.jpg", "", "", "", "", "'@torn"],
     ]
-    kaggle = as_kaggle(answers("=1.jpg", "-2.jpg", "7.jpg"), classes, positive="=no", clip=0.005)
-    assert sorted(kaggle.splitlines()[1:]) == ["'=1,0.250000", "-2,0.250000", "7,0.250000"]
+    kaggle = as_kaggle(answers("-2.jpg", "7.jpg"), classes, positive="=no", clip=0.005)
+    assert sorted(kaggle.splitlines()[1:]) == ["-2,0.250000", "7,0.250000"]
+    with pytest.raises(
+        DataError, match=r"1 ids would begin a spreadsheet's formula:\n  =1\n"
+    ):  # Kaggle wants them exact
+        as_kaggle(answers("=1.jpg", "7.jpg"), classes, positive="=no", clip=0.005)
 
 
 # --- JSON ---

@@ -159,7 +159,7 @@ def test_a_tiff_in_one_large_tile_is_left_to_pillow(monkeypatch: pytest.MonkeyPa
     noise = pyvips.Image.new_from_array(np.random.default_rng(0).integers(0, 256, (256, 256), dtype=np.uint8))
     for tile, expected in ((64, True), (256, False)):
         data = noise.tiffsave_buffer(tile=True, tile_width=tile, tile_height=tile)
-        monkeypatch.setattr(streaming, "_LARGEST_TILE", 64 * 64)
+        monkeypatch.setattr(streaming, "_LARGEST_TILE", 64 * 64)  # bytes of a grey tile
         stream = io.BytesIO(data)
         assert (read_reduced(stream, Image.open(stream), 32) is not None) == expected
 

@@ -145,7 +145,7 @@ def _tensors(about: dict[str, Any], tensors: dict[str, Any], trap: Path, draw: D
 
 
 def _engine(about: dict[str, Any], tensors: dict[str, Any], trap: Path, draw: Draw) -> bytes:
-    """Name an engine that was "chosen" on a machine like this one; one that there is, see `faults`."""
+    """Name an engine that was "chosen" on a machine like this one; one that there is, see `costly`."""
     engines = ("openvino-float32", "torch-bfloat16", "torch-float32")
     here = {"engine": pick(draw, engines), "machine": machine(torch.device("cpu"))}
     return signed(about | {"engine": here}, tensors)

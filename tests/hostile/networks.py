@@ -177,7 +177,7 @@ def change_tensors(tensors: dict[str, torch.Tensor], draw: Draw) -> None:
     tensor = tensors[name]
     with_values = tensor.detach().clone().float()
     with_values.reshape(-1)[: 1 + int(draw.integers(9))] = pick(draw, [float("nan"), float("inf"), -float("inf"), 3e38])
-    # not bfloat16 nor float8: see `faults`
+    # not bfloat16 nor float8: see `costly`
     types = (torch.float64, torch.int8, torch.uint8, torch.bool, torch.int64, torch.float16, torch.complex64)
     choices: list[Callable[[], object]] = [
         lambda: tensors.update({name: with_values}),

@@ -142,7 +142,7 @@ def many_scans(draw: Draw) -> bytes:
 
 
 def webp_bomb(draw: Draw) -> bytes:
-    """Draw one that is too large for the memory, or too large at all; those between are in `faults`."""
+    """Draw one that is too large for the memory, or too large at all; those between are in `costly`."""
     return webp(*pick(draw, [(16383, 16383), (13378, 13378), (4000, 5000)]))
 
 

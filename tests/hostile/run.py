@@ -16,7 +16,7 @@ FAMILIES = {  # by module and function, imported when it is asked for
     "bundles": ("tests.hostile.families", "bundles"),
     "configs": ("tests.hostile.families", "configs"),
     "caches": ("tests.hostile.caching", "damaged_caches"),
-    "faults": ("tests.hostile.faults", "show"),
+    "costly": ("tests.hostile.costly", "show"),
     "breaches": ("tests.hostile.breaches", "breaches"),
 }
 LIMIT = 10.0  # seconds for an input

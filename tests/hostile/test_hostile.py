@@ -23,7 +23,7 @@ MOST_MEMORY = {"images": 1300, "bundles": 300, "configs": 300, "caches": 1000}  
 SILENT: dict[str, list[str]] = {"opened": [], "network": [], "started": [], "unpickled": []}
 QUICK = {"images": 30, "bundles": 30, "configs": 10, "answers": 2, "training": 1}
 FULL = {"images": 300, "bundles": 300, "configs": 100, "answers": 100, "training": 100}
-FAULTS = (  # the names in `faults`, which takes long to import
+COSTLY = (  # the names in `costly`, which takes long to import
     "a JPEG of zeros",
     "a GIF of zeros",
     "a PPM of one comment",
@@ -137,12 +137,11 @@ def test_nothing_hostile_comes_through(base: Path, tmp_path: Path, counts: dict[
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", FAULTS)
-def test_open_fault(base: Path, tmp_path: Path, fault: str) -> None:
-    """Each of these is one that is not mended yet."""
-    folder = prepare(base, tmp_path, "faults", {})
-    (folder / "fault").write_text(fault)
-    found = outcome(start("faults", folder), timeout=120)
+@pytest.mark.parametrize("name", COSTLY)
+def test_an_input_that_costs_much(base: Path, tmp_path: Path, name: str) -> None:
+    folder = prepare(base, tmp_path, "costly", {})
+    (folder / "input").write_text(name)
+    found = outcome(start("costly", folder), timeout=120)
     shutil.rmtree(folder / "inputs")  # some take much room
     assert found["failures"] == []
     assert found["slowest"]["seconds"] < MOST_SECONDS

@@ -22,6 +22,7 @@ PHOTO_FORMATS: dict[str, tuple[str, ...]] = {
     "TGA": (".tga",),
 }
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in PHOTO_FORMATS.values() for suffix in suffixes)
+_BLOCK = 1 << 26  # bytes; the C library gives up to 1 << 25 from memory that it keeps
 # ISO/IEC 23008-12: the brands that an HEIC file names after "ftyp"
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
@@ -35,6 +36,8 @@ def decoders() -> tuple[str, ...]:
     """
     from PIL import Image
 
+    # Blocks that the system gives and takes back: of smaller ones, each thread would keep what it once had
+    Image.core.set_block_size(_BLOCK)  # type: ignore[attr-defined] # as Pillow documents it
     Image.preinit()
     for name in ("Avif", "Jpeg2K", "Mpo", "Tga", "Tiff", "WebP"):
         __import__(f"PIL.{name}ImagePlugin")  # Mpo: what Pillow's JPEG decoder turns some JPEGs into

@@ -12,11 +12,13 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from regraft.data.formats import decoders, is_heif
 from regraft.data.memory import MemoryBudget
 from regraft.data.sources import Pixels, Source, content_key, key_of_file, open_encoded
 from regraft.data.streaming import read_reduced, white_level
+from regraft.data.tiff import block, directories
 from regraft.deadline import deadline
 from regraft.files import MAX_FILE_BYTES, UnusableFileError, size_in_words
 from regraft.runtime import cpu_count
@@ -31,6 +33,7 @@ _MOST_ENCODED = {
     **dict.fromkeys((b"II", b"MM", b"BM", b"P4", b"P5", b"P6"), 1 << 62),  # TIFF, BMP, PPM
     **dict.fromkeys((b"P1", b"P2", b"P3"), 1 << 24),  # PPM in words, which Pillow reads word by word
 }
+_MOST_TAGS = 200 * 1000**2  # bytes of what a TIFF says of itself, all of which is read at once
 _MOST_OF_OTHERS = 300 * 1000**2  # of those that are read at once, and copied
 _SECONDS_TO_OPEN, _SECONDS_TO_DECODE = 5.0, 30.0  # in Python, for a file that is not read at once
 _MOST_SCANS = 50_000_000_000  # scans of a progressive JPEG times its pixels: a few seconds
@@ -194,7 +197,7 @@ def memory_for(
     if isinstance(image, Jpeg2KImageFile) and isinstance(image.reduce, int):
         pixels >>= 2 * image.reduce
     native = pixels * (_BYTES.get(image.mode, 4) + _BESIDE.get(image.format or "", 0))
-    native += _coefficients(image, stored) + (7 * pixels if whole else 0)  # as RGB, and as an array
+    native += _beside(image, stored) + (7 * pixels if whole else 0)  # as RGB, and as an array
     if native > _MOST:
         raise UnreadableImageError(
             f"{image.width} x {image.height} pixels: a {image.format} of this size takes {size_in_words(native)} of "
@@ -242,13 +245,16 @@ def open_header(stream: BinaryIO) -> Image.Image:
     most = next((most for begins, most in _MOST_ENCODED.items() if start.startswith(begins)), _MOST_OF_OTHERS)
     if size > most:
         raise UnreadableImageError(f"{size_in_words(size)}, and at most {size_in_words(most)} of its kind are read")
+    tags = directories(stream, most=1)[1] if start[:2] in (b"II", b"MM") else 0
+    if tags > _MOST_TAGS:
+        raise UnreadableImageError(f"{size_in_words(tags)} of tags, and at most {size_in_words(_MOST_TAGS)} are read")
     stream.seek(0)
     reserved = 3 * size if not isinstance(stream, io.BytesIO) else 0  # some decoders read all of a file, and copy it
     try:
         with MEMORY.reserve(reserved), in_time(stream, _SECONDS_TO_OPEN):
             image = Image.open(stream, formats=decoders())
             _check_size(image)
-            if image.format == "PNG" and "exif" not in image.info and image.width * image.height > LARGE:
+            if image.format == "PNG" and "exif" not in image.info:
                 image.info["exif"] = _late_exif(stream)  # Pillow would decode all pixels to look for it behind them
     except Image.DecompressionBombError:
         raise UnreadableImageError(f"more than {MAX_PIXELS:,} pixels") from None
@@ -291,8 +297,14 @@ def _check_size(image: Image.Image) -> None:
         raise UnreadableImageError(f"{image.width} x {image.height} pixels: a stripe, not a photo")
 
 
-def _coefficients(image: Image.Image, stored: tuple[int, int]) -> int:
-    """Return the bytes that libjpeg holds of a progressive JPEG: two for each coefficient of the whole photo."""
+def _beside(image: Image.Image, stored: tuple[int, int]) -> int:
+    """Return the bytes that a decoder holds beside Pillow's image, however much of the photo is decoded.
+
+    libjpeg holds two for each coefficient of a progressive JPEG, libtiff a whole tile or strip of what is compressed.
+    """
+    if isinstance(image, TiffImageFile):
+        held, tiled = block(image.tag_v2, stored)
+        return held if tiled or image.info.get("compression", "raw") != "raw" else 0
     layers = getattr(image, "layer", None)
     if image.format not in ("JPEG", "MPO") or not image.info.get("progressive") or not layers:
         return 0

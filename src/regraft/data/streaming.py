@@ -3,7 +3,6 @@
 import functools
 import io
 import os
-import struct
 import threading
 from typing import Any, BinaryIO
 
@@ -11,11 +10,12 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
+from regraft.data.tiff import block, directories
+
 _LOADERS = {"PNG": "pngload_source", "TIFF": "tiffload_source", "WEBP": "webpload_source"}  # by Pillow's names
 _COLOURS = ("b-w", "srgb", "grey16", "rgb16")  # not CMYK and others, which Pillow brings to RGB
-_TILE_WIDTH, _TILE_ROWS, _STRIP_ROWS = 322, 323, 278  # tags of TIFF 6.0
-_LARGEST_TILE = 1 << 24  # pixels
-_MOST_PAGES = 1000
+_LARGEST_TILE = 1 << 26  # bytes
+_MOST_PAGES = 1000  # all of which libvips counts
 _LARGEST_LOSSLESS = 75_000_000  # pixels: libwebp holds 8 bytes for each
 _starting = threading.Lock()
 
@@ -52,10 +52,8 @@ def read_reduced(stream: BinaryIO, image: Image.Image, least: int) -> Image.Imag
 def _takes_memory(stream: BinaryIO, image: Image.Image) -> bool:
     """Tell whether libvips would hold much of an image at once: a TIFF of huge tiles, a WebP without loss."""
     if isinstance(image, TiffImageFile):
-        tags = image.tag_v2
-        rows, width = tags.get(_TILE_ROWS, tags.get(_STRIP_ROWS, image.height)), tags.get(_TILE_WIDTH, image.width)
-        # a strip of the whole height is read row by row, a tile is not
-        return (_TILE_ROWS in tags and int(rows) * int(width) > _LARGEST_TILE) or not _few_pages(stream)
+        held, tiled = block(image.tag_v2, image.size)  # a strip is read row by row, a tile is not
+        return (tiled and held > _LARGEST_TILE) or directories(stream, most=_MOST_PAGES)[0] > _MOST_PAGES
     if image.format == "WEBP":
         place = stream.tell()
         stream.seek(0)
@@ -71,28 +69,6 @@ def white_level(highest: float, *, real: bool) -> float:
     if real:
         return 1.0 if highest <= 1.0 else 255.0
     return 65535.0 if highest > 255 else 255.0
-
-
-def _few_pages(stream: BinaryIO) -> bool:
-    """Tell whether a TIFF has at most `_MOST_PAGES` directories, all of which libvips counts (TIFF 6.0, section 2)."""
-    place = stream.tell()
-    stream.seek(0)
-    start = stream.read(16)
-    order, big = "<" if start[:2] == b"II" else ">", start[2:4] in (b"+\0", b"\0+")  # 43: BigTIFF
-    counted, entry, pointer = ("Q", 20, "Q") if big else ("H", 12, "I")
-    (following,) = struct.unpack(order + pointer, start[8:16] if big else start[4:8])
-    pages = 0
-    while following and pages <= _MOST_PAGES:
-        pages += 1
-        stream.seek(following)
-        head = stream.read(struct.calcsize(counted))
-        if len(head) < struct.calcsize(counted):
-            break
-        stream.seek(struct.unpack(order + counted, head)[0] * entry, io.SEEK_CUR)
-        link = stream.read(struct.calcsize(pointer))
-        following = struct.unpack(order + pointer, link)[0] if len(link) == struct.calcsize(pointer) else 0
-    stream.seek(place)
-    return pages <= _MOST_PAGES
 
 
 def _reduced(stream: BinaryIO, kind: str, factor: int) -> np.ndarray | None:

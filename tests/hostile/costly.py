@@ -1,6 +1,6 @@
-"""Inputs that are known to be too much today: each is an open fault, with the smallest file that shows it.
+"""Inputs that once cost minutes or gigabytes, each the smallest file that shows it.
 
-They stand apart so that the others can say that all is well. One that is mended goes among the others' kinds.
+They stand apart from the others because each takes room on the disk, or time, even where all is well.
 """
 
 import struct
@@ -103,8 +103,8 @@ NAMES = (*PHOTOS, *BUNDLES)
 
 
 def show(folder: Path, limit: float) -> dict[str, Any]:
-    """Read the one input that `folder/fault` names, and write it first."""
-    name, inputs = (folder / "fault").read_text(), folder / "inputs"
+    """Read the one input that `folder/input` names, and write it first."""
+    name, inputs = (folder / "input").read_text(), folder / "inputs"
     count, write = PHOTOS.get(name, (1, None))
     if write is None:
         about, tensors = split((folder / "base.safetensors").read_bytes())
