@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import pickle
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from torch.nn.modules import module as registration
 
 from regraft.errors import ModelError
 from regraft.models import building
-from regraft.models.backbones import build_untrained, load_backbone
+from regraft.models.backbones import build_untrained, load_backbone, rebuild_backbone
 from regraft.models.building import Recipe, check_arguments, create, strict_loading
 
 
@@ -192,3 +193,35 @@ def test_a_deep_or_endless_config_is_refused(local: Callable[..., str]) -> None:
     file.symlink_to("/dev/zero")
     with pytest.raises(ModelError, match="does not exist"):
         load_backbone(model)
+
+
+class Marked:
+    """Pickled, it makes a file when it is read."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self.marker,)
+
+
+def test_a_loader_that_unpickles_is_never_reached(
+    local: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As timm 1.0.20 to 1.0.25 load `checkpoint_path`; the stand-in does run what it reads."""
+    marker, weights = tmp_path / "ran", tmp_path / "weights.pth"
+    weights.write_bytes(pickle.dumps(Marked(marker)))
+
+    def unpickling(_: nn.Module, path: str, *__: object, **___: object) -> None:
+        pickle.loads(Path(path).read_bytes())
+
+    monkeypatch.setattr("timm.models._factory.load_checkpoint", unpickling)
+    timm.create_model("test_resnet", checkpoint_path=str(weights))
+    assert marker.exists()
+    marker.unlink()
+    hostile = {"checkpoint_path": str(weights)}
+    with pytest.raises(ModelError, match="'checkpoint_path' is none of its arguments"):
+        load_backbone(change(local(), hostile))
+    with pytest.raises(ModelError, match="'checkpoint_path' is none of its arguments"):
+        rebuild_backbone(Recipe("test_resnet", hostile, {}), load_backbone(local(name="sound")).preprocess, {})
+    assert not marker.exists()
