@@ -134,7 +134,7 @@ def parse_size(text: str, name: str) -> int:
 def _check_regular(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         kind = next((words for test, words in _KINDS if test(status.st_mode)), "something else")
-        raise UnusableFileError(f"no ordinary file but {kind}")
+        raise UnusableFileError(f"not a regular file but {kind}")
 
 
 def check_output(path: Path, *, option: str = "--out") -> None:

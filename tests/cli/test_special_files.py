@@ -29,13 +29,13 @@ def test_they_are_named_and_left_out(run: Run, pets: Path, tiny_network: str) ->
     done = run("fit", pets, "--model", tiny_network, "--strategy", "frozen")
     assert done.exit_code == 0, done.output
     assert "3 of 43 images cannot be read and are left out" in done.stderr
-    assert f"{pets}/red/pipe.jpg: no ordinary file but a pipe" in done.stderr
-    assert f"{pets}/red/endless.jpg: no ordinary file but a device" in done.stderr
+    assert f"{pets}/red/pipe.jpg: not a regular file but a pipe" in done.stderr
+    assert f"{pets}/red/endless.jpg: not a regular file but a device" in done.stderr
     assert f"{pets}/blue/sparse.jpg: 21.5 GB, and at most 1 GB are read" in done.stderr
     assert "out-of-fold, n = 40" in done.stdout
     answers = run("predict", "classifier.safetensors", pets, "--format", "csv")
     assert answers.exit_code == 3
-    assert answers.stdout.count("no ordinary file but a") == 2
+    assert answers.stdout.count("not a regular file but a") == 2
     judged = run("explain", "classifier.safetensors", pets, "--units", "1", "--json")
     assert judged.exit_code == 0, judged.output
     assert time.monotonic() - started < 60
@@ -74,7 +74,7 @@ def test_a_pipe_among_parquet_files(fails: Fails, tmp_path: Path) -> None:
     folder = tmp_path / "table"
     folder.mkdir()
     os.mkfifo(folder / "train-0.parquet")
-    assert "is not a readable Parquet file: no ordinary file but a pipe" in fails("fit", folder)
+    assert "is not a readable Parquet file: not a regular file but a pipe" in fails("fit", folder)
 
 
 def test_a_pipe_in_a_flat_folder_is_not_passed_over(
@@ -87,7 +87,7 @@ def test_a_pipe_in_a_flat_folder_is_not_passed_over(
     os.mkfifo(flat / "red.99.jpg")
     done = run("fit", flat, "--model", tiny_network, "--strategy", "frozen")
     assert done.exit_code == 0, done.output
-    assert f"{flat}/red.99.jpg: no ordinary file but a pipe" in done.stderr
+    assert f"{flat}/red.99.jpg: not a regular file but a pipe" in done.stderr
 
 
 def test_rows_that_name_a_device(run: Run, photos: Photos, tmp_path: Path, tiny_network: str) -> None:
@@ -98,4 +98,16 @@ def test_rows_that_name_a_device(run: Run, photos: Photos, tmp_path: Path, tiny_
     fit = ("fit", tmp_path / "photos.csv", "--image-root", folder, "--model", tiny_network, "--strategy", "frozen")
     done = run(*fit)
     assert done.exit_code == 0, done.output
-    assert f"{folder}/endless.jpg: no ordinary file but a device" in done.stderr
+    assert f"{folder}/endless.jpg: not a regular file but a device" in done.stderr
+
+
+def test_a_pipe_that_is_named_itself_has_its_row(run: Run, photos: Photos, tiny_network: str, tmp_path: Path) -> None:
+    folder = photos(red=20, blue=20)
+    assert run("fit", folder, "--model", tiny_network, "--strategy", "frozen").exit_code == 0
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for named in (["pipe.jpg", folder / "red" / "1.jpg"], ["*.jpg", folder / "red" / "1.jpg"]):
+        done = run("predict", "classifier.safetensors", *named)
+        assert done.exit_code == 3
+        assert "pipe.jpg" in done.stdout
+        assert "unreadable: not a regular file but a pipe" in done.stdout
+        assert " red " in done.stdout

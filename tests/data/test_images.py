@@ -420,11 +420,11 @@ def special(tmp_path: Path) -> Callable[[str], Path]:
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        ("pipe", "no ordinary file but a pipe"),
-        ("socket", "no ordinary file but a socket"),
-        ("folder", "no ordinary file but a folder"),
-        ("/dev/zero", "no ordinary file but a device"),
-        ("/dev/tty", "no ordinary file but a device"),
+        ("pipe", "not a regular file but a pipe"),
+        ("socket", "not a regular file but a socket"),
+        ("folder", "not a regular file but a folder"),
+        ("/dev/zero", "not a regular file but a device"),
+        ("/dev/tty", "not a regular file but a device"),
         ("nowhere.jpg", "the file is gone"),
     ],
 )
@@ -442,7 +442,7 @@ def test_a_link_to_the_standard_input_is_not_waited_for(tmp_path: Path) -> None:
     done = subprocess.run(command, stdin=reader, capture_output=True, text=True, timeout=60, check=False)
     os.close(reader)
     os.close(writer)
-    assert "no ordinary file but a pipe" in done.stderr
+    assert "not a regular file but a pipe" in done.stderr
 
 
 def test_a_file_of_twenty_gigabytes_is_not_read(special: Callable[[str], Path]) -> None:

@@ -3,6 +3,7 @@
 import inspect
 import json
 import pickle
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -125,10 +126,13 @@ def test_arguments_of_a_class_that_hands_them_on() -> None:
     ],
 )
 def test_building_ends_soon_and_says_why(architecture: str, arguments: dict[str, Any], told: str) -> None:
-    started = time.monotonic()
+    started, gradients = time.monotonic(), torch.is_grad_enabled()
     with pytest.raises(ModelError, match=f"cannot be built with the arguments .*{told}"):
         create(Recipe(architecture, arguments, {}), classes=0)
     assert time.monotonic() - started < 10
+    assert torch.is_grad_enabled() == gradients  # PyTorch is as it was
+    assert torch.zeros(1).device.type == "cpu"
+    assert sys.gettrace() is None or "deadline" not in str(sys.gettrace())
 
 
 def test_a_network_that_is_larger_than_its_file() -> None:

@@ -1,6 +1,7 @@
 """`regraft predict`: photos in, answers out."""
 
 import glob
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -76,11 +77,11 @@ def find_photos(arguments: list[str]) -> list[Path]:
         path = Path(argument).expanduser()
         if path.is_dir():
             matches = image_files(path)[0]
-        elif path.is_file():
+        elif os.path.lexists(path):  # a pipe or a device, too: it has its row, and the others are answered
             matches = [path]
         else:
             names = natural_order(glob.glob(str(path), recursive=True))  # noqa: PTH207 (absolute patterns too)
-            matches = [Path(name) for name in names if Path(name).is_file()]
+            matches = [Path(name) for name in names if not Path(name).is_dir()]
         if not matches:
             nothing.append(argument)
         found |= dict.fromkeys(matches)

@@ -232,7 +232,8 @@ def in_time(stream: BinaryIO | None, seconds: float) -> AbstractContextManager[N
     """Have nothing done in Python to a large file for longer than this: decoders go through some byte by byte."""
     if stream is None or isinstance(stream, io.BytesIO):
         return nullcontext()
-    return deadline(seconds, UnreadableImageError(f"reading it takes longer than {seconds:g} seconds"))
+    error = UnreadableImageError(f"reading it takes longer than {seconds:g} seconds")
+    return deadline(seconds, error, within=("PIL.", "pillow_heif", __name__))
 
 
 def open_header(stream: BinaryIO) -> Image.Image:

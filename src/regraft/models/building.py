@@ -185,13 +185,24 @@ def _check_outline(recipe: Recipe, most: int) -> None:
     too_long = misbuilt(recipe, f"that takes longer than {_LONGEST_BUILDING:g} seconds")
     for device in ("meta", "cpu"):  # some networks need values: all of it again with these
         try:
-            with torch.device(device), _bounded(recipe, most), deadline(_LONGEST_BUILDING, too_long):
+            with torch.device(device), _bounded(recipe, most), _ending(too_long):
                 timm.create_model(recipe.architecture, num_classes=0, pretrained_cfg=None, **recipe.arguments)
             return
         except ModelError:
             raise
         except Exception:
             continue
+
+
+@contextmanager
+def _ending(too_long: ModelError) -> Iterator[None]:
+    """Have timm end with `too_long` after `_LONGEST_BUILDING`, and PyTorch be as it was before."""
+    gradients = torch.is_grad_enabled()  # timm draws weights without, and may be stopped on its way out of that
+    try:
+        with deadline(_LONGEST_BUILDING, too_long, within=("timm.",)):
+            yield
+    finally:
+        torch.set_grad_enabled(gradients)
 
 
 @contextmanager

@@ -18,12 +18,11 @@ import functools
 import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-import torch
 from threadpoolctl import ThreadpoolController
 
 from regraft.models.quasinewton import Descent, Value
@@ -112,10 +111,9 @@ class Regressions:
         with _one_thread_each():
             few = bool((members @ np.diff(bounds) < _FEW * features.shape[1]).all())
             scatters = list(self._parallel(functools.partial(self._centre, scatter=not few), range(len(self.cells))))
-            with _one_torch_thread():
-                largest = np.argsort(-(members @ np.diff(bounds)), kind="stable")  # first, so that no one waits for it
-                parts = self._parallel(lambda own: self._part(np.flatnonzero(own), scatters), members[largest])
-                self._parts = {int(number): part for number, part in zip(largest, parts, strict=True)}
+            largest = np.argsort(-(members @ np.diff(bounds)), kind="stable")  # first, so that no one waits for it
+            parts = self._parallel(lambda own: self._part(np.flatnonzero(own), scatters), members[largest])
+            self._parts = {int(number): part for number, part in zip(largest, parts, strict=True)}
 
     def solve(self, strengths: Mapping[int, float], tolerance: float) -> None:
         """Minimise for some parts, starting from where each is.
@@ -286,13 +284,12 @@ class Regressions:
 
 
 def _eigh(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return eigenvalues, rising, and eigenvectors (columns); PyTorch takes half of NumPy's time.
+    """Return eigenvalues, rising, and eigenvectors (columns).
 
-    Its float32 routine gives NaN for some matrices of low rank (units that are silent for all photos), without a word.
+    NumPy's, whose BLAS is held to one thread here: those of PyTorch (MKL) differ in their last digits from run to run.
     """
-    found = torch.linalg.eigh(torch.from_numpy(matrix))
-    values, vectors = found.eigenvalues.numpy(), found.eigenvectors.numpy()
-    if not (np.isfinite(values).all() and np.isfinite(vectors).all()):
+    values, vectors = np.linalg.eigh(matrix)
+    if not (np.isfinite(values).all() and np.isfinite(vectors).all()):  # float32 may be too little for a low rank
         values, vectors = (part.astype(matrix.dtype) for part in np.linalg.eigh(matrix.astype(np.float64)))
     return values, vectors
 
@@ -324,16 +321,6 @@ def _sent(descent: Generator[np.ndarray, Value, None], value: Value) -> np.ndarr
         return descent.send(value)
     except StopIteration:
         return None
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 _blas = ThreadpoolController().select(user_api="blas")  # found once, and not while threads run: see `data.loading`

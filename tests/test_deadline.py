@@ -1,0 +1,60 @@
+"""Work in Python that comes to an end, and leaves nothing behind."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from regraft.deadline import deadline
+
+
+class LateError(Exception):
+    pass
+
+
+def endless() -> None:
+    while True:
+        pass
+
+
+def test_a_loop_is_ended() -> None:
+    started, before = time.monotonic(), sys.gettrace()
+    with pytest.raises(LateError), deadline(0.2, LateError(), within=(__name__,)):
+        endless()
+    assert 0.2 <= time.monotonic() - started < 2
+    assert sys.gettrace() is before
+
+
+def test_what_ends_in_time_is_left_alone() -> None:
+    with deadline(30, LateError(), within=(__name__,)):
+        assert sum(range(1000)) == 499_500
+
+
+def test_lines_of_other_modules_are_not_broken_off() -> None:
+    with deadline(0.05, LateError(), within=("another",)):
+        time.sleep(0.1)
+        sorted(range(10))
+
+
+def test_an_error_of_the_work_itself_comes_through() -> None:
+    before = sys.gettrace()
+    with pytest.raises(ZeroDivisionError), deadline(30, LateError(), within=(__name__,)):
+        raise ZeroDivisionError
+    assert sys.gettrace() is before
+
+
+def test_what_a_block_opened_is_closed() -> None:
+    closed: list[bool] = []
+
+    @contextmanager
+    def opened() -> Iterator[None]:
+        try:
+            yield
+        finally:
+            closed.append(True)
+
+    with opened(), pytest.raises(LateError), deadline(0.1, LateError(), within=(__name__,)):
+        endless()
+    assert closed == [True]
