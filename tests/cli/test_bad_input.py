@@ -223,7 +223,7 @@ def test_file_names_that_are_no_utf8(photos: Photos, tiny_network: str, tmp_path
     assert rb"photos/red/\udce9t\udce9.jpg" in fit.stdout + fit.stderr
     assert [os.fsencode(name) for name in json.loads(fit.stdout)["unreadable"]] == [b"photos/red/\xe9t\xe9.jpg"]
     assert read_description(tmp_path / "classifier.safetensors")["numbers"]["unreadable"] == [
-        os.fsdecode(b"\xe9t\xe9.jpg")  # without the folders of whoever made it
+        os.fsdecode(b"red/\xe9t\xe9.jpg")  # its class, without the folders of whoever made it
     ]
     for options in ([], ["--out", "answers.csv"], ["--format", "jsonl"]):
         told = regraft("predict", "classifier.safetensors", "photos", "--format", "csv", *options)
