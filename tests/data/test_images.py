@@ -599,11 +599,11 @@ def test_threads_share_a_budget_of_memory() -> None:
 
 
 def test_what_is_larger_than_the_budget_gets_its_turn() -> None:
-    budget = MemoryBudget(100)
-    with budget.reserve(10_000):
-        pass
-    with budget.reserve(100):
-        pass
+    budget, had = MemoryBudget(100), []
+    for amount in (10_000, 100):
+        with budget.reserve(amount):
+            had.append(amount)
+    assert had == [10_000, 100]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's own, of damaged TIFF tags

@@ -45,8 +45,8 @@ _ORIENTATION = 0x0112  # EXIF's tag
 # WebP's two canvases and a copy, libavif's and libheif's planes and two copies, OpenJPEG's integers.
 _BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
 _BESIDE = {"WEBP": 12, "AVIF": 10, "HEIF": 10, "JPEG2000": 12}
-# what Pillow's decoders raise for damaged files
 _OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+# what Pillow's decoders raise for damaged files
 _DECODING_ERRORS = (
     OSError,
     ValueError,

@@ -6,6 +6,7 @@ from typing import Any, BinaryIO
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _TILE_WIDTH, _TILE_ROWS, _STRIP_ROWS, _BITS, _SAMPLES = 322, 323, 278, 258, 277  # tags
+_MOST_ENTRIES = 65_536  # of a directory: as many as the older format can have
 
 
 def directories(stream: BinaryIO, *, most: int) -> tuple[int, int]:
@@ -24,7 +25,7 @@ def directories(stream: BinaryIO, *, most: int) -> tuple[int, int]:
             stream.seek(following)
             (count,) = struct.unpack(order + counted, stream.read(struct.calcsize(counted)))
             if pages == 1:
-                entries = stream.read(min(count, _MOST_TAGS) * width)
+                entries = stream.read(min(count, _MOST_ENTRIES) * width)
                 whole = entries[: len(entries) // width * width]
                 tags = sum(
                     _SIZES.get(kind, 1) * items for _, kind, items, _ in struct.iter_unpack(order + entry, whole)
@@ -36,9 +37,6 @@ def directories(stream: BinaryIO, *, most: int) -> tuple[int, int]:
         pass  # cut off: what there was counts
     stream.seek(place)
     return pages, tags
-
-
-_MOST_TAGS = 65_536  # as many as the older format can have
 
 
 def block(tags: Any, size: tuple[int, int]) -> tuple[int, bool]:

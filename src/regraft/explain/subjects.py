@@ -195,9 +195,8 @@ def _before(classifier: Classifier, before: Callable[[], Backbone] | None, obser
         observer.say(f"where {classifier.model} lies is not known here: --before local-dir:FOLDER names it")
         return None
     try:
-        found = load_backbone(
-            classifier.model, fetch=False
-        )  # a file that came from elsewhere is not asked what to fetch
+        # a file that came from elsewhere is not asked what to fetch
+        found = load_backbone(classifier.model, fetch=False)
     except RegraftError as error:
         observer.say(f"the network as it was before training is not at hand: {error}")
         return None

@@ -19,7 +19,7 @@ from torch import nn
 from regraft.data.preprocess import CROP_MODES, Preprocess
 from regraft.errors import ModelError, WeightsError, did_you_mean, printable
 from regraft.files import is_file, read_regular
-from regraft.models.building import ROOM, Recipe, create, misbuilt, strict_loading
+from regraft.models.building import ROOM, Recipe, create, strict_loading
 from regraft.models.configs import check_settings
 from regraft.models.pocket import POCKET, pocket_folder
 from regraft.models.schema import parse_json
@@ -167,13 +167,7 @@ def build_untrained(model: str, *, size: int | None = None, arguments: Mapping[s
         if recipe.settings.get("fixed_input_size"):
             recipe = replace(recipe, arguments={**recipe.arguments, "img_size": size})
     recipe = replace(recipe, arguments={**recipe.arguments, **(arguments or {})})
-    try:
-        module = create(recipe, classes=0)
-    except ModelError:
-        raise
-    except (RuntimeError, KeyError, AttributeError, ValueError) as error:
-        raise misbuilt(recipe, error) from None
-    return _backbone(module, recipe, "random weights")
+    return _backbone(create(recipe, classes=0), recipe, "random weights")
 
 
 def with_classifier(backbone: Backbone, weight: torch.Tensor, bias: torch.Tensor) -> nn.Module | None:

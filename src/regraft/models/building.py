@@ -130,7 +130,6 @@ def check_arguments(recipe: Recipe) -> None:
 def strict_loading() -> Iterator[None]:
     """Make every `load_state_dict` strict while timm builds: some of its networks ask for less."""
     original = nn.Module.load_state_dict
-
     thread = threading.get_ident()
 
     def strict_here(self: nn.Module, state: Any, strict: bool = True, assign: bool = False) -> Any:
@@ -190,7 +189,7 @@ def _check_outline(recipe: Recipe, most: int) -> None:
             return
         except ModelError:
             raise
-        except Exception:
+        except Exception:  # whatever a constructor raises here, `create` meets and reports with the values given
             continue
 
 
