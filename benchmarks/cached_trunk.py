@@ -14,15 +14,15 @@ from benchmarks.chart import Bar, Group, draw
 from benchmarks.material import MOBILENET
 from benchmarks.processes import Contender
 from benchmarks.record import Record, progress, shown
-from regraft.learn.checkpoint import nowhere
-from regraft.learn.finetune import Finetuner, Lesson
-from regraft.learn.schedule import Schedule
-from regraft.learn.together import accelerator
-from regraft.learn.views import CachedViews
-from regraft.models.backbones import Backbone, build_untrained
-from regraft.models.cutting import cut_before
-from regraft.models.freezing import plan_training
-from regraft.models.heads import Head
+from regraft.features.activations import CachedViews
+from regraft.heads.search import Head
+from regraft.networks.backbones import Backbone, build_untrained
+from regraft.networks.cutting import cut_before
+from regraft.networks.freezing import plan_training
+from regraft.training.checkpoints import nowhere
+from regraft.training.distributed import accelerator
+from regraft.training.finetuner import Finetuner, Lesson
+from regraft.training.schedule import Schedule
 
 BATCH = 32
 CACHED, WHOLE = "top, on cached activations", "whole network"

@@ -2,9 +2,9 @@
 
     python benchmarks/explain.py --model local-dir:FOLDER --photos FOLDER [--rounds 3] [--report]
 
-A plain pass is `learn.features.extract` without a cache. Both are timed in turn in one run; printed are medians and
-spread. The memory is the largest growth of the process while the photos are gone through once, and four times as many
-(the same ones over and over). `--report` also times `regraft explain` as a command.
+A plain pass is `features.extraction.extract` without a cache. Both are timed in turn in one run; printed are medians
+and spread. The memory is the largest growth of the process while the photos are gone through once, and four times as
+many (the same ones over and over). `--report` also times `regraft explain` as a command.
 """
 
 import argparse
@@ -24,10 +24,10 @@ import numpy as np
 import torch
 
 from regraft.data.samples import find_samples
-from regraft.explain.survey import MOST_POOLED, survey
-from regraft.learn.features import extract
-from regraft.models.backbones import Backbone, load_backbone
-from regraft.models.engines import TorchEngine
+from regraft.engines.engine import TorchEngine
+from regraft.explain.top_activations import MOST_POOLED, survey
+from regraft.features.extraction import extract
+from regraft.networks.backbones import Backbone, load_backbone
 from regraft.runtime import cpu_count
 
 CPU = torch.device("cpu")

@@ -18,9 +18,9 @@ from benchmarks.chart import Bar, Group, draw
 from benchmarks.material import REPOSITORY
 from benchmarks.processes import run
 from benchmarks.record import Record, progress, shown
-from regraft.learn.comparison import Clock, cross_validate
-from regraft.learn.methods import Candidate, FrozenMethod
-from regraft.learn.probe import OUTER_FOLDS, Labelled, Probes, inner_folds
+from regraft.heads.probe import OUTER_FOLDS, CalibratedHeads, Labelled, inner_folds
+from regraft.transfer.cross_validation import Clock, cross_validate
+from regraft.transfer.strategies import Candidate, FrozenMethod
 
 CASES = {(1_000, 2): 3, (50_000, 2): 1, (50_000, 100): 1}  # photos and classes: rounds at most
 QUICK = {(1_000, 2): 1}
@@ -64,7 +64,7 @@ def fit_here(photos: int, classes: int) -> dict[str, float]:
     data = made_up(photos, FEATURES, classes)
     folds = inner_folds(data, count=OUTER_FOLDS, seed=0)
     started = time.perf_counter()
-    probes = Probes(data, seed=0, all_too=True)
+    probes = CalibratedHeads(data, seed=0, all_too=True)
     method = FrozenMethod(Candidate("frozen"), SimpleNamespace(data=data, probes=probes))  # type: ignore[arg-type]
     outcome = cross_validate(method, data, folds, clock=Clock(float("inf")))
     probes.of(np.arange(photos))

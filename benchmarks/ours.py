@@ -19,21 +19,21 @@ from benchmarks.material import network_name, some_photos
 _ENOUGH = 256  # photos for which it is worth making the fastest engine
 COMMAND = (sys.executable, "-m", "regraft")
 # what `regraft fit` and `predict` import once they know what is asked
-FIT_IMPORTS = ("regraft.cli.main", "regraft.learn.strategies", "regraft.models.bundle")
-PREDICT_IMPORTS = ("regraft.cli.main", "regraft.learn.predictions", "regraft.models.bundle")
+FIT_IMPORTS = ("regraft.cli.main", "regraft.transfer.fit", "regraft.classifier.bundle")
+PREDICT_IMPORTS = ("regraft.cli.main", "regraft.classifier.predict", "regraft.classifier.bundle")
 # the parts of `regraft predict`, by the function that does each, as its caller names it
 PREDICT_PARTS = {
-    "read the classifier's file": "regraft.models.bundle.load_bundle",
-    "hash the photo": "regraft.learn.predictions.inspect",
-    "choose the engine": "regraft.learn.features.engine_for",
-    "name the network in the cache": "regraft.models.backbones.Backbone.fingerprint",
-    "compile, decode, run, keep": "regraft.learn.features.extract",
+    "read the classifier's file": "regraft.classifier.bundle.load_bundle",
+    "hash the photo": "regraft.classifier.predict.inspect",
+    "choose the engine": "regraft.features.extraction.engine_for",
+    "name the network in the cache": "regraft.networks.backbones.Backbone.fingerprint",
+    "compile, decode, run, keep": "regraft.features.extraction.extract",
 }
 
 
 def regraft_features(network: str, photos: Sequence[Path]) -> tuple[float, np.ndarray]:
     """Return the seconds from photo files to a feature matrix without a cache, and the (n, d) matrix."""
-    from regraft.learn.features import extract
+    from regraft.features.extraction import extract
 
     backbone, engine = _made(network)
     keys = [str(number).encode() for number in range(len(photos))]  # each is computed, also one that is there twice
@@ -45,7 +45,7 @@ def regraft_features(network: str, photos: Sequence[Path]) -> tuple[float, np.nd
 def engine_alone(network: str, photos: Sequence[Path], count: int) -> float:
     """Return the seconds of `count` images through the engine, batches of `photos` over and over, from memory."""
     from regraft.data.loading import BATCH_SIZE, load_batches
-    from regraft.models.engines import run_ahead
+    from regraft.engines.engine import run_ahead
 
     _, engine = _made(network)
     batches = list(load_batches(list(photos), engine.preprocess))
@@ -76,10 +76,10 @@ def _made(network: str) -> tuple[Any, Any]:
     import torch
 
     from regraft.data.audit import inspect
-    from regraft.learn.features import engine_for
-    from regraft.learn.observer import Observer
-    from regraft.learn.settings import Settings
-    from regraft.models.backbones import build_untrained, load_backbone
+    from regraft.features.extraction import engine_for
+    from regraft.networks.backbones import build_untrained, load_backbone
+    from regraft.progress import Observer
+    from regraft.transfer.settings import Settings
 
     name = network_name(network)
     torch.manual_seed(0)  # as the others', so that random weights are the same

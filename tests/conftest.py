@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytest_plugins = ["tests.fixtures.learning", "tests.fixtures.networks"]
+
 REPOSITORY = Path(__file__).parents[1]
 COLOURS = {"red": (200, 60, 60), "green": (60, 180, 60), "blue": (60, 60, 200), "grey": (128, 128, 128)}
 

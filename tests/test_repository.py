@@ -27,7 +27,13 @@ def test_pre_commit_runs_the_ruff_of_make_check() -> None:
     assert ruff["rev"] == f"v{pinned('ruff')}"
 
 
-NAMES = ["regraft.errors", "regraft.files", "regraft.data.layouts", "regraft.models.stages", "regraft.models.weights"]
+NAMES = [
+    "regraft.errors",
+    "regraft.files",
+    "regraft.data.folders",
+    "regraft.networks.stages",
+    "regraft.networks.weights",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -17,12 +17,12 @@ from regraft.cli.main import app
 from regraft.data.audit import inspect
 from regraft.data.sources import Source
 from regraft.data.splits import stratified_folds
-from regraft.learn.features import engine_for, extract
-from regraft.learn.observer import Observer
-from regraft.learn.probe import OUTER_FOLDS, Labelled, Probe, fit_probe
-from regraft.learn.settings import Settings
-from regraft.models import converted
-from regraft.models.backbones import load_backbone
+from regraft.engines import openvino as converted
+from regraft.features.extraction import engine_for, extract
+from regraft.heads.probe import OUTER_FOLDS, CalibratedHead, Labelled, fit_calibrated_head
+from regraft.networks.backbones import load_backbone
+from regraft.progress import Observer
+from regraft.transfer.settings import Settings
 
 pytestmark = pytest.mark.shared
 
@@ -70,15 +70,15 @@ class Known:
 
     labels: np.ndarray
     features: dict[str, np.ndarray]
-    fitted: dict[str, list[tuple[np.ndarray, Probe]]] = field(default_factory=dict)
+    fitted: dict[str, list[tuple[np.ndarray, CalibratedHead]]] = field(default_factory=dict)
 
-    def probes(self, engine: str) -> list[tuple[np.ndarray, Probe]]:
+    def probes(self, engine: str) -> list[tuple[np.ndarray, CalibratedHead]]:
         """Return, for each fold, which photos are in it and what was learned from the others on that engine."""
         if engine not in self.fitted:
             data = Labelled(self.features[engine], self.labels, None, ("0", "1"))
             folds = stratified_folds(self.labels, data.classes, count=OUTER_FOLDS, seed=0)
             rests = [(folds == fold, data.select(folds != fold)) for fold in range(OUTER_FOLDS)]
-            self.fitted[engine] = [(fold, fit_probe(rest, seed=0)) for fold, rest in rests]
+            self.fitted[engine] = [(fold, fit_calibrated_head(rest, seed=0)) for fold, rest in rests]
         return self.fitted[engine]
 
     def answers(self, fitted_on: str, run_by: str) -> np.ndarray:

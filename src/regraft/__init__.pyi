@@ -1,3 +1,7 @@
+from .attribution.cam import grad_cam as grad_cam
+from .attribution.cam import occlusion as occlusion
+from .attribution.deconvnet import deconvnet as deconvnet
+from .attribution.deconvnet import guided_backprop as guided_backprop
 from .errors import BundleError as BundleError
 from .errors import DataError as DataError
 from .errors import FrozenTensorError as FrozenTensorError
@@ -9,11 +13,7 @@ from .errors import ResumeError as ResumeError
 from .errors import SanityError as SanityError
 from .errors import TrainingError as TrainingError
 from .errors import WeightsError as WeightsError
-from .explain.cam import grad_cam as grad_cam
-from .explain.cam import occlusion as occlusion
-from .explain.deconvnet import deconvnet as deconvnet
-from .explain.deconvnet import guided_backprop as guided_backprop
-from .judge.report import Report as Report
-from .learn.estimator import TransferClassifier as TransferClassifier
-from .learn.estimator import load as load
-from .learn.schedule import Schedule as Schedule
+from .evaluation.report import Report as Report
+from .training.schedule import Schedule as Schedule
+from .transfer.estimator import TransferClassifier as TransferClassifier
+from .transfer.estimator import load as load

@@ -2,7 +2,8 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 SHOWN = 20  # names listed in one message before "and N more"
 
@@ -68,6 +69,49 @@ class TrainingError(RegraftError, RuntimeError):
 
 class ResumeError(RegraftError, ValueError):
     """An unfinished run lies where this one is to go, and it was started otherwise."""
+
+
+_flags: Mapping[str, str] | None = None  # by option, while the command line speaks; None for Python
+
+
+def option(name: str, value: object = None) -> str:
+    """Return how the user knows an option: as a field or argument in Python, as a flag on the command line.
+
+    Every message of the library names options by it, so that each user reads the names that they typed.
+
+    Args:
+        name: of the field; with its class before it where the command line calls it otherwise, as in
+            "Schedule.batch_size".
+        value: given to it, if the message says so.
+
+    >>> option("Schedule.batch_size"), option("strategy", "top"), option("cache", False)
+    ('batch_size', "strategy='top'", 'cache=False')
+    >>> with flags_in_messages({"Schedule.batch_size": "--train-batch-size"}):
+    ...     option("Schedule.batch_size"), option("strategy", "top"), option("cache", False)
+    ('--train-batch-size', '--strategy top', '--no-cache')
+    """
+    field = name.rpartition(".")[2]
+    if _flags is None:
+        return field if value is None else f"{field}={value!r}"
+    flag = _flags.get(name, f"--{field.replace('_', '-')}")
+    if isinstance(value, bool):
+        return flag if value else flag.replace("--", "--no-", 1)
+    return flag if value is None else f"{flag} {value}"
+
+
+@contextmanager
+def flags_in_messages(flags: Mapping[str, str]) -> Iterator[None]:
+    """Have messages name options by flags of the command line, in all threads of this process.
+
+    Args:
+        flags: of the options whose flag is not made of their name: "Schedule.batch_size" and "--train-batch-size".
+    """
+    global _flags  # noqa: PLW0603 (whoever writes a message cannot know who reads it)
+    before, _flags = _flags, flags
+    try:
+        yield
+    finally:
+        _flags = before
 
 
 def printable(text: object, *, lines: bool = False) -> str:

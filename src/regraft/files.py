@@ -1,7 +1,9 @@
-"""Files: where the cache lives, fingerprints, and writing that leaves all or nothing."""
+"""Files: ordinary ones alone are opened, digests, and writing that leaves all or nothing."""
 
 import errno
 import hashlib
+import json
+import math
 import os
 import shutil
 import stat
@@ -9,16 +11,12 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
-
-import platformdirs
+from typing import Any, BinaryIO
 
 from regraft.errors import OptionError, OutputError
 
 MAX_FILE_BYTES = 1000**3  # of a photo, unless the user allows more
-CACHE_VARIABLE = "REGRAFT_CACHE"
 TEMPORARY_SUFFIX = ".part"  # what a killed process may leave behind ends in this
-ENGINE_WEIGHTS_SUFFIX = ".bin"  # OpenVINO's: the weights of a converted network
 
 _UNITS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 1000**4}
 _KINDS = (
@@ -29,17 +27,6 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
 )
 _OUT_OF_SPACE = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
-
-
-def cache_folder() -> Path:
-    """Return the folder of everything that can be computed again: `$REGRAFT_CACHE` or the user's cache."""
-    override = os.environ.get(CACHE_VARIABLE)
-    return Path(override) if override else Path(platformdirs.user_cache_dir("regraft", appauthor=False))
-
-
-def engines_folder() -> Path:
-    """Return the folder of networks that were converted for faster engines, and of what was found of these."""
-    return cache_folder() / "engines"
 
 
 def sha256(data: bytes | memoryview) -> bytes:
@@ -85,6 +72,36 @@ def read_regular(path: Path, *, limit: int | None = None) -> bytes:
     """Return the contents of an ordinary file. See `open_regular`."""
     with open_regular(path, limit=limit) as stream:
         return stream.read(os.fstat(stream.fileno()).st_size)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return what JSON says (RFC 8259): without NaN and infinities, which Python's own parser lets pass.
+
+    Raises:
+        ValueError: it is no JSON, or nested too deep.
+    """
+
+    def refuse(name: str) -> float:
+        raise ValueError(f"{name} is no number in JSON")
+
+    def finite(digits: str) -> float:
+        value = float(digits)
+        if not math.isfinite(value):
+            raise ValueError(f"{digits} is larger than any number")
+        return value
+
+    try:
+        return json.loads(text, parse_constant=refuse, parse_float=finite)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def parsed(text: bytes) -> Any:
+    """Return what JSON says, None if it is none, or is nested too deeply to be read."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def too_large(size: int, limit: int) -> UnusableFileError:

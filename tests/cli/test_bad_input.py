@@ -15,7 +15,7 @@ import timm
 import torch
 from PIL import Image
 
-from regraft.models.bundle import read_description
+from regraft.classifier.bundle import read_description
 
 Fails = Callable[..., str]
 Photos = Callable[..., Path]

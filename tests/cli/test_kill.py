@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from regraft.models.bundle import read_description
+from regraft.classifier.bundle import read_description
 
 Photos = Callable[..., Path]
 
@@ -18,9 +18,14 @@ Photos = Callable[..., Path]
 DRIVER = """
 import json, os, random, signal, sys, time
 from regraft.cli.main import app
-from regraft.learn import finetune, features, strategies, estimator, compare, pretrain
-from regraft.explain import card
-from regraft.learn import checkpoint
+from regraft.training import finetuner as finetune
+from regraft.features import extraction as features
+from regraft.transfer import fit as strategies
+from regraft.transfer import estimator
+from regraft.transfer import compare
+from regraft.pretraining import pretrain
+from regraft.pretraining import model_card as card
+from regraft.training import checkpoints as checkpoint
 import accelerate, torch, sklearn.model_selection, scipy.sparse.csgraph, timm
 torch.set_num_threads(1)
 finetune.SECONDS_PER_CHECKPOINT = 0.02

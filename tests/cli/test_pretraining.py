@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from regraft.learn.checkpoint import Run as Checkpoints
-from regraft.learn.observer import Observer
+from regraft.progress import Observer
+from regraft.training.checkpoints import Run as Checkpoints
 
 Run = Callable[..., Result]
 Fails = Callable[..., str]

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from typer.testing import Result
 
-from regraft.cli.charts import draw_learning_curve
 from regraft.cli.console import TerminalObserver, json_text, note, result, result_json
 from regraft.cli.formats import as_csv, as_jsonl, as_kaggle, as_table, safe_cell
 from regraft.errors import DataError, printable, shortlist
+from regraft.plots.learning_curve import draw_learning_curve
 
 Run = Callable[..., Result]
 Fails = Callable[..., str]

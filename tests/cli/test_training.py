@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 from typer.testing import Result
 
+from regraft.classifier.bundle import load_bundle
 from regraft.errors import TrainingError
-from regraft.learn import methods
-from regraft.learn.checkpoint import Run as Checkpoints
-from regraft.learn.checkpoint import run_folder
-from regraft.learn.observer import Observer
-from regraft.models.backbones import build_untrained
-from regraft.models.bundle import load_bundle
+from regraft.networks.backbones import build_untrained
+from regraft.progress import Observer
+from regraft.training.checkpoints import Run as Checkpoints
+from regraft.training.checkpoints import run_folder
+from regraft.transfer import strategies as methods
 
 Photos = Callable[..., Path]
 Run = Callable[..., Result]
@@ -191,7 +191,7 @@ def test_a_run_that_failed_is_taken_up_and_another_is_refused(
 def test_a_rate_that_is_much_too_high_is_told_in_words(
     fails: Fails, photos: Photos, tiny_network: str, strategy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("regraft.learn.choose.PROVABLE", 0)  # try more than the last layer
+    monkeypatch.setattr("regraft.transfer.auto.PROVABLE", 0)  # try more than the last layer
     fit = ["fit", photos(red=15, blue=15), "--model", tiny_network, "--strategy", strategy]
     message = fails(*fit, "--lr", "1e30", "--epochs", "1")
     assert "not finite in epoch 1, step 1 of 1. Lower the learning rate (--lr, now 1e+30)" in message
@@ -205,7 +205,7 @@ def test_short_memory_is_told_in_words(
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr("regraft.learn.strategies.train", full)
+    monkeypatch.setattr("regraft.transfer.fit.train", full)
     message = fails("fit", photos(red=3, blue=3), "--model", tiny_network)
     assert message == (
         "error: the device has no memory left. Use a smaller --batch-size, a smaller network or --device cpu.\n"

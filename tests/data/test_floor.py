@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from regraft.cache import cache_folder
 from regraft.errors import OutputError, RegraftError, did_you_mean, shortlist
-from regraft.files import TEMPORARY_SUFFIX, atomic_write, cache_folder, check_output, sha256, write_failure
+from regraft.files import TEMPORARY_SUFFIX, atomic_write, check_output, sha256, write_failure
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 

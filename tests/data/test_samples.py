@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from regraft.data.layouts import Rows
+from regraft.data.folders import Rows
 from regraft.data.samples import Samples, as_samples, together
 from regraft.errors import DataError
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from regraft.data.samples import find_samples
-from regraft.explain.explanation import Explanation, explain
+from regraft.explain.explain import Explanation, explain
 from regraft.explain.subjects import subject_of_result
-from regraft.learn.settings import Settings
-from regraft.learn.strategies import train
-from regraft.models.backbones import load_backbone
+from regraft.networks.backbones import load_backbone
+from regraft.transfer.fit import train
+from regraft.transfer.settings import Settings
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from regraft.explain.explanation import Explanation
-from regraft.explain.report import write_report
+from regraft.explain.explain import Explanation
+from regraft.explain.html_report import write_report
 
 pytestmark = pytest.mark.browser
 SCREEN, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from regraft.explain.layers import (
+from regraft.explain.depth import (
     DepthPoint,
     LastLayer,
     accuracy_by_depth,
@@ -15,9 +15,9 @@ from regraft.explain.layers import (
     movement,
     same_shape,
 )
-from regraft.learn.observer import Observer
-from regraft.learn.probe import Labelled
-from regraft.models.backbones import Backbone, build_untrained, load_backbone
+from regraft.heads.probe import Labelled
+from regraft.networks.backbones import Backbone, build_untrained, load_backbone
+from regraft.progress import Observer
 
 NAMES = ("cat", "dog")
 

@@ -12,19 +12,20 @@ import torch
 from tests.hostile.generate import FILES, Damage, caches
 from tests.hostile.watching import Log, Watch, peak_memory
 
+from regraft.classifier.bundle import load_bundle
+from regraft.classifier.classifier import Classifier
+from regraft.classifier.predict import predict
 from regraft.data.samples import find_samples
 from regraft.errors import TrainingError
-from regraft.judge import report
-from regraft.judge.intervals import bootstrap
-from regraft.learn import methods, probe
-from regraft.learn.predictions import predict
-from regraft.learn.schedule import Schedule
-from regraft.learn.settings import Settings
-from regraft.learn.strategies import train
-from regraft.models.backbones import load_backbone
-from regraft.models.bundle import load_bundle
-from regraft.models.classifier import Classifier
-from regraft.models.heads import select_heads
+from regraft.evaluation import report
+from regraft.evaluation.intervals import bootstrap
+from regraft.heads import probe
+from regraft.heads.search import select_heads
+from regraft.networks.backbones import load_backbone
+from regraft.training.schedule import Schedule
+from regraft.transfer import strategies as methods
+from regraft.transfer.fit import train
+from regraft.transfer.settings import Settings
 
 ENGINE = "openvino-float32"  # named, so that it is converted and checked for few photos too
 TRAINED = ("views", "checkpoint", "arguments")  # kinds of files that training reads

@@ -19,13 +19,13 @@ from tests.hostile.generate import signed, split
 from tests.hostile.places import sparse
 from tests.hostile.watching import Log, Watch, peak_memory
 
+from regraft.classifier.bundle import load_bundle
+from regraft.classifier.predict import predict
 from regraft.data.decoding import decode
 from regraft.data.images import UnreadableImageError
+from regraft.engines.selection import machine
 from regraft.errors import RegraftError
-from regraft.learn.predictions import predict
-from regraft.learn.settings import Settings
-from regraft.models.bundle import load_bundle
-from regraft.models.selection import machine
+from regraft.transfer.settings import Settings
 
 ALLOWED = 1_000_000_000  # bytes: what a photo's file may have, all of them here in holes of the disk
 PNG_START = png((6000, 6000))[:33]

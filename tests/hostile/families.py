@@ -10,17 +10,17 @@ import pyvips  # noqa: F401
 import torch
 from tests.hostile.watching import Log, Watch, peak_memory
 
+from regraft.classifier.bundle import load_bundle
+from regraft.classifier.classifier import Classifier
+from regraft.classifier.predict import predict
 from regraft.data.audit import inspect
 from regraft.data.decoding import decode
 from regraft.data.images import UnreadableImageError
 from regraft.data.preprocess import Preprocess
+from regraft.engines.selection import machine
 from regraft.errors import RegraftError
-from regraft.learn.predictions import predict
-from regraft.learn.settings import Settings
-from regraft.models.backbones import build_untrained, load_backbone
-from regraft.models.bundle import load_bundle
-from regraft.models.classifier import Classifier
-from regraft.models.selection import machine
+from regraft.networks.backbones import build_untrained, load_backbone
+from regraft.transfer.settings import Settings
 
 PREPROCESS = Preprocess(224, 224, 0.875, "center", "bicubic", (0.5,) * 3, (0.5,) * 3)
 

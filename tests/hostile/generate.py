@@ -32,8 +32,8 @@ from tests.hostile.photos import KINDS, pick, sound
 from tests.hostile.places import PLACES, pipe, write_names
 
 # The digest is no secret: whoever writes a bundle can make it fit. Private, for nobody else has to.
-from regraft.models.bundle import _digest
-from regraft.models.selection import machine
+from regraft.classifier.bundle import _digest
+from regraft.engines.selection import machine
 
 Draw = np.random.Generator
 MARKER = "marker"  # what comes to be where a pickle is loaded

@@ -12,10 +12,10 @@ import pytest
 from tests.conftest import REPOSITORY, photo, write_network
 from tests.hostile import generate
 
-from regraft.models.backbones import load_backbone
-from regraft.models.bundle import save_bundle
-from regraft.models.classifier import Classifier
-from regraft.models.heads import Head
+from regraft.classifier.bundle import save_bundle
+from regraft.classifier.classifier import Classifier
+from regraft.heads.search import Head
+from regraft.networks.backbones import load_backbone
 
 MOST_SECONDS = 10.0  # for an input
 # MB above what the imports take: photos may take 1 GiB together while they are decoded, see `regraft.data.images`

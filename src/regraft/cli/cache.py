@@ -5,16 +5,16 @@ from typing import Annotated
 
 import typer
 
+from regraft.cache import cache_folder
 from regraft.cli.console import counted, result
 from regraft.errors import printable
-from regraft.files import cache_folder
 
 
 def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Empty the cache.")] = False,
 ) -> None:
     """Show or empty the cache of features and converted networks. Only what can be computed again is in it."""
-    from regraft.learn import store
+    from regraft import cache as store
 
     if clear:
         result(f"freed {store.clear() / 1e6:.1f} MB in {printable(cache_folder())}")

@@ -7,7 +7,7 @@ import typer
 
 from regraft.cli import options
 from regraft.cli.console import note, result, result_json
-from regraft.cli.training import networks_or_default, observer_of, settings_of, with_training
+from regraft.cli.training_options import networks_or_default, observer_of, settings_of, with_training
 from regraft.data.samples import find_samples
 from regraft.data.tables import Columns
 from regraft.errors import OptionError, printable
@@ -63,10 +63,10 @@ def compare(
         f"strategies: {', '.join(map(printable, chosen))}; photos of each class: {printable(sizes)}\n"
         f"out: {printable(out)}"
     )
-    from regraft.learn.checkpoint import run_folder
-    from regraft.learn.compare import compare as run_comparison
-    from regraft.learn.settings import parse_duration
-    from regraft.models.backbones import load_backbone
+    from regraft.networks.backbones import load_backbone
+    from regraft.training.checkpoints import run_folder
+    from regraft.transfer.compare import compare as run_comparison
+    from regraft.transfer.settings import parse_duration
 
     settings = settings_of(
         training,
@@ -91,7 +91,7 @@ def compare(
         folder=run_folder(out),
         observer=observer,
     )
-    from regraft.cli.charts import draw_learning_curve
+    from regraft.plots.learning_curve import draw_learning_curve
 
     draw_learning_curve(found.rows, out, metric="accuracy")
     found.run.finish()

@@ -19,7 +19,7 @@ from typing import IO, Any
 import typer
 
 from regraft.errors import UNSAFE, OutputError, printable
-from regraft.learn.observer import Observer
+from regraft.progress import Observer
 
 READER_GONE = 141  # exit code: 128 + SIGPIPE, as shells have it
 _CLOSED = OSError(errno.EBADF, "it is closed")

@@ -38,9 +38,9 @@ def evaluate(
     samples = find_samples(data, columns, splits=(chosen,))[chosen]
     note(f"judging {printable(bundle)} by {counted(len(samples), 'photo')} of {printable(samples.where)}")
 
-    from regraft.learn.settings import Settings
-    from regraft.learn.strategies import evaluate as judge
-    from regraft.models.bundle import load_bundle
+    from regraft.classifier.bundle import load_bundle
+    from regraft.transfer.fit import evaluate as judge
+    from regraft.transfer.settings import Settings
 
     settings = Settings(
         device=device, engine=engine, batch_size=batch_size, cache=cache, positive=positive, max_file_size=max_file_size

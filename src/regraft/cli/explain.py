@@ -70,12 +70,12 @@ def explain(
     unlabelled = "" if known else ", without labels"
     note(f"{counted(len(samples), 'photo')} of {printable(samples.where)}{unlabelled}\nout: {printable(out)}")
 
-    from regraft.explain.explanation import check_options
-    from regraft.explain.explanation import explain as look_into
-    from regraft.explain.report import write_report
-    from regraft.learn.settings import Settings
-    from regraft.models.backbones import check_model_name
+    from regraft.explain.explain import check_options
+    from regraft.explain.explain import explain as look_into
+    from regraft.explain.html_report import write_report
+    from regraft.networks.backbones import check_model_name
     from regraft.runtime import pick_device
+    from regraft.transfer.settings import Settings
 
     settings = Settings(
         device=device,
@@ -127,8 +127,8 @@ def _check_file(model: str, weights: Path | None) -> None:
 
 def _load(model: str, weights: Path | None) -> Any:
     """Return the `Classifier` in the file `model`, or the pretrained network of that name as a `Backbone`."""
-    from regraft.models.backbones import check_model_name, load_backbone
-    from regraft.models.bundle import load_bundle
+    from regraft.classifier.bundle import load_bundle
+    from regraft.networks.backbones import check_model_name, load_backbone
 
     file = Path(model).expanduser()
     if file.is_file():
@@ -140,9 +140,9 @@ def _load(model: str, weights: Path | None) -> Any:
 def _subject(
     thing: Any, samples: Samples, *, known: bool, model: str, before: str | None, settings: Any, observer: Any
 ) -> Any:
+    from regraft.classifier.classifier import Classifier
     from regraft.explain.subjects import subject_of_classifier, subject_of_network
-    from regraft.models.backbones import load_backbone
-    from regraft.models.classifier import Classifier
+    from regraft.networks.backbones import load_backbone
 
     settings.check(thing.classes if isinstance(thing, Classifier) else samples.classes)
     if not isinstance(thing, Classifier):

@@ -7,7 +7,7 @@ import typer
 
 from regraft.cli import options
 from regraft.cli.console import note, result, result_json
-from regraft.cli.training import networks_or_default, observer_of, settings_of, with_training
+from regraft.cli.training_options import networks_or_default, observer_of, settings_of, with_training
 from regraft.data.samples import Samples, find_samples
 from regraft.data.tables import Columns
 from regraft.errors import OptionError, printable
@@ -82,11 +82,11 @@ def fit(
     _announce(splits, model, strategy, out)
 
     # only now the imports that take seconds
-    from regraft.learn.checkpoint import run_folder
-    from regraft.learn.settings import parse_duration
-    from regraft.learn.strategies import train
-    from regraft.models.backbones import load_backbone
-    from regraft.models.bundle import save_bundle
+    from regraft.classifier.bundle import save_bundle
+    from regraft.networks.backbones import load_backbone
+    from regraft.training.checkpoints import run_folder
+    from regraft.transfer.fit import train
+    from regraft.transfer.settings import parse_duration
 
     settings = settings_of(
         training,
@@ -145,8 +145,8 @@ def _print_numbers(trained: Any, out: Path, *, json: bool) -> None:
 
 
 def _report(trained: Any, folder: Path, settings: Any, observer: Any) -> None:
-    from regraft.explain.explanation import explain
-    from regraft.explain.report import write_report
+    from regraft.explain.explain import explain
+    from regraft.explain.html_report import write_report
     from regraft.explain.subjects import subject_of_result
     from regraft.runtime import pick_device
 
@@ -166,11 +166,11 @@ def _report(trained: Any, folder: Path, settings: Any, observer: Any) -> None:
 
 
 def _print_plans(model: str, settings: Any, *, json: bool) -> None:
-    from regraft.learn.choose import CANDIDATES
-    from regraft.learn.methods import plan_of
-    from regraft.learn.strategies import candidate_of
-    from regraft.models.backbones import build_untrained
-    from regraft.models.default import STRONG
+    from regraft.networks.backbones import build_untrained
+    from regraft.networks.default import STRONG
+    from regraft.transfer.auto import CANDIDATES
+    from regraft.transfer.fit import candidate_of
+    from regraft.transfer.strategies import plan_of
 
     backbone = build_untrained(model or STRONG)  # the plan does not depend on the weights
     candidate = candidate_of(settings)

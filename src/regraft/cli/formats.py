@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 from regraft.cli.console import json_text
-from regraft.data.layouts import natural_order
+from regraft.data.folders import natural_order
 from regraft.errors import DataError, OptionError, did_you_mean, printable, shortlist
 
 
@@ -23,7 +23,7 @@ class Format(StrEnum):
 
 
 class HasPredictions(Protocol):
-    """Names, (n, c) probabilities and reasons by position, as `learn.predictions.Predictions` has them."""
+    """Names, (n, c) probabilities and reasons by position, as `classifier.predict.Predictions` has them."""
 
     @property
     def sources(self) -> Sequence[Any]:

@@ -24,8 +24,15 @@ from regraft.cli.fit import fit
 from regraft.cli.models import models
 from regraft.cli.predict import predict
 from regraft.cli.pretrain import pretrain
-from regraft.errors import RegraftError, printable
+from regraft.errors import RegraftError, flags_in_messages, printable
 
+# flags that are not made of the option's name
+FLAGS = {
+    "Schedule.batch_size": "--train-batch-size",
+    "DistillationSettings.model": "--teacher",
+    "DistillationSettings.size": "--teacher-size",
+    "stages": "--stage",
+}
 FAILED = 1
 WRONG_USAGE = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -37,7 +44,8 @@ def with_exit_codes(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(*args: object, **kwargs: object) -> None:
         try:
-            command(*args, **kwargs)
+            with flags_in_messages(FLAGS):
+                command(*args, **kwargs)
         except RegraftError as error:
             note(f"error: {error}")
             raise typer.Exit(FAILED) from None

@@ -14,8 +14,8 @@ def models(
     ] = "",
 ) -> None:
     """List the pretrained networks whose name contains NAME, or describe the one that is called NAME."""
-    from regraft.models.backbones import LOCAL_PREFIX, build_untrained, is_network, network_names
-    from regraft.models.pocket import POCKET
+    from regraft.networks.backbones import LOCAL_PREFIX, build_untrained, is_network, network_names
+    from regraft.networks.pocket import POCKET
 
     if name == POCKET or name.startswith(LOCAL_PREFIX) or is_network(name):
         _describe(build_untrained(name))
@@ -30,7 +30,7 @@ def models(
 
 
 def _describe(backbone: object) -> None:
-    from regraft.models.backbones import Backbone
+    from regraft.networks.backbones import Backbone
 
     assert isinstance(backbone, Backbone)
     stages = backbone.stages()

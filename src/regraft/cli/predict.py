@@ -10,7 +10,7 @@ import typer
 from regraft.cli import options
 from regraft.cli.console import TerminalObserver, check_stdout, counted, note, result, result_exactly
 from regraft.cli.formats import FORMATTERS, Format, as_kaggle, check_kaggle
-from regraft.data.layouts import image_files, natural_order
+from regraft.data.folders import image_files, natural_order
 from regraft.errors import DataError, printable
 from regraft.files import MAX_FILE_BYTES, atomic_write, check_output
 
@@ -38,9 +38,9 @@ def predict(
         check_output(out)
     paths = find_photos(photos)
 
-    from regraft.learn.predictions import predict as classify
-    from regraft.learn.settings import Settings
-    from regraft.models.bundle import load_bundle, read_description
+    from regraft.classifier.bundle import load_bundle, read_description
+    from regraft.classifier.predict import predict as classify
+    from regraft.transfer.settings import Settings
 
     if format is Format.kaggle:
         check_kaggle(read_description(bundle)["classes"], positive=positive, clip=clip)

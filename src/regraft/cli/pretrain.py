@@ -8,7 +8,7 @@ import typer
 
 from regraft.cli import options
 from regraft.cli.console import note, result, result_json
-from regraft.cli.training import observer_of, settings_of, with_options
+from regraft.cli.training_options import observer_of, settings_of, with_options
 from regraft.data.samples import find_samples
 from regraft.data.tables import Columns
 from regraft.errors import OptionError, printable
@@ -103,21 +103,21 @@ def pretrain(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     # these take seconds, but what they know of mistakes is told before the photos are looked for
-    from regraft.explain.card import TRAINING_FILE, training_json, write_card
-    from regraft.learn.checkpoint import run_folder
-    from regraft.learn.pretrain import pretrain as learn
-    from regraft.learn.pretrain import pretraining_schedule
-    from regraft.learn.teacher import Guidance
-    from regraft.models.localdir import save_local_dir
+    from regraft.pretraining.model_card import TRAINING_FILE, training_json, write_card
+    from regraft.pretraining.pretrain import pretrain as learn
+    from regraft.pretraining.pretrain import pretraining_schedule
+    from regraft.pretraining.teacher import DistillationSettings
+    from regraft.pretraining.timm_export import save_local_dir
+    from regraft.training.checkpoints import run_folder
 
     if is_first_process():  # several would be in each other's way
         _check_folder(out, TRAINING_FILE, unfinished=run_folder(out))
-    guidance = None if teacher is None else Guidance(teacher, temperature, teacher_size)
-    if guidance is not None:
-        guidance.check()
+    distillation = None if teacher is None else DistillationSettings(teacher, temperature, teacher_size)
+    if distillation is not None:
+        distillation.check()
     settings = settings_of(
         training,
-        defaults=pretraining_schedule(guided=guidance is not None),
+        defaults=pretraining_schedule(guided=distillation is not None),
         strategy="whole",
         seed=seed,
         device=device,
@@ -132,7 +132,7 @@ def pretrain(
 
     observer = observer_of(training, out.name)
     found = learn(
-        splits, load, settings=settings, guidance=guidance, half=half, observer=observer, folder=run_folder(out)
+        splits, load, settings=settings, distillation=distillation, half=half, observer=observer, folder=run_folder(out)
     )
     if not found.writes:
         return
@@ -159,7 +159,7 @@ def _check_folder(out: Path, mark: str, *, unfinished: Path) -> None:
 def _arguments(text: str) -> dict[str, Any]:
     if not text:
         return {}
-    from regraft.models.schema import parse_json
+    from regraft.files import parse_json
 
     try:
         found = parse_json(text)
@@ -189,8 +189,8 @@ def _loader(
         raise OptionError("--weights goes with --model: --arch begins from random weights.")
     if model and (size is not None or arguments):
         raise OptionError("--input-size and --model-args go with --arch: --model is as its weights are.")
-    from regraft.models.backbones import build_untrained, check_model_name, load_backbone
-    from regraft.models.trial import check_side, check_takes
+    from regraft.networks.backbones import build_untrained, check_model_name, load_backbone
+    from regraft.networks.trial import check_side, check_takes
 
     check_side(size, "--input-size")
     check_model_name(arch or model)

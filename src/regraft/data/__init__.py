@@ -1,1 +1,4 @@
-"""Images on disk to labelled samples to batches. Knows no network."""
+"""Images on disk to samples, and samples to batches of pixels. Knows no network.
+
+May import: the files beside this folder, evaluation, plots.
+"""

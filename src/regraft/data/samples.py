@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from regraft.data.folders import Rows, natural_order, read_folder, split_folders
 from regraft.data.formats import IMAGE_SUFFIXES
-from regraft.data.layouts import Rows, natural_order, read_folder, split_folders
 from regraft.data.sources import Source
 from regraft.data.tables import Columns, is_table, parquet_files, parquet_splits, read_csv, read_parquet
 from regraft.errors import DataError, OptionError, did_you_mean, shortlist

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from regraft.data.folders import SPLIT_FOLDERS, Rows, image_files
 from regraft.data.formats import IMAGE_SUFFIXES
-from regraft.data.layouts import SPLIT_FOLDERS, Rows, image_files
 from regraft.data.sources import Source, TableCell
 from regraft.errors import DataError, did_you_mean, shortlist
 from regraft.files import is_file, open_regular, read_regular

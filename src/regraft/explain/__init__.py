@@ -1,1 +1,5 @@
-"""What the layers learned: pictures, probes by depth, and the report."""
+"""The report: units and what excites them, where a network looks, how far it carries.
+
+May import: the files beside this folder, evaluation, plots, data, networks, heads, engines, attribution, features,
+training, classifier, transfer, pretraining.
+"""

@@ -6,23 +6,23 @@ from pathlib import Path
 
 import numpy as np
 
+from regraft.classifier.classifier import Classifier
 from regraft.data.audit import joined_groups
-from regraft.data.layouts import SPLIT_FOLDERS, image_files, subfolders
+from regraft.data.folders import SPLIT_FOLDERS, image_files, subfolders
 from regraft.data.samples import Samples, find_samples, together
 from regraft.data.tables import Columns
+from regraft.engines.selection import EngineChoice
 from regraft.errors import DataError, OptionError, RegraftError
-from regraft.explain.explanation import Judged, Subject
-from regraft.judge.report import Report
-from regraft.learn.features import engine_for
-from regraft.learn.methods import FURTHER
-from regraft.learn.observer import Observer
-from regraft.learn.photos import Photos, audit_samples, prepare
-from regraft.learn.settings import Settings
-from regraft.learn.strategies import Result
-from regraft.models.backbones import LOCAL_PREFIX, Backbone, load_backbone
-from regraft.models.classifier import Classifier
-from regraft.models.selection import EngineChoice
-from regraft.models.weights import without_folders
+from regraft.evaluation.report import Report
+from regraft.explain.explain import Judged, Subject
+from regraft.features.extraction import engine_for
+from regraft.features.photos import Photos, audit_samples, prepare
+from regraft.networks.backbones import LOCAL_PREFIX, Backbone, load_backbone
+from regraft.networks.weights import without_folders
+from regraft.progress import Observer
+from regraft.transfer.fit import Result
+from regraft.transfer.settings import Settings
+from regraft.transfer.strategies import FURTHER
 
 _UNLABELLED = ("photos",)  # the one class of photos without labels, before a classifier answers
 

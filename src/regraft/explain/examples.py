@@ -1,0 +1,160 @@
+"""Which photos to look at: confident mistakes, the least certain answers, and each class's most typical photos."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from regraft.attribution.cam import grad_cam, occlusion
+from regraft.attribution.feature_maps import StageMap
+from regraft.data.sources import Source
+from regraft.engines.engine import TorchEngine
+from regraft.explain.unit_pictures import read_pixels
+from regraft.heads.search import Head
+from regraft.networks.backbones import Backbone
+from regraft.progress import Observer, progress
+
+MISTAKES, UNCERTAIN, TYPICAL = 6, 6, 8  # photos shown of each kind, at most
+_WINDOW, _STRIDE = 4, 8  # the covered square is a quarter of the image's side and moves by an eighth
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A photo that is worth a look.
+
+    Attributes:
+        kind: "mistake", "uncertain" or "typical".
+        photo: its position.
+        answer: the class that was answered.
+        truth: the class that it has; None where that is not known.
+        probability: of the answer.
+    """
+
+    kind: str
+    photo: int
+    answer: int
+    truth: int | None
+    probability: float
+
+
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """Where the network looks in one photo.
+
+    Attributes:
+        shown: the photo.
+        pixels: (h, w, 3) uint8, as the network gets it.
+        cam: (h, w) Grad-CAM of the answer.
+        stage: after which it was taken.
+        now: what the classifier whose maps these are answers: out-of-fold answers came from others.
+        covered: (h, w) how much the answer's logit falls when the place is covered.
+    """
+
+    shown: Shown
+    pixels: np.ndarray
+    cam: np.ndarray
+    stage: str
+    now: int
+    covered: np.ndarray
+
+
+def choose_photos(probabilities: np.ndarray, labels: np.ndarray | None) -> list[Shown]:
+    """Return the most confident mistakes, the least certain, and the most typical photos of each class.
+
+    Args:
+        probabilities: (n, c) of the answers that judge the classifier.
+        labels: (n,) true classes; None where they are not known: there are no mistakes then.
+    """
+    answers, certain = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    truth = answers if labels is None else labels
+
+    def shown(kind: str, photo: int) -> Shown:
+        known = None if labels is None else int(labels[photo])
+        return Shown(kind, photo, int(answers[photo]), known, float(certain[photo]))
+
+    wrong = np.flatnonzero(answers != truth)
+    mistakes = wrong[np.argsort(-certain[wrong], kind="stable")][:MISTAKES]
+    unsure = [int(photo) for photo in np.argsort(certain, kind="stable") if photo not in set(mistakes.tolist())]
+    found = [shown("mistake", int(photo)) for photo in mistakes]
+    found += [shown("uncertain", photo) for photo in unsure[:UNCERTAIN]]
+    classes = [label for label in range(probabilities.shape[1]) if np.any(truth == label)]
+    each = max(1, min(2, TYPICAL // max(len(classes), 1)))
+    taken = {one.photo for one in found}
+    for label in classes[:TYPICAL]:
+        right = [p for p in np.flatnonzero((answers == label) & (truth == label)) if int(p) not in taken]
+        right.sort(key=lambda photo: -certain[photo])
+        found += [shown("typical", int(photo)) for photo in right[:each]]
+    return found
+
+
+class WithHead(nn.Module):
+    """A network with its last layer, as one module: (b, 3, h, w) -> (b, c) logits."""
+
+    def __init__(self, backbone: Backbone, head: Head) -> None:
+        super().__init__()
+        self.network = backbone.module
+        self.register_buffer("weight", torch.from_numpy(head.weight), persistent=False)
+        self.register_buffer("bias", torch.from_numpy(head.bias), persistent=False)
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return (b, c) logits of images (b, 3, h, w)."""
+        features: torch.Tensor = self.network(images)
+        return features @ self.weight.T + self.bias
+
+
+def look_at(
+    shown: Sequence[Shown],
+    sources: Sequence[Source],
+    backbone: Backbone,
+    head: Head,
+    *,
+    places: Sequence[StageMap],
+    device: torch.device,
+    observer: Observer | None = None,
+) -> list[Looked]:
+    """Return Grad-CAM and occlusion of each photo's answer.
+
+    Args:
+        shown: the photos.
+        sources: n photos, which `shown` counts in.
+        backbone: the network.
+        head: its last layer.
+        places: where the network's stages are read; the last one whose map the answer depends on is taken.
+        device: where it runs.
+        observer: hears the progress.
+    """
+    observer = observer or Observer()
+    engine = TorchEngine(backbone, device)
+    module = WithHead(backbone, head).to(device)
+    pixels = read_pixels(sources, sorted({one.photo for one in shown}), engine)
+    window = max(backbone.preprocess.height // _WINDOW, 1)
+    stride = max(backbone.preprocess.height // _STRIDE, 1)
+    found = []
+    with progress(observer, "where it looks", len(shown)) as advance:
+        for one in shown:
+            image = engine.normalised(pixels[one.photo][None])
+            cam, stage = _cam(module, places, image, one.answer)
+            with torch.no_grad():
+                now = int(module(image).argmax())
+            covered = occlusion(module, image, one.answer, window=window, stride=stride)
+            found.append(
+                Looked(one, pixels[one.photo], cam[0, 0].cpu().numpy(), stage, now, covered[0, 0].cpu().numpy())
+            )
+            advance(1)
+    return found
+
+
+def _cam(module: WithHead, places: Sequence[StageMap], image: torch.Tensor, answer: int) -> tuple[torch.Tensor, str]:
+    """Return Grad-CAM at the last place that speaks for the answer: a class token may pass the last map by."""
+    cam, stage = torch.zeros(1, 1, *image.shape[2:]), ""
+    for place in reversed(places):
+        hook_point = place.hook_point.below("network")
+        cam, stage = grad_cam(module, hook_point, image, answer), place.stage
+        if float(cam.max()) > 0:
+            break
+    return cam, stage

@@ -1,0 +1,306 @@
+"""Activations at a cut: the frozen trunk runs once per view of each photo, and what it gives is kept on disk."""
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from regraft.cache import VIEWS_SUFFIX, features_folder, keep_limit
+from regraft.data.augment import Augmentation
+from regraft.data.decoding import decode
+from regraft.data.images import read_image
+from regraft.data.loading import load_batches
+from regraft.data.preprocess import Preprocess
+from regraft.data.sources import Source
+from regraft.engines.engine import Engine
+from regraft.errors import DataError
+from regraft.features.store import CHECK_BYTES
+from regraft.files import TEMPORARY_SUFFIX, is_file, open_regular, remove, sha256
+from regraft.progress import Observer, progress
+
+FRESH = 1 << 16  # views of a photo that is decoded anew each time: in practice no view comes twice
+CACHED, COMPUTED = "cached", "computed"  # kinds of activations: float16 of few views, or float32 of ever new ones
+NO_DISK = "computed, for the disk had no room"
+_FORMAT = 2  # of files of activations: those of another one have other names
+_BATCH = 32  # views that go through the trunk together
+_FLUSH_EVERY = 512  # views
+_CHUNK = 1 << 20  # bytes that are looked at together when a file is opened
+
+
+@dataclass(frozen=True, eq=False)
+class ViewSet:
+    """n photos that can be shown in many views.
+
+    Attributes:
+        sources: where each comes from.
+        keys: (n,) content keys, which decide what each view looks like.
+        augmentation: how views differ.
+    """
+
+    sources: Sequence[Source]
+    keys: Sequence[bytes]
+    augmentation: Augmentation
+
+    def select(self, photos: np.ndarray) -> "ViewSet":
+        """Return the view_set at positions `photos` (m,)."""
+        places = [int(photo) for photo in photos]
+        sources, keys = [self.sources[place] for place in places], [self.keys[place] for place in places]
+        return ViewSet(sources, keys, self.augmentation)
+
+    def pixels(
+        self, wanted: Sequence[tuple[int, int]], preprocess: Preprocess, *, batch_size: int
+    ) -> Iterator[np.ndarray]:
+        """Yield (b, h, w, 3) uint8 of `wanted` pairs of photo and view, in order, decoded ahead by threads.
+
+        Raises:
+            DataError: a photo that could be read before cannot be read any more.
+        """
+
+        least = self.augmentation.least(preprocess)
+
+        def draw(place: int, source: Source) -> np.ndarray:
+            photo, number = wanted[place]
+            if number == 0 or not self.augmentation.kinds:
+                return decode(source, preprocess)  # the photo as it is judged, to the last digit
+            image = read_image(source, least=least)
+            return self.augmentation.view(image, preprocess, key=self.keys[photo], number=number)
+
+        sources = [self.sources[photo] for photo, _ in wanted]
+        for batch in load_batches(sources, preprocess, batch_size=batch_size, draw=draw):
+            for place, reason in batch.unreadable.items():
+                raise DataError(f"{sources[place]} could be read before, and cannot be read now: {reason}.")
+            yield batch.pixels
+
+
+class ComputedViews:
+    """Activations that are computed whenever they are asked for: of a cut before the first layer, or too large to keep.
+
+    Attributes:
+        count: how many views of each photo there are to choose from.
+        kind: `COMPUTED`, or `NO_DISK` where they would have been kept.
+        engine: the name of what runs the trunk.
+    """
+
+    def __init__(self, view_set: ViewSet, engine: Engine, *, count: int = FRESH, kind: str = COMPUTED) -> None:
+        self.count = count
+        self.kind = kind
+        self.engine = engine.name
+        self._photographs = view_set
+        self._engine = engine
+
+    def stream(self, batches: Sequence[Sequence[tuple[int, int]]]) -> Iterator[torch.Tensor]:
+        """Yield (b, ...) float32 activations for each batch of pairs of photo and view."""
+        if not batches:
+            return
+        size = len(batches[0])  # the last one may be smaller, or larger by one
+        alike = len(batches) - (len(batches[-1]) > size)
+        for part in (batches[:alike], batches[alike:]):
+            wanted = [pair for batch in part for pair in batch]
+            size = max(map(len, part), default=size)
+            for pixels in self._photographs.pixels(wanted, self._engine.preprocess, batch_size=size):
+                yield self._engine.activations(pixels)
+
+
+class CachedViews:
+    """Activations in a memory-mapped float16 file, computed by the first pass over them.
+
+    Attributes:
+        count: how many views of each photo are kept.
+        kind: `CACHED`.
+        engine: the name of what ran the trunk.
+    """
+
+    kind = CACHED
+
+    def __init__(self, values: np.ndarray, *, count: int, engine: str = "") -> None:
+        self.count = count
+        self.engine = engine
+        self._values = values
+
+    def stream(self, batches: Sequence[Sequence[tuple[int, int]]]) -> Iterator[torch.Tensor]:
+        """Yield (b, ...) float32 activations for each batch of pairs of photo and view."""
+        for batch in batches:
+            rows = [photo * self.count + number for photo, number in batch]
+            yield torch.from_numpy(self._values[rows]).float()
+
+
+Views = CachedViews | ComputedViews
+
+
+def cache_views(
+    view_set: ViewSet,
+    engine: Engine,
+    about: dict[str, Any],
+    *,
+    count: int,
+    limit: int,
+    observer: Observer,
+    pace: Callable[[float], None] | None = None,
+) -> Views:
+    """Return the activations of `count` views of each photo, from the cache as far as they are in it.
+
+    Args:
+        view_set: n photos.
+        engine: runs the trunk.
+        about: names the network, the cut and the views, in JSON types.
+        count: views of each photo.
+        limit: bytes that the cache may take; beyond it, nothing is kept and all is computed as training goes on.
+        observer: hears the progress, what is damaged, and why nothing is kept.
+        pace: hears the share of what was missing that is done; what it raises ends the pass, and what is done is kept.
+    """
+    n = len(view_set.keys)
+    shape = engine.output_shape()
+    size = 2 * n * count * math.prod(shape)
+    if size > limit:
+        observer.say(
+            f"the activations at the cut would take {size / 1e9:,.1f} GB, more than the cache may hold "
+            f"({limit / 1e9:,.1f} GB): they are computed as training goes on. A later cut, fewer --views or a larger "
+            "--cache-limit make it faster."
+        )
+        return ComputedViews(view_set, engine)
+    described = json.dumps({**about, "format": _FORMAT}, sort_keys=True).encode()
+    name = sha256(described + b"".join(view_set.keys)).hex()[:32]
+    try:
+        file = _ViewFile(features_folder() / f"{name}{VIEWS_SUFFIX}", (n * count, *shape), observer.say)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        observer.say(f"activations are not kept on disk ({reason}); they are computed as training goes on")
+        return ComputedViews(view_set, engine, kind=NO_DISK)
+    try:
+        _fill(file, view_set, engine, count=count, observer=observer, pace=pace)
+    except OverflowError:
+        observer.say("the activations at the cut are too large for float16; they are computed as training goes on")
+        return ComputedViews(view_set, engine)
+    keep_limit(limit)
+    return CachedViews(file.values, count=count, engine=engine.name)
+
+
+def _fill(
+    file: "_ViewFile",
+    view_set: ViewSet,
+    engine: Engine,
+    *,
+    count: int,
+    observer: Observer,
+    pace: Callable[[float], None] | None,
+) -> None:
+    missing = _whole_batches(file.missing)
+    if not len(missing):
+        return
+    wanted = [(int(row) // count, int(row) % count) for row in missing]
+    start = flushed = 0
+    with progress(observer, f"activations of {count} views", len(wanted)) as advance:
+        try:
+            for pixels in view_set.pixels(wanted, engine.preprocess, batch_size=_BATCH):
+                rows = missing[start : start + len(pixels)]
+                values = engine.activations(pixels).half()
+                if not torch.isfinite(values).all():
+                    raise OverflowError("float16 ends at 65,504")
+                file.values[rows] = values.cpu().numpy()
+                start += len(pixels)
+                if start - flushed >= _FLUSH_EVERY:
+                    file.mark(missing[flushed:start])
+                    flushed = start
+                advance(len(pixels))
+                if pace is not None:
+                    pace(start / len(wanted))
+        finally:
+            file.mark(missing[flushed:start])  # Ctrl-C too keeps what was computed
+
+
+def _whole_batches(rows: np.ndarray) -> np.ndarray:
+    """Return the rows of all batches in which some of `rows` (n,) booleans are set, as a pass over all divides them.
+
+    What comes of a view depends in its last digits on what goes through the network beside it, and training that is
+    taken up needs what it had.
+    """
+    batches = np.unique(np.flatnonzero(rows) // _BATCH)
+    found = (batches[:, None] * _BATCH + np.arange(_BATCH)).ravel()
+    return found[found < len(rows)]
+
+
+class _ViewFile:
+    """(rows, ...) float16 values in a file, followed by a check of 8 bytes for each row: zeros until it is computed.
+
+    Every row that is said to be computed is looked at when the file is opened.
+
+    Attributes:
+        values: (rows, ...) float16, on the disk.
+        missing: (rows,) booleans: which have to be computed.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...], say: Callable[[str], None]) -> None:
+        size = 2 * math.prod(shape)
+        whole = size + CHECK_BYTES * shape[0]
+        if not (is_file(path) and path.stat().st_size == whole):
+            if os.path.lexists(path):
+                remove(path)
+                say(f"the activations in {path} are damaged: they are dropped and computed again")
+            _reserve(path, whole)
+        with contextlib.suppress(OSError):
+            os.utime(path)  # in use: the last to be dropped
+        self._digest = sha256(path.name.encode())
+        self.values = np.memmap(path, dtype=np.float16, mode="r+", shape=shape)
+        self._checks = np.memmap(path, dtype=np.uint8, mode="r+", offset=size, shape=(shape[0], CHECK_BYTES))
+        claimed: np.ndarray = np.any(self._checks, axis=1)
+        self.missing: np.ndarray = ~self._fitting(path, claimed)
+        damaged = int((claimed & self.missing).sum())
+        if damaged:
+            say(f"{damaged:,} of the activations in {path} are damaged: they are computed again")
+
+    def mark(self, rows: np.ndarray) -> None:
+        """Note that `rows` are computed, once they have reached the disk."""
+        if len(rows):
+            self.values.flush()
+            self._checks[rows] = self._due(rows, (self.values[row].reshape(-1).data for row in rows))
+            self._checks.flush()
+
+    def _fitting(self, path: Path, claimed: np.ndarray) -> np.ndarray:
+        """Return (rows,) booleans: which of those that are said to be computed are as they were written."""
+        fitting = np.zeros(len(claimed), dtype=bool)
+        width = self.values[0].nbytes
+        together = max(_CHUNK // width, 1)
+        chunk = memoryview(bytearray(together * width))
+        with open_regular(path) as stream:  # not the mapped values, which would come to fill the memory
+            for start in range(0, len(claimed), together):
+                rows = start + np.flatnonzero(claimed[start : start + together])
+                if len(rows):
+                    stream.seek(start * width)
+                    stream.readinto(chunk)  # type: ignore[attr-defined]
+                    parts = (chunk[width * place : width * (place + 1)] for place in (rows - start).tolist())
+                    fitting[rows] = (self._due(rows, parts) == self._checks[rows]).all(axis=1)
+        return fitting
+
+    def _due(self, rows: np.ndarray, values: Iterable[memoryview]) -> np.ndarray:
+        """Return (m, 8) uint8: the beginnings of the SHA-256 of file, row and its values."""
+        found = []
+        for row, value in zip(rows.tolist(), values, strict=True):
+            digest = hashlib.sha256(self._digest + row.to_bytes(8, "little"))
+            digest.update(value)
+            found.append(digest.digest()[:CHECK_BYTES])
+        return np.frombuffer(b"".join(found), dtype=np.uint8).reshape(-1, CHECK_BYTES)
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Make a file of zeros whose every byte has its place on the disk: writing into it cannot fail later."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
+    try:
+        with temporary.open("wb") as stream:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(stream.fileno(), 0, size)
+            else:
+                for start in range(0, size, 1 << 20):
+                    stream.write(bytes(min(1 << 20, size - start)))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

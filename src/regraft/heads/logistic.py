@@ -1,0 +1,331 @@
+"""Multinomial logistic regression with an L2 penalty, on many training parts of the same photos at once.
+
+For features x (d,) of the n photos of a part with classes y, standardised to z = (x - mean) / deviation, each minimises
+
+    (1 / n) sum_i -log softmax(W z_i + b)[y_i]  +  (strength / 2) ||W||^2
+
+over W (c, d) and b (c,). Two things make this fast (`heads.lbfgs` has the rest):
+
+- W is written in the principal directions of z, u (c, r) with r <= d, where the second derivative is about diagonal:
+  for class k and a direction of variance v it is near v mean(p_k (1 - p_k)) (Boehning 1992 has the bound v / 2).
+- All parts take their steps together: a photo's features are read once, and one product serves all parts it is in.
+
+Nothing of a part, neither mean nor directions, depends on photos outside of it. Two classes have opposite rows, because
+of the penalty, and are described by one: q = 1 row instead of c = 2, q = c otherwise.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from regraft.heads.lbfgs import LBFGS, Value
+from regraft.runtime import cpu_count
+
+_BLOCK = 1024  # photos of one product: enough for full speed, few enough to stay in a processor's cache
+_FEW = 0.75  # photos for each feature, below which photos are written by their products with each other
+_LEAST_VARIANCE = 1e-10  # of the largest: directions that vary less are rounding
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
+Layer = tuple[np.ndarray, np.ndarray]  # (c, d) weights and (c,) biases, on features as they come; float32
+
+
+@dataclass(eq=False)
+class _Part:
+    """One regression.
+
+    Attributes:
+        cells: numbers of its cells.
+        n: its photos.
+        mean: (d,) float64.
+        off: (all cells, d) float32: how far the mean of each cell is from it.
+        directions: (r, d): u @ directions are weights on features as they come.
+        back: (r, d): weights on features as they come @ back.T is u.
+        variances: (r,) of the photos along the directions.
+        rows: (n, r) photos in these coordinates, None where those of all parts are read together.
+        descent: at [u, b] (q, r + 1).
+    """
+
+    cells: np.ndarray
+    n: int
+    mean: np.ndarray
+    off: np.ndarray
+    directions: np.ndarray
+    back: np.ndarray
+    variances: np.ndarray
+    rows: np.ndarray | None
+    descent: LBFGS
+
+
+class _Task(NamedTuple):
+    """Photos (m, k) with labels (m,), and the weights (p q, k) and offsets (p q, 1) of the p parts that read them."""
+
+    rows: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+    offsets: np.ndarray
+    parts: Sequence[int]
+    cell: int
+
+
+class _Sums(NamedTuple):
+    """Sums over photos, for p parts: loss (p,), gradient (p, q, k) and (p, q), p_k (1 - p_k) (p, q)."""
+
+    loss: np.ndarray
+    gradient: np.ndarray
+    offsets: np.ndarray
+    curvature: np.ndarray
+
+
+class Regressions:
+    """Logistic regressions on parts of n photos.
+
+    Attributes:
+        cells: the photos of each cell.
+
+    Args:
+        features: (n, d) float32, sorted by cell; overwritten: each cell's mean is taken off.
+        labels: (n,) integers from 0 to classes - 1.
+        classes: c.
+        cells: (n,) numbers from 0 on, rising: photos that belong to the same parts.
+        members: (parts, cells) booleans: which cells each part learns from. Every class must be in every part.
+    """
+
+    def __init__(
+        self, features: np.ndarray, labels: np.ndarray, classes: int, *, cells: np.ndarray, members: np.ndarray
+    ) -> None:
+        self._features, self._labels, self._classes = features, labels, classes
+        self._pool = ThreadPoolExecutor(cpu_count())
+        bounds = np.searchsorted(cells, np.arange(members.shape[1] + 1))
+        self.cells = [slice(first, last) for first, last in itertools.pairwise(bounds)]
+        basis = np.array([[-1.0, 1.0]]) / np.sqrt(2) if classes == 2 else np.eye(classes)
+        self._basis = basis.astype(np.float32)  # W = basis.T @ rows
+        self._centres = np.empty((len(self.cells), features.shape[1]), dtype=np.float32)
+        with _one_thread_each():
+            few = bool((members @ np.diff(bounds) < _FEW * features.shape[1]).all())
+            scatters = list(self._parallel(functools.partial(self._centre, scatter=not few), range(len(self.cells))))
+            largest = np.argsort(-(members @ np.diff(bounds)), kind="stable")  # first, so that no one waits for it
+            parts = self._parallel(lambda own: self._part(np.flatnonzero(own), scatters), members[largest])
+            self._parts = {int(number): part for number, part in zip(largest, parts, strict=True)}
+
+    def solve(self, strengths: Mapping[int, float], tolerance: float) -> None:
+        """Minimise for some parts, starting from where each is.
+
+        Args:
+            strengths: of the penalty, > 0, by part.
+            tolerance: how far above its minimum each may end, in nats, by Newton's estimate.
+        """
+        descents = {
+            number: self._parts[number].descent.minimise(self._penalty(number, strength), tolerance)
+            for number, strength in strengths.items()
+        }
+        with _one_thread_each():
+            asked = {number: next(descent) for number, descent in descents.items()}
+            while asked:
+                values = self.evaluate(asked)
+                # each part's own work is done side by side; one that is done asks for no more
+                steps = self._parallel(lambda item: _sent(descents[item[0]], item[1]), values.items())
+                asked = {number: step for number, step in zip(values, steps, strict=True) if step is not None}
+
+    def layer(self, number: int) -> Layer:
+        """Return the weights and biases of a part where it is."""
+        part = self._parts[number]
+        rows, offsets = self.point(number)[:, :-1] @ part.directions, self.point(number)[:, -1]
+        weight = self._basis.T @ rows
+        bias = self._basis.T @ offsets - weight @ part.mean
+        return weight, (bias - bias.mean()).astype(np.float32)
+
+    def point(self, number: int) -> np.ndarray:
+        """Return [u, b] (q, r + 1) of a part where it is."""
+        return self._parts[number].descent.point
+
+    def start(self, number: int, layer: Layer) -> None:
+        """Move a part to the weights and biases of another."""
+        part, (weight, bias) = self._parts[number], layer
+        offsets = self._basis @ (bias + weight @ part.mean).astype(np.float32)
+        part.descent.move(np.column_stack([self._basis @ weight @ part.back.T, offsets]))
+
+    def resting(self, number: int) -> LBFGS:
+        """Return where a part is, to come back to it by `resume`."""
+        return self._parts[number].descent.at_rest()
+
+    def resume(self, number: int, descent: LBFGS) -> None:
+        """Go on from where a part was."""
+        self._parts[number].descent = descent
+
+    def logits(self, layer: Layer, cell: int) -> np.ndarray:
+        """Return (m, c) logits of a cell's photos."""
+        weight, bias = layer
+        return np.asarray(self._features[self.cells[cell]] @ weight.T + (bias + weight @ self._centres[cell]))
+
+    def evaluate(self, points: Mapping[int, np.ndarray]) -> dict[int, Value]:
+        """Return the loss without its penalty, by part, each at a point [u, b] (q, r + 1)."""
+        tasks = [block for task in self._tasks(points) for block in _blocks(task)]
+        rows = len(self._basis)
+        loss = dict.fromkeys(points, 0.0)
+        gradient: dict[int, np.ndarray] = {}
+        offsets = {number: np.zeros((rows, len(self.cells))) for number in points}
+        curvature = {number: np.zeros(rows) for number in points}
+        for task, sums in zip(tasks, self._parallel(self._sums, tasks), strict=True):
+            for place, number in enumerate(task.parts):
+                if number in gradient:
+                    gradient[number] += sums.gradient[place]
+                else:
+                    gradient[number] = sums.gradient[place].copy()  # a view would keep those of all parts
+                loss[number] += float(sums.loss[place])
+                offsets[number][:, task.cell] += sums.offsets[place]
+                curvature[number] += sums.curvature[place]
+
+        def value(number: int) -> Value:
+            part, slope = self._parts[number], gradient[number]
+            if part.rows is None:  # the photos were read without their cells' means
+                slope = (slope + offsets[number].astype(np.float32) @ part.off) @ part.directions.T
+            along = np.outer(curvature[number], np.append(part.variances, 1.0)) / part.n
+            whole = np.column_stack([slope, offsets[number].sum(axis=1)]) / part.n
+            return Value(loss[number] / part.n, whole.astype(np.float32), along.astype(np.float32))
+
+        return dict(zip(points, self._parallel(value, points), strict=True))
+
+    def _tasks(self, points: Mapping[int, np.ndarray]) -> list[_Task]:
+        tasks, shared = [], []
+        for number, point in points.items():
+            part = self._parts[number]
+            if part.rows is None:
+                shared.append(number)
+            else:
+                labels = np.concatenate([self._labels[self.cells[cell]] for cell in part.cells])
+                tasks.append(_Task(part.rows, labels, point[:, :-1], point[:, -1:], [number], 0))
+        unfolded = self._parallel(lambda number: points[number][:, :-1] @ self._parts[number].directions, shared)
+        weights = dict(zip(shared, unfolded, strict=True))
+        for cell, photos in enumerate(self.cells):
+            inside = [number for number in shared if cell in self._parts[number].cells]
+            if inside:
+                stacked = np.concatenate([weights[number] for number in inside])
+                offsets = [points[number][:, -1] + weights[number] @ self._parts[number].off[cell] for number in inside]
+                offset = np.concatenate(offsets)[:, None]
+                tasks.append(_Task(self._features[photos], self._labels[photos], stacked, offset, inside, cell))
+        return tasks
+
+    def _sums(self, task: _Task) -> _Sums:
+        count, photos = len(task.parts), np.arange(len(task.labels))
+        # photos last: sums over classes then run along the memory
+        logits = (task.weights @ task.rows.T + task.offsets).reshape(count, len(self._basis), -1)
+        if self._classes == 2:
+            logits = self._basis[0][:, None] * logits
+        logits -= logits.max(axis=1, keepdims=True)
+        right = logits[:, task.labels, photos].sum(axis=1, dtype=np.float64)
+        error = np.exp(logits, out=logits)
+        sums = error.sum(axis=1, keepdims=True)
+        loss = np.log(sums).sum(axis=(1, 2), dtype=np.float64) - right
+        error /= sums
+        curvature = error.sum(axis=2) - np.einsum("pcm,pcm->pc", error, error)
+        error[:, task.labels, photos] -= 1.0
+        if self._classes == 2:
+            curvature = curvature.sum(axis=1, keepdims=True)
+            error = (error[:, 1:] - error[:, :1]) * self._basis[0, 1]
+        gradient = error.reshape(len(task.weights), -1) @ task.rows
+        return _Sums(loss, gradient.reshape(count, -1, task.rows.shape[1]), error.sum(axis=2), curvature)
+
+    def _centre(self, cell: int, *, scatter: bool) -> np.ndarray | None:
+        """Take a cell's mean off its features; return (d, d) sums of the products of what is left."""
+        features = self._features[self.cells[cell]]
+        self._centres[cell] = features.mean(axis=0, dtype=np.float64)
+        features -= self._centres[cell]
+        return features.T @ features if scatter else None
+
+    def _part(self, cells: np.ndarray, scatters: Sequence[np.ndarray | None]) -> _Part:
+        counts = np.array([self.cells[cell].stop - self.cells[cell].start for cell in cells])
+        n, d = int(counts.sum()), self._features.shape[1]
+        mean = counts @ self._centres[cells].astype(np.float64) / n
+        off = (self._centres - mean).astype(np.float32)
+        labels = np.concatenate([self._labels[self.cells[cell]] for cell in cells])
+        rows = None
+        if n < _FEW * d:
+            rows = np.concatenate([self._features[self.cells[cell]] + off[cell] for cell in cells])
+            deviation = np.sqrt(np.mean(np.square(rows), axis=0, dtype=np.float64))
+            inverse = _inverse(deviation)
+            variances, directions, rows = _of_few(rows * inverse.astype(np.float32))
+        else:
+            scatter = np.sum([scatters[cell] for cell in cells], axis=0) + (off[cells] * counts[:, None]).T @ off[cells]
+            inverse = _inverse(np.sqrt(np.diag(scatter).astype(np.float64) / n))
+            scale = inverse.astype(np.float32)
+            variances, directions = _eigh((scatter * scale * scale[:, None] / n).astype(np.float32))
+            directions = directions.T
+        frequencies = np.log(np.maximum(np.bincount(labels, minlength=self._classes), 0.5))
+        start = np.zeros((len(self._basis), len(variances) + 1), dtype=np.float32)
+        start[:, -1] = self._basis @ (frequencies - frequencies.mean())
+        deviation = np.divide(1, inverse, out=np.zeros(d), where=inverse > 0)
+        return _Part(
+            cells=cells,
+            n=n,
+            mean=mean,
+            off=off,
+            directions=(directions * inverse).astype(np.float32),
+            back=(directions * deviation).astype(np.float32),
+            variances=np.maximum(variances, 0),
+            rows=rows,
+            descent=LBFGS(start),
+        )
+
+    def _parallel(self, work: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[Found]:
+        """Return what `work` makes of each item in turn, one item per processor at a time."""
+        items = list(items)
+        return self._pool.map(work, items) if len(items) > 1 else map(work, items)
+
+    def _penalty(self, number: int, strength: float) -> np.ndarray:
+        return np.append(np.full(len(self._parts[number].variances), strength), 0.0).astype(np.float32)
+
+
+def _eigh(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return eigenvalues, rising, and eigenvectors (columns).
+
+    NumPy's, whose BLAS is held to one thread here: those of PyTorch (MKL) differ in their last digits from run to run.
+    """
+    values, vectors = np.linalg.eigh(matrix)
+    if not (np.isfinite(values).all() and np.isfinite(vectors).all()):  # float32 may be too little for a low rank
+        values, vectors = (part.astype(matrix.dtype) for part in np.linalg.eigh(matrix.astype(np.float64)))
+    return values, vectors
+
+
+def _of_few(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return variances (r,), directions (r, d) and rows (n, r) of (n, d) photos that are fewer than features."""
+    values, vectors = _eigh((rows @ rows.T).astype(np.float64))
+    kept = values > _LEAST_VARIANCE * max(values[-1], 1)
+    lengths, vectors = np.sqrt(values[kept]), vectors[:, kept]
+    directions = (vectors / lengths).T.astype(np.float32) @ rows
+    return values[kept] / len(rows), directions, (vectors * lengths).astype(np.float32)
+
+
+def _inverse(deviation: np.ndarray) -> np.ndarray:
+    """Return 1 / deviation; 0 for a constant feature, which says nothing."""
+    return np.asarray(np.divide(1, deviation, out=np.zeros(len(deviation)), where=deviation > 1e-8))
+
+
+def _blocks(task: _Task) -> list[_Task]:
+    return [
+        task._replace(rows=task.rows[first : first + _BLOCK], labels=task.labels[first : first + _BLOCK])
+        for first in range(0, len(task.labels), _BLOCK)
+    ]
+
+
+def _sent(descent: Generator[np.ndarray, Value, None], value: Value) -> np.ndarray | None:
+    """Return the next point that a descent asks for, None at its end."""
+    try:
+        return descent.send(value)
+    except StopIteration:
+        return None
+
+
+_blas = ThreadpoolController().select(user_api="blas")  # found once, and not while threads run: see `data.loading`
+
+
+def _one_thread_each() -> AbstractContextManager[object]:
+    """Keep the products of one worker on one thread: several threads on one small product mostly wait."""
+    return _blas.limit(limits=1)  # type: ignore[no-any-return]

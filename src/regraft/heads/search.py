@@ -1,0 +1,201 @@
+"""The last layer, replaced: multinomial logistic regression on standardised features, folded into one linear layer.
+
+`heads.logistic` says what is minimised. In scikit-learn's terms C = 1 / (n strength), with two classes (where it keeps
+one vector of weights for our two opposite ones) 2 / (n strength). The strength is chosen by cross-validated log loss
+along a path from strong to weak, each fit starting from its stronger neighbours.
+
+Nested cross-validation asks for many heads on overlapping photos, and several choices often need the same one: what is
+fitted without the folds j and k judges j in the choice made without k, and k in the choice made without j.
+`select_heads` makes all choices together and fits on the same photos once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from regraft.heads.lbfgs import LBFGS
+from regraft.heads.logistic import Layer, Regressions
+
+STRENGTHS = tuple(float(10.0**exponent) for exponent in np.arange(1.0, -5.01, -0.5))
+LEARNED, ABSENT = -1, -2  # instead of a fold number: never held out; neither learned from nor held out
+_WORSE_BEFORE_STOP = 2  # weaker strengths are not tried once the loss has risen this often in a row
+_PATH_TOLERANCE = 1e-4  # nats above the minimum; enough to rank strengths
+_FINAL_TOLERANCE = 1e-8
+_FINAL_OF_MANY = 1e-7  # probabilities are then right to about 0.001, far closer than any photos could settle them
+_MANY = 10_000  # photos
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A linear layer from features to logits.
+
+    Attributes:
+        weight: (c, d) float32.
+        bias: (c,) float32.
+        strength: of the L2 penalty that it was fitted with.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    strength: float
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Return (n, c) logits of (n, d) features."""
+        return np.asarray(features @ self.weight.T + self.bias)
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """What cross-validation found.
+
+    Attributes:
+        strength: the one with the lowest mean log loss.
+        losses: mean held-out log loss (nats) by strength tried.
+        logits: (n, c) held-out logits at `strength`: no photo's come from a head that was fitted on it; zeros where
+            there is no fold.
+        head: fitted at `strength` on all photos that are not absent.
+    """
+
+    strength: float
+    losses: dict[float, float]
+    logits: np.ndarray
+    head: Head
+
+
+def fit_head(features: np.ndarray, labels: np.ndarray, classes: int, *, strength: float) -> Head:
+    """Fit the head of one strength.
+
+    Args:
+        features: (n, d).
+        labels: (n,) integers from 0 to classes - 1.
+        classes: c.
+        strength: of the L2 penalty, > 0.
+    """
+    everything = {"cells": np.zeros(len(labels), dtype=np.int64), "members": np.ones((1, 1), dtype=bool)}
+    regression = Regressions(np.array(features, dtype=np.float32), labels, classes, **everything)
+    # two warm starts on the way down cost less than a cold start at a weak penalty
+    for stronger in (strength * 100, strength * 10):
+        regression.solve({0: stronger}, _PATH_TOLERANCE)
+    regression.solve({0: strength}, _final_tolerance(len(labels)))
+    return Head(*regression.layer(0), strength)
+
+
+def select_heads(
+    features: np.ndarray,
+    labels: np.ndarray,
+    classes: int,
+    *,
+    folds: Sequence[np.ndarray],
+    strengths: Sequence[float] = STRENGTHS,
+) -> list[Selection]:
+    """Choose the strength of the L2 penalty by cross-validated log loss, several times over, and fit at each choice.
+
+    What a choice calls absent takes no part in it: not in its losses, its strength, nor any weights.
+
+    Args:
+        features: (n, d).
+        labels: (n,) integers from 0 to classes - 1.
+        classes: c.
+        folds: of each choice, (n,) fold numbers, or `LEARNED` or `ABSENT`; some fold, and every class in each of its
+            training parts. No two choices have the same photos absent.
+        strengths: tried from strong to weak.
+    """
+    tasks, cells = np.unique(np.stack(folds), axis=1, return_inverse=True)
+    cells = cells.ravel()  # NumPy 2.0.0 gave it two dimensions
+    order = np.argsort(cells, kind="stable")
+    cells, labels = cells[order], labels[order]
+    parts: dict[bytes, int] = {}
+    searches = [_Search(task, parts, cells, labels, classes) for task in tasks]
+    members = np.array([np.frombuffer(part, dtype=bool) for part in parts])
+    features = np.asarray(features[order], dtype=np.float32)
+    regressions = Regressions(features, labels, classes, cells=cells, members=members)
+    several = {part for search in searches for part in search.held_out.values()}
+    for strength in sorted(strengths, reverse=True):
+        going = [search for search in searches if search.goes_on]
+        # what one choice is fitted on at last is on another's path: it then goes along as far as its own choice does
+        wanted = sorted({part for search in going for part in search.parts if part in several})
+        regressions.solve(dict.fromkeys(wanted, strength), _PATH_TOLERANCE)
+        layers = {part: regressions.layer(part) for part in wanted}
+        for search in going:
+            search.judge(strength, layers, regressions)
+    for search in searches:
+        search.start(regressions)
+    regressions.solve({search.whole: search.strength for search in searches}, _final_tolerance(len(labels)))
+    return [search.result(regressions, np.argsort(order)) for search in searches]
+
+
+class _Search:
+    """One choice of a strength.
+
+    Args:
+        task: (cells,) what it calls the photos of each cell: their fold, or `LEARNED` or `ABSENT`.
+        parts: numbers of training parts, by the bytes of (cells,) booleans; those that are missing are added.
+        cells: (n,) of each photo, rising.
+        labels: (n,).
+        classes: c.
+    """
+
+    def __init__(
+        self, task: np.ndarray, parts: dict[bytes, int], cells: np.ndarray, labels: np.ndarray, classes: int
+    ) -> None:
+        learned = task != ABSENT
+        self.held_out = {
+            int(fold): parts.setdefault((learned & (task != fold)).tobytes(), len(parts))
+            for fold in np.unique(task[task >= 0])
+        }
+        self.whole = parts.setdefault(learned.tobytes(), len(parts))
+        self.losses: dict[float, float] = {}
+        self._task, self._cells, self._labels, self._classes = task, cells, labels, classes
+        self._judged = task[cells] >= 0
+        self._resting: LBFGS | None = None
+
+    @property
+    def parts(self) -> set[int]:
+        """The parts that it asks for."""
+        return {self.whole, *self.held_out.values()}
+
+    @property
+    def goes_on(self) -> bool:
+        """Tell whether a weaker strength is to be tried."""
+        losses = list(self.losses.values())
+        return len(losses) <= _WORSE_BEFORE_STOP or min(losses[-_WORSE_BEFORE_STOP:]) <= min(losses)
+
+    @property
+    def strength(self) -> float:
+        """The best one so far."""
+        return min(self.losses, key=lambda strength: self.losses[strength])
+
+    def judge(self, strength: float, layers: Mapping[int, Layer], regressions: Regressions) -> None:
+        """Let every fold be judged by the layer that was fitted without it."""
+        logits = np.zeros((len(self._labels), self._classes), dtype=np.float32)
+        for cell in np.flatnonzero(self._task >= 0):
+            layer = layers[self.held_out[int(self._task[cell])]]
+            logits[regressions.cells[cell]] = regressions.logits(layer, int(cell))
+        self.losses[strength] = float(np.mean(_cross_entropy(logits[self._judged], self._labels[self._judged])))
+        if self.strength == strength:
+            self._logits = logits
+            self._resting = regressions.resting(self.whole) if self.whole in layers else None
+            near = [layers[part] for part in self.held_out.values()]
+            self._mean = np.mean([weight for weight, _ in near], axis=0), np.mean([bias for _, bias in near], axis=0)
+
+    def start(self, regressions: Regressions) -> None:
+        """Put the part of all its photos where it is nearly at the minimum: on its own path, or amid the others."""
+        if self._resting is not None:
+            regressions.resume(self.whole, self._resting)
+        else:
+            regressions.start(self.whole, self._mean)
+
+    def result(self, regressions: Regressions, back: np.ndarray) -> Selection:
+        """Return what was found, the photos put back in order."""
+        head = Head(*regressions.layer(self.whole), self.strength)
+        return Selection(self.strength, self.losses, self._logits[back], head)
+
+
+def _final_tolerance(photos: int) -> float:
+    return _FINAL_OF_MANY if photos > _MANY else _FINAL_TOLERANCE
+
+
+def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    below = logits - logits.max(axis=1, keepdims=True)
+    return np.asarray(np.log(np.exp(below).sum(axis=1), dtype=np.float64) - below[np.arange(len(labels)), labels])

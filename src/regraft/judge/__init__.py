@@ -1,1 +1,0 @@
-"""Predictions and labels to numbers. numpy only: knows neither networks nor files."""

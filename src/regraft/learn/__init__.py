@@ -1,1 +1,0 @@
-"""Networks meet photos: features, heads fitted on them, honest estimates."""

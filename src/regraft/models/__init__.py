@@ -1,1 +1,0 @@
-"""Networks and what becomes of them. Knows no data set."""

@@ -1,0 +1,336 @@
+"""Pretrained networks without their last layer: the only door to timm."""
+
+import copy
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from timm.data.config import resolve_model_data_config
+from timm.models._hub import load_model_config_from_path
+from timm.models._manipulate import group_with_matcher
+from timm.models._pretrained import PretrainedCfg
+from torch import nn
+
+from regraft.data.preprocess import CROP_MODES, Preprocess
+from regraft.errors import ModelError, WeightsError, did_you_mean, printable
+from regraft.files import is_file, parse_json, read_regular
+from regraft.networks.building import ROOM, Recipe, create, strict_loading
+from regraft.networks.configs import check_settings
+from regraft.networks.pocket import POCKET, pocket_folder
+from regraft.networks.stages import Stage, groups_by_part, trace_stages
+from regraft.networks.weights import (
+    StateDict,
+    describe_mismatch,
+    hub_file,
+    local_weights,
+    other_ways,
+    read_state_dict,
+    read_url,
+)
+
+LOCAL_PREFIX = "local-dir:"
+HUB_PREFIXES = ("hf-hub:", "hf_hub:")
+HUB_WEIGHTS = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
+_LARGEST_CONFIG = 10_000_000  # bytes; the names of 20,000 classes take 1 MB
+_AUXILIARY_HEAD = "AuxLogits."  # Inception-v3's second classifier, used in training alone
+
+
+@dataclass(eq=False)
+class Backbone:
+    """A network from pixels to pooled features.
+
+    Attributes:
+        module: (b, 3, h, w) normalised images -> (b, d) features; in eval mode.
+        recipe: how timm builds it.
+        preprocess: what it wants its images brought to.
+        features: d, the length of a feature vector.
+        source: where the weights came from, in words.
+    """
+
+    module: nn.Module
+    recipe: Recipe
+    preprocess: Preprocess
+    features: int
+    source: str
+
+    def fingerprint(self) -> str:
+        """Return a hex SHA-256 over architecture, arguments and every tensor: equal networks, equal string."""
+        digest = hashlib.sha256(repr((self.recipe.architecture, sorted(self.recipe.arguments.items()))).encode())
+        for name, tensor in sorted(self.module.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor_bytes(tensor))
+        return digest.hexdigest()
+
+    def with_tensors(self, tensors: StateDict, source: str) -> "Backbone":
+        """Return a copy of this network in which `tensors` take the place of those of the same names."""
+        module = copy.deepcopy(self.module)
+        module.load_state_dict({**module.state_dict(), **tensors}, strict=True)
+        return replace(self, module=module.eval(), source=source)
+
+    def at_random(self, seed: int) -> "Backbone":
+        """Return the same network with random weights, as timm draws them."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module = create(self.recipe, classes=0)
+        fresh = _backbone(module, self.recipe, "random weights")
+        fresh.preprocess = self.preprocess
+        return fresh
+
+    def stages(self) -> list[Stage]:
+        """Return the named parts between which the network can be cut, by timm's own grouping of its layers.
+
+        The network is run once on one blank image.
+        """
+        tensors = [*self.module.named_parameters(), *self.module.named_buffers()]
+        if hasattr(self.module, "group_matcher"):
+            matcher = self.module.group_matcher(coarse=True)  # type: ignore[operator]
+            groups = group_with_matcher(iter(tensors), matcher, reverse=True)
+        else:
+            groups = groups_by_part(self.module, [name for name, _ in tensors])
+        return trace_stages(self.module, groups, (3, self.preprocess.height, self.preprocess.width))
+
+
+def tensor_bytes(tensor: torch.Tensor) -> memoryview:
+    """Return the memory of `tensor`, for hashing."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.numpy().view(np.uint8).data
+
+
+def load_backbone(model: str, weights: str | Path | None = None, *, fetch: bool = True) -> Backbone:
+    """Load a pretrained network and drop its classifier.
+
+    Args:
+        model: "pocket", a timm name ("resnet50", "vgg16.tv_in1k"), "hf-hub:owner/name", or "local-dir:folder" with
+            config.json and model.safetensors.
+        weights: a file to take the weights from instead: safetensors, or a state dict as torchvision and timm save
+            it, read with `weights_only`.
+        fetch: False takes what is on this machine alone.
+
+    Raises:
+        ModelError: no such network.
+        WeightsError: no weights, or a tensor that is missing, extra or of another shape.
+    """
+    check_model_name(model)
+    if weights is not None:
+        recipe = _without_licence(_resolve(model))
+        state, source = read_state_dict(Path(weights)), str(weights)
+        return _backbone(_build(recipe, state, source), recipe, source)
+    if model.startswith(HUB_PREFIXES):  # timm keeps config and weights side by side: a local folder once fetched
+        repository = model.partition(":")[2]
+        hub_file(model, repository, HUB_WEIGHTS, fetch=fetch)
+    recipe = _resolve(model, fetch=fetch)
+    state, source = _fetch(model, recipe.settings, fetch=fetch)
+    return _backbone(_build(recipe, state, source), recipe, source)
+
+
+def rebuild_backbone(recipe: Recipe, preprocess: Preprocess, state: StateDict) -> Backbone:
+    """Build a network from what a bundle holds; nothing is fetched.
+
+    Raises:
+        WeightsError: this version of timm has no such architecture, or its tensors are others.
+    """
+    if not timm.is_model(recipe.architecture):
+        raise WeightsError(
+            f"timm {timm.__version__} has no network {recipe.architecture!r}. Update it: pip install -U timm"
+        )
+    numbers = sum(tensor.numel() for tensor in state.values())
+    backbone = _backbone(create(recipe, classes=0, most=numbers + ROOM), recipe, "the bundle")
+    try:
+        backbone.module.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise WeightsError(describe_mismatch(error, recipe.architecture, "the bundle")) from None
+    backbone.preprocess = preprocess
+    return backbone
+
+
+def build_untrained(model: str, *, size: int | None = None, arguments: Mapping[str, Any] | None = None) -> Backbone:
+    """Build a network with random weights; of a local folder only config.json is read.
+
+    Args:
+        model: as in `load_backbone`.
+        size: height and width of its images in pixels; None for its own.
+        arguments: more of timm's constructor.
+
+    Raises:
+        ModelError: no such network, or one that cannot be built so.
+    """
+    check_model_name(model)
+    recipe = _without_licence(_resolve(model))
+    if size is not None:
+        recipe = replace(recipe, settings={**recipe.settings, "input_size": (3, size, size)})
+        if recipe.settings.get("fixed_input_size"):
+            recipe = replace(recipe, arguments={**recipe.arguments, "img_size": size})
+    recipe = replace(recipe, arguments={**recipe.arguments, **(arguments or {})})
+    return _backbone(create(recipe, classes=0), recipe, "random weights")
+
+
+def with_classifier(backbone: Backbone, weight: torch.Tensor, bias: torch.Tensor) -> nn.Module | None:
+    """Return timm's network of `backbone` with this layer (c, d), (c,) as its last one.
+
+    None where timm's own last layer is something else than a linear one of these features.
+    """
+    module = create(backbone.recipe, classes=len(bias))
+    layer = module.get_classifier()  # type: ignore[operator]
+    if not isinstance(layer, nn.Linear) or layer.weight.shape != weight.shape or layer.bias is None:
+        return None
+    module.load_state_dict({**module.state_dict(), **backbone.module.state_dict()}, strict=True)
+    layer.load_state_dict({"weight": weight, "bias": bias})
+    return module
+
+
+def is_network(name: str) -> bool:
+    """Tell whether timm has a network of this name (a tag may follow)."""
+    return bool(timm.is_model(name.partition(".")[0]))
+
+
+def network_names(pattern: str = "", *, pretrained: bool = True) -> list[str]:
+    """Return timm's names of image networks that contain `pattern` (or match it, if it has a `*`)."""
+    wild = pattern if "*" in pattern else f"*{pattern}*"
+    return [str(name) for name in timm.list_models(wild, pretrained=pretrained)]
+
+
+def check_model_name(model: str) -> None:
+    """Raise `ModelError` if `model` cannot be a network. Reads at most a local config.json."""
+    if not isinstance(model, str):
+        raise ModelError(f"model must be a network's name, a text such as 'resnet50'. Got {model!r}.")
+    if model == POCKET or model.startswith(LOCAL_PREFIX):
+        _resolve(model)
+    elif not model.startswith(HUB_PREFIXES):
+        _check_timm_name(model)
+
+
+def _check_timm_name(model: str) -> None:
+    architecture, _, tag = model.partition(".")
+    if timm.is_model(architecture):
+        tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{architecture}.*")]
+        if tag and tag not in tags:
+            raise ModelError(
+                f"{architecture} has no pretrained weights tagged {tag!r}. Its tags: {', '.join(tags) or 'none'}."
+            )
+        return
+    hint = ""
+    if "/" in model or Path(model).exists():
+        hint = f" A folder is written {LOCAL_PREFIX}{model}, a hub model hf-hub:owner/name."
+    raise ModelError(
+        f"There is no network named {model!r}.{did_you_mean(architecture, [POCKET, *timm.list_models()])}{hint} "
+        "`regraft models PATTERN` lists the names."
+    )
+
+
+def _resolve(model: str, *, fetch: bool = True) -> Recipe:
+    """Return what timm knows of `model`; a hub's config.json is fetched if it is not in the cache."""
+    if model == POCKET:
+        return _read_config(model, pocket_folder())
+    if model.startswith(LOCAL_PREFIX):
+        return _read_config(model, Path(model.removeprefix(LOCAL_PREFIX)))
+    if model.startswith(HUB_PREFIXES):
+        return _read_config(model, hub_file(model, model.partition(":")[2], ["config.json"], fetch=fetch).parent)
+    config = timm.get_pretrained_cfg(model)
+    return Recipe(model.partition(".")[0], {}, {} if config is None else dict(config.to_dict()))  # type: ignore[no-untyped-call]
+
+
+def _without_licence(recipe: Recipe) -> Recipe:
+    """Return a recipe without the licence of the weights that it does not get."""
+    return replace(recipe, settings={**recipe.settings, "license": None})
+
+
+def _read_config(model: str, folder: Path) -> Recipe:
+    file = folder / "config.json"
+    if not is_file(file):
+        raise ModelError(f"{model}: {file} does not exist. Name a folder with config.json and model.safetensors.")
+    try:
+        parse_json(read_regular(file, limit=_LARGEST_CONFIG))  # timm's own reader is content with less
+        settings, architecture, arguments = load_model_config_from_path(folder)
+        settings, arguments = dict(settings), dict(arguments or {})
+    except Exception as error:  # whatever timm makes of a text that it did not write
+        raise ModelError(f"{model}: {file} is not in timm's format ({printable(repr(error)[:200])}).") from None
+    if not (isinstance(architecture, str) and timm.is_model(architecture)):
+        close = did_you_mean(str(architecture)[:100], timm.list_models())
+        got = printable(repr(architecture)[:200])
+        raise ModelError(f"{model}: {file} names an unknown architecture, {got}.{close}")
+    check_settings(settings, f"{model}: {{}} in {file}")
+    known = {field.name for field in fields(PretrainedCfg)}  # a newer timm may have written more
+    kept = {name: value for name, value in settings.items() if name in known}
+    return Recipe(architecture.partition(".")[0], arguments, kept)
+
+
+def _fetch(model: str, settings: dict[str, Any], *, fetch: bool) -> tuple[StateDict, str]:
+    """Return the pretrained tensors that timm's `settings` point to, and where they came from."""
+    if settings.get("source") == "local-dir":
+        file = local_weights(model, Path(settings["file"]))
+        return read_state_dict(file), POCKET if model == POCKET else str(file)
+    if settings.get("custom_load"):
+        raise WeightsError(
+            f"{model}: its weights are no state dict and cannot be checked tensor by tensor. Choose another tag; "
+            f"`regraft models {model.partition('.')[0]}` lists them."
+        )
+    if repository := settings.get("hf_hub_id"):
+        name = settings.get("hf_hub_filename")
+        file = hub_file(model, repository, [name] if name else HUB_WEIGHTS, fetch=fetch)
+        return read_state_dict(file), f"hf-hub:{repository}"
+    if url := settings.get("url"):
+        return read_url(model, url, fetch=fetch), str(url)
+    raise WeightsError(f"{model} has no published pretrained weights. Choose another network, or {other_ways()}")
+
+
+def _build(recipe: Recipe, state: StateDict, source: str) -> nn.Module:
+    """Build with as many classes as the weights have, so that every tensor can be matched; then drop the classifier.
+
+    timm passes over tensors that do not fit whenever the number of classes differs. Here nothing is passed over.
+    """
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(_AUXILIARY_HEAD)}
+    try:
+        with strict_loading():
+            module = create(recipe, classes=_class_count(recipe.settings, state), state=state)
+    except ModelError:
+        raise
+    except (RuntimeError, KeyError, AttributeError, ValueError) as error:
+        raise WeightsError(describe_mismatch(error, recipe.architecture, source)) from None
+    module.reset_classifier(0)  # type: ignore[operator]
+    return module
+
+
+def _backbone(module: nn.Module, recipe: Recipe, source: str) -> Backbone:
+    if getattr(module, "AuxLogits", None) is not None:
+        module.AuxLogits, module.aux_logits = None, False  # type: ignore[assignment]
+    # VGG's two hidden layers come after `num_features`; they are part of what the last layer sees
+    features = int(getattr(module, "head_hidden_size", None) or module.num_features)  # type: ignore[arg-type]
+    kept = {name: value for name, value in recipe.settings.items() if _is_plain(value)}
+    recipe = Recipe(recipe.architecture, recipe.arguments, kept)
+    return Backbone(module.eval(), recipe, _preprocess(module), features, source)
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (str, int, float, bool, list, tuple))
+
+
+def _class_count(settings: dict[str, Any], state: StateDict) -> int:
+    """Return the number of classes of the weights' own classifier, 0 if it has been cut off."""
+    named = settings.get("classifier") or ()
+    candidates = [named] if isinstance(named, str) else list(named)
+    # then torchvision's names, which timm's own filters translate
+    for name in [*candidates, "classifier.6", "fc", "classifier", "head", "head.fc"]:
+        weight = state.get(f"{name}.weight")
+        if weight is not None and weight.ndim in (2, 4):
+            return int(weight.shape[0])
+    return 0
+
+
+def _preprocess(module: nn.Module) -> Preprocess:
+    config = resolve_model_data_config(module)  # type: ignore[no-untyped-call]
+    _, height, width = config["input_size"]
+    interpolation = config["interpolation"]
+    return Preprocess(
+        height=int(height),
+        width=int(width),
+        crop_pct=float(config["crop_pct"]),
+        crop_mode=config["crop_mode"] if config["crop_mode"] in CROP_MODES else "center",
+        interpolation="bilinear" if interpolation == "random" else str(interpolation),
+        mean=tuple(float(value) for value in config["mean"]),
+        std=tuple(float(value) for value in config["std"]),
+    )

@@ -1,0 +1,306 @@
+"""Pretraining: a whole network learns a source task, so that others can be learned from its features.
+
+It is fine-tuning from a cut before the first layer (`training.finetuner`), on photos that are read anew each time.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from regraft.cache import size_limit
+from regraft.data.audit import joined_groups
+from regraft.data.augment import Augmentation
+from regraft.data.samples import Samples
+from regraft.engines.engine import TorchEngine
+from regraft.errors import OptionError
+from regraft.evaluation.report import Report
+from regraft.features.activations import FRESH, ComputedViews, ViewSet
+from regraft.features.extraction import extract
+from regraft.heads.probe import CalibratedHead
+from regraft.heads.search import Head
+from regraft.networks.backbones import Backbone
+from regraft.networks.cutting import cut_before
+from regraft.networks.freezing import Plan
+from regraft.networks.weights import without_folders
+from regraft.pretraining.source import SourceTask, gather_source_task
+from regraft.pretraining.teacher import DistillationSettings, TeacherModel, cache_teacher_outputs, load_teacher
+from regraft.pretraining.timm_export import halved
+from regraft.progress import Observer
+from regraft.runtime import pick_device
+from regraft.training.checkpoints import Run
+from regraft.training.distributed import ProcessGroup, accelerator
+from regraft.training.finetuner import Finetuner, Lesson, Record
+from regraft.training.losses import Distillation, Labels
+from regraft.training.schedule import Schedule
+from regraft.transfer.experiment import digest
+from regraft.transfer.settings import Settings
+from regraft.transfer.strategies import Candidate, follow, plan_of
+
+
+@dataclass(frozen=True, eq=False)
+class Pretrained:
+    """A network that has learned a source task.
+
+    Attributes:
+        backbone: the network, as its file will be read.
+        head: its last layer.
+        report: what the photos that judge say.
+        curve: of the epochs.
+        source: photos.
+        plan: what was training.
+        teacher: who taught it, if anyone did.
+        about: how it came about, in JSON types by the names of the command line.
+        seconds: of training, also before it was taken up.
+        images: photos in all, each counted as often as it was seen.
+        run: its checkpoints.
+        writes: whether this process is the one that writes the result.
+    """
+
+    backbone: Backbone
+    head: Head
+    report: Report
+    curve: list[Record]
+    source: SourceTask
+    plan: Plan
+    teacher: TeacherModel | None
+    about: dict[str, Any]
+    seconds: float
+    images: int
+    run: Run
+    writes: bool
+
+
+def pretrain(
+    splits: Mapping[str, Samples],
+    load: Callable[[], Backbone],
+    *,
+    settings: Settings,
+    distillation: DistillationSettings | None = None,
+    half: bool = False,
+    observer: Observer | None = None,
+    folder: Path | None = None,
+) -> Pretrained:
+    """Train a whole network on `splits["train"]` and judge it by photos that took no part in it.
+
+    These are `splits["validation"]`, or a tenth of the photos, at most 10,000. They choose nothing: training goes to
+    its end, and the mean of the last weights is what is kept.
+
+    Args:
+        splits: samples by split.
+        load: returns the network to start from; called after the photos have been looked at.
+        settings: of which strategy, folds and views at cuts play no part; the engine runs the teacher.
+        distillation: by a teacher; None for labels alone.
+        half: round the weights to float16 before they are judged.
+        observer: hears findings and progress; of several processes that of the first alone.
+        folder: where checkpoints go.
+
+    Raises:
+        DataError: the photos cannot be used.
+        OptionError: a setting that is not allowed.
+        ResumeError: in `folder` lies a run that was started with other arguments or photos.
+        TrainingError: a loss that is not finite, or too little memory.
+    """
+    using = accelerator(pick_device(settings.device), settings.precision)
+    processes = ProcessGroup(using)
+    observer = observer if observer is not None and processes.writes else Observer()
+    _check(settings, distillation, processes)
+    source = gather_source_task(splits, settings.seed, observer, max_file_size=settings.max_file_size)
+    backbone = load()
+    teacher = None if distillation is None else load_teacher(distillation, source.samples.classes)
+    source = source if teacher is None else teacher.judged_by(source)
+    plan = plan_of(Candidate("whole"), backbone, settings.schedule)
+    about = _arguments(source, backbone, settings, distillation, teacher) | {"--half": half}
+    with using.main_process_first():  # it alone may throw old checkpoints away
+        restart = settings.restart and processes.writes
+        run = Run(folder, about | {"processes": processes.count}, restart=restart, observer=observer)
+    if processes.count > 1:
+        processes.wait()
+    augmentation = Augmentation(settings.schedule.augment, settings.seed, settings.schedule.crop_area)
+    view_set = ViewSet(source.samples.sources, source.keys, augmentation)
+    training = _Training(source, backbone, view_set, settings, observer, using)
+    with using.main_process_first():  # the others find what it has computed
+        objective = training.objective(teacher, distillation)
+    finetuner = training.finetuner(plan, objective, run, fresh=teacher is None)
+    follow(finetuner, "pretraining", observer)
+    seconds = finetuner.seconds
+    state, head = finetuner.finish()
+    result = backbone.with_tensors(state, f"trained by regraft on {len(source.learn):,} photos")
+    if half:
+        result, head = _rounded(result, head)
+    report = training.judge(result, head)
+    return Pretrained(
+        result, head, report, finetuner.curve, source, plan, teacher, about, seconds, finetuner.images, run,
+        processes.writes,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _Training:
+    """What teacher, training and judgement share."""
+
+    source: SourceTask
+    backbone: Backbone
+    view_set: ViewSet
+    settings: Settings
+    observer: Observer
+    using: Accelerator
+
+    def objective(self, teacher: TeacherModel | None, distillation: DistillationSettings | None) -> Labels:
+        """Return what the network is to learn."""
+        data, schedule, settings = self.source.data, self.settings.schedule, self.settings
+        if teacher is None or distillation is None:
+            return Labels(data.labels, len(data.classes), smoothing=schedule.label_smoothing)
+        cached = cache_teacher_outputs(
+            teacher,
+            self.view_set,
+            data,
+            self.source.learn,
+            distillation=distillation,
+            student=self.backbone.preprocess,
+            views=schedule.views,
+            limit=size_limit(),
+            seed=settings.seed,
+            engine_name=settings.engine,
+            device=self.using.device,
+            observer=self.observer,
+        )
+        return Distillation(
+            data.labels,
+            len(data.classes),
+            smoothing=schedule.label_smoothing,
+            teacher=cached,
+            features=self.backbone.features,
+            temperature=distillation.temperature,
+            seed=settings.seed,
+        )
+
+    def finetuner(self, plan: Plan, objective: Labels, run: Run, *, fresh: bool) -> Finetuner:
+        """Return the training of the whole network; `fresh`: of views that never come twice."""
+        backbone, schedule, source = self.backbone, self.settings.schedule, self.source
+        preprocess = backbone.preprocess
+        assert plan.cut is not None
+        assert schedule.epochs is not None
+        backbone.module.to(self.using.device)
+        trunk, top = cut_before(backbone.module, plan.cut, (3, preprocess.height, preprocess.width))
+        top = top.to(memory_format=torch.channels_last)  # convolutions are faster so
+        engine = TorchEngine(backbone, self.using.device, trunk)
+        classes = len(source.samples.classes)
+        return Finetuner(
+            top,
+            Head(np.zeros((classes, backbone.features), dtype=np.float32), np.zeros(classes, dtype=np.float32), 0.0),
+            plan,
+            schedule,
+            Lesson(
+                ComputedViews(self.view_set, engine, count=FRESH if fresh else schedule.views),
+                source.samples.labels,
+                source.learn,
+                source.judge,
+                objective,
+            ),
+            rate=schedule.rate("scratch"),
+            epochs=schedule.epochs,
+            accelerator=self.using,
+            seed=self.settings.seed,
+            run=run,
+            job="pretraining",
+        )
+
+    def judge(self, network: Backbone, head: Head) -> Report:
+        """Return what the photos that took no part say of the network as it will be read."""
+        source, judge = self.source, self.source.judge
+        samples = source.samples.select(judge)
+        keys = [source.keys[position] for position in judge]
+        engine = TorchEngine(network, self.using.device)
+        batch = self.settings.batch_size
+        found = extract(samples.sources, keys, network, engine, cache=False, batch_size=batch, observer=self.observer)
+        groups = joined_groups(samples, tuple(keys))
+        return Report.from_probabilities(
+            CalibratedHead(head, 1.0).probabilities(found.features),
+            samples.labels,
+            samples.classes,
+            estimate="validation",
+            groups=groups,
+            seed=self.settings.seed,
+        )
+
+
+def _rounded(backbone: Backbone, head: Head) -> tuple[Backbone, Head]:
+    """Return both as they are read back from float16."""
+    state = {name: halved(tensor).to(tensor.dtype) for name, tensor in backbone.module.state_dict().items()}
+    weight, bias = (halved(torch.from_numpy(one)).float().numpy() for one in (head.weight, head.bias))
+    return backbone.with_tensors(state, backbone.source), Head(weight, bias, head.strength)
+
+
+def _check(settings: Settings, distillation: DistillationSettings | None, processes: ProcessGroup) -> None:
+    schedule = settings.schedule
+    settings.check_training()
+    settings.check_running()
+    if distillation is not None:
+        distillation.check()
+        if not settings.cache:
+            raise OptionError(
+                "--teacher needs the cache: what it says of each view is computed once. Leave --no-cache out."
+            )
+    if schedule.patience is not None:
+        raise OptionError("--patience is not for pretraining: it would choose by the photos that judge. Leave it out.")
+    if schedule.batch_size < 2 * processes.count:
+        raise OptionError(
+            f"--train-batch-size must be {2 * processes.count} or more: two photos for each process. "
+            f"Got {schedule.batch_size}."
+        )
+
+
+def _arguments(
+    source: SourceTask,
+    backbone: Backbone,
+    settings: Settings,
+    distillation: DistillationSettings | None,
+    teacher: TeacherModel | None,
+) -> dict[str, Any]:
+    """Return what the weights depend on, by the names of the command line, in JSON types."""
+    found = settings.training_arguments()
+    for name in ("--strategy", "--train-from", "--train-only", "--lora", "--patience", "--no-cache"):
+        found.pop(name, None)
+    if teacher is None or distillation is None:
+        found.pop("--views")
+    else:
+        found |= {
+            "--teacher": f"{teacher.name}, {teacher.fingerprint()}",
+            "--temperature": distillation.temperature,
+            "--teacher-size": distillation.size,
+        }
+    return {
+        "photos": digest(source.samples, source.keys),
+        "photos learned from": len(source.learn),
+        "network": backbone.recipe.architecture,
+        "weights at the start": f"{without_folders(backbone.source)}, {backbone.fingerprint()[:12]}",
+        "preprocessing": backbone.preprocess.to_json(),
+        "model arguments": backbone.recipe.arguments,
+        **found,
+        "--lr": settings.schedule.rate("scratch"),
+    }
+
+
+def pretraining_schedule(*, guided: bool) -> Schedule:
+    """Return defaults that are right for most sources.
+
+    With a teacher, photos are not mixed or covered: the teacher has seen each view as it is.
+    """
+    labels = {"label_smoothing": 0.1, "mixup": 0.2, "cutmix": 1.0}
+    return Schedule(
+        epochs=100,
+        weight_decay=0.05,
+        batch_size=128,
+        warm_up=0.05,
+        clip=5.0,
+        views=4,
+        augment=("flip", "crop", "colour") if guided else ("flip", "crop", "randaugment", "erase"),
+        crop_area=0.35 if guided else 0.25,
+        batch_norm="trained",
+        **({} if guided else labels),  # type: ignore[arg-type]
+    )

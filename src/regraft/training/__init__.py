@@ -1,0 +1,4 @@
+"""Training a part of a network: schedule, losses, updates, checkpoints.
+
+May import: the files beside this folder, evaluation, plots, data, networks, heads, engines, attribution, features.
+"""

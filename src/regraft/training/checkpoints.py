@@ -1,0 +1,196 @@
+"""Runs that can be killed: what is done is kept beside the result and taken up again by the same command.
+
+Every checkpoint holds a digest of itself, its job and the run's arguments: one that has changed since it was written,
+or belongs to another run, is dropped, and that part is done again.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from regraft.cache import LARGEST_TEXT
+from regraft.errors import OutputError, ResumeError
+from regraft.files import atomic_write, is_file, parsed, read_regular, remove, sha256
+from regraft.progress import Observer
+
+SUFFIX = ".unfinished"  # of the folder beside the result
+_ARGUMENTS = "arguments.json"
+_KEY, _DIGEST = "regraft", "sha256"  # entries of a checkpoint's metadata
+
+
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """Tensors by name, and JSON types."""
+
+    tensors: dict[str, torch.Tensor]
+    about: dict[str, Any]
+
+
+class Run:
+    """The unfinished work on one result. The folder comes to be with the first checkpoint, and goes with `finish`.
+
+    Args:
+        folder: where checkpoints lie; None keeps none.
+        arguments: all that the result depends on, by the name that a user knows, in JSON types.
+        restart: throw away what lies there.
+        observer: hears that work is taken up, what of it is damaged, or that checkpoints cannot be written.
+
+    Raises:
+        ResumeError: what lies there was started with other arguments; each is named.
+    """
+
+    def __init__(self, folder: Path | None, arguments: Mapping[str, Any], *, restart: bool, observer: Observer) -> None:
+        self._folder = folder
+        self._arguments = json.loads(json.dumps(dict(arguments)))  # as they will be read back
+        self._observer = observer
+        if folder is None:
+            return
+        if restart:
+            shutil.rmtree(folder, ignore_errors=True)
+        before = _read_arguments(folder)
+        if before is None:
+            if os.path.lexists(folder / _ARGUMENTS) or any(folder.glob("*.safetensors")):
+                observer.say(f"{folder / _ARGUMENTS} is damaged or gone: only checkpoints of this run are taken up")
+                remove(folder / _ARGUMENTS)
+                self._keep(_ARGUMENTS, self._described())
+            return
+        differing = [name for name in {**before, **self._arguments} if before.get(name) != self._arguments.get(name)]
+        if differing:
+            raise self._otherwise({name: (before.get(name), self._arguments.get(name)) for name in differing})
+        observer.say(f"going on from the checkpoints in {folder}")
+
+    def load(self, job: object) -> Saved | None:
+        """Return what was last saved of `job` (a name in JSON types), None if nothing was or it is damaged."""
+        if self._folder is None:
+            return None
+        path = self._folder / _file_of(job)
+        try:
+            found = self._read(path, job) if is_file(path) else None
+        except OSError:  # it may not be read
+            return None
+        if found is None and os.path.lexists(path):
+            remove(path)
+            self._observer.say(f"the checkpoint {path} is damaged: what it held is done again")
+        return found
+
+    def save(self, job: object, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> None:
+        """Keep what `job` has come to, whole or not at all. Where that is impossible, the work goes on without."""
+        if self._folder is None:
+            return
+        with contextlib.suppress(OSError):  # if it fails, so does the write below, which says why
+            self._folder.mkdir(exist_ok=True)
+        if not is_file(self._folder / _ARGUMENTS):
+            self._keep(_ARGUMENTS, self._described())
+        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        text = json.dumps(dict(about))
+        self._keep(_file_of(job), save(contiguous, {_KEY: text, _DIGEST: self._digest(job, text, contiguous)}))
+
+    def _keep(self, name: str, data: bytes) -> None:
+        if self._folder is None:
+            return
+        try:
+            with atomic_write(self._folder / name) as temporary:
+                temporary.write_bytes(data)
+        except OutputError as error:
+            self._folder = None
+            self._observer.say(f"no checkpoints from here on: {error}")
+
+    def _read(self, path: Path, job: object) -> Saved | None:
+        """Return what `save` wrote into the file of `job`, None if it is anything else."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                text = metadata.get(_KEY, "")
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            whole = metadata.get(_DIGEST) == self._digest(job, text, tensors)
+        except (SafetensorError, RuntimeError, TypeError, ValueError):  # of torch, for what it cannot hold
+            return None
+        about = parsed(text.encode()) if whole else None
+        return Saved(tensors, about) if isinstance(about, dict) else None
+
+    def _digest(self, job: object, text: str, tensors: Mapping[str, torch.Tensor]) -> str:
+        """Return the SHA-256 of the run's arguments, the job, what is said of it, and all bytes of its tensors."""
+        ordered = sorted(tensors.items())
+        shapes = [[name, str(tensor.dtype), list(tensor.shape)] for name, tensor in ordered]
+        digest = hashlib.sha256(json.dumps([self._arguments, job, text, shapes], sort_keys=True).encode())
+        for _, tensor in ordered:
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def _described(self) -> bytes:
+        """Return the arguments as they are kept, with a digest of them."""
+        return json.dumps({_DIGEST: _digest_of(self._arguments), "arguments": self._arguments}, indent=1).encode()
+
+    def settle(self, job: object, name: str, value: str) -> None:
+        """Keep `value`, which turned out in the course of the work and on which the rest of it rests.
+
+        Args:
+            job: the name of this fact in JSON types.
+            name: what a user knows it by.
+            value: as it is now.
+
+        Raises:
+            ResumeError: it was another one when the run was started.
+        """
+        before = self.settled(job)
+        if before is None:
+            self.save(job, {}, {"value": value})
+        elif before != value:
+            raise self._otherwise({name: (before, value)})
+
+    def settled(self, job: object) -> str | None:
+        """Return what `settle` has kept of `job`, None if nothing yet."""
+        saved = self.load(job)
+        return None if saved is None else str(saved.about["value"])
+
+    def finish(self) -> None:
+        """Remove the checkpoints: the result is written."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _otherwise(self, differing: Mapping[str, tuple[Any, Any]]) -> ResumeError:
+        lines = [f"  {name}: {then!r} then, {now!r} now" for name, (then, now) in differing.items()]
+        return ResumeError(
+            f"{self._folder} holds an unfinished run that was started otherwise:\n" + "\n".join(lines) + "\n"
+            "Start it with the same arguments and photos to go on, or with --restart to begin anew."
+        )
+
+
+def run_folder(result: Path) -> Path:
+    """Return the folder of the unfinished work on `result`."""
+    result = result.resolve() if not result.name else result  # "." has no name of its own
+    return result.with_name(result.name + SUFFIX)
+
+
+def nowhere() -> Run:
+    """Return a run that keeps nothing."""
+    return Run(None, {}, restart=False, observer=Observer())
+
+
+def _read_arguments(folder: Path) -> dict[str, Any] | None:
+    """Return the arguments that lie in `folder`, None if there are none or they are damaged."""
+    try:
+        found = parsed(read_regular(folder / _ARGUMENTS, limit=LARGEST_TEXT))
+        arguments = found["arguments"] if isinstance(found, dict) else None
+        whole = isinstance(arguments, dict) and found[_DIGEST] == _digest_of(arguments)
+    except (OSError, KeyError, RecursionError):  # RecursionError: nested as deeply as can just be read
+        return None
+    return arguments if whole else None
+
+
+def _digest_of(arguments: dict[str, Any]) -> str:
+    return sha256(json.dumps(arguments, sort_keys=True).encode()).hex()
+
+
+def _file_of(job: object) -> str:
+    return f"{sha256(json.dumps(job).encode()).hex()[:24]}.safetensors"

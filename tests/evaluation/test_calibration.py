@@ -1,0 +1,111 @@
+"""The temperature against a minimum found another way, and in closed form."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+
+from regraft.evaluation.calibration import HIGHEST, LOWEST, fit_temperature
+
+
+def smoothed_loss(temperature: float, logits: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean cross-entropy, photo by photo, from targets 1 - 1/(n+2) and equal parts of the rest."""
+    n, classes = logits.shape
+    total = 0.0
+    for row, label in zip(logits / temperature, labels, strict=True):
+        log_sum = row.max() + math.log(np.exp(row - row.max()).sum())
+        for position in range(classes):
+            target = 1 - 1 / (n + 2) if position == label else 1 / (n + 2) / (classes - 1)
+            total += target * (log_sum - row[position])
+    return total / n
+
+
+def example(n: int, classes: int, seed: int, sharpness: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Return logits (n, c) that point at the label, by and large, and labels (n,)."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, classes, n)
+    return sharpness * (generator.normal(size=(n, classes)) + np.eye(classes)[labels]), labels
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+@pytest.mark.parametrize("n", [5, 60])
+@pytest.mark.parametrize("sharpness", [0.5, 1.0, 4.0])
+def test_no_temperature_has_less_loss(classes: int, n: int, sharpness: float) -> None:
+    logits, labels = example(n, classes, seed=classes + n, sharpness=sharpness)
+    best = minimize_scalar(
+        lambda inverse: smoothed_loss(1 / inverse, logits, labels),
+        bounds=(1 / HIGHEST, 1 / LOWEST),
+        method="bounded",
+        options={"xatol": 1e-8},
+    )
+    found = fit_temperature(logits, labels)
+    assert 1 / found == pytest.approx(best.x, rel=1e-4)
+    assert smoothed_loss(found, logits, labels) <= best.fun + 1e-12
+
+
+@pytest.mark.parametrize(("n", "right"), [(1, 1), (10, 10), (10, 8), (1000, 900), (7, 4)])
+def test_closed_form_of_two_classes(n: int, right: int) -> None:
+    """All logits (a, 0), a share s right: 1 / (1 + exp(-a / t)) must be q = s (1 - e) + (1 - s) e, e = 1 / (n + 2)."""
+    logits = np.tile([3.0, 0.0], (n, 1))
+    labels = np.array([0] * right + [1] * (n - right))
+    share, doubt = right / n, 1 / (n + 2)
+    aim = share * (1 - doubt) + (1 - share) * doubt
+    assert fit_temperature(logits, labels) == pytest.approx(3.0 / math.log(aim / (1 - aim)), rel=1e-9)
+
+
+@pytest.mark.parametrize("factor", [0.25, 2.0, 5.0])
+def test_logits_scaled_by_k_want_k_times_the_temperature(factor: float) -> None:
+    logits, labels = example(80, 3, seed=1)
+    once = fit_temperature(logits, labels)
+    assert LOWEST < once * factor < HIGHEST
+    assert fit_temperature(factor * logits, labels) == pytest.approx(factor * once, rel=1e-9)
+
+
+def test_a_constant_added_to_a_photos_logits_changes_nothing() -> None:
+    logits, labels = example(80, 3, seed=2)
+    shifted = logits + np.random.default_rng(0).normal(0, 50, (80, 1))
+    assert fit_temperature(shifted, labels) == pytest.approx(fit_temperature(logits, labels), rel=1e-9)
+
+
+def test_the_order_of_the_classes_does_not_count() -> None:
+    logits, labels = example(80, 4, seed=3)
+    order = np.array([2, 0, 3, 1])
+    found = fit_temperature(logits[:, order], np.argsort(order)[labels])
+    assert found == pytest.approx(fit_temperature(logits, labels), rel=1e-9)
+
+
+def test_calibrated_logits_want_no_temperature() -> None:
+    """Labels drawn from the logits' own probabilities: 1, within the noise of 20,000 photos."""
+    generator = np.random.default_rng(4)
+    logits = generator.normal(0, 2, (20_000, 3))
+    labels = (logits + generator.gumbel(size=logits.shape)).argmax(axis=1)  # the Gumbel trick: softmax draws
+    assert fit_temperature(logits, labels) == pytest.approx(1.0, abs=0.03)
+    assert fit_temperature(4 * logits, labels) == pytest.approx(4.0, abs=0.12)
+
+
+def test_logits_that_mislead_get_the_highest_temperature() -> None:
+    logits, labels = example(50, 2, seed=5)
+    assert fit_temperature(logits, 1 - labels) == HIGHEST
+
+
+def test_logits_that_say_nothing_get_the_highest_temperature() -> None:
+    assert fit_temperature(np.zeros((6, 3)), np.array([0, 1, 2, 0, 1, 2])) == HIGHEST
+
+
+def test_faint_logits_get_the_lowest_temperature() -> None:
+    logits, labels = example(50, 2, seed=6, sharpness=1e-3)
+    assert fit_temperature(logits, labels) == LOWEST
+
+
+def test_a_few_right_answers_do_not_make_certain() -> None:
+    """Four photos, all right: the mean probability of the truth becomes 1 - 1 / 6, not 1."""
+    temperature = fit_temperature(np.tile([5.0, 0.0], (4, 1)), np.zeros(4, int))
+    assert 1 / (1 + math.exp(-5 / temperature)) == pytest.approx(5 / 6)
+
+
+def test_large_logits_and_single_precision() -> None:
+    logits, labels = example(80, 3, seed=7)
+    exact = fit_temperature(logits, labels)
+    assert fit_temperature(logits.astype(np.float32), labels) == pytest.approx(exact, rel=1e-5)
+    assert fit_temperature(1e4 * logits, labels) == HIGHEST

@@ -1,0 +1,512 @@
+"""The numbers of one evaluation, worked out by hand."""
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import special, stats
+
+from regraft.evaluation import metrics
+from regraft.evaluation.report import Report, beats_majority
+
+CLASSES = ("cat", "dog", "owl")
+LABELS = np.array([0, 0, 1, 1, 0])  # no owl among the judged photos
+PROBABILITIES = np.array([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.2, 0.5, 0.3], [0.1, 0.8, 0.1], [0.9, 0.05, 0.05]])
+# two classes; by the probability of dog the photos are dog, cat, cat, dog, cat
+PETS = np.array([1, 0, 0, 1, 0])
+OF_DOG = np.array([0.9, 0.7, 0.6, 0.5, 0.1])
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    return Report.from_probabilities(PROBABILITIES, LABELS, CLASSES, estimate="test", resamples=50)
+
+
+def binary(of_second: np.ndarray) -> np.ndarray:
+    return np.stack([1 - of_second, of_second], axis=1)
+
+
+def two_class_report(positive: str | None = None) -> Report:
+    return Report.from_probabilities(
+        binary(OF_DOG), PETS, CLASSES[:2], estimate="validation", positive=positive, resamples=50
+    )
+
+
+def share_interval(successes: int, trials: int) -> list[float]:
+    return list(stats.binomtest(successes, trials).proportion_ci(0.95, method="wilson"))
+
+
+# --- figures ---
+
+
+def test_figures_by_hand(report: Report) -> None:
+    """Four of five right; cats 2 of 3, dogs 2 of 2. Each confidence has a bin of its own, with gaps 0.3 0.6 0.5 ..."""
+    assert report.figures == pytest.approx(
+        {
+            "accuracy": 4 / 5,
+            "balanced_accuracy": (2 / 3 + 1) / 2,
+            "log_loss": -math.log(0.7 * 0.3 * 0.5 * 0.8 * 0.9) / 5,
+            "brier": (0.14 + 0.86 + 0.38 + 0.06 + 0.015) / 5,
+            "ece": (0.3 + 0.6 + 0.5 + 0.2 + 0.1) / 5,
+        }
+    )
+    assert report.accuracy == 4 / 5
+    assert (report.n, report.classes, report.estimate) == (5, CLASSES, "test")
+    assert report.confusion == [[2, 1, 0], [0, 2, 0], [0, 0, 0]]
+    assert report.majority_share == 3 / 5
+    assert report.positive is None
+
+
+def test_accuracy_interval_is_wilsons(report: Report) -> None:
+    assert report.intervals["accuracy"] == pytest.approx(share_interval(4, 5))
+
+
+def test_every_figure_has_an_interval_around_it(report: Report) -> None:
+    assert set(report.intervals) == set(report.figures)
+    for name, interval in report.intervals.items():
+        value = report.figures[name]
+        assert interval is not None
+        assert value is not None
+        assert interval[0] <= value <= interval[1], name
+        assert interval[0] < interval[1], name
+
+
+def test_per_class_by_hand(report: Report) -> None:
+    cat, dog = report.per_class["cat"], report.per_class["dog"]
+    assert (cat["precision"], cat["recall"], cat["f1"], cat["support"]) == pytest.approx((1.0, 2 / 3, 0.8, 3))
+    assert (dog["precision"], dog["recall"], dog["f1"], dog["support"]) == pytest.approx((2 / 3, 1.0, 0.8, 2))
+    assert cat["recall_interval"] == pytest.approx(share_interval(2, 3))
+    assert cat["precision_interval"] == pytest.approx(share_interval(2, 2))
+    assert dog["recall_interval"] == pytest.approx(share_interval(2, 2))
+    assert dog["precision_interval"] == pytest.approx(share_interval(2, 3))
+
+
+def test_a_class_that_is_neither_true_nor_answered_has_no_figures(report: Report) -> None:
+    assert report.per_class["owl"] == {
+        "precision": None,
+        "recall": None,
+        "f1": None,
+        "support": 0,
+        "recall_interval": None,
+        "precision_interval": None,
+    }
+
+
+def test_a_class_that_is_only_answered_has_no_recall() -> None:
+    found = Report.from_probabilities(
+        np.array([[0.6, 0.2, 0.2], [0.2, 0.2, 0.6]]), np.array([0, 0]), CLASSES, estimate="test", resamples=20
+    )
+    owl = found.per_class["owl"]
+    assert (owl["recall"], owl["precision"], owl["f1"], owl["support"]) == (None, 0.0, 0.0, 0)
+    assert owl["recall_interval"] is None
+    assert owl["precision_interval"] == pytest.approx(share_interval(0, 1), abs=1e-15)
+    assert found.figures["balanced_accuracy"] == 1 / 2
+
+
+# --- two classes ---
+
+
+def test_the_second_class_is_the_positive_one() -> None:
+    """Pairs (dog, cat) in order: 3 for 0.9 and 1 for 0.5, of 6. Precision 1 at recall 1/2, 2 of 4 at recall 1."""
+    found = two_class_report()
+    assert found.positive == "dog"
+    assert found.figures["auc"] == pytest.approx(4 / 6)
+    assert found.figures["average_precision"] == pytest.approx((1 + 2 / 4) / 2)
+
+
+def test_another_positive_class() -> None:
+    """By the probability of cat: cat, dog, cat, cat, dog; precision 1, 2 of 3 and 3 of 4 at thirds of recall."""
+    found = two_class_report("cat")
+    assert found.positive == "cat"
+    assert found.figures["auc"] == pytest.approx(4 / 6)
+    assert found.figures["average_precision"] == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
+    assert set(found.figures) == {"accuracy", "balanced_accuracy", "log_loss", "brier", "ece"} | {
+        "auc",
+        "average_precision",
+    }
+
+
+def test_of_three_classes_none_is_positive() -> None:
+    found = Report.from_probabilities(PROBABILITIES, LABELS, CLASSES, estimate="test", positive="dog", resamples=10)
+    assert found.positive is None
+    assert "auc" not in found.figures
+
+
+def test_ranking_of_one_class_only_is_undefined() -> None:
+    found = Report.from_probabilities(binary(OF_DOG), np.zeros(5, int), CLASSES[:2], estimate="test", resamples=20)
+    assert (found.figures["auc"], found.figures["average_precision"]) == (None, None)
+    assert (found.intervals["auc"], found.intervals["average_precision"]) == (None, None)
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["auc"] is None
+    assert any(line.split() == ["ROC", "AUC", "(dog)", "none"] for line in found.summary_lines())
+
+
+# --- ten classes and more ---
+
+
+@pytest.mark.parametrize(("classes", "expected"), [(9, None), (10, 3 / 4)])
+def test_top_five_from_ten_classes_on(classes: int, expected: float | None) -> None:
+    """Class k has the k-th greatest probability: of the truths 0, 3, 4 and 5 three are among the first five."""
+    falling = np.arange(classes, 0, -1) / sum(range(classes + 1))
+    names = [str(number) for number in range(classes)]
+    found = Report.from_probabilities(
+        np.tile(falling, (4, 1)), np.array([0, 3, 4, 5]), names, estimate="test", resamples=20
+    )
+    assert found.figures.get("top5_accuracy") == expected
+    assert found.figures["accuracy"] == 1 / 4
+
+
+# --- groups ---
+
+
+def test_groups_widen_every_interval() -> None:
+    """Twenty photos in ten copies each: intervals as of twenty, not of two hundred."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(20) % 2
+    probabilities = binary(np.clip(0.5 + 0.2 * (2 * labels - 1) + generator.normal(0, 0.25, 20), 0.05, 0.95))
+    copies = np.repeat(np.arange(20), 10)
+
+    def judged(groups: np.ndarray | None) -> Report:
+        return Report.from_probabilities(
+            probabilities[copies], labels[copies], CLASSES[:2], estimate="out-of-fold", groups=groups, resamples=300
+        )
+
+    alone, grouped = judged(None), judged(copies)
+    assert grouped.figures == alone.figures
+    for name, wide in grouped.intervals.items():
+        narrow = alone.intervals[name]
+        assert wide is not None
+        assert narrow is not None
+        assert wide[1] - wide[0] > 1.8 * (narrow[1] - narrow[0]), name
+    wide, narrow = (r.per_class["cat"]["recall_interval"] for r in (grouped, alone))
+    assert wide[1] - wide[0] > 1.8 * (narrow[1] - narrow[0])
+
+
+PERFECT = np.repeat([[0.9, 0.1], [0.2, 0.8]], 10, axis=0)
+HALVES = np.repeat([0, 1], 10)
+
+
+def test_twenty_perfect_photos_may_hide_mistakes() -> None:
+    """Each recall is 10 of 10: down to 10 / (10 + z^2) = 0.7225, their mean to 1 - 0.2775 / sqrt(2).
+
+    The AUC's lower bound a solves (1 - a)^2 = z^2 a (1 - a) (1 + 9 ((1 - a) / (2 - a) + a / (1 + a))) / 100.
+    """
+    found = Report.from_probabilities(PERFECT, HALVES, CLASSES[:2], estimate="test", resamples=50).intervals
+    bounds = {name: found[name][0] for name in ("accuracy", "balanced_accuracy", "auc", "average_precision")}
+    a = bounds.pop("auc")
+    assert 0.7 < a < 0.9
+    squared = 1.959963984540054**2
+    assert (1 - a) ** 2 == pytest.approx(squared * a * (1 - a) * (1 + 9 * ((1 - a) / (2 - a) + a / (1 + a))) / 100)
+    expected = {
+        "accuracy": 20 / (20 + squared),
+        "balanced_accuracy": 1 - squared / (10 + squared) / math.sqrt(2),
+        "average_precision": 10 / (10 + squared),
+    }
+    assert bounds == pytest.approx(expected)
+    assert {found[name][1] for name in (*expected, "auc")} == {1.0}
+
+
+def test_perfect_photos_of_four_patients_are_known_as_four() -> None:
+    """Two patients of each class, Student's quantile 3.18 of four and 12.7 of two."""
+    groups = np.repeat([0, 1, 2, 3], 5)
+    found = Report.from_probabilities(PERFECT, HALVES, CLASSES[:2], estimate="test", groups=groups, resamples=50)
+    assert found.intervals["accuracy"] == pytest.approx((4 / (4 + 3.182446305**2), 1.0))
+    recall = 2 / (2 + 12.706204736**2)
+    assert found.per_class["cat"]["recall_interval"] == pytest.approx([recall, 1.0])
+    assert found.per_class["dog"]["precision_interval"] == pytest.approx([recall, 1.0])
+    assert found.intervals["balanced_accuracy"] == pytest.approx(found.intervals["accuracy"])  # below the recalls' own
+    assert found.intervals["average_precision"] == pytest.approx((recall, 1.0))
+    assert found.intervals["auc"][0] < 0.05  # as good as nothing
+
+
+def test_of_one_patient_nothing_is_known() -> None:
+    found = Report.from_probabilities(
+        PERFECT, HALVES, CLASSES[:2], estimate="test", groups=np.zeros(20, int), resamples=20
+    )
+    assert set(found.intervals.values()) == {None}
+    assert found.per_class["cat"]["recall_interval"] is found.per_class["dog"]["precision_interval"] is None
+    assert found.to_json()["accuracy_interval"] is None
+    assert any(line.split() == ["accuracy", "100.0", "%"] for line in found.summary_lines())
+
+
+def test_recalls_that_go_together_are_not_taken_for_independent() -> None:
+    """Four patients with photos of ten classes, perfect: no more is known of the mean of ten recalls than of four."""
+    labels = np.tile(np.arange(10), 4)
+    found = Report.from_probabilities(
+        np.eye(10)[labels], labels, list("abcdefghij"), estimate="test", groups=np.arange(40) // 10, resamples=20
+    )
+    low = 4 / (4 + 3.182446305**2)
+    assert found.intervals["accuracy"] == found.intervals["top5_accuracy"] == pytest.approx((low, 1.0))
+    assert found.intervals["balanced_accuracy"] == pytest.approx((low, 1.0))
+
+
+def test_a_patient_of_a_class_of_its_own_leaves_its_recall_open() -> None:
+    """Half of the balanced accuracy may be anything; the other half is 10 of 10 photos, one of each patient."""
+    groups = np.concatenate([np.zeros(10, int), np.arange(1, 11)])
+    found = Report.from_probabilities(PERFECT, HALVES, CLASSES[:2], estimate="test", groups=groups, resamples=20)
+    squared = 1.959963984540054**2
+    assert found.per_class["cat"]["recall_interval"] is None
+    assert found.intervals["balanced_accuracy"] == pytest.approx((10 / (10 + squared) / 2, 1.0))
+    assert found.intervals["auc"] is None
+
+
+def test_draws_count_no_confusion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 1,000 classes a draw's table would have a million cells."""
+    counted: list[int] = []
+    count = metrics.confusion_matrix
+
+    def noted(*given: Any) -> np.ndarray:
+        counted.append(1)
+        return count(*given)
+
+    monkeypatch.setattr(metrics, "confusion_matrix", noted)
+    Report.from_probabilities(PROBABILITIES, LABELS, CLASSES, estimate="test", resamples=50)
+    assert len(counted) == 1
+
+
+@pytest.mark.parametrize("groups", [3, 5, 10, 30])
+def test_few_patients_hold_their_level(groups: int) -> None:
+    """Of 100 samples of patients of 8 photos each, half of whose difficulty is the patient's.
+
+    A photo's score is 1.2 + (patient + photo) / sqrt(2) towards its truth, standard normal each: the accuracy is the
+    normal distribution's at 1.2; the AUC, of two photos (of two patients), at 2.4 / sqrt(2).
+    """
+    generator = np.random.default_rng(0)
+    true = {"accuracy": stats.norm.cdf(1.2), "balanced_accuracy": stats.norm.cdf(1.2)}
+    true["auc"] = stats.norm.cdf(2.4 / math.sqrt(2))
+    held = dict.fromkeys(true, 0)
+    patients = np.repeat(np.arange(groups), 8)
+    labels = np.tile([0, 1], 4 * groups)
+    for _ in range(100):
+        noise = (generator.normal(size=groups)[patients] + generator.normal(size=8 * groups)) / math.sqrt(2)
+        scores = np.where(labels == 1, 1, -1) * (1.2 + noise)
+        judged = Report.from_probabilities(
+            binary(special.expit(scores)), labels, CLASSES[:2], estimate="test", groups=patients, resamples=40
+        )
+        for name, value in true.items():
+            low, high = judged.intervals[name]
+            held[name] += low <= value <= high
+    assert min(held.values()) >= stats.binom(100, 0.95).ppf(0.001)
+
+
+def test_one_seed_one_report() -> None:
+    def judged(seed: int) -> Report:
+        return Report.from_probabilities(
+            PROBABILITIES, LABELS, CLASSES, estimate="test", groups=np.array([0, 1, 2, 3, 4]), seed=seed, resamples=40
+        )
+
+    assert judged(1) == judged(1)
+    assert judged(1).intervals != judged(2).intervals
+    assert judged(1).figures == judged(2).figures
+
+
+# --- for others to read ---
+
+
+def test_json(report: Report) -> None:
+    data = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    assert data["n"] == 5
+    assert data["classes"] == ["cat", "dog", "owl"]
+    assert data["estimate"] == "test"
+    assert data["accuracy"] == 0.8
+    assert data["accuracy_interval"] == pytest.approx(share_interval(4, 5))
+    assert data["balanced_accuracy"] == pytest.approx(5 / 6)
+    assert data["log_loss"] == pytest.approx(-math.log(0.0756) / 5)
+    assert data["brier"] == pytest.approx(0.291)
+    assert data["ece"] == pytest.approx(0.34)
+    assert data["confusion"] == [[2, 1, 0], [0, 2, 0], [0, 0, 0]]
+    assert list(data["per_class"]) == ["cat", "dog", "owl"]
+    assert data["per_class"]["dog"]["precision"] == pytest.approx(2 / 3)
+    assert data["majority_share"] == 0.6
+    assert data["positive"] is None
+    assert data["intervals"]["accuracy"] == data["accuracy_interval"]
+    assert not {"auc", "average_precision", "top5_accuracy"} & set(data)
+
+
+def test_json_of_two_classes() -> None:
+    data = json.loads(json.dumps(two_class_report().to_json(), allow_nan=False))
+    assert (data["positive"], data["estimate"]) == ("dog", "validation")
+    assert (data["auc"], data["average_precision"]) == pytest.approx((2 / 3, 3 / 4))
+
+
+def test_summary(report: Report) -> None:
+    lines = report.summary_lines()
+    assert lines[0] == "test, n = 5, 3 classes; 95 % intervals in brackets"
+    low, high = share_interval(4, 5)
+    rows = [" ".join(line.split()) for line in lines]
+    assert f"accuracy 80.0 % [{100 * low:.1f}, {100 * high:.1f}]" in rows
+    for start in (
+        "balanced accuracy 83.3 % [",
+        "log loss 0.516 [",
+        "Brier score 0.291 [",
+        "calibration error 34.0 % [",
+    ):
+        assert any(row.startswith(start) and row.endswith("]") for row in rows), start
+    low, high = share_interval(2, 3)
+    assert f"cat 3 66.7 % [{100 * low:.1f}, {100 * high:.1f}] 100.0 % 0.800" in rows
+    assert "owl 0 none none none" in rows
+    assert rows[-1] == "cat taken for dog: 1"
+
+
+def test_summary_names_the_positive_class() -> None:
+    rows = [" ".join(line.split()) for line in two_class_report("cat").summary_lines()]
+    assert any(row.startswith("ROC AUC (cat) 0.667 [") for row in rows)
+    assert any(row.startswith("average precision (cat) 0.806 [") for row in rows)
+
+
+def test_summary_of_no_mistakes_names_none() -> None:
+    found = Report.from_probabilities(np.eye(3), np.arange(3), CLASSES, estimate="test", resamples=10)
+    assert not any("taken for" in line for line in found.summary_lines())
+
+
+@pytest.mark.parametrize("classes", [20, 21])
+def test_summary_of_many_classes_shows_those_missed_most(classes: int) -> None:
+    """Ten photos each; of class k min(k, 10) are right, the others taken for class 0. The last one is never there."""
+    labels = np.repeat(np.arange(classes - 1), 10)
+    right = np.tile(np.arange(10), classes - 1) < labels
+    probabilities = np.eye(classes)[np.where(right, labels, 0)]
+    names = [f"kind-{number}" for number in range(classes)]
+    found = Report.from_probabilities(probabilities, labels, names, estimate="test", resamples=5)
+    lines = found.summary_lines()
+    shown = [line.split()[0] for line in lines if line.startswith("  kind-") and "taken for" not in line]
+    if classes == 20:
+        assert shown == names
+    else:  # class 0 is always right: 10 of 10
+        assert shown == [f"kind-{number}" for number in range(1, 10)] + ["kind-0"]
+        assert any(line.startswith("  the 10 classes that are missed most  photos") for line in lines)
+    assert lines[-1] == "  kind-1 taken for kind-0: 9; kind-2 taken for kind-0: 8; kind-3 taken for kind-0: 7"
+
+
+# --- errors ---
+
+
+def test_unknown_estimate() -> None:
+    message = r"^estimate must be one of \('out-of-fold', 'validation', 'test'\)\. Got 'guess'\.$"
+    with pytest.raises(ValueError, match=message):
+        Report.from_probabilities(PROBABILITIES, LABELS, CLASSES, estimate="guess")
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "labels"),
+    [
+        (np.empty((0, 3)), np.empty(0, int)),
+        (np.array([[0.5, 0.5, np.nan]]), np.array([0])),
+        (np.array([[np.inf, 0, 0]]), np.array([0])),
+    ],
+)
+def test_nothing_to_judge(probabilities: np.ndarray, labels: np.ndarray) -> None:
+    shape = rf"\({len(labels)}, 3\)"
+    with pytest.raises(
+        ValueError, match=rf"^expected finite probabilities of one photo or more\. Got shape {shape}\.$"
+    ):
+        Report.from_probabilities(probabilities, labels, CLASSES, estimate="test")
+
+
+# --- better than not looking ---
+
+HALF_AND_HALF = np.array([0, 1] * 50)
+
+
+def of_truth(labels: np.ndarray, probability: np.ndarray | float) -> np.ndarray:
+    """Return two-class probabilities that give each photo's truth `probability`."""
+    truth = np.broadcast_to(np.asarray(probability, float), labels.shape)
+    return binary(np.where(labels == 1, truth, 1 - truth))
+
+
+def test_gain_by_hand() -> None:
+    """Half cats, half dogs: each photo's gain is log 2 + log p of its truth."""
+    labels = np.array([0, 1, 0, 1])
+    found = beats_majority(of_truth(labels, np.array([0.9, 0.9, 0.9, 0.2])), labels)
+    gains = [math.log(1.8)] * 3 + [math.log(0.4)]
+    mean = sum(gains) / 4
+    half = 1.959963984540054 * math.sqrt(sum((gain - mean) ** 2 for gain in gains) / 3 / 4)
+    assert (found.gain, found.low, found.high) == pytest.approx((mean, mean - half, mean + half))
+    assert mean > 0 > mean - half
+    assert not found.clear
+
+
+@pytest.mark.parametrize(("probability", "clear"), [(0.9, True), (0.6, True), (0.5, False), (0.4, False)])
+def test_clear_on_both_sides(probability: float, *, clear: bool) -> None:
+    found = beats_majority(of_truth(HALF_AND_HALF, probability), HALF_AND_HALF)
+    assert found.gain == pytest.approx(math.log(2 * probability))
+    assert found.clear is clear
+
+
+def test_the_class_shares_themselves_gain_nothing() -> None:
+    labels = np.array([0] * 70 + [1] * 20 + [2] * 10)
+    found = beats_majority(np.tile([0.7, 0.2, 0.1], (100, 1)), labels)
+    assert (found.gain, found.low, found.high) == pytest.approx((0, 0, 0), abs=1e-12)
+
+
+def test_the_shares_of_a_very_rare_class_gain_nothing_either() -> None:
+    """1 of 2000 is a share of 5e-4: below 1e-3, to which both sides are raised."""
+    labels = np.array([0] * 1999 + [1])
+    found = beats_majority(np.tile([0.9995, 0.0005], (2000, 1)), labels)
+    assert found.gain == pytest.approx(0, abs=1e-12)
+
+
+RARE = np.array([0] * 95 + [1] * 5)
+
+
+def test_a_useful_ranking_of_a_rare_class_is_clear_without_any_gain_in_accuracy() -> None:
+    """95:5, and 0.4 for each rare photo: never answered, yet log(0.4 / 0.05) gained on five and log(0.98 / 0.95)."""
+    probabilities = of_truth(RARE, np.where(RARE == 1, 0.4, 0.98))
+    assert (probabilities.argmax(axis=1) == 0).all()
+    found = beats_majority(probabilities, RARE)
+    assert found.gain == pytest.approx(0.05 * math.log(0.4 / 0.05) + 0.95 * math.log(0.98 / 0.95))
+    assert found.clear
+
+
+def test_always_the_largest_class_is_not_clear_however_often_right() -> None:
+    found = beats_majority(np.tile([1.0, 0.0], (100, 1)), RARE)
+    assert found.gain == pytest.approx(0.05 * math.log(1e-3 / 0.05) + 0.95 * math.log(1 / 0.95))
+    assert found.gain < 0
+    assert not found.clear
+
+
+def test_one_confident_mistake_does_not_outweigh_the_right_answers() -> None:
+    """Of 100, 99 at 0.95 and one at 0: it counts as 1e-3 and costs log(500), not log of infinity."""
+    truth = np.full(100, 0.95)
+    truth[0] = 0.0
+    found = beats_majority(of_truth(HALF_AND_HALF, truth), HALF_AND_HALF)
+    assert found.gain == pytest.approx(0.99 * math.log(1.9) - 0.01 * math.log(500))
+    assert found.clear
+
+
+def test_groups_are_the_evidence_not_photos() -> None:
+    """60 photos of one patient gain log 1.8 each, 40 of another log 1.1: clear as photos, not as two patients.
+
+    Their residuals sum to +-60 (log 1.8 - mean): se^2 = 2 / 1 * 2 * that^2 / 100^2; Student's quantile of 1 is 12.7.
+    """
+    truth, groups = np.repeat([0.9, 0.55], [60, 40]), np.repeat([8, 3], [60, 40])
+    probabilities = of_truth(HALF_AND_HALF, truth)
+    assert beats_majority(probabilities, HALF_AND_HALF).clear
+    found = beats_majority(probabilities, HALF_AND_HALF, groups=groups)
+    mean = 0.6 * math.log(1.8) + 0.4 * math.log(1.1)
+    half = 12.706204736 * math.sqrt(4) * 60 * (math.log(1.8) - mean) / 100
+    assert (found.gain, found.low, found.high) == pytest.approx((mean, mean - half, mean + half))
+    assert not found.clear
+
+
+def test_one_group_is_no_evidence() -> None:
+    found = beats_majority(of_truth(HALF_AND_HALF, 0.99), HALF_AND_HALF, groups=np.zeros(100, int))
+    assert (found.low, found.high, found.clear) == (-math.inf, math.inf, False)
+
+
+# --- calibration error ---
+
+
+@pytest.mark.parametrize("gap", [0.1, 0.2])
+def test_interval_of_the_calibration_error_holds_its_level(gap: float) -> None:
+    """Right in `gap` fewer cases than the confidence says: the true error is the gap. 60 samples of 150 photos."""
+    generator = np.random.default_rng(0)
+    held = 0
+    for _ in range(60):
+        confidence = 0.7 + 0.3 * generator.random(150)
+        wrong = generator.random(150) > confidence - gap
+        judged = Report.from_probabilities(binary(confidence), 1 - wrong, CLASSES[:2], estimate="test", resamples=200)
+        low, high = judged.intervals["ece"]
+        assert low <= judged.figures["ece"] <= high
+        held += low <= gap <= high
+    assert held >= stats.binom(60, 0.95).ppf(0.001)

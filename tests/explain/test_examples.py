@@ -1,0 +1,207 @@
+"""Which photos are worth a look, by hand; and where a network looks in them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from regraft.attribution.cam import grad_cam
+from regraft.data.samples import find_samples
+from regraft.data.sources import as_sources
+from regraft.errors import DataError
+from regraft.explain.examples import Shown, WithHead, choose_photos, look_at
+from regraft.explain.top_activations import stage_maps_of
+from regraft.heads.search import Head
+from regraft.networks.backbones import Backbone, build_untrained, load_backbone
+from regraft.progress import Observer
+
+CPU = torch.device("cpu")
+
+
+def answered(*pairs: tuple[int, float], classes: int = 3) -> np.ndarray:
+    """Return (n, c) probabilities from each photo's answer and how sure it is; the rest is spread evenly."""
+    found = np.array([[(1 - sure) / (classes - 1)] * classes for _, sure in pairs])
+    for photo, (answer, sure) in enumerate(pairs):
+        found[photo, answer] = sure
+    return found
+
+
+def kind(found: list[Shown], name: str) -> list[int]:
+    return [one.photo for one in found if one.kind == name]
+
+
+def test_photos_by_hand() -> None:
+    sure = [0.9, 0.95, 0.8, 0.7, 0.6, 0.99, 0.5, 0.92, 0.55, 0.97, 0.65, 0.58, 0.85, 0.93, 0.75]
+    answers = [0, 0, 1, 1, 2, 2, 0, 1, 2, 0, 1, 2, 0, 2, 1]
+    truth = np.array([0, 1, 1, 1, 2, 2, 0, 1, 2, 0, 1, 2, 0, 0, 2])  # photos 1, 13 and 14 are mistakes
+    found = choose_photos(answered(*zip(answers, sure, strict=True)), truth)
+    assert kind(found, "mistake") == [1, 13, 14]  # 0.95, 0.93, 0.75
+    assert kind(found, "uncertain") == [6, 8, 11, 4, 10, 3]  # 0.5, 0.55, 0.58, 0.6, 0.65, 0.7
+    # two of each class: of 0 the surest are 9 and 0, of 1 they are 7 and 2, and of 2 there is only 5 left
+    assert kind(found, "typical") == [9, 0, 7, 2, 5]
+    assert [one.kind for one in found] == ["mistake"] * 3 + ["uncertain"] * 6 + ["typical"] * 5
+    assert found[0] == Shown("mistake", 1, 0, 1, 0.95)
+    assert found[-1] == Shown("typical", 5, 2, 2, 0.99)
+
+
+def test_at_most_six_mistakes_the_most_confident_first() -> None:
+    sure = [0.7, 0.9, 0.8, 0.95, 0.6, 0.85, 0.65, 0.75]
+    found = choose_photos(answered(*((0, one) for one in sure)), np.ones(8, dtype=int))
+    assert kind(found, "mistake") == [3, 1, 5, 2, 7, 0]
+    assert kind(found, "uncertain") == [4, 6]  # the other mistakes, which are the least certain answers that are left
+    assert kind(found, "typical") == []
+
+
+def test_no_photo_is_shown_twice() -> None:
+    generator = np.random.default_rng(0)
+    probabilities = generator.dirichlet([1, 1, 1], 60)
+    found = choose_photos(probabilities, generator.integers(0, 3, 60))
+    shown = [one.photo for one in found]
+    assert len(set(shown)) == len(shown) == 6 + 6 + 6
+    assert [one.probability for one in found] == [float(probabilities[photo].max()) for photo in shown]
+
+
+def test_without_labels_there_are_no_mistakes() -> None:
+    sure = [0.9, 0.5, 0.6, 0.7, 0.4, 0.65, 0.8, 0.55, 0.95]
+    answers = [0, 1, 2, 0, 1, 2, 0, 1, 2]
+    found = choose_photos(answered(*zip(answers, sure, strict=True)), None)
+    assert kind(found, "mistake") == []
+    assert kind(found, "uncertain") == [4, 1, 7, 2, 5, 3]
+    assert kind(found, "typical") == [0, 6, 8]
+    assert {one.truth for one in found} == {None}
+
+
+def test_at_most_eight_typical_photos() -> None:
+    answers = [label for label in range(10) for _ in range(4)]
+    probabilities = answered(*((label, 0.9 - 0.01 * place) for place, label in enumerate(answers)), classes=10)
+    found = choose_photos(probabilities, np.array(answers))
+    assert kind(found, "uncertain") == [39, 38, 37, 36, 35, 34]
+    # one of each of the first eight classes: the first of four is the surest
+    assert kind(found, "typical") == [0, 4, 8, 12, 16, 20, 24, 28]
+
+
+def test_ties_are_in_the_order_of_the_photos() -> None:
+    found = choose_photos(answered(*[(0, 0.8)] * 12), np.array([0, 1] * 6))
+    assert kind(found, "mistake") == [1, 3, 5, 7, 9, 11]
+    assert kind(found, "uncertain") == [0, 2, 4, 6, 8, 10]
+
+
+def head_of(backbone: Backbone, classes: int = 3) -> Head:
+    generator = np.random.default_rng(0)
+    weight = generator.normal(0, 1, (classes, backbone.features)).astype(np.float32)
+    return Head(weight, generator.normal(0, 1, classes).astype(np.float32), 0.1)
+
+
+@pytest.fixture
+def vit(tmp_path: Path) -> Backbone:
+    """Return a vision transformer with 2 x 2 tokens and a class token, whose last layer sees the class token alone."""
+    arguments = {"img_size": 32, "depth": 3, "embed_dim": 24, "num_heads": 2}
+    settings = {"input_size": [3, 32, 32], "num_classes": 10}
+    config = {"architecture": "vit_tiny_patch16_224", "model_args": arguments, "pretrained_cfg": settings}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    torch.manual_seed(0)
+    backbone = build_untrained(f"local-dir:{tmp_path}")
+    for part in backbone.module.modules():  # timm's own are so small that all tokens are alike
+        if isinstance(part, nn.Linear):
+            nn.init.normal_(part.weight, 0, 0.3)
+    return backbone
+
+
+def test_a_network_with_its_last_layer_is_the_classifier(tiny_network: str) -> None:
+    backbone = load_backbone(tiny_network)
+    head = head_of(backbone)
+    module = WithHead(backbone, head)
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        features = backbone.module(images).numpy()
+        np.testing.assert_allclose(module(images), features @ head.weight.T + head.bias, rtol=1e-4, atol=1e-4)
+
+
+class _Listener(Observer):
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+
+    def begin(self, task: str, total: int) -> None:
+        self.heard.append((task, total))
+
+    def advance(self, count: int) -> None:
+        self.heard.append(count)
+
+    def end(self) -> None:
+        self.heard.append("end")
+
+
+def test_a_class_token_passes_the_last_map_by(vit: Backbone) -> None:
+    """Behind the last block only the class token matters: an earlier map must speak for the answer."""
+    places = stage_maps_of(vit)
+    assert [(place.height, place.width, place.hook_point.skipped) for place in places] == [(2, 2, 1)] * 4
+    generator = np.random.default_rng(0)
+    photos = as_sources([generator.integers(0, 256, (32, 32, 3), dtype=np.uint8) for _ in range(2)])
+    shown = [Shown("typical", photo, answer, None, 0.9) for photo in (0, 1) for answer in (0, 1, 2)]
+    head = head_of(vit)
+    found = look_at(shown, photos, vit, head, places=places, device=CPU)
+    module = WithHead(vit, head)
+    compared = 0
+    for one in found:
+        pixels = torch.from_numpy(one.pixels.copy()).permute(2, 0, 1)[None] / 255
+        mean, std = (torch.tensor(values)[None, :, None, None] for values in (vit.preprocess.mean, vit.preprocess.std))
+        images = (pixels - mean) / std
+        last, before = (
+            grad_cam(module, place.hook_point.below("network"), images, one.shown.answer) for place in places[:1:-1]
+        )
+        assert float(last.max()) == 0
+        assert one.cam.max() > 0
+        if float(before.max()) > 0:
+            compared += 1
+            np.testing.assert_allclose(one.cam, before[0, 0], rtol=1e-3, atol=1e-4 * float(before.max()))
+    assert compared >= 2
+
+
+def test_one_look_for_each_photo(tiny_network: str, photos: Callable[..., Path]) -> None:
+    backbone = load_backbone(tiny_network)
+    samples = find_samples(photos(red=2, blue=2))["train"]
+    shown = [Shown("mistake", 3, 1, 0, 0.9), Shown("uncertain", 0, 2, 0, 0.4), Shown("typical", 3, 0, 0, 0.9)]
+    head, listener = head_of(backbone), _Listener()
+    before = {name: tensor.clone() for name, tensor in backbone.module.state_dict().items()}
+    found = look_at(
+        shown, samples.sources, backbone, head, places=stage_maps_of(backbone), device=CPU, observer=listener
+    )
+    assert [one.shown for one in found] == shown
+    assert listener.heard == [("where it looks", 3), 1, 1, 1, "end"]
+    module = WithHead(backbone, head).eval()
+    for one in found:
+        assert one.pixels.shape == (32, 32, 3)
+        assert one.cam.shape == one.covered.shape == (32, 32)
+        assert one.cam.min() >= 0
+        # the first square of 8 pixels, every 4, is the only one that covers the first pixel
+        pixels = one.pixels / 255.0
+        image = ((pixels - np.array(backbone.preprocess.mean)) / np.array(backbone.preprocess.std)).astype(np.float32)
+        hidden = image.copy()
+        hidden[:8, :8] = 0
+        with torch.no_grad():
+            logits = module(torch.from_numpy(np.stack([image, hidden])).permute(0, 3, 1, 2))[:, one.shown.answer]
+        assert one.covered[0, 0] == pytest.approx(float(logits[0] - logits[1]), rel=1e-3, abs=1e-4)
+    assert np.array_equal(found[0].pixels, found[2].pixels)
+    assert not np.array_equal(found[0].covered, found[2].covered)  # another answer
+    state = backbone.module.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in before.items())
+    assert not any(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in backbone.module.modules())
+
+
+def test_a_photo_that_is_gone_is_named(tiny_network: str, photos: Callable[..., Path]) -> None:
+    backbone = load_backbone(tiny_network)
+    samples = find_samples(photos(red=2, blue=2))["train"]
+    Path(str(samples.sources[1])).write_bytes(b"no photo any more")
+    with pytest.raises(DataError, match=r"blue/1\.jpg could be read before, and cannot be read now: "):
+        look_at(
+            [Shown("typical", 1, 0, 0, 0.9)],
+            samples.sources,
+            backbone,
+            head_of(backbone),
+            places=stage_maps_of(backbone),
+            device=CPU,
+        )

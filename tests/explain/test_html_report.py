@@ -1,0 +1,194 @@
+"""The report: everything in one file, true to what was found, and safe whatever files and classes are called."""
+
+import base64
+import io
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.conftest import photo
+
+from regraft.errors import OptionError
+from regraft.explain.explain import Explanation
+from regraft.explain.html_report import CAVEAT, render, write_report
+
+Explained = Callable[..., Explanation]
+
+
+class Page(HTMLParser):
+    """Collects tags with their attributes, and the text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def words(text: str) -> str:
+    return re.sub(r"\s+", " ", text)
+
+
+def test_the_page_holds_all_that_it_shows(explained: Explained, tmp_path: Path) -> None:
+    found = explained(units=2)
+    path = write_report(found, tmp_path)
+    page = Page(path.read_text())
+    assert path.name == "report.html"
+    assert [p.name for p in tmp_path.iterdir() if p.suffix == ".html"] == ["report.html"]
+    images = page.all("img")
+    assert all(str(image["src"]).startswith("data:image/") for image in images)
+    assert all(image["alt"] for image in images)
+    for image in images:
+        kind, data = str(image["src"]).removeprefix("data:image/").split(";base64,")
+        assert Image.open(io.BytesIO(base64.b64decode(data))).format == kind.upper()
+    assert [link["href"] for link in page.all("link")] == ["data:,"]
+    assert all(str(link["href"]).startswith("#") for link in page.all("a"))
+    assert page.all("script") == []
+    policy = next(meta for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
+    assert str(policy["content"]).startswith("default-src 'none'")
+    anchors = {attributes.get("id") for _, attributes in page.tags}
+    assert {str(link["href"])[1:] for link in page.all("a")} <= anchors
+    ids = [attributes["id"] for tag, attributes in page.tags if attributes.get("id") and tag != "path"]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_page_says_what_was_found(explained: Explained) -> None:
+    found = explained(units=2)
+    text = words(Page(render(found)).text)
+    report = found.subject.numbers["The numbers of fit"]
+    assert f"{100 * report['accuracy']:.1f} %" in text
+    assert found.carried is not None
+    assert found.carried.advice in text
+    assert words(CAVEAT) in text
+    for stage in found.stages:
+        assert stage.stage in text
+        for unit in stage.units:
+            labels = [found.subject.samples.labels[photo] for photo in unit.photos]
+            classes = found.subject.samples.classes
+            most = max(set(labels), key=labels.count)
+            first = f"unit {unit.unit}: {labels.count(most)} of {len(unit.photos)} patches are "
+            assert any(first + name in text for name in classes)
+    assert "out-of-fold" in text
+    for group in ("The least certain answers", "The most typical photos", "The first layer's filters"):
+        assert group in text
+
+
+def test_classes_and_files_may_be_called_anything(explained: Explained, tmp_path: Path) -> None:
+    for place, (name, colour) in enumerate({"<b>cats": "red", '"dogs" & co': "blue"}.items()):
+        for number in range(6):
+            photo(tmp_path / "odd" / name / f"<i>{number}.jpg", colour, 100 * place + number)
+    text = render(explained(folder=tmp_path / "odd", units=1))
+    assert "<b>cats" not in text
+    assert "<i>" not in text
+    assert "&lt;b&gt;cats" in text
+
+
+def test_what_training_changed_is_shown(explained: Explained) -> None:
+    found = explained(strategy="top", units=2)
+    trained = [name for name, moved in found.moved.items() if moved > 0]
+    plan = found.subject.numbers["The numbers of fit"]["trained"]
+    assert trained == list(found.moved)[-2:]  # top: the last two stages
+    assert trained[0] in str(plan)
+    assert list(found.before) == [name for name in trained if name in {stage.stage for stage in found.stages}]
+    after = {stage.stage: [unit.unit for unit in stage.units] for stage in found.stages}
+    for name, stage in found.before.items():
+        assert [unit.unit for unit in stage.units] == after[name][:4]
+    text = words(Page(render(found)).text)
+    assert "What training changed" in text
+    assert "the same units before and after" in text
+
+
+def test_from_random_weights_there_is_no_before(explained: Explained) -> None:
+    found = explained(strategy="scratch", units=1)
+    assert found.moved == {}
+    assert found.depth == {}
+    assert any("trained from random weights" in note for note in found.notes)
+    assert "trained from random weights" in render(found)
+
+
+def test_one_stage_and_its_units_can_be_asked_for(explained: Explained) -> None:
+    found = explained(stages=("blocks.1",), units=3)
+    assert [stage.stage for stage in found.stages] == ["blocks.1"]
+    assert len(found.stages[0].units) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stages": ("blocks.9",)}, r"--stage must be a stage with a map of units: conv_stem.*Got 'blocks\.9'"),
+        ({"method": "gradient"}, r"--method must be one of auto, deconvnet, guided\. Got 'gradient'"),
+        ({"units": 0}, r"--units must be 1 or more\. Got 0"),
+    ],
+)
+def test_mistakes_are_named(explained: Explained, options: dict[str, object], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        explained(**options)
+
+
+def test_the_method_can_be_chosen_and_is_named(explained: Explained) -> None:
+    by_default, chosen = explained(units=1), explained(units=1, method="deconvnet")
+    # no max-pooling in this network: auto takes guided backpropagation
+    assert all(stage.method.startswith("guided") for stage in by_default.stages)
+    assert all(stage.method.startswith("deconvnet, generalised: SiLU") for stage in chosen.stages)
+    assert "by guided backpropagation" in words(Page(render(by_default)).text)
+    assert "whose switches a deconvnet needs" in words(Page(render(by_default)).text)
+    assert "by deconvnet, generalised: SiLU taken as a rectifier with a soft gate" in words(Page(render(chosen)).text)
+
+
+def test_what_was_found_in_json(explained: Explained) -> None:
+    found = explained(units=2)
+    told = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert [stage["stage"] for stage in told["stages"]] == [stage.stage for stage in found.stages]
+    unit = told["stages"][-1]["units"][0]
+    assert len(unit["photos"]) == len(unit["classes"]) == len(unit["activations"]) == 9
+    assert unit["activations"] == sorted(unit["activations"], reverse=True)
+    assert all(Path(name).is_file() for name in unit["photos"])
+    assert set(told["depth"]) == {"pretrained", "random weights"}
+    assert told["depth"]["pretrained"][-1]["stage"] == list(found.moved or {"": 0})[-1] or told["carries_to"]
+
+
+def test_a_patch_is_what_the_unit_sees_of_the_photo(explained: Explained) -> None:
+    found = explained(units=2)
+    subject = found.subject
+    first, last = found.stages[0], found.stages[-1]
+    height, width = first.side
+    for unit in first.units:
+        for place, patch in zip(unit.photos, unit.patches, strict=True):
+            whole = subject.backbone.preprocess.pixels(Image.open(str(subject.samples.sources[place])).convert("RGB"))
+            assert patch.shape[0] <= height
+            assert patch.shape[1] <= width
+            windows = np.lib.stride_tricks.sliding_window_view(whole, patch.shape)[:, :, 0]
+            assert (windows == patch).all(axis=(2, 3, 4)).any()
+    assert [projection.shape[1:] for projection in last.units[0].projections] == [
+        patch.shape[:2] for patch in last.units[0].patches
+    ]
+
+
+def test_many_classes_have_no_matrix_but_the_worst_confusions(explained: Explained) -> None:
+    from regraft.explain.html_report import _confusions, _numbers
+
+    found = explained(units=1)
+    told = dict(found.subject.numbers["The numbers of fit"])
+    names = [f"class {number}" for number in range(25)]
+    counts = np.diag(np.full(25, 10))
+    counts[3, 7] = 4
+    row = {"recall": 1.0, "precision": 1.0, "f1": 1.0, "support": 10, "recall_interval": None}
+    told |= {"classes": names, "confusion": counts.tolist(), "per_class": dict.fromkeys(names, row)}
+    shown = _numbers("title", told)
+    assert shown["confusion"] == []
+    assert shown["confusions"] == _confusions(names, counts) == ["class 3 taken for class 7: 4 of 14"]
+    assert len(shown["classes"]) == 20

@@ -1,0 +1,242 @@
+"""Features that have changed on the disk: no answer comes of them, they are computed again, and that is said."""
+
+import hashlib
+import os
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.numpy import load_file
+from tests.damages import DAMAGES, damages, flipped, zeroed
+
+from regraft.cache import describe, features_folder
+from regraft.data.audit import inspect
+from regraft.engines.engine import TorchEngine
+from regraft.features import store as store_module
+from regraft.features.extraction import extract
+from regraft.features.store import FeatureStore
+from regraft.networks.backbones import Backbone, load_backbone
+
+Photos = Callable[..., Path]
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
+# --- features ---
+
+
+class Features:
+    """Ten photos and their features, from the cache or not."""
+
+    def __init__(self, folder: Path, engine: TorchEngine, backbone: Backbone, listener: Any) -> None:
+        self.sources = sorted(folder.rglob("*.jpg"))
+        self.keys = inspect(tuple(self.sources)).keys
+        self.engine, self.backbone, self.listener = engine, backbone, listener
+
+    def get(self, *, cache: bool = True) -> np.ndarray:
+        given = (self.sources, self.keys, self.backbone, self.engine)
+        result = extract(*given, cache=cache, batch_size=10, observer=self.listener)
+        self.computed = result.computed
+        return result.features
+
+    @property
+    def shard(self) -> Path:
+        (path,) = features_folder().rglob("*.safetensors")
+        return path
+
+
+@pytest.fixture
+def features(photos: Photos, engine: TorchEngine, backbone: Backbone, listener: Any) -> Features:
+    return Features(photos(red=5, blue=5), engine, backbone, listener)
+
+
+@damages
+def test_damaged_features_are_computed_again(features: Features, damage: Callable[[Path], None], listener: Any) -> None:
+    expected = features.get(cache=False)
+    assert np.array_equal(features.get(), expected)
+    shard = features.shard
+    damage(shard)
+    assert np.array_equal(features.get(), expected)
+    assert features.computed == 10
+    assert listener.said == [f"the cached features in {shard} are damaged: they are dropped and computed again"]
+    assert not os.path.lexists(shard)
+    assert np.array_equal(features.get(), expected)  # from another shard
+    assert (features.computed, len(listener.said)) == (0, 1)
+
+
+def test_features_of_another_network_are_computed_again(
+    features: Features, other_network: str, monkeypatch: pytest.MonkeyPatch, listener: Any
+) -> None:
+    other = load_backbone(other_network)
+    with monkeypatch.context() as patch:
+        patch.setattr(features, "engine", TorchEngine(other, torch.device("cpu")))
+        patch.setattr(features, "backbone", other)
+        features.get()
+    foreign = features.shard
+    expected = features.get(cache=False)
+    features.get()
+    (own,) = (path for path in features_folder().rglob("*.safetensors") if path != foreign)
+    foreign.replace(own)
+    assert np.array_equal(features.get(), expected)
+    assert [str(own) in line for line in listener.said] == [True]
+
+
+KEYS = [hashlib.sha256(bytes([number])).digest() for number in range(3)]
+VECTORS = np.arange(1, 13, dtype=np.float32).reshape(3, 4) / 8
+
+
+@pytest.fixture
+def kept(listener: Any) -> FeatureStore:
+    return FeatureStore({"cut": "pooled"}, 4, listener.say)
+
+
+def shards(kept: FeatureStore) -> list[Path]:
+    return sorted(kept.folder.glob("*.safetensors"))
+
+
+def test_every_byte_of_a_shard_counts(kept: FeatureStore, listener: Any) -> None:
+    kept.write(KEYS, VECTORS)
+    (shard,) = shards(kept)
+    whole = shard.read_bytes()
+    for place in range(len(whole)):
+        shard.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        found, there = kept.read(KEYS)
+        assert not there.any(), place
+        assert not found.any()
+        assert not shard.exists()
+    assert len(listener.said) == len(whole)
+    shard.write_bytes(whole)
+    assert np.array_equal(kept.read(KEYS)[0], VECTORS)
+
+
+def test_checks_are_what_the_format_says(kept: FeatureStore) -> None:
+    kept.write(KEYS, VECTORS)
+    (shard,) = shards(kept)
+    description = b'{"cut": "pooled", "format": 2}'
+    assert (kept.folder / "about.json").read_bytes() == description
+    digest = hashlib.sha256(description).digest()
+    assert kept.folder.name == digest.hex()[:32]
+    stored = load_file(shard)
+    for row in range(3):
+        values = struct.pack("<4f", *(float(4 * row + place) / 8 for place in range(1, 5)))
+        assert bytes(stored["checks"][row]) == hashlib.sha256(digest + KEYS[row] + values).digest()[:8]
+    with safe_open(shard, framework="np") as file:
+        sealed = hashlib.sha256(digest + b"".join(KEYS) + stored["checks"].tobytes()).hexdigest()
+        assert file.metadata() == {"regraft": sealed}
+
+
+def test_only_the_vectors_that_are_wanted_are_looked_at(kept: FeatureStore, listener: Any) -> None:
+    """One photo's look-up reads little of a large cache; what it does not read, it cannot judge."""
+    kept.write(KEYS, VECTORS)
+    (shard,) = shards(kept)
+    data = shard.read_bytes()
+    at = data.index(struct.pack("<4f", *VECTORS[1].tolist()))
+    shard.write_bytes(data[:at] + bytes(16) + data[at + 16 :])
+    found, there = kept.read([KEYS[2], KEYS[0]])
+    assert (found.tolist(), there.tolist()) == (VECTORS[[2, 0]].tolist(), [True, True])
+    assert not listener.said
+    assert kept.read(KEYS)[1].tolist() == [False] * 3
+    assert len(listener.said) == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_vector_that_is_not_finite_is_dropped(kept: FeatureStore, listener: Any, value: float) -> None:
+    kept.write(KEYS, np.where(VECTORS[1, 2] == VECTORS, np.float32(value), VECTORS))
+    assert kept.read(KEYS)[1].tolist() == [False] * 3
+    assert (len(listener.said), shards(kept)) == (1, [])
+
+
+def test_many_damaged_shards_are_told_in_one_line(kept: FeatureStore, listener: Any) -> None:
+    for key, vector in zip(KEYS, VECTORS, strict=True):
+        kept.write([key], vector[None])
+    for shard in shards(kept):
+        flipped(shard, 0)
+    first = shards(kept)[0]
+    assert kept.read(KEYS)[1].tolist() == [False] * 3
+    assert listener.said == [
+        f"the cached features in {first} are damaged, and so are 2 more: they are dropped and computed again"
+    ]
+
+
+def test_a_damaged_shard_beside_a_whole_one_takes_nothing_from_it(kept: FeatureStore, listener: Any) -> None:
+    kept.write(KEYS, VECTORS)
+    (shard,) = shards(kept)
+    for name in ("0.safetensors", "zz.safetensors"):  # one is read before the whole one, one after it
+        shutil.copy(shard, shard.with_name(name))
+        zeroed(shard.with_name(name))
+    assert np.array_equal(kept.read(KEYS)[0], VECTORS)
+    assert not shard.with_name("0.safetensors").exists()
+    assert len(listener.said) == 1
+
+
+@pytest.mark.parametrize("when", ["is_file", "safe_open"])
+def test_a_shard_that_is_dropped_meanwhile_is_not_damaged(
+    kept: FeatureStore, listener: Any, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    kept.write(KEYS, VECTORS)
+    genuine = getattr(store_module, when)
+
+    def late(shard: Path, **named: Any) -> Any:
+        shard.unlink()
+        return genuine(shard, **named)
+
+    monkeypatch.setattr(store_module, when, late)
+    assert kept.read(KEYS)[1].tolist() == [False] * 3
+    assert not listener.said
+
+
+def test_a_damaged_shard_that_cannot_be_removed_gives_nothing(
+    kept: FeatureStore, listener: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    kept.write(KEYS, VECTORS)
+    flipped(shards(kept)[0], 1)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    for times in (1, 2):
+        assert kept.read(KEYS)[1].tolist() == [False] * 3
+        assert len(listener.said) == times
+
+
+# --- what a folder of features is about ---
+
+DESCRIPTIONS: dict[str, Callable[[Path], object]] = {
+    **DAMAGES,
+    "a number": lambda path: path.write_text("3"),
+    "nothing": lambda path: path.write_text("null"),
+    "another description": lambda path: path.write_text('{"cut": "other", "format": 2}'),
+    "nested deeply": lambda path: path.write_text("[" * 200_000),
+    "a large text": lambda path: path.write_text('{"cut": "' + "x" * 2_000_000 + '"}'),
+    "no text": lambda path: path.write_bytes(b"\xff\xfe"),
+}
+
+
+@pytest.mark.parametrize("repair", ["read", "write"])
+@pytest.mark.parametrize("damage", DESCRIPTIONS.values(), ids=DESCRIPTIONS)
+def test_a_damaged_description_is_none_until_it_is_written_again(
+    kept: FeatureStore, listener: Any, damage: Callable[[Path], None], repair: str
+) -> None:
+    kept.write(KEYS, VECTORS)
+    about = kept.folder / "about.json"
+    damage(about)
+    assert [(info.about, info.vectors) for info in describe()] == [({}, 3)]
+    for _ in range(2):
+        if repair == "write":
+            kept.write(KEYS, VECTORS)
+        else:
+            assert np.array_equal(kept.read(KEYS)[0], VECTORS)
+    assert describe()[0].about == {"cut": "pooled", "format": 2}
+    assert listener.said == [f"the description {about} is damaged: it is written again"]
+
+
+def test_pipes_and_links_in_the_cache_are_counted_as_nothing(kept: FeatureStore) -> None:
+    kept.write(KEYS, VECTORS)
+    os.mkfifo(kept.folder / "pipe.safetensors")
+    (kept.folder / "link.safetensors").symlink_to("nothing")
+    os.mkfifo(features_folder() / "pipe")
+    assert [info.vectors for info in describe()] == [3]

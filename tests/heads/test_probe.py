@@ -1,0 +1,366 @@
+"""The linear probe: what it chooses is what scikit-learn would choose, and its estimate cannot be flattered."""
+
+import functools
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import PredefinedSplit, StratifiedGroupKFold, StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from regraft.data.splits import stratified_folds
+from regraft.errors import DataError
+from regraft.evaluation.calibration import fit_temperature
+from regraft.heads import probe as probe_module
+from regraft.heads.probe import OUTER_FOLDS, CalibratedHead, CalibratedHeads, Labelled, fit_calibrated_head
+from regraft.heads.search import ABSENT, LEARNED, STRENGTHS, Head, select_heads
+from regraft.transfer.cross_validation import Clock, cross_validate
+from regraft.transfer.strategies import Candidate, FrozenMethod
+
+NAMES = ("ant", "bee", "cat", "dog")
+
+
+def labelled(features: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> Labelled:
+    return Labelled(features.astype(np.float32), labels, groups, NAMES[: labels.max() + 1])
+
+
+def clusters(per_class: int, *, classes: int = 3, distance: float = 1.0, features: int = 6, seed: int = 0) -> Labelled:
+    """Return photos of which class k lies `distance` along axis k, in noise of deviation 1."""
+    labels = np.repeat(np.arange(classes), per_class)
+    noise = np.random.default_rng(seed).normal(size=(len(labels), features))
+    return labelled(noise + distance * np.eye(classes, features)[labels], labels)
+
+
+def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    return float(np.mean(probabilities.argmax(axis=1) == labels))
+
+
+def out_of_fold(data: Labelled, *, seed: int) -> np.ndarray:
+    """Return what the frozen method answers for each photo, having learned from the other folds."""
+    split = probe_module.stratified_folds
+    folds = split(data.labels, data.classes, count=OUTER_FOLDS, seed=seed, groups=data.groups)
+    method = FrozenMethod(
+        Candidate("frozen"), SimpleNamespace(data=data, probes=CalibratedHeads(data, seed=seed, all_too=True))
+    )  # type: ignore[arg-type]
+    return cross_validate(method, data, folds, clock=Clock(float("inf")), seed=seed).probabilities
+
+
+# --- honesty ---
+
+
+def test_noise_is_at_chance_out_of_fold_however_well_it_is_learned_by_heart() -> None:
+    right, learned = 0, []
+    for seed in range(3):
+        labels = np.tile([0, 1], 30)
+        data = labelled(np.random.default_rng(seed).normal(size=(60, 300)), labels)
+        learned.append(accuracy(fit_calibrated_head(data, seed=seed).probabilities(data.features), labels))
+        right += int((out_of_fold(data, seed=seed).argmax(axis=1) == labels).sum())
+    assert min(learned) > 0.95
+    # 180 throws of a coin: 90 right, standard deviation sqrt(180) / 2 = 6.7
+    assert abs(right - 90) < 4 * np.sqrt(180) / 2
+
+
+def test_noise_is_not_claimed_to_be_certain() -> None:
+    labels = np.tile([0, 1], 30)
+    data = labelled(np.random.default_rng(5).normal(size=(60, 300)), labels)
+    # saying 1/2 to everything costs log 2; an honest estimate with calibration may cost little more
+    assert log_loss(labels, out_of_fold(data, seed=0)) < np.log(2) + 0.15
+
+
+def test_features_that_give_the_group_away_do_not_help_across_groups() -> None:
+    known, unknown = [], []
+    for seed in range(3):
+        generator = np.random.default_rng(seed)
+        groups = np.repeat(np.arange(30), 4)
+        labels = np.tile([0, 1], 15)[groups]  # of the group, which its look does not tell
+        features = generator.normal(size=(30, 40))[groups] + 0.1 * generator.normal(size=(120, 40))
+        unknown.append(accuracy(out_of_fold(labelled(features, labels, groups), seed=seed), labels))
+        known.append(accuracy(out_of_fold(labelled(features, labels), seed=seed), labels))
+    assert min(known) > 0.9
+    # 90 groups that are right or wrong as a whole: standard deviation sqrt(1/4 / 90) = 0.053
+    assert abs(np.mean(unknown) - 0.5) < 4 * np.sqrt(0.25 / 90)
+
+
+def folds_stay(monkeypatch: pytest.MonkeyPatch, folds: np.ndarray) -> None:
+    """Keep the outer folds as they are, whatever the labels; the inner ones are made as ever."""
+
+    def of(labels: np.ndarray, *rest: object, **options: object) -> np.ndarray:
+        return folds if len(labels) == len(folds) else stratified_folds(labels, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(probe_module, "stratified_folds", of)
+
+
+@pytest.mark.parametrize("fold", [0, 3])
+@pytest.mark.parametrize("features", [6, 90])
+def test_what_is_judged_takes_no_part_in_the_judging(monkeypatch: pytest.MonkeyPatch, fold: int, features: int) -> None:
+    data = clusters(15, features=features)
+    folds = stratified_folds(data.labels, data.classes, count=5, seed=3)
+    inside = np.flatnonzero(folds == fold)
+    one, mates = inside[0], inside[1:]
+    folds_stay(monkeypatch, folds)
+    before = out_of_fold(data, seed=3)
+
+    # More photos than features share their products with those of other folds, whose number moves the last digits
+    same = functools.partial(np.allclose, rtol=0, atol=1e-3) if features == 6 else np.array_equal
+    labels, shown = data.labels.copy(), data.features.copy()
+    labels[inside] = (labels[inside] + 1) % 3  # its own label and those of its fold
+    shown[mates] += 100  # what its fold's other photos show
+    after = out_of_fold(labelled(shown, labels), seed=3)
+    assert same(after[one], before[one])
+    assert not same(after[folds != fold], before[folds != fold])  # the others learned from it
+
+    labels = data.labels.copy()
+    other = int(np.flatnonzero(folds != fold)[0])
+    labels[other] = (labels[other] + 1) % 3
+    assert not same(out_of_fold(labelled(data.features, labels), seed=3)[one], before[one])
+
+
+def by_hand(learned: Labelled, folds: np.ndarray, judged: np.ndarray) -> np.ndarray:
+    """Return the probabilities of (m, d) features by what is chosen and fitted on nothing but `learned`."""
+    found = select_heads(learned.features, learned.labels, len(learned.classes), folds=[folds])[0]
+    held_out = folds >= 0
+    temperature = fit_temperature(found.logits[held_out], learned.labels[held_out])
+    return CalibratedHead(found.head, temperature).probabilities(judged)
+
+
+@pytest.mark.parametrize("features", [6, 60])
+def test_out_of_fold_is_five_probes_by_hand(features: int) -> None:
+    data = clusters(12, features=features)
+    folds = stratified_folds(data.labels, data.classes, count=5, seed=7)
+    found = out_of_fold(data, seed=7)
+    for learned, judged in StratifiedKFold(5, shuffle=True, random_state=7).split(data.features, data.labels):
+        part = Labelled(data.features[learned], data.labels[learned], None, data.classes)
+        np.testing.assert_allclose(found[judged], by_hand(part, folds[learned], data.features[judged]), atol=2e-3)
+
+
+def test_out_of_fold_of_mixed_groups_is_probes_by_hand_too() -> None:
+    plain = clusters(20, classes=2)
+    groups = np.tile(np.arange(10), 4)  # every group has photos of both classes
+    data = Labelled(plain.features, plain.labels, groups, plain.classes)
+    folds = stratified_folds(data.labels, data.classes, count=5, seed=1, groups=groups)
+    found = out_of_fold(data, seed=1)
+    splitter = StratifiedGroupKFold(5, shuffle=True, random_state=1)
+    for learned, judged in splitter.split(data.features, data.labels, groups):
+        part = Labelled(data.features[learned], data.labels[learned], groups[learned], data.classes)
+        np.testing.assert_allclose(found[judged], by_hand(part, folds[learned], data.features[judged]), atol=2e-3)
+
+
+def test_out_of_fold_is_scikit_learns_nested_cross_validation() -> None:
+    data = clusters(20, distance=1.5, seed=2)
+    folds = stratified_folds(data.labels, data.classes, count=5, seed=2)
+    found = out_of_fold(data, seed=2)
+    for fold in range(5):
+        learned = folds != fold
+        x, y = data.features[learned], data.labels[learned]
+        inner = PredefinedSplit(folds[learned])
+        held_out = {
+            strength: cross_val_predict(scikit_learn(strength, 36), x, y, cv=inner, method="decision_function")
+            for strength in STRENGTHS
+        }  # 48 photos less a quarter
+        best = min(STRENGTHS, key=lambda s: float(log_loss(y, softmax(held_out[s], axis=1))))
+        temperature = fit_temperature(held_out[best], y)
+        model = scikit_learn(best, 48).fit(x, y)  # type: ignore[attr-defined]
+        expected = softmax(model.decision_function(data.features[~learned]) / temperature, axis=1)
+        np.testing.assert_allclose(found[~learned], expected, rtol=0, atol=0.01)
+
+
+def test_many_photos_choose_by_the_two_folds_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = clusters(12)
+    folds = stratified_folds(data.labels, data.classes, count=5, seed=7)
+    expected = np.full((36, 3), np.nan)
+    for fold in range(5):
+        learned = folds != fold
+        beside = np.isin(folds, [(fold + 1) % 5, (fold + 4) % 5])
+        inner = np.where(beside, folds, LEARNED)[learned]
+        expected[~learned] = by_hand(data.select(learned), inner, data.features[~learned])
+    assert not np.allclose(out_of_fold(data, seed=7), expected, rtol=0, atol=2e-3)
+    monkeypatch.setattr(probe_module, "_LARGE", 1)
+    monkeypatch.setattr(probe_module, "_PLENTY", 37)
+    assert not np.allclose(out_of_fold(data, seed=7), expected, rtol=0, atol=2e-3)  # 36 photos: too few for that
+    monkeypatch.setattr(probe_module, "_PLENTY", 36)
+    np.testing.assert_allclose(out_of_fold(data, seed=7), expected, rtol=0, atol=2e-3)
+
+
+def test_class_in_two_folds_is_learned_from_without_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = clusters(10, classes=2, distance=3.0)
+    whole = labelled(np.vstack([data.features, np.eye(2, 6, k=4) * 30]), np.append(data.labels, [2, 2]))
+    tasks: list[np.ndarray] = []
+
+    def hears(*given: np.ndarray, folds: list[np.ndarray]) -> object:
+        tasks.extend(folds)
+        return select_heads(*given, folds=folds)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(probe_module, "select_heads", hears)
+    out_of_fold(whole, seed=0)
+    folds = stratified_folds(whole.labels, whole.classes, count=5, seed=0)
+    assert len(tasks) == 6
+    for fold, task in enumerate(tasks[:5]):
+        assert np.array_equal(task == ABSENT, folds == fold)
+        assert np.array_equal(task[:20][folds[:20] != fold], folds[:20][folds[:20] != fold])
+        rare = task[20:]
+        alone = fold in folds[20:]  # one photo of the rare class is left: it is never held out
+        assert sorted(rare) == ([ABSENT, LEARNED] if alone else sorted(folds[20:]))
+    assert np.array_equal(tasks[5], folds)
+
+
+def test_what_is_no_fold_is_a_data_set_of_its_own() -> None:
+    data = clusters(12)
+    some = np.arange(0, 36, 2)
+    found = CalibratedHeads(data, seed=3).of(some)
+    alone = fit_calibrated_head(data.select(np.isin(np.arange(36), some)), seed=3)
+    assert np.array_equal(found.head.weight, alone.head.weight)
+    assert found.temperature == alone.temperature
+
+
+def test_all_photos_are_the_same_whether_folds_were_judged_or_not() -> None:
+    data = clusters(12)
+    probes = CalibratedHeads(data, seed=3)
+    probes.of(np.flatnonzero(stratified_folds(data.labels, data.classes, count=5, seed=3) != 2))
+    together, alone = probes.of(np.arange(36)), fit_calibrated_head(data, seed=3)
+    assert together.head.strength == alone.head.strength
+    np.testing.assert_allclose(
+        together.probabilities(data.features), alone.probabilities(data.features), rtol=0, atol=2e-3
+    )
+
+
+@pytest.mark.parametrize("all_too", [True, False])
+def test_a_probe_does_not_depend_on_what_was_asked_for_before(all_too: bool) -> None:
+    """A run that is taken up asks for other probes first: the last digits must be the same."""
+    generator = np.random.default_rng(0)
+    data = labelled(generator.normal(size=(140, 30)).astype(np.float32), np.arange(140) % 2)
+    everything = np.arange(140)
+    rest = np.flatnonzero(stratified_folds(data.labels, data.classes, count=5, seed=3) != 2)
+    first, second = CalibratedHeads(data, seed=3, all_too=all_too), CalibratedHeads(data, seed=3, all_too=all_too)
+    orders = [first.of(everything), first.of(rest)], [second.of(rest), second.of(everything)][::-1]
+    for one, other in zip(*orders, strict=True):
+        assert np.array_equal(one.head.weight, other.head.weight)
+        assert (one.temperature, one.head.strength) == (other.temperature, other.head.strength)
+
+
+def test_out_of_fold_needs_two_of_each_class() -> None:
+    data = labelled(np.eye(5), np.array([0, 0, 1, 1, 2]))
+    with pytest.raises(DataError, match="1 classes come from one photo or one group only") as caught:
+        out_of_fold(data, seed=0)
+    assert "\n  cat\n" in str(caught.value)
+
+
+# --- what is chosen ---
+
+
+def scikit_learn(strength: float, n: int) -> object:
+    return make_pipeline(StandardScaler(), LogisticRegression(C=1 / (n * strength), solver="newton-cholesky"))
+
+
+@pytest.mark.parametrize(("distance", "seed"), [(0.5, 0), (1.5, 1)])
+def test_strength_and_temperature_are_those_of_scikit_learn(distance: float, seed: int) -> None:
+    data = clusters(20, distance=distance, seed=seed)
+    found = fit_calibrated_head(data, seed=seed)
+    splitter = StratifiedKFold(5, shuffle=True, random_state=seed)
+    held_out = {
+        strength: cross_val_predict(
+            scikit_learn(strength, 48), data.features, data.labels, cv=splitter, method="decision_function"
+        )
+        for strength in STRENGTHS
+    }  # 48 of 60 photos are learned from
+    losses = {s: -log_softmax(z, axis=1)[np.arange(60), data.labels].mean() for s, z in held_out.items()}
+    best = min(losses, key=lambda strength: losses[strength])
+    assert found.head.strength == best
+
+    targets = np.full((60, 3), 1 / 62 / 2)  # Platt: 1 / (n + 2) of doubt, shared by the other classes
+    targets[np.arange(60), data.labels] = 1 - 1 / 62
+    least = minimize_scalar(
+        lambda t: -(targets * log_softmax(held_out[best] / t, axis=1)).sum(), bounds=(0.05, 20), method="bounded"
+    )
+    assert found.temperature == pytest.approx(least.x, rel=0.02)
+
+    model = scikit_learn(best, 60).fit(data.features, data.labels)  # type: ignore[attr-defined]
+    expected = np.exp(log_softmax(model.decision_function(data.features) / found.temperature, axis=1))
+    np.testing.assert_allclose(found.probabilities(data.features), expected, atol=2e-3)
+
+
+def test_temperature_mends_a_head_that_is_too_sure(monkeypatch: pytest.MonkeyPatch) -> None:
+    weak = functools.partial(select_heads, strengths=(1e-5,))
+    monkeypatch.setattr(probe_module, "select_heads", weak)
+    data, fresh = clusters(20, features=40), clusters(200, features=40, seed=1)
+    found = fit_calibrated_head(data, seed=0)
+    assert found.head.strength == 1e-5
+    assert accuracy(found.probabilities(data.features), data.labels) == 1.0  # learned by heart
+    assert found.temperature > 1.5
+    sure = CalibratedHead(found.head, 1.0)
+    gain = log_loss(fresh.labels, sure.probabilities(fresh.features)) - log_loss(
+        fresh.labels, found.probabilities(fresh.features)
+    )
+    assert gain > 0.1
+
+
+def test_probabilities_by_hand() -> None:
+    head = Head(np.array([[2.0, 0.0], [0.0, 4.0]], np.float32), np.array([0.0, 2.0], np.float32), 1.0)
+    found = CalibratedHead(head, 2.0).probabilities(np.array([[1.0, 0.0], [3.0, 1.0]], np.float32))
+    # logits (2, 2) and (6, 6) over 2
+    assert found.tolist() == [[0.5, 0.5], [0.5, 0.5]]
+    softer = CalibratedHead(head, 4.0).probabilities(np.array([[0.0, 0.5]], np.float32))
+    np.testing.assert_allclose(softer, [[1 / (1 + np.e), np.e / (1 + np.e)]], rtol=1e-12)  # logits (0, 4) over 4
+
+
+# --- few photos ---
+
+
+def test_class_of_one_photo_is_learned_from() -> None:
+    data = clusters(10, classes=2, distance=8.0)
+    rare = np.zeros((1, 6), np.float32)
+    rare[0, 5] = 30.0
+    whole = labelled(np.concatenate([data.features, rare]), np.append(data.labels, 2))
+    found = fit_calibrated_head(whole, seed=0)
+    assert accuracy(found.probabilities(whole.features), whole.labels) == 1.0
+
+
+def test_class_of_one_group_is_learned_from() -> None:
+    data = clusters(8, distance=8.0)
+    groups = np.where(data.labels == 2, 99, np.arange(24))
+    found = fit_calibrated_head(Labelled(data.features, data.labels, groups, data.classes), seed=0)
+    assert accuracy(found.probabilities(data.features), data.labels) == 1.0
+
+
+@pytest.mark.parametrize("labels", [[0, 1], [0, 0, 0, 1], [0, 1, 2]])
+def test_where_nothing_can_be_held_out_nothing_is_chosen(labels: list[int]) -> None:
+    data = labelled(np.random.default_rng(0).normal(size=(len(labels), 3)), np.array(labels))
+    found = fit_calibrated_head(data, seed=0)
+    assert (found.head.strength, found.temperature) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("rare", [2, 3])
+def test_rare_class_has_out_of_fold_probabilities(rare: int) -> None:
+    data = clusters(10, classes=2, distance=8.0)
+    far = np.zeros((rare, 6), np.float32)
+    far[:, 5] = 30.0 + np.arange(rare)
+    whole = labelled(np.concatenate([data.features, far]), np.append(data.labels, [2] * rare))
+    found = out_of_fold(whole, seed=0)  # with 2, an inner part has a single photo of the class
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-12)
+    assert accuracy(found, whole.labels) == 1.0
+
+
+def test_smallest_there_is() -> None:
+    data = labelled(np.array([[0.0, 1], [0.1, 1], [5, 1], [5.1, 1]]), np.array([0, 0, 1, 1]))
+    found = out_of_fold(data, seed=0)
+    assert accuracy(found, data.labels) == 1.0
+
+
+# --- seeds ---
+
+
+@pytest.mark.parametrize("work", [lambda data, seed: fit_calibrated_head(data, seed=seed).head.weight, out_of_fold])
+def test_same_seed_same_bits(work: Callable[..., np.ndarray]) -> None:
+    data = clusters(12)
+    first = work(data, seed=4)
+    assert np.array_equal(work(data, seed=4), first)
+
+
+def test_other_seed_other_folds() -> None:
+    data = clusters(12)
+    assert not np.array_equal(out_of_fold(data, seed=0), out_of_fold(data, seed=1))

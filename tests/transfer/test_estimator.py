@@ -1,0 +1,437 @@
+"""The scikit-learn door: an estimator like any other, whatever images and labels it is given."""
+
+import pickle
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict, cross_val_score
+
+import regraft
+from regraft.errors import DataError, ModelError, OptionError, OutputError, SanityError
+from regraft.networks.weights import without_folders
+from regraft.transfer.estimator import TransferClassifier, load
+
+Photos = Callable[..., Path]
+pytestmark = pytest.mark.usefixtures("few_draws", "few_strengths")
+
+
+@pytest.fixture
+def make(tiny_network: str) -> Callable[..., TransferClassifier]:
+    return lambda **options: TransferClassifier(tiny_network, **options)
+
+
+Make = Callable[..., TransferClassifier]
+
+
+@pytest.fixture
+def sixteen(photos: Photos) -> list[str]:
+    """Return the paths of 8 blue photos, then 8 red ones."""
+    folder = photos(red=8, blue=8)
+    return [str(folder / colour / f"{number}.jpg") for colour in ("blue", "red") for number in range(8)]
+
+
+def pil(path: str) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
+def arrays(paths: list[str]) -> list[np.ndarray]:
+    return [np.asarray(pil(path)) for path in paths]
+
+
+def eight_each(first: Any, second: Any) -> list[Any]:
+    return [first] * 8 + [second] * 8
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"model": 50}, ModelError, "model must be a network's name, a text such as 'resnet50'. Got 50."),
+        ({"device": None}, OptionError, "--device must be one of auto, cpu, cuda, mps. Got None."),
+    ],
+)
+def test_nothing_where_a_name_is_needed(
+    sixteen: list[str], tiny_network: str, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=f"^{re.escape(message)}"):
+        TransferClassifier(**{"model": tiny_network} | options).fit(sixteen, eight_each("a", "b"))
+
+
+# --- scikit-learn's conventions ---
+
+
+def test_parameters_can_be_read_and_set(make: Make, tiny_network: str) -> None:
+    estimator = make(seed=3)
+    assert estimator.get_params() == {
+        "model": tiny_network,
+        "strategy": "frozen",
+        "weights": None,
+        "seed": 3,
+        "device": "auto",
+        "engine": "auto",
+        "max_file_size": 1000**3,
+        "batch_size": 32,
+        "cache": True,
+        "positive": None,
+        "force": False,
+        "train_from": None,
+        "train_only": None,
+        "lora": 0,
+        "budget": 600.0,
+        "schedule": None,
+    }
+    assert estimator.set_params(seed=5, cache=False) is estimator
+    assert (estimator.seed, estimator.cache) == (5, False)
+    with pytest.raises(ValueError, match="Invalid parameter 'sead'"):
+        estimator.set_params(sead=1)
+
+
+def test_clone_has_the_parameters_and_nothing_learned(make: Make, sixteen: list[str]) -> None:
+    fitted = make(seed=3, batch_size=8).fit(sixteen, eight_each("b", "r"))
+    copy = clone(fitted)
+    assert copy.get_params() == fitted.get_params()
+    assert [name for name in vars(copy) if name.endswith("_")] == []
+    with pytest.raises(NotFittedError):
+        copy.predict_proba(sixteen)
+    assert hasattr(fitted, "classifier_")
+
+
+def test_public_name_is_this_class() -> None:
+    assert regraft.TransferClassifier is TransferClassifier
+    assert regraft.load is load
+
+
+@pytest.mark.parametrize("kind", ["paths", "images", "arrays", "one array"])
+def test_cross_validation_of_any_kind_of_image(make: Make, sixteen: list[str], kind: str) -> None:
+    kinds: dict[str, Callable[[], Any]] = {
+        "paths": lambda: sixteen,
+        "images": lambda: [pil(path) for path in sixteen],
+        "arrays": lambda: arrays(sixteen),
+        "one array": lambda: np.stack(arrays(sixteen)),
+    }
+    scores = cross_val_score(make(), kinds[kind](), eight_each("b", "r"), cv=2)
+    assert scores.tolist() == [1.0, 1.0]
+
+
+def test_cross_validation_with_scorers_of_probabilities(make: Make, sixteen: list[str]) -> None:
+    y = eight_each("b", "r")
+    cv = StratifiedKFold(2)
+    losses = cross_val_score(make(), sixteen, y, cv=cv, scoring="neg_log_loss")
+    areas = cross_val_score(make(), sixteen, y, cv=cv, scoring="roc_auc")
+    probabilities = cross_val_predict(make(), sixteen, y, cv=cv, method="predict_proba")
+    judged = [part for _, part in cv.split(sixteen, y)]
+    truth = np.array(y)
+    expected = [-log_loss(truth[part], probabilities[part]) for part in judged]
+    np.testing.assert_allclose(losses, expected, rtol=1e-12)
+    assert areas.tolist() == [roc_auc_score(truth[part] == "r", probabilities[part, 1]) for part in judged] == [1, 1]
+
+
+def test_search_over_a_parameter(make: Make, sixteen: list[str]) -> None:
+    search = GridSearchCV(make(), {"seed": [0, 1]}, cv=2).fit(sixteen, eight_each("b", "r"))
+    assert search.best_score_ == 1.0
+    assert search.best_estimator_.seed == search.best_params_["seed"]
+    assert search.predict(sixteen).tolist() == eight_each("b", "r")
+
+
+def test_pickle_keeps_everything(make: Make, sixteen: list[str]) -> None:
+    fitted = make().fit(sixteen, eight_each(10, 2))
+    copy = pickle.loads(pickle.dumps(fitted))
+    assert np.array_equal(copy.predict_proba(sixteen), fitted.predict_proba(sixteen))
+    assert copy.classes_.tolist() == [2, 10]
+    assert copy.get_params() == fitted.get_params()
+
+
+# --- labels ---
+
+LABELS = [
+    (eight_each("dog", "cat"), "U", ["cat", "dog"]),
+    (np.array(eight_each("cat", "dog")), "U", ["cat", "dog"]),
+    (np.array(eight_each("cat", "dog"), dtype=object), "O", ["cat", "dog"]),
+    (eight_each(np.str_("b"), np.str_("a")), "U", ["a", "b"]),
+    (eight_each("10", "2"), "U", ["10", "2"]),  # numpy's order, which scikit-learn's scorers rely on
+    (eight_each("img9", "img10"), "U", ["img10", "img9"]),
+    (eight_each(1, -1), "i", [-1, 1]),
+    (eight_each(1.0, 0.0), "f", [0.0, 1.0]),
+    (eight_each(10, 2), "i", [2, 10]),
+    (eight_each(np.int64(10), np.int64(2)), "i", [2, 10]),
+    (np.array(eight_each(10, 2)), "i", [2, 10]),
+    (eight_each(True, False), "b", [False, True]),
+    (np.array(eight_each(False, True)), "b", [False, True]),
+]
+
+
+@pytest.mark.parametrize(("y", "kind", "classes"), LABELS, ids=lambda of: repr(of)[:30])
+def test_labels_come_back_as_they_were_given(
+    make: Make, sixteen: list[str], y: Any, kind: str, classes: list[Any]
+) -> None:
+    fitted = make().fit(sixteen, y)
+    assert fitted.classes_.tolist() == classes
+    found = fitted.predict(sixteen)
+    assert (found.dtype.kind, found.tolist()) == (kind, list(y))
+    assert fitted.score(sixteen, y) == 1.0
+
+
+@pytest.fixture
+def fitted(make: Make, sixteen: list[str]) -> TransferClassifier:
+    """Return what learned that blue photos are "b" and red ones "a"."""
+    return make().fit(sixteen, eight_each("b", "a"))
+
+
+def test_columns_stand_in_the_order_of_classes(fitted: TransferClassifier, sixteen: list[str]) -> None:
+    assert fitted.classes_.tolist() == ["a", "b"]
+    found = fitted.predict_proba(sixteen)
+    assert found.shape == (16, 2)
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-12)
+    assert (found[:8, 1] > 0.5).all()
+    assert (found[8:, 0] > 0.5).all()
+
+
+def test_kinds_of_image_have_equal_probabilities(fitted: TransferClassifier, sixteen: list[str]) -> None:
+    expected = fitted.predict_proba(sixteen)
+    for images in ([Path(path) for path in sixteen], [pil(path) for path in sixteen], arrays(sixteen)):
+        np.testing.assert_allclose(fitted.predict_proba(images), expected, rtol=0, atol=1e-5)
+
+
+def test_second_fit_replaces_the_first(fitted: TransferClassifier, sixteen: list[str], photos: Photos) -> None:
+    folder = photos("other", first_seed=300, red=6, green=6, grey=6)
+    assert fitted.fit(folder) is fitted
+    assert fitted.classes_.tolist() == ["green", "grey", "red"]
+    assert fitted.predict_proba(sixteen).shape == (16, 3)
+
+
+def test_positive_may_be_a_number(make: Make, sixteen: list[str]) -> None:
+    found = make(positive=10).fit(sixteen, eight_each(2, 10)).report_.to_json()
+    assert found["positive"] == "10"
+    with pytest.raises(OptionError, match=r"--positive must be one of 2, 10\. Got '3'"):
+        make(positive=3).fit(sixteen, eight_each(2, 10))
+
+
+# --- save and load ---
+
+
+@pytest.mark.parametrize(
+    ("pair", "kind"), [(["10", "2"], "U"), ([10, 2], "i"), ([np.int64(10), np.int64(2)], "i"), ([-1, -7], "i")]
+)
+def test_what_was_saved_is_loaded(make: Make, sixteen: list[str], tmp_path: Path, pair: list[Any], kind: str) -> None:
+    y = eight_each(*pair)
+    fitted = make(seed=9).fit(sixteen, y)
+    fitted.save(tmp_path / "model.safetensors")
+    loaded = load(tmp_path / "model.safetensors")
+    assert (loaded.classes_.dtype.kind, loaded.classes_.tolist()) == (kind, fitted.classes_.tolist())
+    assert loaded.predict(sixteen).tolist() == y
+    assert np.array_equal(loaded.predict_proba(sixteen), fitted.predict_proba(sixteen))
+    assert loaded.score(sixteen, y) == 1.0
+    assert (loaded.model, loaded.strategy, loaded.seed) == (without_folders(fitted.model), "frozen", 9)
+
+
+@pytest.mark.parametrize("pair", [("b", "a"), (10, 2), (1.0, 0.0), (True, False)])
+def test_labels_in_an_array_of_objects_keep_their_type(
+    make: Make, sixteen: list[str], tmp_path: Path, pair: tuple[Any, Any]
+) -> None:
+    y = np.array(eight_each(*pair), dtype=object)
+    fitted = make().fit(sixteen, y)
+    fitted.save(tmp_path / "model.safetensors")
+    for estimator in (fitted, load(tmp_path / "model.safetensors")):
+        found = estimator.predict(sixteen).tolist()
+        assert found == y.tolist()
+        assert {type(label) for label in found} == {type(pair[0])}
+
+
+def test_numbers_with_fractions_in_an_array_of_objects(make: Make, sixteen: list[str]) -> None:
+    with pytest.raises(DataError, match="Got numbers with fractions"):
+        make().fit(sixteen, np.array(eight_each(0.5, 1.5), dtype=object))
+
+
+def test_numbers_as_folder_names_stay_text(make: Make, photos: Photos, tmp_path: Path) -> None:
+    folder = photos(red=6, blue=6)
+    (folder / "red").rename(folder / "2")
+    (folder / "blue").rename(folder / "10")
+    fitted = make().fit(folder)
+    fitted.save(str(tmp_path / "model.safetensors"))
+    loaded = load(str(tmp_path / "model.safetensors"))
+    assert fitted.classes_.tolist() == loaded.classes_.tolist() == ["2", "10"]
+    assert loaded.score(folder) == 1.0
+
+
+def test_save_says_where_it_cannot_write(fitted: TransferClassifier, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"path .*gone.* does not exist"):
+        fitted.save(tmp_path / "gone" / "model.safetensors")
+
+
+# --- folders ---
+
+
+def test_folder_brings_its_labels(make: Make, photos: Photos) -> None:
+    folder = photos(red=6, blue=6)
+    fitted = make().fit(folder)
+    assert fitted.classes_.tolist() == ["blue", "red"]
+    assert fitted.predict(str(folder)).tolist() == ["blue"] * 6 + ["red"] * 6
+    assert fitted.score(folder) == fitted.score(str(folder)) == 1.0
+    assert (fitted.report_.estimate, fitted.report_.n) == ("out-of-fold", 12)
+
+
+def test_folder_with_a_validation_split_is_judged_by_it(make: Make, photos: Photos) -> None:
+    folder = photos("data/train", red=6, blue=6).parent
+    photos("data/validation", first_seed=100, red=2, blue=3)
+    fitted = make().fit(folder)
+    assert (fitted.report_.estimate, fitted.report_.n) == ("validation", 5)
+
+
+def test_score_takes_the_test_split_else_validation_else_train(make: Make, photos: Photos) -> None:
+    """Of train all photos are under their names, of validation 2 of 3 and of test 1 of 4."""
+    fitted = make().fit(photos("learned", first_seed=300, red=6, blue=6))
+    folder = photos("data/train", red=2, blue=2).parent
+    assert fitted.score(folder) == 1.0
+    photos("data/validation", first_seed=100, red=2, blue=1)
+    (folder / "validation" / "blue" / "0.jpg").rename(folder / "validation" / "red" / "wrong.jpg")
+    assert fitted.score(folder) == 2 / 3
+    photos("data/test", first_seed=200, red=1, blue=3)
+    for number in range(3):
+        (folder / "test" / "blue" / f"{number}.jpg").rename(folder / "test" / "red" / f"wrong-{number}.jpg")
+    assert fitted.score(folder) == 1 / 4
+
+
+def test_a_folder_is_predicted_whole_in_natural_order(make: Make, photos: Photos) -> None:
+    """test/ before train/, blue/ before red/, 2.jpg before 10.jpg; photos without any label too."""
+    fitted = make().fit(photos("learned", first_seed=300, red=6, blue=6))
+    folder = photos("data/train", red=2, blue=1).parent
+    photos("data/test", first_seed=100, red=1, blue=2)
+    assert fitted.predict(folder).tolist() == ["blue", "blue", "red", "blue", "red", "red"]
+    loose = folder.parent / "loose"
+    loose.mkdir()
+    for name, of in (("10", "red"), ("2", "blue"), ("1", "red")):
+        shutil.copy(folder / "train" / of / "0.jpg", loose / f"{name}.jpg")
+    assert fitted.predict(str(loose)).tolist() == ["red", "blue", "red"]
+
+
+def test_score_of_a_folder_matches_classes_by_name(make: Make, photos: Photos) -> None:
+    fitted = make().fit(photos(red=6, green=6, blue=6))
+    new = photos("new", first_seed=100, red=2, green=2)
+    assert fitted.score(new) == 1.0
+    shutil.copy(new / "red" / "0.jpg", new / "green" / "wrong.jpg")
+    assert fitted.score(new) == 4 / 5
+    (new / "red").rename(new / "purple")
+    with pytest.raises(DataError, match="has 1 classes that the model does not know: purple"):
+        fitted.score(new)
+
+
+def test_score_is_scikit_learns_accuracy(fitted: TransferClassifier, sixteen: list[str]) -> None:
+    y = ["a"] * 4 + ["b"] * 4 + ["a"] * 8  # four of the blue photos, "b", are told to be "a"
+    weights = np.arange(1.0, 17.0)
+    assert fitted.score(sixteen, y) == 12 / 16
+    expected = accuracy_score(y, eight_each("b", "a"), sample_weight=weights)
+    assert fitted.score(sixteen, y, weights) == pytest.approx(expected) == pytest.approx(126 / 136)
+
+
+# --- mistakes ---
+
+
+def test_mistakes_in_x_and_y(make: Make, sixteen: list[str], photos: Photos) -> None:
+    folder = Path(sixteen[0]).parents[1]
+    mistakes: list[tuple[Any, Any, str]] = [
+        (folder, ["a"] * 16, f"{folder} is a folder, which brings its own labels: leave y out."),
+        (sixteen, None, "y is missing: give one label per image, or a folder of class folders as X."),
+        (
+            sixteen,
+            ["a"] * 15,
+            "y must hold one label for each image, shape (16,). Got 16 images and labels of shape (15,).",
+        ),
+        (
+            sixteen,
+            [["a"]] * 16,
+            "y must hold one label for each image, shape (16,). Got 16 images and labels of shape (16, 1).",
+        ),
+        (sixteen, eight_each(0.5, 1.5), "the labels in y must name classes. Got numbers with fractions (continuous)."),
+        (
+            sixteen,
+            np.array(eight_each("a", 1), dtype=object),
+            "the labels in y must be of one type. Got int, str. Make them all text or all numbers.",
+        ),
+        ([], [], "X holds no images."),
+        ([*sixteen, "gone.jpg"], ["a"] * 17, "1 of 17 image files do not exist: gone.jpg. Check the paths."),
+    ]
+    for X, y, message in mistakes:
+        with pytest.raises(DataError) as caught:
+            make().fit(X, y)
+        assert str(caught.value) == message
+
+
+def test_unknown_network_is_told_first() -> None:
+    with pytest.raises(ModelError, match="There is no network named 'resnet5O'"):
+        TransferClassifier("resnet5O").fit(["gone.jpg"], ["a"])
+
+
+def test_labels_that_mean_nothing(make: Make, photos: Photos) -> None:
+    paths = sorted(photos(red=30).rglob("*.jpg"))
+    y = np.random.default_rng(1).permutation(np.arange(30) % 2)
+    with pytest.raises(SanityError):
+        make().fit(paths, y)
+    assert make(force=True).fit(paths, y).classes_.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda estimator, images: estimator.predict_proba(images),
+        lambda estimator, images: estimator.score(Path(images[0]).parents[1]),
+        lambda estimator, images: estimator.save(Path(images[0]).with_name("model.safetensors")),
+    ],
+    ids=["predict_proba", "score of a folder", "save"],
+)
+def test_not_fitted(make: Make, sixteen: list[str], use: Callable[..., object]) -> None:
+    with pytest.raises(NotFittedError) as caught:
+        use(make(), sixteen)
+    assert str(caught.value) == "This TransferClassifier is not fitted yet. Call fit(X, y) or regraft.load(path)."
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba"])
+def test_unreadable_images_are_all_named(fitted: TransferClassifier, sixteen: list[str], method: str) -> None:
+    Path(sixteen[2]).write_bytes(b"garbage")
+    Path(sixteen[5]).write_bytes(Path(sixteen[5]).read_bytes()[:700])
+    with pytest.raises(DataError) as caught:
+        getattr(fitted, method)(sixteen)
+    assert str(caught.value) == (
+        "2 of 16 images cannot be read:\n"
+        f"  {sixteen[2]}: not an image, or damaged at its start\n"
+        f"  {sixteen[5]}: the file is cut off (truncated)"
+    )
+
+
+def test_unreadable_image_is_left_out_of_fitting(make: Make, sixteen: list[str]) -> None:
+    Path(sixteen[2]).write_bytes(b"garbage")
+    fitted = make().fit(sixteen, eight_each("b", "r"))
+    assert fitted.report_.n == 15
+    assert fitted.predict(sixteen[3:]).tolist() == ["b"] * 5 + ["r"] * 8
+
+
+@pytest.mark.parametrize("y", [eight_each("10", "2"), eight_each(1, -1), eight_each("a", "b")])
+def test_scorers_read_the_columns_as_they_stand(make: Make, sixteen: list[str], y: list[Any]) -> None:
+    """Red and blue are told apart without a mistake: the ranking is perfect, and the loss far below ln 2."""
+    assert cross_val_score(make(), sixteen, y, cv=2, scoring="roc_auc").tolist() == [1, 1]
+    assert cross_val_score(make(), sixteen, y, cv=2, scoring="neg_log_loss").min() > -0.3
+
+
+@pytest.mark.parametrize("ask", ["predict", "predict_proba"])
+def test_nothing_can_be_asked_before_fit(make: Make, sixteen: list[str], ask: str) -> None:
+    with pytest.raises(NotFittedError, match=r"is not fitted yet\. Call fit\(X, y\) or regraft\.load\(path\)\."):
+        getattr(make(), ask)(sixteen)
+    with pytest.raises(NotFittedError):
+        make().score(sixteen, ["a"] * 16)
+
+
+@pytest.mark.parametrize("y", [eight_each(True, False), eight_each(2.0, 10.0)])
+def test_booleans_and_floats_survive_a_file(make: Make, sixteen: list[str], y: list[Any], tmp_path: Path) -> None:
+    make(seed=np.int64(3)).fit(sixteen, y).save(tmp_path / "m.safetensors")
+    loaded = load(tmp_path / "m.safetensors")
+    assert loaded.predict(sixteen).tolist() == y
+    assert loaded.score(sixteen, y) == 1.0
+    assert loaded.seed == 3
