@@ -74,6 +74,7 @@ ORDER = {
         "engine",
         "openvino",
         "selection",
+        "compute",
     ],
     "attribution": [
         "feature_maps",

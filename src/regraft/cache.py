@@ -159,4 +159,5 @@ def _about(folder: Path) -> dict[str, Any]:
 
 
 def folder_name(digest: bytes) -> str:
+    """Return the name of the folder of what is described by a text of this SHA-256."""
     return digest.hex()[:32]
