@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from regraft.classifier.classifier import TIMINGS, Classifier
+from regraft.classifier.classifier import Classifier
+from regraft.classifier.record import FitRecord
 from regraft.classifier.schema import Description, convert
 from regraft.data.preprocess import Preprocess
 from regraft.engines.selection import ENGINES, EngineChoice
@@ -111,7 +112,7 @@ def load_bundle(path: Path) -> Classifier:
         temperature=description.temperature,
         model=description.model,
         strategy=description.strategy,
-        numbers=description.numbers,
+        record=FitRecord.from_json(description.numbers) if description.numbers else None,
         seen=seen,
         label_type=description.label_type,
         engine_choice=None if chosen is None else EngineChoice(chosen.engine, chosen.machine),
@@ -206,20 +207,20 @@ def _kind(tensor: torch.Tensor) -> str:
 
 
 def _lasting(classifier: Classifier) -> dict[str, Any]:
-    """Return the figures without how long it took and where photos and network lay.
+    """Return the record without how long it took and where photos and network lay.
 
     Runs of the same command give the same file, and who gets it learns nothing of its author's folders.
     """
-    local, name = classifier.model, without_folders(classifier.model)
-    kept = {key: value for key, value in classifier.numbers.items() if key not in TIMINGS}
-    for key in ("model", "reason"):
-        if isinstance(kept.get(key), str) and local:
-            kept[key] = kept[key].replace(local, name)
-    if "unreadable" in kept:
-        kept["unreadable"] = [_photo_name(Path(path), classifier.classes) for path in kept["unreadable"]]
-    if "tried" in kept:
-        kept["tried"] = [{key: value for key, value in row.items() if key not in TIMINGS} for row in kept["tried"]]
-    return kept
+    record, local, name = classifier.record, classifier.model, without_folders(classifier.model)
+    if record is None:
+        return {}
+    tried = record.tried and tuple(replace(attempt, seconds=None) for attempt in record.tried)
+    unreadable = tuple(_photo_name(Path(path), classifier.classes) for path in record.unreadable)
+    lasting = replace(record, timing=None, tried=tried, unreadable=unreadable)
+    if local:
+        reason = record.reason and record.reason.replace(local, name)
+        lasting = replace(lasting, model=record.model.replace(local, name), reason=reason)
+    return lasting.to_json()
 
 
 def _photo_name(path: Path, classes: Sequence[str]) -> str:

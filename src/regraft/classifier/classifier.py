@@ -2,19 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from scipy.special import softmax
 
+from regraft.classifier.record import FitRecord
 from regraft.engines.selection import EngineChoice
 from regraft.heads.search import Head
 from regraft.networks.backbones import Backbone
-
-# names of figures that differ from run to run of the same command, and are not kept in its file
-TIMINGS = frozenset(
-    {"seconds", "extraction_seconds", "training_seconds", "images_computed", "images_per_second", "images"}
-)
 
 
 @dataclass(eq=False)
@@ -28,7 +23,7 @@ class Classifier:
         temperature: logits are divided by it before the softmax (Guo et al. 2017).
         model: the network as the user named it.
         strategy: how it was trained.
-        numbers: the figures reported when it was made (JSON types).
+        record: how it was made, and its figures; None where nothing is known of that.
         seen: content keys of the photos it was trained on ("training") and judged by ("validation"): (n,) uint64.
         label_type: "str", "int", "float" or "bool": what Python users' labels were.
         engine_choice: what ran the network when its photos were learned from; None where it was trained further since,
@@ -41,7 +36,7 @@ class Classifier:
     temperature: float
     model: str
     strategy: str
-    numbers: dict[str, Any] = field(default_factory=dict)
+    record: FitRecord | None = None
     seen: dict[str, np.ndarray] = field(default_factory=dict)
     label_type: str = "str"
     engine_choice: EngineChoice | None = None

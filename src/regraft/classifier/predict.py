@@ -1,4 +1,4 @@
-"""What a classifier says of photos. Nothing that trains is imported: one photo is answered in the time imports take."""
+"""A classifier that is ready to answer. It imports nothing that trains, so that one photo is answered at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,10 +7,11 @@ import numpy as np
 
 from regraft.classifier.classifier import Classifier
 from regraft.data.audit import inspect
+from regraft.data.dataset import Dataset
 from regraft.data.sources import Source
-from regraft.features.extraction import features_of
+from regraft.engines.compute import Compute
+from regraft.features.extraction import FeatureExtractor, Features
 from regraft.progress import Observer
-from regraft.transfer.settings import Settings
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,20 +29,37 @@ class Predictions:
     unreadable: dict[int, str]
 
 
-def predict(
-    classifier: Classifier,
-    sources: Sequence[Source],
-    *,
-    settings: Settings | None = None,
-    observer: Observer | None = None,
-) -> Predictions:
-    """Classify images; one that cannot be read has a reason instead of probabilities, the others are not held up."""
-    settings, observer = settings or Settings(), observer or Observer()
-    settings.check(classifier.classes)
-    audit = inspect(tuple(sources), max_file_size=settings.max_file_size, say=observer.say)
-    earlier = classifier.engine_choice
-    extraction = features_of(sources, audit.keys, classifier.backbone, settings, observer, earlier=earlier)
-    unreadable = {**audit.unreadable, **extraction.unreadable}
-    probabilities = classifier.probabilities(extraction.features)
-    probabilities[sorted(unreadable)] = np.nan
-    return Predictions(tuple(sources), probabilities, unreadable)
+class Predictor:
+    """A classifier that is ready to answer: it keeps its engine, and hashes its weights once.
+
+    Args:
+        classifier: what answers.
+        compute: device, engine, batch size and cache.
+        observer: hears findings and progress.
+
+    Raises:
+        OptionError: a value of `compute` that is not allowed.
+    """
+
+    def __init__(
+        self, classifier: Classifier, compute: Compute | None = None, observer: Observer | None = None
+    ) -> None:
+        self.classifier, self.compute, self._observer = classifier, compute or Compute(), observer or Observer()
+        self.compute.check()
+        self._extractor = FeatureExtractor(
+            classifier.backbone, self.compute, self._observer, earlier=classifier.engine_choice
+        )
+
+    def predict(self, sources: Sequence[Source]) -> Predictions:
+        """Classify images; one that cannot be read has a reason instead of probabilities, the others are answered."""
+        sources = tuple(sources)
+        inspection = inspect(sources, max_file_size=self.compute.max_file_size, say=self._observer.say)
+        features = self._extractor.extract(sources, inspection.keys)
+        unreadable = {**inspection.unreadable, **features.unreadable}
+        probabilities = self.classifier.probabilities(features.values)
+        probabilities[sorted(unreadable)] = np.nan
+        return Predictions(sources, probabilities, unreadable)
+
+    def features(self, dataset: Dataset, *, labelled: bool = True) -> tuple[Dataset, Features]:
+        """Return the photos of `dataset` that can be decoded, and their features. See `FeatureExtractor.of_dataset`."""
+        return self._extractor.of_dataset(dataset, labelled=labelled)

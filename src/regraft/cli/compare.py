@@ -1,20 +1,23 @@
 """`regraft compare`: networks and strategies judged by the same photos."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from regraft.cli import options
 from regraft.cli.console import note, result, result_json
-from regraft.cli.training_options import networks_or_default, observer_of, settings_of, with_training
+from regraft.cli.training_options import COMPUTE, TRAINING, Given, networks_or_default, parse_duration, with_options
 from regraft.data.samples import find_samples
 from regraft.data.tables import Columns
+from regraft.engines.compute import Compute
 from regraft.errors import OptionError, printable
-from regraft.files import MAX_FILE_BYTES, check_output
+from regraft.files import check_output
+from regraft.training.schedule import Schedule
+from regraft.transfer.settings import FitSettings
 
 
-@with_training
+@with_options(FitSettings, Compute, Schedule, only=("positive", "seed", *TRAINING, *COMPUTE, "cache_limit"), track=True)
 def compare(
     data: options.Data,
     model: Annotated[
@@ -37,16 +40,9 @@ def compare(
     label_column: options.LabelColumn = None,
     group_column: options.GroupColumn = None,
     image_root: options.ImageRoot = None,
-    positive: options.Positive = None,
-    seed: Annotated[int, typer.Option(help="Of folds, views and training.", min=0)] = 0,
-    device: options.Device = "auto",
-    engine: options.Engine = "auto",
-    batch_size: options.BatchSize = 32,
-    max_file_size: options.MaxFileSize = MAX_FILE_BYTES,
-    cache: options.Cache = True,
     json: options.Json = False,
     *,
-    training: dict[str, Any],
+    given: Given,
 ) -> None:
     """Compare networks and strategies on the same folds: figures, paired differences, a learning curve, and advice.
 
@@ -66,28 +62,19 @@ def compare(
     from regraft.networks.backbones import load_backbone
     from regraft.training.checkpoints import run_folder
     from regraft.transfer.compare import compare as run_comparison
-    from regraft.transfer.settings import parse_duration
 
-    settings = settings_of(
-        training,
-        strategy="frozen",
-        seed=seed,
-        device=device,
-        engine=engine,
-        batch_size=batch_size,
-        max_file_size=max_file_size,
-        cache=cache,
-        positive=positive,
-    )
+    compute = given.compute()
+    settings = given.fit_settings(compute)
     model = networks_or_default(model or [])
-    observer = observer_of(training, out.stem)
+    observer = given.observer(out.stem)
     found = run_comparison(
         samples,
         {name: (lambda name=name: load_backbone(name)) for name in model},  # type: ignore[misc]
         strategies=chosen,
         sizes=counts,
         settings=settings,
-        budget=None if budget is None else parse_duration(budget),
+        compute=compute,
+        budget=None if budget is None else parse_duration(budget, "--budget"),
         folder=run_folder(out),
         observer=observer,
     )
@@ -100,7 +87,7 @@ def compare(
     if json:
         result_json({**found.to_json(), "out": str(out)}, kept=kept)
     else:
-        result("\n".join(_table(found.rows, len(samples.classes))), kept=kept)
+        result(str(found), kept=kept)
         result("\n".join(["", *map(printable, [*found.notes, found.advice])]), kept=kept)
     note(f"wrote {printable(out)}")
 
@@ -110,30 +97,3 @@ def _sizes(text: str) -> list[int | None]:
         return [None if part.strip() == "all" else int(part) for part in text.split(",")]
     except ValueError:
         raise OptionError(f"--sizes must be numbers of photos or all, e.g. 20,50,all. Got {text!r}.") from None
-
-
-def _table(rows: list[dict[str, Any]], classes: int) -> list[str]:
-    """Return one aligned line for each model, strategy and size."""
-    metrics = ["accuracy", "average_precision" if classes == 2 else "balanced_accuracy", "log_loss"]
-    grouped: dict[tuple[str, str, Any], dict[str, dict[str, Any]]] = {}
-    for row in rows:
-        grouped.setdefault((row["model"], row["strategy"], row["size"]), {})[row["metric"]] = row
-    several = len({model for model, _, _ in grouped}) > 1
-    lines = [["strategy", "photos/class", *(m.replace("_", " ") for m in metrics), "folds", "seconds", "images/s"]]
-    for (model, strategy, size), by_metric in grouped.items():
-        row = by_metric[metrics[0]]
-        name = printable(f"{strategy} ({model})" if several else strategy)
-        rate = "" if row["images_per_second"] is None else f"{row['images_per_second']:,.0f}"
-        figures = [_figure(by_metric[metric]) for metric in metrics]
-        learned = row["learned_per_class"]  # as many as were asked for, or what there was
-        photos = str(size) if size == learned else f"{size} ({learned:,})"
-        lines.append([name, photos, *figures, str(row["folds"]), f"{row['seconds']:,.1f}", rate])
-    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-
-
-def _figure(row: dict[str, Any]) -> str:
-    if row["mean"] is None:
-        return str(row["missing"])
-    bounds = "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
-    return f"{row['mean']:.3f}{bounds}"

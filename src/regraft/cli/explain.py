@@ -1,18 +1,28 @@
 """`regraft explain`: what a network's layers learned, as a report."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from regraft.cli import options
 from regraft.cli.console import TerminalObserver, counted, note, result, result_json
+from regraft.cli.training_options import COMPUTE, Given, with_options
 from regraft.data.samples import Samples
 from regraft.data.tables import Columns
+from regraft.engines.compute import Compute
 from regraft.errors import BundleError, OptionError, did_you_mean, printable
-from regraft.files import MAX_FILE_BYTES, prepare_folder
+from regraft.files import prepare_folder
+from regraft.progress import Observer
+from regraft.transfer.settings import FitSettings
+
+if TYPE_CHECKING:
+    from regraft.classifier.classifier import Classifier
+    from regraft.explain.subject import Subject
+    from regraft.networks.backbones import Backbone
 
 
+@with_options(FitSettings, Compute, only=("positive", "seed", *COMPUTE), words={"seed": "Of the folds of the probes."})
 def explain(
     model: Annotated[
         str,
@@ -49,14 +59,9 @@ def explain(
     label_column: options.LabelColumn = None,
     group_column: options.GroupColumn = None,
     image_root: options.ImageRoot = None,
-    positive: options.Positive = None,
-    seed: Annotated[int, typer.Option(help="Of the folds of the probes.", min=0)] = 0,
-    device: options.Device = "auto",
-    engine: options.Engine = "auto",
-    batch_size: options.BatchSize = 32,
-    max_file_size: options.MaxFileSize = MAX_FILE_BYTES,
-    cache: options.Cache = True,
     json: options.Json = False,
+    *,
+    given: Given,
 ) -> None:
     """Show what a network's layers learned: units and what excites them, where it looks, how far it carries.
 
@@ -64,40 +69,32 @@ def explain(
     """
     prepare_folder(out)
     _check_file(model, weights)
-    from regraft.explain.subjects import find_photos
+    from regraft.explain.subject import find_subject_photos
 
-    samples, known = find_photos(photos, Columns(image_column, label_column, group_column, image_root))
-    unlabelled = "" if known else ", without labels"
+    samples, labelled = find_subject_photos(photos, Columns(image_column, label_column, group_column, image_root))
+    unlabelled = "" if labelled else ", without labels"
     note(f"{counted(len(samples), 'photo')} of {printable(samples.where)}{unlabelled}\nout: {printable(out)}")
 
     from regraft.explain.explain import check_options
     from regraft.explain.explain import explain as look_into
     from regraft.explain.html_report import write_report
     from regraft.networks.backbones import check_model_name
-    from regraft.runtime import pick_device
-    from regraft.transfer.settings import Settings
 
-    settings = Settings(
-        device=device,
-        engine=engine,
-        batch_size=batch_size,
-        cache=cache,
-        positive=positive,
-        seed=seed,
-        max_file_size=max_file_size,
-    )
-    observer = TerminalObserver()
+    compute, seed, observer = given.compute(), given.values["seed"], TerminalObserver()
     if before is not None:
         check_model_name(before)
     thing = _load(model, weights)
     check_options(getattr(thing, "backbone", thing), stage or (), method=method, units=units)
+    subject = _subject(
+        thing, samples, labelled=labelled, model=model, before=before, given=given, compute=compute, observer=observer
+    )
     found = look_into(
-        _subject(thing, samples, known=known, model=model, before=before, settings=settings, observer=observer),
+        subject,
         stages=stage or (),
         units=units,
         method=method,
-        device=pick_device(device),
-        batch_size=batch_size,
+        device=compute.torch_device,
+        batch_size=compute.batch_size,
         seed=seed,
         observer=observer,
     )
@@ -125,8 +122,8 @@ def _check_file(model: str, weights: Path | None) -> None:
         )
 
 
-def _load(model: str, weights: Path | None) -> Any:
-    """Return the `Classifier` in the file `model`, or the pretrained network of that name as a `Backbone`."""
+def _load(model: str, weights: Path | None) -> "Classifier | Backbone":
+    """Return the classifier in the file `model`, or the pretrained network of that name."""
     from regraft.classifier.bundle import load_bundle
     from regraft.networks.backbones import check_model_name, load_backbone
 
@@ -138,14 +135,31 @@ def _load(model: str, weights: Path | None) -> Any:
 
 
 def _subject(
-    thing: Any, samples: Samples, *, known: bool, model: str, before: str | None, settings: Any, observer: Any
-) -> Any:
-    from regraft.classifier.classifier import Classifier
-    from regraft.explain.subjects import subject_of_classifier, subject_of_network
-    from regraft.networks.backbones import load_backbone
+    thing: "Classifier | Backbone",
+    samples: Samples,
+    *,
+    labelled: bool,
+    model: str,
+    before: str | None,
+    given: Given,
+    compute: Compute,
+    observer: Observer,
+) -> "Subject":
+    from regraft.evaluation.report import check_positive
+    from regraft.explain.subject import subject_of_classifier, subject_of_network
+    from regraft.networks.backbones import Backbone, load_backbone
 
-    settings.check(thing.classes if isinstance(thing, Classifier) else samples.classes)
-    if not isinstance(thing, Classifier):
-        return subject_of_network(thing, samples, known=known, model=model, settings=settings, observer=observer)
-    load = None if before is None else lambda: load_backbone(before)
-    return subject_of_classifier(thing, samples, known=known, before=load, settings=settings, observer=observer)
+    positive = given.values["positive"]
+    check_positive(positive, samples.classes if isinstance(thing, Backbone) else thing.classes)
+    if isinstance(thing, Backbone):
+        return subject_of_network(thing, samples, labelled=labelled, model=model, compute=compute, observer=observer)
+    return subject_of_classifier(
+        thing,
+        samples,
+        labelled=labelled,
+        before=None if before is None else lambda: load_backbone(before),
+        compute=compute,
+        positive=positive,
+        seed=given.values["seed"],
+        observer=observer,
+    )

@@ -1,22 +1,30 @@
 """`regraft fit`: photos in, a classifier with numbers out."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from regraft.cli import options
 from regraft.cli.console import note, result, result_json
-from regraft.cli.training_options import networks_or_default, observer_of, settings_of, with_training
+from regraft.cli.training_options import Given, networks_or_default, with_options
 from regraft.data.samples import Samples, find_samples
 from regraft.data.tables import Columns
+from regraft.engines.compute import Compute
 from regraft.errors import OptionError, printable
-from regraft.files import MAX_FILE_BYTES, check_output, prepare_folder
+from regraft.files import check_output, prepare_folder
+from regraft.progress import Observer
+from regraft.training.schedule import Schedule
+from regraft.transfer.settings import FitSettings
+from regraft.transfer.strategies import AUTO
+
+if TYPE_CHECKING:
+    from regraft.transfer.fit import FitResult
 
 _CLASSES_SHOWN = 8
 
 
-@with_training
+@with_options(FitSettings, Compute, Schedule, without=("strategy",), track=True)
 def fit(
     data: options.Data,
     model: Annotated[
@@ -39,12 +47,6 @@ def fit(
             show_default="auto",
         ),
     ] = "",
-    train_from: Annotated[
-        str | None, typer.Option(help="Train from this stage on; `regraft models NETWORK` lists stages.")
-    ] = None,
-    train_only: Annotated[str | None, typer.Option(help="Train this one stage.")] = None,
-    lora: Annotated[int, typer.Option(help="Train adapters of this rank on linear layers instead.", min=0)] = 0,
-    budget: Annotated[str, typer.Option(help="auto: time for trying more than the last layer: 90s, 10m, 2h.")] = "10m",
     report: Annotated[
         Path | None,
         typer.Option(
@@ -58,17 +60,9 @@ def fit(
     label_column: options.LabelColumn = None,
     group_column: options.GroupColumn = None,
     image_root: options.ImageRoot = None,
-    positive: options.Positive = None,
-    seed: Annotated[int, typer.Option(help="Of the folds.", min=0)] = 0,
-    device: options.Device = "auto",
-    engine: options.Engine = "auto",
-    batch_size: options.BatchSize = 32,
-    max_file_size: options.MaxFileSize = MAX_FILE_BYTES,
-    cache: options.Cache = True,
-    force: Annotated[bool, typer.Option("--force", help="Keep a classifier that is no better than chance.")] = False,
     json: options.Json = False,
     *,
-    training: dict[str, Any],
+    given: Given,
 ) -> None:
     """Train a classifier on labelled photos and write it to one file.
 
@@ -78,51 +72,38 @@ def fit(
     _check_files(out, report, weights, model, writes=not dry_run)
     splits = find_samples(data, Columns(image_column, label_column, group_column, image_root))
     splits["train"].check_trainable()
-    strategy = strategy or ("top" if train_from or train_only or lora else "auto")
+    narrowed = any(given.values[name] for name in ("train_from", "train_only", "lora"))
+    strategy = strategy or ("top" if narrowed else AUTO)
     _announce(splits, model, strategy, out)
 
     # only now the imports that take seconds
     from regraft.classifier.bundle import save_bundle
     from regraft.networks.backbones import load_backbone
     from regraft.training.checkpoints import run_folder
-    from regraft.transfer.fit import train
-    from regraft.transfer.settings import parse_duration
+    from regraft.transfer.fit import fit as train
 
-    settings = settings_of(
-        training,
-        strategy=strategy,
-        seed=seed,
-        device=device,
-        engine=engine,
-        batch_size=batch_size,
-        max_file_size=max_file_size,
-        cache=cache,
-        positive=positive,
-        force=force,
-        train_from=train_from,
-        train_only=train_only,
-        lora=lora,
-        budget=parse_duration(budget),
-    )
+    compute = given.compute()
+    settings = given.fit_settings(compute, strategy=strategy)
     if dry_run:
         _print_plans(model, settings, json=json)
         return
     model = networks_or_default([model] if model else [])[0]
-    observer = observer_of(training, out.stem)
+    observer = given.observer(out.stem)
     trained = train(
         splits,
         lambda: load_backbone(model, weights),
         model=model,
         settings=settings,
+        compute=compute,
         observer=observer,
         folder=run_folder(out),
     )
     save_bundle(trained.classifier, out)
     trained.run.finish()
-    observer.finish(trained.numbers)
-    _print_numbers(trained, out, json=json)
+    observer.finish(trained.record.to_json())
+    _print_figures(trained, out, json=json)
     if report is not None:
-        _report(trained, report, settings, observer)
+        _report(trained, report, compute, observer)
 
 
 def _check_files(out: Path, report: Path | None, weights: Path | None, model: str, *, writes: bool) -> None:
@@ -134,29 +115,27 @@ def _check_files(out: Path, report: Path | None, weights: Path | None, model: st
         prepare_folder(report, option="--report")
 
 
-def _print_numbers(trained: Any, out: Path, *, json: bool) -> None:
-    kept = f"The classifier is kept: {printable(out)}."
+def _print_figures(trained: "FitResult", out: Path, *, json: bool) -> None:
+    kept, record = f"The classifier is kept: {printable(out)}.", trained.record
     if json:
-        result_json({**trained.numbers, "out": str(out)}, kept=kept)
+        result_json({**record.to_json(), "out": str(out)}, kept=kept)
     else:
-        result("\n".join(map(printable, trained.report.summary_lines())), kept=kept)
-        result(f"\n  {printable(trained.numbers['trained'])}; {printable(trained.numbers['frozen'])}", kept=kept)
+        result("\n".join(map(printable, str(trained.report).split("\n"))), kept=kept)
+        result(f"\n  {printable(record.trained)}; {printable(record.frozen)}", kept=kept)
     note(f"wrote {printable(out)} ({out.stat().st_size / 1e6:.1f} MB)")
 
 
-def _report(trained: Any, folder: Path, settings: Any, observer: Any) -> None:
+def _report(trained: "FitResult", folder: Path, compute: Compute, observer: Observer) -> None:
     from regraft.explain.explain import explain
     from regraft.explain.html_report import write_report
-    from regraft.explain.subjects import subject_of_result
-    from regraft.runtime import pick_device
+    from regraft.explain.subject import subject_of_fit
 
     note("now the report")
-    device, seed = pick_device(settings.device), settings.seed
     found = explain(
-        subject_of_result(trained),
-        device=device,
-        batch_size=settings.batch_size,
-        seed=seed,
+        subject_of_fit(trained),
+        device=compute.torch_device,
+        batch_size=compute.batch_size,
+        seed=trained.record.seed,
         observer=observer,
     )
     path = write_report(found, folder)
@@ -165,16 +144,16 @@ def _report(trained: Any, folder: Path, settings: Any, observer: Any) -> None:
     note(f"wrote {printable(path)} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
-def _print_plans(model: str, settings: Any, *, json: bool) -> None:
+def _print_plans(model: str, settings: FitSettings, *, json: bool) -> None:
     from regraft.networks.backbones import build_untrained
     from regraft.networks.default import STRONG
-    from regraft.transfer.auto import CANDIDATES
+    from regraft.transfer.experiment import plan_of
     from regraft.transfer.fit import candidate_of
-    from regraft.transfer.strategies import plan_of
+    from regraft.transfer.strategies import auto_candidates
 
     backbone = build_untrained(model or STRONG)  # the plan does not depend on the weights
     candidate = candidate_of(settings)
-    candidates = CANDIDATES if candidate is None else (candidate,)
+    candidates = auto_candidates() if candidate is None else (candidate,)
     plans = [(str(one), plan_of(one, backbone, settings.schedule)) for one in candidates]
     if json:
         result_json({"plans": [{"strategy": name, **plan.to_json()} for name, plan in plans]})

@@ -1,16 +1,28 @@
-"""The options that `fit`, `compare` and `pretrain` share: how a network is trained."""
+"""Options made from the fields of settings: how a network is trained, and where things run."""
 
-import copy
 import functools
 import inspect
-import os
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass
 from enum import StrEnum
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from regraft.cli.console import TerminalObserver, note
+from regraft.engines.compute import Compute
+from regraft.errors import OptionError
+from regraft.files import parse_size, size_in_words
+from regraft.options import Bytes, Seconds, Setting, declared_settings
+from regraft.training.schedule import Schedule
+from regraft.transfer.settings import FitSettings
+
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+COMPUTE = ("device", "engine", "batch_size", "max_file_size", "cache")  # what every command that runs a network has
+
+
+TRAINING = ("precision", "restart")  # of `FitSettings`, which all commands that train share
 
 
 class Tracker(StrEnum):
@@ -20,120 +32,193 @@ class Tracker(StrEnum):
     mlflow = "mlflow"
 
 
-def _option(kind: Any, default: Any, help: str, *flags: str) -> tuple[Any, Any]:
-    return Annotated[kind, typer.Option(*flags, help=help)], default
+@dataclass(frozen=True)
+class Given:
+    """The options that were given to a command, by name.
 
+    Attributes:
+        values: as the command line has them; None for what was left out and depends on other things.
+        track: where training is recorded.
+    """
 
-# name: (type with typer's option, default). What is None has a default that depends on strategy and photos.
-OPTIONS: dict[str, tuple[Any, Any]] = {
-    "epochs": _option(
-        int | None, None, "How often a photo is seen. [default: 8; 24 from scratch; 100 updates at least]"
-    ),
-    "lr": _option(float | None, None, "Highest learning rate. [default: top 3e-4, whole 1e-4, scratch, LoRA 1e-3]"),
-    "lr_decay": _option(float, 1.0, "Each stage learns this much slower than the one after it."),
-    "optimizer": _option(str, "adamw", "adamw or sgd."),
-    "weight_decay": _option(float, 0.01, "Of matrices and filters."),
-    "train_batch_size": _option(int, 32, "Photos per update."),
-    "warm_up": _option(float, 0.1, "Share of the steps in which the rate rises; then it falls along a cosine."),
-    "clip": _option(float, 1.0, "Largest norm of the gradient; 0 for none."),
-    "label_smoothing": _option(float, 0.0, "Share of the target spread over all classes."),
-    "mixup": _option(float, 0.0, "Parameter by which two photos are mixed at the cut; 0 for none."),
-    "cutmix": _option(float, 0.0, "The same for a box of one photo put into another; 0 for none."),
-    "averaging": _option(float, 1.0, "Keep the mean of the weights over about this many epochs; 0 for the last ones."),
-    "views": _option(int, 4, "Views of each photo cached at the cut."),
-    "augment": _option(
-        str,
-        "flip,crop,colour",
-        "How views differ: some of flip, vertical-flip, crop, colour, randaugment, erase; or none.",
-    ),
-    "crop_area": _option(float, 0.5, "Smallest area of a crop, as a share of the photo."),
-    "batch_norm": _option(str | None, None, "Statistics of trained stages: held or trained. [default: held]"),
-    "patience": _option(int | None, None, "Stop after this many epochs without gain on a sixth held out."),
-    "precision": _option(str, "auto", "fp32, bf16, fp16 or auto."),
-    "cache_limit": _option(str | None, None, "How much the cache may hold, e.g. 20GB. [default: 10GB]"),
-    "restart": _option(bool, False, "Throw away the checkpoints of a run that was killed.", "--restart"),
-    "track": _option(Tracker, Tracker.none, "Record the training: mlflow (its own variables say where)."),
-}
+    values: Mapping[str, Any]
+    track: Tracker = Tracker.none
 
+    def compute(self) -> Compute:
+        """Return where things run.
 
-def with_training(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` the options of training; it receives them as one argument `training`, a dict by name."""
-    return with_options()(command)
+        Raises:
+            OptionError: a size that is none, or a value that is not allowed.
+        """
+        compute = Compute(**self._fields(Compute))
+        compute.check()
+        return compute
+
+    def fit_settings(self, compute: Compute, *, defaults: Schedule | None = None, **more: Any) -> FitSettings:
+        """Return how a network is trained, checked as far as it can be without photos.
+
+        Args:
+            compute: where it is trained.
+            defaults: of what was left out of the schedule; None where the options have all defaults themselves.
+            more: fields that were found otherwise.
+
+        Raises:
+            OptionError: a value that is not allowed.
+        """
+        schedule = self._fields(Schedule)
+        if defaults is not None:
+            schedule |= {name: getattr(defaults, name) for name, value in schedule.items() if value is None}
+        settings = FitSettings(**{**self._fields(FitSettings), "schedule": Schedule(**schedule), **more})
+        settings.check_training(compute)
+        return settings
+
+    def observer(self, name: str) -> TerminalObserver:
+        """Return what shows the progress of the run called `name`, and records it where that is wanted.
+
+        Raises:
+            OptionError: the tracker is not installed.
+        """
+        if self.track is Tracker.mlflow:
+            from regraft.cli.tracking import MlflowObserver
+
+            return MlflowObserver(name, {key: str(value) for key, value in self.values.items() if value is not None})
+        return TerminalObserver()
+
+    def _fields(self, kind: Any) -> dict[str, Any]:
+        found = {}
+        for name, (declared, said) in declared_settings(kind).items():
+            option = said.flag or name
+            if option in self.values:
+                found[name] = _parsed(self.values[option], _type_of(kind, declared), f"--{option.replace('_', '-')}")
+        return found
 
 
 def with_options(
-    *, without: Sequence[str] = (), optional: Sequence[str] = (), words: Mapping[str, str] | None = None
+    *settings: Any,
+    only: Sequence[str] = (),
+    without: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    words: Mapping[str, str] | None = None,
+    track: bool = False,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return what gives a command the options of training, with defaults of its own.
+    """Return what gives a command the options of settings classes; it receives them as one argument, `given`.
 
     Args:
-        without: options that it does not have.
+        settings: classes whose fields are options.
+        only: fields that are offered of `FitSettings` and `Compute`; none for all.
+        without: options that the command does not have.
         optional: options whose default it knows better: left out, they are None.
         words: help of its own.
+        track: whether training can be recorded.
     """
-    offered = {}
-    for name, (kind, default) in OPTIONS.items():
-        if name in without:
-            continue
-        bare, option = get_args(kind)
-        if name in optional and default is not None:
-            bare, default = bare | None, None  # noqa: PLW2901
-        if words and name in words:
-            option = copy.copy(option)
-            option.help = words[name]
-        offered[name] = (Annotated[bare, option], default)
+    offered: dict[str, inspect.Parameter] = {}
+    for kind in settings:
+        for name, (declared, said) in declared_settings(kind).items():
+            option = said.flag or name
+            if option in without or (only and kind is not Schedule and name not in only):
+                continue
+            help_text = (words or {}).get(option, said.help)
+            offered[option] = _parameter(option, kind, declared, said, help_text, optional=option in optional)
+    if track:
+        kind = Annotated[Tracker, typer.Option(help="Record the training: mlflow (its own variables say where).")]
+        offered["track"] = inspect.Parameter(
+            "track", inspect.Parameter.KEYWORD_ONLY, default=Tracker.none, annotation=kind
+        )
     return functools.partial(_offer, offered)
 
 
-def _offer(offered: Mapping[str, tuple[Any, Any]], command: Callable[..., None]) -> Callable[..., None]:
+def _offer(offered: Mapping[str, inspect.Parameter], command: Callable[..., None]) -> Callable[..., None]:
     own = inspect.signature(command)
-    kept = [parameter for name, parameter in own.parameters.items() if name != "training"]
-    added = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        for name, (kind, default) in offered.items()
-    ]
+    kept = [parameter for name, parameter in own.parameters.items() if name != "given"]
 
     @functools.wraps(command)
     def wrapped(**given: Any) -> None:
-        command(training={name: given.pop(name) for name in offered}, **given)
+        values = {name: given.pop(name) for name in offered}
+        track = values.pop("track", Tracker.none)
+        command(given=Given(values, track), **given)
 
-    wrapped.__signature__ = own.replace(  # type: ignore[attr-defined]
-        parameters=[p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in kept] + added
-    )
-    wrapped.__annotations__ = {p.name: p.annotation for p in [*kept, *added]} | {"return": None}
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in kept] + list(offered.values())
+    wrapped.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
     return wrapped
 
 
-def settings_of(training: dict[str, Any], *, defaults: Any = None, **more: Any) -> Any:
-    """Return the `Settings` of a command's options, checked as far as they can be without photos.
+def _parameter(
+    option: str, kind: Any, declared: Field[Any], said: Setting, help_text: str, *, optional: bool
+) -> inspect.Parameter:
+    """Return what typer makes an option of."""
+    bare, default = _type_of(kind, declared), declared.default
+    assert default is not MISSING  # an option has a default
+    flag = f"--{option.replace('_', '-')}"
+    flags: tuple[str, ...] = ()
+    more: dict[str, Any] = {}
+    if bare is bool:
+        flags = (flag,) if not default else (f"{flag}/--no-{option.replace('_', '-')}",)
+    elif bare is Bytes and default is not None:
+        more = {"parser": _size, "metavar": "SIZE", "show_default": size_in_words(default).replace(" ", "")}
+    elif bare is Bytes:
+        bare = str
+    elif bare is Seconds:
+        bare, default = str, f"{default / 60:g}m"
+    elif bare == tuple[str, ...]:
+        bare, default = str, ",".join(default)
+    elif said.low is not None:
+        more = {"min": said.low}
+    if optional:
+        default = None
+    annotation = Annotated[int if bare is Bytes else bare, typer.Option(*flags, help=help_text, **more)]
+    if default is None:
+        annotation = Annotated[bare | None, typer.Option(*flags, help=help_text, **more)]  # type: ignore[assignment]
+    return inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
-    Args:
-        training: the options of training by name.
-        defaults: a `Schedule` of what was left out; None where the options have all defaults themselves.
-        more: other fields of `Settings`.
+
+def _type_of(kind: Any, declared: Field[Any]) -> Any:
+    """Return the type of a field, without None."""
+    found = get_type_hints(kind)[declared.name]
+    parts = [part for part in getattr(found, "__args__", ()) if part is not type(None)]
+    return parts[0] if len(parts) == 1 and type(None) in found.__args__ else found
+
+
+def _parsed(value: Any, kind: Any, flag: str) -> Any:
+    """Return a field's value from what the command line has."""
+    if not isinstance(value, str):
+        return value
+    if kind is Bytes:
+        return parse_size(value, flag)
+    if kind is Seconds:
+        return parse_duration(value, flag)
+    if kind == tuple[str, ...]:
+        text = "" if value == "none" else value
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    return value
+
+
+def _size(text: object) -> int:
+    """Return the bytes that a user or a default names."""
+    try:
+        return parse_size(str(text), "it")
+    except OptionError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def parse_duration(text: str, flag: str) -> float:
+    """Return seconds.
+
+    >>> parse_duration("10m", "--budget"), parse_duration("1.5h", "--budget"), parse_duration("90", "--budget")
+    (600.0, 5400.0, 90.0)
 
     Raises:
-        OptionError: a value outside what is allowed.
+        OptionError: not a time.
     """
-    from regraft.cache import LIMIT_VARIABLE, size_limit
-    from regraft.training.schedule import OPTION_NAMES, Schedule
-    from regraft.transfer.settings import Settings
-
-    if training["cache_limit"] is not None:
-        os.environ[LIMIT_VARIABLE] = training["cache_limit"]
-    size_limit()  # a mistake in it is told before the work
-    names = Schedule.__dataclass_fields__
-    fields: dict[str, Any] = {name: training.get(OPTION_NAMES.get(name, name)) for name in names}
-    if fields["augment"] is not None:
-        kinds = "" if fields["augment"] == "none" else fields["augment"]
-        fields["augment"] = tuple(kind.strip() for kind in kinds.split(",") if kind.strip())
-    if defaults is not None:
-        fields = {name: getattr(defaults, name) if value is None else value for name, value in fields.items()}
-    settings = Settings(
-        precision=training["precision"], restart=training["restart"], schedule=Schedule(**fields), **more
-    )
-    settings.check_training()
-    return settings
+    number = text.strip().lower().rstrip("smh")
+    unit = text.strip().lower()[len(number) :]
+    try:
+        seconds = float(number) * _SECONDS[unit]
+    except (ValueError, KeyError):
+        seconds = -1.0
+    if not 0 <= seconds < math.inf:
+        raise OptionError(f"{flag} must be a time, like 90s, 10m or 2h. Got {text!r}.")
+    return seconds
 
 
 def networks_or_default(named: Sequence[str]) -> list[str]:
@@ -148,16 +233,3 @@ def networks_or_default(named: Sequence[str]) -> list[str]:
     name, said = default_network()
     note(said)
     return [name]
-
-
-def observer_of(training: dict[str, Any], name: str) -> TerminalObserver:
-    """Return what shows the progress of the run called `name`, and records it where that is wanted.
-
-    Raises:
-        OptionError: the tracker is not installed.
-    """
-    if training["track"] is Tracker.mlflow:
-        from regraft.cli.tracking import MlflowObserver
-
-        return MlflowObserver(name, {key: str(value) for key, value in training.items() if value is not None})
-    return TerminalObserver()

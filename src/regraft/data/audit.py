@@ -6,10 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from regraft.data.images import UnreadableImageError, look_at
-from regraft.data.samples import Samples, together
+from regraft.data.samples import Samples
 from regraft.data.sources import Source
 from regraft.errors import DataError, shortlist
 from regraft.files import MAX_FILE_BYTES
@@ -20,8 +18,8 @@ MAX_UNREADABLE = 0.10  # beyond this share something is wrong with the folder, n
 
 
 @dataclass(frozen=True)
-class Audit:
-    """What one look at every file found.
+class Inspection:
+    """What one look at n files found.
 
     Attributes:
         keys: (n,) content keys, 32 bytes each; b"" where the file could not be read.
@@ -38,7 +36,7 @@ def inspect(
     max_file_size: int = MAX_FILE_BYTES,
     on_progress: Callable[[int], object] | None = None,
     say: Callable[[str], None] = lambda _: None,
-) -> Audit:
+) -> Inspection:
     """Read every file once: its content key and whether its header opens. Decodes no pixel.
 
     Args:
@@ -59,16 +57,20 @@ def inspect(
             alive()
             if on_progress:
                 on_progress(1)
-    return Audit(tuple(keys), unreadable)
+    return Inspection(tuple(keys), unreadable)
 
 
 def check_unreadable(samples: Samples, unreadable: Mapping[int, str]) -> None:
     """Raise `DataError`, naming the files, if more than `MAX_UNREADABLE` of `samples` cannot be read."""
-    if len(unreadable) > MAX_UNREADABLE * len(samples):
+    check_share_unreadable(samples.where, unreadable_lines(samples.sources, unreadable), len(samples))
+
+
+def check_share_unreadable(where: str, lines: Sequence[str], count: int) -> None:
+    """Raise `DataError` if more than `MAX_UNREADABLE` of `count` images cannot be read, "file: reason" in `lines`."""
+    if len(lines) > MAX_UNREADABLE * count:
         raise DataError(
-            f"{samples.where}: {len(unreadable):,} of {len(samples):,} images cannot be read, more than "
-            f"{MAX_UNREADABLE:.0%}:\n{shortlist(unreadable_lines(samples.sources, unreadable))}\n"
-            "Replace or remove these files; regraft changes none of them."
+            f"{where}: {len(lines):,} of {count:,} images cannot be read, more than {MAX_UNREADABLE:.0%}:\n"
+            f"{shortlist(lines)}\nReplace or remove these files; regraft changes none of them."
         )
 
 
@@ -77,13 +79,8 @@ def unreadable_lines(sources: tuple[Source, ...], unreadable: Mapping[int, str])
     return [f"{sources[position]}: {unreadable[position]}" for position in sorted(unreadable)]
 
 
-def check_contradictions(samples: Samples, keys: tuple[bytes, ...]) -> None:
-    """Raise `DataError` if one image (equal bytes) stands under two classes, naming every such image."""
-    check_contradictions_between([samples], [keys])
-
-
-def check_contradictions_between(parts: Sequence[Samples], keys: Sequence[tuple[bytes, ...]]) -> None:
-    """Raise `DataError` if one image stands under two classes in `parts` together, naming every such image.
+def check_contradictions(parts: Sequence[Samples], keys: Sequence[tuple[bytes, ...]]) -> None:
+    """Raise `DataError` if one image (equal bytes) stands under two classes in `parts` together, naming every such one.
 
     Args:
         parts: samples of the same classes.
@@ -114,52 +111,6 @@ def contradiction_lines(parts: Sequence[Samples], found: Sequence[Sequence[int]]
     sources = [source for part in parts for source in part.sources]
     labels = [part.classes[label] for part in parts for label in part.labels]
     return [" = ".join(f"{sources[p]} ({labels[p]})" for p in positions) for positions in found]
-
-
-def joined_groups(samples: Samples, keys: tuple[bytes, ...]) -> np.ndarray | None:
-    """Return groups (n,) that also keep equal images on one side of a split, or None where nothing is to be kept.
-
-    Two images share a group if they shared one before or have equal content, directly or through others.
-    """
-    duplicates = [positions for positions in _positions_by_key(keys).values() if len(positions) > 1]
-    if not duplicates:
-        return samples.groups
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    n = len(samples)
-    links = [(positions[0], other) for positions in duplicates for other in positions[1:]]
-    if samples.groups is not None:
-        first_of_group: dict[int, int] = {}
-        links += [(first_of_group.setdefault(int(g), i), i) for i, g in enumerate(samples.groups)]
-    rows, columns = np.array(links).T
-    graph = coo_array((np.ones(len(links)), (rows, columns)), shape=(n, n))
-    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
-
-
-def known_to(
-    learned: tuple[Samples, tuple[bytes, ...]], part: tuple[Samples, tuple[bytes, ...]]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return two (n,) masks of n photos: which are among those learned from, and which others are of their groups.
-
-    Args:
-        learned: samples that are learned from, and their content keys.
-        part: n others with the same classes, and theirs.
-    """
-    known = set(learned[1])
-    copies = np.array([key in known for key in part[1]], dtype=bool)
-    groups = joined_groups(together([learned[0], part[0]]), learned[1] + part[1])
-    if groups is None:
-        return copies, np.zeros_like(copies)
-    count = len(learned[0])
-    return copies, np.isin(groups[count:], groups[:count]) & ~copies
-
-
-def without(samples: Samples, positions: Mapping[int, str] | set[int]) -> tuple[Samples, np.ndarray]:
-    """Return `samples` less `positions`, and the (n,) mask of what was kept."""
-    keep = np.ones(len(samples), dtype=bool)
-    keep[sorted(positions)] = False
-    return samples.select(keep), keep
 
 
 def _positions_by_key(keys: tuple[bytes, ...]) -> dict[bytes, list[int]]:

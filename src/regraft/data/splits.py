@@ -1,4 +1,4 @@
-"""Folds: which photos judge and which are learned from."""
+"""Folds: which photos are held out and which are learned from."""
 
 import warnings
 from collections.abc import Sequence
@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from regraft.errors import DataError, shortlist
+from regraft.errors import DataError, option, shortlist
 
+OUTER_FOLDS = 5  # of the evaluation: each photo is answered by what was learned without its fold
 _ATTEMPTS = 20  # seeds tried until every class is in every training part
 
 
@@ -27,7 +28,7 @@ def stratified_folds(
         groups: (n,) numbers of what must stay together, or None.
 
     Raises:
-        DataError: some class has fewer than two photos or groups, so that it cannot be both learned and judged.
+        DataError: some class has fewer than two photos or groups, so that it cannot be both learned from and held out.
     """
     units = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
     _check_spread(labels, units, classes)
@@ -41,18 +42,28 @@ def stratified_folds(
             return folds
     raise DataError(
         "no split keeps the groups whole and leaves every class something to learn from: some class is in too few "
-        "groups. Add groups of the rare classes or leave --group-column out."
+        f"groups. Add groups of the rare classes or leave {option('group_column')} out."
     )
 
 
+def lonely_classes(labels: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    """Return the classes, positions in ascending order, that come from one photo or one group only.
+
+    Args:
+        labels: (n,) positions of classes.
+        groups: (n,) numbers of what must stay together, or None.
+    """
+    units = np.arange(len(labels)) if groups is None else groups
+    spread = np.bincount(np.unique(np.stack([labels, units]), axis=1)[0])
+    return np.flatnonzero(spread == 1)
+
+
 def _check_spread(labels: np.ndarray, units: np.ndarray, classes: Sequence[str]) -> None:
-    pairs = np.unique(np.stack([labels, units]), axis=1)
-    spread = np.bincount(pairs[0])
-    lonely = np.flatnonzero(spread == 1)
+    lonely = lonely_classes(labels, units)
     if len(lonely):
         raise DataError(
             f"{len(lonely)} classes come from one photo or one group only, copies of a photo counted as one, and "
-            f"cannot be both learned and judged:\n{shortlist([classes[int(c)] for c in lonely])}\n"
+            f"cannot be both learned from and held out:\n{shortlist([classes[int(c)] for c in lonely])}\n"
             "Add photos from another group (patient, object, scene) or remove the class."
         )
 
@@ -74,6 +85,6 @@ def _fold_numbers(splits: object, n: int) -> np.ndarray:
     with warnings.catch_warnings():
         # a class smaller than the number of folds is in fewer of them; never absent from a training part
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        for fold, (_, judged) in enumerate(splits):  # type: ignore[arg-type, var-annotated]
-            folds[judged] = fold
+        for fold, (_, held_out) in enumerate(splits):  # type: ignore[arg-type, var-annotated]
+            folds[held_out] = fold
     return folds

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from regraft.cache import size_limit
 from regraft.data.loading import BATCH_SIZE
-from regraft.engines.selection import AUTO, check_engine
-from regraft.errors import OptionError
+from regraft.engines.selection import AUTO, ENGINES, check_engine
 from regraft.files import MAX_FILE_BYTES
+from regraft.options import Bytes, check_settings, setting, whole_number
 from regraft.runtime import pick_device
 
 if TYPE_CHECKING:
@@ -27,21 +27,47 @@ class Compute:
         max_file_size: bytes that a photo's file may have; a larger one counts as unreadable.
     """
 
-    device: str = "auto"
-    engine: str = AUTO
-    batch_size: int = BATCH_SIZE
-    cache: bool = True
-    cache_limit: int | None = None
-    max_file_size: int = MAX_FILE_BYTES
+    device: str = setting(
+        "auto",
+        help="auto, cpu, cuda or mps.",
+        allowed="the name of a device",
+        check=lambda value: isinstance(value, str),
+    )
+    engine: str = setting(
+        AUTO,
+        help="What runs the network where nothing is trained: auto (the fastest that is right), "
+        f"{', '.join(ENGINES[1:-1])} or {ENGINES[-1]}.",
+        choices=ENGINES,
+    )
+    batch_size: int = setting(
+        BATCH_SIZE,
+        help="Images per step through the network.",
+        allowed="1 or more",
+        check=lambda value: whole_number(value, 1),
+        low=1,
+    )
+    cache: bool = setting(
+        True,
+        help="Keep features on disk for the next run.",
+        allowed="True or False",
+        check=lambda value: isinstance(value, bool),
+    )
+    cache_limit: Bytes | None = setting(
+        None,
+        help="How much the cache may hold, e.g. 20GB. [default: 10GB]",
+        allowed="a size in bytes, 0 or more",
+        check=lambda value: whole_number(value, 0),
+    )
+    max_file_size: Bytes = setting(
+        Bytes(MAX_FILE_BYTES),
+        help="Largest file of a photo, e.g. 500MB. A larger one counts as unreadable.",
+        allowed="a size in bytes, 1 or more",
+        check=lambda value: whole_number(value, 1),
+    )
 
     def check(self) -> None:
         """Raise `OptionError` for a value that is not allowed, or a device or engine that is not here."""
-        if not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise OptionError(f"--batch-size must be 1 or more. Got {self.batch_size}.")
-        if not isinstance(self.max_file_size, int) or self.max_file_size < 1:
-            raise OptionError(f"--max-file-size must be a size in bytes, 1 or more. Got {self.max_file_size!r}.")
-        if self.cache_limit is not None and (not isinstance(self.cache_limit, int) or self.cache_limit < 0):
-            raise OptionError(f"--cache-limit must be a size in bytes, 0 or more. Got {self.cache_limit!r}.")
+        check_settings(self)
         check_engine(self.engine, self.torch_device)
 
     @property

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from regraft.errors import OptionError, did_you_mean, option
 from regraft.evaluation import metrics
 from regraft.evaluation.intervals import RESAMPLES, Interval, bootstrap, mean_interval, wilson
 from regraft.evaluation.proportions import Share, auc_interval, interval_of, mean_of_shares, share_of, wider
@@ -153,6 +154,15 @@ class Report:
             if table[truth, answer]
         ]
         return ["", "  " + "; ".join(shown)] if shown else []
+
+
+def check_positive(positive: str | None, classes: Sequence[str]) -> None:
+    """Raise `OptionError` unless `positive` is None or one of two `classes`."""
+    if positive is not None and len(classes) != 2:
+        raise OptionError(f"{option('positive')} is for two classes. There are {len(classes)}; leave it out.")
+    if positive is not None and positive not in classes:
+        hint = did_you_mean(positive, classes)
+        raise OptionError(f"{option('positive')} must be one of {', '.join(classes)}. Got {positive!r}.{hint}")
 
 
 def figure_names(positive: str | None) -> dict[str, str]:

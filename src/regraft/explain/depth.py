@@ -1,20 +1,22 @@
 """How far a network carries: what a new last layer makes of each stage, and how far training moved each stage."""
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.stats import binomtest
 
+from regraft.data.dataset import Dataset
+from regraft.data.splits import OUTER_FOLDS
+from regraft.errors import option
 from regraft.evaluation.intervals import LEVEL, Interval, Mean, mean_interval
 from regraft.evaluation.proportions import interval_of, share_of
-from regraft.heads.probe import CalibratedHeads, Labelled
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer, progress
-from regraft.transfer.cross_validation import Clock, cross_validate
-from regraft.transfer.strategies import Answers, Candidate, Pace
+from regraft.transfer.budget import Clock
+from regraft.transfer.cross_validation import cross_validate
+from regraft.transfer.trainers import LinearProbe
 
 SIZES = (5, 10, 20, 50, 100, 200, 500, 1000)  # photos of each class, on the learning curve
 _PATIENCE = 1800.0  # seconds: the heads of one stage of many photos take minutes
@@ -38,87 +40,76 @@ class DepthPoint:
     interval: Interval | None
 
 
-class LastLayer:
-    """A new last layer on given features, as a method that can be cross-validated."""
+def answered_rightly(
+    features: np.ndarray, dataset: Dataset, sizes: Sequence[int | None], *, seed: int, advance: Callable[[int], None]
+) -> list[np.ndarray]:
+    """Return, for each size, (n,) booleans: which photos a last layer answers rightly that learned without their fold.
 
-    candidate = Candidate("frozen")
-
-    def __init__(self, data: Labelled, seed: int) -> None:
-        self._data, self._seed = data, seed
-        self._probes = CalibratedHeads(data, seed=seed)
-
-    def answer(self, learn: np.ndarray, judge: np.ndarray, *, name: str, pace: Pace | None = None) -> Answers:  # noqa: ARG002
-        """Learn from the photos at positions `learn` (m,) and answer for those at `judge` (k,)."""
-        started = time.monotonic()
-        probe = self._probes.of(learn)
-        logits = probe.head.logits(self._data.features[judge])
-        return Answers(logits, probe.temperature, time.monotonic() - started, len(learn))
-
-    def right(self, folds: np.ndarray, size: int | None = None) -> np.ndarray:
-        """Return (n,) booleans: which photos are answered rightly by what learned without their fold.
-
-        Args:
-            folds: (n,) fold numbers.
-            size: photos of each class that are learned from; None for all.
-        """
-        clock = Clock(float("inf"))
-        outcome = cross_validate(self, self._data, folds, clock=clock, size=size, seed=self._seed)
-        return np.asarray(outcome.probabilities.argmax(axis=1) == self._data.labels)
-
-    def interval(self, right: np.ndarray) -> Interval | None:
-        """Return the 95 % interval of the share of `right` answers (n,)."""
-        return interval_of(share_of(right, self._data.groups))
+    Args:
+        features: (n, d).
+        dataset: n photos.
+        sizes: photos of each class that are learned from; None for all.
+        seed: of folds and of the choice of photos; a larger size holds every smaller one's.
+        advance: hears how many photos were answered since its last call.
+    """
+    probe, folds = LinearProbe(features, dataset, seed=seed), dataset.folds(OUTER_FOLDS, seed=seed)
+    found = []
+    for size in sizes:
+        outcome = cross_validate(probe, dataset, folds, clock=Clock(float("inf")), size=size, seed=seed)
+        found.append(np.asarray(outcome.probabilities.argmax(axis=1) == dataset.labels))
+        advance(len(dataset))
+    return found
 
 
 def accuracy_by_depth(
-    stages: Mapping[str, Labelled], folds: np.ndarray, *, seed: int, task: str, observer: Observer | None = None
+    stages: Mapping[str, np.ndarray], dataset: Dataset, *, seed: int, task: str, observer: Observer | None = None
 ) -> list[DepthPoint]:
-    """Judge a linear probe on every stage by the same folds (Zeiler & Fergus 2013, table 7; Yosinski et al. 2014).
+    """Evaluate a linear probe on every stage by the same folds (Zeiler & Fergus 2013, table 7; Yosinski et al. 2014).
 
     Args:
-        stages: each stage's pooled activations (n, units) with labels, from pixels on.
-        folds: (n,) fold numbers.
-        seed: of the probes' own folds.
+        stages: each stage's pooled activations (n, units), from pixels on.
+        dataset: n photos.
+        seed: of the folds.
         task: what the progress is called.
         observer: hears the progress.
     """
     observer = observer or Observer()
     points = []
-    with progress(observer, task, len(stages) * len(folds), patience=_PATIENCE) as advance:
-        for stage, data in stages.items():
-            last = LastLayer(data, seed)
-            right = last.right(folds)
-            points.append(DepthPoint(stage, right, float(right.mean()), last.interval(right)))
-            advance(len(folds))
+    with progress(observer, task, len(stages) * len(dataset), patience=_PATIENCE) as advance:
+        for stage, features in stages.items():
+            (right,) = answered_rightly(features, dataset, [None], seed=seed, advance=advance)
+            points.append(DepthPoint(stage, right, float(right.mean()), _interval(right, dataset)))
     return points
 
 
 def accuracy_by_size(
-    data: Labelled, folds: np.ndarray, *, seed: int, observer: Observer | None = None
+    features: np.ndarray, dataset: Dataset, *, seed: int, observer: Observer | None = None
 ) -> list[tuple[int, float, Interval | None]]:
     """Return how accurate a last layer is that learned from so many photos of each class, with intervals.
 
-    Every size is judged by all photos; the last size is all that a fold leaves of the largest class.
+    Every size is evaluated on all photos; the last size is all that a fold leaves of the largest class.
 
     Args:
-        data: features (n, d) with labels.
-        folds: (n,) fold numbers.
-        seed: of the choice of photos; a larger size holds every smaller one's.
+        features: (n, d).
+        dataset: n photos.
+        seed: of the folds and of the choice of photos.
         observer: hears the progress.
     """
     observer = observer or Observer()
-    largest = int(np.bincount(data.labels).max())
-    learnable = round(largest * (1 - 1 / len(np.unique(folds))))
-    sizes = [size for size in SIZES if size < 0.75 * learnable]
-    last = LastLayer(data, seed)
-    found = []
-    total = (len(sizes) + 1) * len(folds)
+    folds = len(np.unique(dataset.folds(OUTER_FOLDS, seed=seed)))
+    learnable = round(int(np.bincount(dataset.labels).max()) * (1 - 1 / folds))
+    sizes = [*(size for size in SIZES if size < 0.75 * learnable), None]
+    total = len(sizes) * len(dataset)
     with progress(observer, "learning curve of the last layer", total, patience=_PATIENCE) as advance:
-        for size in [*sizes, None]:
-            right = last.right(folds, size)
-            found.append((learnable if size is None else size, float(right.mean()), last.interval(right)))
-            advance(len(folds))
-    return found
+        rights = answered_rightly(features, dataset, sizes, seed=seed, advance=advance)
+    return [
+        (learnable if size is None else size, float(right.mean()), _interval(right, dataset))
+        for size, right in zip(sizes, rights, strict=True)
+    ]
+
+
+def _interval(right: np.ndarray, dataset: Dataset) -> Interval | None:
+    return interval_of(share_of(right, dataset.groups))
 
 
 @dataclass(frozen=True)
@@ -165,8 +156,8 @@ def how_far(points: Sequence[DepthPoint], groups: np.ndarray | None, *, random: 
         following = points[place + 1].stage
         advice = (
             f"From {following} on, these photos stop looking like those that the network was pretrained on ({shown}; "
-            f"difference {_said(fall)}): the stages from there on are worth training, --strategy top "
-            f"--train-from {following}."
+            f"difference {_said(fall)}): the stages from there on are worth training, "
+            f"{option('strategy', 'top')} {option('train_from', following)}."
         )
     elif best is last:
         advice = (
@@ -185,8 +176,8 @@ def how_far(points: Sequence[DepthPoint], groups: np.ndarray | None, *, random: 
         advice = (
             f"After {best.stage}, no later stage is proven to add anything ({shown}; {gain}), and "
             f"none is proven to lose: where these photos part from the pretraining ones is not settled by "
-            f"{len(best.right):,} photos. A new last layer is a sound start; `--strategy auto` tries whether training "
-            f"the stages from {points[place + 1].stage} on gains."
+            f"{len(best.right):,} photos. A new last layer is a sound start; `{option('strategy', 'auto')}` tries "
+            f"whether training the stages from {points[place + 1].stage} on gains."
         )
     return Carried(best.stage, falls, advice)
 

@@ -10,8 +10,8 @@ from torch import nn
 
 from regraft.attribution.backward_rules import DECONVNET, GUIDED
 from regraft.data.samples import Samples
-from regraft.data.splits import stratified_folds
-from regraft.errors import DataError, ModelError, OptionError, did_you_mean
+from regraft.data.splits import OUTER_FOLDS
+from regraft.errors import DataError, ModelError, OptionError, did_you_mean, option
 from regraft.evaluation.intervals import Interval
 from regraft.explain.depth import (
     Carried,
@@ -23,10 +23,9 @@ from regraft.explain.depth import (
     same_shape,
 )
 from regraft.explain.examples import Looked, choose_photos, look_at
+from regraft.explain.subject import Subject
 from regraft.explain.top_activations import MOST_POOLED, Survey, stage_maps_of, survey, telling_units
 from regraft.explain.unit_pictures import StagePictures, draw_units
-from regraft.heads.probe import OUTER_FOLDS, Labelled
-from regraft.heads.search import Head
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer, progress
 
@@ -35,57 +34,6 @@ PRETRAINED, RANDOM = "pretrained", "random weights"
 _RANDOM_SEED = 1
 _BEFORE = 4  # units of each trained stage that are shown before and after
 _MOVED = 1e-6  # relative; less is rounding
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """Answers that judge a classifier.
-
-    Attributes:
-        samples: n photos.
-        probabilities: (n, c).
-        known: whether the samples' labels are true ones.
-        note: how the answers came about, in a sentence for the report.
-    """
-
-    samples: Samples
-    probabilities: np.ndarray
-    known: bool
-    note: str
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """What is explained.
-
-    Attributes:
-        backbone: the network as it is now.
-        samples: n photos, with their true labels or, if `known` is False, with the classifier's answers.
-        groups: (n,) what is not independent, or None.
-        known: whether the labels are true ones.
-        model: the network as the user named it.
-        head: the classifier's last layer; None for a network alone.
-        pretrained: the network before it was trained further; None if it was not, or is not at hand.
-        strategy: how the classifier was trained; "frozen" where the network is as it was pretrained.
-        judged: answers to look at; None for a network alone.
-        numbers: figures that the report begins with, in JSON types, by title.
-    """
-
-    backbone: Backbone
-    samples: Samples
-    groups: np.ndarray | None
-    known: bool
-    model: str
-    head: Head | None = None
-    pretrained: Backbone | None = None
-    strategy: str = "frozen"
-    judged: Judged | None = None
-    numbers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-    @property
-    def tuned(self) -> bool:
-        """Return whether the network was trained further."""
-        return self.strategy != "frozen"
 
 
 @dataclass(eq=False)
@@ -118,7 +66,7 @@ class Explanation:
 
     def to_json(self) -> dict[str, Any]:
         """Return what was found, without pictures, in JSON types."""
-        classes, labels = self.subject.samples.classes, self.subject.samples.labels
+        classes, labels = self.subject.dataset.classes, self.subject.dataset.labels
         return {
             "stages": [
                 {
@@ -130,7 +78,7 @@ class Explanation:
                         {
                             "unit": unit.unit,
                             "activations": unit.activations,
-                            "photos": [str(self.subject.samples.sources[photo]) for photo in unit.photos],
+                            "photos": [str(self.subject.dataset.samples.sources[photo]) for photo in unit.photos],
                             "classes": [classes[labels[photo]] for photo in unit.photos],
                         }
                         for unit in stage.units
@@ -195,17 +143,17 @@ def explain(
     rule = METHODS[method] or work.rule(surveyed)
     found.stages = work.draw(subject.backbone, surveyed, chosen, rule, "pictures of units")
     _compare_with_before(found, work, chosen, rule)
-    if subject.known:
+    if subject.labelled:
         _probe(found, work)
     else:
         named = "units are named by the classifier's answers" if subject.head is not None else "units have no names"
         found.notes.append(f"The photos have no labels: {named}, and how far the network carries is not shown.")
-    if subject.judged is not None and subject.head is not None:
-        judged = subject.judged
-        shown = choose_photos(judged.probabilities, judged.samples.labels if judged.known else None)
+    if subject.evaluated is not None and subject.probabilities is not None and subject.head is not None:
+        evaluated = subject.evaluated
+        shown = choose_photos(subject.probabilities, evaluated.labels if subject.labelled else None)
         found.looked = look_at(
             shown,
-            judged.samples.sources,
+            evaluated.samples.sources,
             subject.backbone,
             subject.head,
             places=stage_maps_of(subject.backbone),
@@ -219,10 +167,10 @@ def check_options(backbone: Backbone, stages: Sequence[str], *, method: str, uni
     """Raise `OptionError` for a stage that has no map, an unknown method, or no units."""
     if method not in METHODS:
         raise OptionError(
-            f"--method must be one of {', '.join(METHODS)}. Got {method!r}.{did_you_mean(method, METHODS)}"
+            f"{option('method')} must be one of {', '.join(METHODS)}. Got {method!r}.{did_you_mean(method, METHODS)}"
         )
     if units < 1:
-        raise OptionError(f"--units must be 1 or more. Got {units}.")
+        raise OptionError(f"{option('units')} must be 1 or more. Got {units}.")
     names = [place.stage for place in stage_maps_of(backbone)]
     if not names:
         raise ModelError(
@@ -232,7 +180,7 @@ def check_options(backbone: Backbone, stages: Sequence[str], *, method: str, uni
     for stage in stages:
         if stage not in names:
             raise OptionError(
-                f"--stage must be a stage with a map of units: {', '.join(names)}. Got {stage!r}."
+                f"{option('stages')} must be a stage with a map of units: {', '.join(names)}. Got {stage!r}."
                 f"{did_you_mean(stage, names)}"
             )
 
@@ -260,12 +208,12 @@ class _Work:
     def survey(self, backbone: Backbone, task: str) -> Survey:
         """Run all photos through `backbone`, once."""
         if id(backbone) not in self._surveys:
-            self._surveys[id(backbone)] = self._survey(backbone, self.subject.samples, task)
+            self._surveys[id(backbone)] = self._survey(backbone, self.subject.dataset.samples, task)
         return self._surveys[id(backbone)]
 
     def pooled(self, backbone: Backbone, photos: np.ndarray, task: str) -> dict[str, np.ndarray]:
         """Return, by stage, the pooled activations (m, units) of the photos at positions `photos` (m,)."""
-        return self._survey(backbone, self.subject.samples.select(photos), task).pooled
+        return self._survey(backbone, self.subject.dataset.samples.select(photos), task).pooled
 
     def _survey(self, backbone: Backbone, samples: Samples, task: str) -> Survey:
         sampled = np.arange(len(samples))
@@ -293,7 +241,7 @@ class _Work:
             self.subject.backbone,
             last,
             telling_units(last, surveyed.counts, 1),
-            self.subject.samples.sources,
+            self.subject.dataset.samples.sources,
             device=self.device,
         )
         halvings = np.log2(self.subject.backbone.preprocess.height / last.place.height)
@@ -310,7 +258,7 @@ class _Work:
                     backbone,
                     surveyed.stages[name],
                     units,
-                    self.subject.samples.sources,
+                    self.subject.dataset.samples.sources,
                     device=self.device,
                     rule=rule,
                     advance=advance,
@@ -321,7 +269,7 @@ class _Work:
 
 def _compare_with_before(found: Explanation, work: _Work, chosen: Mapping[str, Sequence[int]], rule: str) -> None:
     subject = found.subject
-    if not subject.tuned:
+    if not subject.fine_tuned:
         return
     before = subject.pretrained
     if before is None or not same_shape(before, subject.backbone):
@@ -335,34 +283,32 @@ def _compare_with_before(found: Explanation, work: _Work, chosen: Mapping[str, S
 
 
 def _probe(found: Explanation, work: _Work) -> None:
-    """Judge a new last layer at every stage, with the pretrained and with random weights, and by number of photos."""
+    """Evaluate a new last layer at every stage, with pretrained and with random weights, and by number of photos."""
     subject, observer = found.subject, work.observer
-    network = subject.pretrained if subject.tuned else subject.backbone
+    network = subject.pretrained if subject.fine_tuned else subject.backbone
     if network is None:
         return  # a network that was trained on these photos tells nothing of how far pretraining carries; it is noted
     surveyed = work.survey(network, "photos through the pretrained network")
-    photos = surveyed.sampled
-    labels, classes = subject.samples.labels[photos], subject.samples.classes
-    if len(np.unique(labels)) < 2:
+    dataset = subject.dataset.select(surveyed.sampled)
+    if len(np.unique(dataset.labels)) < 2:
         found.notes.append("How far the network carries is not shown: all photos are of one class.")
         return
-    groups = None if subject.groups is None else subject.groups[photos]
     try:
-        folds = stratified_folds(labels, classes, count=OUTER_FOLDS, seed=work.seed, groups=groups)
+        dataset.folds(OUTER_FOLDS, seed=work.seed)
     except DataError as error:
-        found.notes.append(f"How far the network carries cannot be judged: {error}")
+        found.notes.append(f"How far the network carries cannot be found: {error}")
         return
-    random = work.pooled(network.at_random(_RANDOM_SEED), photos, "photos through random weights")
+    random = work.pooled(network.at_random(_RANDOM_SEED), surveyed.sampled, "photos through random weights")
     for name, pooled in ((PRETRAINED, surveyed.pooled), (RANDOM, random)):
-        data = {stage: Labelled(values, labels, groups, classes) for stage, values in pooled.items()}
         task = f"a last layer on every stage, {name}"
-        found.depth[name] = accuracy_by_depth(data, folds, seed=work.seed, task=task, observer=observer)
-    found.carried = how_far(found.depth[PRETRAINED], groups, random=found.depth[RANDOM])
-    last = Labelled(list(surveyed.pooled.values())[-1], labels, groups, classes)
-    found.sizes = accuracy_by_size(last, folds, seed=work.seed, observer=observer)
+        found.depth[name] = accuracy_by_depth(pooled, dataset, seed=work.seed, task=task, observer=observer)
+    found.carried = how_far(found.depth[PRETRAINED], dataset.groups, random=found.depth[RANDOM])
+    last = list(surveyed.pooled.values())[-1]
+    found.sizes = accuracy_by_size(last, dataset, seed=work.seed, observer=observer)
 
 
 def _no_before(subject: Subject, what: str) -> str:
     if subject.strategy == "scratch":
         return f"Not shown: {what}. The network was trained from random weights."
-    return f"Not shown: {what}. The network as it was before training is not at hand; --before NETWORK names it."
+    named = option("before", "NETWORK")
+    return f"Not shown: {what}. The network as it was before training is not at hand; {named} names it."

@@ -1,34 +1,36 @@
 """Features of photos: one pass through the network, streamed, and never twice for the same photo."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from regraft.cache import keep_limit, size_limit
+from regraft.cache import keep_limit
+from regraft.data.audit import check_share_unreadable
+from regraft.data.dataset import Dataset
 from regraft.data.decoding import READING
 from regraft.data.loading import BATCH_SIZE, load_batches
 from regraft.data.preprocess import Preprocess
 from regraft.data.sources import Source
+from regraft.engines.compute import Compute
 from regraft.engines.engine import Engine, run_ahead
 from regraft.engines.selection import (
     CHECKED_PHOTOS,
     POOLED,
+    WORTH_CONVERTING,
     CheckPhotos,
     Deferred,
     EngineChoice,
     Workload,
     choose_engine,
 )
-from regraft.errors import OutputError, WeightsError
+from regraft.errors import OutputError, WeightsError, shortlist
 from regraft.features.store import FeatureStore
 from regraft.files import sha256
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer, progress
-from regraft.runtime import pick_device
-from regraft.transfer.settings import Settings
 from regraft.watchdog import watched
 
 _IMAGES_PER_SHARD = 512
@@ -36,23 +38,27 @@ _PATIENCE = 600.0  # seconds: large networks are converted for minutes
 _SECONDS_PER_SHARD = 15.0  # what a killed run loses at most
 
 
-@dataclass
-class Extraction:
-    """The features of n photos.
+@dataclass(frozen=True, eq=False)
+class Features:
+    """The pooled features of n photos.
 
     Attributes:
-        features: (n, d) float32; rows of unreadable photos are zero.
+        values: (n, d) float32; rows of unreadable photos are zero.
+        engine: the name of what ran the network.
         unreadable: reasons by position.
         computed: how many photos went through the network; the others came from the cache.
         seconds: of the whole extraction.
-        engine: what ran the network.
     """
 
-    features: np.ndarray
-    unreadable: dict[int, str] = field(default_factory=dict)
+    values: np.ndarray
+    engine: str = ""
+    unreadable: Mapping[int, str] = field(default_factory=dict)
     computed: int = 0
     seconds: float = 0.0
-    engine: str = ""
+
+    def select(self, positions: np.ndarray) -> "Features":
+        """Return the features of readable photos at `positions` (integers or booleans)."""
+        return replace(self, values=self.values[positions], unreadable={})
 
 
 class _Writer:
@@ -92,67 +98,93 @@ class _Writer:
         keep_limit(self._limit)
 
 
-def engine_for(
-    backbone: Backbone,
-    sources: Sequence[Source],
-    keys: Sequence[bytes],
-    settings: Settings,
-    observer: Observer,
-    *,
-    labels: np.ndarray | None = None,
-    earlier: EngineChoice | None = None,
-) -> Engine:
-    """Return the engine that `settings` name, or the fastest that is right, to run `sources` through `backbone`.
+class FeatureExtractor:
+    """Runs photos through one network. Keeps its engine: built once, and compared with the reference once.
 
     Args:
         backbone: the network.
-        sources: n images: all that it will run, for the choice depends on them.
-        keys: their content keys; b"" for what is known to be unreadable.
-        settings: engine, device and cache.
-        observer: hears what was found.
-        labels: (n,) classes, where they are known: engines are compared on photos of all of them.
-        earlier: what was chosen when the classifier was made.
-
-    Raises:
-        OptionError: it does not exist or cannot run here.
-        EngineError: it does not give this network's features.
+        compute: device, engine, batch size and cache.
+        observer: hears what was found, and the progress.
+        earlier: the engine that was chosen when the classifier was made.
     """
-    task = Workload(
-        backbone,
-        pick_device(settings.device),
-        sum(map(bool, keys)),
-        check_photos(sources, keys, backbone.preprocess, labels),
-        keep=settings.cache,
-        say=observer.say,
-        earlier=earlier,
-    )
-    with watched("choosing what runs the network", observer.say, patience=_PATIENCE):
-        engine = choose_engine(task, settings.engine)
-    if settings.cache and not isinstance(engine, Deferred):
-        keep_limit()  # a network may have been converted and put there
-    return engine
 
+    def __init__(
+        self,
+        backbone: Backbone,
+        compute: Compute,
+        observer: Observer | None = None,
+        *,
+        earlier: EngineChoice | None = None,
+    ) -> None:
+        self.backbone, self.compute, self._observer = backbone, compute, observer or Observer()
+        self._earlier = earlier
+        self._engine: Engine | None = None
+        self._chosen_for = 0  # photos
 
-def features_of(
-    sources: Sequence[Source],
-    keys: Sequence[bytes],
-    backbone: Backbone,
-    settings: Settings,
-    observer: Observer,
-    *,
-    labels: np.ndarray | None = None,
-    earlier: EngineChoice | None = None,
-) -> Extraction:
-    """Return the features of `sources` as `settings` say: engine, cache and batches. See `engine_for`, `extract`."""
-    return extract(
-        sources,
-        keys,
-        backbone,
-        engine_for(backbone, sources, keys, settings, observer, labels=labels, earlier=earlier),
-        cache=settings.cache,
-        batch_size=settings.batch_size,
-        observer=observer,
-    )
+    def choose(self, sources: Sequence[Source], keys: Sequence[bytes], labels: np.ndarray | None = None) -> Engine:
+        """Return the engine that is kept; the first call, and the first for many photos, choose it.
+
+        Args:
+            sources: n images: all that it will run, for the choice depends on them.
+            keys: their content keys; b"" for what is known to be unreadable.
+            labels: (n,) classes, where they are known: engines are compared on photos of all of them.
+
+        Raises:
+            OptionError: the engine that was asked for does not exist or cannot run here.
+            EngineError: it does not give this network's features.
+        """
+        count = sum(map(bool, keys))
+        if self._engine is None or self._chosen_for < WORTH_CONVERTING <= count:
+            compute, say = self.compute, self._observer.say
+            workload = Workload(
+                self.backbone,
+                compute.torch_device,
+                count,
+                check_photos(sources, keys, self.backbone.preprocess, labels),
+                keep=compute.cache,
+                say=say,
+                earlier=self._earlier,
+            )
+            with watched("choosing what runs the network", say, patience=_PATIENCE):
+                self._engine = choose_engine(workload, compute.engine)
+            self._chosen_for = count
+            if compute.cache and not isinstance(self._engine, Deferred):
+                keep_limit(compute.cache_bytes)  # a network may have been converted and put there
+        return self._engine
+
+    def extract(self, sources: Sequence[Source], keys: Sequence[bytes], labels: np.ndarray | None = None) -> Features:
+        """Return the features of `sources` (n), from the cache where they are in it. See `extract` and `choose`."""
+        return extract(
+            sources,
+            keys,
+            self.backbone,
+            self.choose(sources, keys, labels),
+            cache_limit=self.compute.cache_bytes if self.compute.cache else None,
+            batch_size=self.compute.batch_size,
+            observer=self._observer,
+        )
+
+    def of_dataset(self, dataset: Dataset, *, labelled: bool = True) -> tuple[Dataset, Features]:
+        """Return the photos of `dataset` that can be decoded, and their features; name the others, all at once.
+
+        Args:
+            dataset: what headers say can be read.
+            labelled: False where engines cannot be compared by class.
+
+        Raises:
+            DataError: more than a tenth cannot be read.
+        """
+        features = self.extract(dataset.samples.sources, dataset.keys, dataset.labels if labelled else None)
+        readable = dataset.without(features.unreadable)
+        lost, found = readable.unreadable, len(readable) + len(readable.unreadable)
+        check_share_unreadable(readable.samples.where, [str(photo) for photo in lost], found)
+        if lost:
+            self._observer.say(
+                f"{len(lost):,} of {found:,} images cannot be read and are left out:\n{shortlist(lost, len(lost))}"
+            )
+        if features.unreadable:  # else all are kept as they are: 50,000 photos have 256 MB
+            features = features.select(np.delete(np.arange(len(dataset)), sorted(features.unreadable)))
+        return readable, features
 
 
 def check_photos(
@@ -197,10 +229,10 @@ def extract(
     backbone: Backbone,
     engine: Engine,
     *,
-    cache: bool = True,
+    cache_limit: int | None = None,
     batch_size: int = BATCH_SIZE,
     observer: Observer | None = None,
-) -> Extraction:
+) -> Features:
     """Return the features of `sources`, from the cache where they are in it.
 
     What is computed goes into the cache as the pass goes on, so that a run that was killed continues where it
@@ -211,7 +243,7 @@ def extract(
         keys: their content keys; b"" for images that are known to be unreadable, which are passed over.
         backbone: names the network in the cache.
         engine: runs it.
-        cache: False reads and writes no cache.
+        cache_limit: bytes that the cache may hold; None reads and writes no cache.
         batch_size: images per step.
         observer: hears the progress.
 
@@ -220,51 +252,37 @@ def extract(
     """
     observer = observer or Observer()
     started = time.monotonic()
-    store = FeatureStore(_about(backbone, engine), backbone.features, observer.say) if cache else None
+    store = None if cache_limit is None else FeatureStore(_about(backbone, engine), backbone.features, observer.say)
     if store is None:
-        features, found = np.zeros((len(keys), backbone.features), dtype=np.float32), np.zeros(len(keys), dtype=bool)
+        values, found = np.zeros((len(keys), backbone.features), dtype=np.float32), np.zeros(len(keys), dtype=bool)
     else:
-        features, found = store.read(keys)
-    result = Extraction(features, engine=engine.name)
-    wanted: dict[bytes, list[int]] = {}
+        values, found = store.read(keys)
+    missing: dict[bytes, list[int]] = {}
     for position, key in enumerate(keys):
         if key and not found[position]:
-            wanted.setdefault(key, []).append(position)
-    if wanted:
-        writer = _Writer(store, size_limit(), observer)  # a mistake in the limit is told before the work
-        _compute(sources, wanted, engine, result, writer=writer, batch_size=batch_size, observer=observer)
-    result.seconds = time.monotonic() - started
-    return result
-
-
-def _compute(
-    sources: Sequence[Source],
-    wanted: dict[bytes, list[int]],
-    engine: Engine,
-    result: Extraction,
-    *,
-    writer: _Writer,
-    batch_size: int,
-    observer: Observer,
-) -> None:
-    order = list(wanted.items())
-    photos = load_batches([sources[places[0]] for _, places in order], engine.preprocess, batch_size=batch_size)
-    with (
-        progress(observer, f"features ({engine.name})", len(order)) as advance,
-        closing(writer),
-        closing(photos),  # whatever ends the pass ends the threads that decode, and what the engine has not begun
-        closing(run_ahead(engine, photos)) as computed,
-    ):
-        for batch, vectors in computed:
-            for row, reason in batch.unreadable.items():
-                result.unreadable.update(dict.fromkeys(order[row][1], reason))
-            if len(batch.positions):
-                _check_finite(vectors, [sources[order[row][1][0]] for row in batch.positions])
-                for row, vector in zip(batch.positions, vectors, strict=True):
-                    result.features[order[row][1]] = vector
-                writer.add([order[row][0] for row in batch.positions], vectors)
-            result.computed += len(batch.positions)
-            advance(len(batch.positions) + len(batch.unreadable))
+            missing.setdefault(key, []).append(position)
+    unreadable: dict[int, str] = {}
+    computed = 0
+    if missing:
+        order = list(missing.values())
+        batches = load_batches([sources[places[0]] for places in order], engine.preprocess, batch_size=batch_size)
+        with (
+            progress(observer, f"features ({engine.name})", len(order)) as advance,
+            closing(_Writer(store, cache_limit or 0, observer)) as writer,
+            closing(batches),  # whatever ends the pass ends the threads that decode, and what the engine has queued
+            closing(run_ahead(engine, batches)) as results,
+        ):
+            for batch, vectors in results:
+                for row, reason in batch.unreadable.items():
+                    unreadable.update(dict.fromkeys(order[row], reason))
+                if len(batch.positions):
+                    _check_finite(vectors, [sources[order[row][0]] for row in batch.positions])
+                    for row, vector in zip(batch.positions, vectors, strict=True):
+                        values[order[row]] = vector
+                    writer.add([keys[order[row][0]] for row in batch.positions], vectors)
+                computed += len(batch.positions)
+                advance(len(batch.positions) + len(batch.unreadable))
+    return Features(values, engine.name, unreadable, computed, time.monotonic() - started)
 
 
 def _check_finite(vectors: np.ndarray, sources: Sequence[Source]) -> None:

@@ -12,37 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import softmax
 
-from regraft.data.splits import stratified_folds
+from regraft.data.dataset import Dataset
+from regraft.data.splits import OUTER_FOLDS
 from regraft.evaluation.calibration import fit_temperature
 from regraft.heads.search import ABSENT, LEARNED, Head, fit_head, select_heads
 
-OUTER_FOLDS = 5
 _LARGE = 2e8  # n * d * c beyond which a choice within a fold holds out two folds, of at least
 _PLENTY = 10_000  # photos in all
 
 UNCHOSEN_STRENGTH = 1.0
-
-
-@dataclass(frozen=True, eq=False)
-class Labelled:
-    """Features with what is known of each photo.
-
-    Attributes:
-        features: (n, d) float32.
-        labels: (n,) positions in `classes`.
-        groups: (n,) numbers of what must stay on one side of a split, or None.
-        classes: c names.
-    """
-
-    features: np.ndarray
-    labels: np.ndarray
-    groups: np.ndarray | None
-    classes: Sequence[str]
-
-    def select(self, mask: np.ndarray) -> "Labelled":
-        """Return the photos where `mask` (n,) is True."""
-        groups = None if self.groups is None else self.groups[mask]
-        return Labelled(self.features[mask], self.labels[mask], groups, self.classes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,15 +42,16 @@ class CalibratedHeads:
     which was asked for before: work that is taken up later ends as it would have.
 
     Args:
-        data: n photos.
+        features: (n, d) float32.
+        dataset: labels, groups and class names of these n photos.
         seed: of the folds.
         all_too: True fits the probe of all photos together with those of the folds, which costs next to nothing; False
             fits it by itself, where those of the folds may not be asked for.
     """
 
-    def __init__(self, data: Labelled, *, seed: int, all_too: bool = False) -> None:
-        self._data, self._seed, self._all_too = data, seed, all_too
-        self._folds = inner_folds(data, count=OUTER_FOLDS, seed=seed)
+    def __init__(self, features: np.ndarray, dataset: Dataset, *, seed: int, all_too: bool = False) -> None:
+        self._features, self._dataset, self._seed, self._all_too = features, dataset, seed, all_too
+        self._folds = dataset.possible_folds(OUTER_FOLDS, seed=seed)
         self._known: dict[bytes, CalibratedHead] = {}
 
     def of(self, learn: np.ndarray) -> CalibratedHead:
@@ -86,12 +65,12 @@ class CalibratedHeads:
             elif together and (learned.all() or any(np.array_equal(learned, rest) for rest in rests)):
                 self._fit([*rests, np.ones_like(learned)] if self._all_too else rests)
             else:
-                return fit_calibrated_head(self._data.select(learned), seed=self._seed)
+                return fit_calibrated_head(self._features[learned], self._dataset.select(learned), seed=self._seed)
         return self._known[learned.tobytes()]
 
     def _fit(self, parts: Sequence[np.ndarray]) -> None:
         tasks = [self._within(part) for part in parts]
-        found = _fit_probes(self._data, tasks)
+        found = _fit_probes(self._features, self._dataset, tasks)
         self._known |= {part.tobytes(): probe for part, probe in zip(parts, found, strict=True)}
 
     def _within(self, learned: np.ndarray) -> np.ndarray:
@@ -99,12 +78,12 @@ class CalibratedHeads:
 
         They are the outer folds that are left. A class that is in one of these only is learned from, never held out.
         """
-        labels, folds = self._data.labels, np.where(learned, self._folds, ABSENT)
+        labels, folds = self._dataset.labels, np.where(learned, self._folds, ABSENT)
         for label in np.unique(labels):
             own = (labels == label) & (folds >= 0)
             if len(np.unique(folds[own])) == 1:
                 folds[own] = LEARNED
-        large = len(labels) >= _PLENTY and self._data.features.size * len(self._data.classes) > _LARGE
+        large = len(labels) >= _PLENTY and self._features.size * len(self._dataset.classes) > _LARGE
         if large and not learned.all():
             away, count = int(self._folds[~learned][0]), int(self._folds.max()) + 1
             beside = [(away - 1) % count, (away + 1) % count]
@@ -112,44 +91,28 @@ class CalibratedHeads:
         return folds
 
 
-def fit_calibrated_head(data: Labelled, *, seed: int) -> CalibratedHead:
-    """Choose the strength by cross-validation, the temperature on its held-out logits, and fit on all of `data`.
+def fit_calibrated_head(features: np.ndarray, dataset: Dataset, *, seed: int) -> CalibratedHead:
+    """Choose the strength by cross-validation, the temperature on its held-out logits, and fit on all n photos.
 
     A class of a single photo (or group) is learned from, never held out. Where no two classes can be held out,
     there is nothing to choose by: `UNCHOSEN_STRENGTH` and temperature 1 are taken.
     """
-    return CalibratedHeads(data, seed=seed).of(np.arange(len(data.labels)))
+    return CalibratedHeads(features, dataset, seed=seed).of(np.arange(len(dataset)))
 
 
-def _fit_probes(data: Labelled, tasks: Sequence[np.ndarray]) -> list[CalibratedHead]:
+def _fit_probes(features: np.ndarray, dataset: Dataset, tasks: Sequence[np.ndarray]) -> list[CalibratedHead]:
     """Choose and fit for every task, (n,) fold numbers or what `heads.search` says instead of them."""
-    classes = len(data.classes)
-    choosing = [task for task in tasks if len(np.unique(data.labels[task >= 0])) > 1]
-    chosen = iter(select_heads(data.features, data.labels, classes, folds=choosing) if choosing else [])
+    classes, labels = len(dataset.classes), dataset.labels
+    choosing = [task for task in tasks if len(np.unique(labels[task >= 0])) > 1]
+    chosen = iter(select_heads(features, labels, classes, folds=choosing) if choosing else [])
     probes = []
     for task in tasks:
         held_out = task >= 0
-        if len(np.unique(data.labels[held_out])) > 1:
+        if len(np.unique(labels[held_out])) > 1:
             found = next(chosen)
-            probes.append(CalibratedHead(found.head, fit_temperature(found.logits[held_out], data.labels[held_out])))
+            probes.append(CalibratedHead(found.head, fit_temperature(found.logits[held_out], labels[held_out])))
         else:
-            part = data.select(task != ABSENT)
-            probes.append(
-                CalibratedHead(fit_head(part.features, part.labels, classes, strength=UNCHOSEN_STRENGTH), 1.0)
-            )
+            part = task != ABSENT
+            head = fit_head(features[part], labels[part], classes, strength=UNCHOSEN_STRENGTH)
+            probes.append(CalibratedHead(head, 1.0))
     return probes
-
-
-def inner_folds(data: Labelled, *, count: int, seed: int) -> np.ndarray:
-    """Return (n,) numbers of `count` folds; -1 for the photos of classes that are never held out.
-
-    These are the classes of a single photo (or group): they are learned from only.
-    """
-    units = np.arange(len(data.labels)) if data.groups is None else data.groups
-    spread = np.bincount(np.unique(np.stack([data.labels, units]), axis=1)[0])
-    splittable = spread[data.labels] > 1
-    folds = np.full(len(data.labels), -1)
-    if splittable.any():
-        part = data.select(splittable)
-        folds[splittable] = stratified_folds(part.labels, data.classes, count=count, seed=seed, groups=part.groups)
-    return folds

@@ -1,22 +1,23 @@
-"""`auto`: how much of the network is worth training, decided by held-out photos and within a time."""
+"""`auto`: how much of the network is worth training, decided on held-out photos and within a time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from regraft.errors import ModelError
-from regraft.evaluation.intervals import Mean, mean_interval
+from regraft.classifier.record import Attempt
+from regraft.data.dataset import Dataset
+from regraft.errors import ModelError, option
+from regraft.evaluation.intervals import mean_interval
 from regraft.evaluation.metrics import photo_log_loss
 from regraft.evaluation.proportions import interval_of, share_of
-from regraft.heads.probe import Labelled
 from regraft.progress import Observer
-from regraft.transfer.cross_validation import Clock, KeptClock, Outcome, cross_validate
+from regraft.transfer.budget import Clock, OverBudgetError, PersistentClock
+from regraft.transfer.cross_validation import CrossValidation, cross_validate
 from regraft.transfer.experiment import Experiment
-from regraft.transfer.strategies import Candidate, OverBudgetError, method_of
+from regraft.transfer.strategies import Candidate, auto_candidates
+from regraft.transfer.trainers import trainer_of
 
-CANDIDATES = (Candidate("frozen"), Candidate("top"), Candidate("whole"))  # in order of cost
 PROVABLE = 6  # mistakes: of five, even five gains out of five are chance in one of 16 cases (sign test, two-sided)
 
 
@@ -27,83 +28,86 @@ class Choice:
     Attributes:
         candidate: the cheapest one that is not proven worse than another.
         probabilities: (n, c) out-of-fold; each fold is answered by what is chosen without looking at it, so that
-            these judge the whole procedure.
-        tried: in order of cost: strategy, log loss, its gain over the last layer alone with interval, seconds.
+            these evaluate the whole procedure.
+        tried: in order of cost.
         temperature: of its out-of-fold logits; None if its training sets its own.
         reason: one sentence on what was gained and why no more was tried.
     """
 
     candidate: Candidate
     probabilities: np.ndarray
-    tried: list[dict[str, Any]]
+    tried: list[Attempt]
     temperature: float | None
     reason: str
 
 
-def choose(material: Experiment, folds: np.ndarray, *, budget: float) -> Choice:
+def choose(experiment: Experiment, folds: np.ndarray, *, budget: float) -> Choice:
     """Try the last layer first, then more of the network in order of cost, on held-out folds (n,).
 
     Two candidates are compared by the mean difference of their log losses, photo by photo; one is proven worse where
     the 95 % interval of that (of independent groups, where there are groups) lies above 0.
 
     Args:
-        material: what is learned from.
+        experiment: what is learned from.
         folds: (n,) fold numbers.
-        budget: seconds for all candidates but the first, and for all processes of a run that is killed and taken up.
+        budget: seconds for all candidates but the first, and for all processes of a run that is killed and resumed.
     """
-    data, run = material.data, material.run
-    clock = Clock(float("inf"))
-    outcomes: dict[Candidate, Outcome] = {}
-    stop = "all that there is was tried"
-    for candidate in CANDIDATES:
-        first = not outcomes
-        verdict = run.settled(["auto", str(candidate)])
-        if verdict is not None:  # reached before the run was killed; it stands, however fast the rest comes back
-            stop = verdict
-            break
-        try:
-            method = method_of(candidate, material)
-            outcomes[candidate] = cross_validate(method, data, folds, clock=clock, seed=material.seed)
-        except ModelError as error:  # a network that cannot be cut; its last layer can be trained all the same
-            if first:
-                raise
-            stop = f"{candidate} cannot be tried: {error}"
-            break
-        except OverBudgetError as error:
-            stop = _over(candidate, error, material.observer)
-            run.settle(["auto", str(candidate)], f"--budget for {candidate}", stop)
-            break
-        if first:
-            clock = KeptClock(budget, run, ["auto", "clock"])
-            right = outcomes[candidate].probabilities.argmax(axis=1) == data.labels
-            wrong = int((~right).sum())
-            if wrong < PROVABLE:
-                stop = f"the last layer alone errs on {wrong} photos: too few to prove a gain by"
-                break
-            if budget:
-                material.observer.say(
-                    f"the last layer alone: {_accuracy(right, data)}. Now more of the network is trained, for up to "
-                    f"{budget / 60:.3g} minutes (--budget), to see whether that is better."
-                )
-    losses = {c: photo_log_loss(data.labels, outcome.probabilities) for c, outcome in outcomes.items()}
-    groups = data.groups
+    dataset = experiment.dataset
+    outcomes, stop = _try_all(experiment, folds, budget)
+    losses = {c: photo_log_loss(dataset.labels, outcome.probabilities) for c, outcome in outcomes.items()}
+    groups = dataset.groups
     chosen = cheapest(losses, groups)
     probabilities = np.empty_like(outcomes[chosen].probabilities)
     for fold in np.unique(folds):
-        rest, judged = folds != fold, folds == fold
+        rest, held_out = folds != fold, folds == fold
         without = cheapest({c: loss[rest] for c, loss in losses.items()}, None if groups is None else groups[rest])
-        probabilities[judged] = outcomes[without].probabilities[judged]
+        probabilities[held_out] = outcomes[without].probabilities[held_out]
     return Choice(
         candidate=chosen,
         probabilities=probabilities,
-        tried=_table(outcomes, losses, groups),
+        tried=_attempts(outcomes, losses, groups),
         temperature=outcomes[chosen].temperature,
         reason=_reason(chosen, losses, groups, stop),
     )
 
 
-def _accuracy(right: np.ndarray, data: Labelled) -> str:
-    interval = interval_of(share_of(right, data.groups, labels=data.labels))
+def _try_all(experiment: Experiment, folds: np.ndarray, budget: float) -> tuple[dict[Candidate, CrossValidation], str]:
+    """Return what was tried, in order of cost, and why no more was."""
+    dataset, run = experiment.dataset, experiment.run
+    clock = Clock(float("inf"))
+    outcomes: dict[Candidate, CrossValidation] = {}
+    for candidate in auto_candidates():
+        first = not outcomes
+        verdict = run.settled(["auto", str(candidate)])
+        if verdict is not None:  # reached before the run was killed; it stands, however fast the rest comes back
+            return outcomes, verdict
+        try:
+            trainer = trainer_of(candidate, experiment)
+            outcomes[candidate] = cross_validate(trainer, dataset, folds, clock=clock, seed=experiment.seed)
+        except ModelError as error:  # a network that cannot be cut; its last layer can be trained all the same
+            if first:
+                raise
+            return outcomes, f"{candidate} cannot be tried: {error}"
+        except OverBudgetError as error:
+            stop = _over(candidate, error, experiment.observer)
+            run.settle(["auto", str(candidate)], f"{option('budget')} for {candidate}", stop)
+            return outcomes, stop
+        if first:
+            clock = PersistentClock(budget, run, ["auto", "clock"])
+            right = outcomes[candidate].probabilities.argmax(axis=1) == dataset.labels
+            wrong = int((~right).sum())
+            if wrong < PROVABLE:
+                return outcomes, f"the last layer alone errs on {wrong} photos: too few to prove a gain by"
+            if budget:
+                experiment.observer.say(
+                    f"the last layer alone: {_accuracy(right, dataset)}. Now more of the network is trained, for up to "
+                    f"{budget / 60:.3g} minutes ({option('budget')}), to see whether that is better."
+                )
+    return outcomes, "all that there is was tried"
+
+
+def _accuracy(right: np.ndarray, dataset: Dataset) -> str:
+    interval = interval_of(share_of(right, dataset.groups, labels=dataset.labels))
     bounds = "" if interval is None else f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
     return f"{100 * np.mean(right):.1f} %{bounds} right, out-of-fold"
 
@@ -125,27 +129,17 @@ def cheapest(losses: Mapping[Candidate, np.ndarray], groups: np.ndarray | None) 
     return min(order, key=lambda candidate: float(losses[candidate].mean()))
 
 
-def _table(
-    outcomes: Mapping[Candidate, Outcome], losses: Mapping[Candidate, np.ndarray], groups: np.ndarray | None
-) -> list[dict[str, Any]]:
+def _attempts(
+    outcomes: Mapping[Candidate, CrossValidation], losses: Mapping[Candidate, np.ndarray], groups: np.ndarray | None
+) -> list[Attempt]:
     base = next(iter(losses.values()))
-    rows = []
+    found = []
     for candidate, outcome in outcomes.items():
         gain = mean_interval(base - losses[candidate], groups=groups)
-        rows.append(
-            {
-                "strategy": str(candidate),
-                "log_loss": float(losses[candidate].mean()),
-                "gain": gain.value,
-                "gain_interval": _bounds(gain),
-                "seconds": round(outcome.seconds, 3),
-            }
-        )
-    return rows
-
-
-def _bounds(mean: Mean) -> list[float] | None:
-    return [mean.low, mean.high] if np.isfinite([mean.low, mean.high]).all() else None
+        interval = (gain.low, gain.high) if np.isfinite([gain.low, gain.high]).all() else None
+        log_loss = float(losses[candidate].mean())
+        found.append(Attempt(str(candidate), log_loss, gain.value, interval, round(outcome.seconds, 3)))
+    return found
 
 
 def _reason(chosen: Candidate, losses: Mapping[Candidate, np.ndarray], groups: np.ndarray | None, stop: str) -> str:
@@ -167,9 +161,9 @@ def _reason(chosen: Candidate, losses: Mapping[Candidate, np.ndarray], groups: n
 def _over(candidate: Candidate, error: OverBudgetError, observer: Observer) -> str:
     """Return why a candidate is not tried. How long it would take differs from run to run, and is said alone."""
     if not error.args:
-        return f"--budget is over before {candidate} is tried"
+        return f"{option('budget')} is over before {candidate} is tried"
     observer.say(f"auto: training {candidate} would take about {_minutes(error.args[0])}")
-    return f"training {candidate} would take longer than --budget"
+    return f"training {candidate} would take longer than {option('budget')}"
 
 
 def _minutes(seconds: float) -> str:

@@ -1,9 +1,12 @@
 """The scikit-learn door: `TransferClassifier` and `load`."""
 
+import functools
+import inspect
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -11,20 +14,24 @@ from sklearn.exceptions import NotFittedError
 
 from regraft.classifier.bundle import load_bundle, save_bundle
 from regraft.classifier.classifier import Classifier
-from regraft.classifier.predict import predict
+from regraft.classifier.predict import Predictor
 from regraft.data.audit import unreadable_lines
 from regraft.data.folders import image_files
 from regraft.data.samples import Samples, find_samples, split_names
 from regraft.data.sources import Source, as_sources
-from regraft.engines.selection import AUTO
-from regraft.errors import DataError, OptionError, shortlist
-from regraft.files import MAX_FILE_BYTES, check_output
+from regraft.engines.compute import Compute
+from regraft.errors import DataError, OptionError, did_you_mean, shortlist
+from regraft.files import check_output
 from regraft.networks.backbones import check_model_name, load_backbone
 from regraft.networks.default import default_network
 from regraft.networks.pocket import POCKET
+from regraft.options import declared_settings
 from regraft.training.schedule import Schedule
-from regraft.transfer.fit import train
-from regraft.transfer.settings import BUDGET, Settings
+from regraft.transfer.fit import fit
+from regraft.transfer.settings import FitSettings
+
+T = TypeVar("T")
+_LEFT_OUT = ("restart",)  # options that mean nothing in Python: there are no checkpoints
 
 
 class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -33,72 +40,32 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Args:
         model: a timm network ("resnet50"), "hf-hub:owner/name", "local-dir:folder" or "pocket", the small network
             inside regraft. None takes a strong one, or "pocket" where that cannot be downloaded.
-        strategy: "frozen": the network is kept and its last layer replaced; "top", "whole": its last two stages, or
-            all of it, are trained further; "scratch": from random weights; "auto": the cheapest of these (but scratch)
-            that is not proven worse, within `budget`.
         weights: a file with the network's weights, instead of the published ones.
-        seed: of the folds.
-        device: "auto", "cpu", "cuda" or "mps".
-        engine: what runs the network where nothing is trained: "auto" is the fastest that gives PyTorch's features.
-        batch_size: images per step through the network.
-        cache: keep features on disk, so that no photo goes through the network twice.
-        positive: the class that AUC and average precision are of; default the second of two.
-        force: keep a classifier that is no better than always saying the largest class.
-        train_from: with "top": the first stage that is trained.
-        train_only: with "top": the one stage that is trained.
-        lora: with "top" and "whole": rank of low-rank adapters; 0 trains the weights themselves.
-        budget: seconds that "auto" may spend on trying more than the last layer.
-        max_file_size: bytes that the file of a photo may have; a larger one counts as unreadable.
         schedule: how the network is trained further, a `regraft.Schedule`; None for its defaults.
 
     Attributes:
         classes_: (c,) labels, in the order of `predict_proba`'s columns: numpy's order for labels given as y, natural
             order ("2" before "10") for the classes of a folder.
         classifier_: the network, head, class names and temperature in one.
-        report_: the numbers: out-of-fold, or of the validation split where X is a folder that has one.
+        report_: the figures: out-of-fold, or of the validation split where X is a folder that has one.
 
     X is a sequence of n paths, PIL images or uint8 arrays (h, w, 3), or one folder (or table) with y left out. Of a
-    folder with splits, `fit` learns from train and is judged by validation, `score` takes test, else validation, and
+    folder with splits, `fit` learns from train and is evaluated on validation, `score` takes test, else validation, and
     the predictions are of all images below the folder, in natural order of their paths (of a table: of its rows, train,
     validation and test in turn).
     """
 
-    def __init__(
-        self,
-        model: str | None = None,
-        *,
-        strategy: str = "frozen",
-        weights: str | Path | None = None,
-        seed: int = 0,
-        device: str = "auto",
-        engine: str = AUTO,
-        batch_size: int = 32,
-        cache: bool = True,
-        positive: str | None = None,
-        force: bool = False,
-        train_from: str | None = None,
-        train_only: str | None = None,
-        lora: int = 0,
-        budget: float = BUDGET,
-        max_file_size: int = MAX_FILE_BYTES,
-        schedule: Schedule | None = None,
-    ) -> None:
-        self.model = model
-        self.strategy = strategy
-        self.weights = weights
-        self.seed = seed
-        self.device = device
-        self.engine = engine
-        self.batch_size = batch_size
-        self.cache = cache
-        self.positive = positive
-        self.force = force
-        self.train_from = train_from
-        self.train_only = train_only
-        self.lora = lora
-        self.budget = budget
-        self.max_file_size = max_file_size
-        self.schedule = schedule
+    model: str | None
+    weights: str | Path | None
+    schedule: Schedule | None
+
+    def __init__(self, model: str | None = None, **options: Any) -> None:
+        given = {"model": model, **options}
+        for name, parameter in _parameters().items():
+            setattr(self, name, given.pop(name, parameter.default))
+        if given:
+            close = did_you_mean(next(iter(given)), list(_parameters()))
+            raise TypeError(f"TransferClassifier has no argument {next(iter(given))!r}.{close}")
 
     def fit(self, X: Any, y: Sequence[Any] | np.ndarray | None = None) -> Self:
         """Fit on n images and their labels (n,), or on a folder with y left out.
@@ -114,7 +81,13 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         splits = find_samples(X) if _is_folder(X) else {"train": _labelled(X, y)}
         if _is_folder(X) and y is not None:
             raise DataError(f"{X} is a folder, which brings its own labels: leave y out.")
-        result = train(splits, lambda: load_backbone(model, self.weights), model=model, settings=self._settings())
+        result = fit(
+            splits,
+            lambda: load_backbone(model, self.weights),
+            model=model,
+            settings=replace(self._options(FitSettings), schedule=self.schedule or Schedule()),
+            compute=self._options(Compute),
+        )
         self._adopt(result.classifier, _label_values(splits["train"].classes, y))
         self.report_ = result.report
         return self
@@ -127,7 +100,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         classifier = self._fitted()
         sources = _all_images(X)
-        predictions = predict(classifier, sources, settings=self._settings())
+        predictions = Predictor(classifier, self._options(Compute)).predict(sources)
         if predictions.unreadable:
             lines = unreadable_lines(sources, predictions.unreadable)
             raise DataError(f"{len(lines)} of {len(sources)} images cannot be read:\n{shortlist(lines)}")
@@ -141,7 +114,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def score(self, X: Any, y: Sequence[Any] | np.ndarray | None = None, sample_weight: Any = None) -> float:
         """Return the accuracy on n images with labels (n,), or on a folder with y left out.
 
-        Of a folder with splits the test split is judged, else validation, else train.
+        Of a folder with splits it is that on test, else validation, else train.
         """
         if _is_folder(X) and y is None:
             chosen = split_names(X)[-1]
@@ -176,23 +149,13 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             warnings.warn(which, stacklevel=3)  # of the line that calls `fit`
         return name
 
-    def _settings(self) -> Settings:
-        return Settings(
-            strategy=self.strategy,
-            seed=int(self.seed) if isinstance(self.seed, np.integer) else self.seed,
-            device=self.device,
-            engine=self.engine,
-            batch_size=self.batch_size,
-            cache=self.cache,
-            positive=None if self.positive is None else str(self.positive),
-            force=self.force,
-            train_from=self.train_from,
-            train_only=self.train_only,
-            lora=self.lora,
-            budget=self.budget,
-            max_file_size=self.max_file_size,
-            schedule=self.schedule or Schedule(),
-        )
+    def _options(self, kind: type[T]) -> T:
+        """Return settings of this class, made of the arguments; NumPy's numbers as Python's."""
+        given = {name: getattr(self, name) for name in declared_settings(kind) if name not in _LEFT_OUT}
+        plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
+        if plain.get("positive") is not None:
+            plain["positive"] = str(plain["positive"])
+        return kind(**plain)
 
     def _adopt(self, classifier: Classifier, values: np.ndarray) -> None:
         kinds = {"b": "bool", "i": "int", "u": "int", "f": "float"}  # by numpy's letters
@@ -206,6 +169,43 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self.classifier_
 
 
+@functools.cache
+def _parameters() -> dict[str, inspect.Parameter]:
+    """Return the estimator's arguments by name: the network, and every option of `FitSettings` and `Compute`."""
+    own: dict[str, Any] = {"model": None, "weights": None, "schedule": None}
+    options = {
+        name: declared.default
+        for kind in (FitSettings, Compute)
+        for name, (declared, _) in declared_settings(kind).items()
+        if name not in _LEFT_OUT
+    }
+    return {
+        name: inspect.Parameter(
+            name,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD if name == "model" else inspect.Parameter.KEYWORD_ONLY,
+            default=default,
+        )
+        for name, default in (own | options).items()
+    }
+
+
+def _document(kind: type[TransferClassifier]) -> None:
+    """Give the estimator the signature, which scikit-learn reads, and the documentation of its options."""
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    kind.__init__.__signature__ = inspect.Signature([own, *_parameters().values()])  # type: ignore[attr-defined]
+    lines = [
+        f"        {name}: {said.help}"
+        for settings in (FitSettings, Compute)
+        for name, (_, said) in declared_settings(settings).items()
+        if name in _parameters()
+    ]
+    before, after = (kind.__doc__ or "").split("\n    Attributes:", maxsplit=1)
+    kind.__doc__ = before.rstrip() + "\n" + "\n".join(lines) + "\n\n    Attributes:" + after
+
+
+_document(TransferClassifier)
+
+
 def load(path: str | Path) -> TransferClassifier:
     """Return the fitted classifier in a file that `save` or `regraft fit` wrote. Nothing in it is executed.
 
@@ -213,11 +213,9 @@ def load(path: str | Path) -> TransferClassifier:
         BundleError: no such file, damaged, no regraft model, or written by a newer version.
     """
     classifier = load_bundle(Path(path))
-    kept = {
-        name: classifier.numbers[name]
-        for name in ("seed", "train_from", "train_only", "lora")
-        if name in classifier.numbers
-    }
+    record = classifier.record
+    names = ("seed", "train_from", "train_only", "lora")
+    kept = {} if record is None else {name: getattr(record, name) for name in names}
     estimator = TransferClassifier(model=classifier.model, strategy=classifier.strategy, **kept)
     read: dict[str, Callable[[str], Any]] = {"bool": "True".__eq__, "int": int, "float": float}
     values = [read.get(classifier.label_type, str)(name) for name in classifier.classes]

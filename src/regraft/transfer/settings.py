@@ -1,35 +1,29 @@
-"""How to train and to run, checked once at the door."""
+"""How a classifier is made, checked once at the door."""
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from regraft.data.loading import BATCH_SIZE
-from regraft.engines.selection import AUTO, check_engine
-from regraft.errors import OptionError, did_you_mean
-from regraft.files import MAX_FILE_BYTES
-from regraft.networks.lora import check_peft
-from regraft.runtime import pick_device
+from regraft.errors import OptionError, option
+from regraft.evaluation.report import check_positive
+from regraft.options import GROUP, Seconds, check_settings, declared_settings, number, setting, whole_number
 from regraft.training.schedule import Schedule
+from regraft.transfer.strategies import AUTO, STRATEGIES
 
-STRATEGIES = ("auto", "frozen", "top", "whole", "scratch")
+if TYPE_CHECKING:  # the command line is made from these fields, and imports no torch
+    from regraft.engines.compute import Compute
+
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-BUDGET = 600.0  # seconds
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+_LARGEST_SEED = 2**32 - 1  # that scikit-learn takes
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How to train and to run, with defaults that are right for most.
+class FitSettings:
+    """How a classifier is made, with defaults that are right for most.
 
     Attributes:
-        strategy: "frozen" keeps the network and replaces its last layer; "top" trains its last two stages too, "whole"
-            all of it, "scratch" the same network from random weights; "auto" chooses between the first three.
+        strategy: one of `strategies.STRATEGIES`, or "auto", which chooses between some of them.
         seed: of folds, views and training.
-        device: "auto", "cpu", "cuda" or "mps".
-        engine: what runs the network where nothing is trained, one of `engines.selection.ENGINES`.
-        batch_size: images per step through the network where nothing is trained.
-        cache: False computes all features and activations anew and keeps none.
         positive: the class that AUC and average precision are of, where there are two; default the second.
         force: True keeps a classifier that is no better than always saying the largest class.
         train_from: the first stage that is trained, instead of the last two.
@@ -38,103 +32,113 @@ class Settings:
         budget: seconds that "auto" may spend on trying more than the last layer.
         precision: of training: "auto", "fp32", "bf16" or "fp16".
         restart: True throws away the checkpoints of a run that was killed.
-        max_file_size: bytes that a photo's file may have; a larger one counts as unreadable.
         schedule: how the network is trained further.
     """
 
-    strategy: str = "frozen"
-    seed: int = 0
-    device: str = "auto"
-    engine: str = AUTO
-    batch_size: int = BATCH_SIZE
-    cache: bool = True
-    positive: str | None = None
-    force: bool = False
-    train_from: str | None = None
-    train_only: str | None = None
-    lora: int = 0
-    budget: float = BUDGET
-    precision: str = "auto"
-    restart: bool = False
-    max_file_size: int = MAX_FILE_BYTES
-    schedule: Schedule = field(default_factory=Schedule)
+    strategy: str = setting(
+        "frozen",
+        help="; ".join(f"{one.name}: {one.help}" for one in STRATEGIES.values())
+        + f"; {AUTO}: the cheapest of {', '.join(n for n, one in STRATEGIES.items() if one.tried_by_auto)} that is not "
+        "proven worse.",
+        choices=(AUTO, *STRATEGIES),
+    )
+    seed: int = setting(
+        0,
+        help="Of folds, views and training.",
+        allowed=f"a whole number from 0 to {_LARGEST_SEED}",
+        check=lambda value: whole_number(value, 0, _LARGEST_SEED),
+        low=0,
+    )
+    positive: str | None = setting(
+        None,
+        help="The class that AUC and average precision are of. [default: the second of two]",
+        allowed="the name of a class",
+        check=lambda value: isinstance(value, str),
+    )
+    force: bool = setting(
+        False,
+        help="Keep a classifier that is no better than chance.",
+        allowed="True or False",
+        check=lambda value: isinstance(value, bool),
+    )
+    train_from: str | None = setting(
+        None,
+        help="Train from this stage on; `regraft models NETWORK` lists stages.",
+        allowed="the name of a stage",
+        check=lambda value: isinstance(value, str),
+    )
+    train_only: str | None = setting(
+        None,
+        help="Train this one stage.",
+        allowed="the name of a stage",
+        check=lambda value: isinstance(value, str),
+    )
+    lora: int = setting(
+        0,
+        help="Train adapters of this rank on linear layers instead.",
+        allowed="a rank, a whole number from 1",
+        check=lambda value: whole_number(value, 0),
+        low=0,
+    )
+    budget: Seconds = setting(
+        Seconds(600.0),
+        help="auto: time for trying more than the last layer: 90s, 10m, 2h.",
+        allowed="a time, like 90s, 10m or 2h",
+        check=lambda value: number(value, 0),
+    )
+    precision: str = setting("auto", help="fp32, bf16, fp16 or auto.", choices=PRECISIONS)
+    restart: bool = setting(
+        False,
+        help="Throw away the checkpoints of a run that was killed.",
+        allowed="True or False",
+        check=lambda value: isinstance(value, bool),
+    )
+    schedule: Schedule = field(default_factory=Schedule, metadata=GROUP)
 
-    def check(self, classes: tuple[str, ...]) -> None:
-        """Raise `OptionError` for a value outside what is allowed; `classes` are the names that there are."""
-        self.check_training()
-        self.check_running()
-        if self.positive is not None and len(classes) != 2:
-            raise OptionError(f"--positive is for two classes. There are {len(classes)}; leave it out.")
-        if self.positive is not None and self.positive not in classes:
-            hint = did_you_mean(self.positive, classes)
-            raise OptionError(f"--positive must be one of {', '.join(classes)}. Got {self.positive!r}.{hint}")
+    def check(self, compute: "Compute", classes: Sequence[str]) -> None:
+        """Raise `OptionError` for a value outside what is allowed.
 
-    def check_running(self) -> None:
-        """Raise `OptionError` for a batch size, seed, device or engine that is not allowed."""
-        if not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise OptionError(f"--batch-size must be 1 or more. Got {self.batch_size}.")
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
-            raise OptionError(f"--seed must be a whole number from 0 to {2**32 - 1}. Got {self.seed!r}.")
-        if not isinstance(self.max_file_size, int) or self.max_file_size < 1:
-            raise OptionError(f"--max-file-size must be a size in bytes, 1 or more. Got {self.max_file_size!r}.")
-        check_engine(self.engine, pick_device(self.device))
+        Args:
+            compute: where training runs.
+            classes: the names that there are.
+        """
+        self.check_training(compute)
+        check_positive(self.positive, classes)
 
-    def check_training(self) -> None:
-        """Raise `OptionError` for a strategy, or an option of training, that is not allowed or does not go with it."""
-        if self.strategy not in STRATEGIES:
-            hint = did_you_mean(str(self.strategy), STRATEGIES)
-            raise OptionError(f"--strategy must be one of: {', '.join(STRATEGIES)}. Got {self.strategy!r}.{hint}")
-        self._check_precision()
-        if self.train_from is not None and self.train_only is not None:
-            raise OptionError("--train-from and --train-only exclude each other: from a stage on, or one stage alone.")
-        for option, given in (("--train-from", self.train_from), ("--train-only", self.train_only)):
-            if given is not None and self.strategy != "top":
-                raise OptionError(f"{option} goes with --strategy top. Got --strategy {self.strategy}.")
-        if not isinstance(self.lora, int) or self.lora < 0:
-            raise OptionError(f"--lora must be a rank, a whole number from 1. Got {self.lora!r}.")
-        if self.lora and self.strategy not in ("top", "whole"):
-            raise OptionError(f"--lora goes with --strategy top or whole. Got --strategy {self.strategy}.")
-        if not isinstance(self.budget, (int, float)) or not self.budget >= 0:
-            raise OptionError(f"--budget must be a time, like 90s, 10m or 2h. Got {self.budget!r}.")
+    def check_training(self, compute: "Compute") -> None:
+        """Raise `OptionError` for a value, or options of training that do not go together or cannot be had here."""
+        check_settings(self)
+        self._check_together()
+        if self.precision == "fp16" and compute.torch_device.type == "cpu":
+            raise OptionError(
+                f"{option('precision', 'fp16')} needs a GPU, and training runs on the CPU here ({option('device')}). "
+                f"Use {option('precision', 'bf16')} or fp32, or leave it out."
+            )
         self.schedule.check()
         if self.lora:
+            from regraft.networks.lora import check_peft
+
             check_peft()
 
-    def _check_precision(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise OptionError(f"--precision must be one of: {', '.join(PRECISIONS)}. Got {self.precision!r}.")
-        if self.precision == "fp16" and pick_device(self.device).type == "cpu":
+    def _check_together(self) -> None:
+        given, kind = option("strategy", self.strategy), STRATEGIES.get(self.strategy)
+        if self.train_from is not None and self.train_only is not None:
             raise OptionError(
-                "--precision fp16 needs a GPU, and training runs on the CPU here (--device). Use --precision bf16 or "
-                "fp32, or leave it out."
+                f"{option('train_from')} and {option('train_only')} exclude each other: from a stage on, or one stage "
+                "alone."
             )
+        choosable = ", ".join(name for name, one in STRATEGIES.items() if one.stages_can_be_chosen)
+        for name, value in (("train_from", self.train_from), ("train_only", self.train_only)):
+            if value is not None and (kind is None or not kind.stages_can_be_chosen):
+                raise OptionError(f"{option(name)} goes with {option('strategy', choosable)}. Got {given}.")
+        if self.lora and (kind is None or not kind.adapters):
+            adapted = " or ".join(name for name, one in STRATEGIES.items() if one.adapters)
+            raise OptionError(f"{option('lora')} goes with {option('strategy')} {adapted}. Got {given}.")
 
-    def training_arguments(self) -> dict[str, Any]:
-        """Return what the trained weights depend on, by the names of the command line, in JSON types."""
+    def training_arguments(self, compute: "Compute") -> dict[str, Any]:
+        """Return what the trained weights depend on, by the names that the user knows, in JSON types."""
         named = ("strategy", "seed", "train_from", "train_only", "lora", "budget", "precision")
-        chosen = {name: getattr(self, name) for name in named if name != "budget" or self.strategy == "auto"}
-        chosen |= {name: getattr(self.schedule, name) for name in self.schedule.__dataclass_fields__}
-        chosen["train_batch_size"] = chosen.pop("batch_size")
-        chosen["no_cache"] = not self.cache  # views from the cache are fewer, and in float16
-        device = pick_device(self.device).type
-        return {f"--{name.replace('_', '-')}": value for name, value in chosen.items()} | {"--device": device}
-
-
-def parse_duration(text: str, option: str = "--budget") -> float:
-    """Return seconds.
-
-    >>> parse_duration("10m"), parse_duration("1.5h"), parse_duration("90")
-    (600.0, 5400.0, 90.0)
-
-    Raises:
-        OptionError: not a time.
-    """
-    number = text.strip().lower().rstrip("smh")
-    unit = text.strip().lower()[len(number) :]
-    try:
-        seconds = float(number) * _UNITS[unit]
-    except (ValueError, KeyError):
-        seconds = -1.0
-    if not 0 <= seconds < math.inf:
-        raise OptionError(f"{option} must be a time, like 90s, 10m or 2h. Got {text!r}.")
-    return seconds
+        chosen = {option(name): getattr(self, name) for name in named if name != "budget" or self.strategy == AUTO}
+        chosen |= {option(f"Schedule.{name}"): getattr(self.schedule, name) for name in declared_settings(Schedule)}
+        chosen[option("cache", False)] = not compute.cache  # views from the cache are fewer, and in float16
+        return chosen | {option("device"): compute.torch_device.type}

@@ -1,0 +1,77 @@
+"""How a classifier does on labelled photos that it has not seen."""
+
+import time
+
+from regraft.classifier.classifier import Classifier
+from regraft.classifier.predict import Predictor
+from regraft.classifier.record import EvaluationRecord, Timing
+from regraft.data.dataset import open_datasets
+from regraft.data.samples import Samples
+from regraft.engines.compute import Compute
+from regraft.errors import DataError
+from regraft.evaluation.report import Report, check_positive
+from regraft.progress import Observer
+
+
+def evaluate(
+    classifier: Classifier,
+    samples: Samples,
+    *,
+    compute: Compute | None = None,
+    positive: str | None = None,
+    seed: int = 0,
+    observer: Observer | None = None,
+) -> EvaluationRecord:
+    """Evaluate `classifier` on photos that it has not seen; those that it was trained on are named and left out.
+
+    Args:
+        classifier: what is evaluated.
+        samples: labelled photos.
+        compute: device, engine, batch size and cache.
+        positive: the class that AUC and average precision are of, where there are two; default the second.
+        seed: of the bootstrap.
+        observer: hears findings and progress.
+
+    Raises:
+        DataError: a class that the classifier does not know, or no photo that it was not trained on.
+        OptionError: a value that is not allowed.
+    """
+    observer = observer or Observer()
+    started = time.monotonic()
+    check_positive(positive, classifier.classes)
+    predictor = Predictor(classifier, compute, observer)
+    aligned = samples.aligned(classifier.classes)
+    (dataset,) = open_datasets([aligned], observer, max_file_size=predictor.compute.max_file_size)
+    dataset, features = predictor.features(dataset)
+    trained_on = classifier.was_seen(dataset.keys, "training")
+    if trained_on.all():
+        raise DataError(
+            f"{samples.where}: the classifier was trained on every one of these {len(trained_on):,} photos, so they "
+            "cannot evaluate it. The figures of `regraft fit` are the honest ones; or name photos that it has not seen."
+        )
+    unreadable = tuple(photo.name for photo in dataset.unreadable)
+    dataset = dataset.leave_out(trained_on, "were trained on", observer)
+    features = features.select(~trained_on)
+    absent = [name for name, count in dataset.samples.counts().items() if not count]
+    if absent:
+        observer.say(f"no photos of {len(absent)} classes here, whose recall is unknown: {', '.join(absent[:20])}")
+    validated = classifier.was_seen(dataset.keys, "validation")
+    report = Report.from_probabilities(
+        classifier.probabilities(features.values),
+        dataset.labels,
+        classifier.classes,
+        estimate="validation" if validated.any() else "test",
+        positive=positive,
+        groups=dataset.groups,
+        seed=seed,
+    )
+    return EvaluationRecord(
+        report=report,
+        model=classifier.model,
+        strategy=classifier.strategy,
+        temperature=classifier.temperature,
+        engine=features.engine,
+        unreadable=unreadable,
+        timing=Timing.of([features], time.monotonic() - started),
+        trained_on=int(trained_on.sum()),
+    )

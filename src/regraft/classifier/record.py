@@ -1,0 +1,178 @@
+"""Records: a report with how it came about, as commands print it and files keep it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from regraft.evaluation.intervals import Interval
+from regraft.evaluation.report import Report
+from regraft.features.extraction import Features
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What differs from run to run of the same command, and is not kept in its file.
+
+    Attributes:
+        seconds: of the whole work.
+        extraction_seconds: of the features.
+        images_computed: how many photos went through the network; the others came from the cache.
+        training_seconds: of cross-validated training; None where there was none.
+    """
+
+    seconds: float
+    extraction_seconds: float
+    images_computed: int
+    training_seconds: float | None = None
+
+    @classmethod
+    def of(cls, parts: Sequence[Features], seconds: float, training_seconds: float | None = None) -> Self:
+        """Return the timing of work of `seconds` on photos with these features."""
+        computed = sum(part.computed for part in parts)
+        return cls(seconds, sum(part.seconds for part in parts), computed, training_seconds)
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Return how fast features were computed; None where none were."""
+        return self.images_computed / self.extraction_seconds if self.images_computed else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON types, seconds to the millisecond."""
+        rate = self.images_per_second
+        found: dict[str, Any] = {
+            "seconds": round(self.seconds, 3),
+            "extraction_seconds": round(self.extraction_seconds, 3),
+            "images_computed": self.images_computed,
+            "images_per_second": None if rate is None else round(rate, 1),
+        }
+        return found if self.training_seconds is None else found | {"training_seconds": round(self.training_seconds, 3)}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What one strategy that "auto" tried came to.
+
+    Attributes:
+        strategy: what was trained.
+        log_loss: mean (nats), on held-out photos.
+        gain: of log loss over the last layer alone.
+        gain_interval: 95 %; None where it is not known.
+        seconds: of its training, over all folds; None where it was read from a file.
+    """
+
+    strategy: str
+    log_loss: float
+    gain: float
+    gain_interval: Interval | None
+    seconds: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        found = asdict(self) | {"gain_interval": self.gain_interval and list(self.gain_interval)}
+        if self.seconds is None:
+            del found["seconds"]
+        return found
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Self:
+        """Return what `to_json` gave."""
+        interval = found["gain_interval"]
+        return cls(
+            found["strategy"],
+            found["log_loss"],
+            found["gain"],
+            None if interval is None else (interval[0], interval[1]),
+            found.get("seconds"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRecord:
+    """How a classifier did on photos, and how that was found.
+
+    Attributes:
+        report: the figures; None in a file that holds none.
+        model: the network as the user named it.
+        strategy: how it was trained.
+        temperature: of its logits.
+        engine: what ran the network.
+        unreadable: names of photos that could not be read.
+        timing: None where it was read from a file.
+        trained_on: how many photos were left out, as the classifier was trained on them; None of a fit.
+    """
+
+    report: Report | None
+    model: str
+    strategy: str
+    temperature: float | None
+    engine: str = ""
+    unreadable: tuple[str, ...] = ()
+    timing: Timing | None = None
+    trained_on: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        found = {} if self.report is None else self.report.to_json()
+        found |= {"model": self.model, "strategy": self.strategy, "temperature": self.temperature}
+        found |= {"engine": self.engine, "unreadable": list(self.unreadable)}
+        found |= {} if self.timing is None else self.timing.to_json()
+        return found if self.trained_on is None else found | {"trained_on": self.trained_on}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitRecord(EvaluationRecord):
+    """How a classifier was made, and its figures.
+
+    Attributes:
+        seed: of folds, views and training.
+        train_from: the first stage that was trained, if the user named it.
+        train_only: the one stage that was trained.
+        lora: rank of the adapters, 0 for none.
+        trained: what was trained, in words.
+        frozen: "0 of N frozen tensors changed".
+        tried: what "auto" tried; None where there was nothing to choose.
+        reason: why it chose as it did; likewise.
+    """
+
+    seed: int = 0
+    train_from: str | None = None
+    train_only: str | None = None
+    lora: int = 0
+    trained: str = ""
+    frozen: str = ""
+    tried: tuple[Attempt, ...] | None = None
+    reason: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        found = super().to_json()
+        found |= {name: getattr(self, name) for name in ("seed", "train_from", "train_only", "lora")}
+        found |= {"trained": self.trained, "frozen": self.frozen}
+        if self.tried is not None:
+            found |= {"tried": [attempt.to_json() for attempt in self.tried], "reason": self.reason}
+        return found
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Self:
+        """Return what `to_json` gave, without its timing.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        tried = found.get("tried")
+        return cls(
+            report=Report.from_json(found) if "confusion" in found else None,
+            model=found.get("model", ""),
+            strategy=found.get("strategy", ""),
+            temperature=found.get("temperature"),
+            engine=found.get("engine", ""),
+            unreadable=tuple(found.get("unreadable", ())),
+            seed=found.get("seed", 0),
+            train_from=found.get("train_from"),
+            train_only=found.get("train_only"),
+            lora=found.get("lora", 0),
+            trained=found.get("trained", ""),
+            frozen=found.get("frozen", ""),
+            tried=None if tried is None else tuple(Attempt.from_json(attempt) for attempt in tried),
+            reason=found.get("reason"),
+        )

@@ -1,0 +1,296 @@
+"""A data set: labelled photos that can be read, and all that is known across them, each computed once."""
+
+import functools
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from regraft.data.audit import (
+    Inspection,
+    check_contradictions,
+    check_unreadable,
+    contradiction_lines,
+    contradictions,
+    inspect,
+)
+from regraft.data.preprocess import Preprocess
+from regraft.data.samples import Samples, together
+from regraft.data.splits import lonely_classes, stratified_folds
+from regraft.errors import shortlist
+from regraft.files import MAX_FILE_BYTES
+from regraft.progress import Observer, progress
+
+MAX_AMBIGUOUS = 0.01  # share of photos under two classes that a large set may lose
+_GLANCE = Preprocess(32, 32, 1.0, "center", "bilinear", (0.0,) * 3, (1.0,) * 3)  # enough to see whether all can be read
+
+
+@dataclass(frozen=True)
+class UnreadablePhoto:
+    """A photo that was left out.
+
+    Attributes:
+        position: where it stood among all that were found.
+        name: of the file.
+        reason: why it cannot be read.
+    """
+
+    position: int
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Return "file: reason"."""
+        return f"{self.name}: {self.reason}"
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """n labelled photos that can be read.
+
+    Attributes:
+        samples: the photos, their labels and class names.
+        keys: their content keys, 32 bytes each: equal files have equal keys.
+        positions: (n,) where each stood among all that were found.
+        unreadable: those that were left out, in order.
+    """
+
+    samples: Samples
+    keys: tuple[bytes, ...]
+    positions: np.ndarray
+    unreadable: tuple[UnreadablePhoto, ...] = ()
+    _folds: dict[tuple[int, int, bool], np.ndarray] = field(default_factory=dict, repr=False)
+    _groups: np.ndarray | None = field(default=None, repr=False)  # of a selection: as in the whole
+
+    @classmethod
+    def of(cls, samples: Samples, inspection: Inspection) -> "Dataset":
+        """Return the photos of `samples` that `inspection` could open."""
+        whole = cls(samples, inspection.keys, np.arange(len(samples)))
+        return whole.without(inspection.unreadable)
+
+    def __len__(self) -> int:
+        """Return n."""
+        return len(self.keys)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Return (n,) positions in `classes`."""
+        return self.samples.labels
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return the class names."""
+        return self.samples.classes
+
+    @functools.cached_property
+    def groups(self) -> np.ndarray | None:
+        """Return (n,) numbers of what must stay on one side of a split, equal files joined; or None."""
+        return joined_groups(self.samples, self.keys) if self._groups is None else self._groups
+
+    def without(self, unreadable: Mapping[int, str]) -> "Dataset":
+        """Return the data set without the photos at these positions, which have reasons; itself if there are none."""
+        if not unreadable:
+            return self
+        keep = np.ones(len(self), dtype=bool)
+        keep[sorted(unreadable)] = False
+        sources, places = self.samples.sources, self.positions
+        lost = [UnreadablePhoto(int(places[p]), str(sources[p]), reason) for p, reason in unreadable.items()]
+        rest = self._at(keep)
+        return replace(rest, unreadable=tuple(sorted([*self.unreadable, *lost], key=lambda photo: photo.position)))
+
+    def leave_out(self, mask: np.ndarray, why: str, observer: Observer) -> "Dataset":
+        """Return the photos where `mask` (n,) is False; name the others, and `why` they take no part in the evaluation.
+
+        Args:
+            mask: (n,) booleans.
+            why: what is true of these photos, e.g. "were trained on".
+            observer: hears it.
+        """
+        if not mask.any():
+            return self
+        names = [str(source) for source, left_out in zip(self.samples.sources, mask, strict=True) if left_out]
+        observer.say(
+            f"{len(names):,} of {len(mask):,} photos in {self.samples.where} {why} and are left out of the "
+            f"evaluation:\n{shortlist(names)}"
+        )
+        return self._at(~mask)
+
+    def select(self, positions: np.ndarray) -> "Dataset":
+        """Return the photos at `positions` (integers or booleans), with the same classes and in the same groups."""
+        return replace(self._at(positions), _groups=None if self.groups is None else self.groups[positions])
+
+    def _at(self, positions: np.ndarray) -> "Dataset":
+        chosen = np.arange(len(self))[positions]
+        return replace(
+            self,
+            samples=self.samples.select(chosen),
+            keys=tuple(self.keys[place] for place in chosen),
+            positions=self.positions[chosen],
+            _folds={},
+            _groups=None,
+        )
+
+    def relabelled(self, labels: np.ndarray) -> "Dataset":
+        """Return the same photos with other labels (n,), positions in the same classes."""
+        return replace(self, samples=replace(self.samples, labels=labels), _folds={}, _groups=self.groups)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Dataset"]) -> "Dataset":
+        """Return the photos of several data sets of the same classes as one; groups of one name are one group."""
+        if len(parts) == 1:
+            return parts[0]
+        keys = tuple(key for part in parts for key in part.keys)
+        return cls(together([part.samples for part in parts]), keys, np.arange(len(keys)))
+
+    def folds(self, count: int, *, seed: int) -> np.ndarray:
+        """Return (n,) numbers of `count` stratified folds with whole groups. See `splits.stratified_folds`.
+
+        Raises:
+            DataError: some class cannot be both learned from and held out.
+        """
+        if (count, seed, True) not in self._folds:
+            self._folds[count, seed, True] = stratified_folds(
+                self.labels, self.classes, count=count, seed=seed, groups=self.groups
+            )
+        return self._folds[count, seed, True]
+
+    def possible_folds(self, count: int, *, seed: int) -> np.ndarray:
+        """Return (n,) numbers of `count` folds as `folds` does, -1 for the photos of classes that cannot be held out.
+
+        These are the classes of a single photo (or group): they are learned from only.
+        """
+        held_out = ~np.isin(self.labels, lonely_classes(self.labels, self.groups))
+        if held_out.all() and len(self):
+            return self.folds(count, seed=seed)
+        if (count, seed, False) not in self._folds:
+            folds = np.full(len(self), -1)
+            if held_out.any():
+                folds[held_out] = self.select(held_out).folds(count, seed=seed)
+            self._folds[count, seed, False] = folds
+        return self._folds[count, seed, False]
+
+    def overlap(self, trained: "Dataset") -> tuple[np.ndarray, np.ndarray]:
+        """Return two (n,) masks: which photos are in `trained` too, and which others are of its groups.
+
+        Args:
+            trained: photos of the same classes.
+        """
+        known = set(trained.keys)
+        copies = np.array([key in known for key in self.keys], dtype=bool)
+        groups = joined_groups(together([trained.samples, self.samples]), trained.keys + self.keys)
+        if groups is None:
+            return copies, np.zeros_like(copies)
+        count = len(trained)
+        return copies, np.isin(groups[count:], groups[:count]) & ~copies
+
+    def digest(self) -> str:
+        """Return how many photos and classes there are, and a digest of photos, labels and groups."""
+        found = hashlib.sha256(self.labels.tobytes() + b"".join(self.keys))
+        found.update(b"" if self.groups is None else self.groups.astype(np.int64).tobytes())
+        return f"{len(self):,} photos, {len(self.classes):,} classes, {found.hexdigest()[:12]}"
+
+
+def open_datasets(
+    parts: Sequence[Samples],
+    observer: Observer,
+    *,
+    max_file_size: int = MAX_FILE_BYTES,
+    labelled: bool = True,
+    large: bool = False,
+) -> list[Dataset]:
+    """Look at every photo once and return the data sets of `parts`. All commands get their labelled photos here.
+
+    Args:
+        parts: samples of the same classes, each of one split.
+        observer: hears findings and progress.
+        max_file_size: bytes that a photo's file may have; a larger one counts as unreadable.
+        labelled: False where labels are answers, which do not contradict each other.
+        large: a large source has some damaged photos and some under two classes: both are found now, by decoding all,
+            and left out, as training must not come upon them after hours.
+
+    Raises:
+        DataError: too many cannot be read, or one photo stands under two classes.
+    """
+    inspections = [inspect(part.sources, max_file_size=max_file_size, say=observer.say) for part in parts]
+    if large:
+        return _open_large(parts, inspections, observer)
+    for part, inspection in zip(parts, inspections, strict=True):
+        check_unreadable(part, inspection.unreadable)
+        if labelled:
+            check_contradictions([part], [inspection.keys])
+        for note in part.notes:
+            observer.say(note)
+    if labelled and len(parts) > 1:
+        check_contradictions(parts, [inspection.keys for inspection in inspections])
+    return [Dataset.of(part, inspection) for part, inspection in zip(parts, inspections, strict=True)]
+
+
+def _open_large(parts: Sequence[Samples], inspections: Sequence[Inspection], observer: Observer) -> list[Dataset]:
+    keys = [inspection.keys for inspection in inspections]
+    ambiguous = contradictions(parts, keys)
+    several = {position for positions in ambiguous for position in positions}
+    if len(several) > MAX_AMBIGUOUS * sum(map(len, parts)):
+        check_contradictions(parts, keys)
+    if ambiguous:
+        observer.say(
+            f"{len(ambiguous):,} images stand under more than one class and are left out:\n"
+            f"{shortlist(contradiction_lines(parts, ambiguous))}"
+        )
+    datasets, start = [], 0
+    for part, inspection in zip(parts, inspections, strict=True):
+        unreadable = {**inspection.unreadable, **_damaged(part, set(inspection.unreadable), observer)}
+        check_unreadable(part, unreadable)
+        for note in part.notes:
+            observer.say(note)
+        own = {position - start for position in several if 0 <= position - start < len(part)} - set(unreadable)
+        readable = Dataset.of(part, Inspection(inspection.keys, unreadable))
+        for photo in readable.unreadable:
+            observer.say(str(photo))
+        datasets.append(readable._at(~np.isin(readable.positions, sorted(own))))
+        start += len(part)
+    return datasets
+
+
+def _damaged(samples: Samples, known: set[int], observer: Observer) -> dict[int, str]:
+    """Return the reasons why photos beyond those `known` cannot be decoded, by position.
+
+    JPEGs are decoded at a fraction of their size, which reads all of it.
+    """
+    from regraft.data.loading import load_batches  # torch, which looking at headers does without
+
+    places = [place for place in range(len(samples)) if place not in known]
+    found: dict[int, str] = {}
+    batches = load_batches([samples.sources[place] for place in places], _GLANCE)
+    with progress(observer, "looking for damaged photos", len(places)) as advance, closing(batches):
+        for batch in batches:
+            found |= {places[position]: reason for position, reason in batch.unreadable.items()}
+            advance(len(batch.positions) + len(batch.unreadable))
+    return found
+
+
+def joined_groups(samples: Samples, keys: Sequence[bytes]) -> np.ndarray | None:
+    """Return groups (n,) that also keep equal images on one side of a split, or None where nothing is to be kept.
+
+    Two images share a group if they shared one before or have equal content, directly or through others.
+    """
+    by_key: dict[bytes, list[int]] = defaultdict(list)
+    for position, key in enumerate(keys):
+        if key:
+            by_key[key].append(position)
+    duplicates = [positions for positions in by_key.values() if len(positions) > 1]
+    if not duplicates:
+        return samples.groups
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n = len(samples)
+    links = [(positions[0], other) for positions in duplicates for other in positions[1:]]
+    if samples.groups is not None:
+        first_of_group: dict[int, int] = {}
+        links += [(first_of_group.setdefault(int(g), i), i) for i, g in enumerate(samples.groups)]
+    rows, columns = np.array(links).T
+    graph = coo_array((np.ones(len(links)), (rows, columns)), shape=(n, n))
+    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)

@@ -1,0 +1,237 @@
+"""What a report is about: a classifier just trained, one in a file, or a network alone, with photos."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from regraft.classifier.classifier import Classifier
+from regraft.classifier.predict import Predictor
+from regraft.classifier.record import FitRecord
+from regraft.data.dataset import Dataset, open_datasets
+from regraft.data.folders import SPLIT_FOLDERS, image_files, subfolders
+from regraft.data.samples import Samples, find_samples, together
+from regraft.data.tables import Columns
+from regraft.engines.compute import Compute
+from regraft.errors import DataError, OptionError, RegraftError, option
+from regraft.evaluation.report import Report
+from regraft.features.extraction import FeatureExtractor
+from regraft.heads.search import Head
+from regraft.networks.backbones import LOCAL_PREFIX, Backbone, load_backbone
+from regraft.networks.weights import without_folders
+from regraft.progress import Observer
+from regraft.transfer.fit import FitResult
+from regraft.transfer.trainers import FURTHER
+
+_UNLABELLED = ("photos",)  # the one class of photos without labels, before a classifier answers
+OF_FIT, ON_THESE = "The numbers of fit", "On these photos"  # titles of reports
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is explained.
+
+    Attributes:
+        backbone: the network as it is now.
+        dataset: n photos, with their true labels or, if `labelled` is False, with the classifier's answers.
+        labelled: whether the labels are true ones.
+        model: the network as the user named it.
+        head: the classifier's last layer; None for a network alone.
+        pretrained: the network before it was trained further; None if it was not, or is not at hand.
+        strategy: how the classifier was trained; "frozen" where the network is as it was pretrained.
+        evaluated: the photos that evaluate the classifier; None for a network alone.
+        probabilities: (m, c) of these.
+        note: how these answers came about, in a sentence.
+        record: how the classifier was made; None where that is not known.
+        reports: figures that the report begins with, by title.
+    """
+
+    backbone: Backbone
+    dataset: Dataset
+    labelled: bool
+    model: str
+    head: Head | None = None
+    pretrained: Backbone | None = None
+    strategy: str = "frozen"
+    evaluated: Dataset | None = None
+    probabilities: np.ndarray | None = None
+    note: str = ""
+    record: FitRecord | None = None
+    reports: Mapping[str, Report] = field(default_factory=dict)
+
+    @property
+    def fine_tuned(self) -> bool:
+        """Whether the network was trained further."""
+        return self.strategy != "frozen"
+
+
+def find_subject_photos(data: Path, columns: Columns | None = None) -> tuple[Samples, bool]:
+    """Return the photos of `data`, and whether they have labels. Of splits, train and validation are taken together.
+
+    A flat folder whose names carry no labels is a folder of photos without labels.
+
+    Raises:
+        DataError: no photos, or labels that cannot be used.
+    """
+    parts = {folder.name.lower() for folder in subfolders(data)} if data.is_dir() else set()
+    if parts and parts <= set(SPLIT_FOLDERS["test"]):
+        raise DataError(
+            f"{data} has a test split only, which is kept for `regraft evaluate`. To look into it all the same, name "
+            f"it: {data / min(parts)}."
+        )
+    try:
+        splits = find_samples(data, columns)
+    except DataError:
+        images = image_files(data)[0] if data.is_dir() and not subfolders(data) else []
+        if not images:
+            raise
+        nothing = np.zeros(len(images), dtype=np.int64)
+        return Samples(tuple(images), nothing, _UNLABELLED, where=str(data)), False
+    samples = list(splits.values())
+    return (samples[0] if len(samples) == 1 else together([s.aligned(samples[0].classes) for s in samples])), True
+
+
+def subject_of_network(
+    backbone: Backbone, samples: Samples, *, labelled: bool, model: str, compute: Compute, observer: Observer
+) -> Subject:
+    """Return a network alone, with photos that are looked at first.
+
+    Raises:
+        DataError: more than a tenth of the photos cannot be read, or one photo stands under two classes.
+    """
+    (dataset,) = open_datasets([samples], observer, max_file_size=compute.max_file_size)
+    dataset, _ = FeatureExtractor(backbone, compute, observer).of_dataset(dataset, labelled=labelled)
+    return Subject(backbone, dataset, labelled, model)
+
+
+def subject_of_classifier(
+    classifier: Classifier,
+    samples: Samples,
+    *,
+    labelled: bool,
+    before: Callable[[], Backbone] | None,
+    compute: Compute,
+    positive: str | None = None,
+    seed: int = 0,
+    observer: Observer,
+) -> Subject:
+    """Return a classifier from a file, with photos, and its answers for those that it was not trained on.
+
+    Args:
+        classifier: what `load_bundle` gave.
+        samples: the photos.
+        labelled: whether they have labels.
+        before: loads the network as it was before training; None where the user did not name it.
+        compute: device, batch size and cache.
+        positive: the class that AUC and average precision are of, where there are two.
+        seed: of the bootstrap.
+        observer: hears findings and progress.
+
+    Raises:
+        DataError: the photos cannot be used, or have a class that the classifier does not know.
+    """
+    samples = samples.aligned(classifier.classes) if labelled else replace(samples, classes=classifier.classes)
+    pretrained = _before(classifier, before, observer)  # a mistake in it is reported before the work
+    (dataset,) = open_datasets([samples], observer, max_file_size=compute.max_file_size)
+    dataset, features = Predictor(classifier, compute, observer).features(dataset, labelled=labelled)
+    probabilities = classifier.probabilities(features.values)
+    if not labelled:
+        dataset = dataset.relabelled(probabilities.argmax(axis=1))
+    unseen = ~classifier.was_seen(dataset.keys, "training")
+    note = _SEEN_NOTE
+    record = classifier.record
+    reports = {OF_FIT: record.report} if record is not None and record.report is not None else {}
+    evaluated = dataset
+    if unseen.any():
+        evaluated, probabilities = dataset.select(unseen), probabilities[unseen]
+        note = _unseen_note(unseen, labelled=labelled)
+        if labelled:
+            reports[ON_THESE] = Report.from_probabilities(
+                probabilities,
+                evaluated.labels,
+                classifier.classes,
+                estimate="validation" if classifier.was_seen(dataset.keys, "validation").any() else "test",
+                positive=positive,
+                groups=evaluated.groups,
+                seed=seed,
+            )
+    return Subject(
+        backbone=classifier.backbone,
+        dataset=dataset,
+        labelled=labelled,
+        model=classifier.model,
+        head=classifier.head,
+        pretrained=pretrained,
+        strategy=classifier.strategy,
+        evaluated=evaluated,
+        probabilities=probabilities,
+        note=note,
+        record=record,
+        reports=reports,
+    )
+
+
+_SEEN_NOTE = (
+    "The classifier was trained on every one of these photos, so that it knows them: its mistakes on photos that it "
+    "has not seen are more, and others. The report that `regraft fit` writes shows those."
+)
+
+
+def _unseen_note(unseen: np.ndarray, *, labelled: bool) -> str:
+    whole = "None of these photos took part in training."
+    part = f"{unseen.sum():,} of the {len(unseen):,} photos took no part in training; these are shown."
+    unknown = "" if labelled else " They have no labels: what is wrong cannot be told."
+    return (whole if unseen.all() else part) + unknown
+
+
+def subject_of_fit(result: FitResult) -> Subject:
+    """Return a classifier that was just trained, with the photos and the answers that evaluated it."""
+    classifier, experiment = result.classifier, result.experiment
+    parts = [part for part in (experiment.dataset, experiment.validation) if part is not None]
+    note = (
+        "These photos took no part in training."
+        if experiment.validation
+        else "Each photo was answered by a classifier that learned without it (out-of-fold); where it looks is shown "
+        "for the one that learned from all."
+    )
+    return Subject(
+        backbone=classifier.backbone,
+        dataset=Dataset.joined(parts),
+        labelled=True,
+        model=classifier.model,
+        head=classifier.head,
+        pretrained=experiment.backbone if classifier.strategy not in ("frozen", "scratch") else None,
+        strategy=classifier.strategy,
+        evaluated=result.evaluated,
+        probabilities=result.probabilities,
+        note=note,
+        record=result.record,
+        reports={OF_FIT: result.report},
+    )
+
+
+def _before(classifier: Classifier, before: Callable[[], Backbone] | None, observer: Observer) -> Backbone | None:
+    """Return the network that `classifier` was trained from: the one that was named, or else the one it names."""
+    if classifier.strategy in ("frozen", "scratch"):
+        if before is not None:
+            how = "is as it was pretrained" if classifier.strategy == "frozen" else "was trained from random weights"
+            raise OptionError(
+                f"{option('before')} is for a classifier whose network was trained further; this one's {how}. Leave it "
+                "out."
+            )
+        return None
+    if before is not None:
+        return before()
+    if classifier.model.startswith(LOCAL_PREFIX):
+        observer.say(
+            f"where {classifier.model} lies is not known here: {option('before', LOCAL_PREFIX + 'FOLDER')} names it"
+        )
+        return None
+    try:
+        # a file that came from elsewhere is not asked what to fetch
+        found = load_backbone(classifier.model, fetch=False)
+    except RegraftError as error:
+        observer.say(f"the network as it was before training is not at hand: {error}")
+        return None
+    return found if without_folders(found.source) + FURTHER == without_folders(classifier.backbone.source) else None

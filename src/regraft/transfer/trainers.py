@@ -1,0 +1,263 @@
+"""Trainers: what a strategy learns from some of the photos and predicts of others."""
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from regraft.data.dataset import Dataset
+from regraft.evaluation.calibration import fit_temperature
+from regraft.files import sha256
+from regraft.heads.probe import CalibratedHead, CalibratedHeads
+from regraft.heads.search import Head
+from regraft.networks.backbones import Backbone
+from regraft.networks.freezing import Plan, check_frozen, fingerprints
+from regraft.progress import Observer
+from regraft.training.finetuner import Finetuner, Lesson
+from regraft.transfer.budget import Pace
+from regraft.transfer.experiment import Experiment, plan_of
+from regraft.transfer.strategies import Candidate
+from regraft.watchdog import watched
+
+FURTHER = ", trained further"  # ends the source of a network that was: `explain` finds the one before by it
+_HELD_OUT = 6  # a sixth of the photos says when to stop and sets the temperature
+_PATIENCE = 1800.0  # seconds: an epoch is evaluated on thousands of photos without a word
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutLogits:
+    """What was predicted of m photos that were not learned from.
+
+    Attributes:
+        logits: (m, c).
+        temperature: of the logits; None where it is still to be set.
+        seconds: of the training.
+        images: how many photos went through training, each counted as often as it was seen.
+    """
+
+    logits: np.ndarray
+    temperature: float | None
+    seconds: float
+    images: int
+
+
+@dataclass(frozen=True, eq=False)
+class FitOutcome:
+    """A network and head that learned from all photos.
+
+    Attributes:
+        backbone: the network, trained as the strategy says.
+        head: on its features.
+        temperature: of the head's logits.
+        plan: what was trained.
+        proof: "0 of N frozen tensors changed".
+    """
+
+    backbone: Backbone
+    head: Head
+    temperature: float
+    plan: Plan
+    proof: str
+
+
+class HeldOutTrainer(Protocol):
+    """What can be cross-validated."""
+
+    candidate: Candidate
+
+    def predict_held_out(
+        self, train: np.ndarray, held_out: np.ndarray, *, name: str, pace: Pace | None = None
+    ) -> HeldOutLogits:
+        """Learn from the photos at positions `train` (m,) and predict those at `held_out` (k,)."""
+
+
+class Trainer(HeldOutTrainer, Protocol):
+    """One strategy in one experiment."""
+
+    def fit(self, temperature: float | None = None) -> FitOutcome:
+        """Learn from all photos; `temperature` is that of logits of photos not learned from, where there are any."""
+
+
+def trainer_of(candidate: Candidate, experiment: Experiment) -> "LastLayerTrainer | FineTuningTrainer":
+    """Return what trains `candidate`."""
+    plan = plan_of(candidate, experiment.network(random_weights=candidate.kind.random_weights), experiment.schedule)
+    if plan.cut is None:
+        return LastLayerTrainer(candidate, experiment, plan)
+    return FineTuningTrainer(candidate, experiment, plan)
+
+
+class LinearProbe:
+    """A new last layer on features: what an unchanged network is worth (`heads.probe`).
+
+    Args:
+        features: (n, d) float32.
+        dataset: n photos.
+        heads: those that were fitted before; None for new ones.
+        seed: of their folds.
+    """
+
+    def __init__(
+        self, features: np.ndarray, dataset: Dataset, *, heads: CalibratedHeads | None = None, seed: int = 0
+    ) -> None:
+        self.candidate = Candidate("frozen")
+        self._features = features
+        self._heads = heads or CalibratedHeads(features, dataset, seed=seed)
+
+    def predict_held_out(
+        self,
+        train: np.ndarray,
+        held_out: np.ndarray,
+        *,
+        name: str,  # noqa: ARG002 (nothing is kept of it)
+        pace: Pace | None = None,  # noqa: ARG002 (it takes seconds)
+    ) -> HeldOutLogits:
+        """Learn from the photos at positions `train` (m,) and predict those at `held_out` (k,)."""
+        started = time.monotonic()
+        head = self._heads.of(train)
+        logits = head.head.logits(self._features[held_out])
+        return HeldOutLogits(logits, head.temperature, time.monotonic() - started, len(train))
+
+
+class LastLayerTrainer(LinearProbe):
+    """The network as it is, with a new last layer."""
+
+    def __init__(self, candidate: Candidate, experiment: Experiment, plan: Plan) -> None:
+        super().__init__(experiment.features.values, experiment.dataset, heads=experiment.heads)
+        self.candidate = candidate
+        self._experiment, self._plan = experiment, plan
+
+    def fit(self, temperature: float | None = None) -> FitOutcome:  # noqa: ARG002 (the head has its own)
+        """Learn from all photos."""
+        backbone, plan = self._experiment.backbone, self._plan
+        head = self._experiment.heads.of(np.arange(len(self._experiment.dataset)))
+        proof = check_frozen(self._experiment.hashes(plan.frozen), fingerprints(backbone.module, plan.frozen))
+        return FitOutcome(backbone, head.head, head.temperature, plan, proof)
+
+
+class FineTuningTrainer:
+    """A part of the network trained further, from the converged last layer on (Kumar et al. 2022)."""
+
+    def __init__(self, candidate: Candidate, experiment: Experiment, plan: Plan) -> None:
+        self.candidate, self.plan = candidate, plan
+        self._experiment = experiment
+        self._random = candidate.kind.random_weights
+        self._network = experiment.network(random_weights=self._random)
+        self._before = experiment.hashes(plan.frozen, random_weights=self._random)
+        self._job = [str(candidate), self._network.fingerprint()]  # one run may hold several networks
+
+    def predict_held_out(
+        self, train: np.ndarray, held_out: np.ndarray, *, name: str, pace: Pace | None = None
+    ) -> HeldOutLogits:
+        """Learn from the photos at positions `train` (m,) and predict those at `held_out` (k,)."""
+        run, job = self._experiment.run, ["answers", self._job, name, _digest(train), _digest(held_out)]
+        done = run.load(job)
+        if done is not None:
+            return HeldOutLogits(done.tensors["logits"].numpy(), **done.about)
+        hold = self._experiment.schedule.patience is not None
+        finetuner, temperature, seconds = self._train(train, name, pace, hold=hold)
+        logits = finetuner.logits(held_out)
+        self._prove(finetuner.finish()[0])
+        about = {"temperature": temperature, "seconds": seconds, "images": finetuner.images}
+        run.save(job, {"logits": torch.from_numpy(logits)}, about)
+        return HeldOutLogits(logits, temperature, seconds, finetuner.images)
+
+    def fit(self, temperature: float | None = None) -> FitOutcome:
+        """Learn from all photos; from five sixths where the rest is to set the temperature or to say when to stop."""
+        hold = temperature is None or self._experiment.schedule.patience is not None
+        everything = np.arange(len(self._experiment.dataset))
+        finetuner, own, _ = self._train(everything, "all photos", None, hold=hold)
+        temperature = own or temperature or 1.0
+        state, head = finetuner.finish()
+        backbone, proof = self._prove(state)
+        return FitOutcome(backbone, head, temperature, self.plan, proof)
+
+    def _train(
+        self, photos: np.ndarray, name: str, pace: Pace | None, *, hold: bool
+    ) -> tuple[Finetuner, float | None, float]:
+        """Return the trained network, its temperature if photos are held out for it, and seconds."""
+        experiment, kind = self._experiment, self.candidate.kind
+        assert self.plan.cut is not None  # of fine-tuning
+        once = None if pace is None else functools.partial(pace, once=True)
+        top, activations = experiment.at_cut(self.plan.cut, random_weights=self._random, pace=once)
+        labels = experiment.dataset.labels
+        train, validate = hold_out(experiment.dataset, photos, seed=experiment.seed) if hold else (photos, photos[:0])
+        started = time.monotonic()
+        head = self._start(train)
+        schedule = experiment.schedule
+        finetuner = Finetuner(
+            top,
+            head.head,
+            self.plan,
+            schedule,
+            Lesson(activations, labels, train, validate),
+            rate=schedule.learning_rate(kind.adapter_rate if self.candidate.lora else kind.learning_rate),
+            epochs=schedule.epochs_for(len(train), kind.epochs, least=2 if self.plan.names("statistics") else 1),
+            accelerator=experiment.accelerator,
+            seed=experiment.seed,
+            run=experiment.run,
+            job=[self._job, name, _digest(train), _digest(validate), activations.kind],
+        )
+        follow(finetuner, f"training {self.candidate}, {name}", experiment.observer, pace=pace)
+        temperature = fit_temperature(finetuner.logits(validate), labels[validate]) if len(validate) else None
+        return finetuner, temperature, finetuner.earlier + time.monotonic() - started
+
+    def _start(self, train: np.ndarray) -> CalibratedHead:
+        """Return the head to start from: that of the features, or zeros for a network that has none to speak of."""
+        if not self._random:
+            return self._experiment.heads.of(train)
+        classes, features = len(self._experiment.dataset.classes), self._experiment.features.values.shape[1]
+        zeros = Head(np.zeros((classes, features), dtype=np.float32), np.zeros(classes, dtype=np.float32), 0.0)
+        return CalibratedHead(zeros, 1.0)
+
+    def _prove(self, state: dict[str, torch.Tensor]) -> tuple[Backbone, str]:
+        """Return the trained network, and the proof that its frozen tensors are what they were."""
+        network = self._network.with_tensors(state, self._network.source + FURTHER)
+        return network, check_frozen(self._before, fingerprints(network.module, self.plan.frozen))
+
+
+def follow(
+    finetuner: Finetuner, title: str, observer: Observer, *, pace: Callable[[float], None] | None = None
+) -> None:
+    """Train to the end. What was done before training was taken up counts as no progress of now.
+
+    Args:
+        finetuner: the training.
+        title: what the observer hears of it.
+        observer: hears the progress.
+        pace: hears the share of all steps that is done; what it raises ends the training.
+    """
+    begun = False
+    try:
+        with watched(title, observer.say, patience=_PATIENCE) as alive:
+            for record in finetuner.train():
+                alive()
+                if not begun:
+                    observer.begin(title, (record.steps - record.step) * finetuner.batch_size + record.photos)
+                    begun = True
+                observer.record(title, record)
+                observer.advance(record.photos)
+                if pace is not None:
+                    pace(record.step / record.steps)
+    finally:
+        if begun:
+            observer.end()
+
+
+def _digest(photos: np.ndarray) -> str:
+    """Return a name of positions `photos` (m,)."""
+    return sha256(photos.astype(np.int64).tobytes()).hex()[:16]
+
+
+def hold_out(dataset: Dataset, photos: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split positions `photos` (m,) into those to learn from, and a sixth by which training is stopped and calibrated.
+
+    Groups stay whole. The sixth is empty where it would not hold two classes.
+    """
+    held_out = dataset.select(photos).possible_folds(_HELD_OUT, seed=seed) == 0
+    if len(np.unique(dataset.labels[photos[held_out]])) < 2:
+        held_out = np.zeros(len(photos), dtype=bool)
+    return photos[~held_out], photos[held_out]
