@@ -1,7 +1,7 @@
 """`regraft compare`: networks and strategies judged by the same photos."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from regraft.data.samples import find_samples
 from regraft.data.tables import Columns
 from regraft.errors import OptionError, printable
 from regraft.files import MAX_FILE_BYTES, check_output
+
+if TYPE_CHECKING:
+    from regraft.plots.curves import Curves, Point
 
 
 @with_training
@@ -93,7 +96,7 @@ def compare(
     )
     from regraft.plots.learning_curve import draw_learning_curve
 
-    draw_learning_curve(found.rows, out, metric="accuracy")
+    draw_learning_curve(_curves(found.rows, "accuracy"), out, metric="accuracy")
     found.run.finish()
     observer.finish({})
     kept = f"The learning curve is kept: {printable(out)}."
@@ -110,6 +113,19 @@ def _sizes(text: str) -> list[int | None]:
         return [None if part.strip() == "all" else int(part) for part in text.split(",")]
     except ValueError:
         raise OptionError(f"--sizes must be numbers of photos or all, e.g. 20,50,all. Got {text!r}.") from None
+
+
+def _curves(rows: list[dict[str, Any]], metric: str) -> "Curves":
+    """Return the learning curve of every strategy, and of every network where there are several."""
+    chosen = [row for row in rows if row["metric"] == metric]
+    several = len({row["model"] for row in chosen}) > 1
+    curves: dict[str, list[Point]] = {}
+    for row in chosen:
+        network = printable(row["model"].rpartition("/")[2].removeprefix("local-dir:"))
+        interval = None if row["low"] is None else (row["low"], row["high"])
+        points = curves.setdefault(f"{row['strategy']} ({network})" if several else row["strategy"], [])
+        points.append((row["learned_per_class"], row["mean"], interval))
+    return curves
 
 
 def _table(rows: list[dict[str, Any]], classes: int) -> list[str]:

@@ -49,4 +49,4 @@ def evaluate(
     if json:
         result_json(judged.numbers)
     else:
-        result("\n".join(map(printable, judged.report.summary_lines())))
+        result(str(judged.report))

@@ -139,7 +139,7 @@ def _print_numbers(trained: Any, out: Path, *, json: bool) -> None:
     if json:
         result_json({**trained.numbers, "out": str(out)}, kept=kept)
     else:
-        result("\n".join(map(printable, trained.report.summary_lines())), kept=kept)
+        result(str(trained.report), kept=kept)
         result(f"\n  {printable(trained.numbers['trained'])}; {printable(trained.numbers['frozen'])}", kept=kept)
     note(f"wrote {printable(out)} ({out.stat().st_size / 1e6:.1f} MB)")
 

@@ -9,7 +9,7 @@ import torch
 from scipy.stats import binomtest
 
 from regraft.evaluation.intervals import LEVEL, Interval, Mean, mean_interval
-from regraft.evaluation.proportions import interval_of, share_of
+from regraft.evaluation.proportions import interval_of, proportion_of
 from regraft.heads.probe import CalibratedHeads, Labelled
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer, progress
@@ -67,7 +67,7 @@ class LastLayer:
 
     def interval(self, right: np.ndarray) -> Interval | None:
         """Return the 95 % interval of the share of `right` answers (n,)."""
-        return interval_of(share_of(right, self._data.groups))
+        return interval_of(proportion_of(right, self._data.groups))
 
 
 def accuracy_by_depth(

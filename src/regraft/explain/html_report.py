@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from regraft.attribution.backward_rules import DECONVNET
-from regraft.evaluation.report import IN_PERCENT, figure_names
+from regraft.evaluation.report import Report
 from regraft.explain.examples import Looked
 from regraft.explain.explain import Explanation, Subject
 from regraft.explain.unit_pictures import StagePictures, UnitPicture
@@ -141,33 +141,33 @@ def _counts(found: Explanation) -> str:
 
 def _numbers(title: str, told: Mapping[str, Any]) -> dict[str, Any]:
     """Return the tables of one evaluation, from its JSON."""
-    names = list(told["classes"])
-    confusion = np.array(told["confusion"])
+    report = Report.from_json(told)
+    names = list(report.classes)
+    confusion = np.array(report.confusion)
     rows = [
         {
             "name": text,
-            "value": _value(told[name], share=name in IN_PERCENT),
-            "interval": _interval(told["intervals"].get(name), share=name in IN_PERCENT),
+            "value": _value(value, share=metric.percent),
+            "interval": _interval(interval, share=metric.percent),
         }
-        for name, text in figure_names(told.get("positive")).items()
-        if name in told
+        for metric, text, value, interval in report.rows()
     ]
-    shown = sorted(names, key=lambda name: told["per_class"][name]["recall"] or 0)[:_CLASSES_IN_MATRIX]
+    shown = sorted(names, key=lambda name: report.per_class[name].recall or 0)[:_CLASSES_IN_MATRIX]
     many = len(names) > _CLASSES_IN_MATRIX
-    per_class = [(name, told["per_class"][name]) for name in (shown if many else names)]
-    bins = told.get("reliability") or []
+    per_class = [(name, report.per_class[name]) for name in (shown if many else names)]
+    bins = report.reliability
     return {
         "title": title,
-        "about": f"{told['estimate']}, {told['n']:,} photos. Every interval is of 95 %.",
+        "about": f"{report.estimate}, {report.n:,} photos. Every interval is of 95 %.",
         "figures": rows,
         "class_title": f"the {_CLASSES_IN_MATRIX} classes missed most" if many else "class",
         "classes": [
             {
                 "name": name,
-                "photos": f"{row['support']:,}",
-                "recall": _value(row["recall"], share=True),
-                "interval": _interval(row["recall_interval"], share=True),
-                "precision": _value(row["precision"], share=True),
+                "photos": f"{row.support:,}",
+                "recall": _value(row.recall, share=True),
+                "interval": _interval(row.recall_interval, share=True),
+                "precision": _value(row.precision, share=True),
             }
             for name, row in per_class
         ],

@@ -9,7 +9,7 @@ import numpy as np
 from regraft.errors import ModelError
 from regraft.evaluation.intervals import Mean, mean_interval
 from regraft.evaluation.metrics import photo_log_loss
-from regraft.evaluation.proportions import interval_of, share_of
+from regraft.evaluation.proportions import interval_of, proportion_of
 from regraft.heads.probe import Labelled
 from regraft.progress import Observer
 from regraft.transfer.cross_validation import Clock, KeptClock, Outcome, cross_validate
@@ -103,7 +103,7 @@ def choose(material: Experiment, folds: np.ndarray, *, budget: float) -> Choice:
 
 
 def _accuracy(right: np.ndarray, data: Labelled) -> str:
-    interval = interval_of(share_of(right, data.groups, labels=data.labels))
+    interval = interval_of(proportion_of(right, data.groups, labels=data.labels))
     bounds = "" if interval is None else f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
     return f"{100 * np.mean(right):.1f} %{bounds} right, out-of-fold"
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from regraft.data.samples import Samples
 from regraft.errors import OptionError
+from regraft.evaluation.metrics import METRICS
 from regraft.evaluation.paired import Difference, paired_differences
 from regraft.evaluation.report import Report
 from regraft.heads.probe import Labelled
@@ -23,7 +24,6 @@ from regraft.transfer.strategies import Candidate, OverBudgetError, method_of
 STRATEGIES = ("frozen", "top", "whole", "scratch")
 Size = int | None  # photos of each class; None for all
 Sized = tuple[str, str, Size]  # model, strategy, size
-_BY_TEMPERATURE = ("log_loss", "brier", "ece")  # the figures that a temperature changes where one fold judges
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +196,7 @@ def _figures(outcome: Outcome, data: Labelled, settings: Settings) -> list[dict[
     for metric, value in report.figures.items():
         low, high = report.intervals[metric] or (None, None)
         figure = {"mean": value, "low": low, "high": high, "missing": "not defined" if value is None else None}
-        if metric in _BY_TEMPERATURE and not outcome.calibrated:
+        if METRICS[metric].depends_on_temperature and not outcome.calibrated:
             figure = {"mean": None, "low": None, "high": None, "missing": "not calibrated"}
         rows.append({"metric": metric, **figure, "n": int(mask.sum())})
     return rows
@@ -232,7 +232,7 @@ def _pairs(a: Outcome, b: Outcome, data: Labelled, settings: Settings) -> list[d
     )
     kept = [found for found in differences.values() if np.isfinite(found.value)]
     if not (a.calibrated and b.calibrated):  # a temperature of 1 against one that was set decides nothing
-        kept = [found for found in kept if found.metric not in _BY_TEMPERATURE]
+        kept = [found for found in kept if not METRICS[found.metric].depends_on_temperature]
     return [_pair(found, int(both.sum())) for found in kept]
 
 
