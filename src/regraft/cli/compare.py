@@ -96,7 +96,7 @@ def compare(
     )
     from regraft.plots.learning_curve import draw_learning_curve
 
-    draw_learning_curve(_curves(found.rows, "accuracy"), out, metric="accuracy")
+    draw_learning_curve(curves_of(found.rows, "accuracy"), out, metric="accuracy")
     found.run.finish()
     observer.finish({})
     kept = f"The learning curve is kept: {printable(out)}."
@@ -115,7 +115,7 @@ def _sizes(text: str) -> list[int | None]:
         raise OptionError(f"--sizes must be numbers of photos or all, e.g. 20,50,all. Got {text!r}.") from None
 
 
-def _curves(rows: list[dict[str, Any]], metric: str) -> "Curves":
+def curves_of(rows: list[dict[str, Any]], metric: str) -> "Curves":
     """Return the learning curve of every strategy, and of every network where there are several."""
     chosen = [row for row in rows if row["metric"] == metric]
     several = len({row["model"] for row in chosen}) > 1

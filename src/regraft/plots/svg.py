@@ -45,7 +45,7 @@ def reliability_chart(bins: Sequence[ReliabilityBin]) -> str:
     """Return an SVG of accuracy against confidence, with intervals, and the line on which both are equal."""
 
     def draw(axes: "Axes") -> None:
-        axes.plot([0, 1], [0, 1], color=_INK, linewidth=1, linestyle="--", alpha=0.5, label="as sure as right")
+        axes.plot([0, 1], [0, 1], color=_INK, linewidth=1, linestyle="--", alpha=0.5, label="perfect calibration")
         for one in bins:
             if one.interval is not None:
                 axes.vlines(one.confidence, *one.interval, color=COLOURS[0], linewidth=2, alpha=0.45)
@@ -63,7 +63,7 @@ def reliability_chart(bins: Sequence[ReliabilityBin]) -> str:
         percent_ticks(axes.xaxis)
         percent_ticks(axes.yaxis)
         axes.set_xlabel("probability of the answer")
-        axes.set_ylabel("share of right answers")
+        axes.set_ylabel("accuracy")
         legend = axes.legend(frameon=False, loc="upper left")
         legend.legend_handles[1].set_sizes([40])  # type: ignore[union-attr]  # it is the scatter
 
