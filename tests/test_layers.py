@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "regraft"
 ORDER = {
     "": [
         "errors",
+        "validation",
         "files",
         "runtime",
         "watchdog",
@@ -21,14 +22,16 @@ ORDER = {
         "cache",
     ],
     "evaluation": [
-        "metrics",
         "calibration",
         "intervals",
         "proportions",
+        "ranking",
+        "metrics",
         "report",
         "paired",
     ],
     "plots": [
+        "curves",
         "svg",
         "images",
         "learning_curve",

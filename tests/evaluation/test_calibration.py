@@ -1,4 +1,4 @@
-"""The temperature against a minimum found another way, and in closed form."""
+"""The temperature against a minimum found another way and in closed form; reliability diagrams by hand."""
 
 import math
 
@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from regraft.evaluation.calibration import HIGHEST, LOWEST, fit_temperature
+from regraft.evaluation.calibration import (
+    BINS,
+    HIGHEST,
+    LOWEST,
+    Reliability,
+    confidence_bins,
+    expected_calibration_error,
+    fit_temperature,
+    reliability,
+)
+
+# --- temperature ---
 
 
 def smoothed_loss(temperature: float, logits: np.ndarray, labels: np.ndarray) -> float:
@@ -109,3 +120,59 @@ def test_large_logits_and_single_precision() -> None:
     exact = fit_temperature(logits, labels)
     assert fit_temperature(logits.astype(np.float32), labels) == pytest.approx(exact, rel=1e-5)
     assert fit_temperature(1e4 * logits, labels) == HIGHEST
+
+
+# --- reliability diagrams ---
+
+
+def two_classes(*confidences: float) -> np.ndarray:
+    """Return probabilities of which class 0 is the answer."""
+    first = np.array(confidences)
+    return np.stack([first, 1 - first], axis=1)
+
+
+def diagram_of(
+    labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS, weights: np.ndarray | None = None
+) -> Reliability:
+    correct = (probabilities.argmax(axis=1) == labels).astype(float)
+    numbers = confidence_bins(probabilities, bins)
+    return reliability(numbers, probabilities.max(axis=1), correct, bins=bins, weights=weights)
+
+
+def test_calibration_error_by_hand() -> None:
+    """Five bins of 0.2, each closed on its left.
+
+    0.4 to 0.6: one photo, 0.5 sure and right: gap 0.5. 0.6 to 0.8: 0.675 sure, one of two right: gap 0.175.
+    0.8 to 1: 0.9 sure, two of three right: gap 0.2333.
+    """
+    labels = np.array([0, 0, 1, 0, 0, 1])
+    diagram = diagram_of(labels, two_classes(0.5, 0.7, 0.65, 0.9, 0.8, 1.0), bins=5)
+    nan = float("nan")
+    assert diagram.count.tolist() == [0, 0, 1, 2, 3]
+    assert diagram.confidence.tolist() == pytest.approx([nan, nan, 0.5, 0.675, 0.9], nan_ok=True)
+    assert diagram.accuracy.tolist() == pytest.approx([nan, nan, 1, 1 / 2, 2 / 3], nan_ok=True)
+    assert expected_calibration_error(diagram) == pytest.approx((0.5 + 2 * 0.175 + 0.7) / 6)
+
+
+def test_calibration_error_with_weights_is_that_of_repeated_photos() -> None:
+    labels = np.array([0, 1, 0, 1])
+    probabilities = two_classes(0.55, 0.71, 0.93, 0.98)
+    repeats = np.array([3, 1, 0, 2])
+    weighted = diagram_of(labels, probabilities, weights=repeats.astype(float))
+    repeated = diagram_of(np.repeat(labels, repeats), np.repeat(probabilities, repeats, axis=0))
+    found = expected_calibration_error(weighted)
+    assert found == pytest.approx(expected_calibration_error(repeated))
+    assert found == pytest.approx((3 * 0.45 + 0.71 + 2 * 0.98) / 6)
+
+
+def test_calibration_error_at_its_ends() -> None:
+    """Three of four right at 75 %: no error. Always sure and never right: 1."""
+    calibrated = diagram_of(np.array([0, 0, 0, 1]), two_classes(*[0.75] * 4))
+    assert expected_calibration_error(calibrated) == pytest.approx(0.0, abs=1e-15)
+    wrong = diagram_of(np.array([1, 1]), two_classes(1.0, 1.0))
+    assert expected_calibration_error(wrong) == 1.0
+
+
+def test_fifteen_bins() -> None:
+    """Bin k is from k / 15: 0.5 is in 7, 0.6 in 9, 0.99 and 1 in the last."""
+    assert confidence_bins(two_classes(0.5, 0.6, 0.99, 1.0)).tolist() == [7, 9, 14, 14]

@@ -1,12 +1,17 @@
-"""Every figure against scikit-learn's, or worked out by hand."""
+"""Every figure against scikit-learn's, or worked out by hand; and a metric that is added to the table."""
 
+import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import sklearn.metrics as reference
 
 from regraft.evaluation import metrics
+from regraft.evaluation.metrics import METRICS, Metric, Predictions
+from regraft.evaluation.paired import paired_differences
+from regraft.evaluation.report import Report
 
 Case = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 N, C = 200, 4
@@ -28,13 +33,6 @@ def case(request: pytest.FixtureRequest) -> Case:
     logits = generator.normal(size=(N, C)) + 1.2 * np.eye(C)[labels]
     odds = np.exp(logits)
     return labels, odds / odds.sum(axis=1, keepdims=True), weights_of(request.param, generator)
-
-
-@pytest.fixture(params=["distinct", "ties", "all equal"])
-def scores(request: pytest.FixtureRequest) -> np.ndarray:
-    """Return n scores; rounded to tenths there are long runs of equal ones."""
-    found = np.random.default_rng(3).random(N)
-    return {"distinct": found, "ties": found.round(1), "all equal": np.full(N, 0.5)}[request.param]
 
 
 # --- answers ---
@@ -131,105 +129,105 @@ def test_in_top(case: Case, k: int) -> None:
 
 def test_in_top_of_ties_takes_the_earlier_class() -> None:
     probabilities = np.array([[0.2, 0.3, 0.3, 0.2]] * 4)
-    assert metrics.photo_in_top(np.arange(4), probabilities, 1).tolist() == [0, 1, 0, 0]  # as argmax has it
+    assert metrics.photo_in_top(np.arange(4), probabilities, 1).tolist() == [0, 1, 0, 0]  # like argmax
     assert metrics.photo_in_top(np.arange(4), probabilities, 2).tolist() == [0, 1, 1, 0]
     assert metrics.photo_in_top(np.arange(4), probabilities, 3).tolist() == [1, 1, 1, 0]
     assert metrics.photo_in_top(np.arange(4), probabilities, 4).tolist() == [1, 1, 1, 1]
 
 
-# --- ranking ---
+# --- the table ---
 
 
-def test_auc_and_average_precision(case: Case, scores: np.ndarray) -> None:
-    labels, _, weights = case
-    positive = labels == 1
-    ranking = metrics.Ranking(positive, scores)
-    auc = reference.roc_auc_score(positive, scores, sample_weight=weights)
-    average_precision = reference.average_precision_score(positive, scores, sample_weight=weights)
-    assert ranking.auc(weights) == pytest.approx(auc, rel=1e-12)
-    assert ranking.average_precision(weights) == pytest.approx(average_precision, rel=1e-12)
+def matthews(predictions: Predictions) -> metrics.Figure:
+    """Return Matthews' correlation coefficient (Gorodkin 2004) as a function of weights."""
+
+    def figure(weights: np.ndarray | None) -> float:
+        classes = predictions.probabilities.shape[1]
+        table = metrics.confusion_matrix(predictions.labels, predictions.answers, classes, weights)
+        n, true, answered = table.sum(), table.sum(axis=1), table.sum(axis=0)
+        spread = math.sqrt((n**2 - true @ true) * (n**2 - answered @ answered))
+        return float((n * np.trace(table) - true @ answered) / spread) if spread else math.nan
+
+    return figure
 
 
-def test_auc_counts_ties_half() -> None:
-    """Pairs of a positive and a negative: 0.8 > 0.3 and 0.8 > 0.5, 0.5 > 0.3, and 0.5 = 0.5 counted half: 3.5 of 4."""
-    ranking = metrics.Ranking(np.array([True, True, False, False]), np.array([0.8, 0.5, 0.3, 0.5]))
-    assert ranking.auc() == pytest.approx(3.5 / 4)
+@pytest.fixture
+def mcc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add a metric as anyone would: one function and one row."""
+    row = Metric(
+        "mcc",
+        "Matthews correlation",
+        matthews,
+        lower_is_better=False,
+        percent=False,
+        limits=(-1.0, 1.0),
+        depends_on_temperature=False,
+        bootstrap="percentiles",
+    )
+    monkeypatch.setitem(METRICS, row.name, row)
 
 
-@pytest.mark.parametrize(("scores", "auc"), [([0.9, 0.8, 0.2, 0.1], 1.0), ([0.1, 0.2, 0.8, 0.9], 0.0)])
-def test_auc_of_perfect_and_of_perverse_scores(scores: list[float], auc: float) -> None:
-    assert metrics.Ranking(np.array([True, True, False, False]), np.array(scores)).auc() == auc
+def answers_of(labels: np.ndarray, correct: float, seed: int) -> np.ndarray:
+    """Return (n, 2) probabilities whose answers are correct as often as `correct` says."""
+    hits = np.random.default_rng(seed).random(len(labels)) < correct
+    return 0.1 + 0.8 * np.eye(2)[np.where(hits, labels, 1 - labels)]
 
 
-def test_average_precision_by_hand() -> None:
-    """In order +, -, +: precision 1 at recall 1/2 and 2/3 at recall 1: 1/2 + 1/3."""
-    ranking = metrics.Ranking(np.array([True, True, False]), np.array([0.9, 0.2, 0.5]))
-    assert ranking.average_precision() == pytest.approx(1 / 2 + 1 / 3)
+@pytest.mark.usefixtures("mcc")
+def test_a_metric_is_one_row() -> None:
+    labels = np.random.default_rng(0).integers(0, 2, 80)
+    bad, good = answers_of(labels, 0.3, seed=1), answers_of(labels, 0.9, seed=1)
+    report = Report.from_probabilities(bad, labels, ("a", "b"), estimate="test", resamples=200)
+    expected = reference.matthews_corrcoef(labels, bad.argmax(axis=1))
+    assert expected < -0.2
+    assert report.figures["mcc"] == pytest.approx(expected)
+    low, high = report.intervals["mcc"]
+    assert -1 <= low < expected < high < 0  # not clipped at 0
+
+    data = json.loads(json.dumps(report.to_json()))
+    assert (data["mcc"], data["intervals"]["mcc"]) == (report.figures["mcc"], [low, high])
+    assert Report.from_json(data) == report
+    with pytest.raises(ValueError, match=r"`float` >= -1\.000001 - at `\$\.mcc`"):
+        Report.from_json({**data, "mcc": -1.5})
+
+    lines = str(report).split("\n")
+    (shown,) = [number for number, line in enumerate(lines) if line.startswith("  Matthews correlation ")]
+    assert lines[shown].endswith(f"  {expected:.3f} [{low:.3f}, {high:.3f}]")
+    assert lines[shown + 1].startswith("  log loss ")  # after what is better when higher
+
+    differences = [paired_differences(*pair, labels, resamples=200)["mcc"] for pair in ((good, bad), (bad, good))]
+    assert differences[0].value == pytest.approx(reference.matthews_corrcoef(labels, good.argmax(axis=1)) - expected)
+    assert [difference.verdict for difference in differences] == ["better", "worse"]
 
 
-@pytest.mark.parametrize(
-    ("positive", "auc", "average_precision"),
-    [([], math.nan, math.nan), ([False, False], math.nan, math.nan), ([True, True], math.nan, 1.0)],
-)
-def test_ranking_of_one_kind_only(positive: list[bool], auc: float, average_precision: float) -> None:
-    ranking = metrics.Ranking(np.array(positive, bool), np.linspace(0, 1, len(positive)))
-    assert ranking.auc() == pytest.approx(auc, nan_ok=True)
-    assert ranking.average_precision() == pytest.approx(average_precision, nan_ok=True)
+@pytest.mark.usefixtures("mcc")
+def test_a_metric_where_lower_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METRICS, "mcc", replace(METRICS["mcc"], lower_is_better=True))
+    labels = np.random.default_rng(0).integers(0, 2, 80)
+    bad, good = answers_of(labels, 0.3, seed=1), answers_of(labels, 0.9, seed=1)
+    assert paired_differences(good, bad, labels, resamples=100)["mcc"].verdict == "worse"
 
 
-def test_ranking_without_a_drawn_positive() -> None:
-    """The bootstrap may draw none of the positives, or no one with the highest score."""
-    ranking = metrics.Ranking(np.array([True, False, False]), np.array([0.9, 0.5, 0.1]))
-    assert math.isnan(ranking.auc(np.array([0.0, 2.0, 1.0])))
-    assert math.isnan(ranking.average_precision(np.array([0.0, 2.0, 1.0])))
-    last = metrics.Ranking(np.array([False, True, False]), np.array([0.9, 0.5, 0.1]))
-    assert last.auc(np.array([0.0, 2.0, 1.0])) == 1.0
-    assert last.average_precision(np.array([0.0, 2.0, 1.0])) == 1.0
-
-
-# --- calibration error ---
-
-
-def two_classes(*confidences: float) -> np.ndarray:
-    """Return probabilities of which class 0 is the answer."""
-    first = np.array(confidences)
-    return np.stack([first, 1 - first], axis=1)
-
-
-def test_calibration_error_by_hand() -> None:
-    """Five bins of 0.2, each closed on its left.
-
-    0.4 to 0.6: one photo, 0.5 sure and right: gap 0.5. 0.6 to 0.8: 0.675 sure, one of two right: gap 0.175.
-    0.8 to 1: 0.9 sure, two of three right: gap 0.2333.
-    """
-    labels = np.array([0, 0, 1, 0, 0, 1])
-    diagram = metrics.reliability(labels, two_classes(0.5, 0.7, 0.65, 0.9, 0.8, 1.0), bins=5)
-    nan = float("nan")
-    assert diagram.count.tolist() == [0, 0, 1, 2, 3]
-    assert diagram.confidence.tolist() == pytest.approx([nan, nan, 0.5, 0.675, 0.9], nan_ok=True)
-    assert diagram.accuracy.tolist() == pytest.approx([nan, nan, 1, 1 / 2, 2 / 3], nan_ok=True)
-    assert metrics.expected_calibration_error(diagram) == pytest.approx((0.5 + 2 * 0.175 + 0.7) / 6)
-
-
-def test_calibration_error_with_weights_is_that_of_repeated_photos() -> None:
+@pytest.mark.usefixtures("mcc")
+def test_a_metric_that_these_predictions_cannot_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = replace(METRICS["mcc"], needs=lambda predictions: predictions.probabilities.shape[1] > 2)
+    monkeypatch.setitem(METRICS, "mcc", few)
     labels = np.array([0, 1, 0, 1])
-    probabilities = two_classes(0.55, 0.71, 0.93, 0.98)
-    repeats = np.array([3, 1, 0, 2])
-    weighted = metrics.reliability(labels, probabilities, weights=repeats.astype(float))
-    repeated = metrics.reliability(np.repeat(labels, repeats), np.repeat(probabilities, repeats, axis=0))
-    found = metrics.expected_calibration_error(weighted)
-    assert found == pytest.approx(metrics.expected_calibration_error(repeated))
-    assert found == pytest.approx((3 * 0.45 + 0.71 + 2 * 0.98) / 6)
+    probabilities = answers_of(labels, 0.5, seed=0)
+    report = Report.from_probabilities(probabilities, labels, ("a", "b"), estimate="test", resamples=5)
+    assert "mcc" not in report.figures
+    assert "mcc" not in report.to_json()
+    assert "mcc" not in paired_differences(probabilities, probabilities, labels, resamples=5)
 
 
-def test_calibration_error_at_its_ends() -> None:
-    """Three of four right at 75 %: no error. Always sure and never right: 1."""
-    calibrated = metrics.reliability(np.array([0, 0, 0, 1]), two_classes(*[0.75] * 4))
-    assert metrics.expected_calibration_error(calibrated) == pytest.approx(0.0, abs=1e-15)
-    wrong = metrics.reliability(np.array([1, 1]), two_classes(1.0, 1.0))
-    assert metrics.expected_calibration_error(wrong) == 1.0
-
-
-def test_fifteen_bins() -> None:
-    """Bin k is from k / 15: 0.5 is in 7, 0.6 in 9, 0.99 and 1 in the last."""
-    assert metrics.confidence_bins(two_classes(0.5, 0.6, 0.99, 1.0)).tolist() == [7, 9, 14, 14]
+def test_a_temperature_changes_what_the_table_says(case: Case) -> None:
+    """Of two classes every other figure depends on the order of the photos or on the answers alone."""
+    labels, probabilities, _ = case
+    labels, logits = (labels > 0).astype(int), np.log(probabilities[:, 1:].sum(axis=1) / probabilities[:, 0])
+    found = []
+    for temperature in (1.0, 3.0):
+        second = 1 / (1 + np.exp(-logits / temperature))
+        figures = metrics.prepare(Predictions(labels, np.stack([1 - second, second], axis=1), 1))
+        found.append({name: figure(None) for name, figure in figures.items()})
+    changed = {name for name, value in found[0].items() if found[1][name] != pytest.approx(value, rel=1e-9)}
+    assert changed == {name for name, metric in METRICS.items() if metric.depends_on_temperature}

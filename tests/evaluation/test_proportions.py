@@ -7,7 +7,14 @@ import pytest
 from scipy import stats
 
 from regraft.evaluation.intervals import wilson
-from regraft.evaluation.proportions import Share, auc_interval, interval_of, mean_of_shares, share_of, wider
+from regraft.evaluation.proportions import (
+    Proportion,
+    auc_interval,
+    interval_of,
+    mean_of_proportions,
+    proportion_of,
+    wider,
+)
 
 Z = 1.959963984540054  # of 95 %
 
@@ -22,7 +29,7 @@ def bits(text: str) -> np.ndarray:
 
 @pytest.mark.parametrize("groups", [None, [5, 3, 9, 7, 0]])
 def test_share_of_single_photos_is_wilsons(groups: list[int] | None) -> None:
-    share = share_of(bits("11011"), None if groups is None else np.array(groups))
+    share = proportion_of(bits("11011"), None if groups is None else np.array(groups))
     expected = stats.binomtest(4, 5).proportion_ci(0.95, method="wilson")
     assert interval_of(share) == pytest.approx((expected.low, expected.high))
 
@@ -33,16 +40,16 @@ def test_measured_design_effect_by_hand() -> None:
     Variance 4 / 3 * 2.75 / 64 over 15 / 64 / 8 of photos is 1.9556. Three pairs hold right answers and two wrong ones:
     two differ. Pairs that are alike would count half, 2: the effect is (2 * 1.9556 + 2) / 3.
     """
-    share = share_of(bits("11111000"), np.array([4, 4, 2, 2, 9, 9, 1, 1]))
+    share = proportion_of(bits("11111000"), np.array([4, 4, 2, 2, 9, 9, 1, 1]))
     assert share is not None
     measured = 4 / 3 * 2.75 / 64 / (15 / 64 / 8)
-    assert share == Share(5 / 8, pytest.approx(8 / ((2 * measured + 2) / 3)), pytest.approx(3.182446305))
+    assert share == Proportion(5 / 8, pytest.approx(8 / ((2 * measured + 2) / 3)), pytest.approx(3.182446305))
     assert share.interval() == pytest.approx(wilson(5 / 8 * share.trials, share.trials, reach=3.182446305))
 
 
 def test_groups_that_vary_less_than_chance_are_worth_no_more_than_photos() -> None:
     """Each of four pairs is half right: measured is 0, taken is 1; all four differ, the worst is 2: (4 + 2) / 5."""
-    share = share_of(bits("10101010"), np.arange(8) // 2)
+    share = proportion_of(bits("10101010"), np.arange(8) // 2)
     assert share is not None
     assert share.trials == pytest.approx(8 / (6 / 5))
 
@@ -50,10 +57,10 @@ def test_groups_that_vary_less_than_chance_are_worth_no_more_than_photos() -> No
 @pytest.mark.parametrize("answer", [True, False])
 def test_groups_that_are_all_alike_are_known_as_so_many(answer: bool) -> None:
     """Five patients of 20 photos: as five. Patients of 6, 2 and 2: as 100 / (36 + 4 + 4)."""
-    share = share_of(np.full(100, answer), np.arange(100) // 20)
-    assert share == Share(float(answer), pytest.approx(5), pytest.approx(2.776445105))
-    uneven = share_of(np.full(10, answer), np.array([1] * 6 + [2, 2, 3, 3]))
-    assert uneven == Share(float(answer), pytest.approx(100 / 44), pytest.approx(4.302652730))
+    share = proportion_of(np.full(100, answer), np.arange(100) // 20)
+    assert share == Proportion(float(answer), pytest.approx(5), pytest.approx(2.776445105))
+    uneven = proportion_of(np.full(10, answer), np.array([1] * 6 + [2, 2, 3, 3]))
+    assert uneven == Proportion(float(answer), pytest.approx(100 / 44), pytest.approx(4.302652730))
 
 
 def test_a_mistake_makes_nothing_look_better() -> None:
@@ -63,7 +70,7 @@ def test_a_mistake_makes_nothing_look_better() -> None:
     for wrong in range(6):
         right = np.ones(100, bool)
         right[np.arange(wrong) * 20] = False  # one of each patient
-        interval = interval_of(share_of(right, groups))
+        interval = interval_of(proportion_of(right, groups))
         assert interval is not None
         lows.append(interval[0])
     perfect, *others = lows
@@ -73,16 +80,16 @@ def test_a_mistake_makes_nothing_look_better() -> None:
 
 
 def test_nothing_is_known_of_no_photos_and_of_one_group() -> None:
-    assert share_of(np.zeros(0, bool)) is None
-    assert share_of(bits("111"), np.array([4, 4, 4])) is None
-    assert share_of(bits("1"), np.array([4])) == Share(1.0, pytest.approx(1.0), pytest.approx(Z))
+    assert proportion_of(np.zeros(0, bool)) is None
+    assert proportion_of(bits("111"), np.array([4, 4, 4])) is None
+    assert proportion_of(bits("1"), np.array([4])) == Proportion(1.0, pytest.approx(1.0), pytest.approx(Z))
     assert interval_of(None) is None
 
 
 def test_classes_weigh_the_same() -> None:
     """Recalls 3 / 4 and 1 / 2; weights 1 / 8 and 1 / 4 of six photos: 1 / (4 / 64 + 2 / 16) independent ones."""
-    share = share_of(bits("111010"), labels=np.array([7, 7, 7, 7, 2, 2]))
-    assert share == Share(pytest.approx(5 / 8), pytest.approx(16 / 3), pytest.approx(Z))
+    share = proportion_of(bits("111010"), labels=np.array([7, 7, 7, 7, 2, 2]))
+    assert share == Proportion(pytest.approx(5 / 8), pytest.approx(16 / 3), pytest.approx(Z))
 
 
 @pytest.mark.parametrize("groups", [3, 5, 10, 30])
@@ -96,7 +103,7 @@ def test_share_of_few_groups_holds_its_level(groups: int, p: float, correlation:
         patients = np.repeat(np.arange(groups), generator.integers(1, 21, groups))
         right = generator.random(len(patients)) < generator.beta(p * spread, (1 - p) * spread, groups)[patients]
         for name, known in (("groups", patients), ("photos", None)):
-            interval = interval_of(share_of(right, known))
+            interval = interval_of(proportion_of(right, known))
             assert interval is not None
             held[name] += interval[0] <= p <= interval[1]
     assert held["groups"] >= stats.binom(300, 0.95).ppf(0.001)
@@ -107,23 +114,23 @@ def test_share_of_few_groups_holds_its_level(groups: int, p: float, correlation:
 
 
 def test_mean_of_one_share_is_that_share() -> None:
-    share = Share(0.8, 20, Z)
-    assert mean_of_shares([share]) == pytest.approx(share.interval())
+    share = Proportion(0.8, 20, Z)
+    assert mean_of_proportions([share]) == pytest.approx(share.interval())
 
 
 def test_mean_of_shares_by_hand() -> None:
     """Distances of the bounds add up like standard errors, and are divided by how many there are."""
-    one, two = Share(0.8, 10, Z), Share(1.0, 5, Z)
+    one, two = Proportion(0.8, 10, Z), Proportion(1.0, 5, Z)
     (a, b), (c, d) = one.interval(), two.interval()
     expected = (0.9 - math.hypot(0.8 - a, 1 - c) / 2, 0.9 + math.hypot(b - 0.8, d - 1) / 2)
-    assert mean_of_shares([one, two]) == pytest.approx(expected)
+    assert mean_of_proportions([one, two]) == pytest.approx(expected)
 
 
 def test_mean_with_a_share_of_which_nothing_is_known() -> None:
     """The other half may be 0 or 1."""
-    low, high = Share(0.8, 10, Z).interval()
-    assert mean_of_shares([None, Share(0.8, 10, Z)]) == pytest.approx((low / 2, high / 2 + 0.5))
-    assert mean_of_shares([None, None]) is None
+    low, high = Proportion(0.8, 10, Z).interval()
+    assert mean_of_proportions([None, Proportion(0.8, 10, Z)]) == pytest.approx((low / 2, high / 2 + 0.5))
+    assert mean_of_proportions([None, None]) is None
 
 
 @pytest.mark.parametrize("counts", [(20, 20), (40, 10), (25, 25, 25, 25)])
@@ -133,7 +140,7 @@ def test_mean_of_shares_holds_its_level(counts: tuple[int, ...]) -> None:
     held = 0
     for _ in range(1000):
         hits = generator.binomial(counts, true)
-        interval = mean_of_shares([Share(h / n, n, Z) for h, n in zip(hits, counts, strict=True)])
+        interval = mean_of_proportions([Proportion(h / n, n, Z) for h, n in zip(hits, counts, strict=True)])
         assert interval is not None
         held += interval[0] <= true.mean() <= interval[1]
     assert stats.binom(1000, 0.95).ppf(0.001) <= held <= stats.binom(1000, 0.97).ppf(0.999)
@@ -152,7 +159,7 @@ def test_wider() -> None:
 @pytest.mark.parametrize(("positives", "negatives"), [(10, 10), (3, 200), (1, 1), (2.5, 7.5)])
 def test_auc_bounds_solve_their_equation(auc: float, positives: float, negatives: float) -> None:
     """Each bound is z standard errors at the bound away, but for 0 and 1."""
-    bounds = auc_interval(auc, Share(1.0, positives, Z), Share(0.5, negatives, 1.0))
+    bounds = auc_interval(auc, Proportion(1.0, positives, Z), Proportion(0.5, negatives, 1.0))
     assert bounds[0] <= auc <= bounds[1]
     others = (positives + negatives) / 2 - 1
     for bound, edge in zip(bounds, (0.0, 1.0), strict=True):
@@ -165,7 +172,7 @@ def test_auc_bounds_solve_their_equation(auc: float, positives: float, negatives
 
 
 def test_auc_of_the_other_class_is_the_mirror() -> None:
-    one, two = Share(0.9, 12, Z), Share(0.8, 30, Z)
+    one, two = Proportion(0.9, 12, Z), Proportion(0.8, 30, Z)
     low, high = auc_interval(0.9, one, two)
     assert auc_interval(0.1, two, one) == pytest.approx((1 - high, 1 - low))
 
@@ -179,6 +186,6 @@ def test_auc_interval_holds_its_level(positives: int, negatives: int, auc: float
     held = 0
     for _ in range(400):
         gaps = generator.normal(apart, 1, positives)[:, None] - generator.normal(0, 1, negatives)
-        low, high = auc_interval(float((gaps > 0).mean()), Share(1.0, positives, Z), Share(1.0, negatives, Z))
+        low, high = auc_interval(float((gaps > 0).mean()), Proportion(1.0, positives, Z), Proportion(1.0, negatives, Z))
         held += low <= auc <= high
     assert held >= stats.binom(400, 0.95).ppf(0.001)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from scipy import special, stats
 
 from regraft.evaluation import metrics
-from regraft.evaluation.report import Report, beats_majority
+from regraft.evaluation.report import ClassFigures, ReliabilityBin, Report, beats_majority
 
 CLASSES = ("cat", "dog", "owl")
 LABELS = np.array([0, 0, 1, 1, 0])  # no owl among the judged photos
@@ -75,23 +76,18 @@ def test_every_figure_has_an_interval_around_it(report: Report) -> None:
 
 def test_per_class_by_hand(report: Report) -> None:
     cat, dog = report.per_class["cat"], report.per_class["dog"]
-    assert (cat["precision"], cat["recall"], cat["f1"], cat["support"]) == pytest.approx((1.0, 2 / 3, 0.8, 3))
-    assert (dog["precision"], dog["recall"], dog["f1"], dog["support"]) == pytest.approx((2 / 3, 1.0, 0.8, 2))
-    assert cat["recall_interval"] == pytest.approx(share_interval(2, 3))
-    assert cat["precision_interval"] == pytest.approx(share_interval(2, 2))
-    assert dog["recall_interval"] == pytest.approx(share_interval(2, 2))
-    assert dog["precision_interval"] == pytest.approx(share_interval(2, 3))
+    assert (cat.precision, cat.recall, cat.f1, cat.support) == pytest.approx((1.0, 2 / 3, 0.8, 3))
+    assert (dog.precision, dog.recall, dog.f1, dog.support) == pytest.approx((2 / 3, 1.0, 0.8, 2))
+    assert cat.recall_interval == pytest.approx(share_interval(2, 3))
+    assert cat.precision_interval == pytest.approx(share_interval(2, 2))
+    assert dog.recall_interval == pytest.approx(share_interval(2, 2))
+    assert dog.precision_interval == pytest.approx(share_interval(2, 3))
 
 
 def test_a_class_that_is_neither_true_nor_answered_has_no_figures(report: Report) -> None:
-    assert report.per_class["owl"] == {
-        "precision": None,
-        "recall": None,
-        "f1": None,
-        "support": 0,
-        "recall_interval": None,
-        "precision_interval": None,
-    }
+    assert report.per_class["owl"] == ClassFigures(
+        precision=None, recall=None, f1=None, support=0, recall_interval=None, precision_interval=None
+    )
 
 
 def test_a_class_that_is_only_answered_has_no_recall() -> None:
@@ -99,9 +95,9 @@ def test_a_class_that_is_only_answered_has_no_recall() -> None:
         np.array([[0.6, 0.2, 0.2], [0.2, 0.2, 0.6]]), np.array([0, 0]), CLASSES, estimate="test", resamples=20
     )
     owl = found.per_class["owl"]
-    assert (owl["recall"], owl["precision"], owl["f1"], owl["support"]) == (None, 0.0, 0.0, 0)
-    assert owl["recall_interval"] is None
-    assert owl["precision_interval"] == pytest.approx(share_interval(0, 1), abs=1e-15)
+    assert (owl.recall, owl.precision, owl.f1, owl.support) == (None, 0.0, 0.0, 0)
+    assert owl.recall_interval is None
+    assert owl.precision_interval == pytest.approx(share_interval(0, 1), abs=1e-15)
     assert found.figures["balanced_accuracy"] == 1 / 2
 
 
@@ -139,7 +135,7 @@ def test_ranking_of_one_class_only_is_undefined() -> None:
     assert (found.figures["auc"], found.figures["average_precision"]) == (None, None)
     assert (found.intervals["auc"], found.intervals["average_precision"]) == (None, None)
     assert json.loads(json.dumps(found.to_json(), allow_nan=False))["auc"] is None
-    assert any(line.split() == ["ROC", "AUC", "(dog)", "none"] for line in found.summary_lines())
+    assert any(line.split() == ["ROC", "AUC", "(dog)", "none"] for line in str(found).split("\n"))
 
 
 # --- ten classes and more ---
@@ -179,7 +175,7 @@ def test_groups_widen_every_interval() -> None:
         assert wide is not None
         assert narrow is not None
         assert wide[1] - wide[0] > 1.8 * (narrow[1] - narrow[0]), name
-    wide, narrow = (r.per_class["cat"]["recall_interval"] for r in (grouped, alone))
+    wide, narrow = (r.per_class["cat"].recall_interval for r in (grouped, alone))
     assert wide[1] - wide[0] > 1.8 * (narrow[1] - narrow[0])
 
 
@@ -213,8 +209,8 @@ def test_perfect_photos_of_four_patients_are_known_as_four() -> None:
     found = Report.from_probabilities(PERFECT, HALVES, CLASSES[:2], estimate="test", groups=groups, resamples=50)
     assert found.intervals["accuracy"] == pytest.approx((4 / (4 + 3.182446305**2), 1.0))
     recall = 2 / (2 + 12.706204736**2)
-    assert found.per_class["cat"]["recall_interval"] == pytest.approx([recall, 1.0])
-    assert found.per_class["dog"]["precision_interval"] == pytest.approx([recall, 1.0])
+    assert found.per_class["cat"].recall_interval == pytest.approx([recall, 1.0])
+    assert found.per_class["dog"].precision_interval == pytest.approx([recall, 1.0])
     assert found.intervals["balanced_accuracy"] == pytest.approx(found.intervals["accuracy"])  # below the recalls' own
     assert found.intervals["average_precision"] == pytest.approx((recall, 1.0))
     assert found.intervals["auc"][0] < 0.05  # as good as nothing
@@ -225,9 +221,9 @@ def test_of_one_patient_nothing_is_known() -> None:
         PERFECT, HALVES, CLASSES[:2], estimate="test", groups=np.zeros(20, int), resamples=20
     )
     assert set(found.intervals.values()) == {None}
-    assert found.per_class["cat"]["recall_interval"] is found.per_class["dog"]["precision_interval"] is None
+    assert found.per_class["cat"].recall_interval is found.per_class["dog"].precision_interval is None
     assert found.to_json()["accuracy_interval"] is None
-    assert any(line.split() == ["accuracy", "100.0", "%"] for line in found.summary_lines())
+    assert any(line.split() == ["accuracy", "100.0", "%"] for line in str(found).split("\n"))
 
 
 def test_recalls_that_go_together_are_not_taken_for_independent() -> None:
@@ -246,7 +242,7 @@ def test_a_patient_of_a_class_of_its_own_leaves_its_recall_open() -> None:
     groups = np.concatenate([np.zeros(10, int), np.arange(1, 11)])
     found = Report.from_probabilities(PERFECT, HALVES, CLASSES[:2], estimate="test", groups=groups, resamples=20)
     squared = 1.959963984540054**2
-    assert found.per_class["cat"]["recall_interval"] is None
+    assert found.per_class["cat"].recall_interval is None
     assert found.intervals["balanced_accuracy"] == pytest.approx((10 / (10 + squared) / 2, 1.0))
     assert found.intervals["auc"] is None
 
@@ -330,8 +326,117 @@ def test_json_of_two_classes() -> None:
     assert (data["auc"], data["average_precision"]) == pytest.approx((2 / 3, 3 / 4))
 
 
+def test_classes_and_bins_in_json() -> None:
+    """One cat that is taken for a dog with 0.7, one dog with 0.9."""
+    found = Report.from_probabilities(
+        np.array([[0.3, 0.7], [0.1, 0.9]]), np.array([0, 1]), CLASSES[:2], estimate="test", resamples=5
+    )
+    data = json.loads(json.dumps(found.to_json()))
+    never, once, half = (pytest.approx(share_interval(*of), abs=1e-12) for of in ((0, 1), (1, 1), (1, 2)))
+    assert data["per_class"]["dog"] == {
+        "precision": 0.5,
+        "recall": 1.0,
+        "f1": pytest.approx(2 / 3),
+        "support": 1,
+        "recall_interval": once,
+        "precision_interval": half,
+    }
+    assert list(data["per_class"]["cat"]) == list(data["per_class"]["dog"])
+    assert (data["per_class"]["cat"]["precision"], data["per_class"]["cat"]["precision_interval"]) == (None, None)
+    assert data["reliability"] == [
+        {"n": 1, "confidence": 0.7, "accuracy": 0.0, "interval": never},
+        {"n": 1, "confidence": 0.9, "accuracy": 1.0, "interval": once},
+    ]
+    assert found.reliability[1] == ReliabilityBin(1, 0.9, 1.0, once)
+
+
+def ten_classes(groups: np.ndarray | None) -> Report:
+    labels = np.arange(40) % 10
+    odds = np.random.default_rng(0).random((40, 10)) + np.eye(10)[labels]
+    probabilities = odds / odds.sum(axis=1, keepdims=True)
+    return Report.from_probabilities(
+        probabilities, labels, list("abcdefghij"), estimate="out-of-fold", groups=groups, resamples=20
+    )
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Report.from_probabilities(PROBABILITIES, LABELS, CLASSES, estimate="test", resamples=20),
+        lambda: two_class_report("cat"),
+        lambda: Report.from_probabilities(binary(OF_DOG), np.zeros(5, int), CLASSES[:2], estimate="test", resamples=20),
+        lambda: ten_classes(None),
+        lambda: ten_classes(np.arange(40) // 4),
+        lambda: ten_classes(np.zeros(40, int)),
+    ],
+    ids=["three classes", "two classes", "one class of two", "ten classes", "groups", "one group"],
+)
+def test_a_report_is_read_back_as_it_was(make: Callable[[], Report]) -> None:
+    report = make()
+    text = json.dumps(report.to_json(), allow_nan=False)
+    found = Report.from_json(json.loads(text) | {"model": "resnet50", "seconds": 1.5})  # what `fit` adds
+    assert found == report
+    assert json.dumps(found.to_json()) == text
+    assert str(found) == str(report)
+
+
+def test_what_older_files_lack_may_be_missing(report: Report) -> None:
+    optional = ("reliability", "positive", "balanced_accuracy", "log_loss", "brier", "ece")
+    found = Report.from_json({key: value for key, value in report.to_json().items() if key not in optional})
+    assert found.figures == {"accuracy": 4 / 5}
+    assert (found.reliability, found.positive) == ((), None)
+    assert str(found).split("\n")[2].startswith("  accuracy  80.0 % [")
+    bare = Report.from_json({**report.to_json(), "intervals": {}})
+    assert bare.intervals == {"accuracy": report.intervals["accuracy"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n": 0}, r"`int` >= 1 - at `\$\.n`"),
+        ({"classes": None}, r"Expected `array`, got `null` - at `\$\.classes`"),
+        ({"estimate": "guess"}, r"Invalid enum value 'guess' - at `\$\.estimate`"),
+        ({"accuracy": 1.1}, r"`float` <= 1\.000001 - at `\$\.accuracy`"),
+        ({"accuracy": None}, r"Expected `float`, got `null` - at `\$\.accuracy`"),
+        ({"brier": 2.5}, r"`float` <= 2\.000001 - at `\$\.brier`"),
+        ({"log_loss": -0.1}, r"`float` >= -1e-06 - at `\$\.log_loss`"),
+        ({"ece": "low"}, r"Expected `float \| null`, got `str` - at `\$\.ece`"),
+        ({"intervals": {"accuracy": [0.1]}}, r"Expected `array` of length 2, got 1 - at `\$\.intervals\[\.\.\.\]`"),
+        ({"per_class": {}}, "per_class must have the classes"),
+        ({"per_class": {"cat": {"support": 1}}}, r"missing required field `precision` - at `\$\.per_class\[\.\.\.\]`"),
+        ({"confusion": [[1, 2], [3, 4]]}, "confusion must have 3 rows and columns, one for each class"),
+        ({"confusion": [[-1, 0, 0], [0, 0, 0], [0, 0, 0]]}, r"`int` >= 0 - at `\$\.confusion\[0\]\[0\]`"),
+        ({"positive": "fox"}, "positive must be one of the classes"),
+        ({"reliability": [{"n": 1}]}, r"missing required field `confidence` - at `\$\.reliability\[0\]`"),
+    ],
+)
+def test_what_does_not_fit_is_named(report: Report, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Report.from_json({**report.to_json(), **change})
+
+
+def test_what_is_no_report() -> None:
+    with pytest.raises(ValueError, match="missing required field `n`"):
+        Report.from_json({})
+
+
+def test_no_name_steers_the_terminal() -> None:
+    names = ("a\x1b[2J", "b\n  accuracy 100 %", "c")
+    found = Report.from_probabilities(PROBABILITIES, LABELS, names, estimate="test", resamples=5)
+    lines = str(found).split("\n")
+    assert any(line.startswith(r"  a\x1b[2J ") for line in lines)
+    assert any(line.startswith(r"  b\n  accuracy 100 % ") for line in lines)
+    assert sum(line.startswith("  accuracy") for line in lines) == 1
+
+
+def test_headline(report: Report) -> None:
+    lines = str(report).split("\n")
+    assert report.headline == "\n".join(lines[:3])
+    assert lines[2].startswith("  accuracy ")
+
+
 def test_summary(report: Report) -> None:
-    lines = report.summary_lines()
+    lines = str(report).split("\n")
     assert lines[0] == "test, n = 5, 3 classes; 95 % intervals in brackets"
     low, high = share_interval(4, 5)
     rows = [" ".join(line.split()) for line in lines]
@@ -350,14 +455,14 @@ def test_summary(report: Report) -> None:
 
 
 def test_summary_names_the_positive_class() -> None:
-    rows = [" ".join(line.split()) for line in two_class_report("cat").summary_lines()]
+    rows = [" ".join(line.split()) for line in str(two_class_report("cat")).split("\n")]
     assert any(row.startswith("ROC AUC (cat) 0.667 [") for row in rows)
     assert any(row.startswith("average precision (cat) 0.806 [") for row in rows)
 
 
 def test_summary_of_no_mistakes_names_none() -> None:
     found = Report.from_probabilities(np.eye(3), np.arange(3), CLASSES, estimate="test", resamples=10)
-    assert not any("taken for" in line for line in found.summary_lines())
+    assert not any("taken for" in line for line in str(found).split("\n"))
 
 
 @pytest.mark.parametrize("classes", [20, 21])
@@ -368,7 +473,7 @@ def test_summary_of_many_classes_shows_those_missed_most(classes: int) -> None:
     probabilities = np.eye(classes)[np.where(right, labels, 0)]
     names = [f"kind-{number}" for number in range(classes)]
     found = Report.from_probabilities(probabilities, labels, names, estimate="test", resamples=5)
-    lines = found.summary_lines()
+    lines = str(found).split("\n")
     shown = [line.split()[0] for line in lines if line.startswith("  kind-") and "taken for" not in line]
     if classes == 20:
         assert shown == names

@@ -186,7 +186,8 @@ def test_many_classes_have_no_matrix_but_the_worst_confusions(explained: Explain
     names = [f"class {number}" for number in range(25)]
     counts = np.diag(np.full(25, 10))
     counts[3, 7] = 4
-    row = {"recall": 1.0, "precision": 1.0, "f1": 1.0, "support": 10, "recall_interval": None}
+    row = {"recall": 1.0, "precision": 1.0, "f1": 1.0, "support": 10}
+    row |= {"recall_interval": None, "precision_interval": None}
     told |= {"classes": names, "confusion": counts.tolist(), "per_class": dict.fromkeys(names, row)}
     shown = _numbers("title", told)
     assert shown["confusion"] == []

@@ -16,7 +16,7 @@ from safetensors.torch import save
 
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.record import FitRecord
-from regraft.classifier.schema import Description, convert
+from regraft.classifier.schema import Description
 from regraft.data.preprocess import Preprocess
 from regraft.engines.selection import ENGINES, EngineChoice
 from regraft.errors import BundleError, ModelError, WeightsError, printable, shortlist
@@ -26,6 +26,7 @@ from regraft.networks.backbones import rebuild_backbone, tensor_bytes
 from regraft.networks.building import Recipe
 from regraft.networks.configs import SOURCE_SETTINGS, check_settings
 from regraft.networks.weights import without_folders
+from regraft.validation import convert
 
 FORMAT = 1
 _KEY = "regraft"

@@ -1,18 +1,15 @@
-"""What a bundle must say of itself, type by type and bound by bound: one description, checked when it is read."""
+"""The description in a bundle, with the type and the limits of each field; checked when it is read."""
 
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
 from regraft.data.preprocess import CROP_MODES, INTERPOLATIONS
+from regraft.evaluation.report import Report
 from regraft.networks.configs import LARGEST_CROP, LARGEST_SIDE
+from regraft.validation import Bounds, Count, Number, convert
 
-Number = Annotated[float, Meta(ge=-1e300, le=1e300)]
-Count = Annotated[int, Meta(ge=0)]
-Share = Annotated[float, Meta(ge=-1e-6, le=1 + 1e-6)]  # rounding
 Side = Annotated[int, Meta(ge=1, le=LARGEST_SIDE)]
-Bounds = tuple[Number, Number] | None
 Channels = tuple[Number, Number, Number]
 Deviation = Annotated[float, Meta(gt=0.0, le=1e300)]
 
@@ -29,7 +26,7 @@ class PreprocessFields(Struct):
     std: tuple[Deviation, Deviation, Deviation]
 
     def __post_init__(self) -> None:
-        """Check what is one of several."""
+        """Check the fields that have a fixed set of values."""
         for name, allowed in (("crop_mode", CROP_MODES), ("interpolation", tuple(INTERPOLATIONS))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}")
@@ -42,28 +39,17 @@ class EngineFields(Struct):
     machine: str
 
 
-class ClassFigures(Struct):
-    """What a report says of one class."""
+class Attempt(Struct):
+    """A strategy that was tried, and what it gained over the last layer alone."""
 
-    support: Count
-    precision: Share | None
-    recall: Share | None
-    f1: Share | None
-    recall_interval: Bounds
-    precision_interval: Bounds
-
-
-class ReliabilityBin(Struct):
-    """A bin of a reliability diagram."""
-
-    n: Count
-    confidence: Share
-    accuracy: Share
-    interval: Bounds
+    strategy: str = ""
+    log_loss: Number | None = None
+    gain: Number | None = None
+    gain_interval: Bounds = None
 
 
 class Training(Struct):
-    """How a classifier was trained, as far as its figures say it."""
+    """How a classifier was trained, as far as it is kept with its figures."""
 
     strategy: str = ""
     trained: str = ""
@@ -73,45 +59,12 @@ class Training(Struct):
     train_only: str | None = None
     lora: Count = 0
     unreadable: list[str] = []
-    tried: list[dict[str, Any]] = []
+    tried: list[Attempt] = []
     reason: str = ""
 
 
-class Report(Struct):
-    """What `evaluation.report.Report.to_json` writes."""
-
-    n: Annotated[int, Meta(ge=1)]
-    classes: list[str]
-    estimate: str
-    accuracy: Share
-    accuracy_interval: Bounds
-    intervals: dict[str, Bounds]
-    per_class: dict[str, ClassFigures]
-    confusion: list[list[Count]]
-    majority_share: Share
-    reliability: list[ReliabilityBin] = []
-    positive: str | None = None
-    balanced_accuracy: Number | None = None
-    top5_accuracy: Number | None = None
-    auc: Number | None = None
-    average_precision: Number | None = None
-    log_loss: Number | None = None
-    brier: Number | None = None
-    ece: Number | None = None
-
-    def __post_init__(self) -> None:
-        """Check that all tables are of the same classes."""
-        count = len(self.classes)
-        if len(self.confusion) != count or any(len(row) != count for row in self.confusion):
-            raise ValueError(f"confusion must have {count} rows and columns, one for each class")
-        if set(self.per_class) != set(self.classes):
-            raise ValueError("per_class must have the classes")
-        if self.positive is not None and self.positive not in self.classes:
-            raise ValueError("positive must be one of the classes")
-
-
 class Description(Struct):
-    """What a bundle says of itself, besides its digest."""
+    """The description in a bundle, without its digest."""
 
     format: Literal[1]
     classes: Annotated[list[str], Meta(min_length=2)]
@@ -129,7 +82,7 @@ class Description(Struct):
     engine: EngineFields | None = None
 
     def __post_init__(self) -> None:
-        """Check what no single type says."""
+        """Check what concerns several fields."""
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("classes must differ from each other")
         kinds = {"int": int, "float": float, "str": str, "bool": {"True": True, "False": False}.__getitem__}
@@ -139,17 +92,5 @@ class Description(Struct):
             except (ValueError, KeyError):
                 raise ValueError(f"classes must be of label_type {self.label_type}. Got {name!r}") from None
         convert(self.numbers, Training)
-        if "confusion" in self.numbers and convert(self.numbers, Report).classes != self.classes:
+        if "confusion" in self.numbers and list(Report.from_json(self.numbers).classes) != self.classes:
             raise ValueError("numbers must be of the same classes")
-
-
-def convert(data: Any, kind: Any) -> Any:
-    """Return plain JSON types as `kind`.
-
-    Raises:
-        ValueError: they are not so; the text names the field, what is allowed and what is there.
-    """
-    try:
-        return msgspec.convert(data, kind)
-    except (msgspec.ValidationError, RecursionError) as error:
-        raise ValueError(str(error) or type(error).__name__) from None

@@ -1,7 +1,8 @@
 """`regraft compare`: networks and strategies judged by the same photos."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +16,10 @@ from regraft.errors import OptionError, printable
 from regraft.files import check_output
 from regraft.training.schedule import Schedule
 from regraft.transfer.settings import FitSettings
+
+if TYPE_CHECKING:
+    from regraft.plots.curves import Curves, Point
+    from regraft.transfer.comparison import ComparisonRow
 
 
 @with_options(FitSettings, Compute, Schedule, only=("positive", "seed", *TRAINING, *COMPUTE, "cache_limit"), track=True)
@@ -80,7 +85,7 @@ def compare(
     )
     from regraft.plots.learning_curve import draw_learning_curve
 
-    draw_learning_curve(found.rows, out, metric="accuracy")
+    draw_learning_curve(curves_of(found.rows, "accuracy"), out, metric="accuracy")
     found.run.finish()
     observer.finish({})
     kept = f"The learning curve is kept: {printable(out)}."
@@ -97,3 +102,17 @@ def _sizes(text: str) -> list[int | None]:
         return [None if part.strip() == "all" else int(part) for part in text.split(",")]
     except ValueError:
         raise OptionError(f"--sizes must be numbers of photos or all, e.g. 20,50,all. Got {text!r}.") from None
+
+
+def curves_of(rows: Sequence["ComparisonRow"], metric: str) -> "Curves":
+    """Return the learning curve of every strategy, and of every network where there are several."""
+    chosen = [row for row in rows if row.metric == metric]
+    several = len({row.model for row in chosen}) > 1
+    curves: dict[str, list[Point]] = {}
+    for row in chosen:
+        network = printable(row.model.rpartition("/")[2].removeprefix("local-dir:"))
+        interval = None if row.low is None or row.high is None else (row.low, row.high)
+        points = curves.setdefault(f"{row.strategy} ({network})" if several else row.strategy, [])
+        if row.mean is not None:
+            points.append((row.learned_per_class, row.mean, interval))
+    return curves

@@ -50,4 +50,4 @@ def evaluate(
     if json:
         result_json(record.to_json())
     else:
-        result("\n".join(map(printable, str(record.report).split("\n"))))
+        result(str(record.report))

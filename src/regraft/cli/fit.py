@@ -120,7 +120,7 @@ def _print_figures(trained: "FitResult", out: Path, *, json: bool) -> None:
     if json:
         result_json({**record.to_json(), "out": str(out)}, kept=kept)
     else:
-        result("\n".join(map(printable, str(trained.report).split("\n"))), kept=kept)
+        result(str(trained.report), kept=kept)
         result(f"\n  {printable(record.trained)}; {printable(record.frozen)}", kept=kept)
     note(f"wrote {printable(out)} ({out.stat().st_size / 1e6:.1f} MB)")
 

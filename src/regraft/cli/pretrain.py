@@ -145,7 +145,7 @@ def pretrain(
     if json:
         result_json({**training_json(found), "out": str(out)}, kept=kept)
     else:
-        result("\n".join(map(printable, found.report.summary_lines()[:3])), kept=kept)
+        result(found.report.headline, kept=kept)
     size = (out / "model.safetensors").stat().st_size
     note(f"wrote {printable(out)} ({size / 1e6:.1f} MB): regraft fit PHOTOS --model local-dir:{printable(out)}")
 

@@ -144,10 +144,10 @@ def _offer(offered: Mapping[str, inspect.Parameter], command: Callable[..., None
 
 
 def _parameter(
-    option: str, kind: Any, declared: Field[Any], said: Setting, help_text: str, *, optional: bool
+    option: str, owner: Any, declared: Field[Any], said: Setting, help_text: str, *, optional: bool
 ) -> inspect.Parameter:
     """Return what typer makes an option of."""
-    bare, default = _type_of(kind, declared), declared.default
+    bare, default = _type_of(owner, declared), declared.default
     assert default is not MISSING  # an option has a default
     flag = f"--{option.replace('_', '-')}"
     flags: tuple[str, ...] = ()
@@ -166,9 +166,10 @@ def _parameter(
         more = {"min": said.low}
     if optional:
         default = None
-    annotation = Annotated[int if bare is Bytes else bare, typer.Option(*flags, help=help_text, **more)]
+    kind: Any = int if bare is Bytes else bare
     if default is None:
-        annotation = Annotated[bare | None, typer.Option(*flags, help=help_text, **more)]  # type: ignore[assignment]
+        kind = kind | None
+    annotation: Any = Annotated[kind, typer.Option(*flags, help=help_text, **more)]
     return inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 

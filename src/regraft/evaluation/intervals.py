@@ -1,4 +1,4 @@
-"""How far a figure could be off: intervals for shares, means and everything else."""
+"""Confidence intervals: of proportions, of means, and by the bootstrap of everything else."""
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -15,24 +15,24 @@ Interval = tuple[float, float]
 
 
 def quantile(level: float = LEVEL, *, groups: int | None = None) -> float:
-    """Return how many standard errors an interval reaches: the normal quantile, or Student's of so many groups."""
+    """Return how many standard errors an interval reaches: the normal quantile, or Student's for `groups` groups."""
     return NormalDist().inv_cdf((1 + level) / 2) if groups is None else float(stdtrit(groups - 1, (1 + level) / 2))
 
 
 def wilson(successes: float, trials: float, level: float = LEVEL, *, reach: float | None = None) -> Interval:
-    """Return the score interval of a share (Wilson 1927); (NaN, NaN) for no trials.
+    """Return the score interval of a proportion p (Wilson 1927); (NaN, NaN) for no trials.
 
-    It holds its level for small n and near 0 and 1, where share +- 1.96 standard errors does not. `reach` is the
-    quantile to take instead of that of `level`.
+    It keeps its level for small n and near 0 and 1, where p +- 1.96 standard errors does not. `reach` is the quantile
+    to use instead of that of `level`.
     """
     if trials <= 0:
         return float("nan"), float("nan")
     z = quantile(level) if reach is None else reach
-    share = successes / trials
-    centre = share + z * z / (2 * trials)
-    half = z * float(np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)))
-    whole = 1 + z * z / trials
-    return max((centre - half) / whole, 0.0), min((centre + half) / whole, 1.0)
+    p = successes / trials
+    centre = p + z * z / (2 * trials)
+    half = z * float(np.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials)))
+    scale = 1 + z * z / trials
+    return max((centre - half) / scale, 0.0), min((centre + half) / scale, 1.0)
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Mean:
 def mean_interval(values: np.ndarray, *, groups: np.ndarray | None = None, level: float = LEVEL) -> Mean:
     """Return the mean of (n,) `values` with a normal-theory interval; infinite with fewer than two photos or groups.
 
-    With `groups` (n,) the standard error is that of independent groups, not photos (the cluster-robust one), with
-    Student's quantile of G - 1: se^2 = G / (G - 1) sum_g (sum_{i in g} (x_i - mean))^2 / n^2.
+    With `groups` (n,) the standard error is that of independent groups, not photos (cluster-robust), with Student's
+    quantile of G - 1: se^2 = G / (G - 1) sum_g (sum_{i in g} (x_i - mean))^2 / n^2.
     """
     mean = float(np.mean(values))
     sums: np.ndarray = values - mean
@@ -63,7 +63,7 @@ def mean_interval(values: np.ndarray, *, groups: np.ndarray | None = None, level
 
 
 def bootstrap_weights(n: int, *, resamples: int, seed: int, groups: np.ndarray | None = None) -> Iterator[np.ndarray]:
-    """Yield `resamples` times how often each of n photos was drawn, (n,) floats; whole groups with `groups` (n,)."""
+    """Yield `resamples` times how often each of n photos was drawn, (n,) floats; `groups` (n,) are drawn whole."""
     generator = np.random.default_rng(seed)
     units = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
     count = int(units.max()) + 1 if n else 0
@@ -83,15 +83,15 @@ def bootstrap(
     distances: Mapping[str, float] | None = None,
     losses: Collection[str] = (),
 ) -> dict[str, Interval | None]:
-    """Return percentile intervals (Efron 1979) of every figure that `figures(weights)` gives.
+    """Return percentile intervals (Efron 1979) of every figure that `figures(weights)` returns.
 
-    A figure that is undefined (NaN) in more than half of the draws has no interval; else such draws are left out.
+    A figure that is undefined (NaN) in more than half of the draws has no interval; otherwise such draws are left out.
     `distances` holds the values of the figures that are means of absolute differences, see `distance_interval`.
 
-    Draws of few groups scatter too little: with G `groups` both bounds are moved from the figure by the factor
+    Draws of few groups vary too little: with G `groups` the distance of both bounds from the figure is multiplied by
     t / z sqrt(G / (G - 1)), Student's quantile over the normal one and the correction of the variance. One group has no
-    interval. `losses` are never below 0 and mostly made by few photos (or groups), which may be missing from the
-    judged ones: their upper bounds are moved in proportion, on the scale of logarithms.
+    interval. `losses` are never below 0 and dominated by few photos (or groups), which the sample may lack: their
+    upper bounds are moved out in proportion, on a logarithmic scale.
     """
     distances = distances or {}
     draws = [dict(figures(weights)) for weights in bootstrap_weights(n, resamples=resamples, seed=seed, groups=groups)]
@@ -125,9 +125,9 @@ def _moved(interval: Interval, value: float, factor: float, *, loss: bool) -> In
 def distance_interval(value: float, draws: np.ndarray, level: float = LEVEL) -> Interval:
     """Return the interval of a distance, a mean of absolute differences such as the calibration error, from its draws.
 
-    Noise only adds to a distance, and each draw adds some more: the plain percentiles may all lie above the figure. So
-    the draws are moved until their median is the figure, and the lower bound is theirs or, if that is lower, the one
-    of the reflected draws (the basic bootstrap, Davison and Hinkley 1997, 5.2), which takes off the figure's own noise.
+    Noise only adds to a distance, and each draw adds more: the plain percentiles may all lie above the figure. So the
+    draws are shifted until their median is the figure, and the lower bound is theirs or, if lower, that of the
+    reflected draws (the basic bootstrap, Davison and Hinkley 1997, 5.2), which removes the figure's own noise.
     """
     low, high = _percentiles(draws, level)
     shift = value - float(np.median(draws))

@@ -1,16 +1,31 @@
-"""Figures of a classifier, each a small function of labels and probabilities.
+"""Figures of a classifier, and the one table of those that a report has: `METRICS`.
 
 Letters: `n` photos, `c` classes. `weights` (n,) say how often each photo counts (the bootstrap draws some twice and
 some not at all); left out, each counts once.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
+from regraft.evaluation.calibration import confidence_bins, expected_calibration_error, reliability
+from regraft.evaluation.intervals import Interval, wilson
+from regraft.evaluation.proportions import (
+    Proportion,
+    auc_interval,
+    interval_of,
+    mean_of_proportions,
+    proportion_of,
+    wider,
+)
+from regraft.evaluation.ranking import Ranking
+
 SMALLEST_PROBABILITY = 1e-15  # probabilities are clipped to it before the logarithm
-BINS = 15  # of the expected calibration error, as in Guo et al. 2017
-_LARGEST_BELOW_ONE = np.nextafter(1.0, 0.0)
+TOP_K, CLASSES_FOR_TOP_K = 5, 10
 
 
 def confusion_matrix(
@@ -21,12 +36,12 @@ def confusion_matrix(
     return np.asarray(flat.reshape(classes, classes))
 
 
-def balanced_accuracy(labels: np.ndarray, right: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Return the mean over the classes that occur in (n,) `labels` of the share of answers that are `right`, (n,)."""
+def balanced_accuracy(labels: np.ndarray, correct: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Return the mean recall of the classes that occur in (n,) `labels`; (n,) `correct` says which answers are."""
     weights = np.ones(len(labels)) if weights is None else weights
     support = np.bincount(labels, weights)
     present = support > 0
-    hits = np.bincount(labels, weights * right)[present]
+    hits = np.bincount(labels, weights * correct)[present]
     return float(np.mean(hits / support[present])) if present.any() else float("nan")
 
 
@@ -43,20 +58,20 @@ class PerClass:
 
 def per_class(confusion: np.ndarray) -> PerClass:
     """Return precision, recall, F1 (2 tp / (2 tp + fp + fn)), photos and answers of each class."""
-    right = np.diag(confusion).astype(float)
+    hits = np.diag(confusion).astype(float)
     support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return PerClass(
-            precision=right / predicted,
-            recall=right / support,
-            f1=2 * right / (support + predicted),
+            precision=hits / predicted,
+            recall=hits / support,
+            f1=2 * hits / (support + predicted),
             support=support,
             predicted=predicted,
         )
 
 
 def photo_log_loss(labels: np.ndarray, probabilities: np.ndarray, floor: float = SMALLEST_PROBABILITY) -> np.ndarray:
-    """Return (n,) negative natural logarithms of the true class's probability, clipped to `floor`."""
+    """Return (n,) negative natural logarithms of the true class's probability, which counts as at least `floor`."""
     return np.asarray(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], floor)))
 
 
@@ -65,92 +80,230 @@ def photo_brier(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
     With two classes this is twice the one-column form that scikit-learn's `brier_score_loss` gives.
     """
-    right = probabilities[np.arange(len(labels)), labels]
-    return np.asarray((probabilities**2).sum(axis=1) - right**2 + (1 - right) ** 2)
+    truth = probabilities[np.arange(len(labels)), labels]
+    return np.asarray((probabilities**2).sum(axis=1) - truth**2 + (1 - truth) ** 2)
 
 
 def photo_in_top(labels: np.ndarray, probabilities: np.ndarray, k: int) -> np.ndarray:
-    """Return (n,) 1.0 where the true class is among the `k` most probable; of ties the earlier class comes first."""
-    right = probabilities[np.arange(len(labels)), labels][:, None]
-    before = (np.arange(probabilities.shape[1]) < labels[:, None]) & (probabilities == right)
-    return np.asarray(((probabilities > right) | before).sum(axis=1) < k, dtype=float)
+    """Return (n,) booleans: is the true class among the `k` most probable? Of ties the earlier class comes first."""
+    truth = probabilities[np.arange(len(labels)), labels][:, None]
+    before = (np.arange(probabilities.shape[1]) < labels[:, None]) & (probabilities == truth)
+    return np.asarray(((probabilities > truth) | before).sum(axis=1) < k)
 
 
 @dataclass(frozen=True, eq=False)
-class Reliability:
-    """Confidence against accuracy, by bins of confidence: (bins,) each, NaN where a bin is empty."""
+class Predictions:
+    """Labelled photos with their predictions, and what several figures need of them, each computed once.
 
-    count: np.ndarray
-    confidence: np.ndarray
-    accuracy: np.ndarray
+    Attributes:
+        labels: (n,) true classes.
+        probabilities: (n, c).
+        positive: the class that AUC and average precision are of; None where there are more than two classes.
+    """
 
+    labels: np.ndarray
+    probabilities: np.ndarray
+    positive: int | None = None
 
-def confidence_bins(probabilities: np.ndarray, bins: int = BINS) -> np.ndarray:
-    """Return (n,) numbers of the equal-width bins that the top probabilities fall into, each closed on its left."""
-    return np.asarray((np.minimum(probabilities.max(axis=1), _LARGEST_BELOW_ONE) * bins).astype(np.int64))
+    @cached_property
+    def answers(self) -> np.ndarray:
+        """Return (n,) most probable classes."""
+        return np.asarray(self.probabilities.argmax(axis=1))
 
+    @cached_property
+    def correct(self) -> np.ndarray:
+        """Return (n,) booleans: is the answer the true class?"""
+        return np.asarray(self.answers == self.labels)
 
-def reliability(
-    labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS, weights: np.ndarray | None = None
-) -> Reliability:
-    """Return the reliability diagram of the top answers (Guo et al. 2017)."""
-    bin_of = confidence_bins(probabilities, bins)
-    right = (probabilities.argmax(axis=1) == labels).astype(float)
-    return reliability_of(bin_of, probabilities.max(axis=1), right, bins=bins, weights=weights)
+    @cached_property
+    def in_top_k(self) -> np.ndarray:
+        """Return (n,) booleans: is the true class among the `TOP_K` most probable?"""
+        return photo_in_top(self.labels, self.probabilities, TOP_K)
 
+    @cached_property
+    def confidence(self) -> np.ndarray:
+        """Return (n,) probabilities of the answers."""
+        return np.asarray(self.probabilities.max(axis=1))
 
-def reliability_of(
-    bin_of: np.ndarray, confidence: np.ndarray, right: np.ndarray, *, bins: int, weights: np.ndarray | None = None
-) -> Reliability:
-    """Return the reliability diagram from (n,) bins, confidences and hits that are already known."""
-    weights = np.ones(len(bin_of)) if weights is None else weights
-    count = np.bincount(bin_of, weights, bins)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean_confidence = np.bincount(bin_of, weights * confidence, bins) / count
-        mean_accuracy = np.bincount(bin_of, weights * right, bins) / count
-    return Reliability(count, mean_confidence, mean_accuracy)
+    @cached_property
+    def bins(self) -> np.ndarray:
+        """Return (n,) bins of the reliability diagram."""
+        return confidence_bins(self.probabilities)
 
+    @cached_property
+    def ranking(self) -> Ranking:
+        """Return the ranking by the probability of the positive class."""
+        return Ranking(self.labels == self.positive, self.probabilities[:, self.positive])
 
-def expected_calibration_error(diagram: Reliability) -> float:
-    """Return the mean distance of confidence from accuracy over a reliability diagram's bins, by count."""
-    gaps = np.abs(diagram.confidence - diagram.accuracy)
-    return _ratio(float(np.nansum(diagram.count * gaps)), float(diagram.count.sum()))
-
-
-class Ranking:
-    """Scores of one class, sorted once, so that many weightings of the photos cost one pass each."""
-
-    def __init__(self, positive: np.ndarray, scores: np.ndarray) -> None:
-        """Sort (n,) `scores`; `positive` (n,) says which photos are of the class."""
-        self._order = np.argsort(-scores, kind="stable")
-        self._positive = np.asarray(positive, dtype=bool)[self._order]
-        descending = scores[self._order]
-        # the last place of each run of equal scores: a threshold takes all of a run or none
-        self._ends = np.flatnonzero(np.append(np.diff(descending) != 0, True)) if len(scores) else np.empty(0, int)
-
-    def _cumulated(self, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        weights = np.ones(len(self._order)) if weights is None else weights[self._order]
-        hits = np.cumsum(weights * self._positive)[self._ends]
-        false_alarms = np.cumsum(weights * ~self._positive)[self._ends]
-        return hits, false_alarms
-
-    def auc(self, weights: np.ndarray | None = None) -> float:
-        """Return the area under the ROC curve, ties counted half; NaN unless both kinds occur."""
-        hits, alarms = self._cumulated(weights)
-        if not len(hits) or hits[-1] == 0 or alarms[-1] == 0:
-            return float("nan")
-        heights = (hits + np.append(0.0, hits[:-1])) / 2
-        return float(np.sum(np.diff(alarms, prepend=0.0) * heights) / (hits[-1] * alarms[-1]))
-
-    def average_precision(self, weights: np.ndarray | None = None) -> float:
-        """Return sum_k (recall_k - recall_{k-1}) precision_k, without interpolation; NaN without positives."""
-        hits, alarms = self._cumulated(weights)
-        if not len(hits) or hits[-1] == 0:
-            return float("nan")
-        answered = hits + alarms
-        precision = np.divide(hits, answered, out=np.zeros_like(hits), where=answered > 0)
-        return float(np.sum(np.diff(hits, prepend=0.0) * precision) / hits[-1])
+    def accuracy_of(self, chosen: np.ndarray, groups: np.ndarray | None) -> Proportion | None:
+        """Return the accuracy on the `chosen` photos, (n,) booleans; `groups` (n,) as in `proportion_of`."""
+        return proportion_of(self.correct[chosen], None if groups is None else groups[chosen])
 
 
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else float("nan")
+Figure = Callable[[np.ndarray | None], float]  # of (n,) weights, or of None where each photo counts once
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of a report, with everything that is known of it: reports, comparisons and files take it from here.
+
+    Attributes:
+        name: in JSON.
+        title: for people; "{positive}" stands for the name of the positive class.
+        prepare: computes of predictions what does not depend on weights, and returns the figure as a function of them.
+        lower_is_better: or higher.
+        percent: whether people see it in percent.
+        limits: the lowest and the highest value; its interval is clipped to them.
+        depends_on_temperature: whether a temperature, the same for all photos, can change it.
+        bootstrap: how an interval is made of bootstrap draws: see `intervals.bootstrap`; None for no draws.
+        closed_form: returns the interval that a formula gives for predictions, the figure and (n,) groups or None;
+            None where too little is known. With draws too, the wider of both is taken. None for no formula.
+        needs: whether the figure is reported for these predictions.
+    """
+
+    name: str
+    title: str
+    prepare: Callable[[Predictions], Figure]
+    lower_is_better: bool
+    percent: bool
+    limits: tuple[float, float]
+    depends_on_temperature: bool
+    bootstrap: Literal["percentiles", "loss", "distance"] | None
+    closed_form: Callable[[Predictions, float, np.ndarray | None], Interval | None] | None = None
+    needs: Callable[[Predictions], bool] = lambda _: True
+
+
+def _mean(values: np.ndarray) -> Figure:
+    return lambda weights: float(np.average(values, weights=weights))
+
+
+def _balanced_accuracy(predictions: Predictions) -> Figure:
+    correct = predictions.correct.astype(float)
+    return lambda weights: balanced_accuracy(predictions.labels, correct, weights)
+
+
+def _calibration_error(predictions: Predictions) -> Figure:
+    known = predictions.bins, predictions.confidence, predictions.correct.astype(float)
+    return lambda weights: expected_calibration_error(reliability(*known, weights=weights))
+
+
+def _recall_interval(predictions: Predictions, _: float, groups: np.ndarray | None) -> Interval | None:
+    labels = predictions.labels
+    recalls = [predictions.accuracy_of(labels == k, groups) for k in np.unique(labels)]
+    # as one proportion too: many recalls near 1 hide what each may lack, and groups of several classes correlate them
+    return wider(mean_of_proportions(recalls), interval_of(proportion_of(predictions.correct, groups, labels=labels)))
+
+
+def _auc_interval(predictions: Predictions, auc: float, groups: np.ndarray | None) -> Interval | None:
+    """Return the score interval: a perfect ranking has no scatter to draw from."""
+    is_positive = predictions.labels == predictions.positive
+    positive, negative = (predictions.accuracy_of(chosen, groups) for chosen in (is_positive, ~is_positive))
+    return None if positive is None or negative is None else auc_interval(auc, positive, negative)
+
+
+def _average_precision_interval(
+    predictions: Predictions, average_precision: float, groups: np.ndarray | None
+) -> Interval | None:
+    """Return Wilson's interval: a mean over the positives of a precision, which varies less than hit or miss."""
+    positive = predictions.accuracy_of(predictions.labels == predictions.positive, groups)
+    if positive is None:
+        return None
+    return wilson(average_precision * positive.trials, positive.trials, reach=positive.quantile)
+
+
+_TABLE = (
+    Metric(
+        "accuracy",
+        "accuracy",
+        lambda predictions: _mean(predictions.correct.astype(float)),
+        lower_is_better=False,
+        percent=True,
+        limits=(0.0, 1.0),
+        depends_on_temperature=False,
+        bootstrap=None,
+        closed_form=lambda predictions, _, groups: interval_of(proportion_of(predictions.correct, groups)),
+    ),
+    Metric(
+        "balanced_accuracy",
+        "balanced accuracy",
+        _balanced_accuracy,
+        lower_is_better=False,
+        percent=True,
+        limits=(0.0, 1.0),
+        depends_on_temperature=False,
+        bootstrap=None,
+        closed_form=_recall_interval,
+    ),
+    Metric(
+        "log_loss",
+        "log loss",
+        lambda predictions: _mean(photo_log_loss(predictions.labels, predictions.probabilities)),
+        lower_is_better=True,
+        percent=False,
+        limits=(0.0, -math.log(SMALLEST_PROBABILITY)),
+        depends_on_temperature=True,
+        bootstrap="loss",
+    ),
+    Metric(
+        "brier",
+        "Brier score",
+        lambda predictions: _mean(photo_brier(predictions.labels, predictions.probabilities)),
+        lower_is_better=True,
+        percent=False,
+        limits=(0.0, 2.0),
+        depends_on_temperature=True,
+        bootstrap="loss",
+    ),
+    Metric(
+        "top5_accuracy",
+        "top-5 accuracy",
+        lambda predictions: _mean(predictions.in_top_k.astype(float)),
+        lower_is_better=False,
+        percent=True,
+        limits=(0.0, 1.0),
+        depends_on_temperature=False,
+        bootstrap=None,
+        closed_form=lambda predictions, _, groups: interval_of(proportion_of(predictions.in_top_k, groups)),
+        needs=lambda predictions: predictions.probabilities.shape[1] >= CLASSES_FOR_TOP_K,
+    ),
+    Metric(
+        "ece",
+        "calibration error",
+        _calibration_error,
+        lower_is_better=True,
+        percent=True,
+        limits=(0.0, 1.0),
+        depends_on_temperature=True,
+        bootstrap="distance",
+    ),
+    Metric(
+        "auc",
+        "ROC AUC ({positive})",
+        lambda predictions: predictions.ranking.auc,
+        lower_is_better=False,
+        percent=False,
+        limits=(0.0, 1.0),
+        depends_on_temperature=False,
+        bootstrap="percentiles",
+        closed_form=_auc_interval,
+        needs=lambda predictions: predictions.positive is not None,
+    ),
+    Metric(
+        "average_precision",
+        "average precision ({positive})",
+        lambda predictions: predictions.ranking.average_precision,
+        lower_is_better=False,
+        percent=False,
+        limits=(0.0, 1.0),
+        depends_on_temperature=False,
+        bootstrap="percentiles",
+        closed_form=_average_precision_interval,
+        needs=lambda predictions: predictions.positive is not None,
+    ),
+)
+METRICS = {metric.name: metric for metric in _TABLE}  # in the order of JSON
+
+
+def prepare(predictions: Predictions) -> dict[str, Figure]:
+    """Return every figure that is reported for `predictions`, by name, as a function of weights."""
+    return {name: metric.prepare(predictions) for name, metric in METRICS.items() if metric.needs(predictions)}

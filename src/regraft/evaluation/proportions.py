@@ -1,4 +1,4 @@
-"""Shares of photos that may come in groups, the figures made of shares, and how far both could be off."""
+"""Proportions of photos that may come in groups, the figures made of them, and the intervals of both."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ _LARGEST_BELOW_ONE = 1 - 1e-9
 
 
 @dataclass(frozen=True)
-class Share:
-    """A share of photos, known as well as by `trials` independent ones.
+class Proportion:
+    """A proportion of photos, known as well as from `trials` independent ones.
 
     Attributes:
-        value: the share.
+        value: from 0 to 1.
         trials: the effective number of photos.
         quantile: how many standard errors the interval reaches: more than the normal 1.96 with few groups.
     """
@@ -30,80 +30,80 @@ class Share:
         return wilson(self.value * self.trials, self.trials, reach=self.quantile)
 
 
-def share_of(
-    right: np.ndarray, groups: np.ndarray | None = None, *, labels: np.ndarray | None = None, level: float = LEVEL
-) -> Share | None:
-    """Return the share of `right` photos with what is known of it; None for no photos, or for one group of several.
+def proportion_of(
+    correct: np.ndarray, groups: np.ndarray | None = None, *, labels: np.ndarray | None = None, level: float = LEVEL
+) -> Proportion | None:
+    """Return the proportion of `correct` photos; None for no photos, or for a single group of several.
 
-    In groups the effective number is that of the photos divided by the design effect (Kish 1965): the variance that is
-    measured between groups, over that of independent photos, but at least 1. Where few groups differ from the others
-    the measurement says little: it is averaged with the worst case, all photos of a group alike, which counts as one
-    group that differs. So if all groups are right throughout, no more is known than their number says.
+    With groups the effective number is that of the photos divided by the design effect (Kish 1965): the measured
+    between-group variance over that of independent photos, but at least 1. Where few groups differ from the others the
+    measurement is unreliable: it is averaged with the worst case, all photos of a group alike, which counts as one
+    group that differs. So groups that are correct throughout are worth no more than their number.
 
     Args:
-        right: (n,) booleans.
-        groups: (n,) numbers of what is not independent, or None.
-        labels: (n,) classes that weigh the same, however many photos each has; None: photos weigh the same.
+        correct: (n,) booleans.
+        groups: (n,) numbers; photos of one group are not independent. None: all photos are.
+        labels: (n,) classes, which get equal weights however many photos each has; None: photos get equal weights.
         level: of the interval.
     """
-    if not len(right):
+    if not len(correct):
         return None
-    stratum = np.unique(np.zeros(len(right)) if labels is None else labels, return_inverse=True)[1]
+    stratum = np.unique(np.zeros(len(correct)) if labels is None else labels, return_inverse=True)[1]
     support = np.bincount(stratum)
     weights = 1 / (len(support) * support[stratum])  # they add up to 1
-    means = np.bincount(stratum, right) / support
+    means = np.bincount(stratum, correct) / support
     value, independent = float(means.mean()), float(1 / np.sum(weights**2))
-    unit = np.arange(len(right)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    unit = np.arange(len(correct)) if groups is None else np.unique(groups, return_inverse=True)[1]
     count = int(unit.max()) + 1
-    if count == len(right):
-        return Share(value, independent, quantile(level))
+    if count == len(correct):
+        return Proportion(value, independent, quantile(level))
     if count < 2:
         return None
     worst = independent * float(np.sum(np.bincount(unit, weights) ** 2))
-    differing = min(len(np.unique(unit[right])), len(np.unique(unit[~right])))
+    differing = min(len(np.unique(unit[correct])), len(np.unique(unit[~correct])))
     measured = 1.0
     if differing:
-        residuals = np.bincount(unit, weights * (right - means[stratum]))
+        residuals = np.bincount(unit, weights * (correct - means[stratum]))
         variance = count / (count - 1) * float(np.sum(residuals**2))
         measured = max(independent * variance / (value * (1 - value)), 1.0)
     effect = (differing * measured + worst) / (differing + 1)
-    return Share(value, independent / effect, quantile(level, groups=count))
+    return Proportion(value, independent / effect, quantile(level, groups=count))
 
 
-def interval_of(share: Share | None) -> Interval | None:
-    """Return the interval of `share`, None where nothing is known."""
-    return None if share is None else share.interval()
+def interval_of(proportion: Proportion | None) -> Interval | None:
+    """Return the interval of `proportion`, None where nothing is known."""
+    return None if proportion is None else proportion.interval()
 
 
-def mean_of_shares(shares: Sequence[Share | None]) -> Interval | None:
-    """Return the interval of the mean of independent shares from their own intervals (MOVER, Zou and Donner 2008).
+def mean_of_proportions(proportions: Sequence[Proportion | None]) -> Interval | None:
+    """Return the interval of the mean of independent proportions (MOVER, Zou and Donner 2008).
 
-    The distances of the bounds from the shares add up like standard errors. Of a share that is None nothing is known:
-    it may be anything from 0 to 1. None if that is said of all.
+    The distances of their bounds from their values add up like standard errors. A proportion that is None may be
+    anything from 0 to 1; if all are, so is the result.
     """
-    known = [share for share in shares if share is not None]
+    known = [proportion for proportion in proportions if proportion is not None]
     if not known:
         return None
-    unknown = (len(shares) - len(known)) / len(shares)
-    bounds = np.array([share.interval() for share in known])
-    values = np.array([share.value for share in known])
-    below, above = (np.sqrt(np.sum((bounds - values[:, None]) ** 2, axis=0)) / len(shares)).tolist()
-    centre = float(values.sum()) / len(shares)
+    unknown = (len(proportions) - len(known)) / len(proportions)
+    bounds = np.array([proportion.interval() for proportion in known])
+    values = np.array([proportion.value for proportion in known])
+    below, above = (np.sqrt(np.sum((bounds - values[:, None]) ** 2, axis=0)) / len(proportions)).tolist()
+    centre = float(values.sum()) / len(proportions)
     return max(centre - below, 0.0), min(centre + above + unknown, 1.0)
 
 
 def wider(one: Interval | None, other: Interval | None) -> Interval | None:
-    """Return from the lower of the lower bounds to the higher of the higher; None takes no part."""
+    """Return the interval from the lower of the lower bounds to the higher of the upper ones; None is ignored."""
     if one is None or other is None:
         return one or other
     return min(one[0], other[0]), max(one[1], other[1])
 
 
-def auc_interval(auc: float, positive: Share, negative: Share) -> Interval:
+def auc_interval(auc: float, positive: Proportion, negative: Proportion) -> Interval:
     """Return the score interval of an area under the ROC curve (Newcombe 2006, method 5), by two effective numbers.
 
-    It solves |auc - a| = q standard errors, those of Hanley and McNeil (1982) at a, and so says of a perfect ranking
-    how imperfect the truth may be.
+    It solves |auc - a| = q standard errors, those of Hanley and McNeil (1982) at a, so that a perfect ranking has an
+    interval too.
     """
     reach = max(positive.quantile, negative.quantile)
     low = _auc_bound(auc, positive.trials, negative.trials, reach)

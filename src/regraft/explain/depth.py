@@ -11,7 +11,7 @@ from regraft.data.dataset import Dataset
 from regraft.data.splits import OUTER_FOLDS
 from regraft.errors import option
 from regraft.evaluation.intervals import LEVEL, Interval, Mean, mean_interval
-from regraft.evaluation.proportions import interval_of, share_of
+from regraft.evaluation.proportions import interval_of, proportion_of
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer, progress
 from regraft.transfer.budget import Clock
@@ -109,7 +109,7 @@ def accuracy_by_size(
 
 
 def _interval(right: np.ndarray, dataset: Dataset) -> Interval | None:
-    return interval_of(share_of(right, dataset.groups))
+    return interval_of(proportion_of(right, dataset.groups))
 
 
 @dataclass(frozen=True)

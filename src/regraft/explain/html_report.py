@@ -1,7 +1,7 @@
 """The report: one HTML file that holds everything it shows, for a screen, a phone or paper."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from regraft.attribution.backward_rules import DECONVNET
-from regraft.evaluation.report import IN_PERCENT, figure_names
+from regraft.evaluation.report import Report
 from regraft.explain.examples import Looked
-from regraft.explain.explain import Explanation, Subject
+from regraft.explain.explain import Explanation
+from regraft.explain.subject import Subject
 from regraft.explain.unit_pictures import StagePictures, UnitPicture
 from regraft.files import atomic_write, write_failure
 from regraft.networks.weights import without_folders
@@ -65,9 +66,9 @@ def render(explanation: Explanation) -> str:
 
 def _context(found: Explanation) -> dict[str, Any]:
     subject = found.subject
-    classes = list(subject.samples.classes)
+    classes = list(subject.dataset.classes)
     network = f"{subject.backbone.recipe.architecture}"
-    numbers = [_numbers(title, told) for title, told in subject.numbers.items()]
+    numbers = [_figures(title, report) for title, report in subject.reports.items()]
     depth = _depth(found)
     looked = _looked(found)
     contents = [
@@ -85,13 +86,13 @@ def _context(found: Explanation) -> dict[str, Any]:
         "carried": found.carried.advice if found.carried is not None else "",
         "numbers": numbers,
         "looked": looked,
-        "looked_note": subject.judged.note if subject.judged is not None else "",
+        "looked_note": subject.note,
         **depth,
         **_moved(found),
-        "photo_count": f"{len(subject.samples):,}",
+        "photo_count": f"{len(subject.dataset):,}",
         "method": _method(found.stages),
         "criterion": "tell the classes apart best"
-        if len(np.unique(subject.samples.labels)) > 1
+        if len(np.unique(subject.dataset.labels)) > 1
         else "vary most between photos",
         "cam_stages": " or ".join(dict.fromkeys(one.stage for one in found.looked if one.stage)),
         "caveat": CAVEAT,
@@ -105,7 +106,7 @@ def _context(found: Explanation) -> dict[str, Any]:
 
 def _has_classes(subject: Subject) -> bool:
     """Tell whether photos have classes: by their labels, or by a classifier's answers."""
-    return subject.known or subject.head is not None
+    return subject.labelled or subject.head is not None
 
 
 def _subtitle(found: Explanation) -> str:
@@ -113,61 +114,60 @@ def _subtitle(found: Explanation) -> str:
     tuned = {"frozen": "its weights as they were pretrained", "scratch": "trained from random weights"}.get(
         subject.strategy, "trained further"
     )
-    return f"{without_folders(subject.model)}, {tuned}; {len(subject.samples):,} photos of {subject.samples.name}"
+    return (
+        f"{without_folders(subject.model)}, {tuned}; {len(subject.dataset):,} photos of {subject.dataset.samples.name}"
+    )
 
 
 def _cards(found: Explanation) -> list[dict[str, str]]:
     cards = []
-    for title, told in found.subject.numbers.items():
-        interval = _interval(told.get("accuracy_interval"), share=True)
+    for title, report in found.subject.reports.items():
+        interval = _interval(report.intervals["accuracy"], share=True)
         cards.append(
-            {"name": f"accuracy, {title.lower()}", "value": _value(told["accuracy"], share=True), "more": interval}
+            {"name": f"accuracy, {title.lower()}", "value": _value(report.accuracy, share=True), "more": interval}
         )
-    cards.append({"name": "photos looked at", "value": f"{len(found.subject.samples):,}", "more": _counts(found)})
-    if found.subject.numbers:
-        first = next(iter(found.subject.numbers.values()))
-        trained = str(first.get("frozen", ""))
-        if trained:
-            cards.append({"name": "strategy", "value": str(first.get("strategy", "")), "more": trained})
+    cards.append({"name": "photos looked at", "value": f"{len(found.subject.dataset):,}", "more": _counts(found)})
+    record = found.subject.record
+    if record is not None and record.report is not None and record.frozen:
+        cards.append({"name": "strategy", "value": record.strategy, "more": record.frozen})
     return cards
 
 
 def _counts(found: Explanation) -> str:
-    counts = list(found.subject.samples.counts().items())
+    counts = list(found.subject.dataset.samples.counts().items())
     more = f" and {len(counts) - _NAMED:,} more" if len(counts) > _NAMED else ""
-    answered = "" if found.subject.known else "answered: "
+    answered = "" if found.subject.labelled else "answered: "
     return answered + ", ".join(f"{name} {count:,}" for name, count in counts[:_NAMED]) + more
 
 
-def _numbers(title: str, told: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tables of one evaluation, from its JSON."""
-    names = list(told["classes"])
-    confusion = np.array(told["confusion"])
+def _figures(title: str, report: Report) -> dict[str, Any]:
+    """Return the tables of one evaluation."""
+    names = list(report.classes)
+    confusion = np.array(report.confusion)
     rows = [
         {
             "name": text,
-            "value": _value(told[name], share=name in IN_PERCENT),
-            "interval": _interval(told["intervals"].get(name), share=name in IN_PERCENT),
+            "value": _value(value, share=metric.percent),
+            "interval": _interval(interval, share=metric.percent),
         }
-        for name, text in figure_names(told.get("positive")).items()
-        if name in told
+        for metric, text, value, interval in report.rows()
     ]
-    shown = sorted(names, key=lambda name: told["per_class"][name]["recall"] or 0)[:_CLASSES_IN_MATRIX]
+    shown = sorted(names, key=lambda name: report.per_class[name].recall or 0)[:_CLASSES_IN_MATRIX]
     many = len(names) > _CLASSES_IN_MATRIX
-    per_class = [(name, told["per_class"][name]) for name in (shown if many else names)]
-    bins = told.get("reliability") or []
+    per_class = [(name, report.per_class[name]) for name in (shown if many else names)]
+    bins = report.reliability
     return {
         "title": title,
-        "about": f"{told['estimate']}, {told['n']:,} photos. Every interval is of 95 %.",
+        "about": f"{report.estimate}, {report.n:,} photos. Every interval is of 95 %.",
         "figures": rows,
         "class_title": f"the {_CLASSES_IN_MATRIX} classes missed most" if many else "class",
         "classes": [
             {
                 "name": name,
-                "photos": f"{row['support']:,}",
-                "recall": _value(row["recall"], share=True),
-                "interval": _interval(row["recall_interval"], share=True),
-                "precision": _value(row["precision"], share=True),
+                "photos": f"{row.support:,}",
+                "recall": _value(row.recall, share=True),
+                "interval": _interval(row.recall_interval, share=True),
+                "precision": _value(row.precision, share=True),
             }
             for name, row in per_class
         ],
@@ -211,13 +211,13 @@ def _looked(found: Explanation) -> list[dict[str, Any]]:
 
 
 def _one_looked(one: Looked, found: Explanation) -> dict[str, str]:
-    judged = found.subject.judged
-    assert judged is not None  # or nothing was looked at
-    names = judged.samples.classes
+    evaluated = found.subject.evaluated
+    assert evaluated is not None  # or nothing was looked at
+    names = evaluated.classes
     answer, shown = names[one.shown.answer], one.shown
     truth = "" if shown.truth is None or shown.truth == shown.answer else f", but it is {names[shown.truth]}"
     now = "" if one.now == shown.answer else f"; knowing the photo, it answers {names[one.now]}"
-    name = _photo_name(judged.samples.sources[shown.photo])
+    name = _photo_name(evaluated.samples.sources[shown.photo])
     return {
         "photo": figures.as_data(one.pixels),
         "cam": figures.as_data(figures.heat_over(one.pixels, one.cam)),
@@ -344,13 +344,13 @@ def _stage(stage: StagePictures, found: Explanation) -> dict[str, Any]:
 
 def _named(unit: UnitPicture, found: Explanation) -> str:
     """Return what a unit responds to in the user's classes: "8 of 9 patches are dog"."""
-    samples = found.subject.samples
+    samples = found.subject.dataset.samples
     if not _has_classes(found.subject):
         return ""
     counted = Counter(samples.classes[samples.labels[photo]] for photo in unit.photos).most_common(3)
-    of = f"of {len(unit.photos)} patches {'are' if found.subject.known else 'are answered'}"
+    of = f"of {len(unit.photos)} patches {'are' if found.subject.labelled else 'are answered'}"
     first, *others = counted
-    verbs = ("is", "are") if found.subject.known else ("as", "as")
+    verbs = ("is", "are") if found.subject.labelled else ("as", "as")
     more = "".join(f", {count} {verbs[count > 1]} {name}" for name, count in others)
     return f"{first[1]} {of} {first[0]}{more}"
 

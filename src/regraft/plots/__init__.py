@@ -1,4 +1,4 @@
-"""Drawing: SVG for a page, grids of images, a learning curve as PNG. Knows no photo.
+"""Drawing: charts as SVG and PNG, grids of images. Knows no photo.
 
 May import: the files beside this folder, evaluation.
 """

@@ -10,7 +10,7 @@ from regraft.data.dataset import Dataset
 from regraft.errors import ModelError, option
 from regraft.evaluation.intervals import mean_interval
 from regraft.evaluation.metrics import photo_log_loss
-from regraft.evaluation.proportions import interval_of, share_of
+from regraft.evaluation.proportions import interval_of, proportion_of
 from regraft.progress import Observer
 from regraft.transfer.budget import Clock, OverBudgetError, PersistentClock
 from regraft.transfer.cross_validation import CrossValidation, cross_validate
@@ -107,7 +107,7 @@ def _try_all(experiment: Experiment, folds: np.ndarray, budget: float) -> tuple[
 
 
 def _accuracy(right: np.ndarray, dataset: Dataset) -> str:
-    interval = interval_of(share_of(right, dataset.groups, labels=dataset.labels))
+    interval = interval_of(proportion_of(right, dataset.groups, labels=dataset.labels))
     bounds = "" if interval is None else f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
     return f"{100 * np.mean(right):.1f} %{bounds} right, out-of-fold"
 

@@ -10,6 +10,7 @@ from regraft.data.dataset import Dataset
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, option
+from regraft.evaluation.metrics import METRICS
 from regraft.evaluation.paired import paired_differences
 from regraft.evaluation.report import Report
 from regraft.networks.backbones import Backbone
@@ -24,7 +25,6 @@ from regraft.transfer.trainers import trainer_of
 
 Size = int | None  # photos of each class; None for all
 Key = tuple[str, str, Size]  # model, strategy, size
-_BY_TEMPERATURE = ("log_loss", "brier", "ece")  # the figures that a temperature changes
 
 
 def compare(
@@ -173,7 +173,7 @@ def _figures(
     for metric, value in report.figures.items():
         low, high = report.intervals[metric] or (None, None)
         missing = "not defined" if value is None else None
-        if metric in _BY_TEMPERATURE and not outcome.calibrated:
+        if METRICS[metric].depends_on_temperature and not outcome.calibrated:
             value, low, high, missing = None, None, None, "not calibrated"  # noqa: PLW2901
         row = ComparisonRow(
             model, strategy, _named(size), learned, metric, value, low, high, missing, int(mask.sum()),
@@ -216,7 +216,7 @@ def _pairs(
     )
     kept = [found for found in differences.values() if np.isfinite(found.value)]
     if not (a.calibrated and b.calibrated):  # a temperature of 1 against one that was set decides nothing
-        kept = [found for found in kept if found.metric not in _BY_TEMPERATURE]
+        kept = [found for found in kept if not METRICS[found.metric].depends_on_temperature]
     pairs = []
     for found in kept:
         low, high = found.interval or (None, None)
