@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from regraft.data.folders import IMAGE_SUFFIXES, image_files, natural_order, read_folder, split_folders
-from regraft.data.samples import find_samples, split_names
+from regraft.data.layouts import find_samples, split_names
 from regraft.data.tables import Columns
 from regraft.errors import DataError, OptionError
 

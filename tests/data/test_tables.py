@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from regraft.data.images import UnreadableImageError, read_image
-from regraft.data.samples import Samples, find_samples, split_names, together
+from regraft.data.layouts import find_samples, split_names
+from regraft.data.samples import Samples, together
 from regraft.data.sources import TableCell, content_key
 from regraft.data.tables import Columns
 from regraft.errors import DataError

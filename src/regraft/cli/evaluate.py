@@ -6,7 +6,7 @@ import typer
 
 from regraft.cli import options
 from regraft.cli.console import TerminalObserver, check_stdout, counted, note, result, result_json
-from regraft.data.samples import find_samples, split_names
+from regraft.data.layouts import find_samples, split_names
 from regraft.data.tables import Columns
 from regraft.errors import printable
 from regraft.files import MAX_FILE_BYTES

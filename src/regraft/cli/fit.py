@@ -8,7 +8,8 @@ import typer
 from regraft.cli import options
 from regraft.cli.console import note, result, result_json
 from regraft.cli.training_options import networks_or_default, observer_of, settings_of, with_training
-from regraft.data.samples import Samples, find_samples
+from regraft.data.layouts import find_samples
+from regraft.data.samples import Samples
 from regraft.data.tables import Columns
 from regraft.errors import OptionError, printable
 from regraft.files import MAX_FILE_BYTES, check_output, prepare_folder

@@ -9,7 +9,8 @@ import numpy as np
 from regraft.classifier.classifier import Classifier
 from regraft.data.audit import joined_groups
 from regraft.data.folders import SPLIT_FOLDERS, image_files, subfolders
-from regraft.data.samples import Samples, find_samples, together
+from regraft.data.layouts import find_samples
+from regraft.data.samples import Samples, together
 from regraft.data.tables import Columns
 from regraft.engines.selection import EngineChoice
 from regraft.errors import DataError, OptionError, RegraftError

@@ -13,8 +13,9 @@ from regraft.classifier.bundle import load_bundle, save_bundle
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.predict import predict
 from regraft.data.audit import unreadable_lines
-from regraft.data.folders import image_files
-from regraft.data.samples import Samples, find_samples, split_names
+from regraft.data.layouts import find_samples, split_names
+from regraft.data.photos import find_photos
+from regraft.data.samples import Samples
 from regraft.data.sources import Source, as_sources
 from regraft.engines.selection import AUTO
 from regraft.errors import DataError, OptionError, shortlist
@@ -230,14 +231,7 @@ def _is_folder(X: Any) -> bool:
 
 
 def _all_images(X: Any) -> tuple[Source, ...]:
-    if not _is_folder(X):
-        return tuple(as_sources(X))
-    folder = Path(X).expanduser()
-    images = image_files(folder)[0] if folder.is_dir() else []
-    if images:
-        return tuple(images)
-    splits = find_samples(folder, splits=split_names(folder))
-    return tuple(source for samples in splits.values() for source in samples.sources)
+    return tuple(find_photos([X]) if _is_folder(X) else as_sources(X))
 
 
 def _kind(values: np.ndarray) -> str:
