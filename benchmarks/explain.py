@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from regraft.data.samples import find_samples
+from regraft.data.layouts import find_samples
 from regraft.engines.engine import TorchEngine
 from regraft.explain.top_activations import MOST_POOLED, survey
 from regraft.features.extraction import extract

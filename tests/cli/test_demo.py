@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from typer.testing import Result
 
-from regraft.data.samples import find_samples
+from regraft.data.layouts import find_samples
 
 Run = Callable[..., Result]
 Fails = Callable[..., str]

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regraft.data.folders import IMAGE_SUFFIXES, image_files, natural_order, read_folder, split_folders
-from regraft.data.samples import find_samples, split_names
-from regraft.data.tables import Columns
-from regraft.errors import DataError, OptionError
+from regraft.data.folders import image_files, read_folder, split_folders
+from regraft.data.layouts import find_samples
+from regraft.errors import DataError
 
 Write = Callable[..., Path]
 
@@ -37,21 +36,11 @@ def test_class_folders_give_the_classes(write: Write) -> None:
     assert samples.notes == ()
 
 
-def test_a_path_may_be_text_and_start_at_home(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write("pets", "a/1.png", "b/1.png")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert len(find_samples("~/pets")["train"]) == 2
-
-
 def test_classes_and_files_stand_in_natural_order(write: Write) -> None:
     folder = write("digits", "10/a10.png", "10/a2.png", "2/x.png", "1/x.png")
     samples = find_samples(folder)["train"]
     assert samples.classes == ("1", "2", "10")
     assert [Path(str(source)).name for source in samples.sources[2:]] == ["a2.png", "a10.png"]
-
-
-def test_natural_order_keeps_names_that_differ_only_in_zeros() -> None:
-    assert natural_order(["1", "01", "10", "2", "1"]) == ["01", "1", "2", "10"]
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation", "Valid"])
@@ -68,24 +57,6 @@ def test_test_folder_is_not_even_opened_by_default(write: Write) -> None:
     (folder / "test").mkdir()  # empty: reading it would be an error
     assert list(find_samples(folder)) == ["train"]
     with pytest.raises(DataError, match=r"test holds no images"):
-        find_samples(folder, splits=("test",))
-
-
-def test_splits_are_named_without_being_read(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = write("pets", "train/a/1.png", "train/b/1.png", "val/a/2.png", "test/a/3.png")
-    plain = write("plain", "a/1.png", "b/1.png")
-
-    def never(*_: object) -> None:
-        raise AssertionError("a split was read")
-
-    monkeypatch.setattr("regraft.data.samples.read_folder", never)
-    assert split_names(folder) == ("train", "validation", "test")
-    assert split_names(plain) == ("train",)
-
-
-def test_a_split_that_is_not_there(write: Write) -> None:
-    folder = write("pets", "train/a/1.png", "train/b/1.png", "val/a/2.png")
-    with pytest.raises(DataError, match=r"pets has no test split\. It has: train, validation\. Add a folder"):
         find_samples(folder, splits=("test",))
 
 
@@ -233,42 +204,8 @@ def test_image_files_counts_the_others(write: Write) -> None:
     assert image_files(folder) == ([folder / "b9.png", folder / "b10.png", folder / "sub/a.gif"], 1)
 
 
-def test_image_suffixes_are_compared_in_lower_case() -> None:
-    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in IMAGE_SUFFIXES)
-    assert {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".heic"} <= IMAGE_SUFFIXES
-
-
-def test_no_such_path(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"nowhere does not exist\. Name a folder of photos, a CSV file or a Parquet file"
-    ):
-        find_samples(tmp_path / "nowhere")
-
-
 def test_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"holds no images\. Expected one sub-folder of images per class, or file names"
     ):
         read_folder(tmp_path)
-
-
-def test_a_plain_file(tmp_path: Path) -> None:
-    file = tmp_path / "photos.zip"
-    file.write_bytes(b"x")
-    with pytest.raises(DataError, match=r"photos\.zip is a file of an unknown kind\. Allowed are a folder .*\.parquet"):
-        find_samples(file)
-
-
-def test_one_photo_is_no_data(tmp_path: Path) -> None:
-    (tmp_path / "photo.JPG").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"photo\.JPG is one photo\. Name the folder that it lies in\."):
-        find_samples(tmp_path / "photo.JPG")
-
-
-@pytest.mark.parametrize(
-    "columns", [Columns(image="image"), Columns(label="y"), Columns(group="patient"), Columns(image_root=Path("x"))]
-)
-def test_column_options_with_a_folder(write: Write, columns: Columns) -> None:
-    folder = write("pets", "a/1.png", "b/1.png")
-    with pytest.raises(OptionError, match=r"are for tables\. .*pets is a folder: name a CSV or Parquet file instead"):
-        find_samples(folder, columns)

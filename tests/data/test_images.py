@@ -9,10 +9,8 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,7 @@ import pytest
 from PIL import Image
 
 from regraft.data import images, sources
-from regraft.data.formats import IMAGE_SUFFIXES, PHOTO_FORMATS, decoders
 from regraft.data.images import MAX_ASPECT_RATIO, UnreadableImageError, look_at, read_image
-from regraft.data.memory import MemoryBudget
 from regraft.data.sources import Pixels
 
 PixelsOf = Callable[[int], np.ndarray]
@@ -366,14 +362,6 @@ def test_a_jpeg_is_known_by_its_content(tmp_path: Path, pixels: PixelsOf, name: 
 # --- what may be opened ---
 
 
-def test_only_decoders_of_photos_are_called() -> None:
-    """None of Pillow's that start a process (EPS) or are for other things than photos."""
-    assert set(decoders()) == {
-        *("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF", "HEIF", "TGA"),
-    }
-    assert {suffix for name in decoders() for suffix in PHOTO_FORMATS[name]} == set(IMAGE_SUFFIXES)
-
-
 @pytest.mark.parametrize("name", ["x.jpg", "x.eps", "x.tif"])
 def test_postscript_starts_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     def started(*_: object, **__: object) -> None:
@@ -578,32 +566,6 @@ def test_what_ails_the_machine_is_not_the_photos_fault(tmp_path: Path, monkeypat
     monkeypatch.setattr(sources, "open_regular", exhausted)  # what the system says cannot be staged otherwise
     with pytest.raises(OSError, match="Too many open files"):
         look_at(tmp_path / "x.png")
-
-
-def test_threads_share_a_budget_of_memory() -> None:
-    """Three of 40 bytes and a budget of 100: two at a time, and the third when one is done."""
-    budget, most, now = MemoryBudget(100), [], []
-    barrier = threading.Barrier(2, timeout=30)
-
-    def work(_: int) -> None:
-        with budget.reserve(40):
-            now.append(1)
-            most.append(len(now))
-            if len(most) <= 2:
-                barrier.wait()  # two are inside at once
-            now.pop()
-
-    with ThreadPoolExecutor(3) as pool:
-        list(pool.map(work, range(3)))
-    assert max(most) == 2
-
-
-def test_what_is_larger_than_the_budget_gets_its_turn() -> None:
-    budget, had = MemoryBudget(100), []
-    for amount in (10_000, 100):
-        with budget.reserve(amount):
-            had.append(amount)
-    assert had == [10_000, 100]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's own, of damaged TIFF tags

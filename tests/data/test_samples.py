@@ -1,21 +1,25 @@
 """Labelled samples: selecting, aligning with a model's classes, and whether they can be learned from."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from regraft.data.folders import Rows
-from regraft.data.samples import Samples, as_samples, together
+from regraft.data.samples import Samples, natural_order, together
 from regraft.errors import DataError
 
 
-def make(labels: list[str], groups: list[str] | None = None) -> Samples:
+def make(labels: list[str], groups: Sequence[str | None] | None = None) -> Samples:
     sources = [Path(f"{number}.png") for number in range(len(labels))]
-    return as_samples(Rows("here", sources, labels, groups, ["a note"]))  # type: ignore[arg-type]
+    return Samples.from_labels("here", sources, labels, groups=groups, notes=["a note"])
 
 
-def test_rows_are_numbered() -> None:
+def test_natural_order_keeps_names_that_differ_only_in_zeros() -> None:
+    assert natural_order(["1", "01", "10", "2", "1"]) == ["01", "1", "2", "10"]
+
+
+def test_labels_and_groups_are_numbered() -> None:
     samples = make(["b10", "b9", "a", "b9"], ["y", "x", "y", "z"])
     assert samples.classes == ("a", "b9", "b10")
     assert samples.labels.tolist() == [2, 1, 0, 1]
@@ -25,7 +29,14 @@ def test_rows_are_numbered() -> None:
     assert (samples.where, samples.notes, len(samples)) == ("here", ("a note",), 4)
 
 
-def test_no_rows() -> None:
+def test_an_image_without_a_group_is_a_group_of_its_own() -> None:
+    samples = make(["a", "b", "a", "b"], ["y", None, "x", None])
+    assert samples.groups is not None
+    assert samples.groups.tolist() == [1, 2, 0, 3]
+    assert samples.group_names == ("x", "y", None, None)
+
+
+def test_no_images() -> None:
     with pytest.raises(DataError, match="here holds no images"):
         make([])
 

@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from regraft.data.images import UnreadableImageError, read_image
-from regraft.data.samples import Samples, find_samples, split_names, together
+from regraft.data.layouts import find_samples, split_names
+from regraft.data.samples import Samples, together
 from regraft.data.sources import TableCell, content_key
-from regraft.data.tables import Columns
-from regraft.errors import DataError
+from regraft.data.tables import Columns, images_in_csv, images_in_parquet
+from regraft.errors import DataError, flags_in_messages
 from regraft.files import sha256
 
 Write = Callable[..., Path]
@@ -80,30 +81,28 @@ def test_csv_with_an_image_root(write: Write, tmp_path: Path) -> None:
 def test_csv_image_root_that_is_no_folder(write: Write, tmp_path: Path) -> None:
     file = table(write("photos", "1.png"), "image,label", "1.png,a")
     message = message_of(file, Columns(image_root=tmp_path / "gone"))
-    assert (
-        message == f"--image-root {tmp_path / 'gone'} is no folder. Name the folder that the images of {file} lie in."
-    )
+    assert message == f"image_root {tmp_path / 'gone'} is no folder. Name the folder that the images of {file} lie in."
 
 
 def test_csv_missing_label_column_suggests_the_close_one(write: Write) -> None:
     file = table(write("set", "1.png"), "image,diagnosis", "1.png,nv")
     message = message_of(file, Columns(label="diagnosi"))
     assert message == (
-        f"{file}: --label-column 'diagnosi' is not there. Did you mean 'diagnosis'? Its columns are: image, diagnosis."
+        f"{file}: label_column 'diagnosi' is not there. Did you mean 'diagnosis'? Its columns are: image, diagnosis."
     )
 
 
 def test_csv_without_any_usual_column_names_both_options(write: Write) -> None:
     message = message_of(table(write("set", "1.png"), "foo,bar", "1.png,nv"))
-    assert "--image-column is needed: none of image, image_path, path" in message
-    assert "--label-column is needed: none of label, labels, class" in message
+    assert "image_column is needed: none of image, image_path, path" in message
+    assert "label_column is needed: none of label, labels, class" in message
     assert message.endswith("Its columns are: foo, bar.")
 
 
 def test_csv_missing_group_column(write: Write) -> None:
     file = table(write("set", "1.png"), "image,label,patient_id", "1.png,nv,7")
     message = message_of(file, Columns(group="patientid"))
-    assert "--group-column 'patientid' is not there. Did you mean 'patient_id'?" in message
+    assert "group_column 'patientid' is not there. Did you mean 'patient_id'?" in message
 
 
 def test_csv_usual_columns_are_tried_in_order(write: Write) -> None:
@@ -121,7 +120,7 @@ def test_csv_missing_files_are_all_named_up_to_20_and_counted(write: Write) -> N
         (str(number + 3), f"gone{number}.png") for number in range(20)
     ]
     assert "\n  and 3 more\n" in message
-    assert message.endswith("Correct the rows, or name the images' folder with --image-root.")
+    assert message.endswith("Correct the rows, or name the images' folder with image_root.")
 
 
 def test_csv_ambiguous_ids_name_the_candidates(write: Write) -> None:
@@ -370,7 +369,7 @@ def test_parquet_column_that_holds_no_images(parquet: Write, png: Png) -> None:
     assert "the image column 'label' holds int64. Allowed are bytes, a struct of bytes and path, or paths as text." in (
         message
     )
-    assert "--image-column; the columns are: image, label." in message
+    assert "image_column; the columns are: image, label." in message
 
 
 def test_csv_column_of_long_texts_names_no_files(write: Write) -> None:
@@ -428,8 +427,8 @@ def test_parquet_group_names_are_compared_between_splits(parquet: Write, png: Pn
 def test_parquet_missing_columns_lists_those_there(parquet: Write, png: Png) -> None:
     file = parquet("x.parquet", [cell(png(0))], ["a"], extra=["e"])
     message = message_of(file, Columns(image="imag", label="lable"))
-    assert "--image-column 'imag' is not there. Did you mean 'image'?" in message
-    assert "--label-column 'lable' is not there. Did you mean 'label'?" in message
+    assert "image_column 'imag' is not there. Did you mean 'image'?" in message
+    assert "label_column 'lable' is not there. Did you mean 'label'?" in message
     assert message.endswith("Its columns are: image, label, extra.")
 
 
@@ -467,3 +466,51 @@ def test_parquet_without_rows(parquet: Write, png: Png) -> None:
     assert message_of(file) == f"{file} holds no images."
     parquet("hub/train-00001-of-00002.parquet", [cell(png(0))], [1], names=["cat", "dog"])
     assert train(file.parent).counts() == {"dog": 1}
+
+
+# --- images alone ---
+
+
+def test_images_in_a_csv_need_no_labels(write: Write) -> None:
+    folder = write("set", "1.png", "deep/2.png")
+    file = table(folder, "image,label", "2,", "1.png,a", "2.png,b")
+    assert images_in_csv(file, Columns()) == [folder / "deep/2.png", folder / "1.png", folder / "deep/2.png"]
+    assert images_in_csv(table(folder, "id", "1"), Columns()) == [folder / "1.png"]
+
+
+def test_images_in_a_csv_have_a_column(write: Write) -> None:
+    folder = write("set", "1.png")
+    file = table(folder, "foo,bar", "1.png,nv")
+    with pytest.raises(DataError) as caught:
+        images_in_csv(file, Columns())
+    assert str(caught.value) == (
+        f"{file}: image_column is needed: none of image, image_path, path, file, file_name, filename, image_id, id is "
+        "there. Its columns are: foo, bar."
+    )
+    assert images_in_csv(file, Columns(image="foo", label="gone", group="gone")) == [folder / "1.png"]
+    with pytest.raises(DataError, match=r"image_column 'fo' is not there\. Did you mean 'foo'\?"):
+        images_in_csv(file, Columns(image="fo"))
+
+
+def test_images_in_parquet_need_no_labels(parquet: Write, png: Png) -> None:
+    files = [parquet(f"{n}.parquet", [cell(png(n), f"{n}.png"), cell(png(9))], [-1, None]) for n in range(2)]
+    assert [str(source) for source in images_in_parquet(files, Columns())] == [
+        *(f"{files[0]}:0.png", f"{files[0]}:row 1", f"{files[1]}:1.png", f"{files[1]}:row 1"),
+    ]
+
+
+def test_images_in_parquet_of_paths_alone(write: Write) -> None:
+    folder = write("set", "1.png", "2.png")
+    pq.write_table(pa.table({"photo": ["2.png", "1.png"]}), folder / "set.parquet")
+    found = images_in_parquet([folder / "set.parquet"], Columns(image="photo"))
+    assert found == [folder / "2.png", folder / "1.png"]
+    with pytest.raises(DataError, match=r"image_column is needed: none of image, .* Its columns are: photo"):
+        images_in_parquet([folder / "set.parquet"], Columns())
+
+
+def test_options_are_flags_on_the_command_line(write: Write) -> None:
+    file = table(write("set", "1.png"), "foo,bar", "1.png,nv")
+    with flags_in_messages({}):
+        message = message_of(file, Columns(group="gone"))
+    for flag in ("--image-column is needed", "--label-column is needed", "--group-column 'gone' is not there"):
+        assert flag in message

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from regraft.data.samples import find_samples
+from regraft.data.layouts import find_samples
 from regraft.explain.explain import Explanation, explain
 from regraft.explain.subjects import subject_of_result
 from regraft.networks.backbones import load_backbone

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from regraft.attribution.cam import grad_cam
-from regraft.data.samples import find_samples
+from regraft.data.layouts import find_samples
 from regraft.data.sources import as_sources
 from regraft.errors import DataError
 from regraft.explain.examples import Shown, WithHead, choose_photos, look_at

@@ -11,7 +11,8 @@ from torch import nn
 
 from regraft.attribution.feature_maps import HookPoint, StageMap, find_stage_maps
 from regraft.data.decoding import decode
-from regraft.data.samples import Samples, find_samples
+from regraft.data.layouts import find_samples
+from regraft.data.samples import Samples
 from regraft.explain.top_activations import (
     StageUnits,
     Survey,

@@ -10,7 +10,7 @@ import torch
 from regraft.cache import features_folder, keep_limit
 from regraft.data.audit import inspect
 from regraft.data.augment import Augmentation
-from regraft.data.samples import find_samples
+from regraft.data.layouts import find_samples
 from regraft.engines.engine import TorchEngine
 from regraft.errors import DataError
 from regraft.features import activations as views_module

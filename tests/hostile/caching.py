@@ -15,7 +15,7 @@ from tests.hostile.watching import Log, Watch, peak_memory
 from regraft.classifier.bundle import load_bundle
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.predict import predict
-from regraft.data.samples import find_samples
+from regraft.data.layouts import find_samples
 from regraft.errors import TrainingError
 from regraft.evaluation import report
 from regraft.evaluation.intervals import bootstrap

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from tests.conftest import write_network
 
 from regraft.classifier.bundle import save_bundle
-from regraft.data.samples import Samples, find_samples
+from regraft.data.layouts import find_samples
+from regraft.data.samples import Samples
 from regraft.errors import DataError, ModelError, OptionError
 from regraft.networks.backbones import Backbone, build_untrained, load_backbone
 from regraft.pretraining.pretrain import Pretrained, pretrain, pretraining_schedule

@@ -18,7 +18,7 @@ from tests.damages import DAMAGES, damages, zeroed
 from regraft.cache import features_folder
 from regraft.data.audit import inspect
 from regraft.data.augment import Augmentation
-from regraft.data.samples import find_samples
+from regraft.data.layouts import find_samples
 from regraft.engines.engine import TorchEngine
 from regraft.errors import ResumeError
 from regraft.features.activations import ViewSet, cache_views

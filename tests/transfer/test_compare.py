@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from regraft.data.samples import Samples, find_samples
+from regraft.data.layouts import find_samples
+from regraft.data.samples import Samples
 from regraft.data.splits import stratified_folds
 from regraft.errors import OptionError
 from regraft.networks.backbones import load_backbone

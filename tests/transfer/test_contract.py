@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from regraft.data.samples import find_samples
+from regraft.data.layouts import find_samples
 from regraft.networks.backbones import Backbone, build_untrained
 from regraft.networks.cutting import cut_before
 from regraft.networks.freezing import fingerprints

@@ -19,7 +19,7 @@ from regraft.classifier.classifier import Classifier
 from regraft.classifier.predict import predict
 from regraft.data.audit import inspect
 from regraft.data.decoding import decode
-from regraft.data.samples import find_samples
+from regraft.data.layouts import find_samples
 from regraft.engines import openvino as converted
 from regraft.engines.engine import TorchEngine
 from regraft.engines.selection import CHECKED_PHOTOS, WORTH_CONVERTING, EngineChoice, machine

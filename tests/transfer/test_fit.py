@@ -15,7 +15,8 @@ from regraft.classifier.predict import predict
 from regraft.data import sources
 from regraft.data.audit import inspect
 from regraft.data.folders import read_folder
-from regraft.data.samples import Samples, as_samples, find_samples
+from regraft.data.layouts import find_samples
+from regraft.data.samples import Samples
 from regraft.errors import DataError, FrozenTensorError, OptionError, SanityError
 from regraft.files import open_regular
 from regraft.heads.probe import CalibratedHeads
@@ -158,9 +159,9 @@ def test_validation_photos_that_were_learned_from_are_left_out(fit: Fit, photos:
 
 def grouped(folder: Path, names: list[str | None]) -> Samples:
     """Return the photos of a folder, which belong to groups of these names."""
-    rows = read_folder(folder)
-    rows.groups = names
-    return as_samples(rows)
+    samples = read_folder(folder)
+    labels = [samples.classes[label] for label in samples.labels]
+    return Samples.from_labels(samples.where, samples.sources, labels, groups=names, notes=samples.notes)
 
 
 def test_validation_photos_of_groups_that_were_learned_from_are_left_out(

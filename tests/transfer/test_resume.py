@@ -11,7 +11,7 @@ import pytest
 from tests.damages import zeroed
 
 from regraft.cache import clear
-from regraft.data.samples import find_samples
+from regraft.data.layouts import find_samples
 from regraft.errors import ResumeError, TrainingError
 from regraft.features import activations as views_module
 from regraft.networks.backbones import load_backbone

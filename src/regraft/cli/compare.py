@@ -9,7 +9,7 @@ import typer
 from regraft.cli import options
 from regraft.cli.console import note, result, result_json
 from regraft.cli.training_options import COMPUTE, TRAINING, Given, networks_or_default, parse_duration, with_options
-from regraft.data.samples import find_samples
+from regraft.data.layouts import find_samples
 from regraft.data.tables import Columns
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, printable

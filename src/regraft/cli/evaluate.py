@@ -7,7 +7,7 @@ import typer
 from regraft.cli import options
 from regraft.cli.console import TerminalObserver, check_stdout, counted, note, result, result_json
 from regraft.cli.training_options import COMPUTE, Given, with_options
-from regraft.data.samples import find_samples, split_names
+from regraft.data.layouts import find_samples, split_names
 from regraft.data.tables import Columns
 from regraft.engines.compute import Compute
 from regraft.errors import printable

@@ -8,7 +8,8 @@ import typer
 from regraft.cli import options
 from regraft.cli.console import note, result, result_json
 from regraft.cli.training_options import Given, networks_or_default, with_options
-from regraft.data.samples import Samples, find_samples
+from regraft.data.layouts import find_samples
+from regraft.data.samples import Samples
 from regraft.data.tables import Columns
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, printable

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 from regraft.cli.console import json_text
-from regraft.data.folders import natural_order
+from regraft.data.samples import natural_order
 from regraft.errors import DataError, OptionError, did_you_mean, printable, shortlist
 
 

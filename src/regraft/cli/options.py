@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from regraft.data.layouts import layouts_in_words
 from regraft.errors import OptionError
 from regraft.files import parse_size
 
@@ -51,8 +52,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Data = Annotated[
     Path,
     typer.Argument(
-        help="Class folders; train/ and val/ of class folders; a flat folder of cat.0.jpg, dog.0.jpg ...; "
-        "a CSV; or Parquet files.",
+        help=layouts_in_words(),
         show_default=False,
     ),
 ]

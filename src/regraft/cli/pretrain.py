@@ -9,7 +9,7 @@ import typer
 from regraft.cli import options
 from regraft.cli.console import note, result, result_json
 from regraft.cli.training_options import observer_of, settings_of, with_options
-from regraft.data.samples import find_samples
+from regraft.data.layouts import find_samples
 from regraft.data.tables import Columns
 from regraft.errors import OptionError, printable
 from regraft.files import MAX_FILE_BYTES, check_own_folder, prepare_folder

@@ -1,20 +1,15 @@
-"""Samples: labelled images with their class names, found in folders, CSV or Parquet tables."""
+"""Samples: labelled images with their class names."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from natsort import natsorted
 
-from regraft.data.folders import Rows, natural_order, read_folder, split_folders
-from regraft.data.formats import IMAGE_SUFFIXES
 from regraft.data.sources import Source
-from regraft.data.tables import Columns, is_table, parquet_files, parquet_splits, read_csv, read_parquet
-from regraft.errors import DataError, OptionError, did_you_mean, shortlist
-
-SPLITS = ("train", "validation", "test")
+from regraft.errors import DataError, did_you_mean, shortlist
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +21,8 @@ class Samples:
         labels: (n,) positions in `classes`.
         classes: the class names, in natural order ("2" before "10").
         groups: (n,) numbers of what must stay on one side of a split (a patient, a lesion), or None.
-        group_names: what the numbers stand for, by which groups are known again in another split; None for a photo
-            that is not known to belong to any.
+        group_names: the name of each number, by which a group is recognised in another split; None for an image that
+            is in no known group.
         where: the folder or table they were found in.
         notes: what was passed over, in words.
     """
@@ -44,10 +39,47 @@ class Samples:
         """Return the number of images."""
         return len(self.sources)
 
+    @classmethod
+    def from_labels(
+        cls,
+        where: str,
+        sources: Sequence[Source],
+        labels: Sequence[str],
+        *,
+        groups: Sequence[str | None] | None = None,
+        notes: Sequence[str] = (),
+    ) -> "Samples":
+        """Return samples whose classes are the names in `labels`.
+
+        Args:
+            where: the folder or table.
+            sources: n images.
+            labels: the name of each image's class.
+            groups: the name of each image's group, None for an image that is in no known group; None without groups.
+            notes: what was passed over, in words.
+
+        Raises:
+            DataError: no images.
+        """
+        if not sources:
+            raise DataError(f"{where} holds no images.")
+        classes = natural_order(labels)
+        position = {name: i for i, name in enumerate(classes)}
+        numbers, names = (None, ()) if groups is None else _number_groups(groups)
+        return cls(
+            sources=tuple(sources),
+            labels=np.array([position[label] for label in labels], dtype=np.int64),
+            classes=tuple(classes),
+            groups=numbers,
+            group_names=names,
+            where=where,
+            notes=tuple(notes),
+        )
+
     @property
     def name(self) -> str:
-        """Return where they were found without the folders above it, for what is handed on."""
-        parts = [self.where] if Path(self.where).exists() else self.where.split(" and ")  # of splits taken together
+        """Return `where` without parent folders, for files that are handed on."""
+        parts = [self.where] if Path(self.where).exists() else self.where.split(" and ")  # of concatenated splits
         return " and ".join(Path(part).name for part in parts)
 
     def counts(self) -> dict[str, int]:
@@ -66,7 +98,7 @@ class Samples:
         )
 
     def aligned(self, classes: Sequence[str]) -> "Samples":
-        """Return the same samples with labels that count in `classes`, matched by name.
+        """Return the same samples with labels that are positions in `classes`, matched by name.
 
         Raises:
             DataError: a class here is not among `classes`.
@@ -99,62 +131,8 @@ class Samples:
             )
 
 
-def find_samples(
-    data: str | Path, columns: Columns | None = None, *, splits: Sequence[str] = ("train", "validation")
-) -> dict[str, Samples]:
-    """Find the labelled images of `data`.
-
-    Args:
-        data: class folders; `train/` + `validation/` (or `val/`, `valid/`) + `test/` of class folders; a flat folder
-            whose file names carry the label; a CSV or TSV file; a Parquet file or a folder of them.
-        columns: which columns a table is to be read by.
-        splits: the splits to read, of which the first must be there. Training never asks for "test".
-
-    Returns:
-        Samples by split; data without splits are "train".
-
-    Raises:
-        DataError: no such path, no images, or labels that cannot be used.
-    """
-    readers = _readers(data, columns)
-    if splits[0] not in readers:
-        raise DataError(
-            f"{data} has no {splits[0]} split. It has: {', '.join(split_names(data, columns))}. "
-            "Add a folder (or Parquet files) of that name, or name the folder or file that you mean."
-        )
-    return {split: as_samples(read()) for split, read in readers.items() if split in splits}
-
-
-def split_names(data: str | Path, columns: Columns | None = None) -> tuple[str, ...]:
-    """Return which of `SPLITS` `data` has, in that order; the last is the one to judge by. Reads none of them.
-
-    Raises:
-        DataError: no such path, or it is not clear what its folders or files are.
-    """
-    readers = _readers(data, columns)
-    return tuple(split for split in SPLITS if split in readers)
-
-
-def as_samples(rows: Rows) -> Samples:
-    """Number the labels and groups of `rows`."""
-    if not rows.sources:
-        raise DataError(f"{rows.where} holds no images.")
-    classes = natural_order(rows.labels)
-    position = {name: i for i, name in enumerate(classes)}
-    groups, names = (None, ()) if rows.groups is None else _number_groups(rows.groups)
-    return Samples(
-        sources=tuple(rows.sources),
-        labels=np.array([position[label] for label in rows.labels], dtype=np.int64),
-        classes=tuple(classes),
-        groups=groups,
-        group_names=names,
-        where=rows.where,
-        notes=tuple(rows.notes),
-    )
-
-
 def together(parts: Sequence[Samples]) -> Samples:
-    """Return the samples of several splits, which have the same classes, as one; groups of one name are one group."""
+    """Concatenate splits that have the same classes; groups of the same name are one group."""
     return Samples(
         sources=tuple(source for part in parts for source in part.sources),
         labels=np.concatenate([part.labels for part in parts]),
@@ -164,8 +142,17 @@ def together(parts: Sequence[Samples]) -> Samples:
     )
 
 
+def natural_order(names: Iterable[str]) -> list[str]:
+    """Return the distinct `names` with numbers in numeric order: "2" before "10".
+
+    >>> natural_order(["10", "2", "1"])
+    ['1', '2', '10']
+    """
+    return list(natsorted(sorted(set(names))))  # sorted first: "01" and "1" are equal to natsort
+
+
 def _number_groups(names: Sequence[str | None]) -> tuple[np.ndarray, tuple[str | None, ...]]:
-    """Return (n,) numbers of groups, and the numbers' names; whatever has no name is a group of its own."""
+    """Return (n,) group numbers and the name of each number; an image without a name is a group of its own."""
     known = sorted({name for name in names if name is not None})
     position = {name: number for number, name in enumerate(known)}
     alone = itertools.count(len(known))
@@ -182,34 +169,3 @@ def _common_groups(parts: Sequence[Samples]) -> np.ndarray:
             name = part.group_names[number] if number < len(part.group_names) else None
             found.append(numbers.setdefault((place, number) if name is None else name, len(numbers)))
     return np.array(found, dtype=np.int64)
-
-
-def _readers(data: str | Path, columns: Columns | None) -> dict[str, Any]:
-    """Return, for each split that `data` has, the function that reads it."""
-    path = Path(data).expanduser()
-    columns = columns or Columns()
-    if not path.exists():
-        raise DataError(f"{path} does not exist. Name a folder of photos, a CSV file or a Parquet file.")
-    if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-        raise DataError(f"{path} is one photo. Name the folder that it lies in.")
-    if path.is_file() and not is_table(path):
-        raise DataError(
-            f"{path} is a file of an unknown kind. Allowed are a folder of photos, or a .csv, .tsv or .parquet file."
-        )
-    if not (path.is_file() or path.is_dir()):
-        raise DataError(f"{path} is neither a folder nor an ordinary file (a pipe or a device). Name one of these.")
-    table = path if path.is_file() else None
-    if table is None and columns != Columns() and not parquet_files(path):
-        raise OptionError(
-            f"--image-column, --label-column, --group-column and --image-root are for tables. {path} is a folder: "
-            "name a CSV or Parquet file instead, or leave them out."
-        )
-    if table is not None and table.suffix.lower() != ".parquet":
-        return {"train": lambda: read_csv(table, columns)}
-    files = [table] if table is not None else parquet_files(path)
-    if table is not None:
-        return {"train": lambda: read_parquet(files, columns)}
-    if files:
-        return {s: lambda f=f: read_parquet(f, columns) for s, f in parquet_splits(files).items()}
-    folders = split_folders(path) or {"train": path}
-    return {split: lambda folder=folder: read_folder(folder) for split, folder in folders.items()}

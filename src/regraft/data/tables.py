@@ -3,23 +3,28 @@
 import io
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from regraft.data.folders import SPLIT_FOLDERS, Rows, image_files
+from regraft.data.folders import SPLIT_FOLDERS, entries, image_files
 from regraft.data.formats import IMAGE_SUFFIXES
+from regraft.data.samples import Samples
 from regraft.data.sources import Source, TableCell
-from regraft.errors import DataError, did_you_mean, shortlist
+from regraft.errors import DataError, did_you_mean, option, shortlist
 from regraft.files import is_file, open_regular, read_regular
 
-CSV_SUFFIXES = frozenset({".csv", ".tsv"})
+CSV_SUFFIXES = (".csv", ".tsv")
 PARQUET_SUFFIX = ".parquet"
 _LARGEST_CSV = 1000**3  # bytes
+_FIRST_CSV_ROW = 2  # the header is row 1
 # tried in this order when no option names the column
-_USUAL_IMAGE_COLUMNS = ("image", "image_path", "path", "file", "file_name", "filename", "image_id", "id")
-_USUAL_LABEL_COLUMNS = ("label", "labels", "class", "target", "category")
+_USUAL_COLUMNS = {
+    "image_column": ("image", "image_path", "path", "file", "file_name", "filename", "image_id", "id"),
+    "label_column": ("label", "labels", "class", "target", "category"),
+}
 
 
 @dataclass(frozen=True)
@@ -32,45 +37,51 @@ class Columns:
     image_root: Path | None = None
 
 
-def read_csv(file: Path, columns: Columns) -> Rows:
+def read_csv(file: Path, columns: Columns) -> Samples:
     """Return the rows of a CSV (or TSV) file; every value is text, so that "01" stays "01".
 
     An image is a path relative to `columns.image_root` (default: the CSV's folder), a file name found anywhere
-    below it, or such a name without its ending ("ISIC_0024306").
+    below it, or such a name without its ending ("ISIC_0024306"). Rows that repeat an image, its label and its group
+    are left out; an image under two labels is the audit's to name.
 
     Raises:
         DataError: unreadable table, missing column, empty label, or rows whose image file is missing or ambiguous.
     """
-    import pandas as pd
-
-    try:
-        text = read_regular(file, limit=_LARGEST_CSV)
-        table = pd.read_csv(
-            io.BytesIO(text),
-            sep="\t" if file.suffix.lower() == ".tsv" else ",",
-            dtype=str,
-            keep_default_na=False,  # a class may be called "NA"
-            encoding="utf-8-sig",
-        )
-    except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors
-        raise DataError(f"{file} is not a readable CSV table: {error}") from None
-    image, label = _choose_columns(str(file), list(table.columns), columns)
-    root = _image_root(file, columns)
-    rows = Rows(where=str(file))
-    empty = [f"row {line}" for line, value in enumerate(table[label], start=2) if not value.strip()]
+    table = _csv_table(file)
+    chosen = _choose_columns(file, list(table.columns), columns)
+    labels = [value.strip() for value in table[chosen["label_column"]]]
+    empty = [f"row {line}" for line, label in enumerate(labels, start=_FIRST_CSV_ROW) if not label]
     if empty:
         raise DataError(
-            f"{file}: {len(empty):,} rows have no value in the label column {label!r}:\n{shortlist(empty)}\n"
-            "Fill them in or remove the rows."
+            f"{file}: {len(empty):,} rows have no value in the label column {chosen['label_column']!r}:\n"
+            f"{shortlist(empty)}\nFill them in or remove the rows."
         )
-    rows.sources = list(_resolve_images(list(table[image]), root, file, first=2))  # the header is row 1
-    rows.labels = [value.strip() for value in table[label]]
-    if columns.group:
-        _set_groups(rows, list(table[columns.group]), columns.group)
-    return _without_repeats(rows)
+    sources = _image_paths(list(table[chosen["image_column"]]), file, columns, first=_FIRST_CSV_ROW)
+    groups, notes = _groups(list(table[columns.group]), columns.group, str(file)) if columns.group else (None, [])
+    distinct = list(dict.fromkeys(zip(sources, labels, groups or [None] * len(labels), strict=True)))
+    if len(distinct) < len(labels):
+        notes = [*notes, f"{len(labels) - len(distinct):,} rows of {file} repeat another row: left out"]
+    return Samples.from_labels(
+        str(file),
+        [source for source, _, _ in distinct],
+        [label for _, label, _ in distinct],
+        groups=[group for _, _, group in distinct] if groups else None,
+        notes=notes,
+    )
 
 
-def read_parquet(files: Sequence[Path], columns: Columns) -> Rows:
+def images_in_csv(file: Path, columns: Columns) -> list[Path]:
+    """Return the images that a CSV (or TSV) file names, row by row, with or without labels.
+
+    Raises:
+        DataError: unreadable table, missing column, or rows whose image file is missing or ambiguous.
+    """
+    table = _csv_table(file)
+    image = _choose_columns(file, list(table.columns), columns, labelled=False)["image_column"]
+    return _image_paths(list(table[image]), file, columns, first=_FIRST_CSV_ROW)
+
+
+def read_parquet(files: Sequence[Path], columns: Columns) -> Samples:
     """Return the rows of Parquet files: `image` a struct {bytes, path}, bytes or a path; `label` a number or text.
 
     Class names come from the Hugging Face schema metadata where `label` is a ClassLabel. The images stay in the
@@ -79,25 +90,47 @@ def read_parquet(files: Sequence[Path], columns: Columns) -> Rows:
     Raises:
         DataError: unreadable file, missing column, or rows without a label.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    rows = Rows(where=", ".join(str(file) for file in files))
-    groups: list[Any] = []
+    where = ", ".join(str(file) for file in files)
+    sources: list[Source] = []
+    labels: list[str] = []
+    values: list[Any] = []
     for file in files:
-        try:
-            with open_regular(file) as stream, pq.ParquetFile(stream) as table:
-                image, label = _choose_columns(str(file), table.schema_arrow.names, columns)
-                names = _class_names(table.schema_arrow, label, file)
-                rows.sources += _images(file, image, table, columns)
-                rows.labels += _labels(table.read(columns=[label]).column(0).to_pylist(), names, file)
-                if columns.group:
-                    groups += table.read(columns=[columns.group]).column(0).to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{file} is not a readable Parquet file: {error}") from None
-    if columns.group:
-        _set_groups(rows, groups, columns.group)
-    return rows
+        with _parquet_table(file) as table:
+            chosen = _choose_columns(file, table.schema_arrow.names, columns)
+            label = chosen["label_column"]
+            names = _class_names(table.schema_arrow, label, file)
+            sources += _parquet_images(file, chosen["image_column"], table, columns)
+            labels += _parquet_labels(_values(table, label), names, file)
+            if columns.group:
+                values += _values(table, columns.group)
+    groups, notes = _groups(values, columns.group, where) if columns.group else (None, [])
+    return Samples.from_labels(where, sources, labels, groups=groups, notes=notes)
+
+
+def images_in_parquet(files: Sequence[Path], columns: Columns) -> list[Source]:
+    """Return the images in Parquet files, row by row, with or without labels.
+
+    Raises:
+        DataError: unreadable file, or missing column.
+    """
+    sources: list[Source] = []
+    for file in files:
+        with _parquet_table(file) as table:
+            chosen = _choose_columns(file, table.schema_arrow.names, columns, labelled=False)
+            sources += _parquet_images(file, chosen["image_column"], table, columns)
+    return sources
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    """Return the Parquet files directly in a folder, [] if images lie beside them.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
+    paths = entries(folder)
+    if any(path.suffix.lower() in IMAGE_SUFFIXES for path in paths):
+        return []
+    return sorted(path for path in paths if path.suffix.lower() == PARQUET_SUFFIX)
 
 
 def parquet_splits(files: Sequence[Path]) -> dict[str, list[Path]]:
@@ -116,39 +149,70 @@ def parquet_splits(files: Sequence[Path]) -> dict[str, list[Path]]:
     return dict(splits)
 
 
-def _choose_columns(where: str, present: list[str], columns: Columns) -> tuple[str, str]:
-    usual = {"--image-column": _USUAL_IMAGE_COLUMNS, "--label-column": _USUAL_LABEL_COLUMNS}
-    asked = {
-        "--image-column": columns.image,
-        "--label-column": columns.label,
-        "--group-column": columns.group,
-    }
+def _csv_table(file: Path) -> Any:
+    """Return a data frame of text."""
+    import pandas as pd
+
+    try:
+        return pd.read_csv(
+            io.BytesIO(read_regular(file, limit=_LARGEST_CSV)),
+            sep="\t" if file.suffix.lower() == ".tsv" else ",",
+            dtype=str,
+            keep_default_na=False,  # a class may be called "NA"
+            encoding="utf-8-sig",
+        )
+    except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors
+        raise DataError(f"{file} is not a readable CSV table: {error}") from None
+
+
+@contextmanager
+def _parquet_table(file: Path) -> Iterator[Any]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with open_regular(file) as stream, pq.ParquetFile(stream) as table:
+            yield table
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{file} is not a readable Parquet file: {error}") from None
+
+
+def _values(table: Any, column: str) -> list[Any]:
+    values: list[Any] = table.read(columns=[column]).column(0).to_pylist()
+    return values
+
+
+def _choose_columns(file: Path, present: list[str], columns: Columns, *, labelled: bool = True) -> dict[str, str]:
+    """Return the names of the columns to read, by option; without labels, of the images alone."""
+    asked = {"image_column": columns.image}
+    if labelled:
+        asked |= {"label_column": columns.label, "group_column": columns.group}
     chosen: dict[str, str] = {}
     problems: list[str] = []
-    for option, name in asked.items():
+    for field, name in asked.items():
+        usual = [column for column in _USUAL_COLUMNS.get(field, ()) if column in present]
         if name is not None and name not in present:
-            problems.append(f"{option} {name!r} is not there.{did_you_mean(name, present)}")
-        elif name is None and option in usual:
-            found = [column for column in usual[option] if column in present]
-            if not found:
-                problems.append(f"{option} is needed: none of {', '.join(usual[option])} is there.")
-            chosen[option] = found[0] if found else ""
-        elif name is not None:
-            chosen[option] = name
+            problems.append(f"{option(field)} {name!r} is not there.{did_you_mean(name, present)}")
+        elif name is not None or usual:
+            chosen[field] = usual[0] if name is None else name
+        elif field in _USUAL_COLUMNS:
+            problems.append(f"{option(field)} is needed: none of {', '.join(_USUAL_COLUMNS[field])} is there.")
     if problems:
-        raise DataError(f"{where}: {' '.join(problems)} Its columns are: {', '.join(present)}.")
-    return chosen["--image-column"], chosen["--label-column"]
+        raise DataError(f"{file}: {' '.join(problems)} Its columns are: {', '.join(present)}.")
+    return chosen
 
 
-def _image_root(file: Path, columns: Columns) -> Path:
+def _image_paths(values: Sequence[str], file: Path, columns: Columns, *, first: int) -> list[Path]:
+    """Return the files that `values` name below the image root; `first` is the number of the first row, for messages.
+
+    Raises:
+        DataError: the root is no folder, or a value names no file, or several.
+    """
     root = columns.image_root or file.parent
     if not root.is_dir():
-        raise DataError(f"--image-root {root} is no folder. Name the folder that the images of {file} lie in.")
-    return root
-
-
-def _resolve_images(values: Sequence[str], root: Path, file: Path, *, first: int) -> list[Path]:
-    """Return the files that `values` name below `root`; `first` is the first one's row, for messages."""
+        raise DataError(
+            f"{option('image_root')} {root} is no folder. Name the folder that the images of {file} lie in."
+        )
     index: dict[str, list[Path]] | None = None
     found: list[Path] = []
     problems: list[str] = []
@@ -166,7 +230,7 @@ def _resolve_images(values: Sequence[str], root: Path, file: Path, *, first: int
     if problems:
         raise DataError(
             f"{file}: {len(problems):,} of {len(values):,} rows name no image file below {root}:\n"
-            f"{shortlist(problems)}\nCorrect the rows, or name the images' folder with --image-root."
+            f"{shortlist(problems)}\nCorrect the rows, or name the images' folder with {option('image_root')}."
         )
     return found
 
@@ -179,31 +243,20 @@ def _index_by_name(root: Path) -> dict[str, list[Path]]:
     return index
 
 
-def _set_groups(rows: Rows, values: Sequence[Any], column: str) -> None:
-    rows.groups = [None if _is_missing(value) else str(value).strip() for value in values]
-    empty = rows.groups.count(None)
-    if empty:
-        rows.notes.append(
-            f"{empty:,} of {len(values):,} rows of {rows.where} have no value in the group column {column!r}: each of "
-            "these photos is taken as a group of its own"
-        )
+def _groups(values: Sequence[Any], column: str, where: str) -> tuple[list[str | None], list[str]]:
+    """Return the group of each row, None where there is no value, and a note on these rows."""
+    groups = [None if _is_missing(value) else str(value).strip() for value in values]
+    empty = groups.count(None)
+    note = (
+        f"{empty:,} of {len(values):,} rows of {where} have no value in the group column {column!r}: each of "
+        "these photos is taken as a group of its own"
+    )
+    return groups, [note] if empty else []
 
 
 def _is_missing(value: Any) -> bool:
-    """Tell whether a cell says nothing: null, not a number, or blank text."""
+    """Tell whether a cell holds no value: null, not a number, or blank text."""
     return value is None or value != value or (isinstance(value, str) and not value.strip())  # noqa: PLR0124 - NaN
-
-
-def _without_repeats(rows: Rows) -> Rows:
-    """Drop rows that repeat an earlier row's image and label; contradictions are the audit's to name."""
-    groups = rows.groups or [None] * len(rows.labels)
-    kept = list(dict.fromkeys(zip(rows.sources, rows.labels, groups, strict=True)))
-    if len(kept) < len(rows.labels):
-        rows.notes.append(f"{len(rows.labels) - len(kept):,} rows of {rows.where} repeat another row: left out")
-        rows.sources = [source for source, _, _ in kept]
-        rows.labels = [label for _, label, _ in kept]
-        rows.groups = [group for _, _, group in kept] if rows.groups else None
-    return rows
 
 
 def _class_names(schema: Any, label: str, file: Path) -> list[str] | None:
@@ -222,7 +275,7 @@ def _class_names(schema: Any, label: str, file: Path) -> list[str] | None:
         ) from None
 
 
-def _labels(values: list[Any], names: list[str] | None, file: Path) -> list[str]:
+def _parquet_labels(values: list[Any], names: list[str] | None, file: Path) -> list[str]:
     # -1 is the hub's "no label"
     missing = [row for row, value in enumerate(values) if _is_missing(value) or value == -1]
     if missing:
@@ -236,18 +289,18 @@ def _labels(values: list[Any], names: list[str] | None, file: Path) -> list[str]
     return [named[value] for value in values]
 
 
-def _images(file: Path, image: str, table: Any, columns: Columns) -> Sequence[Source]:
+def _parquet_images(file: Path, image: str, table: Any, columns: Columns) -> Sequence[Source]:
     from pyarrow import types
 
     kind = table.schema_arrow.field(image).type
     if types.is_string(kind) or types.is_large_string(kind):
-        values = table.read(columns=[image]).column(0).to_pylist()
-        return _resolve_images([value or "" for value in values], _image_root(file, columns), file, first=0)
+        return _image_paths([value or "" for value in _values(table, image)], file, columns, first=0)
     fields = {field.name for field in kind} if types.is_struct(kind) else set()
     if not ("bytes" in fields or types.is_binary(kind) or types.is_large_binary(kind)):
         raise DataError(
             f"{file}: the image column {image!r} holds {kind}. Allowed are bytes, a struct of bytes and path, or "
-            f"paths as text. Name another with --image-column; the columns are: {', '.join(table.schema_arrow.names)}."
+            f"paths as text. Name another with {option('image_column')}; the columns are: "
+            f"{', '.join(table.schema_arrow.names)}."
         )
     return _cells(file, image, table)
 
@@ -255,22 +308,10 @@ def _images(file: Path, image: str, table: Any, columns: Columns) -> Sequence[So
 def _cells(file: Path, image: str, table: Any) -> list[TableCell]:
     paths: list[str | None] = []
     if f"{image}.path" in {table.schema.column(i).path for i in range(len(table.schema))}:
-        paths = [value and value["path"] for value in table.read(columns=[f"{image}.path"]).column(0).to_pylist()]
+        paths = [value and value["path"] for value in _values(table, f"{image}.path")]
     cells: list[TableCell] = []
     for group in range(table.num_row_groups):
         for row in range(table.metadata.row_group(group).num_rows):
             name = (paths[len(cells)] if paths else None) or f"row {len(cells)}"
             cells.append(TableCell(file, image, group, row, name))
     return cells
-
-
-def is_table(path: Path) -> bool:
-    """Tell whether `path` is named like a table that this module reads."""
-    return path.suffix.lower() in CSV_SUFFIXES | {PARQUET_SUFFIX}
-
-
-def parquet_files(folder: Path) -> list[Path]:
-    """Return the Parquet files of a folder that holds no images of its own, else []."""
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() == PARQUET_SUFFIX)
-    loose_image = any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
-    return [] if loose_image else files

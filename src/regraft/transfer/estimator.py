@@ -16,8 +16,9 @@ from regraft.classifier.bundle import load_bundle, save_bundle
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.predict import Predictor
 from regraft.data.audit import unreadable_lines
-from regraft.data.folders import image_files
-from regraft.data.samples import Samples, find_samples, split_names
+from regraft.data.layouts import find_samples, split_names
+from regraft.data.photos import find_photos
+from regraft.data.samples import Samples
 from regraft.data.sources import Source, as_sources
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, OptionError, did_you_mean, shortlist
@@ -99,7 +100,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             DataError: an image that cannot be read; all of them are named.
         """
         classifier = self._fitted()
-        sources = _all_images(X)
+        sources = tuple(_all_images(X))
         predictions = Predictor(classifier, self._options(Compute)).predict(sources)
         if predictions.unreadable:
             lines = unreadable_lines(sources, predictions.unreadable)
@@ -227,15 +228,8 @@ def _is_folder(X: Any) -> bool:
     return isinstance(X, (str, Path))
 
 
-def _all_images(X: Any) -> tuple[Source, ...]:
-    if not _is_folder(X):
-        return tuple(as_sources(X))
-    folder = Path(X).expanduser()
-    images = image_files(folder)[0] if folder.is_dir() else []
-    if images:
-        return tuple(images)
-    splits = find_samples(folder, splits=split_names(folder))
-    return tuple(source for samples in splits.values() for source in samples.sources)
+def _all_images(X: Any) -> Sequence[Source]:
+    return find_photos([X]) if _is_folder(X) else as_sources(X)
 
 
 def _kind(values: np.ndarray) -> str:

@@ -1,0 +1,182 @@
+"""How data sets lie on disk: one row in `READERS` for each layout, and the labelled images of any of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from regraft.data.folders import SPLIT_FOLDERS, image_files, read_folder, split_folders
+from regraft.data.formats import IMAGE_SUFFIXES
+from regraft.data.samples import Samples
+from regraft.data.sources import Source
+from regraft.data.tables import (
+    CSV_SUFFIXES,
+    PARQUET_SUFFIX,
+    Columns,
+    images_in_csv,
+    images_in_parquet,
+    parquet_files,
+    parquet_splits,
+    read_csv,
+    read_parquet,
+)
+from regraft.errors import DataError, OptionError, option
+
+SPLITS = tuple(SPLIT_FOLDERS)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One layout.
+
+    Attributes:
+        name: what people call it, with its article, for messages that list what is allowed.
+        help: its variants, for the command line's help.
+        recognises: tells whether a path has this layout.
+        splits: path -> the files or folders of each of `SPLITS` that it has; data without splits are "train". Opens
+            no image.
+        read: the labelled images of one split.
+        images: all images of the path, with or without labels, in its own order; the splits one after the other.
+        is_table: it is read by `Columns`.
+    """
+
+    name: str
+    help: str
+    recognises: Callable[[Path], bool]
+    splits: Callable[[Path], Mapping[str, Sequence[Path]]]
+    read: Callable[[Sequence[Path], Columns], Samples]
+    images: Callable[[Path, Columns], Sequence[Source]]
+    is_table: bool = False
+
+
+def _is_csv(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in CSV_SUFFIXES
+
+
+def _is_parquet(path: Path) -> bool:
+    return bool(parquet_files(path)) if path.is_dir() else path.is_file() and path.suffix.lower() == PARQUET_SUFFIX
+
+
+def _splits_of_folder(path: Path) -> dict[str, list[Path]]:
+    return {split: [folder] for split, folder in (split_folders(path) or {"train": path}).items()}
+
+
+def _splits_of_parquet(path: Path) -> dict[str, list[Path]]:
+    return parquet_splits(parquet_files(path)) if path.is_dir() else {"train": [path]}
+
+
+def _images_of_parquet(path: Path, columns: Columns) -> list[Source]:
+    splits = _splits_of_parquet(path)
+    return [image for split in SPLITS for image in images_in_parquet(splits.get(split, ()), columns)]
+
+
+# From general to special: of the rows that recognise a path, the last one reads it. Class folders and names with labels
+# are one row, as each split of a folder may be either.
+READERS: dict[str, Reader] = {
+    "folder": Reader(
+        name="a folder of photos",
+        help="class folders; train/ and val/ of class folders; a flat folder of cat.0.jpg, dog.0.jpg ...",
+        recognises=Path.is_dir,
+        splits=_splits_of_folder,
+        read=lambda folders, _: read_folder(folders[0]),
+        images=lambda folder, _: image_files(folder)[0],
+    ),
+    "csv": Reader(
+        name="a .csv or .tsv file",
+        help="a CSV",
+        recognises=_is_csv,
+        splits=lambda file: {"train": [file]},
+        read=lambda files, columns: read_csv(files[0], columns),
+        images=images_in_csv,
+        is_table=True,
+    ),
+    "parquet": Reader(
+        name="a .parquet file",
+        help="Parquet files",
+        recognises=_is_parquet,
+        splits=_splits_of_parquet,
+        read=read_parquet,
+        images=_images_of_parquet,
+        is_table=True,
+    ),
+}
+
+
+def readers_of(path: Path) -> list[Reader]:
+    """Return the rows of `READERS` that recognise `path`, from general to special."""
+    return [reader for reader in READERS.values() if reader.recognises(path)]
+
+
+def layouts_in_words() -> str:
+    """Return every layout in one sentence, for the command line's help."""
+    text = _listed([reader.help for reader in READERS.values()], "; ")
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def find_samples(
+    data: str | Path, columns: Columns | None = None, *, splits: Sequence[str] = ("train", "validation")
+) -> dict[str, Samples]:
+    """Find the labelled images of `data`.
+
+    Args:
+        data: what one of `READERS` recognises.
+        columns: which columns of a table to read.
+        splits: the splits to read, of which the first must be there. Training never asks for "test".
+
+    Returns:
+        Samples by split, in the order of `SPLITS`; data without splits are "train".
+
+    Raises:
+        DataError: no such path, no images, or labels that cannot be used.
+        OptionError: columns of what is no table.
+    """
+    columns = columns or Columns()
+    reader, found = _find_splits(data, columns)
+    if splits[0] not in found:
+        raise DataError(
+            f"{data} has no {splits[0]} split. It has: {', '.join(found)}. "
+            "Add a folder (or Parquet files) of that name, or name the folder or file that you mean."
+        )
+    return {split: reader.read(paths, columns) for split, paths in found.items() if split in splits}
+
+
+def split_names(data: str | Path, columns: Columns | None = None) -> tuple[str, ...]:
+    """Return which of `SPLITS` `data` has, in that order; the last is the one to evaluate on. Reads none of them.
+
+    Raises:
+        DataError: no such path, or it is not clear what its folders or files are.
+        OptionError: columns of what is no table.
+    """
+    return tuple(_find_splits(data, columns or Columns())[1])
+
+
+def _find_splits(data: str | Path, columns: Columns) -> tuple[Reader, dict[str, Sequence[Path]]]:
+    """Return the reader of `data`, and the files or folders of each split that it has, in the order of `SPLITS`."""
+    path = Path(data).expanduser()
+    readers = readers_of(path)
+    if not readers:
+        raise DataError(_refusal(path))
+    reader = readers[-1]
+    if columns != Columns() and not reader.is_table:
+        names = ", ".join(map(option, ("image_column", "label_column", "group_column")))
+        raise OptionError(
+            f"{names} and {option('image_root')} are for tables. {path} is a folder: "
+            "name a CSV or Parquet file instead, or leave them out."
+        )
+    splits = reader.splits(path)
+    return reader, {split: splits[split] for split in SPLITS if split in splits}
+
+
+def _refusal(path: Path) -> str:
+    """Return why no reader recognises `path`, and what is allowed."""
+    allowed = _listed([reader.name for reader in READERS.values()], ", ")
+    if not path.exists():
+        return f"{path} does not exist. Name {allowed}."
+    if not path.is_file():
+        return f"{path} is neither a folder nor an ordinary file (a pipe or a device). Name {allowed}."
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return f"{path} is one photo. Name the folder that it lies in."
+    return f"{path} is a file of an unknown kind. Allowed are {allowed}."
+
+
+def _listed(words: Sequence[str], separator: str) -> str:
+    return f"{separator.join(words[:-1])}{separator}or {words[-1]}"

@@ -1,0 +1,72 @@
+"""Photos without labels, wherever they are named: files, folders, globs and tables."""
+
+import glob
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from regraft.data.layouts import readers_of
+from regraft.data.samples import natural_order
+from regraft.data.sources import Source
+from regraft.data.tables import Columns
+from regraft.errors import DataError, OptionError, option, printable
+
+
+def find_photos(arguments: Sequence[str | Path], columns: Columns | None = None) -> list[Source]:
+    """Return the photos that `arguments` name, in the order given; what an earlier argument named is not repeated.
+
+    Args:
+        arguments: files; folders, for all images below them in natural order of their paths; tables, or folders of
+            them, for the images of their rows, train, validation and test in turn, whether they have labels or not;
+            globs, for what they match in natural order, but folders.
+        columns: the image column and the image root of tables.
+
+    Raises:
+        DataError: an argument that names nothing, or a table that cannot be read.
+        OptionError: columns without a table.
+    """
+    columns = columns or Columns()
+    found: list[Source] = []
+    known: set[Source] = set()
+    nothing: list[str | Path] = []
+    tables = False
+    for argument in arguments:
+        photos: list[Source] = []
+        for path in _paths(argument):
+            images, is_table = _images(path, columns)
+            photos += images
+            tables = tables or is_table
+        if not photos:
+            nothing.append(argument)
+        found += [photo for photo in photos if photo not in known]
+        known.update(photos)
+    if nothing:
+        named = ", ".join(map(printable, nothing))
+        raise DataError(f"no image found for: {named}. Name image files, folders of them, tables, or quoted globs.")
+    if columns != Columns() and not tables:
+        raise OptionError(
+            f"{option('image_column')} and {option('image_root')} are for tables. None of the photos is named by a "
+            "CSV or Parquet file: name one, or leave them out."
+        )
+    return found
+
+
+def _paths(argument: str | Path) -> list[Path]:
+    path = Path(argument).expanduser()
+    if os.path.lexists(path):  # a pipe, a device or a broken link, too: it is an unreadable photo
+        return [path]
+    names = natural_order(glob.glob(str(path), recursive=True))  # noqa: PTH207 (absolute patterns too)
+    return [Path(name) for name in names if not Path(name).is_dir()]
+
+
+def _images(path: Path, columns: Columns) -> tuple[Sequence[Source], bool]:
+    """Return the images of one path, and whether a table names them.
+
+    The most general layout that finds any counts: a folder of photos is all images below it, whatever lies beside them.
+    """
+    readers = readers_of(path)
+    for reader in readers:
+        images = reader.images(path, columns)
+        if images:
+            return images, reader.is_table
+    return ([] if readers else [path]), False
