@@ -72,7 +72,11 @@ ORDER = {
     "engines": [
         "microbatches",
         "engine",
+        "pytorch",
         "openvino",
+        "workload",
+        "kinds",
+        "agreement",
         "selection",
         "compute",
     ],
@@ -225,6 +229,7 @@ def test_lids(path: Path) -> None:
         "regraft.errors, regraft.files, regraft.runtime",
         "regraft.data.samples, regraft.data.audit",
         "regraft.evaluation.report",
+        "regraft.engines.kinds",
         "regraft.cli.main",
     ],
 )

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from regraft.engines.kinds import engine_help
 from regraft.errors import OptionError
 from regraft.files import parse_size
 
@@ -16,13 +17,7 @@ GroupColumn = Annotated[
 ]
 ImageRoot = Annotated[Path | None, typer.Option(help="Folder of the table's images. [default: the table's folder]")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Engine = Annotated[
-    str,
-    typer.Option(
-        help="What runs the network where nothing is trained: auto (the fastest that is right), torch-float32, "
-        "torch-bfloat16, torch-float16, openvino-float32 or openvino-bfloat16."
-    ),
-]
+Engine = Annotated[str, typer.Option(help=engine_help())]
 BatchSize = Annotated[int, typer.Option(help="Images per step through the network.", min=1)]
 
 

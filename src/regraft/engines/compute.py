@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 from regraft.cache import size_limit
 from regraft.data.loading import BATCH_SIZE
-from regraft.engines.selection import AUTO, check_engine
-from regraft.errors import OptionError
+from regraft.engines.kinds import AUTO
+from regraft.engines.selection import check_engine
+from regraft.errors import OptionError, option
 from regraft.files import MAX_FILE_BYTES
 from regraft.runtime import pick_device
 
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how photos are read and networks run, with defaults that are right for most.
+    """Where and how photos are read and networks run. The defaults suit most uses.
 
     Attributes:
         device: "auto", "cpu", "cuda" or "mps".
-        engine: what runs the network where nothing is trained, one of `engines.selection.ENGINES`.
+        engine: what runs the network where nothing is trained, one of `engines.kinds.engine_names`.
         batch_size: images per step through the network where nothing is trained.
-        cache: False computes all features and activations anew and keeps none.
-        cache_limit: bytes that the cache may hold; None for what `cache.size_limit` says.
+        cache: False computes all features and activations anew and stores none.
+        cache_limit: bytes that the cache may hold; None for `cache.size_limit`.
         max_file_size: bytes that a photo's file may have; a larger one counts as unreadable.
     """
 
@@ -35,13 +36,15 @@ class Compute:
     max_file_size: int = MAX_FILE_BYTES
 
     def check(self) -> None:
-        """Raise `OptionError` for a value that is not allowed, or a device or engine that is not here."""
+        """Raise `OptionError` for a value that is not allowed, or a device or engine that cannot be used here."""
         if not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise OptionError(f"--batch-size must be 1 or more. Got {self.batch_size}.")
+            raise OptionError(f"{option('batch_size')} must be 1 or more. Got {self.batch_size}.")
         if not isinstance(self.max_file_size, int) or self.max_file_size < 1:
-            raise OptionError(f"--max-file-size must be a size in bytes, 1 or more. Got {self.max_file_size!r}.")
+            raise OptionError(
+                f"{option('max_file_size')} must be a size in bytes, 1 or more. Got {self.max_file_size!r}."
+            )
         if self.cache_limit is not None and (not isinstance(self.cache_limit, int) or self.cache_limit < 0):
-            raise OptionError(f"--cache-limit must be a size in bytes, 0 or more. Got {self.cache_limit!r}.")
+            raise OptionError(f"{option('cache_limit')} must be a size in bytes, 0 or more. Got {self.cache_limit!r}.")
         check_engine(self.engine, self.torch_device)
 
     @property
@@ -55,10 +58,10 @@ class Compute:
 
     @property
     def cache_bytes(self) -> int:
-        """Return how many bytes the cache may hold, 0 where nothing is kept.
+        """Return how many bytes the cache may hold, 0 where nothing is stored.
 
         Raises:
-            OptionError: the environment's limit is no size.
+            OptionError: the environment variable holds no size.
         """
         if not self.cache:
             return 0

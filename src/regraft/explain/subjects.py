@@ -11,7 +11,7 @@ from regraft.data.audit import joined_groups
 from regraft.data.folders import SPLIT_FOLDERS, image_files, subfolders
 from regraft.data.samples import Samples, find_samples, together
 from regraft.data.tables import Columns
-from regraft.engines.selection import EngineChoice
+from regraft.engines.workload import EngineChoice
 from regraft.errors import DataError, OptionError, RegraftError
 from regraft.evaluation.report import Report
 from regraft.explain.explain import Judged, Subject

@@ -13,15 +13,8 @@ from regraft.data.loading import BATCH_SIZE, load_batches
 from regraft.data.preprocess import Preprocess
 from regraft.data.sources import Source
 from regraft.engines.engine import Engine, run_ahead
-from regraft.engines.selection import (
-    CHECKED_PHOTOS,
-    POOLED,
-    CheckPhotos,
-    Deferred,
-    EngineChoice,
-    Workload,
-    choose_engine,
-)
+from regraft.engines.selection import LazyEngine, choose_engine
+from regraft.engines.workload import CHECKED_PHOTOS, POOLED, CheckPhotos, EngineChoice, Workload
 from regraft.errors import OutputError, WeightsError
 from regraft.features.store import FeatureStore
 from regraft.files import sha256
@@ -128,8 +121,8 @@ def engine_for(
     )
     with watched("choosing what runs the network", observer.say, patience=_PATIENCE):
         engine = choose_engine(task, settings.engine)
-    if settings.cache and not isinstance(engine, Deferred):
-        keep_limit()  # a network may have been converted and put there
+    if settings.cache and not isinstance(engine, LazyEngine):
+        keep_limit(size_limit())  # a network may have been converted and put there
     return engine
 
 

@@ -16,7 +16,7 @@ from regraft.data.audit import unreadable_lines
 from regraft.data.folders import image_files
 from regraft.data.samples import Samples, find_samples, split_names
 from regraft.data.sources import Source, as_sources
-from regraft.engines.selection import AUTO
+from regraft.engines.kinds import AUTO
 from regraft.errors import DataError, OptionError, shortlist
 from regraft.files import MAX_FILE_BYTES, check_output
 from regraft.networks.backbones import check_model_name, load_backbone

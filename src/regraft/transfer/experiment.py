@@ -16,8 +16,11 @@ from regraft.data.augment import Augmentation
 from regraft.data.decoding import READING
 from regraft.data.samples import Samples
 from regraft.data.splits import stratified_folds
-from regraft.engines.engine import Engine, TorchEngine
-from regraft.engines.selection import AUTO, EngineChoice, Workload, choice_of, choose_engine
+from regraft.engines.engine import Engine
+from regraft.engines.kinds import AUTO
+from regraft.engines.pytorch import TorchEngine
+from regraft.engines.selection import choice_of, choose_engine
+from regraft.engines.workload import EngineChoice, Workload
 from regraft.errors import DataError, OptionError
 from regraft.features.activations import NO_DISK, ComputedViews, Views, ViewSet, cache_views
 from regraft.features.extraction import check_photos, engine_for

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from regraft.data.loading import BATCH_SIZE
-from regraft.engines.selection import AUTO, check_engine
+from regraft.engines.kinds import AUTO
+from regraft.engines.selection import check_engine
 from regraft.errors import OptionError, did_you_mean
 from regraft.files import MAX_FILE_BYTES
 from regraft.networks.lora import check_peft
@@ -27,7 +28,7 @@ class Settings:
             all of it, "scratch" the same network from random weights; "auto" chooses between the first three.
         seed: of folds, views and training.
         device: "auto", "cpu", "cuda" or "mps".
-        engine: what runs the network where nothing is trained, one of `engines.selection.ENGINES`.
+        engine: what runs the network where nothing is trained, one of `engines.kinds.engine_names`.
         batch_size: images per step through the network where nothing is trained.
         cache: False computes all features and activations anew and keeps none.
         positive: the class that AUC and average precision are of, where there are two; default the second.
