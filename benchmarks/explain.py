@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from regraft.data.layouts import find_samples
-from regraft.engines.engine import TorchEngine
+from regraft.engines.pytorch import TorchEngine
 from regraft.explain.top_activations import MOST_POOLED, survey
 from regraft.features.extraction import extract
 from regraft.networks.backbones import Backbone, load_backbone

@@ -44,7 +44,8 @@ def regraft_features(network: str, photos: Sequence[Path]) -> tuple[float, np.nd
 
 def engine_alone(network: str, photos: Sequence[Path], count: int) -> float:
     """Return the seconds of `count` images through the engine, batches of `photos` over and over, from memory."""
-    from regraft.data.loading import BATCH_SIZE, load_batches
+    from regraft.data.loading import load_batches
+    from regraft.runtime import BATCH_SIZE
     from regraft.engines.engine import run_ahead
 
     _, engine = _made(network)

@@ -77,7 +77,11 @@ ORDER = {
     "engines": [
         "microbatches",
         "engine",
+        "pytorch",
         "openvino",
+        "workload",
+        "kinds",
+        "agreement",
         "selection",
         "compute",
     ],
@@ -230,6 +234,7 @@ def test_lids(path: Path) -> None:
         "regraft.errors, regraft.files, regraft.runtime",
         "regraft.data.samples, regraft.data.audit",
         "regraft.evaluation.report",
+        "regraft.engines.kinds",
         "regraft.cli.main",
     ],
 )

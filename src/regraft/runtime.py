@@ -8,6 +8,7 @@ from regraft.errors import OptionError
 if TYPE_CHECKING:
     import torch
 
+BATCH_SIZE = 32  # images per step through a network that is not trained
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from regraft.classifier.bundle import _digest, load_bundle, read_description, save_bundle
 from regraft.classifier.classifier import Classifier
-from regraft.engines.selection import EngineChoice
+from regraft.engines.workload import EngineChoice
 from regraft.errors import BundleError, OutputError
 from regraft.networks.backbones import load_backbone
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from regraft.classifier.classifier import Classifier, short_keys
-from regraft.engines.engine import TorchEngine
+from regraft.engines.pytorch import TorchEngine
 from regraft.heads.search import Head
 from regraft.networks.backbones import Backbone, load_backbone
 

@@ -246,7 +246,7 @@ def test_version(run: Run) -> None:
 
 def test_ctrl_c_keeps_what_was_computed(photos: Photos, tiny_network: str, tmp_path: Path) -> None:
     slow = (
-        "import signal, time\nfrom regraft.engines.engine import TorchEngine\nfast = TorchEngine.features\n"
+        "import signal, time\nfrom regraft.engines.pytorch import TorchEngine\nfast = TorchEngine.features\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored, where tests run in the background
         "def slow(self, pixels):\n    print('batch', flush=True)\n    time.sleep(0.5)\n    return fast(self, pixels)\n"
         "TorchEngine.features = slow\nfrom regraft.cli.main import run\nrun()\n"

@@ -17,7 +17,8 @@ from regraft.data import sources as sources_
 from regraft.data.audit import inspect
 from regraft.data.decoding import decode
 from regraft.data.images import read_image
-from regraft.data.loading import BATCH_SIZE, Batch, load_batches
+from regraft.data.loading import Batch, load_batches
+from regraft.runtime import BATCH_SIZE
 from regraft.data.preprocess import Preprocess
 from regraft.data.sources import Pixels, Source, as_sources
 

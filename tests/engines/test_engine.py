@@ -1,4 +1,4 @@
-"""Batches that are under way at a time: in order, never too many, and an end whatever happens."""
+"""Batches in flight: in order, never too many, and an end whatever happens."""
 
 import gc
 import weakref
@@ -10,16 +10,13 @@ import torch
 
 from regraft.data.loading import Batch
 from regraft.data.preprocess import Preprocess
-from regraft.engines.engine import DTYPES, Engine, TorchEngine, run_ahead
-from regraft.networks.backbones import load_backbone
+from regraft.engines.engine import Engine, run_ahead
 
 PREPROCESS = Preprocess(4, 4, 1.0, "squash", "bicubic", (0.5,) * 3, (0.5,) * 3)
-CPU = torch.device("cpu")
-Pixels = Callable[..., np.ndarray]
 
 
 class Slow(Engine):
-    """Gives the first value of each image, and only when it is asked; remembers how much was under way."""
+    """Gives the first value of each image, and only when it is asked; remembers how much was in flight."""
 
     preprocess, name = PREPROCESS, "slow"
 
@@ -54,7 +51,7 @@ def batch(first: int, readable: int = 2, unreadable: int = 0) -> Batch:
 
 @pytest.mark.parametrize("ahead", [1, 2, 3, 5])
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 9])
-def test_batches_come_in_order_and_never_too_many_are_under_way(ahead: int, count: int) -> None:
+def test_batches_come_in_order_and_never_too_many_are_in_flight(ahead: int, count: int) -> None:
     engine, taken = Slow(ahead), 0
 
     def batches() -> Iterator[Batch]:
@@ -112,7 +109,7 @@ def test_an_error_of_the_batches_surfaces() -> None:
         list(run_ahead(Slow(1), batches()))
 
 
-def test_closing_early_begins_nothing_more_and_frees_what_is_under_way() -> None:
+def test_closing_early_begins_nothing_more_and_frees_what_is_in_flight() -> None:
     engine, made = Slow(3), []
 
     def batches() -> Iterator[Batch]:
@@ -127,45 +124,3 @@ def test_closing_early_begins_nothing_more_and_frees_what_is_under_way() -> None
     assert engine.begun == [0, 1, 2]
     gc.collect()
     assert [reference() for reference in made] == [None] * 3
-
-
-# --- PyTorch ---
-
-
-@pytest.mark.parametrize("precision", sorted(DTYPES))
-def test_precisions_have_names_and_give_float32(tiny_network: str, pixels: Pixels, precision: str) -> None:
-    """bfloat16 has 8 bits of mantissa and float16 11: the features are near float32's, and not the same."""
-    images = pixels(3, 32, 32)
-    exact = TorchEngine(load_backbone(tiny_network), CPU).features(images)
-    engine = TorchEngine(load_backbone(tiny_network), CPU, precision=precision)
-    found = engine.features(images)
-    assert engine.name == f"torch-cpu-{precision}"
-    assert found.dtype == np.float32
-    assert engine.activations(images).dtype == torch.float32
-    error = np.abs(found - exact).max() / np.abs(exact).max()
-    assert (error == 0) == (precision == "float32")
-    assert error < {"float32": 1e-9, "float16": 0.02, "bfloat16": 0.15}[precision]
-
-
-def test_the_network_itself_stays_in_float32(tiny_network: str, pixels: Pixels) -> None:
-    backbone = load_backbone(tiny_network)
-    before = backbone.fingerprint()
-    TorchEngine(backbone, CPU, precision="bfloat16").features(pixels(2, 32, 32))
-    assert backbone.fingerprint() == before
-    assert {parameter.dtype for parameter in backbone.module.parameters()} == {torch.float32}
-
-
-def test_activations_can_be_trained_on(tiny_network: str, pixels: Pixels) -> None:
-    activations = TorchEngine(load_backbone(tiny_network), CPU).activations(pixels(2, 32, 32))
-    assert not activations.is_inference()
-    weight = torch.ones(activations.shape[1], requires_grad=True)
-    (activations @ weight).sum().backward()
-    assert weight.grad is not None
-    assert torch.allclose(weight.grad, activations.sum(dim=0))
-
-
-def test_started_features_are_the_features(tiny_network: str, pixels: Pixels) -> None:
-    engine, images = TorchEngine(load_backbone(tiny_network), CPU), pixels(3, 32, 32)
-    assert np.array_equal(engine.start(images)(), engine.features(images))
-    assert engine.output_shape() == engine.features(images).shape[1:]
-    assert engine.ahead == 1  # on the CPU nothing runs beside its caller

@@ -1,4 +1,4 @@
-"""Networks converted for OpenVINO: the numbers of PyTorch, the module as it was, and nothing told to anybody."""
+"""The OpenVINO engine: PyTorch's outputs, the module left unchanged, and nothing reported to anybody."""
 
 import gc
 import os
@@ -17,8 +17,8 @@ from torch import nn
 
 from regraft.data.preprocess import Preprocess
 from regraft.engines import openvino as converted
-from regraft.engines.engine import TorchEngine
 from regraft.engines.openvino import MODEL_FILE, OpenVinoEngine, convert, load, save
+from regraft.engines.pytorch import TorchEngine
 from regraft.errors import EngineError, OutputError
 from regraft.networks.backbones import Backbone, load_backbone
 from regraft.networks.cutting import cut_before
@@ -41,7 +41,7 @@ SMALL = Preprocess(24, 32, 1.0, "squash", "bicubic", (0.1, 0.4, 0.7), (0.2, 0.5,
 
 
 class Made(nn.Module):
-    """A convolution and what `body` makes of its answer."""
+    """A convolution, and `body` applied to its output."""
 
     def __init__(self, body: Callable[[torch.Tensor], torch.Tensor]) -> None:
         super().__init__()
@@ -57,22 +57,22 @@ def pooled(values: torch.Tensor) -> torch.Tensor:
 
 
 def refuse(_: torch.Tensor) -> torch.Tensor:
-    raise ValueError("this network does not like to be traced\nand says so")
+    raise ValueError("this network cannot be traced\nand says so")
 
 
 def singular(values: torch.Tensor) -> torch.Tensor:
-    """Return what OpenVINO has no operation for."""
+    """Apply an operation that OpenVINO lacks."""
     return torch.linalg.svdvals(values.flatten(2))
 
 
 def one_by_one(values: torch.Tensor) -> torch.Tensor:
-    """Return what has the number of images built in once it is traced."""
+    """Compute what fixes the batch size when it is traced."""
     return torch.stack([values[number].mean((1, 2)) for number in range(len(values))])
 
 
 @pytest.fixture
 def network(local: Local) -> Callable[[str], Backbone]:
-    """Return a function that loads a network whose channels are normalised by numbers of their own."""
+    """Return a function that loads a network whose channels are normalised each in its own way."""
 
     def make(architecture: str) -> Backbone:
         backbone = load_backbone(local(architecture))
@@ -106,7 +106,7 @@ def check_equal(found: np.ndarray, expected: np.ndarray) -> None:
         assert np.abs(expected[0] - expected[1]).max() > 1e-3 * scale
 
 
-# --- the numbers ---
+# --- outputs ---
 
 
 @pytest.mark.parametrize("architecture", NETWORKS)
@@ -168,7 +168,7 @@ def test_bfloat16_is_close_and_not_the_same(network: Callable[[str], Backbone], 
     assert 1e-5 < error < 0.1
 
 
-def test_pixels_may_lie_anyhow_in_memory(tiny: nn.Module, pixels: Pixels) -> None:
+def test_pixels_may_have_any_strides(tiny: nn.Module, pixels: Pixels) -> None:
     engine, images = engine_of(tiny, SMALL), pixels(9, 24, 32)
     expected = engine.features(images)
     reversed_ = images[::-1, ::-1]
@@ -178,7 +178,7 @@ def test_pixels_may_lie_anyhow_in_memory(tiny: nn.Module, pixels: Pixels) -> Non
     assert np.array_equal(images, before)
 
 
-def test_many_batches_under_way_at_once(tiny: nn.Module, pixels: Pixels) -> None:
+def test_many_batches_in_flight_at_once(tiny: nn.Module, pixels: Pixels) -> None:
     engine = engine_of(tiny, SMALL)
     batches = [pixels(count, 24, 32, seed=count) for count in (9, 1, 17, 8, 3)]
     expected = [TorchEngine(backbone_of(tiny), CPU).features(batch) for batch in batches]
@@ -224,10 +224,10 @@ def backbone_of(module: nn.Module) -> Backbone:
     return Backbone(module, None, SMALL, 5, "made by hand")  # type: ignore[arg-type]
 
 
-# --- the module stays as it was ---
+# --- the module is left unchanged ---
 
 
-def test_training_the_network_further_does_not_change_what_was_converted(tiny: nn.Module, pixels: Pixels) -> None:
+def test_further_training_does_not_change_the_converted_network(tiny: nn.Module, pixels: Pixels) -> None:
     engine, images = engine_of(tiny, SMALL), pixels(9, 24, 32)
     before = engine.features(images)
     with torch.no_grad():
@@ -238,7 +238,7 @@ def test_training_the_network_further_does_not_change_what_was_converted(tiny: n
 
 
 @pytest.mark.parametrize("body", [pooled, refuse, singular])
-def test_the_module_is_left_as_it_was(body: Callable[[torch.Tensor], torch.Tensor]) -> None:
+def test_the_module_is_left_unchanged(body: Callable[[torch.Tensor], torch.Tensor]) -> None:
     """Weights, modes, hooks and attributes; dropout and batch statistics are in training mode, one part is not."""
     module = Made(body).train()
     module.layer[1].eval()
@@ -286,34 +286,34 @@ def test_gradients_flow_after_converting(tiny: nn.Module) -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (refuse, "this network does not like to be traced"),
+        (refuse, "this network cannot be traced"),
         (singular, "No conversion rule found for operations: aten::linalg_svdvals"),
     ],
 )
-def test_what_cannot_be_converted_is_named(body: Callable[[torch.Tensor], torch.Tensor], reason: str) -> None:
+def test_an_unsupported_operation_is_named(body: Callable[[torch.Tensor], torch.Tensor], reason: str) -> None:
     with pytest.raises(EngineError) as caught:
         convert(Made(body), SMALL)
-    assert str(caught.value) == f"OpenVINO cannot run this network ({reason}). Use --engine torch-float32."
+    assert str(caught.value) == f"OpenVINO cannot run this network ({reason}). Use engine='torch-float32'."
 
 
-def test_a_number_of_images_that_is_built_in_is_told(pixels: Pixels) -> None:
+def test_a_batch_size_fixed_by_tracing_is_an_error(pixels: Pixels) -> None:
     engine = engine_of(Made(one_by_one), SMALL)
     with pytest.raises(EngineError) as caught:
         engine.features(pixels(8, 24, 32))
     assert str(caught.value) == (
-        "OpenVINO failed on this network: it gives 2 outputs for 8 images. Use --engine torch-float32."
+        "OpenVINO failed on this network: it returns 2 outputs for 8 images. Use engine='torch-float32'."
     )
 
 
-def test_a_failure_while_running_is_told(tiny: nn.Module, pixels: Pixels) -> None:
+def test_a_failure_while_running_is_an_error(tiny: nn.Module, pixels: Pixels) -> None:
     engine = engine_of(tiny, SMALL)
     waiting = engine.start(pixels(3, 30, 30))  # another size than it was converted for
-    with pytest.raises(EngineError, match=r"^OpenVINO failed on this network: .*\. Use --engine torch-float32\.$"):
+    with pytest.raises(EngineError, match=r"^OpenVINO failed on this network: .*\. Use engine='torch-float32'\.$"):
         waiting()
     check_equal(engine.features(pixels(3, 24, 32)), TorchEngine(backbone_of(tiny), CPU).features(pixels(3, 24, 32)))
 
 
-def test_without_openvino_there_is_nothing_to_choose_from(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_openvino_no_precision_is_usable(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent() -> None:
         raise ImportError("no module named openvino")
 
@@ -420,7 +420,7 @@ def test_a_file_in_the_place_of_the_folder(tiny: nn.Module, tmp_path: Path) -> N
         save(convert(tiny, SMALL), tmp_path / "file" / "kept")
 
 
-# --- nothing is told to anybody ---
+# --- nothing is reported to anybody ---
 
 
 @pytest.fixture
@@ -454,7 +454,7 @@ def test_openvinos_own_converter_would_report(tiny: nn.Module) -> None:
         openvino.convert_model(tiny, example_input=torch.zeros(2, 3, 24, 32))
 
 
-def test_what_is_dropped_is_not_begun(tiny: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_dropped_does_not_start(tiny: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C waits for the batches that are being worked on, not for those that wait."""
     engine = engine_of(tiny, SMALL)
     begun, go_on, infer = [], threading.Event(), engine._infer

@@ -11,7 +11,7 @@ from regraft.cache import features_folder, keep_limit
 from regraft.data.audit import inspect
 from regraft.data.augment import Augmentation
 from regraft.data.layouts import find_samples
-from regraft.engines.engine import TorchEngine
+from regraft.engines.pytorch import TorchEngine
 from regraft.errors import DataError
 from regraft.features import activations as views_module
 from regraft.features.activations import CachedViews, ComputedViews, ViewSet, cache_views

@@ -8,7 +8,7 @@ import pytest
 
 from regraft.cache import describe, size_limit
 from regraft.data.audit import inspect
-from regraft.engines.engine import TorchEngine
+from regraft.engines.pytorch import TorchEngine
 from regraft.errors import OptionError
 from regraft.features.extraction import extract
 from regraft.networks.backbones import Backbone

@@ -17,7 +17,7 @@ from tests.damages import DAMAGES, damages, flipped, zeroed
 
 from regraft.cache import describe, features_folder
 from regraft.data.audit import inspect
-from regraft.engines.engine import TorchEngine
+from regraft.engines.pytorch import TorchEngine
 from regraft.features import store as store_module
 from regraft.features.extraction import extract
 from regraft.features.store import FeatureStore

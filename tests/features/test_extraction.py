@@ -20,7 +20,7 @@ from regraft import watchdog
 from regraft.cache import describe, features_folder
 from regraft.data.audit import inspect
 from regraft.data.decoding import READING, decode
-from regraft.engines.engine import TorchEngine
+from regraft.engines.pytorch import TorchEngine
 from regraft.errors import OutputError, WeightsError
 from regraft.features import extraction as features
 from regraft.features.extraction import Extraction, extract
@@ -273,7 +273,7 @@ from regraft import watchdog
 from regraft.data.audit import inspect
 from regraft.features import extraction as features
 from regraft.networks.backbones import load_backbone
-from regraft.engines.engine import TorchEngine, torch
+from regraft.engines.pytorch import TorchEngine, torch
 
 features._IMAGES_PER_SHARD = 4
 backbone = load_backbone(sys.argv[1])

@@ -23,7 +23,7 @@ from regraft.classifier.bundle import load_bundle
 from regraft.classifier.predict import predict
 from regraft.data.decoding import decode
 from regraft.data.images import UnreadableImageError
-from regraft.engines.selection import machine
+from regraft.engines.workload import machine
 from regraft.errors import RegraftError
 from regraft.transfer.settings import Settings
 

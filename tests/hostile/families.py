@@ -17,7 +17,7 @@ from regraft.data.audit import inspect
 from regraft.data.decoding import decode
 from regraft.data.images import UnreadableImageError
 from regraft.data.preprocess import Preprocess
-from regraft.engines.selection import machine
+from regraft.engines.workload import machine
 from regraft.errors import RegraftError
 from regraft.networks.backbones import build_untrained, load_backbone
 from regraft.transfer.settings import Settings

@@ -33,7 +33,7 @@ from tests.hostile.places import PLACES, pipe, write_names
 
 # The digest is no secret: whoever writes a bundle can make it fit. Private, for nobody else has to.
 from regraft.classifier.bundle import _digest
-from regraft.engines.selection import machine
+from regraft.engines.workload import machine
 
 Draw = np.random.Generator
 MARKER = "marker"  # what comes to be where a pickle is loaded

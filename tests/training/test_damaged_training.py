@@ -19,7 +19,7 @@ from regraft.cache import features_folder
 from regraft.data.audit import inspect
 from regraft.data.augment import Augmentation
 from regraft.data.layouts import find_samples
-from regraft.engines.engine import TorchEngine
+from regraft.engines.pytorch import TorchEngine
 from regraft.errors import ResumeError
 from regraft.features.activations import ViewSet, cache_views
 from regraft.networks.backbones import Backbone

@@ -21,8 +21,9 @@ from regraft.data.audit import inspect
 from regraft.data.decoding import decode
 from regraft.data.layouts import find_samples
 from regraft.engines import openvino as converted
-from regraft.engines.engine import TorchEngine
-from regraft.engines.selection import CHECKED_PHOTOS, WORTH_CONVERTING, EngineChoice, machine
+from regraft.engines.kinds import WORTH_CONVERTING
+from regraft.engines.pytorch import TorchEngine
+from regraft.engines.workload import CHECKED_PHOTOS, EngineChoice, machine
 from regraft.errors import OptionError
 from regraft.features.extraction import Extraction, check_photos, engine_for, extract
 from regraft.heads.search import Head

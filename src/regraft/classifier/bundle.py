@@ -18,7 +18,8 @@ from regraft.classifier.classifier import Classifier
 from regraft.classifier.record import FitRecord
 from regraft.classifier.schema import Description
 from regraft.data.preprocess import Preprocess
-from regraft.engines.selection import ENGINES, EngineChoice
+from regraft.engines.kinds import ENGINE_KINDS
+from regraft.engines.workload import EngineChoice
 from regraft.errors import BundleError, ModelError, WeightsError, printable, shortlist
 from regraft.files import atomic_write, is_file, parse_json
 from regraft.heads.search import Head
@@ -182,8 +183,8 @@ def _check(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Des
     """
     description: Description = convert(about, Description)
     _check_tensors(tensors, len(description.classes))
-    if description.engine is not None and description.engine.engine not in ENGINES[1:]:
-        raise ValueError(f"engine must be one of {', '.join(ENGINES[1:])}. Got {description.engine.engine!r}")
+    if description.engine is not None and description.engine.engine not in ENGINE_KINDS:
+        raise ValueError(f"engine must be one of {', '.join(ENGINE_KINDS)}. Got {description.engine.engine!r}")
     return description
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import softmax
 
 from regraft.classifier.record import FitRecord
-from regraft.engines.selection import EngineChoice
+from regraft.engines.workload import EngineChoice
 from regraft.heads.search import Head
 from regraft.networks.backbones import Backbone
 

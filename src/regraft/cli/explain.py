@@ -75,6 +75,7 @@ def explain(
     unlabelled = "" if labelled else ", without labels"
     note(f"{counted(len(samples), 'photo')} of {printable(samples.where)}{unlabelled}\nout: {printable(out)}")
 
+    from regraft.classifier.classifier import Classifier
     from regraft.explain.explain import check_options
     from regraft.explain.explain import explain as look_into
     from regraft.explain.html_report import write_report
@@ -84,7 +85,7 @@ def explain(
     if before is not None:
         check_model_name(before)
     thing = _load(model, weights)
-    check_options(getattr(thing, "backbone", thing), stage or (), method=method, units=units)
+    check_options(thing.backbone if isinstance(thing, Classifier) else thing, stage or (), method=method, units=units)
     subject = _subject(
         thing, samples, labelled=labelled, model=model, before=before, given=given, compute=compute, observer=observer
     )

@@ -13,9 +13,7 @@ from regraft.data.decoding import decode
 from regraft.data.images import UnreadableImageError
 from regraft.data.preprocess import Preprocess
 from regraft.data.sources import Source
-from regraft.runtime import cpu_count
-
-BATCH_SIZE = 32
+from regraft.runtime import BATCH_SIZE, cpu_count
 
 # What threads would be the first to ask for is asked for here. The search for libraries holds the dynamic linker's lock
 # while it calls Python, and a thread that imports a module holds Python's while it waits for the linker; and PyTorch

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regraft.cache import size_limit
-from regraft.data.loading import BATCH_SIZE
-from regraft.engines.selection import AUTO, ENGINES, check_engine
+from regraft.engines.kinds import AUTO, engine_help
 from regraft.files import MAX_FILE_BYTES
 from regraft.options import Bytes, check_settings, setting, whole_number
-from regraft.runtime import pick_device
+from regraft.runtime import BATCH_SIZE, pick_device
 
 if TYPE_CHECKING:
     import torch
@@ -16,14 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how photos are read and networks run, with defaults that are right for most.
+    """Where and how photos are read and networks run. The defaults suit most uses.
 
     Attributes:
         device: "auto", "cpu", "cuda" or "mps".
-        engine: what runs the network where nothing is trained, one of `engines.selection.ENGINES`.
+        engine: what runs the network where nothing is trained, one of `engines.kinds.engine_names`.
         batch_size: images per step through the network where nothing is trained.
-        cache: False computes all features and activations anew and keeps none.
-        cache_limit: bytes that the cache may hold; None for what `cache.size_limit` says.
+        cache: False computes all features and activations anew and stores none.
+        cache_limit: bytes that the cache may hold; None for `cache.size_limit`.
         max_file_size: bytes that a photo's file may have; a larger one counts as unreadable.
     """
 
@@ -35,9 +34,9 @@ class Compute:
     )
     engine: str = setting(
         AUTO,
-        help="What runs the network where nothing is trained: auto (the fastest that is right), "
-        f"{', '.join(ENGINES[1:-1])} or {ENGINES[-1]}.",
-        choices=ENGINES,
+        help=engine_help(),
+        allowed="the name of an engine",
+        check=lambda value: isinstance(value, str),
     )
     batch_size: int = setting(
         BATCH_SIZE,
@@ -67,6 +66,8 @@ class Compute:
 
     def check(self) -> None:
         """Raise `OptionError` for a value that is not allowed, or a device or engine that is not here."""
+        from regraft.engines.selection import check_engine  # here, because the command line is made from the fields
+
         check_settings(self)
         check_engine(self.engine, self.torch_device)
 
@@ -81,10 +82,10 @@ class Compute:
 
     @property
     def cache_bytes(self) -> int:
-        """Return how many bytes the cache may hold, 0 where nothing is kept.
+        """Return how many bytes the cache may hold, 0 where nothing is stored.
 
         Raises:
-            OptionError: the environment's limit is no size.
+            OptionError: the environment variable holds no size.
         """
         if not self.cache:
             return 0

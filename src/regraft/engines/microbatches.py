@@ -1,4 +1,4 @@
-"""Batches in as many parts as the memory of a device asks for, and words where one photo is too much."""
+"""Batches split as far as the memory of a device demands, and an error in words where one photo is too much."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -7,19 +7,19 @@ from typing import TypeVar
 
 import torch
 
-from regraft.errors import TrainingError
+from regraft.errors import TrainingError, option
 
 _T = TypeVar("_T")
 _PHOTOS = {1: "a single photo", 2: "two photos"}
 
 
-class Parts:
-    """Does work on whole batches; in halves, quarters ... once the device had too little memory for that.
+class MicroBatches:
+    """Processes whole batches, or halves, quarters ... of them once the device has run out of memory.
 
     Args:
         device: where the work is done.
         task: for the message, e.g. "training on".
-        least: photos that a part must hold: 1, or 2 where one alone has no statistics.
+        least: photos that a micro-batch must hold: 1, or 2 where one alone has no batch statistics.
     """
 
     def __init__(self, device: torch.device, task: str, *, least: int = 1) -> None:
@@ -27,10 +27,14 @@ class Parts:
         self._count = 1
 
     def __call__(self, photos: int, work: Callable[[list[slice]], _T]) -> _T:
-        """Return what `work` gives, which hears the rows of every part of `photos`, and may have to begin again.
+        """Return the result of `work`, which is given the rows of each micro-batch and may be called again.
+
+        Args:
+            photos: size of the batch.
+            work: does all of the batch.
 
         Raises:
-            TrainingError: not even the smallest part fits.
+            TrainingError: not even the smallest micro-batch fits.
         """
         most = max(photos // self._least, 1)
         while True:
@@ -48,13 +52,13 @@ class Parts:
 
 def no_memory(device: torch.device, task: str) -> TrainingError:
     """Return the error that says that `device` has no memory for `task`."""
-    fewer = "Train fewer stages (--train-from), or use" if "training" in task else "Use"
-    return TrainingError(f"{device} has no memory for {task}. {fewer} --device cpu.")
+    fewer = f"Train fewer stages ({option('train_from')}), or use" if "training" in task else "Use"
+    return TrainingError(f"{device} has no memory for {task}. {fewer} {option('device', 'cpu')}.")
 
 
 @contextmanager
 def memory_for(device: torch.device, task: str) -> Iterator[None]:
-    """Raise `TrainingError` where `device` runs out of memory for `task`, of which there are no smaller parts."""
+    """Raise `TrainingError` where `device` runs out of memory for `task`, which cannot be split."""
     try:
         yield
     except torch.OutOfMemoryError:

@@ -1,4 +1,4 @@
-"""Networks converted for OpenVINO, which runs them on CPUs several times as fast as PyTorch does."""
+"""The OpenVINO engine: converted networks, which run on CPUs several times as fast as in PyTorch."""
 
 import contextlib
 import functools
@@ -21,8 +21,8 @@ from torch import nn
 
 from regraft.cache import ENGINE_WEIGHTS_SUFFIX
 from regraft.data.preprocess import Preprocess
-from regraft.engines.engine import Engine
-from regraft.errors import EngineError, OutputError
+from regraft.engines.engine import Engine, UnsupportedNetworkError
+from regraft.errors import EngineError, OutputError, option
 from regraft.files import TEMPORARY_SUFFIX, open_regular, read_regular, remove, write_failure
 from regraft.runtime import cpu_count
 
@@ -30,25 +30,24 @@ MODEL_FILE = "model.xml"  # the graph
 _WEIGHTS_FILE = f"model{ENGINE_WEIGHTS_SUFFIX}"  # where OpenVINO looks for them
 _DIGEST_FILE = "model.sha256"  # of both
 _LONGEST_DIGEST = 1000  # bytes
-_CHUNK = 8  # images at a time: what a layer gives to so few is still in the processor's cache when the next reads it
+_CHUNK = 8  # images at a time: the outputs of a layer for so few are still in the processor's cache for the next layer
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
-
-_starting = threading.Lock()
+_initialising = threading.Lock()
 
 
 def _core() -> Any:
-    with _starting:
+    with _initialising:
         return _library()
 
 
 @functools.cache
 def _library() -> Any:
-    """Return OpenVINO, set up by one thread: called once, before any other uses it.
+    """Return OpenVINO's core, initialised by one thread before any other uses it.
 
-    pybind11 looks NumPy's C interface up when an array first becomes a tensor, and holds a lock of its own meanwhile. A
-    second thread that makes its first tensor then waits for that lock, and holds the interpreter's, which the first one
-    needs: both wait for ever.
+    pybind11 looks up NumPy's C interface when an array first becomes a tensor, and holds a lock of its own meanwhile. A
+    second thread that creates its first tensor then waits for that lock while it holds the interpreter's, which the
+    first one needs: a deadlock.
     """
     import openvino
 
@@ -57,7 +56,7 @@ def _library() -> Any:
 
 
 def usable_precisions() -> tuple[str, ...]:
-    """Return the precisions that this processor computes in by itself, the fastest first; none without OpenVINO."""
+    """Return the precisions that this processor supports natively, the fastest first; none without OpenVINO."""
     try:
         able = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     except (ImportError, RuntimeError):  # no build for this platform, or no CPU plugin in it
@@ -76,11 +75,11 @@ def processor_name() -> str:
 def convert(module: nn.Module, preprocess: Preprocess) -> Any:
     """Return `module` as an OpenVINO model of (b, h, w, 3) uint8 pixels, any b; the normalisation is part of it.
 
-    It is converted as it is in eval mode, and left as it was. OpenVINO's frontend is called without its converter
-    tool, which reports each use to its maker.
+    It is converted in eval mode, and left unchanged. OpenVINO's frontend is called directly: its converter tool reports
+    each use to its maker.
 
     Raises:
-        ConversionError: it has a layer that OpenVINO cannot run.
+        UnsupportedNetworkError: it has a layer that OpenVINO cannot run.
     """
     import openvino
     from openvino.frontend import FrontEndManager
@@ -96,8 +95,8 @@ def convert(module: nn.Module, preprocess: Preprocess) -> Any:
             decoder = TorchScriptPythonDecoder(
                 module,
                 example_input=blank,
-                shared_memory=False,  # training the network further must not change what was converted
-                trace_kwargs={"check_trace": False},  # `selection` compares on photos, which says more
+                shared_memory=False,  # further training must not change the converted network
+                trace_kwargs={"check_trace": False},  # `selection` compares on photos, a better check
             )
             model = frontend.convert(frontend.load(decoder))
             model.reshape([-1, *blank.shape[1:]])
@@ -109,14 +108,12 @@ def convert(module: nn.Module, preprocess: Preprocess) -> Any:
             normalising.scale([255 * value for value in preprocess.std])
             return steps.build()
     except Exception as error:  # whatever tracing or translating a foreign network may raise
-        raise ConversionError(
-            f"OpenVINO cannot run this network ({_reason(error)}). Use --engine torch-float32."
-        ) from error
+        raise UnsupportedNetworkError(f"OpenVINO cannot run this network ({_reason(error)}). {_remedy()}") from error
 
 
 @contextlib.contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Have `module` in eval mode, and each of its parts in its own mode again afterwards."""
+    """Put `module` into eval mode, and each of its parts back into its own mode afterwards."""
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:
@@ -127,14 +124,14 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Return the line of OpenVINO's message that names what it cannot do, else the first."""
+    """Return the line of OpenVINO's message that names the unsupported operation, else the first."""
     lines = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
-    telling = [line for line in lines if "No conversion rule" in line]
-    return (telling or lines)[0].removeprefix("-- ").rstrip(".")
+    specific = [line for line in lines if "No conversion rule" in line]
+    return (specific or lines)[0].removeprefix("-- ").rstrip(".")
 
 
 def save(model: Any, folder: Path) -> None:
-    """Write a converted network into `folder`; whoever reads it meanwhile sees all of it or nothing.
+    """Write a converted network into `folder`; a concurrent reader sees all of it or nothing.
 
     Raises:
         OutputError: it cannot be written (disk full, no permission).
@@ -151,22 +148,22 @@ def save(model: Any, folder: Path) -> None:
             (temporary / name).replace(folder / name)
     except OSError as error:
         raise write_failure(target, error) from None
-    except RuntimeError as error:  # OpenVINO's own word for a full disk
+    except RuntimeError as error:  # how OpenVINO reports a full disk
         raise OutputError(f"{target} could not be written: {error}") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load(folder: Path, say: Callable[[str], None] = lambda _: None) -> Any | None:
-    """Return the network that `save` wrote into `folder`, None if it is not there or damaged, which `say` hears."""
-    try:  # OpenVINO itself takes any weights of the right size
-        whole = read_regular(folder / _DIGEST_FILE, limit=_LONGEST_DIGEST) == _digest(folder, folder.name).encode()
-    except (FileNotFoundError, NotADirectoryError):  # not there, or dropped by another process meanwhile
+    """Return the network that `save` wrote into `folder`, None if it is missing or damaged; `say` reports damage."""
+    try:  # OpenVINO itself accepts any weights of the right size
+        intact = read_regular(folder / _DIGEST_FILE, limit=_LONGEST_DIGEST) == _digest(folder, folder.name).encode()
+    except (FileNotFoundError, NotADirectoryError):  # missing, or dropped by another process meanwhile
         return None
     except OSError:
-        whole = False
+        intact = False
     model = None
-    if whole:
+    if intact:
         with contextlib.suppress(OSError):
             os.utime(folder / _WEIGHTS_FILE)  # in use: the last to be dropped
         with contextlib.suppress(RuntimeError):
@@ -179,9 +176,9 @@ def load(folder: Path, say: Callable[[str], None] = lambda _: None) -> Any | Non
 
 
 def _digest(folder: Path, name: str) -> str:
-    """Return a digest of the graph and the weights in `folder`, and of the name that it has or is to have.
+    """Return a digest of the graph and the weights in `folder`, and of its final name.
 
-    The files of another network may have come into a folder.
+    The name shows files that were copied from another network's folder.
     """
     digest = hashlib.sha256(name.encode())
     for file in (MODEL_FILE, _WEIGHTS_FILE):
@@ -190,19 +187,41 @@ def _digest(folder: Path, name: str) -> str:
     return digest.hexdigest()
 
 
-class ConversionError(EngineError):
-    """A network that OpenVINO cannot run, whenever it is tried."""
+def load_or_convert(
+    module: nn.Module, preprocess: Preprocess, folder: Path | None, say: Callable[[str], None] = lambda _: None
+) -> Any:
+    """Return `module` converted: from `folder`, or converted now and saved there.
+
+    Args:
+        module: takes (b, 3, h, w) normalised pixels.
+        preprocess: the normalisation, and h and w.
+        folder: None reads and keeps nothing.
+        say: reports damage, and a folder that cannot be written.
+
+    Raises:
+        UnsupportedNetworkError: it has a layer that OpenVINO cannot run.
+    """
+    found = None if folder is None else load(folder, say)
+    if found is not None:
+        return found
+    model = convert(module, preprocess)
+    if folder is not None:
+        try:
+            save(model, folder)
+        except OutputError as error:
+            say(f"the converted network is not kept: {error}")
+    return model
 
 
 class OpenVinoEngine(Engine):
-    """OpenVINO on the CPU: one stream of small batches for each core or two, none of which waits for another."""
+    """OpenVINO on the CPU: one independent stream of small batches for each core or two."""
 
     def __init__(self, model: Any, preprocess: Preprocess, precision: str) -> None:
-        """Compile what `convert` or `load` gave.
+        """Compile a network that `convert` or `load` returned.
 
         Args:
             model: the converted network.
-            preprocess: what its images must have been brought to.
+            preprocess: how its images must have been prepared.
             precision: "float32" or "bfloat16".
 
         Raises:
@@ -223,23 +242,23 @@ class OpenVinoEngine(Engine):
             raise _failed(error) from error
         streams = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._pool = ThreadPoolExecutor(streams, thread_name_prefix="openvino")
-        self._own = threading.local()
-        self._begun: WeakSet[Future[np.ndarray]] = WeakSet()
+        self._local = threading.local()
+        self._started: WeakSet[Future[np.ndarray]] = WeakSet()
 
     def activations(self, pixels: np.ndarray) -> torch.Tensor:
         """Return (b, ...) float32 outputs of (b, h, w, 3) uint8 pixels.
 
         Raises:
-            EngineError: there is no memory for it, or another trouble of OpenVINO.
+            EngineError: OpenVINO fails, for lack of memory for example.
         """
         return torch.from_numpy(self.start(pixels)())
 
     def start(self, pixels: np.ndarray) -> Callable[[], np.ndarray]:
-        """Begin on (b, h, w, 3) uint8 pixels; return what waits for their outputs (b, ...) and gives them."""
+        """Start on (b, h, w, 3) uint8 pixels; return a function that waits for their outputs (b, ...)."""
         chunks: list[Future[np.ndarray]] = [
             self._pool.submit(self._infer, pixels[start : start + _CHUNK]) for start in range(0, len(pixels), _CHUNK)
         ]
-        self._begun.update(chunks)
+        self._started.update(chunks)
 
         def outputs() -> np.ndarray:
             try:
@@ -250,20 +269,24 @@ class OpenVinoEngine(Engine):
         return outputs
 
     def drop(self) -> None:
-        """Begin nothing more of what was started and has not been waited for."""
-        for chunk in list(self._begun):
+        """Cancel the chunks that have not begun to run."""
+        for chunk in list(self._started):
             chunk.cancel()
 
     def _infer(self, pixels: np.ndarray) -> np.ndarray:
-        if not hasattr(self._own, "request"):
-            self._own.request = self._compiled.create_infer_request()
-        self._own.request.infer([np.ascontiguousarray(pixels)], share_inputs=True)
-        outputs = np.array(self._own.request.get_output_tensor(0).data, dtype=np.float32)
-        if len(outputs) != len(pixels):  # its layers have the number of images built in
-            raise RuntimeError(f"it gives {len(outputs)} outputs for {len(pixels)} images")
+        if not hasattr(self._local, "request"):
+            self._local.request = self._compiled.create_infer_request()
+        self._local.request.infer([np.ascontiguousarray(pixels)], share_inputs=True)
+        outputs = np.array(self._local.request.get_output_tensor(0).data, dtype=np.float32)
+        if len(outputs) != len(pixels):  # the batch size was fixed by tracing
+            raise RuntimeError(f"it returns {len(outputs)} outputs for {len(pixels)} images")
         return outputs
 
 
 def _failed(error: RuntimeError) -> EngineError:
     reason = str(error).strip().splitlines() or [type(error).__name__]
-    return EngineError(f"OpenVINO failed on this network: {reason[-1]}. Use --engine torch-float32.")
+    return EngineError(f"OpenVINO failed on this network: {reason[-1]}. {_remedy()}")
+
+
+def _remedy() -> str:
+    return f"Use {option('engine', 'torch-float32')}."

@@ -10,7 +10,7 @@ from torch import nn
 from regraft.attribution.cam import grad_cam, occlusion
 from regraft.attribution.feature_maps import StageMap
 from regraft.data.sources import Source
-from regraft.engines.engine import TorchEngine
+from regraft.engines.pytorch import TorchEngine
 from regraft.explain.unit_pictures import read_pixels
 from regraft.heads.search import Head
 from regraft.networks.backbones import Backbone

@@ -12,7 +12,7 @@ from regraft.attribution.deconvnet import TIE_BREAK
 from regraft.attribution.feature_maps import HookPoint, StageMap, find_stage_maps, watching
 from regraft.data.loading import load_batches
 from regraft.data.sources import Source
-from regraft.engines.engine import TorchEngine
+from regraft.engines.pytorch import TorchEngine
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer, progress
 

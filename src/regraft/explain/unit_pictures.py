@@ -12,7 +12,7 @@ from regraft.attribution.feature_maps import run_to
 from regraft.attribution.receptive_field import receptive_field
 from regraft.data.loading import load_batches
 from regraft.data.sources import Source
-from regraft.engines.engine import TorchEngine
+from regraft.engines.pytorch import TorchEngine
 from regraft.errors import DataError, ModelError
 from regraft.explain.top_activations import StageUnits
 from regraft.networks.backbones import Backbone

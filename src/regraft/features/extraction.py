@@ -11,26 +11,20 @@ from regraft.cache import keep_limit
 from regraft.data.audit import check_share_unreadable
 from regraft.data.dataset import Dataset
 from regraft.data.decoding import READING
-from regraft.data.loading import BATCH_SIZE, load_batches
+from regraft.data.loading import load_batches
 from regraft.data.preprocess import Preprocess
 from regraft.data.sources import Source
 from regraft.engines.compute import Compute
 from regraft.engines.engine import Engine, run_ahead
-from regraft.engines.selection import (
-    CHECKED_PHOTOS,
-    POOLED,
-    WORTH_CONVERTING,
-    CheckPhotos,
-    Deferred,
-    EngineChoice,
-    Workload,
-    choose_engine,
-)
+from regraft.engines.kinds import WORTH_CONVERTING
+from regraft.engines.selection import LazyEngine, choose_engine
+from regraft.engines.workload import CHECKED_PHOTOS, POOLED, CheckPhotos, EngineChoice, Workload
 from regraft.errors import OutputError, WeightsError, shortlist
 from regraft.features.store import FeatureStore
 from regraft.files import sha256
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer, progress
+from regraft.runtime import BATCH_SIZE
 from regraft.watchdog import watched
 
 _IMAGES_PER_SHARD = 512
@@ -148,7 +142,7 @@ class FeatureExtractor:
             with watched("choosing what runs the network", say, patience=_PATIENCE):
                 self._engine = choose_engine(workload, compute.engine)
             self._chosen_for = count
-            if compute.cache and not isinstance(self._engine, Deferred):
+            if compute.cache and not isinstance(self._engine, LazyEngine):
                 keep_limit(compute.cache_bytes)  # a network may have been converted and put there
         return self._engine
 

@@ -16,7 +16,7 @@ from regraft.cache import size_limit
 from regraft.data.audit import joined_groups
 from regraft.data.augment import Augmentation
 from regraft.data.samples import Samples
-from regraft.engines.engine import TorchEngine
+from regraft.engines.pytorch import TorchEngine
 from regraft.errors import OptionError
 from regraft.evaluation.report import Report
 from regraft.features.activations import FRESH, ComputedViews, ViewSet

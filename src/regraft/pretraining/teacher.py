@@ -11,7 +11,8 @@ from regraft.classifier.bundle import load_bundle
 from regraft.classifier.classifier import Classifier
 from regraft.data.decoding import READING
 from regraft.data.preprocess import Preprocess
-from regraft.engines.selection import Workload, choose_engine
+from regraft.engines.selection import choose_engine
+from regraft.engines.workload import Workload
 from regraft.errors import OptionError, shortlist
 from regraft.evaluation.calibration import fit_temperature
 from regraft.features.activations import Views, ViewSet, cache_views
@@ -177,7 +178,7 @@ def cache_teacher_outputs(
         views: of each photo.
         limit: bytes that the cache may take.
         seed: of the fold that chooses the strength of its head.
-        engine_name: what runs it, one of `engines.selection.ENGINES`.
+        engine_name: what runs it, one of `engines.kinds.engine_names`.
         device: where it runs.
         observer: hears the progress.
 

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.nn import functional
 
-from regraft.engines.microbatches import Parts, memory_for
+from regraft.engines.microbatches import MicroBatches, memory_for
 from regraft.errors import TrainingError
 from regraft.evaluation.calibration import fit_temperature
 from regraft.heads.search import Head
@@ -137,7 +137,7 @@ class Finetuner:
             self._model = Student(top, _linear(head), objective).to(accelerator.device)
             self._kept = WeightAverage(self._model, {f"{NETWORK}{name}" for name in plan.names("statistics")})
         self._descent = TrainingStep(self._model, plan, schedule, accelerator, rate=rate)
-        self._answering = Parts(accelerator.device, "the answers of training to")
+        self._answering = MicroBatches(accelerator.device, "the answers of training to")
         self._best_loss, self._worse, self._step, self._epoch_loss = math.inf, 0, 0, 0.0
         self._started = self._saved = time.monotonic()
         self._writing = 0.0  # seconds that the last checkpoint took

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from regraft.engines.microbatches import Parts, memory_for
+from regraft.engines.microbatches import MicroBatches, memory_for
 from regraft.errors import TrainingError
 from regraft.networks.freezing import Plan
 from regraft.networks.lora import adapted_weight
@@ -42,7 +42,7 @@ class TrainingStep:
         # A scale of its own: what an earlier training came to has no say. Without one (all but float16) it is None.
         self._scaler: torch.amp.GradScaler | None = copy.deepcopy(accelerator.scaler)
         self._together = ProcessGroup(accelerator)
-        self._parts = Parts(accelerator.device, "training on", least=2 if plan.names("statistics") else 1)
+        self._parts = MicroBatches(accelerator.device, "training on", least=2 if plan.names("statistics") else 1)
         statistics = {f"{NETWORK}{name}" for name in plan.names("statistics")}
         self._statistics = [buffer for name, buffer in model.named_buffers() if name in statistics]
 

@@ -16,8 +16,11 @@ from regraft.data.decoding import READING
 from regraft.data.samples import Samples
 from regraft.data.splits import OUTER_FOLDS
 from regraft.engines.compute import Compute
-from regraft.engines.engine import Engine, TorchEngine
-from regraft.engines.selection import AUTO, EngineChoice, Workload, choice_of, choose_engine
+from regraft.engines.engine import Engine
+from regraft.engines.kinds import AUTO
+from regraft.engines.pytorch import TorchEngine
+from regraft.engines.selection import choice_of, choose_engine
+from regraft.engines.workload import EngineChoice, Workload
 from regraft.errors import DataError, OptionError, option
 from regraft.features.activations import NO_DISK, ComputedViews, Views, ViewSet, cache_views
 from regraft.features.extraction import FeatureExtractor, Features, check_photos

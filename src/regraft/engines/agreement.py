@@ -1,0 +1,97 @@
+"""How an engine's outputs agree with the reference's, and the verdicts on disk that save a second comparison."""
+
+import contextlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from regraft.engines.kinds import REFERENCE, EngineKind
+from regraft.engines.workload import Workload
+from regraft.files import atomic_write, parse_json, read_regular, remove, sha256
+
+_LONGEST_VERDICT = 10_000  # bytes
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How an engine's outputs agree with those of torch-float32 on the same photos.
+
+    Attributes:
+        mean: cosine similarity of a photo's two outputs, averaged.
+        lowest: that of the photo that agrees least.
+        photos: how many were compared.
+    """
+
+    mean: float
+    lowest: float
+    photos: int
+
+    @classmethod
+    def of(cls, found: np.ndarray, expected: np.ndarray) -> "Agreement":
+        """Compare (n, ...) outputs. Two zeros agree; values that are not finite agree with nothing."""
+        a, b = (values.reshape(len(values), -1).astype(np.float64) for values in (found, expected))
+        both_zero = ~a.any(axis=1) & ~b.any(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+            cosines = np.where(both_zero, 1.0, np.sum(a * b, axis=1) / lengths)
+        cosines = np.nan_to_num(cosines, nan=-1.0)
+        return cls(float(cosines.mean()), float(cosines.min()), len(cosines))
+
+    def suffices(self, kind: EngineKind) -> bool:
+        """Tell whether an engine of this `kind` may be used."""
+        cosine = self.lowest if kind.precision.every_photo else self.mean
+        return kind.precision.least_cosine <= cosine <= 1.0 + 1e-9
+
+    def __str__(self) -> str:
+        """Return one clause for people."""
+        return f"cosine to {REFERENCE} on {self.photos} photos: mean {self.mean:.4f}, lowest {self.lowest:.4f}"
+
+
+UNABLE = Agreement(-1.0, -1.0, 0)  # the verdict on an engine that cannot run the network at all
+
+
+def read_verdict(workload: Workload, engine: str) -> Agreement | None:
+    """Return the stored agreement of `engine` on these photos, `UNABLE` if it cannot run the network, None if unknown.
+
+    A damaged file is removed, which is reported.
+    """
+    for unable in (True, False):
+        file = _verdict_file(workload, engine, unable=unable)
+        if file is None:
+            return None
+        try:
+            stored = parse_json(read_regular(file, limit=_LONGEST_VERDICT))
+            found = Agreement(float(stored["mean"]), float(stored["lowest"]), int(stored["photos"]))
+            if stored["check"] == _check_of(file, found) and (found == UNABLE) is unable:
+                return found
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError, TypeError, KeyError, OverflowError):
+            pass
+        workload.say(f"the verdict on {engine} in {file} is damaged: the engine is checked again")
+        remove(file)
+    return None
+
+
+def write_verdict(workload: Workload, engine: str, found: Agreement) -> None:
+    """Store the agreement of `engine`, unless nothing is kept or it cannot be written."""
+    file = _verdict_file(workload, engine, unable=found == UNABLE)
+    if file is None:
+        return
+    with contextlib.suppress(OSError):  # then it is checked again the next time
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(file) as temporary:
+            temporary.write_text(json.dumps({**asdict(found), "check": _check_of(file, found)}))
+
+
+def _verdict_file(workload: Workload, engine: str, *, unable: bool) -> Path | None:
+    """Return the file of a verdict on `engine`: on these photos, or that it can run the network on none."""
+    part = "unable" if unable else workload.check.digest
+    return None if workload.folder is None else workload.folder / f"{engine}-{part}.json"
+
+
+def _check_of(file: Path, found: Agreement) -> str:
+    """Return a digest of a verdict and its place."""
+    return sha256(f"{file.parent.name} {file.name} {asdict(found)}".encode()).hex()

@@ -1,0 +1,136 @@
+"""What an engine is chosen for: a network, the photos it will run, and the machine."""
+
+import functools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from regraft.cache import engines_folder
+from regraft.engines import openvino
+from regraft.engines.pytorch import TorchEngine
+from regraft.errors import EngineError
+from regraft.files import sha256
+from regraft.networks.backbones import Backbone
+
+CHECKED_PHOTOS = 16
+POOLED = "pooled"  # the cut after the network's pooled features
+
+
+@dataclass(frozen=True, eq=False)
+class CheckPhotos:
+    """The photos that engines are compared on.
+
+    Attributes:
+        digest: identifies these photos by their content; verdicts are stored under it.
+        read: returns (up to `CHECKED_PHOTOS`, h, w, 3) uint8 of them.
+    """
+
+    digest: str
+    read: Callable[[], np.ndarray]
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """The engine that was chosen for a network, and on which machine.
+
+    Attributes:
+        engine: a name in `kinds.ENGINE_KINDS`.
+        machine: what `machine` returned there.
+    """
+
+    engine: str
+    machine: str
+
+
+@dataclass(frozen=True, eq=False)
+class Workload:
+    """A network and the photos that it is to run.
+
+    Attributes:
+        backbone: the network.
+        device: where PyTorch runs it.
+        photos: how many there are.
+        check: those of them that engines are compared on.
+        module: the part of the network that is run, None for all of it.
+        cut: where that part ends.
+        keep: False reads and writes nothing on disk.
+        say: reports findings.
+        earlier: the choice for this network when its classifier was trained.
+    """
+
+    backbone: Backbone
+    device: torch.device
+    photos: int
+    check: CheckPhotos
+    module: nn.Module | None = None
+    cut: str = POOLED
+    keep: bool = True
+    say: Callable[[str], None] = lambda _: None
+    earlier: EngineChoice | None = None
+    _shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+
+    @functools.cached_property
+    def folder(self) -> Path | None:
+        """Return the folder of the converted network and of the verdicts on engines, None where nothing is kept."""
+        if not self.keep:
+            return None
+        about = {
+            "network": self.backbone.fingerprint(),
+            "cut": self.cut,
+            "preprocess": self.backbone.preprocess.to_json(),
+            "machine": machine(self.device),
+        }
+        return engines_folder() / sha256(json.dumps(about, sort_keys=True).encode()).hex()[:32]
+
+    @property
+    def part(self) -> nn.Module:
+        """Return the module that is run."""
+        return self.backbone.module if self.module is None else self.module
+
+    @functools.cached_property
+    def pixels(self) -> np.ndarray:
+        """Return the photos that engines are compared on."""
+        return self.check.read()
+
+    @functools.cached_property
+    def expected(self) -> np.ndarray:
+        """Return the reference's outputs for them."""
+        return TorchEngine(self.backbone, self.device, self.module).features(self.pixels)
+
+    def shared(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return the result of `make`, called once for all engines of this workload: a converted network for example.
+
+        Args:
+            name: of the result.
+            make: an `EngineError` of it is raised again each time.
+        """
+        if name not in self._shared:
+            try:
+                self._shared[name] = make()
+            except EngineError as error:
+                self._shared[name] = error
+        found = self._shared[name]
+        if isinstance(found, EngineError):
+            raise found
+        return found
+
+
+def machine(device: torch.device) -> str:
+    """Return what engines' results depend on besides network and photos: libraries, processor and device."""
+    precisions = ", ".join(openvino.usable_precisions()) or "no OpenVINO"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else openvino.processor_name()
+    return f"{device.type}, {name} ({precisions}), torch {torch.__version__}, openvino {_version('openvino')}"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except ImportError:
+        return "none"
