@@ -14,6 +14,7 @@ ORDER = {
     "": [
         "errors",
         "files",
+        "options",
         "runtime",
         "watchdog",
         "deadline",

@@ -116,14 +116,15 @@ def settings_of(training: dict[str, Any], *, defaults: Any = None, **more: Any) 
         OptionError: a value outside what is allowed.
     """
     from regraft.cache import LIMIT_VARIABLE, size_limit
-    from regraft.training.schedule import OPTION_NAMES, Schedule
+    from regraft.options import declared_settings
+    from regraft.training.schedule import Schedule
     from regraft.transfer.settings import Settings
 
     if training["cache_limit"] is not None:
         os.environ[LIMIT_VARIABLE] = training["cache_limit"]
     size_limit()  # a mistake in it is told before the work
-    names = Schedule.__dataclass_fields__
-    fields: dict[str, Any] = {name: training.get(OPTION_NAMES.get(name, name)) for name in names}
+    declared = declared_settings(Schedule)
+    fields: dict[str, Any] = {name: training.get(said.flag or name) for name, (_, said) in declared.items()}
     if fields["augment"] is not None:
         kinds = "" if fields["augment"] == "none" else fields["augment"]
         fields["augment"] = tuple(kind.strip() for kind in kinds.split(",") if kind.strip())

@@ -41,6 +41,8 @@ from regraft.transfer.experiment import digest
 from regraft.transfer.settings import Settings
 from regraft.transfer.strategies import Candidate, follow, plan_of
 
+_LEARNING_RATE = 1e-3  # of AdamW
+
 
 @dataclass(frozen=True, eq=False)
 class Pretrained:
@@ -202,7 +204,7 @@ class _Training:
                 source.judge,
                 objective,
             ),
-            rate=schedule.rate("scratch"),
+            rate=schedule.learning_rate(_LEARNING_RATE),
             epochs=schedule.epochs,
             accelerator=self.using,
             seed=self.settings.seed,
@@ -282,7 +284,7 @@ def _arguments(
         "preprocessing": backbone.preprocess.to_json(),
         "model arguments": backbone.recipe.arguments,
         **found,
-        "--lr": settings.schedule.rate("scratch"),
+        "--lr": settings.schedule.learning_rate(_LEARNING_RATE),
     }
 
 

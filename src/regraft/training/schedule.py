@@ -1,22 +1,15 @@
 """How a network is fine-tuned: the optimizer, its rates, how long, and what is done to the photos and labels."""
 
 import math
-import sys
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
-from regraft.data.augment import DEFAULT_KINDS, KINDS, SMALLEST_AREA
-from regraft.errors import OptionError
-from regraft.networks.freezing import BATCH_NORMS
+from regraft.options import check_settings, number, setting, whole_number
 
-OPTION_NAMES = {"batch_size": "train_batch_size"}  # --batch-size is that of the network where nothing learns
 OPTIMIZERS = ("adamw", "sgd")
-RATES = {"top": 3e-4, "whole": 1e-4, "scratch": 1e-3}  # of AdamW
-SGD_FACTOR = 30.0  # SGD's rates are larger by this
-LORA_RATE = 1e-3
-_EPOCHS, _SCRATCH_EPOCHS = 8, 24
+AUGMENTATIONS = ("flip", "vertical-flip", "crop", "colour", "randaugment", "erase")  # those of `data.augment`
+BATCH_NORMS = ("held", "trained")
+SGD_FACTOR = 30.0  # SGD's learning rates are larger than AdamW's by this
 _MIN_STEPS = 100  # a few photos are seen more often
-_LARGEST = sys.float_info.max  # of numbers that are finite
 
 
 @dataclass(frozen=True)
@@ -48,63 +41,115 @@ class Schedule:
             best weights; None trains on all photos to the end, where the falling rate has settled.
     """
 
-    epochs: int | None = None
-    lr: float | None = None
-    lr_decay: float = 1.0
-    optimizer: str = "adamw"
-    weight_decay: float = 0.01
-    batch_size: int = 32
-    warm_up: float = 0.1
-    clip: float = 1.0
-    label_smoothing: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    averaging: float = 1.0
-    views: int = 4
-    augment: tuple[str, ...] = DEFAULT_KINDS
-    crop_area: float = SMALLEST_AREA
-    batch_norm: str | None = None
-    patience: int | None = None
+    epochs: int | None = setting(
+        None,
+        help="How often a photo is seen. [default: 8; 24 from scratch; 100 updates at least]",
+        allowed="a whole number from 1",
+        check=lambda value: whole_number(value, 1),
+    )
+    lr: float | None = setting(
+        None,
+        help="Highest learning rate. [default: top 3e-4, whole 1e-4, scratch, LoRA 1e-3]",
+        allowed="a number above 0",
+        check=lambda value: number(value, 0, above=True),
+    )
+    lr_decay: float = setting(
+        1.0,
+        help="Each stage learns this much slower than the one after it.",
+        allowed="a number above 0, at most 1",
+        check=lambda value: number(value, 0, 1, above=True),
+    )
+    optimizer: str = setting("adamw", help="adamw or sgd.", choices=OPTIMIZERS)
+    weight_decay: float = setting(
+        0.01, help="Of matrices and filters.", allowed="a number from 0", check=lambda value: number(value, 0)
+    )
+    batch_size: int = setting(
+        32,
+        help="Photos per update.",
+        allowed="a whole number from 1",
+        check=lambda value: whole_number(value, 1),
+        flag="train_batch_size",  # `batch_size` is that of the network where nothing learns
+    )
+    warm_up: float = setting(
+        0.1,
+        help="Share of the steps in which the rate rises; then it falls along a cosine.",
+        allowed="a number from 0 to 1",
+        check=lambda value: number(value, 0, 1),
+    )
+    clip: float = setting(
+        1.0,
+        help="Largest norm of the gradient; 0 for none.",
+        allowed="a number from 0",
+        check=lambda value: number(value, 0),
+    )
+    label_smoothing: float = setting(
+        0.0,
+        help="Share of the target spread over all classes.",
+        allowed="a number from 0, below 1",
+        check=lambda value: number(value, 0, 0.99),
+    )
+    mixup: float = setting(
+        0.0,
+        help="Parameter by which two photos are mixed at the cut; 0 for none.",
+        allowed="a number from 0",
+        check=lambda value: number(value, 0),
+    )
+    cutmix: float = setting(
+        0.0,
+        help="The same for a box of one photo put into another; 0 for none.",
+        allowed="a number from 0",
+        check=lambda value: number(value, 0),
+    )
+    averaging: float = setting(
+        1.0,
+        help="Keep the mean of the weights over about this many epochs; 0 for the last ones.",
+        allowed="a number from 0",
+        check=lambda value: number(value, 0),
+    )
+    views: int = setting(
+        4,
+        help="Views of each photo cached at the cut.",
+        allowed="a whole number from 1",
+        check=lambda value: whole_number(value, 1),
+    )
+    augment: tuple[str, ...] = setting(
+        ("flip", "crop", "colour"),
+        help=f"How views differ: some of {', '.join(AUGMENTATIONS)}; or none.",
+        allowed=f"some of {', '.join(AUGMENTATIONS)}",
+        check=lambda value: isinstance(value, tuple) and all(kind in AUGMENTATIONS for kind in value),
+        choices=AUGMENTATIONS,
+    )
+    crop_area: float = setting(
+        0.5,
+        help="Smallest area of a crop, as a share of the photo.",
+        allowed="a number above 0, at most 1",
+        check=lambda value: number(value, 0, 1, above=True),
+    )
+    batch_norm: str | None = setting(
+        None, help="Statistics of trained stages: held or trained. [default: held]", choices=BATCH_NORMS
+    )
+    patience: int | None = setting(
+        None,
+        help="Stop after this many epochs without gain on a sixth held out.",
+        allowed="a whole number from 1",
+        check=lambda value: whole_number(value, 1),
+    )
 
     def check(self) -> None:
         """Raise `OptionError` for a value outside what is allowed, naming all of them."""
-        rules = {
-            "epochs": (self.epochs is None or _whole(self.epochs, 1), "a whole number from 1"),
-            "lr": (self.lr is None or (_real(self.lr, 0, _LARGEST) and self.lr > 0), "a number above 0"),
-            "lr_decay": (_real(self.lr_decay, 0, 1) and self.lr_decay > 0, "a number above 0, at most 1"),
-            "optimizer": (self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
-            "weight_decay": (_real(self.weight_decay, 0, _LARGEST), "a number from 0"),
-            "batch_size": (_whole(self.batch_size, 1), "a whole number from 1"),
-            "warm_up": (_real(self.warm_up, 0, 1), "a number from 0 to 1"),
-            "clip": (_real(self.clip, 0, _LARGEST), "a number from 0"),
-            "label_smoothing": (_real(self.label_smoothing, 0, 0.99), "a number from 0, below 1"),
-            "mixup": (_real(self.mixup, 0, _LARGEST), "a number from 0"),
-            "cutmix": (_real(self.cutmix, 0, _LARGEST), "a number from 0"),
-            "averaging": (_real(self.averaging, 0, _LARGEST), "a number from 0"),
-            "views": (_whole(self.views, 1), "a whole number from 1"),
-            "augment": (
-                isinstance(self.augment, tuple) and all(kind in KINDS for kind in self.augment),
-                f"some of {', '.join(KINDS)}",
-            ),
-            "crop_area": (_real(self.crop_area, 0, 1) and self.crop_area > 0, "a number above 0, at most 1"),
-            "batch_norm": (self.batch_norm in (None, *BATCH_NORMS), f"one of {', '.join(BATCH_NORMS)}"),
-            "patience": (self.patience is None or _whole(self.patience, 1), "a whole number from 1"),
-        }
-        assert set(rules) == {field.name for field in fields(self)}  # a new field needs a rule
-        wrong = [
-            f"--{OPTION_NAMES.get(name, name).replace('_', '-')} must be {allowed}. Got {getattr(self, name)!r}."
-            for name, (right, allowed) in rules.items()
-            if not right
-        ]
-        if wrong:
-            raise OptionError("\n".join(wrong))
+        check_settings(self)
 
-    def epochs_for(self, photos: int, strategy: str, *, least: int = 1) -> int:
-        """Return how many epochs `photos` are trained for; `least` as in `batch_sizes`."""
+    def epochs_for(self, photos: int, default: int, *, least: int = 1) -> int:
+        """Return how many epochs training takes.
+
+        Args:
+            photos: in all.
+            default: where the schedule says nothing; a few photos are trained for more, to 100 steps.
+            least: as in `batch_sizes`.
+        """
         if self.epochs is not None:
             return self.epochs
-        usual = _SCRATCH_EPOCHS if strategy == "scratch" else _EPOCHS
-        return max(usual, math.ceil(_MIN_STEPS / len(self.batch_sizes(photos, least=least))))
+        return max(default, math.ceil(_MIN_STEPS / len(self.batch_sizes(photos, least=least))))
 
     def batch_sizes(self, photos: int, *, least: int = 1) -> list[int]:
         """Return how many photos go into each update of an epoch, in which all are seen once.
@@ -119,12 +164,11 @@ class Schedule:
             return [*sizes[:-2], sizes[-2] + sizes[-1]]
         return sizes
 
-    def rate(self, strategy: str, *, lora: bool = False) -> float:
-        """Return the highest learning rate."""
+    def learning_rate(self, default: float) -> float:
+        """Return the highest learning rate: `lr`, or else `default`, which is AdamW's."""
         if self.lr is not None:
             return self.lr
-        rate = LORA_RATE if lora else RATES[strategy]
-        return rate * (SGD_FACTOR if self.optimizer == "sgd" else 1.0)
+        return default * (SGD_FACTOR if self.optimizer == "sgd" else 1.0)
 
     def rate_factor(self, step: int, steps: int) -> float:
         """Return the share of the highest rate at `step` of `steps`: a linear rise, then half a cosine to 0."""
@@ -132,15 +176,3 @@ class Schedule:
         if step < rising:
             return (step + 1) / rising
         return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(steps - rising, 1)))
-
-    def batch_norm_for(self, strategy: str) -> str:
-        """Return "held" or "trained"."""
-        return self.batch_norm or ("trained" if strategy == "scratch" else "held")
-
-
-def _whole(value: Any, low: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= low
-
-
-def _real(value: Any, low: float, high: float) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high

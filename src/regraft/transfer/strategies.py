@@ -24,6 +24,10 @@ from regraft.watchdog import watched
 
 FURTHER = ", trained further"  # ends the source of a network that was: `explain` finds the one before by it
 _PATIENCE = 1800.0  # seconds: an epoch is judged by thousands of photos without a word
+LORA_RATE = 1e-3
+RATES = {"top": 3e-4, "whole": 1e-4, "scratch": 1e-3}  # of AdamW
+EPOCHS = {"top": 8, "whole": 8, "scratch": 24}
+BATCH_NORM = {"frozen": "held", "top": "held", "whole": "held", "scratch": "trained"}
 _HELD_OUT = 6  # a sixth of the photos says when to stop and sets the temperature
 
 
@@ -98,7 +102,7 @@ def plan_of(candidate: Candidate, backbone: Backbone, schedule: Schedule) -> Pla
         train_from=candidate.train_from,
         train_only=candidate.train_only,
         lr_decay=schedule.lr_decay,
-        batch_norm=schedule.batch_norm_for(candidate.strategy),
+        batch_norm=schedule.batch_norm or BATCH_NORM[candidate.strategy],
         lora=candidate.lora,
     )
     if plan.names("statistics") and schedule.batch_size == 1:
@@ -219,8 +223,8 @@ class TunedMethod:
             self.plan,
             schedule,
             Lesson(activations, material.data.labels, learn, tune),
-            rate=schedule.rate(strategy, lora=bool(self.candidate.lora)),
-            epochs=schedule.epochs_for(len(learn), strategy, least=2 if self.plan.names("statistics") else 1),
+            rate=schedule.learning_rate(LORA_RATE if self.candidate.lora else RATES[strategy]),
+            epochs=schedule.epochs_for(len(learn), EPOCHS[strategy], least=2 if self.plan.names("statistics") else 1),
             accelerator=material.accelerator,
             seed=material.seed,
             run=material.run,

@@ -1,0 +1,120 @@
+"""Options declared once: a field of a settings class with its help, its rule, and what is allowed in words.
+
+The check, the messages, the command line and the scikit-learn estimator are made from these fields.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from types import MappingProxyType
+from typing import Any
+
+from regraft.errors import OptionError, option
+
+_KEY = "regraft"  # of a field's metadata
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a field of a settings class says of itself.
+
+    Attributes:
+        help: as the command line shows it.
+        allowed: the values in words, after "must be".
+        is_allowed: the rule; None as a default is allowed without it.
+        choices: the names that there are, where there are only so many.
+        flag: what the command line calls the field instead of its name; "" for its name.
+    """
+
+    help: str
+    allowed: str
+    is_allowed: Callable[[Any], bool]
+    choices: tuple[str, ...] = ()
+    flag: str = ""
+
+
+def setting(
+    default: Any = MISSING,
+    *,
+    help: str,
+    allowed: str = "",
+    check: Callable[[Any], bool] | None = None,
+    choices: tuple[str, ...] = (),
+    flag: str = "",
+    default_factory: Any = MISSING,
+) -> Any:
+    """Return a dataclass field that is an option.
+
+    Args:
+        default: of the field; None for one that depends on other things, and is then always allowed.
+        help: as the command line shows it.
+        allowed: the values in words, as in "must be a number above 0"; of `choices`, one of them, if left out.
+        check: tells whether a value is allowed; one of `choices`, if left out.
+        choices: the names that there are.
+        flag: what the command line calls it, as a Python name, where that is not the field's.
+        default_factory: as of `dataclasses.field`, instead of `default`.
+
+    Raises:
+        TypeError: it has no help, no rule, or no words for the rule.
+    """
+    if choices:
+        allowed = allowed or f"one of {', '.join(choices)}"
+        check = check or (lambda value: value in choices)
+    if not help or not allowed or check is None:
+        raise TypeError("an option needs its help, a rule (check or choices), and what is allowed in words")
+    metadata = {_KEY: Setting(help, allowed, check, choices, flag)}
+    return field(default=default, default_factory=default_factory, metadata=metadata)
+
+
+def declared_settings(kind: Any) -> Mapping[str, tuple[Field[Any], Setting]]:
+    """Return the fields of a settings class, or of one of its objects, by name, each with what it says of itself.
+
+    Raises:
+        TypeError: a field was not made by `setting`.
+    """
+    bare = [one.name for one in fields(kind) if _KEY not in one.metadata]
+    if bare:
+        raise TypeError(f"fields without help and rule: {', '.join(bare)}")
+    return MappingProxyType({one.name: (one, one.metadata[_KEY]) for one in fields(kind)})
+
+
+def flags_of(*kinds: Any) -> dict[str, str]:
+    """Return the flags that are not made of the field's name, as `errors.flags_in_messages` takes them."""
+    return {
+        f"{kind.__name__}.{name}": f"--{said.flag.replace('_', '-')}"
+        for kind in kinds
+        for name, (_, said) in declared_settings(kind).items()
+        if said.flag
+    }
+
+
+def check_settings(settings: Any) -> None:
+    """Check every field of a settings object by its rule.
+
+    Raises:
+        OptionError: one or more values are not allowed; each has a line.
+    """
+    wrong = []
+    for name, (declared, said) in declared_settings(settings).items():
+        value = getattr(settings, name)
+        if not (value is None and declared.default is None) and not said.is_allowed(value):
+            known_as = option(f"{type(settings).__name__}.{name}")
+            wrong.append(f"{known_as} must be {said.allowed}. Got {value!r}.")
+    if wrong:
+        raise OptionError("\n".join(wrong))
+
+
+def whole_number(value: Any, low: int, high: float = math.inf) -> bool:
+    """Tell whether `value` is an integer, no boolean, from `low` to `high`."""
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def number(value: Any, low: float, high: float = math.inf, *, above: bool = False) -> bool:
+    """Tell whether `value` is a finite number, no boolean, from `low` (or `above` it) to `high`.
+
+    >>> number(0.0, 0), number(0.0, 0, above=True), number(float("inf"), 0), number(True, 0)
+    (True, False, False, False)
+    """
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return low <= value <= high and value < math.inf and not (above and value == low)
