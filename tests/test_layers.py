@@ -65,6 +65,8 @@ ORDER = {
         "freezing",
     ],
     "heads": [
+        "linear",
+        "kinds",
         "lbfgs",
         "logistic",
         "search",

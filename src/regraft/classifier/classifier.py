@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import softmax
 
 from regraft.engines.selection import EngineChoice
-from regraft.heads.search import Head
+from regraft.heads.linear import Head
 from regraft.networks.backbones import Backbone
 
 # names of figures that differ from run to run of the same command, and are not kept in its file

@@ -25,8 +25,8 @@ from regraft.explain.depth import (
 from regraft.explain.examples import Looked, choose_photos, look_at
 from regraft.explain.top_activations import MOST_POOLED, Survey, stage_maps_of, survey, telling_units
 from regraft.explain.unit_pictures import StagePictures, draw_units
+from regraft.heads.linear import Head
 from regraft.heads.probe import OUTER_FOLDS, Labelled
-from regraft.heads.search import Head
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer, progress
 

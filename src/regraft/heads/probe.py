@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import softmax
 
 from regraft.data.splits import stratified_folds
 from regraft.evaluation.calibration import fit_temperature
-from regraft.heads.search import ABSENT, LEARNED, Head, fit_head, select_heads
+from regraft.heads.linear import CalibratedHead
+from regraft.heads.search import ABSENT, LEARNED, fit_head, select_heads
 
 OUTER_FOLDS = 5
 _LARGE = 2e8  # n * d * c beyond which a choice within a fold holds out two folds, of at least
@@ -43,18 +43,6 @@ class Labelled:
         """Return the photos where `mask` (n,) is True."""
         groups = None if self.groups is None else self.groups[mask]
         return Labelled(self.features[mask], self.labels[mask], groups, self.classes)
-
-
-@dataclass(frozen=True, eq=False)
-class CalibratedHead:
-    """A fitted head and the temperature of its logits."""
-
-    head: Head
-    temperature: float
-
-    def probabilities(self, features: np.ndarray) -> np.ndarray:
-        """Return (n, c) calibrated probabilities of (n, d) features."""
-        return np.asarray(softmax(self.head.logits(features).astype(np.float64) / self.temperature, axis=1))
 
 
 class CalibratedHeads:

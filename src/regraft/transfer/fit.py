@@ -15,7 +15,7 @@ from regraft.errors import DataError, SanityError
 from regraft.evaluation.report import Report, beats_majority
 from regraft.features.extraction import engine_for, features_of
 from regraft.features.photos import Photos, audit_samples, prepare
-from regraft.heads.probe import CalibratedHead
+from regraft.heads.linear import CalibratedHead
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer
 from regraft.training.checkpoints import Run, nowhere

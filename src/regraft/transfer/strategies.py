@@ -12,8 +12,8 @@ import torch
 from regraft.errors import OptionError
 from regraft.evaluation.calibration import fit_temperature
 from regraft.files import sha256
-from regraft.heads.probe import CalibratedHead, Labelled, inner_folds
-from regraft.heads.search import Head
+from regraft.heads.linear import CalibratedHead, Head, LinearHead
+from regraft.heads.probe import Labelled, inner_folds
 from regraft.networks.backbones import Backbone
 from regraft.networks.freezing import Plan, check_frozen, fingerprints, plan_training
 from regraft.progress import Observer
@@ -238,8 +238,7 @@ class TunedMethod:
         """Return the head to start from: the probe's, or zeros for a network that has no features to speak of."""
         data = self._material.data
         if self._scratch:
-            weight = np.zeros((len(data.classes), data.features.shape[1]), dtype=np.float32)
-            return CalibratedHead(Head(weight, np.zeros(len(weight), dtype=np.float32), 0.0), 1.0)
+            return CalibratedHead(LinearHead.zeros(len(data.classes), data.features.shape[1]), 1.0)
         return self._material.probes.of(learn)
 
     def _prove(self, state: dict[str, torch.Tensor]) -> tuple[Backbone, str]:
