@@ -15,7 +15,7 @@ from benchmarks.material import MOBILENET
 from benchmarks.processes import Contender
 from benchmarks.record import Record, progress, shown
 from regraft.features.activations import CachedViews
-from regraft.heads.search import Head
+from regraft.heads.linear import LinearHead
 from regraft.networks.backbones import Backbone, build_untrained
 from regraft.networks.cutting import cut_before
 from regraft.networks.freezing import plan_training
@@ -42,7 +42,7 @@ def finetuner(backbone: Backbone, strategy: str, batches: int) -> Finetuner:
     nothing = np.array([], dtype=np.int64)
     return Finetuner(
         top,
-        Head(np.zeros((2, backbone.features), dtype=np.float32), np.zeros(2, dtype=np.float32), 0.0),
+        LinearHead(np.zeros((2, backbone.features), dtype=np.float32), np.zeros(2, dtype=np.float32), 0.0),
         plan,
         Schedule(batch_size=BATCH, views=1),
         Lesson(activations, np.arange(count) % 2, np.arange(count), nothing),

@@ -15,6 +15,7 @@ ORDER = {
         "errors",
         "validation",
         "files",
+        "options",
         "runtime",
         "watchdog",
         "deadline",
@@ -69,6 +70,8 @@ ORDER = {
         "freezing",
     ],
     "heads": [
+        "linear",
+        "kinds",
         "lbfgs",
         "logistic",
         "search",

@@ -19,7 +19,8 @@ from regraft.data.sources import Source
 from regraft.data.splits import stratified_folds
 from regraft.engines import openvino as converted
 from regraft.features.extraction import engine_for, extract
-from regraft.heads.probe import OUTER_FOLDS, CalibratedHead, Labelled, fit_calibrated_head
+from regraft.heads.linear import CalibratedHead
+from regraft.heads.probe import OUTER_FOLDS, Labelled, fit_calibrated_head
 from regraft.networks.backbones import load_backbone
 from regraft.progress import Observer
 from regraft.transfer.settings import Settings

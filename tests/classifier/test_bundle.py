@@ -359,7 +359,7 @@ def test_text_that_is_no_json_number_or_too_deep(bundle: Path, text: str) -> Non
         ("head.weight", torch.zeros(3, 4), "its head is for 4 features, and its network has 96"),
         ("head.weight", torch.zeros(3), "the head must be float32 of shapes (c, d) and (c,)"),
         ("head.weight", torch.zeros(3, 96, dtype=torch.float64), "Got float64 of shape (3, 96)"),
-        ("head.bias", torch.zeros(2), "there are 3 classes, and the head has 3 outputs and 2 offsets"),
+        ("head.bias", torch.zeros(2), "there are 3 classes, and the head has 3 outputs and 2 biases"),
         ("seen.training", torch.zeros(2), "seen.training must be int64 of shape (n,). Got float32 of shape (2,)"),
         ("seen.training", torch.zeros(2, 2, dtype=torch.int64), "Got int64 of shape (2, 2)"),
         ("backbone.conv1.0.weight", torch.zeros(1), "of another shape"),

@@ -10,7 +10,7 @@ import torch
 
 from regraft.classifier.classifier import Classifier, short_keys
 from regraft.engines.pytorch import TorchEngine
-from regraft.heads.search import Head
+from regraft.heads.linear import LinearHead
 from regraft.networks.backbones import Backbone, load_backbone
 
 ARCHITECTURES = ["test_resnet", "test_efficientnet", "test_vit"]
@@ -124,7 +124,7 @@ def by_hand(classifier: Callable[..., Classifier]) -> Classifier:
     """Return a classifier of three classes of two features, at temperature 2."""
     made = classifier()
     weight = np.array([[1.0, 0.0], [0.0, 2.0], [-1.0, 1.0]], np.float32)
-    made.head, made.temperature = Head(weight, np.array([0.0, 1.0, -1.0], np.float32), 1.0), 2.0
+    made.head, made.temperature = LinearHead(weight, np.array([0.0, 1.0, -1.0], np.float32), 1.0), 2.0
     return made
 
 

@@ -114,7 +114,9 @@ def test_a_teacher_of_other_classes(run: Run, fails: Fails, photos: Photos, tiny
     other = photos("other", green=12, grey=12)
     assert run("fit", other, "--model", tiny_network, "--strategy", "frozen", "--out", "t.safetensors").exit_code == 0
     message = fails("pretrain", photos(red=12, blue=12), "--arch", "test_resnet", "--teacher", "t.safetensors")
-    assert "--teacher t.safetensors knows other classes than the photos have. 4 are on one side only:" in message
+    assert (
+        "--teacher t.safetensors was trained on other classes than the photos have. 4 are on one side only:" in message
+    )
 
 
 def test_an_unfinished_run_of_other_arguments(run: Run, fails: Fails, photos: Photos, tmp_path: Path) -> None:

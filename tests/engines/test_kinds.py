@@ -25,7 +25,7 @@ from regraft.engines.kinds import (
 from regraft.engines.selection import LazyEngine, check_engine, choice_of, choose_engine
 from regraft.engines.workload import EngineChoice, Workload, machine
 from regraft.errors import BundleError, EngineError, OptionError
-from regraft.heads.search import Head
+from regraft.heads.linear import Head
 from regraft.networks.backbones import load_backbone
 
 

@@ -15,7 +15,7 @@ from regraft.data.sources import as_sources
 from regraft.errors import DataError
 from regraft.explain.examples import Shown, WithHead, choose_photos, look_at
 from regraft.explain.top_activations import stage_maps_of
-from regraft.heads.search import Head
+from regraft.heads.linear import LinearHead
 from regraft.networks.backbones import Backbone, build_untrained, load_backbone
 from regraft.progress import Observer
 
@@ -90,10 +90,10 @@ def test_ties_are_in_the_order_of_the_photos() -> None:
     assert kind(found, "uncertain") == [0, 2, 4, 6, 8, 10]
 
 
-def head_of(backbone: Backbone, classes: int = 3) -> Head:
+def head_of(backbone: Backbone, classes: int = 3) -> LinearHead:
     generator = np.random.default_rng(0)
     weight = generator.normal(0, 1, (classes, backbone.features)).astype(np.float32)
-    return Head(weight, generator.normal(0, 1, classes).astype(np.float32), 0.1)
+    return LinearHead(weight, generator.normal(0, 1, classes).astype(np.float32), 0.1)
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ from regraft.data.splits import stratified_folds
 from regraft.errors import DataError
 from regraft.evaluation.calibration import fit_temperature
 from regraft.heads import probe as probe_module
-from regraft.heads.probe import OUTER_FOLDS, CalibratedHead, CalibratedHeads, Labelled, fit_calibrated_head
-from regraft.heads.search import ABSENT, LEARNED, STRENGTHS, Head, select_heads
+from regraft.heads.linear import CalibratedHead
+from regraft.heads.probe import OUTER_FOLDS, CalibratedHeads, Labelled, fit_calibrated_head
+from regraft.heads.search import ABSENT, LEARNED, STRENGTHS, select_heads
 from regraft.transfer.cross_validation import Clock, cross_validate
 from regraft.transfer.strategies import Candidate, FrozenMethod
 
@@ -297,15 +298,6 @@ def test_temperature_mends_a_head_that_is_too_sure(monkeypatch: pytest.MonkeyPat
         fresh.labels, found.probabilities(fresh.features)
     )
     assert gain > 0.1
-
-
-def test_probabilities_by_hand() -> None:
-    head = Head(np.array([[2.0, 0.0], [0.0, 4.0]], np.float32), np.array([0.0, 2.0], np.float32), 1.0)
-    found = CalibratedHead(head, 2.0).probabilities(np.array([[1.0, 0.0], [3.0, 1.0]], np.float32))
-    # logits (2, 2) and (6, 6) over 2
-    assert found.tolist() == [[0.5, 0.5], [0.5, 0.5]]
-    softer = CalibratedHead(head, 4.0).probabilities(np.array([[0.0, 0.5]], np.float32))
-    np.testing.assert_allclose(softer, [[1 / (1 + np.e), np.e / (1 + np.e)]], rtol=1e-12)  # logits (0, 4) over 4
 
 
 # --- few photos ---

@@ -11,8 +11,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
+from regraft.heads.linear import LinearHead
 from regraft.heads.logistic import Regressions
-from regraft.heads.search import ABSENT, LEARNED, STRENGTHS, Head, Selection, fit_head, select_heads
+from regraft.heads.search import ABSENT, LEARNED, STRENGTHS, Selection, fit_head, select_heads
 
 Data = tuple[np.ndarray, np.ndarray]
 
@@ -30,7 +31,7 @@ def five_folds(n: int) -> np.ndarray:
     return np.random.default_rng(9).permutation(n) % 5
 
 
-def probabilities(head: Head, features: np.ndarray) -> np.ndarray:
+def probabilities(head: LinearHead, features: np.ndarray) -> np.ndarray:
     return np.asarray(softmax(head.logits(features).astype(np.float64), axis=1))
 
 
@@ -98,11 +99,6 @@ def test_an_infinite_penalty_leaves_the_class_frequencies() -> None:
     labels = np.repeat([0, 1, 2], [70, 20, 10])  # the bias is free, so that the mean probability is the frequency
     found = probabilities(fit_head(features, labels, 3, strength=1e4), features)
     np.testing.assert_allclose(found, np.tile([0.7, 0.2, 0.1], (100, 1)), rtol=0, atol=1e-3)
-
-
-def test_a_head_is_its_linear_layer() -> None:
-    head = Head(np.array([[1.0, 2.0], [0.0, -1.0]], np.float32), np.array([0.5, 0.25], np.float32), 1.0)
-    assert head.logits(np.array([[3.0, 4.0], [0.0, 0.0]], np.float32)).tolist() == [[11.5, -3.75], [0.5, 0.25]]
 
 
 def test_constant_features_get_no_weight() -> None:

@@ -14,7 +14,7 @@ from tests.hostile import generate
 
 from regraft.classifier.bundle import save_bundle
 from regraft.classifier.classifier import Classifier
-from regraft.heads.search import Head
+from regraft.heads.linear import LinearHead
 from regraft.networks.backbones import load_backbone
 
 MOST_SECONDS = 10.0  # for an input
@@ -55,7 +55,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_network(folder / network, seed=seed)
         backbone = load_backbone(f"local-dir:{folder / network}")
         weight = np.random.default_rng(0).normal(0, 0.1, (3, backbone.features)).astype(np.float32)
-        head = Head(weight, np.zeros(3, dtype=np.float32), 0.1)
+        head = LinearHead(weight, np.zeros(3, dtype=np.float32), 0.1)
         save_bundle(Classifier(backbone, head, ("a", "b", "c"), 1.5, "net", "frozen"), folder / f"{bundle}.safetensors")
     for number in range(10):
         photo(folder / "photos" / f"{number}.jpg", ("red", "blue")[number % 2], number)

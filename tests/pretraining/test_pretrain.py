@@ -130,31 +130,31 @@ def test_a_teacher_that_learned_from_the_photos_that_judge(photos: Photos, tiny_
     assert found.report.n == 1
     assert found.source.judges.endswith("take no part in training, nor in that of the teacher (1 left out)")
     (tmp_path / "both" / "blue" / "12.jpg").write_bytes((folder / "val" / "blue" / "0.jpg").read_bytes())
-    with pytest.raises(OptionError, match="has learned from every photo that is to judge the student"):
+    with pytest.raises(OptionError, match="was trained on every photo that the student is to be validated on"):
         taught_by(find_samples(tmp_path / "both")["train"])
 
 
 def test_a_teacher_of_few_photos(photos: Photos, tiny_network: str) -> None:
-    """Two are learned from: none can be held out to choose the strength of its last layer."""
+    """Two train: none can be held out to choose the strength of its last layer."""
     assert learn(photos(red=2, blue=2), distillation=DistillationSettings(tiny_network), batch_size=2).report.n == 2
 
 
-def test_a_teacher_that_cannot_look_at_such_images(photos: Photos, tmp_path: Path) -> None:
+def test_a_teacher_that_cannot_take_such_images(photos: Photos, tmp_path: Path) -> None:
     (tmp_path / "vit").mkdir()
     network = write_network(tmp_path / "vit", "test_vit3")
     config = (network / "config.json").read_text()
     (network / "config.json").write_text(config.replace("[3, 32, 32]", "[3, 160, 160]"))  # its only size
-    message = r"--teacher local-dir:\S+ cannot look at images of 64 x 64 pixels: .*Leave --teacher-size out"
+    message = r"model='local-dir:\S+' cannot take images of 64 x 64 pixels: .*Leave size out"
     with pytest.raises(ModelError, match=message):
         learn(photos(red=8, blue=8), distillation=DistillationSettings(f"local-dir:{network}", size=64))
 
 
-def test_a_teacher_that_says_more_than_the_cache_may_hold(
+def test_a_teacher_whose_outputs_do_not_fit_into_the_cache(
     photos: Photos, tiny_network: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """36 photos in 4 views of 256 features in float16 are 73,728 bytes."""
     monkeypatch.setenv("REGRAFT_CACHE_LIMIT", "73727B")
-    with pytest.raises(OptionError, match=r"what the teacher says would take 0.0 GB.*Raise --cache-limit"):
+    with pytest.raises(OptionError, match=r"the teacher's outputs would take 0.0 GB.*Raise cache_limit"):
         learn(photos(red=20, blue=20), distillation=DistillationSettings(tiny_network))
     monkeypatch.setenv("REGRAFT_CACHE_LIMIT", "73728B")
     learn(photos(red=20, blue=20), distillation=DistillationSettings(tiny_network))
@@ -182,12 +182,12 @@ def test_a_student_comes_near_its_teacher(photos: Photos, tiny_network: str) -> 
         (
             {},
             DistillationSettings("resnet50", temperature=0.0),
-            "--temperature must be a number from 0.1 to 100. Got 0",
+            "temperature must be a number from 0.1 to 100. Got 0",
         ),
         (
             {},
             DistillationSettings("resnet50", size=4),
-            "--teacher-size must be a number of pixels from 16 to 2048",
+            "size must be a number of pixels from 16 to 2048",
         ),
     ],
 )

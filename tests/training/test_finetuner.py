@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from regraft.errors import TrainingError
-from regraft.heads.search import Head
+from regraft.heads.linear import LinearHead
 from regraft.networks.backbones import Backbone, build_untrained
 from regraft.networks.cutting import Top, Trunk, cut_before
 from regraft.networks.freezing import Plan, plan_training
@@ -64,9 +64,9 @@ def images() -> torch.Tensor:
 LABELS = np.arange(20) % 3
 
 
-def a_head(features: int) -> Head:
+def a_head(features: int) -> LinearHead:
     weight = np.random.default_rng(2).normal(0, 0.05, (3, features)).astype(np.float32)
-    return Head(weight, np.zeros(3, dtype=np.float32), 0.0)
+    return LinearHead(weight, np.zeros(3, dtype=np.float32), 0.0)
 
 
 def finetuner(

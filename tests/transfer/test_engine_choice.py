@@ -26,7 +26,7 @@ from regraft.engines.pytorch import TorchEngine
 from regraft.engines.workload import CHECKED_PHOTOS, EngineChoice, machine
 from regraft.errors import OptionError
 from regraft.features.extraction import Extraction, check_photos, engine_for, extract
-from regraft.heads.search import Head
+from regraft.heads.linear import LinearHead
 from regraft.networks.backbones import Backbone, load_backbone
 from regraft.networks.cutting import cut_before
 from regraft.progress import Observer
@@ -218,7 +218,7 @@ def test_validation_photos_count_too(tiny_network: str, photos: Photos, listener
 
 @pytest.mark.parametrize("engine", ["auto", "torch-bfloat16", "openvino-float32"])
 def test_no_photos_no_answers(backbone: Backbone, engine: str) -> None:
-    head = Head(np.ones((2, backbone.features), np.float32), np.zeros(2, np.float32), 1.0)
+    head = LinearHead(np.ones((2, backbone.features), np.float32), np.zeros(2, np.float32), 1.0)
     classifier = Classifier(backbone, head, ("a", "b"), 1.0, "tiny", "frozen")
     found = predict(classifier, [], settings=Settings(engine=engine))
     assert (found.probabilities.shape, found.unreadable) == ((0, 2), {})

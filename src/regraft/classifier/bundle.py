@@ -22,7 +22,8 @@ from regraft.engines.kinds import ENGINE_KINDS
 from regraft.engines.workload import EngineChoice
 from regraft.errors import BundleError, ModelError, WeightsError, printable, shortlist
 from regraft.files import atomic_write, is_file, parse_json
-from regraft.heads.search import Head
+from regraft.heads.kinds import HEADS
+from regraft.heads.linear import Head, LinearHead
 from regraft.networks.backbones import rebuild_backbone, tensor_bytes
 from regraft.networks.building import Recipe
 from regraft.networks.configs import SOURCE_SETTINGS, check_settings
@@ -32,7 +33,7 @@ from regraft.validation import convert
 FORMAT = 1
 _KEY = "regraft"
 _BACKBONE = "backbone."
-_WEIGHT, _BIAS = "head.weight", "head.bias"
+_HEAD = "head."
 _SEEN = "seen."
 _KINDS = frozenset({torch.float32, torch.float16, torch.float64, torch.int64, torch.int32, torch.uint8, torch.bool})
 
@@ -44,8 +45,7 @@ def save_bundle(classifier: Classifier, path: Path) -> None:
         OutputError: disk full, no such folder, no permission.
     """
     tensors = {_BACKBONE + name: _smallest(t) for name, t in classifier.backbone.module.state_dict().items()}
-    tensors[_WEIGHT] = torch.from_numpy(classifier.head.weight)
-    tensors[_BIAS] = torch.from_numpy(classifier.head.bias)
+    tensors |= {_HEAD + name: torch.from_numpy(array) for name, array in classifier.head.state().items()}
     for role, keys in classifier.seen.items():
         tensors[_SEEN + role] = torch.from_numpy(keys.view(np.int64))
     backbone = classifier.backbone
@@ -57,6 +57,7 @@ def save_bundle(classifier: Classifier, path: Path) -> None:
         "strategy": classifier.strategy,
         "temperature": classifier.temperature,
         "head_strength": classifier.head.strength,
+        **({} if classifier.head.kind == LinearHead.kind else {"head": classifier.head.kind}),
         "architecture": backbone.recipe.architecture,
         "arguments": backbone.recipe.arguments,
         "settings": {name: value for name, value in backbone.recipe.settings.items() if name not in SOURCE_SETTINGS},
@@ -87,22 +88,21 @@ def load_bundle(path: Path) -> Classifier:
     if about.pop("sha256", None) != _digest(about, tensors):
         raise BundleError(f"{path} is damaged: its contents are not what was saved. Copy it again.")
     try:
-        description = _check(about, tensors)
+        description, head = _check(about, tensors)
     except ValueError as error:
         raise BundleError(f"{path} cannot be used: {printable(str(error))}. Fit it again.") from None
     settings = {name: value for name, value in description.settings.items() if name not in SOURCE_SETTINGS}
     state = {n.removeprefix(_BACKBONE): _full(t) for n, t in tensors.items() if n.startswith(_BACKBONE)}
     seen = {n.removeprefix(_SEEN): t.numpy().view(np.uint64) for n, t in tensors.items() if n.startswith(_SEEN)}
-    head = Head(tensors[_WEIGHT].numpy(), tensors[_BIAS].numpy(), description.head_strength)
     try:
         check_settings(settings, "{} in its settings")
         recipe = Recipe(description.architecture, description.arguments, settings)
         backbone = rebuild_backbone(recipe, Preprocess.from_json(about["preprocess"]), state)
     except (WeightsError, ModelError) as error:  # an architecture that this timm builds otherwise, or not at all
         raise BundleError(f"{path} cannot be rebuilt: {printable(str(error), lines=True)}") from None
-    if head.weight.shape[1] != backbone.features:
+    if head.features != backbone.features:
         raise BundleError(
-            f"{path} cannot be used: its head is for {head.weight.shape[1]:,} features, and its network has "
+            f"{path} cannot be used: its head is for {head.features:,} features, and its network has "
             f"{backbone.features:,}. Fit it again."
         )
     backbone.source = description.weights_source
@@ -175,28 +175,27 @@ def _check_kinds(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
         )
 
 
-def _check(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Description:
-    """Return the description of a bundle whose parts fit together.
+def _check(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> tuple[Description, Head]:
+    """Return description and head of a bundle whose parts fit together.
 
     Raises:
         ValueError: they do not.
     """
     description: Description = convert(about, Description)
-    _check_tensors(tensors, len(description.classes))
+    if description.head not in HEADS:
+        raise ValueError(f"head must be one of {', '.join(HEADS)}. Got {description.head!r}")
+    state = {name.removeprefix(_HEAD): t.numpy() for name, t in tensors.items() if name.startswith(_HEAD)}
+    head = HEADS[description.head].from_state(
+        state, classes=len(description.classes), strength=description.head_strength
+    )
+    _check_tensors(tensors)
     if description.engine is not None and description.engine.engine not in ENGINE_KINDS:
         raise ValueError(f"engine must be one of {', '.join(ENGINE_KINDS)}. Got {description.engine.engine!r}")
-    return description
+    return description, head
 
 
-def _check_tensors(tensors: Mapping[str, torch.Tensor], classes: int) -> None:
-    """Raise `ValueError` unless head and network are finite, and the head has an output for each class."""
-    weight, bias = tensors.get(_WEIGHT), tensors.get(_BIAS)
-    if weight is None or bias is None:
-        raise ValueError(f"{_WEIGHT if weight is None else _BIAS} is missing")
-    if weight.dtype != torch.float32 or bias.dtype != torch.float32 or weight.ndim != 2 or bias.ndim != 1:
-        raise ValueError(f"the head must be float32 of shapes (c, d) and (c,). Got {_kind(weight)} and {_kind(bias)}")
-    if not len(weight) == len(bias) == classes:
-        raise ValueError(f"there are {classes} classes, and the head has {len(weight)} outputs and {len(bias)} offsets")
+def _check_tensors(tensors: Mapping[str, torch.Tensor]) -> None:
+    """Raise `ValueError` unless head and network are finite, and the keys of photos seen are such."""
     for name, tensor in tensors.items():
         if name.startswith(_SEEN) and (tensor.dtype != torch.int64 or tensor.ndim != 1):
             raise ValueError(f"{name} must be int64 of shape (n,). Got {_kind(tensor)}")

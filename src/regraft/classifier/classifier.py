@@ -8,7 +8,7 @@ from scipy.special import softmax
 
 from regraft.classifier.record import FitRecord
 from regraft.engines.workload import EngineChoice
-from regraft.heads.search import Head
+from regraft.heads.linear import Head
 from regraft.networks.backbones import Backbone
 
 

@@ -80,6 +80,7 @@ class Description(Struct):
     weights_source: str
     numbers: dict[str, Any]
     engine: EngineFields | None = None
+    head: str = "linear"
 
     def __post_init__(self) -> None:
         """Check what concerns several fields."""

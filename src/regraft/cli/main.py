@@ -25,10 +25,11 @@ from regraft.cli.models import models
 from regraft.cli.predict import predict
 from regraft.cli.pretrain import pretrain
 from regraft.errors import RegraftError, flags_in_messages, printable
+from regraft.options import flags_of
+from regraft.training.schedule import Schedule
 
 # flags that are not made of the option's name
-FLAGS = {
-    "Schedule.batch_size": "--train-batch-size",
+FLAGS = flags_of(Schedule) | {
     "DistillationSettings.model": "--teacher",
     "DistillationSettings.size": "--teacher-size",
     "stages": "--stage",

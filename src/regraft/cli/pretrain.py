@@ -8,18 +8,24 @@ import typer
 
 from regraft.cli import options
 from regraft.cli.console import note, result, result_json
-from regraft.cli.training_options import observer_of, settings_of, with_options
+from regraft.cli.training_options import COMPUTE, TRAINING, Given, with_options
 from regraft.data.layouts import find_samples
 from regraft.data.tables import Columns
+from regraft.engines.compute import Compute
 from regraft.errors import OptionError, printable
-from regraft.files import MAX_FILE_BYTES, check_own_folder, prepare_folder
+from regraft.files import check_own_folder, prepare_folder
 from regraft.runtime import is_first_process
-
-_NOT_HERE = ("patience",)  # it would choose by the photos that judge
+from regraft.training.schedule import Schedule
+from regraft.transfer.settings import FitSettings
 
 
 @with_options(
-    without=_NOT_HERE,
+    FitSettings,
+    Compute,
+    Schedule,
+    only=("seed", *TRAINING, *COMPUTE, "cache_limit"),
+    without=("patience", "cache"),  # patience would choose by the photos that evaluate
+    track=True,
     optional=(
         "epochs",
         "weight_decay",
@@ -48,6 +54,8 @@ _NOT_HERE = ("patience",)  # it would choose by the photos that judge
         "[default: flip,crop,randaugment,erase; with a teacher flip,crop,colour]",
         "crop_area": "Smallest area of a crop, as a share of the photo. [default: 0.25; with a teacher 0.35]",
         "batch_norm": "Statistics: trained or held. [default: trained]",
+        "seed": "Of weights, views and order.",
+        "engine": "What runs the teacher; see `regraft fit --help`.",
     },
 )
 def pretrain(
@@ -84,14 +92,9 @@ def pretrain(
     label_column: options.LabelColumn = None,
     group_column: options.GroupColumn = None,
     image_root: options.ImageRoot = None,
-    seed: Annotated[int, typer.Option(help="Of weights, views and order.", min=0)] = 0,
-    device: options.Device = "auto",
-    engine: Annotated[str, typer.Option(help="What runs the teacher; see `regraft fit --help`.")] = "auto",
-    batch_size: options.BatchSize = 32,
-    max_file_size: options.MaxFileSize = MAX_FILE_BYTES,
     json: options.Json = False,
     *,
-    training: dict[str, Any],
+    given: Given,
 ) -> None:
     """Train a whole network on a large labelled source and write it as a folder that `fit --model` takes.
 
@@ -115,24 +118,27 @@ def pretrain(
     distillation = None if teacher is None else DistillationSettings(teacher, temperature, teacher_size)
     if distillation is not None:
         distillation.check()
-    settings = settings_of(
-        training,
+    compute, seed = given.compute(), given.values["seed"]
+    settings = given.fit_settings(
+        compute,
         defaults=pretraining_schedule(guided=distillation is not None),
         strategy="whole",
-        seed=seed,
-        device=device,
-        engine=engine,
-        batch_size=batch_size,
-        max_file_size=max_file_size,
     )
     load = _loader(arch, model, weights, input_size, _arguments(model_args), seed=seed)
     splits = find_samples(source, Columns(image_column, label_column, group_column, image_root))
     for split, samples in splits.items() if is_first_process() else ():
         note(f"{split}: {len(samples):,} photos of {len(samples.classes):,} classes")
 
-    observer = observer_of(training, out.name)
+    observer = given.observer(out.name)
     found = learn(
-        splits, load, settings=settings, distillation=distillation, half=half, observer=observer, folder=run_folder(out)
+        splits,
+        load,
+        settings=settings,
+        compute=compute,
+        distillation=distillation,
+        half=half,
+        observer=observer,
+        folder=run_folder(out),
     )
     if not found.writes:
         return

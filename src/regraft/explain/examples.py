@@ -12,7 +12,7 @@ from regraft.attribution.feature_maps import StageMap
 from regraft.data.sources import Source
 from regraft.engines.pytorch import TorchEngine
 from regraft.explain.unit_pictures import read_pixels
-from regraft.heads.search import Head
+from regraft.heads.linear import Head, linear_of
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer, progress
 
@@ -95,8 +95,9 @@ class WithHead(nn.Module):
     def __init__(self, backbone: Backbone, head: Head) -> None:
         super().__init__()
         self.network = backbone.module
-        self.register_buffer("weight", torch.from_numpy(head.weight), persistent=False)
-        self.register_buffer("bias", torch.from_numpy(head.bias), persistent=False)
+        linear = linear_of(head, "the look into examples")
+        self.register_buffer("weight", torch.from_numpy(linear.weight), persistent=False)
+        self.register_buffer("bias", torch.from_numpy(linear.bias), persistent=False)
 
     weight: torch.Tensor
     bias: torch.Tensor

@@ -18,7 +18,7 @@ from regraft.engines.compute import Compute
 from regraft.errors import DataError, OptionError, RegraftError, option
 from regraft.evaluation.report import Report
 from regraft.features.extraction import FeatureExtractor
-from regraft.heads.search import Head
+from regraft.heads.linear import Head
 from regraft.networks.backbones import LOCAL_PREFIX, Backbone, load_backbone
 from regraft.networks.weights import without_folders
 from regraft.progress import Observer

@@ -7,32 +7,19 @@ several choices.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import softmax
 
 from regraft.data.dataset import Dataset
 from regraft.data.splits import OUTER_FOLDS
 from regraft.evaluation.calibration import fit_temperature
-from regraft.heads.search import ABSENT, LEARNED, Head, fit_head, select_heads
+from regraft.heads.linear import CalibratedHead
+from regraft.heads.search import ABSENT, LEARNED, fit_head, select_heads
 
 _LARGE = 2e8  # n * d * c beyond which a choice within a fold holds out two folds, of at least
 _PLENTY = 10_000  # photos in all
 
 UNCHOSEN_STRENGTH = 1.0
-
-
-@dataclass(frozen=True, eq=False)
-class CalibratedHead:
-    """A fitted head and the temperature of its logits."""
-
-    head: Head
-    temperature: float
-
-    def probabilities(self, features: np.ndarray) -> np.ndarray:
-        """Return (n, c) calibrated probabilities of (n, d) features."""
-        return np.asarray(softmax(self.head.logits(features).astype(np.float64) / self.temperature, axis=1))
 
 
 class CalibratedHeads:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from regraft.heads.lbfgs import LBFGS
+from regraft.heads.linear import LinearHead
 from regraft.heads.logistic import Layer, Regressions
 
 STRENGTHS = tuple(float(10.0**exponent) for exponent in np.arange(1.0, -5.01, -0.5))
@@ -24,25 +25,6 @@ _PATH_TOLERANCE = 1e-4  # nats above the minimum; enough to rank strengths
 _FINAL_TOLERANCE = 1e-8
 _FINAL_OF_MANY = 1e-7  # probabilities are then right to about 0.001, far closer than any photos could settle them
 _MANY = 10_000  # photos
-
-
-@dataclass(frozen=True, eq=False)
-class Head:
-    """A linear layer from features to logits.
-
-    Attributes:
-        weight: (c, d) float32.
-        bias: (c,) float32.
-        strength: of the L2 penalty that it was fitted with.
-    """
-
-    weight: np.ndarray
-    bias: np.ndarray
-    strength: float
-
-    def logits(self, features: np.ndarray) -> np.ndarray:
-        """Return (n, c) logits of (n, d) features."""
-        return np.asarray(features @ self.weight.T + self.bias)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +42,10 @@ class Selection:
     strength: float
     losses: dict[float, float]
     logits: np.ndarray
-    head: Head
+    head: LinearHead
 
 
-def fit_head(features: np.ndarray, labels: np.ndarray, classes: int, *, strength: float) -> Head:
+def fit_head(features: np.ndarray, labels: np.ndarray, classes: int, *, strength: float) -> LinearHead:
     """Fit the head of one strength.
 
     Args:
@@ -78,7 +60,7 @@ def fit_head(features: np.ndarray, labels: np.ndarray, classes: int, *, strength
     for stronger in (strength * 100, strength * 10):
         regression.solve({0: stronger}, _PATH_TOLERANCE)
     regression.solve({0: strength}, _final_tolerance(len(labels)))
-    return Head(*regression.layer(0), strength)
+    return LinearHead(*regression.layer(0), strength)
 
 
 def select_heads(
@@ -188,7 +170,7 @@ class _Search:
 
     def result(self, regressions: Regressions, back: np.ndarray) -> Selection:
         """Return what was found, the photos put back in order."""
-        head = Head(*regressions.layer(self.whole), self.strength)
+        head = LinearHead(*regressions.layer(self.whole), self.strength)
         return Selection(self.strength, self.losses, self._logits[back], head)
 
 

@@ -13,7 +13,6 @@ from regraft.networks.backbones import Backbone, tensor_bytes
 from regraft.networks.lora import passed_by
 
 TOP_STAGES = 2  # that `top` trains
-BATCH_NORMS = ("held", "trained")
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 
@@ -21,8 +20,7 @@ from regraft.errors import OptionError
 from regraft.evaluation.report import Report
 from regraft.features.activations import FRESH, ComputedViews, ViewSet
 from regraft.features.extraction import extract
-from regraft.heads.probe import CalibratedHead
-from regraft.heads.search import Head
+from regraft.heads.linear import CalibratedHead, LinearHead
 from regraft.networks.backbones import Backbone
 from regraft.networks.cutting import cut_before
 from regraft.networks.freezing import Plan
@@ -40,6 +38,8 @@ from regraft.training.schedule import Schedule
 from regraft.transfer.experiment import digest
 from regraft.transfer.settings import Settings
 from regraft.transfer.strategies import Candidate, follow, plan_of
+
+_LEARNING_RATE = 1e-3  # of AdamW
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ class Pretrained:
     """
 
     backbone: Backbone
-    head: Head
+    head: LinearHead
     report: Report
     curve: list[Record]
     source: SourceTask
@@ -189,10 +189,9 @@ class _Training:
         trunk, top = cut_before(backbone.module, plan.cut, (3, preprocess.height, preprocess.width))
         top = top.to(memory_format=torch.channels_last)  # convolutions are faster so
         engine = TorchEngine(backbone, self.using.device, trunk)
-        classes = len(source.samples.classes)
         return Finetuner(
             top,
-            Head(np.zeros((classes, backbone.features), dtype=np.float32), np.zeros(classes, dtype=np.float32), 0.0),
+            LinearHead.zeros(len(source.samples.classes), backbone.features),
             plan,
             schedule,
             Lesson(
@@ -202,7 +201,7 @@ class _Training:
                 source.judge,
                 objective,
             ),
-            rate=schedule.rate("scratch"),
+            rate=schedule.learning_rate(_LEARNING_RATE),
             epochs=schedule.epochs,
             accelerator=self.using,
             seed=self.settings.seed,
@@ -210,7 +209,7 @@ class _Training:
             job="pretraining",
         )
 
-    def judge(self, network: Backbone, head: Head) -> Report:
+    def judge(self, network: Backbone, head: LinearHead) -> Report:
         """Return what the photos that took no part say of the network as it will be read."""
         source, judge = self.source, self.source.judge
         samples = source.samples.select(judge)
@@ -229,11 +228,11 @@ class _Training:
         )
 
 
-def _rounded(backbone: Backbone, head: Head) -> tuple[Backbone, Head]:
+def _rounded(backbone: Backbone, head: LinearHead) -> tuple[Backbone, LinearHead]:
     """Return both as they are read back from float16."""
     state = {name: halved(tensor).to(tensor.dtype) for name, tensor in backbone.module.state_dict().items()}
     weight, bias = (halved(torch.from_numpy(one)).float().numpy() for one in (head.weight, head.bias))
-    return backbone.with_tensors(state, backbone.source), Head(weight, bias, head.strength)
+    return backbone.with_tensors(state, backbone.source), LinearHead(weight, bias, head.strength)
 
 
 def _check(settings: Settings, distillation: DistillationSettings | None, processes: ProcessGroup) -> None:
@@ -282,7 +281,7 @@ def _arguments(
         "preprocessing": backbone.preprocess.to_json(),
         "model arguments": backbone.recipe.arguments,
         **found,
-        "--lr": settings.schedule.rate("scratch"),
+        "--lr": settings.schedule.learning_rate(_LEARNING_RATE),
     }
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import save
 from torch import nn
 
 from regraft.files import atomic_write
-from regraft.heads.search import Head
+from regraft.heads.linear import LinearHead
 from regraft.networks.backbones import Backbone, with_classifier
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
@@ -19,7 +19,13 @@ _TOLERANCE = 1e-3  # relative; between timm's network and features times head
 
 
 def save_local_dir(
-    backbone: Backbone, head: Head, classes: Sequence[str], folder: Path, *, half: bool, licence: str | None = None
+    backbone: Backbone,
+    head: LinearHead,
+    classes: Sequence[str],
+    folder: Path,
+    *,
+    half: bool,
+    licence: str | None = None,
 ) -> int:
     """Write a network with its last layer for timm, and return how many classes the file answers for.
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from regraft.engines.microbatches import MicroBatches, memory_for
 from regraft.errors import TrainingError
 from regraft.evaluation.calibration import fit_temperature
-from regraft.heads.search import Head
+from regraft.heads.linear import Head, LinearHead, linear_of
 from regraft.networks.cutting import Top
 from regraft.networks.freezing import Plan, apply_plan
 from regraft.networks.lora import add_adapters, merge_adapters
@@ -131,10 +131,11 @@ class Finetuner:
         self._adapted = (
             add_adapters(top.network, plan.names("low-rank"), rank=plan.lora, seed=seed) if plan.lora else None
         )
-        self._strength = head.strength
-        objective = lesson.objective or Labels(lesson.labels, len(head.bias), smoothing=schedule.label_smoothing)
+        linear = linear_of(head, "fine-tuning")
+        self._strength = linear.strength
+        objective = lesson.objective or Labels(lesson.labels, head.classes, smoothing=schedule.label_smoothing)
         with memory_for(accelerator.device, "training: the weights alone"):
-            self._model = Student(top, _linear(head), objective).to(accelerator.device)
+            self._model = Student(top, _layer(linear), objective).to(accelerator.device)
             self._kept = WeightAverage(self._model, {f"{NETWORK}{name}" for name in plan.names("statistics")})
         self._descent = TrainingStep(self._model, plan, schedule, accelerator, rate=rate)
         self._answering = MicroBatches(accelerator.device, "the answers of training to")
@@ -228,7 +229,7 @@ class Finetuner:
         device = self._accelerator.device
         return [self._model(activation[rows].to(device))[1].float().cpu().numpy() for rows in parts]
 
-    def finish(self) -> tuple[dict[str, torch.Tensor], Head]:
+    def finish(self) -> tuple[dict[str, torch.Tensor], LinearHead]:
         """Return every tensor of the top, by its name in the network, and the head. Nothing can be trained after."""
         top = self._model.top
         if self._adapted is not None:
@@ -236,7 +237,7 @@ class Finetuner:
         linear = self._model.head
         weight, bias = (tensor.detach().float().cpu().numpy().copy() for tensor in (linear.weight, linear.bias))
         state = {name: tensor.detach().cpu() for name, tensor in top.network.state_dict().items()}
-        return state, Head(weight, bias, self._strength)
+        return state, LinearHead(weight, bias, self._strength)
 
     def _update(self, activation: torch.Tensor, pairs: Pairs, photos: int) -> float:
         """Take one step by this process's `pairs` of a batch of `photos`, and return the mean loss of all."""
@@ -374,9 +375,9 @@ def _calibrated_loss(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(functional.cross_entropy(divided, torch.from_numpy(labels)))
 
 
-def _linear(head: Head) -> nn.Linear:
-    linear = nn.Linear(head.weight.shape[1], head.weight.shape[0])
+def _layer(head: LinearHead) -> nn.Linear:
+    layer = nn.Linear(head.features, head.classes)
     with torch.no_grad():
-        linear.weight.copy_(torch.from_numpy(head.weight))
-        linear.bias.copy_(torch.from_numpy(head.bias))
-    return linear
+        layer.weight.copy_(torch.from_numpy(head.weight))
+        layer.bias.copy_(torch.from_numpy(head.bias))
+    return layer

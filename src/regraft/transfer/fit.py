@@ -15,7 +15,7 @@ from regraft.engines.compute import Compute
 from regraft.errors import DataError, SanityError, option
 from regraft.evaluation.report import Report, beats_majority
 from regraft.features.extraction import FeatureExtractor
-from regraft.heads.probe import CalibratedHead
+from regraft.heads.linear import CalibratedHead
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer
 from regraft.training.checkpoints import Run

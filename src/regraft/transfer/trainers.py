@@ -2,7 +2,6 @@
 
 import functools
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,21 +10,19 @@ import torch
 
 from regraft.data.dataset import Dataset
 from regraft.evaluation.calibration import fit_temperature
-from regraft.files import sha256
-from regraft.heads.probe import CalibratedHead, CalibratedHeads
-from regraft.heads.search import Head
+from regraft.heads.linear import CalibratedHead, Head, LinearHead
+from regraft.heads.probe import CalibratedHeads
 from regraft.networks.backbones import Backbone
 from regraft.networks.freezing import Plan, check_frozen, fingerprints
-from regraft.progress import Observer
-from regraft.training.finetuner import Finetuner, Lesson
+from regraft.training.finetuner import Finetuner
+from regraft.training.loop import run_training
+from regraft.training.losses import LabelLoss
 from regraft.transfer.budget import Pace
 from regraft.transfer.experiment import Experiment, plan_of
 from regraft.transfer.strategies import Candidate
-from regraft.watchdog import watched
 
 FURTHER = ", trained further"  # ends the source of a network that was: `explain` finds the one before by it
 _HELD_OUT = 6  # a sixth of the photos says when to stop and sets the temperature
-_PATIENCE = 1800.0  # seconds: an epoch is evaluated on thousands of photos without a word
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +190,10 @@ class FineTuningTrainer:
             head.head,
             self.plan,
             schedule,
-            Lesson(activations, labels, train, validate),
+            activations=activations,
+            objective=LabelLoss(labels, len(experiment.dataset.classes), smoothing=schedule.label_smoothing),
+            train=train,
+            validation=validate,
             rate=schedule.learning_rate(kind.adapter_rate if self.candidate.lora else kind.learning_rate),
             epochs=schedule.epochs_for(len(train), kind.epochs, least=2 if self.plan.names("statistics") else 1),
             accelerator=experiment.accelerator,
@@ -201,7 +201,7 @@ class FineTuningTrainer:
             run=experiment.run,
             job=[self._job, name, _digest(train), _digest(validate), activations.kind],
         )
-        follow(finetuner, f"training {self.candidate}, {name}", experiment.observer, pace=pace)
+        run_training(finetuner, f"training {self.candidate}, {name}", experiment.observer, pace=pace)
         temperature = fit_temperature(finetuner.logits(validate), labels[validate]) if len(validate) else None
         return finetuner, temperature, finetuner.earlier + time.monotonic() - started
 
@@ -210,46 +210,12 @@ class FineTuningTrainer:
         if not self._random:
             return self._experiment.heads.of(train)
         classes, features = len(self._experiment.dataset.classes), self._experiment.features.values.shape[1]
-        zeros = Head(np.zeros((classes, features), dtype=np.float32), np.zeros(classes, dtype=np.float32), 0.0)
-        return CalibratedHead(zeros, 1.0)
+        return CalibratedHead(LinearHead.zeros(classes, features), 1.0)
 
     def _prove(self, state: dict[str, torch.Tensor]) -> tuple[Backbone, str]:
         """Return the trained network, and the proof that its frozen tensors are what they were."""
         network = self._network.with_tensors(state, self._network.source + FURTHER)
         return network, check_frozen(self._before, fingerprints(network.module, self.plan.frozen))
-
-
-def follow(
-    finetuner: Finetuner, title: str, observer: Observer, *, pace: Callable[[float], None] | None = None
-) -> None:
-    """Train to the end. What was done before training was taken up counts as no progress of now.
-
-    Args:
-        finetuner: the training.
-        title: what the observer hears of it.
-        observer: hears the progress.
-        pace: hears the share of all steps that is done; what it raises ends the training.
-    """
-    begun = False
-    try:
-        with watched(title, observer.say, patience=_PATIENCE) as alive:
-            for record in finetuner.train():
-                alive()
-                if not begun:
-                    observer.begin(title, (record.steps - record.step) * finetuner.batch_size + record.photos)
-                    begun = True
-                observer.record(title, record)
-                observer.advance(record.photos)
-                if pace is not None:
-                    pace(record.step / record.steps)
-    finally:
-        if begun:
-            observer.end()
-
-
-def _digest(photos: np.ndarray) -> str:
-    """Return a name of positions `photos` (m,)."""
-    return sha256(photos.astype(np.int64).tobytes()).hex()[:16]
 
 
 def hold_out(dataset: Dataset, photos: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
