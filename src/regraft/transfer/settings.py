@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from regraft.errors import OptionError, option
-from regraft.evaluation.report import check_positive
 from regraft.options import GROUP, Seconds, check_settings, declared_settings, number, setting, whole_number
 from regraft.training.schedule import Schedule
 from regraft.transfer.strategies import AUTO, STRATEGIES
@@ -102,6 +101,8 @@ class FitSettings:
             compute: where training runs.
             classes: the names that there are.
         """
+        from regraft.evaluation.report import check_positive  # here: it imports scipy
+
         self.check_training(compute)
         check_positive(self.positive, classes)
 

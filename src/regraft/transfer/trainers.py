@@ -218,6 +218,11 @@ class FineTuningTrainer:
         return network, check_frozen(self._before, fingerprints(network.module, self.plan.frozen))
 
 
+def _digest(photos: np.ndarray) -> str:
+    """Return a name of positions `photos` (m,)."""
+    return sha256(photos.astype(np.int64).tobytes()).hex()[:16]
+
+
 def hold_out(dataset: Dataset, photos: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Split positions `photos` (m,) into those to learn from, and a sixth by which training is stopped and calibrated.
 
