@@ -103,6 +103,7 @@ ORDER = {
         "distributed",
         "optimisation",
         "finetuner",
+        "loop",
     ],
     "classifier": [
         "schema",

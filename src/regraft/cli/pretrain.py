@@ -96,8 +96,8 @@ def pretrain(
     """Train a whole network on a large labelled source and write it as a folder that `fit --model` takes.
 
     It is judged by the validation folder, or by a tenth of the photos, that took no part. A run that was killed goes
-    on where it was when the same command is given again. Several accelerators: accelerate launch -m regraft pretrain
-    and the same arguments.
+    on where it was when the same command is given again. Several accelerators: torchrun --nproc-per-node 4 -m regraft
+    pretrain and the same arguments.
     """
     # OpenMP's threads spin while they wait, on the processors that decode: an eighth slower on two cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -117,7 +117,7 @@ def pretrain(
         distillation.check()
     settings = settings_of(
         training,
-        defaults=pretraining_schedule(guided=distillation is not None),
+        defaults=pretraining_schedule(distilling=distillation is not None),
         strategy="whole",
         seed=seed,
         device=device,

@@ -57,7 +57,7 @@ def choose(material: Experiment, folds: np.ndarray, *, budget: float) -> Choice:
     stop = "all that there is was tried"
     for candidate in CANDIDATES:
         first = not outcomes
-        verdict = run.settled(["auto", str(candidate)])
+        verdict = run.fact(["auto", str(candidate)])
         if verdict is not None:  # reached before the run was killed; it stands, however fast the rest comes back
             stop = verdict
             break
@@ -71,7 +71,7 @@ def choose(material: Experiment, folds: np.ndarray, *, budget: float) -> Choice:
             break
         except OverBudgetError as error:
             stop = _over(candidate, error, material.observer)
-            run.settle(["auto", str(candidate)], f"--budget for {candidate}", stop)
+            run.record_fact(["auto", str(candidate)], f"--budget for {candidate}", stop)
             break
         if first:
             clock = KeptClock(budget, run, ["auto", "clock"])

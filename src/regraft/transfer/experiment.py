@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from accelerate import Accelerator
 from torch import nn
 
 from regraft.cache import size_limit
@@ -29,7 +28,7 @@ from regraft.networks.freezing import fingerprints
 from regraft.progress import Observer
 from regraft.runtime import pick_device
 from regraft.training.checkpoints import Run
-from regraft.training.distributed import accelerator
+from regraft.training.distributed import Accelerator, accelerator
 from regraft.training.schedule import Schedule
 from regraft.transfer.settings import Settings
 
@@ -108,14 +107,14 @@ class Experiment:
             top, activations = self._prepare(cut, network, pace)
             self._settle_engine(cut, network, activations)
             name = f"activations at {cut} (--no-cache, --cache-limit)"
-            self.run.settle(_kind_at(cut, network), name, activations.kind)
+            self.run.record_fact(_kind_at(cut, network), name, activations.kind)
             self._prepared[cut, scratch] = top, activations
         top, activations = self._prepared[cut, scratch]
         return copy.deepcopy(top), activations  # every training starts from the same weights
 
     def _settle_engine(self, cut: str, network: Backbone, activations: Views) -> None:
         """Refuse to take a run up with activations of another engine: these differ in the last digits."""
-        self.run.settle(
+        self.run.record_fact(
             ["engine", *_kind_at(cut, network)], f"engine of what is frozen before {cut} (--engine)", activations.engine
         )
 
@@ -130,7 +129,7 @@ class Experiment:
         engine = self._engine(backbone, cut, trunk)
         augmentation = Augmentation(schedule.augment, self.seed, schedule.crop_area)
         view_set = ViewSet(self.photos.samples.sources, self.photos.keys, augmentation)
-        if self.run.settled(_kind_at(cut, backbone)) == NO_DISK:  # as it was: there may be room by now
+        if self.run.fact(_kind_at(cut, backbone)) == NO_DISK:  # as it was: there may be room by now
             return top, ComputedViews(view_set, engine, kind=NO_DISK)
         if cut == backbone.stages()[0].name or not self.cache_limit:
             return top, ComputedViews(view_set, engine)
@@ -245,10 +244,10 @@ def gather(
 def material_of(gathered: Gathered, settings: Settings, run: Run, observer: Observer) -> Experiment:
     """Return what strategies learn from."""
     using = accelerator(pick_device(settings.device), settings.precision)
-    if using.num_processes > 1:
+    if using.processes.count > 1:
         raise OptionError(
-            f"this runs in one process, on one device. Got {using.num_processes} processes. Start it without "
-            "accelerate or torchrun; `regraft pretrain` is what trains on several."
+            f"this runs in one process, on one device. Got {using.processes.count} processes. Start it without "
+            "torchrun or accelerate launch; `regraft pretrain` is what trains on several."
         )
     learned = gathered.learned
     data = Labelled(
@@ -282,7 +281,7 @@ def open_run(folder: Path | None, gathered: Mapping[str, Gathered], settings: Se
         observer: hears that work is taken up.
 
     Raises:
-        ResumeError: what lies there was started otherwise.
+        ResumeError: what lies there was started differently.
     """
     arguments = settings.training_arguments()
     for model, found in gathered.items():

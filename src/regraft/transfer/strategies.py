@@ -2,7 +2,6 @@
 
 import functools
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,14 +15,13 @@ from regraft.heads.linear import CalibratedHead, Head, LinearHead
 from regraft.heads.probe import Labelled, inner_folds
 from regraft.networks.backbones import Backbone
 from regraft.networks.freezing import Plan, check_frozen, fingerprints, plan_training
-from regraft.progress import Observer
-from regraft.training.finetuner import Finetuner, Lesson
+from regraft.training.finetuner import Finetuner
+from regraft.training.loop import run_training
+from regraft.training.losses import LabelLoss
 from regraft.training.schedule import Schedule
 from regraft.transfer.experiment import Experiment
-from regraft.watchdog import watched
 
 FURTHER = ", trained further"  # ends the source of a network that was: `explain` finds the one before by it
-_PATIENCE = 1800.0  # seconds: an epoch is judged by thousands of photos without a word
 LORA_RATE = 1e-3
 RATES = {"top": 3e-4, "whole": 1e-4, "scratch": 1e-3}  # of AdamW
 EPOCHS = {"top": 8, "whole": 8, "scratch": 24}
@@ -222,7 +220,10 @@ class TunedMethod:
             probe.head,
             self.plan,
             schedule,
-            Lesson(activations, material.data.labels, learn, tune),
+            activations=activations,
+            objective=LabelLoss(material.data.labels, len(material.data.classes), smoothing=schedule.label_smoothing),
+            train=learn,
+            validation=tune,
             rate=schedule.learning_rate(LORA_RATE if self.candidate.lora else RATES[strategy]),
             epochs=schedule.epochs_for(len(learn), EPOCHS[strategy], least=2 if self.plan.names("statistics") else 1),
             accelerator=material.accelerator,
@@ -230,7 +231,7 @@ class TunedMethod:
             run=material.run,
             job=[self._job, name, _digest(learn), _digest(tune), activations.kind],
         )
-        follow(finetuner, f"training {self.candidate}, {name}", material.observer, pace=pace)
+        run_training(finetuner, f"training {self.candidate}, {name}", material.observer, pace=pace)
         temperature = fit_temperature(finetuner.logits(tune), material.data.labels[tune]) if len(tune) else None
         return finetuner, temperature, finetuner.earlier + time.monotonic() - started
 
@@ -245,34 +246,6 @@ class TunedMethod:
         """Return the trained network, and the proof that its frozen tensors are what they were."""
         network = self._network.with_tensors(state, self._network.source + FURTHER)
         return network, check_frozen(self._before, fingerprints(network.module, self.plan.frozen))
-
-
-def follow(
-    finetuner: Finetuner, title: str, observer: Observer, *, pace: Callable[[float], None] | None = None
-) -> None:
-    """Train to the end. What was done before training was taken up counts as no progress of now.
-
-    Args:
-        finetuner: the training.
-        title: what the observer hears of it.
-        observer: hears the progress.
-        pace: hears the share of all steps that is done; what it raises ends the training.
-    """
-    begun = False
-    try:
-        with watched(title, observer.say, patience=_PATIENCE) as alive:
-            for record in finetuner.train():
-                alive()
-                if not begun:
-                    observer.begin(title, (record.steps - record.step) * finetuner.batch_size + record.photos)
-                    begun = True
-                observer.record(title, record)
-                observer.advance(record.photos)
-                if pace is not None:
-                    pace(record.step / record.steps)
-    finally:
-        if begun:
-            observer.end()
 
 
 def _digest(photos: np.ndarray) -> str:
