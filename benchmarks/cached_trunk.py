@@ -21,7 +21,8 @@ from regraft.networks.cutting import cut_before
 from regraft.networks.freezing import plan_training
 from regraft.training.checkpoints import nowhere
 from regraft.training.distributed import accelerator
-from regraft.training.finetuner import Finetuner, Lesson
+from regraft.training.finetuner import Finetuner
+from regraft.training.losses import LabelLoss
 from regraft.training.schedule import Schedule
 
 BATCH = 32
@@ -45,7 +46,10 @@ def finetuner(backbone: Backbone, strategy: str, batches: int) -> Finetuner:
         LinearHead(np.zeros((2, backbone.features), dtype=np.float32), np.zeros(2, dtype=np.float32), 0.0),
         plan,
         Schedule(batch_size=BATCH, views=1),
-        Lesson(activations, np.arange(count) % 2, np.arange(count), nothing),
+        activations=activations,
+        objective=LabelLoss(np.arange(count) % 2, 2),
+        train=np.arange(count),
+        validation=nothing,
         rate=1e-4,
         epochs=1,
         accelerator=accelerator(torch.device("cpu")),

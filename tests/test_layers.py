@@ -112,6 +112,7 @@ ORDER = {
         "distributed",
         "optimisation",
         "finetuner",
+        "loop",
     ],
     "classifier": [
         "schema",

@@ -68,7 +68,7 @@ class TrainingError(RegraftError, RuntimeError):
 
 
 class ResumeError(RegraftError, ValueError):
-    """An unfinished run lies where this one is to go, and it was started otherwise."""
+    """An unfinished run lies where this one is to go, and it was started differently."""
 
 
 _flags: Mapping[str, str] | None = None  # by option, while the command line speaks; None for Python

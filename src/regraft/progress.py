@@ -23,7 +23,7 @@ class Observer:
         """Hear that the task is over, finished or not."""
 
     def record(self, training: str, record: Any) -> None:
-        """Hear a `training.finetuner.Record` of the training of that name."""
+        """Hear a `training.finetuner.TrainingRecord` of the training of that name."""
 
 
 @contextmanager

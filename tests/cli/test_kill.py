@@ -26,7 +26,7 @@ from regraft.transfer import compare
 from regraft.pretraining import pretrain
 from regraft.pretraining import model_card as card
 from regraft.training import checkpoints as checkpoint
-import accelerate, torch, sklearn.model_selection, scipy.sparse.csgraph, timm
+import torch, sklearn.model_selection, scipy.sparse.csgraph, timm
 torch.set_num_threads(1)
 finetune.SECONDS_PER_CHECKPOINT = 0.02
 arguments, out, kills, longest, suffix = json.loads(sys.argv[1])

@@ -31,7 +31,7 @@ def test_pretrain_then_fit(run: Run, photos: Photos, tmp_path: Path) -> None:
     card = (tmp_path / "net" / "README.md").read_text()
     assert "cc0-1.0" in card
     assert f"accuracy | {told['accuracy']:.1%} | {low:.1%} to {high:.1%} |" in card
-    assert "36 photos were learned from; 4 judge" in card
+    assert "36 photos for training, 4 for validation" in card
     assert (tmp_path / "net" / "curves.svg").read_text().startswith("<svg")
     assert not (tmp_path / "net.unfinished").exists()
     small = run("fit", folder, "--model", "local-dir:net", "--strategy", "frozen", "--force", "--json")
@@ -124,6 +124,6 @@ def test_an_unfinished_run_of_other_arguments(run: Run, fails: Fails, photos: Ph
     unfinished = tmp_path / "net.unfinished"
     Checkpoints(unfinished, {"--epochs": 7}, restart=False, observer=Observer()).save("job", {}, {})
     message = fails("pretrain", folder, "--arch", "test_resnet", *QUICK, "--out", "net")
-    assert "holds an unfinished run that was started otherwise" in message
+    assert "holds an unfinished run that was started differently" in message
     assert "--epochs: 7 then, 2 now" in message
     assert run("pretrain", folder, "--arch", "test_resnet", *QUICK, "--out", "net", "--restart").exit_code == 0

@@ -1,4 +1,4 @@
-"""Pretraining: what is learned from and what judges, what a teacher does, and several processes."""
+"""Pretraining: training and validation photos, teachers, and several processes."""
 
 import json
 import os
@@ -20,11 +20,11 @@ from regraft.data.layouts import find_samples
 from regraft.data.samples import Samples
 from regraft.errors import DataError, ModelError, OptionError
 from regraft.networks.backbones import Backbone, build_untrained, load_backbone
-from regraft.pretraining.pretrain import Pretrained, pretrain, pretraining_schedule
+from regraft.pretraining.pretrain import PretrainingResult, pretrain, pretraining_schedule
 from regraft.pretraining.source import gather_source_task
 from regraft.pretraining.teacher import DistillationSettings
 from regraft.progress import Observer
-from regraft.training.distributed import ProcessGroup
+from regraft.training.distributed import Accelerator, ProcessGroup
 from regraft.training.losses import FEATURE_WEIGHT
 from regraft.training.schedule import Schedule
 from regraft.transfer.fit import train
@@ -37,16 +37,16 @@ def fresh() -> Backbone:
     return build_untrained("test_efficientnet", size=32).at_random(0)
 
 
-def schedule(*, guided: bool = False, **more: object) -> Schedule:
-    return replace(pretraining_schedule(guided=guided), **{"epochs": 2, "batch_size": 8, **more})  # type: ignore[arg-type]
+def schedule(*, distilling: bool = False, **more: object) -> Schedule:
+    return replace(pretraining_schedule(distilling=distilling), **{"epochs": 2, "batch_size": 8, **more})  # type: ignore[arg-type]
 
 
-def learn(folder: Path, *, distillation: DistillationSettings | None = None, **more: object) -> Pretrained:
-    settings = Settings(strategy="whole", device="cpu", schedule=schedule(guided=distillation is not None, **more))
+def learn(folder: Path, *, distillation: DistillationSettings | None = None, **more: object) -> PretrainingResult:
+    settings = Settings(strategy="whole", device="cpu", schedule=schedule(distilling=distillation is not None, **more))
     return pretrain(find_samples(folder), fresh, settings=settings, distillation=distillation)
 
 
-def test_a_tenth_judges_and_teaches_nothing(photos: Photos) -> None:
+def test_a_tenth_is_held_out_for_validation(photos: Photos) -> None:
     samples = find_samples(photos(red=30, blue=30))
     source = gather_source_task(samples, 0, Observer())
     assert len(source.judge) == 6
@@ -54,14 +54,14 @@ def test_a_tenth_judges_and_teaches_nothing(photos: Photos) -> None:
     assert np.bincount(source.samples.labels[source.judge]).tolist() == [3, 3]
 
 
-def test_a_validation_folder_judges_instead(photos: Photos) -> None:
+def test_a_validation_folder_is_used_instead(photos: Photos) -> None:
     folder = photos("all/train", red=12, blue=12).parent
     photos("all/val", first_seed=500, red=5, blue=4)
     copy = folder / "val" / "red" / "copy.jpg"
     copy.write_bytes((folder / "train" / "red" / "0.jpg").read_bytes())
     source = gather_source_task(find_samples(folder), 0, Observer())
     assert len(source.learn) == 24
-    assert len(source.judge) == 9  # the copy of a training photo judges nothing
+    assert len(source.judge) == 9  # the copy of a training photo is left out
     assert str(source.samples.sources[source.judge[0]]).startswith(str(folder / "val"))
 
 
@@ -90,13 +90,13 @@ def test_colours_are_learned(photos: Photos) -> None:
     assert found.curve[-1].loss < found.curve[0].loss
 
 
-def test_photos_that_judge_teach_nothing_not_even_the_teacher(photos: Photos, tiny_network: str) -> None:
+def test_validation_photos_train_neither_student_nor_teacher(photos: Photos, tiny_network: str) -> None:
     """Their labels are turned round: what is learned stays the same to the last bit."""
     folder = photos("all/train", red=24, blue=24).parent
     photos("all/val", first_seed=500, red=6, blue=6)
     splits = find_samples(folder)
     turned = replace(splits["validation"], labels=1 - splits["validation"].labels)
-    settings = Settings(strategy="whole", device="cpu", schedule=schedule(guided=True))
+    settings = Settings(strategy="whole", device="cpu", schedule=schedule(distilling=True))
     first, second = (
         pretrain(
             {**splits, "validation": one}, fresh, settings=settings, distillation=DistillationSettings(tiny_network)
@@ -108,16 +108,16 @@ def test_photos_that_judge_teach_nothing_not_even_the_teacher(photos: Photos, ti
         assert torch.equal(tensor, second.backbone.module.state_dict()[name]), name
 
 
-def test_a_teacher_that_learned_from_the_photos_that_judge(photos: Photos, tiny_network: str, tmp_path: Path) -> None:
-    """It would tell the student of them. Of two that judge, one was the teacher's; then both."""
+def test_a_teacher_trained_on_validation_photos(photos: Photos, tiny_network: str, tmp_path: Path) -> None:
+    """It would pass them on to the student. Of two, one was the teacher's; then both."""
     folder = photos("all/train", red=12, blue=12).parent
     photos("all/val", first_seed=500, red=1, blue=1)
     splits = find_samples(folder)
     both = find_samples(photos("both", red=12, blue=12))["train"]
     (tmp_path / "both" / "red" / "12.jpg").write_bytes((folder / "val" / "red" / "0.jpg").read_bytes())
-    settings = Settings(strategy="whole", device="cpu", schedule=schedule(guided=True))
+    settings = Settings(strategy="whole", device="cpu", schedule=schedule(distilling=True))
 
-    def taught_by(photos_of_teacher: Samples) -> Pretrained:
+    def taught_by(photos_of_teacher: Samples) -> PretrainingResult:
         teacher = train({"train": photos_of_teacher}, lambda: load_backbone(tiny_network), model=tiny_network)
         save_bundle(teacher.classifier, tmp_path / "t.safetensors")
         return pretrain(
@@ -177,8 +177,8 @@ def test_a_student_comes_near_its_teacher(photos: Photos, tiny_network: str) -> 
 @pytest.mark.parametrize(
     ("options", "distillation", "message"),
     [
-        ({"patience": 2}, None, "--patience is not for pretraining"),
-        ({"batch_size": 1}, None, "--train-batch-size must be 2 or more"),
+        ({"patience": 2}, None, "patience is not for pretraining"),
+        ({"batch_size": 1}, None, "batch_size must be 2 or more"),
         (
             {},
             DistillationSettings("resnet50", temperature=0.0),
@@ -244,33 +244,11 @@ def test_two_processes_take_the_steps_of_one(photos: Photos, tmp_path: Path) -> 
         assert float((tensor - states[1][name]).abs().max()) <= 1e-3 * moved + 1e-6, name
 
 
-class Two:
-    """Stands for the accelerator of the first of two processes, whose other one has the same tensors times three."""
-
-    process_index, num_processes, device = 0, 2, torch.device("cpu")
-
-    def reduce(self, tensor: torch.Tensor, reduction: str) -> torch.Tensor:
-        assert reduction == "sum"
-        return tensor + 3 * tensor
-
-
-def test_processes_sum_gradients_and_average_statistics() -> None:
-    together = ProcessGroup(Two())  # type: ignore[arg-type]
-    assert list(together.own([10, 11, 12])) == [10, 12]
-    layer = torch.nn.Linear(2, 1)
-    layer.weight.grad, layer.bias.grad = torch.tensor([[1.0, 2.0]]), None  # a parameter that no photo of it reached
-    together.sum_gradients(layer, share=0.25)
-    assert layer.weight.grad.tolist() == [[1.0, 2.0]]  # a quarter, and three quarters of the other process
-    assert layer.bias.grad.tolist() == [0.0]
-    statistics = [torch.tensor([2.0]), torch.tensor(7)]
-    together.average(statistics)
-    assert [one.tolist() for one in statistics] == [[4.0], 7]  # (2 + 6) / 2; a count of batches is the same in all
-
-
 def test_fit_does_not_run_in_several_processes(
     photos: Photos, tiny_network: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("accelerate.Accelerator.num_processes", property(lambda _: 2))
+    two = Accelerator(torch.device("cpu"), "fp32", ProcessGroup(0, 2, torch.device("cpu")))
+    monkeypatch.setattr("regraft.transfer.experiment.accelerator", lambda *_: two)
     with pytest.raises(OptionError, match=r"this runs in one process, on one device. Got 2 processes."):
         train(find_samples(photos(red=6, blue=6)), lambda: load_backbone(tiny_network), model="tiny")
 
@@ -301,8 +279,8 @@ def test_unreadable_photos_are_named_and_left_out(photos: Photos, listener: Any)
         assert any(name in said for said in listener.said)
 
 
-def test_small_classes_say_what_share_judges(photos: Photos) -> None:
-    """Of 4 + 4 photos, 2 judge: a quarter, however large the share of a large source."""
+def test_small_classes_say_what_share_is_held_out(photos: Photos) -> None:
+    """Of 4 + 4 photos, 2 are held out: a quarter, however large the share of a large source."""
     source = gather_source_task(find_samples(photos(red=4, blue=4)), 0, Observer())
     assert len(source.judge) == 2
     assert source.judges == "25% of the photos, which take no part in training"

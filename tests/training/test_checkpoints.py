@@ -65,7 +65,7 @@ def test_other_arguments_are_named_and_refused(run: Open) -> None:
     assert "--lr: None then, 0.1 now" in text
     assert "photos" in text.rpartition("\n")[2]  # the remedy
     assert "--augment" not in text
-    assert "--restart to begin anew" in text
+    assert "restart=True to begin anew" in text
 
 
 def test_restart_throws_the_old_run_away(run: Open) -> None:

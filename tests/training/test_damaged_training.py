@@ -208,7 +208,7 @@ def test_a_damaged_checkpoint_counts_as_none(
     assert again.load(JOB) is None
     assert not os.path.lexists(path)
     assert again.load(JOB) is None
-    told = f"the checkpoint {path} is damaged: what it held is done again"
+    told = f"the checkpoint {path} is damaged: its part is done again"
     assert listener.said == [f"going on from the checkpoints in {tmp_path / 'run'}", told]
     again.save(JOB, TENSORS, ABOUT)
     assert same(run().load(JOB))
@@ -240,7 +240,7 @@ def test_a_checkpoint_that_is_moved_is_not_taken(
     (foreign,) = (tmp_path / "other").glob("*.safetensors")
     foreign.replace(own)
     assert run().load(JOB) is None
-    assert listener.said[-1] == f"the checkpoint {own} is damaged: what it held is done again"
+    assert listener.said[-1] == f"the checkpoint {own} is damaged: its part is done again"
 
 
 def test_the_digest_of_a_checkpoint_is_what_the_format_says(run: Callable[..., Run], tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_damaged_arguments_let_nothing_foreign_in(
     whole = arguments.read_bytes()
     damage(arguments)
     assert same(run().load(JOB))
-    assert listener.said == [f"{arguments} is damaged or gone: only checkpoints of this run are taken up"]
+    assert listener.said == [f"{arguments} is damaged or gone: only checkpoints of this run are resumed"]
     assert arguments.read_bytes() == whole
     with pytest.raises(ResumeError, match="--epochs: 8 then, 9 now"):
         run(**{"--epochs": 9})
@@ -332,10 +332,10 @@ def test_arguments_nested_as_deeply_as_can_be_read(run: Callable[..., Run], tmp_
     assert same(run().load(JOB))
 
 
-def test_a_fact_that_is_damaged_is_settled_again(run: Callable[..., Run], tmp_path: Path) -> None:
-    run().settle("engine", "engine (--engine)", "torch")
+def test_a_fact_that_is_damaged_is_recorded_again(run: Callable[..., Run], tmp_path: Path) -> None:
+    run().record_fact("engine", "engine (--engine)", "torch")
     path = checkpoint(tmp_path)
     zeroed(path)
     again = run()
-    again.settle("engine", "engine (--engine)", "openvino")
-    assert run().settled("engine") == "openvino"
+    again.record_fact("engine", "engine (--engine)", "openvino")
+    assert run().fact("engine") == "openvino"

@@ -3,12 +3,12 @@
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from torch import nn
 from torch.nn import functional
 
@@ -19,8 +19,9 @@ from regraft.networks.cutting import Top, Trunk, cut_before
 from regraft.networks.freezing import Plan, plan_training
 from regraft.progress import Observer
 from regraft.training.checkpoints import Run, nowhere
-from regraft.training.distributed import accelerator
-from regraft.training.finetuner import Finetuner, Lesson, Record
+from regraft.training.distributed import Accelerator, accelerator
+from regraft.training.finetuner import Finetuner, TrainingRecord
+from regraft.training.losses import LabelLoss
 from regraft.training.optimisation import TrainingStep
 from regraft.training.schedule import Schedule
 
@@ -86,13 +87,15 @@ def finetuner(
     trunk, top = cut_before(network.module, plan.cut, (3, 32, 32))
     activations = Remembered(trunk, images)
     learn = np.array([i for i in range(len(images)) if i not in tune])
-    lesson = Lesson(activations, labels, learn, np.array(tune, dtype=np.int64))
     made = Finetuner(
         top,
         a_head(network.features),
         plan,
         schedule,
-        lesson,
+        activations=activations,
+        objective=LabelLoss(labels, 3, smoothing=schedule.label_smoothing),
+        train=learn,
+        validation=np.array(tune, dtype=np.int64),
         rate=rate,
         epochs=epochs,
         accelerator=using,
@@ -227,7 +230,7 @@ def test_a_loss_that_is_not_finite_names_epoch_and_step(network: Backbone, image
     images = images.clone()
     images[7] = float("nan")
     tuner, _, activations = finetuner(network, images, plan, PLAIN)
-    with pytest.raises(TrainingError, match=r"the training loss is nan in epoch 1, step .*--lr, now 0.05") as caught:
+    with pytest.raises(TrainingError, match=r"the training loss is nan in epoch 1, step .*lr, now 0.05") as caught:
         list(tuner.train())
     step = next(place for place, batch in enumerate(activations.asked, 1) if 7 in batch)
     assert f"step {step} of 5" in str(caught.value)
@@ -291,7 +294,7 @@ def test_no_memory_at_an_epoch_s_end_is_an_error(
         raise torch.OutOfMemoryError
 
     tuner, _, _ = finetuner(network, images, plan_training(network, strategy="top"), PLAIN)
-    monkeypatch.setattr("regraft.training.ema.WeightAverage.put", full)
+    monkeypatch.setattr("regraft.training.ema.WeightAverage.load", full)
     with pytest.raises(TrainingError, match=r"cpu has no memory for training. Train fewer stages"):
         list(tuner.train())
 
@@ -339,10 +342,8 @@ def test_short_memory_leaves_two_photos_where_statistics_are_trained(monkeypatch
 
 
 def scaled(scale: float) -> Accelerator:
-    """Return an accelerator that scales gradients, as that of float16 does."""
-    made = accelerator(torch.device("cpu"))
-    made.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
-    return made
+    """Return float32 with gradients that are scaled as those of float16 are."""
+    return replace(CPU, loss_scale=scale)
 
 
 @pytest.mark.parametrize("scale", [2.0**10, 2.0**127])
@@ -361,8 +362,8 @@ def test_scaled_gradients_give_the_weights_of_plain_ones(
     other, others = tuner.finish()
     assert all(torch.equal(state[name], other[name]) for name in state)
     assert np.array_equal(head.weight, others.weight)
-    assert tuner._descent._scaler is not None
-    lowered = tuner._descent._scaler.get_scale() < scale
+    assert tuner._training_step._scaler is not None
+    lowered = tuner._training_step._scaler.get_scale() < scale
     assert lowered == (scale == 2.0**127)
 
 
@@ -383,17 +384,17 @@ def test_a_killed_run_goes_on_with_its_scale(
     for record in training:
         if not record.photos:
             training.close()
-    assert killed._descent._scaler is not None
-    scale = killed._descent._scaler.get_scale()
+    assert killed._training_step._scaler is not None
+    scale = killed._training_step._scaler.get_scale()
     assert scale < 2.0**127
-    taken_up = started("killed")
-    next(taken_up.train())
-    assert taken_up._descent._scaler is not None
-    assert taken_up._descent._scaler.get_scale() == scale
-    taken_up = started("killed")
-    list(taken_up.train())
+    resumed = started("killed")
+    next(resumed.train())
+    assert resumed._training_step._scaler is not None
+    assert resumed._training_step._scaler.get_scale() == scale
+    resumed = started("killed")
+    list(resumed.train())
     state, _ = whole.finish()
-    assert all(torch.equal(state[name], tensor) for name, tensor in taken_up.finish()[0].items())
+    assert all(torch.equal(state[name], tensor) for name, tensor in resumed.finish()[0].items())
 
 
 def test_a_gradient_beyond_every_scale_is_an_error(network: Backbone, images: torch.Tensor) -> None:
@@ -404,14 +405,14 @@ def test_a_gradient_beyond_every_scale_is_an_error(network: Backbone, images: to
     with pytest.raises(TrainingError) as caught:
         list(tuner.train())
     assert str(caught.value) == (
-        "the gradient is beyond float16, however small its scale, in epoch 1, step 1 of 5. Use --precision bf16 or "
-        "fp32, or lower the learning rate (--lr, now 0.05)."
+        "the gradient overflows float16 at any scale in epoch 1, step 1 of 5. Set precision to bf16 or fp32, "
+        "or lower the learning rate (lr, now 0.05)."
     )
     assert torch.equal(weight, before)
 
 
 @pytest.mark.parametrize("tune", [(), range(12, 20)])
-def test_a_rate_that_is_much_too_high_is_told_even_in_the_last_step(
+def test_a_rate_that_is_much_too_high_is_reported_even_in_the_last_step(
     network: Backbone, images: torch.Tensor, tune: Sequence[int]
 ) -> None:
     """No later loss is there to show it."""
@@ -420,7 +421,7 @@ def test_a_rate_that_is_much_too_high_is_told_even_in_the_last_step(
     with pytest.raises(TrainingError) as caught:
         list(tuner.train())
     assert str(caught.value) == (
-        "the answers of the network are not finite in epoch 1, step 1 of 1. Lower the learning rate (--lr, now 1e+30); "
+        "the logits of the network are not finite in epoch 1, step 1 of 1. Lower the learning rate (lr, now 1e+30); "
         "or the weights of the network are damaged."
     )
 
@@ -464,7 +465,7 @@ def test_mixed_photos_have_mixed_labels(network: Backbone, images: torch.Tensor)
     tuner, top, activations = finetuner(network, images, plan, mixed)
     del top, activations
     tuner._model.head.weight.data.zero_()
-    first: Record = next(tuner.train())
+    first: TrainingRecord = next(tuner.train())
     assert first.loss == pytest.approx(math.log(3), abs=1e-6)
 
 
@@ -472,13 +473,15 @@ def with_adapters(backbone: Backbone, photos: torch.Tensor, *, lr_decay: float =
     plan = plan_training(backbone, strategy="top", lora=2, lr_decay=lr_decay)
     assert plan.cut is not None
     trunk, top = cut_before(backbone.module, plan.cut, tuple(photos.shape[1:]))
-    lesson = Lesson(Remembered(trunk, photos), LABELS[:8], np.arange(8), np.array([], dtype=np.int64))
     tuner = Finetuner(
         top,
         a_head(backbone.features),
         plan,
         Schedule(batch_size=4),
-        lesson,
+        activations=Remembered(trunk, photos),
+        objective=LabelLoss(LABELS[:8], 3),
+        train=np.arange(8),
+        validation=np.array([], dtype=np.int64),
         rate=0.01,
         epochs=3,
         accelerator=CPU,
@@ -512,7 +515,7 @@ def test_adapters_learn_at_the_rate_of_their_stage() -> None:
     tuner, plan = with_adapters(backbone, photos, lr_decay=0.1)
     planned = {tensor.rate for tensor in plan.tensors if tensor.name in plan.names("low-rank")}
     assert len(planned) == 2
-    assert {group["rate"] for group in tuner._descent._optimizer.param_groups} == planned | {1.0}
+    assert {group["rate"] for group in tuner._training_step._optimizer.param_groups} == planned | {1.0}
 
 
 def test_adapters_are_added_to_the_weights_they_stand_beside() -> None:

@@ -1,11 +1,11 @@
-"""What a student is held against, by formulas written out in NumPy and SciPy."""
+"""Objectives by formulas written out in NumPy and SciPy."""
 
 import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax, rel_entr, softmax
 
-from regraft.training.losses import FEATURE_WEIGHT, HARD_SHARE, Distillation, Labels
+from regraft.training.losses import FEATURE_WEIGHT, HARD_SHARE, DistillationLoss, LabelLoss
 
 LABELS = np.array([2, 0, 1, 1])
 PAIRS = [(0, 3), (3, 0), (2, 1)]
@@ -31,14 +31,14 @@ def student() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(3, 4, generator=generator), torch.randn(3, 3, generator=generator)
 
 
-def distillation(temperature: float) -> Distillation:
-    return Distillation(LABELS, 3, smoothing=0.0, teacher=Fixed(), features=4, temperature=temperature, seed=0)
+def distillation(temperature: float) -> DistillationLoss:
+    return DistillationLoss(LABELS, 3, smoothing=0.0, teacher=Fixed(), features=4, temperature=temperature, seed=0)
 
 
 def test_labels_are_cross_entropy_with_smoothing() -> None:
-    objective = Labels(LABELS, 3, smoothing=0.3)
+    objective = LabelLoss(LABELS, 3, smoothing=0.3)
     features, logits = student()
-    (targets,) = objective.wanted(PAIRS)
+    (targets,) = objective.targets(PAIRS)
     assert targets.tolist() == [[0, 0, 1], [0, 1, 0], [0, 1, 0]]
     smooth = 0.7 * targets.numpy() + 0.1
     expected = -(smooth * log_softmax(logits.numpy(), axis=1)).sum(axis=1).mean()
@@ -49,19 +49,19 @@ def test_labels_are_cross_entropy_with_smoothing() -> None:
 def test_distillation_is_its_three_parts(temperature: float) -> None:
     objective, teacher = distillation(temperature), Fixed()
     features, logits = student()
-    found = float(objective.loss(features, logits, objective.wanted(PAIRS)).detach())
+    found = float(objective.loss(features, logits, objective.targets(PAIRS)).detach())
     rows = [0, 3, 2]
     hard = -log_softmax(logits.numpy(), axis=1)[np.arange(3), LABELS[rows]].mean()
     theirs, ours = (softmax(one.numpy() / temperature, axis=1) for one in (teacher.logits[rows], logits))
     soft = temperature**2 * rel_entr(theirs, ours).sum(axis=1).mean()
     weight, bias = (tensor.detach().numpy() for tensor in (objective.projection.weight, objective.projection.bias))
-    mine, wanted = features.numpy() @ weight.T + bias, teacher.seen[rows].numpy()
-    cosines = (mine * wanted).sum(axis=1) / np.linalg.norm(mine, axis=1) / np.linalg.norm(wanted, axis=1)
+    mine, teachers = features.numpy() @ weight.T + bias, teacher.seen[rows].numpy()
+    cosines = (mine * teachers).sum(axis=1) / np.linalg.norm(mine, axis=1) / np.linalg.norm(teachers, axis=1)
     expected = HARD_SHARE * hard + (1 - HARD_SHARE) * soft + FEATURE_WEIGHT * (1 - cosines.mean())
     assert found == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_student_that_answers_as_its_teacher_has_labels_alone_to_learn() -> None:
+def test_a_student_equal_to_its_teacher_has_the_label_loss_alone() -> None:
     objective, teacher = distillation(2.0), Fixed()
     rows = [0, 3, 2]
     objective.projection = torch.nn.Linear(4, 5)
@@ -69,13 +69,13 @@ def test_a_student_that_answers_as_its_teacher_has_labels_alone_to_learn() -> No
         objective.projection.weight, (teacher.seen[rows] - objective.projection.bias).T
     ).solution.T  # as near as four numbers come to five
     logits = teacher.logits[rows]
-    wanted = objective.wanted(PAIRS)
-    wanted[2] = objective.projection(features)
+    targets = objective.targets(PAIRS)
+    targets[2] = objective.projection(features)
     hard = float(torch.nn.functional.cross_entropy(logits, torch.from_numpy(LABELS[rows])))
-    assert float(objective.loss(features, logits, wanted).detach()) == pytest.approx(HARD_SHARE * hard, abs=1e-5)
+    assert float(objective.loss(features, logits, targets).detach()) == pytest.approx(HARD_SHARE * hard, abs=1e-5)
 
 
-def test_the_layer_between_depends_on_the_seed_alone() -> None:
+def test_the_projection_depends_on_the_seed_alone() -> None:
     torch.manual_seed(5)
     first = distillation(1.0).projection.weight
     torch.manual_seed(6)

@@ -1,4 +1,4 @@
-"""Mixing: both halves of a batch, photos and what is wanted of them, in the same shares."""
+"""Mixing: both halves of a batch, photos and targets, in the same shares."""
 
 import numpy as np
 import pytest
@@ -16,32 +16,32 @@ def batch() -> torch.Tensor:
     return torch.arange(6.0).reshape(6, 1, 1, 1).expand(SHAPE).contiguous()
 
 
-def draws(**kinds: float) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def mixed_batches(**kinds: float) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Return photos and one-hot targets of 200 mixed batches."""
     found = []
     for seed in range(200):
-        mix = draw_mix(SHAPE, draw=np.random.default_rng(seed), **{"mixup": 0.0, "cutmix": 0.0, **kinds})
-        found.append((mix.activations(batch(), EVERY), mix.wanted(torch.eye(6), EVERY)))
+        mix = draw_mix(SHAPE, generator=np.random.default_rng(seed), **{"mixup": 0.0, "cutmix": 0.0, **kinds})
+        found.append((mix.activations(batch(), EVERY), mix.targets(torch.eye(6), EVERY)))
     return found
 
 
 def test_nothing_is_mixed_unless_asked_for() -> None:
-    for photos, wanted in draws():
+    for photos, targets in mixed_batches():
         assert torch.equal(photos, batch())
-        assert torch.equal(wanted, torch.eye(6))
+        assert torch.equal(targets, torch.eye(6))
 
 
-def test_mixup_shines_through_in_the_share_of_the_labels() -> None:
-    for photos, wanted in draws(mixup=0.4):
-        expected = wanted @ torch.arange(6.0)  # of a photo that is its position everywhere
+def test_mixup_blends_in_the_share_of_the_labels() -> None:
+    for photos, targets in mixed_batches(mixup=0.4):
+        expected = targets @ torch.arange(6.0)  # of a photo that is its position everywhere
         assert torch.allclose(photos, expected.reshape(6, 1, 1, 1).expand(SHAPE), atol=1e-5)
 
 
 def test_cutmix_puts_in_a_box_of_the_area_that_the_labels_have() -> None:
     boxed = 0
-    for photos, wanted in draws(cutmix=1.0):
+    for photos, targets in mixed_batches(cutmix=1.0):
         for position in range(6):
-            photo, target = photos[position], wanted[position]
+            photo, target = photos[position], targets[position]
             for other in range(6):
                 assert float((photo == other).float().mean()) == pytest.approx(float(target[other]), abs=1e-6)
             changed = (photo[0] != position).nonzero()
@@ -58,23 +58,25 @@ def test_areas_of_boxes_follow_the_beta_distribution() -> None:
     Along each side of length 1, a box of side s around a uniform middle keeps s - s^2/4; with s^2 uniform, the mean
     area is the integral of (s - s^2/4)^2 2 s ds = 2 (1/4 - 1/10 + 1/96) = 0.3208.
     """
-    shares = [float((photos[0] != 0).float().mean()) for photos, wanted in draws(cutmix=1.0) if wanted[0, 0] < 1]
+    shares = [
+        float((photos[0] != 0).float().mean()) for photos, targets in mixed_batches(cutmix=1.0) if targets[0, 0] < 1
+    ]
     moved = 5 / 6  # a photo whose other one is itself shows no box
     every = sum(shares) / (200 * moved)
     assert every == pytest.approx(0.3208, abs=0.06)  # three standard errors of 167 draws of standard deviation 0.25
 
 
 def test_with_both_each_comes_about_as_often() -> None:
-    found = [(photos.frac() > 0).any() for photos, _ in draws(mixup=1.0, cutmix=1.0)]
+    found = [(photos.frac() > 0).any() for photos, _ in mixed_batches(mixup=1.0, cutmix=1.0)]
     assert 70 <= sum(map(bool, found)) <= 130
 
 
 def test_rows_are_mixed_as_the_whole_batch_is() -> None:
-    mix = draw_mix(SHAPE, mixup=0.0, cutmix=1.0, draw=np.random.default_rng(5))
+    mix = draw_mix(SHAPE, mixup=0.0, cutmix=1.0, generator=np.random.default_rng(5))
     whole = mix.activations(batch(), EVERY)
     assert torch.equal(torch.cat([mix.activations(batch(), slice(0, 2)), mix.activations(batch(), slice(2, 6))]), whole)
 
 
 def test_boxes_need_maps() -> None:
-    with pytest.raises(OptionError, match=r"--cutmix needs maps at the cut, and there each photo is 49 x 64 numbers"):
-        draw_mix((8, 49, 64), mixup=0.0, cutmix=1.0, draw=np.random.default_rng(0))
+    with pytest.raises(OptionError, match=r"cutmix needs maps at the cut, and there each photo is 49 x 64 numbers"):
+        draw_mix((8, 49, 64), mixup=0.0, cutmix=1.0, generator=np.random.default_rng(0))

@@ -84,7 +84,7 @@ def refused(fit: Fit, data: Path, **changed: Any) -> list[str]:
     with pytest.raises(ResumeError) as caught:
         fit(data, **changed)
     lines = str(caught.value).splitlines()
-    assert lines[0].endswith("m.unfinished holds an unfinished run that was started otherwise:")
+    assert lines[0].endswith("m.unfinished holds an unfinished run that was started differently:")
     assert lines[-1].endswith("or with --restart to begin anew.")
     return lines[1:-1]
 

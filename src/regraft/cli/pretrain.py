@@ -99,8 +99,8 @@ def pretrain(
     """Train a whole network on a large labelled source and write it as a folder that `fit --model` takes.
 
     It is judged by the validation folder, or by a tenth of the photos, that took no part. A run that was killed goes
-    on where it was when the same command is given again. Several accelerators: accelerate launch -m regraft pretrain
-    and the same arguments.
+    on where it was when the same command is given again. Several accelerators: torchrun --nproc-per-node 4 -m regraft
+    pretrain and the same arguments.
     """
     # OpenMP's threads spin while they wait, on the processors that decode: an eighth slower on two cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -121,7 +121,7 @@ def pretrain(
     compute, seed = given.compute(), given.values["seed"]
     settings = given.fit_settings(
         compute,
-        defaults=pretraining_schedule(guided=distillation is not None),
+        defaults=pretraining_schedule(distilling=distillation is not None),
         strategy="whole",
     )
     load = _loader(arch, model, weights, input_size, _arguments(model_args), seed=seed)
@@ -143,7 +143,7 @@ def pretrain(
     if not found.writes:
         return
     licence = licence or found.backbone.recipe.settings.get("license")  # of what training started from
-    answers = save_local_dir(found.backbone, found.head, found.source.samples.classes, out, half=half, licence=licence)
+    answers = save_local_dir(found.backbone, found.head, found.source.dataset.classes, out, half=half, licence=licence)
     write_card(found, out, answers=answers, licence=licence)
     found.run.finish()
     observer.finish(found.report.to_json())

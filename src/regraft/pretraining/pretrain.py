@@ -1,4 +1,4 @@
-"""Pretraining: a whole network learns a source task, so that others can be learned from its features.
+"""Pretraining: a whole network is trained on a large source, for other tasks to start from.
 
 It is fine-tuning from a cut before the first layer (`training.finetuner`), on photos that are read anew each time.
 """
@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 
-from regraft.cache import size_limit
-from regraft.data.audit import joined_groups
 from regraft.data.augment import Augmentation
 from regraft.data.samples import Samples
+from regraft.engines.compute import Compute
 from regraft.engines.pytorch import TorchEngine
-from regraft.errors import OptionError
+from regraft.errors import OptionError, option
 from regraft.evaluation.report import Report
 from regraft.features.activations import FRESH, ComputedViews, ViewSet
 from regraft.features.extraction import extract
@@ -25,37 +23,36 @@ from regraft.networks.backbones import Backbone
 from regraft.networks.cutting import cut_before
 from regraft.networks.freezing import Plan
 from regraft.networks.weights import without_folders
-from regraft.pretraining.source import SourceTask, gather_source_task
+from regraft.pretraining.source import SourceSplit, open_source
 from regraft.pretraining.teacher import DistillationSettings, TeacherModel, cache_teacher_outputs, load_teacher
 from regraft.pretraining.timm_export import halved
 from regraft.progress import Observer
-from regraft.runtime import pick_device
 from regraft.training.checkpoints import Run
-from regraft.training.distributed import ProcessGroup, accelerator
-from regraft.training.finetuner import Finetuner, Lesson, Record
-from regraft.training.losses import Distillation, Labels
+from regraft.training.distributed import Accelerator, ProcessGroup, accelerator
+from regraft.training.finetuner import Finetuner, TrainingRecord
+from regraft.training.loop import run_training
+from regraft.training.losses import DistillationLoss, LabelLoss
 from regraft.training.schedule import Schedule
-from regraft.transfer.experiment import digest
-from regraft.transfer.settings import Settings
-from regraft.transfer.strategies import Candidate, follow, plan_of
+from regraft.transfer.experiment import plan_of
+from regraft.transfer.settings import FitSettings
+from regraft.transfer.strategies import STRATEGIES, Candidate
 
-_LEARNING_RATE = 1e-3  # of AdamW
+_LEARNING_RATE = STRATEGIES["scratch"].learning_rate
 
 
 @dataclass(frozen=True, eq=False)
-class Pretrained:
-    """A network that has learned a source task.
+class PretrainingResult:
+    """A network that was trained on a source.
 
     Attributes:
         backbone: the network, as its file will be read.
         head: its last layer.
-        report: what the photos that judge say.
-        curve: of the epochs.
-        source: photos.
-        plan: what was training.
-        teacher: who taught it, if anyone did.
-        about: how it came about, in JSON types by the names of the command line.
-        seconds: of training, also before it was taken up.
+        report: on the validation photos.
+        curve: records of the epochs.
+        source: the photos.
+        teacher: that it was distilled from, if there was one.
+        arguments: all that it depends on, in JSON types by the names of the command line.
+        seconds: of training, also before it was resumed.
         images: photos in all, each counted as often as it was seen.
         run: its checkpoints.
         writes: whether this process is the one that writes the result.
@@ -64,11 +61,10 @@ class Pretrained:
     backbone: Backbone
     head: LinearHead
     report: Report
-    curve: list[Record]
-    source: SourceTask
-    plan: Plan
+    curve: list[TrainingRecord]
+    source: SourceSplit
     teacher: TeacherModel | None
-    about: dict[str, Any]
+    arguments: dict[str, Any]
     seconds: float
     images: int
     run: Run
@@ -79,24 +75,26 @@ def pretrain(
     splits: Mapping[str, Samples],
     load: Callable[[], Backbone],
     *,
-    settings: Settings,
+    settings: FitSettings,
+    compute: Compute,
     distillation: DistillationSettings | None = None,
     half: bool = False,
     observer: Observer | None = None,
     folder: Path | None = None,
-) -> Pretrained:
-    """Train a whole network on `splits["train"]` and judge it by photos that took no part in it.
+) -> PretrainingResult:
+    """Train a whole network on `splits["train"]` and evaluate it on validation photos.
 
     These are `splits["validation"]`, or a tenth of the photos, at most 10,000. They choose nothing: training goes to
-    its end, and the mean of the last weights is what is kept.
+    its end, and the mean of the last weights is kept.
 
     Args:
         splits: samples by split.
-        load: returns the network to start from; called after the photos have been looked at.
-        settings: of which strategy, folds and views at cuts play no part; the engine runs the teacher.
-        distillation: by a teacher; None for labels alone.
-        half: round the weights to float16 before they are judged.
-        observer: hears findings and progress; of several processes that of the first alone.
+        load: returns the network to start from; called after the photos were checked.
+        settings: the strategy is not used.
+        compute: device, and the engine that runs the teacher.
+        distillation: from a teacher; None to train on labels alone.
+        half: round the weights to float16 before they are evaluated.
+        observer: hears of findings and progress; in several processes only that of the first.
         folder: where checkpoints go.
 
     Raises:
@@ -105,73 +103,74 @@ def pretrain(
         ResumeError: in `folder` lies a run that was started with other arguments or photos.
         TrainingError: a loss that is not finite, or too little memory.
     """
-    using = accelerator(pick_device(settings.device), settings.precision)
-    processes = ProcessGroup(using)
+    using = accelerator(compute.torch_device, settings.precision)
+    processes = using.processes
     observer = observer if observer is not None and processes.writes else Observer()
-    _check(settings, distillation, processes)
-    source = gather_source_task(splits, settings.seed, observer, max_file_size=settings.max_file_size)
+    _check(settings, compute, distillation, processes)
+    source = open_source(splits, settings.seed, observer, max_file_size=compute.max_file_size)
     backbone = load()
-    teacher = None if distillation is None else load_teacher(distillation, source.samples.classes)
-    source = source if teacher is None else teacher.judged_by(source)
+    teacher = None if distillation is None else load_teacher(distillation, source.dataset.classes)
+    source = source if teacher is None else teacher.unseen(source)
     plan = plan_of(Candidate("whole"), backbone, settings.schedule)
-    about = _arguments(source, backbone, settings, distillation, teacher) | {"--half": half}
-    with using.main_process_first():  # it alone may throw old checkpoints away
+    arguments = _arguments(source, backbone, settings.training_arguments(compute), distillation, teacher)
+    arguments |= {option("lr"): settings.schedule.learning_rate(_LEARNING_RATE), option("half"): half}
+    with processes.first_process_first():  # it alone may remove old checkpoints
         restart = settings.restart and processes.writes
-        run = Run(folder, about | {"processes": processes.count}, restart=restart, observer=observer)
-    if processes.count > 1:
-        processes.wait()
+        run = Run(folder, arguments | {"processes": processes.count}, restart=restart, observer=observer)
+    processes.wait()
     augmentation = Augmentation(settings.schedule.augment, settings.seed, settings.schedule.crop_area)
-    view_set = ViewSet(source.samples.sources, source.keys, augmentation)
-    training = _Training(source, backbone, view_set, settings, observer, using)
-    with using.main_process_first():  # the others find what it has computed
-        objective = training.objective(teacher, distillation)
-    finetuner = training.finetuner(plan, objective, run, fresh=teacher is None)
-    follow(finetuner, "pretraining", observer)
+    view_set = ViewSet(source.dataset.samples.sources, source.dataset.keys, augmentation)
+    setup = _Setup(source, backbone, view_set, settings, compute, observer, using)
+    with processes.first_process_first():  # the others find what it has computed
+        objective = setup.objective(teacher, distillation)
+    finetuner = setup.finetuner(plan, objective, run, fresh=teacher is None)
+    run_training(finetuner, "pretraining", observer)
     seconds = finetuner.seconds
     state, head = finetuner.finish()
-    result = backbone.with_tensors(state, f"trained by regraft on {len(source.learn):,} photos")
+    result = backbone.with_tensors(state, f"trained by regraft on {len(source.train):,} photos")
     if half:
         result, head = _rounded(result, head)
-    report = training.judge(result, head)
-    return Pretrained(
-        result, head, report, finetuner.curve, source, plan, teacher, about, seconds, finetuner.images, run,
+    report = setup.evaluate(result, head)
+    return PretrainingResult(
+        result, head, report, finetuner.curve, source, teacher, arguments, seconds, finetuner.images, run,
         processes.writes,
     )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
-class _Training:
-    """What teacher, training and judgement share."""
+class _Setup:
+    """What teacher, training and evaluation share."""
 
-    source: SourceTask
+    source: SourceSplit
     backbone: Backbone
     view_set: ViewSet
-    settings: Settings
+    settings: FitSettings
+    compute: Compute
     observer: Observer
-    using: Accelerator
+    accelerator: Accelerator
 
-    def objective(self, teacher: TeacherModel | None, distillation: DistillationSettings | None) -> Labels:
-        """Return what the network is to learn."""
-        data, schedule, settings = self.source.data, self.settings.schedule, self.settings
+    def objective(self, teacher: TeacherModel | None, distillation: DistillationSettings | None) -> LabelLoss:
+        """Return the objective of training."""
+        dataset, schedule, settings = self.source.dataset, self.settings.schedule, self.settings
         if teacher is None or distillation is None:
-            return Labels(data.labels, len(data.classes), smoothing=schedule.label_smoothing)
+            return LabelLoss(dataset.labels, len(dataset.classes), smoothing=schedule.label_smoothing)
         cached = cache_teacher_outputs(
             teacher,
             self.view_set,
-            data,
-            self.source.learn,
+            dataset,
+            self.source.train,
             distillation=distillation,
             student=self.backbone.preprocess,
             views=schedule.views,
-            limit=size_limit(),
+            limit=self.compute.cache_bytes,
             seed=settings.seed,
-            engine_name=settings.engine,
-            device=self.using.device,
+            engine_name=self.compute.engine,
+            device=self.accelerator.device,
             observer=self.observer,
         )
-        return Distillation(
-            data.labels,
-            len(data.classes),
+        return DistillationLoss(
+            dataset.labels,
+            len(dataset.classes),
             smoothing=schedule.label_smoothing,
             teacher=cached,
             features=self.backbone.features,
@@ -179,51 +178,51 @@ class _Training:
             seed=settings.seed,
         )
 
-    def finetuner(self, plan: Plan, objective: Labels, run: Run, *, fresh: bool) -> Finetuner:
-        """Return the training of the whole network; `fresh`: of views that never come twice."""
+    def finetuner(self, plan: Plan, objective: LabelLoss, run: Run, *, fresh: bool) -> Finetuner:
+        """Return the training of the whole network; with `fresh`, of views that never come twice."""
         backbone, schedule, source = self.backbone, self.settings.schedule, self.source
         preprocess = backbone.preprocess
         assert plan.cut is not None
         assert schedule.epochs is not None
-        backbone.module.to(self.using.device)
+        backbone.module.to(self.accelerator.device)
         trunk, top = cut_before(backbone.module, plan.cut, (3, preprocess.height, preprocess.width))
         top = top.to(memory_format=torch.channels_last)  # convolutions are faster so
-        engine = TorchEngine(backbone, self.using.device, trunk)
+        engine = TorchEngine(backbone, self.accelerator.device, trunk)
         return Finetuner(
             top,
-            LinearHead.zeros(len(source.samples.classes), backbone.features),
+            LinearHead.zeros(len(source.dataset.classes), backbone.features),
             plan,
             schedule,
-            Lesson(
-                ComputedViews(self.view_set, engine, count=FRESH if fresh else schedule.views),
-                source.samples.labels,
-                source.learn,
-                source.judge,
-                objective,
-            ),
+            activations=ComputedViews(self.view_set, engine, count=FRESH if fresh else schedule.views),
+            objective=objective,
+            train=source.train,
+            validation=source.validation,
             rate=schedule.learning_rate(_LEARNING_RATE),
             epochs=schedule.epochs,
-            accelerator=self.using,
+            accelerator=self.accelerator,
             seed=self.settings.seed,
             run=run,
             job="pretraining",
         )
 
-    def judge(self, network: Backbone, head: LinearHead) -> Report:
-        """Return what the photos that took no part say of the network as it will be read."""
-        source, judge = self.source, self.source.judge
-        samples = source.samples.select(judge)
-        keys = [source.keys[position] for position in judge]
-        engine = TorchEngine(network, self.using.device)
-        batch = self.settings.batch_size
-        found = extract(samples.sources, keys, network, engine, cache=False, batch_size=batch, observer=self.observer)
-        groups = joined_groups(samples, tuple(keys))
+    def evaluate(self, network: Backbone, head: LinearHead) -> Report:
+        """Return the report on the validation photos of the network as it will be read."""
+        dataset = self.source.dataset.select(self.source.validation)
+        engine = TorchEngine(network, self.accelerator.device)
+        features = extract(
+            dataset.samples.sources,
+            dataset.keys,
+            network,
+            engine,
+            batch_size=self.compute.batch_size,
+            observer=self.observer,
+        )
         return Report.from_probabilities(
-            CalibratedHead(head, 1.0).probabilities(found.features),
-            samples.labels,
-            samples.classes,
+            CalibratedHead(head, 1.0).probabilities(features.values),
+            dataset.labels,
+            dataset.classes,
             estimate="validation",
-            groups=groups,
+            groups=dataset.groups,
             seed=self.settings.seed,
         )
 
@@ -235,60 +234,71 @@ def _rounded(backbone: Backbone, head: LinearHead) -> tuple[Backbone, LinearHead
     return backbone.with_tensors(state, backbone.source), LinearHead(weight, bias, head.strength)
 
 
-def _check(settings: Settings, distillation: DistillationSettings | None, processes: ProcessGroup) -> None:
+def _check(
+    settings: FitSettings, compute: Compute, distillation: DistillationSettings | None, processes: ProcessGroup
+) -> None:
     schedule = settings.schedule
-    settings.check_training()
-    settings.check_running()
+    settings.check_training(compute)
+    compute.check()
     if distillation is not None:
         distillation.check()
-        if not settings.cache:
+        if not compute.cache:
             raise OptionError(
-                "--teacher needs the cache: what it says of each view is computed once. Leave --no-cache out."
+                f"{option('DistillationSettings.model')} needs the cache: the teacher's outputs are computed once for "
+                f"each view. Leave {option('cache', False)} out."
             )
     if schedule.patience is not None:
-        raise OptionError("--patience is not for pretraining: it would choose by the photos that judge. Leave it out.")
+        raise OptionError(
+            f"{option('patience')} is not for pretraining: it would choose by the validation photos. Leave it out."
+        )
     if schedule.batch_size < 2 * processes.count:
         raise OptionError(
-            f"--train-batch-size must be {2 * processes.count} or more: two photos for each process. "
+            f"{option('Schedule.batch_size')} must be {2 * processes.count} or more: two photos for each process. "
             f"Got {schedule.batch_size}."
         )
 
 
 def _arguments(
-    source: SourceTask,
+    source: SourceSplit,
     backbone: Backbone,
-    settings: Settings,
+    training: dict[str, Any],
     distillation: DistillationSettings | None,
     teacher: TeacherModel | None,
 ) -> dict[str, Any]:
-    """Return what the weights depend on, by the names of the command line, in JSON types."""
-    found = settings.training_arguments()
-    for name in ("--strategy", "--train-from", "--train-only", "--lora", "--patience", "--no-cache"):
-        found.pop(name, None)
+    """Return what the weights depend on, by the names that the user knows, in JSON types.
+
+    Args:
+        source: the photos.
+        backbone: where training starts.
+        training: of the settings.
+        distillation: from a teacher.
+        teacher: the teacher.
+    """
+    fixed = [option(name) for name in ("strategy", "train_from", "train_only", "lora", "patience")]
+    found = {name: value for name, value in training.items() if name not in (*fixed, option("cache", False))}
     if teacher is None or distillation is None:
-        found.pop("--views")
+        del found[option("views")]
     else:
         found |= {
-            "--teacher": f"{teacher.name}, {teacher.fingerprint()}",
-            "--temperature": distillation.temperature,
-            "--teacher-size": distillation.size,
+            option("DistillationSettings.model"): f"{teacher.name}, {teacher.fingerprint()}",
+            option("temperature"): distillation.temperature,
+            option("DistillationSettings.size"): distillation.size,
         }
     return {
-        "photos": digest(source.samples, source.keys),
-        "photos learned from": len(source.learn),
+        "photos": source.dataset.digest(),
+        "photos learned from": len(source.train),
         "network": backbone.recipe.architecture,
         "weights at the start": f"{without_folders(backbone.source)}, {backbone.fingerprint()[:12]}",
         "preprocessing": backbone.preprocess.to_json(),
         "model arguments": backbone.recipe.arguments,
         **found,
-        "--lr": settings.schedule.learning_rate(_LEARNING_RATE),
     }
 
 
-def pretraining_schedule(*, guided: bool) -> Schedule:
+def pretraining_schedule(*, distilling: bool) -> Schedule:
     """Return defaults that are right for most sources.
 
-    With a teacher, photos are not mixed or covered: the teacher has seen each view as it is.
+    With a teacher, photos are not mixed or erased: its outputs are those of the views as they are.
     """
     labels = {"label_smoothing": 0.1, "mixup": 0.2, "cutmix": 1.0}
     return Schedule(
@@ -298,8 +308,8 @@ def pretraining_schedule(*, guided: bool) -> Schedule:
         warm_up=0.05,
         clip=5.0,
         views=4,
-        augment=("flip", "crop", "colour") if guided else ("flip", "crop", "randaugment", "erase"),
-        crop_area=0.35 if guided else 0.25,
+        augment=("flip", "crop", "colour") if distilling else ("flip", "crop", "randaugment", "erase"),
+        crop_area=0.35 if distilling else 0.25,
         batch_norm="trained",
-        **({} if guided else labels),  # type: ignore[arg-type]
+        **({} if distilling else labels),  # type: ignore[arg-type]
     )

@@ -9,6 +9,7 @@ import torch
 
 from regraft.classifier.bundle import load_bundle
 from regraft.classifier.classifier import Classifier
+from regraft.data.dataset import Dataset
 from regraft.data.decoding import READING
 from regraft.data.preprocess import Preprocess
 from regraft.engines.selection import choose_engine
@@ -19,13 +20,13 @@ from regraft.features.activations import Views, ViewSet, cache_views
 from regraft.features.extraction import check_photos
 from regraft.files import is_file
 from regraft.heads.linear import LinearHead, linear_of
-from regraft.heads.probe import UNCHOSEN_STRENGTH, Labelled, inner_folds
+from regraft.heads.probe import UNCHOSEN_STRENGTH
 from regraft.heads.search import LEARNED, fit_head, select_heads
 from regraft.networks.backbones import Backbone, check_model_name, load_backbone
 from regraft.networks.trial import check_side, check_takes
 from regraft.networks.weights import without_folders
 from regraft.options import number
-from regraft.pretraining.source import SourceTask
+from regraft.pretraining.source import SourceSplit
 from regraft.progress import Observer
 
 _FOLDS = 5  # one of which is held out to choose the strength of a fitted head
@@ -82,7 +83,7 @@ class TeacherModel:
         """Return the licence that its weights say they have."""
         return str(self.backbone.recipe.settings.get("license") or "not stated in its configuration")
 
-    def judged_by(self, source: SourceTask) -> SourceTask:
+    def unseen(self, source: SourceSplit) -> SourceSplit:
         """Return `source` without the validation photos that the teacher was trained on.
 
         What it says of the training photos could carry them over to the student.
@@ -92,15 +93,15 @@ class TeacherModel:
         """
         if self.classifier is None:
             return source
-        seen = self.classifier.was_seen([source.keys[position] for position in source.judge], "training")
+        seen = self.classifier.was_seen([source.dataset.keys[position] for position in source.validation], "training")
         if seen.all():
             raise OptionError(
                 f"{option('DistillationSettings.model', self.name)} was trained on every photo that the student is to "
                 "be validated on. Lay photos aside in a validation folder before the teacher is trained, or name its "
                 "network to distil its features."
             )
-        judges = source.judges + (f", nor in that of the teacher ({seen.sum():,} left out)" if seen.any() else "")
-        return replace(source, judge=source.judge[~seen], judges=judges)
+        note = source.note + (f", nor in that of the teacher ({seen.sum():,} left out)" if seen.any() else "")
+        return replace(source, validation=source.validation[~seen], note=note)
 
     def fingerprint(self) -> str:
         """Return a short hash of the network, and a checksum of the head."""
@@ -181,8 +182,8 @@ class CachedTeacher:
 def cache_teacher_outputs(
     teacher: TeacherModel,
     view_set: ViewSet,
-    data: Labelled,
-    learn: np.ndarray,
+    dataset: Dataset,
+    train: np.ndarray,
     *,
     distillation: DistillationSettings,
     student: Preprocess,
@@ -193,13 +194,13 @@ def cache_teacher_outputs(
     device: torch.device,
     observer: Observer,
 ) -> CachedTeacher:
-    """Run the teacher on `views` views of the photos at `learn`, and fit a head if it has none.
+    """Run the teacher on `views` views of the photos at `train`, and fit a head if it has none.
 
     Args:
         teacher: the teacher.
         view_set: n photos.
-        data: their labels, groups and classes; features are not used.
-        learn: (m,) positions of the training photos; no others are used.
+        dataset: their labels, groups and classes.
+        train: (m,) positions of the training photos; no others are used.
         distillation: how the student learns from it.
         student: preprocessing of the student: the teacher sees the same part of each photo.
         views: of each photo.
@@ -220,10 +221,10 @@ def cache_teacher_outputs(
     named, size = option("DistillationSettings.model", teacher.name), option("DistillationSettings.size")
     problem = f"{named} cannot take images of {height} x {width} pixels: {{}}. Leave {size} out, or choose another."
     check_takes(backbone.module, height, width, problem)
-    _check_room(len(learn) * views * backbone.features, limit)
-    selected = view_set.select(learn)
-    check = check_photos(selected.sources, selected.keys, preprocess, data.labels[learn])
-    workload = Workload(backbone, device, len(learn) * views, check, say=observer.say)
+    _check_room(len(train) * views * backbone.features, limit)
+    selected = view_set.select(train)
+    check = check_photos(selected.sources, selected.keys, preprocess, dataset.labels[train])
+    workload = Workload(backbone, device, len(train) * views, check, say=observer.say)
     engine = choose_engine(workload, engine_name)
     about = {
         "teacher": backbone.fingerprint(),
@@ -234,13 +235,13 @@ def cache_teacher_outputs(
         "reading": READING,
     }
     cached = cache_views(selected, engine, about, count=views, limit=limit, observer=observer)
-    positions = np.arange(len(learn))
-    batches = [[(int(position), 0) for position in part] for part in np.array_split(positions, -(-len(learn) // 256))]
+    positions = np.arange(len(train))
+    batches = [[(int(position), 0) for position in part] for part in np.array_split(positions, -(-len(train) // 256))]
     features = np.concatenate([part.float().cpu().numpy() for part in cached.stream(batches)])
-    head, temperature = _head_of(teacher, replace_features(data, learn, features), seed, observer)
+    head, temperature = _head_of(teacher, features, dataset.select(train), seed, observer)
     scale = features.std(axis=0) + 1e-4  # a constant feature carries nothing
     rows = np.full(len(view_set.keys), -1)
-    rows[learn] = positions
+    rows[train] = positions
     return CachedTeacher(cached, rows, head, temperature, centre=features.mean(axis=0), scale=scale)
 
 
@@ -253,25 +254,21 @@ def _check_room(values: int, limit: int) -> None:
         )
 
 
-def replace_features(data: Labelled, learn: np.ndarray, features: np.ndarray) -> Labelled:
-    """Return the photos at positions `learn` (m,) with these features (m, t)."""
-    groups = None if data.groups is None else data.groups[learn]
-    return Labelled(features, data.labels[learn], groups, data.classes)
-
-
-def _head_of(teacher: TeacherModel, data: Labelled, seed: int, observer: Observer) -> tuple[LinearHead, float]:
+def _head_of(
+    teacher: TeacherModel, features: np.ndarray, dataset: Dataset, seed: int, observer: Observer
+) -> tuple[LinearHead, float]:
     """Return the teacher's head, in the order of the classes, and its temperature."""
     head = teacher.head
     if teacher.classifier is not None and head is not None:
-        order = [teacher.classifier.classes.index(name) for name in data.classes]
+        order = [teacher.classifier.classes.index(name) for name in dataset.classes]
         return LinearHead(head.weight[order], head.bias[order], head.strength), teacher.classifier.temperature
     observer.say("fitting the teacher's last layer")
-    folds = inner_folds(data, count=_FOLDS, seed=seed)
+    folds = dataset.possible_folds(_FOLDS, seed=seed)
     chosen = np.where(folds == 0, 0, LEARNED)
-    if len(np.unique(data.labels[chosen == 0])) < 2:  # too few photos to hold out two classes
-        return fit_head(data.features, data.labels, len(data.classes), strength=UNCHOSEN_STRENGTH), 1.0
-    (found,) = select_heads(data.features, data.labels, len(data.classes), folds=[chosen])
+    if len(np.unique(dataset.labels[chosen == 0])) < 2:  # too few photos to hold out two classes
+        return fit_head(features, dataset.labels, len(dataset.classes), strength=UNCHOSEN_STRENGTH), 1.0
+    (found,) = select_heads(features, dataset.labels, len(dataset.classes), folds=[chosen])
     held_out = chosen == 0
-    accuracy = np.mean(found.logits[held_out].argmax(axis=1) == data.labels[held_out])
+    accuracy = np.mean(found.logits[held_out].argmax(axis=1) == dataset.labels[held_out])
     observer.say(f"teacher: {accuracy:.1%} right on a fifth of the photos, held out from its last layer")
-    return found.head, fit_temperature(found.logits[held_out], data.labels[held_out])
+    return found.head, fit_temperature(found.logits[held_out], dataset.labels[held_out])

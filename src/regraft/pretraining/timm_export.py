@@ -14,7 +14,7 @@ from regraft.heads.linear import LinearHead
 from regraft.networks.backbones import Backbone, with_classifier
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
-_KEPT = ("fixed_input_size", "first_conv", "classifier")  # of timm's settings: what stays true of it
+_KEPT = ("fixed_input_size", "first_conv", "classifier")  # timm's settings that still hold
 _TOLERANCE = 1e-3  # relative; between timm's network and features times head
 
 
@@ -27,15 +27,15 @@ def save_local_dir(
     half: bool,
     licence: str | None = None,
 ) -> int:
-    """Write a network with its last layer for timm, and return how many classes the file answers for.
+    """Write a network with its last layer for timm, and return how many classes that layer has.
 
-    These are none where timm's last layer is no plain linear one: the network is then written without it.
+    It has none where timm's own last layer is not a plain linear one: the network is then written without it.
 
     Args:
         backbone: the network.
         head: its last layer.
         classes: c names.
-        folder: is made if it is missing.
+        folder: made if it is missing.
         half: weights in float16.
         licence: of the weights; None where it is not known.
 
@@ -44,7 +44,7 @@ def save_local_dir(
     """
     weight, bias = torch.from_numpy(head.weight), torch.from_numpy(head.bias)
     module = with_classifier(backbone, weight, bias)
-    if module is None or not _same(module, backbone, weight, bias):
+    if module is None or not _agrees(module, backbone, weight, bias):
         module, classes = backbone.module, ()
     config = _config(backbone, classes)
     if licence is not None:
@@ -59,15 +59,15 @@ def save_local_dir(
 
 
 def halved(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a floating-point tensor in float16, what is beyond its range at its end; others as they are."""
+    """Return a floating-point tensor in float16, clamped to its range; others as they are."""
     if not tensor.is_floating_point():
         return tensor
     largest = torch.finfo(torch.float16).max
     return tensor.clamp(-largest, largest).half()
 
 
-def _same(module: nn.Module, backbone: Backbone, weight: torch.Tensor, bias: torch.Tensor) -> bool:
-    """Tell whether timm's network answers what features and head do: it may do more between the two."""
+def _agrees(module: nn.Module, backbone: Backbone, weight: torch.Tensor, bias: torch.Tensor) -> bool:
+    """Tell whether timm's network gives the logits of features and head: it may do more between the two."""
     preprocess = backbone.preprocess
     images = torch.randn(2, 3, preprocess.height, preprocess.width, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Runs that can be killed: what is done is kept beside the result and taken up again by the same command.
+"""Runs that can be killed: what is done is kept beside the result, and the same command resumes it.
 
 Every checkpoint holds a digest of itself, its job and the run's arguments: one that has changed since it was written,
 or belongs to another run, is dropped, and that part is done again.
@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from regraft.cache import LARGEST_TEXT
-from regraft.errors import OutputError, ResumeError
+from regraft.errors import OutputError, ResumeError, option
 from regraft.files import atomic_write, is_file, parsed, read_regular, remove, sha256
 from regraft.progress import Observer
 
@@ -29,21 +29,21 @@ _KEY, _DIGEST = "regraft", "sha256"  # entries of a checkpoint's metadata
 
 
 @dataclass(frozen=True, eq=False)
-class Saved:
-    """Tensors by name, and JSON types."""
+class Checkpoint:
+    """Tensors by name, and values in JSON types by name."""
 
     tensors: dict[str, torch.Tensor]
     about: dict[str, Any]
 
 
 class Run:
-    """The unfinished work on one result. The folder comes to be with the first checkpoint, and goes with `finish`.
+    """The unfinished work on one result. The first checkpoint makes the folder, and `finish` removes it.
 
     Args:
         folder: where checkpoints lie; None keeps none.
-        arguments: all that the result depends on, by the name that a user knows, in JSON types.
-        restart: throw away what lies there.
-        observer: hears that work is taken up, what of it is damaged, or that checkpoints cannot be written.
+        arguments: all that the result depends on, by the name that the user knows, in JSON types.
+        restart: remove what lies there.
+        observer: hears that work is resumed, which checkpoints are damaged, or that none can be written.
 
     Raises:
         ResumeError: what lies there was started with other arguments; each is named.
@@ -60,16 +60,16 @@ class Run:
         before = _read_arguments(folder)
         if before is None:
             if os.path.lexists(folder / _ARGUMENTS) or any(folder.glob("*.safetensors")):
-                observer.say(f"{folder / _ARGUMENTS} is damaged or gone: only checkpoints of this run are taken up")
+                observer.say(f"{folder / _ARGUMENTS} is damaged or gone: only checkpoints of this run are resumed")
                 remove(folder / _ARGUMENTS)
-                self._keep(_ARGUMENTS, self._described())
+                self._keep(_ARGUMENTS, self._arguments_file())
             return
         differing = [name for name in {**before, **self._arguments} if before.get(name) != self._arguments.get(name)]
         if differing:
-            raise self._otherwise({name: (before.get(name), self._arguments.get(name)) for name in differing})
+            raise self._differs({name: (before.get(name), self._arguments.get(name)) for name in differing})
         observer.say(f"going on from the checkpoints in {folder}")
 
-    def load(self, job: object) -> Saved | None:
+    def load(self, job: object) -> Checkpoint | None:
         """Return what was last saved of `job` (a name in JSON types), None if nothing was or it is damaged."""
         if self._folder is None:
             return None
@@ -80,17 +80,17 @@ class Run:
             return None
         if found is None and os.path.lexists(path):
             remove(path)
-            self._observer.say(f"the checkpoint {path} is damaged: what it held is done again")
+            self._observer.say(f"the checkpoint {path} is damaged: its part is done again")
         return found
 
     def save(self, job: object, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> None:
-        """Keep what `job` has come to, whole or not at all. Where that is impossible, the work goes on without."""
+        """Write the checkpoint of `job`, whole or not at all. Where that is impossible, the work goes on without."""
         if self._folder is None:
             return
         with contextlib.suppress(OSError):  # if it fails, so does the write below, which says why
             self._folder.mkdir(exist_ok=True)
         if not is_file(self._folder / _ARGUMENTS):
-            self._keep(_ARGUMENTS, self._described())
+            self._keep(_ARGUMENTS, self._arguments_file())
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         text = json.dumps(dict(about))
         self._keep(_file_of(job), save(contiguous, {_KEY: text, _DIGEST: self._digest(job, text, contiguous)}))
@@ -105,7 +105,7 @@ class Run:
             self._folder = None
             self._observer.say(f"no checkpoints from here on: {error}")
 
-    def _read(self, path: Path, job: object) -> Saved | None:
+    def _read(self, path: Path, job: object) -> Checkpoint | None:
         """Return what `save` wrote into the file of `job`, None if it is anything else."""
         try:
             with safe_open(path, framework="pt") as file:
@@ -116,10 +116,10 @@ class Run:
         except (SafetensorError, RuntimeError, TypeError, ValueError):  # of torch, for what it cannot hold
             return None
         about = parsed(text.encode()) if whole else None
-        return Saved(tensors, about) if isinstance(about, dict) else None
+        return Checkpoint(tensors, about) if isinstance(about, dict) else None
 
     def _digest(self, job: object, text: str, tensors: Mapping[str, torch.Tensor]) -> str:
-        """Return the SHA-256 of the run's arguments, the job, what is said of it, and all bytes of its tensors."""
+        """Return the SHA-256 of the run's arguments, the job, its values, and all bytes of its tensors."""
         ordered = sorted(tensors.items())
         shapes = [[name, str(tensor.dtype), list(tensor.shape)] for name, tensor in ordered]
         digest = hashlib.sha256(json.dumps([self._arguments, job, text, shapes], sort_keys=True).encode())
@@ -127,29 +127,29 @@ class Run:
             digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
-    def _described(self) -> bytes:
-        """Return the arguments as they are kept, with a digest of them."""
+    def _arguments_file(self) -> bytes:
+        """Return the contents of the file of arguments, with their digest."""
         return json.dumps({_DIGEST: _digest_of(self._arguments), "arguments": self._arguments}, indent=1).encode()
 
-    def settle(self, job: object, name: str, value: str) -> None:
-        """Keep `value`, which turned out in the course of the work and on which the rest of it rests.
+    def record_fact(self, job: object, name: str, value: str) -> None:
+        """Keep a fact that was found during the work, and that the rest of the work depends on.
 
         Args:
-            job: the name of this fact in JSON types.
-            name: what a user knows it by.
+            job: the name of the fact in JSON types.
+            name: that the user knows it by.
             value: as it is now.
 
         Raises:
             ResumeError: it was another one when the run was started.
         """
-        before = self.settled(job)
+        before = self.fact(job)
         if before is None:
             self.save(job, {}, {"value": value})
         elif before != value:
-            raise self._otherwise({name: (before, value)})
+            raise self._differs({name: (before, value)})
 
-    def settled(self, job: object) -> str | None:
-        """Return what `settle` has kept of `job`, None if nothing yet."""
+    def fact(self, job: object) -> str | None:
+        """Return what `record_fact` has kept of `job`, None if nothing yet."""
         saved = self.load(job)
         return None if saved is None else str(saved.about["value"])
 
@@ -158,11 +158,12 @@ class Run:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _otherwise(self, differing: Mapping[str, tuple[Any, Any]]) -> ResumeError:
+    def _differs(self, differing: Mapping[str, tuple[Any, Any]]) -> ResumeError:
         lines = [f"  {name}: {then!r} then, {now!r} now" for name, (then, now) in differing.items()]
         return ResumeError(
-            f"{self._folder} holds an unfinished run that was started otherwise:\n" + "\n".join(lines) + "\n"
-            "Start it with the same arguments and photos to go on, or with --restart to begin anew."
+            f"{self._folder} holds an unfinished run that was started differently:\n" + "\n".join(lines) + "\n"
+            f"Start it with the same arguments and photos to resume it, or with "
+            f"{option('restart', True)} to begin anew."
         )
 
 
@@ -173,7 +174,7 @@ def run_folder(result: Path) -> Path:
 
 
 def nowhere() -> Run:
-    """Return a run that keeps nothing."""
+    """Return a run that keeps no checkpoints."""
     return Run(None, {}, restart=False, observer=Observer())
 
 

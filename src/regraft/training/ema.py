@@ -1,4 +1,4 @@
-"""The weights that training changes, their running mean, and the best of what was judged."""
+"""The weights that training changes, their running mean, and the best of the means so far."""
 
 from collections.abc import Collection, Mapping
 
@@ -9,7 +9,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 class WeightAverage:
-    """Two copies of what training changes: the mean that follows it, and the one that is to be kept.
+    """Two copies of what training changes: the running mean, and the one that is to be kept.
 
     Args:
         model: in training; tensors lie on its device.
@@ -21,46 +21,46 @@ class WeightAverage:
         self.mean = self.copy()
         self.best = self.copy()
 
-    def learning(self) -> Tensors:
-        """Return what training changes: parameters that learn, and batch-norm statistics that follow."""
+    def trained(self) -> Tensors:
+        """Return what training changes: trained parameters, and batch-norm statistics that follow the photos."""
         parameters = {name: p for name, p in self._model.named_parameters() if p.requires_grad}
         return parameters | {name: b for name, b in self._model.named_buffers() if name in self._statistics}
 
     def copy(self) -> Tensors:
         """Return a copy of what training changes, as it is now."""
-        return {name: tensor.detach().clone() for name, tensor in self.learning().items()}
+        return {name: tensor.detach().clone() for name, tensor in self.trained().items()}
 
-    def follow(self, step: int, span: float) -> None:
-        """Move the mean towards the weights: a mean over `span` steps; at first a plain mean of those so far."""
-        towards = max(1 / (1 + span), 1 / (1 + step))
-        for name, tensor in self.learning().items():
+    def update(self, step: int, span: float) -> None:
+        """Update the mean by the weights: over `span` steps; at first the plain mean of those so far."""
+        weight = max(1 / (1 + span), 1 / (1 + step))
+        for name, tensor in self.trained().items():
             if span and tensor.is_floating_point():
-                self.mean[name].lerp_(tensor.detach(), towards)
+                self.mean[name].lerp_(tensor.detach(), weight)
             else:
                 self.mean[name].copy_(tensor.detach())
 
-    def keep(self) -> None:
-        """Let the mean, as it is now, be the best."""
+    def mark_best(self) -> None:
+        """Take the mean, as it is now, for the best."""
         self.best = {name: tensor.clone() for name, tensor in self.mean.items()}
 
-    def put(self, tensors: Mapping[str, torch.Tensor]) -> None:
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Give the model these values."""
         with torch.no_grad():
-            for name, tensor in self.learning().items():
+            for name, tensor in self.trained().items():
                 tensor.copy_(tensors[name])
 
     def are_finite(self) -> bool:
-        """Tell whether weights and mean hold no NaN and nothing infinite."""
-        return all(bool(torch.isfinite(t).all()) for tensors in (self.learning(), self.mean) for t in tensors.values())
+        """Tell whether weights and mean are finite."""
+        return all(bool(torch.isfinite(t).all()) for tensors in (self.trained(), self.mean) for t in tensors.values())
 
     def state(self) -> Tensors:
         """Return what a checkpoint holds."""
-        parts = {"now": self.learning(), "average": self.mean, "best": self.best}
+        parts = {"now": self.trained(), "average": self.mean, "best": self.best}
         return {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
 
-    def take_up(self, saved: Mapping[str, torch.Tensor]) -> None:
+    def resume(self, saved: Mapping[str, torch.Tensor]) -> None:
         """Go on from what `state` returned."""
-        self.put(named(saved, "now."))
+        self.load(named(saved, "now."))
         for kept, prefix in ((self.mean, "average."), (self.best, "best.")):
             for name, tensor in named(saved, prefix).items():
                 kept[name].copy_(tensor)

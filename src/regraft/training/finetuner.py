@@ -1,4 +1,4 @@
-"""Fine-tuning: the part of a network behind a cut, and its head, trained on activations at the cut."""
+"""Fine-tuning: the part of a network after a cut, and its head, trained on activations at the cut."""
 
 import functools
 import math
@@ -9,28 +9,27 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import nn
 from torch.nn import functional
 
 from regraft.engines.microbatches import MicroBatches, memory_for
-from regraft.errors import TrainingError
+from regraft.errors import TrainingError, option
 from regraft.evaluation.calibration import fit_temperature
 from regraft.heads.linear import Head, LinearHead, linear_of
 from regraft.networks.cutting import Top
 from regraft.networks.freezing import Plan, apply_plan
 from regraft.networks.lora import add_adapters, merge_adapters
 from regraft.training.checkpoints import Run
-from regraft.training.distributed import ProcessGroup
+from regraft.training.distributed import Accelerator
 from regraft.training.ema import WeightAverage, named
-from regraft.training.losses import Labels, Pairs, Student
-from regraft.training.mixup import Mix, Unmixed, draw_mix
+from regraft.training.losses import LabelLoss, Pairs, TrainingModel
+from regraft.training.mixup import Mix, draw_mix
 from regraft.training.optimisation import NETWORK, TrainingStep
 from regraft.training.schedule import Schedule
 
 SECONDS_PER_CHECKPOINT = 30.0  # what a killed run loses at most; more where writing takes over a second
-_PAUSES = 30.0  # between checkpoints, as often as long as the last one took to write
-_ORDER, _NOISE = 1, 2  # streams of random numbers: of the photos' order, and of what happens in a step
+_PAUSES = 30.0  # between checkpoints, in multiples of the time that the last one took to write
+_ORDER, _STEP = 1, 2  # random streams: of the photos' order, and of mixing and dropout in a step
 
 
 class Activations(Protocol):
@@ -43,8 +42,8 @@ class Activations(Protocol):
 
 
 @dataclass(frozen=True)
-class Record:
-    """What one update, or one epoch, came to.
+class TrainingRecord:
+    """One update, or one epoch, of a training.
 
     Attributes:
         epoch: from 1 on.
@@ -52,11 +51,10 @@ class Record:
         steps: updates in all, if nothing stops them.
         loss: mean training loss (nats) of the step, or of the epoch.
         rate: learning rate of the head.
-        photos: how many photos went into this step; 0 at an epoch's end.
-        seconds: since training began or was taken up again.
-        tuning_loss: at an epoch's end, mean log loss, once calibrated, on the photos held out for stopping; None
-            without such photos.
-        tuning_accuracy: their share of right answers, likewise.
+        photos: in this step; 0 at an epoch's end.
+        seconds: since training began or was resumed.
+        tuning_loss: at an epoch's end, mean log loss of the validation photos, once calibrated; None without any.
+        tuning_accuracy: accuracy on them, likewise.
     """
 
     epoch: int
@@ -70,40 +68,33 @@ class Record:
     tuning_accuracy: float | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Lesson:
-    """What is learned from, and by what training is stopped.
-
-    Attributes:
-        activations: of all photos.
-        labels: (n,) of all photos.
-        learn: (m,) positions of the photos that are learned from.
-        tune: (t,) positions of the photos that say when to stop; none to train to the end.
-        objective: what the answers are held against; None for the labels.
-    """
-
-    activations: Activations
-    labels: np.ndarray
-    learn: np.ndarray
-    tune: np.ndarray
-    objective: Labels | None = None
-
-
 class Finetuner:
     """Trains the top of a network and its head.
 
+    Attributes:
+        curve: the record of every epoch, also of those before it was resumed.
+        earlier: seconds of training before it was resumed.
+        images: photos in all, each counted as often as it was seen.
+        stopped_early: whether patience ended it.
+
     Args:
-        top: the part behind the cut; it is changed.
-        head: where its last layer starts: a linear probe's, or zeros.
-        plan: which tensors of the top learn, and how fast.
+        top: the part after the cut; it is changed.
+        head: that training starts from: a linear probe's, or zeros.
+        plan: which tensors of the top are trained, and how fast.
         schedule: how.
-        lesson: by what.
+        activations: of all n photos.
+        objective: loss and labels of all n photos.
+        train: (m,) positions of the photos that are trained on.
+        validation: (t,) positions of the photos of early stopping; none to train to the end.
         rate: the highest learning rate.
         epochs: how often each photo is seen.
-        accelerator: device and precision.
+        accelerator: device, precision and processes.
         seed: of the order of photos, their views, mixing and dropout.
         run: where checkpoints are kept.
         job: the name of this training in `run`, in JSON types.
+
+    Raises:
+        OptionError: a head that is not linear.
     """
 
     def __init__(
@@ -112,8 +103,11 @@ class Finetuner:
         head: Head,
         plan: Plan,
         schedule: Schedule,
-        lesson: Lesson,
         *,
+        activations: Activations,
+        objective: LabelLoss,
+        train: np.ndarray,
+        validation: np.ndarray,
         rate: float,
         epochs: int,
         accelerator: Accelerator,
@@ -121,33 +115,30 @@ class Finetuner:
         run: Run,
         job: object,
     ) -> None:
-        self._plan, self._schedule, self._lesson = plan, schedule, lesson
+        self._schedule, self._activations = schedule, activations
+        self._train, self._validation = train, validation
         self._rate, self._epochs, self._seed = rate, epochs, seed
         self._accelerator, self._run, self._job = accelerator, run, ["training", job]
-        self._together = ProcessGroup(accelerator)
-        least = 2 * self._together.count if plan.names("statistics") else 1
-        self._sizes = schedule.batch_sizes(len(lesson.learn), least=least)
+        self._processes = accelerator.processes
+        least = 2 * self._processes.count if plan.names("statistics") else 1
+        self._sizes = schedule.batch_sizes(len(train), least=least)
         self._in_training = apply_plan(top.network, plan)
         self._adapted = (
             add_adapters(top.network, plan.names("low-rank"), rank=plan.lora, seed=seed) if plan.lora else None
         )
         linear = linear_of(head, "fine-tuning")
         self._strength = linear.strength
-        objective = lesson.objective or Labels(lesson.labels, head.classes, smoothing=schedule.label_smoothing)
         with memory_for(accelerator.device, "training: the weights alone"):
-            self._model = Student(top, _layer(linear), objective).to(accelerator.device)
-            self._kept = WeightAverage(self._model, {f"{NETWORK}{name}" for name in plan.names("statistics")})
-        self._descent = TrainingStep(self._model, plan, schedule, accelerator, rate=rate)
-        self._answering = MicroBatches(accelerator.device, "the answers of training to")
+            self._model = TrainingModel(top, _layer(linear), objective).to(accelerator.device)
+            self._weights = WeightAverage(self._model, {f"{NETWORK}{name}" for name in plan.names("statistics")})
+        self._training_step = TrainingStep(self._model, plan, schedule, accelerator, rate=rate)
+        self._prediction = MicroBatches(accelerator.device, "predictions during training for")
         self._best_loss, self._worse, self._step, self._epoch_loss = math.inf, 0, 0, 0.0
         self._started = self._saved = time.monotonic()
         self._writing = 0.0  # seconds that the last checkpoint took
-        self.earlier, self.images = (
-            0.0,
-            0,
-        )  # seconds before it was taken up; photos in all, each as often as it was seen
+        self.earlier, self.images = 0.0, 0
         self.stopped_early = False
-        self.curve: list[Record] = []  # of every epoch, also before it was taken up
+        self.curve: list[TrainingRecord] = []
 
     @property
     def steps(self) -> int:
@@ -161,48 +152,48 @@ class Finetuner:
 
     @property
     def seconds(self) -> float:
-        """Return how long training has taken, also before it was taken up."""
+        """Return how long training has taken, also before it was resumed."""
         return self.earlier + time.monotonic() - self._started
 
-    def train(self) -> Iterator[Record]:
-        """Train, yielding a record after each update and each epoch; taken up where a killed run left it.
+    def train(self) -> Iterator[TrainingRecord]:
+        """Train, yielding a record after each update and each epoch; a killed run is resumed where it was.
 
-        At the end the weights are the last average; with patience and held-out photos those of the epoch with the
-        lowest loss on them, the start included. Closing the iterator stops it.
+        At the end the weights are the last average; with patience and validation photos those of the epoch with the
+        lowest loss on them, the start included. Closing the iterator stops training.
 
         Raises:
-            TrainingError: a loss, weights or answers that are not finite, or no memory for a single photo.
+            TrainingError: a loss, weights or logits that are not finite, or no memory for a single photo.
         """
         with memory_for(self._accelerator.device, "training"):
-            yield from self._train()
+            yield from self._steps()
 
-    def _train(self) -> Iterator[Record]:
+    def _steps(self) -> Iterator[TrainingRecord]:
         self._started = self._saved = time.monotonic()
-        self._take_up()
+        self._resume()
         if self._step == 0:
-            self._judge_epoch()  # what the head can do before anything is trained
+            self._validate()  # the head that training starts from
         while self._step < self.steps and not self.stopped_early:
             epoch, within = divmod(self._step, len(self._sizes))
             batches = self._batches(epoch)[within:]
-            parts = [self._together.own(pairs) for pairs in batches]
-            for activation, pairs, part in zip(self._activations(parts), batches, parts, strict=True):
+            own = [self._processes.own(pairs) for pairs in batches]
+            for activation, pairs, part in zip(self._stream(own), batches, own, strict=True):
                 rate = self._rate * self._schedule.rate_factor(self._step, self.steps)
                 loss = self._update(activation, part, len(pairs))
                 self._epoch_loss += loss * len(pairs)
                 self.images += len(pairs)
                 seconds = time.monotonic() - self._started
-                yield Record(epoch + 1, self._step, self.steps, loss, rate, len(pairs), seconds)
+                yield TrainingRecord(epoch + 1, self._step, self.steps, loss, rate, len(pairs), seconds)
                 if self._step % len(self._sizes) and self._is_due():
                     self._save()
-            judged = self._judge_epoch()
-            mean, self._epoch_loss = self._epoch_loss / len(self._lesson.learn), 0.0
+            validated = self._validate()
+            mean, self._epoch_loss = self._epoch_loss / len(self._train), 0.0
             seconds = self.seconds
-            self.curve.append(Record(epoch + 1, self._step, self.steps, mean, rate, 0, seconds, *judged))
+            self.curve.append(TrainingRecord(epoch + 1, self._step, self.steps, mean, rate, 0, seconds, *validated))
             if self._is_due():
                 self._save()
             yield self.curve[-1]
-        self._kept.put(self._kept.best)
-        self.logits(self._lesson.learn[: self._schedule.batch_size])  # weights may be finite and yet answer nothing
+        self._weights.load(self._weights.best)
+        self.logits(self._train[: self._schedule.batch_size])  # finite weights may give logits that are not
 
     def logits(self, photos: np.ndarray) -> np.ndarray:
         """Return (m, c) float32 logits of the photos at positions `photos` (m,), by the current weights.
@@ -212,20 +203,20 @@ class Finetuner:
         """
         self._model.eval()
         size = self._schedule.batch_size
-        own = list(self._together.own(range(len(photos))))
+        own = list(self._processes.own(range(len(photos))))
         batches = [[(int(p), 0) for p in photos[own[start : start + size]]] for start in range(0, len(own), size)]
-        found = [np.zeros((0, self._model.head.out_features), dtype=np.float32)]
+        parts = [np.zeros((0, self._model.head.out_features), dtype=np.float32)]
         with torch.no_grad(), self._accelerator.autocast():
-            for activation in self._lesson.activations.stream(batches):
-                found += self._answering(len(activation), functools.partial(self._answers, activation))
-        logits = np.zeros((len(photos), found[0].shape[1]), dtype=np.float32)
-        logits[own] = np.concatenate(found)
-        logits = self._together.sum(torch.from_numpy(logits)).cpu().numpy()
+            for activation in self._activations.stream(batches):
+                parts += self._prediction(len(activation), functools.partial(self._predict, activation))
+        logits = np.zeros((len(photos), parts[0].shape[1]), dtype=np.float32)
+        logits[own] = np.concatenate(parts)
+        logits = self._processes.sum(torch.from_numpy(logits)).cpu().numpy()
         if not np.isfinite(logits).all():
-            raise self._failure("the answers of the network are not finite")
+            raise self._failure("the logits of the network are not finite")
         return logits
 
-    def _answers(self, activation: torch.Tensor, parts: list[slice]) -> list[np.ndarray]:
+    def _predict(self, activation: torch.Tensor, parts: list[slice]) -> list[np.ndarray]:
         device = self._accelerator.device
         return [self._model(activation[rows].to(device))[1].float().cpu().numpy() for rows in parts]
 
@@ -241,102 +232,104 @@ class Finetuner:
 
     def _update(self, activation: torch.Tensor, pairs: Pairs, photos: int) -> float:
         """Take one step by this process's `pairs` of a batch of `photos`, and return the mean loss of all."""
-        draw = np.random.default_rng([self._seed, _NOISE, self._step])
-        draw = draw.spawn(self._together.count)[self._together.number] if self._together.count > 1 else draw
+        generator = np.random.default_rng([self._seed, _STEP, self._step])
+        if self._processes.count > 1:
+            generator = generator.spawn(self._processes.count)[self._processes.rank]
         objective, device = self._model.objective, self._accelerator.device
         schedule = self._schedule
-        wanted: list[torch.Tensor] = []
-        mix: Mix = Unmixed()
+        targets: list[torch.Tensor] = []
+        mix = Mix()
         if pairs:  # a process may have none of the last few
-            wanted = objective.wanted(pairs)
-            mix = draw_mix(tuple(activation.shape), mixup=schedule.mixup, cutmix=schedule.cutmix, draw=draw)
+            targets = objective.targets(pairs)
+            mix = draw_mix(tuple(activation.shape), mixup=schedule.mixup, cutmix=schedule.cutmix, generator=generator)
 
         def loss_of(rows: slice) -> torch.Tensor:
             part = mix.activations(activation, rows)
-            targets = [mix.wanted(target, rows).to(device) for target in wanted]
+            mixed = [mix.targets(target, rows).to(device) for target in targets]
             with self._accelerator.autocast():
                 features, logits = self._model(part.to(device))
-                return objective.loss(features.float(), logits.float(), targets)
+                return objective.loss(features.float(), logits.float(), mixed)
 
-        self._learning_mode()
+        self._set_modes()
         factor = schedule.rate_factor(self._step, self.steps)
         self._step += 1
-        loss = self._descent.step(
-            photos, len(pairs), loss_of, share=factor, seed=int(draw.integers(2**31)), where=self._place()
+        loss = self._training_step.step(
+            photos, len(pairs), loss_of, factor=factor, seed=int(generator.integers(2**31)), where=self._place()
         )
         if not math.isfinite(loss):
             raise self._failure(f"the training loss is {loss}")
-        self._kept.follow(self._step, schedule.averaging * len(self._sizes))
+        self._weights.update(self._step, schedule.averaging * len(self._sizes))
         return loss
 
     def _place(self) -> str:
         return f"epoch {max(math.ceil(self._step / len(self._sizes)), 1)}, step {self._step} of {self.steps}"
 
     def _failure(self, what: str) -> TrainingError:
-        wider = ", or use --precision bf16 or fp32" if self._accelerator.mixed_precision == "fp16" else ""
+        wider = f", or set {option('precision')} to bf16 or fp32" if self._accelerator.precision == "fp16" else ""
         return TrainingError(
-            f"{what} in {self._place()}. Lower the learning rate (--lr, now {self._rate:g}){wider}; or the weights of "
-            "the network are damaged."
+            f"{what} in {self._place()}. Lower the learning rate ({option('lr')}, now {self._rate:g}){wider}; or the "
+            "weights of the network are damaged."
         )
 
-    def _learning_mode(self) -> None:
+    def _set_modes(self) -> None:
+        """Put what the plan trains into training mode, and all else into evaluation mode."""
         self._model.eval()
         for module in self._in_training:
             module.training = True
 
     def _batches(self, epoch: int) -> list[list[tuple[int, int]]]:
         """Return the pairs of photo and view of each step of an epoch."""
-        draw = np.random.default_rng([self._seed, _ORDER, epoch])
-        order = draw.permutation(self._lesson.learn)
-        views = draw.integers(0, self._lesson.activations.count, len(order))
+        generator = np.random.default_rng([self._seed, _ORDER, epoch])
+        order = generator.permutation(self._train)
+        views = generator.integers(0, self._activations.count, len(order))
         pairs = [(int(photo), int(view)) for photo, view in zip(order, views, strict=True)]
         ends = np.cumsum(self._sizes)
         return [pairs[end - size : end] for size, end in zip(self._sizes, ends, strict=True)]
 
-    def _activations(self, batches: Sequence[Pairs]) -> Iterator[torch.Tensor]:
+    def _stream(self, batches: Sequence[Pairs]) -> Iterator[torch.Tensor]:
         """Yield the activations of each batch; none where a process has no photo of it."""
-        found = self._lesson.activations.stream([pairs for pairs in batches if pairs])
+        stream = self._activations.stream([pairs for pairs in batches if pairs])
         for pairs in batches:
-            yield next(found) if pairs else torch.empty(0)
+            yield next(stream) if pairs else torch.empty(0)
 
-    def _judge_epoch(self) -> tuple[float | None, float | None]:
-        """Return the mean's loss on the held-out photos and its share of right answers; note what is best."""
+    def _validate(self) -> tuple[float | None, float | None]:
+        """Return loss and accuracy of the mean weights on the validation photos; keep the best weights."""
         self._check_finite()
-        patience, tune = self._schedule.patience, self._lesson.tune
-        if patience is None or not len(tune):
-            self._kept.keep()
-        if not len(tune):
+        patience, validation = self._schedule.patience, self._validation
+        if patience is None or not len(validation):
+            self._weights.mark_best()
+        if not len(validation):
             return None, None
-        current = self._kept.copy()
-        self._kept.put(self._kept.mean)
-        logits, labels = self.logits(tune), self._lesson.labels[tune]
-        loss, right = _calibrated_loss(logits, labels), float(np.mean(logits.argmax(axis=1) == labels))
-        self._kept.put(current)
+        current = self._weights.copy()
+        self._weights.load(self._weights.mean)
+        logits, labels = self.logits(validation), self._model.objective.labels[validation]
+        loss, accuracy = _calibrated_loss(logits, labels), float(np.mean(logits.argmax(axis=1) == labels))
+        self._weights.load(current)
         if patience is not None and loss < self._best_loss:
             self._best_loss, self._worse = loss, 0
-            self._kept.keep()
+            self._weights.mark_best()
         elif patience is not None:
             self._worse += 1
             self.stopped_early = self._worse >= patience
-        return loss, right
+        return loss, accuracy
 
     def _check_finite(self) -> None:
-        if not self._kept.are_finite():
+        if not self._weights.are_finite():
             raise self._failure("the weights are not finite")
 
     def _is_due(self) -> bool:
-        """Tell whether a checkpoint is to be written: not too seldom, and not so often that training waits for it."""
+        """Tell whether a checkpoint is due: often, but not so often that training waits for it."""
         pause = max(SECONDS_PER_CHECKPOINT, _PAUSES * self._writing)
         return time.monotonic() - self._saved > pause
 
     def _save(self) -> None:
         self._check_finite()
-        if not self._together.writes:
+        if not self._processes.writes:
             self._saved = time.monotonic()
             return
         started = time.monotonic()
-        state, scale = self._descent.state()
-        tensors = self._kept.state() | {f"optimizer.{name}": tensor for name, tensor in state.items()}
+        state, scale = self._training_step.state()
+        tensors = self._weights.state() | {f"optimizer.{name}": tensor for name, tensor in state.items()}
         about = {
             "step": self._step,
             "epoch_loss": self._epoch_loss,
@@ -352,24 +345,24 @@ class Finetuner:
         self._saved = time.monotonic()
         self._writing = self._saved - started
 
-    def _take_up(self) -> None:
+    def _resume(self) -> None:
         saved = self._run.load(self._job)
         if saved is None:
             return
-        self._kept.take_up(saved.tensors)
-        self._descent.take_up(named(saved.tensors, "optimizer."), saved.about["scale"])
+        self._weights.resume(saved.tensors)
+        self._training_step.resume(named(saved.tensors, "optimizer."), saved.about["scale"])
         self._step, self._epoch_loss = saved.about["step"], saved.about["epoch_loss"]
         best = saved.about["best_loss"]
         self._best_loss = math.inf if best is None else best
         self._worse, self.stopped_early = saved.about["worse"], saved.about["stopped_early"]
         self.earlier, self.images = saved.about["seconds"], saved.about["images"]
-        self.curve = [Record(**record) for record in saved.about["curve"]]
+        self.curve = [TrainingRecord(**record) for record in saved.about["curve"]]
 
 
 def _calibrated_loss(logits: np.ndarray, labels: np.ndarray) -> float:
     """Return the mean log loss (nats) that (n, c) `logits` have once their temperature is set.
 
-    Training makes a network sure of itself long before it stops learning what is what, and the temperature undoes it.
+    A network grows overconfident long before its accuracy stops rising; the temperature takes that out of the loss.
     """
     divided = torch.from_numpy(logits).double() / fit_temperature(logits, labels)
     return float(functional.cross_entropy(divided, torch.from_numpy(labels)))

@@ -1,25 +1,23 @@
-"""One step of training: gradients of batches in as many parts as memory asks for, and the optimizer."""
+"""One step of training: gradients of a batch, in as many parts as memory needs, and the optimizer."""
 
-import copy
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import nn
 
 from regraft.engines.microbatches import MicroBatches, memory_for
-from regraft.errors import TrainingError
+from regraft.errors import TrainingError, option
 from regraft.networks.freezing import Plan
 from regraft.networks.lora import adapted_weight
-from regraft.training.distributed import ProcessGroup
+from regraft.training.distributed import Accelerator
 from regraft.training.schedule import Schedule
 
 NETWORK = "top.network."  # how the names of a network's tensors begin in the model that is trained
-_HEAD_RATE = 1.0  # of the highest learning rate
+_HEAD_RATE = 1.0  # as a share of the highest learning rate
 _MOMENTUM = 0.9
-_LEAST_SCALE = 1.0  # of float16 gradients: below it they are too large whatever the scale
+_LEAST_SCALE = 1.0  # of float16 gradients: below it no scale helps
 
 
 class TrainingStep:
@@ -28,9 +26,9 @@ class TrainingStep:
     Args:
         model: parameters of the network are called "top.network..." followed by their names in `plan`; all others are
             new, as the head is.
-        plan: which tensors learn, and how fast.
-        schedule: how.
-        accelerator: device and precision.
+        plan: which tensors are trained, and how fast.
+        schedule: optimizer, weight decay and clipping.
+        accelerator: device, precision and processes.
         rate: the highest learning rate.
     """
 
@@ -39,15 +37,15 @@ class TrainingStep:
     ) -> None:
         self._model, self._rate, self._clip, self._device = model, rate, schedule.clip, accelerator.device
         self._optimizer = _optimizer(model, plan, schedule, rate)
-        # A scale of its own: what an earlier training came to has no say. Without one (all but float16) it is None.
-        self._scaler: torch.amp.GradScaler | None = copy.deepcopy(accelerator.scaler)
-        self._together = ProcessGroup(accelerator)
+        scale = accelerator.loss_scale
+        self._scaler = None if scale is None else torch.amp.GradScaler(self._device.type, init_scale=scale)
+        self._processes = accelerator.processes
         self._parts = MicroBatches(accelerator.device, "training on", least=2 if plan.names("statistics") else 1)
         statistics = {f"{NETWORK}{name}" for name in plan.names("statistics")}
         self._statistics = [buffer for name, buffer in model.named_buffers() if name in statistics]
 
     def step(
-        self, photos: int, own: int, loss_of: Callable[[slice], torch.Tensor], *, share: float, seed: int, where: str
+        self, photos: int, own: int, loss_of: Callable[[slice], torch.Tensor], *, factor: float, seed: int, where: str
     ) -> float:
         """Take one step and return the mean loss of its `photos`; where that is not finite, none is taken.
 
@@ -55,23 +53,23 @@ class TrainingStep:
             photos: in the batch.
             own: how many of them are this process's.
             loss_of: returns the mean loss of some rows of these.
-            share: of the highest rate.
-            seed: of dropout, so that it is the same after a restart, whatever ran before.
+            factor: by which the highest learning rate is multiplied.
+            seed: of dropout, so that a resumed run draws the same.
             where: epoch and step, for the message.
 
         Raises:
-            TrainingError: no memory, or a gradient beyond float16.
+            TrainingError: no memory, or a gradient that overflows float16.
         """
         for group in self._optimizer.param_groups:
-            group["lr"] = self._rate * group["rate"] * share
+            group["lr"] = self._rate * group["rate"] * factor
         before = [buffer.clone() for buffer in self._statistics]
         taken = False
         while not taken:
-            loss = self._gradient_of_all(photos, own, loss_of, before, seed)
+            loss = self._gradient_of_batch(photos, own, loss_of, before, seed)
             if not math.isfinite(loss):
                 break
             with memory_for(self._device, "training: the optimizer's state"):
-                taken = self._take(where)
+                taken = self._apply(where)
         return loss
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:
@@ -84,7 +82,7 @@ class TrainingStep:
         }
         return tensors, None if self._scaler is None else self._scaler.state_dict()
 
-    def take_up(self, tensors: Mapping[str, torch.Tensor], scale: dict[str, Any] | None) -> None:
+    def resume(self, tensors: Mapping[str, torch.Tensor], scale: dict[str, Any] | None) -> None:
         """Go on from what `state` returned."""
         states: dict[int, dict[str, Any]] = {}
         for name, tensor in tensors.items():
@@ -94,7 +92,7 @@ class TrainingStep:
         if self._scaler is not None and scale is not None:
             self._scaler.load_state_dict(scale)
 
-    def _gradient_of_all(
+    def _gradient_of_batch(
         self,
         photos: int,
         own: int,
@@ -103,14 +101,14 @@ class TrainingStep:
         seed: int,
     ) -> float:
         """Leave the gradient of the mean loss over all processes' photos in the model, and return that loss."""
-        together = self._together
+        processes = self._processes
         self._optimizer.zero_grad(set_to_none=True)
         loss = 0.0
         if own:
-            loss = self._parts(own, lambda parts: self._gradient(parts, loss_of, statistics, seed + together.number))
-        together.sum_gradients(self._model, share=own / photos)
-        together.average(self._statistics)
-        return together.sum_of(loss * own / photos)
+            loss = self._parts(own, lambda parts: self._gradient(parts, loss_of, statistics, seed + processes.rank))
+        processes.sum_gradients(self._model, share=own / photos)
+        processes.average(self._statistics)
+        return processes.sum_of(loss * own / photos)
 
     def _gradient(
         self,
@@ -120,37 +118,37 @@ class TrainingStep:
         seed: int,
     ) -> float:
         for buffer, value in zip(self._statistics, statistics, strict=True):
-            buffer.copy_(value)  # an attempt that failed has moved them
+            buffer.copy_(value)  # an attempt that ran out of memory has changed them
         self._optimizer.zero_grad(set_to_none=True)
         total = 0.0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             for rows in parts:
-                share = loss_of(rows) * (rows.stop - rows.start) / parts[-1].stop
-                (share if self._scaler is None else self._scaler.scale(share)).backward()
-                total += float(share.detach())
+                loss = loss_of(rows) * (rows.stop - rows.start) / parts[-1].stop
+                (loss if self._scaler is None else self._scaler.scale(loss)).backward()
+                total += float(loss.detach())
         return total
 
-    def _take(self, where: str) -> bool:
-        """Change the weights by the gradient; False where that was beyond float16: the scale is then halved."""
+    def _apply(self, where: str) -> bool:
+        """Update the weights; False where the gradient overflowed float16: they stay, and the scale is halved."""
         if self._scaler is None:
-            self._limit()
+            self._clip_gradient()
             self._optimizer.step()
             return True
         self._scaler.unscale_(self._optimizer)
-        self._limit()
-        self._scaler.step(self._optimizer)  # nothing, where a gradient is not finite
+        self._clip_gradient()
+        self._scaler.step(self._optimizer)  # does nothing where a gradient is not finite
         before = self._scaler.get_scale()
         self._scaler.update()
         scale = self._scaler.get_scale()
         if scale < _LEAST_SCALE:
             raise TrainingError(
-                f"the gradient is beyond float16, however small its scale, in {where}. Use --precision bf16 or fp32, "
-                f"or lower the learning rate (--lr, now {self._rate:g})."
+                f"the gradient overflows float16 at any scale in {where}. Set {option('precision')} to bf16 or fp32, "
+                f"or lower the learning rate ({option('lr')}, now {self._rate:g})."
             )
         return scale >= before
 
-    def _limit(self) -> None:
+    def _clip_gradient(self) -> None:
         if self._clip:
             torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._clip)
 

@@ -78,7 +78,7 @@ def _try_all(experiment: Experiment, folds: np.ndarray, budget: float) -> tuple[
     outcomes: dict[Candidate, CrossValidation] = {}
     for candidate in auto_candidates():
         first = not outcomes
-        verdict = run.settled(["auto", str(candidate)])
+        verdict = run.fact(["auto", str(candidate)])
         if verdict is not None:  # reached before the run was killed; it stands, however fast the rest comes back
             return outcomes, verdict
         try:
@@ -90,7 +90,7 @@ def _try_all(experiment: Experiment, folds: np.ndarray, budget: float) -> tuple[
             return outcomes, f"{candidate} cannot be tried: {error}"
         except OverBudgetError as error:
             stop = _over(candidate, error, experiment.observer)
-            run.settle(["auto", str(candidate)], f"{option('budget')} for {candidate}", stop)
+            run.record_fact(["auto", str(candidate)], f"{option('budget')} for {candidate}", stop)
             return outcomes, stop
         if first:
             clock = PersistentClock(budget, run, ["auto", "clock"])

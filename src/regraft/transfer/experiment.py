@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from accelerate import Accelerator
 from torch import nn
 
 from regraft.data.augment import Augmentation
@@ -30,7 +29,7 @@ from regraft.networks.cutting import Top, cut_before
 from regraft.networks.freezing import Plan, fingerprints, plan_training
 from regraft.progress import Observer
 from regraft.training.checkpoints import Run, nowhere
-from regraft.training.distributed import accelerator
+from regraft.training.distributed import Accelerator, accelerator
 from regraft.training.schedule import Schedule
 from regraft.transfer.settings import FitSettings
 from regraft.transfer.strategies import Candidate
@@ -92,10 +91,10 @@ class Experiment:
             OptionError: several processes were started.
         """
         using = accelerator(self.compute.torch_device, self.settings.precision)
-        if using.num_processes > 1:
+        if using.processes.count > 1:
             raise OptionError(
-                f"this runs in one process, on one device. Got {using.num_processes} processes. Start it without "
-                "accelerate or torchrun; `regraft pretrain` is what trains on several."
+                f"this runs in one process, on one device. Got {using.processes.count} processes. Start it without "
+                "torchrun; `regraft pretrain` is what trains on several."
             )
         return using
 
@@ -144,9 +143,9 @@ class Experiment:
             top, activations = self._cut(cut, network, pace)
             kind = _kind_at(cut, network)
             engine = f"engine of what is frozen before {cut} ({option('engine')})"  # others differ in the last digits
-            self.run.settle(["engine", *kind], engine, activations.engine)
+            self.run.record_fact(["engine", *kind], engine, activations.engine)
             name = f"activations at {cut} ({option('cache', False)}, {option('cache_limit')})"
-            self.run.settle(kind, name, activations.kind)
+            self.run.record_fact(kind, name, activations.kind)
             self._cuts[cut, random_weights] = top, activations
         top, activations = self._cuts[cut, random_weights]
         return copy.deepcopy(top), activations  # every training starts from the same weights
@@ -158,7 +157,7 @@ class Experiment:
         engine = self._engine(backbone, cut, trunk)
         augmentation = Augmentation(schedule.augment, self.seed, schedule.crop_area)
         view_set = ViewSet(self.dataset.samples.sources, self.dataset.keys, augmentation)
-        if self.run.settled(_kind_at(cut, backbone)) == NO_DISK:  # as it was: there may be room by now
+        if self.run.fact(_kind_at(cut, backbone)) == NO_DISK:  # as it was: there may be room by now
             return top, ComputedViews(view_set, engine, kind=NO_DISK)
         limit = self.compute.cache_bytes
         if cut == backbone.stages()[0].name or not limit:
@@ -285,7 +284,7 @@ def open_run(folder: Path | None, experiments: Mapping[str, Experiment]) -> Run:
         experiments: by the network's name; of the same settings.
 
     Raises:
-        ResumeError: what lies there was started otherwise.
+        ResumeError: what lies there was started differently.
     """
     first = next(iter(experiments.values()))
     arguments = first.settings.training_arguments(first.compute)

@@ -10,6 +10,7 @@ import torch
 
 from regraft.data.dataset import Dataset
 from regraft.evaluation.calibration import fit_temperature
+from regraft.files import sha256
 from regraft.heads.linear import CalibratedHead, Head, LinearHead
 from regraft.heads.probe import CalibratedHeads
 from regraft.networks.backbones import Backbone

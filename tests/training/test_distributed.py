@@ -1,0 +1,92 @@
+"""Processes that train together, with the other ones' tensors given; device, precision and their environment."""
+
+import pytest
+import torch
+from torch import distributed
+
+from regraft.training.distributed import ProcessGroup, accelerator
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def first_of_two(monkeypatch: pytest.MonkeyPatch) -> ProcessGroup:
+    """Return the first of two processes; the other one has the same tensors times three."""
+    monkeypatch.setattr(distributed, "all_reduce", lambda tensor: tensor.mul_(4))
+    return ProcessGroup(0, 2, CPU)
+
+
+def test_processes_share_a_batch() -> None:
+    assert [list(ProcessGroup(rank, 2, CPU).own([10, 11, 12])) for rank in (0, 1)] == [[10, 12], [11]]
+    assert [ProcessGroup(rank, 2, CPU).writes for rank in (0, 1)] == [True, False]
+
+
+def test_processes_sum_gradients(first_of_two: ProcessGroup) -> None:
+    layer = torch.nn.Linear(2, 1)
+    layer.weight.grad, layer.bias.grad = torch.tensor([[1.0, 2.0]]), None  # a parameter that no photo of it reached
+    first_of_two.sum_gradients(layer, share=0.25)
+    assert layer.weight.grad.tolist() == [[1.0, 2.0]]  # a quarter, and three quarters of the other process
+    assert layer.bias.grad.tolist() == [0.0]
+
+
+def test_processes_average_statistics(first_of_two: ProcessGroup) -> None:
+    statistics = [torch.tensor([2.0]), torch.tensor(7)]
+    first_of_two.average(statistics)
+    assert [one.tolist() for one in statistics] == [[4.0], 7]  # (2 + 6) / 2; a count of batches is the same in all
+
+
+def test_a_sum_leaves_its_terms_as_they_are(first_of_two: ProcessGroup) -> None:
+    own = torch.tensor([1.0, 2.0])
+    assert first_of_two.sum(own).tolist() == [4.0, 8.0]
+    assert own.tolist() == [1.0, 2.0]
+    assert first_of_two.sum_of(0.5) == 2.0
+
+
+def test_one_process_has_nothing_to_sum() -> None:
+    alone = accelerator(CPU).processes
+    own = torch.tensor([1.0, 2.0])
+    assert alone == ProcessGroup(0, 1, CPU)
+    assert alone.sum(own) is own
+    assert alone.sum_of(0.5) == 0.5
+    alone.wait()
+    with alone.first_process_first():
+        pass
+    assert not distributed.is_initialized()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_first_process_goes_first(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = []
+    monkeypatch.setattr(distributed, "barrier", lambda **_: order.append("wait"))
+    with ProcessGroup(rank, 2, CPU).first_process_first():
+        order.append("work")
+    assert order == (["work", "wait"] if rank == 0 else ["wait", "work"])
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype", "scale"),
+    [
+        ("auto", torch.float32, None),
+        ("fp32", torch.float32, None),
+        ("bf16", torch.bfloat16, None),
+        ("fp16", torch.float16, 2.0**16),
+    ],
+)
+def test_precision_is_what_the_network_computes_in(precision: str, dtype: torch.dtype, scale: float | None) -> None:
+    made = accelerator(CPU, precision)
+    with made.autocast():
+        assert torch.nn.Linear(2, 2)(torch.ones(1, 2)).dtype == dtype
+    assert made.loss_scale == scale
+
+
+def test_the_environment_says_how_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `torchrun` and `accelerate launch` set it; the group itself is started by PyTorch."""
+    started = []
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setattr(distributed, "init_process_group", lambda backend, timeout: started.append((backend, timeout)))
+    monkeypatch.setattr(distributed, "get_rank", lambda: 2)
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 3)
+    assert accelerator(CPU).processes == ProcessGroup(2, 3, CPU)
+    ((backend, timeout),) = started
+    assert backend == "gloo"
+    assert timeout.days == 2
