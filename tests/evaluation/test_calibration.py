@@ -55,18 +55,18 @@ def test_no_temperature_has_less_loss(classes: int, n: int, sharpness: float) ->
     assert smoothed_loss(found, logits, labels) <= best.fun + 1e-12
 
 
-@pytest.mark.parametrize(("n", "right"), [(1, 1), (10, 10), (10, 8), (1000, 900), (7, 4)])
-def test_closed_form_of_two_classes(n: int, right: int) -> None:
-    """All logits (a, 0), a share s right: 1 / (1 + exp(-a / t)) must be q = s (1 - e) + (1 - s) e, e = 1 / (n + 2)."""
+@pytest.mark.parametrize(("n", "correct"), [(1, 1), (10, 10), (10, 8), (1000, 900), (7, 4)])
+def test_closed_form_of_two_classes(n: int, correct: int) -> None:
+    """All logits (a, 0), a proportion s correct: 1 / (1 + exp(-a / t)) is s (1 - e) + (1 - s) e, e = 1 / (n + 2)."""
     logits = np.tile([3.0, 0.0], (n, 1))
-    labels = np.array([0] * right + [1] * (n - right))
-    share, doubt = right / n, 1 / (n + 2)
-    aim = share * (1 - doubt) + (1 - share) * doubt
-    assert fit_temperature(logits, labels) == pytest.approx(3.0 / math.log(aim / (1 - aim)), rel=1e-9)
+    labels = np.array([0] * correct + [1] * (n - correct))
+    proportion, smoothing = correct / n, 1 / (n + 2)
+    target = proportion * (1 - smoothing) + (1 - proportion) * smoothing
+    assert fit_temperature(logits, labels) == pytest.approx(3.0 / math.log(target / (1 - target)), rel=1e-9)
 
 
 @pytest.mark.parametrize("factor", [0.25, 2.0, 5.0])
-def test_logits_scaled_by_k_want_k_times_the_temperature(factor: float) -> None:
+def test_logits_scaled_by_k_need_k_times_the_temperature(factor: float) -> None:
     logits, labels = example(80, 3, seed=1)
     once = fit_temperature(logits, labels)
     assert LOWEST < once * factor < HIGHEST
@@ -86,7 +86,7 @@ def test_the_order_of_the_classes_does_not_count() -> None:
     assert found == pytest.approx(fit_temperature(logits, labels), rel=1e-9)
 
 
-def test_calibrated_logits_want_no_temperature() -> None:
+def test_calibrated_logits_need_no_temperature() -> None:
     """Labels drawn from the logits' own probabilities: 1, within the noise of 20,000 photos."""
     generator = np.random.default_rng(4)
     logits = generator.normal(0, 2, (20_000, 3))
@@ -95,12 +95,12 @@ def test_calibrated_logits_want_no_temperature() -> None:
     assert fit_temperature(4 * logits, labels) == pytest.approx(4.0, abs=0.12)
 
 
-def test_logits_that_mislead_get_the_highest_temperature() -> None:
+def test_misleading_logits_get_the_highest_temperature() -> None:
     logits, labels = example(50, 2, seed=5)
     assert fit_temperature(logits, 1 - labels) == HIGHEST
 
 
-def test_logits_that_say_nothing_get_the_highest_temperature() -> None:
+def test_uninformative_logits_get_the_highest_temperature() -> None:
     assert fit_temperature(np.zeros((6, 3)), np.array([0, 1, 2, 0, 1, 2])) == HIGHEST
 
 
@@ -109,8 +109,8 @@ def test_faint_logits_get_the_lowest_temperature() -> None:
     assert fit_temperature(logits, labels) == LOWEST
 
 
-def test_a_few_right_answers_do_not_make_certain() -> None:
-    """Four photos, all right: the mean probability of the truth becomes 1 - 1 / 6, not 1."""
+def test_a_few_correct_answers_do_not_make_overconfident() -> None:
+    """Four photos, all correct: the mean probability of the truth becomes 1 - 1 / 6, not 1."""
     temperature = fit_temperature(np.tile([5.0, 0.0], (4, 1)), np.zeros(4, int))
     assert 1 / (1 + math.exp(-5 / temperature)) == pytest.approx(5 / 6)
 
@@ -142,8 +142,8 @@ def diagram_of(
 def test_calibration_error_by_hand() -> None:
     """Five bins of 0.2, each closed on its left.
 
-    0.4 to 0.6: one photo, 0.5 sure and right: gap 0.5. 0.6 to 0.8: 0.675 sure, one of two right: gap 0.175.
-    0.8 to 1: 0.9 sure, two of three right: gap 0.2333.
+    0.4 to 0.6: confidence 0.5, one of one correct: gap 0.5. 0.6 to 0.8: 0.675, one of two correct: gap 0.175.
+    0.8 to 1: confidence 0.9, two of three correct: gap 0.2333.
     """
     labels = np.array([0, 0, 1, 0, 0, 1])
     diagram = diagram_of(labels, two_classes(0.5, 0.7, 0.65, 0.9, 0.8, 1.0), bins=5)
@@ -166,7 +166,7 @@ def test_calibration_error_with_weights_is_that_of_repeated_photos() -> None:
 
 
 def test_calibration_error_at_its_ends() -> None:
-    """Three of four right at 75 %: no error. Always sure and never right: 1."""
+    """Three of four correct at 75 %: no error. Always certain and never correct: 1."""
     calibrated = diagram_of(np.array([0, 0, 0, 1]), two_classes(*[0.75] * 4))
     assert expected_calibration_error(calibrated) == pytest.approx(0.0, abs=1e-15)
     wrong = diagram_of(np.array([1, 1]), two_classes(1.0, 1.0))

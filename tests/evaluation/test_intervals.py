@@ -1,4 +1,4 @@
-"""Intervals against scipy's, by hand, and by how often they hold what they should."""
+"""Intervals against scipy's, by hand, and by their coverage."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from regraft.evaluation.intervals import Mean, bootstrap, bootstrap_weights, dis
 Z = 1.959963984540054  # of 95 %
 
 
-# --- shares ---
+# --- proportions ---
 
 
 @pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
@@ -75,7 +75,7 @@ def test_mean_interval_is_the_textbooks() -> None:
 
 
 @pytest.mark.parametrize(("values", "groups"), [([5.0], None), ([4.0, 6.0], [1, 1]), ([5.0], [3])])
-def test_one_photo_or_group_says_nothing_of_the_spread(values: list[float], groups: list[int] | None) -> None:
+def test_one_photo_or_group_has_no_spread(values: list[float], groups: list[int] | None) -> None:
     found = mean_interval(np.array(values), groups=None if groups is None else np.array(groups))
     assert found == Mean(5.0, -math.inf, math.inf)
 
@@ -141,7 +141,7 @@ def test_the_interval_of_a_mean_is_that_of_the_normal_theory() -> None:
 
 
 def test_coverage() -> None:
-    """Of 200 skewed samples of 50, 92 to 95 % of the intervals hold the true mean; a standard error is 1.6 to 1.9 %."""
+    """Of 200 skewed samples of 50, 92 to 95 % of intervals cover the true mean; a standard error is 1.6 to 1.9 %."""
     generator = np.random.default_rng(0)
     held = 0
     for sample in range(200):

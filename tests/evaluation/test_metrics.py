@@ -59,9 +59,9 @@ def test_balanced_accuracy(case: Case) -> None:
 
 
 def test_balanced_accuracy_is_over_the_classes_that_occur() -> None:
-    """Class 0: 3 of 4 right; class 2: 1 of 2; class 1 is never true."""
-    labels, right = np.array([0, 0, 0, 0, 2, 2]), np.array([1, 1, 0, 1, 0, 1])
-    assert metrics.balanced_accuracy(labels, right) == pytest.approx((3 / 4 + 1 / 2) / 2)
+    """Class 0: 3 of 4 correct; class 2: 1 of 2; class 1 is never true."""
+    labels, correct = np.array([0, 0, 0, 0, 2, 2]), np.array([1, 1, 0, 1, 0, 1])
+    assert metrics.balanced_accuracy(labels, correct) == pytest.approx((3 / 4 + 1 / 2) / 2)
 
 
 def test_no_photos_have_no_accuracy() -> None:

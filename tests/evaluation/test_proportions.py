@@ -1,4 +1,4 @@
-"""Shares of photos in groups: by hand, and by how often their intervals hold what they should."""
+"""Proportions of photos in groups: by hand, and by the coverage of their intervals."""
 
 import math
 
@@ -24,53 +24,55 @@ def bits(text: str) -> np.ndarray:
     return np.array([sign == "1" for sign in text])
 
 
-# --- one share ---
+# --- one proportion ---
 
 
 @pytest.mark.parametrize("groups", [None, [5, 3, 9, 7, 0]])
-def test_share_of_single_photos_is_wilsons(groups: list[int] | None) -> None:
-    share = proportion_of(bits("11011"), None if groups is None else np.array(groups))
+def test_proportion_of_single_photos_is_wilsons(groups: list[int] | None) -> None:
+    proportion = proportion_of(bits("11011"), None if groups is None else np.array(groups))
     expected = stats.binomtest(4, 5).proportion_ci(0.95, method="wilson")
-    assert interval_of(share) == pytest.approx((expected.low, expected.high))
+    assert interval_of(proportion) == pytest.approx((expected.low, expected.high))
 
 
 def test_measured_design_effect_by_hand() -> None:
-    """Four pairs, 5 of 8 right: their residuals 0.75, 0.75, -0.25 and -1.25 have the squares' sum 2.75.
+    """Four pairs, 5 of 8 correct: their residuals 0.75, 0.75, -0.25 and -1.25 have the squares' sum 2.75.
 
-    Variance 4 / 3 * 2.75 / 64 over 15 / 64 / 8 of photos is 1.9556. Three pairs hold right answers and two wrong ones:
+    Variance 4 / 3 * 2.75 / 64 over 15 / 64 / 8 of photos is 1.9556. Three pairs have correct answers, two wrong ones:
     two differ. Pairs that are alike would count half, 2: the effect is (2 * 1.9556 + 2) / 3.
     """
-    share = proportion_of(bits("11111000"), np.array([4, 4, 2, 2, 9, 9, 1, 1]))
-    assert share is not None
+    proportion = proportion_of(bits("11111000"), np.array([4, 4, 2, 2, 9, 9, 1, 1]))
+    assert proportion is not None
     measured = 4 / 3 * 2.75 / 64 / (15 / 64 / 8)
-    assert share == Proportion(5 / 8, pytest.approx(8 / ((2 * measured + 2) / 3)), pytest.approx(3.182446305))
-    assert share.interval() == pytest.approx(wilson(5 / 8 * share.trials, share.trials, reach=3.182446305))
+    assert proportion == Proportion(5 / 8, pytest.approx(8 / ((2 * measured + 2) / 3)), pytest.approx(3.182446305))
+    assert proportion.interval() == pytest.approx(
+        wilson(5 / 8 * proportion.trials, proportion.trials, reach=3.182446305)
+    )
 
 
 def test_groups_that_vary_less_than_chance_are_worth_no_more_than_photos() -> None:
-    """Each of four pairs is half right: measured is 0, taken is 1; all four differ, the worst is 2: (4 + 2) / 5."""
-    share = proportion_of(bits("10101010"), np.arange(8) // 2)
-    assert share is not None
-    assert share.trials == pytest.approx(8 / (6 / 5))
+    """Each of four pairs is half correct: measured is 0, taken is 1; all four differ, the worst is 2: (4 + 2) / 5."""
+    proportion = proportion_of(bits("10101010"), np.arange(8) // 2)
+    assert proportion is not None
+    assert proportion.trials == pytest.approx(8 / (6 / 5))
 
 
 @pytest.mark.parametrize("answer", [True, False])
 def test_groups_that_are_all_alike_are_known_as_so_many(answer: bool) -> None:
     """Five patients of 20 photos: as five. Patients of 6, 2 and 2: as 100 / (36 + 4 + 4)."""
-    share = proportion_of(np.full(100, answer), np.arange(100) // 20)
-    assert share == Proportion(float(answer), pytest.approx(5), pytest.approx(2.776445105))
+    proportion = proportion_of(np.full(100, answer), np.arange(100) // 20)
+    assert proportion == Proportion(float(answer), pytest.approx(5), pytest.approx(2.776445105))
     uneven = proportion_of(np.full(10, answer), np.array([1] * 6 + [2, 2, 3, 3]))
     assert uneven == Proportion(float(answer), pytest.approx(100 / 44), pytest.approx(4.302652730))
 
 
 def test_a_mistake_makes_nothing_look_better() -> None:
-    """Of five patients of 20 photos: the fewer are right, the lower is the lower bound."""
+    """Of five patients of 20 photos: the fewer are correct, the lower is the lower bound."""
     groups = np.arange(100) // 20
     lows = []
     for wrong in range(6):
-        right = np.ones(100, bool)
-        right[np.arange(wrong) * 20] = False  # one of each patient
-        interval = interval_of(proportion_of(right, groups))
+        correct = np.ones(100, bool)
+        correct[np.arange(wrong) * 20] = False  # one of each patient
+        interval = interval_of(proportion_of(correct, groups))
         assert interval is not None
         lows.append(interval[0])
     perfect, *others = lows
@@ -88,37 +90,37 @@ def test_nothing_is_known_of_no_photos_and_of_one_group() -> None:
 
 def test_classes_weigh_the_same() -> None:
     """Recalls 3 / 4 and 1 / 2; weights 1 / 8 and 1 / 4 of six photos: 1 / (4 / 64 + 2 / 16) independent ones."""
-    share = proportion_of(bits("111010"), labels=np.array([7, 7, 7, 7, 2, 2]))
-    assert share == Proportion(pytest.approx(5 / 8), pytest.approx(16 / 3), pytest.approx(Z))
+    proportion = proportion_of(bits("111010"), labels=np.array([7, 7, 7, 7, 2, 2]))
+    assert proportion == Proportion(pytest.approx(5 / 8), pytest.approx(16 / 3), pytest.approx(Z))
 
 
 @pytest.mark.parametrize("groups", [3, 5, 10, 30])
 @pytest.mark.parametrize(("p", "correlation"), [(0.7, 0.3), (0.9, 0.1), (0.9, 0.5), (0.97, 0.3)])
-def test_share_of_few_groups_holds_its_level(groups: int, p: float, correlation: float) -> None:
-    """Patients of 1 to 20 photos, whose own shares are beta distributed; taken for single photos it is held less."""
+def test_proportion_of_few_groups_keeps_its_level(groups: int, p: float, correlation: float) -> None:
+    """Patients of 1 to 20 photos with beta distributed proportions; as if independent, they are covered less."""
     generator = np.random.default_rng(0)
     spread = 1 / correlation - 1
     held = {"groups": 0, "photos": 0}
     for _ in range(300):
         patients = np.repeat(np.arange(groups), generator.integers(1, 21, groups))
-        right = generator.random(len(patients)) < generator.beta(p * spread, (1 - p) * spread, groups)[patients]
+        correct = generator.random(len(patients)) < generator.beta(p * spread, (1 - p) * spread, groups)[patients]
         for name, known in (("groups", patients), ("photos", None)):
-            interval = interval_of(proportion_of(right, known))
+            interval = interval_of(proportion_of(correct, known))
             assert interval is not None
             held[name] += interval[0] <= p <= interval[1]
     assert held["groups"] >= stats.binom(300, 0.95).ppf(0.001)
     assert held["photos"] < held["groups"]
 
 
-# --- means of shares ---
+# --- means of proportions ---
 
 
 def test_mean_of_one_share_is_that_share() -> None:
-    share = Proportion(0.8, 20, Z)
-    assert mean_of_proportions([share]) == pytest.approx(share.interval())
+    proportion = Proportion(0.8, 20, Z)
+    assert mean_of_proportions([proportion]) == pytest.approx(proportion.interval())
 
 
-def test_mean_of_shares_by_hand() -> None:
+def test_mean_of_proportions_by_hand() -> None:
     """Distances of the bounds add up like standard errors, and are divided by how many there are."""
     one, two = Proportion(0.8, 10, Z), Proportion(1.0, 5, Z)
     (a, b), (c, d) = one.interval(), two.interval()
@@ -134,7 +136,7 @@ def test_mean_with_a_share_of_which_nothing_is_known() -> None:
 
 
 @pytest.mark.parametrize("counts", [(20, 20), (40, 10), (25, 25, 25, 25)])
-def test_mean_of_shares_holds_its_level(counts: tuple[int, ...]) -> None:
+def test_mean_of_proportions_keeps_its_level(counts: tuple[int, ...]) -> None:
     generator = np.random.default_rng(0)
     true = np.linspace(0.6, 0.9, len(counts))
     held = 0
@@ -179,7 +181,7 @@ def test_auc_of_the_other_class_is_the_mirror() -> None:
 
 @pytest.mark.parametrize(("positives", "negatives"), [(10, 10), (5, 50), (100, 100)])
 @pytest.mark.parametrize("auc", [0.7, 0.95, 0.99])
-def test_auc_interval_holds_its_level(positives: int, negatives: int, auc: float) -> None:
+def test_auc_interval_keeps_its_level(positives: int, negatives: int, auc: float) -> None:
     """Normal scores whose means are sqrt(2) quantiles of the AUC apart."""
     generator = np.random.default_rng(0)
     apart = math.sqrt(2) * stats.norm.ppf(auc)

@@ -1,4 +1,4 @@
-"""The numbers of one evaluation, worked out by hand."""
+"""The figures of one evaluation, worked out by hand; as JSON, as text and read back."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from regraft.evaluation import metrics
 from regraft.evaluation.report import ClassFigures, ReliabilityBin, Report, beats_majority
 
 CLASSES = ("cat", "dog", "owl")
-LABELS = np.array([0, 0, 1, 1, 0])  # no owl among the judged photos
+LABELS = np.array([0, 0, 1, 1, 0])  # no owl among the photos
 PROBABILITIES = np.array([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.2, 0.5, 0.3], [0.1, 0.8, 0.1], [0.9, 0.05, 0.05]])
 # two classes; by the probability of dog the photos are dog, cat, cat, dog, cat
 PETS = np.array([1, 0, 0, 1, 0])
@@ -35,7 +35,7 @@ def two_class_report(positive: str | None = None) -> Report:
     )
 
 
-def share_interval(successes: int, trials: int) -> list[float]:
+def wilson_interval(successes: int, trials: int) -> list[float]:
     return list(stats.binomtest(successes, trials).proportion_ci(0.95, method="wilson"))
 
 
@@ -61,10 +61,10 @@ def test_figures_by_hand(report: Report) -> None:
 
 
 def test_accuracy_interval_is_wilsons(report: Report) -> None:
-    assert report.intervals["accuracy"] == pytest.approx(share_interval(4, 5))
+    assert report.intervals["accuracy"] == pytest.approx(wilson_interval(4, 5))
 
 
-def test_every_figure_has_an_interval_around_it(report: Report) -> None:
+def test_every_figure_lies_in_its_interval(report: Report) -> None:
     assert set(report.intervals) == set(report.figures)
     for name, interval in report.intervals.items():
         value = report.figures[name]
@@ -78,10 +78,10 @@ def test_per_class_by_hand(report: Report) -> None:
     cat, dog = report.per_class["cat"], report.per_class["dog"]
     assert (cat.precision, cat.recall, cat.f1, cat.support) == pytest.approx((1.0, 2 / 3, 0.8, 3))
     assert (dog.precision, dog.recall, dog.f1, dog.support) == pytest.approx((2 / 3, 1.0, 0.8, 2))
-    assert cat.recall_interval == pytest.approx(share_interval(2, 3))
-    assert cat.precision_interval == pytest.approx(share_interval(2, 2))
-    assert dog.recall_interval == pytest.approx(share_interval(2, 2))
-    assert dog.precision_interval == pytest.approx(share_interval(2, 3))
+    assert cat.recall_interval == pytest.approx(wilson_interval(2, 3))
+    assert cat.precision_interval == pytest.approx(wilson_interval(2, 2))
+    assert dog.recall_interval == pytest.approx(wilson_interval(2, 2))
+    assert dog.precision_interval == pytest.approx(wilson_interval(2, 3))
 
 
 def test_a_class_that_is_neither_true_nor_answered_has_no_figures(report: Report) -> None:
@@ -97,7 +97,7 @@ def test_a_class_that_is_only_answered_has_no_recall() -> None:
     owl = found.per_class["owl"]
     assert (owl.recall, owl.precision, owl.f1, owl.support) == (None, 0.0, 0.0, 0)
     assert owl.recall_interval is None
-    assert owl.precision_interval == pytest.approx(share_interval(0, 1), abs=1e-15)
+    assert owl.precision_interval == pytest.approx(wilson_interval(0, 1), abs=1e-15)
     assert found.figures["balanced_accuracy"] == 1 / 2
 
 
@@ -163,12 +163,12 @@ def test_groups_widen_every_interval() -> None:
     probabilities = binary(np.clip(0.5 + 0.2 * (2 * labels - 1) + generator.normal(0, 0.25, 20), 0.05, 0.95))
     copies = np.repeat(np.arange(20), 10)
 
-    def judged(groups: np.ndarray | None) -> Report:
+    def evaluated(groups: np.ndarray | None) -> Report:
         return Report.from_probabilities(
             probabilities[copies], labels[copies], CLASSES[:2], estimate="out-of-fold", groups=groups, resamples=300
         )
 
-    alone, grouped = judged(None), judged(copies)
+    alone, grouped = evaluated(None), evaluated(copies)
     assert grouped.figures == alone.figures
     for name, wide in grouped.intervals.items():
         narrow = alone.intervals[name]
@@ -216,7 +216,7 @@ def test_perfect_photos_of_four_patients_are_known_as_four() -> None:
     assert found.intervals["auc"][0] < 0.05  # as good as nothing
 
 
-def test_of_one_patient_nothing_is_known() -> None:
+def test_one_patient_gives_no_interval() -> None:
     found = Report.from_probabilities(
         PERFECT, HALVES, CLASSES[:2], estimate="test", groups=np.zeros(20, int), resamples=20
     )
@@ -226,7 +226,7 @@ def test_of_one_patient_nothing_is_known() -> None:
     assert any(line.split() == ["accuracy", "100.0", "%"] for line in str(found).split("\n"))
 
 
-def test_recalls_that_go_together_are_not_taken_for_independent() -> None:
+def test_correlated_recalls_are_not_treated_as_independent() -> None:
     """Four patients with photos of ten classes, perfect: no more is known of the mean of ten recalls than of four."""
     labels = np.tile(np.arange(10), 4)
     found = Report.from_probabilities(
@@ -237,7 +237,7 @@ def test_recalls_that_go_together_are_not_taken_for_independent() -> None:
     assert found.intervals["balanced_accuracy"] == pytest.approx((low, 1.0))
 
 
-def test_a_patient_of_a_class_of_its_own_leaves_its_recall_open() -> None:
+def test_a_class_of_a_single_patient_leaves_its_recall_open() -> None:
     """Half of the balanced accuracy may be anything; the other half is 10 of 10 photos, one of each patient."""
     groups = np.concatenate([np.zeros(10, int), np.arange(1, 11)])
     found = Report.from_probabilities(PERFECT, HALVES, CLASSES[:2], estimate="test", groups=groups, resamples=20)
@@ -247,7 +247,7 @@ def test_a_patient_of_a_class_of_its_own_leaves_its_recall_open() -> None:
     assert found.intervals["auc"] is None
 
 
-def test_draws_count_no_confusion(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draws_compute_no_confusion_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     """With 1,000 classes a draw's table would have a million cells."""
     counted: list[int] = []
     count = metrics.confusion_matrix
@@ -262,7 +262,7 @@ def test_draws_count_no_confusion(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("groups", [3, 5, 10, 30])
-def test_few_patients_hold_their_level(groups: int) -> None:
+def test_intervals_of_few_patients_keep_their_level(groups: int) -> None:
     """Of 100 samples of patients of 8 photos each, half of whose difficulty is the patient's.
 
     A photo's score is 1.2 + (patient + photo) / sqrt(2) towards its truth, standard normal each: the accuracy is the
@@ -277,27 +277,27 @@ def test_few_patients_hold_their_level(groups: int) -> None:
     for _ in range(100):
         noise = (generator.normal(size=groups)[patients] + generator.normal(size=8 * groups)) / math.sqrt(2)
         scores = np.where(labels == 1, 1, -1) * (1.2 + noise)
-        judged = Report.from_probabilities(
+        evaluated = Report.from_probabilities(
             binary(special.expit(scores)), labels, CLASSES[:2], estimate="test", groups=patients, resamples=40
         )
         for name, value in true.items():
-            low, high = judged.intervals[name]
+            low, high = evaluated.intervals[name]
             held[name] += low <= value <= high
     assert min(held.values()) >= stats.binom(100, 0.95).ppf(0.001)
 
 
 def test_one_seed_one_report() -> None:
-    def judged(seed: int) -> Report:
+    def evaluated(seed: int) -> Report:
         return Report.from_probabilities(
             PROBABILITIES, LABELS, CLASSES, estimate="test", groups=np.array([0, 1, 2, 3, 4]), seed=seed, resamples=40
         )
 
-    assert judged(1) == judged(1)
-    assert judged(1).intervals != judged(2).intervals
-    assert judged(1).figures == judged(2).figures
+    assert evaluated(1) == evaluated(1)
+    assert evaluated(1).intervals != evaluated(2).intervals
+    assert evaluated(1).figures == evaluated(2).figures
 
 
-# --- for others to read ---
+# --- JSON and text ---
 
 
 def test_json(report: Report) -> None:
@@ -306,7 +306,7 @@ def test_json(report: Report) -> None:
     assert data["classes"] == ["cat", "dog", "owl"]
     assert data["estimate"] == "test"
     assert data["accuracy"] == 0.8
-    assert data["accuracy_interval"] == pytest.approx(share_interval(4, 5))
+    assert data["accuracy_interval"] == pytest.approx(wilson_interval(4, 5))
     assert data["balanced_accuracy"] == pytest.approx(5 / 6)
     assert data["log_loss"] == pytest.approx(-math.log(0.0756) / 5)
     assert data["brier"] == pytest.approx(0.291)
@@ -332,7 +332,7 @@ def test_classes_and_bins_in_json() -> None:
         np.array([[0.3, 0.7], [0.1, 0.9]]), np.array([0, 1]), CLASSES[:2], estimate="test", resamples=5
     )
     data = json.loads(json.dumps(found.to_json()))
-    never, once, half = (pytest.approx(share_interval(*of), abs=1e-12) for of in ((0, 1), (1, 1), (1, 2)))
+    never, once, half = (pytest.approx(wilson_interval(*of), abs=1e-12) for of in ((0, 1), (1, 1), (1, 2)))
     assert data["per_class"]["dog"] == {
         "precision": 0.5,
         "recall": 1.0,
@@ -438,7 +438,7 @@ def test_headline(report: Report) -> None:
 def test_summary(report: Report) -> None:
     lines = str(report).split("\n")
     assert lines[0] == "test, n = 5, 3 classes; 95 % intervals in brackets"
-    low, high = share_interval(4, 5)
+    low, high = wilson_interval(4, 5)
     rows = [" ".join(line.split()) for line in lines]
     assert f"accuracy 80.0 % [{100 * low:.1f}, {100 * high:.1f}]" in rows
     for start in (
@@ -448,7 +448,7 @@ def test_summary(report: Report) -> None:
         "calibration error 34.0 % [",
     ):
         assert any(row.startswith(start) and row.endswith("]") for row in rows), start
-    low, high = share_interval(2, 3)
+    low, high = wilson_interval(2, 3)
     assert f"cat 3 66.7 % [{100 * low:.1f}, {100 * high:.1f}] 100.0 % 0.800" in rows
     assert "owl 0 none none none" in rows
     assert rows[-1] == "cat taken for dog: 1"
@@ -467,10 +467,10 @@ def test_summary_of_no_mistakes_names_none() -> None:
 
 @pytest.mark.parametrize("classes", [20, 21])
 def test_summary_of_many_classes_shows_those_missed_most(classes: int) -> None:
-    """Ten photos each; of class k min(k, 10) are right, the others taken for class 0. The last one is never there."""
+    """Ten photos each; of class k min(k, 10) are correct, the others taken for class 0. The last class has none."""
     labels = np.repeat(np.arange(classes - 1), 10)
-    right = np.tile(np.arange(10), classes - 1) < labels
-    probabilities = np.eye(classes)[np.where(right, labels, 0)]
+    correct = np.tile(np.arange(10), classes - 1) < labels
+    probabilities = np.eye(classes)[np.where(correct, labels, 0)]
     names = [f"kind-{number}" for number in range(classes)]
     found = Report.from_probabilities(probabilities, labels, names, estimate="test", resamples=5)
     lines = str(found).split("\n")
@@ -500,7 +500,7 @@ def test_unknown_estimate() -> None:
         (np.array([[np.inf, 0, 0]]), np.array([0])),
     ],
 )
-def test_nothing_to_judge(probabilities: np.ndarray, labels: np.ndarray) -> None:
+def test_nothing_to_evaluate(probabilities: np.ndarray, labels: np.ndarray) -> None:
     shape = rf"\({len(labels)}, 3\)"
     with pytest.raises(
         ValueError, match=rf"^expected finite probabilities of one photo or more\. Got shape {shape}\.$"
@@ -508,7 +508,7 @@ def test_nothing_to_judge(probabilities: np.ndarray, labels: np.ndarray) -> None
         Report.from_probabilities(probabilities, labels, CLASSES, estimate="test")
 
 
-# --- better than not looking ---
+# --- better than the majority ---
 
 HALF_AND_HALF = np.array([0, 1] * 50)
 
@@ -538,14 +538,14 @@ def test_clear_on_both_sides(probability: float, *, clear: bool) -> None:
     assert found.clear is clear
 
 
-def test_the_class_shares_themselves_gain_nothing() -> None:
+def test_the_class_proportions_themselves_gain_nothing() -> None:
     labels = np.array([0] * 70 + [1] * 20 + [2] * 10)
     found = beats_majority(np.tile([0.7, 0.2, 0.1], (100, 1)), labels)
     assert (found.gain, found.low, found.high) == pytest.approx((0, 0, 0), abs=1e-12)
 
 
-def test_the_shares_of_a_very_rare_class_gain_nothing_either() -> None:
-    """1 of 2000 is a share of 5e-4: below 1e-3, to which both sides are raised."""
+def test_the_proportion_of_a_very_rare_class_gains_nothing_either() -> None:
+    """1 of 2000 is 5e-4: below 1e-3, which both sides count as."""
     labels = np.array([0] * 1999 + [1])
     found = beats_majority(np.tile([0.9995, 0.0005], (2000, 1)), labels)
     assert found.gain == pytest.approx(0, abs=1e-12)
@@ -604,14 +604,16 @@ def test_one_group_is_no_evidence() -> None:
 
 @pytest.mark.parametrize("gap", [0.1, 0.2])
 def test_interval_of_the_calibration_error_holds_its_level(gap: float) -> None:
-    """Right in `gap` fewer cases than the confidence says: the true error is the gap. 60 samples of 150 photos."""
+    """Correct less often than the confidence says, by `gap`: the true error is the gap. 60 samples of 150 photos."""
     generator = np.random.default_rng(0)
     held = 0
     for _ in range(60):
         confidence = 0.7 + 0.3 * generator.random(150)
         wrong = generator.random(150) > confidence - gap
-        judged = Report.from_probabilities(binary(confidence), 1 - wrong, CLASSES[:2], estimate="test", resamples=200)
-        low, high = judged.intervals["ece"]
-        assert low <= judged.figures["ece"] <= high
+        evaluated = Report.from_probabilities(
+            binary(confidence), 1 - wrong, CLASSES[:2], estimate="test", resamples=200
+        )
+        low, high = evaluated.intervals["ece"]
+        assert low <= evaluated.figures["ece"] <= high
         held += low <= gap <= high
     assert held >= stats.binom(60, 0.95).ppf(0.001)

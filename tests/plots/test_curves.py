@@ -95,9 +95,5 @@ def test_percent(axes: Axes) -> None:
 def test_grid_of_one_axis(axes: Axes, along: str, shown: list[bool]) -> None:
     grid_lines(axes, along=along)
     assert [axis.get_gridlines()[0].get_visible() for axis in (axes.xaxis, axes.yaxis)] == shown
-    assert [axes.spines[side].get_visible() for side in ("left", "bottom", "top", "right")] == [
-        True,
-        True,
-        False,
-        False,
-    ]
+    sides = ("left", "bottom", "top", "right")
+    assert [axes.spines[side].get_visible() for side in sides] == [True, True, False, False]

@@ -62,7 +62,7 @@ def chart(request: pytest.FixtureRequest) -> tuple[str, list[str]]:
     return draw(), names
 
 
-def test_a_chart_is_an_svg_that_takes_its_page_over(chart: tuple[str, list[str]]) -> None:
+def test_a_chart_is_an_svg_that_adapts_to_its_page(chart: tuple[str, list[str]]) -> None:
     text, names = chart
     root = ElementTree.fromstring(text)
     assert root.tag == f"{SVG}svg"
@@ -80,8 +80,8 @@ def test_a_chart_is_an_svg_that_takes_its_page_over(chart: tuple[str, list[str]]
     assert re.search(r"font: ", text) is None
     for absent in ("style", "script", "metadata"):
         assert not list(root.iter(f"{SVG}{absent}"))
-    told = ["".join(element.itertext()).strip() for element in root.iter(f"{SVG}text")]
-    assert set(names) <= set(told)
+    texts = ["".join(element.itertext()).strip() for element in root.iter(f"{SVG}text")]
+    assert set(names) <= set(texts)
 
 
 def test_text_has_the_pages_colour(chart: tuple[str, list[str]]) -> None:
@@ -99,7 +99,7 @@ def references(text: str) -> Iterator[str]:
     yield from re.findall(r'href="#([^"]*)"', text)
 
 
-def test_charts_on_one_page_do_not_get_in_each_others_way() -> None:
+def test_charts_on_one_page_do_not_interfere() -> None:
     """What has the same id in two charts is the same; and every chart holds what it refers to."""
     page: dict[str, str] = {}
     for draw, _ in CHARTS.values():
@@ -139,7 +139,7 @@ def test_no_line_where_no_interval_is_known() -> None:
 
 
 def test_an_interval_is_drawn_where_it_is() -> None:
-    """Between 0 % and 100 %, whose heights the dashed line of equal shares tells."""
+    """Between 0 % and 100 %, whose heights the dashed diagonal gives."""
     root = ElementTree.fromstring(reliability_chart(BINS[:1]))
     dashed = next(p for p in root.iter(f"{SVG}path") if "dasharray" in p.attrib.get("style", ""))
     x0, y0, x1, y1 = (float(value) for value in re.findall(r"-?[\d.]+", dashed.attrib["d"]))
@@ -156,7 +156,7 @@ def test_a_band_is_as_wide_as_the_interval() -> None:
     (line,) = [p for p in shapes(text, COLOURS[0]) if "fill: none" in p.attrib["style"]]
     points = np.array(re.findall(r"[ML] (-?[\d.]+) (-?[\d.]+)", line.attrib["d"]), dtype=float)
     assert len(points) == 3
-    slope = (points[2] - points[0]) / [2, 0.8]  # of a place, and of a share of 1
+    slope = (points[2] - points[0]) / [2, 0.8]  # of one step, and of a proportion of 1
     start = points[0] - slope * [0, 0.2]
     np.testing.assert_allclose((points[1] - start) / slope, [1, 0.6], atol=1e-3)
     (band,) = [e for e in ElementTree.fromstring(text).iter(f"{SVG}use") if "fill-opacity: 0.16" in e.attrib["style"]]
