@@ -67,13 +67,14 @@ class _RowGroups:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._columns: OrderedDict[tuple[Path, int], Any] = OrderedDict()
+        self._columns: OrderedDict[tuple[object, ...], Any] = OrderedDict()
         self._size = 0  # bytes
 
     def column(self, cell: TableCell) -> Any:
         import pyarrow.parquet as pq
 
-        key = (cell.file, cell.row_group)
+        status = cell.file.stat()  # the name may stand for another file by now
+        key = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, cell.column, cell.row_group)
         with self._lock:
             if key not in self._columns:
                 with open_regular(cell.file) as stream, pq.ParquetFile(stream) as table:
