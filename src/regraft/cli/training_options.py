@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from regraft.cli.console import TerminalObserver, note
+from regraft.data.augment import DEFAULT_KINDS, kinds_in_words
 
 
 class Tracker(StrEnum):
@@ -43,8 +44,8 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "views": _option(int, 4, "Views of each photo cached at the cut."),
     "augment": _option(
         str,
-        "flip,crop,colour",
-        "How views differ: some of flip, vertical-flip, crop, colour, randaugment, erase; or none.",
+        ",".join(DEFAULT_KINDS),
+        f"How views differ: some of {kinds_in_words()}; or none.",
     ),
     "crop_area": _option(float, 0.5, "Smallest area of a crop, as a share of the photo."),
     "batch_norm": _option(str | None, None, "Statistics of trained stages: held or trained. [default: held]"),

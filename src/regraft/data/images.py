@@ -315,9 +315,14 @@ def _beside(image: Image.Image, stored: tuple[int, int]) -> int:
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+    if _is_deep(image):
         return _eight_bits(image, _brightest(image)).convert("RGB")
     return _flat(image)
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Tell whether an image has greys of 16 bits, integers or floats."""
+    return image.mode.startswith("I;16") or image.mode in ("I", "F")
 
 
 def _flat(image: Image.Image) -> Image.Image:
@@ -335,7 +340,7 @@ def _reduced_rgb(image: Image.Image, least: tuple[int, int]) -> Image.Image:
     Each pixel is the mean of those that it stands for. The rows are converted a few at a time.
     """
     factor = max(1, min(image.height // max(least[0], 1), image.width // max(least[1], 1)))
-    deep = image.mode.startswith("I;16") or image.mode in ("I", "F")
+    deep = _is_deep(image)
     top = _brightest(image) if deep else 0.0
     reduced = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
     for rows, strip in _strips(image, factor):
