@@ -150,7 +150,7 @@ def test_smaller_crops_are_asked_for_by_their_area(preprocess: Preprocess) -> No
         views = [made.view(image, preprocess, key=KEY, number=n).astype(float) for n in range(1, 101)]
         shares[area] = min(np.ptp(view) for view in views) / 199
     assert shares[0.1] < 0.4 < shares[0.5]  # widths: the square root of 0.5 x 3/4 is 0.61; of 0.1 x 3/4 0.27
-    assert Augmentation(("crop",), area=0.1).least(preprocess) > Augmentation(("crop",)).least(preprocess)
+    assert Augmentation(("crop",), area=0.1).min_side(preprocess) > Augmentation(("crop",)).min_side(preprocess)
 
 
 # --- the table ---

@@ -182,7 +182,7 @@ class Augmentation:
     seed: int = 0
     area: float = SMALLEST_AREA
 
-    def least(self, preprocess: "Preprocess") -> int:
+    def min_side(self, preprocess: "Preprocess") -> int:
         """Return how many pixels a photo's sides must have for its smallest crop to be reduced, not enlarged."""
         from regraft.data.decoding import DETAIL
 
