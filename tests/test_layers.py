@@ -236,7 +236,7 @@ def test_lids(path: Path) -> None:
     [
         "regraft",
         "regraft.errors, regraft.files, regraft.runtime",
-        "regraft.data.samples, regraft.data.audit",
+        "regraft.data.layouts, regraft.data.photos, regraft.data.audit, regraft.data.augment",
         "regraft.evaluation.report",
         "regraft.engines.kinds",
         "regraft.cli.main",

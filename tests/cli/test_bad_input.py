@@ -23,7 +23,7 @@ Photos = Callable[..., Path]
 
 def test_no_such_path(fails: Fails, tiny_network: str) -> None:
     message = fails("fit", "nowhere", "--model", tiny_network)
-    assert "nowhere does not exist. Name a folder of photos, a CSV file or a Parquet file." in message
+    assert "nowhere does not exist. Name a folder of photos, a .csv or .tsv file, or a .parquet file." in message
 
 
 @pytest.mark.parametrize("command", ["fit", "compare"])
@@ -195,11 +195,11 @@ def test_no_such_bundle(fails: Fails, photos: Photos, command: list[str]) -> Non
 
 def test_nothing_to_predict(fails: Fails) -> None:
     message = fails("predict", "model.safetensors", "nowhere", "*.gif")
-    assert "no image found for: nowhere, *.gif. Name image files, folders of them, or quoted globs." in message
+    assert "no image found for: nowhere, *.gif. Name image files, folders of them, tables, or quoted globs." in message
 
 
 def test_file_that_may_not_be_read(fails: Fails, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuses(arguments: list[str]) -> list[Path]:
+    def refuses(arguments: list[str], _: object) -> list[Path]:
         raise PermissionError(errno.EACCES, "Permission denied", arguments[0])
 
     monkeypatch.setattr("regraft.cli.predict.find_photos", refuses)

@@ -124,7 +124,8 @@ def test_wrong_usage_quotes_safely(run: Run, arguments: list[str]) -> None:
 
 def test_photos_that_are_not_there_are_named_safely(fails: Fails) -> None:
     assert fails("predict", "m.safetensors", "x\x1b[2J\nerror") == (
-        r"error: no image found for: x\x1b[2J\nerror. Name image files, folders of them, or quoted globs." + "\n"
+        r"error: no image found for: x\x1b[2J\nerror. Name image files, folders of them, tables, or quoted globs."
+        + "\n"
     )
 
 

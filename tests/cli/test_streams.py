@@ -217,7 +217,7 @@ def test_a_result_without_a_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_refusal_that_names_no_file(
     fails: Fails, monkeypatch: pytest.MonkeyPatch, error: OSError, message: str
 ) -> None:
-    def refuses(_: list[str]) -> list[Path]:
+    def refuses(*_: object) -> list[Path]:
         raise error
 
     monkeypatch.setattr("regraft.cli.predict.find_photos", refuses)

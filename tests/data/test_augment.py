@@ -1,11 +1,11 @@
-"""Views: reproducible one by one, and different in the ways that were asked for."""
+"""Views: reproducible one by one, and augmented in the ways that were asked for."""
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from regraft.data import augment
-from regraft.data.augment import KINDS, Augmentation
+from regraft.data.augment import AUGMENTATIONS, DEFAULT_KINDS, KINDS, Augmentation, Kind, Target, kinds_in_words
 from regraft.data.preprocess import Preprocess
 
 KEY, OTHER = bytes(range(32)), bytes(range(1, 33))
@@ -23,7 +23,7 @@ def image() -> Image.Image:
 
 
 @pytest.mark.parametrize("kinds", [KINDS, ()])
-def test_view_0_is_the_photo_as_it_is_judged(
+def test_view_0_is_the_photo_as_it_is_evaluated(
     image: Image.Image, preprocess: Preprocess, kinds: tuple[str, ...]
 ) -> None:
     view = Augmentation(kinds).view(image, preprocess, key=KEY, number=0)
@@ -52,7 +52,7 @@ def test_flips_mirror_about_half_of_the_views(
         view = Augmentation((kind,)).view(image, preprocess, key=KEY, number=number)
         assert np.array_equal(view, plain) or np.array_equal(view, turned)
         flipped += np.array_equal(view, turned)
-    assert 70 <= flipped <= 130  # 200 fair throws: outside in one of 50,000 cases
+    assert 70 <= flipped <= 130  # 200 fair coins: outside in one of 50,000 cases
 
 
 def test_crops_show_half_of_the_photo_or_more(preprocess: Preprocess) -> None:
@@ -135,7 +135,7 @@ def test_erasing_covers_one_rectangle_of_half_of_the_views(preprocess: Preproces
             area = (bottom - top + 1) * (right - left + 1)
             assert len(changed) > 0.95 * area  # noise; a pixel of 77 three times over is one in 16 million
             erased.append(area / (40 * 48))
-    assert 70 <= len(erased) <= 130  # 200 fair throws
+    assert 70 <= len(erased) <= 130  # 200 fair coins
     assert min(erased) > 0.01
     assert max(erased) < 0.36  # a third, rounded to pixels
 
@@ -150,4 +150,58 @@ def test_smaller_crops_are_asked_for_by_their_area(preprocess: Preprocess) -> No
         views = [made.view(image, preprocess, key=KEY, number=n).astype(float) for n in range(1, 101)]
         shares[area] = min(np.ptp(view) for view in views) / 199
     assert shares[0.1] < 0.4 < shares[0.5]  # widths: the square root of 0.5 x 3/4 is 0.61; of 0.1 x 3/4 0.27
-    assert Augmentation(("crop",), area=0.1).least(preprocess) > Augmentation(("crop",)).least(preprocess)
+    assert Augmentation(("crop",), area=0.1).min_side(preprocess) > Augmentation(("crop",)).min_side(preprocess)
+
+
+# --- the table ---
+
+
+def test_names_defaults_and_help_come_from_the_table() -> None:
+    assert KINDS == ("flip", "vertical-flip", "crop", "colour", "randaugment", "erase")
+    assert DEFAULT_KINDS == ("flip", "crop", "colour")
+    assert kinds_in_words().startswith("flip (half of the views mirrored), vertical-flip (")
+    assert all(f"{name} (" in kinds_in_words() for name in AUGMENTATIONS)
+
+
+def test_a_new_kind_is_one_row(image: Image.Image, preprocess: Preprocess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It sees what the rows before it gave; what they draw stays as it was."""
+
+    def invert(image: Image.Image, rng: np.random.Generator, _: Target) -> Image.Image:
+        return ImageOps.invert(image) if rng.random() < 2 else image
+
+    monkeypatch.setitem(AUGMENTATIONS, "invert", Kind(invert, "a negative"))
+    for kinds in [(), KINDS]:
+        view = Augmentation(("invert", *kinds)).view(image, preprocess, key=KEY, number=1)
+        plain = Augmentation(kinds).view(image, preprocess, key=KEY, number=1)
+        assert np.array_equal(view, 255 - plain)
+    assert kinds_in_words().endswith(", invert (a negative)")
+
+
+def test_a_new_kind_may_take_the_place_of_the_evaluation_transform(
+    image: Image.Image, preprocess: Preprocess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def corner(image: Image.Image, _: np.random.Generator, target: Target) -> Image.Image:
+        assert image.size == (60, 50)  # the whole photo
+        return image.crop((0, 0, target.preprocess.width, target.preprocess.height))
+
+    monkeypatch.setitem(AUGMENTATIONS, "corner", Kind(corner, "the upper left corner", of_photo=True))
+    view = Augmentation(("corner",)).view(image, preprocess, key=KEY, number=1)
+    assert np.array_equal(view, np.asarray(image)[:40, :48])
+
+
+def test_the_same_numbers_are_drawn_in_the_same_order(preprocess: Preprocess) -> None:
+    """Views of a plain photo, as NumPy's generator draws them: crop, then flips, then colour."""
+    grey = Image.fromarray(np.full((50, 60, 3), 100, dtype=np.uint8))
+    for number in range(1, 9):
+        rng = np.random.default_rng([0, number, int.from_bytes(KEY[:8], "big")])
+        while True:  # a crop that fits is found within ten attempts
+            area, ratio = 3000 * rng.uniform(0.5, 1.0), np.exp(rng.uniform(*np.log([3 / 4, 4 / 3]))) * 48 / 40
+            width, height = round(np.sqrt(area * ratio)), round(np.sqrt(area / ratio))
+            if width <= 60 and height <= 50:
+                rng.integers(0, 60 - width + 1), rng.integers(0, 50 - height + 1)
+                break
+        rng.random(), rng.random()
+        brightness = rng.uniform(0.8, 1.2)
+        expected = np.uint8(100 * brightness)  # contrast and saturation leave a plain grey as it is
+        view = Augmentation(("colour", "vertical-flip", "flip", "crop")).view(grey, preprocess, key=KEY, number=number)
+        assert np.abs(view.astype(int) - int(expected)).max() <= 1

@@ -288,7 +288,7 @@ def test_what_is_decoded_has_two_pixels_for_each_wanted(
 
 def test_a_callers_image_stays_as_large_as_it_is(put: Put) -> None:
     path = put(encoded(natural(1200, 900), "JPEG"))
-    for read in (lambda source: decode(source, SQUARE), lambda source: read_image(source, least=100)):
+    for read in (lambda source: decode(source, SQUARE), lambda source: read_image(source, min_side=100)):
         image = Image.open(path)  # its pixels are not decoded yet
         read(Pixels(image, "x"))
         assert image.size == (1200, 900)
@@ -302,7 +302,7 @@ def test_pixels_of_a_caller_are_not_written_to(put: Put) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "least", "expected"),
+    ("size", "min_side", "expected"),
     [
         ((800, 600), 300, (400, 300)),
         ((800, 600), 301, (800, 600)),
@@ -312,21 +312,21 @@ def test_pixels_of_a_caller_are_not_written_to(put: Put) -> None:
         ((100, 100), 101, (100, 100)),
     ],
 )
-def test_read_image_keeps_the_least(put: Put, size: tuple[int, int], least: int, expected: tuple[int, int]) -> None:
-    assert read_image(put(encoded(Image.new("RGB", size), "JPEG")), least=least).size == expected
+def test_read_image_keeps_the_least(put: Put, size: tuple[int, int], min_side: int, expected: tuple[int, int]) -> None:
+    assert read_image(put(encoded(Image.new("RGB", size), "JPEG")), min_side=min_side).size == expected
     sideways = put(encoded(Image.new("RGB", size), "JPEG", exif=turned(8)))
-    assert read_image(sideways, least=least).size == expected[::-1]
-    assert read_image(put(encoded(Image.new("RGB", size), "PNG")), least=least).size == size
+    assert read_image(sideways, min_side=min_side).size == expected[::-1]
+    assert read_image(put(encoded(Image.new("RGB", size), "PNG")), min_side=min_side).size == size
 
 
 @pytest.mark.parametrize("target", [(32, 32), (20, 50), (64, 24)])
 def test_augmentation_keeps_what_its_smallest_part_needs(
     target: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No part that is cut out of a photo with `least` pixels a side has to be enlarged."""
+    """No part that is cut out of a photo with `min_side` pixels a side has to be enlarged."""
     preprocess = replace(SQUARE, height=target[0], width=target[1])
     augmentation = Augmentation(("crop",))
-    least = augmentation.least(preprocess)
+    min_side = augmentation.min_side(preprocess)
     parts: list[tuple[int, int]] = []
 
     def watched(image: Image.Image, *where: object) -> Image.Image:
@@ -334,12 +334,12 @@ def test_augmentation_keeps_what_its_smallest_part_needs(
         return image.resize(target[::-1])
 
     monkeypatch.setattr("regraft.data.augment.transforms.resized_crop", watched)
-    for size in [(least, least), (least, 2 * least), (2 * least, least)]:
+    for size in [(min_side, min_side), (min_side, 2 * min_side), (2 * min_side, min_side)]:
         for number in range(1, 60):
             augmentation.view(Image.new("RGB", size), preprocess, key=bytes(32), number=number)
     assert len(parts) > 50
     assert all(height >= target[0] and width >= target[1] for height, width in parts)
-    assert least <= 4 * max(target)  # and not far more than that: 2 / sqrt(0.375) = 3.3
+    assert min_side <= 4 * max(target)  # and not far more than that: 2 / sqrt(0.375) = 3.3
 
 
 # --- damage ---
@@ -463,15 +463,15 @@ def test_resized_is_torchvisions_and_timms_own_rule(target: tuple[int, int], cro
 
 
 def test_tensors_are_taken_where_they_give_the_same() -> None:
-    assert SQUARE.takes_tensor(100, 50)
-    assert SQUARE.takes_tensor(3, 5)  # enlarged
-    assert not replace(SQUARE, interpolation="lanczos").takes_tensor(100, 50)
-    assert not replace(SQUARE, interpolation="nearest").takes_tensor(100, 50)
+    assert SQUARE.supports_tensor(100, 50)
+    assert SQUARE.supports_tensor(3, 5)  # enlarged
+    assert not replace(SQUARE, interpolation="lanczos").supports_tensor(100, 50)
+    assert not replace(SQUARE, interpolation="nearest").supports_tensor(100, 50)
     border = replace(SQUARE, crop_mode="border", crop_pct=1.0)
-    assert border.takes_tensor(50, 50)
-    assert not border.takes_tensor(100, 50)  # there is padding
-    assert not border.takes_tensor(50, 100)
-    assert replace(border, crop_pct=0.5).takes_tensor(100, 50)  # 64 x 32: the crop takes all of the width
+    assert border.supports_tensor(50, 50)
+    assert not border.supports_tensor(100, 50)  # there is padding
+    assert not border.supports_tensor(50, 100)
+    assert replace(border, crop_pct=0.5).supports_tensor(100, 50)  # 64 x 32: the crop takes all of the width
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])

@@ -480,8 +480,8 @@ def test_large_images_are_reduced_to_means(
     path = saved(image, tmp_path / "x.tif", exif=exif)
     whole = read(path)
     monkeypatch.setattr(images, "LARGE", 100)
-    monkeypatch.setattr(images, "_STRIP", 200)  # several strips
-    found = np.asarray(read_image(path, least=9))
+    monkeypatch.setattr(images, "_STRIP_PIXELS", 200)  # several strips
+    found = np.asarray(read_image(path, min_side=9))
     assert found.shape == ((9, 12, 3) if orientation == 6 else (12, 9, 3))
     assert np.abs(found.astype(int) - whole[2::4, 2::4]).max() <= 1
 
@@ -491,7 +491,7 @@ def test_the_mean_is_over_the_whole_block(tmp_path: Path, monkeypatch: pytest.Mo
     values = np.tile(np.array([0, 100], np.uint8), (20, 9))[:, :17]
     path = saved(Image.fromarray(values), tmp_path / "x.png")
     monkeypatch.setattr(images, "LARGE", 100)
-    found = np.asarray(read_image(path, least=8))
+    found = np.asarray(read_image(path, min_side=8))
     assert found.shape == (10, 9, 3)
     assert (found[:, :8] == 50).all()
     assert (found[:, 8] == 0).all()
@@ -501,7 +501,7 @@ def test_what_takes_too_much_memory_is_refused_with_its_size(
     tmp_path: Path, pixels: PixelsOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = saved(Image.fromarray(pixels(0)), tmp_path / "x.webp")
-    monkeypatch.setattr(images, "_MOST", 12 * 10 * 23 - 1)  # Pillow's four, libwebp's twelve, RGB and array
+    monkeypatch.setattr(images, "_MAX_MEMORY", 12 * 10 * 23 - 1)  # Pillow's four, libwebp's twelve, RGB and array
     with pytest.raises(UnreadableImageError) as caught:
         read_image(path)
     assert str(caught.value) == (
@@ -513,7 +513,7 @@ def test_what_takes_too_much_memory_is_refused_with_its_size(
 def test_a_transparent_image_is_no_reason_to_refuse_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Laid on white it takes more, which is reserved for it."""
     path = saved(Image.new("RGBA", (12, 10), (200, 0, 0, 51)), tmp_path / "x.png")
-    monkeypatch.setattr(images, "_MOST", 12 * 10 * (4 + 7))
+    monkeypatch.setattr(images, "_MAX_MEMORY", 12 * 10 * (4 + 7))
     assert read(path)[0, 0].tolist() == [244, 204, 204]
 
 
@@ -524,9 +524,9 @@ def test_a_progressive_jpeg_of_thousands_of_scans(tmp_path: Path, monkeypatch: p
     path = saved(Image.new("RGB", (64, 64), (1, 2, 3)), tmp_path / "x.jpg", progressive=True)
     scans = path.read_bytes().count(b"\xff\xda")
     assert scans > 5
-    monkeypatch.setattr(images, "_MOST_SCANS", scans * 64 * 64)
+    monkeypatch.setattr(images, "_MAX_SCANNED_PIXELS", scans * 64 * 64)
     assert read(path).shape == (64, 64, 3)
-    monkeypatch.setattr(images, "_MOST_SCANS", scans * 64 * 64 - 1)
+    monkeypatch.setattr(images, "_MAX_SCANNED_PIXELS", scans * 64 * 64 - 1)
     assert reason(path) == f"a progressive JPEG of {scans} scans takes too long to read. Save it again"
 
 

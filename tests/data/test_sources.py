@@ -206,3 +206,11 @@ def test_a_text_too_long_for_a_path() -> None:
 def test_one_path_is_no_list(kind: type) -> None:
     message = message_of(kind("photo.png"))
     assert message == "expected a list of images. Got one path, 'photo.png'. Put it into a list."
+
+
+def test_a_table_that_was_written_again_is_read_again(
+    parquet: Callable[..., Path], png: Callable[[int], bytes]
+) -> None:
+    for seed in (0, 1):
+        file = parquet("x.parquet", [{"bytes": png(seed), "path": None}], ["a"])
+        assert TableCell(file, "image", 0, 0, "row 0").open().read() == png(seed)

@@ -110,8 +110,8 @@ def test_large_photos_are_turned(
     blocks("RGB").save(path, format_, exif=exif, **({"lossless": True} if format_ == "WEBP" else {}))
     whole = np.asarray(read_image(path), dtype=int)
     monkeypatch.setattr(images, "LARGE", 100)
-    monkeypatch.setattr(images, "memory_for", None)  # Pillow is not asked
-    found = np.asarray(read_image(path, least=9), dtype=int)
+    monkeypatch.setattr(images, "reserve_memory", None)  # Pillow is not asked
+    found = np.asarray(read_image(path, min_side=9), dtype=int)
     assert np.abs(found - whole[2::FACTOR, 2::FACTOR]).max() <= 1
 
 
@@ -125,7 +125,7 @@ def test_tags_behind_the_pixels_of_a_png_count(tmp_path: Path, monkeypatch: pyte
     path.write_bytes(stream.getvalue()[:-12] + chunk + stream.getvalue()[-12:])  # before the last chunk, IEND
     assert read_image(path).size == (48, 36)
     monkeypatch.setattr(images, "LARGE", 100)
-    assert read_image(path, least=9).size == (12, 9)
+    assert read_image(path, min_side=9).size == (12, 9)
 
 
 @pytest.mark.parametrize("format_", ["PNG", "TIFF"])
@@ -136,7 +136,7 @@ def test_a_large_photo_that_is_cut_off_is_named(tmp_path: Path, monkeypatch: pyt
     path.write_bytes(stream.getvalue()[:6000])
     monkeypatch.setattr(images, "LARGE", 100)
     with pytest.raises(UnreadableImageError):
-        read_image(path, least=9)
+        read_image(path, min_side=9)
 
 
 def test_what_libvips_declines_is_read_from_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,12 +145,12 @@ def test_what_libvips_declines_is_read_from_the_file_as_it_was(tmp_path: Path, m
     path = tmp_path / "x.tif"
     Image.fromarray(inks, "CMYK").save(path)
     monkeypatch.setattr(images, "LARGE", 100)
-    expected = np.asarray(read_image(path, least=20))
-    monkeypatch.setattr(sources, "_READ_AT_ONCE", 1000)
-    found = np.asarray(read_image(path, least=20))
+    expected = np.asarray(read_image(path, min_side=20))
+    monkeypatch.setattr(sources, "_MAX_READ_AT_ONCE", 1000)
+    found = np.asarray(read_image(path, min_side=20))
     assert np.array_equal(found, expected)
     monkeypatch.setattr(images, "read_reduced", lambda *_: None)
-    assert np.array_equal(np.asarray(read_image(path, least=20)), expected)
+    assert np.array_equal(np.asarray(read_image(path, min_side=20)), expected)
 
 
 def test_a_tiff_in_one_large_tile_is_left_to_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,14 +159,14 @@ def test_a_tiff_in_one_large_tile_is_left_to_pillow(monkeypatch: pytest.MonkeyPa
     noise = pyvips.Image.new_from_array(np.random.default_rng(0).integers(0, 256, (256, 256), dtype=np.uint8))
     for tile, expected in ((64, True), (256, False)):
         data = noise.tiffsave_buffer(tile=True, tile_width=tile, tile_height=tile)
-        monkeypatch.setattr(streaming, "_LARGEST_TILE", 64 * 64)  # bytes of a grey tile
+        monkeypatch.setattr(streaming, "_MAX_TILE", 64 * 64)  # bytes of a grey tile
         stream = io.BytesIO(data)
         assert (read_reduced(stream, Image.open(stream), 32) is not None) == expected
 
 
 @pytest.mark.parametrize(("pages", "expected"), [(3, True), (4, False)])
 def test_a_tiff_of_many_pages_is_left_to_pillow(monkeypatch: pytest.MonkeyPatch, pages: int, *, expected: bool) -> None:
-    monkeypatch.setattr(streaming, "_MOST_PAGES", 3)
+    monkeypatch.setattr(streaming, "_MAX_PAGES", 3)
     stream, image = stored(blocks("L"), "TIFF", save_all=True, append_images=[blocks("L")] * (pages - 1))
     assert (read_reduced(stream, image, 9) is not None) == expected
 
@@ -175,6 +175,6 @@ def test_a_tiff_of_many_pages_is_left_to_pillow(monkeypatch: pytest.MonkeyPatch,
 def test_a_large_webp_without_loss_is_left_to_pillow(
     monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], *, expected: bool
 ) -> None:
-    monkeypatch.setattr(streaming, "_LARGEST_LOSSLESS", 100)
+    monkeypatch.setattr(streaming, "_MAX_LOSSLESS_PIXELS", 100)
     stream, image = stored(blocks("RGB"), "WEBP", **options)
     assert (read_reduced(stream, image, 9) is not None) == expected

@@ -98,7 +98,7 @@ def as_kaggle(predictions: HasPredictions, classes: Sequence[str], *, positive: 
         DataError: two files with the same id.
     """
     column = classes.index(check_kaggle(classes, positive=positive, clip=clip))
-    ids = [Path(str(source)).stem for source in predictions.sources]
+    ids = [Path(source.name).stem for source in predictions.sources]
     twice = sorted({name for name in ids if ids.count(name) > 1}) if len(set(ids)) < len(ids) else []
     if twice:
         raise DataError(f"--format kaggle: {len(twice)} ids belong to several files:\n{shortlist(twice)}")

@@ -11,6 +11,7 @@ from regraft.cli.console import note, result, result_json
 from regraft.cli.training_options import COMPUTE, TRAINING, Given, with_options
 from regraft.data.layouts import find_samples
 from regraft.data.tables import Columns
+from regraft.data.augment import kinds_in_words
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, printable
 from regraft.files import check_own_folder, prepare_folder
@@ -50,7 +51,7 @@ from regraft.transfer.settings import FitSettings
         "mixup": "Parameter by which two photos shine through each other. [default: 0.2; with a teacher 0]",
         "cutmix": "Parameter by which a box of one photo is put into another. [default: 1; with a teacher 0]",
         "views": "With a teacher: how many views of each photo it looks at. [default: 4]",
-        "augment": "How views differ: flip, vertical-flip, crop, colour, randaugment, erase; or none. "
+        "augment": f"How views differ: some of {kinds_in_words()}; or none. "
         "[default: flip,crop,randaugment,erase; with a teacher flip,crop,colour]",
         "crop_area": "Smallest area of a crop, as a share of the photo. [default: 0.25; with a teacher 0.35]",
         "batch_norm": "Statistics: trained or held. [default: trained]",

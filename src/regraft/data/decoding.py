@@ -7,7 +7,15 @@ import simplejpeg
 import torch
 from PIL import Image
 
-from regraft.data.images import LARGE, decoded, memory_for, opened, orientation, reduce_decoding, telling_reasons
+from regraft.data.images import (
+    LARGE,
+    decode_rgb,
+    errors_as_reasons,
+    open_image,
+    orientation,
+    reserve_memory,
+    set_decoding_size,
+)
 from regraft.data.preprocess import Preprocess
 from regraft.data.sources import Source
 
@@ -31,38 +39,38 @@ def decode(source: Source, preprocess: Preprocess) -> np.ndarray:
     Raises:
         UnreadableImageError: not an image, or damaged.
     """
-    with telling_reasons(), opened(source) as (image, stream):
-        stored, least = image.size, _least(image, preprocess)
+    with errors_as_reasons(), open_image(source) as (image, stream):
+        stored, min_size = image.size, _min_size(image, preprocess)
         if stream is not None and image.format in _REDUCIBLE:  # a caller's own image stays whole
-            reduced = _reduced(image, least)
-            plain = orientation(image) == 1 and preprocess.takes_tensor(image.height, image.width)
+            reduced = _reduced(image, min_size)
+            plain = orientation(image) == 1 and preprocess.supports_tensor(image.height, image.width)
             if plain and isinstance(stream, io.BytesIO):  # a larger file is read piece by piece, by Pillow
                 jpeg = _jpeg(image, stream, reduced)
                 if jpeg is not None:
                     return preprocess.pixels_of_tensor(jpeg)
             image.draft(None, (reduced[1], reduced[0]))
         elif stream is not None:
-            reduce_decoding(image, least)
-        with decoded(image, stream, least, stored=stored) as photo:
+            set_decoding_size(image, min_size)
+        with decode_rgb(image, stream, min_size, stored=stored) as photo:
             return _resized(photo, preprocess)
 
 
 def _resized(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
     """Return an upright RGB image brought to the network's size."""
-    if preprocess.takes_tensor(image.height, image.width):
+    if preprocess.supports_tensor(image.height, image.width):
         return preprocess.pixels_of_tensor(torch.from_numpy(np.array(image)).permute(2, 0, 1))
     return preprocess.pixels(image)
 
 
-def _least(image: Image.Image, preprocess: Preprocess) -> tuple[int, int]:
+def _min_size(image: Image.Image, preprocess: Preprocess) -> tuple[int, int]:
     """Return the (height, width), as it is stored, that an image must keep to be brought to the network's size."""
     turned = orientation(image) >= 5
     height, width = preprocess.resized(*(image.size if turned else image.size[::-1]))
     return (DETAIL * width, DETAIL * height) if turned else (DETAIL * height, DETAIL * width)
 
 
-def _reduced(image: Image.Image, least: tuple[int, int]) -> tuple[int, int]:
-    """Return the smallest (height, width) that libjpeg can decode a photo at, of `least` or more.
+def _reduced(image: Image.Image, min_size: tuple[int, int]) -> tuple[int, int]:
+    """Return the smallest (height, width) that libjpeg can decode a photo at, of `min_size` or more.
 
     A size that is no whole number of pixels would be rounded up, and the photo shifted by a part of a pixel: in a photo
     beyond `LARGE` that is nothing.
@@ -71,7 +79,7 @@ def _reduced(image: Image.Image, least: tuple[int, int]) -> tuple[int, int]:
     for factor in _REDUCTIONS:
         height, width = image.height // factor, image.width // factor
         exact = large or (height * factor, width * factor) == (image.height, image.width)
-        if exact and height >= least[0] and width >= least[1]:
+        if exact and height >= min_size[0] and width >= min_size[1]:
             return height, width
     return image.height, image.width
 
@@ -80,7 +88,7 @@ def _jpeg(image: Image.Image, stream: io.BytesIO, size: tuple[int, int]) -> torc
     """Return a JPEG's pixels (3, *size), None where Pillow has to look at it: no JPEG, or damage that it can name."""
     if image.format != "JPEG" or image.mode not in _JPEG_MODES:
         return None
-    with memory_for(image, image.size, decoded=size):
+    with reserve_memory(image, image.size, decoded=size):
         try:
             pixels = simplejpeg.decode_jpeg(stream.getbuffer(), "RGB", min_height=size[0], min_width=size[1])
         except ValueError:

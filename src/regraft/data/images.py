@@ -1,4 +1,4 @@
-"""Open one image: upright, three channels, eight bits, whatever the file was."""
+"""Read one image as upright 8-bit RGB, whatever the file."""
 
 import errno
 import io
@@ -16,36 +16,36 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from regraft.data.formats import decoders, is_heif
 from regraft.data.memory import MemoryBudget
-from regraft.data.sources import Pixels, Source, content_key, key_of_file, open_encoded
+from regraft.data.sources import Pixels, Source, content_key, file_key, open_encoded
 from regraft.data.streaming import read_reduced, white_level
-from regraft.data.tiff import block, directories
+from regraft.data.tiff import block_size, count_directories
 from regraft.deadline import deadline
 from regraft.files import MAX_FILE_BYTES, UnusableFileError, size_in_words
 from regraft.runtime import cpu_count
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit: beyond it a small file could fill the memory
 MAX_ASPECT_RATIO = 200  # a stripe of 1 x 10,000 pixels would be enlarged to gigabytes
-LARGE = 1 << 25  # pixels: a larger image is brought near the size that is wanted before anything else is done to it
-MEMORY = MemoryBudget((1 << 30) + cpu_count() * (1 << 26))  # bytes for all images that are being decoded
-_MOST = 800 * 1000**2  # bytes that one image may take while it is decoded
-# Bytes of a file, by its first bytes. What is read as it is needed may have as many as the user says.
-_MOST_ENCODED = {
+LARGE = 1 << 25  # pixels: a larger image is first reduced to near the target size
+MEMORY = MemoryBudget((1 << 30) + cpu_count() * (1 << 26))  # bytes for all images being decoded
+_MAX_MEMORY = 800 * 1000**2  # bytes that one image may take while it is decoded
+# Largest file in bytes, by its first bytes. Formats that are read as needed have no limit but the user's.
+_MAX_FILE_BY_START = {
     **dict.fromkeys((b"II", b"MM", b"BM", b"P4", b"P5", b"P6"), 1 << 62),  # TIFF, BMP, PPM
     **dict.fromkeys((b"P1", b"P2", b"P3"), 1 << 24),  # PPM in words, which Pillow reads word by word
 }
-_MOST_TAGS = 200 * 1000**2  # bytes of what a TIFF says of itself, all of which is read at once
-_MOST_OF_OTHERS = 300 * 1000**2  # of those that are read at once, and copied
+_MAX_TAGS = 200 * 1000**2  # bytes of a TIFF's tags, which are all read at once
+_MAX_OTHER_FILE = 300 * 1000**2  # bytes: read at once, and copied
 _SECONDS_TO_OPEN, _SECONDS_TO_DECODE = 5.0, 30.0  # in Python, for a file that is not read at once
-_MOST_SCANS = 50_000_000_000  # scans of a progressive JPEG times its pixels: a few seconds
-_STREAMED = 150 * 1000**2  # bytes that libvips takes for an image of any size
-_STRIP = 1 << 21  # pixels of an image that are converted at a time
+_MAX_SCANNED_PIXELS = 50_000_000_000  # scans of a progressive JPEG times its pixels: a few seconds
+_STREAMING_BYTES = 150 * 1000**2  # bytes that libvips takes for an image of any size
+_STRIP_PIXELS = 1 << 21  # pixels of an image that are converted at a time
 _JPEG2000_LEVELS = 3  # halvings that every usual file has (five is the standard's default)
 _ORIENTATION = 0x0112  # EXIF's tag
-# Bytes that Pillow holds for a pixel of a mode, 4 unless it says otherwise, and what decoders hold beside that:
+# Bytes per pixel in Pillow by mode (4 by default), and in addition in decoders by format:
 # WebP's two canvases and a copy, libavif's and libheif's planes and two copies, OpenJPEG's integers.
-_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
-_BESIDE = {"WEBP": 12, "AVIF": 10, "HEIF": 10, "JPEG2000": 12}
-_OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
+_DECODER_BYTES = {"WEBP": 12, "AVIF": 10, "HEIF": 10, "JPEG2000": 12}
+_SYSTEM_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 # what Pillow's decoders raise for damaged files
 _DECODING_ERRORS = (
     OSError,
@@ -71,65 +71,65 @@ class UnreadableImageError(Exception):
     """The reason, in words, why an image cannot be read."""
 
 
-def read_image(source: Source, *, least: int | None = None) -> Image.Image:
-    """Return the image as RGB, 8 bits a channel, turned upright by its EXIF orientation.
+def read_image(source: Source, *, min_side: int | None = None) -> Image.Image:
+    """Return an image as 8-bit RGB, turned upright by its EXIF orientation.
 
-    The first frame of an animation is taken; transparency is laid on white; 16-bit greys are scaled to 8 bits.
+    Of an animation the first frame; transparency is blended with white; 16-bit greys are scaled to 8 bits.
 
     Args:
         source: the image.
-        least: pixels that each side must keep. A JPEG that is at least twice as large is decoded at a half, a
+        min_side: the least that each side may be reduced to, in pixels. A JPEG that is at least twice as large is decoded at a half, a
             quarter or an eighth of its size, at a fraction of the cost; any other image beyond `LARGE` is reduced.
 
     Raises:
         UnreadableImageError: not an image, damaged, of more than `MAX_PIXELS` pixels, or too large for the memory.
     """
-    with telling_reasons(), opened(source) as (image, stream):
+    with errors_as_reasons(), open_image(source) as (image, stream):
         stored = image.size
-        if least is not None and stream is not None:  # a caller's own image stays whole
-            reduce_decoding(image, (least, least))
-        with decoded(image, stream, None if least is None else (least, least), stored=stored) as photo:
+        if min_side is not None and stream is not None:  # a caller's own image stays whole
+            set_decoding_size(image, (min_side, min_side))
+        with decode_rgb(image, stream, None if min_side is None else (min_side, min_side), stored=stored) as photo:
             return photo
 
 
 def look_at(source: Source, *, limit: int = MAX_FILE_BYTES) -> bytes:
-    """Return the content key of an image whose header is sound. No pixel is decoded.
+    """Check an image's header and return its content key. No pixel is decoded.
 
     Args:
         source: the image.
         limit: largest size of its file, in bytes.
 
     Raises:
-        UnreadableImageError: the file's first bytes already show that it cannot be read.
+        UnreadableImageError: the header shows that it cannot be read.
     """
-    with telling_reasons():
+    with errors_as_reasons():
         if isinstance(source, Pixels):
             with source.lock:
                 _check_size(source.image)
                 return content_key(source)
         with open_encoded(source, limit=limit) as stream:
             open_header(stream)
-            return key_of_file(stream)
+            return file_key(stream)
 
 
 @contextmanager
-def telling_reasons() -> Iterator[None]:
-    """Turn what decoders raise for a damaged image into `UnreadableImageError`, the reason in words."""
+def errors_as_reasons() -> Iterator[None]:
+    """Turn decoders' errors for damaged images into `UnreadableImageError`, the reason in words."""
     try:
         yield
     except UnreadableImageError:
         raise
     except _DECODING_ERRORS as error:
-        if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
-            raise  # no fault of the photo
+        if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
+            raise  # not the photo's fault
         raise UnreadableImageError(_reason(error)) from None
 
 
 @contextmanager
-def opened(source: Source) -> Iterator[tuple[Image.Image, BinaryIO | None]]:
-    """Give an image with its header read and checked, its pixels not yet decoded, and the file that it comes from.
+def open_image(source: Source) -> Iterator[tuple[Image.Image, BinaryIO | None]]:
+    """Yield an image whose header is checked and whose pixels are not yet decoded, and its file.
 
-    There is no file of an image in memory, which no other thread reads meanwhile.
+    The file of an image in memory is None; no other thread reads that image meanwhile.
     """
     if isinstance(source, Pixels):
         with source.lock:
@@ -141,48 +141,48 @@ def opened(source: Source) -> Iterator[tuple[Image.Image, BinaryIO | None]]:
 
 
 @contextmanager
-def decoded(
-    image: Image.Image, stream: BinaryIO | None, least: tuple[int, int] | None, *, stored: tuple[int, int]
+def decode_rgb(
+    image: Image.Image, stream: BinaryIO | None, min_size: tuple[int, int] | None, *, stored: tuple[int, int]
 ) -> Iterator[Image.Image]:
-    """Give an opened image as RGB, 8 bits a channel, turned upright, while there is memory for it.
+    """Yield an opened image as upright 8-bit RGB, once there is memory for it.
 
     Args:
         image: at the size at which it will be decoded.
         stream: its file, None for an image in memory.
-        least: (height, width) in pixels, as it is stored, that an image beyond `LARGE` may be reduced to.
+        min_size: (height, width) in pixels, as it is stored, that an image beyond `LARGE` may be reduced to.
         stored: (width, height) in pixels of the whole photo.
 
     Raises:
         UnreadableImageError: it takes more memory than one image may.
     """
-    large = least is not None and image.width * image.height > LARGE
-    if least is not None and large and stream is not None:
-        with MEMORY.reserve(_STREAMED + (8 * image.width * image.height if image.format == "WEBP" else 0)):
-            reduced = read_reduced(stream, image, max(least))
+    large = min_size is not None and image.width * image.height > LARGE
+    if min_size is not None and large and stream is not None:
+        with MEMORY.reserve(_STREAMING_BYTES + (8 * image.width * image.height if image.format == "WEBP" else 0)):
+            reduced = read_reduced(stream, image, max(min_size))
         if reduced is not None:
             reduced.getexif()[_ORIENTATION] = orientation(image)
             yield ImageOps.exif_transpose(reduced)
             return
-    reducible = least is not None and min(image.height // least[0], image.width // least[1]) > 1
-    with memory_for(image, stored, whole=not (large and reducible)):
-        with in_time(stream, _SECONDS_TO_DECODE):
-            photo = upright(image, least=least)
+    reducible = min_size is not None and min(image.height // min_size[0], image.width // min_size[1]) > 1
+    with reserve_memory(image, stored, whole=not (large and reducible)):
+        with time_limit(stream, _SECONDS_TO_DECODE):
+            photo = upright_rgb(image, min_size=min_size)
         yield photo
 
 
-def reduce_decoding(image: Image.Image, least: tuple[int, int]) -> None:
-    """Have an opened JPEG, or a large JPEG 2000, decoded at a part of its size, of at least `least` (height, width)."""
-    image.draft(None, (least[1], least[0]))
+def set_decoding_size(image: Image.Image, min_size: tuple[int, int]) -> None:
+    """Have an opened JPEG, or a large JPEG 2000, decoded at reduced size, but at least `min_size` (height, width)."""
+    image.draft(None, (min_size[1], min_size[0]))
     if isinstance(image, Jpeg2KImageFile) and image.width * image.height > LARGE:
-        spare = min(image.height // least[0], image.width // least[1])
+        spare = min(image.height // min_size[0], image.width // min_size[1])
         image.reduce = min(max(spare, 1).bit_length() - 1, _JPEG2000_LEVELS)  # each halves both sides
 
 
 @contextmanager
-def memory_for(
+def reserve_memory(
     image: Image.Image, stored: tuple[int, int], *, decoded: tuple[int, int] | None = None, whole: bool = True
 ) -> Iterator[None]:
-    """Wait until there is memory to decode an opened image, and hold it while the block runs.
+    """Reserve the memory to decode an opened image while the block runs; wait until it is free.
 
     Args:
         image: at the size at which it will be decoded.
@@ -191,45 +191,45 @@ def memory_for(
         whole: all of it is converted; else it is reduced, a few rows at a time.
 
     Raises:
-        UnreadableImageError: it takes more than one image may.
+        UnreadableImageError: it takes more memory than one image may.
     """
     pixels = math.prod(decoded or image.size)
     if isinstance(image, Jpeg2KImageFile) and isinstance(image.reduce, int):
         pixels >>= 2 * image.reduce
-    native = pixels * (_BYTES.get(image.mode, 4) + _BESIDE.get(image.format or "", 0))
-    native += _beside(image, stored) + (7 * pixels if whole else 0)  # as RGB, and as an array
-    if native > _MOST:
+    native = pixels * (_PIXEL_BYTES.get(image.mode, 4) + _DECODER_BYTES.get(image.format or "", 0))
+    native += _decoder_memory(image, stored) + (7 * pixels if whole else 0)  # as RGB, and as an array
+    if native > _MAX_MEMORY:
         raise UnreadableImageError(
             f"{image.width} x {image.height} pixels: a {image.format} of this size takes {size_in_words(native)} of "
-            f"memory to read, and at most {size_in_words(_MOST)} are used. Save it smaller"
+            f"memory to read, and at most {size_in_words(_MAX_MEMORY)} are used. Save it smaller"
         )
     with MEMORY.reserve(native + (13 * pixels if whole and image.has_transparency_data else 0)):  # and on white
         yield
 
 
-def upright(image: Image.Image, *, least: tuple[int, int] | None = None) -> Image.Image:
-    """Return an opened image as RGB, 8 bits a channel, turned by its EXIF orientation.
+def upright_rgb(image: Image.Image, *, min_size: tuple[int, int] | None = None) -> Image.Image:
+    """Return an opened image as 8-bit RGB, turned upright by its EXIF orientation.
 
     Args:
         image: the image.
-        least: (height, width) in pixels, as it is stored, that an image beyond `LARGE` may be reduced to.
+        min_size: (height, width) in pixels, as it is stored, that an image beyond `LARGE` may be reduced to.
     """
-    if least is not None and image.width * image.height > LARGE:
-        image.load()  # a TIFF is turned by this
+    if min_size is not None and image.width * image.height > LARGE:
+        image.load()  # which also turns a TIFF
         turn = orientation(image)
-        image = _reduced_rgb(image, least)
+        image = _reduced_rgb(image, min_size)
         image.getexif()[_ORIENTATION] = turn
     return _as_rgb(ImageOps.exif_transpose(image))
 
 
 def orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation of an opened image: 1 is upright, from 5 on the sides are exchanged."""
+    """Return the EXIF orientation of an opened image: 1 is upright, from 5 on width and height are swapped."""
     value = image.getexif().get(_ORIENTATION, 1)
     return int(value) if value in range(1, 9) else 1
 
 
-def in_time(stream: BinaryIO | None, seconds: float) -> AbstractContextManager[None]:
-    """Have nothing done in Python to a large file for longer than this: decoders go through some byte by byte."""
+def time_limit(stream: BinaryIO | None, seconds: float) -> AbstractContextManager[None]:
+    """Limit the time that Python code spends on a large file: some decoders step through it byte by byte."""
     if stream is None or isinstance(stream, io.BytesIO):
         return nullcontext()
     error = UnreadableImageError(f"reading it takes longer than {seconds:g} seconds")
@@ -237,26 +237,26 @@ def in_time(stream: BinaryIO | None, seconds: float) -> AbstractContextManager[N
 
 
 def open_header(stream: BinaryIO) -> Image.Image:
-    """Return an image whose header is sound, its pixels not yet decoded; only the decoders of photos are asked."""
+    """Return an image whose header is checked, its pixels not yet decoded; only photo decoders are tried."""
     start, size = stream.read(12), stream.seek(0, io.SEEK_END)
     if not start:
         raise UnreadableImageError("the file is empty")
     if is_heif(start) and "HEIF" not in decoders():
         raise UnreadableImageError("HEIC images need one more package: pip install 'regraft[heif]'")
-    most = next((most for begins, most in _MOST_ENCODED.items() if start.startswith(begins)), _MOST_OF_OTHERS)
+    most = next((most for begins, most in _MAX_FILE_BY_START.items() if start.startswith(begins)), _MAX_OTHER_FILE)
     if size > most:
         raise UnreadableImageError(f"{size_in_words(size)}, and at most {size_in_words(most)} of its kind are read")
-    tags = directories(stream, most=1)[1] if start[:2] in (b"II", b"MM") else 0
-    if tags > _MOST_TAGS:
-        raise UnreadableImageError(f"{size_in_words(tags)} of tags, and at most {size_in_words(_MOST_TAGS)} are read")
+    tags = count_directories(stream, most=1)[1] if start[:2] in (b"II", b"MM") else 0
+    if tags > _MAX_TAGS:
+        raise UnreadableImageError(f"{size_in_words(tags)} of tags, and at most {size_in_words(_MAX_TAGS)} are read")
     stream.seek(0)
     reserved = 3 * size if not isinstance(stream, io.BytesIO) else 0  # some decoders read all of a file, and copy it
     try:
-        with MEMORY.reserve(reserved), in_time(stream, _SECONDS_TO_OPEN):
+        with MEMORY.reserve(reserved), time_limit(stream, _SECONDS_TO_OPEN):
             image = Image.open(stream, formats=decoders())
             _check_size(image)
             if image.format == "PNG" and "exif" not in image.info:
-                image.info["exif"] = _late_exif(stream)  # Pillow would decode all pixels to look for it behind them
+                image.info["exif"] = _exif_chunk(stream)  # Pillow would decode all pixels first
     except Image.DecompressionBombError:
         raise UnreadableImageError(f"more than {MAX_PIXELS:,} pixels") from None
     _check_scans(image, stream)
@@ -273,11 +273,11 @@ def _check_scans(image: Image.Image, stream: BinaryIO) -> None:
         scans += (rest + part).count(b"\xff\xda")  # the marker that begins a scan (ITU T.81, B.2.3)
         rest = part[-1:]
     stream.seek(place)
-    if scans * image.width * image.height > _MOST_SCANS:
+    if scans * image.width * image.height > _MAX_SCANNED_PIXELS:
         raise UnreadableImageError(f"a progressive JPEG of {scans:,} scans takes too long to read. Save it again")
 
 
-def _late_exif(stream: BinaryIO) -> bytes:
+def _exif_chunk(stream: BinaryIO) -> bytes:
     """Return the EXIF tags of a PNG wherever they stand in it, b"" if there are none (PNG 3rd edition, 5.3)."""
     place, found = stream.tell(), b""
     stream.seek(8)
@@ -298,13 +298,13 @@ def _check_size(image: Image.Image) -> None:
         raise UnreadableImageError(f"{image.width} x {image.height} pixels: a stripe, not a photo")
 
 
-def _beside(image: Image.Image, stored: tuple[int, int]) -> int:
+def _decoder_memory(image: Image.Image, stored: tuple[int, int]) -> int:
     """Return the bytes that a decoder holds beside Pillow's image, however much of the photo is decoded.
 
     libjpeg holds two for each coefficient of a progressive JPEG, libtiff a whole tile or strip of what is compressed.
     """
     if isinstance(image, TiffImageFile):
-        held, tiled = block(image.tag_v2, stored)
+        held, tiled = block_size(image.tag_v2, stored)
         return held if tiled or image.info.get("compression", "raw") != "raw" else 0
     layers = getattr(image, "layer", None)
     if image.format not in ("JPEG", "MPO") or not image.info.get("progressive") or not layers:
@@ -315,12 +315,17 @@ def _beside(image: Image.Image, stored: tuple[int, int]) -> int:
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+    if _is_deep(image):
         return _eight_bits(image, _brightest(image)).convert("RGB")
-    return _flat(image)
+    return _flat_rgb(image)
 
 
-def _flat(image: Image.Image) -> Image.Image:
+def _is_deep(image: Image.Image) -> bool:
+    """Tell whether an image has greys of 16 bits, integers or floats."""
+    return image.mode.startswith("I;16") or image.mode in ("I", "F")
+
+
+def _flat_rgb(image: Image.Image) -> Image.Image:
     """Return an image of up to 8 bits as RGB, on white where it is transparent."""
     if image.has_transparency_data:  # an alpha channel, or one colour of a PNG or GIF declared transparent
         image = image.convert("RGBA")
@@ -329,24 +334,24 @@ def _flat(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _reduced_rgb(image: Image.Image, least: tuple[int, int]) -> Image.Image:
-    """Return an image as RGB, its sides divided by the whole number that leaves at least `least` (height, width).
+def _reduced_rgb(image: Image.Image, min_size: tuple[int, int]) -> Image.Image:
+    """Return an image as RGB, its sides divided by the whole number that leaves at least `min_size` (height, width).
 
     Each pixel is the mean of those that it stands for. The rows are converted a few at a time.
     """
-    factor = max(1, min(image.height // max(least[0], 1), image.width // max(least[1], 1)))
-    deep = image.mode.startswith("I;16") or image.mode in ("I", "F")
+    factor = max(1, min(image.height // max(min_size[0], 1), image.width // max(min_size[1], 1)))
+    deep = _is_deep(image)
     top = _brightest(image) if deep else 0.0
     reduced = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
     for rows, strip in _strips(image, factor):
-        flat = _eight_bits(strip, top).convert("RGB") if deep else _flat(strip)
+        flat = _eight_bits(strip, top).convert("RGB") if deep else _flat_rgb(strip)
         reduced.paste(flat.reduce(factor) if factor > 1 else flat, (0, rows // factor))
     return reduced
 
 
 def _strips(image: Image.Image, factor: int = 1) -> Iterator[tuple[int, Image.Image]]:
-    """Yield an image in strips of about `_STRIP` pixels, whole multiples of `factor` rows, and where each begins."""
-    rows = max(1, _STRIP // (image.width * factor)) * factor
+    """Yield strips of about `_STRIP_PIXELS` pixels, whole multiples of `factor` rows, and the first row of each."""
+    rows = max(1, _STRIP_PIXELS // (image.width * factor)) * factor
     for row in range(0, image.height, rows):
         yield row, image.crop((0, row, image.width, min(row + rows, image.height)))
 

@@ -52,14 +52,14 @@ class Preprocess:
         No value differs from those of `pixels` by more than 2 of 255: Pillow rounds between the two directions.
 
         Args:
-            image: of a size that `takes_tensor` accepts.
+            image: of a size that `supports_tensor` accepts.
         """
         size = self.resized(*image.shape[1:])
         image = transforms_v2.resize(image, list(size), INTERPOLATIONS[self.interpolation], antialias=True)
         cropped: torch.Tensor = transforms_v2.center_crop(image, [self.height, self.width])
         return cropped.permute(1, 2, 0).numpy()
 
-    def takes_tensor(self, height: int, width: int) -> bool:
+    def supports_tensor(self, height: int, width: int) -> bool:
         """Tell whether `pixels_of_tensor` does the same as `pixels`: not Pillow's other filters, and no padding."""
         size = self.resized(height, width)
         return self.interpolation in _TENSOR_FILTERS and size[0] >= self.height and size[1] >= self.width

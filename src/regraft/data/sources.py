@@ -19,7 +19,7 @@ from regraft.files import UnusableFileError, is_file, open_regular, sha256, too_
 
 ROW_GROUPS_IN_MEMORY = 4  # at least: a pass goes through the table in order, and threads work near each other
 ROWS_IN_MEMORY = 1 << 30  # bytes of row groups beyond these: a table that fits is read once, in whatever order
-_READ_AT_ONCE = 1 << 24  # bytes: a larger file is read by its decoder, piece by piece
+_MAX_READ_AT_ONCE = 1 << 24  # bytes: a larger file is read by its decoder, piece by piece
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class TableCell:
         value = _row_groups.column(self)[self.row].as_py()
         data = value["bytes"] if isinstance(value, dict) else value
         if data is None and isinstance(value, dict) and value.get("path"):
-            return open_regular(self._beside(str(value["path"])), limit=limit)
+            return open_regular(self._file_beside(str(value["path"])), limit=limit)
         if data is None:
             raise OSError("the table holds no bytes for this image")
         if limit is not None and len(data) > limit:
             raise too_large(len(data), limit)
         return io.BytesIO(data)
 
-    def _beside(self, path: str) -> Path:
+    def _file_beside(self, path: str) -> Path:
         """Return the file of that name below the table's folder; a table that came from elsewhere names no others."""
         folder = self.file.parent.resolve()
         found = (folder / path).resolve()
@@ -67,13 +67,14 @@ class _RowGroups:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._columns: OrderedDict[tuple[Path, int], Any] = OrderedDict()
+        self._columns: OrderedDict[tuple[object, ...], Any] = OrderedDict()
         self._size = 0  # bytes
 
     def column(self, cell: TableCell) -> Any:
         import pyarrow.parquet as pq
 
-        key = (cell.file, cell.row_group)
+        status = cell.file.stat()  # the name may stand for another file by now
+        key = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, cell.column, cell.row_group)
         with self._lock:
             if key not in self._columns:
                 with open_regular(cell.file) as stream, pq.ParquetFile(stream) as table:
@@ -89,7 +90,7 @@ _row_groups = _RowGroups()
 
 
 _locks: WeakValueDictionary[int, Any] = WeakValueDictionary()  # by the image's id, as long as any `Pixels` holds it
-_finding_locks = threading.Lock()
+_locks_lock = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +112,7 @@ class Pixels:
         """Find the lock of this image, or make it."""
         read_from = getattr(self.image, "fp", None)  # None once its pixels are loaded
         names = [id(thing) for thing in (self.image, read_from) if thing is not None]
-        with _finding_locks:
+        with _locks_lock:
             lock = next((_locks[name] for name in names if name in _locks), None) or threading.RLock()
             _locks.update(dict.fromkeys(names, lock))
         object.__setattr__(self, "lock", lock)
@@ -142,7 +143,7 @@ def open_encoded(source: Path | TableCell, *, limit: int | None = None) -> Binar
     if isinstance(source, TableCell):
         return source.open(limit=limit)
     stream = open_regular(source, limit=limit)
-    if os.fstat(stream.fileno()).st_size > _READ_AT_ONCE:
+    if os.fstat(stream.fileno()).st_size > _MAX_READ_AT_ONCE:
         return stream
     with stream:
         return io.BytesIO(stream.read())
@@ -152,18 +153,18 @@ def content_key(source: Source) -> bytes:
     """Return 32 bytes that are equal exactly when two images' contents are: SHA-256 of file or pixels."""
     if isinstance(source, Pixels):
         with source.lock:
-            return _key_of_pixels(source.image)
+            return _pixels_key(source.image)
     with open_encoded(source) as stream:
-        return key_of_file(stream)
+        return file_key(stream)
 
 
-def key_of_file(stream: BinaryIO) -> bytes:
+def file_key(stream: BinaryIO) -> bytes:
     """Return the content key of an open file."""
     stream.seek(0)
     return hashlib.file_digest(stream, "sha256").digest()  # type: ignore[arg-type] # every such stream has readinto
 
 
-def _key_of_pixels(image: Image.Image) -> bytes:
+def _pixels_key(image: Image.Image) -> bytes:
     image.load()  # first: some formats have another palette, size or orientation from then on
     palette = image.getpalette() if image.mode == "P" else None
     orientation = image.getexif().get(0x0112)

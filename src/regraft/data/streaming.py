@@ -10,33 +10,33 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from regraft.data.tiff import block, directories
+from regraft.data.tiff import block_size, count_directories
 
 _LOADERS = {"PNG": "pngload_source", "TIFF": "tiffload_source", "WEBP": "webpload_source"}  # by Pillow's names
 _COLOURS = ("b-w", "srgb", "grey16", "rgb16")  # not CMYK and others, which Pillow brings to RGB
-_LARGEST_TILE = 1 << 26  # bytes
-_MOST_PAGES = 1000  # all of which libvips counts
-_LARGEST_LOSSLESS = 75_000_000  # pixels: libwebp holds 8 bytes for each
+_MAX_TILE = 1 << 26  # bytes
+_MAX_PAGES = 1000  # all of which libvips counts
+_MAX_LOSSLESS_PIXELS = 75_000_000  # pixels: libwebp holds 8 bytes for each
 _starting = threading.Lock()
 
 
-def read_reduced(stream: BinaryIO, image: Image.Image, least: int) -> Image.Image | None:
-    """Return an image as RGB, reduced by a whole number to sides of at least `least` pixels, and not yet turned.
+def read_reduced(stream: BinaryIO, image: Image.Image, min_side: int) -> Image.Image | None:
+    """Return an image as RGB, reduced by a whole number to sides of at least `min_side` pixels, and not yet turned.
 
     Each pixel is the mean of those that it stands for; transparency is laid on white.
 
     Args:
         stream: its file.
         image: what Pillow read of its header.
-        least: in pixels.
+        min_side: in pixels.
 
     Returns:
         None where Pillow has to read it: another format, or damage that it can name.
     """
-    factor = min(image.size) // max(least, 1)
+    factor = min(image.size) // max(min_side, 1)
     if image.format not in _LOADERS or image.info.get("interlace") or factor < 2:
         return None
-    if _vips() is None or _takes_memory(stream, image):
+    if _vips() is None or _exceeds_memory(stream, image):
         return None
     place = None if isinstance(stream, io.BytesIO) else os.lseek(stream.fileno(), 0, os.SEEK_CUR)
     try:
@@ -49,18 +49,18 @@ def read_reduced(stream: BinaryIO, image: Image.Image, least: int) -> Image.Imag
     return None if reduced is None else Image.fromarray(reduced).convert("RGB")
 
 
-def _takes_memory(stream: BinaryIO, image: Image.Image) -> bool:
+def _exceeds_memory(stream: BinaryIO, image: Image.Image) -> bool:
     """Tell whether libvips would hold much of an image at once: a TIFF of huge tiles, a WebP without loss."""
     if isinstance(image, TiffImageFile):
-        held, tiled = block(image.tag_v2, image.size)  # a strip is read row by row, a tile is not
-        return (tiled and held > _LARGEST_TILE) or directories(stream, most=_MOST_PAGES)[0] > _MOST_PAGES
+        held, tiled = block_size(image.tag_v2, image.size)  # a strip is read row by row, a tile is not
+        return (tiled and held > _MAX_TILE) or count_directories(stream, most=_MAX_PAGES)[0] > _MAX_PAGES
     if image.format == "WEBP":
         place = stream.tell()
         stream.seek(0)
         start = stream.read(4096)
         stream.seek(place)
         lossy = start[12:16] == b"VP8 " or (start[12:16] == b"VP8X" and b"VP8 " in start and b"VP8L" not in start)
-        return not lossy and image.width * image.height > _LARGEST_LOSSLESS
+        return not lossy and image.width * image.height > _MAX_LOSSLESS_PIXELS
     return False
 
 

@@ -18,7 +18,7 @@ from regraft.files import is_file, open_regular, read_regular
 
 CSV_SUFFIXES = (".csv", ".tsv")
 PARQUET_SUFFIX = ".parquet"
-_LARGEST_CSV = 1000**3  # bytes
+_MAX_CSV = 1000**3  # bytes
 _FIRST_CSV_ROW = 2  # the header is row 1
 # tried in this order when no option names the column
 _USUAL_COLUMNS = {
@@ -155,7 +155,7 @@ def _csv_table(file: Path) -> Any:
 
     try:
         return pd.read_csv(
-            io.BytesIO(read_regular(file, limit=_LARGEST_CSV)),
+            io.BytesIO(read_regular(file, limit=_MAX_CSV)),
             sep="\t" if file.suffix.lower() == ".tsv" else ",",
             dtype=str,
             keep_default_na=False,  # a class may be called "NA"

@@ -6,10 +6,10 @@ from typing import Any, BinaryIO
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _TILE_WIDTH, _TILE_ROWS, _STRIP_ROWS, _BITS, _SAMPLES = 322, 323, 278, 258, 277  # tags
-_MOST_ENTRIES = 65_536  # of a directory: as many as the older format can have
+_MAX_ENTRIES = 65_536  # of a directory: as many as the older format can have
 
 
-def directories(stream: BinaryIO, *, most: int) -> tuple[int, int]:
+def count_directories(stream: BinaryIO, *, most: int) -> tuple[int, int]:
     """Return how many directories (pages) a TIFF has, up to `most` + 1, and the bytes of the tags of the first."""
     place = stream.tell()
     stream.seek(0)
@@ -25,7 +25,7 @@ def directories(stream: BinaryIO, *, most: int) -> tuple[int, int]:
             stream.seek(following)
             (count,) = struct.unpack(order + counted, stream.read(struct.calcsize(counted)))
             if pages == 1:
-                entries = stream.read(min(count, _MOST_ENTRIES) * width)
+                entries = stream.read(min(count, _MAX_ENTRIES) * width)
                 whole = entries[: len(entries) // width * width]
                 tags = sum(
                     _SIZES.get(kind, 1) * items for _, kind, items, _ in struct.iter_unpack(order + entry, whole)
@@ -39,7 +39,7 @@ def directories(stream: BinaryIO, *, most: int) -> tuple[int, int]:
     return pages, tags
 
 
-def block(tags: Any, size: tuple[int, int]) -> tuple[int, bool]:
+def block_size(tags: Any, size: tuple[int, int]) -> tuple[int, bool]:
     """Return the bytes of a tile or strip, which a decoder holds at once, and whether it is a tile.
 
     Args:

@@ -65,13 +65,13 @@ class ViewSet:
             DataError: a photo that could be read before cannot be read any more.
         """
 
-        least = self.augmentation.least(preprocess)
+        min_side = self.augmentation.min_side(preprocess)
 
         def draw(place: int, source: Source) -> np.ndarray:
             photo, number = wanted[place]
             if number == 0 or not self.augmentation.kinds:
                 return decode(source, preprocess)  # the photo as it is judged, to the last digit
-            image = read_image(source, least=least)
+            image = read_image(source, min_side=min_side)
             return self.augmentation.view(image, preprocess, key=self.keys[photo], number=number)
 
         sources = [self.sources[photo] for photo, _ in wanted]
