@@ -1,45 +1,68 @@
-"""How long work tells what it is doing. The library says it; whoever called decides what is shown."""
+"""Progress: work reports it to an observer, and whoever called decides what is shown."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Protocol
 
 from regraft.watchdog import watched
 
 
+class TrainingRecord(Protocol):
+    """What is reported of an update or an epoch: a `training.finetuner.Record`, whose attributes are explained there."""
+
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def step(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def loss(self) -> float: ...
+    @property
+    def rate(self) -> float: ...
+    @property
+    def photos(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def tuning_loss(self) -> float | None: ...
+    @property
+    def tuning_accuracy(self) -> float | None: ...
+
+
 class Observer:
-    """Does nothing with what it hears. Derive from it to show progress."""
+    """Ignores everything. Derive from it to show progress."""
 
     def say(self, text: str) -> None:
-        """Hear one finding or plan, in words."""
+        """Receive a finding or a plan, in words."""
 
     def begin(self, task: str, total: int) -> None:
-        """Hear that `total` images are about to be worked on."""
+        """Receive the start of a pass over `total` images."""
 
     def advance(self, count: int) -> None:
-        """Hear that `count` more of them are done."""
+        """Receive that `count` more of them are done."""
 
     def end(self) -> None:
-        """Hear that the task is over, finished or not."""
+        """Receive the end of the pass, completed or not."""
 
-    def record(self, training: str, record: Any) -> None:
-        """Hear a `training.finetuner.Record` of the training of that name."""
+    def record(self, training: str, record: TrainingRecord) -> None:
+        """Receive what an update or an epoch of the training of that name came to."""
 
 
 @contextmanager
 def progress(
     observer: Observer, task: str, total: int, *, patience: float | None = None
 ) -> Iterator[Callable[[int], None]]:
-    """Tell `observer` of a pass over `total` images, and watch over it: what stops for long says so.
+    """Report a pass over `total` images to `observer`, and that it has stalled if it does.
 
     Args:
-        observer: hears it.
-        task: what the pass is called.
+        observer: receives it.
+        task: the name of the pass.
         total: how many images it is over.
-        patience: seconds that one step may take; `watchdog.PATIENCE` unless it is given.
+        patience: seconds that one step may take; `watchdog.PATIENCE` by default.
 
     Yields:
-        What is to be called with the number of images done since the last call.
+        A function to call with the number of images done since the last call.
     """
     observer.begin(task, total)
     try:

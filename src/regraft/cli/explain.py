@@ -62,7 +62,7 @@ def explain(
 
     Of photos in splits, train and validation are looked at. A test folder is never read unless it is named itself.
     """
-    prepare_folder(out)
+    prepare_folder(out, option="--out")
     _check_file(model, weights)
     from regraft.explain.subjects import find_photos
 

@@ -35,7 +35,7 @@ def predict(
     if out is None:
         check_stdout("Name a file: --out FILE.")
     else:
-        check_output(out)
+        check_output(out, option="--out")
     paths = find_photos(photos)
 
     from regraft.classifier.bundle import load_bundle, read_description

@@ -151,9 +151,9 @@ def pretrain(
 
 
 def _check_folder(out: Path, mark: str, *, unfinished: Path) -> None:
-    prepare_folder(out)
+    prepare_folder(out, option="--out")
     if not unfinished.is_dir():  # else it may have been killed while it wrote
-        check_own_folder(out, mark)
+        check_own_folder(out, mark, option="--out")
 
 
 def _arguments(text: str) -> dict[str, Any]:
