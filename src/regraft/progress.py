@@ -8,26 +8,31 @@ from regraft.watchdog import watched
 
 
 class TrainingRecord(Protocol):
-    """What is reported of an update or an epoch: a `training.finetuner.Record`, whose attributes are explained there."""
+    """What an update or an epoch came to: the part of `training.finetuner.Record` that observers show."""
 
     @property
-    def epoch(self) -> int: ...
+    def epoch(self) -> int:
+        """Return its number, from 1 on."""
+
     @property
-    def step(self) -> int: ...
+    def step(self) -> int:
+        """Return the number of updates so far."""
+
     @property
-    def steps(self) -> int: ...
+    def photos(self) -> int:
+        """Return how many photos the update used; 0 at the end of an epoch."""
+
     @property
-    def loss(self) -> float: ...
+    def loss(self) -> float:
+        """Return the mean training loss in nats."""
+
     @property
-    def rate(self) -> float: ...
+    def rate(self) -> float:
+        """Return the head's learning rate."""
+
     @property
-    def photos(self) -> int: ...
-    @property
-    def seconds(self) -> float: ...
-    @property
-    def tuning_loss(self) -> float | None: ...
-    @property
-    def tuning_accuracy(self) -> float | None: ...
+    def tuning_loss(self) -> float | None:
+        """Return the calibrated log loss on the photos held out for stopping, None where there is none."""
 
 
 class Observer:

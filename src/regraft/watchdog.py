@@ -81,8 +81,8 @@ def _watch(work: _Pass, done: threading.Event, patience: float) -> None:
         if time.monotonic() - work.seen >= patience and not work.reported:
             work.reported = True
             work.say(
-                f"{work.task}: nothing has been done for {patience:,.0f} seconds. The work goes on if it can; Ctrl-C stops "
-                "it, and what was computed is kept. What each thread is doing:"
+                f"{work.task}: nothing has been done for {patience:,.0f} seconds. The work goes on if it can; Ctrl-C "
+                "stops it, and what was computed is kept. What each thread is doing:"
             )
 
 

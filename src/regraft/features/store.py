@@ -164,7 +164,7 @@ class FeatureStore:
         return {key.tobytes(): vector for key, vector in zip(keys[rows], vectors, strict=True)}
 
     def _checks(self, keys: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-        """Return (n, 8) uint8: the beginnings of the SHA-256 of store, key (n, 32) and vector (n, d)."""
+        """Return (n, 8) uint8: the first bytes of the SHA-256 of store, key (n, 32) and vector (n, d)."""
         rows = zip(keys, vectors, strict=True)
         found = [sha256(self._digest + key.tobytes() + vector.tobytes())[:CHECK_BYTES] for key, vector in rows]
         return np.frombuffer(b"".join(found), dtype=np.uint8).reshape(-1, CHECK_BYTES)
