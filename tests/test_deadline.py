@@ -1,4 +1,4 @@
-"""Work in Python that comes to an end, and leaves nothing behind."""
+"""Python code with a time limit, which leaves nothing behind."""
 
 import sys
 import time
@@ -19,7 +19,7 @@ def endless() -> None:
         pass
 
 
-def test_a_loop_is_ended() -> None:
+def test_a_loop_is_interrupted() -> None:
     started, before = time.monotonic(), sys.gettrace()
     with pytest.raises(LateError), deadline(0.2, LateError(), within=(__name__,)):
         endless()
@@ -32,7 +32,7 @@ def test_what_ends_in_time_is_left_alone() -> None:
         assert sum(range(1000)) == 499_500
 
 
-def test_lines_of_other_modules_are_not_broken_off() -> None:
+def test_lines_of_other_modules_are_not_interrupted() -> None:
     with deadline(0.05, LateError(), within=("another",)):
         time.sleep(0.1)
         result = sorted(range(3), reverse=True)
@@ -46,7 +46,7 @@ def test_an_error_of_the_work_itself_comes_through() -> None:
     assert sys.gettrace() is before
 
 
-def test_what_a_block_opened_is_closed() -> None:
+def test_what_a_block_has_opened_is_closed() -> None:
     closed: list[bool] = []
 
     @contextmanager

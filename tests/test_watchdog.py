@@ -1,4 +1,4 @@
-"""Work that stops says so, with what each thread is doing; work that goes on says nothing."""
+"""Work that stalls is reported, with the stack of each thread; work that goes on is not."""
 
 import faulthandler
 import subprocess
@@ -15,14 +15,14 @@ def stuck_here(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def test_work_that_stops_is_told_with_every_threads_stack(capfd: pytest.CaptureFixture[str]) -> None:
+def test_work_that_stalls_is_reported_with_every_threads_stack(capfd: pytest.CaptureFixture[str]) -> None:
     said: list[str] = []
     with watched("features", said.append, patience=0.2) as alive:
         stuck_here(0.9)
         alive()
     assert said == [
-        "features: nothing has been done for 0 seconds. It is still waited for; Ctrl-C stops it, and what was computed "
-        "is kept. What each thread is doing:",
+        "features: nothing has been done for 0 seconds. The work goes on if it can; Ctrl-C stops it, and what was "
+        "computed is kept. What each thread is doing:",
         "features: going on",
     ]
     stacks = capfd.readouterr().err
@@ -30,7 +30,7 @@ def test_work_that_stops_is_told_with_every_threads_stack(capfd: pytest.CaptureF
     assert stacks.count("(most recent call first)") >= 2  # this thread and the one that watches
 
 
-def test_it_is_told_once_for_each_time_it_stops() -> None:
+def test_each_stall_is_reported_once() -> None:
     said: list[str] = []
     with watched("features", said.append, patience=0.1) as alive:
         for _ in range(2):
@@ -39,7 +39,7 @@ def test_it_is_told_once_for_each_time_it_stops() -> None:
     assert [text.partition(":")[2][:9] for text in said] == [" nothing ", " going on"] * 2
 
 
-def test_work_that_goes_on_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+def test_work_that_goes_on_is_not_reported(capfd: pytest.CaptureFixture[str]) -> None:
     said: list[str] = []
     with watched("features", said.append, patience=0.5) as alive:
         for _ in range(20):
@@ -82,7 +82,7 @@ with watched("features", print, patience=0.3):
 """
 
 
-def test_it_is_told_while_no_line_of_python_runs() -> None:
+def test_a_stall_is_reported_while_no_python_runs() -> None:
     done = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr.startswith("Timeout (0:00:00.6")
     assert "in waits_for_ever" in done.stderr

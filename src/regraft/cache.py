@@ -1,4 +1,4 @@
-"""The cache: where it lies, how much it may hold, what is dropped first, and what is in it."""
+"""The cache: where it is, how much it may hold, what is dropped first, and what is in it."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from typing import Any
 import platformdirs
 from safetensors import SafetensorError, safe_open
 
-from regraft.files import TEMPORARY_SUFFIX, is_file, parse_size, parsed, read_regular, sha256
+from regraft.files import TEMPORARY_SUFFIX, is_file, json_or_none, parse_size, read_regular, sha256
 
 CACHE_VARIABLE = "REGRAFT_CACHE"
 LIMIT_VARIABLE = "REGRAFT_CACHE_LIMIT"
@@ -20,69 +20,75 @@ DEFAULT_LIMIT = 10 * 1000**3  # bytes
 LARGEST_TEXT = 1_000_000  # bytes of a description; ours have a few hundred
 SHARD = ".safetensors"  # pooled features, see `features.store`
 VIEWS_SUFFIX = ".views"  # activations at a cut, see `features.activations`
-ENGINE_WEIGHTS_SUFFIX = ".bin"  # OpenVINO's: the weights of a converted network
+ENGINE_WEIGHTS_SUFFIX = ".bin"  # the weights of a converted network; OpenVINO's suffix
 ABOUT = "about.json"
-_ABANDONED_AFTER = 24 * 3600  # seconds after which a temporary file belongs to no living process
+_COUNTED = (SHARD, VIEWS_SUFFIX, ENGINE_WEIGHTS_SUFFIX)  # towards the limit; the rest is small
+_ABANDONED_AFTER = 24 * 3600  # seconds after which no living process still writes a temporary file
 
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """What one folder of the cache holds."""
+    """A feature store in the cache.
+
+    Attributes:
+        about: what its features were computed with; empty if that is damaged.
+        vectors: how many it holds.
+        size: in bytes.
+        last_used: seconds since the epoch.
+    """
 
     about: dict[str, Any]
     vectors: int
-    size: int  # bytes
-    last_used: float  # seconds since the epoch
+    size: int
+    last_used: float
 
 
 def cache_folder() -> Path:
-    """Return the folder of everything that can be computed again: `$REGRAFT_CACHE` or the user's cache."""
+    """Return the folder of all that can be computed again: `$REGRAFT_CACHE` or the user's cache."""
     override = os.environ.get(CACHE_VARIABLE)
     return Path(override) if override else Path(platformdirs.user_cache_dir("regraft", appauthor=False))
 
 
 def engines_folder() -> Path:
-    """Return the folder of networks that were converted for faster engines, and of what was found of these."""
+    """Return the folder of networks converted for faster engines, and of the verdicts on these."""
     return cache_folder() / "engines"
 
 
 def features_folder() -> Path:
-    """Return the folder that holds all feature stores."""
+    """Return the folder of features and activations."""
     return cache_folder() / "features"
 
 
+def folder_name(digest: bytes) -> str:
+    """Return the name of a feature store's folder.
+
+    Args:
+        digest: SHA-256 of the description in it.
+    """
+    return digest.hex()[:32]
+
+
 def size_limit() -> int:
-    """Return how many bytes the cache may take: `$REGRAFT_CACHE_LIMIT` ("500MB", "20GB") or 10 GB.
+    """Return how many bytes the cache may hold: `$REGRAFT_CACHE_LIMIT` ("500MB", "20GB") or 10 GB.
 
     Raises:
-        OptionError: the variable holds no size.
+        OptionError: the variable does not hold a size.
     """
     text = os.environ.get(LIMIT_VARIABLE, "").strip()
-    if not text:
-        return DEFAULT_LIMIT
-    return parse_size(text, LIMIT_VARIABLE)
+    return parse_size(text, LIMIT_VARIABLE) if text else DEFAULT_LIMIT
 
 
-def keep_limit(limit: int | None = None) -> int:
-    """Drop what was used longest ago until the cache fits into `limit` bytes; return bytes dropped.
+def keep_limit(limit: int) -> int:
+    """Drop the least recently used files until the cache holds at most `limit` bytes; return the bytes dropped.
 
-    What cannot be dropped is passed over: the cache is never a reason for a run to fail.
+    Files that cannot be dropped are skipped: the cache never makes a run fail.
     """
-    limit = size_limit() if limit is None else limit
-    shards: list[tuple[float, int, Path]] = []
-    for path, status in _files():
-        if path.suffix in (SHARD, VIEWS_SUFFIX, ENGINE_WEIGHTS_SUFFIX):
-            shards.append((status.st_mtime, status.st_size, path))
-        elif path.suffix == TEMPORARY_SUFFIX and time.time() - status.st_mtime > _ABANDONED_AFTER:
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
-    for folder in engines_folder().glob(f"*/*{TEMPORARY_SUFFIX}"):  # of a conversion that was killed
-        with contextlib.suppress(OSError):
-            if folder.is_dir() and time.time() - folder.stat().st_mtime > _ABANDONED_AFTER:
-                shutil.rmtree(folder, ignore_errors=True)
-    excess = sum(size for _, size, _ in shards) - limit
+    found = list(_files())
+    _remove_abandoned(found)
+    counted = [(status.st_mtime, status.st_size, path) for path, status in found if path.suffix in _COUNTED]
+    excess = sum(size for _, size, _ in counted) - limit
     dropped = 0
-    for _, size, path in sorted(shards):
+    for _, size, path in sorted(counted):
         if dropped >= excess:
             break
         with contextlib.suppress(OSError):
@@ -91,8 +97,21 @@ def keep_limit(limit: int | None = None) -> int:
     return dropped
 
 
+def _remove_abandoned(files: list[tuple[Path, os.stat_result]]) -> None:
+    """Remove what killed processes left half-written: some of `files`, and folders of conversions."""
+    before = time.time() - _ABANDONED_AFTER
+    for path, status in files:
+        if path.suffix == TEMPORARY_SUFFIX and status.st_mtime < before:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+    for folder in engines_folder().glob(f"*/*{TEMPORARY_SUFFIX}"):
+        with contextlib.suppress(OSError):
+            if folder.is_dir() and folder.stat().st_mtime < before:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 def clear() -> int:
-    """Empty the cache; return how many bytes were freed."""
+    """Empty the cache; return the bytes freed."""
     freed = sum(status.st_size for _, status in _files())
     for folder in (features_folder(), engines_folder()):
         shutil.rmtree(folder, ignore_errors=True)
@@ -100,12 +119,12 @@ def clear() -> int:
 
 
 def converted_size() -> int:
-    """Return how many bytes the networks take that were converted for faster engines."""
+    """Return the bytes of the networks that were converted for faster engines, and of the verdicts on these."""
     return sum(status.st_size for _, status in _files(engines_folder()))
 
 
 def describe() -> list[StoreInfo]:
-    """Return what is in the cache, the last used first."""
+    """Return the feature stores in the cache, the last used first."""
     infos = []
     for folder in listed(features_folder()):
         shards = [(path, status) for path, status in _files(folder) if path.suffix == SHARD]
@@ -121,24 +140,25 @@ def describe() -> list[StoreInfo]:
     return sorted(infos, key=lambda info: -info.last_used)
 
 
-def _files(*folders: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Yield the files below `folders`, or of the whole cache."""
-    for folder in folders or (features_folder(), engines_folder()):
-        for parent, _, names in os.walk(folder):  # passes over a folder that is gone meanwhile
-            for path in (Path(parent, name) for name in names):
-                with contextlib.suppress(OSError):  # and so is a file that another process dropped
-                    yield path, path.stat()
-
-
 def listed(folder: Path) -> list[Path]:
-    """Return what lies in `folder`, in order; nothing if it cannot be read or another process removed it."""
+    """Return the contents of `folder`, sorted; nothing if it cannot be read or another process removed it."""
     try:
         return sorted(folder.iterdir())
     except OSError:
         return []
 
 
+def _files(*folders: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield the files below `folders`, or of the whole cache."""
+    for folder in folders or (features_folder(), engines_folder()):
+        for parent, _, names in os.walk(folder):  # skips a folder that another process removed
+            for path in (Path(parent, name) for name in names):
+                with contextlib.suppress(OSError):  # likewise a file
+                    yield path, path.stat()
+
+
 def _count(shard: Path) -> int:
+    """Return the number of vectors in a shard, 0 if it is damaged."""
     if not is_file(shard):  # opening a pipe would wait for a writer
         return 0
     try:
@@ -149,15 +169,10 @@ def _count(shard: Path) -> int:
 
 
 def _about(folder: Path) -> dict[str, Any]:
-    """Return the description of a folder of shards, nothing if it is damaged: the folder has its name from it."""
+    """Return the description of a feature store, from which its folder has its name; empty if it is damaged."""
     try:
         text = read_regular(folder / ABOUT, limit=LARGEST_TEXT)
     except OSError:
         return {}
-    found = parsed(text) if folder_name(sha256(text)) == folder.name else None
+    found = json_or_none(text) if folder_name(sha256(text)) == folder.name else None
     return found if isinstance(found, dict) else {}
-
-
-def folder_name(digest: bytes) -> str:
-    """Return the name of the folder of what is described by a text of this SHA-256."""
-    return digest.hex()[:32]

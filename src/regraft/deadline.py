@@ -1,4 +1,4 @@
-"""Work on foreign input that must come to an end: whatever Python does in this thread is ended after some seconds."""
+"""A time limit for work on untrusted input: Python code in this thread is interrupted after some seconds."""
 
 import sys
 import time
@@ -10,12 +10,11 @@ from typing import Any
 
 @contextmanager
 def deadline(seconds: float, error: Exception, *, within: tuple[str, ...]) -> Iterator[None]:
-    """Raise `error` in the block when it runs longer than `seconds`, at the next line that is run of some modules.
+    """Raise `error` in the block once it has run longer than `seconds`, at the next line of certain modules.
 
-    Only of these: an error in the midst of a context manager's own lines would leave behind what it was to take back.
-    What a library does by itself, in one call, is not ended. Every such line takes several times as long as without
-    this: it is for what takes few lines where nothing is wrong. A debugger or a measurement of coverage does not see
-    the block.
+    Only of these: an error amid the lines of a context manager would keep it from undoing its work. A single call into
+    compiled code is not interrupted. Each line of these modules takes several times as long: this is for code that runs
+    few lines unless something is wrong. A debugger or a coverage tool does not see the block.
 
     Args:
         seconds: from now on.

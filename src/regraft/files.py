@@ -1,4 +1,4 @@
-"""Files: ordinary ones alone are opened, digests, and writing that leaves all or nothing."""
+"""Files: only ordinary ones are opened; digests, JSON and sizes; and writing that leaves all or nothing."""
 
 import errno
 import hashlib
@@ -35,16 +35,16 @@ def sha256(data: bytes | memoryview) -> bytes:
 
 
 def is_file(path: Path) -> bool:
-    """Tell whether `path` is a file; False, too, for what cannot be a path (`Path.is_file` raises for a long text)."""
+    """Tell whether `path` is a file; False also for what cannot be a path (`Path.is_file` raises for a long text)."""
     return os.path.isfile(path)  # noqa: PTH113
 
 
 class UnusableFileError(OSError):
-    """What is there is no ordinary file, or larger than allowed; the text says which."""
+    """No ordinary file, or larger than allowed; the text says which."""
 
 
 def open_regular(path: Path, *, limit: int | None = None) -> BinaryIO:
-    """Open an ordinary file for reading, and nothing else: a pipe would be waited for, and a device has no end.
+    """Open an ordinary file for reading, and nothing else: opening a pipe waits for a writer, and a device has no end.
 
     Args:
         path: links are followed.
@@ -54,12 +54,12 @@ def open_regular(path: Path, *, limit: int | None = None) -> BinaryIO:
         UnusableFileError: no ordinary file, or a larger one.
         OSError: it cannot be opened.
     """
-    _check_regular(path.stat())  # before it is opened: opening a device can do things by itself
+    _check_regular(path.stat())  # before it is opened: opening a device can have effects
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     stream = os.fdopen(os.open(path, flags), "rb")
     try:
         status = os.fstat(stream.fileno())
-        _check_regular(status)  # again: it may be another one by now
+        _check_regular(status)  # again: it may have been replaced
         if limit is not None and status.st_size > limit:
             raise too_large(status.st_size, limit)
     except BaseException:
@@ -75,14 +75,14 @@ def read_regular(path: Path, *, limit: int | None = None) -> bytes:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return what JSON says (RFC 8259): without NaN and infinities, which Python's own parser lets pass.
+    """Parse JSON (RFC 8259): without NaN and infinities, which Python's own parser accepts.
 
     Raises:
-        ValueError: it is no JSON, or nested too deep.
+        ValueError: it is not JSON, or nested too deeply.
     """
 
     def refuse(name: str) -> float:
-        raise ValueError(f"{name} is no number in JSON")
+        raise ValueError(f"{name} is not a number in JSON")
 
     def finite(digits: str) -> float:
         value = float(digits)
@@ -93,27 +93,27 @@ def parse_json(text: str | bytes) -> Any:
     try:
         return json.loads(text, parse_constant=refuse, parse_float=finite)
     except RecursionError:
-        raise ValueError("it is nested too deep") from None
+        raise ValueError("it is nested too deeply") from None
 
 
-def parsed(text: bytes) -> Any:
-    """Return what JSON says, None if it is none, or is nested too deeply to be read."""
+def json_or_none(text: str | bytes) -> Any:
+    """Parse JSON as `parse_json` does; None if that is impossible."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return parse_json(text)
+    except ValueError:
         return None
 
 
 def too_large(size: int, limit: int) -> UnusableFileError:
-    """Return the error that says that a file of `size` bytes has more than `limit`."""
-    said, allowed = size_in_words(size), size_in_words(limit)
-    if said == allowed:
-        said, allowed = f"{size:,} bytes", f"{limit:,} bytes"
-    return UnusableFileError(f"{said}, and at most {allowed} are read")
+    """Return the error for a file of `size` bytes, which is more than `limit`."""
+    actual, allowed = size_in_words(size), size_in_words(limit)
+    if actual == allowed:
+        actual, allowed = f"{size:,} bytes", f"{limit:,} bytes"
+    return UnusableFileError(f"{actual}, and at most {allowed} are read")
 
 
 def size_in_words(size: int) -> str:
-    """Return bytes as people say them.
+    """Return a number of bytes in words.
 
     >>> size_in_words(21_474_836_480), size_in_words(1_000_000_000), size_in_words(512)
     ('21.5 GB', '1 GB', '512 bytes')
@@ -125,17 +125,17 @@ def size_in_words(size: int) -> str:
 
 
 def parse_size(text: str, name: str) -> int:
-    """Return bytes.
+    """Return a size in bytes.
 
-    >>> parse_size("500MB", "--max-file-size"), parse_size("1.5 gb", "--max-file-size"), parse_size("7", "size")
+    >>> parse_size("500MB", "max_file_size"), parse_size("1.5 gb", "max_file_size"), parse_size("7", "size")
     (500000000, 1500000000, 7)
 
     Args:
         text: a number with or without a unit.
-        name: what it is of, for the message.
+        name: of the option or variable, for the message.
 
     Raises:
-        OptionError: no size.
+        OptionError: not a size.
     """
     number = text.strip().upper().rstrip("BKMGT ")
     unit = text.strip().upper()[len(number) :].strip()
@@ -154,14 +154,19 @@ def _check_regular(status: os.stat_result) -> None:
         raise UnusableFileError(f"not a regular file but {kind}")
 
 
-def check_output(path: Path, *, option: str = "--out") -> None:
-    """Raise `OutputError` unless a file can be written at `path`. Called before any expensive work."""
+def check_output(path: Path, *, option: str = "path") -> None:
+    """Raise `OutputError` unless a file can be written at `path`. Called before any expensive work.
+
+    Args:
+        path: of the file.
+        option: what the user calls it, for the message.
+    """
     path = _behind_link(path)
     try:  # all of it: a folder on the way may not be entered
         if path.is_dir():
             raise OutputError(f"{option} {path} is a folder. Name a file in it, e.g. {path / 'model.safetensors'}.")
         if path.exists() and not path.is_file():
-            raise OutputError(f"{option} {path} is no ordinary file (a device or a pipe). Name a file.")
+            raise OutputError(f"{option} {path} is not an ordinary file but a device or a pipe. Name a file.")
         folder = path.parent
         if not folder.is_dir():
             raise OutputError(f"{option} {path}: the folder {folder} does not exist. Create it: mkdir -p {folder}")
@@ -172,15 +177,19 @@ def check_output(path: Path, *, option: str = "--out") -> None:
         raise write_failure(path, error) from None
 
 
-def prepare_folder(path: Path, *, option: str = "--out") -> None:
-    """Raise `OutputError` unless the folder `path` is there, or can be made, and files can be written into it.
+def prepare_folder(path: Path, *, option: str = "path") -> None:
+    """Raise `OutputError` unless the folder `path` exists or can be created, and files can be written into it.
 
-    It is made only to see whether it can be: work that fails leaves no empty folder.
+    It is created only to see whether that is possible: work that fails leaves no empty folder.
+
+    Args:
+        path: of the folder.
+        option: what the user calls it, for the message.
     """
     missing: list[Path] = []
     try:
         if path.exists() and not path.is_dir():
-            raise OutputError(f"{option} {path} is a file. Name a folder; it is made if it is missing.")
+            raise OutputError(f"{option} {path} is a file. Name a folder; it is created if it is missing.")
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
         check_output(path / "report", option=option)
@@ -188,21 +197,27 @@ def prepare_folder(path: Path, *, option: str = "--out") -> None:
         raise write_failure(path, error) from None
     finally:
         for folder in missing:
-            with suppress(OSError):  # it never came to be, or another process has put something into it
+            with suppress(OSError):  # it was never created, or another process has put something into it
                 folder.rmdir()
 
 
-def check_own_folder(path: Path, mark: str, *, option: str = "--out") -> None:
-    """Raise `OutputError` if the folder `path` holds files, but none called `mark`: somebody else's work."""
+def check_own_folder(path: Path, mark: str, *, option: str = "path") -> None:
+    """Raise `OutputError` if the folder `path` holds files, but not `mark`: it was not written by this command.
+
+    Args:
+        path: of the folder.
+        mark: the name of a file that the command writes.
+        option: what the user calls the folder, for the message.
+    """
     if path.is_dir() and any(path.iterdir()) and not (path / mark).exists():
         raise OutputError(
-            f"{option} {path} holds other files, which might be written over. Name another folder; it is made if it is "
-            "missing."
+            f"{option} {path} holds other files, which might be overwritten. Name another folder; it is created if it "
+            "is missing."
         )
 
 
 def remove(path: Path) -> None:
-    """Remove whatever lies at `path`, a folder with all in it; what cannot be removed stays."""
+    """Remove whatever is at `path`, a folder with its contents; what cannot be removed stays."""
     with suppress(OSError):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -214,8 +229,8 @@ def remove(path: Path) -> None:
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` and move it there when the block ends without an error.
 
-    Nothing half-written is ever seen under `path`: the data reach the disk (fsync) before the name does,
-    and the temporary file is removed on any failure, Ctrl-C included. A link stays; what it points to is written.
+    No reader ever finds a half-written file at `path`: the data reach the disk (fsync) before the name does, and the
+    temporary file is removed on any failure, Ctrl-C included. A link stays; its target is written.
 
     Raises:
         OutputError: the disk is full, the folder is missing or not writable.
@@ -230,12 +245,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise write_failure(path, error) from None
     finally:
-        with suppress(FileNotFoundError, NotADirectoryError):  # it was moved, or never came to be
+        with suppress(FileNotFoundError, NotADirectoryError):  # it was moved, or never created
             temporary.unlink()
 
 
 def write_failure(path: Path, error: OSError) -> OutputError:
-    """Return the one sentence for a failed write to `path`."""
+    """Return the error for a failed write to `path`."""
     if isinstance(error, OutputError):
         return error
     reason = _OUT_OF_SPACE.get(error.errno or 0, error.strerror or str(error))
@@ -246,7 +261,7 @@ def write_failure(path: Path, error: OSError) -> OutputError:
 
 
 def _behind_link(path: Path) -> Path:
-    """Return what a link points to, other paths as they are."""
+    """Return the target of a link, other paths as they are."""
     try:
         return path.resolve() if path.is_symlink() else path
     except OSError as error:

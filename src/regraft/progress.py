@@ -1,45 +1,73 @@
-"""How long work tells what it is doing. The library says it; whoever called decides what is shown."""
+"""Progress: work reports it to an observer, and whoever called decides what is shown."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Protocol
 
 from regraft.watchdog import watched
 
 
+class TrainingRecord(Protocol):
+    """What an update or an epoch came to: the part of `training.finetuner.Record` that observers show."""
+
+    @property
+    def epoch(self) -> int:
+        """Return its number, from 1 on."""
+
+    @property
+    def step(self) -> int:
+        """Return the number of updates so far."""
+
+    @property
+    def photos(self) -> int:
+        """Return how many photos the update used; 0 at the end of an epoch."""
+
+    @property
+    def loss(self) -> float:
+        """Return the mean training loss in nats."""
+
+    @property
+    def rate(self) -> float:
+        """Return the head's learning rate."""
+
+    @property
+    def tuning_loss(self) -> float | None:
+        """Return the calibrated log loss on the photos held out for stopping, None where there is none."""
+
+
 class Observer:
-    """Does nothing with what it hears. Derive from it to show progress."""
+    """Ignores everything. Derive from it to show progress."""
 
     def say(self, text: str) -> None:
-        """Hear one finding or plan, in words."""
+        """Receive a finding or a plan, in words."""
 
     def begin(self, task: str, total: int) -> None:
-        """Hear that `total` images are about to be worked on."""
+        """Receive the start of a pass over `total` images."""
 
     def advance(self, count: int) -> None:
-        """Hear that `count` more of them are done."""
+        """Receive that `count` more of them are done."""
 
     def end(self) -> None:
-        """Hear that the task is over, finished or not."""
+        """Receive the end of the pass, completed or not."""
 
-    def record(self, training: str, record: Any) -> None:
-        """Hear a `training.finetuner.TrainingRecord` of the training of that name."""
+    def record(self, training: str, record: TrainingRecord) -> None:
+        """Receive what an update or an epoch of the training of that name came to."""
 
 
 @contextmanager
 def progress(
     observer: Observer, task: str, total: int, *, patience: float | None = None
 ) -> Iterator[Callable[[int], None]]:
-    """Tell `observer` of a pass over `total` images, and watch over it: what stops for long says so.
+    """Report a pass over `total` images to `observer`, and that it has stalled if it does.
 
     Args:
-        observer: hears it.
-        task: what the pass is called.
+        observer: receives it.
+        task: the name of the pass.
         total: how many images it is over.
-        patience: seconds that one step may take; `watchdog.PATIENCE` unless it is given.
+        patience: seconds that one step may take; `watchdog.PATIENCE` by default.
 
     Yields:
-        What is to be called with the number of images done since the last call.
+        A function to call with the number of images done since the last call.
     """
     observer.begin(task, total)
     try:

@@ -1,9 +1,9 @@
-"""Where the arithmetic runs."""
+"""The machine: its devices and processors, and the part of this process among several."""
 
 import os
 from typing import TYPE_CHECKING
 
-from regraft.errors import OptionError
+from regraft.errors import OptionError, option
 
 if TYPE_CHECKING:
     import torch
@@ -25,25 +25,25 @@ def pick_device(name: str = "auto") -> "torch.device":
         return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if present[kind]))
     kind = name.partition(":")[0] if isinstance(name, str) else name
     if kind not in present:
-        raise OptionError(f"--device must be one of {', '.join(DEVICES)}. Got {name!r}.")
+        raise OptionError(f"{option('device')} must be one of {', '.join(DEVICES)}. Got {name!r}.")
     if not present[kind]:
         usable = ", ".join(["auto", *(k for k, there in present.items() if there)])
-        raise OptionError(f"--device {name} is not present on this machine. Usable here: {usable}.")
+        raise OptionError(f"{option('device', name)} is not present on this machine. Usable here: {usable}.")
     try:
         device = torch.device(name)
     except RuntimeError:
         raise OptionError(
-            f"--device must be one of {', '.join(DEVICES)}, or a numbered one (cuda:0). Got {name!r}."
+            f"{option('device')} must be one of {', '.join(DEVICES)}, or a numbered one (cuda:0). Got {name!r}."
         ) from None
     if kind == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise OptionError(
-            f"--device {name} is not present on this machine. It has {torch.cuda.device_count()}, from cuda:0."
+            f"{option('device', name)} is not present on this machine. It has {torch.cuda.device_count()}, from cuda:0."
         )
     return device
 
 
 def is_first_process() -> bool:
-    """Tell whether this process speaks for all: the only one, or the first of those that were started together."""
+    """Tell whether this process reports for all: it is the only one, or the first of a distributed run."""
     return os.environ.get("RANK", "0") == "0"
 
 

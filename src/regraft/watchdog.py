@@ -1,4 +1,4 @@
-"""Work that makes no progress says so, with what each thread is doing, instead of waiting in silence."""
+"""Work that stalls is reported, with the stack of each thread, instead of waiting in silence."""
 
 import contextlib
 import faulthandler
@@ -9,44 +9,44 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-PATIENCE = 120.0  # seconds without progress until it is said
-_BETWEEN = 1.0  # seconds: the timer is not set anew more often than this
-_DELAY = 1.0  # seconds by which the threads' stacks follow the sentence
+PATIENCE = 120.0  # seconds without progress until it is reported
+_BETWEEN = 1.0  # seconds: the timer is not reset more often than this
+_DELAY = 1.0  # seconds from the report to the threads' stacks
 
 
 class _Pass:
-    """One piece of work under way.
+    """A piece of work in progress.
 
     Attributes:
-        task: what it is, in words.
-        say: hears that nothing has come of it.
+        task: its name.
+        say: receives the report that it has stalled.
         seen: when it last made progress, in seconds of the monotonic clock.
-        told: whether it was said since.
+        reported: whether it was reported since.
     """
 
     def __init__(self, task: str, say: Callable[[str], None]) -> None:
         self.task, self.say = task, say
-        self.seen, self.told = time.monotonic(), False
+        self.seen, self.reported = time.monotonic(), False
 
 
-_passes: list[_Pass] = []  # under way in this process; faulthandler has one timer for all
+_passes: list[_Pass] = []  # in progress in this process; faulthandler has one timer for all
 _changing = threading.Lock()
 _armed = 0.0
 
 
 @contextmanager
 def watched(task: str, say: Callable[[str], None], *, patience: float | None = None) -> Iterator[Callable[[], None]]:
-    """Watch over the work in the block, and give what is to be called whenever a part of it is done.
+    """Watch over the work in the block; yield a function to call whenever a part of it is done.
 
-    After `patience` seconds without such a call `say` hears it, and then the stack of every thread is written to the
-    standard error, by faulthandler: also where a thread waits inside a library and holds the interpreter's lock, so
-    that no line of Python runs any more. The work goes on, if it can. faulthandler's timer (`dump_traceback_later`) is
-    taken for this while the block runs.
+    After `patience` seconds without such a call this is reported to `say`, and then faulthandler writes the stack of
+    every thread to the standard error: also where a thread waits inside a library and holds the interpreter's lock, so
+    that no Python code runs any more. The work continues if it can. faulthandler's timer (`dump_traceback_later`) is in
+    use while the block runs.
 
     Args:
         task: for the message, e.g. "features".
-        say: hears one sentence.
-        patience: in seconds; `PATIENCE` unless it is given.
+        say: receives one sentence.
+        patience: in seconds; `PATIENCE` by default.
     """
     patience = PATIENCE if patience is None else patience
     work, done = _Pass(task, say), threading.Event()
@@ -59,8 +59,8 @@ def watched(task: str, say: Callable[[str], None], *, patience: float | None = N
     def alive() -> None:
         now = time.monotonic()
         work.seen = now
-        if work.told:
-            work.told = False
+        if work.reported:
+            work.reported = False
             say(f"{task}: going on")
         if now - _armed > min(_BETWEEN, patience / 10):
             _arm(patience)
@@ -78,26 +78,26 @@ def watched(task: str, say: Callable[[str], None], *, patience: float | None = N
 
 def _watch(work: _Pass, done: threading.Event, patience: float) -> None:
     while not done.wait(max(patience - (time.monotonic() - work.seen), patience / 20)):
-        if time.monotonic() - work.seen >= patience and not work.told:
-            work.told = True
+        if time.monotonic() - work.seen >= patience and not work.reported:
+            work.reported = True
             work.say(
-                f"{work.task}: nothing has been done for {patience:,.0f} seconds. It is still waited for; Ctrl-C stops "
-                "it, and what was computed is kept. What each thread is doing:"
+                f"{work.task}: nothing has been done for {patience:,.0f} seconds. The work goes on if it can; Ctrl-C "
+                "stops it, and what was computed is kept. What each thread is doing:"
             )
 
 
 def _arm(patience: float) -> None:
-    """Set the timer anew. It runs outside of Python."""
+    """Reset the timer, which runs outside Python."""
     global _armed  # noqa: PLW0603 - faulthandler's timer is one for the process
     _armed = time.monotonic()
     stream = _errors()
     if stream is not None:
-        with contextlib.suppress(OSError, ValueError, RuntimeError):  # a standard error that was closed meanwhile
+        with contextlib.suppress(OSError, ValueError, RuntimeError):  # the standard error was closed meanwhile
             faulthandler.dump_traceback_later(patience + min(_DELAY, patience), file=stream)
 
 
 def _errors() -> int | None:
-    """Return the descriptor of the standard error, None where there is none (notebooks, closed streams)."""
+    """Return the file descriptor of the standard error, None where there is none (notebooks, closed streams)."""
     for stream in (sys.stderr, sys.__stderr__):
         with contextlib.suppress(AttributeError, OSError, ValueError, io.UnsupportedOperation):
             return stream.fileno()  # type: ignore[union-attr]

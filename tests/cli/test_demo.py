@@ -65,7 +65,7 @@ def test_digits_are_scikit_learns(run: Run, commands: list[list[str]], tmp_path:
 def test_a_folder_of_something_else_is_left_alone(fails: Fails, commands: list[list[str]], tmp_path: Path) -> None:
     (tmp_path / "mine" / "digits").mkdir(parents=True)
     (tmp_path / "mine" / "digits" / "thesis.txt").write_text("years of work")
-    assert "--out mine holds other files, which might be written over. Name another folder" in fails(
+    assert "--out mine holds other files, which might be overwritten. Name another folder" in fails(
         "demo", "--out", "mine"
     )
     assert commands == []

@@ -1,4 +1,4 @@
-"""Views at a cut: what comes from the disk is what would be computed, and is computed once."""
+"""Activations at a cut: those on disk are those that would be computed, and are computed once."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -59,8 +59,8 @@ def cache(view_set: ViewSet, trunk: TorchEngine) -> Cache:
         pace: Callable[[float], None] | None = None,
         of: ViewSet = view_set,
     ) -> object:
-        told = observer or Observer()
-        return cache_views(of, trunk, about or ABOUT, count=3, limit=limit, observer=told, pace=pace)
+        heard = observer or Observer()
+        return cache_views(of, trunk, about or ABOUT, count=3, limit=limit, observer=heard, pace=pace)
 
     return run  # type: ignore[return-value]
 
@@ -91,15 +91,15 @@ def test_the_second_time_nothing_is_computed(cache: Cache, monkeypatch: pytest.M
     assert again.done == 0
 
 
-def test_a_pass_that_was_interrupted_goes_on(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_pass_is_resumed(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it stopped: after six of thirty views, taken three at a time."""
     monkeypatch.setattr(views_module, "_FLUSH_EVERY", 1)
     monkeypatch.setattr(views_module, "_BATCH", 3)
     expected = [batch.clone() for batch in cache(about={"network": "other"}).stream(PAIRS)]
     pixels = ViewSet.pixels
 
-    def interrupted(self: ViewSet, wanted: list[tuple[int, int]], *given: object, **named: object) -> object:
-        yield from pixels(self, wanted[:6], *given, **named)  # type: ignore[arg-type]
+    def interrupted(self: ViewSet, pairs: list[tuple[int, int]], *given: object, **named: object) -> object:
+        yield from pixels(self, pairs[:6], *given, **named)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -135,13 +135,13 @@ def test_a_pass_over_its_time_ends_and_keeps_what_it_did(cache: Cache, view_set:
     assert heard[1:] == pytest.approx([32 / 120, 32 / 88, 64 / 88, 1.0])
 
 
-def test_too_large_for_the_cache_is_computed_and_said(cache: Cache) -> None:
+def test_too_large_for_the_cache_is_computed_and_reported(cache: Cache) -> None:
     said = Said()
     computed = cache(said, limit=1000)
     assert isinstance(computed, ComputedViews)
     assert computed.count > 1000  # a new view each time
     assert "more than the cache may hold" in said.lines[0]
-    assert "--cache-limit" in said.lines[0]
+    assert said.lines[0].endswith("A later cut, fewer views or a larger cache_limit make it faster.")
     assert not list(features_folder().glob("*.views"))
 
 
@@ -153,7 +153,7 @@ def test_a_full_disk_is_no_obstacle(cache: Cache, monkeypatch: pytest.MonkeyPatc
     said = Said()
     assert isinstance(cache(said), ComputedViews)
     assert said.lines == [
-        "activations are not kept on disk (No space left on device); they are computed as training goes on"
+        "activations are not kept on disk (No space left on device); they are computed during training"
     ]
 
 

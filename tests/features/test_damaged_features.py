@@ -1,10 +1,12 @@
-"""Features that have changed on the disk: no answer comes of them, they are computed again, and that is said."""
+"""Features that have changed on disk: none is used, they are computed again, and that is reported."""
 
 import hashlib
 import os
 import shutil
 import struct
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +131,104 @@ def test_checks_are_what_the_format_says(kept: FeatureStore) -> None:
         assert file.metadata() == {"regraft": sealed}
 
 
-def test_only_the_vectors_that_are_wanted_are_looked_at(kept: FeatureStore, listener: Any) -> None:
-    """One photo's look-up reads little of a large cache; what it does not read, it cannot judge."""
+class CountingFile:
+    """An open shard that adds up the bytes of the slices that are read from it."""
+
+    def __init__(self, file: Any, read: Counter[str]) -> None:
+        self._file, self._read = file, read
+
+    def metadata(self) -> Any:
+        return self._file.metadata()
+
+    def get_slice(self, name: str) -> "CountingSlice":
+        return CountingSlice(self._file.get_slice(name), name, self._read)
+
+
+class CountingSlice:
+    def __init__(self, part: Any, name: str, read: Counter[str]) -> None:
+        self._part, self._name, self._read = part, name, read
+
+    def get_shape(self) -> list[int]:
+        return list(self._part.get_shape())
+
+    def get_dtype(self) -> str:
+        return str(self._part.get_dtype())
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        found: np.ndarray = self._part[rows]
+        self._read[self._name] += found.nbytes
+        return found
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Return how many bytes are read of each tensor. (Files are mapped: what the system reads is not the same.)"""
+    counted: Counter[str] = Counter()
+
+    @contextmanager
+    def opened(path: Path, **options: Any) -> Iterator[CountingFile]:
+        with safe_open(path, **options) as file:
+            yield CountingFile(file, counted)
+
+    monkeypatch.setattr(store_module, "safe_open", opened)
+    return counted
+
+
+SHARDS, ROWS, DIMENSION = 50, 512, 1280
+
+
+def content_key(number: int) -> bytes:
+    return hashlib.sha256(number.to_bytes(4, "little")).digest()
+
+
+@pytest.fixture
+def large(listener: Any) -> FeatureStore:
+    """Return a store of 25,600 vectors: 131 MB."""
+    store = FeatureStore({"cut": "large"}, DIMENSION, listener.say)
+    for shard in range(SHARDS):
+        values = np.full((ROWS, DIMENSION), shard, dtype=np.float32)
+        values[:, 0] = range(ROWS)
+        store.write([content_key(shard * ROWS + row) for row in range(ROWS)], values)
+    return store
+
+
+def test_one_known_photo_among_25_600_reads_less_than_a_megabyte(
+    large: FeatureStore, read: Counter[str], listener: Any
+) -> None:
+    found, there = large.read([content_key(17 * ROWS + 300)])
+    assert there.tolist() == [True]
+    assert found[0, :2].tolist() == [300, 17]
+    assert sum(read.values()) < 1_000_000
+    assert (read["checks"], read["vectors"]) == (ROWS * 8, DIMENSION * 4)  # of one shard, and of one row in it
+    assert read["keys"] % (ROWS * 32) == 0
+    read.clear()
+    assert large.read([content_key(10**6)])[1].tolist() == [False]
+    assert read == {"keys": SHARDS * ROWS * 32}
+    assert not listener.said
+
+
+def test_shards_after_the_last_key_is_found_are_not_opened(kept: FeatureStore, read: Counter[str]) -> None:
+    kept.write(KEYS, VECTORS)
+    (shard,) = shards(kept)
+    shutil.copy(shard, shard.with_name("zz.safetensors"))
+    assert np.array_equal(kept.read(KEYS)[0], VECTORS)
+    assert read == {"keys": 96, "checks": 24, "vectors": 48}
+
+
+def test_a_damaged_shard_is_found_when_one_of_its_keys_is_asked_for(kept: FeatureStore, listener: Any) -> None:
+    kept.write(KEYS[:2], VECTORS[:2])
+    (shard,) = shards(kept)
+    data = shard.read_bytes()
+    at = data.index(struct.pack("<4f", *VECTORS[1].tolist()))
+    shard.write_bytes(data[:at] + bytes(16) + data[at + 16 :])
+    assert kept.read(KEYS[2:])[1].tolist() == [False]
+    assert (listener.said, shards(kept)) == ([], [shard])
+    assert kept.read(KEYS[1:])[1].tolist() == [False, False]
+    assert (len(listener.said), shards(kept)) == (1, [])
+
+
+def test_only_the_requested_vectors_are_verified(kept: FeatureStore, listener: Any) -> None:
+    """Looking up one photo reads little of a large cache; what is not read cannot be checked."""
     kept.write(KEYS, VECTORS)
     (shard,) = shards(kept)
     data = shard.read_bytes()
@@ -150,7 +248,7 @@ def test_a_vector_that_is_not_finite_is_dropped(kept: FeatureStore, listener: An
     assert (len(listener.said), shards(kept)) == (1, [])
 
 
-def test_many_damaged_shards_are_told_in_one_line(kept: FeatureStore, listener: Any) -> None:
+def test_many_damaged_shards_are_reported_in_one_line(kept: FeatureStore, listener: Any) -> None:
     for key, vector in zip(KEYS, VECTORS, strict=True):
         kept.write([key], vector[None])
     for shard in shards(kept):

@@ -98,9 +98,9 @@ def test_the_engine_is_named_in_progress(run: Run, ten: list[Path], listener: An
 
 
 def test_an_engine_that_there_is_not(backbone: Backbone, ten: list[Path], listener: Any) -> None:
-    with pytest.raises(OptionError, match=r"^--engine must be one of: auto, .* Got 'tourch'\."):
+    with pytest.raises(OptionError, match=r"^engine must be one of: auto, .* Got 'tourch'\."):
         engine_for(backbone, ten, inspect(tuple(ten)).keys, Settings(engine="tourch"), listener)
-    with pytest.raises(OptionError, match=r"^--engine must be one of: auto, .* Got 'tourch'\."):
+    with pytest.raises(OptionError, match=r"^engine must be one of: auto, .* Got 'tourch'\."):
         Settings(engine="tourch").check(("a", "b"))
 
 

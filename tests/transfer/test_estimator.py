@@ -56,7 +56,7 @@ def eight_each(first: Any, second: Any) -> list[Any]:
     ("options", "error", "message"),
     [
         ({"model": 50}, ModelError, "model must be a network's name, a text such as 'resnet50'. Got 50."),
-        ({"device": None}, OptionError, "--device must be one of auto, cpu, cuda, mps. Got None."),
+        ({"device": None}, OptionError, "device must be one of auto, cpu, cuda, mps. Got None."),
     ],
 )
 def test_nothing_where_a_name_is_needed(

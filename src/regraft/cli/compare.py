@@ -54,7 +54,7 @@ def compare(
     Only training photos are looked at; validation and test folders are not. A comparison that was killed goes on
     where it was when the same command is given again.
     """
-    check_output(out)
+    check_output(out, option="--out")
     splits = find_samples(data, Columns(image_column, label_column, group_column, image_root), splits=("train",))
     samples = splits["train"]
     chosen, counts = [name.strip() for name in strategies.split(",") if name.strip()], _sizes(sizes)

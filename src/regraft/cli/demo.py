@@ -30,8 +30,8 @@ def demo(
     report, and asked about digits that it has not seen. Each command is printed as you would type it.
     """
     check_stdout("Send it to a terminal or into a file: > FILE.")
-    prepare_folder(out)
-    check_own_folder(out, _MARK)
+    prepare_folder(out, option="--out")
+    check_own_folder(out, _MARK, option="--out")
     started = time.monotonic()
     note(f"writing {10 * _EACH} photos of handwritten digits (scikit-learn's copy of the UCI set)")
     out.mkdir(parents=True, exist_ok=True)

@@ -67,7 +67,7 @@ def explain(
 
     Of photos in splits, train and validation are looked at. A test folder is never read unless it is named itself.
     """
-    prepare_folder(out)
+    prepare_folder(out, option="--out")
     _check_file(model, weights)
     from regraft.explain.subject import find_subject_photos
 

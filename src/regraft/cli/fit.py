@@ -111,7 +111,7 @@ def _check_files(out: Path, report: Path | None, weights: Path | None, model: st
     if weights is not None and not model:
         raise OptionError("--weights is a file of one network: name it with --model.")
     if writes:
-        check_output(out)
+        check_output(out, option="--out")
     if writes and report is not None:
         prepare_folder(report, option="--report")
 

@@ -36,7 +36,7 @@ def predict(
     if out is None:
         check_stdout("Name a file: --out FILE.")
     else:
-        check_output(out)
+        check_output(out, option="--out")
     sources = find_photos(photos, Columns(image=image_column, image_root=image_root))
 
     from regraft.classifier.bundle import load_bundle, read_description

@@ -9,9 +9,9 @@ import typer
 from regraft.cli import options
 from regraft.cli.console import note, result, result_json
 from regraft.cli.training_options import COMPUTE, TRAINING, Given, with_options
+from regraft.data.augment import kinds_in_words
 from regraft.data.layouts import find_samples
 from regraft.data.tables import Columns
-from regraft.data.augment import kinds_in_words
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, printable
 from regraft.files import check_own_folder, prepare_folder
@@ -158,9 +158,9 @@ def pretrain(
 
 
 def _check_folder(out: Path, mark: str, *, unfinished: Path) -> None:
-    prepare_folder(out)
+    prepare_folder(out, option="--out")
     if not unfinished.is_dir():  # else it may have been killed while it wrote
-        check_own_folder(out, mark)
+        check_own_folder(out, mark, option="--out")
 
 
 def _arguments(text: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Activations at a cut: the frozen trunk runs once per view of each photo, and what it gives is kept on disk."""
+"""Activations at a cut: the frozen trunk runs once for each view of a photo, and its outputs are kept on disk."""
 
 import contextlib
 import hashlib
@@ -22,27 +22,30 @@ from regraft.data.loading import load_batches
 from regraft.data.preprocess import Preprocess
 from regraft.data.sources import Source
 from regraft.engines.engine import Engine
-from regraft.errors import DataError
+from regraft.errors import DataError, option
 from regraft.features.store import CHECK_BYTES
 from regraft.files import TEMPORARY_SUFFIX, is_file, open_regular, remove, sha256
 from regraft.progress import Observer, progress
 
-FRESH = 1 << 16  # views of a photo that is decoded anew each time: in practice no view comes twice
-CACHED, COMPUTED = "cached", "computed"  # kinds of activations: float16 of few views, or float32 of ever new ones
-NO_DISK = "computed, for the disk had no room"
-_FORMAT = 2  # of files of activations: those of another one have other names
-_BATCH = 32  # views that go through the trunk together
+FRESH = 1 << 16  # views of a photo that is decoded anew each time: in practice no view is repeated
+# Kinds of activations, recorded in unfinished runs: float16 of few views; float32 of ever new views, by design or for
+# lack of space on the disk.
+CACHED, COMPUTED, NO_DISK = "cached", "computed", "computed, for the disk had no room"
+_FORMAT = 2  # of files of activations; part of their names
+_BATCH = 32  # views per step through the trunk
 _FLUSH_EVERY = 512  # views
-_CHUNK = 1 << 20  # bytes that are looked at together when a file is opened
+_CHUNK = 1 << 20  # bytes that are verified together when a file is opened
+
+Pair = tuple[int, int]  # the position of a photo and the number of a view; view 0 is the photo itself
 
 
 @dataclass(frozen=True, eq=False)
 class ViewSet:
-    """n photos that can be shown in many views.
+    """n photos, each in many views.
 
     Attributes:
-        sources: where each comes from.
-        keys: (n,) content keys, which decide what each view looks like.
+        sources: where each photo comes from.
+        keys: n content keys, the random seeds of the views.
         augmentation: how views differ.
     """
 
@@ -51,30 +54,26 @@ class ViewSet:
     augmentation: Augmentation
 
     def select(self, photos: np.ndarray) -> "ViewSet":
-        """Return the view_set at positions `photos` (m,)."""
-        places = [int(photo) for photo in photos]
-        sources, keys = [self.sources[place] for place in places], [self.keys[place] for place in places]
+        """Return the views of the photos at positions `photos` (m,)."""
+        sources, keys = [self.sources[int(photo)] for photo in photos], [self.keys[int(photo)] for photo in photos]
         return ViewSet(sources, keys, self.augmentation)
 
-    def pixels(
-        self, wanted: Sequence[tuple[int, int]], preprocess: Preprocess, *, batch_size: int
-    ) -> Iterator[np.ndarray]:
-        """Yield (b, h, w, 3) uint8 of `wanted` pairs of photo and view, in order, decoded ahead by threads.
+    def pixels(self, pairs: Sequence[Pair], preprocess: Preprocess, *, batch_size: int) -> Iterator[np.ndarray]:
+        """Yield (b, h, w, 3) uint8 of `pairs` of photo and view, in order, decoded ahead by threads.
 
         Raises:
             DataError: a photo that could be read before cannot be read any more.
         """
-
         min_side = self.augmentation.min_side(preprocess)
 
         def draw(place: int, source: Source) -> np.ndarray:
-            photo, number = wanted[place]
+            photo, number = pairs[place]
             if number == 0 or not self.augmentation.kinds:
-                return decode(source, preprocess)  # the photo as it is judged, to the last digit
+                return decode(source, preprocess)  # exactly as in evaluation
             image = read_image(source, min_side=min_side)
             return self.augmentation.view(image, preprocess, key=self.keys[photo], number=number)
 
-        sources = [self.sources[photo] for photo, _ in wanted]
+        sources = [self.sources[photo] for photo, _ in pairs]
         for batch in load_batches(sources, preprocess, batch_size=batch_size, draw=draw):
             for place, reason in batch.unreadable.items():
                 raise DataError(f"{sources[place]} could be read before, and cannot be read now: {reason}.")
@@ -82,31 +81,31 @@ class ViewSet:
 
 
 class ComputedViews:
-    """Activations that are computed whenever they are asked for: of a cut before the first layer, or too large to keep.
+    """Activations that are computed on demand: before the first layer, or too large to keep.
 
     Attributes:
-        count: how many views of each photo there are to choose from.
-        kind: `COMPUTED`, or `NO_DISK` where they would have been kept.
-        engine: the name of what runs the trunk.
+        count: views of each photo.
+        kind: `COMPUTED`, or `NO_DISK` where they should have been kept.
+        engine: the name of the engine that runs the trunk.
     """
 
     def __init__(self, view_set: ViewSet, engine: Engine, *, count: int = FRESH, kind: str = COMPUTED) -> None:
         self.count = count
         self.kind = kind
         self.engine = engine.name
-        self._photographs = view_set
+        self._view_set = view_set
         self._engine = engine
 
-    def stream(self, batches: Sequence[Sequence[tuple[int, int]]]) -> Iterator[torch.Tensor]:
+    def stream(self, batches: Sequence[Sequence[Pair]]) -> Iterator[torch.Tensor]:
         """Yield (b, ...) float32 activations for each batch of pairs of photo and view."""
         if not batches:
             return
         size = len(batches[0])  # the last one may be smaller, or larger by one
-        alike = len(batches) - (len(batches[-1]) > size)
-        for part in (batches[:alike], batches[alike:]):
-            wanted = [pair for batch in part for pair in batch]
+        equal = len(batches) - (len(batches[-1]) > size)
+        for part in (batches[:equal], batches[equal:]):
+            pairs = [pair for batch in part for pair in batch]
             size = max(map(len, part), default=size)
-            for pixels in self._photographs.pixels(wanted, self._engine.preprocess, batch_size=size):
+            for pixels in self._view_set.pixels(pairs, self._engine.preprocess, batch_size=size):
                 yield self._engine.activations(pixels)
 
 
@@ -114,9 +113,9 @@ class CachedViews:
     """Activations in a memory-mapped float16 file, computed by the first pass over them.
 
     Attributes:
-        count: how many views of each photo are kept.
+        count: views of each photo.
         kind: `CACHED`.
-        engine: the name of what ran the trunk.
+        engine: the name of the engine that ran the trunk.
     """
 
     kind = CACHED
@@ -126,7 +125,7 @@ class CachedViews:
         self.engine = engine
         self._values = values
 
-    def stream(self, batches: Sequence[Sequence[tuple[int, int]]]) -> Iterator[torch.Tensor]:
+    def stream(self, batches: Sequence[Sequence[Pair]]) -> Iterator[torch.Tensor]:
         """Yield (b, ...) float32 activations for each batch of pairs of photo and view."""
         for batch in batches:
             rows = [photo * self.count + number for photo, number in batch]
@@ -146,16 +145,16 @@ def cache_views(
     observer: Observer,
     pace: Callable[[float], None] | None = None,
 ) -> Views:
-    """Return the activations of `count` views of each photo, from the cache as far as they are in it.
+    """Return the activations of `count` views of each photo; those missing in the cache are computed and stored.
 
     Args:
         view_set: n photos.
         engine: runs the trunk.
-        about: names the network, the cut and the views, in JSON types.
+        about: identifies the network, the cut and the views, in JSON types.
         count: views of each photo.
-        limit: bytes that the cache may take; beyond it, nothing is kept and all is computed as training goes on.
-        observer: hears the progress, what is damaged, and why nothing is kept.
-        pace: hears the share of what was missing that is done; what it raises ends the pass, and what is done is kept.
+        limit: bytes that the cache may hold; larger activations are computed during training instead.
+        observer: receives progress, damage, and why nothing is kept.
+        pace: receives the share of the missing views that is done; if it raises, the pass ends and keeps what is done.
     """
     n = len(view_set.keys)
     shape = engine.output_shape()
@@ -163,8 +162,8 @@ def cache_views(
     if size > limit:
         observer.say(
             f"the activations at the cut would take {size / 1e9:,.1f} GB, more than the cache may hold "
-            f"({limit / 1e9:,.1f} GB): they are computed as training goes on. A later cut, fewer --views or a larger "
-            "--cache-limit make it faster."
+            f"({limit / 1e9:,.1f} GB): they are computed during training. A later cut, fewer {option('views')} or a "
+            f"larger {option('cache_limit')} make it faster."
         )
         return ComputedViews(view_set, engine)
     described = json.dumps({**about, "format": _FORMAT}, sort_keys=True).encode()
@@ -173,12 +172,12 @@ def cache_views(
         file = _ViewFile(features_folder() / f"{name}{VIEWS_SUFFIX}", (n * count, *shape), observer.say)
     except OSError as error:
         reason = error.strerror or str(error)
-        observer.say(f"activations are not kept on disk ({reason}); they are computed as training goes on")
+        observer.say(f"activations are not kept on disk ({reason}); they are computed during training")
         return ComputedViews(view_set, engine, kind=NO_DISK)
     try:
         _fill(file, view_set, engine, count=count, observer=observer, pace=pace)
     except OverflowError:
-        observer.say("the activations at the cut are too large for float16; they are computed as training goes on")
+        observer.say("the activations at the cut are too large for float16; they are computed during training")
         return ComputedViews(view_set, engine)
     keep_limit(limit)
     return CachedViews(file.values, count=count, engine=engine.name)
@@ -196,15 +195,15 @@ def _fill(
     missing = _whole_batches(file.missing)
     if not len(missing):
         return
-    wanted = [(int(row) // count, int(row) % count) for row in missing]
+    pairs = [(int(row) // count, int(row) % count) for row in missing]
     start = flushed = 0
-    with progress(observer, f"activations of {count} views", len(wanted)) as advance:
+    with progress(observer, f"activations of {count} views", len(pairs)) as advance:
         try:
-            for pixels in view_set.pixels(wanted, engine.preprocess, batch_size=_BATCH):
+            for pixels in view_set.pixels(pairs, engine.preprocess, batch_size=_BATCH):
                 rows = missing[start : start + len(pixels)]
                 values = engine.activations(pixels).half()
                 if not torch.isfinite(values).all():
-                    raise OverflowError("float16 ends at 65,504")
+                    raise OverflowError("the largest float16 is 65,504")
                 file.values[rows] = values.cpu().numpy()
                 start += len(pixels)
                 if start - flushed >= _FLUSH_EVERY:
@@ -212,16 +211,15 @@ def _fill(
                     flushed = start
                 advance(len(pixels))
                 if pace is not None:
-                    pace(start / len(wanted))
+                    pace(start / len(pairs))
         finally:
-            file.mark(missing[flushed:start])  # Ctrl-C too keeps what was computed
+            file.mark(missing[flushed:start])  # what was computed survives Ctrl-C too
 
 
 def _whole_batches(rows: np.ndarray) -> np.ndarray:
-    """Return the rows of all batches in which some of `rows` (n,) booleans are set, as a pass over all divides them.
+    """Return the rows of all batches of a full pass in which some of `rows` (n,) booleans are set.
 
-    What comes of a view depends in its last digits on what goes through the network beside it, and training that is
-    taken up needs what it had.
+    The last digits of an output depend on what else is in the batch, and resumed training needs the same activations.
     """
     batches = np.unique(np.flatnonzero(rows) // _BATCH)
     found = (batches[:, None] * _BATCH + np.arange(_BATCH)).ravel()
@@ -231,57 +229,57 @@ def _whole_batches(rows: np.ndarray) -> np.ndarray:
 class _ViewFile:
     """(rows, ...) float16 values in a file, followed by a check of 8 bytes for each row: zeros until it is computed.
 
-    Every row that is said to be computed is looked at when the file is opened.
+    Every row that has a check is verified when the file is opened.
 
     Attributes:
-        values: (rows, ...) float16, on the disk.
+        values: (rows, ...) float16, mapped from the disk.
         missing: (rows,) booleans: which have to be computed.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...], say: Callable[[str], None]) -> None:
         size = 2 * math.prod(shape)
-        whole = size + CHECK_BYTES * shape[0]
-        if not (is_file(path) and path.stat().st_size == whole):
+        file_size = size + CHECK_BYTES * shape[0]
+        if not (is_file(path) and path.stat().st_size == file_size):
             if os.path.lexists(path):
                 remove(path)
                 say(f"the activations in {path} are damaged: they are dropped and computed again")
-            _reserve(path, whole)
+            _reserve(path, file_size)
         with contextlib.suppress(OSError):
             os.utime(path)  # in use: the last to be dropped
         self._digest = sha256(path.name.encode())
         self.values = np.memmap(path, dtype=np.float16, mode="r+", shape=shape)
         self._checks = np.memmap(path, dtype=np.uint8, mode="r+", offset=size, shape=(shape[0], CHECK_BYTES))
-        claimed: np.ndarray = np.any(self._checks, axis=1)
-        self.missing: np.ndarray = ~self._fitting(path, claimed)
-        damaged = int((claimed & self.missing).sum())
+        marked: np.ndarray = np.any(self._checks, axis=1)
+        self.missing: np.ndarray = ~self._verify(path, marked)
+        damaged = int((marked & self.missing).sum())
         if damaged:
             say(f"{damaged:,} of the activations in {path} are damaged: they are computed again")
 
     def mark(self, rows: np.ndarray) -> None:
-        """Note that `rows` are computed, once they have reached the disk."""
+        """Mark `rows` as computed, once they have reached the disk."""
         if len(rows):
             self.values.flush()
-            self._checks[rows] = self._due(rows, (self.values[row].reshape(-1).data for row in rows))
+            self._checks[rows] = self._compute_checks(rows, (self.values[row].reshape(-1).data for row in rows))
             self._checks.flush()
 
-    def _fitting(self, path: Path, claimed: np.ndarray) -> np.ndarray:
-        """Return (rows,) booleans: which of those that are said to be computed are as they were written."""
-        fitting = np.zeros(len(claimed), dtype=bool)
+    def _verify(self, path: Path, marked: np.ndarray) -> np.ndarray:
+        """Return (rows,) booleans: which of the `marked` rows are as they were written."""
+        intact = np.zeros(len(marked), dtype=bool)
         width = self.values[0].nbytes
         together = max(_CHUNK // width, 1)
         chunk = memoryview(bytearray(together * width))
-        with open_regular(path) as stream:  # not the mapped values, which would come to fill the memory
-            for start in range(0, len(claimed), together):
-                rows = start + np.flatnonzero(claimed[start : start + together])
+        with open_regular(path) as stream:  # not the mapped values, which would fill the memory
+            for start in range(0, len(marked), together):
+                rows = start + np.flatnonzero(marked[start : start + together])
                 if len(rows):
                     stream.seek(start * width)
                     stream.readinto(chunk)  # type: ignore[attr-defined]
                     parts = (chunk[width * place : width * (place + 1)] for place in (rows - start).tolist())
-                    fitting[rows] = (self._due(rows, parts) == self._checks[rows]).all(axis=1)
-        return fitting
+                    intact[rows] = (self._compute_checks(rows, parts) == self._checks[rows]).all(axis=1)
+        return intact
 
-    def _due(self, rows: np.ndarray, values: Iterable[memoryview]) -> np.ndarray:
-        """Return (m, 8) uint8: the beginnings of the SHA-256 of file, row and its values."""
+    def _compute_checks(self, rows: np.ndarray, values: Iterable[memoryview]) -> np.ndarray:
+        """Return (m, 8) uint8: the first bytes of the SHA-256 of file, row and its values."""
         found = []
         for row, value in zip(rows.tolist(), values, strict=True):
             digest = hashlib.sha256(self._digest + row.to_bytes(8, "little"))
@@ -291,7 +289,7 @@ class _ViewFile:
 
 
 def _reserve(path: Path, size: int) -> None:
-    """Make a file of zeros whose every byte has its place on the disk: writing into it cannot fail later."""
+    """Create a file of zeros with all its space allocated on the disk: writing into it cannot fail later."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
     try:

@@ -20,7 +20,7 @@ from safetensors.torch import save
 
 from regraft.cache import LARGEST_TEXT
 from regraft.errors import OutputError, ResumeError, option
-from regraft.files import atomic_write, is_file, parsed, read_regular, remove, sha256
+from regraft.files import atomic_write, is_file, json_or_none, read_regular, remove, sha256
 from regraft.progress import Observer
 
 SUFFIX = ".unfinished"  # of the folder beside the result
@@ -115,7 +115,7 @@ class Run:
             whole = metadata.get(_DIGEST) == self._digest(job, text, tensors)
         except (SafetensorError, RuntimeError, TypeError, ValueError):  # of torch, for what it cannot hold
             return None
-        about = parsed(text.encode()) if whole else None
+        about = json_or_none(text) if whole else None
         return Checkpoint(tensors, about) if isinstance(about, dict) else None
 
     def _digest(self, job: object, text: str, tensors: Mapping[str, torch.Tensor]) -> str:
@@ -181,7 +181,7 @@ def nowhere() -> Run:
 def _read_arguments(folder: Path) -> dict[str, Any] | None:
     """Return the arguments that lie in `folder`, None if there are none or they are damaged."""
     try:
-        found = parsed(read_regular(folder / _ARGUMENTS, limit=LARGEST_TEXT))
+        found = json_or_none(read_regular(folder / _ARGUMENTS, limit=LARGEST_TEXT))
         arguments = found["arguments"] if isinstance(found, dict) else None
         whole = isinstance(arguments, dict) and found[_DIGEST] == _digest_of(arguments)
     except (OSError, KeyError, RecursionError):  # RecursionError: nested as deeply as can just be read

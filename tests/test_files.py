@@ -1,4 +1,4 @@
-"""What every part stands on: hints in messages, and writing that leaves all or nothing."""
+"""Files: digests, JSON, and writing that leaves all or nothing."""
 
 import errno
 import os
@@ -7,75 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from regraft.cache import cache_folder
-from regraft.errors import OutputError, RegraftError, did_you_mean, shortlist
-from regraft.files import TEMPORARY_SUFFIX, atomic_write, check_output, sha256, write_failure
+from regraft.errors import OutputError, RegraftError
+from regraft.files import (
+    TEMPORARY_SUFFIX,
+    atomic_write,
+    check_output,
+    check_own_folder,
+    json_or_none,
+    parse_json,
+    prepare_folder,
+    sha256,
+    write_failure,
+)
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-# --- hints ---
-
-
-@pytest.mark.parametrize(
-    ("name", "hint"),
-    [
-        ("resnet5O", " Did you mean 'resnet50'?"),
-        ("RESNET50", " Did you mean 'resnet50'?"),
-        ("vgg", " Did you mean 'VGG16'?"),
-        ("something else", ""),
-        ("", ""),
-    ],
-)
-def test_did_you_mean(name: str, hint: str) -> None:
-    assert did_you_mean(name, ["resnet50", "VGG16", "convnext"]) == hint
-
-
-def test_did_you_mean_names_three_at_most_the_closest_first() -> None:
-    candidates = ["label_10", "label_2", "labels", "label", "unlike"]
-    assert did_you_mean("label", candidates) == " Did you mean 'label' or 'labels' or 'label_2'?"
-
-
-def test_did_you_mean_of_nothing() -> None:
-    assert did_you_mean("resnet50", []) == ""
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        (0, ""),
-        (1, "  0"),
-        (2, "  0\n  1"),
-        (3, "  0\n  1\n  and 1 more"),
-        (2002, "  0\n  1\n  and 2,000 more"),
-    ],
-)
-def test_shortlist(count: int, text: str) -> None:
-    assert shortlist(range(count), shown=2) == text
-
-
-def test_shortlist_shows_twenty() -> None:
-    assert shortlist(range(20)).count("\n") == 19
-    assert shortlist(range(21)).endswith("\n  19\n  and 1 more")
-
-
-# --- cache folder, fingerprints ---
-
-
-def test_cache_folder_follows_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REGRAFT_CACHE", str(tmp_path / "mine"))
-    assert cache_folder() == tmp_path / "mine"
-    for unset in ("", None):
-        if unset is None:
-            monkeypatch.delenv("REGRAFT_CACHE")
-        else:
-            monkeypatch.setenv("REGRAFT_CACHE", unset)
-        assert cache_folder().name == "regraft"
-        assert cache_folder().is_absolute()
 
 
 def test_sha256_of_the_standards_example() -> None:
@@ -220,16 +169,16 @@ def test_check_output_of_a_folder(tmp_path: Path) -> None:
     with pytest.raises(OutputError) as caught:
         check_output(tmp_path)
     assert str(caught.value) == (
-        f"--out {tmp_path} is a folder. Name a file in it, e.g. {tmp_path / 'model.safetensors'}."
+        f"path {tmp_path} is a folder. Name a file in it, e.g. {tmp_path / 'model.safetensors'}."
     )
 
 
 def test_check_output_below_a_missing_folder(tmp_path: Path) -> None:
     target = tmp_path / "gone" / "report.json"
     with pytest.raises(OutputError) as caught:
-        check_output(target, option="--report")
+        check_output(target, option="report")
     assert str(caught.value) == (
-        f"--report {target}: the folder {target.parent} does not exist. Create it: mkdir -p {target.parent}"
+        f"report {target}: the folder {target.parent} does not exist. Create it: mkdir -p {target.parent}"
     )
 
 
@@ -275,5 +224,53 @@ def test_check_output_of_a_link_into_a_missing_folder(tmp_path: Path) -> None:
 
 def test_check_output_of_a_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OutputError, match=r"--out .*pipe is no ordinary file \(a device or a pipe\)\. Name a file\."):
+    with pytest.raises(
+        OutputError, match=r"^path .*pipe is not an ordinary file but a device or a pipe\. Name a file\."
+    ):
         check_output(tmp_path / "pipe")
+
+
+def test_prepare_folder_leaves_nothing_behind(tmp_path: Path) -> None:
+    prepare_folder(tmp_path / "deep" / "report")
+    prepare_folder(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_prepare_folder_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError) as caught:
+        prepare_folder(tmp_path / "file", option="report")
+    assert str(caught.value) == (
+        f"report {tmp_path / 'file'} is a file. Name a folder; it is created if it is missing."
+    )
+
+
+def test_check_own_folder(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "missing"):
+        check_own_folder(folder, "report.json")
+    (tmp_path / "letter").write_bytes(b"")
+    with pytest.raises(OutputError) as caught:
+        check_own_folder(tmp_path, "report.json")
+    assert str(caught.value) == (
+        f"path {tmp_path} holds other files, which might be overwritten. Name another folder; it is created if it is "
+        "missing."
+    )
+    (tmp_path / "report.json").write_bytes(b"")
+    check_own_folder(tmp_path, "report.json")
+
+
+# --- JSON ---
+
+
+def test_json_is_parsed() -> None:
+    assert parse_json('{"a": [1, 2.5, null, "é"]}') == {"a": [1, 2.5, None, "é"]}
+    assert parse_json(b"[true]") == json_or_none(b"[true]") == [True]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[", "NaN", "[Infinity]", "-Infinity", "1e400", "[" * 100_000, b"\xff\xfe\x00"], ids=str
+)
+def test_what_is_not_json_is_refused(text: str | bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_json(text)
+    assert json_or_none(text) is None
