@@ -1,9 +1,9 @@
-"""The linear probe: a head on frozen features, its strength and temperature chosen, and an honest estimate of it.
+"""The linear probe: a head on frozen features, the choice of its strength and temperature, and an unbiased estimate.
 
-Choosing (strength, temperature) and fitting are one procedure. The estimate cross-validates the whole procedure: in
-each outer fold it runs on the other folds alone, which also are its inner folds, so that no photo is judged by a
-strength, a temperature or a weight that it helped to set. With the same folds inside and outside, one head serves
-several choices.
+Choosing (strength, temperature) and fitting are one procedure, and the whole procedure is cross-validated (nested): for
+each outer fold it runs on the other folds alone, which are its inner folds too, so that no photo is evaluated with a
+strength, temperature or weight that it helped to set. With the same folds inside and outside, one head serves several
+choices.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from regraft.heads.linear import CalibratedHead
 from regraft.heads.search import ABSENT, LEARNED, fit_head, select_heads
 
 OUTER_FOLDS = 5
-_LARGE = 2e8  # n * d * c beyond which a choice within a fold holds out two folds, of at least
-_PLENTY = 10_000  # photos in all
+_LARGE = 2e8  # n * d * c, from which on a choice within an outer fold holds out two inner folds only,
+_PLENTY = 10_000  # if there are at least so many photos
 
 UNCHOSEN_STRENGTH = 1.0
 
@@ -46,16 +46,16 @@ class Labelled:
 
 
 class CalibratedHeads:
-    """The probes of one data set: of all photos, and of what the outer folds leave.
+    """The calibrated heads of one data set: of all photos, and of all but each outer fold.
 
-    Those of the folds are fitted together, as they share most of their inner heads. What a probe is does not depend on
-    which was asked for before: work that is taken up later ends as it would have.
+    Those of the folds are fitted together, as they share most of their inner heads. A head does not depend on which was
+    asked for before: a resumed run ends as it would have.
 
     Args:
         data: n photos.
         seed: of the folds.
-        all_too: True fits the probe of all photos together with those of the folds, which costs next to nothing; False
-            fits it by itself, where those of the folds may not be asked for.
+        all_too: True fits the head of all photos together with those of the folds, which costs next to nothing; False
+            fits it by itself, where those of the folds may not be needed.
     """
 
     def __init__(self, data: Labelled, *, seed: int, all_too: bool = False) -> None:
@@ -64,11 +64,11 @@ class CalibratedHeads:
         self._known: dict[bytes, CalibratedHead] = {}
 
     def of(self, learn: np.ndarray) -> CalibratedHead:
-        """Return the probe that learned from the photos at positions `learn` (m,), rising, and knows no others."""
+        """Return the head fitted on the photos at positions `learn` (m,), ascending, and no others."""
         learned = np.isin(np.arange(len(self._folds)), learn)
         if learned.tobytes() not in self._known:
             rests = [self._folds != fold for fold in np.unique(self._folds)]
-            together = self._folds.min() >= 0  # else a class is never held out, and the rests are sets of their own
+            together = self._folds.min() >= 0  # else some class is never held out
             if learned.all() and not (together and self._all_too):
                 self._fit([learned])
             elif together and (learned.all() or any(np.array_equal(learned, rest) for rest in rests)):
@@ -79,13 +79,13 @@ class CalibratedHeads:
 
     def _fit(self, parts: Sequence[np.ndarray]) -> None:
         tasks = [self._within(part) for part in parts]
-        found = _fit_probes(self._data, tasks)
+        found = _choose_and_fit(self._data, tasks)
         self._known |= {part.tobytes(): probe for part, probe in zip(parts, found, strict=True)}
 
     def _within(self, learned: np.ndarray) -> np.ndarray:
-        """Return (n,) folds of the choice that is made from the photos `learned` (n,), booleans, alone.
+        """Return (n,) inner folds of the choice made from the photos `learned` (n,), booleans, alone.
 
-        They are the outer folds that are left. A class that is in one of these only is learned from, never held out.
+        They are the remaining outer folds. A class that is in only one of these is trained on, never held out.
         """
         labels, folds = self._data.labels, np.where(learned, self._folds, ABSENT)
         for label in np.unique(labels):
@@ -103,14 +103,14 @@ class CalibratedHeads:
 def fit_calibrated_head(data: Labelled, *, seed: int) -> CalibratedHead:
     """Choose the strength by cross-validation, the temperature on its held-out logits, and fit on all of `data`.
 
-    A class of a single photo (or group) is learned from, never held out. Where no two classes can be held out,
-    there is nothing to choose by: `UNCHOSEN_STRENGTH` and temperature 1 are taken.
+    A class of a single photo (or group) is trained on, never held out. Where no two classes can be held out, the choice
+    is `UNCHOSEN_STRENGTH` and temperature 1.
     """
     return CalibratedHeads(data, seed=seed).of(np.arange(len(data.labels)))
 
 
-def _fit_probes(data: Labelled, tasks: Sequence[np.ndarray]) -> list[CalibratedHead]:
-    """Choose and fit for every task, (n,) fold numbers or what `heads.search` says instead of them."""
+def _choose_and_fit(data: Labelled, tasks: Sequence[np.ndarray]) -> list[CalibratedHead]:
+    """Choose and fit for every task: (n,) folds, `LEARNED` or `ABSENT` (`heads.search`)."""
     classes = len(data.classes)
     choosing = [task for task in tasks if len(np.unique(data.labels[task >= 0])) > 1]
     chosen = iter(select_heads(data.features, data.labels, classes, folds=choosing) if choosing else [])
@@ -129,9 +129,9 @@ def _fit_probes(data: Labelled, tasks: Sequence[np.ndarray]) -> list[CalibratedH
 
 
 def inner_folds(data: Labelled, *, count: int, seed: int) -> np.ndarray:
-    """Return (n,) numbers of `count` folds; -1 for the photos of classes that are never held out.
+    """Return (n,) folds from 0 to `count` - 1; -1 for the photos of classes that are never held out.
 
-    These are the classes of a single photo (or group): they are learned from only.
+    These are the classes of a single photo (or group): they are trained on only.
     """
     units = np.arange(len(data.labels)) if data.groups is None else data.groups
     spread = np.bincount(np.unique(np.stack([data.labels, units]), axis=1)[0])
