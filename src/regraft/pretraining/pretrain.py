@@ -110,7 +110,7 @@ def pretrain(
     source = gather_source_task(splits, settings.seed, observer, max_file_size=settings.max_file_size)
     backbone = load()
     teacher = None if distillation is None else load_teacher(distillation, source.samples.classes)
-    source = source if teacher is None else teacher.judged_by(source)
+    source = source if teacher is None else teacher.without_seen(source)
     plan = plan_of(Candidate("whole"), backbone, settings.schedule)
     arguments = _arguments(source, backbone, settings, distillation, teacher) | {"--half": half}
     with processes.first_process_first():  # it alone may remove old checkpoints
