@@ -53,7 +53,8 @@ def test_it_is_resumed_where_it_was(layer: torch.nn.Linear) -> None:
     with torch.no_grad():
         layer.weight.fill_(9.0)
     again.resume(state)
-    assert [float(tensor.detach()) for tensor in (layer.weight, again.mean["weight"], again.best["weight"])] == [1.0, 2.0, 3.0]
+    resumed = (layer.weight, again.mean["weight"], again.best["weight"])
+    assert [float(tensor.detach()) for tensor in resumed] == [1.0, 2.0, 3.0]
     again.load(again.best)
     assert float(layer.weight.detach()) == 3.0
 
