@@ -28,7 +28,7 @@ HELP, FIRST, READY, AGAIN = (
 )
 SHELL, PARTS = "from the shell", "parts of a prediction"
 INTERPRETER, REST = "Python itself", "other imports"
-_PACKAGES = ("torch", "torchvision", "timm", "openvino", "numpy", "scipy", "sklearn", "pandas", "accelerate", "regraft")
+_PACKAGES = ("torch", "torchvision", "timm", "openvino", "numpy", "scipy", "sklearn", "pandas", "regraft")
 _IMPORT = re.compile(r"import time:\s*(\d+) \|\s*\d+ \|\s*(\S+)")
 _PHOTOS_TO_FIT = 256  # enough for the network to be converted
 _WORTH_A_BAR = 0.05  # seconds

@@ -51,7 +51,7 @@ def test_going_on_from_weights_and_a_teacher_that_fit_wrote(
     assert "wrote net" in done.stderr
     assert "activations of 4 views" in done.stderr
     card = (tmp_path / "net" / "README.md").read_text()
-    assert "Their teacher, `t.safetensors`" in card
+    assert "The teacher, `t.safetensors`" in card
     assert "The weights: apache-2.0." in card  # as those say that training started from
     assert json.loads((tmp_path / "net" / "config.json").read_text())["pretrained_cfg"]["license"] == "apache-2.0"
     assert str(tmp_path) not in "".join(path.read_text() for path in (tmp_path / "net").glob("*[dn]"))  # no way home

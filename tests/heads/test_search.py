@@ -1,30 +1,17 @@
-"""The head against scikit-learn, autograd and derivations by hand; the choice of its penalty without leaks."""
+"""The head against scikit-learn and derivations by hand; the choice of its penalty without leaks."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
-import torch
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
-from sklearn.preprocessing import StandardScaler
+from tests.heads.problems import of_scikit_learn, overlapping
 
 from regraft.heads.linear import LinearHead
 from regraft.heads.logistic import Regressions
 from regraft.heads.search import ABSENT, LEARNED, STRENGTHS, Selection, fit_head, select_heads
-
-Data = tuple[np.ndarray, np.ndarray]
-
-
-def overlapping(n: int, d: int, classes: int, *, spread: float = 0.5, seed: int = 0) -> Data:
-    """Return features of unequal scale and offset around one centre per class, and labels of every class."""
-    generator = np.random.default_rng(seed)
-    labels = np.arange(n) % classes
-    features = generator.normal(0, spread, (classes, d))[labels] + generator.normal(0, 1, (n, d))
-    features = features * generator.uniform(0.2, 3.0, d) + generator.uniform(-2, 2, d)
-    return features.astype(np.float32), labels
 
 
 def five_folds(n: int) -> np.ndarray:
@@ -40,19 +27,6 @@ def select_strength(
 ) -> Selection:
     """Make one choice alone."""
     return select_heads(features, labels, classes, folds=[folds], strengths=strengths)[0]
-
-
-def of_scikit_learn(features: np.ndarray, labels: np.ndarray, strength: float) -> np.ndarray:
-    """Return the probabilities at the same minimum.
-
-    scikit-learn minimises C sum(loss) + ||w||^2 / 2. For two classes it has one vector w, the difference of our two
-    rows; at the minimum they are w / 2 and -w / 2, so that ||W||^2 = ||w||^2 / 2 and its C is twice as large.
-    """
-    classes = len(np.unique(labels))
-    scale = {2: 2.0}.get(classes, 1.0) / (len(labels) * strength)
-    scaled = StandardScaler().fit_transform(features.astype(np.float64))
-    model = LogisticRegression(C=scale, tol=1e-9, max_iter=10_000).fit(scaled, labels)
-    return np.asarray(model.predict_proba(scaled))
 
 
 # --- one strength ---
@@ -156,76 +130,6 @@ def test_the_input_is_left_as_it_was() -> None:
     fit_head(features, labels, 2, strength=0.1)
     select_strength(features, labels, 2, folds=five_folds(40), strengths=[1.0])
     assert np.array_equal(features, before)
-
-
-# --- several parts at once ---
-
-
-def three_parts(n: int, d: int, classes: int) -> tuple[Regressions, np.ndarray, np.ndarray, np.ndarray]:
-    """Return regressions on three parts of three cells that lie far apart, features, labels and (parts, n) booleans."""
-    features, labels = overlapping(n, d, classes)
-    cells = np.sort(np.arange(n) % 3)
-    features += np.array([0, 30, -50], np.float32)[cells][:, None]
-    members = np.array([[True, True, True], [True, False, True], [False, True, False]])
-    regressions = Regressions(features.copy(), labels, classes, cells=cells, members=members)
-    return regressions, features, labels, members[:, cells]
-
-
-@pytest.mark.parametrize(("n", "d"), [(120, 8), (45, 40), (30, 60)])  # more photos than features, both, fewer
-@pytest.mark.parametrize("classes", [2, 5])
-def test_loss_and_gradient_are_autograds_in_every_part(n: int, d: int, classes: int) -> None:
-    regressions, features, labels, parts = three_parts(n, d, classes)
-    generator = np.random.default_rng(1)
-    layers = [(generator.normal(0, 0.1, (classes, d)), generator.normal(0, 1, classes)) for _ in parts]
-    if classes == 2:
-        layers = [(weight - weight[::-1], bias - bias[::-1]) for weight, bias in layers]  # one row describes both
-    for number, (weight, bias) in enumerate(layers):
-        regressions.start(number, (weight.astype(np.float32), bias.astype(np.float32)))
-    points = {number: regressions.point(number) for number in range(3)}
-    values = regressions.evaluate(points)
-    for number, own in enumerate(parts):
-        weight, bias = (torch.tensor(of, dtype=torch.float64) for of in regressions.layer(number))
-        x, y = torch.tensor(features[own], dtype=torch.float64), torch.from_numpy(labels[own])
-        loss = torch.nn.functional.cross_entropy(x @ weight.T + bias, y)
-        assert values[number].loss == pytest.approx(loss.item(), rel=1e-4)  # offsets of 50 cost float32 two digits
-        # along any direction, the change of the loss by differences of the loss itself
-        way = generator.normal(0, 1, points[number].shape).astype(np.float32)
-        way /= np.linalg.norm(way)
-        ahead, behind = (
-            regressions.evaluate({number: points[number] + sign * np.float32(0.02) * way})[number].loss
-            for sign in (1, -1)
-        )
-        assert (ahead - behind) / 0.04 == pytest.approx(
-            float(np.vdot(values[number].gradient, way)), rel=0.02, abs=2e-3
-        )
-
-
-@pytest.mark.parametrize(("n", "d"), [(120, 8), (45, 40), (30, 60)])
-@pytest.mark.parametrize("classes", [2, 5])
-def test_parts_are_scikit_learns_one_by_one(n: int, d: int, classes: int) -> None:
-    regressions, features, labels, parts = three_parts(n, d, classes)
-    regressions.solve({0: 0.1, 1: 0.03, 2: 1.0}, 1e-8)
-    for number, (own, strength) in enumerate(zip(parts, (0.1, 0.03, 1.0), strict=True)):
-        weight, bias = regressions.layer(number)
-        found = softmax(features[own].astype(np.float64) @ weight.T + bias, axis=1)
-        np.testing.assert_allclose(found, of_scikit_learn(features[own], labels[own], strength), rtol=0, atol=1e-3)
-
-
-def test_a_layer_that_is_started_from_is_where_it_starts() -> None:
-    regressions, _, _, _ = three_parts(120, 8, 5)
-    regressions.solve({0: 0.1}, 1e-6)
-    weight, bias = regressions.layer(0)
-    regressions.start(1, (weight, bias))
-    again = regressions.layer(1)
-    np.testing.assert_allclose(again[0], weight, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(again[1], bias, rtol=0, atol=1e-3)
-
-
-def test_large_logits_do_not_overflow() -> None:
-    regressions, _, _, _ = three_parts(60, 3, 3)
-    value = regressions.evaluate({0: np.full((3, 4), 1e3, np.float32) * np.array([[1], [-1], [0]], np.float32)})[0]
-    assert np.isfinite(value.loss)
-    assert np.isfinite(value.gradient).all()
 
 
 # --- the choice of a strength ---

@@ -1,17 +1,18 @@
-"""Multinomial logistic regression with an L2 penalty, on many training parts of the same photos at once.
+"""Multinomial logistic regression with an L2 penalty, on many overlapping training sets at once.
 
-For features x (d,) of the n photos of a part with classes y, standardised to z = (x - mean) / deviation, each minimises
+A training set is called a part. For features x (d,) of its n photos with classes y, standardised to
+z = (x - mean) / deviation, it minimises
 
     (1 / n) sum_i -log softmax(W z_i + b)[y_i]  +  (strength / 2) ||W||^2
 
 over W (c, d) and b (c,). Two things make this fast (`heads.lbfgs` has the rest):
 
-- W is written in the principal directions of z, u (c, r) with r <= d, where the second derivative is about diagonal:
+- W is written in the principal directions of z, u (c, r) with r <= d, where the Hessian is about diagonal:
   for class k and a direction of variance v it is near v mean(p_k (1 - p_k)) (Boehning 1992 has the bound v / 2).
-- All parts take their steps together: a photo's features are read once, and one product serves all parts it is in.
+- All parts take their steps together: a photo's features are read once, in one product for all parts it is in.
 
-Nothing of a part, neither mean nor directions, depends on photos outside of it. Two classes have opposite rows, because
-of the penalty, and are described by one: q = 1 row instead of c = 2, q = c otherwise.
+Neither mean nor directions of a part depend on photos outside it. Two classes have opposite rows, because of the
+penalty, and share one: q = 1 row instead of c = 2, q = c otherwise.
 """
 
 import functools
@@ -29,12 +30,12 @@ from regraft.heads.lbfgs import LBFGS, Value
 from regraft.runtime import cpu_count
 
 _BLOCK = 1024  # photos of one product: enough for full speed, few enough to stay in a processor's cache
-_FEW = 0.75  # photos for each feature, below which photos are written by their products with each other
+_FEW = 0.75  # photos per feature, below which the Gram matrix of the photos is decomposed
 _LEAST_VARIANCE = 1e-10  # of the largest: directions that vary less are rounding
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
-Layer = tuple[np.ndarray, np.ndarray]  # (c, d) weights and (c,) biases, on features as they come; float32
+Layer = tuple[np.ndarray, np.ndarray]  # (c, d) weights and (c,) biases of raw features; float32
 
 
 @dataclass(eq=False)
@@ -42,15 +43,15 @@ class _Part:
     """One regression.
 
     Attributes:
-        cells: numbers of its cells.
-        n: its photos.
+        cells: indices of its cells.
+        n: how many photos it has.
         mean: (d,) float64.
-        off: (all cells, d) float32: how far the mean of each cell is from it.
-        directions: (r, d): u @ directions are weights on features as they come.
-        back: (r, d): weights on features as they come @ back.T is u.
+        off: (all cells, d) float32: mean of each cell minus `mean`.
+        directions: (r, d): u @ directions are the weights of raw features.
+        back: (r, d): weights of raw features @ back.T is u.
         variances: (r,) of the photos along the directions.
-        rows: (n, r) photos in these coordinates, None where those of all parts are read together.
-        descent: at [u, b] (q, r + 1).
+        rows: (n, r) photos in these coordinates; None where the photos of all parts are read together.
+        minimiser: at [u, b] (q, r + 1).
     """
 
     cells: np.ndarray
@@ -61,11 +62,11 @@ class _Part:
     back: np.ndarray
     variances: np.ndarray
     rows: np.ndarray | None
-    descent: LBFGS
+    minimiser: LBFGS
 
 
 class _Task(NamedTuple):
-    """Photos (m, k) with labels (m,), and the weights (p q, k) and offsets (p q, 1) of the p parts that read them."""
+    """Photos (m, k) with labels (m,), and the weights (p q, k) and offsets (p q, 1) of the p parts that they are in."""
 
     rows: np.ndarray
     labels: np.ndarray
@@ -94,7 +95,7 @@ class Regressions:
         features: (n, d) float32, sorted by cell; overwritten: each cell's mean is taken off.
         labels: (n,) integers from 0 to classes - 1.
         classes: c.
-        cells: (n,) numbers from 0 on, rising: photos that belong to the same parts.
+        cells: (n,) ascending integers from 0: photos of one cell are in the same parts.
         members: (parts, cells) booleans: which cells each part learns from. Every class must be in every part.
     """
 
@@ -111,31 +112,31 @@ class Regressions:
         with _one_thread_each():
             few = bool((members @ np.diff(bounds) < _FEW * features.shape[1]).all())
             scatters = list(self._parallel(functools.partial(self._centre, scatter=not few), range(len(self.cells))))
-            largest = np.argsort(-(members @ np.diff(bounds)), kind="stable")  # first, so that no one waits for it
+            largest = np.argsort(-(members @ np.diff(bounds)), kind="stable")  # the slowest first
             parts = self._parallel(lambda own: self._part(np.flatnonzero(own), scatters), members[largest])
             self._parts = {int(number): part for number, part in zip(largest, parts, strict=True)}
 
     def solve(self, strengths: Mapping[int, float], tolerance: float) -> None:
-        """Minimise for some parts, starting from where each is.
+        """Minimise some parts, each from its present point.
 
         Args:
             strengths: of the penalty, > 0, by part.
             tolerance: how far above its minimum each may end, in nats, by Newton's estimate.
         """
-        descents = {
-            number: self._parts[number].descent.minimise(self._penalty(number, strength), tolerance)
+        minimisers = {
+            number: self._parts[number].minimiser.minimise(self._penalty(number, strength), tolerance)
             for number, strength in strengths.items()
         }
         with _one_thread_each():
-            asked = {number: next(descent) for number, descent in descents.items()}
+            asked = {number: next(minimiser) for number, minimiser in minimisers.items()}
             while asked:
                 values = self.evaluate(asked)
-                # each part's own work is done side by side; one that is done asks for no more
-                steps = self._parallel(lambda item: _sent(descents[item[0]], item[1]), values.items())
+                # the parts advance in parallel; one at its minimum needs no more points
+                steps = self._parallel(lambda item: _send(minimisers[item[0]], item[1]), values.items())
                 asked = {number: step for number, step in zip(values, steps, strict=True) if step is not None}
 
     def layer(self, number: int) -> Layer:
-        """Return the weights and biases of a part where it is."""
+        """Return the weights and biases of a part at its present point."""
         part = self._parts[number]
         rows, offsets = self.point(number)[:, :-1] @ part.directions, self.point(number)[:, -1]
         weight = self._basis.T @ rows
@@ -143,22 +144,22 @@ class Regressions:
         return weight, (bias - bias.mean()).astype(np.float32)
 
     def point(self, number: int) -> np.ndarray:
-        """Return [u, b] (q, r + 1) of a part where it is."""
-        return self._parts[number].descent.point
+        """Return the present point [u, b] (q, r + 1) of a part."""
+        return self._parts[number].minimiser.point
 
     def start(self, number: int, layer: Layer) -> None:
-        """Move a part to the weights and biases of another."""
+        """Start a part from given weights and biases."""
         part, (weight, bias) = self._parts[number], layer
         offsets = self._basis @ (bias + weight @ part.mean).astype(np.float32)
-        part.descent.move(np.column_stack([self._basis @ weight @ part.back.T, offsets]))
+        part.minimiser.restart(np.column_stack([self._basis @ weight @ part.back.T, offsets]))
 
-    def resting(self, number: int) -> LBFGS:
-        """Return where a part is, to come back to it by `resume`."""
-        return self._parts[number].descent.at_rest()
+    def snapshot(self, number: int) -> LBFGS:
+        """Return the state of a part, for `restore`."""
+        return self._parts[number].minimiser.snapshot()
 
-    def resume(self, number: int, descent: LBFGS) -> None:
-        """Go on from where a part was."""
-        self._parts[number].descent = descent
+    def restore(self, number: int, minimiser: LBFGS) -> None:
+        """Go back to an earlier state of a part."""
+        self._parts[number].minimiser = minimiser
 
     def logits(self, layer: Layer, cell: int) -> np.ndarray:
         """Return (m, c) logits of a cell's photos."""
@@ -178,7 +179,7 @@ class Regressions:
                 if number in gradient:
                     gradient[number] += sums.gradient[place]
                 else:
-                    gradient[number] = sums.gradient[place].copy()  # a view would keep those of all parts
+                    gradient[number] = sums.gradient[place].copy()  # a view would keep the array of all parts alive
                 loss[number] += float(sums.loss[place])
                 offsets[number][:, task.cell] += sums.offsets[place]
                 curvature[number] += sums.curvature[place]
@@ -234,7 +235,7 @@ class Regressions:
         return _Sums(loss, gradient.reshape(count, -1, task.rows.shape[1]), error.sum(axis=2), curvature)
 
     def _centre(self, cell: int, *, scatter: bool) -> np.ndarray | None:
-        """Take a cell's mean off its features; return (d, d) sums of the products of what is left."""
+        """Centre the features of a cell, in place; return its (d, d) scatter matrix."""
         features = self._features[self.cells[cell]]
         self._centres[cell] = features.mean(axis=0, dtype=np.float64)
         features -= self._centres[cell]
@@ -251,7 +252,7 @@ class Regressions:
             rows = np.concatenate([self._features[self.cells[cell]] + off[cell] for cell in cells])
             deviation = np.sqrt(np.mean(np.square(rows), axis=0, dtype=np.float64))
             inverse = _inverse(deviation)
-            variances, directions, rows = _of_few(rows * inverse.astype(np.float32))
+            variances, directions, rows = _decompose_few(rows * inverse.astype(np.float32))
         else:
             scatter = np.sum([scatters[cell] for cell in cells], axis=0) + (off[cells] * counts[:, None]).T @ off[cells]
             inverse = _inverse(np.sqrt(np.diag(scatter).astype(np.float64) / n))
@@ -271,11 +272,11 @@ class Regressions:
             back=(directions * deviation).astype(np.float32),
             variances=np.maximum(variances, 0),
             rows=rows,
-            descent=LBFGS(start),
+            minimiser=LBFGS(start),
         )
 
     def _parallel(self, work: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[Found]:
-        """Return what `work` makes of each item in turn, one item per processor at a time."""
+        """Map `work` over the items in order, one item per processor at a time."""
         items = list(items)
         return self._pool.map(work, items) if len(items) > 1 else map(work, items)
 
@@ -284,7 +285,7 @@ class Regressions:
 
 
 def _eigh(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return eigenvalues, rising, and eigenvectors (columns).
+    """Return eigenvalues, ascending, and eigenvectors (columns).
 
     NumPy's, whose BLAS is held to one thread here: those of PyTorch (MKL) differ in their last digits from run to run.
     """
@@ -294,8 +295,8 @@ def _eigh(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return values, vectors
 
 
-def _of_few(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return variances (r,), directions (r, d) and rows (n, r) of (n, d) photos that are fewer than features."""
+def _decompose_few(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return variances (r,), directions (r, d) and rows (n, r) of n photos that are fewer than their d features."""
     values, vectors = _eigh((rows @ rows.T).astype(np.float64))
     kept = values > _LEAST_VARIANCE * max(values[-1], 1)
     lengths, vectors = np.sqrt(values[kept]), vectors[:, kept]
@@ -304,7 +305,7 @@ def _of_few(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _inverse(deviation: np.ndarray) -> np.ndarray:
-    """Return 1 / deviation; 0 for a constant feature, which says nothing."""
+    """Return 1 / deviation; 0 for a constant feature."""
     return np.asarray(np.divide(1, deviation, out=np.zeros(len(deviation)), where=deviation > 1e-8))
 
 
@@ -315,10 +316,10 @@ def _blocks(task: _Task) -> list[_Task]:
     ]
 
 
-def _sent(descent: Generator[np.ndarray, Value, None], value: Value) -> np.ndarray | None:
-    """Return the next point that a descent asks for, None at its end."""
+def _send(minimiser: Generator[np.ndarray, Value, None], value: Value) -> np.ndarray | None:
+    """Return the next point that a minimiser needs, None at its end."""
     try:
-        return descent.send(value)
+        return minimiser.send(value)
     except StopIteration:
         return None
 
@@ -327,5 +328,5 @@ _blas = ThreadpoolController().select(user_api="blas")  # found once, and not wh
 
 
 def _one_thread_each() -> AbstractContextManager[object]:
-    """Keep the products of one worker on one thread: several threads on one small product mostly wait."""
+    """Keep the products of each worker on one thread: several threads on one small product mostly wait."""
     return _blas.limit(limits=1)  # type: ignore[no-any-return]

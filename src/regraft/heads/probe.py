@@ -1,9 +1,9 @@
-"""The linear probe: a head on frozen features, its strength and temperature chosen, and an honest estimate of it.
+"""The linear probe: a head on frozen features, the choice of its strength and temperature, and an unbiased estimate.
 
-Choosing (strength, temperature) and fitting are one procedure. The estimate cross-validates the whole procedure: in
-each outer fold it runs on the other folds alone, which also are its inner folds, so that no photo is judged by a
-strength, a temperature or a weight that it helped to set. With the same folds inside and outside, one head serves
-several choices.
+Choosing (strength, temperature) and fitting are one procedure, and the whole procedure is cross-validated (nested): for
+each outer fold it runs on the other folds alone, which are its inner folds too, so that no photo is evaluated with a
+strength, temperature or weight that it helped to set. With the same folds inside and outside, one head serves several
+choices.
 """
 
 from collections.abc import Sequence
@@ -23,17 +23,17 @@ UNCHOSEN_STRENGTH = 1.0
 
 
 class CalibratedHeads:
-    """The probes of one data set: of all photos, and of what the outer folds leave.
+    """The calibrated heads of one data set: of all photos, and of all but each outer fold.
 
-    Those of the folds are fitted together, as they share most of their inner heads. What a probe is does not depend on
-    which was asked for before: work that is taken up later ends as it would have.
+    Those of the folds are fitted together, as they share most of their inner heads. A head does not depend on which was
+    asked for before: a resumed run ends as it would have.
 
     Args:
         features: (n, d) float32.
         dataset: labels, groups and class names of these n photos.
         seed: of the folds.
-        all_too: True fits the probe of all photos together with those of the folds, which costs next to nothing; False
-            fits it by itself, where those of the folds may not be asked for.
+        all_too: True fits the head of all photos together with those of the folds, which costs next to nothing; False
+            fits it by itself, where those of the folds may not be needed.
     """
 
     def __init__(self, features: np.ndarray, dataset: Dataset, *, seed: int, all_too: bool = False) -> None:
@@ -42,11 +42,11 @@ class CalibratedHeads:
         self._known: dict[bytes, CalibratedHead] = {}
 
     def of(self, learn: np.ndarray) -> CalibratedHead:
-        """Return the probe that learned from the photos at positions `learn` (m,), rising, and knows no others."""
+        """Return the head fitted on the photos at positions `learn` (m,), ascending, and no others."""
         learned = np.isin(np.arange(len(self._folds)), learn)
         if learned.tobytes() not in self._known:
             rests = [self._folds != fold for fold in np.unique(self._folds)]
-            together = self._folds.min() >= 0  # else a class is never held out, and the rests are sets of their own
+            together = self._folds.min() >= 0  # else some class is never held out
             if learned.all() and not (together and self._all_too):
                 self._fit([learned])
             elif together and (learned.all() or any(np.array_equal(learned, rest) for rest in rests)):
@@ -57,13 +57,13 @@ class CalibratedHeads:
 
     def _fit(self, parts: Sequence[np.ndarray]) -> None:
         tasks = [self._within(part) for part in parts]
-        found = _fit_probes(self._features, self._dataset, tasks)
+        found = _choose_and_fit(self._features, self._dataset, tasks)
         self._known |= {part.tobytes(): probe for part, probe in zip(parts, found, strict=True)}
 
     def _within(self, learned: np.ndarray) -> np.ndarray:
-        """Return (n,) folds of the choice that is made from the photos `learned` (n,), booleans, alone.
+        """Return (n,) inner folds of the choice made from the photos `learned` (n,), booleans, alone.
 
-        They are the outer folds that are left. A class that is in one of these only is learned from, never held out.
+        They are the remaining outer folds. A class that is in only one of these is trained on, never held out.
         """
         labels, folds = self._dataset.labels, np.where(learned, self._folds, ABSENT)
         for label in np.unique(labels):
@@ -81,13 +81,13 @@ class CalibratedHeads:
 def fit_calibrated_head(features: np.ndarray, dataset: Dataset, *, seed: int) -> CalibratedHead:
     """Choose the strength by cross-validation, the temperature on its held-out logits, and fit on all n photos.
 
-    A class of a single photo (or group) is learned from, never held out. Where no two classes can be held out,
-    there is nothing to choose by: `UNCHOSEN_STRENGTH` and temperature 1 are taken.
+    A class of a single photo (or group) is trained on, never held out. Where no two classes can be held out, the choice
+    is `UNCHOSEN_STRENGTH` and temperature 1.
     """
     return CalibratedHeads(features, dataset, seed=seed).of(np.arange(len(dataset)))
 
 
-def _fit_probes(features: np.ndarray, dataset: Dataset, tasks: Sequence[np.ndarray]) -> list[CalibratedHead]:
+def _choose_and_fit(features: np.ndarray, dataset: Dataset, tasks: Sequence[np.ndarray]) -> list[CalibratedHead]:
     """Choose and fit for every task, (n,) fold numbers or what `heads.search` says instead of them."""
     classes, labels = len(dataset.classes), dataset.labels
     choosing = [task for task in tasks if len(np.unique(labels[task >= 0])) > 1]

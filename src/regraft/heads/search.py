@@ -1,12 +1,12 @@
-"""The last layer, replaced: multinomial logistic regression on standardised features, folded into one linear layer.
+"""Logistic regression on standardised features, folded into one linear layer, and the choice of its strength.
 
-`heads.logistic` says what is minimised. In scikit-learn's terms C = 1 / (n strength), with two classes (where it keeps
+`heads.logistic` has the objective. In scikit-learn's terms C = 1 / (n strength), with two classes (where it keeps
 one vector of weights for our two opposite ones) 2 / (n strength). The strength is chosen by cross-validated log loss
 along a path from strong to weak, each fit starting from its stronger neighbours.
 
-Nested cross-validation asks for many heads on overlapping photos, and several choices often need the same one: what is
-fitted without the folds j and k judges j in the choice made without k, and k in the choice made without j.
-`select_heads` makes all choices together and fits on the same photos once.
+Nested cross-validation needs many heads on overlapping photos, and several choices often need the same one: the head
+fitted without folds j and k is evaluated on j in the choice made without k, and on k in the choice made without j.
+`select_heads` makes all choices together, and fits each head once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,22 +19,22 @@ from regraft.heads.linear import LinearHead
 from regraft.heads.logistic import Layer, Regressions
 
 STRENGTHS = tuple(float(10.0**exponent) for exponent in np.arange(1.0, -5.01, -0.5))
-LEARNED, ABSENT = -1, -2  # instead of a fold number: never held out; neither learned from nor held out
+LEARNED, ABSENT = -1, -2  # instead of a fold: trained on but never held out; left out altogether
 _WORSE_BEFORE_STOP = 2  # weaker strengths are not tried once the loss has risen this often in a row
 _PATH_TOLERANCE = 1e-4  # nats above the minimum; enough to rank strengths
 _FINAL_TOLERANCE = 1e-8
-_FINAL_OF_MANY = 1e-7  # probabilities are then right to about 0.001, far closer than any photos could settle them
+_FINAL_OF_MANY = 1e-7  # probabilities are then right to about 0.001, far below their sampling error
 _MANY = 10_000  # photos
 
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """What cross-validation found.
+    """A strength chosen by cross-validation.
 
     Attributes:
         strength: the one with the lowest mean log loss.
         losses: mean held-out log loss (nats) by strength tried.
-        logits: (n, c) held-out logits at `strength`: no photo's come from a head that was fitted on it; zeros where
+        logits: (n, c) held-out logits at `strength`, each by a head that was not fitted on the photo; zeros where
             there is no fold.
         head: fitted at `strength` on all photos that are not absent.
     """
@@ -56,7 +56,7 @@ def fit_head(features: np.ndarray, labels: np.ndarray, classes: int, *, strength
     """
     everything = {"cells": np.zeros(len(labels), dtype=np.int64), "members": np.ones((1, 1), dtype=bool)}
     regression = Regressions(np.array(features, dtype=np.float32), labels, classes, **everything)
-    # two warm starts on the way down cost less than a cold start at a weak penalty
+    # two warm starts cost less than a cold start at a weak penalty
     for stronger in (strength * 100, strength * 10):
         regression.solve({0: stronger}, _PATH_TOLERANCE)
     regression.solve({0: strength}, _final_tolerance(len(labels)))
@@ -73,14 +73,14 @@ def select_heads(
 ) -> list[Selection]:
     """Choose the strength of the L2 penalty by cross-validated log loss, several times over, and fit at each choice.
 
-    What a choice calls absent takes no part in it: not in its losses, its strength, nor any weights.
+    Absent photos take no part in a choice: neither in its losses and strength nor in any weights.
 
     Args:
         features: (n, d).
         labels: (n,) integers from 0 to classes - 1.
         classes: c.
-        folds: of each choice, (n,) fold numbers, or `LEARNED` or `ABSENT`; some fold, and every class in each of its
-            training parts. No two choices have the same photos absent.
+        folds: of each choice, (n,) folds, or `LEARNED` or `ABSENT`; at least one fold, and every class in each of its
+            training sets. No two choices have the same photos absent.
         strengths: tried from strong to weak.
     """
     tasks, cells = np.unique(np.stack(folds), axis=1, return_inverse=True)
@@ -94,13 +94,13 @@ def select_heads(
     regressions = Regressions(features, labels, classes, cells=cells, members=members)
     several = {part for search in searches for part in search.held_out.values()}
     for strength in sorted(strengths, reverse=True):
-        going = [search for search in searches if search.goes_on]
-        # what one choice is fitted on at last is on another's path: it then goes along as far as its own choice does
-        wanted = sorted({part for search in going for part in search.parts if part in several})
-        regressions.solve(dict.fromkeys(wanted, strength), _PATH_TOLERANCE)
-        layers = {part: regressions.layer(part) for part in wanted}
-        for search in going:
-            search.judge(strength, layers, regressions)
+        active = [search for search in searches if search.is_active]
+        # the final training set of one choice lies on the path of another: it follows as far as its own choice goes
+        needed = sorted({part for search in active for part in search.parts if part in several})
+        regressions.solve(dict.fromkeys(needed, strength), _PATH_TOLERANCE)
+        layers = {part: regressions.layer(part) for part in needed}
+        for search in active:
+            search.evaluate(strength, layers, regressions)
     for search in searches:
         search.start(regressions)
     regressions.solve({search.whole: search.strength for search in searches}, _final_tolerance(len(labels)))
@@ -111,9 +111,9 @@ class _Search:
     """One choice of a strength.
 
     Args:
-        task: (cells,) what it calls the photos of each cell: their fold, or `LEARNED` or `ABSENT`.
-        parts: numbers of training parts, by the bytes of (cells,) booleans; those that are missing are added.
-        cells: (n,) of each photo, rising.
+        task: (cells,) fold of the photos of each cell, or `LEARNED` or `ABSENT`.
+        parts: index of each training set, by the bytes of (cells,) booleans; missing ones are added.
+        cells: (n,) cell of each photo, ascending.
         labels: (n,).
         classes: c.
     """
@@ -129,16 +129,16 @@ class _Search:
         self.whole = parts.setdefault(learned.tobytes(), len(parts))
         self.losses: dict[float, float] = {}
         self._task, self._cells, self._labels, self._classes = task, cells, labels, classes
-        self._judged = task[cells] >= 0
-        self._resting: LBFGS | None = None
+        self._held_out = task[cells] >= 0
+        self._snapshot: LBFGS | None = None
 
     @property
     def parts(self) -> set[int]:
-        """The parts that it asks for."""
+        """The training sets that it needs."""
         return {self.whole, *self.held_out.values()}
 
     @property
-    def goes_on(self) -> bool:
+    def is_active(self) -> bool:
         """Tell whether a weaker strength is to be tried."""
         losses = list(self.losses.values())
         return len(losses) <= _WORSE_BEFORE_STOP or min(losses[-_WORSE_BEFORE_STOP:]) <= min(losses)
@@ -148,28 +148,28 @@ class _Search:
         """The best one so far."""
         return min(self.losses, key=lambda strength: self.losses[strength])
 
-    def judge(self, strength: float, layers: Mapping[int, Layer], regressions: Regressions) -> None:
-        """Let every fold be judged by the layer that was fitted without it."""
+    def evaluate(self, strength: float, layers: Mapping[int, Layer], regressions: Regressions) -> None:
+        """Evaluate each fold by the layer that was fitted without it."""
         logits = np.zeros((len(self._labels), self._classes), dtype=np.float32)
         for cell in np.flatnonzero(self._task >= 0):
             layer = layers[self.held_out[int(self._task[cell])]]
             logits[regressions.cells[cell]] = regressions.logits(layer, int(cell))
-        self.losses[strength] = float(np.mean(_cross_entropy(logits[self._judged], self._labels[self._judged])))
+        self.losses[strength] = float(np.mean(_cross_entropy(logits[self._held_out], self._labels[self._held_out])))
         if self.strength == strength:
             self._logits = logits
-            self._resting = regressions.resting(self.whole) if self.whole in layers else None
+            self._snapshot = regressions.snapshot(self.whole) if self.whole in layers else None
             near = [layers[part] for part in self.held_out.values()]
             self._mean = np.mean([weight for weight, _ in near], axis=0), np.mean([bias for _, bias in near], axis=0)
 
     def start(self, regressions: Regressions) -> None:
-        """Put the part of all its photos where it is nearly at the minimum: on its own path, or amid the others."""
-        if self._resting is not None:
-            regressions.resume(self.whole, self._resting)
+        """Start the final fit near its minimum: from its own path, or from the mean of its folds' layers."""
+        if self._snapshot is not None:
+            regressions.restore(self.whole, self._snapshot)
         else:
             regressions.start(self.whole, self._mean)
 
     def result(self, regressions: Regressions, back: np.ndarray) -> Selection:
-        """Return what was found, the photos put back in order."""
+        """Return the choice, its photos back in their order."""
         head = LinearHead(*regressions.layer(self.whole), self.strength)
         return Selection(self.strength, self.losses, self._logits[back], head)
 

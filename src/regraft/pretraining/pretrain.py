@@ -110,7 +110,7 @@ def pretrain(
     source = open_source(splits, settings.seed, observer, max_file_size=compute.max_file_size)
     backbone = load()
     teacher = None if distillation is None else load_teacher(distillation, source.dataset.classes)
-    source = source if teacher is None else teacher.unseen(source)
+    source = source if teacher is None else teacher.without_seen(source)
     plan = plan_of(Candidate("whole"), backbone, settings.schedule)
     arguments = _arguments(source, backbone, settings.training_arguments(compute), distillation, teacher)
     arguments |= {option("lr"): settings.schedule.learning_rate(_LEARNING_RATE), option("half"): half}

@@ -83,7 +83,7 @@ class TeacherModel:
         """Return the licence that its weights say they have."""
         return str(self.backbone.recipe.settings.get("license") or "not stated in its configuration")
 
-    def unseen(self, source: SourceSplit) -> SourceSplit:
+    def without_seen(self, source: SourceSplit) -> SourceSplit:
         """Return `source` without the validation photos that the teacher was trained on.
 
         What it says of the training photos could carry them over to the student.

@@ -1,0 +1,29 @@
+"""Features of known kinds, and scikit-learn's probabilities for them."""
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+Data = tuple[np.ndarray, np.ndarray]
+
+
+def overlapping(n: int, d: int, classes: int, *, spread: float = 0.5, seed: int = 0) -> Data:
+    """Return features of unequal scale and offset around one centre per class, and labels of every class."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(n) % classes
+    features = generator.normal(0, spread, (classes, d))[labels] + generator.normal(0, 1, (n, d))
+    features = features * generator.uniform(0.2, 3.0, d) + generator.uniform(-2, 2, d)
+    return features.astype(np.float32), labels
+
+
+def of_scikit_learn(features: np.ndarray, labels: np.ndarray, strength: float) -> np.ndarray:
+    """Return the probabilities at the same minimum.
+
+    scikit-learn minimises C sum(loss) + ||w||^2 / 2. For two classes it has one vector w, the difference of our two
+    rows; at the minimum they are w / 2 and -w / 2, so that ||W||^2 = ||w||^2 / 2 and its C is twice as large.
+    """
+    classes = len(np.unique(labels))
+    scale = {2: 2.0}.get(classes, 1.0) / (len(labels) * strength)
+    scaled = StandardScaler().fit_transform(features.astype(np.float64))
+    model = LogisticRegression(C=scale, tol=1e-9, max_iter=10_000).fit(scaled, labels)
+    return np.asarray(model.predict_proba(scaled))
