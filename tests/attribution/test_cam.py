@@ -10,8 +10,8 @@ from captum.attr import LayerAttribution, LayerGradCam
 from torch import nn
 
 from regraft.attribution.cam import grad_cam, occlusion
-from regraft.attribution.feature_maps import HookPoint
 from regraft.errors import ModelError, OptionError
+from regraft.networks.tracing import HookPoint
 
 
 def state(module: nn.Module) -> list[object]:

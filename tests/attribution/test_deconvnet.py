@@ -14,8 +14,8 @@ from torch.overrides import _get_current_function_mode_stack
 import regraft
 from regraft.attribution.backward_rules import GUIDED
 from regraft.attribution.deconvnet import deconvnet, guided_backprop, project, strongest_places
-from regraft.attribution.feature_maps import HookPoint, run_to
 from regraft.errors import DataError, ModelError, OptionError
+from regraft.networks.tracing import HookPoint, run_to
 
 SIDE = 96
 

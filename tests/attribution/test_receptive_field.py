@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from regraft.attribution.feature_maps import HookPoint, StageMap
+from regraft.attribution.feature_maps import StageMap
 from regraft.attribution.receptive_field import receptive_field
 from regraft.errors import ModelError
 from regraft.explain.top_activations import stage_maps_of
 from regraft.networks.backbones import Backbone, build_untrained
+from regraft.networks.tracing import HookPoint
 
 Step = tuple[int, int, int]  # kernel, stride, padding
 

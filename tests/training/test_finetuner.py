@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ from torch.nn import functional
 
 from regraft.errors import TrainingError
 from regraft.heads.search import Head
+from regraft.networks import freezing
 from regraft.networks.backbones import Backbone, build_untrained
 from regraft.networks.cutting import Top, Trunk, cut_before
-from regraft.networks.freezing import Plan, plan_training
+from regraft.networks.freezing import Plan
 from regraft.progress import Observer
 from regraft.training.checkpoints import Run, nowhere
 from regraft.training.distributed import accelerator
@@ -101,6 +103,11 @@ def finetuner(
         job="test",
     )
     return made, top, activations
+
+
+def plan_training(backbone: Backbone, *, strategy: str, **options: Any) -> Plan:
+    stages = [stage.name for stage in backbone.stages()]
+    return freezing.plan_training(backbone, trained=stages[-2:] if strategy == "top" else stages, **options)
 
 
 def by_hand(

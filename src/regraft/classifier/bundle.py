@@ -22,8 +22,7 @@ from regraft.errors import BundleError, ModelError, WeightsError, printable, sho
 from regraft.files import atomic_write, is_file, parse_json
 from regraft.heads.search import Head
 from regraft.networks.backbones import rebuild_backbone, tensor_bytes
-from regraft.networks.building import Recipe
-from regraft.networks.configs import SOURCE_SETTINGS, check_settings
+from regraft.networks.registry import SOURCE_SETTINGS, Recipe, check_settings
 from regraft.networks.weights import without_folders
 
 FORMAT = 1

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from regraft.data.preprocess import CROP_MODES, INTERPOLATIONS
-from regraft.networks.configs import LARGEST_CROP, LARGEST_SIDE
+from regraft.networks.registry import LARGEST_CROP, LARGEST_SIDE
 
 Number = Annotated[float, Meta(ge=-1e300, le=1e300)]
 Count = Annotated[int, Meta(ge=0)]

@@ -167,7 +167,7 @@ def _report(trained: Any, folder: Path, settings: Any, observer: Any) -> None:
 
 def _print_plans(model: str, settings: Any, *, json: bool) -> None:
     from regraft.networks.backbones import build_untrained
-    from regraft.networks.default import STRONG
+    from regraft.networks.registry import STRONG
     from regraft.transfer.auto import CANDIDATES
     from regraft.transfer.fit import candidate_of
     from regraft.transfer.strategies import plan_of

@@ -32,6 +32,7 @@ FLAGS = {
     "DistillationSettings.model": "--teacher",
     "DistillationSettings.size": "--teacher-size",
     "stages": "--stage",
+    "build_untrained.arguments": "--model-args",
 }
 FAILED = 1
 WRONG_USAGE = 2

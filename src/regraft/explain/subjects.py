@@ -17,7 +17,8 @@ from regraft.evaluation.report import Report
 from regraft.explain.explain import Judged, Subject
 from regraft.features.extraction import engine_for
 from regraft.features.photos import Photos, audit_samples, prepare
-from regraft.networks.backbones import LOCAL_PREFIX, Backbone, load_backbone
+from regraft.networks.backbones import Backbone, load_backbone
+from regraft.networks.registry import LOCAL_PREFIX
 from regraft.networks.weights import without_folders
 from regraft.progress import Observer
 from regraft.transfer.fit import Result

@@ -19,8 +19,9 @@ from regraft.features.extraction import check_photos
 from regraft.files import is_file
 from regraft.heads.probe import UNCHOSEN_STRENGTH, Labelled, inner_folds
 from regraft.heads.search import LEARNED, Head, fit_head, select_heads
-from regraft.networks.backbones import Backbone, check_model_name, load_backbone
-from regraft.networks.trial import check_side, check_takes
+from regraft.networks.backbones import Backbone, load_backbone
+from regraft.networks.registry import check_model_name, check_side
+from regraft.networks.tracing import check_takes
 from regraft.networks.weights import without_folders
 from regraft.pretraining.source import SourceTask
 from regraft.progress import Observer

@@ -19,9 +19,8 @@ from regraft.data.sources import Source, as_sources
 from regraft.engines.selection import AUTO
 from regraft.errors import DataError, OptionError, shortlist
 from regraft.files import MAX_FILE_BYTES, check_output
-from regraft.networks.backbones import check_model_name, load_backbone
-from regraft.networks.default import default_network
-from regraft.networks.pocket import POCKET
+from regraft.networks.backbones import load_backbone
+from regraft.networks.registry import POCKET, check_model_name, default_network
 from regraft.training.schedule import Schedule
 from regraft.transfer.fit import train
 from regraft.transfer.settings import BUDGET, Settings

@@ -15,7 +15,7 @@ from regraft.files import sha256
 from regraft.heads.probe import CalibratedHead, Labelled, inner_folds
 from regraft.heads.search import Head
 from regraft.networks.backbones import Backbone
-from regraft.networks.freezing import Plan, check_frozen, fingerprints, plan_training
+from regraft.networks.freezing import Plan, check_frozen, fingerprints, plan_training, stages_to_train
 from regraft.progress import Observer
 from regraft.training.finetuner import Finetuner, Lesson
 from regraft.training.schedule import Schedule
@@ -92,11 +92,11 @@ def plan_of(candidate: Candidate, backbone: Backbone, schedule: Schedule) -> Pla
     Raises:
         OptionError: a stage or adapters that it does not have, or updates of one photo for batch-norm statistics.
     """
+    stages = [stage.name for stage in backbone.stages()]
+    own = {"frozen": [], "top": stages[-2:]}.get(candidate.strategy, stages)
     plan = plan_training(
         backbone,
-        strategy=candidate.strategy,
-        train_from=candidate.train_from,
-        train_only=candidate.train_only,
+        trained=stages_to_train(stages, own, train_from=candidate.train_from, train_only=candidate.train_only),
         lr_decay=schedule.lr_decay,
         batch_norm=schedule.batch_norm_for(candidate.strategy),
         lora=candidate.lora,
