@@ -1,5 +1,6 @@
 """Networks with their weights: what is built, what is refused, and what identifies one."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -15,7 +16,8 @@ from torch import nn
 
 from regraft.data.preprocess import Preprocess
 from regraft.errors import ModelError, WeightsError
-from regraft.networks.backbones import Backbone, build_untrained, load_backbone, rebuild_backbone
+from regraft.networks.backbones import Backbone, build_untrained, load_backbone, rebuild_backbone, tensor_bytes
+from regraft.networks.freezing import fingerprints
 from regraft.networks.registry import Recipe
 
 Local = Callable[..., str]
@@ -208,6 +210,55 @@ def test_fingerprint_differs_for_another_architecture_of_the_same_tensors(local:
     backbone = load_backbone(local())
     renamed = replace(backbone, recipe=replace(backbone.recipe, architecture="test_resnet2"))
     assert renamed.fingerprint() != backbone.fingerprint()
+
+
+def test_fingerprint_is_that_of_hashlib(local: Local) -> None:
+    backbone = load_backbone(edit_config(local(), model_args={"output_stride": 8}))
+    expected = hashlib.sha256(b"('test_resnet', [('output_stride', 8)])")
+    for name, tensor in sorted(backbone.module.state_dict().items()):
+        array = tensor.numpy()
+        expected.update(f"{name} torch.{array.dtype} {array.shape}".encode() + array.tobytes())
+    assert backbone.fingerprint() == expected.hexdigest()
+
+
+def test_tensor_hashes_are_those_of_hashlib_with_buffers_that_are_not_saved(local: Local) -> None:
+    backbone = load_backbone(local())
+    fingerprint = backbone.fingerprint()
+    backbone.module.register_buffer("grid", torch.arange(6.0).reshape(2, 3), persistent=False)
+    tensors = [*backbone.module.named_parameters(), *backbone.module.named_buffers()]
+    expected = {name: hashlib.sha256(tensor.detach().numpy().tobytes()).hexdigest() for name, tensor in tensors}
+    assert backbone.tensor_hashes() == expected == fingerprints(backbone.module, list(expected))
+    assert "grid" in expected
+    assert backbone.fingerprint() == fingerprint
+
+
+def test_tensors_are_hashed_once(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[torch.Tensor] = []
+
+    def count(tensor: torch.Tensor) -> memoryview:
+        hashed.append(tensor)
+        return tensor_bytes(tensor)
+
+    # there is nothing public between the tensors and hashlib that could be counted
+    monkeypatch.setattr("regraft.networks.backbones.tensor_bytes", count)
+    backbone = load_backbone(local())
+    tensors = len(backbone.module.state_dict())
+    hashes = backbone.tensor_hashes()
+    for _ in range(3):
+        backbone.fingerprint()
+        assert backbone.tensor_hashes() == hashes
+    assert len(hashed) == tensors
+    replace(backbone).fingerprint()
+    assert len(hashed) == 2 * tensors
+    hashes.clear()
+    assert len(backbone.tensor_hashes()) == tensors  # a copy was given
+
+
+def test_weights_that_were_made_in_inference_mode_are_hashed_too(local: Local) -> None:
+    model = local()
+    with torch.inference_mode():
+        found = load_backbone(model).fingerprint()
+    assert found == load_backbone(model).fingerprint()
 
 
 # --- untrained and rebuilt ---
