@@ -33,7 +33,8 @@ UPDATES = {"top": 12, "whole": 3}
 def finetuner(backbone: Backbone, strategy: str, batches: int) -> Finetuner:
     """Return a training of `batches` updates whose activations lie in memory, as those of a cached trunk do."""
     side = (3, backbone.preprocess.height, backbone.preprocess.width)
-    plan = plan_training(backbone, strategy=strategy)
+    stages = [stage.name for stage in backbone.stages()]
+    plan = plan_training(backbone, trained=stages[-2:] if strategy == "top" else stages)
     assert plan.cut is not None
     trunk, top = cut_before(backbone.module, plan.cut, side)
     count = BATCH * batches

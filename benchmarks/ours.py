@@ -45,8 +45,8 @@ def regraft_features(network: str, photos: Sequence[Path]) -> tuple[float, np.nd
 def engine_alone(network: str, photos: Sequence[Path], count: int) -> float:
     """Return the seconds of `count` images through the engine, batches of `photos` over and over, from memory."""
     from regraft.data.loading import load_batches
-    from regraft.runtime import BATCH_SIZE
     from regraft.engines.engine import run_ahead
+    from regraft.runtime import BATCH_SIZE
 
     _, engine = _made(network)
     batches = list(load_batches(list(photos), engine.preprocess))

@@ -7,8 +7,8 @@ from typing import Protocol
 from regraft.watchdog import watched
 
 
-class TrainingRecord(Protocol):
-    """What an update or an epoch came to: the part of `training.finetuner.Record` that observers show."""
+class ProgressRecord(Protocol):
+    """What an update or an epoch came to: the part of `training.finetuner.TrainingRecord` that observers show."""
 
     @property
     def epoch(self) -> int:
@@ -50,7 +50,7 @@ class Observer:
     def end(self) -> None:
         """Receive the end of the pass, completed or not."""
 
-    def record(self, training: str, record: TrainingRecord) -> None:
+    def record(self, training: str, record: ProgressRecord) -> None:
         """Receive what an update or an epoch of the training of that name came to."""
 
 

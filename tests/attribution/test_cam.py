@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import timm
 import torch
-from captum.attr import LayerAttribution, LayerGradCam
+from captum.attr import LayerAttribution, LayerGradCam, Occlusion
 from torch import nn
 
 from regraft.attribution.cam import grad_cam, occlusion
-from regraft.attribution.feature_maps import HookPoint
 from regraft.errors import ModelError, OptionError
+from regraft.networks.tracing import HookPoint
 
 
 def state(module: nn.Module) -> list[object]:
@@ -129,6 +129,23 @@ def test_a_pixel_has_the_mean_of_the_squares_that_cover_it(
             squares[square] += 1
     found = occlusion(linear, image[None], 1, window=window, stride=stride)
     np.testing.assert_allclose(found[0, 0], total / squares, atol=1e-4)
+
+
+@pytest.mark.parametrize(("window", "stride"), [(16, 8), (20, 12), (40, 9)])
+@pytest.mark.parametrize("count", [1, 3, 17])
+def test_occlusion_is_captums(resnet: nn.Module, window: int, stride: int, count: int) -> None:
+    images = torch.randn(count, 3, 48, 40, generator=torch.Generator().manual_seed(1))
+    target = torch.arange(count) % 7
+    with torch.no_grad():
+        expected = Occlusion(resnet).attribute(
+            images,
+            sliding_window_shapes=(3, window, window),
+            strides=(3, stride, stride),
+            target=target,
+            perturbations_per_eval=max(16 // count, 1),  # as many at a time as here: convolutions round by that
+        )
+    assert torch.equal(occlusion(resnet, images, target, window=window, stride=stride), expected[:, :1])
+    assert float(expected.max()) > 0
 
 
 def test_twenty_images_at_once_are_as_twenty_alone(linear: nn.Sequential) -> None:

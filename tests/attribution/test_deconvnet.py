@@ -7,49 +7,22 @@ import pytest
 import timm
 import torch
 from captum.attr import Deconvolution, GuidedBackprop
+from tests.attribution.toys import at, filled, toy, toy_image
 from torch import nn
 from torch.nn import functional
 from torch.overrides import _get_current_function_mode_stack
 
 import regraft
-from regraft.attribution.backward_rules import GUIDED
 from regraft.attribution.deconvnet import deconvnet, guided_backprop, project, strongest_places
-from regraft.attribution.feature_maps import HookPoint, run_to
 from regraft.errors import DataError, ModelError, OptionError
+from regraft.networks.tracing import HookPoint, run_to
 
 SIDE = 96
 
 
-def filled(convolution: nn.Conv2d, *weights: object) -> nn.Conv2d:
-    """Give a convolution its weights and no bias."""
-    with torch.no_grad():
-        convolution.weight.copy_(torch.tensor(weights, dtype=torch.float32).reshape(convolution.weight.shape))
-    return convolution
-
-
-def toy(rectifier: Callable[[], nn.Module]) -> nn.Sequential:
-    """Return a network on 4 x 4 pixels: a colour filter, a rectifier, max-pooling, two units, a rectifier."""
-    return nn.Sequential(
-        filled(nn.Conv2d(3, 1, 1, bias=False), [1, 0.5, 0]),
-        rectifier(),
-        nn.MaxPool2d(2),
-        filled(nn.Conv2d(1, 2, 2, bias=False), [[1, -2], [0.5, 1]], [[2, 1], [-1, 3]]),
-        rectifier(),
-    )
-
-
 @pytest.fixture
 def image() -> torch.Tensor:
-    red = torch.tensor([[1.0, 2, 0, -1], [3, -4, 1, 5], [0, 0, 2, 1], [-1, 7, 1, -3]])
-    return torch.stack([red, torch.zeros(4, 4), torch.zeros(4, 4)])[None]
-
-
-def at(**values: float) -> torch.Tensor:
-    """Return 4 x 4 zeros but for r1c0=2 and the like."""
-    found = torch.zeros(4, 4)
-    for place, value in values.items():
-        found[int(place[1]), int(place[3])] = value
-    return found
+    return toy_image()
 
 
 # The red values pass the first filter as they are. Of each 2 x 2 window the largest are 3 at (1, 0), 5 at (1, 3),
@@ -80,121 +53,6 @@ def test_a_deconvnet_passes_the_cap_of_relu6(image: torch.Tensor) -> None:
     capped = deconvnet(toy(nn.ReLU6), "4", image, 1)  # 7 at (3, 1) is cut off, but its window's maximum all the same
     assert torch.equal(capped[0, 0], at(r1c0=2, r1c3=1, r2c2=3))
     assert torch.equal(guided_backprop(toy(nn.ReLU6), "4", image, 1), capped)  # unit 1 is at the cap: 6, not 10
-
-
-class Functional(nn.Module):
-    """The toy with functions and methods in place of modules."""
-
-    def __init__(self, rectify: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        super().__init__()
-        self.first, _, _, self.second, _ = toy(nn.ReLU)
-        self.end = nn.Identity()
-        self.rectify = rectify
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.end(
-            self.rectify(self.second(functional.max_pool2d(self.rectify(self.first(images)), 2)))
-        )
-        return found
-
-
-def in_place(given: torch.Tensor) -> torch.Tensor:
-    given.relu_()  # its result is not used
-    return given
-
-
-@pytest.mark.parametrize(
-    "rectify",
-    [
-        functional.relu,
-        torch.relu,
-        torch.Tensor.relu,
-        in_place,
-        lambda x: functional.relu(x, True),
-        lambda x: x.clamp(min=0),
-        lambda x: functional.hardtanh(x, 0.0, 6.0),
-        functional.relu6,
-    ],
-)
-def test_rectifiers_that_are_no_modules_are_found(
-    image: torch.Tensor, rectify: Callable[[torch.Tensor], torch.Tensor]
-) -> None:
-    network = Functional(rectify)
-    assert torch.equal(deconvnet(network, "end", image, 1)[0, 0], at(r1c0=2, r1c3=1, r2c2=3))
-
-
-# y = w2 f(w1 x) at one pixel with w1 = 1 and w2 = 2: the signal 1 becomes 2, is not negative, and passes the soft gate
-# f(x) / x in a guided picture, but not in a deconvnet
-@pytest.mark.parametrize(
-    ("activation", "name", "gate"),
-    [
-        (nn.SiLU, "SiLU", torch.sigmoid(torch.tensor(1.5))),
-        (nn.GELU, "GELU", torch.distributions.Normal(0, 1).cdf(torch.tensor(1.5))),
-        (nn.Hardswish, "Hardswish", torch.tensor((1.5 + 3) / 6)),
-        (nn.Mish, "Mish", torch.tanh(torch.log(1 + torch.exp(torch.tensor(1.5))))),
-        (nn.LeakyReLU, "LeakyReLU", torch.tensor(1.0)),
-    ],
-)
-def test_other_activations_are_generalised_and_named(
-    activation: Callable[[], nn.Module], name: str, gate: torch.Tensor
-) -> None:
-    network = nn.Sequential(
-        filled(nn.Conv2d(3, 1, 1, bias=False), [1, 0, 0]), activation(), filled(nn.Conv2d(1, 2, 1, bias=False), 2, -2)
-    )
-    image = torch.tensor([1.5, 0, 0]).reshape(1, 3, 1, 1)
-    plain, guided = project(network, "2", image, 0), project(network, "2", image, 0, rule=GUIDED)
-    assert plain.pixels.flatten().tolist() == [2, 0, 0]
-    assert plain.method == f"deconvnet, generalised: {name} taken as a rectifier with a soft gate"
-    torch.testing.assert_close(guided.pixels.flatten(), 2 * gate * torch.tensor([1.0, 0, 0]))
-    assert guided.method.startswith("guided backpropagation, generalised: ")
-    assert deconvnet(network, "2", image, 1).abs().sum() == 0  # a negative signal stops at the rectifier
-
-
-class Gated(nn.Module):
-    """A rectified map, multiplied by a sigmoid of its mean, as in squeeze and excitation."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.filter = filled(nn.Conv2d(3, 1, 1, bias=False), [1, 0, 0])
-        self.end = nn.Identity()
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        found = functional.relu(self.filter(images))
-        gated: torch.Tensor = self.end(found * found.mean((2, 3), keepdim=True).sigmoid())
-        return gated
-
-
-def test_gates_are_held() -> None:
-    image = torch.zeros(1, 3, 2, 2)
-    image[0, 0] = torch.tensor([[1.0, 2], [3, 6]])
-    found = project(Gated(), "end", image, 0)
-    expected = torch.zeros(2, 2)
-    expected[1, 1] = torch.sigmoid(torch.tensor(3.0))  # the mean; without holding it, all four pixels would get a part
-    torch.testing.assert_close(found.pixels[0, 0], expected)
-    assert found.method == "deconvnet, generalised: multiplying gates held at what they are for the photo"
-    assert found.positions.tolist() == [[1, 1]]
-    torch.testing.assert_close(found.activations, 6 * torch.sigmoid(torch.tensor([3.0])))
-
-
-@pytest.mark.parametrize(
-    ("norm", "name"), [(nn.GroupNorm(2, 4), "group norm"), (nn.LayerNorm([4, 3, 3]), "layer norm")]
-)
-def test_norms_are_held(norm: nn.Module, name: str) -> None:
-    torch.manual_seed(0)
-    with torch.no_grad():
-        norm.weight.uniform_(0.5, 2)  # type: ignore[union-attr, operator]
-    first = nn.Conv2d(3, 4, 1, bias=False)
-    network = nn.Sequential(first, norm, nn.ReLU())
-    image = torch.randn(1, 3, 3, 3)
-    found = project(network, "2", image, 1, position=(2, 0))
-    before = first(image).detach()
-    if name == "group norm":
-        part = before[0, :2]  # unit 1 is of the first of two groups
-        slope = norm.weight[1] / torch.sqrt(part.var(correction=0) + norm.eps)  # type: ignore[index, operator]
-    else:
-        slope = norm.weight[1, 2, 0] / torch.sqrt(before.var(correction=0) + norm.eps)  # type: ignore[index, operator]
-    torch.testing.assert_close(found.pixels[0, :, 2, 0], slope.detach() * first.weight[1, :, 0, 0].detach())
-    assert f"mean and deviation of {name} held" in found.method
 
 
 class Up(nn.Module):
@@ -278,63 +136,11 @@ def test_convolutional_networks_have_pictures(name: str, stage: str) -> None:
     torch.testing.assert_close(found.activations, peaks, rtol=1e-4, atol=1e-5)
 
 
-class Swish(nn.Module):
-    """SiLU written by hand."""
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return images * images.sigmoid()
-
-
-def test_a_swish_by_hand_is_not_taken_for_a_gate() -> None:
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), Swish(), nn.Conv2d(4, 2, 1), nn.ReLU())
-    with pytest.raises(ModelError, match="no rule for what stands before it: Mul of several activations, Sigmoid "):
-        deconvnet(network, "3", torch.randn(1, 3, 5, 5), 0)
-
-
 def test_a_first_step_in_place_changes_no_photo() -> None:
     network = nn.Sequential(nn.ReLU(inplace=True), filled(nn.Conv2d(3, 1, 1, bias=False), [1, 1, 0]), nn.ReLU())
     images = torch.tensor([[-1.0, 2, 3]]).reshape(1, 3, 1, 1)
     assert deconvnet(network, "2", images, 0).flatten().tolist() == [1, 1, 0]
     assert images.flatten().tolist() == [-1, 2, 3]
-
-
-def test_attention_is_refused() -> None:
-    network = timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=32, depth=2)
-    with pytest.raises(
-        ModelError, match=r"no deconvnet picture can be drawn of blocks\.1 \(input\).*Attention.*Grad-CAM"
-    ):
-        deconvnet(network, HookPoint("blocks.1", "input", "b n c", 1), torch.randn(1, 3, 32, 32), 0)
-
-
-class Product(nn.Module):
-    """Two rectified maps, multiplied."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.one, self.other, self.end = nn.Conv2d(3, 2, 1), nn.Conv2d(3, 2, 1), nn.Identity()
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.end(functional.relu(self.one(images)) * self.other(images))
-        return found
-
-
-@pytest.mark.parametrize(
-    ("network", "stage", "named"),
-    [
-        (nn.Sequential(nn.Conv2d(3, 2, 1), nn.Tanh(), nn.ReLU()), "2", "Tanh"),
-        (nn.Sequential(nn.Conv2d(3, 2, 1), nn.ELU(), nn.ReLU()), "2", "Elu"),
-        (nn.Sequential(nn.Conv2d(3, 2, 1), nn.Hardtanh(-1, 1), nn.ReLU()), "2", "Hardtanh"),
-        (Product(), "end", "Mul of several activations"),
-    ],
-)
-def test_what_has_no_rule_is_refused_by_name(network: nn.Module, stage: str, named: str) -> None:
-    with pytest.raises(ModelError, match=rf"there is no rule for what stands before it: {named} "):
-        deconvnet(network, stage, torch.randn(1, 3, 4, 4), 0)
-
-
-def test_a_plain_gradient_is_not_given_for_a_deconvnet() -> None:
-    with pytest.raises(ModelError, match=r"0 \(output\): no rectifier stands before it.*choose a later stage"):
-        deconvnet(nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU()), "0", torch.randn(1, 3, 4, 4), 0)
 
 
 class Sly(nn.Module):

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from regraft.attribution.feature_maps import HookPoint, StageMap
+from regraft.attribution.feature_maps import StageMap, find_stage_maps
 from regraft.attribution.receptive_field import receptive_field
 from regraft.errors import ModelError
-from regraft.explain.top_activations import stage_maps_of
 from regraft.networks.backbones import Backbone, build_untrained
+from regraft.networks.tracing import HookPoint
 
 Step = tuple[int, int, int]  # kernel, stride, padding
 
@@ -69,7 +69,8 @@ def test_networks_by_hand(
     stages: dict[str, tuple[list[Step], int]],
 ) -> None:
     backbone = untrained(tmp_path, architecture, side, **arguments)
-    places = {place.stage: place for place in stage_maps_of(backbone)}
+    maps = find_stage_maps(backbone.module, backbone.stages(), (3, side, side))
+    places = {one.stage: one for one in maps}
     assert list(places)[: len(stages)] == list(stages)
     steps: list[Step] = []
     for stage, (more, pixels) in stages.items():
@@ -85,7 +86,7 @@ def test_networks_by_hand(
 
 
 def at(module: nn.Module, stage: str, shape: tuple[int, int]) -> StageMap:
-    """Return the place where `module` is read behind `stage`, for images of `shape`."""
+    """Return the map that is the output of `stage`, for images of `shape`."""
     found: list[torch.Tensor] = []
     handle = module.get_submodule(stage).register_forward_hook(lambda _module, _inputs, output: found.append(output))
     with torch.no_grad():

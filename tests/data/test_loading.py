@@ -18,9 +18,9 @@ from regraft.data.audit import inspect
 from regraft.data.decoding import decode
 from regraft.data.images import read_image
 from regraft.data.loading import Batch, load_batches
-from regraft.runtime import BATCH_SIZE
 from regraft.data.preprocess import Preprocess
 from regraft.data.sources import Pixels, Source, as_sources
+from regraft.runtime import BATCH_SIZE
 
 UNCHANGED = Preprocess(10, 12, 1.0, "squash", "bicubic", (0.5,) * 3, (0.5,) * 3)  # what `pixels` has
 PixelsOf = Callable[[int], np.ndarray]

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from regraft.explain.subjects import subject_of_result
 
 from regraft.data.layouts import find_samples
 from regraft.explain.explain import Explanation, explain
-from regraft.explain.subjects import subject_of_result
 from regraft.networks.backbones import load_backbone
 from regraft.transfer.fit import train
 from regraft.transfer.settings import Settings

@@ -9,7 +9,7 @@ import torch
 from scipy.stats import f_oneway
 from torch import nn
 
-from regraft.attribution.feature_maps import HookPoint, StageMap, find_stage_maps
+from regraft.attribution.feature_maps import StageMap, find_stage_maps
 from regraft.data.decoding import decode
 from regraft.data.layouts import find_samples
 from regraft.data.samples import Samples
@@ -24,6 +24,7 @@ from regraft.explain.top_activations import (
 )
 from regraft.networks.backbones import Backbone, load_backbone
 from regraft.networks.stages import Stage
+from regraft.networks.tracing import HookPoint
 from regraft.progress import Observer
 
 CPU = torch.device("cpu")

@@ -1,5 +1,6 @@
-"""Networks by name and from folders: what is built, what is refused, and what identifies one."""
+"""Networks with their weights: what is built, what is refused, and what identifies one."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -15,19 +16,11 @@ from torch import nn
 
 from regraft.data.preprocess import Preprocess
 from regraft.errors import ModelError, WeightsError
-from regraft.networks.backbones import (
-    Backbone,
-    Recipe,
-    build_untrained,
-    check_model_name,
-    is_network,
-    load_backbone,
-    network_names,
-    rebuild_backbone,
-)
+from regraft.networks.backbones import Backbone, build_untrained, load_backbone, rebuild_backbone, tensor_bytes
+from regraft.networks.freezing import fingerprints
+from regraft.networks.registry import Recipe
 
 Local = Callable[..., str]
-LIST_NAMES = "`regraft models PATTERN` lists the names."
 
 
 def folder_of(model: str) -> Path:
@@ -59,102 +52,7 @@ def images() -> torch.Tensor:
     return torch.randn(2, 3, 160, 160, generator=torch.Generator().manual_seed(5))
 
 
-# --- names ---
-
-
-@pytest.mark.parametrize(("wrong", "right"), [("resnet5O", "resnet50"), ("VGG-16", "vgg16"), ("resnet-18", "resnet18")])
-def test_unknown_name_suggests_close_ones(wrong: str, right: str) -> None:
-    message = model_error(wrong)
-    assert message.startswith(f"There is no network named '{wrong}'. Did you mean '")
-    assert f"'{right}'" in message
-    assert message.endswith(f"? {LIST_NAMES}")
-
-
-def test_unknown_name_without_close_ones() -> None:
-    assert model_error("zzzzqqq") == f"There is no network named 'zzzzqqq'. {LIST_NAMES}"
-
-
-@pytest.mark.parametrize(("name", "tag"), [("vgg16", "tv_in1k"), ("test_resnet", "r160_in1k")])
-def test_unknown_tag_lists_the_tags(name: str, tag: str) -> None:
-    assert model_error(f"{name}.nope") == f"{name} has no pretrained weights tagged 'nope'. Its tags: {tag}."
-
-
-def test_every_tag_of_a_network_is_listed() -> None:
-    tags = {name.partition(".")[2] for name in timm.list_pretrained("resnet18.*")}
-    assert len(tags) > 3
-    assert set(model_error("resnet18.x").partition("Its tags: ")[2].rstrip(".").split(", ")) == tags
-
-
-def test_tag_of_a_network_without_any() -> None:
-    assert model_error("coatnet_0_224.in1k") == (
-        "coatnet_0_224 has no pretrained weights tagged 'in1k'. Its tags: none."
-    )
-
-
-def test_a_folder_without_its_prefix_gets_the_hint(
-    tmp_path: Path, local: Local, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = folder_of(local())
-    hint = f"A folder is written local-dir:{folder}, a hub model hf-hub:owner/name."
-    assert model_error(str(folder)) == f"There is no network named '{folder}'. {hint} {LIST_NAMES}"
-    monkeypatch.chdir(folder.parent)
-    folder.rename("zzzzqqq")
-    assert model_error("zzzzqqq") == (
-        "There is no network named 'zzzzqqq'. A folder is written local-dir:zzzzqqq, a hub model hf-hub:owner/name. "
-        f"{LIST_NAMES}"
-    )
-
-
-def test_a_hub_name_without_its_prefix_gets_the_hint() -> None:
-    assert "a hub model hf-hub:owner/name. " in model_error("google/zzzzqqq")
-
-
-@pytest.mark.parametrize("model", ["resnet50", "vgg16.tv_in1k", "hf-hub:owner/name", "hf_hub:owner/name"])
-def test_possible_names_are_let_through_without_the_network(model: str, offline: None) -> None:
-    check_model_name(model)  # a connection would raise
-
-
-def test_is_network() -> None:
-    assert is_network("resnet50")
-    assert is_network("resnet50.anything")
-    assert not is_network("resnet5O")
-    assert not is_network("photos/cats")
-
-
-def test_network_names() -> None:
-    assert network_names("test_resn") == ["test_resnet.r160_in1k"]
-    assert network_names("st_resn") == ["test_resnet.r160_in1k"]
-    assert network_names("test_resnet", pretrained=False) == ["test_resnet"]
-    assert network_names("zzzzqqq") == []
-    assert set(network_names("vgg1*.tv_in1k")) == {f"vgg1{n}{bn}.tv_in1k" for n in (1, 3, 6, 9) for bn in ("", "_bn")}
-    assert set(network_names()) == set(timm.list_pretrained())
-    assert "coatnet_0_224" in network_names(pretrained=False)
-
-
 # --- local folders ---
-
-
-def test_local_folder_without_config(local: Local) -> None:
-    model = local()
-    (folder_of(model) / "config.json").unlink()
-    assert model_error(model) == (
-        f"{model}: {folder_of(model) / 'config.json'} does not exist. "
-        "Name a folder with config.json and model.safetensors."
-    )
-
-
-@pytest.mark.parametrize("content", [b"", b"{broken", b"[1]", b"{}", b'{"num_classes": 5}', b"\xff\xfe\x00{"])
-def test_local_folder_with_a_damaged_config(local: Local, content: bytes) -> None:
-    model = local()
-    file = folder_of(model) / "config.json"
-    file.write_bytes(content)
-    assert model_error(model).startswith(f"{model}: {file} is not in timm's format (")
-
-
-def test_local_folder_of_an_unknown_architecture(local: Local) -> None:
-    model = edit_config(local(), architecture="test_resnett")
-    start = f"{model}: {folder_of(model) / 'config.json'} names an unknown architecture, 'test_resnett'. Did you mean "
-    assert model_error(model).startswith(f"{start}'test_resnet'")
 
 
 def test_local_folder_without_weights(local: Local) -> None:
@@ -312,6 +210,55 @@ def test_fingerprint_differs_for_another_architecture_of_the_same_tensors(local:
     backbone = load_backbone(local())
     renamed = replace(backbone, recipe=replace(backbone.recipe, architecture="test_resnet2"))
     assert renamed.fingerprint() != backbone.fingerprint()
+
+
+def test_fingerprint_is_that_of_hashlib(local: Local) -> None:
+    backbone = load_backbone(edit_config(local(), model_args={"output_stride": 8}))
+    expected = hashlib.sha256(b"('test_resnet', [('output_stride', 8)])")
+    for name, tensor in sorted(backbone.module.state_dict().items()):
+        array = tensor.numpy()
+        expected.update(f"{name} torch.{array.dtype} {array.shape}".encode() + array.tobytes())
+    assert backbone.fingerprint() == expected.hexdigest()
+
+
+def test_tensor_hashes_are_those_of_hashlib_with_buffers_that_are_not_saved(local: Local) -> None:
+    backbone = load_backbone(local())
+    fingerprint = backbone.fingerprint()
+    backbone.module.register_buffer("grid", torch.arange(6.0).reshape(2, 3), persistent=False)
+    tensors = [*backbone.module.named_parameters(), *backbone.module.named_buffers()]
+    expected = {name: hashlib.sha256(tensor.detach().numpy().tobytes()).hexdigest() for name, tensor in tensors}
+    assert backbone.tensor_hashes() == expected == fingerprints(backbone.module, list(expected))
+    assert "grid" in expected
+    assert backbone.fingerprint() == fingerprint
+
+
+def test_tensors_are_hashed_once(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[torch.Tensor] = []
+
+    def count(tensor: torch.Tensor) -> memoryview:
+        hashed.append(tensor)
+        return tensor_bytes(tensor)
+
+    # there is nothing public between the tensors and hashlib that could be counted
+    monkeypatch.setattr("regraft.networks.backbones.tensor_bytes", count)
+    backbone = load_backbone(local())
+    tensors = len(backbone.module.state_dict())
+    hashes = backbone.tensor_hashes()
+    for _ in range(3):
+        backbone.fingerprint()
+        assert backbone.tensor_hashes() == hashes
+    assert len(hashed) == tensors
+    replace(backbone).fingerprint()
+    assert len(hashed) == 2 * tensors
+    hashes.clear()
+    assert len(backbone.tensor_hashes()) == tensors  # a copy was given
+
+
+def test_weights_that_were_made_in_inference_mode_are_hashed_too(local: Local) -> None:
+    model = local()
+    with torch.inference_mode():
+        found = load_backbone(model).fingerprint()
+    assert found == load_backbone(model).fingerprint()
 
 
 # --- untrained and rebuilt ---

@@ -19,7 +19,8 @@ from torch.nn.modules import module as registration
 from regraft.errors import ModelError
 from regraft.networks import building
 from regraft.networks.backbones import build_untrained, load_backbone, rebuild_backbone
-from regraft.networks.building import Recipe, check_arguments, create, strict_loading
+from regraft.networks.building import check_arguments, create, strict_loading
+from regraft.networks.registry import Recipe
 
 
 def refused(arguments: dict[str, Any], architecture: str = "test_resnet") -> str:
@@ -28,7 +29,7 @@ def refused(arguments: dict[str, Any], architecture: str = "test_resnet") -> str
         check_arguments(Recipe(architecture, arguments, {}))
     message = str(caught.value)
     assert message.startswith(f"{architecture} cannot be built with the arguments ")
-    assert message.endswith(". Correct model_args in its config.json, or --model-args.")
+    assert message.endswith(". Correct model_args in its config.json, or arguments.")
     return message
 
 
@@ -58,7 +59,7 @@ def test_arguments_that_are_not_the_networks_own(name: str, architecture: str) -
 def test_all_that_is_allowed_is_a_parameter_of_the_class() -> None:
     """Against the class's own signature: every other name in it would reach files, hubs or devices."""
     (message,) = [refused({"bogus": 1})]
-    allowed = message.split("Allowed are ")[1].removesuffix(". Correct model_args in its config.json, or --model-args.")
+    allowed = message.split("Allowed are ")[1].removesuffix(". Correct model_args in its config.json, or arguments.")
     kind = type(timm.create_model("test_resnet"))
     named = set(inspect.signature(kind.__init__).parameters) - {"self", "num_classes", "device", "dtype"}
     assert set(allowed.split(", ")) == named
@@ -162,7 +163,7 @@ def test_nothing_is_left_behind() -> None:
         registration._global_buffer_registration_hooks,
     ]
     original = nn.Module.load_state_dict
-    with strict_loading():
+    with strict_loading("test_resnet", "a file"):
         create(Recipe("test_resnet", {"layers": [1, 1, 1, 1]}, {}), classes=0)
         with pytest.raises(ModelError):
             create(Recipe("test_resnet", {"layers": [16_000] * 4}, {}), classes=0)

@@ -39,9 +39,10 @@ def test_offline_names_the_four_ways_at_once(model: str, offline: None) -> None:
     assert message.startswith(f"{model}: the pretrained weights are not on this machine and cannot be downloaded (")
     assert "(no network: huggingface.co is not found)" in message
     assert message.endswith(
-        "There are four ways: (1) connect to the network once, after which they stay in the cache; (2) --weights "
-        "FILE, a .safetensors file or torchvision / timm state dict of this network; (3) --model local-dir:FOLDER, a "
-        "folder with config.json and model.safetensors; (4) --model pocket, the small network inside regraft."
+        "There are four ways: (1) connect to the network once, after which they stay in the cache; (2) "
+        "weights='FILE', a .safetensors file or torchvision / timm state dict of this network; (3) "
+        "model='local-dir:FOLDER', a folder with config.json and model.safetensors; (4) model='pocket', the small "
+        "network inside regraft."
     )
 
 
@@ -97,7 +98,7 @@ def test_a_proxy_that_refuses_leads_to_the_pocket_network(tmp_path: Path) -> Non
         address = f"http://127.0.0.1:{proxy.server_port}"
         own = {"HTTPS_PROXY": address, "HTTP_PROXY": address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
         own |= {"NO_PROXY": "", "no_proxy": "", "https_proxy": address}
-        ask = "from regraft.networks.default import default_network; print(*default_network())"
+        ask = "from regraft.networks.registry import default_network; print(*default_network())"
         done = subprocess.run(
             [sys.executable, "-c", ask], env={**os.environ, **own}, capture_output=True, text=True, check=False
         )
@@ -141,7 +142,7 @@ def test_network_without_published_weights(offline: None) -> None:
     with pytest.raises(WeightsError) as caught:
         load_backbone("coatnet_0_224")
     assert str(caught.value).startswith(
-        "coatnet_0_224 has no published pretrained weights. Choose another network, or (2) --weights FILE, "
+        "coatnet_0_224 has no published pretrained weights. Choose another network, or (2) weights='FILE', "
     )
 
 
@@ -161,4 +162,4 @@ def test_published_state_dict_that_cannot_be_fetched(offline: None) -> None:
     message = str(caught.value)
     assert message.startswith("net: the pretrained weights are not on this machine and cannot be downloaded (")
     assert "Name or service not known" in message
-    assert "(2) --weights FILE" in message
+    assert "(2) weights='FILE'" in message

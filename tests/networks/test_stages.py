@@ -1,6 +1,7 @@
 """Stages: every tensor once, and nothing but the activation passes a cut."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -123,7 +124,7 @@ def test_nothing_but_the_activation_passes_a_cut(pair: tuple[Backbone, nn.Module
 
 
 def test_the_network_is_left_as_it_was(pair: tuple[Backbone, nn.Module]) -> None:
-    backbone, _ = pair
+    backbone = replace(pair[0])  # whose stages are not known yet
     before = {name: tensor.clone() for name, tensor in backbone.module.state_dict().items()}
     modes = [module.training for module in backbone.module.modules()]
     backbone.stages()
@@ -146,6 +147,18 @@ def test_no_hook_stays_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
         backbone.stages()
     assert _hook_count(backbone.module) == 0
     assert not any(module.training for module in backbone.module.modules())
+
+
+def test_stages_are_traced_once_for_a_network_and_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone, runs = build_untrained("test_resnet"), []
+    backbone.module.register_forward_hook(lambda *_: runs.append(1))
+    first = backbone.stages()
+    assert backbone.stages() == first
+    assert backbone.stages() is not first  # a list of the caller's own
+    assert len(runs) == 1
+    smaller = replace(backbone, preprocess=replace(backbone.preprocess, height=64, width=96))
+    assert smaller.stages()[0].output[1:] == (16, 24)  # strides 2 and 2
+    assert len(runs) == 2
 
 
 def test_stages_of_resnet50() -> None:

@@ -236,7 +236,7 @@ def mismatch(tmp_path: Path) -> Callable[..., str]:
         with pytest.raises(WeightsError) as caught:
             load_backbone("test_resnet", weights=tmp_path / "w.pth")
         start = f"{tmp_path / 'w.pth'} holds weights of another architecture than test_resnet. "
-        end = "\nName the network that the file belongs to with --model, or the file that belongs to test_resnet."
+        end = "\nName the network that the file belongs to with model, or the file that belongs to test_resnet."
         message = str(caught.value)
         assert message.startswith(start)
         assert message.endswith(end)

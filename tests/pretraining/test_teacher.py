@@ -10,8 +10,8 @@ from tests.conftest import write_network
 from tests.pretraining.jobs import fresh, learn, schedule
 
 from regraft.classifier.bundle import save_bundle
-from regraft.data.samples import Samples
 from regraft.data.layouts import find_samples
+from regraft.data.samples import Samples
 from regraft.errors import ModelError, OptionError
 from regraft.networks.backbones import load_backbone
 from regraft.pretraining.pretrain import PretrainingResult, pretrain

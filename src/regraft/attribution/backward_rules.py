@@ -1,4 +1,4 @@
-"""What happens to a signal that goes back through a network: rectified, as a deconvnet does, or guided.
+"""How a signal goes back through a network: by the rules of a deconvnet, or of guided backpropagation.
 
 On the way back, convolutions transpose, max-pooling puts a value where the maximum was, and batch norm in eval mode
 scales: all of that is what a gradient does. Only non-linear functions are treated otherwise:
@@ -10,9 +10,9 @@ scales: all of that is what a gradient does. Only non-linear functions are treat
                                 place of the ReLU's of 0 and 1; guided: max(signal, 0) g(x)
     gates                       sigmoids, and lengths of vectors, that activations are multiplied by: held at what they
                                 are for this photo (squeeze and excitation, response normalisation)
-    layer and group norm        mean and deviation held at what they are for this photo, as batch norm's are
+    layer and group norm        mean and deviation held at what they are for this photo, as those of batch norm are
 
-What is none of these, and not linear, is refused: `wayback` looks at the signal's way, operation by operation.
+What is none of these, and not linear, is refused: `linearity` looks at the signal's path, operation by operation.
 """
 
 from collections import Counter
@@ -22,8 +22,6 @@ from typing import Any
 import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
-
-from regraft.attribution.held import NORMS, norm_held
 
 DECONVNET, GUIDED = "deconvnet", "guided backpropagation"
 _SMALL = 1e-4  # below it f(x) / x is taken as its limit
@@ -44,6 +42,17 @@ _SIGMOIDS = {torch.sigmoid, torch.sigmoid_, torch.Tensor.sigmoid, torch.Tensor.s
 _LENGTHS = {torch.Tensor.norm, torch.norm, torch.linalg.vector_norm}
 GATES = {*_SIGMOIDS, functional.hardsigmoid, *_LENGTHS}
 _SUMS_IN_PLACE = {torch.Tensor.__iadd__, torch.Tensor.add_}
+NORMS: dict[Callable[..., Any], str] = {
+    functional.batch_norm: "batch norm",
+    functional.layer_norm: "layer norm",
+    functional.group_norm: "group norm",
+}
+_NORM_ARGUMENTS: dict[Callable[..., Any], tuple[str, ...]] = {
+    functional.batch_norm: ("input", "mean", "variance", "weight", "bias", "training", "momentum", "eps"),
+    functional.layer_norm: ("input", "shape", "weight", "bias", "eps"),
+    functional.group_norm: ("input", "groups", "weight", "bias", "eps"),
+}
+_RENAMED = {"running_mean": "mean", "running_var": "variance", "normalized_shape": "shape", "num_groups": "groups"}
 # where a function has its argument `inplace`
 _INPLACE_ARGUMENT: dict[Callable[..., Any], int] = {
     functional.relu: 1,
@@ -57,8 +66,8 @@ _INPLACE_ARGUMENT: dict[Callable[..., Any], int] = {
 }
 
 
-class Rectifying(TorchFunctionMode):
-    """While it is entered, every non-linear function's way back is that of a deconvnet, or guided.
+class BackwardRules(TorchFunctionMode):
+    """While it is entered, non-linear functions have the backward pass of a deconvnet, or of guided backpropagation.
 
     It changes no module and registers no hook: functions are replaced as they are called, in-place ones and those that
     no module stands for included.
@@ -78,7 +87,7 @@ class Rectifying(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Call `func`, or what stands for it on the way back."""
+        """Call `func`, or what replaces it."""
         kwargs = dict(kwargs or {})
         given = args[0] if args else kwargs.get("input")
         if not (isinstance(given, torch.Tensor) and given.requires_grad):
@@ -95,10 +104,10 @@ class Rectifying(TorchFunctionMode):
     def _replaced(
         self, func: Callable[..., Any], given: torch.Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> torch.Tensor | None:
-        """Return what stands for a call of `func`; None where it is called as it is."""
+        """Return the result of a call of `func` with another backward pass; None where `func` keeps its own."""
         result = None
         if func in NORMS:
-            result = norm_held(func, given, args, kwargs)
+            result = _fixed_norm(func, given, args, kwargs)
             self.found[NORMS[func]] += result is not None
         elif func in GATES and (func in _LENGTHS or _is_gate(given)):
             self.found[_GATE] += 1
@@ -117,10 +126,10 @@ class Rectifying(TorchFunctionMode):
                 shut = detached <= 0  # not at ReLU6's cap: a unit there is excited all the same
             else:
                 gate = torch.where(detached.abs() < _SMALL, limit, output / detached)
-        rectified: torch.Tensor = _Rectified.apply(given, [output], gate, shut)
+        rectified: torch.Tensor = _Rectifier.apply(given, [output], gate, shut)
         return rectified
 
-    def said(self) -> str:
+    def description(self) -> str:
         """Return the method in words, with what had to be generalised."""
         soft = [name for name, _ in SOFT.values() if self.found[name]]
         parts = []
@@ -134,7 +143,7 @@ class Rectifying(TorchFunctionMode):
         return self.rule if not parts else f"{self.rule}, generalised: {'; '.join(parts)}"
 
 
-class _Rectified(torch.autograd.Function):
+class _Rectifier(torch.autograd.Function):
     """Gives `output`; sends back max(signal, 0), times the soft `gate`, and nothing where it is `shut`."""
 
     @staticmethod
@@ -171,7 +180,7 @@ def _rectifier(
 
 
 def _is_gate(given: torch.Tensor) -> bool:
-    """Tell whether one number goes to each unit, or to each place: else it may be a Swish written by hand."""
+    """Tell whether there is one value for each unit, or for each place: else it may be a Swish written by hand."""
     units, *places = given.shape[1:]
     return units == 1 or all(size == 1 for size in places)
 
@@ -203,3 +212,75 @@ def _is_in_place(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[s
     if place is None:
         return str(getattr(func, "__name__", "")).endswith("_")
     return bool(kwargs.get("inplace", args[place] if len(args) > place else False))
+
+
+def _fixed_norm(
+    func: Callable[..., Any], given: torch.Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> torch.Tensor | None:
+    """Return the output of `func`, one of `NORMS`, whose backward pass scales the signal, and no more.
+
+    Mean and deviation of batch norm are fixed in eval mode; in training mode None is returned.
+    """
+    renamed = {_RENAMED.get(name, name): value for name, value in kwargs.items()}
+    settings = (
+        {"weight": None, "bias": None, "training": False, "eps": 1e-5}
+        | dict(zip(_NORM_ARGUMENTS[func], args, strict=False))
+        | renamed
+    )
+    if func is functional.batch_norm and (settings["training"] or settings.get("mean") is None):
+        return None
+    with torch.no_grad():
+        detached = given.detach()
+        arguments = {"input": detached} if "input" in kwargs else {}
+        output = func(*((detached, *args[1:]) if args else ()), **{**kwargs, **arguments})
+        scale = _SCALES[func](detached, settings)
+    scaled: torch.Tensor = _Scale.apply(given, [output], scale)
+    return scaled
+
+
+def _batch_scale(given: torch.Tensor, settings: dict[str, Any]) -> torch.Tensor:
+    return _with_weight(_by_channel((settings["variance"] + settings["eps"]).rsqrt(), given), settings, given)
+
+
+def _layer_scale(given: torch.Tensor, settings: dict[str, Any]) -> torch.Tensor:
+    axes = tuple(range(-len(settings["shape"]), 0))
+    variance = torch.var(given, dim=axes, correction=0, keepdim=True)
+    scale = (variance + settings["eps"]).rsqrt()
+    weighted: torch.Tensor = scale if settings["weight"] is None else scale * settings["weight"]
+    return weighted
+
+
+def _group_scale(given: torch.Tensor, settings: dict[str, Any]) -> torch.Tensor:
+    grouped = given.reshape(len(given), settings["groups"], -1)
+    variance = torch.var(grouped, dim=2, correction=0).repeat_interleave(given.shape[1] // settings["groups"], dim=1)
+    scale = (variance + settings["eps"]).rsqrt().reshape(*given.shape[:2], *[1] * (given.ndim - 2))
+    return _with_weight(scale, settings, given)
+
+
+def _with_weight(scale: torch.Tensor, settings: dict[str, Any], given: torch.Tensor) -> torch.Tensor:
+    return scale if settings["weight"] is None else scale * _by_channel(settings["weight"], given)
+
+
+def _by_channel(values: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
+    return values.reshape(1, -1, *[1] * (given.ndim - 2))
+
+
+_SCALES: dict[Callable[..., Any], Callable[[torch.Tensor, dict[str, Any]], torch.Tensor]] = {
+    functional.batch_norm: _batch_scale,
+    functional.layer_norm: _layer_scale,
+    functional.group_norm: _group_scale,
+}
+
+
+class _Scale(torch.autograd.Function):
+    """Gives `output`; sends the signal back times `scale`, for which autograd's own batch norm takes far longer."""
+
+    @staticmethod
+    def forward(ctx: Any, given: torch.Tensor, output: list[torch.Tensor], scale: torch.Tensor) -> torch.Tensor:
+        del given
+        ctx.scale = scale
+        return output[0]  # in a list, or autograd takes it for an input that is handed on
+
+    @staticmethod
+    def backward(ctx: Any, *signals: torch.Tensor) -> Any:
+        return signals[0] * ctx.scale, None, None

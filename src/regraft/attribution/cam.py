@@ -1,11 +1,13 @@
 """Where a network looks: Grad-CAM by the gradient, occlusion without it."""
 
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional
 
-from regraft.attribution.feature_maps import HookPoint, as_hook_point, evaluating, watching
 from regraft.errors import ModelError, OptionError
+from regraft.networks.tracing import HookPoint, as_hook_point, evaluating, hooked
 
 _COVERED_AT_A_TIME = 16  # images
 
@@ -33,13 +35,13 @@ def grad_cam(
     hook_point = as_hook_point(module, stage)
     kept: list[torch.Tensor] = []
 
-    def heard(_: int, activation: torch.Tensor) -> torch.Tensor:
+    def keep(_: int, activation: torch.Tensor) -> torch.Tensor:
         leaf = activation.detach().requires_grad_()
         kept.append(leaf)
         return leaf.clone()  # what comes after may change it in place
 
     with evaluating(module), torch.enable_grad():
-        with watching(module, [hook_point], heard):
+        with hooked(module, [hook_point], keep):
             logits = module(images)
         if not kept:
             raise ModelError(f"the network never runs {hook_point.module}. Choose another stage.")
@@ -57,7 +59,7 @@ def occlusion(
     """Return how much a class's logit falls when a square of the image is covered (Zeiler & Fergus 2013, section 4.2).
 
     No gradient takes part. The square has the mean colour, 0 of a normalised image. A pixel's value is the mean over
-    the squares that cover it; captum computes it.
+    the squares that cover it.
 
     Args:
         module: (b, 3, h, w) -> (b, c) logits; it is run in eval mode.
@@ -79,18 +81,29 @@ def occlusion(
             f"window must be from 1 to {min(height, width)} pixels, and stride from 1 to window. Got {window} "
             f"and {stride}."
         )
-    from captum.attr import Occlusion
-
+    squares = [(row, column) for column in _starts(width, window, stride) for row in _starts(height, window, stride)]
+    at_a_time = max(_COVERED_AT_A_TIME // len(images), 1)
+    total, count = images.new_zeros(len(images), height, width), images.new_zeros(height, width)
     with evaluating(module), torch.no_grad():
-        targets = _targets(target, module(images[:1]).expand(len(images), -1))
-        found = Occlusion(module).attribute(
-            images,
-            sliding_window_shapes=(3, window, window),
-            strides=(3, stride, stride),
-            target=targets,
-            perturbations_per_eval=max(_COVERED_AT_A_TIME // len(images), 1),
-        )
-    return torch.as_tensor(found)[:, :1]  # the three channels are covered together, and have one value
+        logits = module(images)
+        targets = _targets(target, logits)[:, None]
+        whole = logits.gather(1, targets)[:, 0]
+        for first in range(0, len(squares), at_a_time):
+            chosen = squares[first : first + at_a_time]
+            masks = images.new_zeros(len(chosen), height, width)
+            for mask, (row, column) in zip(masks, chosen, strict=True):
+                mask[row : row + window, column : column + window] = 1
+            covered = images * (1 - masks[:, None, None])  # (squares, b, 3, h, w)
+            found = module(covered.flatten(0, 1)).gather(1, targets.repeat(len(chosen), 1))
+            falls = whole - found.reshape(len(chosen), -1)
+            total += (falls[:, :, None, None] * masks[:, None]).sum(dim=0)
+            count += masks.sum(dim=0)
+    return (total / count)[:, None]
+
+
+def _starts(pixels: int, window: int, stride: int) -> list[int]:
+    """Return where the windows begin along a side; the last may reach over the edge."""
+    return [stride * k for k in range(math.ceil((pixels - window) / stride) + 1)]
 
 
 def _targets(target: int | torch.Tensor, logits: torch.Tensor) -> torch.Tensor:

@@ -7,13 +7,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from regraft.attribution.backward_rules import DECONVNET, GUIDED, Rectifying
-from regraft.attribution.feature_maps import HookPoint, as_hook_point, evaluating, run_to
-from regraft.attribution.linearity import way_back
+from regraft.attribution.backward_rules import DECONVNET, GUIDED, BackwardRules
+from regraft.attribution.linearity import backward_path
 from regraft.errors import DataError, ModelError, OptionError
+from regraft.networks.tracing import HookPoint, as_hook_point, evaluating, run_to
 
 TIE_BREAK = 1e-5  # of what decides between equal activations
-_TOLERANCE = 1e-3  # relative, between a run under `Rectifying` and a plain one
+_TOLERANCE = 1e-3  # relative, between a run under `BackwardRules` and a plain one
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +46,13 @@ def deconvnet(
     """Project a unit's activation back to the pixels (Zeiler & Fergus 2013, section 2.1).
 
     Max-pooling puts the signal back where the maximum was, every rectifier rectifies it, every filter is transposed.
-    ReLU, ReLU6 and clamp(min=0) are treated as in the paper; `attribution.backward_rules` tells how other functions
-    are. The picture shows which pattern excites the unit, not why the network answered as it did (Nie et al. 2018).
+    ReLU, ReLU6 and clamp(min=0) are treated as in the paper; `attribution.backward_rules` has the rules for other
+    functions. The picture shows which pattern excites the unit, not why the network answered as it did (Nie et al.
+    2018).
 
     Args:
         module: a network; it is run in eval mode, and left in the modes it had, without any hook.
-        stage: a submodule's name; its output, (b, c, h', w'), is what is looked at.
+        stage: a submodule's name; its output is (b, c, h', w').
         images: (b, 3, h, w), normalised as the network wants them; not changed.
         unit: which of the c channels: one for all images, or one for each.
         position: row and column in the map; None takes the strongest place in each image.
@@ -91,12 +92,12 @@ def project(
     position: tuple[int, int] | None = None,
     rule: str = DECONVNET,
 ) -> Projection:
-    """Project as `deconvnet` or `guided_backprop` does, by `rule`, and tell where the unit was and how it was done."""
+    """Project as `deconvnet` or `guided_backprop` does, by `rule`; return also where and how."""
     hook_point = as_hook_point(module, stage)
     _check_images(images)
     with evaluating(module), torch.enable_grad():
         leaf = images.detach().clone().requires_grad_()
-        with Rectifying(rule) as mode:
+        with BackwardRules(rule) as rules:
             activation = run_to(module, hook_point, leaf.clone())  # its first step may be in place
         where = f"{hook_point.module} ({hook_point.side})"
         with torch.no_grad():
@@ -108,8 +109,8 @@ def project(
                 f"no deconvnet picture can be drawn of {where}: the network changes its activations in place in a way "
                 "that cannot be followed. Choose an earlier stage."
             )
-        way = way_back(leaf, activation, where=where)
-        if not way.rectifiers:
+        path = backward_path(leaf, activation, where=where)
+        if not path.rectifiers:
             raise ModelError(
                 f"{where}: no rectifier stands before it, so there is nothing that a deconvnet would do. Its pattern "
                 "is its filter; or choose a later stage."
@@ -119,7 +120,7 @@ def project(
         places = _positions(found, units, position)
         chosen = found[torch.arange(len(images)), units, places[:, 0], places[:, 1]]
         (pixels,) = torch.autograd.grad(chosen.sum(), leaf)
-    return Projection(pixels, places, chosen.detach(), mode.said(), way.switches)
+    return Projection(pixels, places, chosen.detach(), rules.description(), path.switches)
 
 
 def strongest_places(maps: torch.Tensor) -> torch.Tensor:

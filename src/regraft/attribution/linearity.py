@@ -1,6 +1,5 @@
-"""The way of a signal from a unit back to the pixels, read from autograd's own graph, and checked to be linear."""
+"""The path of a signal from a unit back to the pixels, read from autograd's own graph, and checked to be linear."""
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,26 +7,66 @@ import torch
 
 from regraft.errors import ModelError
 
-RECTIFIED = "_RectifiedBackward"  # autograd's name for `rectify._Rectified`
+_RECTIFIER = "_RectifierBackward"  # autograd's name for `backward_rules._Rectifier`
 
 # operations that are linear in what comes from the pixels, or choose among it (max-pooling); autograd's names
-_LINEAR = set(
-    re.findall(
-        r"\w+",
-        """AccumulateGrad Add AdaptiveAvgPool2D AdaptiveMaxPool2D Alias AsStrided AvgPool2D Cat Clone ConstantPadNd
-        CopyBackwards Expand Flip Index MaxPool2DWithIndices Mean MkldnnMaxPool2D Neg
-        Permute PixelShuffle PixelUnshuffle Rectified ReflectionPad2D Repeat ReplicationPad2D
-        Reshape ReshapeAlias Roll Scaled Select Slice Split SplitWithSizes Squeeze Stack Sub Sum T ToCopy Transpose
-        Unbind UnsafeSplit UnsafeView Unsqueeze UpsampleBicubic2D UpsampleBilinear2D UpsampleNearest2D View""",
-    )
-)
+_LINEAR = {
+    "AccumulateGrad",
+    "AdaptiveAvgPool2D",
+    "AdaptiveMaxPool2D",
+    "Add",
+    "Alias",
+    "AsStrided",
+    "AvgPool2D",
+    "Cat",
+    "Clone",
+    "ConstantPadNd",
+    "CopyBackwards",
+    "Expand",
+    "Flip",
+    "Index",
+    "MaxPool2DWithIndices",
+    "Mean",
+    "MkldnnMaxPool2D",
+    "Neg",
+    "Permute",
+    "PixelShuffle",
+    "PixelUnshuffle",
+    "Rectifier",
+    "ReflectionPad2D",
+    "Repeat",
+    "ReplicationPad2D",
+    "Reshape",
+    "ReshapeAlias",
+    "Roll",
+    "Scale",
+    "Select",
+    "Slice",
+    "Split",
+    "SplitWithSizes",
+    "Squeeze",
+    "Stack",
+    "Sub",
+    "Sum",
+    "T",
+    "ToCopy",
+    "Transpose",
+    "Unbind",
+    "UnsafeSplit",
+    "UnsafeView",
+    "Unsqueeze",
+    "UpsampleBicubic2D",
+    "UpsampleBilinear2D",
+    "UpsampleNearest2D",
+    "View",
+}
 _IN_ONE_FACTOR = {"Addcmul", "Bmm", "Convolution", "CudnnConvolution", "Div", "MkldnnConvolution", "Mm", "Mul", "Mv"}
 _SUMS_OF_PRODUCTS = {"Addmm", "Baddbmm"}  # a + b @ c: linear in a and one factor
 
 
 @dataclass(frozen=True)
-class Way:
-    """What a signal passes on its way back.
+class BackwardPath:
+    """What a signal passes from a unit back to the pixels.
 
     Attributes:
         rectifiers: how many.
@@ -38,11 +77,11 @@ class Way:
     switches: int
 
 
-def way_back(images: torch.Tensor, activation: torch.Tensor, *, where: str) -> Way:
-    """Return what a signal passes on its way from `activation` back to `images`.
+def backward_path(images: torch.Tensor, activation: torch.Tensor, *, where: str) -> BackwardPath:
+    """Return what a signal passes from `activation` back to `images`.
 
     Raises:
-        ModelError: an operation on the way is neither linear nor a rectifier: what comes out at the pixels would be an
+        ModelError: an operation on the path is neither linear nor a rectifier: what comes out at the pixels would be an
             ordinary gradient under another name.
     """
     order, depends = _graph(images, activation)
@@ -51,11 +90,11 @@ def way_back(images: torch.Tensor, activation: torch.Tensor, *, where: str) -> W
     for node in order:
         if not depends[node]:
             continue
-        rectifiers += node.name() == RECTIFIED
+        rectifiers += node.name() == _RECTIFIER
         switches += "MaxPool" in node.name()
-        places = [place for place, (parent, _) in enumerate(node.next_functions) if parent and depends[parent]]
+        inputs = [index for index, (parent, _) in enumerate(node.next_functions) if parent and depends[parent]]
         name = _plain(node)
-        if places and not _is_linear(name, places):
+        if inputs and not _is_linear(name, inputs):
             strange.add(f"{name} of several activations" if name in _IN_ONE_FACTOR | _SUMS_OF_PRODUCTS else name)
     if strange:
         raise ModelError(
@@ -64,15 +103,16 @@ def way_back(images: torch.Tensor, activation: torch.Tensor, *, where: str) -> W
             "LeakyReLU, SiLU, GELU, Hardswish, Mish, sigmoid gates, batch, layer and group norm, pooling, and all that "
             "is linear. Choose an earlier stage, or see where the network looks instead: Grad-CAM, occlusion."
         )
-    return Way(rectifiers, switches)
+    return BackwardPath(rectifiers, switches)
 
 
-def _is_linear(name: str, places: list[int]) -> bool:
+def _is_linear(name: str, inputs: list[int]) -> bool:
+    """Tell whether an operation is linear in those of its inputs that depend on the pixels, by their positions."""
     if name in _LINEAR:
         return True
     if name in _SUMS_OF_PRODUCTS:
-        return not {1, 2} <= set(places)
-    return name in _IN_ONE_FACTOR and (places == [0] if name == "Div" else len(places) == 1)
+        return not {1, 2} <= set(inputs)
+    return name in _IN_ONE_FACTOR and (inputs == [0] if name == "Div" else len(inputs) == 1)
 
 
 def _graph(images: torch.Tensor, activation: torch.Tensor) -> tuple[list[Any], dict[Any, bool]]:
@@ -94,6 +134,6 @@ def _graph(images: torch.Tensor, activation: torch.Tensor) -> tuple[list[Any], d
 
 
 def _plain(node: Any) -> str:
-    """Return an operation's name as people say it: "Softmax" for SoftmaxBackward0."""
+    """Return an operation's short name: "Softmax" for SoftmaxBackward0."""
     name = str(node.name()).rpartition("::")[2].lstrip("_")
     return name if name == "CopyBackwards" else name.rstrip("0123456789").removesuffix("Backward")

@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from regraft.attribution.backward_rules import CAPPED, GATES, RELU, SOFT
-from regraft.attribution.feature_maps import StageMap, evaluating, run_to
-from regraft.attribution.held import NORMS
+from regraft.attribution.backward_rules import CAPPED, GATES, NORMS, RELU, SOFT
+from regraft.attribution.feature_maps import StageMap
+from regraft.networks.tracing import evaluating, run_to
 
 _CONVOLUTIONS = {functional.conv1d, functional.conv2d, functional.linear}
 _POOLINGS = {functional.max_pool2d, torch.max_pool2d}
@@ -66,7 +66,7 @@ def receptive_field(module: nn.Module, place: StageMap, input_shape: tuple[int, 
     parameter = next(module.parameters())
     images = torch.zeros(count, *input_shape, device=parameter.device, dtype=parameter.dtype, requires_grad=True)
     with evaluating(module), torch.enable_grad():
-        with _Reaching():
+        with _ReachMode():
             found = place.hook_point.as_map(run_to(module, place.hook_point, images.clone()))
         chosen = torch.stack([found[k, :, rows[k], columns[k]].sum() for k in range(count)])
         (reached,) = torch.autograd.grad(chosen.sum(), images)
@@ -107,7 +107,7 @@ def _axis(lit: torch.Tensor, where: list[int], places: int) -> _Axis | None:
     return axis if [axis.range(place) for place in where] == measured else None
 
 
-class _Reaching(TorchFunctionMode):
+class _ReachMode(TorchFunctionMode):
     """While it is entered, a signal on its way back reaches everything that the functions on its way look at."""
 
     def __torch_function__(

@@ -25,8 +25,7 @@ from regraft.files import atomic_write, is_file, parse_json
 from regraft.heads.kinds import HEADS
 from regraft.heads.linear import Head, LinearHead
 from regraft.networks.backbones import rebuild_backbone, tensor_bytes
-from regraft.networks.building import Recipe
-from regraft.networks.configs import SOURCE_SETTINGS, check_settings
+from regraft.networks.registry import SOURCE_SETTINGS, Recipe, check_settings
 from regraft.networks.weights import without_folders
 from regraft.validation import convert
 

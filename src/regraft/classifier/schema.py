@@ -6,7 +6,7 @@ from msgspec import Meta, Struct
 
 from regraft.data.preprocess import CROP_MODES, INTERPOLATIONS
 from regraft.evaluation.report import Report
-from regraft.networks.configs import LARGEST_CROP, LARGEST_SIDE
+from regraft.networks.registry import LARGEST_CROP, LARGEST_SIDE
 from regraft.validation import Bounds, Count, Number, convert
 
 Side = Annotated[int, Meta(ge=1, le=LARGEST_SIDE)]

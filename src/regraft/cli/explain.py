@@ -79,7 +79,7 @@ def explain(
     from regraft.explain.explain import check_options
     from regraft.explain.explain import explain as look_into
     from regraft.explain.html_report import write_report
-    from regraft.networks.backbones import check_model_name
+    from regraft.networks.registry import check_model_name
 
     compute, seed, observer = given.compute(), given.values["seed"], TerminalObserver()
     if before is not None:
@@ -126,7 +126,8 @@ def _check_file(model: str, weights: Path | None) -> None:
 def _load(model: str, weights: Path | None) -> "Classifier | Backbone":
     """Return the classifier in the file `model`, or the pretrained network of that name."""
     from regraft.classifier.bundle import load_bundle
-    from regraft.networks.backbones import check_model_name, load_backbone
+    from regraft.networks.backbones import load_backbone
+    from regraft.networks.registry import check_model_name
 
     file = Path(model).expanduser()
     if file.is_file():

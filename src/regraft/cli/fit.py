@@ -147,7 +147,7 @@ def _report(trained: "FitResult", folder: Path, compute: Compute, observer: Obse
 
 def _print_plans(model: str, settings: FitSettings, *, json: bool) -> None:
     from regraft.networks.backbones import build_untrained
-    from regraft.networks.default import STRONG
+    from regraft.networks.registry import STRONG
     from regraft.transfer.experiment import plan_of
     from regraft.transfer.fit import candidate_of
     from regraft.transfer.strategies import auto_candidates

@@ -33,6 +33,7 @@ FLAGS = flags_of(Schedule) | {
     "DistillationSettings.model": "--teacher",
     "DistillationSettings.size": "--teacher-size",
     "stages": "--stage",
+    "build_untrained.arguments": "--model-args",
 }
 FAILED = 1
 WRONG_USAGE = 2

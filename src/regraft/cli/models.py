@@ -14,8 +14,8 @@ def models(
     ] = "",
 ) -> None:
     """List the pretrained networks whose name contains NAME, or describe the one that is called NAME."""
-    from regraft.networks.backbones import LOCAL_PREFIX, build_untrained, is_network, network_names
-    from regraft.networks.pocket import POCKET
+    from regraft.networks.backbones import build_untrained
+    from regraft.networks.registry import LOCAL_PREFIX, POCKET, is_network, network_names
 
     if name == POCKET or name.startswith(LOCAL_PREFIX) or is_network(name):
         _describe(build_untrained(name))

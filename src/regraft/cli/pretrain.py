@@ -196,8 +196,9 @@ def _loader(
         raise OptionError("--weights goes with --model: --arch begins from random weights.")
     if model and (size is not None or arguments):
         raise OptionError("--input-size and --model-args go with --arch: --model is as its weights are.")
-    from regraft.networks.backbones import build_untrained, check_model_name, load_backbone
-    from regraft.networks.trial import check_side, check_takes
+    from regraft.networks.backbones import build_untrained, load_backbone
+    from regraft.networks.registry import check_model_name, check_side
+    from regraft.networks.tracing import check_takes
 
     check_side(size, "--input-size")
     check_model_name(arch or model)

@@ -224,8 +224,7 @@ def parse_duration(text: str, flag: str) -> float:
 
 def networks_or_default(named: Sequence[str]) -> list[str]:
     """Return the networks that are named, which may be such, or the one that is taken when none is, which is said."""
-    from regraft.networks.backbones import check_model_name
-    from regraft.networks.default import default_network
+    from regraft.networks.registry import check_model_name, default_network
 
     for name in named:
         check_model_name(name)

@@ -9,7 +9,7 @@ import shutil
 import threading
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from regraft.data.preprocess import Preprocess
 from regraft.engines.engine import Engine, UnsupportedNetworkError
 from regraft.errors import EngineError, OutputError, option
 from regraft.files import TEMPORARY_SUFFIX, open_regular, read_regular, remove, write_failure
+from regraft.networks.tracing import blank_images, evaluating
 from regraft.runtime import cpu_count
 
 MODEL_FILE = "model.xml"  # the graph
@@ -86,10 +87,9 @@ def convert(module: nn.Module, preprocess: Preprocess) -> Any:
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
     from openvino.preprocess import PrePostProcessor
 
-    device = next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
-    blank = torch.zeros(2, 3, preprocess.height, preprocess.width, device=device)
+    blank = blank_images(module, (3, preprocess.height, preprocess.width), 2)
     try:
-        with _evaluating(module), warnings.catch_warnings(), torch.no_grad():
+        with evaluating(module), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of torch.jit, which OpenVINO reads networks through
             frontend = FrontEndManager().load_by_framework("pytorch")
             decoder = TorchScriptPythonDecoder(
@@ -109,18 +109,6 @@ def convert(module: nn.Module, preprocess: Preprocess) -> Any:
             return steps.build()
     except Exception as error:  # whatever tracing or translating a foreign network may raise
         raise UnsupportedNetworkError(f"OpenVINO cannot run this network ({_reason(error)}). {_remedy()}") from error
-
-
-@contextlib.contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Put `module` into eval mode, and each of its parts back into its own mode afterwards."""
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
 
 
 def _reason(error: Exception) -> str:

@@ -19,7 +19,8 @@ from regraft.errors import DataError, OptionError, RegraftError, option
 from regraft.evaluation.report import Report
 from regraft.features.extraction import FeatureExtractor
 from regraft.heads.linear import Head
-from regraft.networks.backbones import LOCAL_PREFIX, Backbone, load_backbone
+from regraft.networks.backbones import Backbone, load_backbone
+from regraft.networks.registry import LOCAL_PREFIX
 from regraft.networks.weights import without_folders
 from regraft.progress import Observer
 from regraft.transfer.fit import FitResult

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from regraft.attribution.deconvnet import TIE_BREAK
-from regraft.attribution.feature_maps import HookPoint, StageMap, find_stage_maps, watching
+from regraft.attribution.feature_maps import StageMap, find_stage_maps
 from regraft.data.loading import load_batches
 from regraft.data.sources import Source
 from regraft.engines.pytorch import TorchEngine
 from regraft.networks.backbones import Backbone
+from regraft.networks.tracing import HookPoint, hooked
 from regraft.progress import Observer, progress
 
 STRONGEST = 9  # photos that are kept for each unit, as Zeiler & Fergus show them
@@ -121,7 +122,7 @@ def survey(
     wanted = np.zeros(len(sources), dtype=bool)
     wanted[sampled] = True
     batches = load_batches(sources, backbone.preprocess, batch_size=batch_size)
-    hearing = watching(backbone.module, reading.hook_points, reading.hear)
+    hearing = hooked(backbone.module, reading.hook_points, reading.hear)
     with progress(observer, task, len(sources)) as advance, closing(batches), hearing:
         for batch in batches:
             found.unreadable.update(batch.unreadable)

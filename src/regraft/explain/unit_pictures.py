@@ -8,7 +8,6 @@ import torch
 
 from regraft.attribution.backward_rules import DECONVNET
 from regraft.attribution.deconvnet import project, strongest_places
-from regraft.attribution.feature_maps import run_to
 from regraft.attribution.receptive_field import receptive_field
 from regraft.data.loading import load_batches
 from regraft.data.sources import Source
@@ -16,6 +15,7 @@ from regraft.engines.pytorch import TorchEngine
 from regraft.errors import DataError, ModelError
 from regraft.explain.top_activations import StageUnits
 from regraft.networks.backbones import Backbone
+from regraft.networks.tracing import run_to
 
 _AT_A_TIME = 24  # projections
 _TOLERANCE = 0.02  # relative, between a unit's activation in the pass over all photos and in its picture

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +11,33 @@ import numpy as np
 import timm
 import torch
 from timm.data.config import resolve_model_data_config
-from timm.models._hub import load_model_config_from_path
 from timm.models._manipulate import group_with_matcher
-from timm.models._pretrained import PretrainedCfg
 from torch import nn
 
 from regraft.data.preprocess import CROP_MODES, Preprocess
-from regraft.errors import ModelError, WeightsError, did_you_mean, printable
-from regraft.files import is_file, parse_json, read_regular
-from regraft.networks.building import ROOM, Recipe, create, strict_loading
-from regraft.networks.configs import check_settings
-from regraft.networks.pocket import POCKET, pocket_folder
+from regraft.errors import ModelError, WeightsError
+from regraft.networks.building import ROOM, create, strict_loading
+from regraft.networks.registry import (
+    HUB_PREFIXES,
+    HUB_WEIGHTS,
+    POCKET,
+    Recipe,
+    check_model_name,
+    find_recipe,
+    without_licence,
+)
 from regraft.networks.stages import Stage, groups_by_part, trace_stages
 from regraft.networks.weights import (
     StateDict,
     describe_mismatch,
     hub_file,
+    load_strictly,
     local_weights,
     other_ways,
     read_state_dict,
     read_url,
 )
 
-LOCAL_PREFIX = "local-dir:"
-HUB_PREFIXES = ("hf-hub:", "hf_hub:")
-HUB_WEIGHTS = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
-_LARGEST_CONFIG = 10_000_000  # bytes; the names of 20,000 classes take 1 MB
 _AUXILIARY_HEAD = "AuxLogits."  # Inception-v3's second classifier, used in training alone
 
 
@@ -47,7 +48,7 @@ class Backbone:
     Attributes:
         module: (b, 3, h, w) normalised images -> (b, d) features; in eval mode.
         recipe: how timm builds it.
-        preprocess: what it wants its images brought to.
+        preprocess: size and normalisation of its images.
         features: d, the length of a feature vector.
         source: where the weights came from, in words.
     """
@@ -57,14 +58,36 @@ class Backbone:
     preprocess: Preprocess
     features: int
     source: str
+    _hashes: "_Hashes | None" = field(default=None, init=False, repr=False)
+    _traced: tuple[nn.Module, tuple[int, int, int], list[Stage]] | None = field(default=None, init=False, repr=False)
 
     def fingerprint(self) -> str:
-        """Return a hex SHA-256 over architecture, arguments and every tensor: equal networks, equal string."""
-        digest = hashlib.sha256(repr((self.recipe.architecture, sorted(self.recipe.arguments.items()))).encode())
-        for name, tensor in sorted(self.module.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor_bytes(tensor))
-        return digest.hexdigest()
+        """Return a hex SHA-256 over architecture, arguments and every tensor: equal networks, equal string.
+
+        The tensors are hashed once, and again only after one was changed.
+        """
+        return self._hashed().whole
+
+    def tensor_hashes(self) -> dict[str, str]:
+        """Return the hex SHA-256 of every parameter and buffer, hashed together with `fingerprint`."""
+        return dict(self._hashed().tensors)
+
+    def _hashed(self) -> "_Hashes":
+        state = self.module.state_dict()
+        tensors = {**state, **dict(self.module.named_buffers())}  # also those that are not saved
+        about = repr((self.recipe.architecture, sorted(self.recipe.arguments.items())))
+        own = [*self.module.named_parameters(), *self.module.named_buffers()]
+        versions = (about, *((name, id(tensor), _version(tensor)) for name, tensor in own))  # moved is not changed
+        if self._hashes is None or self._hashes.versions != versions:
+            whole, each = hashlib.sha256(about.encode()), {}
+            for name, tensor in sorted(tensors.items()):
+                memory = tensor_bytes(tensor)
+                each[name] = hashlib.sha256(memory).hexdigest()
+                if name in state:
+                    whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                    whole.update(memory)
+            self._hashes = _Hashes(versions, whole.hexdigest(), each)
+        return self._hashes
 
     def with_tensors(self, tensors: StateDict, source: str) -> "Backbone":
         """Return a copy of this network in which `tensors` take the place of those of the same names."""
@@ -73,26 +96,42 @@ class Backbone:
         return replace(self, module=module.eval(), source=source)
 
     def at_random(self, seed: int) -> "Backbone":
-        """Return the same network with random weights, as timm draws them."""
+        """Return the same network with random weights, initialised as timm does."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             module = create(self.recipe, classes=0)
-        fresh = _backbone(module, self.recipe, "random weights")
-        fresh.preprocess = self.preprocess
-        return fresh
+        return replace(_backbone(module, self.recipe, "random weights"), preprocess=self.preprocess)
 
     def stages(self) -> list[Stage]:
         """Return the named parts between which the network can be cut, by timm's own grouping of its layers.
 
-        The network is run once on one blank image.
+        The network is run once on one blank image, for all calls.
         """
+        input_shape = (3, self.preprocess.height, self.preprocess.width)
+        if self._traced is None or self._traced[:2] != (self.module, input_shape):
+            self._traced = (self.module, input_shape, self._trace(input_shape))
+        return list(self._traced[2])
+
+    def _trace(self, input_shape: tuple[int, int, int]) -> list[Stage]:
         tensors = [*self.module.named_parameters(), *self.module.named_buffers()]
         if hasattr(self.module, "group_matcher"):
             matcher = self.module.group_matcher(coarse=True)  # type: ignore[operator]
             groups = group_with_matcher(iter(tensors), matcher, reverse=True)
         else:
             groups = groups_by_part(self.module, [name for name, _ in tensors])
-        return trace_stages(self.module, groups, (3, self.preprocess.height, self.preprocess.width))
+        return trace_stages(self.module, groups, input_shape)
+
+
+@dataclass(frozen=True)
+class _Hashes:
+    versions: tuple[Any, ...]  # of what was hashed
+    whole: str
+    tensors: dict[str, str]
+
+
+def _version(tensor: torch.Tensor) -> int:
+    """Return how often `tensor` was changed in place, as autograd counts it; what cannot be changed has no count."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def tensor_bytes(tensor: torch.Tensor) -> memoryview:
@@ -117,13 +156,13 @@ def load_backbone(model: str, weights: str | Path | None = None, *, fetch: bool 
     """
     check_model_name(model)
     if weights is not None:
-        recipe = _without_licence(_resolve(model))
+        recipe = without_licence(find_recipe(model))
         state, source = read_state_dict(Path(weights)), str(weights)
         return _backbone(_build(recipe, state, source), recipe, source)
     if model.startswith(HUB_PREFIXES):  # timm keeps config and weights side by side: a local folder once fetched
         repository = model.partition(":")[2]
         hub_file(model, repository, HUB_WEIGHTS, fetch=fetch)
-    recipe = _resolve(model, fetch=fetch)
+    recipe = find_recipe(model, fetch=fetch)
     state, source = _fetch(model, recipe.settings, fetch=fetch)
     return _backbone(_build(recipe, state, source), recipe, source)
 
@@ -138,14 +177,10 @@ def rebuild_backbone(recipe: Recipe, preprocess: Preprocess, state: StateDict) -
         raise WeightsError(
             f"timm {timm.__version__} has no network {recipe.architecture!r}. Update it: pip install -U timm"
         )
-    numbers = sum(tensor.numel() for tensor in state.values())
-    backbone = _backbone(create(recipe, classes=0, most=numbers + ROOM), recipe, "the bundle")
-    try:
-        backbone.module.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise WeightsError(describe_mismatch(error, recipe.architecture, "the bundle")) from None
-    backbone.preprocess = preprocess
-    return backbone
+    parameters = sum(tensor.numel() for tensor in state.values())
+    backbone = _backbone(create(recipe, classes=0, most=parameters + ROOM), recipe, "the bundle")
+    load_strictly(backbone.module, state, architecture=recipe.architecture, source="the bundle")
+    return replace(backbone, preprocess=preprocess)
 
 
 def build_untrained(model: str, *, size: int | None = None, arguments: Mapping[str, Any] | None = None) -> Backbone:
@@ -160,7 +195,7 @@ def build_untrained(model: str, *, size: int | None = None, arguments: Mapping[s
         ModelError: no such network, or one that cannot be built so.
     """
     check_model_name(model)
-    recipe = _without_licence(_resolve(model))
+    recipe = without_licence(find_recipe(model))
     if size is not None:
         recipe = replace(recipe, settings={**recipe.settings, "input_size": (3, size, size)})
         if recipe.settings.get("fixed_input_size"):
@@ -181,82 +216,6 @@ def with_classifier(backbone: Backbone, weight: torch.Tensor, bias: torch.Tensor
     module.load_state_dict({**module.state_dict(), **backbone.module.state_dict()}, strict=True)
     layer.load_state_dict({"weight": weight, "bias": bias})
     return module
-
-
-def is_network(name: str) -> bool:
-    """Tell whether timm has a network of this name (a tag may follow)."""
-    return bool(timm.is_model(name.partition(".")[0]))
-
-
-def network_names(pattern: str = "", *, pretrained: bool = True) -> list[str]:
-    """Return timm's names of image networks that contain `pattern` (or match it, if it has a `*`)."""
-    wild = pattern if "*" in pattern else f"*{pattern}*"
-    return [str(name) for name in timm.list_models(wild, pretrained=pretrained)]
-
-
-def check_model_name(model: str) -> None:
-    """Raise `ModelError` if `model` cannot be a network. Reads at most a local config.json."""
-    if not isinstance(model, str):
-        raise ModelError(f"model must be a network's name, a text such as 'resnet50'. Got {model!r}.")
-    if model == POCKET or model.startswith(LOCAL_PREFIX):
-        _resolve(model)
-    elif not model.startswith(HUB_PREFIXES):
-        _check_timm_name(model)
-
-
-def _check_timm_name(model: str) -> None:
-    architecture, _, tag = model.partition(".")
-    if timm.is_model(architecture):
-        tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{architecture}.*")]
-        if tag and tag not in tags:
-            raise ModelError(
-                f"{architecture} has no pretrained weights tagged {tag!r}. Its tags: {', '.join(tags) or 'none'}."
-            )
-        return
-    hint = ""
-    if "/" in model or Path(model).exists():
-        hint = f" A folder is written {LOCAL_PREFIX}{model}, a hub model hf-hub:owner/name."
-    raise ModelError(
-        f"There is no network named {model!r}.{did_you_mean(architecture, [POCKET, *timm.list_models()])}{hint} "
-        "`regraft models PATTERN` lists the names."
-    )
-
-
-def _resolve(model: str, *, fetch: bool = True) -> Recipe:
-    """Return what timm knows of `model`; a hub's config.json is fetched if it is not in the cache."""
-    if model == POCKET:
-        return _read_config(model, pocket_folder())
-    if model.startswith(LOCAL_PREFIX):
-        return _read_config(model, Path(model.removeprefix(LOCAL_PREFIX)))
-    if model.startswith(HUB_PREFIXES):
-        return _read_config(model, hub_file(model, model.partition(":")[2], ["config.json"], fetch=fetch).parent)
-    config = timm.get_pretrained_cfg(model)
-    return Recipe(model.partition(".")[0], {}, {} if config is None else dict(config.to_dict()))  # type: ignore[no-untyped-call]
-
-
-def _without_licence(recipe: Recipe) -> Recipe:
-    """Return a recipe without the licence of the weights that it does not get."""
-    return replace(recipe, settings={**recipe.settings, "license": None})
-
-
-def _read_config(model: str, folder: Path) -> Recipe:
-    file = folder / "config.json"
-    if not is_file(file):
-        raise ModelError(f"{model}: {file} does not exist. Name a folder with config.json and model.safetensors.")
-    try:
-        parse_json(read_regular(file, limit=_LARGEST_CONFIG))  # timm's own reader is content with less
-        settings, architecture, arguments = load_model_config_from_path(folder)
-        settings, arguments = dict(settings), dict(arguments or {})
-    except Exception as error:  # whatever timm makes of a text that it did not write
-        raise ModelError(f"{model}: {file} is not in timm's format ({printable(repr(error)[:200])}).") from None
-    if not (isinstance(architecture, str) and timm.is_model(architecture)):
-        close = did_you_mean(str(architecture)[:100], timm.list_models())
-        got = printable(repr(architecture)[:200])
-        raise ModelError(f"{model}: {file} names an unknown architecture, {got}.{close}")
-    check_settings(settings, f"{model}: {{}} in {file}")
-    known = {field.name for field in fields(PretrainedCfg)}  # a newer timm may have written more
-    kept = {name: value for name, value in settings.items() if name in known}
-    return Recipe(architecture.partition(".")[0], arguments, kept)
 
 
 def _fetch(model: str, settings: dict[str, Any], *, fetch: bool) -> tuple[StateDict, str]:
@@ -285,12 +244,15 @@ def _build(recipe: Recipe, state: StateDict, source: str) -> nn.Module:
     """
     state = {name: tensor for name, tensor in state.items() if not name.startswith(_AUXILIARY_HEAD)}
     try:
-        with strict_loading():
+        with strict_loading(recipe.architecture, source):
             module = create(recipe, classes=_class_count(recipe.settings, state), state=state)
-    except ModelError:
+    except (ModelError, WeightsError):
         raise
-    except (RuntimeError, KeyError, AttributeError, ValueError) as error:
-        raise WeightsError(describe_mismatch(error, recipe.architecture, source)) from None
+    except (RuntimeError, KeyError, AttributeError, ValueError) as error:  # timm translates names while it loads
+        reason = str(error).strip().splitlines()
+        raise WeightsError(
+            describe_mismatch(reason[-1] if reason else type(error).__name__, recipe.architecture, source)
+        ) from None
     module.reset_classifier(0)  # type: ignore[operator]
     return module
 

@@ -11,7 +11,6 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import timm
@@ -20,14 +19,14 @@ from torch import nn
 from torch.nn.modules import module as registration
 
 from regraft.deadline import deadline
-from regraft.errors import ModelError, did_you_mean, printable
-from regraft.networks.weights import StateDict
+from regraft.errors import ModelError, did_you_mean, option, printable
+from regraft.networks.registry import LARGEST_SIDE, Recipe
+from regraft.networks.weights import StateDict, load_strictly
 
 _FOREIGN = re.compile(r"pretrain|checkpoint|weights?$|file|path$|dir$|url|hub|cache|state_dict|cfg|^device$|^dtype$")
 _OWN = frozenset({"self", "num_classes"})  # what is set here
 _TEXT = re.compile(r"[\w.+\- ]{0,64}")  # names of layers and ways of pooling
 _LARGEST = 16_384  # of a number that describes a network: widths, depths, pixels
-_LARGEST_SIDE = 2048  # of a number of pixels or positions, all pairs of which a network may go through
 _SIDES = re.compile(r"size|window|resolution|stride|patch|grid|kernel")
 _LONGEST_BUILDING = 4.0  # seconds
 _DEEPEST, _LONGEST = 3, 1_000  # lists within lists, and items of an argument
@@ -35,21 +34,6 @@ _MOST_MODULES = 20_000  # five times those of timm's largest
 _MOST_PARAMETERS = 10_000_000_000
 ROOM = 50_000_000  # parameters that a network may have besides those of its file: a last layer that is cut off
 _building = threading.RLock()  # what is changed in PyTorch while timm builds is changed for all threads
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How timm builds a network: plain JSON types, kept in every bundle.
-
-    Attributes:
-        architecture: timm's name, without a tag.
-        arguments: of timm's constructor.
-        settings: timm's pretrained configuration (input size, normalisation, name of the classifier ...).
-    """
-
-    architecture: str
-    arguments: dict[str, Any]
-    settings: dict[str, Any]
 
 
 def create(recipe: Recipe, *, classes: int, state: StateDict | None = None, most: int | None = None) -> nn.Module:
@@ -105,7 +89,7 @@ def misbuilt(recipe: Recipe, error: object) -> ModelError:
     reason = str(error).strip().partition("\n")[0] or type(error).__name__
     return ModelError(
         f"{recipe.architecture} cannot be built with the arguments {printable(_shown(recipe.arguments))}: "
-        f"{printable(reason)}. Correct model_args in its config.json, or --model-args."
+        f"{printable(reason)}. Correct model_args in its config.json, or {option('build_untrained.arguments')}."
     )
 
 
@@ -127,13 +111,20 @@ def check_arguments(recipe: Recipe) -> None:
 
 
 @contextmanager
-def strict_loading() -> Iterator[None]:
-    """Make every `load_state_dict` strict while timm builds: some of its networks ask for less."""
+def strict_loading(architecture: str, source: str) -> Iterator[None]:
+    """Load as `load_strictly` does wherever timm loads weights while it builds: some of its networks ask for less.
+
+    Args:
+        architecture: the network's name, for the message.
+        source: where the weights are from, for the message.
+    """
     original = nn.Module.load_state_dict
     thread = threading.get_ident()
 
     def strict_here(self: nn.Module, state: Any, strict: bool = True, assign: bool = False) -> Any:
-        return original(self, state, strict=strict or threading.get_ident() == thread, assign=assign)
+        if threading.get_ident() != thread:
+            return original(self, state, strict=strict, assign=assign)
+        return load_strictly(self, state, architecture=architecture, source=source, load=original, assign=assign)
 
     with _building:
         nn.Module.load_state_dict = strict_here  # type: ignore[method-assign, assignment]
@@ -169,7 +160,7 @@ def _check_value(recipe: Recipe, name: str, value: Any, depth: int = 0) -> None:
         if not _TEXT.fullmatch(value):
             raise misbuilt(recipe, f"{name} must be a short name of letters and digits. Got {_shown(value)}")
     elif isinstance(value, (int, float)):
-        largest = _LARGEST_SIDE if _SIDES.search(name) else _LARGEST
+        largest = LARGEST_SIDE if _SIDES.search(name) else _LARGEST
         if not (math.isfinite(value) and abs(value) <= largest):
             raise misbuilt(recipe, f"{name} must be a number up to {largest:,}. Got {_shown(value)}")
     elif value is not None:
@@ -207,7 +198,7 @@ def _ending(too_long: ModelError) -> Iterator[None]:
 @contextmanager
 def _bounded(recipe: Recipe, most: int) -> Iterator[None]:
     """Stop the building of a network of more than `most` parameters or `_MOST_MODULES` layers, in this thread."""
-    thread, modules, numbers = threading.get_ident(), 0, 0
+    thread, modules, parameters = threading.get_ident(), 0, 0
 
     def count(_: nn.Module, __: str, part: nn.Module | None) -> None:
         nonlocal modules
@@ -216,10 +207,10 @@ def _bounded(recipe: Recipe, most: int) -> Iterator[None]:
             raise misbuilt(recipe, f"it gets more than {_MOST_MODULES:,} layers")
 
     def measure(_: nn.Module, __: str, part: torch.Tensor | None) -> None:
-        nonlocal numbers
+        nonlocal parameters
         if threading.get_ident() == thread and part is not None and not isinstance(part, nn.UninitializedParameter):
-            numbers += part.numel()
-        if numbers > most:
+            parameters += part.numel()
+        if parameters > most:
             raise misbuilt(recipe, f"it gets more than the {most:,} parameters that it may have")
 
     hooks = [

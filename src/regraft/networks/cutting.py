@@ -1,17 +1,16 @@
-"""Cutting a network before a stage: what comes before the cut runs once per image, what comes after is trained."""
+"""Cutting a network before a stage: the part before the cut runs once per image, the part after it is trained."""
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from regraft.errors import ModelError
+from regraft.errors import ModelError, option
+from regraft.networks.tracing import After, Before, HookPoint, forward_hooks, hooked, run_to
 
-_TOLERANCE = 1e-4  # relative; between the whole network and its two parts, which round alike but for kernels chosen
+_TOLERANCE = 1e-4  # relative; the whole network and its two parts may round differently where other kernels are chosen
 
 
 class Trunk(nn.Module):
@@ -27,18 +26,7 @@ class Trunk(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the activations (b, ...) of `images` (b, 3, h, w); nothing behind the cut is run."""
-
-        def stop(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-            raise _ReachedCut(inputs[0])
-
-        handle = self.network.get_submodule(self.entry).register_forward_pre_hook(stop)
-        try:
-            self.network(images)
-        except _ReachedCut as reached:
-            return reached.activation
-        finally:
-            handle.remove()
-        raise ModelError(f"the network never runs its stage {self.entry}. Choose another cut.")
+        return run_to(self.network, HookPoint(self.entry, "input"), images)
 
 
 class Top(nn.Module):
@@ -46,35 +34,25 @@ class Top(nn.Module):
 
     (b, ...) activations at the cut -> (b, d) features. Tensors keep the names that they have in the network. The
     network's own `forward` is run, so that whatever it does between its modules is done; every module that has
-    finished before the cut is replaced by what it answered to one blank image, and the activation is put in at the
-    cut.
+    finished before the cut is replaced by its output for one blank image, and the activation is put in at the cut.
     """
 
     blank: torch.Tensor
 
     def __init__(self, network: nn.Module, entry: str, image: torch.Tensor) -> None:
         super().__init__()
-        answers = _answers_before(network, entry, image)
-        originals = {name: network.get_submodule(name) for name in answers}
-        memo = {
-            id(module): _Answer(module, answers[name]) for name, module in originals.items()
-        }  # not copied: left out
+        outputs = _outputs_before(network, entry, image)
+        originals = {name: network.get_submodule(name) for name in outputs}
+        # replaced in the copy
+        memo = {id(module): _Constant(module, outputs[name]) for name, module in originals.items()}
         self.network = copy.deepcopy(network, memo)
         self.entry = entry
         self.register_buffer("blank", image, persistent=False)
 
     def forward(self, activation: torch.Tensor) -> torch.Tensor:
         """Return the features (b, d) of activations (b, ...)."""
-        waiting = [activation]  # a module that runs twice gets it the first time
-
-        def put_in(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-            return (waiting.pop(), *inputs[1:]) if waiting else None
-
-        handle = self.network.get_submodule(self.entry).register_forward_pre_hook(put_in)
-        try:
+        with hooked(self.network, [HookPoint(self.entry, "input")], lambda _number, _blank: activation):
             features: torch.Tensor = self.network(_spread(self.blank, len(activation)))
-        finally:
-            handle.remove()
         return features
 
 
@@ -109,41 +87,35 @@ def cut_before(network: nn.Module, stage: str, input_shape: tuple[int, int, int]
     if not equal:
         raise ModelError(
             f"this network cannot be cut before {stage}: more than one activation passes there. Choose another stage "
-            "(`regraft models NAME` lists them), or --strategy whole."
+            f"(`regraft models NAME` lists them), or {option('strategy', 'whole')}."
         )
     return trunk, top
 
 
-class _ReachedCut(Exception):  # noqa: N818 (a signal, not an error)
-    def __init__(self, activation: torch.Tensor) -> None:
-        super().__init__()
-        self.activation = activation
-
-
-class _Shared:
-    """Holds a module that is neither copied nor counted as a part of whoever holds this."""
+class _Reference:
+    """Refers to a module without making it a submodule; deep copies refer to the same module."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
 
-    def __deepcopy__(self, _: dict[int, Any]) -> "_Shared":
+    def __deepcopy__(self, _: dict[int, Any]) -> "_Reference":
         return self
 
 
-class _Answer(nn.Module):
-    """Gives, call by call, what another module answered to one image, for as many images as its input has.
+class _Constant(nn.Module):
+    """Returns, call by call, the outputs of another module for one image, repeated for as many images as it gets.
 
-    Whatever else is asked of it (a patch embedding knows its grid) is answered by the module itself.
+    All other attributes (a patch embedding knows its grid) are those of that module.
     """
 
-    def __init__(self, module: nn.Module, answers: list[Any]) -> None:
+    def __init__(self, module: nn.Module, outputs: list[Any]) -> None:
         super().__init__()
-        self._original = _Shared(module)
+        self._original = _Reference(module)
         self._specs = []
         self._names: list[list[str]] = []
-        for call, answer in enumerate(answers):
-            leaves, spec = tree_flatten(answer)
-            names = [f"answer{call}_{place}" for place in range(len(leaves))]
+        for call, output in enumerate(outputs):
+            leaves, spec = tree_flatten(output)
+            names = [f"output{call}_{index}" for index in range(len(leaves))]
             for name, leaf in zip(names, leaves, strict=True):
                 self.register_buffer(name, leaf, persistent=False)
             self._specs.append(spec)
@@ -168,51 +140,40 @@ def _spread(tensor: torch.Tensor, count: int) -> torch.Tensor:
     return tensor.expand(count, *tensor.shape[1:]) if tensor.ndim and tensor.shape[0] == 1 else tensor
 
 
-def _answers_before(network: nn.Module, entry: str, image: torch.Tensor) -> dict[str, list[Any]]:
-    """Return what every outermost module that has run for the last time before `entry` answers to `image`."""
-    answers: dict[str, list[Any]] = {}
+def _outputs_before(network: nn.Module, entry: str, image: torch.Tensor) -> dict[str, list[Any]]:
+    """Return, for `image`, the outputs of every outermost module whose last run is before that of `entry`."""
+    outputs: dict[str, list[Any]] = {}
     too_late: set[str] = set()
     reached = False
 
-    def starts(name: str) -> Any:
-        def hook(*_: Any) -> None:
+    def starts(name: str) -> Before:
+        def call(_: tuple[Any, ...]) -> None:
             nonlocal reached
             reached = reached or name == entry
             if reached:
                 too_late.add(name)
 
-        return hook
+        return call
 
-    def ends(name: str) -> Any:
-        def hook(_: nn.Module, __: Any, answer: Any) -> None:
+    def ends(name: str) -> After:
+        def call(output: Any) -> None:
             if reached:
                 too_late.add(name)
             else:
-                answers.setdefault(name, []).append(answer)
+                outputs.setdefault(name, []).append(output)
 
-        return hook
+        return call
 
-    modules = {name: module for name, module in network.named_modules() if name}
-    with _hooked(
-        [module.register_forward_pre_hook(starts(name)) for name, module in modules.items()]
-        + [module.register_forward_hook(ends(name)) for name, module in modules.items()]
-    ):
+    names = [name for name, _ in network.named_modules() if name]
+    before, after = [(name, starts(name)) for name in names], [(name, ends(name)) for name in names]
+    with forward_hooks(network, before=before, after=after):
         network(image)
-    done = {name: answer for name, answer in answers.items() if name not in too_late and _all_tensors(answer)}
-    return {name: answer for name, answer in done.items() if not any(parent in done for parent in _parents(name))}
+    done = {name: found for name, found in outputs.items() if name not in too_late and _all_tensors(found)}
+    return {name: found for name, found in done.items() if not any(parent in done for parent in _parents(name))}
 
 
-@contextmanager
-def _hooked(handles: list[Any]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _all_tensors(answers: list[Any]) -> bool:
-    return all(isinstance(leaf, torch.Tensor) for leaf in tree_flatten(answers)[0])
+def _all_tensors(outputs: list[Any]) -> bool:
+    return all(isinstance(leaf, torch.Tensor) for leaf in tree_flatten(outputs)[0])
 
 
 def _parents(name: str) -> list[str]:

@@ -1,18 +1,18 @@
-"""Freezing as a plan: which tensors of a network are trained, which are not, and the proof that they were not."""
+"""Freezing as a plan: which tensors of a network are trained, which are frozen, and the proof that these stayed."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from regraft.errors import FrozenTensorError, OptionError, did_you_mean, shortlist
+from regraft.errors import FrozenTensorError, OptionError, did_you_mean, option, shortlist
 from regraft.networks.backbones import Backbone, tensor_bytes
 from regraft.networks.lora import passed_by
 
-TOP_STAGES = 2  # that `top` trains
+BATCH_NORMS = ("held", "trained")
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -27,7 +27,7 @@ class TensorPlan:
         group: "frozen", "trained" (by the optimizer), "low-rank" (by an adapter that is added to it at the end) or
             "statistics" (batch-norm buffers that follow the data).
         rate: its stage's learning rate as a share of the head's.
-        numbers: how many numbers it holds.
+        size: how many scalars it holds.
     """
 
     name: str
@@ -35,7 +35,7 @@ class TensorPlan:
     stage: str
     group: str
     rate: float
-    numbers: int
+    size: int
 
     @property
     def learning_rate(self) -> float:
@@ -73,20 +73,20 @@ class Plan:
     @property
     def trained_stages(self) -> tuple[str, ...]:
         """Return the stages in which something is trained."""
-        there = {tensor.stage for tensor in self.tensors if tensor.group != "frozen"}
-        return tuple(stage for stage in self.stages if stage in there)
+        trained = {tensor.stage for tensor in self.tensors if tensor.group != "frozen"}
+        return tuple(stage for stage in self.stages if stage in trained)
 
     def summary(self) -> str:
-        """Return one line: what is trained and how many numbers that are."""
-        numbers = sum(tensor.numbers for tensor in self.tensors if tensor.group in ("trained", "low-rank"))
+        """Return one line: what is trained and how many parameters that are."""
+        parameters = sum(tensor.size for tensor in self.tensors if tensor.group in ("trained", "low-rank"))
         stages = self.trained_stages
         if not stages:
             return f"trained: the head alone; {len(self.frozen)} tensors frozen"
         where = stages[0] if len(stages) == 1 else f"{stages[0]} to {stages[-1]}"
         how = f" by adapters of rank {self.lora}" if self.lora else ""
         return (
-            f"trained: {where} and the head{how} ({numbers:,} numbers); {len(self.frozen)} of {len(self.tensors)} "
-            f"tensors frozen; batch-norm statistics {self.batch_norm}"
+            f"trained: {where} and the head{how} ({parameters:,} parameters); "
+            f"{len(self.frozen)} of {len(self.tensors)} tensors frozen; batch-norm statistics {self.batch_norm}"
         )
 
     def lines(self) -> list[str]:
@@ -99,68 +99,99 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return the summary and every tensor in plain JSON types."""
-        tensors = [asdict(tensor) | {"rate": tensor.learning_rate} for tensor in self.tensors]
+        tensors = [
+            {
+                "name": tensor.name,
+                "kind": tensor.kind,
+                "stage": tensor.stage,
+                "group": tensor.group,
+                "rate": tensor.learning_rate,
+                "numbers": tensor.size,
+            }
+            for tensor in self.tensors
+        ]
         return {"summary": self.summary(), "tensors": tensors}
+
+
+def stages_to_train(
+    stages: Sequence[str], default: Sequence[str], *, train_from: str | None = None, train_only: str | None = None
+) -> tuple[str, ...]:
+    """Return the names of the stages that are trained.
+
+    Args:
+        stages: the names of all, from pixels to features.
+        default: those that are trained where nothing else is said.
+        train_from: the first stage that is trained.
+        train_only: the one stage that is trained; those after it run, but stay as they are.
+
+    Raises:
+        OptionError: no such stage.
+    """
+    for name, stage in (("train_only", train_only), ("train_from", train_from)):
+        if stage is not None and stage not in stages:
+            raise OptionError(
+                f"{option(name)} must name a stage of the network: {', '.join(stages)}. Got {stage!r}."
+                f"{did_you_mean(stage, stages)}"
+            )
+    if train_only is not None:
+        return (train_only,)
+    return tuple(default) if train_from is None else tuple(stages[stages.index(train_from) :])
 
 
 def plan_training(
     backbone: Backbone,
     *,
-    strategy: str,
-    train_from: str | None = None,
-    train_only: str | None = None,
+    trained: Sequence[str],
+    parameters: Callable[[str], bool] = lambda _: True,
     lr_decay: float = 1.0,
     batch_norm: str = "held",
     lora: int = 0,
 ) -> Plan:
-    """Return what training by `strategy` does to every tensor of `backbone`.
+    """Return what training does to every tensor of `backbone`.
 
     Args:
         backbone: its stages are traced; it is not changed.
-        strategy: "frozen", "top" (the last two stages, or from `train_from` on), "whole" or "scratch".
-        train_from: the first stage that is trained.
-        train_only: the one stage that is trained; those after it run, but stay as they are.
+        trained: the names of the stages in which something is trained, from pixels to features; none for the head
+            alone.
+        parameters: which parameters of these stages are trained, by name.
         lr_decay: each trained stage learns this much slower than the one after it.
         batch_norm: of the trained stages: "held" or "trained".
         lora: rank of low-rank adapters (Hu et al. 2021) on the linear layers of the trained stages; 0 trains the
             weights themselves.
 
     Raises:
-        OptionError: no such stage, or adapters where there is no linear layer or where they would learn nothing.
+        OptionError: adapters where there is no linear layer or where they would learn nothing.
     """
     stages = backbone.stages()
-    names = tuple(stage.name for stage in stages)
-    trained = _trained(names, strategy, train_from, train_only)
-    rates = {name: lr_decay ** (len(trained) - 1 - place) for place, name in enumerate(trained)}
-    modules, parameters = dict(backbone.module.named_modules()), dict(backbone.module.named_parameters())
-    sizes = {name: t.numel() for name, t in [*parameters.items(), *backbone.module.named_buffers()]}
+    rates = {name: lr_decay ** (len(trained) - 1 - index) for index, name in enumerate(trained)}
+    modules, own = dict(backbone.module.named_modules()), dict(backbone.module.named_parameters())
+    sizes = {name: tensor.numel() for name, tensor in [*own.items(), *backbone.module.named_buffers()]}
     tensors = []
-    stage_of = {name: one for one in stages for name in one.tensors}
-    for name, stage in stage_of.items():
-        owner = modules[name.rpartition(".")[0]]
-        group = _group(owner, name, is_parameter=name in parameters, batch_norm=batch_norm, lora=lora)
-        group = group if stage.name in rates else "frozen"
-        kind = "parameter" if name in parameters else "buffer"
-        tensors.append(TensorPlan(name, kind, stage.name, group, rates.get(stage.name, 0.0), sizes[name]))
+    for stage, name in [(one.name, name) for one in stages for name in one.tensors]:
+        kind, group = "parameter" if name in own else "buffer", "frozen"
+        if stage in rates and (kind == "buffer" or parameters(name)):
+            group = _group(modules[name.rpartition(".")[0]], name, kind, batch_norm=batch_norm, lora=lora)
+        tensors.append(TensorPlan(name, kind, stage, group, rates.get(stage, 0.0), sizes[name]))
+    names = tuple(stage.name for stage in stages)
     plan = Plan(trained[0] if trained else None, names, tuple(tensors), batch_norm, lora)
     if trained and lora:
-        _check_adapters(backbone, plan.names("low-rank"), f"--lora {lora}", trained)
+        _check_adapters(backbone, plan, trained)
     return plan
 
 
 def apply_plan(network: nn.Module, plan: Plan) -> list[nn.Module]:
-    """Let learn what `plan` says and nothing else, and return the modules that belong into training mode.
+    """Make trainable what `plan` says and nothing else, and return the modules that belong into training mode.
 
-    These are the modules of the trained stages: dropout elsewhere would only add noise to what stays as it is. Batch
-    norm is among them only where its statistics are to follow the photos.
+    These are the modules of the trained stages: dropout elsewhere would only add noise. Batch norm is among them only
+    where its statistics are trained.
 
     Args:
         network: with the plan's names, or a part of it; its `requires_grad` is set.
         plan: what is trained.
     """
-    learns = set(plan.names("trained"))
+    trainable = set(plan.names("trained"))
     for name, parameter in network.named_parameters():
-        parameter.requires_grad_(name in learns)
+        parameter.requires_grad_(name in trainable)
     trained = set(plan.trained_stages)
     owners = {tensor.name.rpartition(".")[0] for tensor in plan.tensors if tensor.stage in trained}
     others = {tensor.name.rpartition(".")[0] for tensor in plan.tensors if tensor.stage not in trained}
@@ -168,7 +199,7 @@ def apply_plan(network: nn.Module, plan: Plan) -> list[nn.Module]:
     for name, module in network.named_modules():
         above = {".".join(name.split(".")[:length]) for length in range(1, name.count(".") + 2)}
         inside = bool(above & owners) or any(owner.startswith(f"{name}.") for owner in owners)
-        shared = any(owner.startswith(f"{name}.") for owner in others)  # also holds what stays: has no mode of its own
+        shared = any(owner.startswith(f"{name}.") for owner in others)  # with a frozen stage: has no mode of its own
         if isinstance(module, _BatchNorm):
             inside = inside and plan.batch_norm == "trained"
         if inside and not shared:
@@ -197,42 +228,27 @@ def check_frozen(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     return f"0 of {len(before):,} frozen tensors changed"
 
 
-def _trained(names: tuple[str, ...], strategy: str, train_from: str | None, train_only: str | None) -> tuple[str, ...]:
-    if train_only is not None:
-        return (_known(train_only, names, "--train-only"),)
-    if train_from is not None:
-        return names[names.index(_known(train_from, names, "--train-from")) :]
-    return {"frozen": (), "top": names[-TOP_STAGES:], "whole": names, "scratch": names}[strategy]
-
-
-def _known(stage: str, names: tuple[str, ...], option: str) -> str:
-    if stage not in names:
-        raise OptionError(
-            f"{option} must name a stage of the network: {', '.join(names)}. Got {stage!r}.{did_you_mean(stage, names)}"
-        )
-    return stage
-
-
-def _check_adapters(backbone: Backbone, weights: Sequence[str], option: str, trained: Sequence[str]) -> None:
+def _check_adapters(backbone: Backbone, plan: Plan, trained: Sequence[str]) -> None:
     network, preprocess = backbone.recipe.architecture, backbone.preprocess
+    weights, lora = plan.names("low-rank"), option("lora", plan.lora)
     if not weights:
         raise OptionError(
-            f"{option} is for linear layers, and {network} has none in {', '.join(trained)}. Leave it out: these "
+            f"{lora} is for linear layers, and {network} has none in {', '.join(trained)}. Leave it out: these "
             "stages are then trained themselves."
         )
     idle = passed_by(backbone.module, weights, (3, preprocess.height, preprocess.width))
     if idle:
         raise OptionError(
-            f"{option}: {network} does not call {len(idle):,} of the {len(weights):,} linear layers that are to have "
+            f"{lora}: {network} does not call {len(idle):,} of the {len(weights):,} linear layers that are to have "
             f"adapters but takes their weights past them, so that these adapters would learn nothing:\n"
             f"{shortlist([name.removesuffix('.weight') for name in idle])}\n"
-            "Leave --lora out: the stages are then trained themselves. Or choose another network."
+            f"Leave {option('lora')} out: the stages are then trained themselves. Or choose another network."
         )
 
 
-def _group(owner: nn.Module, name: str, *, is_parameter: bool, batch_norm: str, lora: int) -> str:
-    """Return what a tensor becomes in a trained stage."""
-    if not is_parameter:
+def _group(owner: nn.Module, name: str, kind: str, *, batch_norm: str, lora: int) -> str:
+    """Return the group of a tensor of a trained stage."""
+    if kind == "buffer":
         is_statistic = isinstance(owner, _BatchNorm) and name.rpartition(".")[2] in _STATISTICS
         return "statistics" if is_statistic and batch_norm == "trained" else "frozen"
     if lora:

@@ -2,29 +2,32 @@
 
 import copy
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from regraft.errors import OptionError
+from regraft.errors import OptionError, option
+from regraft.networks.tracing import After, blank_images, forward_hooks
 
 
 def check_peft() -> None:
     """Raise `OptionError` if peft is not installed."""
     if importlib.util.find_spec("peft") is None:
-        raise OptionError("--lora needs the package peft, which is not installed. pip install 'regraft[lora]'")
+        raise OptionError(
+            f"{option('lora')} needs the package peft, which is not installed. pip install 'regraft[lora]'"
+        )
 
 
 def add_adapters(network: nn.Module, weights: Sequence[str], *, rank: int, seed: int) -> Any:
-    """Put adapters beside the named weights of linear layers in `network`; these weights no longer learn.
+    """Put adapters beside the named weights of linear layers in `network`; these weights are no longer trained.
 
     Args:
         network: is changed in place.
         weights: names like "blocks.10.attn.qkv.weight".
-        rank: of the two factors' product; it starts at zero, so that the network answers as before.
-        seed: of the factor that does not start at zero.
+        rank: of the two factors' product, which starts at zero, so that the outputs stay as they were.
+        seed: of the random numbers in the factor that does not start at zero.
 
     Returns:
         peft's model, for `merge_adapters`.
@@ -43,7 +46,7 @@ def passed_by(network: nn.Module, weights: Sequence[str], input_shape: tuple[int
     """Return those of the named weights whose adapters would learn nothing; one blank image is run through a copy.
 
     Some networks (BEiT, EVA-02, Swin v2) do not call a linear layer but multiply by its weight themselves. An adapter
-    is an addition to what the layer answers when it is called, and then no gradient reaches it.
+    adds to the output of the layer when it is called, and is then reached by no gradient.
 
     Args:
         network: (b, 3, h, w) -> (b, d).
@@ -54,14 +57,13 @@ def passed_by(network: nn.Module, weights: Sequence[str], input_shape: tuple[int
     parameter = next(network.parameters())
     additions = [torch.zeros((), device=parameter.device, dtype=parameter.dtype, requires_grad=True) for _ in weights]
 
-    def add(addition: torch.Tensor) -> Callable[..., torch.Tensor]:
-        return lambda _module, _inputs, output: output + addition
+    def add(addition: torch.Tensor) -> After:
+        return lambda output: output + addition
 
-    image = torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype)
-    for name, addition in zip(weights, additions, strict=True):
-        network.get_submodule(name.removesuffix(".weight")).register_forward_hook(add(addition))
-    with torch.enable_grad():
-        total = network(image).sum()
+    layers = [name.removesuffix(".weight") for name in weights]
+    after = [(layer, add(addition)) for layer, addition in zip(layers, additions, strict=True)]
+    with forward_hooks(network, after=after), torch.enable_grad():
+        total = network(blank_images(network, input_shape)).sum()
     if not total.requires_grad:
         return tuple(weights)
     gradients = torch.autograd.grad(total, additions, allow_unused=True)

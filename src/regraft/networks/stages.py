@@ -1,12 +1,13 @@
 """Stages: the named parts of a network between which it can be cut, from pixels to pooled features."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+
+from regraft.networks.tracing import Before, blank_images, forward_hooks
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Stage:
     Attributes:
         name: the module whose input is the activation at the cut before this stage, e.g. "layer3" or "blocks.5".
         tensors: the names of its parameters and buffers. Every tensor of a network is in exactly one stage.
-        parameters: how many numbers its parameters are.
+        parameters: how many it has, scalars counted one by one.
         output: shape of its output for one image, e.g. (1024, 14, 14); (d,) for the last stage.
     """
 
@@ -32,15 +33,14 @@ def trace_stages(module: nn.Module, group_of: Mapping[str, int], input_shape: tu
     Groups whose modules do not run one group after the other are joined: there is no cut between them.
 
     Args:
-        module: (b, 3, h, w) -> (b, d), in eval mode; it is run once on a random image and left as it was.
+        module: (b, 3, h, w) -> (b, d), in eval mode; it is run once on a blank image and left as it was.
         group_of: the group number of every parameter and buffer, by name.
         input_shape: (3, h, w).
     """
     owner = {name: _owner(name, group_of) for name, _ in module.named_modules() if name}
     whole = {name: group for name, group in owner.items() if group is not None}
     outermost = {name for name in whole if whole.get(name.rpartition(".")[0]) != whole[name]}
-    runs: list[tuple[str, tuple[int, ...]]] = []
-    features = _run_and_record(module, outermost, runs, input_shape)
+    runs, features = _input_shapes(module, outermost, input_shape)
     order = _joined([whole[name] for name, _ in runs])
     entries = {group: run for run, group in reversed(list(zip(runs, order, strict=True)))}
     members: dict[int, list[str]] = {group: [] for group in dict.fromkeys(order)}
@@ -67,33 +67,22 @@ def _owner(name: str, group_of: Mapping[str, int]) -> int | None:
     return groups.pop() if len(groups) == 1 else None
 
 
-def _run_and_record(
-    module: nn.Module,
-    names: set[str],
-    runs: list[tuple[str, tuple[int, ...]]],
-    input_shape: tuple[int, int, int],
-) -> tuple[int, ...]:
-    def record(name: str) -> Any:
-        def hook(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+def _input_shapes(
+    module: nn.Module, names: set[str], input_shape: tuple[int, int, int]
+) -> tuple[list[tuple[str, tuple[int, ...]]], tuple[int, ...]]:
+    """Run `module` on one blank image; return the runs of `names` with the shapes of their inputs, and its output's."""
+    runs: list[tuple[str, tuple[int, ...]]] = []
+
+    def record(name: str) -> Before:
+        def call(inputs: tuple[Any, ...]) -> None:
             first = inputs[0] if inputs and isinstance(inputs[0], torch.Tensor) else None
             runs.append((name, () if first is None else tuple(first.shape[1:])))
 
-        return hook
+        return call
 
-    parameter = next(module.parameters())
-    image = torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype)
-    with _hooks(module, {name: record(name) for name in names}), torch.no_grad():
-        return tuple(module(image).shape[1:])
-
-
-@contextmanager
-def _hooks(module: nn.Module, hooks: Mapping[str, Any]) -> Iterator[None]:
-    handles = [module.get_submodule(name).register_forward_pre_hook(hook) for name, hook in hooks.items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    with forward_hooks(module, before=[(name, record(name)) for name in names]), torch.no_grad():
+        output = module(blank_images(module, input_shape))
+    return runs, tuple(output.shape[1:])
 
 
 def _joined(order: list[int]) -> list[int]:

@@ -1,13 +1,12 @@
 """Pretrained weights: from a file, a folder or the network, always without running anything from them."""
 
 import pickle
-import re
 import socket
 import textwrap
 import urllib.parse
 import urllib.request
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 from safetensors.torch import load_file
+from torch import nn
 
-from regraft.errors import DownloadError, WeightsError, shortlist
+from regraft.errors import DownloadError, WeightsError, option, shortlist
 from regraft.files import is_file
 
 StateDict = dict[str, torch.Tensor]
@@ -200,9 +200,9 @@ def _check_reachable(address: str) -> None:
 def other_ways() -> str:
     """Return the ways to weights that need no download, as part of a message."""
     return (
-        "(2) --weights FILE, a .safetensors file or torchvision / timm state dict of this network; "
-        "(3) --model local-dir:FOLDER, a folder with config.json and model.safetensors; "
-        "(4) --model pocket, the small network inside regraft."
+        f"(2) {option('weights', 'FILE')}, a .safetensors file or torchvision / timm state dict of this network; "
+        f"(3) {option('model', 'local-dir:FOLDER')}, a folder with config.json and model.safetensors; "
+        f"(4) {option('model', 'pocket')}, the small network inside regraft."
     )
 
 
@@ -227,34 +227,62 @@ def _unwrapped(checkpoint: Any) -> Any:
     return checkpoint
 
 
-def describe_mismatch(error: Exception, architecture: str, source: str) -> str:
-    """Return the message for weights that do not fit, naming every tensor that torch's `error` names."""
-    text = str(error)
-    missing = _quoted_after(text, "Missing key(s) in state_dict:")
-    extra = _quoted_after(text, "Unexpected key(s) in state_dict:")
-    shapes = [
-        f"{name}: {theirs} in the file, {ours} in the network"
-        for name, theirs, ours in re.findall(
-            r"size mismatch for (\S+): copying a param with shape torch\.Size\((\[.*?\])\) from checkpoint, "
-            r"the shape in current model is torch\.Size\((\[.*?\])\)",
-            text,
-        )
-    ]
+def load_strictly(
+    module: nn.Module,
+    state: StateDict,
+    *,
+    architecture: str,
+    source: str,
+    load: Callable[..., Any] = nn.Module.load_state_dict,
+    **options: Any,
+) -> Any:
+    """Load `state` into `module`, every tensor of both.
+
+    Args:
+        module: the network.
+        state: its tensors by name.
+        architecture: the network's name, for the message.
+        source: where the tensors are from, for the message.
+        load: PyTorch's `load_state_dict`.
+        options: for `load`.
+
+    Returns:
+        What `load` returns.
+
+    Raises:
+        WeightsError: some are missing, extra or of another shape; they are named.
+    """
+    own = module.state_dict()
+    others = [name for name, tensor in own.items() if name in state and not _fits(state[name], tensor)]
+    # PyTorch says which names are missing or extra (it lets some counters of old files be absent), not which shapes
+    found = load(module, {**state, **{name: own[name] for name in others}}, strict=False, **options)
+    shapes = [f"{n}: {list(state[n].shape)} in the file, {list(own[n].shape)} in the network" for n in others]
     parts = [
         f"{len(names)} tensors {what}:\n{shortlist(names, 10)}"
-        for what, names in (("missing", missing), ("extra", extra), ("of another shape", shapes))
+        for what, names in (
+            ("missing", found.missing_keys),
+            ("extra", found.unexpected_keys),
+            ("of another shape", shapes),
+        )
         if names
     ]
-    found = "\n".join(parts) or text.strip().splitlines()[-1]
+    if parts:
+        raise WeightsError(describe_mismatch("\n".join(parts), architecture, source))
+    return found
+
+
+def _fits(theirs: torch.Tensor, ours: torch.Tensor) -> bool:
+    """Tell whether PyTorch puts one tensor in the other's place; old files have counters as vectors of one number."""
+    return theirs.shape == ours.shape or (ours.ndim == 0 and theirs.ndim == 1)
+
+
+def describe_mismatch(found: str, architecture: str, source: str) -> str:
+    """Return the message for weights that do not fit; `found` says in what."""
     return (
         f"{source} holds weights of another architecture than {architecture}. {found}\n"
-        f"Name the network that the file belongs to with --model, or the file that belongs to {architecture}."
+        f"Name the network that the file belongs to with {option('model')}, or the file that belongs to "
+        f"{architecture}."
     )
-
-
-def _quoted_after(text: str, heading: str) -> list[str]:
-    _, found, rest = text.partition(heading)
-    return re.findall(r'"([^"]+)"', rest.split("\n", 1)[0]) if found else []
 
 
 def in_one_precision(state: StateDict) -> StateDict:

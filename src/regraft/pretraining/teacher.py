@@ -22,8 +22,9 @@ from regraft.files import is_file
 from regraft.heads.linear import LinearHead, linear_of
 from regraft.heads.probe import UNCHOSEN_STRENGTH
 from regraft.heads.search import LEARNED, fit_head, select_heads
-from regraft.networks.backbones import Backbone, check_model_name, load_backbone
-from regraft.networks.trial import check_side, check_takes
+from regraft.networks.backbones import Backbone, load_backbone
+from regraft.networks.registry import check_model_name, check_side
+from regraft.networks.tracing import check_takes
 from regraft.networks.weights import without_folders
 from regraft.options import number
 from regraft.pretraining.source import SourceSplit

@@ -12,6 +12,7 @@ from torch import nn
 from regraft.files import atomic_write
 from regraft.heads.linear import LinearHead
 from regraft.networks.backbones import Backbone, with_classifier
+from regraft.networks.tracing import evaluating
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 _KEPT = ("fixed_input_size", "first_conv", "classifier")  # timm's settings that still hold
@@ -70,9 +71,9 @@ def _agrees(module: nn.Module, backbone: Backbone, weight: torch.Tensor, bias: t
     """Tell whether timm's network gives the logits of features and head: it may do more between the two."""
     preprocess = backbone.preprocess
     images = torch.randn(2, 3, preprocess.height, preprocess.width, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
+    with evaluating(module), torch.no_grad():
         expected = backbone.module.cpu()(images) @ weight.T + bias
-        found = module.eval()(images)
+        found = module(images)
     return torch.allclose(found, expected, rtol=_TOLERANCE, atol=_TOLERANCE * float(expected.abs().max() + 1))
 
 

@@ -23,9 +23,8 @@ from regraft.data.sources import Source, as_sources
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, OptionError, did_you_mean, shortlist
 from regraft.files import check_output
-from regraft.networks.backbones import check_model_name, load_backbone
-from regraft.networks.default import default_network
-from regraft.networks.pocket import POCKET
+from regraft.networks.backbones import load_backbone
+from regraft.networks.registry import POCKET, check_model_name, default_network
 from regraft.options import declared_settings
 from regraft.training.schedule import Schedule
 from regraft.transfer.fit import fit

@@ -26,7 +26,7 @@ from regraft.features.extraction import FeatureExtractor, Features, check_photos
 from regraft.heads.probe import CalibratedHeads
 from regraft.networks.backbones import Backbone
 from regraft.networks.cutting import Top, cut_before
-from regraft.networks.freezing import Plan, fingerprints, plan_training
+from regraft.networks.freezing import Plan, plan_training, stages_to_train
 from regraft.progress import Observer
 from regraft.training.checkpoints import Run, nowhere
 from regraft.training.distributed import Accelerator, accelerator
@@ -71,7 +71,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         """Hash the network before anything is learned: the proof that what is frozen stayed rests on it."""
-        self._hashes[False] = _hashes(self.backbone)
+        self._hashes[False] = self.backbone.tensor_hashes()
 
     @property
     def schedule(self) -> Schedule:
@@ -122,7 +122,7 @@ class Experiment:
     def hashes(self, names: tuple[str, ...], *, random_weights: bool = False) -> dict[str, str]:
         """Return the SHA-256 of the tensors `names` of `network`, as they were before all training."""
         if random_weights not in self._hashes:
-            self._hashes[random_weights] = _hashes(self.network(random_weights=random_weights))
+            self._hashes[random_weights] = self.network(random_weights=random_weights).tensor_hashes()
         return {name: self._hashes[random_weights][name] for name in names}
 
     def at_cut(
@@ -257,13 +257,14 @@ def plan_of(candidate: Candidate, backbone: Backbone, schedule: Schedule) -> Pla
     Raises:
         OptionError: a stage or adapters that it does not have, or updates of one photo for batch-norm statistics.
     """
+    stages, kind = [stage.name for stage in backbone.stages()], candidate.kind
+    named = {"train_from": candidate.train_from, "train_only": candidate.train_only}
     plan = plan_training(
         backbone,
-        strategy=candidate.strategy,
-        train_from=candidate.train_from,
-        train_only=candidate.train_only,
+        trained=stages_to_train(stages, kind.stages(stages), **named),
+        parameters=kind.parameters,
         lr_decay=schedule.lr_decay,
-        batch_norm=schedule.batch_norm or candidate.kind.batch_norm,
+        batch_norm=schedule.batch_norm or kind.batch_norm,
         lora=candidate.lora,
     )
     if plan.names("statistics") and schedule.batch_size == 1:
@@ -324,11 +325,6 @@ def check_validation(validation: Dataset, trained: Dataset) -> tuple[np.ndarray,
             f"classifier cannot be evaluated on one class. Add photos of the others, or remove {instead}"
         )
     return copies, related
-
-
-def _hashes(backbone: Backbone) -> dict[str, str]:
-    module = backbone.module
-    return fingerprints(module, [name for name, _ in [*module.named_parameters(), *module.named_buffers()]])
 
 
 def _kind_at(cut: str, backbone: Backbone) -> list[str]:

@@ -1,0 +1,195 @@
+"""Networks by name: timm's, the one inside this package, those in folders and on the hub; a name gives a recipe."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import timm
+from timm.models._hub import load_model_config_from_path
+from timm.models._pretrained import PretrainedCfg
+
+from regraft.data.preprocess import INTERPOLATIONS
+from regraft.errors import DownloadError, ModelError, OptionError, did_you_mean, option, printable
+from regraft.files import is_file, parse_json, read_regular
+from regraft.networks.weights import hub_file
+
+POCKET = "pocket"  # a small pretrained network inside the package, for use without a connection
+# Of the convolutional networks with an open licence that run 100 photos a second or more on two CPU cores, one that has
+# learned many classes (11,821, ImageNet-12k): docs/networks.md says how it was chosen.
+STRONG = "convnext_nano.in12k"
+LOCAL_PREFIX = "local-dir:"
+HUB_PREFIXES = ("hf-hub:", "hf_hub:")
+HUB_WEIGHTS = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
+SMALLEST_SIDE, LARGEST_SIDE = 16, 2048  # pixels of a network's input
+LARGEST_CROP = 2.0  # share of the resized image; above 1 it is padded, as for timm's VOLO
+_MOST_CLASSES = 1_000_000
+_LARGEST_CONFIG = 10_000_000  # bytes; the names of 20,000 classes take 1 MB
+# of timm's `pretrained_cfg`: where weights come from, which nothing but the network's name decides
+SOURCE_SETTINGS = frozenset({"url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source", "custom_load"})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How timm builds a network: plain JSON types, kept in every bundle.
+
+    Attributes:
+        architecture: timm's name, without a tag.
+        arguments: of timm's constructor.
+        settings: timm's pretrained configuration (input size, normalisation, name of the classifier ...).
+    """
+
+    architecture: str
+    arguments: dict[str, Any]
+    settings: dict[str, Any]
+
+
+def is_network(name: str) -> bool:
+    """Tell whether timm has a network of this name (a tag may follow)."""
+    return bool(timm.is_model(name.partition(".")[0]))
+
+
+def network_names(pattern: str = "", *, pretrained: bool = True) -> list[str]:
+    """Return timm's names of image networks that contain `pattern` (or match it, if it has a `*`)."""
+    wild = pattern if "*" in pattern else f"*{pattern}*"
+    return [str(name) for name in timm.list_models(wild, pretrained=pretrained)]
+
+
+def check_model_name(model: str) -> None:
+    """Raise `ModelError` if `model` cannot be a network. Reads at most a local config.json."""
+    if not isinstance(model, str):
+        raise ModelError(f"model must be a network's name, a text such as 'resnet50'. Got {model!r}.")
+    if model == POCKET or model.startswith(LOCAL_PREFIX):
+        find_recipe(model)
+    elif not model.startswith(HUB_PREFIXES):
+        _check_timm_name(model)
+
+
+def _check_timm_name(model: str) -> None:
+    architecture, _, tag = model.partition(".")
+    if timm.is_model(architecture):
+        tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{architecture}.*")]
+        if tag and tag not in tags:
+            raise ModelError(
+                f"{architecture} has no pretrained weights tagged {tag!r}. Its tags: {', '.join(tags) or 'none'}."
+            )
+        return
+    hint = ""
+    if "/" in model or Path(model).exists():
+        hint = f" A folder is written {LOCAL_PREFIX}{model}, a hub model hf-hub:owner/name."
+    raise ModelError(
+        f"There is no network named {model!r}.{did_you_mean(architecture, [POCKET, *timm.list_models()])}{hint} "
+        "`regraft models PATTERN` lists the names."
+    )
+
+
+def find_recipe(model: str, *, fetch: bool = True) -> Recipe:
+    """Return what timm knows of `model`; a hub's config.json is fetched if it is not in the cache."""
+    if model == POCKET:
+        return _read_config(model, pocket_folder())
+    if model.startswith(LOCAL_PREFIX):
+        return _read_config(model, Path(model.removeprefix(LOCAL_PREFIX)))
+    if model.startswith(HUB_PREFIXES):
+        return _read_config(model, hub_file(model, model.partition(":")[2], ["config.json"], fetch=fetch).parent)
+    config = timm.get_pretrained_cfg(model)
+    return Recipe(model.partition(".")[0], {}, {} if config is None else dict(config.to_dict()))  # type: ignore[no-untyped-call]
+
+
+def without_licence(recipe: Recipe) -> Recipe:
+    """Return a recipe without the licence of the weights that it does not get."""
+    return replace(recipe, settings={**recipe.settings, "license": None})
+
+
+def _read_config(model: str, folder: Path) -> Recipe:
+    file = folder / "config.json"
+    if not is_file(file):
+        raise ModelError(f"{model}: {file} does not exist. Name a folder with config.json and model.safetensors.")
+    try:
+        parse_json(read_regular(file, limit=_LARGEST_CONFIG))  # timm's own reader is content with less
+        settings, architecture, arguments = load_model_config_from_path(folder)
+        settings, arguments = dict(settings), dict(arguments or {})
+    except Exception as error:  # whatever timm makes of a text that it did not write
+        raise ModelError(f"{model}: {file} is not in timm's format ({printable(repr(error)[:200])}).") from None
+    if not (isinstance(architecture, str) and timm.is_model(architecture)):
+        close = did_you_mean(str(architecture)[:100], timm.list_models())
+        got = printable(repr(architecture)[:200])
+        raise ModelError(f"{model}: {file} names an unknown architecture, {got}.{close}")
+    check_settings(settings, f"{model}: {{}} in {file}")
+    known = {field.name for field in fields(PretrainedCfg)}  # a newer timm may have written more
+    kept = {name: value for name, value in settings.items() if name in known}
+    return Recipe(architecture.partition(".")[0], arguments, kept)
+
+
+def pocket_folder() -> Path:
+    """Return the folder of the pocket network's config.json, weights and card."""
+    return Path(str(files("regraft"))) / POCKET
+
+
+def default_network() -> tuple[str, str]:
+    """Return the name of a strong network where its weights are or can be had, else `POCKET`; and a sentence on it."""
+    try:
+        hub_file(STRONG, f"timm/{STRONG}", HUB_WEIGHTS)
+    except DownloadError as error:
+        return POCKET, (
+            f"network: {POCKET}, the small one inside regraft, for {STRONG} cannot be downloaded ({error.reason}). "
+            f"With a connection, or a network of your own ({option('model')}), expect a better classifier."
+        )
+    return STRONG, f"network: {STRONG}, as no other is named"
+
+
+def check_side(size: int | None, option: str) -> None:
+    """Raise `OptionError` unless `size` (pixels) is None or within what networks are made for."""
+    if size is not None and not (isinstance(size, int) and SMALLEST_SIDE <= size <= LARGEST_SIDE):
+        raise OptionError(f"{option} must be a number of pixels from {SMALLEST_SIDE} to {LARGEST_SIDE}. Got {size!r}.")
+
+
+def check_settings(settings: Mapping[str, Any], where: str) -> None:
+    """Raise `ModelError` for a value of timm's `pretrained_cfg` that cannot be used.
+
+    Args:
+        settings: by name; what is missing or None is not used.
+        where: for the message, with {} in place of the name.
+    """
+    for name, allowed, fits in _SETTINGS:
+        if settings.get(name) is not None and not fits(settings[name]):
+            got = printable(repr(settings[name])[:200])
+            raise ModelError(f"{where.replace('{}', name)} must be {allowed}. Got {got}.")
+
+
+def _are_numbers(values: object, count: int, kind: type = float) -> bool:
+    return (
+        isinstance(values, (list, tuple))
+        and len(values) == count
+        and all(_is_number(value) and isinstance(value, (int, kind)) for value in values)
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _are_names(value: object) -> bool:
+    names = value if isinstance(value, (list, tuple)) else [value]
+    return all(isinstance(name, str) for name in names)
+
+
+def _is_size(value: Any) -> bool:
+    return _are_numbers(value, 3, int) and value[0] == 3 and 0 < min(value) <= max(value) <= LARGEST_SIDE
+
+
+# name, allowed values in words, test
+_SETTINGS: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
+    ("input_size", f"[3, height, width] of at most {LARGEST_SIDE} pixels", _is_size),
+    ("fixed_input_size", "true or false", lambda v: isinstance(v, bool)),
+    ("mean", "three numbers", lambda v: _are_numbers(v, 3)),
+    ("std", "three numbers above 0", lambda v: _are_numbers(v, 3) and min(v) > 0),
+    ("crop_pct", f"a number above 0, at most {LARGEST_CROP:g}", lambda v: _is_number(v) and 0 < v <= LARGEST_CROP),
+    ("crop_mode", "a name", lambda v: isinstance(v, str)),
+    ("interpolation", f"one of {', '.join(INTERPOLATIONS)}", lambda v: v in (*INTERPOLATIONS, "random")),
+    ("num_classes", "a whole number", lambda v: isinstance(v, int) and 0 <= v <= _MOST_CLASSES),
+    ("first_conv", "names of layers", _are_names),
+    ("classifier", "names of layers", _are_names),
+    ("license", "a name", lambda v: isinstance(v, str)),
+)
