@@ -278,6 +278,17 @@ def test_more_than_ten_names_are_shortened(mismatch: Callable[..., str], count: 
     assert mismatch(add={name: torch.zeros(1) for name in names}) == expected
 
 
+def test_counters_of_old_files_may_be_absent_or_vectors(tmp_path: Path) -> None:
+    """As PyTorch has it: batch norm had no `num_batches_tracked` before 0.4.1, and then one of one number."""
+    state = timm.create_model("test_resnet", num_classes=5).state_dict()
+    counters = [name for name in state if name.endswith("num_batches_tracked")]
+    del state[counters[0]]
+    state[counters[1]] = torch.tensor([7])
+    torch.save(state, tmp_path / "w.pth")
+    found = load_backbone("test_resnet", weights=tmp_path / "w.pth").module.state_dict()
+    assert (found[counters[0]].item(), found[counters[1]].item()) == (0, 7)
+
+
 def test_the_classifier_must_fit_too(mismatch: Callable[..., str]) -> None:
     assert mismatch(add={"fc.weight": torch.zeros(5, 7)}) == (
         "1 tensors of another shape:\n  fc.weight: [5, 7] in the file, [5, 96] in the network"

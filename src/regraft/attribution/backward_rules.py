@@ -98,7 +98,7 @@ class BackwardRules(TorchFunctionMode):
         if result is None:
             return func(*args, **kwargs)
         if _is_in_place(func, args, kwargs) and not given._is_view():
-            return given.copy_(result)  # whoever holds it sees it changed, as without this mode
+            return given.copy_(result)  # every reference to it sees the change, as without this mode
         return result
 
     def _replaced(

@@ -33,22 +33,22 @@ def grad_cam(
         OptionError: no such class.
     """
     hook_point = as_hook_point(module, stage)
-    kept: list[torch.Tensor] = []
+    leaves: list[torch.Tensor] = []
 
     def keep(_: int, activation: torch.Tensor) -> torch.Tensor:
         leaf = activation.detach().requires_grad_()
-        kept.append(leaf)
+        leaves.append(leaf)
         return leaf.clone()  # what comes after may change it in place
 
     with evaluating(module), torch.enable_grad():
         with hooked(module, [hook_point], keep):
             logits = module(images)
-        if not kept:
+        if not leaves:
             raise ModelError(f"the network never runs {hook_point.module}. Choose another stage.")
         chosen = logits.gather(1, _targets(target, logits)[:, None])
         # with 0 times the activation a stage that no logit depends on has a slope, of 0
-        (gradient,) = torch.autograd.grad(chosen.sum() + 0 * kept[0].sum(), kept[0])
-    maps, slopes = hook_point.as_map(kept[0].detach()), hook_point.as_map(gradient)
+        (gradient,) = torch.autograd.grad(chosen.sum() + 0 * leaves[0].sum(), leaves[0])
+    maps, slopes = hook_point.as_map(leaves[0].detach()), hook_point.as_map(gradient)
     cam = (slopes.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1, keepdim=True).clamp(min=0)
     return functional.interpolate(cam, size=images.shape[2:], mode="bilinear", align_corners=False)
 

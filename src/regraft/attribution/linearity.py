@@ -85,7 +85,7 @@ def backward_path(images: torch.Tensor, activation: torch.Tensor, *, where: str)
             ordinary gradient under another name.
     """
     order, depends = _graph(images, activation)
-    strange: set[str] = set()
+    refused: set[str] = set()
     rectifiers = switches = 0
     for node in order:
         if not depends[node]:
@@ -95,11 +95,11 @@ def backward_path(images: torch.Tensor, activation: torch.Tensor, *, where: str)
         inputs = [index for index, (parent, _) in enumerate(node.next_functions) if parent and depends[parent]]
         name = _plain(node)
         if inputs and not _is_linear(name, inputs):
-            strange.add(f"{name} of several activations" if name in _IN_ONE_FACTOR | _SUMS_OF_PRODUCTS else name)
-    if strange:
+            refused.add(f"{name} of several activations" if name in _IN_ONE_FACTOR | _SUMS_OF_PRODUCTS else name)
+    if refused:
         raise ModelError(
             f"no deconvnet picture can be drawn of {where}: there is no rule for what stands before it: "
-            f"{', '.join(sorted(strange))} (as attention has, for example). There are rules for ReLU, ReLU6, "
+            f"{', '.join(sorted(refused))} (as attention has, for example). There are rules for ReLU, ReLU6, "
             "LeakyReLU, SiLU, GELU, Hardswish, Mish, sigmoid gates, batch, layer and group norm, pooling, and all that "
             "is linear. Choose an earlier stage, or see where the network looks instead: Grad-CAM, occlusion."
         )

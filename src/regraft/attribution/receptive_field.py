@@ -108,7 +108,7 @@ def _axis(lit: torch.Tensor, where: list[int], places: int) -> _Axis | None:
 
 
 class _ReachMode(TorchFunctionMode):
-    """While it is entered, a signal on its way back reaches everything that the functions on its way look at."""
+    """While it is entered, a signal that goes back reaches all inputs that a function depends on."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None

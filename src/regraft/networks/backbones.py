@@ -90,7 +90,7 @@ class Backbone:
         return self._hashes
 
     def with_tensors(self, tensors: StateDict, source: str) -> "Backbone":
-        """Return a copy of this network in which `tensors` take the place of those of the same names."""
+        """Return a copy of this network with `tensors` in place of those of the same names."""
         module = copy.deepcopy(self.module)
         module.load_state_dict({**module.state_dict(), **tensors}, strict=True)
         return replace(self, module=module.eval(), source=source)
@@ -146,9 +146,9 @@ def load_backbone(model: str, weights: str | Path | None = None, *, fetch: bool 
     Args:
         model: "pocket", a timm name ("resnet50", "vgg16.tv_in1k"), "hf-hub:owner/name", or "local-dir:folder" with
             config.json and model.safetensors.
-        weights: a file to take the weights from instead: safetensors, or a state dict as torchvision and timm save
+        weights: a file to load the weights from instead: safetensors, or a state dict as torchvision and timm save
             it, read with `weights_only`.
-        fetch: False takes what is on this machine alone.
+        fetch: False uses only what is on this machine.
 
     Raises:
         ModelError: no such network.
@@ -168,7 +168,7 @@ def load_backbone(model: str, weights: str | Path | None = None, *, fetch: bool 
 
 
 def rebuild_backbone(recipe: Recipe, preprocess: Preprocess, state: StateDict) -> Backbone:
-    """Build a network from what a bundle holds; nothing is fetched.
+    """Build a network from the contents of a bundle; nothing is downloaded.
 
     Raises:
         WeightsError: this version of timm has no such architecture, or its tensors are others.
@@ -184,12 +184,12 @@ def rebuild_backbone(recipe: Recipe, preprocess: Preprocess, state: StateDict) -
 
 
 def build_untrained(model: str, *, size: int | None = None, arguments: Mapping[str, Any] | None = None) -> Backbone:
-    """Build a network with random weights; of a local folder only config.json is read.
+    """Build a network with random weights; in a local folder only config.json is read.
 
     Args:
         model: as in `load_backbone`.
         size: height and width of its images in pixels; None for its own.
-        arguments: more of timm's constructor.
+        arguments: further ones of timm's constructor.
 
     Raises:
         ModelError: no such network, or one that cannot be built so.
@@ -207,7 +207,7 @@ def build_untrained(model: str, *, size: int | None = None, arguments: Mapping[s
 def with_classifier(backbone: Backbone, weight: torch.Tensor, bias: torch.Tensor) -> nn.Module | None:
     """Return timm's network of `backbone` with this layer (c, d), (c,) as its last one.
 
-    None where timm's own last layer is something else than a linear one of these features.
+    None where timm's own last layer is not a linear one on these features.
     """
     module = create(backbone.recipe, classes=len(bias))
     layer = module.get_classifier()  # type: ignore[operator]
@@ -240,7 +240,7 @@ def _fetch(model: str, settings: dict[str, Any], *, fetch: bool) -> tuple[StateD
 def _build(recipe: Recipe, state: StateDict, source: str) -> nn.Module:
     """Build with as many classes as the weights have, so that every tensor can be matched; then drop the classifier.
 
-    timm passes over tensors that do not fit whenever the number of classes differs. Here nothing is passed over.
+    timm skips tensors that do not fit whenever the number of classes differs. Here none is skipped.
     """
     state = {name: tensor for name, tensor in state.items() if not name.startswith(_AUXILIARY_HEAD)}
     try:
@@ -262,8 +262,8 @@ def _backbone(module: nn.Module, recipe: Recipe, source: str) -> Backbone:
         module.AuxLogits, module.aux_logits = None, False  # type: ignore[assignment]
     # VGG's two hidden layers come after `num_features`; they are part of what the last layer sees
     features = int(getattr(module, "head_hidden_size", None) or module.num_features)  # type: ignore[arg-type]
-    kept = {name: value for name, value in recipe.settings.items() if _is_plain(value)}
-    recipe = Recipe(recipe.architecture, recipe.arguments, kept)
+    settings = {name: value for name, value in recipe.settings.items() if _is_plain(value)}
+    recipe = Recipe(recipe.architecture, recipe.arguments, settings)
     return Backbone(module.eval(), recipe, _preprocess(module), features, source)
 
 

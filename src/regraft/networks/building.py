@@ -79,7 +79,7 @@ def create(recipe: Recipe, *, classes: int, state: StateDict | None = None, most
         raise misbuilt(recipe, error) from None
     except Exception as error:
         if state is not None:
-            raise  # weights that do not fit: whoever gave them knows from where they are
+            raise  # weights that do not fit: the caller knows their source
         raise misbuilt(recipe, error) from None
     return module.eval()
 
@@ -197,7 +197,7 @@ def _ending(too_long: ModelError) -> Iterator[None]:
 
 @contextmanager
 def _bounded(recipe: Recipe, most: int) -> Iterator[None]:
-    """Stop the building of a network of more than `most` parameters or `_MOST_MODULES` layers, in this thread."""
+    """Refuse to build a network of more than `most` parameters or `_MOST_MODULES` layers, in this thread."""
     thread, modules, parameters = threading.get_ident(), 0, 0
 
     def count(_: nn.Module, __: str, part: nn.Module | None) -> None:

@@ -120,7 +120,7 @@ def stages_to_train(
 
     Args:
         stages: the names of all, from pixels to features.
-        default: those that are trained where nothing else is said.
+        default: those that are trained if neither of the others is given.
         train_from: the first stage that is trained.
         train_only: the one stage that is trained; those after it run, but stay as they are.
 
@@ -154,7 +154,7 @@ def plan_training(
         trained: the names of the stages in which something is trained, from pixels to features; none for the head
             alone.
         parameters: which parameters of these stages are trained, by name.
-        lr_decay: each trained stage learns this much slower than the one after it.
+        lr_decay: learning rate of each trained stage relative to the one after it.
         batch_norm: of the trained stages: "held" or "trained".
         lora: rank of low-rank adapters (Hu et al. 2021) on the linear layers of the trained stages; 0 trains the
             weights themselves.

@@ -98,7 +98,7 @@ def find_recipe(model: str, *, fetch: bool = True) -> Recipe:
 
 
 def without_licence(recipe: Recipe) -> Recipe:
-    """Return a recipe without the licence of the weights that it does not get."""
+    """Return a recipe without a licence: that is of weights which are not used."""
     return replace(recipe, settings={**recipe.settings, "license": None})
 
 
@@ -107,10 +107,10 @@ def _read_config(model: str, folder: Path) -> Recipe:
     if not is_file(file):
         raise ModelError(f"{model}: {file} does not exist. Name a folder with config.json and model.safetensors.")
     try:
-        parse_json(read_regular(file, limit=_LARGEST_CONFIG))  # timm's own reader is content with less
+        parse_json(read_regular(file, limit=_LARGEST_CONFIG))  # timm's own reader accepts more
         settings, architecture, arguments = load_model_config_from_path(folder)
         settings, arguments = dict(settings), dict(arguments or {})
-    except Exception as error:  # whatever timm makes of a text that it did not write
+    except Exception as error:  # a text that timm did not write makes it raise anything
         raise ModelError(f"{model}: {file} is not in timm's format ({printable(repr(error)[:200])}).") from None
     if not (isinstance(architecture, str) and timm.is_model(architecture)):
         close = did_you_mean(str(architecture)[:100], timm.list_models())
@@ -118,8 +118,8 @@ def _read_config(model: str, folder: Path) -> Recipe:
         raise ModelError(f"{model}: {file} names an unknown architecture, {got}.{close}")
     check_settings(settings, f"{model}: {{}} in {file}")
     known = {field.name for field in fields(PretrainedCfg)}  # a newer timm may have written more
-    kept = {name: value for name, value in settings.items() if name in known}
-    return Recipe(architecture.partition(".")[0], arguments, kept)
+    settings = {name: value for name, value in settings.items() if name in known}
+    return Recipe(architecture.partition(".")[0], arguments, settings)
 
 
 def pocket_folder() -> Path:

@@ -86,7 +86,7 @@ def _input_shapes(
 
 
 def _joined(order: list[int]) -> list[int]:
-    """Give groups that interleave one number, so that equal numbers stand together.
+    """Give groups that interleave the same number, so that equal numbers are adjacent.
 
     >>> _joined([0, 1, 2, 1, 3])
     [0, 1, 1, 1, 3]

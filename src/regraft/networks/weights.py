@@ -1,4 +1,4 @@
-"""Pretrained weights: from a file, a folder or the network, always without running anything from them."""
+"""Pretrained weights: from a file, a folder or the network, without executing anything in them."""
 
 import pickle
 import socket
@@ -35,7 +35,7 @@ _WRAPPERS = ("module.", "_orig_mod.")  # prefixes that DataParallel and torch.co
 
 
 def without_folders(name: str) -> str:
-    """Return the name of a network or a weights file without where it lies on this machine.
+    """Return the name of a network or a weights file without its folder on this machine.
 
     >>> without_folders("local-dir:/home/ann/networks/small"), without_folders("hf-hub:timm/resnet18.a1_in1k")
     ('local-dir:small', 'hf-hub:timm/resnet18.a1_in1k')
@@ -55,7 +55,7 @@ def read_state_dict(path: Path) -> StateDict:
     if not path.is_file():
         raise WeightsError(f"{path} does not exist or is no file.")
     try:
-        return _checked(_tensors_of(path), path)
+        return _find_state_dict(_load(path), path)
     except WeightsError:
         raise
     except Exception as error:  # a damaged file makes the unpickler raise nearly anything
@@ -71,7 +71,7 @@ def _why_unreadable(error: Exception) -> str:
     return "it is damaged or no weights file"
 
 
-def _checked(checkpoint: Any, where: object) -> StateDict:
+def _find_state_dict(checkpoint: Any, where: object) -> StateDict:
     """Return the state dict in a checkpoint, in one precision.
 
     Raises:
@@ -110,7 +110,7 @@ def read_url(model: str, url: str, *, fetch: bool = True) -> StateDict:
     Args:
         model: the network's name, for the message.
         url: where it was published.
-        fetch: False looks into the cache alone.
+        fetch: False looks only into the cache.
 
     Raises:
         WeightsError: it cannot be downloaded.
@@ -125,22 +125,22 @@ def read_url(model: str, url: str, *, fetch: bool = True) -> StateDict:
                 f"{model}: what {url} gave cannot be read as weights: {_why_unreadable(error)}. Remove its copy in "
                 f"{torch.hub.get_dir()}/checkpoints and try again."
             ) from None
-    return _checked(state, url)
+    return _find_state_dict(state, url)
 
 
 def hub_file(model: str, repository: str, names: Sequence[str], *, fetch: bool = True) -> Path:
     """Return the local copy of the first of `names` that a Hugging Face repository ("owner/name@revision") has.
 
-    What was fetched before is used as it is, without asking the network again.
+    What was downloaded before is used as it is, without a connection.
 
     Args:
         model: the network's name, for the message.
         repository: where it is.
         names: of files.
-        fetch: False looks at what was fetched before alone.
+        fetch: False uses only what was downloaded before.
 
     Raises:
-        DownloadError: not in the cache and not to be had; the message names the four ways.
+        DownloadError: not in the cache and not available; the message names the four ways.
     """
     repository, _, revision = repository.partition("@")
     for name in names:
@@ -183,7 +183,7 @@ def download_errors(model: str) -> Iterator[None]:
 
 
 def _check_reachable(address: str) -> None:
-    """Raise `OSError` soon where the host is not found or does not answer; the hub's client tries again for minutes."""
+    """Raise `OSError` soon where the host is not found or does not answer; the hub's client would retry for minutes."""
     if urllib.request.getproxies():
         return  # the proxy finds the host
     parts = urllib.parse.urlsplit(address)
@@ -206,7 +206,7 @@ def other_ways() -> str:
     )
 
 
-def _tensors_of(path: Path) -> Any:
+def _load(path: Path) -> Any:
     if path.suffix == ".safetensors":
         return load_file(path)
     with warnings.catch_warnings():
