@@ -320,10 +320,10 @@ def test_read_image_keeps_the_least(put: Put, size: tuple[int, int], min_side: i
 
 
 @pytest.mark.parametrize("target", [(32, 32), (20, 50), (64, 24)])
-def test_augmentation_keeps_what_its_smallest_part_needs(
+def test_augmentation_keeps_what_its_smallest_crop_needs(
     target: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No part that is cut out of a photo with `min_side` pixels a side has to be enlarged."""
+    """No crop of a photo with `min_side` pixels a side is enlarged."""
     preprocess = replace(SQUARE, height=target[0], width=target[1])
     augmentation = Augmentation(("crop",))
     min_side = augmentation.min_side(preprocess)
@@ -333,7 +333,7 @@ def test_augmentation_keeps_what_its_smallest_part_needs(
         parts.append((where[2], where[3]))  # type: ignore[arg-type]
         return image.resize(target[::-1])
 
-    monkeypatch.setattr("regraft.data.augment.transforms.resized_crop", watched)
+    monkeypatch.setattr("torchvision.transforms.functional.resized_crop", watched)
     for size in [(min_side, min_side), (min_side, 2 * min_side), (2 * min_side, min_side)]:
         for number in range(1, 60):
             augmentation.view(Image.new("RGB", size), preprocess, key=bytes(32), number=number)

@@ -131,16 +131,8 @@ def pretrain(
         note(f"{split}: {len(samples):,} photos of {len(samples.classes):,} classes")
 
     observer = given.observer(out.name)
-    found = learn(
-        splits,
-        load,
-        settings=settings,
-        compute=compute,
-        distillation=distillation,
-        half=half,
-        observer=observer,
-        folder=run_folder(out),
-    )
+    how = {"settings": settings, "compute": compute, "distillation": distillation, "half": half}
+    found = learn(splits, load, **how, observer=observer, folder=run_folder(out))
     if not found.writes:
         return
     licence = licence or found.backbone.recipe.settings.get("license")  # of what training started from

@@ -1,4 +1,4 @@
-"""From an encoded image to the network's pixels, on the cheapest path that gives the same pixels."""
+"""From an encoded image to the network's input pixels, by the cheapest way that gives the same pixels."""
 
 import io
 
@@ -19,22 +19,22 @@ from regraft.data.images import (
 from regraft.data.preprocess import Preprocess
 from regraft.data.sources import Source
 
-DETAIL = 2  # a JPEG is decoded at a reduced size only where this many of its pixels remain for each one wanted
-READING = 3  # counted up whenever other pixels come out of the same file: part of the caches' keys
-_REDUCIBLE = ("JPEG", "MPO")  # Pillow's names of what libjpeg decodes
+DETAIL = 2  # a JPEG is decoded at reduced size only to this many pixels per target pixel, or more, along each side
+READING = 3  # version of the pixels that come from a file, raised when they change: part of cache keys
+_REDUCIBLE = ("JPEG", "MPO")  # Pillow's names of the formats that libjpeg decodes
 _REDUCTIONS = (8, 4, 2)
 _JPEG_MODES = ("RGB", "L")  # not CMYK, which needs Pillow's conversion
 
 
 def decode(source: Source, preprocess: Preprocess) -> np.ndarray:
-    """Return (h, w, 3) uint8 pixels of an image, as `preprocess` wants them.
+    """Return the (h, w, 3) uint8 pixels of an image for a network's `preprocess`.
 
     - JPEGs are decoded by libjpeg-turbo's own interface: the same values as Pillow's.
-    - JPEGs of more than twice the size that is needed are decoded at an eighth, a quarter or a half of it (libjpeg's
-      scaled transform), to at least `DETAIL` pixels for each one wanted, if that is a whole number of pixels; over
-      photos the mean difference to decoding all of it is below 1 of 255.
+    - JPEGs of more than twice the target size are decoded at an eighth, a quarter or a half of their size (libjpeg's
+      scaled transform), to at least `DETAIL` pixels per target pixel, if that is a whole number of pixels; the mean
+      difference from decoding at full size is below 1 of 255 over photos.
     - Bilinear and bicubic resizing is torchvision's, within 2 of Pillow's 255 values.
-    - What these do not do goes through Pillow: the result is `preprocess.pixels(read_image(source))`.
+    - Everything else goes through Pillow: the result is `preprocess.pixels(read_image(source))`.
 
     Raises:
         UnreadableImageError: not an image, or damaged.
@@ -56,14 +56,14 @@ def decode(source: Source, preprocess: Preprocess) -> np.ndarray:
 
 
 def _resized(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
-    """Return an upright RGB image brought to the network's size."""
+    """Return the (h, w, 3) pixels of an upright RGB image at the network's size."""
     if preprocess.supports_tensor(image.height, image.width):
         return preprocess.pixels_of_tensor(torch.from_numpy(np.array(image)).permute(2, 0, 1))
     return preprocess.pixels(image)
 
 
 def _min_size(image: Image.Image, preprocess: Preprocess) -> tuple[int, int]:
-    """Return the (height, width), as it is stored, that an image must keep to be brought to the network's size."""
+    """Return the (height, width), as stored, below which an image must not be decoded for the network's size."""
     turned = orientation(image) >= 5
     height, width = preprocess.resized(*(image.size if turned else image.size[::-1]))
     return (DETAIL * width, DETAIL * height) if turned else (DETAIL * height, DETAIL * width)
@@ -72,8 +72,8 @@ def _min_size(image: Image.Image, preprocess: Preprocess) -> tuple[int, int]:
 def _reduced(image: Image.Image, min_size: tuple[int, int]) -> tuple[int, int]:
     """Return the smallest (height, width) that libjpeg can decode a photo at, of `min_size` or more.
 
-    A size that is no whole number of pixels would be rounded up, and the photo shifted by a part of a pixel: in a photo
-    beyond `LARGE` that is nothing.
+    A size that is no whole number of pixels would be rounded up, and the photo shifted by a fraction of a pixel, which
+    is negligible in a photo beyond `LARGE`.
     """
     large = image.width * image.height > LARGE
     for factor in _REDUCTIONS:
@@ -85,7 +85,7 @@ def _reduced(image: Image.Image, min_size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _jpeg(image: Image.Image, stream: io.BytesIO, size: tuple[int, int]) -> torch.Tensor | None:
-    """Return a JPEG's pixels (3, *size), None where Pillow has to look at it: no JPEG, or damage that it can name."""
+    """Return a JPEG's pixels (3, *size); None for other images, and for damage, whose reason Pillow gives."""
     if image.format != "JPEG" or image.mode not in _JPEG_MODES:
         return None
     with reserve_memory(image, image.size, decoded=size):

@@ -1,12 +1,12 @@
-"""The formats of photos, in one list: what is looked for by its ending, and the only decoders that are ever called.
+"""The formats of photos: the endings that are looked for, and the only decoders that are ever called.
 
-Pillow has decoders for 45 kinds of files, one of which starts Ghostscript. A photo is what one of these few opens, by
-its content, whatever its name.
+Pillow has decoders for 45 formats, one of which starts Ghostscript. A photo is what one of these few opens, by its
+content, whatever its name.
 """
 
 import functools
 
-# Pillow's name of each decoder, and the endings of its files. TGA files have no mark of their own: they come last.
+# Pillow's name of each decoder, and the endings of its files. TGA files have no signature: they come last.
 PHOTO_FORMATS: dict[str, tuple[str, ...]] = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
     "PNG": (".png",),
@@ -22,25 +22,25 @@ PHOTO_FORMATS: dict[str, tuple[str, ...]] = {
     "TGA": (".tga",),
 }
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in PHOTO_FORMATS.values() for suffix in suffixes)
-_BLOCK = 1 << 26  # bytes; the C library gives up to 1 << 25 from memory that it keeps
+_BLOCK = 1 << 26  # bytes; up to 1 << 25 the C library allocates from memory that it keeps
 # ISO/IEC 23008-12: the brands that an HEIC file names after "ftyp"
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 @functools.cache
 def decoders() -> tuple[str, ...]:
-    """Return the names of the decoders that there are, each loaded: threads must not be the first to load them.
+    """Load the available decoders, before threads do, and return their names.
 
-    Pillow loads decoders when it first meets a file that needs them, and two threads that do so at once may each
-    take the other for the one that has done it.
+    Pillow loads decoders when a file first needs them, and two threads that do so at once may each assume that the
+    other has finished.
     """
     from PIL import Image
 
-    # Blocks that the system gives and takes back: of smaller ones, each thread would keep what it once had
+    # Large blocks go back to the system when they are freed; of smaller ones each thread would keep its own
     Image.core.set_block_size(_BLOCK)  # type: ignore[attr-defined] # as Pillow documents it
     Image.preinit()
     for name in ("Avif", "Jpeg2K", "Mpo", "Tga", "Tiff", "WebP"):
-        __import__(f"PIL.{name}ImagePlugin")  # Mpo: what Pillow's JPEG decoder turns some JPEGs into
+        __import__(f"PIL.{name}ImagePlugin")  # Mpo: Pillow's JPEG decoder hands some files to it
     try:
         from pillow_heif import register_heif_opener
     except ImportError:

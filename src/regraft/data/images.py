@@ -78,9 +78,14 @@ def read_image(source: Source, *, min_side: int | None = None) -> Image.Image:
 
     Args:
         source: the image.
+<<<<<<< HEAD
         min_side: the least that each side may be reduced to, in pixels. A JPEG that is at least twice as large is
             decoded at a half, a quarter or an eighth of its size, at a fraction of the cost; any other image beyond
             `LARGE` is reduced.
+=======
+        min_side: pixels that each side may be reduced to. A JPEG that is at least twice as large is decoded at a half,
+            a quarter or an eighth of its size, at a fraction of the cost; any other image beyond `LARGE` is reduced.
+>>>>>>> h5
 
     Raises:
         UnreadableImageError: not an image, damaged, of more than `MAX_PIXELS` pixels, or too large for the memory.
@@ -279,7 +284,7 @@ def _check_scans(image: Image.Image, stream: BinaryIO) -> None:
 
 
 def _exif_chunk(stream: BinaryIO) -> bytes:
-    """Return the EXIF tags of a PNG wherever they stand in it, b"" if there are none (PNG 3rd edition, 5.3)."""
+    """Return the EXIF tags of a PNG wherever their chunk is, b"" if there is none (PNG 3rd edition, 5.3)."""
     place, found = stream.tell(), b""
     stream.seek(8)
     while len(head := stream.read(8)) == 8:  # each chunk: its length, its name, its data, four bytes of checksum
@@ -300,9 +305,9 @@ def _check_size(image: Image.Image) -> None:
 
 
 def _decoder_memory(image: Image.Image, stored: tuple[int, int]) -> int:
-    """Return the bytes that a decoder holds beside Pillow's image, however much of the photo is decoded.
+    """Return the bytes that a decoder needs in addition to Pillow's image, at whatever size the photo is decoded.
 
-    libjpeg holds two for each coefficient of a progressive JPEG, libtiff a whole tile or strip of what is compressed.
+    libjpeg holds two for each coefficient of a progressive JPEG, libtiff a whole tile or compressed strip.
     """
     if isinstance(image, TiffImageFile):
         held, tiled = block_size(image.tag_v2, stored)
@@ -327,7 +332,7 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _flat_rgb(image: Image.Image) -> Image.Image:
-    """Return an image of up to 8 bits as RGB, on white where it is transparent."""
+    """Return an image of up to 8 bits as RGB, blended with white where it is transparent."""
     if image.has_transparency_data:  # an alpha channel, or one colour of a PNG or GIF declared transparent
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -336,9 +341,9 @@ def _flat_rgb(image: Image.Image) -> Image.Image:
 
 
 def _reduced_rgb(image: Image.Image, min_size: tuple[int, int]) -> Image.Image:
-    """Return an image as RGB, its sides divided by the whole number that leaves at least `min_size` (height, width).
+    """Return an image as RGB, its sides divided by the largest integer that leaves `min_size` (height, width).
 
-    Each pixel is the mean of those that it stands for. The rows are converted a few at a time.
+    Each pixel is the mean of a block. The image is converted a few rows at a time.
     """
     factor = max(1, min(image.height // max(min_size[0], 1), image.width // max(min_size[1], 1)))
     deep = _is_deep(image)

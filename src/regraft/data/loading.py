@@ -1,4 +1,4 @@
-"""Images to batches of pixels, decoded by threads ahead of whoever consumes them."""
+"""Batches of pixels, decoded ahead by threads."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -15,19 +15,19 @@ from regraft.data.preprocess import Preprocess
 from regraft.data.sources import Source
 from regraft.runtime import BATCH_SIZE, cpu_count
 
-# What threads would be the first to ask for is asked for here. The search for libraries holds the dynamic linker's lock
-# while it calls Python, and a thread that imports a module holds Python's while it waits for the linker; and PyTorch
-# looks NumPy's interface up when an array first becomes a tensor.
+# Initialised here, before any thread. The search for libraries holds the dynamic linker's lock while it calls Python,
+# and a thread that imports a module holds Python's lock while it waits for the linker; and PyTorch looks NumPy's
+# interface up when an array first becomes a tensor.
 _openmp = ThreadpoolController().select(user_api="openmp")
 torch.from_numpy(np.zeros(1, dtype=np.uint8)).numpy()
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some images, brought to the network's size.
+    """Some images at the network's input size.
 
     Attributes:
-        positions: (b,) where they stand in the list that was asked for.
+        positions: (b,) in the list of images.
         pixels: (b, h, w, 3) uint8.
         unreadable: reasons by position; these images are in neither array.
     """
@@ -50,7 +50,7 @@ def load_batches(
 
     Args:
         sources: n images.
-        preprocess: what they are brought to.
+        preprocess: the network's evaluation transform.
         batch_size: images at a time.
         draw: (position, image) -> (h, w, 3) uint8, in place of `decode`; called by several threads.
     """
@@ -86,9 +86,9 @@ def _batch(start: int, results: list[np.ndarray | str], preprocess: Preprocess) 
 
 
 def _one_thread() -> None:
-    """Let PyTorch use this thread alone: the pool is as wide as the machine.
+    """Have PyTorch use one thread inside this one: the pool has as many as the machine has processors.
 
-    `torch.set_num_threads` would also be heard by every thread that first calls PyTorch later, the caller's included.
+    `torch.set_num_threads` would also apply to every thread that first calls PyTorch later, the caller's included.
     """
     torch.get_num_threads()  # PyTorch sets the number when it is first asked, and not again
     _openmp.limit(limits=1)

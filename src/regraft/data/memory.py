@@ -1,4 +1,4 @@
-"""How much memory photos may take while they are decoded, all threads together."""
+"""A limit on the memory in which all threads together decode photos."""
 
 import threading
 from collections.abc import Iterator
@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 
 class MemoryBudget:
-    """Lets threads decode side by side as long as what they need fits into a budget; large photos wait their turn.
+    """Lets threads decode in parallel as long as the memory that they need fits into a budget.
 
-    What is larger than the budget is let in when nothing else is under way, so that every wait ends.
+    A request for more than the budget is granted when nothing else is held, so that every wait ends.
 
     Args:
         size: in bytes.

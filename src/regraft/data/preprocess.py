@@ -1,4 +1,4 @@
-"""What a network wants its images brought to: size, crop, and the normalisation of its values."""
+"""A network's evaluation transform: size, crop and normalisation."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as transforms_v2
 
 INTERPOLATIONS = {mode.value: mode for mode in InterpolationMode}
 CROP_MODES = ("center", "squash", "border")
-_TENSOR_FILTERS = ("bilinear", "bicubic")  # those that torchvision has for tensors, with antialiasing
+_TENSOR_FILTERS = ("bilinear", "bicubic")  # that torchvision has for tensors, antialiased
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Preprocess:
         return np.asarray(transforms.center_crop(image, [self.height, self.width]))
 
     def pixels_of_tensor(self, image: torch.Tensor) -> np.ndarray:
-        """Do what `pixels` does to a uint8 tensor (3, h, w) whose channels lie last in memory, in half the time.
+        """Do the same as `pixels` with a uint8 tensor (3, h, w) whose channels are last in memory, in half the time.
 
-        No value differs from those of `pixels` by more than 2 of 255: Pillow rounds between the two directions.
+        No value differs by more than 2 of 255: Pillow rounds between the two directions.
 
         Args:
             image: of a size that `supports_tensor` accepts.
@@ -60,16 +60,16 @@ class Preprocess:
         return cropped.permute(1, 2, 0).numpy()
 
     def supports_tensor(self, height: int, width: int) -> bool:
-        """Tell whether `pixels_of_tensor` does the same as `pixels`: not Pillow's other filters, and no padding."""
+        """Tell whether `pixels_of_tensor` can do it: bilinear or bicubic, without padding."""
         size = self.resized(height, width)
         return self.interpolation in _TENSOR_FILTERS and size[0] >= self.height and size[1] >= self.width
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
-        """Return the (height, width) in pixels to which an image of that size is brought before the crop."""
+        """Return the (height, width) in pixels to which an image of that size is resized before the crop."""
         scaled = [math.floor(side / self.crop_pct) for side in (self.height, self.width)]
         if self.crop_mode == "squash":
             return scaled[0], scaled[1]
-        if self.crop_mode == "center" and scaled[0] == scaled[1]:  # the short side; torchvision cuts off the other
+        if self.crop_mode == "center" and scaled[0] == scaled[1]:  # the short side; torchvision truncates the other
             short = min(height, width)
             return int(scaled[0] * height / short), int(scaled[0] * width / short)
         ratios = (height / scaled[0], width / scaled[1])

@@ -1,4 +1,4 @@
-"""Where one image's bytes come from: a file, a cell of a Parquet table, or memory."""
+"""Where an image comes from: a file, a cell of a Parquet table, or memory."""
 
 import hashlib
 import io
@@ -17,8 +17,8 @@ from PIL import Image
 from regraft.errors import DataError
 from regraft.files import UnusableFileError, is_file, open_regular, sha256, too_large
 
-ROW_GROUPS_IN_MEMORY = 4  # at least: a pass goes through the table in order, and threads work near each other
-ROWS_IN_MEMORY = 1 << 30  # bytes of row groups beyond these: a table that fits is read once, in whatever order
+ROW_GROUPS_IN_MEMORY = 4  # at least: the table is read in order, by threads that work near each other
+ROWS_IN_MEMORY = 1 << 30  # bytes that more row groups may take: a table that fits is read once, in any order
 _MAX_READ_AT_ONCE = 1 << 24  # bytes: a larger file is read by its decoder, piece by piece
 
 
@@ -40,8 +40,8 @@ class TableCell:
         """Open the encoded image, of at most `limit` bytes.
 
         Raises:
-            UnusableFileError: a larger one, or the path of something that is no ordinary file.
-            OSError: there is none.
+            UnusableFileError: a larger image, or the path of something that is no ordinary file.
+            OSError: there is no image.
         """
         value = _row_groups.column(self)[self.row].as_py()
         data = value["bytes"] if isinstance(value, dict) else value
@@ -54,7 +54,7 @@ class TableCell:
         return io.BytesIO(data)
 
     def _file_beside(self, path: str) -> Path:
-        """Return the file of that name below the table's folder; a table that came from elsewhere names no others."""
+        """Return the file of that name below the table's folder: a table from elsewhere may name no other file."""
         folder = self.file.parent.resolve()
         found = (folder / path).resolve()
         if not found.is_relative_to(folder):
@@ -63,7 +63,7 @@ class TableCell:
 
 
 class _RowGroups:
-    """The row groups read last. One lock: a reader beside the first waits for the same row group."""
+    """A cache of row groups. One lock: a second reader of a row group waits for the first."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -89,7 +89,7 @@ class _RowGroups:
 _row_groups = _RowGroups()
 
 
-_locks: WeakValueDictionary[int, Any] = WeakValueDictionary()  # by the image's id, as long as any `Pixels` holds it
+_locks: WeakValueDictionary[int, Any] = WeakValueDictionary()  # by the id of image or file
 _locks_lock = threading.Lock()
 
 
@@ -98,10 +98,9 @@ class Pixels:
     """An image that is already in memory.
 
     Attributes:
-        image: what the user gave; another `Pixels` may hold the same one, or one that reads the same open file.
+        image: the user's; another `Pixels` may hold the same one, or one that reads the same open file.
         name: to show.
-        lock: to be held by whoever reads `image`: Pillow loads pixels and EXIF tags when they are first asked for, and
-            threads that ask at once disturb each other.
+        lock: must be held to read `image`: Pillow loads pixels and EXIF tags lazily, and is not thread-safe in it.
     """
 
     image: Image.Image
@@ -109,7 +108,7 @@ class Pixels:
     lock: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Find the lock of this image, or make it."""
+        """Find or create the lock of this image."""
         read_from = getattr(self.image, "fp", None)  # None once its pixels are loaded
         names = [id(thing) for thing in (self.image, read_from) if thing is not None]
         with _locks_lock:
@@ -118,7 +117,7 @@ class Pixels:
         object.__setattr__(self, "lock", lock)
 
     def __reduce__(self) -> tuple[type, tuple[Image.Image, str]]:
-        """Leave the lock behind where this is pickled."""
+        """Pickle without the lock."""
         return Pixels, (self.image, self.name)
 
     def __str__(self) -> str:
@@ -130,14 +129,14 @@ Source = Path | TableCell | Pixels
 
 
 def open_encoded(source: Path | TableCell, *, limit: int | None = None) -> BinaryIO:
-    """Open the file of an image: what is small is in memory at once, what is large is read as it is needed.
+    """Open the file of an image; a small one is read into memory, a large one as needed.
 
     Args:
         source: the image.
         limit: largest size in bytes.
 
     Raises:
-        UnusableFileError: no ordinary file, or a larger one.
+        UnusableFileError: no ordinary file, or too large.
         OSError: it cannot be opened.
     """
     if isinstance(source, TableCell):
@@ -150,7 +149,7 @@ def open_encoded(source: Path | TableCell, *, limit: int | None = None) -> Binar
 
 
 def content_key(source: Source) -> bytes:
-    """Return 32 bytes that are equal exactly when two images' contents are: SHA-256 of file or pixels."""
+    """Return the SHA-256 of an image's file or pixels: 32 bytes, equal for equal contents only."""
     if isinstance(source, Pixels):
         with source.lock:
             return _pixels_key(source.image)
@@ -173,7 +172,7 @@ def _pixels_key(image: Image.Image) -> bytes:
 
 
 def as_sources(images: Sequence[Any] | np.ndarray) -> list[Source]:
-    """Turn what Python users have into sources.
+    """Turn images as Python users have them into sources.
 
     Args:
         images: paths (str or Path), PIL images, or uint8 arrays of shape (h, w), (h, w, 3) or (h, w, 4).

@@ -1,4 +1,4 @@
-"""Photos of dozens of megapixels, read row by row by libvips: they never lie in memory as a whole."""
+"""Photos of dozens of megapixels, read row by row by libvips and never held in memory as a whole."""
 
 import functools
 import io
@@ -21,17 +21,17 @@ _starting = threading.Lock()
 
 
 def read_reduced(stream: BinaryIO, image: Image.Image, min_side: int) -> Image.Image | None:
-    """Return an image as RGB, reduced by a whole number to sides of at least `min_side` pixels, and not yet turned.
+    """Return an image as RGB, reduced by an integer to sides of at least `min_side` pixels, and not yet turned.
 
-    Each pixel is the mean of those that it stands for; transparency is laid on white.
+    Each pixel is the mean of a block; transparency is blended with white.
 
     Args:
         stream: its file.
-        image: what Pillow read of its header.
+        image: opened by Pillow, which has read its header.
         min_side: in pixels.
 
     Returns:
-        None where Pillow has to read it: another format, or damage that it can name.
+        None where Pillow must read it: another format, or damage, whose reason it gives.
     """
     factor = min(image.size) // max(min_side, 1)
     if image.format not in _LOADERS or image.info.get("interlace") or factor < 2:
@@ -44,7 +44,7 @@ def read_reduced(stream: BinaryIO, image: Image.Image, min_side: int) -> Image.I
     except _vips().Error:
         return None
     finally:
-        if place is not None:  # where the stream, which reads ahead, takes its file to be
+        if place is not None:  # where the stream, which reads ahead, expects its file to be
             os.lseek(stream.fileno(), place, os.SEEK_SET)
     return None if reduced is None else Image.fromarray(reduced).convert("RGB")
 
@@ -65,7 +65,7 @@ def _exceeds_memory(stream: BinaryIO, image: Image.Image) -> bool:
 
 
 def white_level(highest: float, *, real: bool) -> float:
-    """Return the value that stands for white among integers or floats whose highest is this."""
+    """Return the value of white in an image of integers or floats whose highest value is this."""
     if real:
         return 1.0 if highest <= 1.0 else 255.0
     return 65535.0 if highest > 255 else 255.0
@@ -101,18 +101,18 @@ def _opened(stream: BinaryIO, kind: str, options: dict[str, Any]) -> Any:
 
 
 def _without_nan(photo: Any) -> Any:
-    return (photo == photo).ifthenelse(photo, 0)  # noqa: PLR0124 - NaN differs from itself: no measurement, black
+    return (photo == photo).ifthenelse(photo, 0)  # noqa: PLR0124 - NaN differs from itself; it becomes black
 
 
 @functools.cache
 def _library() -> Any:
-    """Return pyvips, None where it is missing. Its cache and threads are set for the whole process."""
+    """Return pyvips, or None where it is missing. Its cache and threads are set for the whole process."""
     try:
         import pyvips
     except (ImportError, OSError):  # no build for this platform
         return None
-    pyvips.cache_set_max(0)  # it would keep what it read
-    pyvips.concurrency_set(1)  # the threads that decode photos are as many as the processors
+    pyvips.cache_set_max(0)  # it would keep images
+    pyvips.concurrency_set(1)  # there is one decoding thread per processor
     return pyvips
 
 
@@ -121,4 +121,4 @@ def _vips() -> Any:
         return _library()
 
 
-_vips()  # before any thread meets such a photo
+_vips()  # before any thread needs it

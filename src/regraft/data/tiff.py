@@ -1,4 +1,4 @@
-"""What a TIFF says of itself (TIFF 6.0, section 2; BigTIFF), read without a decoder: those read all of it at once."""
+"""The structure of a TIFF (TIFF 6.0, section 2; BigTIFF), without a decoder, which would read all tags at once."""
 
 import io
 import struct
@@ -10,7 +10,7 @@ _MAX_ENTRIES = 65_536  # of a directory: as many as the older format can have
 
 
 def count_directories(stream: BinaryIO, *, most: int) -> tuple[int, int]:
-    """Return how many directories (pages) a TIFF has, up to `most` + 1, and the bytes of the tags of the first."""
+    """Return the number of directories (pages) of a TIFF, up to `most` + 1, and the bytes of the first one's tags."""
     place = stream.tell()
     stream.seek(0)
     start = stream.read(16)
@@ -40,7 +40,7 @@ def count_directories(stream: BinaryIO, *, most: int) -> tuple[int, int]:
 
 
 def block_size(tags: Any, size: tuple[int, int]) -> tuple[int, bool]:
-    """Return the bytes of a tile or strip, which a decoder holds at once, and whether it is a tile.
+    """Return the bytes of a tile or strip, which a decoder holds as a whole, and whether it is a tile.
 
     Args:
         tags: Pillow's `tag_v2`.
