@@ -1,5 +1,6 @@
 """`regraft pretrain`: a whole network learns a large labelled source, so that others can be learned from it."""
 
+import functools
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -131,8 +132,8 @@ def pretrain(
         note(f"{split}: {len(samples):,} photos of {len(samples.classes):,} classes")
 
     observer = given.observer(out.name)
-    how = {"settings": settings, "compute": compute, "distillation": distillation, "half": half}
-    found = learn(splits, load, **how, observer=observer, folder=run_folder(out))
+    start = functools.partial(learn, splits, load, settings=settings, compute=compute, distillation=distillation)
+    found = start(half=half, observer=observer, folder=run_folder(out))
     if not found.writes:
         return
     licence = licence or found.backbone.recipe.settings.get("license")  # of what training started from

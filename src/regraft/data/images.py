@@ -78,14 +78,8 @@ def read_image(source: Source, *, min_side: int | None = None) -> Image.Image:
 
     Args:
         source: the image.
-<<<<<<< HEAD
-        min_side: the least that each side may be reduced to, in pixels. A JPEG that is at least twice as large is
-            decoded at a half, a quarter or an eighth of its size, at a fraction of the cost; any other image beyond
-            `LARGE` is reduced.
-=======
         min_side: pixels that each side may be reduced to. A JPEG that is at least twice as large is decoded at a half,
             a quarter or an eighth of its size, at a fraction of the cost; any other image beyond `LARGE` is reduced.
->>>>>>> h5
 
     Raises:
         UnreadableImageError: not an image, damaged, of more than `MAX_PIXELS` pixels, or too large for the memory.
