@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy.special import softmax
-from tests.transfer.scripted import DATASET, FOLDS, FROZEN, LABELS, N, TOP, Scripted, logits_of, right
+from tests.transfer.scripted import DATASET, FOLDS, FROZEN, LABELS, TOP, N, Scripted, logits_of, right
 
 from regraft.evaluation.calibration import fit_temperature
 from regraft.transfer.budget import Clock, OverBudgetError, Pace
