@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from regraft.engines.compute import Compute
 from regraft.errors import DataError, FrozenTensorError, OptionError, SanityError
 from regraft.files import open_regular
 from regraft.heads.probe import CalibratedHeads
+from regraft.networks import backbones, freezing
 from regraft.networks.backbones import Backbone, load_backbone
 from regraft.options import declared_settings
 from regraft.transfer import fit as fitting
@@ -452,3 +454,48 @@ def test_same_seed_same_bits(fit: Fit, photos: Photos) -> None:
     assert one.classifier.temperature == two.classifier.temperature
     losses = [made.report.figures["log_loss"] for made in (one, two, fit(folder, seed=4))]
     assert losses[0] == losses[1] != losses[2]
+
+
+# --- each thing once ---
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Return how often folds were drawn, groups joined, and tensors hashed before training and for the proof."""
+    counts: Counter[str] = Counter()
+
+    def count(name: str, module: Any, attribute: str) -> None:
+        call = getattr(module, attribute)
+
+        def counted(*given: Any, **named: Any) -> Any:
+            counts[name] += 1
+            return call(*given, **named)
+
+        monkeypatch.setattr(module, attribute, counted)
+
+    count("folds", datasets, "stratified_folds")
+    count("groups", datasets, "joined_groups")
+    count("hashed", backbones, "tensor_bytes")  # one call a tensor, for `fingerprint` and `tensor_hashes` together
+    count("proven", freezing, "tensor_bytes")  # likewise, of what is frozen
+    return counts
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_the_last_layer_takes_folds_groups_and_hashes_once(
+    fit: Fit, photos: Photos, calls: Counter[str], *, cache: bool
+) -> None:
+    """The network is hashed once for cache and proof, and its frozen tensors once more when all is trained."""
+    network = fit(photos(red=8, blue=8), cache=cache).classifier.backbone
+    tensors = len(network.tensor_hashes())
+    assert calls == {"folds": 1, "groups": 1, "hashed": tensors, "proven": tensors}
+
+
+def test_a_validation_split_needs_no_second_look_at_the_training_photos(
+    fit: Fit, photos: Photos, calls: Counter[str]
+) -> None:
+    """Groups are those of training, of validation, and of both together: before and after all were decoded."""
+    folder = photos("data/train", red=8, blue=8).parent
+    photos("data/validation", first_seed=100, red=4, blue=4)
+    network = fit(folder).classifier.backbone
+    tensors = len(network.tensor_hashes())
+    assert calls == {"folds": 1, "groups": 4, "hashed": tensors, "proven": tensors}
