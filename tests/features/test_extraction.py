@@ -23,11 +23,12 @@ from regraft.data.decoding import READING, decode
 from regraft.engines.pytorch import TorchEngine
 from regraft.errors import OutputError, WeightsError
 from regraft.features import extraction as features
-from regraft.features.extraction import Extraction, extract
+from regraft.features.extraction import Features, extract
 from regraft.features.store import FeatureStore
 from regraft.networks.backbones import Backbone, load_backbone
 
 Photos = Callable[..., Path]
+PLENTY = 10**9  # bytes of cache: more than any test fills
 
 
 class Pass:
@@ -36,8 +37,9 @@ class Pass:
     def __init__(self, backbone: Backbone, engine: TorchEngine) -> None:
         self.backbone, self.engine = backbone, engine
 
-    def __call__(self, sources: list[Path], **options: Any) -> Extraction:
-        return extract(sources, inspect(tuple(sources)).keys, self.backbone, self.engine, **options)
+    def __call__(self, sources: list[Path], *, limit: int | None = PLENTY, **options: Any) -> Features:
+        keys = inspect(tuple(sources)).keys
+        return extract(sources, keys, self.backbone, self.engine, cache_limit=limit, **options)
 
 
 @pytest.fixture
@@ -86,11 +88,11 @@ def test_features_are_the_networks_whatever_the_batch(run: Pass, ten: list[Path]
     for path in ten:
         pixels = decode(path, run.backbone.preprocess)
         expected.append(run.engine.features(pixels[None].copy())[0])
-    result = run(ten, batch_size=batch_size, cache=False)
+    result = run(ten, batch_size=batch_size, limit=None)
     scale = np.abs(expected).max()
     assert np.abs(expected[0] - expected[-1]).max() > 0.01 * scale  # the photos can be told apart
-    np.testing.assert_allclose(result.features, expected, rtol=0, atol=1e-5 * scale)
-    assert (result.features.dtype, result.computed, result.unreadable) == (np.float32, 10, {})
+    np.testing.assert_allclose(result.values, expected, rtol=0, atol=1e-5 * scale)
+    assert (result.values.dtype, result.computed, result.unreadable) == (np.float32, 10, {})
     assert result.seconds > 0
 
 
@@ -98,13 +100,13 @@ def test_cached_features_are_bit_for_bit_the_computed_ones(run: Pass, ten: list[
     first = run(ten, batch_size=4)
     second = run(ten[::-1], batch_size=4)
     assert (first.computed, second.computed) == (10, 0)
-    assert first.features.any(axis=1).all()
-    assert np.array_equal(second.features[::-1], first.features)
+    assert first.values.any(axis=1).all()
+    assert np.array_equal(second.values[::-1], first.values)
 
 
 def test_no_photos(run: Pass) -> None:
     result = run([])
-    assert (result.features.shape, result.computed, result.unreadable) == ((0, run.backbone.features), 0, {})
+    assert (result.values.shape, result.computed, result.unreadable) == ((0, run.backbone.features), 0, {})
 
 
 # --- never twice ---
@@ -115,16 +117,16 @@ def test_second_pass_decodes_no_pixel(run: Pass, ten: list[Path], monkeypatch: p
     monkeypatch.setattr("regraft.data.loading.decode", no_pixels)
     assert run(ten).computed == 0
     with pytest.raises(AssertionError, match="a pixel was decoded"):
-        run(ten, cache=False)
+        run(ten, limit=None)
 
 
 def test_new_photos_cost_only_themselves(run: Pass, ten: list[Path]) -> None:
     part = run(ten[2:9])
     whole = run(ten)
     assert (part.computed, whole.computed) == (7, 3)
-    assert np.array_equal(whole.features[2:9], part.features)
-    fresh = run(ten, cache=False).features
-    np.testing.assert_allclose(whole.features, fresh, rtol=0, atol=1e-5 * np.abs(fresh).max())
+    assert np.array_equal(whole.values[2:9], part.values)
+    fresh = run(ten, limit=None).values
+    np.testing.assert_allclose(whole.values, fresh, rtol=0, atol=1e-5 * np.abs(fresh).max())
 
 
 def test_renamed_photo_is_known_and_changed_one_is_not(run: Pass, ten: list[Path]) -> None:
@@ -136,13 +138,13 @@ def test_renamed_photo_is_known_and_changed_one_is_not(run: Pass, ten: list[Path
     assert run([ten[2]]).computed == 1
 
 
-@pytest.mark.parametrize("cache", [True, False])
-def test_equal_photos_are_computed_once(run: Pass, ten: list[Path], tmp_path: Path, cache: bool) -> None:
+@pytest.mark.parametrize("limit", [PLENTY, None])
+def test_equal_photos_are_computed_once(run: Pass, ten: list[Path], tmp_path: Path, limit: int | None) -> None:
     copies = [Path(shutil.copy(ten[i], tmp_path / f"copy{i}.jpg")) for i in (0, 3)]
-    result = run([copies[1], *ten[:4], *copies], cache=cache)  # 3 0 1 2 3 0 3
+    result = run([copies[1], *ten[:4], *copies], limit=limit)  # 3 0 1 2 3 0 3
     assert result.computed == 4
-    assert np.array_equal(result.features[[0, 5, 6]], result.features[[4, 1, 4]])
-    assert len({row.tobytes() for row in result.features}) == 4
+    assert np.array_equal(result.values[[0, 5, 6]], result.values[[4, 1, 4]])
+    assert len({row.tobytes() for row in result.values}) == 4
 
 
 def test_other_weights_share_nothing(run: Pass, ten: list[Path], tiny_network: str) -> None:
@@ -166,7 +168,7 @@ def test_other_preprocessing_shares_nothing(
     other.preprocess = replace(other.preprocess, **change)
     second = Pass(other, TorchEngine(other, torch.device("cpu")))(ten)
     assert second.computed == 10
-    assert not np.array_equal(second.features, first.features)
+    assert not np.array_equal(second.values, first.values)
 
 
 def test_other_engine_shares_nothing(run: Pass, ten: list[Path]) -> None:
@@ -176,10 +178,10 @@ def test_other_engine_shares_nothing(run: Pass, ten: list[Path]) -> None:
 
 
 def test_without_cache_nothing_is_written_or_read(run: Pass, ten: list[Path]) -> None:
-    assert run(ten, cache=False).computed == 10
+    assert run(ten, limit=None).computed == 10
     assert not features_folder().exists()
     run(ten)
-    assert run(ten, cache=False).computed == 10
+    assert run(ten, limit=None).computed == 10
 
 
 def test_cache_says_what_it_holds(run: Pass, ten: list[Path]) -> None:
@@ -198,14 +200,15 @@ def test_cache_says_what_it_holds(run: Pass, ten: list[Path]) -> None:
 
 
 def test_cache_keeps_its_limit(run: Pass, ten: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGRAFT_CACHE_LIMIT", "much")  # the limit is passed, not read here
     run(ten[:2])
     (small,) = features_folder().rglob("*.safetensors")
     os.utime(small, (0, 0))
-    monkeypatch.setenv("REGRAFT_CACHE_LIMIT", str(9 * (1024 + 32)))  # 8 vectors of 256 float32 and keys, but not 10
-    run(ten[2:])
+    limit = 9 * (1024 + 32)  # 8 vectors of 256 float32 and keys, but not 10
+    run(ten[2:], limit=limit)
     assert not small.exists()
-    assert run(ten[2:]).computed == 0
-    assert run(ten[:2]).computed == 2
+    assert run(ten[2:], limit=limit).computed == 0
+    assert run(ten[:2], limit=limit).computed == 2
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("out of memory")])
@@ -222,11 +225,10 @@ def test_cache_keeps_its_limit_in_a_pass_that_does_not_end(
         return genuine(pixels)
 
     limit = 5 * (1024 + 32)  # 4 vectors of 256 float32 and keys, but not 6
-    monkeypatch.setenv("REGRAFT_CACHE_LIMIT", str(limit))
     monkeypatch.setattr(features, "_IMAGES_PER_SHARD", 2)
     monkeypatch.setattr(run.engine, "features", watched)
     with pytest.raises(type(error)):
-        run(ten, batch_size=2)
+        run(ten, batch_size=2, limit=limit)
     assert 0 < max(sizes) <= limit
     assert sizes[2:] == [sizes[2]] * 3  # full after the second shard; each further one takes the place of one
 
@@ -244,7 +246,7 @@ def test_what_was_computed_before_an_error_is_kept(
             run(ten, batch_size=3)
     result = run(ten, batch_size=3)
     assert result.computed == 4  # 10 less two batches of three
-    np.testing.assert_allclose(result.features, run(ten, cache=False).features, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(result.values, run(ten, limit=None).values, rtol=0, atol=1e-4)
 
 
 def test_shards_are_written_as_the_pass_goes_on(run: Pass, ten: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,7 +291,7 @@ def slow(pixels):
 
 engine.features = slow
 sources = sorted(Path(sys.argv[2]).rglob("*.jpg"))
-features.extract(sources, inspect(tuple(sources)).keys, backbone, engine, batch_size=2)
+features.extract(sources, inspect(tuple(sources)).keys, backbone, engine, cache_limit=10**9, batch_size=2)
 """
 
 
@@ -307,7 +309,7 @@ def test_killed_process_loses_at_most_one_shard(run: Pass, ten: list[Path], tiny
 def test_full_disk_costs_the_cache_alone(
     run: Pass, ten: list[Path], listener: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = run(ten, cache=False, batch_size=2).features
+    expected = run(ten, limit=None, batch_size=2).values
     attempts: list[int] = []
 
     def full(self: FeatureStore, keys: list[bytes], vectors: np.ndarray) -> None:
@@ -317,7 +319,7 @@ def test_full_disk_costs_the_cache_alone(
     monkeypatch.setattr(FeatureStore, "write", full)
     monkeypatch.setattr(features, "_IMAGES_PER_SHARD", 4)
     result = run(ten, batch_size=2, observer=listener)
-    assert np.array_equal(result.features, expected)
+    assert np.array_equal(result.values, expected)
     assert result.computed == 10
     assert listener.said == ["the cache is not used any further: the disk is full"]
     assert attempts == [4]  # it is not tried again
@@ -362,15 +364,15 @@ def test_not_finite_is_named_rightly_beside_unreadable_and_cached(
 
 
 def test_unreadable_photos_have_reasons_and_zeros(run: Pass, ten: list[Path]) -> None:
-    whole = run(ten, cache=False, batch_size=2).features
+    whole = run(ten, limit=None, batch_size=2).values
     cut_off(ten[3])
     cut_off(ten[8])
     result = run(ten, batch_size=2)
     assert result.unreadable == dict.fromkeys((3, 8), "the file is cut off (truncated)")
     assert result.computed == 8
-    assert not result.features[[3, 8]].any()
+    assert not result.values[[3, 8]].any()
     others = [0, 1, 2, 4, 5, 6, 7, 9]
-    np.testing.assert_allclose(result.features[others], whole[others], rtol=0, atol=1e-5 * np.abs(whole).max())
+    np.testing.assert_allclose(result.values[others], whole[others], rtol=0, atol=1e-5 * np.abs(whole).max())
 
 
 def test_unreadable_photos_are_named_again_from_a_full_cache(run: Pass, ten: list[Path]) -> None:
@@ -391,8 +393,8 @@ def test_photos_without_a_key_are_passed_over(run: Pass, ten: list[Path], listen
     ten[4].write_bytes(b"no image")
     ten[5].unlink()
     result = run(ten, observer=listener)
-    assert (result.computed, result.unreadable) == (8, {})  # the audit has told why
-    assert not result.features[[4, 5]].any()
+    assert (result.computed, result.unreadable) == (8, {})  # the inspection has the reasons
+    assert not result.values[[4, 5]].any()
     assert ("begin", ("features (torch-cpu-float32)", 8)) in listener.heard
 
 
@@ -440,7 +442,7 @@ def test_a_pass_that_stops_says_so(
 
     monkeypatch.setattr(watchdog, "PATIENCE", 0.2)
     monkeypatch.setattr(engine, "features", stuck)
-    extract(sources, inspect(tuple(sources)).keys, backbone, engine, observer=listener)
+    extract(sources, inspect(tuple(sources)).keys, backbone, engine, cache_limit=PLENTY, observer=listener)
     told = [text for text in listener.said if "nothing has been done" in text]
     assert [text.partition(":")[0] for text in told] == ["features (torch-cpu-float32)"]
     assert listener.said[-1] == "features (torch-cpu-float32): going on"
