@@ -300,9 +300,9 @@ def test_what_cannot_be_held_out_is_in_no_fold() -> None:
 
 
 def test_a_class_of_one_group_is_in_no_fold_and_the_others_stay_whole() -> None:
-    """Owls are one patient. One of the cats is a copy of an owl, and so of that patient too."""
+    """The owls are of one patient, as one of the cats is; the other cats and the dogs are of two each."""
     labels = np.array([2, 2, 0, 0, 0, 0, 1, 1, 1, 1])
-    dataset = pets(labels.tolist(), "abacdefghi", [0, 0, 1, 2, 2, 3, 4, 4, 5, 5])
+    dataset = pets(labels.tolist(), "abcdefghij", [0, 0, 0, 2, 2, 3, 4, 4, 5, 5])
     folds = dataset.possible_folds(2, seed=0)
     assert folds[:2].tolist() == [-1, -1]
     assert sorted(set(folds[2:].tolist())) == [0, 1]

@@ -19,13 +19,20 @@ from PIL import Image
 from regraft import watchdog
 from regraft.cache import describe, features_folder
 from regraft.data.audit import inspect
+from regraft.data.dataset import Dataset, UnreadablePhoto, open_datasets
 from regraft.data.decoding import READING, decode
+from regraft.data.layouts import find_samples
+from regraft.engines.compute import Compute
+from regraft.engines.engine import Engine
+from regraft.engines.kinds import WORTH_CONVERTING
 from regraft.engines.pytorch import TorchEngine
-from regraft.errors import OutputError, WeightsError
+from regraft.engines.workload import EngineChoice, Workload
+from regraft.errors import DataError, OutputError, WeightsError
 from regraft.features import extraction as features
-from regraft.features.extraction import Features, extract
+from regraft.features.extraction import FeatureExtractor, Features, check_photos, extract
 from regraft.features.store import FeatureStore
 from regraft.networks.backbones import Backbone, load_backbone
+from regraft.progress import Observer
 
 Photos = Callable[..., Path]
 PLENTY = 10**9  # bytes of cache: more than any test fills
@@ -446,3 +453,180 @@ def test_a_pass_that_stops_says_so(
     told = [text for text in listener.said if "nothing has been done" in text]
     assert [text.partition(":")[0] for text in told] == ["features (torch-cpu-float32)"]
     assert listener.said[-1] == "features (torch-cpu-float32): going on"
+
+
+def test_features_of_some_photos() -> None:
+    whole = Features(np.arange(8, dtype=np.float32).reshape(4, 2), "an engine", {1: "damaged"}, 3, 1.5)
+    for positions in (np.array([0, 3]), np.array([True, False, False, True])):
+        part = whole.select(positions)
+        assert part.values.tolist() == [[0, 1], [6, 7]]
+        assert (part.engine, part.unreadable, part.computed, part.seconds) == ("an engine", {}, 3, 1.5)
+
+
+# --- the extractor ---
+
+REFERENCE = Compute(device="cpu", engine="torch-float32")
+Key = Callable[[object], bytes]
+
+
+def opened(folder: Path) -> Dataset:
+    (dataset,) = open_datasets([find_samples(folder)["train"]], Observer())
+    return dataset
+
+
+@pytest.fixture
+def workloads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Workload, str]]:
+    """Return what engines are chosen for, which fills as they are: each time a new one of PyTorch."""
+    chosen: list[tuple[Workload, str]] = []
+
+    def choose(workload: Workload, wanted: str) -> Engine:
+        chosen.append((workload, wanted))
+        return TorchEngine(workload.backbone, workload.device)
+
+    monkeypatch.setattr(features, "choose_engine", choose)
+    return chosen
+
+
+def test_the_extractor_gives_the_features_of_its_engine(run: Pass, ten: list[Path]) -> None:
+    expected = run(ten, limit=None, batch_size=4)
+    found = FeatureExtractor(run.backbone, replace(REFERENCE, batch_size=4)).extract(ten, inspect(tuple(ten)).keys)
+    assert np.array_equal(found.values, expected.values)
+    assert (found.engine, found.computed, found.unreadable) == ("torch-cpu-float32", 10, {})
+
+
+def test_one_engine_is_kept(
+    backbone: Backbone, ten: list[Path], workloads: list[tuple[Workload, str]], listener: Any
+) -> None:
+    keys, earlier = inspect(tuple(ten)).keys, EngineChoice("torch-float32", "a machine")
+    extractor = FeatureExtractor(backbone, REFERENCE, listener, earlier=earlier)
+    engine = extractor.choose(ten, keys)
+    assert extractor.choose(ten[:3], keys[:3]) is engine
+    extractor.extract(ten[3:], keys[3:])
+    ((workload, wanted),) = workloads
+    assert (workload.backbone, workload.device, workload.photos) == (backbone, torch.device("cpu"), 10)
+    assert (workload.keep, workload.earlier, wanted) == (True, earlier, "torch-float32")
+    assert workload.check.digest == check_photos(ten, keys, backbone.preprocess).digest
+    workload.say("a finding")
+    assert listener.said == ["a finding"]
+    FeatureExtractor(backbone, replace(REFERENCE, cache=False)).choose(ten, keys)
+    assert not workloads[1][0].keep
+
+
+def test_an_engine_is_chosen_anew_when_many_photos_follow_few(
+    backbone: Backbone, workloads: list[tuple[Workload, str]], key: Key
+) -> None:
+    """It is worth converting the network for them. What cannot be read does not count."""
+    many = WORTH_CONVERTING
+    keys = [key(number) for number in range(many)]
+    sources = [Path(f"{number}.jpg") for number in range(many + 9)]
+    extractor = FeatureExtractor(backbone, REFERENCE)
+    few = extractor.choose(sources[: many - 1], keys[:-1])
+    assert extractor.choose(sources[: many + 8], [*keys[:-1], *[b""] * 9]) is few
+    assert extractor.choose(sources[:2], keys[:2]) is few
+    fast = extractor.choose(sources[:many], keys)
+    assert fast is not few
+    assert extractor.choose(sources[:many], keys) is fast
+    assert extractor.choose(sources[:2], keys[:2]) is fast
+    assert [workload.photos for workload, _ in workloads] == [many - 1, many]
+
+
+def test_engines_are_compared_by_class_where_labels_are_known(
+    backbone: Backbone, photos: Photos, workloads: list[tuple[Workload, str]]
+) -> None:
+    dataset = opened(photos(red=30, blue=2))
+    by_class, whatever = (
+        check_photos(dataset.samples.sources, dataset.keys, backbone.preprocess, labels).digest
+        for labels in (dataset.labels, None)
+    )
+    for labelled in (True, False):
+        FeatureExtractor(backbone, REFERENCE).of_dataset(dataset, labelled=labelled)
+    assert [workload.check.digest for workload, _ in workloads] == [by_class, whatever]
+    assert by_class != whatever
+
+
+def test_the_cache_is_as_large_as_it_was_set(
+    backbone: Backbone, ten: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = inspect(tuple(ten)).keys
+    without = FeatureExtractor(backbone, replace(REFERENCE, cache=False))
+    assert [without.extract(ten, keys).computed for _ in range(2)] == [10, 10]
+    assert not features_folder().exists()
+    monkeypatch.setattr(features, "_IMAGES_PER_SHARD", 2)
+    limit = 5 * (1024 + 32)  # 4 vectors of 256 float32 and keys, but not 6
+    FeatureExtractor(backbone, replace(REFERENCE, cache_limit=limit, batch_size=2)).extract(ten, keys)
+    assert sum(info.vectors for info in describe()) == 4
+    monkeypatch.setenv("REGRAFT_CACHE_LIMIT", str(limit))  # where the setting is left out
+    shutil.rmtree(features_folder())
+    FeatureExtractor(backbone, replace(REFERENCE, batch_size=2)).extract(ten, keys)
+    assert sum(info.vectors for info in describe()) == 4
+
+
+def test_all_that_can_be_read_is_kept_as_it_is(backbone: Backbone, photos: Photos, listener: Any) -> None:
+    dataset = opened(photos(red=5, blue=5))
+    readable, found = FeatureExtractor(backbone, REFERENCE, listener).of_dataset(dataset)
+    assert readable is dataset
+    assert found.values.shape == (10, backbone.features)
+    assert listener.said == []
+
+
+def test_all_that_cannot_be_read_is_named_at_once_in_the_order_it_was_found(
+    backbone: Backbone, photos: Photos, listener: Any
+) -> None:
+    """Headers reveal some of it when the data set is opened, pixels the rest."""
+    folder = photos(blue=15, red=15)
+    files = find_samples(folder)["train"].sources
+    whole = FeatureExtractor(backbone, REFERENCE).of_dataset(opened(folder))[1].values
+    cut_off(Path(str(files[2])))
+    Path(str(files[7])).write_bytes(b"no image")
+    cut_off(Path(str(files[28])))
+    dataset = opened(folder)
+    readable, found = FeatureExtractor(backbone, REFERENCE, listener).of_dataset(dataset)
+    cut, header = "the file is cut off (truncated)", "not an image, or damaged at its start"
+    assert listener.said == [
+        "3 of 30 images cannot be read and are left out:\n"
+        f"  {files[2]}: {cut}\n  {files[7]}: {header}\n  {files[28]}: {cut}"
+    ]
+    assert readable.unreadable == (
+        UnreadablePhoto(2, str(files[2]), cut),
+        UnreadablePhoto(7, str(files[7]), header),
+        UnreadablePhoto(28, str(files[28]), cut),
+    )
+    left = [place for place in range(30) if place not in (2, 7, 28)]
+    assert readable.positions.tolist() == left
+    assert readable.samples.sources == tuple(files[place] for place in left)
+    assert np.array_equal(found.values, whole[left])
+    assert found.unreadable == {}
+
+
+def test_photos_without_headers_alone_are_named_too(backbone: Backbone, photos: Photos, listener: Any) -> None:
+    folder = photos(blue=5, red=5)
+    (folder / "red" / "4.jpg").write_bytes(b"")
+    _, found = FeatureExtractor(backbone, REFERENCE, listener).of_dataset(opened(folder))
+    assert listener.said == [
+        f"1 of 10 images cannot be read and are left out:\n  {folder / 'red' / '4.jpg'}: the file is empty"
+    ]
+    assert found.values.shape == (9, backbone.features)
+
+
+def test_more_than_twenty_that_cannot_be_read_are_all_named(backbone: Backbone, photos: Photos, listener: Any) -> None:
+    folder = photos(blue=110, red=110)
+    for number in range(22):
+        (folder / "blue" / f"{number}.jpg").write_bytes(b"no image")
+    FeatureExtractor(backbone, REFERENCE, listener).of_dataset(opened(folder))
+    (said,) = listener.said
+    assert said.startswith("22 of 220 images cannot be read and are left out:\n")
+    assert said.count("\n") == said.count("damaged at its start") == 22
+
+
+def test_too_many_that_cannot_be_read_headers_and_pixels_together(backbone: Backbone, photos: Photos) -> None:
+    folder = photos(blue=10, red=10)
+    (folder / "red" / "4.jpg").write_bytes(b"")
+    cut_off(folder / "blue" / "1.jpg")
+    FeatureExtractor(backbone, REFERENCE).of_dataset(opened(folder))
+    cut_off(folder / "red" / "1.jpg")
+    with pytest.raises(DataError) as caught:
+        FeatureExtractor(backbone, REFERENCE).of_dataset(opened(folder))
+    message = str(caught.value)
+    assert message.startswith(f"{folder}: 3 of 20 images cannot be read, more than 10%:\n")
+    places = [message.index(f"{folder}/{name}.jpg: ") for name in ("blue/1", "red/1", "red/4")]
+    assert places == sorted(places)

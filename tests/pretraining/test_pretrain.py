@@ -17,7 +17,7 @@ from regraft.errors import OptionError
 from regraft.networks.backbones import build_untrained, load_backbone
 from regraft.pretraining.teacher import DistillationSettings
 from regraft.training.distributed import Accelerator, ProcessGroup
-from regraft.transfer.fit import train
+from regraft.transfer.fit import fit
 
 Photos = Callable[..., Path]
 
@@ -109,4 +109,4 @@ def test_fit_does_not_run_in_several_processes(
     two = Accelerator(torch.device("cpu"), "fp32", ProcessGroup(0, 2, torch.device("cpu")))
     monkeypatch.setattr("regraft.transfer.experiment.accelerator", lambda *_: two)
     with pytest.raises(OptionError, match=r"this runs in one process, on one device. Got 2 processes."):
-        train(find_samples(photos(red=6, blue=6)), lambda: load_backbone(tiny_network), model="tiny")
+        fit(find_samples(photos(red=6, blue=6)), lambda: load_backbone(tiny_network), model="tiny")
