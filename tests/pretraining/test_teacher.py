@@ -30,14 +30,9 @@ def test_validation_photos_train_neither_student_nor_teacher(photos: Photos, tin
     splits = find_samples(folder)
     turned = replace(splits["validation"], labels=1 - splits["validation"].labels)
     settings = FitSettings(strategy="whole", schedule=schedule(distilling=True))
+    distillation = DistillationSettings(tiny_network)
     first, second = (
-        pretrain(
-            {**splits, "validation": one},
-            fresh,
-            settings=settings,
-            compute=CPU,
-            distillation=DistillationSettings(tiny_network),
-        )
+        pretrain({**splits, "validation": one}, fresh, settings=settings, compute=CPU, distillation=distillation)
         for one in (splits["validation"], turned)
     )
     assert first.report.accuracy == pytest.approx(1 - second.report.accuracy)
@@ -57,13 +52,8 @@ def test_a_teacher_trained_on_validation_photos(photos: Photos, tiny_network: st
     def taught_by(photos_of_teacher: Samples) -> PretrainingResult:
         teacher = fit({"train": photos_of_teacher}, lambda: load_backbone(tiny_network), model=tiny_network)
         save_bundle(teacher.classifier, tmp_path / "t.safetensors")
-        return pretrain(
-            splits,
-            fresh,
-            settings=settings,
-            compute=CPU,
-            distillation=DistillationSettings(str(tmp_path / "t.safetensors")),
-        )
+        distillation = DistillationSettings(str(tmp_path / "t.safetensors"))
+        return pretrain(splits, fresh, settings=settings, compute=CPU, distillation=distillation)
 
     assert taught_by(both).report.n == 2
     both = find_samples(tmp_path / "both")["train"]
