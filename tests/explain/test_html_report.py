@@ -188,7 +188,8 @@ def test_many_classes_have_no_matrix_but_the_worst_confusions(explained: Explain
     counts[3, 7] = 4
     row = {"recall": 1.0, "precision": 1.0, "f1": 1.0, "support": 10}
     row |= {"recall_interval": None, "precision_interval": None}
-    told |= {"classes": names, "confusion": counts.tolist(), "per_class": dict.fromkeys(names, row)}
+    told |= {"classes": names, "positive": None, "confusion": counts.tolist()}
+    told |= {"per_class": dict.fromkeys(names, row)}
     shown = _numbers("title", told)
     assert shown["confusion"] == []
     assert shown["confusions"] == _confusions(names, counts) == ["class 3 taken for class 7: 4 of 14"]
