@@ -1,4 +1,4 @@
-"""All that the benchmarks know of regraft's insides: where its interfaces change, this file alone is changed.
+"""What most benchmarks know of regraft's inside: they change here with its interfaces.
 
 The functions run in processes that are kept between rounds; the last network and its engine are kept in each.
 """
