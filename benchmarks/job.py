@@ -1,6 +1,6 @@
 """The whole job on 1,000 photos of dogs and cats, from the shell: photos in, a classifier's file and its figures out.
 
-regraft's job is evaluated out-of-fold on all photos; for the comparison of accuracies, all are evaluated on the same 200.
+regraft's job is evaluated out-of-fold on all photos; to compare accuracies, all are evaluated on the same 200.
 """
 
 import functools
@@ -155,8 +155,8 @@ def _compare(record: Record) -> None:
     record.notes += [
         f"'{FIRST}' makes the engine for the network too; '{NEW}': it is there, no photo is in the cache",
         f"regraft's {INNER}: less the seconds that the same imports take alone, measured in the same round",
-        "regraft and the logistic regression evaluate on every photo, by five folds, and then fit on all; fastai and Keras "
-        "pass 800 photos once for training and 200 once for validation",
+        "regraft and the logistic regression evaluate on every photo, by five folds, and then fit on all; fastai and "
+        "Keras pass 800 photos once for training and 200 once for validation",
         "fastai: ImageDataLoaders.from_folder(item_tfms=Resize(224), num_workers=2), vision_learner on the same "
         f"weights through timm, fit_one_cycle(1), batches of 64; {REACHED}: such epochs until the "
         f"validation accuracy is reached, at most {MOST_EPOCHS}",
