@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,11 +9,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 from tests.conftest import photo
 
-from regraft.errors import OptionError
 from regraft.evaluation.report import ClassFigures
 from regraft.explain.explain import Explanation
 from regraft.explain.html_report import CAVEAT, render, write_report
@@ -123,25 +120,6 @@ def test_from_random_weights_there_is_no_before(explained: Explained) -> None:
     assert "trained from random weights" in render(found)
 
 
-def test_one_stage_and_its_units_can_be_asked_for(explained: Explained) -> None:
-    found = explained(stages=("blocks.1",), units=3)
-    assert [stage.stage for stage in found.stages] == ["blocks.1"]
-    assert len(found.stages[0].units) == 3
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"stages": ("blocks.9",)}, r"stages must be a stage with a map of units: conv_stem.*Got 'blocks\.9'"),
-        ({"method": "gradient"}, r"method must be one of auto, deconvnet, guided\. Got 'gradient'"),
-        ({"units": 0}, r"units must be 1 or more\. Got 0"),
-    ],
-)
-def test_mistakes_are_named(explained: Explained, options: dict[str, object], message: str) -> None:
-    with pytest.raises(OptionError, match=message):
-        explained(**options)
-
-
 def test_the_method_can_be_chosen_and_is_named(explained: Explained) -> None:
     by_default, chosen = explained(units=1), explained(units=1, method="deconvnet")
     # no max-pooling in this network: auto takes guided backpropagation
@@ -150,37 +128,6 @@ def test_the_method_can_be_chosen_and_is_named(explained: Explained) -> None:
     assert "by guided backpropagation" in words(Page(render(by_default)).text)
     assert "whose switches a deconvnet needs" in words(Page(render(by_default)).text)
     assert "by deconvnet, generalised: SiLU taken as a rectifier with a soft gate" in words(Page(render(chosen)).text)
-
-
-def test_what_was_found_in_json(explained: Explained) -> None:
-    found = explained(units=2)
-    told = json.loads(json.dumps(found.to_json(), allow_nan=False))
-    assert [stage["stage"] for stage in told["stages"]] == [stage.stage for stage in found.stages]
-    unit = told["stages"][-1]["units"][0]
-    assert len(unit["photos"]) == len(unit["classes"]) == len(unit["activations"]) == 9
-    assert unit["activations"] == sorted(unit["activations"], reverse=True)
-    assert all(Path(name).is_file() for name in unit["photos"])
-    assert set(told["depth"]) == {"pretrained", "random weights"}
-    assert told["depth"]["pretrained"][-1]["stage"] == list(found.moved or {"": 0})[-1] or told["carries_to"]
-
-
-def test_a_patch_is_what_the_unit_sees_of_the_photo(explained: Explained) -> None:
-    found = explained(units=2)
-    subject = found.subject
-    first, last = found.stages[0], found.stages[-1]
-    height, width = first.side
-    for unit in first.units:
-        for place, patch in zip(unit.photos, unit.patches, strict=True):
-            whole = subject.backbone.preprocess.pixels(
-                Image.open(str(subject.dataset.samples.sources[place])).convert("RGB")
-            )
-            assert patch.shape[0] <= height
-            assert patch.shape[1] <= width
-            windows = np.lib.stride_tricks.sliding_window_view(whole, patch.shape)[:, :, 0]
-            assert (windows == patch).all(axis=(2, 3, 4)).any()
-    assert [projection.shape[1:] for projection in last.units[0].projections] == [
-        patch.shape[:2] for patch in last.units[0].patches
-    ]
 
 
 def test_many_classes_have_no_matrix_but_the_worst_confusions(explained: Explained) -> None:
