@@ -5,17 +5,18 @@ import math
 import numpy as np
 import pytest
 import torch
+from tests.fixtures.learning import dataset_of
 
+from regraft.data.dataset import Dataset
 from regraft.explain.depth import (
     DepthPoint,
-    LastLayer,
+    _interval,
     accuracy_by_depth,
     accuracy_by_size,
     how_far,
     movement,
     same_shape,
 )
-from regraft.heads.probe import Labelled
 from regraft.networks.backbones import Backbone, build_untrained, load_backbone
 from regraft.progress import Observer
 
@@ -36,20 +37,22 @@ class _Listener(Observer):
         self.heard.append("end")
 
 
-def photos(n: int, strength: float, *, seed: int = 0, groups: np.ndarray | None = None) -> Labelled:
-    """Return n photos of two classes whose first of three features is the class, times `strength`, and noise."""
-    generator = np.random.default_rng(seed)
-    labels = np.arange(n) % 2
-    features = generator.normal(0, 1, (n, 3)).astype(np.float32)
-    features[:, 0] += strength * (2 * labels - 1)
-    return Labelled(features, labels, groups, NAMES)
+def photos(n: int, groups: np.ndarray | None = None) -> Dataset:
+    """Return n photos, of two classes in turn."""
+    return dataset_of(np.arange(n) % 2, groups, NAMES)
+
+
+def features(n: int, strength: float, *, seed: int = 0) -> np.ndarray:
+    """Return three features (n, 3) of the same: noise, and in the first one the class too, times `strength`."""
+    found = np.random.default_rng(seed).normal(0, 1, (n, 3)).astype(np.float32)
+    found[:, 0] += strength * (2 * (np.arange(n) % 2) - 1)
+    return found
 
 
 def test_a_stage_that_separates_is_always_right_and_noise_is_a_guess() -> None:
-    stages = {"noise": photos(400, 0), "some": photos(400, 1), "all": photos(400, 10)}
-    folds = np.arange(400) // 2 % 4
+    stages = {"noise": features(400, 0), "some": features(400, 1), "all": features(400, 10)}
     listener = _Listener()
-    points = accuracy_by_depth(stages, folds, seed=0, task="a last layer", observer=listener)
+    points = accuracy_by_depth(stages, photos(400), seed=0, task="a last layer", observer=listener)
     assert [point.stage for point in points] == ["noise", "some", "all"]
     assert all(point.accuracy == point.right.mean() for point in points)
     noise, some, separated = points
@@ -68,41 +71,38 @@ def test_each_photo_is_answered_by_what_has_not_seen_it() -> None:
     generator = np.random.default_rng(1)
     half = generator.normal(0, 1, (20, 200)).astype(np.float32)  # so many features that any labels can be learned
     labels = np.repeat([0, 1], 10)
-    data = Labelled(np.concatenate([half, half]), np.concatenate([labels, 1 - labels]), None, NAMES)
-    (point,) = accuracy_by_depth({"stage": data}, np.repeat([0, 1], 20), seed=0, task="")
+    # two groups are two folds
+    dataset = dataset_of(np.concatenate([labels, 1 - labels]), np.repeat([0, 1], 20), NAMES)
+    (point,) = accuracy_by_depth({"stage": np.concatenate([half, half])}, dataset, seed=0, task="")
     assert point.accuracy == 0
 
 
 def test_of_one_group_nothing_is_known() -> None:
     right = np.array([True, False, True, True])
-    last = LastLayer(photos(4, 1, groups=np.zeros(4, dtype=int)), seed=0)
-    assert last.interval(right) is None
+    # by the private function: one group cannot be cross-validated
+    assert _interval(right, photos(4, np.zeros(4, dtype=int))) is None
     # groups of which all agree count as one photo each: Wilson of 2 of 2 by Student's quantile of 1 degree, 12.706
-    last = LastLayer(photos(4, 1, groups=np.array([0, 0, 1, 1])), seed=0)
-    low, high = last.interval(np.ones(4, dtype=bool)) or (0, 0)
+    low, high = _interval(np.ones(4, dtype=bool), photos(4, np.array([0, 0, 1, 1]))) or (0, 0)
     assert (low, high) == pytest.approx((2 / (2 + 12.706**2), 1), abs=1e-4)
 
 
 def test_sizes_ascend_to_what_a_fold_leaves() -> None:
-    data = photos(200, 1.5)
-    folds = np.arange(200) // 2 % 5
+    dataset, values = photos(200), features(200, 1.5)
     listener = _Listener()
-    found = accuracy_by_size(data, folds, seed=0, observer=listener)
+    found = accuracy_by_size(values, dataset, seed=0, observer=listener)
     # 100 photos of each class, of which a fold leaves 80; 100 of the list is too many, 50 is below 0.75 * 80
     assert [size for size, _, _ in found] == [5, 10, 20, 50, 80]
     assert all(0 <= low < accuracy < high <= 1 for _, accuracy, (low, high) in found)
     # the last size is all that there is
-    (whole,) = accuracy_by_depth({"stage": data}, folds, seed=0, task="")
+    (whole,) = accuracy_by_depth({"stage": values}, dataset, seed=0, task="")
     assert found[-1][1:] == (whole.accuracy, whole.interval)
     assert listener.heard == [("learning curve of the last layer", 1000), *[200] * 5, "end"]
 
 
 def test_separated_classes_are_learned_from_few_photos_and_noise_from_none() -> None:
-    folds = np.arange(200) // 2 % 5
-    data = photos(200, 10)
-    alone = Labelled(data.features[:, :1], data.labels, None, NAMES)  # the noise beside it can mislead five photos
-    assert {accuracy for _, accuracy, _ in accuracy_by_size(alone, folds, seed=0)} == {1}
-    for _, accuracy, _ in accuracy_by_size(photos(200, 0), folds, seed=0):
+    alone = features(200, 10)[:, :1]  # the noise beside it can mislead five photos
+    assert {accuracy for _, accuracy, _ in accuracy_by_size(alone, photos(200), seed=0)} == {1}
+    for _, accuracy, _ in accuracy_by_size(features(200, 0), photos(200), seed=0):
         assert abs(accuracy - 0.5) < 4 * 0.5 / math.sqrt(200)
 
 
@@ -113,9 +113,9 @@ def test_separated_classes_are_learned_from_few_photos_and_noise_from_none() -> 
 def test_sizes_that_are_near_all_are_left_out(counts: list[int], folds: int, expected: list[int]) -> None:
     """All is what a fold leaves of the largest class; a size of three quarters of that or more is left out."""
     labels = np.repeat([0, 1], counts)
-    features = (10.0 * labels[:, None] + np.random.default_rng(0).normal(0, 1, (len(labels), 2))).astype(np.float32)
-    numbers = np.concatenate([np.arange(count) % folds for count in counts])
-    found = accuracy_by_size(Labelled(features, labels, None, NAMES), numbers, seed=0)
+    values = (10.0 * labels[:, None] + np.random.default_rng(0).normal(0, 1, (len(labels), 2))).astype(np.float32)
+    groups = np.concatenate([np.arange(count) % folds for count in counts])  # so many groups are so many folds
+    found = accuracy_by_size(values, dataset_of(labels, groups, NAMES), seed=0)
     assert [size for size, _, _ in found] == expected
 
 
@@ -140,7 +140,7 @@ def test_where_later_stages_lose_training_begins_behind_the_best() -> None:
     assert found.advice == (
         "From three on, these photos stop looking like those that the network was pretrained on (90.0 % after two, "
         "60.0 % after four; difference -30.0 points [-39.0, -21.0]): the stages from there on are worth training, "
-        "--strategy top --train-from three."
+        "strategy='top' train_from='three'."
     )
 
 
@@ -183,7 +183,7 @@ def test_where_later_stages_are_as_good_it_is_not_settled() -> None:
     assert found.advice == (
         "After two, no later stage is proven to add anything (60.0 % after two, 60.0 % after three; difference +0.0 "
         "points [-12.5, +12.5]), and none is proven to lose: where these photos part from the pretraining ones is not "
-        "settled by 100 photos. A new last layer is a sound start; `--strategy auto` tries whether training the stages "
+        "settled by 100 photos. A new last layer is a sound start; `strategy='auto'` tries whether training the stages "
         "from three on gains."
     )
 

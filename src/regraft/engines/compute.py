@@ -70,6 +70,8 @@ class Compute:
 
         check_settings(self)
         check_engine(self.engine, self.torch_device)
+        if self.cache and self.cache_limit is None:
+            size_limit()  # a mistake in it is reported before the work
 
     @property
     def torch_device(self) -> "torch.device":
