@@ -13,7 +13,7 @@ from regraft.explain.depth import (
     _interval,
     accuracy_by_depth,
     accuracy_by_size,
-    how_far,
+    advise_by_depth,
     movement,
     same_shape,
 )
@@ -135,7 +135,7 @@ def first(count: int, n: int = 100) -> np.ndarray:
 
 def test_where_later_stages_lose_training_begins_behind_the_best() -> None:
     # 90 - 60 = 30 photos: the difference is -0.3, its standard error sqrt(100 / 99 * 100 * 0.3 * 0.7) / 100 = 0.04606
-    found = how_far(points(one=first(50), two=first(90), three=first(85), four=first(60)), None)
+    found = advise_by_depth(points(one=first(50), two=first(90), three=first(85), four=first(60)), None)
     assert (found.stage, found.falls) == ("two", True)
     assert found.advice == (
         "From three on, these photos stop looking like those that the network was pretrained on (90.0 % after two, "
@@ -145,7 +145,7 @@ def test_where_later_stages_lose_training_begins_behind_the_best() -> None:
 
 
 def test_where_every_stage_adds_a_new_last_layer_is_the_start() -> None:
-    found = how_far(points(one=first(50), two=first(70), three=first(90)), None)
+    found = advise_by_depth(points(one=first(50), two=first(70), three=first(90)), None)
     assert (found.stage, found.falls) == ("three", False)
     assert found.advice == (
         "Depth helps up to the last stage (90.0 % after three): no earlier stage is as good, and nothing shows these "
@@ -155,20 +155,20 @@ def test_where_every_stage_adds_a_new_last_layer_is_the_start() -> None:
 
 def test_where_nearly_all_is_known_nothing_can_be_proven() -> None:
     """Five mistakes are too few: the sign test of 5 against 0 has p = 2 / 2^5 > 0.05."""
-    found = how_far(points(one=first(70), two=first(95), three=first(96)), None)
+    found = advise_by_depth(points(one=first(70), two=first(95), three=first(96)), None)
     assert (found.stage, found.falls) == ("two", False)
     assert found.advice == (
         "After two nearly all is known (95.0 % after two, 96.0 % after three), and there is no room for later stages "
         "to prove anything: a new last layer does nearly all. `regraft compare` tells whether more training brings the "
         "rest."
     )
-    found = how_far(points(one=first(70), two=first(94), three=first(95)), None)  # six mistakes
+    found = advise_by_depth(points(one=first(70), two=first(94), three=first(95)), None)  # six mistakes
     assert "none is proven to lose" in found.advice
 
 
 def test_an_interval_that_the_sign_test_does_not_bear_out_is_told_as_such() -> None:
     """Five photos won and none lost of 100: 5 +- 1.96 * 100 * sqrt(0.05 * 0.95 / 99) points, but p = 2 / 2^5 > 0.05."""
-    found = how_far(points(one=first(60), two=first(80), three=first(85)), None)
+    found = advise_by_depth(points(one=first(60), two=first(80), three=first(85)), None)
     assert "difference +5.0 points [+0.7, +9.3], which the sign test does not bear out)" in found.advice
 
 
@@ -177,7 +177,7 @@ def test_where_later_stages_are_as_good_it_is_not_settled() -> None:
     two, three = first(80), first(80)
     two[:20] = False
     three[60:80] = False
-    found = how_far(points(one=first(30), two=two, three=three), None)
+    found = advise_by_depth(points(one=first(30), two=two, three=three), None)
     assert (found.stage, found.falls) == ("two", False)
     # the squares add up to 40: the standard error is sqrt(100 / 99 * 40) / 100 = 0.06356
     assert found.advice == (
@@ -193,39 +193,39 @@ def test_a_loss_that_luck_explains_is_none() -> None:
     two, three = first(70), first(70)
     two[:5] = False
     three[50:65] = False
-    found = how_far(points(one=first(30), two=two, three=three), None)
+    found = advise_by_depth(points(one=first(30), two=two, three=three), None)
     assert (found.stage, found.falls) == ("two", True)  # -0.1 + 0.0859 is below 0
     three[60:65] = True  # 10 against 5
-    found = how_far(points(one=first(30), two=two, three=three), None)
+    found = advise_by_depth(points(one=first(30), two=two, three=three), None)
     assert (found.stage, found.falls) == ("two", False)
     assert "difference -5.0 points [-12.6, +2.6]" in found.advice
 
 
 def test_a_stage_is_passed_if_any_later_one_is_better() -> None:
     """The stage in between is no better than the first, and the last is."""
-    found = how_far(points(one=first(60), two=first(60), three=first(90)), None)
+    found = advise_by_depth(points(one=first(60), two=first(60), three=first(90)), None)
     assert found.stage == "three"
 
 
 @pytest.mark.parametrize(("won", "stage"), [(5, "one"), (6, "two")])
 def test_five_photos_won_and_none_lost_are_chance_and_six_are_not(won: int, stage: str) -> None:
     # the sign test, two-sided: 2 / 2^5 = 0.0625 and 2 / 2^6 = 0.03125, though both intervals lie above 0
-    assert how_far(points(one=first(60), two=first(60 + won)), None).stage == stage
+    assert advise_by_depth(points(one=first(60), two=first(60 + won)), None).stage == stage
 
 
 def test_pretraining_that_is_not_proven_to_help_is_told() -> None:
-    found = how_far(points(one=first(50), two=first(70)), None, random=points(one=first(60), two=first(69)))
+    found = advise_by_depth(points(one=first(50), two=first(70)), None, random=points(one=first(60), two=first(69)))
     assert found.advice.startswith(
         "Pretraining is not proven to help with these photos: 70.0 % after two, and with random weights 69.0 % after "
         "two."
     )
-    better = how_far(points(one=first(50), two=first(70)), None, random=points(one=first(60), two=first(50)))
+    better = advise_by_depth(points(one=first(50), two=first(70)), None, random=points(one=first(60), two=first(50)))
     assert better.advice.startswith("Depth helps up to the last stage")
 
 
 def test_pretraining_is_judged_by_its_best_stage() -> None:
     # `one` is the first that no later stage is proven better than: of the others' gains, five photos are chance
-    found = how_far(points(one=first(80), two=first(85)), None, random=points(one=first(77)))
+    found = advise_by_depth(points(one=first(80), two=first(85)), None, random=points(one=first(77)))
     assert found.stage == "one"
     assert not found.advice.startswith(
         "Pretraining is not proven"
@@ -235,11 +235,11 @@ def test_pretraining_is_judged_by_its_best_stage() -> None:
 def test_photos_of_a_group_prove_no_more_than_one() -> None:
     """30 photos that one stage wins are a proof; not if they are three groups of ten, which differ by luck."""
     stages = points(one=first(50), two=first(80))
-    assert how_far(stages, None).stage == "two"
-    assert how_far(stages, np.arange(100)).stage == "two"
+    assert advise_by_depth(stages, None).stage == "two"
+    assert advise_by_depth(stages, np.arange(100)).stage == "two"
     groups = np.arange(100) // 10
     # sums of groups less the mean: three of 7, seven of -3; se = sqrt(10 / 9 * 210) / 100 = 0.1528, times 2.262 > 0.3
-    assert how_far(stages, groups).stage == "one"
+    assert advise_by_depth(stages, groups).stage == "one"
 
 
 @pytest.fixture

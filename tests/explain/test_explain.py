@@ -73,7 +73,7 @@ def test_photos_without_labels_and_of_one_class(tiny_network: str, photos: Calla
         )
         found = explain(subject, stages=("blocks.1",), units=1, device=torch.device("cpu"))
         assert found.notes == [note]
-        assert (found.depth, found.carried, found.sizes, found.looked, found.moved) == ({}, None, [], [], {})
+        assert (found.depth, found.depth_advice, found.sizes, found.examples, found.moved) == ({}, None, [], [], {})
 
 
 def test_photos_that_are_gone(tiny_network: str, photos: Callable[..., Path]) -> None:

@@ -70,8 +70,8 @@ def test_the_page_says_what_was_found(explained: Explained) -> None:
     text = words(Page(render(found)).text)
     report = found.subject.reports["The numbers of fit"]
     assert f"{100 * report.accuracy:.1f} %" in text
-    assert found.carried is not None
-    assert found.carried.advice in text
+    assert found.depth_advice is not None
+    assert found.depth_advice.advice in text
     assert words(CAVEAT) in text
     for stage in found.stages:
         assert stage.stage in text

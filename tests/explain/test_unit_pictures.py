@@ -14,7 +14,7 @@ from regraft.data.samples import Samples
 from regraft.engines.pytorch import TorchEngine
 from regraft.errors import DataError
 from regraft.explain.explain import Explanation
-from regraft.explain.top_activations import StageUnits, survey
+from regraft.explain.top_activations import StageUnits, find_top_activations
 from regraft.explain.unit_pictures import draw_units, read_pixels
 from regraft.networks.backbones import Backbone, load_backbone
 
@@ -33,7 +33,9 @@ def samples(photos: Callable[..., Path]) -> Samples:
 
 
 def first_stage(backbone: Backbone, samples: Samples) -> StageUnits:
-    found = survey(backbone, samples.sources, samples.labels, classes=2, sampled=np.arange(len(samples)), device=CPU)
+    found = find_top_activations(
+        backbone, samples.sources, samples.labels, classes=2, sampled=np.arange(len(samples)), device=CPU
+    )
     return next(iter(found.stages.values()))
 
 
