@@ -1,4 +1,4 @@
-"""`regraft compare`: networks and strategies judged by the same photos."""
+"""`regraft compare`: networks and strategies evaluated on the same photos."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +23,7 @@ from regraft.errors import OptionError, printable
 from regraft.files import check_output
 from regraft.training.schedule import Schedule
 from regraft.transfer.settings import FitSettings
+from regraft.transfer.strategies import STRATEGIES
 
 if TYPE_CHECKING:
     from regraft.plots.curves import Curves, Point
@@ -39,13 +40,13 @@ def compare(
             show_default="a strong one; pocket without a connection",
         ),
     ] = None,
-    strategies: Annotated[str, typer.Option(help="Some of frozen, top, whole, scratch.")] = "frozen,top,whole,scratch",
+    strategies: Annotated[str, typer.Option(help=f"Some of {', '.join(STRATEGIES)}.")] = ",".join(STRATEGIES),
     sizes: Annotated[str, typer.Option(help="Labelled photos of each class that are learned from, e.g. 20,50,all.")] = (
         "all"
     ),
     budget: Annotated[
         str | None,
-        typer.Option(help="Time for all: what does not fit is judged by fewer folds or left out, and named."),
+        typer.Option(help="Time for all: what does not fit is evaluated on fewer folds or left out, and named."),
     ] = None,
     out: Annotated[Path, typer.Option(help="The learning curve, a PNG.")] = Path("comparison.png"),
     image_column: options.ImageColumn = None,

@@ -17,7 +17,7 @@ from regraft.files import check_output, prepare_folder
 from regraft.progress import Observer
 from regraft.training.schedule import Schedule
 from regraft.transfer.settings import FitSettings
-from regraft.transfer.strategies import AUTO
+from regraft.transfer.strategies import AUTO, strategy_help
 
 if TYPE_CHECKING:
     from regraft.transfer.fit import FitResult
@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 _CLASSES_SHOWN = 8
 
 
-@with_options(FitSettings, Compute, Schedule, without=("strategy",), track=True)
+@with_options(
+    FitSettings,
+    Compute,
+    Schedule,
+    optional=("strategy",),
+    words={"strategy": f"{strategy_help()} [default: auto]"},
+    track=True,
+)
 def fit(
     data: options.Data,
     model: Annotated[
@@ -40,14 +47,6 @@ def fit(
     weights: Annotated[
         Path | None, typer.Option(help="Weights file of this network: .safetensors or a state dict.")
     ] = None,
-    strategy: Annotated[
-        str,
-        typer.Option(
-            help="frozen: replace the last layer. top: train the last two stages too. whole: all of it. scratch: from "
-            "random weights. auto: the cheapest of the first three that is not proven worse.",
-            show_default="auto",
-        ),
-    ] = "",
     report: Annotated[
         Path | None,
         typer.Option(
@@ -74,7 +73,7 @@ def fit(
     splits = find_samples(data, Columns(image_column, label_column, group_column, image_root))
     splits["train"].check_trainable()
     narrowed = any(given.values[name] for name in ("train_from", "train_only", "lora"))
-    strategy = strategy or ("top" if narrowed else AUTO)
+    strategy = given.values["strategy"] or ("top" if narrowed else AUTO)
     _announce(splits, model, strategy, out)
 
     # only now the imports that take seconds

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from regraft.errors import OptionError, option
 from regraft.options import GROUP, Seconds, check_settings, declared_settings, number, setting, whole_number
 from regraft.training.schedule import Schedule
-from regraft.transfer.strategies import AUTO, STRATEGIES
+from regraft.transfer.strategies import AUTO, STRATEGIES, strategy_help
 
 if TYPE_CHECKING:  # the command line is made from these fields, and imports no torch
     from regraft.engines.compute import Compute
@@ -36,9 +36,7 @@ class FitSettings:
 
     strategy: str = setting(
         "frozen",
-        help="; ".join(f"{one.name}: {one.help}" for one in STRATEGIES.values())
-        + f"; {AUTO}: the cheapest of {', '.join(n for n, one in STRATEGIES.items() if one.tried_by_auto)} that is not "
-        "proven worse.",
+        help=strategy_help(),
         choices=(AUTO, *STRATEGIES),
     )
     seed: int = setting(

@@ -71,6 +71,13 @@ STRATEGIES = {
 }
 
 
+def strategy_help() -> str:
+    """Return what each strategy does, a sentence each."""
+    tried = ", ".join(name for name, strategy in STRATEGIES.items() if strategy.tried_by_auto)
+    own = " ".join(f"{name}: {strategy.help}." for name, strategy in STRATEGIES.items())
+    return f"{own} {AUTO}: the cheapest of {tried} that is not proven worse."
+
+
 @dataclass(frozen=True)
 class Candidate:
     """Which part of the network is trained.
