@@ -7,6 +7,7 @@ import pickle
 import struct
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from safetensors.torch import load_file, save_file
 
 from regraft.classifier.bundle import _digest, load_bundle, read_description, save_bundle
 from regraft.classifier.classifier import Classifier
+from regraft.classifier.record import Attempt, FitRecord, Timing
 from regraft.engines.workload import EngineChoice
 from regraft.errors import BundleError, OutputError
+from regraft.evaluation.report import Report
 from regraft.networks.backbones import load_backbone
 
 Make = Callable[..., Classifier]
@@ -96,7 +99,8 @@ def test_round_trip_keeps_everything(classifier: Make, tmp_path: Path) -> None:
     assert after.model == "local-dir:test_resnet-0"
     assert after.engine_choice == EngineChoice("openvino-bfloat16", "a machine")
     assert after.strategy == "linear"
-    assert after.numbers == {"accuracy": 0.9, "interval": [0.8, 0.95]}
+    assert before.record is not None
+    assert after.record == replace(before.record, model="local-dir:test_resnet-0")
     assert after.label_type == "str"
     assert after.head.strength == 0.01
     assert after.head.weight.dtype == after.head.bias.dtype == np.float32
@@ -266,7 +270,7 @@ REPORT = {
     "estimate": "test",
     "accuracy": 0.5,
     "accuracy_interval": None,
-    "intervals": {},
+    "intervals": {"accuracy": None},
     "per_class": {
         name: dict.fromkeys(["precision", "recall", "f1", "recall_interval", "precision_interval"]) | {"support": 1}
         for name in ("Kätzchen", "dog", "7")
@@ -316,6 +320,9 @@ REPORT = {
         (setting("engine", value={"engine": "openvino-int8", "machine": "x"}), "engine must be one of torch-float32"),
         (setting("engine", value={"engine": "auto", "machine": "x"}), "engine must be one of torch-float32"),
         (setting("numbers", value={"seed": "x"}), "Expected `int`, got `str` - at `$.seed`"),
+        (setting("numbers", value={"model": 5}), "Expected `str`, got `int` - at `$.model`"),
+        (setting("numbers", value={"engine": []}), "Expected `str`, got `array` - at `$.engine`"),
+        (setting("numbers", value={"temperature": "x"}), "Expected `float | null`, got `str` - at `$.temperature`"),
         (setting("numbers", value={"lora": {"a": 1}}), "Expected `int`, got `object` - at `$.lora`"),
         (setting("settings", "input_size", value=[3, 9999, 9999]), "of at most 2048 pixels. Got [3, 9999, 9999]"),
         (setting("settings", "mean", value=["a", 0, 0]), "mean in its settings must be three numbers"),
@@ -330,7 +337,17 @@ def test_each_field_is_checked(bundle: Path, change: Callable[[dict[str, Any]], 
 
 def test_a_whole_report_is_taken(bundle: Path) -> None:
     describe(bundle, setting("numbers", value=REPORT))
-    assert load_bundle(bundle).numbers == REPORT
+    record = load_bundle(bundle).record
+    assert record is not None
+    found = record.to_json()
+    assert {name: found[name] for name in REPORT} == REPORT
+
+
+def test_a_choice_of_which_little_is_known_is_taken(bundle: Path) -> None:
+    describe(bundle, setting("numbers", value={"tried": [{"strategy": "frozen", "log_loss": 0.5}, {}]}))
+    record = load_bundle(bundle).record
+    assert record is not None
+    assert record.tried == (Attempt("frozen", 0.5, None, None), Attempt("", None, None, None))
 
 
 DEEP = 100_000
@@ -395,11 +412,16 @@ def test_a_class_may_be_called_like_anything(classifier: Make, tmp_path: Path, n
     made = classifier()
     made.classes = (name, "dog", "7")
     renamed = json.loads(json.dumps(REPORT).replace(json.dumps("Kätzchen"), json.dumps(name)))
-    made.numbers = {**renamed, "seconds": 3.0}
+    about = {"model": made.model, "strategy": made.strategy, "temperature": made.temperature}
+    made.record = FitRecord(report=Report.from_json(renamed), timing=Timing(3.0, 1.0, 4), **about)
     save_bundle(made, tmp_path / "m.safetensors")
     after = load_bundle(tmp_path / "m.safetensors")
     assert after.classes == made.classes
-    assert after.numbers == renamed
+    assert after.record is not None
+    assert after.record.timing is None
+    found = after.record.to_json()
+    assert {name: found[name] for name in renamed} == renamed
+    assert "seconds" not in found
 
 
 def test_what_could_not_be_read_again_is_not_written(classifier: Make, tmp_path: Path) -> None:
@@ -432,7 +454,8 @@ def test_where_weights_come_from_is_not_read_from_a_file(bundle: Path, name: str
 def test_no_folder_of_its_author_stands_in_a_file(classifier: Make, tmp_path: Path) -> None:
     made = classifier()
     names = [tmp_path / "pets" / "dog" / "broken.jpg", tmp_path / "pets" / "broken.jpg"]
-    made.numbers = {"unreadable": list(map(str, names)), "accuracy": 0.9}
+    assert made.record is not None
+    made.record = replace(made.record, unreadable=tuple(map(str, names)), reason=f"{made.model} is the best", tried=())
     save_bundle(made, tmp_path / "m.safetensors")
     assert str(tmp_path) in made.backbone.source
     content = (tmp_path / "m.safetensors").read_bytes()
@@ -443,19 +466,19 @@ def test_no_folder_of_its_author_stands_in_a_file(classifier: Make, tmp_path: Pa
 def test_how_long_it_took_does_not_stand_in_a_file(classifier: Make, tmp_path: Path) -> None:
     made, contents = classifier(), []
     for seconds in (1.0, 2.0):
-        made.numbers = {
-            "accuracy": 0.9,
-            "seconds": seconds,
-            "images_per_second": 10 / seconds,
-            "tried": [{"strategy": "frozen", "log_loss": 0.5, "seconds": seconds}],
-        }
+        assert made.record is not None
+        tried = (Attempt("frozen", 0.5, 0.0, None, seconds),)
+        timing = Timing(seconds, seconds / 2, 10, seconds / 4)
+        made.record = replace(made.record, timing=timing, tried=tried, reason="it is enough")
         save_bundle(made, tmp_path / "m.safetensors")
         contents.append((tmp_path / "m.safetensors").read_bytes())
     assert contents[0] == contents[1]
-    assert load_bundle(tmp_path / "m.safetensors").numbers == {
-        "accuracy": 0.9,
-        "tried": [{"strategy": "frozen", "log_loss": 0.5}],
-    }
+    record = load_bundle(tmp_path / "m.safetensors").record
+    assert record is not None
+    assert (record.timing, record.tried) == (None, (Attempt("frozen", 0.5, 0.0, None, None),))
+    kept = read_description(tmp_path / "m.safetensors")["numbers"]
+    assert kept["tried"] == [{"strategy": "frozen", "log_loss": 0.5, "gain": 0.0, "gain_interval": None}]
+    assert not [name for name in kept if "second" in name]
 
 
 @pytest.mark.parametrize(
@@ -558,7 +581,8 @@ def test_missing_folder(classifier: Make, tmp_path: Path) -> None:
 def test_numbers_that_json_does_not_have_are_refused(bundle: Path, number: float) -> None:
     content, beside = bundle.read_bytes(), sorted(bundle.parent.iterdir())
     made = load_bundle(bundle)
-    made.numbers["auroc"] = number
+    assert made.record is not None
+    made.record = replace(made.record, temperature=number)
     with pytest.raises(ValueError, match="Out of range float values are not JSON compliant"):
         save_bundle(made, bundle)
     assert bundle.read_bytes() == content

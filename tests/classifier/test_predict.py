@@ -16,7 +16,9 @@ from regraft.engines.compute import Compute
 from regraft.engines.kinds import WORTH_CONVERTING
 from regraft.errors import OptionError
 from regraft.features import extraction
+from regraft.heads.linear import LinearHead
 from regraft.networks import backbones
+from regraft.networks.backbones import Backbone
 from regraft.transfer.fit import FitResult
 
 Photos = Callable[..., Path]
@@ -83,6 +85,14 @@ def test_predict_nothing_and_nothing_readable(trained: FitResult, tmp_path: Path
     found = predictor.predict([tmp_path / "gone.jpg"])
     assert found.unreadable == {0: "the file is gone"}
     assert np.isnan(found.probabilities).all()
+
+
+@pytest.mark.parametrize("engine", ["auto", "torch-bfloat16", "openvino-float32"])
+def test_no_photos_no_answers(backbone: Backbone, engine: str) -> None:
+    head = LinearHead(np.ones((2, backbone.features), np.float32), np.zeros(2, np.float32), 1.0)
+    classifier = Classifier(backbone, head, ("a", "b"), 1.0, "tiny", "frozen")
+    found = Predictor(classifier, Compute(engine=engine)).predict([])
+    assert (found.probabilities.shape, found.unreadable) == ((0, 2), {})
 
 
 def test_predict_ignores_batch_size_and_cache(trained: FitResult, photos: Photos) -> None:

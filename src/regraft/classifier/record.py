@@ -54,15 +54,15 @@ class Attempt:
 
     Attributes:
         strategy: what was trained.
-        log_loss: mean (nats), on held-out photos.
-        gain: of log loss over the last layer alone.
+        log_loss: mean (nats), on held-out photos; None in a file that does not hold it.
+        gain: of log loss over the last layer alone; likewise.
         gain_interval: 95 %; None where it is not known.
         seconds: of its training, over all folds; None where it was read from a file.
     """
 
     strategy: str
-    log_loss: float
-    gain: float
+    log_loss: float | None
+    gain: float | None
     gain_interval: Interval | None
     seconds: float | None = None
 
@@ -76,11 +76,11 @@ class Attempt:
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Self:
         """Return what `to_json` gave."""
-        interval = found["gain_interval"]
+        interval = found.get("gain_interval")
         return cls(
-            found["strategy"],
-            found["log_loss"],
-            found["gain"],
+            found.get("strategy", ""),
+            found.get("log_loss"),
+            found.get("gain"),
             None if interval is None else (interval[0], interval[1]),
             found.get("seconds"),
         )

@@ -54,6 +54,9 @@ class RecordFields(Struct):
     strategy: str = ""
     trained: str = ""
     frozen: str = ""
+    model: str = ""
+    engine: str = ""
+    temperature: Number | None = None
     seed: Annotated[int, Meta(ge=0, lt=2**32)] = 0
     train_from: str | None = None
     train_only: str | None = None

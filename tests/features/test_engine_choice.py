@@ -15,28 +15,19 @@ import pytest
 import torch
 
 from regraft.cache import cache_folder, clear, converted_size, describe, engines_folder, features_folder, keep_limit
-from regraft.classifier.classifier import Classifier
-from regraft.classifier.predict import predict
 from regraft.data.audit import inspect
 from regraft.data.decoding import decode
-from regraft.data.layouts import find_samples
-from regraft.engines import openvino as converted
+from regraft.engines import openvino
+from regraft.engines.compute import Compute
 from regraft.engines.kinds import WORTH_CONVERTING
 from regraft.engines.pytorch import TorchEngine
-from regraft.engines.workload import CHECKED_PHOTOS, EngineChoice, machine
+from regraft.engines.workload import CHECKED_PHOTOS
 from regraft.errors import OptionError
-from regraft.features.extraction import Extraction, check_photos, engine_for, extract
-from regraft.heads.linear import LinearHead
+from regraft.features.extraction import FeatureExtractor, Features, check_photos, extract
 from regraft.networks.backbones import Backbone, load_backbone
-from regraft.networks.cutting import cut_before
-from regraft.progress import Observer
-from regraft.training.checkpoints import nowhere
-from regraft.training.schedule import Schedule
-from regraft.transfer.experiment import gather, material_of
-from regraft.transfer.settings import Settings
 
 Photos = Callable[..., Path]
-OPENVINO = Settings(engine="openvino-float32")
+OPENVINO = Compute(engine="openvino-float32")
 
 
 def files(folder: Path) -> list[Path]:
@@ -49,18 +40,16 @@ def ten(photos: Photos) -> list[Path]:
 
 
 @pytest.fixture
-def run(backbone: Backbone, listener: Any) -> Callable[..., Extraction]:
-    """Return a function that runs photos through `backbone` as `settings` say."""
+def run(backbone: Backbone, listener: Any) -> Callable[..., Features]:
+    """Return a function that runs photos through `backbone` as `compute` says, with an engine chosen anew."""
 
-    def extraction(sources: list[Path], settings: Settings, **options: Any) -> Extraction:
-        keys = inspect(tuple(sources)).keys
-        engine = engine_for(backbone, sources, keys, settings, listener)
-        return extract(sources, keys, backbone, engine, cache=settings.cache, observer=listener, **options)
+    def extraction(sources: list[Path], compute: Compute) -> Features:
+        return FeatureExtractor(backbone, compute, listener).extract(sources, inspect(tuple(sources)).keys)
 
     return extraction
 
 
-Run = Callable[..., Extraction]
+Run = Callable[..., Features]
 
 
 def weights_files() -> list[Path]:
@@ -71,20 +60,21 @@ def weights_files() -> list[Path]:
 
 
 def test_features_are_those_of_pytorch(run: Run, ten: list[Path]) -> None:
-    expected = run(ten, Settings(engine="torch-float32", cache=False)).features
+    expected = run(ten, Compute(engine="torch-float32", cache=False)).values
     for batch_size in (1, 3, 32):
-        found = run(ten, replace(OPENVINO, cache=False), batch_size=batch_size)
+        found = run(ten, replace(OPENVINO, cache=False, batch_size=batch_size))
         assert (found.engine, found.computed) == ("openvino-cpu-float32", 10)
-        np.testing.assert_allclose(found.features, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+        np.testing.assert_allclose(found.values, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("photos_at_hand", [1, WORTH_CONVERTING - 1, WORTH_CONVERTING])
 def test_pytorch_runs_a_few_photos(
     backbone: Backbone, ten: list[Path], listener: Any, photos_at_hand: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(converted, "usable_precisions", lambda: ("float32",))
+    monkeypatch.setattr(openvino, "usable_precisions", lambda: ("float32",))
     sources = (ten * WORTH_CONVERTING)[:photos_at_hand]
-    engine = engine_for(backbone, sources, inspect(tuple(sources)).keys, Settings(device="cpu"), listener)
+    keys = inspect(tuple(sources)).keys
+    engine = FeatureExtractor(backbone, Compute(device="cpu"), listener).choose(sources, keys)
     few = photos_at_hand < WORTH_CONVERTING
     assert engine.name == ("torch-cpu-float32" if few else "openvino-cpu-float32")
     assert bool(weights_files()) != few
@@ -99,9 +89,9 @@ def test_the_engine_is_named_in_progress(run: Run, ten: list[Path], listener: An
 
 def test_an_engine_that_there_is_not(backbone: Backbone, ten: list[Path], listener: Any) -> None:
     with pytest.raises(OptionError, match=r"^engine must be one of: auto, .* Got 'tourch'\."):
-        engine_for(backbone, ten, inspect(tuple(ten)).keys, Settings(engine="tourch"), listener)
+        FeatureExtractor(backbone, Compute(engine="tourch"), listener).choose(ten, inspect(tuple(ten)).keys)
     with pytest.raises(OptionError, match=r"^engine must be one of: auto, .* Got 'tourch'\."):
-        Settings(engine="tourch").check(("a", "b"))
+        Compute(engine="tourch").check()
 
 
 def drawn(sources: list[Path], backbone: Backbone, labels: list[int] | None = None) -> list[Path]:
@@ -192,74 +182,13 @@ def test_the_same_command_gives_the_same_engine_whatever_ran_before(
             found = reference(self, pixels)
             return -found if pixels[..., 2].mean() > pixels[..., 0].mean() else found
 
-    monkeypatch.setattr(converted, "OpenVinoEngine", WrongOnBlue)
-    monkeypatch.setattr(converted, "usable_precisions", lambda: ("float32",))
+    monkeypatch.setattr(openvino, "OpenVinoEngine", WrongOnBlue)
+    monkeypatch.setattr(openvino, "usable_precisions", lambda: ("float32",))
     backbone, sets = load_backbone(tiny_network), {"dark": dark, "bright": bright}
     for name in (first, "bright", "dark", "bright"):
-        engine = engine_for(backbone, sets[name], inspect(tuple(sets[name])).keys, Settings(device="cpu"), listener)
+        extractor = FeatureExtractor(backbone, Compute(device="cpu"), listener)
+        engine = extractor.choose(sets[name], inspect(tuple(sets[name])).keys)
         assert engine.name == {"dark": "torch-cpu-float32", "bright": "openvino-cpu-float32"}[name]
-
-
-def test_validation_photos_count_too(tiny_network: str, photos: Photos, listener: Any) -> None:
-    """Eight photos to learn from and 128 to judge by are worth a conversion, for both."""
-    splits = {
-        "train": find_samples(photos("train", red=4, blue=4))["train"],
-        "validation": find_samples(photos("val", 5000, red=64, blue=64))["train"],
-    }
-    gathered = gather(splits, lambda: load_backbone(tiny_network), Settings(device="cpu"), listener)
-    assert gathered.held_out is not None
-    engines = {gathered.learned.extraction.engine, gathered.held_out.extraction.engine}
-    assert len(engines) == 1
-    assert engines.pop().startswith("openvino-cpu-")
-    assert gathered.engine_choice is not None
-    named = gathered.learned.extraction.engine.replace("-cpu-", "-")
-    assert gathered.engine_choice == EngineChoice(named, machine(torch.device("cpu")))
-
-
-@pytest.mark.parametrize("engine", ["auto", "torch-bfloat16", "openvino-float32"])
-def test_no_photos_no_answers(backbone: Backbone, engine: str) -> None:
-    head = LinearHead(np.ones((2, backbone.features), np.float32), np.zeros(2, np.float32), 1.0)
-    classifier = Classifier(backbone, head, ("a", "b"), 1.0, "tiny", "frozen")
-    found = predict(classifier, [], settings=Settings(engine=engine))
-    assert (found.probabilities.shape, found.unreadable) == ((0, 2), {})
-
-
-# --- training begins at float32 ---
-
-
-@pytest.mark.parametrize("views", [1, 16])
-def test_the_trunk_runs_in_float32(tiny_network: str, photos: Photos, listener: Any, views: int) -> None:
-    """8 photos in 16 views are worth a conversion; bfloat16, the fastest, is not even tried."""
-    settings = Settings(strategy="top", schedule=Schedule(views=views), device="cpu")
-    samples = find_samples(photos(red=4, blue=4))["train"]
-    gathered = gather({"train": samples}, lambda: load_backbone(tiny_network), settings, listener)
-    material = material_of(gathered, settings, nowhere(), listener)
-    stages = [stage.name for stage in material.backbone.stages()]
-    listener.heard.clear()
-    _, kept = material.at_cut(stages[-2])
-    said = [text.partition(" (")[0] for text in listener.said]
-    assert said == ([] if views == 1 else ["engine: openvino-cpu-float32"])
-    assert len(weights_files()) == (views == 16)
-    preprocess = material.backbone.preprocess
-    trunk, _ = cut_before(material.backbone.module, stages[-2], (3, 32, 32))
-    reference = TorchEngine(material.backbone, torch.device("cpu"), trunk)
-    images = np.stack([decode(source, preprocess) for source in samples.sources])
-    expected = reference.activations(images)
-    (found,) = kept.stream([[(photo, 0) for photo in range(8)]])
-    assert torch.allclose(found, expected, rtol=2**-10, atol=1e-3 * float(expected.abs().max()))  # kept in float16
-
-
-def test_the_first_stage_is_not_converted(tiny_network: str, photos: Photos, listener: Any) -> None:
-    """Before it there are the photos themselves."""
-    settings = Settings(strategy="whole", schedule=Schedule(views=16), device="cpu", engine="openvino-float32")
-    samples = find_samples(photos(red=4, blue=4))["train"]
-    gathered = gather({"train": samples}, lambda: load_backbone(tiny_network), settings, listener)
-    material = material_of(gathered, settings, nowhere(), listener)
-    before = weights_files()
-    _, images = material.at_cut(material.backbone.stages()[0].name)
-    (found,) = images.stream([[(0, 0)]])
-    assert found.shape == (1, 3, 32, 32)
-    assert weights_files() == before
 
 
 # --- the cache ---
@@ -267,33 +196,33 @@ def test_the_first_stage_is_not_converted(tiny_network: str, photos: Photos, lis
 
 def test_features_of_one_engine_are_never_anothers(run: Run, ten: list[Path]) -> None:
     engines = ["torch-float32", "torch-bfloat16"]
-    engines += [f"openvino-{precision}" for precision in converted.usable_precisions()]
-    first = {engine: run(ten, Settings(engine=engine)) for engine in engines}
+    engines += [f"openvino-{precision}" for precision in openvino.usable_precisions()]
+    first = {engine: run(ten, Compute(engine=engine)) for engine in engines}
     assert [found.computed for found in first.values()] == [10] * len(engines)
     for engine in engines:
-        again = run(ten, Settings(engine=engine))
+        again = run(ten, Compute(engine=engine))
         assert again.computed == 0
-        assert np.array_equal(again.features, first[engine].features)
-    assert len({found.features.tobytes() for found in first.values()}) == len(engines)
+        assert np.array_equal(again.values, first[engine].values)
+    assert len({found.values.tobytes() for found in first.values()}) == len(engines)
     named = sorted(str(info.about["engine"]) for info in describe())
     assert named == sorted(engine.replace("-", "-cpu-") for engine in engines)
 
 
 @pytest.mark.parametrize("engine", ["auto", "openvino-float32", "torch-bfloat16"])
 def test_without_cache_nothing_is_left_on_disk(run: Run, ten: list[Path], engine: str) -> None:
-    assert run(ten, Settings(engine=engine, cache=False)).computed == 10
+    assert run(ten, Compute(engine=engine, cache=False)).computed == 10
     assert not cache_folder().exists()
 
 
 def test_a_cache_that_cannot_be_written(
     run: Run, ten: list[Path], listener: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = run(ten, replace(OPENVINO, cache=False)).features
+    expected = run(ten, replace(OPENVINO, cache=False)).values
     listener.heard.clear()
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("REGRAFT_CACHE", str(tmp_path / "file"))
     found = run(ten, OPENVINO)
-    assert np.array_equal(found.features, expected)
+    assert np.array_equal(found.values, expected)
     starts = [said.partition(":")[0] for said in listener.said]
     assert starts == ["the converted network is not kept", "engine", "the cache is not used any further"]
 
@@ -314,7 +243,7 @@ def test_the_converted_network_used_longest_ago_goes_first(
     run(ten, OPENVINO)
     (first,) = weights_files()
     other = load_backbone(other_network)
-    engine_for(other, ten, inspect(tuple(ten)).keys, OPENVINO, listener)
+    FeatureExtractor(other, OPENVINO, listener).choose(ten, inspect(tuple(ten)).keys)
     (second,) = set(weights_files()) - {first}
     for place, path in enumerate((first, second)):
         os.utime(path, (1000 + place, 1000 + place))
@@ -335,18 +264,18 @@ def test_a_network_that_was_dropped_is_converted_again(
     listener.heard.clear()
     again = run(ten, OPENVINO)
     assert again.computed == 10
-    assert np.array_equal(again.features, first.features)
+    assert np.array_equal(again.values, first.values)
     assert len(weights_files()) == 1
     assert listener.said == []  # it was right before
-    monkeypatch.setattr(converted, "convert", lambda *_: pytest.fail("it is there"))
+    monkeypatch.setattr(openvino, "convert", lambda *_: pytest.fail("it is there"))
     clear_features()
     assert run(ten, OPENVINO).computed == 10
 
 
 def test_what_is_in_the_cache_needs_no_network(run: Run, ten: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     run(ten, OPENVINO)
-    monkeypatch.setattr(converted, "load", lambda *_: pytest.fail("it was loaded"))
-    monkeypatch.setattr(converted, "convert", lambda *_: pytest.fail("it was converted"))
+    monkeypatch.setattr(openvino, "load", lambda *_: pytest.fail("it was loaded"))
+    monkeypatch.setattr(openvino, "convert", lambda *_: pytest.fail("it was converted"))
     assert run(ten, OPENVINO).computed == 0
 
 
@@ -391,16 +320,16 @@ def test_a_pass_that_fails_ends_the_threads_that_decode(
 def extract_alone(network: str, folder: Path, answer: Any) -> None:
     backbone, sources = load_backbone(network), files(folder)
     found = []
-    for settings in (Settings(), OPENVINO):
+    for compute in (Compute(), OPENVINO):
         keys = inspect(tuple(sources)).keys
-        engine = engine_for(backbone, sources, keys, settings, Observer())
-        found.append(extract(sources, keys, backbone, engine, cache=False).features)
+        engine = FeatureExtractor(backbone, compute).choose(sources, keys)
+        found.append(extract(sources, keys, backbone, engine).values)  # none from the cache
     answer.put(found)
 
 
 def test_a_spawned_process_gives_the_same(run: Run, ten: list[Path], tiny_network: str) -> None:
     """This process has made engines and threads of its own before."""
-    expected = [run(ten, settings).features for settings in (Settings(), OPENVINO)]
+    expected = [run(ten, compute).values for compute in (Compute(), OPENVINO)]
     context = multiprocessing.get_context("spawn")
     answer = context.Queue()
     process = context.Process(target=extract_alone, args=(tiny_network, ten[0].parents[1], answer))

@@ -1,0 +1,113 @@
+"""Settings: what is allowed, what goes together, and what trained weights depend on."""
+
+import json
+from typing import Any
+
+import pytest
+
+from regraft.engines.compute import Compute
+from regraft.errors import OptionError, flags_in_messages
+from regraft.options import flags_of
+from regraft.training.schedule import Schedule
+from regraft.transfer.settings import FitSettings
+
+CPU = Compute(device="cpu")
+
+
+def refused(compute: Compute = CPU, **given: Any) -> str:
+    with pytest.raises(OptionError) as caught:
+        FitSettings(**given).check(compute, ("cat", "dog"))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"strategy": "auto", "budget": 0},
+        {"strategy": "top", "train_from": "blocks.3"},
+        {"strategy": "top", "train_only": "blocks.3"},
+        {"seed": 2**32 - 1},
+        {"positive": "cat", "force": True, "restart": True},
+        {"strategy": "scratch", "precision": "bf16"},
+    ],
+)
+def test_what_is_allowed(given: dict[str, Any]) -> None:
+    FitSettings(**given).check(CPU, ("cat", "dog"))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"strategy": "melted"}, "strategy must be one of auto, frozen, top, whole, scratch. Got 'melted'."),
+        ({"strategy": None}, "strategy must be one of auto, frozen, top, whole, scratch. Got None."),
+        ({"seed": -1}, "seed must be a whole number from 0 to 4294967295. Got -1."),
+        ({"seed": 2**32}, "seed must be a whole number from 0 to 4294967295. Got 4294967296."),
+        ({"seed": 0.5}, "seed must be a whole number from 0 to 4294967295. Got 0.5."),
+        ({"seed": True}, "seed must be a whole number from 0 to 4294967295. Got True."),
+        ({"budget": -1}, "budget must be a time, like 90s, 10m or 2h. Got -1."),
+        ({"budget": float("nan")}, "budget must be a time, like 90s, 10m or 2h. Got nan."),
+        ({"budget": float("inf")}, "budget must be a time, like 90s, 10m or 2h. Got inf."),
+        ({"precision": "fp8"}, "precision must be one of auto, fp32, bf16, fp16. Got 'fp8'."),
+        ({"lora": -1}, "lora must be a rank, a whole number from 1. Got -1."),
+        ({"lora": 1.5}, "lora must be a rank, a whole number from 1. Got 1.5."),
+        ({"force": 1}, "force must be True or False. Got 1."),
+        ({"train_from": 3}, "train_from must be the name of a stage. Got 3."),
+        (
+            {"strategy": "top", "train_from": "a", "train_only": "b"},
+            "train_from and train_only exclude each other: from a stage on, or one stage alone.",
+        ),
+        (
+            {"strategy": "whole", "train_from": "a"},
+            "train_from goes with strategy='top'. Got strategy='whole'.",
+        ),
+        (
+            {"strategy": "auto", "train_only": "a"},
+            "train_only goes with strategy='top'. Got strategy='auto'.",
+        ),
+        ({"strategy": "frozen", "lora": 8}, "lora goes with strategy top or whole. Got strategy='frozen'."),
+        ({"strategy": "scratch", "lora": 8}, "lora goes with strategy top or whole. Got strategy='scratch'."),
+        (
+            {"strategy": "top", "precision": "fp16"},
+            "precision='fp16' needs a GPU, and training runs on the CPU here (device). Use precision='bf16' or fp32, "
+            "or leave it out.",
+        ),
+        ({"schedule": Schedule(batch_size=0)}, "batch_size must be a whole number from 1. Got 0."),
+        ({"positive": "fox"}, "positive must be one of cat, dog. Got 'fox'."),
+    ],
+)
+def test_what_is_not_allowed_is_said(given: dict[str, Any], message: str) -> None:
+    assert refused(**given) == message
+
+
+def test_all_mistakes_are_named_at_once() -> None:
+    lines = refused(seed=-1, precision="fp8", force="yes").splitlines()
+    assert [line.partition(" ")[0] for line in lines] == ["seed", "force", "precision"]
+
+
+def test_a_positive_class_is_for_two_classes() -> None:
+    with pytest.raises(OptionError, match=r"positive is for two classes\. There are 3; leave it out\."):
+        FitSettings(positive="cat").check(CPU, ("cat", "dog", "fox"))
+
+
+def test_the_command_line_reads_flags() -> None:
+    with flags_in_messages(flags_of(FitSettings, Schedule)):
+        found = refused(strategy="whole", train_from="a")
+        assert found == "--train-from goes with --strategy top. Got --strategy whole."
+        assert refused(schedule=Schedule(batch_size=0)) == "--train-batch-size must be a whole number from 1. Got 0."
+
+
+def test_what_trained_weights_depend_on_is_plain_json() -> None:
+    found = FitSettings(strategy="top", seed=3).training_arguments(Compute(device="cpu", cache=False))
+    assert json.loads(json.dumps(found)) == {n: list(v) if isinstance(v, tuple) else v for n, v in found.items()}
+    assert (found["strategy"], found["seed"], found["device"]) == ("top", 3, "cpu")
+    assert (found["cache=False"], found["batch_size"]) == (True, 32)
+    assert "budget" not in found  # of "auto" alone
+    assert not {"force", "positive", "restart"} & set(found)
+    assert FitSettings(strategy="auto", budget=5.0).training_arguments(CPU)["budget"] == 5.0
+    schedule = set(Schedule.__dataclass_fields__)
+    assert schedule <= set(found)
+    with flags_in_messages(flags_of(FitSettings, Schedule)):
+        flags = FitSettings().training_arguments(CPU)
+    assert {"--strategy", "--train-from", "--train-batch-size", "--no-cache", "--device"} <= set(flags)
+    assert flags["--no-cache"] is False
