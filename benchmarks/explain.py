@@ -25,7 +25,7 @@ import torch
 
 from regraft.data.layouts import find_samples
 from regraft.engines.pytorch import TorchEngine
-from regraft.explain.top_activations import MOST_POOLED, survey
+from regraft.explain.top_activations import MOST_POOLED, find_top_activations
 from regraft.features.extraction import extract
 from regraft.networks.backbones import Backbone, load_backbone
 from regraft.runtime import cpu_count
@@ -44,7 +44,7 @@ def unit_pass(backbone: Backbone, paths: list[Path], labels: np.ndarray) -> floa
     """Return the seconds of one pass that finds the nine strongest photos of every unit of every stage."""
     started = time.perf_counter()
     sampled = np.arange(min(len(paths), MOST_POOLED))
-    survey(backbone, paths, labels, classes=int(labels.max()) + 1, sampled=sampled, device=CPU)
+    find_top_activations(backbone, paths, labels, classes=int(labels.max()) + 1, sampled=sampled, device=CPU)
     return time.perf_counter() - started
 
 

@@ -13,6 +13,7 @@ from typer.main import get_command
 from regraft.cli.main import app
 
 REPOSITORY = Path(__file__).parents[1]
+SOURCE = REPOSITORY / "src" / "regraft"
 TEXTS = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 
 
@@ -27,25 +28,43 @@ def test_pre_commit_runs_the_ruff_of_make_check() -> None:
     assert ruff["rev"] == f"v{pinned('ruff')}"
 
 
-def modules_with_examples() -> list[str]:
-    """Return every module of regraft whose docstrings hold examples, found without importing any."""
-    source = REPOSITORY / "src"
-    files = sorted((source / "regraft").rglob("*.py"))
-    found = [path for path in files if doctest.DocTestParser().get_examples(path.read_text())]
-    return [".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__") for path in found]
+WITH_EXAMPLES = [path for path in sorted(SOURCE.rglob("*.py")) if re.search(r"^ *>>> ", path.read_text(), re.MULTILINE)]
 
 
-@pytest.mark.parametrize("name", modules_with_examples())
-def test_docstring_examples_run(name: str) -> None:
+@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_docstring_examples_run(path: Path) -> None:
+    name = ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts)
     outcome = doctest.testmod(importlib.import_module(name))
     assert outcome.attempted > 0
     assert outcome.failed == 0
 
 
+def test_modules_have_docstring_examples() -> None:
+    assert {"errors.py", "files.py", "networks/stages.py", "networks/weights.py", "data/samples.py"} <= {
+        str(path.relative_to(SOURCE)) for path in WITH_EXAMPLES
+    }
+
+
+def options_of_commands() -> set[str]:
+    commands = get_command(app).commands.values()
+    return {flag for command in commands for p in command.params for flag in (*p.opts, *p.secondary_opts)}
+
+
+def test_only_the_command_line_knows_its_flags() -> None:
+    """All else calls `errors.option`, so that messages name fields in Python. Styles of a page look like flags."""
+    known = options_of_commands()
+    named = []
+    for path in sorted(SOURCE.rglob("*")):
+        if path.suffix not in (".py", ".pyi", ".jinja") or path.parent.name == "cli" or path == SOURCE / "errors.py":
+            continue
+        flags = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", path.read_text()))
+        named += [(path.name, flag) for flag in flags if flag in known or path.suffix != ".jinja"]
+    assert named == []
+
+
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.name)
 def test_documented_options_exist(text: Path) -> None:
-    known = {option for command in get_command(app).commands.values() for p in command.params for option in p.opts}
-    known |= {"--help", "--version"}
+    known = options_of_commands() | {"--help", "--version"}
     named = {
         option
         for line in re.findall(r"`([^`\n]*)`|^(regraft .*)$", text.read_text(), re.MULTILINE)

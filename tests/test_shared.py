@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
+from tests.fixtures.learning import dataset_of
 from typer.testing import CliRunner
 
 import regraft
 from regraft.cli.main import app
 from regraft.data.audit import inspect
 from regraft.data.sources import Source
-from regraft.data.splits import stratified_folds
-from regraft.engines import openvino as converted
-from regraft.features.extraction import engine_for, extract
+from regraft.data.splits import OUTER_FOLDS
+from regraft.engines import openvino
+from regraft.engines.compute import Compute
+from regraft.features.extraction import FeatureExtractor
 from regraft.heads.linear import CalibratedHead
-from regraft.heads.probe import OUTER_FOLDS, Labelled, fit_calibrated_head
+from regraft.heads.probe import fit_calibrated_head
 from regraft.networks.backbones import load_backbone
-from regraft.progress import Observer
-from regraft.transfer.settings import Settings
 
 pytestmark = pytest.mark.shared
 
@@ -76,10 +76,12 @@ class Known:
     def probes(self, engine: str) -> list[tuple[np.ndarray, CalibratedHead]]:
         """Return, for each fold, which photos are in it and what was learned from the others on that engine."""
         if engine not in self.fitted:
-            data = Labelled(self.features[engine], self.labels, None, ("0", "1"))
-            folds = stratified_folds(self.labels, data.classes, count=OUTER_FOLDS, seed=0)
-            rests = [(folds == fold, data.select(folds != fold)) for fold in range(OUTER_FOLDS)]
-            self.fitted[engine] = [(fold, fit_calibrated_head(rest, seed=0)) for fold, rest in rests]
+            dataset, features = dataset_of(self.labels), self.features[engine]
+            folds = dataset.folds(OUTER_FOLDS, seed=0)
+            self.fitted[engine] = [
+                (folds == fold, fit_calibrated_head(features[folds != fold], dataset.select(folds != fold), seed=0))
+                for fold in range(OUTER_FOLDS)
+            ]
         return self.fitted[engine]
 
     def answers(self, fitted_on: str, run_by: str) -> np.ndarray:
@@ -99,15 +101,14 @@ def known(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, K
     photos: list[Source] = [*dogs, *insects]
     labels = np.array([path.name.startswith("dog") or path.parent.name == "bees" for path in (*dogs, *insects)], int)
     keys = inspect(tuple(photos)).keys
-    engines = ["torch-float32", *(f"openvino-{precision}" for precision in converted.usable_precisions())]
+    engines = ["torch-float32", *(f"openvino-{precision}" for precision in openvino.usable_precisions())]
     features: dict[str, np.ndarray] = {}
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("REGRAFT_CACHE", str(tmp_path_factory.mktemp("cache")))
         for name in engines:
-            engine = engine_for(backbone, photos, keys, Settings(device="cpu", engine=name), Observer())
-            found = extract(photos, keys, backbone, engine)
+            found = FeatureExtractor(backbone, Compute(device="cpu", engine=name)).extract(photos, keys)
             assert (found.engine, found.unreadable) == (name.replace("-", "-cpu-"), {})
-            features[name] = found.features
+            features[name] = found.values
     return {
         name: Known(labels[part], {engine: values[part] for engine, values in features.items()})
         for name, part in (("dogs-vs-cats", slice(len(dogs))), ("hymenoptera", slice(len(dogs), None)))

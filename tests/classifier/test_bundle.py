@@ -216,7 +216,7 @@ def test_foreign_safetensors(tmp_path: Path, metadata: dict[str, str] | None) ->
     file = tmp_path / "m.safetensors"
     save_file({"a": torch.zeros(2)}, file, metadata)
     assert message_of(file) == (
-        f"{file} is a safetensors file, but no regraft model. To start from its weights: --weights {file}"
+        f"{file} is a safetensors file, but no regraft model. To start from its weights: weights='{file}'"
     )
 
 
@@ -496,13 +496,13 @@ def test_an_architecture_that_timm_does_not_have(bundle: Path) -> None:
 def test_no_such_file(tmp_path: Path, name: str) -> None:
     file = tmp_path / name
     what = "is no ordinary file" if name == "." else "does not exist"
-    assert message_of(file) == f"{file} {what}. Name a file that `regraft fit --out` wrote."
+    assert message_of(file) == f"{file} {what}. Name a file that `regraft fit` wrote."
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     file = tmp_path / "m.safetensors"
     os.mkfifo(file)
-    assert message_of(file) == f"{file} is no ordinary file. Name a file that `regraft fit --out` wrote."
+    assert message_of(file) == f"{file} is no ordinary file. Name a file that `regraft fit` wrote."
 
 
 # --- writing ---

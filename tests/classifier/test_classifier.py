@@ -177,3 +177,19 @@ def test_was_seen(classifier: Callable[..., Classifier]) -> None:
     assert made.was_seen(keys, "validation").tolist() == [True, False, False, False, False]
     assert made.was_seen(keys, "testing").tolist() == [False] * 5
     assert made.was_seen([], "training").tolist() == []
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_module_answers_as_engine_head_and_temperature_do(
+    classifier: Callable[..., Classifier], pixels: Callable[..., np.ndarray], architecture: str
+) -> None:
+    made = classifier(architecture)
+    preprocess = made.backbone.preprocess
+    images = pixels(3, preprocess.height, preprocess.width)
+    engine = TorchEngine(made.backbone, torch.device("cpu"))
+    module = made.as_module()
+    assert not any(part.training for part in module.modules())
+    with torch.no_grad():
+        found = module(torch.from_numpy(images)).numpy()
+    assert found.shape == (3, 3)
+    assert np.allclose(found, made.probabilities(engine.features(images)), atol=1e-6)

@@ -190,7 +190,7 @@ def test_column_options_with_a_folder(fails: Fails, photos: Photos, tiny_network
 @pytest.mark.parametrize("command", [["evaluate", "gone.safetensors", "."], ["predict", "gone.safetensors", "."]])
 def test_no_such_bundle(fails: Fails, photos: Photos, command: list[str]) -> None:
     photos(red=2, blue=2)
-    assert "gone.safetensors does not exist. Name a file that `regraft fit --out` wrote." in fails(*command)
+    assert "gone.safetensors does not exist. Name a file that `regraft fit` wrote." in fails(*command)
 
 
 def test_nothing_to_predict(fails: Fails) -> None:

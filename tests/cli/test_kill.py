@@ -18,17 +18,13 @@ Photos = Callable[..., Path]
 DRIVER = """
 import json, os, random, signal, sys, time
 from regraft.cli.main import app
-from regraft.training import finetuner as finetune
-from regraft.features import extraction as features
-from regraft.transfer import fit as strategies
-from regraft.transfer import estimator
-from regraft.transfer import compare
-from regraft.pretraining import pretrain
-from regraft.pretraining import model_card as card
-from regraft.training import checkpoints as checkpoint
+from regraft.training import checkpoints, finetuner
+from regraft.features import extraction
+from regraft.transfer import compare, estimator, fit
+from regraft.pretraining import model_card, pretrain
 import torch, sklearn.model_selection, scipy.sparse.csgraph, timm
 torch.set_num_threads(1)
-finetune.SECONDS_PER_CHECKPOINT = 0.02
+finetuner.SECONDS_PER_CHECKPOINT = 0.02
 arguments, out, kills, longest, suffix = json.loads(sys.argv[1])
 
 def start(path):
@@ -50,7 +46,7 @@ def finish(path):
 begun = time.monotonic()
 assert finish(out + "/whole" + suffix) == 0
 span = time.monotonic() - begun
-killed, taken_up = 0, 0
+killed, resumed = 0, 0
 path = out + "/killed" + suffix
 random.seed(0)
 while killed < kills:
@@ -60,12 +56,12 @@ while killed < kills:
     ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if ended == -signal.SIGKILL:
         killed += 1
-        taken_up += os.path.isdir(path + ".unfinished")
+        resumed += os.path.isdir(path + ".unfinished")
     else:  # it was done before: once more from the start
         assert ended == 0, ended
         os.rename(path, out + f"/done{killed}" + suffix)
 assert finish(path) == 0
-print(json.dumps({"killed": killed, "taken_up": taken_up}))
+print(json.dumps({"killed": killed, "resumed": resumed}))
 """
 
 
@@ -94,7 +90,7 @@ def kill_often(arguments: list[str], out: Path, *, suffix: str) -> str:
     assert done.returncode == 0, done.stderr[-2000:] + log[-2000:]
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["killed"] == 20
-    assert told["taken_up"] >= 10  # most kills left checkpoints that the next run took up
+    assert told["resumed"] >= 10  # most kills left checkpoints that the next run resumed
     assert "going on from the checkpoints" in log
     assert not (out / f"killed{suffix}.unfinished").exists()
     return log

@@ -16,7 +16,7 @@ from regraft.networks.backbones import build_untrained
 from regraft.progress import Observer
 from regraft.training.checkpoints import Run as Checkpoints
 from regraft.training.checkpoints import run_folder
-from regraft.transfer import strategies as methods
+from regraft.transfer.trainers import FineTuningTrainer
 
 Photos = Callable[..., Path]
 Run = Callable[..., Result]
@@ -162,15 +162,15 @@ def test_a_run_that_failed_is_taken_up_and_another_is_refused(
 ) -> None:
     folder = photos(red=15, blue=15)
     fit = ["fit", folder, "--model", tiny_network, "--strategy", "top", *QUICK]
-    answer = methods.TunedMethod.answer
+    predict = FineTuningTrainer.predict_held_out
 
-    def breaks(self: methods.TunedMethod, *given: object, name: str, **named: object) -> object:
+    def breaks(self: FineTuningTrainer, *given: object, name: str, **named: object) -> object:
         if name.startswith("fold 3"):
             raise TrainingError("the power is gone")
-        return answer(self, *given, name=name, **named)  # type: ignore[arg-type]
+        return predict(self, *given, name=name, **named)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(methods.TunedMethod, "answer", breaks)
+        patch.setattr(FineTuningTrainer, "predict_held_out", breaks)
         assert "the power is gone" in fails(*fit)
     message = fails(*fit, "--lr", "0.01")
     assert "--lr: None then, 0.01 now" in message
@@ -205,7 +205,7 @@ def test_short_memory_is_told_in_words(
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr("regraft.transfer.fit.train", full)
+    monkeypatch.setattr("regraft.transfer.fit.fit", full)
     message = fails("fit", photos(red=3, blue=3), "--model", tiny_network)
     assert message == (
         "error: the device has no memory left. Use a smaller --batch-size, a smaller network or --device cpu.\n"

@@ -49,3 +49,11 @@ def test_what_the_cache_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Compute(cache_limit=7).cache_bytes == 7
     with pytest.raises(OptionError, match="REGRAFT_CACHE_LIMIT must be a size like"):
         _ = Compute().cache_bytes
+
+
+def test_a_limit_that_is_no_size_is_reported_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGRAFT_CACHE_LIMIT", "much")
+    with pytest.raises(OptionError, match="REGRAFT_CACHE_LIMIT must be a size like 500MB or 20GB\\. Got 'much'\\."):
+        Compute(device="cpu").check()
+    Compute(device="cpu", cache=False).check()
+    Compute(device="cpu", cache_limit=7).check()

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from regraft.explain.subjects import subject_of_result
 
 from regraft.data.layouts import find_samples
+from regraft.engines.compute import Compute
 from regraft.explain.explain import Explanation, explain
+from regraft.explain.subject import subject_of_fit
 from regraft.networks.backbones import load_backbone
-from regraft.transfer.fit import train
-from regraft.transfer.settings import Settings
+from regraft.transfer.fit import fit
+from regraft.transfer.settings import FitSettings
 
 
 @pytest.fixture
@@ -20,8 +21,10 @@ def explained(tiny_network: str, photos: Callable[..., Path]) -> Callable[..., E
 
     def make(*, strategy: str = "frozen", folder: Path | None = None, **options: object) -> Explanation:
         splits = find_samples(folder or photos("pets", red=8, blue=8))
-        settings = Settings(strategy=strategy, force=True)
-        result = train(splits, lambda: load_backbone(tiny_network), model=tiny_network, settings=settings)
-        return explain(subject_of_result(result), device=torch.device("cpu"), **options)  # type: ignore[arg-type]
+        settings = FitSettings(strategy=strategy, force=True)
+        result = fit(
+            splits, lambda: load_backbone(tiny_network), model=tiny_network, settings=settings, compute=Compute()
+        )
+        return explain(subject_of_fit(result), device=torch.device("cpu"), **options)  # type: ignore[arg-type]
 
     return make

@@ -5,17 +5,18 @@ import math
 import numpy as np
 import pytest
 import torch
+from tests.fixtures.learning import dataset_of
 
+from regraft.data.dataset import Dataset
 from regraft.explain.depth import (
     DepthPoint,
-    LastLayer,
+    _interval,
     accuracy_by_depth,
     accuracy_by_size,
-    how_far,
+    advise_by_depth,
     movement,
     same_shape,
 )
-from regraft.heads.probe import Labelled
 from regraft.networks.backbones import Backbone, build_untrained, load_backbone
 from regraft.progress import Observer
 
@@ -36,20 +37,22 @@ class _Listener(Observer):
         self.heard.append("end")
 
 
-def photos(n: int, strength: float, *, seed: int = 0, groups: np.ndarray | None = None) -> Labelled:
-    """Return n photos of two classes whose first of three features is the class, times `strength`, and noise."""
-    generator = np.random.default_rng(seed)
-    labels = np.arange(n) % 2
-    features = generator.normal(0, 1, (n, 3)).astype(np.float32)
-    features[:, 0] += strength * (2 * labels - 1)
-    return Labelled(features, labels, groups, NAMES)
+def photos(n: int, groups: np.ndarray | None = None) -> Dataset:
+    """Return n photos, of two classes in turn."""
+    return dataset_of(np.arange(n) % 2, groups, NAMES)
+
+
+def features(n: int, strength: float, *, seed: int = 0) -> np.ndarray:
+    """Return three features (n, 3) of the same: noise, and in the first one the class too, times `strength`."""
+    found = np.random.default_rng(seed).normal(0, 1, (n, 3)).astype(np.float32)
+    found[:, 0] += strength * (2 * (np.arange(n) % 2) - 1)
+    return found
 
 
 def test_a_stage_that_separates_is_always_right_and_noise_is_a_guess() -> None:
-    stages = {"noise": photos(400, 0), "some": photos(400, 1), "all": photos(400, 10)}
-    folds = np.arange(400) // 2 % 4
+    stages = {"noise": features(400, 0), "some": features(400, 1), "all": features(400, 10)}
     listener = _Listener()
-    points = accuracy_by_depth(stages, folds, seed=0, task="a last layer", observer=listener)
+    points = accuracy_by_depth(stages, photos(400), seed=0, task="a last layer", observer=listener)
     assert [point.stage for point in points] == ["noise", "some", "all"]
     assert all(point.accuracy == point.right.mean() for point in points)
     noise, some, separated = points
@@ -68,41 +71,38 @@ def test_each_photo_is_answered_by_what_has_not_seen_it() -> None:
     generator = np.random.default_rng(1)
     half = generator.normal(0, 1, (20, 200)).astype(np.float32)  # so many features that any labels can be learned
     labels = np.repeat([0, 1], 10)
-    data = Labelled(np.concatenate([half, half]), np.concatenate([labels, 1 - labels]), None, NAMES)
-    (point,) = accuracy_by_depth({"stage": data}, np.repeat([0, 1], 20), seed=0, task="")
+    # two groups are two folds
+    dataset = dataset_of(np.concatenate([labels, 1 - labels]), np.repeat([0, 1], 20), NAMES)
+    (point,) = accuracy_by_depth({"stage": np.concatenate([half, half])}, dataset, seed=0, task="")
     assert point.accuracy == 0
 
 
 def test_of_one_group_nothing_is_known() -> None:
     right = np.array([True, False, True, True])
-    last = LastLayer(photos(4, 1, groups=np.zeros(4, dtype=int)), seed=0)
-    assert last.interval(right) is None
+    # by the private function: one group cannot be cross-validated
+    assert _interval(right, photos(4, np.zeros(4, dtype=int))) is None
     # groups of which all agree count as one photo each: Wilson of 2 of 2 by Student's quantile of 1 degree, 12.706
-    last = LastLayer(photos(4, 1, groups=np.array([0, 0, 1, 1])), seed=0)
-    low, high = last.interval(np.ones(4, dtype=bool)) or (0, 0)
+    low, high = _interval(np.ones(4, dtype=bool), photos(4, np.array([0, 0, 1, 1]))) or (0, 0)
     assert (low, high) == pytest.approx((2 / (2 + 12.706**2), 1), abs=1e-4)
 
 
 def test_sizes_ascend_to_what_a_fold_leaves() -> None:
-    data = photos(200, 1.5)
-    folds = np.arange(200) // 2 % 5
+    dataset, values = photos(200), features(200, 1.5)
     listener = _Listener()
-    found = accuracy_by_size(data, folds, seed=0, observer=listener)
+    found = accuracy_by_size(values, dataset, seed=0, observer=listener)
     # 100 photos of each class, of which a fold leaves 80; 100 of the list is too many, 50 is below 0.75 * 80
     assert [size for size, _, _ in found] == [5, 10, 20, 50, 80]
     assert all(0 <= low < accuracy < high <= 1 for _, accuracy, (low, high) in found)
     # the last size is all that there is
-    (whole,) = accuracy_by_depth({"stage": data}, folds, seed=0, task="")
+    (whole,) = accuracy_by_depth({"stage": values}, dataset, seed=0, task="")
     assert found[-1][1:] == (whole.accuracy, whole.interval)
     assert listener.heard == [("learning curve of the last layer", 1000), *[200] * 5, "end"]
 
 
 def test_separated_classes_are_learned_from_few_photos_and_noise_from_none() -> None:
-    folds = np.arange(200) // 2 % 5
-    data = photos(200, 10)
-    alone = Labelled(data.features[:, :1], data.labels, None, NAMES)  # the noise beside it can mislead five photos
-    assert {accuracy for _, accuracy, _ in accuracy_by_size(alone, folds, seed=0)} == {1}
-    for _, accuracy, _ in accuracy_by_size(photos(200, 0), folds, seed=0):
+    alone = features(200, 10)[:, :1]  # the noise beside it can mislead five photos
+    assert {accuracy for _, accuracy, _ in accuracy_by_size(alone, photos(200), seed=0)} == {1}
+    for _, accuracy, _ in accuracy_by_size(features(200, 0), photos(200), seed=0):
         assert abs(accuracy - 0.5) < 4 * 0.5 / math.sqrt(200)
 
 
@@ -113,9 +113,9 @@ def test_separated_classes_are_learned_from_few_photos_and_noise_from_none() -> 
 def test_sizes_that_are_near_all_are_left_out(counts: list[int], folds: int, expected: list[int]) -> None:
     """All is what a fold leaves of the largest class; a size of three quarters of that or more is left out."""
     labels = np.repeat([0, 1], counts)
-    features = (10.0 * labels[:, None] + np.random.default_rng(0).normal(0, 1, (len(labels), 2))).astype(np.float32)
-    numbers = np.concatenate([np.arange(count) % folds for count in counts])
-    found = accuracy_by_size(Labelled(features, labels, None, NAMES), numbers, seed=0)
+    values = (10.0 * labels[:, None] + np.random.default_rng(0).normal(0, 1, (len(labels), 2))).astype(np.float32)
+    groups = np.concatenate([np.arange(count) % folds for count in counts])  # so many groups are so many folds
+    found = accuracy_by_size(values, dataset_of(labels, groups, NAMES), seed=0)
     assert [size for size, _, _ in found] == expected
 
 
@@ -135,17 +135,17 @@ def first(count: int, n: int = 100) -> np.ndarray:
 
 def test_where_later_stages_lose_training_begins_behind_the_best() -> None:
     # 90 - 60 = 30 photos: the difference is -0.3, its standard error sqrt(100 / 99 * 100 * 0.3 * 0.7) / 100 = 0.04606
-    found = how_far(points(one=first(50), two=first(90), three=first(85), four=first(60)), None)
+    found = advise_by_depth(points(one=first(50), two=first(90), three=first(85), four=first(60)), None)
     assert (found.stage, found.falls) == ("two", True)
     assert found.advice == (
         "From three on, these photos stop looking like those that the network was pretrained on (90.0 % after two, "
         "60.0 % after four; difference -30.0 points [-39.0, -21.0]): the stages from there on are worth training, "
-        "--strategy top --train-from three."
+        "strategy='top' train_from='three'."
     )
 
 
 def test_where_every_stage_adds_a_new_last_layer_is_the_start() -> None:
-    found = how_far(points(one=first(50), two=first(70), three=first(90)), None)
+    found = advise_by_depth(points(one=first(50), two=first(70), three=first(90)), None)
     assert (found.stage, found.falls) == ("three", False)
     assert found.advice == (
         "Depth helps up to the last stage (90.0 % after three): no earlier stage is as good, and nothing shows these "
@@ -155,20 +155,20 @@ def test_where_every_stage_adds_a_new_last_layer_is_the_start() -> None:
 
 def test_where_nearly_all_is_known_nothing_can_be_proven() -> None:
     """Five mistakes are too few: the sign test of 5 against 0 has p = 2 / 2^5 > 0.05."""
-    found = how_far(points(one=first(70), two=first(95), three=first(96)), None)
+    found = advise_by_depth(points(one=first(70), two=first(95), three=first(96)), None)
     assert (found.stage, found.falls) == ("two", False)
     assert found.advice == (
         "After two nearly all is known (95.0 % after two, 96.0 % after three), and there is no room for later stages "
         "to prove anything: a new last layer does nearly all. `regraft compare` tells whether more training brings the "
         "rest."
     )
-    found = how_far(points(one=first(70), two=first(94), three=first(95)), None)  # six mistakes
+    found = advise_by_depth(points(one=first(70), two=first(94), three=first(95)), None)  # six mistakes
     assert "none is proven to lose" in found.advice
 
 
 def test_an_interval_that_the_sign_test_does_not_bear_out_is_told_as_such() -> None:
     """Five photos won and none lost of 100: 5 +- 1.96 * 100 * sqrt(0.05 * 0.95 / 99) points, but p = 2 / 2^5 > 0.05."""
-    found = how_far(points(one=first(60), two=first(80), three=first(85)), None)
+    found = advise_by_depth(points(one=first(60), two=first(80), three=first(85)), None)
     assert "difference +5.0 points [+0.7, +9.3], which the sign test does not bear out)" in found.advice
 
 
@@ -177,13 +177,13 @@ def test_where_later_stages_are_as_good_it_is_not_settled() -> None:
     two, three = first(80), first(80)
     two[:20] = False
     three[60:80] = False
-    found = how_far(points(one=first(30), two=two, three=three), None)
+    found = advise_by_depth(points(one=first(30), two=two, three=three), None)
     assert (found.stage, found.falls) == ("two", False)
     # the squares add up to 40: the standard error is sqrt(100 / 99 * 40) / 100 = 0.06356
     assert found.advice == (
         "After two, no later stage is proven to add anything (60.0 % after two, 60.0 % after three; difference +0.0 "
         "points [-12.5, +12.5]), and none is proven to lose: where these photos part from the pretraining ones is not "
-        "settled by 100 photos. A new last layer is a sound start; `--strategy auto` tries whether training the stages "
+        "settled by 100 photos. A new last layer is a sound start; `strategy='auto'` tries whether training the stages "
         "from three on gains."
     )
 
@@ -193,39 +193,39 @@ def test_a_loss_that_luck_explains_is_none() -> None:
     two, three = first(70), first(70)
     two[:5] = False
     three[50:65] = False
-    found = how_far(points(one=first(30), two=two, three=three), None)
+    found = advise_by_depth(points(one=first(30), two=two, three=three), None)
     assert (found.stage, found.falls) == ("two", True)  # -0.1 + 0.0859 is below 0
     three[60:65] = True  # 10 against 5
-    found = how_far(points(one=first(30), two=two, three=three), None)
+    found = advise_by_depth(points(one=first(30), two=two, three=three), None)
     assert (found.stage, found.falls) == ("two", False)
     assert "difference -5.0 points [-12.6, +2.6]" in found.advice
 
 
 def test_a_stage_is_passed_if_any_later_one_is_better() -> None:
     """The stage in between is no better than the first, and the last is."""
-    found = how_far(points(one=first(60), two=first(60), three=first(90)), None)
+    found = advise_by_depth(points(one=first(60), two=first(60), three=first(90)), None)
     assert found.stage == "three"
 
 
 @pytest.mark.parametrize(("won", "stage"), [(5, "one"), (6, "two")])
 def test_five_photos_won_and_none_lost_are_chance_and_six_are_not(won: int, stage: str) -> None:
     # the sign test, two-sided: 2 / 2^5 = 0.0625 and 2 / 2^6 = 0.03125, though both intervals lie above 0
-    assert how_far(points(one=first(60), two=first(60 + won)), None).stage == stage
+    assert advise_by_depth(points(one=first(60), two=first(60 + won)), None).stage == stage
 
 
 def test_pretraining_that_is_not_proven_to_help_is_told() -> None:
-    found = how_far(points(one=first(50), two=first(70)), None, random=points(one=first(60), two=first(69)))
+    found = advise_by_depth(points(one=first(50), two=first(70)), None, random=points(one=first(60), two=first(69)))
     assert found.advice.startswith(
         "Pretraining is not proven to help with these photos: 70.0 % after two, and with random weights 69.0 % after "
         "two."
     )
-    better = how_far(points(one=first(50), two=first(70)), None, random=points(one=first(60), two=first(50)))
+    better = advise_by_depth(points(one=first(50), two=first(70)), None, random=points(one=first(60), two=first(50)))
     assert better.advice.startswith("Depth helps up to the last stage")
 
 
 def test_pretraining_is_judged_by_its_best_stage() -> None:
     # `one` is the first that no later stage is proven better than: of the others' gains, five photos are chance
-    found = how_far(points(one=first(80), two=first(85)), None, random=points(one=first(77)))
+    found = advise_by_depth(points(one=first(80), two=first(85)), None, random=points(one=first(77)))
     assert found.stage == "one"
     assert not found.advice.startswith(
         "Pretraining is not proven"
@@ -235,11 +235,11 @@ def test_pretraining_is_judged_by_its_best_stage() -> None:
 def test_photos_of_a_group_prove_no_more_than_one() -> None:
     """30 photos that one stage wins are a proof; not if they are three groups of ten, which differ by luck."""
     stages = points(one=first(50), two=first(80))
-    assert how_far(stages, None).stage == "two"
-    assert how_far(stages, np.arange(100)).stage == "two"
+    assert advise_by_depth(stages, None).stage == "two"
+    assert advise_by_depth(stages, np.arange(100)).stage == "two"
     groups = np.arange(100) // 10
     # sums of groups less the mean: three of 7, seven of -3; se = sqrt(10 / 9 * 210) / 100 = 0.1528, times 2.262 > 0.3
-    assert how_far(stages, groups).stage == "one"
+    assert advise_by_depth(stages, groups).stage == "one"
 
 
 @pytest.fixture

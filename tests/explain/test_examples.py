@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from regraft.attribution.cam import grad_cam
+from regraft.classifier.classifier import NetworkWithHead
 from regraft.data.layouts import find_samples
 from regraft.data.sources import as_sources
 from regraft.errors import DataError
-from regraft.explain.examples import Shown, WithHead, choose_photos, look_at
+from regraft.explain.examples import Example, choose_examples, explain_examples
 from regraft.explain.top_activations import stage_maps_of
 from regraft.heads.linear import LinearHead
 from regraft.networks.backbones import Backbone, build_untrained, load_backbone
@@ -30,7 +31,7 @@ def answered(*pairs: tuple[int, float], classes: int = 3) -> np.ndarray:
     return found
 
 
-def kind(found: list[Shown], name: str) -> list[int]:
+def kind(found: list[Example], name: str) -> list[int]:
     return [one.photo for one in found if one.kind == name]
 
 
@@ -38,19 +39,19 @@ def test_photos_by_hand() -> None:
     sure = [0.9, 0.95, 0.8, 0.7, 0.6, 0.99, 0.5, 0.92, 0.55, 0.97, 0.65, 0.58, 0.85, 0.93, 0.75]
     answers = [0, 0, 1, 1, 2, 2, 0, 1, 2, 0, 1, 2, 0, 2, 1]
     truth = np.array([0, 1, 1, 1, 2, 2, 0, 1, 2, 0, 1, 2, 0, 0, 2])  # photos 1, 13 and 14 are mistakes
-    found = choose_photos(answered(*zip(answers, sure, strict=True)), truth)
+    found = choose_examples(answered(*zip(answers, sure, strict=True)), truth)
     assert kind(found, "mistake") == [1, 13, 14]  # 0.95, 0.93, 0.75
     assert kind(found, "uncertain") == [6, 8, 11, 4, 10, 3]  # 0.5, 0.55, 0.58, 0.6, 0.65, 0.7
     # two of each class: of 0 the surest are 9 and 0, of 1 they are 7 and 2, and of 2 there is only 5 left
     assert kind(found, "typical") == [9, 0, 7, 2, 5]
     assert [one.kind for one in found] == ["mistake"] * 3 + ["uncertain"] * 6 + ["typical"] * 5
-    assert found[0] == Shown("mistake", 1, 0, 1, 0.95)
-    assert found[-1] == Shown("typical", 5, 2, 2, 0.99)
+    assert found[0] == Example("mistake", 1, 0, 1, 0.95)
+    assert found[-1] == Example("typical", 5, 2, 2, 0.99)
 
 
 def test_at_most_six_mistakes_the_most_confident_first() -> None:
     sure = [0.7, 0.9, 0.8, 0.95, 0.6, 0.85, 0.65, 0.75]
-    found = choose_photos(answered(*((0, one) for one in sure)), np.ones(8, dtype=int))
+    found = choose_examples(answered(*((0, one) for one in sure)), np.ones(8, dtype=int))
     assert kind(found, "mistake") == [3, 1, 5, 2, 7, 0]
     assert kind(found, "uncertain") == [4, 6]  # the other mistakes, which are the least certain answers that are left
     assert kind(found, "typical") == []
@@ -59,7 +60,7 @@ def test_at_most_six_mistakes_the_most_confident_first() -> None:
 def test_no_photo_is_shown_twice() -> None:
     generator = np.random.default_rng(0)
     probabilities = generator.dirichlet([1, 1, 1], 60)
-    found = choose_photos(probabilities, generator.integers(0, 3, 60))
+    found = choose_examples(probabilities, generator.integers(0, 3, 60))
     shown = [one.photo for one in found]
     assert len(set(shown)) == len(shown) == 6 + 6 + 6
     assert [one.probability for one in found] == [float(probabilities[photo].max()) for photo in shown]
@@ -68,7 +69,7 @@ def test_no_photo_is_shown_twice() -> None:
 def test_without_labels_there_are_no_mistakes() -> None:
     sure = [0.9, 0.5, 0.6, 0.7, 0.4, 0.65, 0.8, 0.55, 0.95]
     answers = [0, 1, 2, 0, 1, 2, 0, 1, 2]
-    found = choose_photos(answered(*zip(answers, sure, strict=True)), None)
+    found = choose_examples(answered(*zip(answers, sure, strict=True)), None)
     assert kind(found, "mistake") == []
     assert kind(found, "uncertain") == [4, 1, 7, 2, 5, 3]
     assert kind(found, "typical") == [0, 6, 8]
@@ -78,14 +79,14 @@ def test_without_labels_there_are_no_mistakes() -> None:
 def test_at_most_eight_typical_photos() -> None:
     answers = [label for label in range(10) for _ in range(4)]
     probabilities = answered(*((label, 0.9 - 0.01 * place) for place, label in enumerate(answers)), classes=10)
-    found = choose_photos(probabilities, np.array(answers))
+    found = choose_examples(probabilities, np.array(answers))
     assert kind(found, "uncertain") == [39, 38, 37, 36, 35, 34]
     # one of each of the first eight classes: the first of four is the surest
     assert kind(found, "typical") == [0, 4, 8, 12, 16, 20, 24, 28]
 
 
 def test_ties_are_in_the_order_of_the_photos() -> None:
-    found = choose_photos(answered(*[(0, 0.8)] * 12), np.array([0, 1] * 6))
+    found = choose_examples(answered(*[(0, 0.8)] * 12), np.array([0, 1] * 6))
     assert kind(found, "mistake") == [1, 3, 5, 7, 9, 11]
     assert kind(found, "uncertain") == [0, 2, 4, 6, 8, 10]
 
@@ -114,7 +115,7 @@ def vit(tmp_path: Path) -> Backbone:
 def test_a_network_with_its_last_layer_is_the_classifier(tiny_network: str) -> None:
     backbone = load_backbone(tiny_network)
     head = head_of(backbone)
-    module = WithHead(backbone, head)
+    module = NetworkWithHead(backbone, head)
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         features = backbone.module(images).numpy()
@@ -141,10 +142,10 @@ def test_a_class_token_passes_the_last_map_by(vit: Backbone) -> None:
     assert [(place.height, place.width, place.hook_point.skipped) for place in places] == [(2, 2, 1)] * 4
     generator = np.random.default_rng(0)
     photos = as_sources([generator.integers(0, 256, (32, 32, 3), dtype=np.uint8) for _ in range(2)])
-    shown = [Shown("typical", photo, answer, None, 0.9) for photo in (0, 1) for answer in (0, 1, 2)]
+    shown = [Example("typical", photo, answer, None, 0.9) for photo in (0, 1) for answer in (0, 1, 2)]
     head = head_of(vit)
-    found = look_at(shown, photos, vit, head, places=places, device=CPU)
-    module = WithHead(vit, head)
+    found = explain_examples(shown, photos, vit, head, places=places, device=CPU)
+    module = NetworkWithHead(vit, head)
     compared = 0
     for one in found:
         pixels = torch.from_numpy(one.pixels.copy()).permute(2, 0, 1)[None] / 255
@@ -164,15 +165,15 @@ def test_a_class_token_passes_the_last_map_by(vit: Backbone) -> None:
 def test_one_look_for_each_photo(tiny_network: str, photos: Callable[..., Path]) -> None:
     backbone = load_backbone(tiny_network)
     samples = find_samples(photos(red=2, blue=2))["train"]
-    shown = [Shown("mistake", 3, 1, 0, 0.9), Shown("uncertain", 0, 2, 0, 0.4), Shown("typical", 3, 0, 0, 0.9)]
+    shown = [Example("mistake", 3, 1, 0, 0.9), Example("uncertain", 0, 2, 0, 0.4), Example("typical", 3, 0, 0, 0.9)]
     head, listener = head_of(backbone), _Listener()
     before = {name: tensor.clone() for name, tensor in backbone.module.state_dict().items()}
-    found = look_at(
+    found = explain_examples(
         shown, samples.sources, backbone, head, places=stage_maps_of(backbone), device=CPU, observer=listener
     )
     assert [one.shown for one in found] == shown
     assert listener.heard == [("where it looks", 3), 1, 1, 1, "end"]
-    module = WithHead(backbone, head).eval()
+    module = NetworkWithHead(backbone, head).eval()
     for one in found:
         assert one.pixels.shape == (32, 32, 3)
         assert one.cam.shape == one.covered.shape == (32, 32)
@@ -197,8 +198,8 @@ def test_a_photo_that_is_gone_is_named(tiny_network: str, photos: Callable[..., 
     samples = find_samples(photos(red=2, blue=2))["train"]
     Path(str(samples.sources[1])).write_bytes(b"no photo any more")
     with pytest.raises(DataError, match=r"blue/1\.jpg could be read before, and cannot be read now: "):
-        look_at(
-            [Shown("typical", 1, 0, 0, 0.9)],
+        explain_examples(
+            [Example("typical", 1, 0, 0, 0.9)],
             samples.sources,
             backbone,
             head_of(backbone),

@@ -15,12 +15,12 @@ from regraft.data.layouts import find_samples
 from regraft.data.samples import Samples
 from regraft.explain.top_activations import (
     StageUnits,
-    Survey,
+    TopActivations,
     _last_rows,
+    discriminability,
+    discriminative_units,
+    find_top_activations,
     stage_maps_of,
-    survey,
-    telling,
-    telling_units,
 )
 from regraft.networks.backbones import Backbone, load_backbone
 from regraft.networks.stages import Stage
@@ -47,9 +47,9 @@ def samples(photos: Callable[..., Path]) -> Samples:
     return find_samples(photos(red=15, green=14, grey=12))["train"]
 
 
-def surveyed(backbone: Backbone, samples: Samples, **options: object) -> Survey:
+def activations(backbone: Backbone, samples: Samples, **options: object) -> TopActivations:
     given = {"sampled": np.arange(len(samples)), "batch_size": 16, "device": CPU, **options}
-    return survey(backbone, samples.sources, samples.labels, classes=len(samples.classes), **given)
+    return find_top_activations(backbone, samples.sources, samples.labels, classes=len(samples.classes), **given)
 
 
 def brute_force(backbone: Backbone, samples: Samples) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -76,7 +76,7 @@ def brute_force(backbone: Backbone, samples: Samples) -> tuple[dict[str, np.ndar
 
 
 def test_the_strongest_photos_are_those_of_brute_force(backbone: Backbone, samples: Samples) -> None:
-    found = surveyed(backbone, samples)
+    found = activations(backbone, samples)
     maps, _ = brute_force(backbone, samples)
     assert list(found.stages) == list(maps)
     assert len(maps) >= 5
@@ -97,7 +97,7 @@ def test_the_strongest_photos_are_those_of_brute_force(backbone: Backbone, sampl
 
 def test_pooled_are_means_over_places_of_the_sampled_photos(backbone: Backbone, samples: Samples) -> None:
     sampled = np.array([0, 3, 15, 16, 17, 40])
-    found = surveyed(backbone, samples, sampled=sampled)
+    found = activations(backbone, samples, sampled=sampled)
     maps, features = brute_force(backbone, samples)
     names = [stage.name for stage in backbone.stages()]
     assert list(found.pooled) == names
@@ -108,7 +108,7 @@ def test_pooled_are_means_over_places_of_the_sampled_photos(backbone: Backbone, 
 
 
 def test_batches_do_not_matter(backbone: Backbone, samples: Samples) -> None:
-    one, other = surveyed(backbone, samples, batch_size=41), surveyed(backbone, samples, batch_size=5)
+    one, other = activations(backbone, samples, batch_size=41), activations(backbone, samples, batch_size=5)
     for stage, units in one.stages.items():
         torch.testing.assert_close(units.activations, other.stages[stage].activations, **CLOSE)
         torch.testing.assert_close(units.sums, other.stages[stage].sums, **CLOSE)
@@ -118,7 +118,7 @@ def test_batches_do_not_matter(backbone: Backbone, samples: Samples) -> None:
 def test_fewer_photos_than_nine(backbone: Backbone, photos: Callable[..., Path]) -> None:
     samples = find_samples(photos("few", red=2, blue=3))["train"]
     maps, _ = brute_force(backbone, samples)
-    for stage, units in surveyed(backbone, samples).stages.items():
+    for stage, units in activations(backbone, samples).stages.items():
         peaks = maps[stage].max(axis=(2, 3))
         np.testing.assert_allclose(units.activations[:, :5], -np.sort(-peaks, axis=0).T, **CLOSE)
         assert np.sort(units.photos[:, :5], axis=1).tolist() == [[0, 1, 2, 3, 4]] * peaks.shape[1]
@@ -147,7 +147,7 @@ def test_a_photo_that_cannot_be_read_takes_no_part(backbone: Backbone, photos: C
     broken = [str(source).endswith("red/2.jpg") for source in samples.sources].index(True)
     readable = np.flatnonzero(np.arange(15) != broken)
     listener = _Listener()
-    found = surveyed(backbone, samples, batch_size=4, observer=listener)
+    found = activations(backbone, samples, batch_size=4, observer=listener)
     maps, features = brute_force(backbone, samples.select(readable))
     assert list(found.unreadable) == [broken]
     assert found.sampled.tolist() == readable.tolist()
@@ -162,7 +162,7 @@ def test_a_photo_that_cannot_be_read_takes_no_part(backbone: Backbone, photos: C
 
 def test_a_batch_that_came_in_parts_is_counted_once(backbone: Backbone, samples: Samples) -> None:
     """Memory is short behind the first stages: these have heard photos that come again in smaller parts."""
-    plain = surveyed(backbone, samples)
+    plain = activations(backbone, samples)
     tried: list[int] = []  # 41 photos, 16 at a time: in quarters from the first on; of the last 9, one part is of three
 
     def short(_module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -174,7 +174,7 @@ def test_a_batch_that_came_in_parts_is_counted_once(backbone: Backbone, samples:
         short
     )
     try:
-        found = surveyed(backbone, samples)
+        found = activations(backbone, samples)
     finally:
         handle.remove()
     assert [count for count in tried if count > 2] == [16, 8, *[4] * 8, 3]  # blank images are one or two
@@ -204,7 +204,7 @@ def test_no_hook_stays_after_a_failure(backbone: Backbone, samples: Samples, mon
 
     monkeypatch.setattr(listener, "advance", breaks)
     with pytest.raises(RuntimeError, match="interrupted"):
-        surveyed(backbone, samples, observer=listener)
+        activations(backbone, samples, observer=listener)
     assert listener.ended
     assert not any(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in backbone.module.modules())
 
@@ -268,7 +268,7 @@ def test_telling_is_eta_squared_of_a_one_way_anova() -> None:
     labels = np.repeat([0, 1, 3], [7, 12, 5])  # of class 2 there is no photo
     peaks = generator.normal(3, 1, (24, 6)) + labels[:, None] * np.array([0, 0.1, 0.3, 1, -2, 30])
     units = made(peaks, labels.tolist(), classes=4)
-    found = telling(units, np.array([7, 12, 0, 5]))
+    found = discriminability(units, np.array([7, 12, 0, 5]))
     for unit, share in enumerate(found):
         groups = [peaks[labels == label, unit].astype(np.float32).astype(float) for label in (0, 1, 3)]
         f = f_oneway(*groups).statistic  # = (between / (3 - 1)) / (within / (24 - 3))
@@ -279,21 +279,21 @@ def test_telling_by_hand() -> None:
     # unit 0 is sure; unit 1 knows nothing; unit 2: mean 1, variance sum 1 + 0 + 1 + 0 = 2, of which between the class
     # means 1.5 and 0.5 there is 4 * 0.25 = 1
     units = made([[1.0, 1, 2], [1, 0, 1], [0, 1, 0], [0, 0, 1]], [0, 0, 1, 1])
-    assert telling(units, np.array([2, 2])).tolist() == pytest.approx([1, 0, 0.5])
+    assert discriminability(units, np.array([2, 2])).tolist() == pytest.approx([1, 0, 0.5])
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -3.3, 6.0, 1e6])
 def test_a_unit_that_answers_the_same_to_all_tells_nothing(value: float) -> None:
     units = made([[value]] * 41, [0] * 14 + [1] * 27)
-    assert telling(units, np.array([14, 27])).tolist() == [0]
+    assert discriminability(units, np.array([14, 27])).tolist() == [0]
 
 
 def test_of_one_class_the_units_that_vary_most_come_first() -> None:
     # deviations 1 of mean 3, 1 of mean 1, 3 of mean 30, and 0
     units = made([[2.0, 0, 27, 5], [4, 2, 33, 5]], [1, 1])
     counts = np.array([0, 2])
-    assert telling(units, counts).tolist() == pytest.approx([1 / 3, 1, 0.1, 0])
-    assert telling_units(units, counts, 9) == [1, 0, 2, 3]
+    assert discriminability(units, counts).tolist() == pytest.approx([1 / 3, 1, 0.1, 0])
+    assert discriminative_units(units, counts, 9) == [1, 0, 2, 3]
 
 
 def test_the_most_telling_units_come_first_and_dead_ones_never() -> None:
@@ -301,10 +301,10 @@ def test_the_most_telling_units_come_first_and_dead_ones_never() -> None:
     peaks = [[1.0, 0, 1, 0, 2, -1], [1, 0, 0, 0, 1, -1], [0, 1, 1, 0, 0, -2], [0, 1, 0, 0, 1, -2]]
     units = made(peaks, [0, 0, 1, 1])
     counts = np.array([2, 2])
-    assert telling_units(units, counts, 3) == [0, 1, 4]
-    assert telling_units(units, counts, 1) == [0]
-    assert telling_units(units, counts, 99) == [0, 1, 4, 2]
-    assert telling_units(made([[0.0]] * 4, [0, 0, 1, 1]), counts, 3) == []
+    assert discriminative_units(units, counts, 3) == [0, 1, 4]
+    assert discriminative_units(units, counts, 1) == [0]
+    assert discriminative_units(units, counts, 99) == [0, 1, 4, 2]
+    assert discriminative_units(made([[0.0]] * 4, [0, 0, 1, 1]), counts, 3) == []
 
 
 def _spread(label: int, noise: float) -> list[float]:
@@ -317,9 +317,9 @@ def test_no_class_takes_more_than_twice_its_share() -> None:
     units = [_spread(0, 0.0), _spread(0, 0.1), _spread(0, 0.2), _spread(0, 0.3), _spread(1, 0.4), _spread(2, 0.5)]
     found = made(np.transpose(units).tolist(), [0, 0, 1, 1, 2, 2], classes=3)
     counts = np.array([2, 2, 2])
-    assert telling_units(found, counts, 3) == [0, 1, 4]  # at most 2 of 3 for one of three classes
-    assert telling_units(found, counts, 4) == [0, 1, 2, 4]  # at most 3 of 4
-    assert telling_units(found, counts, 6) == [0, 1, 2, 3, 4, 5]
+    assert discriminative_units(found, counts, 3) == [0, 1, 4]  # at most 2 of 3 for one of three classes
+    assert discriminative_units(found, counts, 4) == [0, 1, 2, 4]  # at most 3 of 4
+    assert discriminative_units(found, counts, 6) == [0, 1, 2, 3, 4, 5]
     # others have none left
     alone = made(np.transpose(units[:4]).tolist(), [0, 0, 1, 1, 2, 2], classes=3)
-    assert telling_units(alone, counts, 3) == [0, 1, 2]
+    assert discriminative_units(alone, counts, 3) == [0, 1, 2]

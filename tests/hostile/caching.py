@@ -14,18 +14,19 @@ from tests.hostile.watching import Log, Watch, peak_memory
 
 from regraft.classifier.bundle import load_bundle
 from regraft.classifier.classifier import Classifier
-from regraft.classifier.predict import predict
+from regraft.classifier.predict import Predictor
 from regraft.data.layouts import find_samples
+from regraft.engines.compute import Compute
 from regraft.errors import TrainingError
 from regraft.evaluation import report
 from regraft.evaluation.intervals import bootstrap
 from regraft.heads import probe
 from regraft.heads.search import select_heads
 from regraft.networks.backbones import load_backbone
+from regraft.training.finetuner import Finetuner
 from regraft.training.schedule import Schedule
-from regraft.transfer import strategies as methods
-from regraft.transfer.fit import train
-from regraft.transfer.settings import Settings
+from regraft.transfer.fit import fit
+from regraft.transfer.settings import FitSettings
 
 ENGINE = "openvino-float32"  # named, so that it is converted and checked for few photos too
 TRAINED = ("views", "checkpoint", "arguments")  # kinds of files that training reads
@@ -62,17 +63,17 @@ class Bench:
         self, *, cache: bool = True, classifier: Classifier | None = None, photos: list[Path] | None = None
     ) -> np.ndarray:
         """Return (n, c) probabilities of the photos."""
-        settings = Settings(engine=ENGINE, cache=cache)
-        return predict(classifier or self._classifier, photos or self._photos, settings=settings).probabilities
+        compute = Compute(engine=ENGINE, cache=cache)
+        return Predictor(classifier or self._classifier, compute).predict(photos or self._photos).probabilities
 
     def training(self, folder: str = RUN) -> dict[str, bytes]:
         """Train, or go on with what lies in `folder`; return all weights."""
         schedule = Schedule(epochs=1, views=2, batch_size=8)
-        result = train(
+        result = fit(
             self._classes,
             lambda: load_backbone(self._network),
             model="net",
-            settings=Settings(strategy="top", force=True, schedule=schedule),
+            settings=FitSettings(strategy="top", force=True, schedule=schedule),
             folder=self.work / folder,
         )
         tensors = result.classifier.backbone.module.state_dict()
@@ -86,22 +87,22 @@ class Bench:
 
     def _begin_training(self) -> None:
         """Have a training killed after a part of it is done."""
-        begun, started = methods.Finetuner.train, []
+        begun, started = Finetuner.train, []
 
-        def breaks(tuner: methods.Finetuner) -> Any:
+        def breaks(tuner: Finetuner) -> Any:
             started.append(tuner)
             if len(started) == 5:
                 raise TrainingError("the power is gone")
             return begun(tuner)
 
-        methods.Finetuner.train = breaks  # type: ignore[method-assign]
+        Finetuner.train = breaks  # type: ignore[method-assign]
         try:
             self.training()
             raise AssertionError("it was to be killed")
         except TrainingError:
             pass
         finally:
-            methods.Finetuner.train = begun  # type: ignore[method-assign]
+            Finetuner.train = begun  # type: ignore[method-assign]
 
 
 def damages_of(bench: Bench, counts: dict[str, int]) -> list[Damage]:

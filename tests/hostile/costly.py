@@ -20,12 +20,12 @@ from tests.hostile.places import sparse
 from tests.hostile.watching import Log, Watch, peak_memory
 
 from regraft.classifier.bundle import load_bundle
-from regraft.classifier.predict import predict
+from regraft.classifier.predict import Predictor
 from regraft.data.decoding import decode
 from regraft.data.images import UnreadableImageError
+from regraft.engines.compute import Compute
 from regraft.engines.workload import machine
 from regraft.errors import RegraftError
-from regraft.transfer.settings import Settings
 
 ALLOWED = 1_000_000_000  # bytes: what a photo's file may have, all of them here in holes of the disk
 PNG_START = png((6000, 6000))[:33]
@@ -119,7 +119,7 @@ def show(folder: Path, limit: float) -> dict[str, Any]:
     def answer() -> str:
         classifier = load_bundle(inputs / "0")
         photos = sorted((folder / "photos").iterdir())
-        assert np.isfinite(predict(classifier, photos, settings=Settings(cache=False)).probabilities).all()
+        assert np.isfinite(Predictor(classifier, Compute(cache=False)).predict(photos).probabilities).all()
         return "answered"
 
     def read() -> str:

@@ -12,15 +12,15 @@ from tests.hostile.watching import Log, Watch, peak_memory
 
 from regraft.classifier.bundle import load_bundle
 from regraft.classifier.classifier import Classifier
-from regraft.classifier.predict import predict
+from regraft.classifier.predict import Predictor
 from regraft.data.audit import inspect
 from regraft.data.decoding import decode
 from regraft.data.images import UnreadableImageError
 from regraft.data.preprocess import Preprocess
+from regraft.engines.compute import Compute
 from regraft.engines.workload import machine
 from regraft.errors import RegraftError
 from regraft.networks.backbones import build_untrained, load_backbone
-from regraft.transfer.settings import Settings
 
 PREPROCESS = Preprocess(224, 224, 0.875, "center", "bicubic", (0.5,) * 3, (0.5,) * 3)
 
@@ -49,7 +49,7 @@ def images(folder: Path, limit: float) -> dict[str, Any]:
         return "inspected together"
 
     def answer() -> str:
-        found = predict(classifier, sources)
+        found = Predictor(classifier).predict(sources)
         unreadable = sorted(found.unreadable)
         readable = np.setdiff1d(np.arange(len(sources)), unreadable)
         assert np.isnan(found.probabilities[unreadable]).all()
@@ -69,8 +69,8 @@ def images(folder: Path, limit: float) -> dict[str, Any]:
 def bundles(folder: Path, limit: float) -> dict[str, Any]:
     """Load each bundle named in `folder/expected.json`; those that load answer two photos."""
     photos = sorted((folder / "photos").iterdir())
-    settings = Settings(cache=False)
-    expected = predict(_prepared(folder), photos, settings=settings).probabilities
+    compute = Compute(cache=False)
+    expected = Predictor(_prepared(folder), compute).predict(photos).probabilities
     due = json.loads((folder / "expected.json").read_text())
     at_first = peak_memory()
     watch = Watch(own=(folder / "cache",))
@@ -79,7 +79,7 @@ def bundles(folder: Path, limit: float) -> dict[str, Any]:
     def check(name: str) -> str:
         classifier = load_bundle(folder / "inputs" / name)
         assert due[name] != "refused", "a damaged bundle was loaded"
-        answers = predict(classifier, photos, settings=settings).probabilities
+        answers = Predictor(classifier, compute).predict(photos).probabilities
         assert answers.shape == (len(photos), len(classifier.classes))
         assert np.isfinite(answers).all(), f"answers that are no numbers: {answers}"
         assert due[name] != "equal" or np.array_equal(answers, expected), f"other answers: {answers} {expected}"
@@ -120,5 +120,5 @@ def _prepared(folder: Path) -> Classifier:
     """Return the sound classifier, after whatever is done once in a process: Python asks `uname` for the processor."""
     machine(torch.device("cpu"))
     classifier = load_bundle(folder / "base.safetensors")
-    predict(classifier, sorted((folder / "photos").iterdir()))
+    Predictor(classifier).predict(sorted((folder / "photos").iterdir()))
     return classifier

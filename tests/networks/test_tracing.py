@@ -231,6 +231,6 @@ def test_modes_are_changed_in_few_files() -> None:
         "networks/tracing.py",  # for a time
         "networks/building.py",  # for good: of a network that was just built
         "networks/backbones.py",  # the same, after its classifier was dropped or its weights were exchanged
-        "engines/engine.py",  # for good: an engine only answers
+        "engines/pytorch.py",  # for good: an engine only answers
         "training/finetuner.py",  # the loop of training, which changes modes with every epoch
     }

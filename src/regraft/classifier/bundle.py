@@ -20,7 +20,7 @@ from regraft.classifier.schema import Description
 from regraft.data.preprocess import Preprocess
 from regraft.engines.kinds import ENGINE_KINDS
 from regraft.engines.workload import EngineChoice
-from regraft.errors import BundleError, ModelError, WeightsError, printable, shortlist
+from regraft.errors import BundleError, ModelError, WeightsError, option, printable, shortlist
 from regraft.files import atomic_write, is_file, parse_json
 from regraft.heads.kinds import HEADS
 from regraft.heads.linear import Head, LinearHead
@@ -128,7 +128,7 @@ def read_description(path: Path) -> dict[str, Any]:
     """
     if not is_file(path):
         what = "is no ordinary file" if path.exists() else "does not exist"
-        raise BundleError(f"{path} {what}. Name a file that `regraft fit --out` wrote.")
+        raise BundleError(f"{path} {what}. Name a file that `regraft fit` wrote.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata: Mapping[str, str] = file.metadata() or {}
@@ -136,7 +136,8 @@ def read_description(path: Path) -> dict[str, Any]:
         raise BundleError(f"{path} is damaged or no safetensors file ({error}). Copy it or fit it again.") from None
     if _KEY not in metadata:
         raise BundleError(
-            f"{path} is a safetensors file, but no regraft model. To start from its weights: --weights {path}"
+            f"{path} is a safetensors file, but no regraft model. To start from its weights: "
+            f"{option('weights', str(path))}"
         )
     try:
         about = dict(parse_json(metadata[_KEY]))

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from scipy.special import softmax
+from torch import nn
 
 from regraft.classifier.record import FitRecord
 from regraft.engines.workload import EngineChoice
-from regraft.heads.linear import Head
+from regraft.heads.linear import Head, linear_of
 from regraft.networks.backbones import Backbone
 
 
@@ -24,7 +26,7 @@ class Classifier:
         model: the network as the user named it.
         strategy: how it was trained.
         record: how it was made, and its figures; None where nothing is known of that.
-        seen: content keys of the photos it was trained on ("training") and judged by ("validation"): (n,) uint64.
+        seen: content keys of the photos it was trained on ("training") and evaluated on ("validation"): (n,) uint64.
         label_type: "str", "int", "float" or "bool": what Python users' labels were.
         engine_choice: what ran the network when its photos were learned from; None where it was trained further since,
             or the photos were too few to compare engines.
@@ -49,9 +51,62 @@ class Classifier:
         """Return (n, c) calibrated probabilities of (n, d) features."""
         return np.asarray(softmax(self.logits(features).astype(np.float64), axis=1))
 
+    def as_module(self) -> nn.Module:
+        """Return all of it as one PyTorch module in eval mode: for an export, or to be part of another program.
+
+        (b, h, w, 3) uint8 pixels, decoded, resized and cropped as `backbone.preprocess` says -> (b, c) calibrated
+        probabilities. Its tensors are the classifier's own.
+
+        Raises:
+            OptionError: the head is not linear.
+        """
+        module = _ClassifierModule(self)
+        module.training = module.network.training = False  # as the network, which stays as it is
+        return module
+
     def was_seen(self, keys: Sequence[bytes], role: str) -> np.ndarray:
         """Return (n,) booleans: which images, by content key, took part in `role` when this was made."""
         return np.isin(short_keys(keys), self.seen.get(role, np.empty(0, dtype=np.uint64)))
+
+
+class NetworkWithHead(nn.Module):
+    """A network with its last layer, as one module: (b, 3, h, w) -> (b, c) logits."""
+
+    def __init__(self, backbone: Backbone, head: Head) -> None:
+        super().__init__()
+        self.network = backbone.module
+        linear = linear_of(head, "a network with its head as one module")
+        self.register_buffer("weight", torch.from_numpy(linear.weight), persistent=False)
+        self.register_buffer("bias", torch.from_numpy(linear.bias), persistent=False)
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return (b, c) logits of images (b, 3, h, w)."""
+        features: torch.Tensor = self.network(images)
+        return features @ self.weight.T + self.bias
+
+
+class _ClassifierModule(nn.Module):
+    """(b, h, w, 3) uint8 pixels at the network's size -> (b, c) probabilities."""
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, classifier: "Classifier") -> None:
+        super().__init__()
+        preprocess = classifier.backbone.preprocess
+        self.network = NetworkWithHead(classifier.backbone, classifier.head)
+        self.temperature = classifier.temperature
+        mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in (preprocess.mean, preprocess.std))
+        self.register_buffer("mean", 255 * mean, persistent=False)
+        self.register_buffer("scale", 1 / (255 * std), persistent=False)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return (b, c) calibrated probabilities of pixels (b, h, w, 3)."""
+        images = (pixels.permute(0, 3, 1, 2).float() - self.mean) * self.scale
+        return torch.softmax(self.network(images) / self.temperature, dim=1)
 
 
 def short_keys(keys: Sequence[bytes]) -> np.ndarray:

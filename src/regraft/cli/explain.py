@@ -103,8 +103,8 @@ def explain(
     kept = f"The report is kept: {printable(path)}."
     if json:
         result_json({**found.to_json(), "out": str(path)}, kept=kept)
-    elif found.carried is not None:
-        result(found.carried.advice, kept=kept)
+    elif found.depth_advice is not None:
+        result(found.depth_advice.advice, kept=kept)
     for line in found.notes:
         note(printable(line))
     note(f"wrote {printable(path)} ({path.stat().st_size / 1e6:.1f} MB)")

@@ -140,8 +140,8 @@ def _report(trained: "FitResult", folder: Path, compute: Compute, observer: Obse
         observer=observer,
     )
     path = write_report(found, folder)
-    if found.carried is not None:
-        note(found.carried.advice)
+    if found.depth_advice is not None:
+        note(found.depth_advice.advice)
     note(f"wrote {printable(path)} ({path.stat().st_size / 1e6:.1f} MB)")
 
 

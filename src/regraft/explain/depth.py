@@ -113,7 +113,7 @@ def _interval(right: np.ndarray, dataset: Dataset) -> Interval | None:
 
 
 @dataclass(frozen=True)
-class Carried:
+class DepthAdvice:
     """Up to where depth helps.
 
     Attributes:
@@ -127,7 +127,9 @@ class Carried:
     advice: str
 
 
-def how_far(points: Sequence[DepthPoint], groups: np.ndarray | None, *, random: Sequence[DepthPoint] = ()) -> Carried:
+def advise_by_depth(
+    points: Sequence[DepthPoint], groups: np.ndarray | None, *, random: Sequence[DepthPoint] = ()
+) -> DepthAdvice:
     """Return up to which stage depth is proven to help.
 
     Two stages are compared photo by photo: by the mean difference of right answers with a 95 % interval (of groups,
@@ -179,7 +181,7 @@ def how_far(points: Sequence[DepthPoint], groups: np.ndarray | None, *, random: 
             f"{len(best.right):,} photos. A new last layer is a sound start; `{option('strategy', 'auto')}` tries "
             f"whether training the stages from {points[place + 1].stage} on gains."
         )
-    return Carried(best.stage, falls, advice)
+    return DepthAdvice(best.stage, falls, advice)
 
 
 def _proven(better: DepthPoint, worse: DepthPoint, groups: np.ndarray | None) -> bool:

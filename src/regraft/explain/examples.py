@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
 
 from regraft.attribution.cam import grad_cam, occlusion
 from regraft.attribution.feature_maps import StageMap
+from regraft.classifier.classifier import NetworkWithHead
 from regraft.data.sources import Source
 from regraft.engines.pytorch import TorchEngine
 from regraft.explain.unit_pictures import read_pixels
-from regraft.heads.linear import Head, linear_of
+from regraft.heads.linear import Head
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer, progress
 
@@ -21,7 +21,7 @@ _WINDOW, _STRIDE = 4, 8  # the covered square is a quarter of the image's side a
 
 
 @dataclass(frozen=True)
-class Shown:
+class Example:
     """A photo that is worth a look.
 
     Attributes:
@@ -40,7 +40,7 @@ class Shown:
 
 
 @dataclass(frozen=True, eq=False)
-class Looked:
+class ExplainedExample:
     """Where the network looks in one photo.
 
     Attributes:
@@ -52,7 +52,7 @@ class Looked:
         covered: (h, w) how much the answer's logit falls when the place is covered.
     """
 
-    shown: Shown
+    shown: Example
     pixels: np.ndarray
     cam: np.ndarray
     stage: str
@@ -60,7 +60,7 @@ class Looked:
     covered: np.ndarray
 
 
-def choose_photos(probabilities: np.ndarray, labels: np.ndarray | None) -> list[Shown]:
+def choose_examples(probabilities: np.ndarray, labels: np.ndarray | None) -> list[Example]:
     """Return the most confident mistakes, the least certain, and the most typical photos of each class.
 
     Args:
@@ -70,9 +70,9 @@ def choose_photos(probabilities: np.ndarray, labels: np.ndarray | None) -> list[
     answers, certain = probabilities.argmax(axis=1), probabilities.max(axis=1)
     truth = answers if labels is None else labels
 
-    def shown(kind: str, photo: int) -> Shown:
+    def shown(kind: str, photo: int) -> Example:
         known = None if labels is None else int(labels[photo])
-        return Shown(kind, photo, int(answers[photo]), known, float(certain[photo]))
+        return Example(kind, photo, int(answers[photo]), known, float(certain[photo]))
 
     wrong = np.flatnonzero(answers != truth)
     mistakes = wrong[np.argsort(-certain[wrong], kind="stable")][:MISTAKES]
@@ -89,27 +89,8 @@ def choose_photos(probabilities: np.ndarray, labels: np.ndarray | None) -> list[
     return found
 
 
-class WithHead(nn.Module):
-    """A network with its last layer, as one module: (b, 3, h, w) -> (b, c) logits."""
-
-    def __init__(self, backbone: Backbone, head: Head) -> None:
-        super().__init__()
-        self.network = backbone.module
-        linear = linear_of(head, "the look into examples")
-        self.register_buffer("weight", torch.from_numpy(linear.weight), persistent=False)
-        self.register_buffer("bias", torch.from_numpy(linear.bias), persistent=False)
-
-    weight: torch.Tensor
-    bias: torch.Tensor
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return (b, c) logits of images (b, 3, h, w)."""
-        features: torch.Tensor = self.network(images)
-        return features @ self.weight.T + self.bias
-
-
-def look_at(
-    shown: Sequence[Shown],
+def explain_examples(
+    shown: Sequence[Example],
     sources: Sequence[Source],
     backbone: Backbone,
     head: Head,
@@ -117,7 +98,7 @@ def look_at(
     places: Sequence[StageMap],
     device: torch.device,
     observer: Observer | None = None,
-) -> list[Looked]:
+) -> list[ExplainedExample]:
     """Return Grad-CAM and occlusion of each photo's answer.
 
     Args:
@@ -131,7 +112,7 @@ def look_at(
     """
     observer = observer or Observer()
     engine = TorchEngine(backbone, device)
-    module = WithHead(backbone, head).to(device)
+    module = NetworkWithHead(backbone, head).to(device)
     pixels = read_pixels(sources, sorted({one.photo for one in shown}), engine)
     window = max(backbone.preprocess.height // _WINDOW, 1)
     stride = max(backbone.preprocess.height // _STRIDE, 1)
@@ -144,13 +125,17 @@ def look_at(
                 now = int(module(image).argmax())
             covered = occlusion(module, image, one.answer, window=window, stride=stride)
             found.append(
-                Looked(one, pixels[one.photo], cam[0, 0].cpu().numpy(), stage, now, covered[0, 0].cpu().numpy())
+                ExplainedExample(
+                    one, pixels[one.photo], cam[0, 0].cpu().numpy(), stage, now, covered[0, 0].cpu().numpy()
+                )
             )
             advance(1)
     return found
 
 
-def _cam(module: WithHead, places: Sequence[StageMap], image: torch.Tensor, answer: int) -> tuple[torch.Tensor, str]:
+def _cam(
+    module: NetworkWithHead, places: Sequence[StageMap], image: torch.Tensor, answer: int
+) -> tuple[torch.Tensor, str]:
     """Return Grad-CAM at the last place that speaks for the answer: a class token may pass the last map by."""
     cam, stage = torch.zeros(1, 1, *image.shape[2:]), ""
     for place in reversed(places):

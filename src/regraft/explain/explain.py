@@ -14,17 +14,23 @@ from regraft.data.splits import OUTER_FOLDS
 from regraft.errors import DataError, ModelError, OptionError, did_you_mean, option
 from regraft.evaluation.intervals import Interval
 from regraft.explain.depth import (
-    Carried,
+    DepthAdvice,
     DepthPoint,
     accuracy_by_depth,
     accuracy_by_size,
-    how_far,
+    advise_by_depth,
     movement,
     same_shape,
 )
-from regraft.explain.examples import Looked, choose_photos, look_at
+from regraft.explain.examples import ExplainedExample, choose_examples, explain_examples
 from regraft.explain.subject import Subject
-from regraft.explain.top_activations import MOST_POOLED, Survey, stage_maps_of, survey, telling_units
+from regraft.explain.top_activations import (
+    MOST_POOLED,
+    TopActivations,
+    discriminative_units,
+    find_top_activations,
+    stage_maps_of,
+)
 from regraft.explain.unit_pictures import StagePictures, draw_units
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer, progress
@@ -47,9 +53,9 @@ class Explanation:
         before: of the trained stages, the same units before training.
         moved: by stage, how far training moved the weights, relative to their size.
         depth: by name ("pretrained", "random weights"), accuracy by stage.
-        carried: what these say; None without labels.
+        depth_advice: what these say; None without labels.
         sizes: accuracy of a new last layer by the number of labelled photos of each class.
-        looked: where the network looks.
+        examples: photos that are worth a look, and where the network looks in them.
         notes: what is left out, and why.
     """
 
@@ -59,9 +65,9 @@ class Explanation:
     before: dict[str, StagePictures] = field(default_factory=dict)
     moved: dict[str, float] = field(default_factory=dict)
     depth: dict[str, list[DepthPoint]] = field(default_factory=dict)
-    carried: Carried | None = None
+    depth_advice: DepthAdvice | None = None
     sizes: list[tuple[int, float, Interval | None]] = field(default_factory=list)
-    looked: list[Looked] = field(default_factory=list)
+    examples: list[ExplainedExample] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -93,8 +99,8 @@ class Explanation:
                 ]
                 for name, points in self.depth.items()
             },
-            "carries_to": None if self.carried is None else self.carried.stage,
-            "advice": None if self.carried is None else self.carried.advice,
+            "carries_to": None if self.depth_advice is None else self.depth_advice.stage,
+            "advice": None if self.depth_advice is None else self.depth_advice.advice,
             "learning_curve": [
                 {"size": size, "accuracy": accuracy, "interval": interval and list(interval)}
                 for size, accuracy, interval in self.sizes
@@ -136,12 +142,12 @@ def explain(
     check_options(subject.backbone, stages, method=method, units=units)
     work = _Work(subject, device, batch_size, seed, observer)
     found = Explanation(subject)
-    surveyed = work.survey(subject.backbone, "photos through the network")
+    activations = work.find_top_activations(subject.backbone, "photos through the network")
     found.filters = first_filters(subject.backbone.module)
-    wanted = [name for name in surveyed.stages if not stages or name in stages]
-    chosen = {name: telling_units(surveyed.stages[name], surveyed.counts, units) for name in wanted}
-    rule = METHODS[method] or work.rule(surveyed)
-    found.stages = work.draw(subject.backbone, surveyed, chosen, rule, "pictures of units")
+    wanted = [name for name in activations.stages if not stages or name in stages]
+    chosen = {name: discriminative_units(activations.stages[name], activations.counts, units) for name in wanted}
+    rule = METHODS[method] or work.rule(activations)
+    found.stages = work.draw(subject.backbone, activations, chosen, rule, "pictures of units")
     _compare_with_before(found, work, chosen, rule)
     if subject.labelled:
         _probe(found, work)
@@ -150,8 +156,8 @@ def explain(
         found.notes.append(f"The photos have no labels: {named}, and how far the network carries is not shown.")
     if subject.evaluated is not None and subject.probabilities is not None and subject.head is not None:
         evaluated = subject.evaluated
-        shown = choose_photos(subject.probabilities, evaluated.labels if subject.labelled else None)
-        found.looked = look_at(
+        shown = choose_examples(subject.probabilities, evaluated.labels if subject.labelled else None)
+        found.examples = explain_examples(
             shown,
             evaluated.samples.sources,
             subject.backbone,
@@ -203,9 +209,9 @@ class _Work:
     seed: int
     observer: Observer
 
-    _surveys: dict[int, Survey] = field(default_factory=dict)
+    _surveys: dict[int, TopActivations] = field(default_factory=dict)
 
-    def survey(self, backbone: Backbone, task: str) -> Survey:
+    def find_top_activations(self, backbone: Backbone, task: str) -> TopActivations:
         """Run all photos through `backbone`, once."""
         if id(backbone) not in self._surveys:
             self._surveys[id(backbone)] = self._survey(backbone, self.subject.dataset.samples, task)
@@ -215,11 +221,11 @@ class _Work:
         """Return, by stage, the pooled activations (m, units) of the photos at positions `photos` (m,)."""
         return self._survey(backbone, self.subject.dataset.samples.select(photos), task).pooled
 
-    def _survey(self, backbone: Backbone, samples: Samples, task: str) -> Survey:
+    def _survey(self, backbone: Backbone, samples: Samples, task: str) -> TopActivations:
         sampled = np.arange(len(samples))
         if len(samples) > MOST_POOLED:
             sampled = np.sort(np.random.default_rng(self.seed).permutation(len(samples))[:MOST_POOLED])
-        found = survey(
+        found = find_top_activations(
             backbone,
             samples.sources,
             samples.labels,
@@ -234,13 +240,13 @@ class _Work:
             raise DataError(f"not one of the {len(samples):,} photos in {samples.where} can be read.")
         return found
 
-    def rule(self, surveyed: Survey) -> str:
+    def rule(self, activations: TopActivations) -> str:
         """Return which rule shows the last stage's units: a deconvnet's where max-poolings lead there."""
-        last = list(surveyed.stages.values())[-1]
+        last = list(activations.stages.values())[-1]
         picture = draw_units(
             self.subject.backbone,
             last,
-            telling_units(last, surveyed.counts, 1),
+            discriminative_units(last, activations.counts, 1),
             self.subject.dataset.samples.sources,
             device=self.device,
         )
@@ -248,15 +254,15 @@ class _Work:
         return DECONVNET if picture.switches >= halvings / 2 else GUIDED
 
     def draw(
-        self, backbone: Backbone, surveyed: Survey, chosen: Mapping[str, Sequence[int]], rule: str, task: str
+        self, backbone: Backbone, activations: TopActivations, chosen: Mapping[str, Sequence[int]], rule: str, task: str
     ) -> list[StagePictures]:
         """Return the pictures of `chosen` units by stage."""
-        total = sum(int((surveyed.stages[name].photos[list(units)] >= 0).sum()) for name, units in chosen.items())
+        total = sum(int((activations.stages[name].photos[list(units)] >= 0).sum()) for name, units in chosen.items())
         with progress(self.observer, task, total) as advance:
             return [
                 draw_units(
                     backbone,
-                    surveyed.stages[name],
+                    activations.stages[name],
                     units,
                     self.subject.dataset.samples.sources,
                     device=self.device,
@@ -277,8 +283,8 @@ def _compare_with_before(found: Explanation, work: _Work, chosen: Mapping[str, S
         return
     found.moved = movement(before, subject.backbone)
     trained = {name: units[:_BEFORE] for name, units in chosen.items() if found.moved.get(name, 0.0) > _MOVED}
-    surveyed = work.survey(before, "photos through the network before training")
-    pictures = work.draw(before, surveyed, trained, rule, "pictures of units before training")
+    activations = work.find_top_activations(before, "photos through the network before training")
+    pictures = work.draw(before, activations, trained, rule, "pictures of units before training")
     found.before = {stage.stage: stage for stage in pictures}
 
 
@@ -288,8 +294,8 @@ def _probe(found: Explanation, work: _Work) -> None:
     network = subject.pretrained if subject.fine_tuned else subject.backbone
     if network is None:
         return  # a network that was trained on these photos tells nothing of how far pretraining carries; it is noted
-    surveyed = work.survey(network, "photos through the pretrained network")
-    dataset = subject.dataset.select(surveyed.sampled)
+    activations = work.find_top_activations(network, "photos through the pretrained network")
+    dataset = subject.dataset.select(activations.sampled)
     if len(np.unique(dataset.labels)) < 2:
         found.notes.append("How far the network carries is not shown: all photos are of one class.")
         return
@@ -298,12 +304,12 @@ def _probe(found: Explanation, work: _Work) -> None:
     except DataError as error:
         found.notes.append(f"How far the network carries cannot be found: {error}")
         return
-    random = work.pooled(network.at_random(_RANDOM_SEED), surveyed.sampled, "photos through random weights")
-    for name, pooled in ((PRETRAINED, surveyed.pooled), (RANDOM, random)):
+    random = work.pooled(network.at_random(_RANDOM_SEED), activations.sampled, "photos through random weights")
+    for name, pooled in ((PRETRAINED, activations.pooled), (RANDOM, random)):
         task = f"a last layer on every stage, {name}"
         found.depth[name] = accuracy_by_depth(pooled, dataset, seed=work.seed, task=task, observer=observer)
-    found.carried = how_far(found.depth[PRETRAINED], dataset.groups, random=found.depth[RANDOM])
-    last = list(surveyed.pooled.values())[-1]
+    found.depth_advice = advise_by_depth(found.depth[PRETRAINED], dataset.groups, random=found.depth[RANDOM])
+    last = list(activations.pooled.values())[-1]
     found.sizes = accuracy_by_size(last, dataset, seed=work.seed, observer=observer)
 
 

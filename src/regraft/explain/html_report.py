@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from regraft.attribution.backward_rules import DECONVNET
 from regraft.evaluation.report import Report
-from regraft.explain.examples import Looked
+from regraft.explain.examples import ExplainedExample
 from regraft.explain.explain import Explanation
 from regraft.explain.subject import Subject
 from regraft.explain.unit_pictures import StagePictures, UnitPicture
@@ -83,7 +83,7 @@ def _context(found: Explanation) -> dict[str, Any]:
         "subtitle": _subtitle(found),
         "contents": [(anchor, name) for anchor, name, there in contents if there],
         "cards": _cards(found),
-        "carried": found.carried.advice if found.carried is not None else "",
+        "carried": found.depth_advice.advice if found.depth_advice is not None else "",
         "numbers": numbers,
         "looked": looked,
         "looked_note": subject.note,
@@ -94,7 +94,7 @@ def _context(found: Explanation) -> dict[str, Any]:
         "criterion": "tell the classes apart best"
         if len(np.unique(subject.dataset.labels)) > 1
         else "vary most between photos",
-        "cam_stages": " or ".join(dict.fromkeys(one.stage for one in found.looked if one.stage)),
+        "cam_stages": " or ".join(dict.fromkeys(one.stage for one in found.examples if one.stage)),
         "caveat": CAVEAT,
         "filters": _filters(found.filters),
         "filter_count": 0 if found.filters is None else len(found.filters),
@@ -204,13 +204,13 @@ def _confusions(names: Sequence[str], counts: np.ndarray) -> list[str]:
 def _looked(found: Explanation) -> list[dict[str, Any]]:
     groups = []
     for kind, title in _KINDS.items():
-        photos = [_one_looked(one, found) for one in found.looked if one.shown.kind == kind]
+        photos = [_one_looked(one, found) for one in found.examples if one.shown.kind == kind]
         if photos:
             groups.append({"title": title, "photos": photos})
     return groups
 
 
-def _one_looked(one: Looked, found: Explanation) -> dict[str, str]:
+def _one_looked(one: ExplainedExample, found: Explanation) -> dict[str, str]:
     evaluated = found.subject.evaluated
     assert evaluated is not None  # or nothing was looked at
     names = evaluated.classes

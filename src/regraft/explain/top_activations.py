@@ -60,7 +60,7 @@ class StageUnits:
 
 
 @dataclass(eq=False)
-class Survey:
+class TopActivations:
     """What one pass found.
 
     Attributes:
@@ -85,7 +85,7 @@ def stage_maps_of(backbone: Backbone) -> list[StageMap]:
     return find_stage_maps(backbone.module, backbone.stages(), shape)
 
 
-def survey(
+def find_top_activations(
     backbone: Backbone,
     sources: Sequence[Source],
     labels: np.ndarray,
@@ -96,7 +96,7 @@ def survey(
     batch_size: int = 32,
     task: str = "units",
     observer: Observer | None = None,
-) -> Survey:
+) -> TopActivations:
     """Run all photos through the network once, and keep what every unit answers to most.
 
     Memory does not grow with the photos.
@@ -116,8 +116,8 @@ def survey(
     engine = TorchEngine(backbone, device)
     stages = backbone.stages()
     places = stage_maps_of(backbone)
-    reading = _Reading(places, [stage.name for stage in stages], classes, device)
-    found = Survey({}, {}, sampled, np.bincount(labels, minlength=classes))
+    reading = _BatchReader(places, [stage.name for stage in stages], classes, device)
+    found = TopActivations({}, {}, sampled, np.bincount(labels, minlength=classes))
     pooled: dict[str, list[np.ndarray]] = {}
     wanted = np.zeros(len(sources), dtype=bool)
     wanted[sampled] = True
@@ -140,7 +140,7 @@ def survey(
     return found
 
 
-class _Reading:
+class _BatchReader:
     """What the hook_points tell during one batch, and the units that it goes to."""
 
     def __init__(self, places: Sequence[StageMap], names: Sequence[str], classes: int, device: torch.device) -> None:
@@ -186,7 +186,7 @@ def _last_rows(heard: list[tuple[torch.Tensor, torch.Tensor]], count: int) -> tu
     return torch.cat([peaks for peaks, _ in heard[first:]]), torch.cat([mean for _, mean in heard[first:]])
 
 
-def telling(units: StageUnits, counts: np.ndarray) -> np.ndarray:
+def discriminability(units: StageUnits, counts: np.ndarray) -> np.ndarray:
     """Return (c,) how well each unit tells the classes apart: the share of its variance between them (eta squared).
 
     Where there is one class only, the units that vary most in proportion to their size: the coefficient of variation.
@@ -205,13 +205,13 @@ def telling(units: StageUnits, counts: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(total > 0, between / np.where(total > 0, total, 1), 0.0))
 
 
-def telling_units(units: StageUnits, counts: np.ndarray, wanted: int) -> list[int]:
+def discriminative_units(units: StageUnits, counts: np.ndarray, wanted: int) -> list[int]:
     """Return the numbers of the `wanted` units that tell the classes apart best, the best first.
 
     A unit is a class's whose photos excite it most; no class has more than twice its share of the units as long as
     others have some left. Units that no photo excites are left out.
     """
-    score = telling(units, counts)
+    score = discriminability(units, counts)
     alive = (units.activations[:, 0] > 0).cpu().numpy()
     present = np.flatnonzero(counts > 0)
     means = units.sums.cpu().numpy()[present] / counts[present, None]

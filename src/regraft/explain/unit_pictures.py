@@ -76,7 +76,7 @@ def draw_units(
 
     Args:
         backbone: the network.
-        units: what one pass over all photos found (`survey`).
+        units: what one pass over all photos found (`find_top_activations`).
         chosen: numbers of units.
         sources: n photos, the same as of the pass.
         device: where it runs.

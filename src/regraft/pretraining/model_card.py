@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from regraft.errors import flags_in_messages, option
 from regraft.evaluation.intervals import wilson
 from regraft.evaluation.report import Report
 from regraft.files import atomic_write
@@ -67,6 +68,8 @@ def _card(result: PretrainingResult, name: str, answers: int, licence: str | Non
     between = "; " if any("," in name for name in classes) else ", "
     shown = between.join(classes[:_CLASSES_SHOWN])
     more = f"{between}and {len(classes) - _CLASSES_SHOWN:,} more" if len(classes) > _CLASSES_SHOWN else ""
+    with flags_in_messages({}):  # a command for the shell, whoever has the card written
+        model = option("model", f"local-dir:{name}")
     last = f"Its last layer is for {answers:,} classes." if answers else "The file holds no last layer."
     return [
         f"# {name}",
@@ -75,7 +78,7 @@ def _card(result: PretrainingResult, name: str, answers: int, licence: str | Non
         f"{len(classes):,} classes by regraft {version('regraft')}. {last} To learn other classes from its features:",
         "",
         "```bash",
-        f"regraft fit PHOTOS --model local-dir:{name}",
+        f"regraft fit PHOTOS {model}",
         "```",
         "",
         "## Data",
