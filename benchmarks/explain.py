@@ -36,7 +36,7 @@ CPU = torch.device("cpu")
 def plain_pass(backbone: Backbone, paths: list[Path]) -> float:
     """Return the seconds of one pass that keeps the pooled features alone."""
     started = time.perf_counter()
-    extract(paths, [str(n).encode() for n in range(len(paths))], backbone, TorchEngine(backbone, CPU), cache=False)
+    extract(paths, [str(n).encode() for n in range(len(paths))], backbone, TorchEngine(backbone, CPU))
     return time.perf_counter() - started
 
 

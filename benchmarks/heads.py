@@ -10,7 +10,6 @@ import resource
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 
@@ -18,9 +17,13 @@ from benchmarks.chart import Bar, Group, draw
 from benchmarks.material import REPOSITORY
 from benchmarks.processes import run
 from benchmarks.record import Record, progress, shown
-from regraft.heads.probe import OUTER_FOLDS, CalibratedHeads, Labelled, inner_folds
-from regraft.transfer.cross_validation import Clock, cross_validate
-from regraft.transfer.strategies import Candidate, FrozenMethod
+from regraft.data.dataset import Dataset
+from regraft.data.samples import Samples
+from regraft.data.splits import OUTER_FOLDS
+from regraft.heads.probe import CalibratedHeads
+from regraft.transfer.budget import Clock
+from regraft.transfer.cross_validation import cross_validate
+from regraft.transfer.trainers import LinearProbe
 
 CASES = {(1_000, 2): 3, (50_000, 2): 1, (50_000, 100): 1}  # photos and classes: rounds at most
 QUICK = {(1_000, 2): 1}
@@ -30,8 +33,8 @@ FACTORS, PLACES, DEAD = 400, 4, 0.03
 SIGNAL = {2: 0.25, 100: 0.27}  # distance of the classes: about 97 % accuracy with 1,000 photos of two, 80 % of 100
 
 
-def made_up(photos: int, features: int, classes: int, seed: int = 0) -> Labelled:
-    """Return features (n, d) and labels."""
+def made_up(photos: int, features: int, classes: int, seed: int = 0) -> tuple[np.ndarray, Dataset]:
+    """Return features (n, d) float32, and a data set with labels whose photos do not exist."""
     generator = np.random.default_rng(seed)
     strengths = np.arange(1, FACTORS + 1) ** -0.5
     strengths /= np.linalg.norm(strengths)
@@ -49,7 +52,10 @@ def made_up(photos: int, features: int, classes: int, seed: int = 0) -> Labelled
             noise = generator.standard_normal((len(part), features), dtype=np.float32)
             found[first : first + 1024] += np.maximum(here.astype(np.float32) @ mixing + 0.5 * noise - thresholds, 0)
     found[:, dead] = 0
-    return Labelled(found / PLACES, labels, None, [str(label) for label in range(classes)])
+    paths = tuple(Path(f"{number}.jpg") for number in range(photos))
+    samples = Samples(paths, labels, tuple(str(label) for label in range(classes)))
+    keys = tuple(number.to_bytes(32, "big") for number in range(photos))
+    return found / PLACES, Dataset(samples, keys, np.arange(photos))
 
 
 def peak() -> float:
@@ -61,15 +67,15 @@ def peak() -> float:
 def fit_here(photos: int, classes: int) -> dict[str, float]:
     """Return seconds, MB that the process grew by, and accuracy, of everything that is fitted on frozen features."""
     before = peak()
-    data = made_up(photos, FEATURES, classes)
-    folds = inner_folds(data, count=OUTER_FOLDS, seed=0)
+    features, dataset = made_up(photos, FEATURES, classes)
+    folds = dataset.possible_folds(OUTER_FOLDS, seed=0)
     started = time.perf_counter()
-    probes = CalibratedHeads(data, seed=0, all_too=True)
-    method = FrozenMethod(Candidate("frozen"), SimpleNamespace(data=data, probes=probes))  # type: ignore[arg-type]
-    outcome = cross_validate(method, data, folds, clock=Clock(float("inf")))
-    probes.of(np.arange(photos))
+    heads = CalibratedHeads(features, dataset, seed=0, all_too=True)
+    trainer = LinearProbe(features, dataset, heads=heads)
+    found = cross_validate(trainer, dataset, folds, clock=Clock(float("inf")))
+    heads.of(np.arange(photos))
     seconds = time.perf_counter() - started
-    accuracy = float((outcome.probabilities.argmax(axis=1) == data.labels).mean())
+    accuracy = float((found.probabilities.argmax(axis=1) == dataset.labels).mean())
     return {TIME: seconds, MEMORY: peak() - before, ACCURACY: accuracy}
 
 

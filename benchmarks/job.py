@@ -1,6 +1,6 @@
-"""The whole job on 1,000 photos of dogs and cats, from the shell: photos in, a classifier's file and its numbers out.
+"""The whole job on 1,000 photos of dogs and cats, from the shell: photos in, a classifier's file and its figures out.
 
-regraft's job is judged out-of-fold on all photos; for the comparison of accuracies, all are judged by the same 200.
+regraft's job is evaluated out-of-fold on all photos; to compare accuracies, all are evaluated on the same 200.
 """
 
 import functools
@@ -83,7 +83,7 @@ class _Ours:
         self.photos, self.split, self.folder = photos, split, folder
 
     def turn(self, found: dict[tuple[str, str], list[float]], where: str) -> None:
-        """Fit on all photos with an emptier and a fuller cache, then on the 800 to be judged by the 200."""
+        """Fit on all photos with an emptier and a fuller cache, then on the 800 to be evaluated on the 200."""
         cache, out = self.folder / "cache", self.folder / "classifier.safetensors"
         steps: dict[str, Callable[[], object]] = {
             FIRST: lambda: shutil.rmtree(cache, ignore_errors=True),
@@ -99,11 +99,11 @@ class _Ours:
             progress(f"{where}: {name}: {shown(done.seconds)} s")
             accuracy = done.json()["accuracy"]
         ours.forget_photos(cache)
-        judged = run(ours.fit_command(self.split, out), environment=ours.with_cache(cache))
-        found[NEW, ACCURACY].append(judged.json()["accuracy"])
+        evaluated = run(ours.fit_command(self.split, out), environment=ours.with_cache(cache))
+        found[NEW, ACCURACY].append(evaluated.json()["accuracy"])
         found[NEW, FOLDS].append(accuracy)
-        if judged.json()["accuracy"] >= GOAL:
-            found[NEW, REACHED].append(judged.seconds)
+        if evaluated.json()["accuracy"] >= GOAL:
+            found[NEW, REACHED].append(evaluated.seconds)
 
 
 def _others(record: Record, split: Path, folder: Path, *, quick: bool) -> dict[str, Job]:
@@ -155,8 +155,8 @@ def _compare(record: Record) -> None:
     record.notes += [
         f"'{FIRST}' makes the engine for the network too; '{NEW}': it is there, no photo is in the cache",
         f"regraft's {INNER}: less the seconds that the same imports take alone, measured in the same round",
-        "regraft and the logistic regression judge every photo by five folds and then fit on all; fastai and Keras "
-        "pass 800 photos once for training and 200 once for validation",
+        "regraft and the logistic regression evaluate on every photo, by five folds, and then fit on all; fastai and "
+        "Keras pass 800 photos once for training and 200 once for validation",
         "fastai: ImageDataLoaders.from_folder(item_tfms=Resize(224), num_workers=2), vision_learner on the same "
         f"weights through timm, fit_one_cycle(1), batches of 64; {REACHED}: such epochs until the "
         f"validation accuracy is reached, at most {MOST_EPOCHS}",

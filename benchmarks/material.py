@@ -147,7 +147,8 @@ def _make_network(folder: Path) -> None:
     torch.manual_seed(0)
     network: Any = timm.create_model(MOBILENET, num_classes=1000)
     save_file(network.state_dict(), folder / "model.safetensors")
-    kept = {name: network.pretrained_cfg[name] for name in ("input_size", "crop_pct", "mean", "std", "interpolation")}
+    names = ("input_size", "crop_pct", "mean", "std", "interpolation", "classifier")
+    kept = {name: network.pretrained_cfg[name] for name in names}
     config = {"architecture": MOBILENET, "num_classes": 1000, "pretrained_cfg": {**kept, "num_classes": 1000}}
     (folder / "config.json").write_text(json.dumps(config))
 

@@ -1,4 +1,4 @@
-"""All that the benchmarks know of regraft's insides: where its interfaces change, this file alone is changed.
+"""What most benchmarks know of regraft's inside: they change here with its interfaces.
 
 The functions run in processes that are kept between rounds; the last network and its engine are kept in each.
 """
@@ -25,7 +25,7 @@ PREDICT_IMPORTS = ("regraft.cli.main", "regraft.classifier.predict", "regraft.cl
 PREDICT_PARTS = {
     "read the classifier's file": "regraft.classifier.bundle.load_bundle",
     "hash the photo": "regraft.classifier.predict.inspect",
-    "choose the engine": "regraft.features.extraction.engine_for",
+    "choose the engine": "regraft.features.extraction.FeatureExtractor.choose",
     "name the network in the cache": "regraft.networks.backbones.Backbone.fingerprint",
     "compile, decode, run, keep": "regraft.features.extraction.extract",
 }
@@ -38,8 +38,8 @@ def regraft_features(network: str, photos: Sequence[Path]) -> tuple[float, np.nd
     backbone, engine = _made(network)
     keys = [str(number).encode() for number in range(len(photos))]  # each is computed, also one that is there twice
     started = time.perf_counter()
-    features = extract(list(photos), keys, backbone, engine, cache=False).features
-    return time.perf_counter() - started, features
+    features = extract(list(photos), keys, backbone, engine)
+    return time.perf_counter() - started, features.values
 
 
 def engine_alone(network: str, photos: Sequence[Path], count: int) -> float:
@@ -77,17 +77,16 @@ def _made(network: str) -> tuple[Any, Any]:
     import torch
 
     from regraft.data.audit import inspect
-    from regraft.features.extraction import engine_for
+    from regraft.engines.compute import Compute
+    from regraft.features.extraction import FeatureExtractor
     from regraft.networks.backbones import build_untrained, load_backbone
-    from regraft.progress import Observer
-    from regraft.transfer.settings import Settings
 
     name = network_name(network)
     torch.manual_seed(0)  # as the others', so that random weights are the same
     backbone = load_backbone(name) if name.startswith("local-dir:") else build_untrained(name)
     photos: list[Any] = some_photos(_ENOUGH)
     keys = inspect(tuple(photos)).keys
-    return backbone, engine_for(backbone, photos, keys, Settings(device="cpu", cache=False), Observer())
+    return backbone, FeatureExtractor(backbone, Compute(device="cpu", cache=False)).choose(photos, keys)
 
 
 def import_script(modules: Sequence[str]) -> str:
@@ -96,7 +95,7 @@ def import_script(modules: Sequence[str]) -> str:
 
 
 def fit_command(data: Path, out: Path) -> list[str]:
-    """Return the command that fits a new last layer on `data` and writes a classifier and its numbers."""
+    """Return the command that fits a new last layer on `data` and writes a classifier and its figures."""
     model = network_name("mobilenetv2_100")
     options = ["--model", model, "--strategy", "frozen", "--out", str(out), "--force", "--json"]
     return [*COMMAND, "fit", str(data), *options]

@@ -169,13 +169,13 @@ def predict_here(bundle: str, photo: str) -> dict[str, float]:
         importlib.import_module(module)
     clocks = Clocks()
     for part, name in ours.PREDICT_PARTS.items():
-        owner, attribute = _owner_of(name)
+        owner, attribute = owner_of(name)
         setattr(owner, attribute, clocks.watch(part, getattr(owner, attribute)))
     clocks.watch("the rest", ours.run_here)(["predict", bundle, photo])
     return {part: clocks.seconds[part] for part in [*ours.PREDICT_PARTS, "the rest"]}
 
 
-def _owner_of(name: str) -> tuple[Any, str]:
+def owner_of(name: str) -> tuple[Any, str]:
     """Return the module or class that holds what is called `name`, and the last part of the name."""
     path, _, attribute = name.rpartition(".")
     try:

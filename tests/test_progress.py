@@ -5,7 +5,7 @@ import time
 import pytest
 
 from regraft.progress import Observer, progress
-from regraft.training.finetuner import Record
+from regraft.training.finetuner import TrainingRecord
 
 
 class Listener(Observer):
@@ -52,4 +52,4 @@ def test_an_observer_ignores_everything() -> None:
     observer = Observer()
     with progress(observer, "features", 1) as advance:
         advance(1)
-        observer.record("all photos", Record(1, 1, 2, 0.5, 0.1))  # it has all that the protocol names
+        observer.record("all photos", TrainingRecord(1, 1, 2, 0.5, 0.1))  # it has all that the protocol names

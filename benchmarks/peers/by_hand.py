@@ -26,7 +26,7 @@ from torchvision.datasets import ImageFolder
 
 
 def main(network: str, folder: Path, out: Path) -> None:
-    """Embed all photos, judge by five folds and by the photos held out, and print one JSON object."""
+    """Embed all photos, evaluate by five folds and on the photos held out, and print one JSON object."""
     started = time.perf_counter()
     module = timm.create_model(network, pretrained=True, num_classes=0).eval()
     transform = create_transform(**resolve_model_data_config(module))  # type: ignore[no-untyped-call]

@@ -1,5 +1,6 @@
 """What the benchmarks compute from their times. Nothing is timed here."""
 
+import importlib
 import json
 import multiprocessing
 import sys
@@ -9,7 +10,7 @@ import pytest
 from benchmarks.record import Measurement, Record, ratio, shown
 from PIL import Image
 
-from benchmarks import chart, processes, startup
+from benchmarks import chart, ours, processes, startup
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,15 @@ def test_clocks_count_what_one_part_spends_in_another_once(monkeypatch: pytest.M
     assert dict(clocks.seconds) == {"outer": (3.0 - 1.0) + (12.0 - 7.0), "inner": 7.0 - 3.0}
 
 
-def test_a_command_is_measured_and_its_failure_told() -> None:
+def test_names_of_what_is_timed_and_imported_exist() -> None:
+    for module in (*ours.FIT_IMPORTS, *ours.PREDICT_IMPORTS):
+        importlib.import_module(module)
+    for name in ours.PREDICT_PARTS.values():
+        owner, attribute = startup.owner_of(name)
+        assert callable(getattr(owner, attribute))
+
+
+def test_a_command_is_measured_and_its_failure_reported() -> None:
     done = processes.run([sys.executable, "-c", "print('{\"a\": 1}')"])
     assert done.json() == {"a": 1}
     assert done.seconds > 0

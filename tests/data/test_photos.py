@@ -1,4 +1,4 @@
-"""Photos without labels: what files, folders, globs and tables name, each once, in the order given."""
+"""Photos without labels: what files, folders, globs and tables name, in the order given."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -88,13 +88,15 @@ def test_arguments_that_name_nothing_are_all_named(write: Write, tmp_path: Path)
 # --- tables ---
 
 
-def test_a_table_gives_its_images_in_its_order_each_once(write: Write) -> None:
+def test_a_table_gives_the_image_of_each_row(write: Write) -> None:
     folder = write("new", "1.png", "deep/2.png", "3.png")
     rows = ("id,label", "3,", "2,x", "3,y")
-    assert find_photos([table(folder, *rows)]) == [folder / "3.png", folder / "deep/2.png"]
+    of_rows = [folder / "3.png", folder / "deep/2.png", folder / "3.png"]
+    assert find_photos([table(folder, *rows)]) == of_rows
+    assert find_photos([folder / "photos.csv", folder / "photos.csv"]) == of_rows  # named before: not repeated
     tsv = table(folder, "file\tnote", "deep/2.png\ta", "1.png\tb", name="photos.TSV")
     assert find_photos([folder / "3.png", tsv]) == [folder / "3.png", folder / "deep/2.png", folder / "1.png"]
-    assert find_photos([f"{folder}/*.csv"]) == [folder / "3.png", folder / "deep/2.png"]
+    assert find_photos([f"{folder}/*.csv"]) == of_rows
 
 
 def test_columns_and_root_of_a_table(write: Write, tmp_path: Path) -> None:
@@ -108,6 +110,16 @@ def test_columns_and_root_of_a_table(write: Write, tmp_path: Path) -> None:
 def test_a_table_without_a_usual_column(write: Write) -> None:
     file = table(write("new", "1.png"), "photo", "1.png")
     assert message_of([file]).startswith(f"{file}: image_column is needed: none of image, image_path, ")
+
+
+def test_a_table_that_cannot_be_read_is_an_error_alone_and_a_photo_beside_others(write: Write) -> None:
+    """The other photos are answered, and it has its row with the reason."""
+    folder = write("new", "1.png")
+    file = table(folder, "photo", "1.png")
+    assert find_photos([folder / "1.png", file]) == [folder / "1.png", file]
+    assert find_photos([f"{folder}/*"]) == [folder / "1.png", file]
+    with pytest.raises(DataError, match="image_column is needed"):
+        find_photos([f"{folder}/*.csv"])
 
 
 def test_columns_without_a_table(write: Write) -> None:
@@ -128,7 +140,7 @@ def test_a_parquet_file_gives_its_cells(parquet: Write, png: Png) -> None:
 def test_a_parquet_file_of_paths_gives_the_files(write: Write) -> None:
     folder = write("new", "1.png", "2.png")
     pq.write_table(pa.table({"path": ["2.png", "1.png", "2.png"]}), folder / "new.parquet")
-    assert find_photos([folder / "new.parquet"]) == [folder / "2.png", folder / "1.png"]
+    assert find_photos([folder / "new.parquet"]) == [folder / "2.png", folder / "1.png", folder / "2.png"]
 
 
 def test_a_folder_of_parquet_files_gives_train_validation_and_test_in_turn(parquet: Write, png: Png) -> None:

@@ -108,7 +108,7 @@ def test_a_class_of_one_image_cannot_be_trained_on() -> None:
     with pytest.raises(DataError) as caught:
         make(["a", "a", "b", "c", "c", "d"]).check_trainable()
     assert str(caught.value) == (
-        "here: 2 of 4 classes have fewer than two images, too few to learn from one and judge by another:\n"
+        "here: 2 of 4 classes have fewer than two images, too few to learn from one and evaluate on another:\n"
         "  b\n  d\nAdd images or remove the class."
     )
 

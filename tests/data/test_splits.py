@@ -1,9 +1,9 @@
-"""Folds: stratified, whole groups, every class learned from and judged."""
+"""Folds: stratified, whole groups, every class learned from and held out."""
 
 import numpy as np
 import pytest
 
-from regraft.data.splits import stratified_folds
+from regraft.data.splits import lonely_classes, stratified_folds
 from regraft.errors import DataError
 
 CLASSES = ("cat", "dog", "owl")
@@ -164,6 +164,27 @@ def test_another_shuffle_is_tried_where_the_first_takes_a_whole_class(seed: int)
     check_learnable(folds, labels)
 
 
+# --- classes that cannot be held out ---
+
+
+@pytest.mark.parametrize(
+    ("labels", "groups", "lonely"),
+    [
+        ([0, 0, 1, 2, 0], None, [1, 2]),
+        ([2, 2, 0, 0], None, []),  # no photo of class 1: there is nothing of it to hold out
+        ([0, 0, 1, 1], [5, 6, 7, 7], [1]),  # two photos, one group
+        ([0, 1, 0, 1, 2], [5, 5, 6, 6, 6], [2]),  # groups of several classes
+        ([3, 3, 1, 0, 0], [9, 9, 2, 2, 4], [1, 3]),
+        ([], None, []),
+    ],
+)
+def test_lonely_classes_come_from_one_photo_or_group(
+    labels: list[int], groups: list[int] | None, lonely: list[int]
+) -> None:
+    found = lonely_classes(np.array(labels, dtype=np.int64), None if groups is None else np.array(groups))
+    assert found.tolist() == lonely
+
+
 # --- messages ---
 
 
@@ -172,7 +193,7 @@ def test_classes_of_one_photo_are_named() -> None:
         folds_of(np.array([0, 0, 1, 2, 0]))
     assert str(caught.value) == (
         "2 classes come from one photo or one group only, copies of a photo counted as one, and cannot be both learned "
-        "and judged:\n  dog\n  owl\nAdd photos from another group (patient, object, scene) or remove the class."
+        "from and held out:\n  dog\n  owl\nAdd photos from another group (patient, object, scene) or remove the class."
     )
 
 
@@ -196,5 +217,5 @@ def test_groups_that_cannot_be_split() -> None:
     """
     labels = np.array([0, 1, 0, 2, 1, 2])
     groups = np.array([1, 1, 2, 2, 3, 3])
-    with pytest.raises(DataError, match=r"^no split keeps the groups whole .*leave --group-column out\.$"):
+    with pytest.raises(DataError, match=r"^no split keeps the groups whole .*leave group_column out\.$"):
         folds_of(labels, groups, count=2)

@@ -41,9 +41,9 @@ class Features:
 
     def get(self, *, cache: bool = True) -> np.ndarray:
         given = (self.sources, self.keys, self.backbone, self.engine)
-        result = extract(*given, cache=cache, batch_size=10, observer=self.listener)
+        result = extract(*given, cache_limit=10**9 if cache else None, batch_size=10, observer=self.listener)
         self.computed = result.computed
-        return result.features
+        return result.values
 
     @property
     def shard(self) -> Path:

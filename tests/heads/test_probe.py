@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -13,25 +13,45 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import PredefinedSplit, StratifiedGroupKFold, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from tests.fixtures.learning import dataset_of
 
-from regraft.data.splits import stratified_folds
+from regraft.data.dataset import Dataset
+from regraft.data.splits import OUTER_FOLDS, stratified_folds
 from regraft.errors import DataError
 from regraft.evaluation.calibration import fit_temperature
 from regraft.heads import probe as probe_module
 from regraft.heads.linear import CalibratedHead
-from regraft.heads.probe import OUTER_FOLDS, CalibratedHeads, Labelled, fit_calibrated_head
+from regraft.heads.probe import CalibratedHeads, fit_calibrated_head
 from regraft.heads.search import ABSENT, LEARNED, STRENGTHS, select_heads
-from regraft.transfer.cross_validation import Clock, cross_validate
-from regraft.transfer.strategies import Candidate, FrozenMethod
+from regraft.transfer.budget import Clock
+from regraft.transfer.cross_validation import cross_validate
+from regraft.transfer.trainers import LinearProbe
 
 NAMES = ("ant", "bee", "cat", "dog")
 
 
-def labelled(features: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> Labelled:
-    return Labelled(features.astype(np.float32), labels, groups, NAMES[: labels.max() + 1])
+class Data(NamedTuple):
+    """Features (n, d) with labels, groups and classes of their photos."""
+
+    features: np.ndarray
+    dataset: Dataset
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.dataset.labels
+
+    def select(self, mask: np.ndarray) -> "Data":
+        return Data(self.features[mask], self.dataset.select(mask))
+
+    def fit(self, *, seed: int) -> CalibratedHead:
+        return fit_calibrated_head(self.features, self.dataset, seed=seed)
 
 
-def clusters(per_class: int, *, classes: int = 3, distance: float = 1.0, features: int = 6, seed: int = 0) -> Labelled:
+def labelled(features: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> Data:
+    return Data(features.astype(np.float32), dataset_of(labels, groups, NAMES[: labels.max() + 1]))
+
+
+def clusters(per_class: int, *, classes: int = 3, distance: float = 1.0, features: int = 6, seed: int = 0) -> Data:
     """Return photos of which class k lies `distance` along axis k, in noise of deviation 1."""
     labels = np.repeat(np.arange(classes), per_class)
     noise = np.random.default_rng(seed).normal(size=(len(labels), features))
@@ -42,14 +62,12 @@ def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean(probabilities.argmax(axis=1) == labels))
 
 
-def out_of_fold(data: Labelled, *, seed: int) -> np.ndarray:
-    """Return what the frozen method answers for each photo, having learned from the other folds."""
-    split = probe_module.stratified_folds
-    folds = split(data.labels, data.classes, count=OUTER_FOLDS, seed=seed, groups=data.groups)
-    method = FrozenMethod(
-        Candidate("frozen"), SimpleNamespace(data=data, probes=CalibratedHeads(data, seed=seed, all_too=True))
-    )  # type: ignore[arg-type]
-    return cross_validate(method, data, folds, clock=Clock(float("inf")), seed=seed).probabilities
+def out_of_fold(data: Data, *, seed: int) -> np.ndarray:
+    """Return what the linear probe predicts for each photo, having learned from the other folds."""
+    folds = data.dataset.folds(OUTER_FOLDS, seed=seed)
+    heads = CalibratedHeads(data.features, data.dataset, seed=seed, all_too=True)
+    probe = LinearProbe(data.features, data.dataset, heads=heads)
+    return cross_validate(probe, data.dataset, folds, clock=Clock(float("inf")), seed=seed).probabilities
 
 
 # --- honesty ---
@@ -60,7 +78,7 @@ def test_noise_is_at_chance_out_of_fold_however_well_it_is_learned_by_heart() ->
     for seed in range(3):
         labels = np.tile([0, 1], 30)
         data = labelled(np.random.default_rng(seed).normal(size=(60, 300)), labels)
-        learned.append(accuracy(fit_calibrated_head(data, seed=seed).probabilities(data.features), labels))
+        learned.append(accuracy(data.fit(seed=seed).probabilities(data.features), labels))
         right += int((out_of_fold(data, seed=seed).argmax(axis=1) == labels).sum())
     assert min(learned) > 0.95
     # 180 throws of a coin: 90 right, standard deviation sqrt(180) / 2 = 6.7
@@ -90,18 +108,19 @@ def test_features_that_give_the_group_away_do_not_help_across_groups() -> None:
 
 def folds_stay(monkeypatch: pytest.MonkeyPatch, folds: np.ndarray) -> None:
     """Keep the outer folds as they are, whatever the labels; the inner ones are made as ever."""
+    # Labels that change would change the folds, and with them all that this test compares
 
     def of(labels: np.ndarray, *rest: object, **options: object) -> np.ndarray:
         return folds if len(labels) == len(folds) else stratified_folds(labels, *rest, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(probe_module, "stratified_folds", of)
+    monkeypatch.setattr("regraft.data.dataset.stratified_folds", of)
 
 
 @pytest.mark.parametrize("fold", [0, 3])
 @pytest.mark.parametrize("features", [6, 90])
 def test_what_is_judged_takes_no_part_in_the_judging(monkeypatch: pytest.MonkeyPatch, fold: int, features: int) -> None:
     data = clusters(15, features=features)
-    folds = stratified_folds(data.labels, data.classes, count=5, seed=3)
+    folds = stratified_folds(data.labels, data.dataset.classes, count=5, seed=3)
     inside = np.flatnonzero(folds == fold)
     one, mates = inside[0], inside[1:]
     folds_stay(monkeypatch, folds)
@@ -122,9 +141,9 @@ def test_what_is_judged_takes_no_part_in_the_judging(monkeypatch: pytest.MonkeyP
     assert not same(out_of_fold(labelled(data.features, labels), seed=3)[one], before[one])
 
 
-def by_hand(learned: Labelled, folds: np.ndarray, judged: np.ndarray) -> np.ndarray:
+def by_hand(learned: Data, folds: np.ndarray, judged: np.ndarray) -> np.ndarray:
     """Return the probabilities of (m, d) features by what is chosen and fitted on nothing but `learned`."""
-    found = select_heads(learned.features, learned.labels, len(learned.classes), folds=[folds])[0]
+    found = select_heads(learned.features, learned.labels, len(learned.dataset.classes), folds=[folds])[0]
     held_out = folds >= 0
     temperature = fit_temperature(found.logits[held_out], learned.labels[held_out])
     return CalibratedHead(found.head, temperature).probabilities(judged)
@@ -133,28 +152,28 @@ def by_hand(learned: Labelled, folds: np.ndarray, judged: np.ndarray) -> np.ndar
 @pytest.mark.parametrize("features", [6, 60])
 def test_out_of_fold_is_five_probes_by_hand(features: int) -> None:
     data = clusters(12, features=features)
-    folds = stratified_folds(data.labels, data.classes, count=5, seed=7)
+    folds = stratified_folds(data.labels, data.dataset.classes, count=5, seed=7)
     found = out_of_fold(data, seed=7)
     for learned, judged in StratifiedKFold(5, shuffle=True, random_state=7).split(data.features, data.labels):
-        part = Labelled(data.features[learned], data.labels[learned], None, data.classes)
-        np.testing.assert_allclose(found[judged], by_hand(part, folds[learned], data.features[judged]), atol=2e-3)
+        expected = by_hand(data.select(learned), folds[learned], data.features[judged])
+        np.testing.assert_allclose(found[judged], expected, atol=2e-3)
 
 
 def test_out_of_fold_of_mixed_groups_is_probes_by_hand_too() -> None:
     plain = clusters(20, classes=2)
     groups = np.tile(np.arange(10), 4)  # every group has photos of both classes
-    data = Labelled(plain.features, plain.labels, groups, plain.classes)
-    folds = stratified_folds(data.labels, data.classes, count=5, seed=1, groups=groups)
+    data = labelled(plain.features, plain.labels, groups)
+    folds = stratified_folds(data.labels, data.dataset.classes, count=5, seed=1, groups=groups)
     found = out_of_fold(data, seed=1)
     splitter = StratifiedGroupKFold(5, shuffle=True, random_state=1)
     for learned, judged in splitter.split(data.features, data.labels, groups):
-        part = Labelled(data.features[learned], data.labels[learned], groups[learned], data.classes)
-        np.testing.assert_allclose(found[judged], by_hand(part, folds[learned], data.features[judged]), atol=2e-3)
+        expected = by_hand(data.select(learned), folds[learned], data.features[judged])
+        np.testing.assert_allclose(found[judged], expected, atol=2e-3)
 
 
 def test_out_of_fold_is_scikit_learns_nested_cross_validation() -> None:
     data = clusters(20, distance=1.5, seed=2)
-    folds = stratified_folds(data.labels, data.classes, count=5, seed=2)
+    folds = stratified_folds(data.labels, data.dataset.classes, count=5, seed=2)
     found = out_of_fold(data, seed=2)
     for fold in range(5):
         learned = folds != fold
@@ -173,7 +192,7 @@ def test_out_of_fold_is_scikit_learns_nested_cross_validation() -> None:
 
 def test_many_photos_choose_by_the_two_folds_beside(monkeypatch: pytest.MonkeyPatch) -> None:
     data = clusters(12)
-    folds = stratified_folds(data.labels, data.classes, count=5, seed=7)
+    folds = stratified_folds(data.labels, data.dataset.classes, count=5, seed=7)
     expected = np.full((36, 3), np.nan)
     for fold in range(5):
         learned = folds != fold
@@ -199,7 +218,7 @@ def test_class_in_two_folds_is_learned_from_without_either(monkeypatch: pytest.M
 
     monkeypatch.setattr(probe_module, "select_heads", hears)
     out_of_fold(whole, seed=0)
-    folds = stratified_folds(whole.labels, whole.classes, count=5, seed=0)
+    folds = stratified_folds(whole.labels, whole.dataset.classes, count=5, seed=0)
     assert len(tasks) == 6
     for fold, task in enumerate(tasks[:5]):
         assert np.array_equal(task == ABSENT, folds == fold)
@@ -213,17 +232,17 @@ def test_class_in_two_folds_is_learned_from_without_either(monkeypatch: pytest.M
 def test_what_is_no_fold_is_a_data_set_of_its_own() -> None:
     data = clusters(12)
     some = np.arange(0, 36, 2)
-    found = CalibratedHeads(data, seed=3).of(some)
-    alone = fit_calibrated_head(data.select(np.isin(np.arange(36), some)), seed=3)
+    found = CalibratedHeads(data.features, data.dataset, seed=3).of(some)
+    alone = data.select(np.isin(np.arange(36), some)).fit(seed=3)
     assert np.array_equal(found.head.weight, alone.head.weight)
     assert found.temperature == alone.temperature
 
 
 def test_all_photos_are_the_same_whether_folds_were_judged_or_not() -> None:
     data = clusters(12)
-    probes = CalibratedHeads(data, seed=3)
-    probes.of(np.flatnonzero(stratified_folds(data.labels, data.classes, count=5, seed=3) != 2))
-    together, alone = probes.of(np.arange(36)), fit_calibrated_head(data, seed=3)
+    probes = CalibratedHeads(data.features, data.dataset, seed=3)
+    probes.of(np.flatnonzero(stratified_folds(data.labels, data.dataset.classes, count=5, seed=3) != 2))
+    together, alone = probes.of(np.arange(36)), data.fit(seed=3)
     assert together.head.strength == alone.head.strength
     np.testing.assert_allclose(
         together.probabilities(data.features), alone.probabilities(data.features), rtol=0, atol=2e-3
@@ -236,8 +255,8 @@ def test_a_probe_does_not_depend_on_what_was_asked_for_before(all_too: bool) -> 
     generator = np.random.default_rng(0)
     data = labelled(generator.normal(size=(140, 30)).astype(np.float32), np.arange(140) % 2)
     everything = np.arange(140)
-    rest = np.flatnonzero(stratified_folds(data.labels, data.classes, count=5, seed=3) != 2)
-    first, second = CalibratedHeads(data, seed=3, all_too=all_too), CalibratedHeads(data, seed=3, all_too=all_too)
+    rest = np.flatnonzero(data.dataset.folds(5, seed=3) != 2)
+    first, second = (CalibratedHeads(data.features, data.dataset, seed=3, all_too=all_too) for _ in range(2))
     orders = [first.of(everything), first.of(rest)], [second.of(rest), second.of(everything)][::-1]
     for one, other in zip(*orders, strict=True):
         assert np.array_equal(one.head.weight, other.head.weight)
@@ -261,7 +280,7 @@ def scikit_learn(strength: float, n: int) -> object:
 @pytest.mark.parametrize(("distance", "seed"), [(0.5, 0), (1.5, 1)])
 def test_strength_and_temperature_are_those_of_scikit_learn(distance: float, seed: int) -> None:
     data = clusters(20, distance=distance, seed=seed)
-    found = fit_calibrated_head(data, seed=seed)
+    found = data.fit(seed=seed)
     splitter = StratifiedKFold(5, shuffle=True, random_state=seed)
     held_out = {
         strength: cross_val_predict(
@@ -289,7 +308,7 @@ def test_temperature_mends_a_head_that_is_too_sure(monkeypatch: pytest.MonkeyPat
     weak = functools.partial(select_heads, strengths=(1e-5,))
     monkeypatch.setattr(probe_module, "select_heads", weak)
     data, fresh = clusters(20, features=40), clusters(200, features=40, seed=1)
-    found = fit_calibrated_head(data, seed=0)
+    found = data.fit(seed=0)
     assert found.head.strength == 1e-5
     assert accuracy(found.probabilities(data.features), data.labels) == 1.0  # learned by heart
     assert found.temperature > 1.5
@@ -308,21 +327,21 @@ def test_class_of_one_photo_is_learned_from() -> None:
     rare = np.zeros((1, 6), np.float32)
     rare[0, 5] = 30.0
     whole = labelled(np.concatenate([data.features, rare]), np.append(data.labels, 2))
-    found = fit_calibrated_head(whole, seed=0)
+    found = whole.fit(seed=0)
     assert accuracy(found.probabilities(whole.features), whole.labels) == 1.0
 
 
 def test_class_of_one_group_is_learned_from() -> None:
     data = clusters(8, distance=8.0)
     groups = np.where(data.labels == 2, 99, np.arange(24))
-    found = fit_calibrated_head(Labelled(data.features, data.labels, groups, data.classes), seed=0)
+    found = labelled(data.features, data.labels, groups).fit(seed=0)
     assert accuracy(found.probabilities(data.features), data.labels) == 1.0
 
 
 @pytest.mark.parametrize("labels", [[0, 1], [0, 0, 0, 1], [0, 1, 2]])
 def test_where_nothing_can_be_held_out_nothing_is_chosen(labels: list[int]) -> None:
     data = labelled(np.random.default_rng(0).normal(size=(len(labels), 3)), np.array(labels))
-    found = fit_calibrated_head(data, seed=0)
+    found = data.fit(seed=0)
     assert (found.head.strength, found.temperature) == (1.0, 1.0)
 
 
@@ -346,11 +365,10 @@ def test_smallest_there_is() -> None:
 # --- seeds ---
 
 
-@pytest.mark.parametrize("work", [lambda data, seed: fit_calibrated_head(data, seed=seed).head.weight, out_of_fold])
+@pytest.mark.parametrize("work", [lambda data, seed: data.fit(seed=seed).head.weight, out_of_fold])
 def test_same_seed_same_bits(work: Callable[..., np.ndarray]) -> None:
-    data = clusters(12)
-    first = work(data, seed=4)
-    assert np.array_equal(work(data, seed=4), first)
+    first, second = (work(clusters(12), seed=4) for _ in range(2))  # a data set keeps its folds
+    assert np.array_equal(second, first)
 
 
 def test_other_seed_other_folds() -> None:

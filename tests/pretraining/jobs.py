@@ -4,11 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from regraft.data.layouts import find_samples
+from regraft.engines.compute import Compute
 from regraft.networks.backbones import Backbone, build_untrained
 from regraft.pretraining.pretrain import PretrainingResult, pretrain, pretraining_schedule
 from regraft.pretraining.teacher import DistillationSettings
 from regraft.training.schedule import Schedule
-from regraft.transfer.settings import Settings
+from regraft.transfer.settings import FitSettings
+
+CPU = Compute(device="cpu")
 
 
 def fresh() -> Backbone:
@@ -20,5 +23,5 @@ def schedule(*, distilling: bool = False, **more: object) -> Schedule:
 
 
 def learn(folder: Path, *, distillation: DistillationSettings | None = None, **more: object) -> PretrainingResult:
-    settings = Settings(strategy="whole", device="cpu", schedule=schedule(distilling=distillation is not None, **more))
-    return pretrain(find_samples(folder), fresh, settings=settings, distillation=distillation)
+    settings = FitSettings(strategy="whole", schedule=schedule(distilling=distillation is not None, **more))
+    return pretrain(find_samples(folder), fresh, settings=settings, compute=CPU, distillation=distillation)

@@ -13,11 +13,15 @@ from safetensors.torch import load_file
 from tests.pretraining.jobs import learn
 
 from regraft.data.layouts import find_samples
+from regraft.engines.pytorch import TorchEngine
 from regraft.errors import OptionError
+from regraft.evaluation.report import Report
+from regraft.features.extraction import extract
+from regraft.heads.linear import CalibratedHead
 from regraft.networks.backbones import build_untrained, load_backbone
 from regraft.pretraining.teacher import DistillationSettings
 from regraft.training.distributed import Accelerator, ProcessGroup
-from regraft.transfer.fit import train
+from regraft.transfer.fit import fit
 
 Photos = Callable[..., Path]
 
@@ -31,6 +35,20 @@ def test_colours_are_learned(photos: Photos) -> None:
     assert [record.epoch for record in found.curve] == list(range(1, 13))
     assert found.curve[-1].tuning_accuracy == 1.0
     assert found.curve[-1].loss < found.curve[0].loss
+
+
+def test_copies_among_training_photos_do_not_change_the_report(photos: Photos) -> None:
+    """Of independent validation photos the intervals are those without groups."""
+    folder = photos("all/train", red=12, blue=12).parent
+    photos("all/val", first_seed=500, red=6, blue=6)
+    (folder / "train" / "red" / "copy.jpg").write_bytes((folder / "train" / "red" / "0.jpg").read_bytes())
+    found = learn(folder)
+    dataset = found.source.dataset.select(found.source.validation)
+    engine = TorchEngine(found.backbone, torch.device("cpu"))
+    features = extract(dataset.samples.sources, dataset.keys, found.backbone, engine)
+    probabilities = CalibratedHead(found.head, 1.0).probabilities(features.values)
+    expected = Report.from_probabilities(probabilities, dataset.labels, dataset.classes, estimate="validation")
+    assert found.report.to_json() == expected.to_json()
 
 
 @pytest.mark.parametrize(
@@ -109,4 +127,4 @@ def test_fit_does_not_run_in_several_processes(
     two = Accelerator(torch.device("cpu"), "fp32", ProcessGroup(0, 2, torch.device("cpu")))
     monkeypatch.setattr("regraft.transfer.experiment.accelerator", lambda *_: two)
     with pytest.raises(OptionError, match=r"this runs in one process, on one device. Got 2 processes."):
-        train(find_samples(photos(red=6, blue=6)), lambda: load_backbone(tiny_network), model="tiny")
+        fit(find_samples(photos(red=6, blue=6)), lambda: load_backbone(tiny_network), model="tiny")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.conftest import write_network
-from tests.pretraining.jobs import fresh, learn, schedule
+from tests.pretraining.jobs import CPU, fresh, learn, schedule
 
 from regraft.classifier.bundle import save_bundle
 from regraft.data.layouts import find_samples
@@ -17,8 +17,8 @@ from regraft.networks.backbones import load_backbone
 from regraft.pretraining.pretrain import PretrainingResult, pretrain
 from regraft.pretraining.teacher import DistillationSettings
 from regraft.training.losses import FEATURE_WEIGHT
-from regraft.transfer.fit import train
-from regraft.transfer.settings import Settings
+from regraft.transfer.fit import fit
+from regraft.transfer.settings import FitSettings
 
 Photos = Callable[..., Path]
 
@@ -29,11 +29,10 @@ def test_validation_photos_train_neither_student_nor_teacher(photos: Photos, tin
     photos("all/val", first_seed=500, red=6, blue=6)
     splits = find_samples(folder)
     turned = replace(splits["validation"], labels=1 - splits["validation"].labels)
-    settings = Settings(strategy="whole", device="cpu", schedule=schedule(distilling=True))
+    settings = FitSettings(strategy="whole", schedule=schedule(distilling=True))
+    distillation = DistillationSettings(tiny_network)
     first, second = (
-        pretrain(
-            {**splits, "validation": one}, fresh, settings=settings, distillation=DistillationSettings(tiny_network)
-        )
+        pretrain({**splits, "validation": one}, fresh, settings=settings, compute=CPU, distillation=distillation)
         for one in (splits["validation"], turned)
     )
     assert first.report.accuracy == pytest.approx(1 - second.report.accuracy)
@@ -48,20 +47,19 @@ def test_a_teacher_trained_on_validation_photos(photos: Photos, tiny_network: st
     splits = find_samples(folder)
     both = find_samples(photos("both", red=12, blue=12))["train"]
     (tmp_path / "both" / "red" / "12.jpg").write_bytes((folder / "val" / "red" / "0.jpg").read_bytes())
-    settings = Settings(strategy="whole", device="cpu", schedule=schedule(distilling=True))
+    settings = FitSettings(strategy="whole", schedule=schedule(distilling=True))
 
     def taught_by(photos_of_teacher: Samples) -> PretrainingResult:
-        teacher = train({"train": photos_of_teacher}, lambda: load_backbone(tiny_network), model=tiny_network)
+        teacher = fit({"train": photos_of_teacher}, lambda: load_backbone(tiny_network), model=tiny_network)
         save_bundle(teacher.classifier, tmp_path / "t.safetensors")
-        return pretrain(
-            splits, fresh, settings=settings, distillation=DistillationSettings(str(tmp_path / "t.safetensors"))
-        )
+        distillation = DistillationSettings(str(tmp_path / "t.safetensors"))
+        return pretrain(splits, fresh, settings=settings, compute=CPU, distillation=distillation)
 
     assert taught_by(both).report.n == 2
     both = find_samples(tmp_path / "both")["train"]
     found = taught_by(both)
     assert found.report.n == 1
-    assert found.source.judges.endswith("take no part in training, nor in that of the teacher (1 left out)")
+    assert found.source.note.endswith("take no part in training, nor in that of the teacher (1 left out)")
     (tmp_path / "both" / "blue" / "12.jpg").write_bytes((folder / "val" / "blue" / "0.jpg").read_bytes())
     with pytest.raises(OptionError, match="was trained on every photo that the student is to be validated on"):
         taught_by(find_samples(tmp_path / "both")["train"])

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,6 +69,19 @@ LABELS = np.arange(20) % 3
 def a_head(features: int) -> LinearHead:
     weight = np.random.default_rng(2).normal(0, 0.05, (3, features)).astype(np.float32)
     return LinearHead(weight, np.zeros(3, dtype=np.float32), 0.0)
+
+
+def stages_of(backbone: Backbone) -> list[str]:
+    return [stage.name for stage in backbone.stages()]
+
+
+def top_stages(backbone: Backbone) -> list[str]:
+    return stages_of(backbone)[-2:]
+
+
+def top_plan(backbone: Backbone, **options: Any) -> Plan:
+    """Return the plan that trains the last two stages."""
+    return plan_training(backbone, trained=top_stages(backbone), **options)
 
 
 def finetuner(
@@ -140,11 +154,11 @@ def by_hand(
 
 @pytest.mark.parametrize("batch_norm", ["held", "trained"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-@pytest.mark.parametrize("strategy", ["top", "whole"])
+@pytest.mark.parametrize("stages", [stages_of, top_stages])
 def test_five_steps_are_those_of_a_plain_loop(
-    network: Backbone, images: torch.Tensor, strategy: str, optimizer: str, batch_norm: str
+    network: Backbone, images: torch.Tensor, stages: Callable[[Backbone], list[str]], optimizer: str, batch_norm: str
 ) -> None:
-    plan = plan_training(network, strategy=strategy, batch_norm=batch_norm)
+    plan = plan_training(network, trained=stages(network), batch_norm=batch_norm)
     schedule = Schedule(**{**PLAIN.__dict__, "optimizer": optimizer})
     tuner, top, activations = finetuner(network, images, plan, schedule)
     before = copy.deepcopy(network.module.state_dict())
@@ -169,7 +183,7 @@ def test_each_stage_learns_at_its_own_rate(network: Backbone, images: torch.Tens
     """Plain gradient descent of one step moves weights by rate times gradient: a stage with half the rate by half."""
     moves = []
     for decay in (1.0, 0.5):
-        plan = plan_training(network, strategy="top", lr_decay=decay)
+        plan = top_plan(network, lr_decay=decay)
         schedule = Schedule(batch_size=20, averaging=0, clip=0, warm_up=0, weight_decay=0, optimizer="sgd", mixup=0)
         tuner, _, _ = finetuner(network, images, plan, schedule)
         list(tuner.train())
@@ -185,7 +199,7 @@ def test_each_stage_learns_at_its_own_rate(network: Backbone, images: torch.Tens
 
 def test_averaging_keeps_the_mean_of_the_weights(network: Backbone, images: torch.Tensor) -> None:
     """With a span far beyond the steps, the running mean is the plain mean of the start and the five results."""
-    plan = plan_training(network, strategy="top")
+    plan = top_plan(network)
     long = Schedule(**{**PLAIN.__dict__, "averaging": 1e9})
     tuner, top, _ = finetuner(network, images, plan, long)
     name = plan.names("trained")[0]
@@ -200,7 +214,7 @@ def test_averaging_keeps_the_mean_of_the_weights(network: Backbone, images: torc
 def test_the_best_weights_come_back_and_training_stops(network: Backbone, images: torch.Tensor) -> None:
     """Labels that cannot be learned: what is held out says that the start was best, and after two epochs it is over."""
     labels = np.random.default_rng(3).integers(0, 3, 20)
-    plan = plan_training(network, strategy="top")
+    plan = top_plan(network)
     hasty = Schedule(batch_size=4, averaging=0, patience=2, clip=0, mixup=0)
     tuner, _, _ = finetuner(network, images, plan, hasty, epochs=50, rate=0.3, tune=range(12, 20), labels=labels)
     start = tuner.logits(np.arange(20))
@@ -215,7 +229,7 @@ def test_the_best_weights_come_back_and_training_stops(network: Backbone, images
 
 
 def test_without_patience_the_last_weights_are_kept(network: Backbone, images: torch.Tensor) -> None:
-    plan = plan_training(network, strategy="top")
+    plan = top_plan(network)
     tuner, top, _ = finetuner(network, images, plan, PLAIN, epochs=3, tune=range(12, 20))
     ends = [record for record in tuner.train() if not record.photos]
     assert len(ends) == 3
@@ -226,7 +240,7 @@ def test_without_patience_the_last_weights_are_kept(network: Backbone, images: t
 
 
 def test_a_loss_that_is_not_finite_names_epoch_and_step(network: Backbone, images: torch.Tensor) -> None:
-    plan = plan_training(network, strategy="top")
+    plan = top_plan(network)
     images = images.clone()
     images[7] = float("nan")
     tuner, _, activations = finetuner(network, images, plan, PLAIN)
@@ -239,7 +253,7 @@ def test_a_loss_that_is_not_finite_names_epoch_and_step(network: Backbone, image
 def test_short_memory_halves_the_batch_and_gives_the_same_weights(
     network: Backbone, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = plan_training(network, strategy="top")
+    plan = top_plan(network)
     plain = Schedule(**{**PLAIN.__dict__, "optimizer": "sgd"})  # AdamW takes whole steps by what rounding left of zeros
     expected = finetuner(network, images, plan, plain)[0]
     list(expected.train())
@@ -265,7 +279,7 @@ def test_no_memory_for_one_photo_is_an_error(
     def full(self: Top, activation: torch.Tensor) -> torch.Tensor:
         raise torch.OutOfMemoryError
 
-    tuner, _, _ = finetuner(network, images, plan_training(network, strategy="top"), PLAIN)
+    tuner, _, _ = finetuner(network, images, top_plan(network), PLAIN)
     monkeypatch.setattr(Top, "forward", full)
     with pytest.raises(TrainingError, match=r"cpu has no memory for training on a single photo. Train fewer stages"):
         list(tuner.train())
@@ -279,7 +293,7 @@ def test_no_memory_for_the_optimizer_is_an_error(
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError
 
-    tuner, _, _ = finetuner(network, images, plan_training(network, strategy="top"), PLAIN)
+    tuner, _, _ = finetuner(network, images, top_plan(network), PLAIN)
     monkeypatch.setattr(torch.optim.AdamW, "step", full)
     with pytest.raises(
         TrainingError, match=r"cpu has no memory for training: the optimizer's state. Train fewer stages"
@@ -293,7 +307,7 @@ def test_no_memory_at_an_epoch_s_end_is_an_error(
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError
 
-    tuner, _, _ = finetuner(network, images, plan_training(network, strategy="top"), PLAIN)
+    tuner, _, _ = finetuner(network, images, top_plan(network), PLAIN)
     monkeypatch.setattr("regraft.training.ema.WeightAverage.load", full)
     with pytest.raises(TrainingError, match=r"cpu has no memory for training. Train fewer stages"):
         list(tuner.train())
@@ -303,7 +317,7 @@ def small_maps() -> tuple[Backbone, torch.Tensor, Plan]:
     """Return a network whose last batch norms stand behind the pooling, on maps of one pixel."""
     torch.manual_seed(0)
     backbone = build_untrained("mobilenetv4_conv_small_035")
-    return backbone, torch.randn(9, 3, 32, 32), plan_training(backbone, strategy="top", batch_norm="trained")
+    return backbone, torch.randn(9, 3, 32, 32), top_plan(backbone, batch_norm="trained")
 
 
 def test_a_last_photo_joins_the_others_where_statistics_are_trained() -> None:
@@ -314,7 +328,7 @@ def test_a_last_photo_joins_the_others_where_statistics_are_trained() -> None:
     assert [record.photos for record in records] == [4, 5, 4, 5]
     assert [record.steps for record in records] == [4] * 4
     assert [sorted(activations.asked[at] + activations.asked[at + 1]) for at in (0, 2)] == [list(range(9))] * 2
-    held = plan_training(backbone, strategy="top")
+    held = top_plan(backbone)
     tuner, _, _ = finetuner(backbone, photos, held, PLAIN, labels=LABELS[:9])
     assert [record.photos for record in tuner.train() if record.photos] == [4, 4, 1]
 
@@ -352,7 +366,7 @@ def test_scaled_gradients_give_the_weights_of_plain_ones(
     network: Backbone, images: torch.Tensor, scale: float, clip: float
 ) -> None:
     """A power of two changes no digit. The larger one goes beyond float32: its steps are taken again, not lost."""
-    plan = plan_training(network, strategy="top", batch_norm="trained")
+    plan = top_plan(network, batch_norm="trained")
     schedule = Schedule(**{**PLAIN.__dict__, "clip": clip, "optimizer": "sgd"})
     plain, _, _ = finetuner(network, images, plan, schedule)
     list(plain.train())
@@ -372,7 +386,7 @@ def test_a_killed_run_goes_on_with_its_scale(
 ) -> None:
     monkeypatch.setattr("regraft.training.finetuner.SECONDS_PER_CHECKPOINT", 0.0)
     monkeypatch.setattr("regraft.training.finetuner._PAUSES", 0.0)
-    plan, using = plan_training(network, strategy="top"), scaled(2.0**127)
+    plan, using = top_plan(network), scaled(2.0**127)
 
     def started(folder: str) -> Finetuner:
         run = Run(tmp_path / folder, {}, restart=False, observer=Observer())
@@ -398,7 +412,7 @@ def test_a_killed_run_goes_on_with_its_scale(
 
 
 def test_a_gradient_beyond_every_scale_is_an_error(network: Backbone, images: torch.Tensor) -> None:
-    tuner, _, _ = finetuner(network, images, plan_training(network, strategy="top"), PLAIN, using=scaled(2.0**10))
+    tuner, _, _ = finetuner(network, images, top_plan(network), PLAIN, using=scaled(2.0**10))
     weight = tuner._model.head.weight
     before = weight.detach().clone()
     weight.register_hook(lambda gradient: gradient * math.inf)
@@ -417,7 +431,7 @@ def test_a_rate_that_is_much_too_high_is_reported_even_in_the_last_step(
 ) -> None:
     """No later loss is there to show it."""
     hasty = Schedule(batch_size=20, averaging=0, warm_up=0)
-    tuner, _, _ = finetuner(network, images, plan_training(network, strategy="top"), hasty, rate=1e30, tune=tune)
+    tuner, _, _ = finetuner(network, images, top_plan(network), hasty, rate=1e30, tune=tune)
     with pytest.raises(TrainingError) as caught:
         list(tuner.train())
     assert str(caught.value) == (
@@ -430,7 +444,7 @@ def test_weights_that_are_not_finite_are_neither_kept_nor_saved(
     network: Backbone, images: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(tmp_path / "run", {}, restart=False, observer=Observer())
-    tuner, _, _ = finetuner(network, images, plan_training(network, strategy="top"), PLAIN, run=run)
+    tuner, _, _ = finetuner(network, images, top_plan(network), PLAIN, run=run)
     step = TrainingStep.step
 
     def breaks(self: TrainingStep, *given: object, **named: object) -> float:
@@ -447,7 +461,7 @@ def test_weights_that_are_not_finite_are_neither_kept_nor_saved(
 
 def test_gradients_are_clipped_to_their_norm(network: Backbone, images: torch.Tensor) -> None:
     """One step of plain descent moves all weights together by rate times the clipped norm."""
-    plan = plan_training(network, strategy="top")
+    plan = top_plan(network)
     schedule = Schedule(batch_size=20, averaging=0, clip=0.01, warm_up=0, weight_decay=0, optimizer="sgd")
     tuner, _, _ = finetuner(network, images, plan, schedule, rate=1.0)
     list(tuner.train())
@@ -460,7 +474,7 @@ def test_gradients_are_clipped_to_their_norm(network: Backbone, images: torch.Te
 
 def test_mixed_photos_have_mixed_labels(network: Backbone, images: torch.Tensor) -> None:
     """A head of zeros gives log 3 whatever the photos and labels are mixed from; smoothing keeps it so."""
-    plan = plan_training(network, strategy="top")
+    plan = top_plan(network)
     mixed = Schedule(batch_size=20, mixup=0.4, label_smoothing=0.1)
     tuner, top, activations = finetuner(network, images, plan, mixed)
     del top, activations
@@ -470,7 +484,7 @@ def test_mixed_photos_have_mixed_labels(network: Backbone, images: torch.Tensor)
 
 
 def with_adapters(backbone: Backbone, photos: torch.Tensor, *, lr_decay: float = 1.0) -> tuple[Finetuner, Plan]:
-    plan = plan_training(backbone, strategy="top", lora=2, lr_decay=lr_decay)
+    plan = top_plan(backbone, lora=2, lr_decay=lr_decay)
     assert plan.cut is not None
     trunk, top = cut_before(backbone.module, plan.cut, tuple(photos.shape[1:]))
     tuner = Finetuner(

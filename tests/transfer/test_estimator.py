@@ -1,5 +1,6 @@
 """The scikit-learn door: an estimator like any other, whatever images and labels it is given."""
 
+import inspect
 import pickle
 import re
 import shutil
@@ -16,9 +17,12 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict, cross_val_score
 
 import regraft
+from regraft.engines.compute import Compute
 from regraft.errors import DataError, ModelError, OptionError, OutputError, SanityError
 from regraft.networks.weights import without_folders
+from regraft.options import declared_settings
 from regraft.transfer.estimator import TransferClassifier, load
+from regraft.transfer.settings import FitSettings
 
 Photos = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("few_draws", "few_strengths")
@@ -81,18 +85,76 @@ def test_parameters_can_be_read_and_set(make: Make, tiny_network: str) -> None:
         "max_file_size": 1000**3,
         "batch_size": 32,
         "cache": True,
+        "cache_limit": None,
         "positive": None,
         "force": False,
         "train_from": None,
         "train_only": None,
         "lora": 0,
         "budget": 600.0,
+        "precision": "auto",
         "schedule": None,
     }
     assert estimator.set_params(seed=5, cache=False) is estimator
     assert (estimator.seed, estimator.cache) == (5, False)
     with pytest.raises(ValueError, match="Invalid parameter 'sead'"):
         estimator.set_params(sead=1)
+
+
+OPTIONS = {
+    name: declared
+    for kind in (FitSettings, Compute)
+    for name, declared in declared_settings(kind).items()
+    if name != "restart"  # of checkpoints, which only commands keep
+}
+
+
+def test_the_signature_has_every_option_with_its_default() -> None:
+    parameters = inspect.signature(TransferClassifier).parameters
+    assert set(parameters) == {"model", "weights", "schedule", *OPTIONS}
+    assert next(iter(parameters)) == "model"
+    assert parameters["model"].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    others = [parameter for name, parameter in parameters.items() if name != "model"]
+    assert {parameter.kind for parameter in others} == {inspect.Parameter.KEYWORD_ONLY}
+    assert {name: parameters[name].default for name in OPTIONS} == {
+        name: declared.default for name, (declared, _) in OPTIONS.items()
+    }
+    assert {parameters[name].default for name in ("model", "weights", "schedule")} == {None}
+    untouched = TransferClassifier()
+    assert untouched.get_params() == {name: parameter.default for name, parameter in parameters.items()}
+
+
+def test_the_docstring_has_every_option_with_its_help() -> None:
+    text = inspect.getdoc(TransferClassifier) or ""
+    arguments = text.partition("Args:\n")[2].partition("\n\n")[0]
+    documented = re.findall(r"^    (\w+): ", arguments, re.MULTILINE)
+    assert sorted(documented) == sorted(inspect.signature(TransferClassifier).parameters)
+    for name, (_, said) in OPTIONS.items():
+        assert f"    {name}: {said.help}" in arguments.splitlines()
+    assert "\n\nAttributes:\n    classes_: " in text
+
+
+def test_an_argument_that_there_is_not_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"has no argument 'strateg'\. Did you mean 'strategy'\?"):
+        TransferClassifier(strateg="top")
+    with pytest.raises(TypeError, match="has no argument 'restart'"):
+        TransferClassifier(restart=True)
+    with pytest.raises(TypeError):
+        TransferClassifier("resnet50", "top")  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONS))
+def test_every_option_can_be_set_and_cloned(name: str) -> None:
+    estimator = TransferClassifier(**{name: "this"})
+    assert clone(estimator).get_params() == {**TransferClassifier().get_params(), name: "this"}
+    assert getattr(TransferClassifier().set_params(**{name: "this"}), name) == "this"
+
+
+@pytest.mark.parametrize("name", sorted(set(OPTIONS) - {"positive"}))
+def test_every_option_is_checked_by_fit(name: str, make: Make, sixteen: list[str]) -> None:
+    """Every one gets to the settings that declare it. `positive` becomes a text, so that it may be a number."""
+    with pytest.raises(OptionError, match=rf"^{name} must be {re.escape(OPTIONS[name][1].allowed)}\. Got \["):
+        make(**{name: ["no such value"]}).fit(sixteen, eight_each("a", "b"))
 
 
 def test_clone_has_the_parameters_and_nothing_learned(make: Make, sixteen: list[str]) -> None:
@@ -128,11 +190,11 @@ def test_cross_validation_with_scorers_of_probabilities(make: Make, sixteen: lis
     losses = cross_val_score(make(), sixteen, y, cv=cv, scoring="neg_log_loss")
     areas = cross_val_score(make(), sixteen, y, cv=cv, scoring="roc_auc")
     probabilities = cross_val_predict(make(), sixteen, y, cv=cv, method="predict_proba")
-    judged = [part for _, part in cv.split(sixteen, y)]
+    held_out = [part for _, part in cv.split(sixteen, y)]
     truth = np.array(y)
-    expected = [-log_loss(truth[part], probabilities[part]) for part in judged]
+    expected = [-log_loss(truth[part], probabilities[part]) for part in held_out]
     np.testing.assert_allclose(losses, expected, rtol=1e-12)
-    assert areas.tolist() == [roc_auc_score(truth[part] == "r", probabilities[part, 1]) for part in judged] == [1, 1]
+    assert areas.tolist() == [roc_auc_score(truth[part] == "r", probabilities[part, 1]) for part in held_out] == [1, 1]
 
 
 def test_search_over_a_parameter(make: Make, sixteen: list[str]) -> None:
@@ -182,7 +244,7 @@ def test_labels_come_back_as_they_were_given(
 
 @pytest.fixture
 def fitted(make: Make, sixteen: list[str]) -> TransferClassifier:
-    """Return what learned that blue photos are "b" and red ones "a"."""
+    """Return an estimator that has learned that blue photos are "b" and red ones "a"."""
     return make().fit(sixteen, eight_each("b", "a"))
 
 
@@ -211,7 +273,7 @@ def test_second_fit_replaces_the_first(fitted: TransferClassifier, sixteen: list
 def test_positive_may_be_a_number(make: Make, sixteen: list[str]) -> None:
     found = make(positive=10).fit(sixteen, eight_each(2, 10)).report_.to_json()
     assert found["positive"] == "10"
-    with pytest.raises(OptionError, match=r"--positive must be one of 2, 10\. Got '3'"):
+    with pytest.raises(OptionError, match=r"positive must be one of 2, 10\. Got '3'"):
         make(positive=3).fit(sixteen, eight_each(2, 10))
 
 
@@ -279,7 +341,7 @@ def test_folder_brings_its_labels(make: Make, photos: Photos) -> None:
     assert (fitted.report_.estimate, fitted.report_.n) == ("out-of-fold", 12)
 
 
-def test_folder_with_a_validation_split_is_judged_by_it(make: Make, photos: Photos) -> None:
+def test_folder_with_a_validation_split_is_evaluated_on_it(make: Make, photos: Photos) -> None:
     folder = photos("data/train", red=6, blue=6).parent
     photos("data/validation", first_seed=100, red=2, blue=3)
     fitted = make().fit(folder)
@@ -325,7 +387,7 @@ def test_score_of_a_folder_matches_classes_by_name(make: Make, photos: Photos) -
 
 
 def test_score_is_scikit_learns_accuracy(fitted: TransferClassifier, sixteen: list[str]) -> None:
-    y = ["a"] * 4 + ["b"] * 4 + ["a"] * 8  # four of the blue photos, "b", are told to be "a"
+    y = ["a"] * 4 + ["b"] * 4 + ["a"] * 8  # four of the blue photos, "b", are said to be "a"
     weights = np.arange(1.0, 17.0)
     assert fitted.score(sixteen, y) == 12 / 16
     expected = accuracy_score(y, eight_each("b", "a"), sample_weight=weights)
@@ -365,7 +427,7 @@ def test_mistakes_in_x_and_y(make: Make, sixteen: list[str], photos: Photos) -> 
         assert str(caught.value) == message
 
 
-def test_unknown_network_is_told_first() -> None:
+def test_unknown_network_is_reported_first() -> None:
     with pytest.raises(ModelError, match="There is no network named 'resnet5O'"):
         TransferClassifier("resnet5O").fit(["gone.jpg"], ["a"])
 

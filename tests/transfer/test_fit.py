@@ -1,8 +1,9 @@
-"""Training, judging and predicting: who takes part in what, in which order, and what the numbers say."""
+"""Fitting: which photos take part in what, in which order, and what the figures say."""
 
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,23 +12,28 @@ from typing import Any, BinaryIO
 import numpy as np
 import pytest
 
-from regraft.classifier.predict import predict
+from regraft.classifier.evaluate import evaluate
+from regraft.classifier.predict import Predictor
+from regraft.data import dataset as datasets
 from regraft.data import sources
 from regraft.data.audit import inspect
 from regraft.data.folders import read_folder
 from regraft.data.layouts import find_samples
 from regraft.data.samples import Samples
+from regraft.engines.compute import Compute
 from regraft.errors import DataError, FrozenTensorError, OptionError, SanityError
 from regraft.files import open_regular
 from regraft.heads.probe import CalibratedHeads
+from regraft.networks import backbones, freezing
 from regraft.networks.backbones import Backbone, load_backbone
-from regraft.transfer import experiment as material
-from regraft.transfer import fit as strategies
-from regraft.transfer.fit import Result, evaluate, train
-from regraft.transfer.settings import Settings
+from regraft.options import declared_settings
+from regraft.transfer import fit as fitting
+from regraft.transfer.experiment import prepare_experiment
+from regraft.transfer.fit import FitResult
+from regraft.transfer.settings import FitSettings
 
 Photos = Callable[..., Path]
-Fit = Callable[..., Result]
+Fit = Callable[..., FitResult]
 pytestmark = pytest.mark.usefixtures("few_draws", "few_strengths")
 
 
@@ -35,17 +41,26 @@ pytestmark = pytest.mark.usefixtures("few_draws", "few_strengths")
 def fit(tiny_network: str) -> Fit:
     """Return fit(folder or splits, observer, seed=1 ...), which trains with the tiny network."""
 
-    def run(data: Path | Mapping[str, Samples], observer: Any = None, **settings: Any) -> Result:
+    def run(data: Path | Mapping[str, Samples], observer: Any = None, **settings: Any) -> FitResult:
         splits = find_samples(data) if isinstance(data, Path) else data
-        return train(
+        options, compute = divided(settings)
+        return fitting.fit(
             splits,
             lambda: load_backbone(tiny_network),
             model=tiny_network,
-            settings=Settings(**settings),
+            settings=options,
+            compute=compute,
             observer=observer,
         )
 
     return run
+
+
+def divided(options: Mapping[str, Any]) -> tuple[FitSettings, Compute]:
+    """Return the settings that these options belong to."""
+    where = {name: value for name, value in options.items() if name in declared_settings(Compute)}
+    how = {name: value for name, value in options.items() if name not in where}
+    return FitSettings(**how), Compute(**where)
 
 
 def never() -> Backbone:
@@ -55,8 +70,9 @@ def never() -> Backbone:
 def refused(data: Path | Mapping[str, Samples], **settings: Any) -> str:
     """Return the message of a training that stops before the network is loaded."""
     splits = find_samples(data) if isinstance(data, Path) else data
+    options, compute = divided(settings)
     with pytest.raises((DataError, OptionError)) as caught:
-        train(splits, never, model="none", settings=Settings(**settings))
+        fitting.fit(splits, never, model="none", settings=options, compute=compute)
     return str(caught.value)
 
 
@@ -72,26 +88,26 @@ def cut_off(path: Path) -> Path:
     return path
 
 
-# --- what judges ---
+# --- what evaluates ---
 
 
 def test_without_a_validation_split_every_figure_is_out_of_fold(fit: Fit, photos: Photos) -> None:
     result = fit(photos(red=9, blue=8))
     assert (result.report.estimate, result.report.n) == ("out-of-fold", 17)
     assert result.report.classes == result.classifier.classes == ("blue", "red")
-    assert result.numbers["confusion"] == [[8, 0], [0, 9]]
+    assert result.report.confusion == [[8, 0], [0, 9]]
 
 
-def test_validation_split_judges_and_takes_no_part(fit: Fit, photos: Photos) -> None:
+def test_validation_split_evaluates_and_takes_no_part(fit: Fit, photos: Photos) -> None:
     train_folder = photos("data/train", red=8, blue=8)
     photos("data/validation", first_seed=100, red=3, blue=4)
-    judged, alone = fit(train_folder.parent), fit(train_folder)
-    assert (judged.report.estimate, judged.report.n) == ("validation", 7)
-    assert judged.numbers["confusion"] == [[4, 0], [0, 3]]
-    assert np.array_equal(judged.classifier.head.weight, alone.classifier.head.weight)
-    assert np.array_equal(judged.classifier.head.bias, alone.classifier.head.bias)
-    assert judged.classifier.temperature == alone.classifier.temperature
-    assert judged.classifier.head.strength == alone.classifier.head.strength
+    evaluated, alone = fit(train_folder.parent), fit(train_folder)
+    assert (evaluated.report.estimate, evaluated.report.n) == ("validation", 7)
+    assert evaluated.report.confusion == [[4, 0], [0, 3]]
+    assert np.array_equal(evaluated.classifier.head.weight, alone.classifier.head.weight)
+    assert np.array_equal(evaluated.classifier.head.bias, alone.classifier.head.bias)
+    assert evaluated.classifier.temperature == alone.classifier.temperature
+    assert evaluated.classifier.head.strength == alone.classifier.head.strength
 
 
 def test_validation_figures_are_those_of_the_classifier(fit: Fit, photos: Photos) -> None:
@@ -99,16 +115,16 @@ def test_validation_figures_are_those_of_the_classifier(fit: Fit, photos: Photos
     photos("data/validation", first_seed=100, red=4, grey=4)
     result = fit(folder)
     validation = find_samples(folder)["validation"]
-    probabilities = predict(result.classifier, validation.sources).probabilities
+    probabilities = Predictor(result.classifier).predict(validation.sources).probabilities
     right = probabilities[np.arange(8), validation.labels]
-    assert result.numbers["log_loss"] == pytest.approx(-np.log(right).mean(), rel=1e-6)
+    assert result.report.figures["log_loss"] == pytest.approx(-np.log(right).mean(), rel=1e-6)
 
 
 def test_validation_without_some_class(fit: Fit, photos: Photos) -> None:
     folder = photos("data/train", red=6, blue=6, grey=6).parent
     photos("data/validation", first_seed=100, red=2, grey=5)
     result = fit(folder)  # its own numbering would be grey 0, red 1
-    assert result.numbers["confusion"] == [[0, 0, 0], [0, 5, 0], [0, 0, 2]]
+    assert result.report.confusion == [[0, 0, 0], [0, 5, 0], [0, 0, 2]]
 
 
 def test_test_split_is_not_touched(fit: Fit, photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +143,7 @@ def test_test_split_is_not_touched(fit: Fit, photos: Photos, monkeypatch: pytest
     assert {path.relative_to(folder).parts[0] for path in opened if folder in path.parents} == {"train", "validation"}
 
 
-def test_copies_of_one_photo_judge_not_each_other(
+def test_copies_of_one_photo_do_not_evaluate_each_other(
     fit: Fit, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     originals = one_colour(photos(red=16))
@@ -137,12 +153,11 @@ def test_copies_of_one_photo_judge_not_each_other(
     samples = replace(originals, sources=tuple(sources), labels=np.tile(originals.labels, 4))
     with pytest.raises(SanityError):
         fit({"train": samples})
-    for module in (strategies, material):
-        monkeypatch.setattr(module, "joined_groups", lambda *_: None)
-    assert fit({"train": samples}).report.accuracy > 0.9  # what learning by heart would claim
+    monkeypatch.setattr(datasets, "joined_groups", lambda *_: None)
+    assert fit({"train": samples}).report.accuracy > 0.9  # what memorising would claim
 
 
-def test_validation_photos_that_were_learned_from_are_left_out(fit: Fit, photos: Photos, listener: Any) -> None:
+def test_validation_photos_that_were_trained_on_are_left_out(fit: Fit, photos: Photos, listener: Any) -> None:
     folder = photos("data/train", red=8, blue=8).parent
     photos("data/validation", first_seed=100, red=3, blue=3)
     copy = folder / "validation" / "red" / "copy.jpg"
@@ -150,7 +165,8 @@ def test_validation_photos_that_were_learned_from_are_left_out(fit: Fit, photos:
     result = fit(folder, listener)
     assert result.report.n == 6
     assert listener.said[0] == (
-        f"1 of 7 photos in {folder / 'validation'} are also training photos and judge nothing:\n  {copy}"
+        f"1 of 7 photos in {folder / 'validation'} are also training photos and are left out of the "
+        f"evaluation:\n  {copy}"
     )
     copied = inspect((copy,)).keys
     assert result.classifier.was_seen(copied, "training").tolist() == [True]
@@ -164,30 +180,29 @@ def grouped(folder: Path, names: list[str | None]) -> Samples:
     return Samples.from_labels(samples.where, samples.sources, labels, groups=names, notes=samples.notes)
 
 
-def test_validation_photos_of_groups_that_were_learned_from_are_left_out(
-    fit: Fit, photos: Photos, listener: Any
-) -> None:
+def test_validation_photos_of_groups_in_training_are_left_out(fit: Fit, photos: Photos, listener: Any) -> None:
     """Patient e is in training too; of patient f there is a copy of a training photo; g and h are new."""
-    learned = grouped(photos("train", red=4, blue=4), ["a", "b", "c", "d", "e", "e", None, None])
+    training = grouped(photos("train", red=4, blue=4), ["a", "b", "c", "d", "e", "e", None, None])
     folder = photos("new", first_seed=100, red=4, blue=4)
-    shutil.copy(learned.sources[0], folder / "blue" / "0.jpg")  # sources are blue first
-    judges = grouped(folder, ["f", "f", "e", "g", "e", None, "h", "g"])
-    result = fit({"train": learned, "validation": judges}, listener, force=True)  # four photos prove nothing
+    shutil.copy(training.sources[0], folder / "blue" / "0.jpg")  # sources are blue first
+    validation = grouped(folder, ["f", "f", "e", "g", "e", None, "h", "g"])
+    result = fit({"train": training, "validation": validation}, listener, force=True)  # four photos prove nothing
     assert result.report.n == 4
-    assert result.numbers["confusion"] == [[1, 0], [0, 3]]
+    assert result.report.confusion == [[1, 0], [0, 3]]
     assert listener.said[:2] == [
-        f"1 of 8 photos in {folder} are also training photos and judge nothing:\n  {folder / 'blue' / '0.jpg'}",
-        f"3 of 7 photos in {folder} are of groups that training has too and judge nothing:\n"
+        f"1 of 8 photos in {folder} are also training photos and are left out of the evaluation:\n"
+        f"  {folder / 'blue' / '0.jpg'}",
+        f"3 of 7 photos in {folder} are of groups that training has too and are left out of the evaluation:\n"
         f"  {folder / 'blue' / '1.jpg'}\n  {folder / 'blue' / '2.jpg'}\n  {folder / 'red' / '0.jpg'}",
     ]
 
 
-def test_validation_of_groups_that_were_learned_from_alone_is_refused(photos: Photos) -> None:
-    learned = grouped(photos("train", red=2, blue=2), ["a", "b", "c", "d"])
+def test_validation_of_groups_in_training_alone_is_refused(photos: Photos) -> None:
+    training = grouped(photos("train", red=2, blue=2), ["a", "b", "c", "d"])
     folder = photos("new", first_seed=100, red=2, blue=2)
-    assert refused({"train": learned, "validation": grouped(folder, ["a", "b", "c", "c"])}) == (
+    assert refused({"train": training, "validation": grouped(folder, ["a", "b", "c", "c"])}) == (
         f"{folder}: every validation photo is also a training photo or of a group that training has too, so they "
-        "cannot judge. Remove what training has, or the validation folder: the figures are then out-of-fold."
+        "cannot evaluate it. Remove what training has, or the validation folder: the figures are then out-of-fold."
     )
 
 
@@ -197,7 +212,7 @@ def test_validation_of_copies_alone_is_refused(fit: Fit, photos: Photos) -> None
     with pytest.raises(DataError) as caught:
         fit(folder)
     assert str(caught.value) == (
-        f"{folder / 'validation'}: every validation photo is also a training photo, so they cannot judge. "
+        f"{folder / 'validation'}: every validation photo is also a training photo, so they cannot evaluate it. "
         "Remove the copies, or the validation folder: the figures are then out-of-fold."
     )
 
@@ -213,12 +228,12 @@ def in_copies(folder: Path, count: int) -> Samples:
     return replace(samples, sources=tuple(sources), labels=samples.labels[originals])
 
 
-def test_copies_that_judge_are_drawn_whole(fit: Fit, photos: Photos) -> None:
+def test_copies_that_evaluate_are_drawn_whole(fit: Fit, photos: Photos) -> None:
     """The intervals of 8 photos with three copies each are those of 8 groups that are named as such."""
-    learned = find_samples(photos("train", red=8, blue=8))["train"]
+    training = find_samples(photos("train", red=8, blue=8))["train"]
     copies = in_copies(photos("validation", first_seed=100, red=4, blue=4), 3)
     named = replace(copies, groups=np.repeat(np.arange(8), 3))
-    found, expected = (fit({"train": learned, "validation": part}) for part in (copies, named))
+    found, expected = (fit({"train": training, "validation": part}) for part in (copies, named))
     assert found.report.intervals == expected.report.intervals
     assert found.report.per_class == expected.report.per_class
     new = in_copies(photos("new", first_seed=200, red=4, blue=4), 3)
@@ -244,8 +259,8 @@ def test_too_many_unreadable_stop_before_the_network_is_loaded(photos: Photos, s
 
 def test_contradictions_and_wrong_settings_stop_before_the_network_is_loaded(photos: Photos) -> None:
     folder = photos(red=4, blue=4)
-    assert refused(folder, seed=-1) == "--seed must be a whole number from 0 to 4294967295. Got -1."
-    assert refused(folder, batch_size=0) == "--batch-size must be 1 or more. Got 0."
+    assert refused(folder, seed=-1) == "seed must be a whole number from 0 to 4294967295. Got -1."
+    assert refused(folder, batch_size=0) == "batch_size must be 1 or more. Got 0."
     shutil.copy(folder / "red" / "0.jpg", folder / "blue" / "copy.jpg")
     assert "1 images stand under more than one class" in refused(folder)
     shutil.rmtree(folder / "red")
@@ -267,7 +282,7 @@ def test_validation_of_one_class_stops_before_the_network_is_loaded(photos: Phot
     folder = photos("data/train", red=4, blue=4, grey=4).parent
     photos("data/validation", first_seed=100, red=20)
     end = (
-        "; there are none of: blue, grey. A classifier cannot be judged by one class. Add photos of the others, or "
+        "; there are none of: blue, grey. A classifier cannot be evaluated on one class. Add photos of the others, or "
         "remove the validation folder: the figures are then out-of-fold."
     )
     assert refused(folder) == f"{folder / 'validation'} has photos of one class only{end}"
@@ -280,41 +295,41 @@ def test_validation_of_one_class_stops_before_the_network_is_loaded(photos: Phot
     )
 
 
-def test_classes_that_no_fold_could_judge_stop_before_the_network_is_loaded(photos: Photos) -> None:
+def test_classes_that_no_fold_could_hold_out_stop_before_the_network_is_loaded(photos: Photos) -> None:
     samples = find_samples(photos(red=4, blue=4))["train"]
     grouped = replace(samples, groups=np.array([0, 0, 0, 0, 1, 2, 3, 4]))
     assert refused({"train": grouped}).startswith(
         "1 classes come from one photo or one group only, copies of a photo counted as one, and cannot be both "
-        "learned and judged:\n  blue\n"
+        "learned from and held out:\n  blue\n"
     )
     for number in (1, 2, 3):
         shutil.copy(samples.sources[0], samples.sources[number])
     assert "\n  blue\n" in refused({"train": samples})
 
 
-def test_auto_keeps_the_last_layer_where_no_fold_could_judge(fit: Fit, photos: Photos, listener: Any) -> None:
-    """A validation folder judges, so that `frozen` needs no folds; nothing else can be compared with it."""
+def test_auto_keeps_the_last_layer_where_no_fold_could_hold_out(fit: Fit, photos: Photos, listener: Any) -> None:
+    """A validation folder evaluates, so that `frozen` needs no folds; nothing else can be compared with it."""
     samples = find_samples(photos("train", red=8, blue=8))["train"]
-    judges = find_samples(photos("new", first_seed=100, red=3, blue=3))["train"]
+    validation = find_samples(photos("new", first_seed=100, red=3, blue=3))["train"]
     grouped = replace(samples, groups=np.array([0] * 8 + list(range(1, 9))))
-    result = fit({"train": grouped, "validation": judges}, listener, strategy="auto")
-    frozen = fit({"train": grouped, "validation": judges}, strategy="frozen")
+    result = fit({"train": grouped, "validation": validation}, listener, strategy="auto")
+    frozen = fit({"train": grouped, "validation": validation}, strategy="frozen")
     assert np.array_equal(result.classifier.head.weight, frozen.classifier.head.weight)
     assert result.report.estimate == "validation"
-    assert (result.numbers["strategy"], result.numbers["tried"]) == ("frozen", [])
-    assert result.numbers["reason"] == (
+    assert (result.record.strategy, result.record.tried) == ("frozen", ())
+    assert result.record.reason == (
         "the last layer alone is trained; nothing more can be tried: 1 classes come from one photo or one group only, "
-        "copies of a photo counted as one, and cannot be both learned and judged: blue. Add photos from another group "
-        "(patient, object, scene) or remove the class."
+        "copies of a photo counted as one, and cannot be both learned from and held out: blue. Add photos from "
+        "another group (patient, object, scene) or remove the class."
     )
-    assert f"auto: {result.numbers['reason']}" in listener.said
+    assert f"auto: {result.record.reason}" in listener.said
 
 
 def test_the_last_layer_too_proves_that_the_network_stayed(
     fit: Fit, photos: Photos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = photos(red=8, blue=8)
-    proof = fit(folder).numbers["frozen"]
+    proof = fit(folder).record.frozen
     assert re.fullmatch(r"0 of \d+ frozen tensors changed", proof)
     probe = CalibratedHeads.of
 
@@ -323,8 +338,13 @@ def test_the_last_layer_too_proves_that_the_network_stayed(
         return probe(*given, **named)
 
     network: dict[str, Backbone] = {}
-    load = strategies.material_of
-    monkeypatch.setattr(strategies, "material_of", lambda g, *rest: (network.update(it=g.backbone), load(g, *rest))[1])
+
+    def prepared(*given: Any) -> Any:
+        experiment = prepare_experiment(*given)
+        network["it"] = experiment.backbone
+        return experiment
+
+    monkeypatch.setattr(fitting, "prepare_experiment", prepared)
     monkeypatch.setattr(CalibratedHeads, "of", spoils)
     with pytest.raises(
         FrozenTensorError, match=r"1 of \d+ frozen tensors changed during training:\n  conv_stem.weight"
@@ -338,7 +358,7 @@ def test_class_with_one_readable_photo_stops_before_the_network_is_loaded(photos
     assert "1 of 2 classes have fewer than two images" in refused(folder)
 
 
-def test_validation_class_that_is_not_learned_stops_before_the_network_is_loaded(photos: Photos) -> None:
+def test_validation_class_that_training_has_not_stops_before_the_network_is_loaded(photos: Photos) -> None:
     folder = photos("data/train", red=4, blue=4).parent
     photos("data/validation", first_seed=100, red=2, grey=2)
     assert f"{folder / 'validation'} has 1 classes that the model does not know: grey." in refused(folder)
@@ -373,8 +393,8 @@ def test_unreadable_photos_are_named_and_left_out(fit: Fit, photos: Photos, list
         f"  {garbage}: not an image, or damaged at its start"
     )
     assert listener.said[-1] == "fitting the last layer"
-    assert result.numbers["unreadable"] == [str(torn), str(garbage)]
-    assert result.numbers["confusion"] == [[11, 0], [0, 11]]
+    assert result.record.unreadable == (str(torn), str(garbage))
+    assert result.report.confusion == [[11, 0], [0, 11]]
     assert len(result.classifier.seen["training"]) == 22
 
 
@@ -400,29 +420,29 @@ def test_wrong_validation_labels_are_refused(fit: Fit, photos: Photos) -> None:
         fit(folder)
 
 
-# --- the numbers ---
+# --- the record ---
 
 
-def test_numbers_say_how_they_came_about(fit: Fit, photos: Photos, tiny_network: str) -> None:
+def test_the_record_says_how_figures_came_about(fit: Fit, photos: Photos, tiny_network: str) -> None:
     folder = photos(red=8, blue=8)
     first, second = fit(folder, seed=7), fit(folder, seed=7)
-    numbers = first.numbers
+    numbers = first.record.to_json()
     assert (numbers["seed"], numbers["model"], numbers["strategy"]) == (7, tiny_network, "frozen")
     assert (numbers["estimate"], numbers["n"], numbers["unreadable"]) == ("out-of-fold", 16, [])
     assert numbers["temperature"] == first.classifier.temperature
     assert 0 < numbers["extraction_seconds"] <= numbers["seconds"]
     assert numbers["images_per_second"] > 0
-    assert (numbers["images_computed"], second.numbers["images_computed"]) == (16, 0)
-    assert second.numbers["images_per_second"] is None
-    assert first.classifier.numbers == numbers
+    assert (numbers["images_computed"], second.record.to_json()["images_computed"]) == (16, 0)
+    assert second.record.to_json()["images_per_second"] is None
+    assert first.classifier.record is first.record
     assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
 
 
-def test_numbers_count_both_splits(fit: Fit, photos: Photos) -> None:
+def test_the_record_counts_both_splits(fit: Fit, photos: Photos) -> None:
     folder = photos("data/train", red=8, blue=8).parent
     photos("data/validation", first_seed=100, red=10, blue=10)
     torn = cut_off(folder / "validation" / "red" / "0.jpg")
-    numbers = fit(folder).numbers
+    numbers = fit(folder).record.to_json()
     assert (numbers["images_computed"], numbers["n"], numbers["unreadable"]) == (35, 19, [str(torn)])
 
 
@@ -432,89 +452,50 @@ def test_same_seed_same_bits(fit: Fit, photos: Photos) -> None:
     assert np.array_equal(one.classifier.head.weight, two.classifier.head.weight)
     assert np.array_equal(one.classifier.head.bias, two.classifier.head.bias)
     assert one.classifier.temperature == two.classifier.temperature
-    assert one.numbers["log_loss"] == two.numbers["log_loss"] != fit(folder, seed=4).numbers["log_loss"]
+    losses = [made.report.figures["log_loss"] for made in (one, two, fit(folder, seed=4))]
+    assert losses[0] == losses[1] != losses[2]
 
 
-# --- evaluate ---
+# --- each thing once ---
 
 
 @pytest.fixture
-def trained(fit: Fit, photos: Photos) -> Result:
-    """Return what was learned from learned/train and judged by learned/validation: blue, green, red."""
-    folder = photos("learned/train", red=6, green=6, blue=6).parent
-    photos("learned/validation", first_seed=100, red=2, green=2, blue=2)
-    return fit(folder)
+def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Return how often folds were drawn, groups joined, and tensors hashed before training and for the proof."""
+    counts: Counter[str] = Counter()
+
+    def count(name: str, module: Any, attribute: str) -> None:
+        call = getattr(module, attribute)
+
+        def counted(*given: Any, **named: Any) -> Any:
+            counts[name] += 1
+            return call(*given, **named)
+
+        monkeypatch.setattr(module, attribute, counted)
+
+    count("folds", datasets, "stratified_folds")
+    count("groups", datasets, "joined_groups")
+    count("hashed", backbones, "tensor_bytes")  # one call a tensor, for `fingerprint` and `tensor_hashes` together
+    count("proven", freezing, "tensor_bytes")  # likewise, of what is frozen
+    return counts
 
 
-def test_evaluate_leaves_out_what_was_learned_from(
-    trained: Result, photos: Photos, tmp_path: Path, listener: Any
+@pytest.mark.parametrize("cache", [True, False])
+def test_the_last_layer_takes_folds_groups_and_hashes_once(
+    fit: Fit, photos: Photos, calls: Counter[str], *, cache: bool
 ) -> None:
-    new = photos("new", first_seed=500, red=4, green=2, blue=3)
-    for number in (1, 4):
-        shutil.copy(tmp_path / "learned" / "train" / "blue" / f"{number}.jpg", new / "blue" / f"known{number}.jpg")
-    result = evaluate(trained.classifier, find_samples(new)["train"], observer=listener)
-    assert (result.report.n, result.report.estimate, result.numbers["trained_on"]) == (9, "test", 2)
-    assert result.numbers["confusion"] == [[3, 0, 0], [0, 2, 0], [0, 0, 4]]
-    assert listener.said == [
-        f"2 of 11 photos in {new} were trained on and judge nothing:\n"
-        f"  {new / 'blue' / 'known1.jpg'}\n  {new / 'blue' / 'known4.jpg'}"
-    ]
+    """The network is hashed once for cache and proof, and its frozen tensors once more when all is trained."""
+    network = fit(photos(red=8, blue=8), cache=cache).classifier.backbone
+    tensors = len(network.tensor_hashes())
+    assert calls == {"folds": 1, "groups": 1, "hashed": tensors, "proven": tensors}
 
 
-def test_evaluate_refuses_what_was_all_learned_from(trained: Result, tmp_path: Path) -> None:
-    folder = tmp_path / "learned" / "train"
-    with pytest.raises(DataError) as caught:
-        evaluate(trained.classifier, find_samples(folder)["train"])
-    assert str(caught.value).startswith(
-        f"{folder}: the classifier was trained on every one of these 18 photos, so they cannot judge it."
-    )
-
-
-def test_evaluate_calls_validation_photos_validation(trained: Result, tmp_path: Path) -> None:
-    result = evaluate(trained.classifier, find_samples(tmp_path / "learned" / "validation")["train"])
-    assert (result.report.n, result.report.estimate, result.numbers["trained_on"]) == (6, "validation", 0)
-    assert result.numbers["log_loss"] == pytest.approx(trained.numbers["log_loss"], rel=1e-6)
-
-
-def test_evaluate_matches_classes_by_name(trained: Result, photos: Photos, listener: Any) -> None:
-    new = photos("new", first_seed=500, red=5, green=2)
-    result = evaluate(trained.classifier, find_samples(new)["train"], observer=listener)
-    assert result.numbers["classes"] == ["blue", "green", "red"]
-    assert result.numbers["confusion"] == [[0, 0, 0], [0, 2, 0], [0, 0, 5]]
-    assert listener.said == ["no photos of 1 classes here, whose recall cannot be told: blue"]
-    with pytest.raises(DataError, match="has 1 classes that the model does not know: grey"):
-        evaluate(trained.classifier, find_samples(photos("other", grey=2, red=2))["train"])
-
-
-# --- predict ---
-
-
-def test_predict_gives_reasons_instead_of_probabilities(trained: Result, photos: Photos) -> None:
-    new = photos("new", first_seed=500, red=3, green=2, blue=1)
-    sources = sorted(new.rglob("*.jpg"), key=lambda path: path.name)
-    colours = [path.parent.name for path in sources]
-    sources[1].write_bytes(b"garbage")
-    cut_off(sources[3])
-    found = predict(trained.classifier, sources)
-    assert found.sources == tuple(sources)
-    assert found.unreadable == {1: "not an image, or damaged at its start", 3: "the file is cut off (truncated)"}
-    assert np.isnan(found.probabilities[[1, 3]]).all()
-    others = [0, 2, 4, 5]
-    np.testing.assert_allclose(found.probabilities[others].sum(axis=1), 1, rtol=1e-12)
-    answers = [trained.classifier.classes[k] for k in found.probabilities[others].argmax(axis=1)]
-    assert answers == [colours[i] for i in others]
-
-
-def test_predict_nothing_and_nothing_readable(trained: Result, tmp_path: Path) -> None:
-    none = predict(trained.classifier, [])
-    assert (none.probabilities.shape, none.unreadable) == ((0, 3), {})
-    found = predict(trained.classifier, [tmp_path / "gone.jpg"])
-    assert found.unreadable == {0: "the file is gone"}
-    assert np.isnan(found.probabilities).all()
-
-
-def test_predict_ignores_batch_size_and_cache(trained: Result, photos: Photos) -> None:
-    sources = sorted(photos("new", first_seed=500, red=3, blue=4).rglob("*.jpg"))
-    whole = predict(trained.classifier, sources).probabilities
-    single = predict(trained.classifier, sources, settings=Settings(batch_size=1, cache=False)).probabilities
-    np.testing.assert_allclose(single, whole, atol=1e-4)
+def test_a_validation_split_needs_no_second_look_at_the_training_photos(
+    fit: Fit, photos: Photos, calls: Counter[str]
+) -> None:
+    """Groups are those of training, of validation, and of both together: before and after all were decoded."""
+    folder = photos("data/train", red=8, blue=8).parent
+    photos("data/validation", first_seed=100, red=4, blue=4)
+    network = fit(folder).classifier.backbone
+    tensors = len(network.tensor_hashes())
+    assert calls == {"folds": 1, "groups": 4, "hashed": tensors, "proven": tensors}

@@ -1,4 +1,4 @@
-"""What a killed run is made of: the same command goes on with it, and what would train otherwise is named."""
+"""A killed run: the same command resumes it, and what would train otherwise is named."""
 
 import json
 import shutil
@@ -6,26 +6,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from tests.damages import zeroed
 
 from regraft.cache import clear
 from regraft.data.layouts import find_samples
+from regraft.engines.compute import Compute
 from regraft.errors import ResumeError, TrainingError
-from regraft.features import activations as views_module
+from regraft.features import activations
 from regraft.networks.backbones import load_backbone
 from regraft.progress import Observer
-from regraft.training.checkpoints import Run, nowhere
+from regraft.training.finetuner import Finetuner
 from regraft.training.schedule import Schedule
-from regraft.transfer import strategies as methods
-from regraft.transfer.experiment import gather, material_of
-from regraft.transfer.fit import Result, train
-from regraft.transfer.settings import Settings
-from regraft.transfer.strategies import Candidate, TunedMethod
+from regraft.transfer import fit as fitting
+from regraft.transfer.fit import FitResult
+from regraft.transfer.settings import FitSettings
 
 Photos = Callable[..., Path]
-Fit = Callable[..., Result]
+Fit = Callable[..., FitResult]
 pytestmark = pytest.mark.usefixtures("few_draws", "few_strengths")
 PLAIN: dict[str, Any] = {"strategy": "top", "force": True, "schedule": Schedule(epochs=2, views=2, batch_size=8)}
 
@@ -38,12 +36,14 @@ def network(tiny_network: str, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fit(network: Path, tmp_path: Path) -> Fit:
-    def run(data: Path, folder: str = "m.unfinished", observer: Observer | None = None, **changed: Any) -> Result:
-        return train(
+    def run(data: Path, folder: str = "m.unfinished", observer: Observer | None = None, **changed: Any) -> FitResult:
+        compute = {name: changed.pop(name) for name in ("cache", "engine") if name in changed}
+        return fitting.fit(
             find_samples(data),
             lambda: load_backbone(f"local-dir:{network}"),
             model="net",
-            settings=Settings(**{**PLAIN, **changed}),
+            settings=FitSettings(**{**PLAIN, **changed}),
+            compute=Compute(**compute),
             folder=tmp_path / folder,
             observer=observer,
         )
@@ -56,23 +56,23 @@ def killed(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> Fit:
     """Return what starts a run that ends before its third training."""
 
     def run(data: Path, **changed: Any) -> None:
-        begun, started = methods.Finetuner.train, []
+        begun, started = Finetuner.train, []
 
-        def breaks(self: methods.Finetuner) -> Any:
+        def breaks(self: Finetuner) -> Any:
             started.append(self)
             if len(started) == 3:
                 raise TrainingError("the power is gone")
             return begun(self)
 
         with monkeypatch.context() as patch:
-            patch.setattr(methods.Finetuner, "train", breaks)
+            patch.setattr(Finetuner, "train", breaks)
             with pytest.raises(TrainingError, match="the power is gone"):
                 fit(data, **changed)
 
     return run  # type: ignore[return-value]
 
 
-def weights(result: Result) -> dict[str, bytes]:
+def weights(result: FitResult) -> dict[str, bytes]:
     tensors = result.classifier.backbone.module.state_dict()
     return {name: tensor.numpy().tobytes() for name, tensor in tensors.items()} | {
         "head": result.classifier.head.weight.tobytes()
@@ -85,12 +85,12 @@ def refused(fit: Fit, data: Path, **changed: Any) -> list[str]:
         fit(data, **changed)
     lines = str(caught.value).splitlines()
     assert lines[0].endswith("m.unfinished holds an unfinished run that was started differently:")
-    assert lines[-1].endswith("or with --restart to begin anew.")
+    assert lines[-1].endswith("or with restart=True to begin anew.")
     return lines[1:-1]
 
 
 @pytest.mark.parametrize("cache", ["as it was", "emptied"])
-def test_the_same_command_goes_on_bit_for_bit(fit: Fit, killed: Fit, photos: Photos, cache: str) -> None:
+def test_the_same_command_resumes_bit_for_bit(fit: Fit, killed: Fit, photos: Photos, cache: str) -> None:
     data = photos(red=10, blue=10)
     killed(data)
     if cache == "emptied":
@@ -110,21 +110,21 @@ def test_what_is_damaged_meanwhile_is_done_again_bit_for_bit(
     for path in found:
         zeroed(path)
     assert weights(fit(data, observer=listener)) == undisturbed
-    told = [line for line in listener.said if "damaged" in line]
-    assert [sum(str(path) in line for line in told) for path in found] == [1] * len(found)
+    reported = [line for line in listener.said if "damaged" in line]
+    assert [sum(str(path) in line for line in reported) for path in found] == [1] * len(found)
 
 
 def test_another_cache_is_named(fit: Fit, killed: Fit, photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
     """Views from the cache are few and in float16, others ever new and in float32."""
     data = photos(red=10, blue=10)
     killed(data)
-    assert refused(fit, data, cache=False) == ["  --no-cache: False then, True now"]
+    assert refused(fit, data, cache=False) == ["  cache=False: False then, True now"]
     monkeypatch.setenv("REGRAFT_CACHE_LIMIT", "1KB")
     (line,) = refused(fit, data)
     assert line.startswith("  activations at blocks.")
-    assert line.endswith(" (--no-cache, --cache-limit): 'cached' then, 'computed' now")
+    assert line.endswith(" (cache=False, cache_limit): 'cached' then, 'computed' now")
     monkeypatch.setenv("REGRAFT_CACHE_LIMIT", "20GB")
-    fit(data)  # a limit that changes nothing is no matter
+    fit(data)  # a limit that changes nothing does not matter
 
 
 def test_a_larger_cache_is_named_too(fit: Fit, killed: Fit, photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,14 +143,14 @@ def test_a_disk_that_has_room_again_does_not_change_the_run(
 
     data = photos(red=10, blue=10)
     with monkeypatch.context() as patch:
-        patch.setattr(views_module, "_reserve", full)
+        patch.setattr(activations, "_reserve", full)
         killed(data)
         undisturbed = weights(fit(data, folder="whole"))
     assert weights(fit(data)) == undisturbed
 
 
 def test_other_validation_photos_are_named(fit: Fit, killed: Fit, photos: Photos) -> None:
-    """They say whether a sixth of the training photos is held out."""
+    """They decide whether a sixth of the training photos is held out."""
     photos("data/train", red=10, blue=10)
     data = photos("data/val", first_seed=500, red=3, blue=3).parent
     killed(photos("data/train", red=10, blue=10))
@@ -159,12 +159,12 @@ def test_other_validation_photos_are_named(fit: Fit, killed: Fit, photos: Photos
 
 
 def test_another_engine_is_named(fit: Fit, killed: Fit, photos: Photos) -> None:
-    """What `auto` comes to may be another engine by now; whoever names the first one goes on."""
+    """What `auto` comes to may be another engine by now; whoever names the first one resumes the run."""
     data = photos(red=10, blue=10)
     killed(data, engine="torch-bfloat16")
     (line,) = refused(fit, data)
-    assert line == "  engine of net (--engine): 'torch-cpu-bfloat16' then, 'torch-cpu-float32' now"
-    assert fit(data, engine="torch-bfloat16").numbers["engine"] == "torch-cpu-bfloat16"
+    assert line == "  engine of net (engine): 'torch-cpu-bfloat16' then, 'torch-cpu-float32' now"
+    assert fit(data, engine="torch-bfloat16").record.engine == "torch-cpu-bfloat16"
 
 
 def test_another_preprocessing_is_named(fit: Fit, killed: Fit, photos: Photos, network: Path) -> None:
@@ -176,37 +176,3 @@ def test_another_preprocessing_is_named(fit: Fit, killed: Fit, photos: Photos, n
     (line,) = refused(fit, data)
     assert line.startswith("  preprocessing of net: {")
     assert "'crop_pct': 0.5" in line.partition(" then, ")[2]
-
-
-def test_other_photos_of_the_same_name_are_another_training(photos: Photos, tiny_network: str, tmp_path: Path) -> None:
-    settings = Settings(**PLAIN)
-    samples = find_samples(photos(red=10, blue=10))
-    gathered = gather(samples, lambda: load_backbone(tiny_network), settings, Observer())
-    run = Run(tmp_path / "run", {}, restart=False, observer=Observer())
-    method = TunedMethod(Candidate("top"), material_of(gathered, settings, run, Observer()))
-    everything = np.arange(20)
-    first = method.answer(everything[4:], everything[:4], name="fold")
-    again = method.answer(everything[4:], everything[:4], name="fold")
-    others = method.answer(everything[:-4], everything[:4], name="fold")
-    assert np.array_equal(first.logits, again.logits)
-    assert first.seconds == again.seconds  # it came from the run
-    assert not np.array_equal(first.logits, others.logits)
-    assert len(method.answer(everything[4:], everything[:3], name="fold").logits) == 3
-
-
-def test_the_pass_over_the_views_is_heard_once_before_the_trainings(photos: Photos, tiny_network: str) -> None:
-    settings = Settings(**PLAIN)
-    gathered = gather(find_samples(photos(red=10, blue=10)), lambda: load_backbone(tiny_network), settings, Observer())
-    method = TunedMethod(Candidate("top"), material_of(gathered, settings, nowhere(), Observer()))
-    heard: list[tuple[float, bool]] = []
-
-    def pace(share: float, *, once: bool = False) -> None:
-        heard.append((share, once))
-
-    everything = np.arange(20)
-    for judge in (everything[:4], everything[-4:]):
-        method.answer(np.setdiff1d(everything, judge), judge, name="fold", pace=pace)
-    assert [share for share, once in heard if once] == [32 / 40, 1.0]  # of two views each, 32 at a time
-    shares = [share for share, once in heard if not once]
-    assert heard[:2] == [(32 / 40, True), (1.0, True)]
-    assert shares == [1 / 4, 2 / 4, 2 / 4, 3 / 4, 1.0, 1.0] * 2  # two steps and an end in each of two epochs

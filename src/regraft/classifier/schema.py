@@ -39,8 +39,8 @@ class EngineFields(Struct):
     machine: str
 
 
-class Attempt(Struct):
-    """A strategy that was tried, and what it gained over the last layer alone."""
+class AttemptFields(Struct):
+    """The fields of an `Attempt`."""
 
     strategy: str = ""
     log_loss: Number | None = None
@@ -48,8 +48,8 @@ class Attempt(Struct):
     gain_interval: Bounds = None
 
 
-class Training(Struct):
-    """How a classifier was trained, as far as it is kept with its figures."""
+class RecordFields(Struct):
+    """The fields of a `FitRecord` besides its report."""
 
     strategy: str = ""
     trained: str = ""
@@ -59,7 +59,7 @@ class Training(Struct):
     train_only: str | None = None
     lora: Count = 0
     unreadable: list[str] = []
-    tried: list[Attempt] = []
+    tried: list[AttemptFields] = []
     reason: str = ""
 
 
@@ -92,6 +92,6 @@ class Description(Struct):
                 kinds[self.label_type](name)  # type: ignore[operator]
             except (ValueError, KeyError):
                 raise ValueError(f"classes must be of label_type {self.label_type}. Got {name!r}") from None
-        convert(self.numbers, Training)
+        convert(self.numbers, RecordFields)
         if "confusion" in self.numbers and list(Report.from_json(self.numbers).classes) != self.classes:
             raise ValueError("numbers must be of the same classes")

@@ -8,7 +8,14 @@ import typer
 
 from regraft.cli import options
 from regraft.cli.console import note, result, result_json
-from regraft.cli.training_options import COMPUTE, TRAINING, Given, networks_or_default, parse_duration, with_options
+from regraft.cli.training_options import (
+    COMPUTE,
+    TRAINING,
+    CommandOptions,
+    networks_or_default,
+    parse_duration,
+    with_options,
+)
 from regraft.data.layouts import find_samples
 from regraft.data.tables import Columns
 from regraft.engines.compute import Compute
@@ -47,7 +54,7 @@ def compare(
     image_root: options.ImageRoot = None,
     json: options.Json = False,
     *,
-    given: Given,
+    given: CommandOptions,
 ) -> None:
     """Compare networks and strategies on the same folds: figures, paired differences, a learning curve, and advice.
 

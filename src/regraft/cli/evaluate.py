@@ -6,7 +6,7 @@ import typer
 
 from regraft.cli import options
 from regraft.cli.console import TerminalObserver, check_stdout, counted, note, result, result_json
-from regraft.cli.training_options import COMPUTE, Given, with_options
+from regraft.cli.training_options import COMPUTE, CommandOptions, with_options
 from regraft.data.layouts import find_samples, split_names
 from regraft.data.tables import Columns
 from regraft.engines.compute import Compute
@@ -28,7 +28,7 @@ def evaluate(
     image_root: options.ImageRoot = None,
     json: options.Json = False,
     *,
-    given: Given,
+    given: CommandOptions,
 ) -> None:
     """Evaluate a classifier on labelled photos. Those that it was trained on are named and left out."""
     check_stdout("Send it to a terminal or into a file: > FILE.")

@@ -7,7 +7,7 @@ import typer
 
 from regraft.cli import options
 from regraft.cli.console import TerminalObserver, counted, note, result, result_json
-from regraft.cli.training_options import COMPUTE, Given, with_options
+from regraft.cli.training_options import COMPUTE, CommandOptions, with_options
 from regraft.data.samples import Samples
 from regraft.data.tables import Columns
 from regraft.engines.compute import Compute
@@ -61,7 +61,7 @@ def explain(
     image_root: options.ImageRoot = None,
     json: options.Json = False,
     *,
-    given: Given,
+    given: CommandOptions,
 ) -> None:
     """Show what a network's layers learned: units and what excites them, where it looks, how far it carries.
 
@@ -143,7 +143,7 @@ def _subject(
     labelled: bool,
     model: str,
     before: str | None,
-    given: Given,
+    given: CommandOptions,
     compute: Compute,
     observer: Observer,
 ) -> "Subject":

@@ -7,7 +7,7 @@ import typer
 
 from regraft.cli import options
 from regraft.cli.console import note, result, result_json
-from regraft.cli.training_options import Given, networks_or_default, with_options
+from regraft.cli.training_options import CommandOptions, networks_or_default, with_options
 from regraft.data.layouts import find_samples
 from regraft.data.samples import Samples
 from regraft.data.tables import Columns
@@ -63,7 +63,7 @@ def fit(
     image_root: options.ImageRoot = None,
     json: options.Json = False,
     *,
-    given: Given,
+    given: CommandOptions,
 ) -> None:
     """Train a classifier on labelled photos and write it to one file.
 

@@ -3,14 +3,17 @@
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path, PurePath
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from regraft.cli.console import json_text
 from regraft.data.samples import natural_order
 from regraft.errors import DataError, OptionError, did_you_mean, printable, shortlist
+
+if TYPE_CHECKING:  # it imports torch
+    from regraft.classifier.predict import Predictions
 
 
 class Format(StrEnum):
@@ -22,23 +25,7 @@ class Format(StrEnum):
     kaggle = "kaggle"
 
 
-class HasPredictions(Protocol):
-    """Names, (n, c) probabilities and reasons by position, as `classifier.predict.Predictions` has them."""
-
-    @property
-    def sources(self) -> Sequence[Any]:
-        """Return n images; their text is their name."""
-
-    @property
-    def probabilities(self) -> Any:
-        """Return (n, c) probabilities."""
-
-    @property
-    def unreadable(self) -> Mapping[int, str]:
-        """Return reasons by position."""
-
-
-def as_table(predictions: HasPredictions, classes: Sequence[str]) -> str:
+def as_table(predictions: "Predictions", classes: Sequence[str]) -> str:
     """Return aligned lines: file, answer and its probability, or why there is none."""
     names = [printable(source) for source in predictions.sources]
     answers = [printable(name) for name in classes]
@@ -56,7 +43,7 @@ def as_table(predictions: HasPredictions, classes: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_csv(predictions: HasPredictions, classes: Sequence[str]) -> str:
+def as_csv(predictions: "Predictions", classes: Sequence[str]) -> str:
     """Return a table with one column of probability per class; unreadable images have only an error."""
 
     def rows() -> Iterable[list[object]]:
@@ -72,7 +59,7 @@ def as_csv(predictions: HasPredictions, classes: Sequence[str]) -> str:
     return _csv_text(rows())
 
 
-def as_jsonl(predictions: HasPredictions, classes: Sequence[str]) -> str:
+def as_jsonl(predictions: "Predictions", classes: Sequence[str]) -> str:
     """Return one JSON object per image and line; a probability that is not finite is null."""
     lines = []
     for row, source in enumerate(predictions.sources):
@@ -88,7 +75,7 @@ def as_jsonl(predictions: HasPredictions, classes: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_kaggle(predictions: HasPredictions, classes: Sequence[str], *, positive: str | None, clip: float) -> str:
+def as_kaggle(predictions: "Predictions", classes: Sequence[str], *, positive: str | None, clip: float) -> str:
     """Return Kaggle's two-class submission: `id,label`, ids in numeric order, label the probability of `positive`.
 
     Probabilities are clipped to [clip, 1 - clip]: with log loss one confident mistake costs more than all certainty
@@ -134,7 +121,7 @@ def check_kaggle(classes: Sequence[str], *, positive: str | None, clip: float) -
     return positive
 
 
-FORMATTERS: dict[Format, Callable[[HasPredictions, Sequence[str]], str]] = {
+FORMATTERS: dict[Format, Callable[["Predictions", Sequence[str]], str]] = {
     Format.table: as_table,
     Format.csv: as_csv,
     Format.jsonl: as_jsonl,

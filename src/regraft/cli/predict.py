@@ -8,7 +8,7 @@ import typer
 from regraft.cli import options
 from regraft.cli.console import TerminalObserver, check_stdout, counted, note, result, result_exactly
 from regraft.cli.formats import FORMATTERS, Format, as_kaggle, check_kaggle
-from regraft.cli.training_options import COMPUTE, Given, with_options
+from regraft.cli.training_options import COMPUTE, CommandOptions, with_options
 from regraft.data.photos import find_photos
 from regraft.data.tables import Columns
 from regraft.engines.compute import Compute
@@ -30,7 +30,7 @@ def predict(
     image_column: options.ImageColumn = None,
     image_root: options.ImageRoot = None,
     *,
-    given: Given,
+    given: CommandOptions,
 ) -> None:
     """Classify photos. An unreadable one is named in its row, the others are answered, and the exit code is 3."""
     if out is None:

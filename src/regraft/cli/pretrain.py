@@ -9,7 +9,7 @@ import typer
 
 from regraft.cli import options
 from regraft.cli.console import note, result, result_json
-from regraft.cli.training_options import COMPUTE, TRAINING, Given, with_options
+from regraft.cli.training_options import COMPUTE, TRAINING, CommandOptions, with_options
 from regraft.data.augment import kinds_in_words
 from regraft.data.layouts import find_samples
 from regraft.data.tables import Columns
@@ -96,7 +96,7 @@ def pretrain(
     image_root: options.ImageRoot = None,
     json: options.Json = False,
     *,
-    given: Given,
+    given: CommandOptions,
 ) -> None:
     """Train a whole network on a large labelled source and write it as a folder that `fit --model` takes.
 

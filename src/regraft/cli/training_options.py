@@ -33,7 +33,7 @@ class Tracker(StrEnum):
 
 
 @dataclass(frozen=True)
-class Given:
+class CommandOptions:
     """The options that were given to a command, by name.
 
     Attributes:
@@ -135,7 +135,7 @@ def _offer(offered: Mapping[str, inspect.Parameter], command: Callable[..., None
     def wrapped(**given: Any) -> None:
         values = {name: given.pop(name) for name in offered}
         track = values.pop("track", Tracker.none)
-        command(given=Given(values, track), **given)
+        command(given=CommandOptions(values, track), **given)
 
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in kept] + list(offered.values())
     wrapped.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]

@@ -22,7 +22,7 @@ def find_photos(arguments: Sequence[str | Path], columns: Columns | None = None)
         columns: the image column and the image root of tables.
 
     Raises:
-        DataError: an argument that names nothing, or a table that cannot be read.
+        DataError: an argument that names nothing, or a table that is named alone and cannot be read.
         OptionError: columns without a table.
     """
     columns = columns or Columns()
@@ -32,8 +32,10 @@ def find_photos(arguments: Sequence[str | Path], columns: Columns | None = None)
     tables = False
     for argument in arguments:
         photos: list[Source] = []
-        for path in _paths(argument):
-            images, is_table = _images(path, columns)
+        paths = _paths(argument)
+        alone = len(arguments) == len(paths) == 1
+        for path in paths:
+            images, is_table = _images(path, columns, alone=alone)
             photos += images
             tables = tables or is_table
         if not photos:
@@ -59,14 +61,20 @@ def _paths(argument: str | Path) -> list[Path]:
     return [Path(name) for name in names if not Path(name).is_dir()]
 
 
-def _images(path: Path, columns: Columns) -> tuple[Sequence[Source], bool]:
+def _images(path: Path, columns: Columns, *, alone: bool) -> tuple[Sequence[Source], bool]:
     """Return the images of one path, and whether a table names them.
 
     The most general layout that finds any counts: a folder of photos is all images below it, whatever lies beside them.
+    A file that was named among others and cannot be read as a table is an unreadable photo: the others are answered.
     """
     readers = readers_of(path)
     for reader in readers:
-        images = reader.images(path, columns)
+        try:
+            images = reader.images(path, columns)
+        except DataError:
+            if alone or not path.is_file():
+                raise
+            return [path], False
         if images:
             return images, reader.is_table
     return ([] if readers else [path]), False

@@ -127,7 +127,7 @@ class Samples:
         if single:
             raise DataError(
                 f"{self.where}: {len(single)} of {len(counts)} classes have fewer than two images, too few to learn "
-                f"from one and judge by another:\n{shortlist(single)}\nAdd images or remove the class."
+                f"from one and evaluate on another:\n{shortlist(single)}\nAdd images or remove the class."
             )
 
 

@@ -7,7 +7,7 @@ from regraft.cache import size_limit
 from regraft.engines.kinds import AUTO, engine_help
 from regraft.files import MAX_FILE_BYTES
 from regraft.options import Bytes, check_settings, setting, whole_number
-from regraft.runtime import BATCH_SIZE, pick_device
+from regraft.runtime import BATCH_SIZE, DEVICES, pick_device
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +29,7 @@ class Compute:
     device: str = setting(
         "auto",
         help="auto, cpu, cuda or mps.",
-        allowed="the name of a device",
+        allowed=f"one of {', '.join(DEVICES)}",
         check=lambda value: isinstance(value, str),
     )
     engine: str = setting(

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from regraft.data.augment import Augmentation
+from regraft.data.dataset import joined_groups
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.engines.pytorch import TorchEngine
@@ -222,7 +223,7 @@ class _Setup:
             dataset.labels,
             dataset.classes,
             estimate="validation",
-            groups=dataset.groups,
+            groups=joined_groups(dataset.samples, dataset.keys),  # copies of training photos make no groups here
             seed=self.settings.seed,
         )
 

@@ -3,10 +3,10 @@
 import math
 from dataclasses import dataclass
 
+from regraft.data.augment import AUGMENTATIONS, DEFAULT_KINDS, KINDS, SMALLEST_AREA, kinds_in_words
 from regraft.options import check_settings, number, setting, whole_number
 
 OPTIMIZERS = ("adamw", "sgd")
-AUGMENTATIONS = ("flip", "vertical-flip", "crop", "colour", "randaugment", "erase")  # those of `data.augment`
 BATCH_NORMS = ("held", "trained")
 SGD_FACTOR = 30.0  # SGD's learning rates are larger than AdamW's by this
 _MIN_STEPS = 100  # a few photos are seen more often
@@ -113,14 +113,13 @@ class Schedule:
         check=lambda value: whole_number(value, 1),
     )
     augment: tuple[str, ...] = setting(
-        ("flip", "crop", "colour"),
-        help=f"How views differ: some of {', '.join(AUGMENTATIONS)}; or none.",
-        allowed=f"some of {', '.join(AUGMENTATIONS)}",
+        DEFAULT_KINDS,
+        help=f"How views differ: some of {kinds_in_words()}; or none.",
+        allowed=f"some of {', '.join(KINDS)}",
         check=lambda value: isinstance(value, tuple) and all(kind in AUGMENTATIONS for kind in value),
-        choices=AUGMENTATIONS,
     )
     crop_area: float = setting(
-        0.5,
+        SMALLEST_AREA,
         help="Smallest area of a crop, as a share of the photo.",
         allowed="a number above 0, at most 1",
         check=lambda value: number(value, 0, 1, above=True),

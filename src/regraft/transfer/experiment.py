@@ -90,13 +90,7 @@ class Experiment:
         Raises:
             OptionError: several processes were started.
         """
-        using = accelerator(self.compute.torch_device, self.settings.precision)
-        if using.processes.count > 1:
-            raise OptionError(
-                f"this runs in one process, on one device. Got {using.processes.count} processes. Start it without "
-                "torchrun; `regraft pretrain` is what trains on several."
-            )
-        return using
+        return _accelerator(self.settings, self.compute)
 
     @functools.cached_property
     def heads(self) -> CalibratedHeads:
@@ -222,6 +216,7 @@ def prepare_experiment(
     samples.check_trainable()
     settings.check(compute, samples.classes)
     compute.check()
+    _accelerator(settings, compute)  # a strategy that trains nothing would run, and write its file, in each process
     parts = [samples, splits["validation"].aligned(samples.classes)] if "validation" in splits else [samples]
     dataset, *rest = open_datasets(parts, observer, max_file_size=compute.max_file_size)
     dataset.samples.check_trainable()
@@ -249,6 +244,21 @@ def prepare_experiment(
         validation = validation.leave_out(copies, "are also training photos", observer)
         validation = validation.leave_out(related[~copies], "are of groups that training has too", observer)
     return Experiment(backbone, dataset, features, validation, validation_features, settings, compute, observer, choice)
+
+
+def _accelerator(settings: FitSettings, compute: Compute) -> Accelerator:
+    """Return device and precision of training.
+
+    Raises:
+        OptionError: several processes were started.
+    """
+    using = accelerator(compute.torch_device, settings.precision)
+    if using.processes.count > 1:
+        raise OptionError(
+            f"this runs in one process, on one device. Got {using.processes.count} processes. Start it without "
+            "torchrun; `regraft pretrain` is what trains on several."
+        )
+    return using
 
 
 def plan_of(candidate: Candidate, backbone: Backbone, schedule: Schedule) -> Plan:

@@ -1,0 +1,140 @@
+"""Records: what a command prints and a file keeps comes back as it was, without what differs from run to run."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from regraft.classifier.record import Attempt, EvaluationRecord, FitRecord, Timing
+from regraft.evaluation.report import Report
+from regraft.features.extraction import Features
+
+TRIED = (
+    Attempt("frozen", 0.5, 0.0, (0.0, 0.0), 0.125),
+    Attempt("top", 0.4, 0.1, (-0.05, 0.25), 61.5),
+    Attempt("whole", 0.7, -0.2, None, 90.0),
+)
+
+
+@pytest.fixture
+def report() -> Report:
+    return Report.from_probabilities(
+        np.eye(3)[[0, 1, 2, 0, 1]] * 0.7 + 0.1, np.arange(5) % 3, ("a", "b", "c"), estimate="out-of-fold", resamples=5
+    )
+
+
+@pytest.fixture
+def fitted(report: Report) -> FitRecord:
+    return FitRecord(
+        report=report,
+        model="resnet50",
+        strategy="top",
+        temperature=1.25,
+        engine="torch-cpu-float32",
+        unreadable=("a/1.jpg", "b/2.jpg"),
+        timing=Timing(12.34567, 2.0, 5, 8.00049),
+        seed=3,
+        train_from="layer4",
+        lora=8,
+        trained="trained: layer4",
+        frozen="0 of 9 frozen tensors changed",
+        tried=TRIED,
+        reason="it helps",
+    )
+
+
+def through_json(record: EvaluationRecord) -> dict[str, Any]:
+    """Return what another program reads of it."""
+    found: dict[str, Any] = json.loads(json.dumps(record.to_json(), allow_nan=False))
+    return found
+
+
+def test_a_fit_record_comes_back_without_its_timing(fitted: FitRecord) -> None:
+    back = FitRecord.from_json(through_json(fitted))
+    assert through_json(back) == through_json(replace(fitted, timing=None))
+    assert back.report is not None
+    assert back.report.to_json() == (fitted.report and fitted.report.to_json())
+    assert replace(back, report=None) == replace(fitted, report=None, timing=None)
+    assert FitRecord.from_json(through_json(back)).to_json() == back.to_json()
+
+
+def test_a_record_in_plain_json(fitted: FitRecord, report: Report) -> None:
+    found = fitted.to_json()
+    for name, value in report.to_json().items():
+        assert found.pop(name) == value
+    assert found == {
+        "model": "resnet50",
+        "strategy": "top",
+        "temperature": 1.25,
+        "engine": "torch-cpu-float32",
+        "unreadable": ["a/1.jpg", "b/2.jpg"],
+        "seconds": 12.346,
+        "extraction_seconds": 2.0,
+        "images_computed": 5,
+        "images_per_second": 2.5,
+        "training_seconds": 8.0,
+        "seed": 3,
+        "train_from": "layer4",
+        "train_only": None,
+        "lora": 8,
+        "trained": "trained: layer4",
+        "frozen": "0 of 9 frozen tensors changed",
+        "tried": [
+            {"strategy": "frozen", "log_loss": 0.5, "gain": 0.0, "gain_interval": [0.0, 0.0], "seconds": 0.125},
+            {"strategy": "top", "log_loss": 0.4, "gain": 0.1, "gain_interval": [-0.05, 0.25], "seconds": 61.5},
+            {"strategy": "whole", "log_loss": 0.7, "gain": -0.2, "gain_interval": None, "seconds": 90.0},
+        ],
+        "reason": "it helps",
+    }
+
+
+@pytest.mark.parametrize("tried", [None, ()])
+def test_nothing_to_choose_is_not_nothing_tried(fitted: FitRecord, tried: tuple[Attempt, ...] | None) -> None:
+    record = replace(fitted, tried=tried, reason=None)
+    found = through_json(record)
+    assert ("tried" in found, "reason" in found) == (tried is not None,) * 2
+    assert FitRecord.from_json(found).tried == tried
+
+
+def test_an_older_file_without_figures_is_read(fitted: FitRecord) -> None:
+    found = FitRecord.from_json({"seed": 5})
+    assert (found.report, found.seed, found.tried, found.timing) == (None, 5, None, None)
+    assert FitRecord.from_json(found.to_json()) == found
+
+
+def test_an_attempt_of_a_file_has_no_seconds() -> None:
+    found = Attempt.from_json({"strategy": "top", "log_loss": 0.4, "gain": 0.1, "gain_interval": [0.0, 0.2]})
+    assert found == Attempt("top", 0.4, 0.1, (0.0, 0.2), None)
+    assert found.to_json() == {"strategy": "top", "log_loss": 0.4, "gain": 0.1, "gain_interval": [0.0, 0.2]}
+    for attempt in TRIED:
+        assert Attempt.from_json(json.loads(json.dumps(attempt.to_json()))) == attempt
+
+
+@pytest.mark.parametrize("trained_on", [None, 0, 7])
+def test_an_evaluation_record_in_json(report: Report, trained_on: int | None) -> None:
+    record = EvaluationRecord(
+        report=report,
+        model="resnet50",
+        strategy="frozen",
+        temperature=0.5,
+        engine="torch-cpu-float32",
+        unreadable=("x.jpg",),
+        timing=Timing(3.0, 1.0, 0),
+        trained_on=trained_on,
+    )
+    found = through_json(record)
+    assert Report.from_json(found).to_json() == report.to_json()
+    assert ("trained_on" in found, found.get("trained_on")) == (trained_on is not None, trained_on)
+    assert (found["images_computed"], found["images_per_second"]) == (0, None)
+    assert "training_seconds" not in found
+    assert (found["model"], found["strategy"], found["temperature"]) == ("resnet50", "frozen", 0.5)
+    assert (found["engine"], found["unreadable"]) == ("torch-cpu-float32", ["x.jpg"])
+
+
+def test_timing_adds_up_both_splits() -> None:
+    parts = [Features(np.zeros((n, 2)), computed=n, seconds=seconds) for n, seconds in ((30, 2.0), (10, 3.0))]
+    timing = Timing.of(parts, 9.0, 4.0)
+    assert timing == Timing(9.0, 5.0, 40, 4.0)
+    assert timing.images_per_second == 8.0
