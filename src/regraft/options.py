@@ -9,7 +9,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, NewType
 
-from regraft.errors import OptionError, option
+from regraft.errors import OptionError, did_you_mean, option
 
 Bytes = NewType("Bytes", int)  # an option that people give as 500MB
 Seconds = NewType("Seconds", float)  # likewise, as 90s or 10m
@@ -107,7 +107,8 @@ def check_settings(settings: Any) -> None:
         value = getattr(settings, name)
         if not (value is None and declared.default is None) and not said.is_allowed(value):
             known_as = option(f"{type(settings).__name__}.{name}")
-            wrong.append(f"{known_as} must be {said.allowed}. Got {value!r}.")
+            close = did_you_mean(value, said.choices) if isinstance(value, str) else ""
+            wrong.append(f"{known_as} must be {said.allowed}. Got {value!r}.{close}")
     if wrong:
         raise OptionError("\n".join(wrong))
 

@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 from regraft.cli.main import app
 
 Run = Callable[..., Result]
+Photos = Callable[..., Path]
 
 
 @pytest.fixture
@@ -36,3 +37,10 @@ def fails(run: Run) -> Callable[..., str]:
         return message
 
     return invoke
+
+
+@pytest.fixture
+def bundle(run: Run, photos: Photos, tiny_network: str, tmp_path: Path) -> Path:
+    done = run("fit", photos("learned", red=12, blue=12), "--model", tiny_network, "--out", "model.safetensors")
+    assert done.exit_code == 0, done.output
+    return tmp_path / "model.safetensors"

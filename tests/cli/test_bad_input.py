@@ -32,7 +32,7 @@ def test_engine_that_there_is_not(
 ) -> None:
     message = fails(command, photos(red=3, blue=3), "--model", tiny_network, "--engine", "nonsense")
     assert message.strip() == (
-        "error: --engine must be one of: auto, torch-float32, torch-bfloat16, torch-float16, openvino-float32, "
+        "error: --engine must be one of auto, torch-float32, torch-bfloat16, torch-float16, openvino-float32, "
         "openvino-bfloat16. Got 'nonsense'."
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]  # no cache, no classifier
@@ -174,7 +174,7 @@ def test_shuffled_labels(fails: Fails, tiny_network: str, tmp_path: Path) -> Non
 
 def test_unknown_strategy_positive_and_device(fails: Fails, photos: Photos, tiny_network: str) -> None:
     fit = ["fit", photos(red=2, blue=2), "--model", tiny_network]
-    assert "--strategy must be one of: auto, frozen, top, whole, scratch. Got 'thawed'." in fails(
+    assert "--strategy must be one of auto, frozen, top, whole, scratch. Got 'thawed'." in fails(
         *fit, "--strategy", "thawed"
     )
     assert "--positive must be one of blue, red. Got 'rad'. Did you mean 'red'?" in fails(*fit, "--positive", "rad")

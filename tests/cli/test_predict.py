@@ -1,4 +1,4 @@
-"""`regraft predict` of the photos that tables name: the answers that Python gives."""
+"""`regraft predict`: photos in files, folders, globs and tables, answered in every format."""
 
 import csv
 import json
@@ -15,15 +15,73 @@ from typer.testing import Result
 import regraft
 
 Run = Callable[..., Result]
-Fails = Callable[..., str]
 Photos = Callable[..., Path]
+Fails = Callable[..., str]
 
 
-@pytest.fixture
-def bundle(run: Run, photos: Photos, tiny_network: str, tmp_path: Path) -> Path:
-    done = run("fit", photos("learned", red=6, blue=6), "--model", tiny_network, "--strategy", "frozen", "--force")
+def test_predict_table_csv_and_jsonl(run: Run, bundle: Path, photos: Photos) -> None:
+    new = photos("new", first_seed=900, red=2, blue=1)
+    table = run("predict", bundle, new)
+    assert table.exit_code == 0
+    assert [line.split()[1] for line in table.stdout.splitlines()] == ["blue", "red", "red"]
+    rows = list(csv.DictReader(run("predict", bundle, new, "--format", "csv").stdout.splitlines()))
+    assert [row["prediction"] for row in rows] == ["blue", "red", "red"]
+    for row in rows:
+        assert float(row["probability_blue"]) + float(row["probability_red"]) == pytest.approx(1, abs=2e-6)
+        assert float(row["probability"]) == max(float(row["probability_blue"]), float(row["probability_red"]))
+    lines = [json.loads(line) for line in run("predict", bundle, new, "--format", "jsonl").stdout.splitlines()]
+    assert [line["file"] for line in lines] == [row["file"] for row in rows]
+    assert [line["probabilities"]["red"] for line in lines] == [float(row["probability_red"]) for row in rows]
+
+
+def test_predict_takes_files_folders_and_globs_once_each(run: Run, bundle: Path, photos: Photos) -> None:
+    new = photos("new", first_seed=900, red=11)
+    done = run("predict", bundle, "new/red/10.jpg", "new/red/*.jpg", new, "--format", "csv")
+    named = [Path(row["file"]).name for row in csv.DictReader(done.stdout.splitlines())]
+    # the folder is named by its absolute path, file and glob by relative ones
+    assert named[:11] == ["10.jpg", *(f"{number}.jpg" for number in range(10))]
+
+
+@pytest.mark.parametrize("format", ["table", "csv", "jsonl"])
+def test_unreadable_photo_is_a_row_and_exit_code_3(run: Run, bundle: Path, photos: Photos, format: str) -> None:
+    new = photos("new", first_seed=900, red=2)
+    (new / "red" / "1.jpg").write_text("no image")
+    done = run("predict", bundle, new, "--format", format)
+    assert done.exit_code == 3
+    lines = [line for line in done.stdout.splitlines() if "jpg" in line]
+    assert len(lines) == 2
+    assert "red" in lines[0].replace("new/red", "")
+    assert "not an image, or damaged at its start" in lines[1]
+    assert f"unreadable: {new / 'red' / '1.jpg'}: not an image" in done.stderr
+
+
+def test_kaggle_ids_in_numeric_order_and_clipped(run: Run, bundle: Path, photos: Photos, tmp_path: Path) -> None:
+    photos("new", first_seed=900, red=11)
+    done = run(
+        "predict", bundle, "new", "--format", "kaggle", "--positive", "red", "--clip", "0.01", "--out", "answer.csv"
+    )
     assert done.exit_code == 0, done.output
-    return tmp_path / "classifier.safetensors"
+    rows = list(csv.reader((tmp_path / "answer.csv").read_text().splitlines()))
+    assert rows[0] == ["id", "label"]
+    assert [row[0] for row in rows[1:]] == [str(number) for number in range(11)]
+    assert {0.01 <= float(row[1]) <= 0.99 for row in rows[1:]} == {True}
+    assert done.stdout == ""
+
+
+def test_kaggle_needs_to_know_which_class(run: Run, bundle: Path, photos: Photos) -> None:
+    done = run("predict", bundle, photos("new", red=1), "--format", "kaggle")
+    assert done.exit_code == 1
+    assert "--format kaggle needs --positive, the class whose probability is asked for: blue or red." in done.stderr
+    done = run("predict", bundle, "new", "--format", "kaggle", "--positive", "red", "--clip", "0.5")
+    assert "--clip must be from 0 to below 0.5. Got 0.5." in done.stderr
+
+
+@pytest.mark.parametrize("engine", ["auto", "torch-bfloat16", "openvino-float32"])
+def test_no_cache_leaves_nothing_on_disk(run: Run, bundle: Path, photos: Photos, tmp_path: Path, engine: str) -> None:
+    run("cache", "--clear")
+    done = run("predict", bundle, photos("new", red=2), "--no-cache", "--engine", engine)
+    assert done.exit_code == 0, done.output
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from regraft.cli.compare import curves_of
 from regraft.cli.console import TerminalObserver, json_text, note, result, result_json
 from regraft.cli.formats import as_csv, as_jsonl, as_kaggle, as_table, safe_cell
 from regraft.errors import DataError, printable, shortlist
+from regraft.transfer.comparison import ComparisonRow
 
 Run = Callable[..., Result]
 Fails = Callable[..., str]
@@ -249,8 +250,9 @@ def test_model_arguments_are_json(fails: Fails, photos: Photos) -> None:
 
 def test_a_network_may_have_any_name() -> None:
     common = {"strategy": "frozen", "metric": "accuracy", "size": 1, "mean": 0.8, "low": 0.7, "high": 0.9}
+    common |= {"missing": None, "n": 24, "seconds": 0.0, "images_per_second": None, "folds": 5}
     names = [r"$\nonsense{$", "local-dir:a/猫\x1b\n"]
-    rows = [{**common, "model": name, "learned_per_class": size} for name in names for size in (4, 24)]
+    rows = [ComparisonRow(**common, model=name, learned_per_class=size) for name in names for size in (4, 24)]
     points = [(4, 0.8, (0.7, 0.9)), (24, 0.8, (0.7, 0.9))]
     assert curves_of(rows, "accuracy") == {r"frozen ($\nonsense{$)": points, r"frozen (猫\x1b\n)": points}
     (alone,) = curves_of(rows[:1], "accuracy")

@@ -226,18 +226,6 @@ def test_a_refusal_that_names_no_file(
     )
 
 
-def test_what_mlflow_prints_is_no_result(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    import mlflow
-
-    from regraft.cli.tracking import MlflowObserver
-
-    for name in ("start_run", "log_params", "log_metrics"):
-        monkeypatch.setattr(mlflow, name, lambda *_, **__: None)
-    monkeypatch.setattr(mlflow, "end_run", lambda: print("View run at: http"))  # noqa: T201
-    MlflowObserver("a run", {}).finish({})
-    assert capsys.readouterr() == ("", "View run at: http\n")
-
-
 def test_the_demo_ends_quietly_with_its_reader(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = subprocess.CompletedProcess([], 141)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: ended)

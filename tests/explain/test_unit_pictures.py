@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from tests.conftest import photo
 
+from regraft.data.decoding import decode
 from regraft.data.layouts import find_samples
 from regraft.data.samples import Samples
 from regraft.engines.pytorch import TorchEngine
@@ -84,5 +85,4 @@ def test_pixels_by_position(backbone: Backbone, samples: Samples) -> None:
     found = read_pixels(samples.sources, [3, 1], TorchEngine(backbone, CPU))
     assert sorted(found) == [1, 3]
     for place, pixels in found.items():
-        whole = Image.open(str(samples.sources[place])).convert("RGB")
-        assert np.array_equal(pixels, backbone.preprocess.pixels(whole))
+        assert np.array_equal(pixels, decode(samples.sources[place], backbone.preprocess))

@@ -1,13 +1,13 @@
-"""Training from the command line: any part of the network, plans, checkpoints, comparisons and tracking."""
+"""`regraft fit`: what is printed and written, any part of the network trained, plans, and runs that were killed."""
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import safe_open
 from typer.testing import Result
 
 from regraft.classifier.bundle import load_bundle
@@ -18,16 +18,91 @@ from regraft.training.checkpoints import Run as Checkpoints
 from regraft.training.checkpoints import run_folder
 from regraft.transfer.trainers import FineTuningTrainer
 
-Photos = Callable[..., Path]
 Run = Callable[..., Result]
+Photos = Callable[..., Path]
+REPORTED = {
+    "n",
+    "classes",
+    "accuracy",
+    "accuracy_interval",
+    "balanced_accuracy",
+    "log_loss",
+    "brier",
+    "ece",
+    "per_class",
+    "confusion",
+    "auc",
+    "average_precision",
+    "estimate",
+    "model",
+    "strategy",
+    "seconds",
+    "images_per_second",
+    "unreadable",
+}
 Fails = Callable[..., str]
 QUICK = ["--epochs", "2", "--views", "2"]
+SAID = "network: pocket, the small one inside regraft, for convnext_nano.in12k cannot be downloaded ("
 
 
-@pytest.fixture(autouse=True)
-def _limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let what `--cache-limit` sets end with the test."""
-    monkeypatch.setenv("REGRAFT_CACHE_LIMIT", "10GB")
+def test_fit_says_what_it_will_do_and_what_it_did(run: Run, photos: Photos, tiny_network: str) -> None:
+    done = run("fit", photos(red=12, blue=10), "--model", tiny_network, "--out", "model.safetensors")
+    assert done.exit_code == 0, done.output
+    assert "train: 22 photos of 2 classes: blue 10, red 12" in done.stderr
+    assert "features (torch-cpu-float32): 22 images in" in done.stderr
+    assert "wrote model.safetensors" in done.stderr
+    assert "out-of-fold, n = 22, 2 classes" in done.stdout
+    assert "accuracy                 100.0 % [85.1, 100.0]" in done.stdout  # Wilson: 22 / (22 + 1.96^2) = 0.851
+    with safe_open("model.safetensors", framework="np") as file:
+        assert set(file.metadata()) == {"regraft"}
+
+
+def test_json_is_alone_on_stdout(run: Run, photos: Photos, tiny_network: str) -> None:
+    folder = photos(red=12, blue=12)
+    (folder / "red" / "torn.jpg").write_bytes((folder / "red" / "0.jpg").read_bytes()[:300])
+    done = run("fit", folder, "--model", tiny_network, "--json")
+    numbers = json.loads(done.stdout)
+    assert numbers.keys() >= REPORTED
+    assert (numbers["n"], numbers["classes"], numbers["estimate"]) == (24, ["blue", "red"], "out-of-fold")
+    assert numbers["confusion"] == [[12, 0], [0, 12]]
+    assert numbers["unreadable"] == [str(folder / "red" / "torn.jpg")]
+    assert numbers["images_per_second"] > 0
+    assert "1 of 25 images cannot be read and are left out" in done.stderr
+    assert done.stderr.index("torn.jpg") < done.stderr.index("fitting the last layer")
+
+
+def test_second_fit_reads_no_pixel(
+    run: Run, photos: Photos, tiny_network: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = photos(red=12, blue=12)
+    first = json.loads(run("fit", folder, "--model", tiny_network, "--json").stdout)
+
+    def forbidden(*_: object) -> None:
+        raise AssertionError("a pixel was read")
+
+    monkeypatch.setattr("regraft.data.loading.decode", forbidden)
+    second = json.loads(run("fit", folder, "--model", tiny_network, "--json").stdout)
+    assert (first["images_computed"], second["images_computed"]) == (24, 0)
+    assert second["log_loss"] == first["log_loss"]
+
+
+def test_fit_by_an_engine_of_ones_own(run: Run, photos: Photos, tiny_network: str) -> None:
+    folder = photos(red=12, blue=12)
+    command = ["fit", folder, "--model", tiny_network, "--strategy", "frozen", "--json", "--engine"]
+    done = run(*command, "openvino-float32")
+    assert done.exit_code == 0, done.output
+    assert "engine: openvino-cpu-float32 (cosine to torch-float32 on 16 photos: mean 1.0000" in done.stderr
+    assert "features (openvino-cpu-float32): 24 images in" in done.stderr
+    numbers, reference = json.loads(done.stdout), json.loads(run(*command, "torch-float32").stdout)
+    assert (numbers["engine"], reference["engine"]) == ("openvino-cpu-float32", "torch-cpu-float32")
+    assert numbers["images_computed"] == reference["images_computed"] == 24  # no features of another engine
+    assert numbers["confusion"] == reference["confusion"]
+    # the classes can be told apart without error: the last digits of the features move where the heads' fits end
+    assert numbers["log_loss"] == pytest.approx(reference["log_loss"], rel=0.05)
+    shown = run("cache").stdout
+    assert "networks converted for faster engines: 0." in shown
+    for engine in ("openvino-cpu-float32", "torch-cpu-float32"):
+        assert len([line for line in shown.splitlines() if "24 photos" in line and engine in line]) == 1
 
 
 def test_top_trains_its_stages_and_proves_that_nothing_else_changed(
@@ -221,64 +296,23 @@ def test_restart_begins_anew(run: Run, photos: Photos, tiny_network: str, tmp_pa
     assert not folder.exists()
 
 
-def test_compare_writes_a_curve_and_tells_rows_pairs_and_advice(
-    run: Run, photos: Photos, tiny_network: str, tmp_path: Path
-) -> None:
-    compare = ["compare", photos(red=15, blue=15), "--model", tiny_network, "--strategies", "frozen,top"]
-    done = run(*compare, "--sizes", "4,all", *QUICK, "--json", "--out", "curve.png")
-    assert done.exit_code == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert set(told) == {"rows", "pairs", "advice", "notes", "out"}
-    wanted = {"model", "strategy", "size", "metric", "mean", "low", "high", "seconds"}
-    assert all(wanted <= set(row) for row in told["rows"])
-    assert all({"a", "b", "metric", "difference", "low", "high"} <= set(pair) for pair in told["pairs"])
-    assert told["advice"].startswith("Take ")
-    with Image.open(tmp_path / "curve.png") as picture:
-        assert picture.format == "PNG"
-        assert picture.width > 800
-    table = run(*compare, *QUICK, "--sizes", "4,15").stdout
-    assert table.splitlines()[0].split()[:2] == ["strategy", "photos/class"]
-    assert [re.split(" {2,}", line)[1] for line in table.splitlines()[1:5]] == ["4", "4", "15 (12)", "15 (12)"]
-    assert "Take " in table
+def test_fit_takes_the_pocket_network_and_names_the_better_choice(run: Run, photos: Photos, offline: None) -> None:
+    done = run("fit", photos(red=8, blue=8), "--strategy", "frozen", "--out", "c.safetensors")
+    assert done.exit_code == 0, done.output
+    assert SAID in done.stderr
+    assert "With a connection, or a network of your own (--model), expect a better classifier." in done.stderr
+    assert run("predict", "c.safetensors", "photos/red/0.jpg").exit_code == 0
 
 
-def test_compare_says_of_a_figure_why_it_is_missing(run: Run, photos: Photos, tiny_network: str) -> None:
-    """One fold, of one class; its temperature could not be set."""
-    folder = photos(red=3, blue=22)
-    compare = ["compare", folder, "--model", tiny_network, "--strategies", "top", "--positive", "red"]
-    tables = [run(*compare, *QUICK, "--budget", "0s", "--seed", seed) for seed in range(3)]
-    assert [done.exit_code for done in tables] == [0, 0, 0]
-    cells = [done.stdout.splitlines()[1].split("  ") for done in tables]
-    assert all("not calibrated" in row for row in cells)
-    assert any("not defined" in row for row in cells)
+def test_a_dry_run_downloads_nothing(run: Run, photos: Photos, offline: None) -> None:
+    done = run("fit", photos(red=8, blue=8), "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert "frozen: trained: the head alone" in done.stdout
+    assert "cannot be downloaded" not in done.output
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--sizes", "few"], "--sizes must be numbers of photos or all, e.g. 20,50,all. Got 'few'."),
-        (["--strategies", "frozen,deep"], "--strategies must be some of frozen, top, whole, scratch. Got deep."),
-        (["--out", "nowhere/c.png"], "the folder nowhere does not exist"),
-    ],
-)
-def test_wrong_comparisons_are_told_in_words(
-    fails: Fails, photos: Photos, tiny_network: str, options: list[str], message: str
-) -> None:
-    assert message in fails("compare", photos(red=5, blue=5), "--model", tiny_network, *options)
-
-
-def test_mlflow_hears_losses_and_figures(
-    run: Run, photos: Photos, tiny_network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mlflow = pytest.importorskip("mlflow")
-    place = (tmp_path / "mlruns").as_uri()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", place)
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    mlflow.set_tracking_uri(place)
-    fit = ["fit", photos(red=15, blue=15), "--model", tiny_network, "--strategy", "top", *QUICK]
-    done = run(*fit, "--track", "mlflow", "--json")
-    assert done.exit_code == 0, done.stderr
-    (recorded,) = mlflow.search_runs(output_format="list")
-    assert recorded.data.metrics["accuracy"] == json.loads(done.stdout)["accuracy"]
-    assert recorded.data.params["epochs"] == "2"
-    assert any(name.endswith("fold 1 of 5/epoch_loss") for name in recorded.data.metrics)
+def test_weights_need_their_network(fails: Fails, photos: Photos, tmp_path: Path) -> None:
+    (tmp_path / "w.pth").write_bytes(b"")
+    assert "--weights is a file of one network: name it with --model." in fails(
+        "fit", photos(red=8, blue=8), "--weights", "w.pth"
+    )

@@ -1,0 +1,65 @@
+"""`regraft evaluate`: which photos evaluate a classifier."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from typer.testing import Result
+
+Run = Callable[..., Result]
+Photos = Callable[..., Path]
+REPORTED = {
+    "n",
+    "classes",
+    "accuracy",
+    "accuracy_interval",
+    "balanced_accuracy",
+    "log_loss",
+    "brier",
+    "ece",
+    "per_class",
+    "confusion",
+    "auc",
+    "average_precision",
+    "estimate",
+    "model",
+    "strategy",
+    "seconds",
+    "images_per_second",
+    "unreadable",
+}
+
+
+def test_evaluate_leaves_out_what_was_learned_from(run: Run, bundle: Path, photos: Photos) -> None:
+    others = photos("others", first_seed=500, red=6, blue=4)
+    shutil.copy(bundle.parent / "learned" / "red" / "3.jpg", others / "red" / "known.jpg")
+    done = run("evaluate", bundle, others, "--json", "--positive", "blue")
+    numbers = json.loads(done.stdout)
+    assert numbers.keys() >= REPORTED
+    assert (numbers["n"], numbers["estimate"], numbers["positive"]) == (10, "test", "blue")
+    assert numbers["confusion"] == [[4, 0], [0, 6]]
+    assert "1 of 11 photos" in done.stderr
+    assert "known.jpg" in done.stderr
+
+
+def test_evaluate_takes_the_test_split(run: Run, bundle: Path, photos: Photos, tmp_path: Path) -> None:
+    photos("data/train", red=2, blue=2)
+    photos("data/val", first_seed=100, red=3, blue=3)
+    photos("data/test", first_seed=200, red=4, blue=4)
+    assert json.loads(run("evaluate", bundle, "data", "--json").stdout)["n"] == 8
+    assert json.loads(run("evaluate", bundle, "data", "--json", "--split", "validation").stdout)["n"] == 6
+    shutil.rmtree(tmp_path / "data" / "test")
+    failed = run("evaluate", bundle, "data", "--split", "test")
+    assert failed.exit_code == 1
+    assert "data has no test split. It has: train, validation." in failed.stderr
+
+
+def test_evaluate_reads_no_other_split(run: Run, bundle: Path, photos: Photos, tmp_path: Path) -> None:
+    photos("data/train", red=2, blue=2)
+    photos("data/val", first_seed=100, red=3, blue=3)
+    (tmp_path / "data" / "test").mkdir()  # empty: reading it would be an error
+    done = run("evaluate", bundle, "data", "--json", "--split", "validation")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["n"] == 6
+    assert "test holds no images" in run("evaluate", bundle, "data").stderr
