@@ -159,7 +159,7 @@ def _parameter(
     elif bare is Bytes:
         bare = str
     elif bare is Seconds:
-        bare, default = str, f"{default / 60:g}m"
+        bare, default, help_text = str, f"{default / 60:g}m", f"{help_text.removesuffix('.')}: 90s, 10m, 2h."
     elif bare == tuple[str, ...]:
         bare, default = str, ",".join(default)
     elif said.low is not None:

@@ -2,11 +2,12 @@
 
 import functools
 import inspect
+import textwrap
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, get_type_hints
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -25,7 +26,7 @@ from regraft.errors import DataError, OptionError, did_you_mean, shortlist
 from regraft.files import check_output
 from regraft.networks.backbones import load_backbone
 from regraft.networks.registry import POCKET, check_model_name, default_network
-from regraft.options import declared_settings
+from regraft.options import Bytes, Seconds, declared_settings
 from regraft.training.schedule import Schedule
 from regraft.transfer.fit import fit
 from regraft.transfer.settings import FitSettings
@@ -193,8 +194,14 @@ def _document(kind: type[TransferClassifier]) -> None:
     """Give the estimator the signature, which scikit-learn reads, and the documentation of its options."""
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     kind.__init__.__signature__ = inspect.Signature([own, *_parameters().values()])  # type: ignore[attr-defined]
+    units = {Seconds: " In seconds.", Bytes: " In bytes."}
     lines = [
-        f"        {name}: {said.help}"
+        textwrap.fill(
+            f"{name}: {said.help}{units.get(get_type_hints(settings)[name], '')}",
+            width=120,
+            initial_indent=" " * 8,
+            subsequent_indent=" " * 12,
+        )
         for settings in (FitSettings, Compute)
         for name, (_, said) in declared_settings(settings).items()
         if name in _parameters()

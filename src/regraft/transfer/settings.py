@@ -1,5 +1,6 @@
 """How a classifier is made, checked once at the door."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -79,9 +80,9 @@ class FitSettings:
     )
     budget: Seconds = setting(
         Seconds(600.0),
-        help="auto: time for trying more than the last layer: 90s, 10m, 2h.",
-        allowed="a time, like 90s, 10m or 2h",
-        check=lambda value: number(value, 0),
+        help="auto: time for trying more than the last layer.",
+        allowed="a number of seconds from 0",
+        check=lambda value: number(value, 0) or value == math.inf,
     )
     precision: str = setting("auto", help="fp32, bf16, fp16 or auto.", choices=PRECISIONS)
     restart: bool = setting(
