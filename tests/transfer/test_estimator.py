@@ -130,7 +130,8 @@ def test_the_docstring_has_every_option_with_its_help() -> None:
     documented = re.findall(r"^    (\w+): ", arguments, re.MULTILINE)
     assert sorted(documented) == sorted(inspect.signature(TransferClassifier).parameters)
     for name, (_, said) in OPTIONS.items():
-        assert f"    {name}: {said.help}" in arguments.splitlines()
+        assert f" {name}: {said.help}" in " ".join(arguments.split())
+    assert max(map(len, arguments.splitlines())) <= 120
     assert "\n\nAttributes:\n    classes_: " in text
 
 
