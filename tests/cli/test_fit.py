@@ -211,7 +211,7 @@ def test_a_dry_run_needs_no_place_to_write_and_reads_no_photo(run: Run, photos: 
         (["--strategy", "whole", "--train-only", "blocks.2"], "--train-only goes with --strategy top. Got --strategy"),
         (["--strategy", "frozen", "--lora", "4"], "--lora goes with --strategy top or whole. Got --strategy frozen."),
         (["--budget", "soon"], "--budget must be a time, like 90s, 10m or 2h. Got 'soon'."),
-        (["--precision", "fp8"], "--precision must be one of: auto, fp32, bf16, fp16. Got 'fp8'."),
+        (["--precision", "fp8"], "--precision must be one of auto, fp32, bf16, fp16. Got 'fp8'."),
         (
             ["--precision", "fp16", "--device", "cpu"],
             "--precision fp16 needs a GPU, and training runs on the CPU here (--device). Use --precision bf16 or fp32",

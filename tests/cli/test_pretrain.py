@@ -100,7 +100,7 @@ def test_a_licence_is_of_the_weights_alone(run: Run, photos: Photos, tiny_networ
     more = ["--licence", "cc0-1.0", "--out", "b"]
     assert run("pretrain", folder, "--model", tiny_network, *options, *more).exit_code == 0
     card = (tmp_path / "b" / "README.md").read_text()
-    assert "The weights: cc0-1.0.\nThose that training started from: apache-2.0." in card
+    assert "The weights: cc0-1.0.\nThe weights that training started from: apache-2.0." in card
     assert json.loads((tmp_path / "b" / "config.json").read_text())["pretrained_cfg"]["license"] == "cc0-1.0"
 
 
