@@ -106,6 +106,7 @@ ORDER = {
         "ema",
         "losses",
         "mixup",
+        "optimizers",
         "schedule",
         "optimisation",
         "finetuner",

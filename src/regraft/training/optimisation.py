@@ -12,11 +12,11 @@ from regraft.errors import TrainingError, option
 from regraft.networks.freezing import Plan
 from regraft.networks.lora import adapted_weight
 from regraft.training.distributed import Accelerator
+from regraft.training.optimizers import OPTIMIZERS
 from regraft.training.schedule import Schedule
 
 NETWORK = "top.network."  # how the names of a network's tensors begin in the model that is trained
 _HEAD_RATE = 1.0  # as a share of the highest learning rate
-_MOMENTUM = 0.9
 _LEAST_SCALE = 1.0  # of float16 gradients: below it no scale helps
 
 
@@ -162,6 +162,4 @@ def _optimizer(model: nn.Module, plan: Plan, schedule: Schedule, rate: float) ->
             own = rates[adapted_weight(name)] if name.startswith(NETWORK) else _HEAD_RATE
             grouped.setdefault((own, decay), []).append(parameter)
     groups = [{"params": p, "rate": share, "weight_decay": decay} for (share, decay), p in grouped.items()]
-    if schedule.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=rate, momentum=_MOMENTUM, nesterov=True)
-    return torch.optim.AdamW(groups, lr=rate)
+    return OPTIMIZERS[schedule.optimizer].build(groups, rate)

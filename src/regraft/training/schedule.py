@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 from regraft.data.augment import AUGMENTATIONS, DEFAULT_KINDS, KINDS, SMALLEST_AREA, kinds_in_words
 from regraft.options import check_settings, number, setting, whole_number
+from regraft.training.optimizers import OPTIMIZERS
 
-OPTIMIZERS = ("adamw", "sgd")
 BATCH_NORMS = ("held", "trained")
-SGD_FACTOR = 30.0  # SGD's learning rates are larger than AdamW's by this
 _MIN_STEPS = 100  # a few photos are seen more often
 
 
@@ -59,7 +58,7 @@ class Schedule:
         allowed="a number above 0, at most 1",
         check=lambda value: number(value, 0, 1, above=True),
     )
-    optimizer: str = setting("adamw", help="adamw or sgd.", choices=OPTIMIZERS)
+    optimizer: str = setting("adamw", help=f"{' or '.join(OPTIMIZERS)}.", choices=tuple(OPTIMIZERS))
     weight_decay: float = setting(
         0.01, help="Of matrices and filters.", allowed="a number from 0", check=lambda value: number(value, 0)
     )
@@ -167,7 +166,7 @@ class Schedule:
         """Return the highest learning rate: `lr`, or else `default`, which is AdamW's."""
         if self.lr is not None:
             return self.lr
-        return default * (SGD_FACTOR if self.optimizer == "sgd" else 1.0)
+        return default * OPTIMIZERS[self.optimizer].rate_factor
 
     def rate_factor(self, step: int, steps: int) -> float:
         """Return the share of the highest rate at `step` of `steps`: a linear rise, then half a cosine to 0."""

@@ -201,6 +201,7 @@ def _document(kind: type[TransferClassifier]) -> None:
             width=120,
             initial_indent=" " * 8,
             subsequent_indent=" " * 12,
+            break_on_hyphens=False,
         )
         for settings in (FitSettings, Compute)
         for name, (_, said) in declared_settings(settings).items()

@@ -1,0 +1,46 @@
+"""The optimizers that there are. A row of the table is one; it imports no torch, as the command line is made from it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+_MOMENTUM = 0.9
+
+
+@dataclass(frozen=True)
+class OptimizerKind:
+    """One optimizer.
+
+    Attributes:
+        name: as users say it.
+        build: makes it of parameter groups, which have their own weight decay, and the highest learning rate.
+        rate_factor: how much larger its learning rates are than AdamW's.
+    """
+
+    name: str
+    build: "Callable[[list[dict[str, Any]], float], torch.optim.Optimizer]"
+    rate_factor: float = 1.0
+
+
+def _adamw(groups: list[dict[str, Any]], rate: float) -> "torch.optim.Optimizer":
+    import torch
+
+    return torch.optim.AdamW(groups, lr=rate)
+
+
+def _sgd(groups: list[dict[str, Any]], rate: float) -> "torch.optim.Optimizer":
+    import torch
+
+    return torch.optim.SGD(groups, lr=rate, momentum=_MOMENTUM, nesterov=True)
+
+
+OPTIMIZERS = {
+    kind.name: kind
+    for kind in (
+        OptimizerKind("adamw", _adamw),  # Loshchilov and Hutter 2019
+        OptimizerKind("sgd", _sgd, rate_factor=30.0),
+    )
+}
