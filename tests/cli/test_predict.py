@@ -97,13 +97,13 @@ def answers(done: Result) -> tuple[list[str], np.ndarray]:
 
 
 def test_a_csv_is_answered_as_python_answers_it(run: Run, bundle: Path, new: Path) -> None:
-    """In the order of its rows, without labels; red/0.jpg stands in it twice."""
+    """In the order of its rows, without labels; red/0.jpg stands in it twice, and has two answers."""
     (new / "photos.csv").write_text("path\nred/1.jpg\nblue/0.jpg\nred/0.jpg\nred/0.jpg\n")
     names, probabilities = answers(run("predict", bundle, new / "photos.csv", "--format", "jsonl"))
-    assert names == [str(new / name) for name in ("red/1.jpg", "blue/0.jpg", "red/0.jpg")]
+    assert names == [str(new / name) for name in ("red/1.jpg", "blue/0.jpg", "red/0.jpg", "red/0.jpg")]
     expected = regraft.load(bundle).predict_proba(new / "photos.csv")
     assert probabilities == pytest.approx(expected, abs=5e-7)  # printed with 6 digits
-    assert expected.argmax(axis=1).tolist() == [1, 0, 1]
+    assert expected.argmax(axis=1).tolist() == [1, 0, 1, 1]
 
 
 def test_photos_inside_parquet_are_answered_as_python_answers_them(
