@@ -12,6 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+# Workers share the processors: threads of two of them would wait for each other, ten times as long as they work.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 pytest_plugins = ["tests.fixtures.learning", "tests.fixtures.networks"]
 
 REPOSITORY = Path(__file__).parents[1]

@@ -65,7 +65,7 @@ def test_it_is_declared_without_torch() -> None:
         ("lr", float("nan"), "lr must be a number above 0. Got nan."),
         ("lr", float("inf"), "lr must be a number above 0. Got inf."),
         ("lr_decay", 1.5, "lr_decay must be a number above 0, at most 1. Got 1.5."),
-        ("optimizer", "adam", "optimizer must be one of adamw, sgd. Got 'adam'."),
+        ("optimizer", "adam", "optimizer must be one of adamw, sgd. Got 'adam'. Did you mean 'adamw'?"),
         ("weight_decay", -0.1, "weight_decay must be a number from 0. Got -0.1."),
         ("weight_decay", float("inf"), "weight_decay must be a number from 0. Got inf."),
         ("batch_size", 0, "batch_size must be a whole number from 1. Got 0."),

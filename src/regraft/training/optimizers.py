@@ -1,4 +1,4 @@
-"""The optimizers that there are. A row of the table is one; it imports no torch, as the command line is made from it."""
+"""The optimizers that there are, a row of a table each. It imports no torch: the command line is made from it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
