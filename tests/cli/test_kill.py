@@ -96,6 +96,7 @@ def kill_often(arguments: list[str], out: Path, *, suffix: str) -> str:
     return log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["top"])
 def test_twenty_kills_change_no_bit(strategy: str, photos: Photos, tiny_network: str, tmp_path: Path) -> None:
     folder, out = photos(red=12, blue=12, grey=12), tmp_path / "out"
@@ -106,6 +107,7 @@ def test_twenty_kills_change_no_bit(strategy: str, photos: Photos, tiny_network:
     assert whole[1] == killed[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("taught", [False, True])
 def test_twenty_kills_of_pretraining_change_no_bit(
     taught: bool, photos: Photos, tiny_network: str, tmp_path: Path

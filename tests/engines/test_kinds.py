@@ -25,7 +25,7 @@ from regraft.engines.kinds import (
 from regraft.engines.selection import LazyEngine, check_engine, choice_of, choose_engine
 from regraft.engines.workload import EngineChoice, Workload, machine
 from regraft.errors import BundleError, EngineError, OptionError
-from regraft.heads.linear import Head
+from regraft.heads.linear import LinearHead
 from regraft.networks.backbones import load_backbone
 
 
@@ -184,7 +184,7 @@ def test_a_new_engine_is_a_choice_for_later_runs(workshop: Workshop, built: Buil
 
 def test_a_bundle_names_a_new_engine(tiny_network: str, tmp_path: Path, kind: EngineKind) -> None:
     backbone = load_backbone(tiny_network)
-    head = Head(np.ones((2, backbone.features), np.float32), np.zeros(2, np.float32), 1.0)
+    head = LinearHead(np.ones((2, backbone.features), np.float32), np.zeros(2, np.float32), 1.0)
     choice = EngineChoice(kind.name, "a machine")
     made = Classifier(backbone, head, ("a", "b"), 1.0, "tiny", "frozen", engine_choice=choice)
     save_bundle(made, tmp_path / "model.safetensors")

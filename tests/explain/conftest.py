@@ -11,6 +11,7 @@ from regraft.engines.compute import Compute
 from regraft.explain.explain import Explanation, explain
 from regraft.explain.subject import subject_of_fit
 from regraft.networks.backbones import load_backbone
+from regraft.training.schedule import Schedule
 from regraft.transfer.fit import fit
 from regraft.transfer.settings import FitSettings
 
@@ -21,7 +22,7 @@ def explained(tiny_network: str, photos: Callable[..., Path]) -> Callable[..., E
 
     def make(*, strategy: str = "frozen", folder: Path | None = None, **options: object) -> Explanation:
         splits = find_samples(folder or photos("pets", red=8, blue=8))
-        settings = FitSettings(strategy=strategy, force=True)
+        settings = FitSettings(strategy=strategy, force=True, schedule=Schedule(epochs=1, views=1))
         result = fit(
             splits, lambda: load_backbone(tiny_network), model=tiny_network, settings=settings, compute=Compute()
         )

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, sync_playwright
 from regraft.explain.explain import Explanation
 from regraft.explain.html_report import write_report
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SCREEN, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 
 

@@ -22,6 +22,7 @@ from regraft.explain.subject import (
     subject_of_network,
 )
 from regraft.networks.backbones import Backbone, load_backbone
+from regraft.training.schedule import Schedule
 from regraft.transfer.fit import FitResult, fit
 from regraft.transfer.settings import FitSettings
 
@@ -35,7 +36,7 @@ def fitted(tiny_network: str, photos: Photos) -> Callable[..., FitResult]:
 
     def make(strategy: str = "frozen", folder: Path | None = None) -> FitResult:
         splits = find_samples(folder or photos("pets", red=8, blue=8))
-        settings = FitSettings(strategy=strategy, force=True)
+        settings = FitSettings(strategy=strategy, force=True, schedule=Schedule(epochs=1, views=1))
         return fit(splits, lambda: load_backbone(tiny_network), model=tiny_network, settings=settings, compute=CPU)
 
     return make

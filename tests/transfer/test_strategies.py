@@ -170,7 +170,7 @@ def test_settings_know_a_new_row(bitfit: Strategy) -> None:
 
 def test_help_names_a_new_row(bitfit: Strategy) -> None:
     _, said = declared_settings(settings_class())["strategy"]
-    assert "; bitfit: train the biases alone; auto: the cheapest of frozen, top, whole that" in said.help
+    assert " bitfit: train the biases alone. auto: the cheapest of frozen, top, whole that" in said.help
     assert said.choices == ("auto", "frozen", "top", "whole", "scratch", "bitfit")
 
 

@@ -67,8 +67,8 @@ def compare(
     samples = splits["train"]
     chosen, counts = [name.strip() for name in strategies.split(",") if name.strip()], _sizes(sizes)
     note(
-        f"{len(samples):,} photos of {len(samples.classes):,} classes; each is judged by what was learned without its "
-        f"fold\nnetworks: {', '.join(map(printable, model or ['to be chosen']))}\n"
+        f"{len(samples):,} photos of {len(samples.classes):,} classes; each is answered by what was learned without "
+        f"its fold\nnetworks: {', '.join(map(printable, model or ['to be chosen']))}\n"
         f"strategies: {', '.join(map(printable, chosen))}; photos of each class: {printable(sizes)}\n"
         f"out: {printable(out)}"
     )

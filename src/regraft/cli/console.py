@@ -75,7 +75,7 @@ class TerminalObserver(Observer):
         note(f"{self._name}: {counted(self._done, 'image')} in {seconds:.1f} s ({self._done / seconds:.1f} images/s)")
 
     def record(self, training: str, record: Any) -> None:
-        """Print the end of an epoch; not of trainings that only judge, which follow one another."""
+        """Print the end of an epoch; not of the trainings of folds, which follow one another."""
         if not record.photos and ", fold " not in training:
             held_out = "" if record.tuning_loss is None else f", {record.tuning_loss:.4f} on the photos held out"
             self.say(f"  epoch {record.epoch}: loss {record.loss:.4f}{held_out}")

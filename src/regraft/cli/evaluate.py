@@ -1,4 +1,4 @@
-"""`regraft evaluate`: a classifier judged by photos that it has not seen."""
+"""`regraft evaluate`: a classifier evaluated on photos that it has not seen."""
 
 from typing import Annotated
 

@@ -166,10 +166,12 @@ def _announce(splits: dict[str, Samples], model: str, strategy: str, out: Path) 
     train = splits["train"]
     note(f"train: {len(train):,} photos of {len(train.classes):,} classes: {_counts(train)}")
     if "validation" in splits:
-        judge = splits["validation"]
-        note(f"judge: the {len(judge):,} photos of {printable(judge.where)}, which take no part in training")
+        part = splits["validation"]
+        note(f"evaluated on the {len(part):,} photos of {printable(part.where)}, which take no part in training")
     else:
-        note("judge: every photo by a classifier that learned without it (out-of-fold); the final one learns from all")
+        note(
+            "evaluated on every photo by a classifier that learned without it (out-of-fold); the final one learns from all"
+        )
     network = f"network: {printable(model)}, strategy" if model else "strategy:"
     note(f"{network} {printable(strategy)}\nout: {printable(out)}")
 

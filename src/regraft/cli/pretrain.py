@@ -100,7 +100,7 @@ def pretrain(
 ) -> None:
     """Train a whole network on a large labelled source and write it as a folder that `fit --model` takes.
 
-    It is judged by the validation folder, or by a tenth of the photos, that took no part. A run that was killed goes
+    It is evaluated on the validation folder, or on a tenth of the photos, which take no part in training. A run that was killed goes
     on where it was when the same command is given again. Several accelerators: torchrun --nproc-per-node 4 -m regraft
     pretrain and the same arguments.
     """

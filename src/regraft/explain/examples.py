@@ -64,7 +64,7 @@ def choose_examples(probabilities: np.ndarray, labels: np.ndarray | None) -> lis
     """Return the most confident mistakes, the least certain, and the most typical photos of each class.
 
     Args:
-        probabilities: (n, c) of the answers that judge the classifier.
+        probabilities: (n, c) that the classifier is evaluated by.
         labels: (n,) true classes; None where they are not known: there are no mistakes then.
     """
     answers, certain = probabilities.argmax(axis=1), probabilities.max(axis=1)
