@@ -169,9 +169,7 @@ def _announce(splits: dict[str, Samples], model: str, strategy: str, out: Path) 
         part = splits["validation"]
         note(f"evaluated on the {len(part):,} photos of {printable(part.where)}, which take no part in training")
     else:
-        note(
-            "evaluated on every photo by a classifier that learned without it (out-of-fold); the final one learns from all"
-        )
+        note("evaluated on every photo by a classifier that learned without it (out-of-fold); the final one learns all")
     network = f"network: {printable(model)}, strategy" if model else "strategy:"
     note(f"{network} {printable(strategy)}\nout: {printable(out)}")
 

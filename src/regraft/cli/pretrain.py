@@ -100,9 +100,9 @@ def pretrain(
 ) -> None:
     """Train a whole network on a large labelled source and write it as a folder that `fit --model` takes.
 
-    It is evaluated on the validation folder, or on a tenth of the photos, which take no part in training. A run that was killed goes
-    on where it was when the same command is given again. Several accelerators: torchrun --nproc-per-node 4 -m regraft
-    pretrain and the same arguments.
+    It is evaluated on the validation folder, or on a tenth of the photos, which take no part in training. A run that
+    was killed goes on where it was when the same command is given again. Several accelerators:
+    torchrun --nproc-per-node 4 -m regraft pretrain and the same arguments.
     """
     # OpenMP's threads spin while they wait, on the processors that decode: an eighth slower on two cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
