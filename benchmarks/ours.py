@@ -44,8 +44,8 @@ def regraft_features(network: str, photos: Sequence[Path]) -> tuple[float, np.nd
 
 def engine_alone(network: str, photos: Sequence[Path], count: int) -> float:
     """Return the seconds of `count` images through the engine, batches of `photos` over and over, from memory."""
-    from regraft.data.loading import load_batches
     from regraft.engines.engine import run_ahead
+    from regraft.images.loading import load_batches
     from regraft.runtime import BATCH_SIZE
 
     _, engine = _made(network)
@@ -58,7 +58,7 @@ def engine_alone(network: str, photos: Sequence[Path], count: int) -> float:
 
 def decoding_alone(network: str, photos: Sequence[Path]) -> float:
     """Return the seconds of reading `photos` and bringing them to the network's size, on all cores."""
-    from regraft.data.loading import load_batches
+    from regraft.images.loading import load_batches
 
     preprocess = _made(network)[0].preprocess
     started = time.perf_counter()

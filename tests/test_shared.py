@@ -16,13 +16,13 @@ from typer.testing import CliRunner
 import regraft
 from regraft.cli.main import app
 from regraft.data.audit import inspect
-from regraft.data.sources import Source
 from regraft.data.splits import OUTER_FOLDS
 from regraft.engines import openvino
 from regraft.engines.compute import Compute
 from regraft.features.extraction import FeatureExtractor
 from regraft.heads.linear import CalibratedHead
 from regraft.heads.probe import fit_calibrated_head
+from regraft.images.sources import Source
 from regraft.networks.backbones import load_backbone
 
 pytestmark = pytest.mark.shared

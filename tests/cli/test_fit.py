@@ -80,7 +80,7 @@ def test_second_fit_reads_no_pixel(
     def forbidden(*_: object) -> None:
         raise AssertionError("a pixel was read")
 
-    monkeypatch.setattr("regraft.data.loading.decode", forbidden)
+    monkeypatch.setattr("regraft.images.loading.decode", forbidden)
     second = json.loads(run("fit", folder, "--model", tiny_network, "--json").stdout)
     assert (first["images_computed"], second["images_computed"]) == (24, 0)
     assert second["log_loss"] == first["log_loss"]

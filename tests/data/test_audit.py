@@ -21,9 +21,9 @@ from regraft.data.audit import (
 )
 from regraft.data.dataset import Dataset
 from regraft.data.samples import Samples
-from regraft.data.sources import Pixels
 from regraft.errors import DataError
 from regraft.files import sha256
+from regraft.images.sources import Pixels
 
 Write = Callable[..., Path]
 

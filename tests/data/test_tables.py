@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from regraft.data.images import UnreadableImageError, read_image
 from regraft.data.layouts import find_samples, split_names
 from regraft.data.samples import Samples, together
-from regraft.data.sources import TableCell, content_key
 from regraft.data.tables import Columns, images_in_csv, images_in_parquet
 from regraft.errors import DataError, flags_in_messages
 from regraft.files import sha256
+from regraft.images.reading import UnreadableImageError, read_image
+from regraft.images.sources import TableCell, content_key
 
 Write = Callable[..., Path]
 Png = Callable[[int], bytes]

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from regraft.data.preprocess import Preprocess
 from regraft.engines import openvino as converted
+from regraft.images.preprocess import Preprocess
 
 SECONDS = 20
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from regraft.data.loading import Batch
-from regraft.data.preprocess import Preprocess
 from regraft.engines.engine import Engine, run_ahead
+from regraft.images.loading import Batch
+from regraft.images.preprocess import Preprocess
 
 PREPROCESS = Preprocess(4, 4, 1.0, "squash", "bicubic", (0.5,) * 3, (0.5,) * 3)
 

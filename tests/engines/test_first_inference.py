@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from regraft.data.preprocess import Preprocess
 from regraft.engines import openvino as converted
+from regraft.images.preprocess import Preprocess
 
 SCRIPT = Path(__file__).with_name("first_inference.py")
 PREPROCESS = Preprocess(8, 8, 1.0, "center", "bicubic", (0.5,) * 3, (0.5,) * 3)

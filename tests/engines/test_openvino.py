@@ -15,11 +15,11 @@ import pytest
 import torch
 from torch import nn
 
-from regraft.data.preprocess import Preprocess
 from regraft.engines import openvino as converted
 from regraft.engines.openvino import MODEL_FILE, OpenVinoEngine, convert, load, save
 from regraft.engines.pytorch import TorchEngine
 from regraft.errors import EngineError, OutputError
+from regraft.images.preprocess import Preprocess
 from regraft.networks.backbones import Backbone, load_backbone
 from regraft.networks.cutting import cut_before
 

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from regraft.data.preprocess import Preprocess
 from regraft.engines.engine import Engine
 from regraft.engines.kinds import AUTO, WORTH_CONVERTING
 from regraft.engines.pytorch import TorchEngine
 from regraft.engines.selection import choose_engine
 from regraft.engines.workload import CheckPhotos, Workload
+from regraft.images.preprocess import Preprocess
 from regraft.networks.backbones import Backbone
 
 CPU = torch.device("cpu")

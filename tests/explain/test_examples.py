@@ -12,11 +12,11 @@ from torch import nn
 from regraft.attribution.cam import grad_cam
 from regraft.classifier.classifier import NetworkWithHead
 from regraft.data.layouts import find_samples
-from regraft.data.sources import as_sources
 from regraft.errors import DataError
 from regraft.explain.examples import Example, choose_examples, explain_examples
 from regraft.explain.top_activations import stage_maps_of
 from regraft.heads.linear import LinearHead
+from regraft.images.sources import as_sources
 from regraft.networks.backbones import Backbone, build_untrained, load_backbone
 from regraft.progress import Observer
 

@@ -10,7 +10,6 @@ from scipy.stats import f_oneway
 from torch import nn
 
 from regraft.attribution.feature_maps import StageMap, find_stage_maps
-from regraft.data.decoding import decode
 from regraft.data.layouts import find_samples
 from regraft.data.samples import Samples
 from regraft.explain.top_activations import (
@@ -22,6 +21,7 @@ from regraft.explain.top_activations import (
     find_top_activations,
     stage_maps_of,
 )
+from regraft.images.decoding import decode
 from regraft.networks.backbones import Backbone, load_backbone
 from regraft.networks.stages import Stage
 from regraft.networks.tracing import HookPoint

@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 from tests.conftest import photo
 
-from regraft.data.decoding import decode
 from regraft.data.layouts import find_samples
 from regraft.data.samples import Samples
 from regraft.engines.pytorch import TorchEngine
@@ -17,6 +16,7 @@ from regraft.errors import DataError
 from regraft.explain.explain import Explanation
 from regraft.explain.top_activations import StageUnits, find_top_activations
 from regraft.explain.unit_pictures import draw_units, read_pixels
+from regraft.images.decoding import decode
 from regraft.networks.backbones import Backbone, load_backbone
 
 Explained = Callable[..., Explanation]

@@ -9,12 +9,12 @@ import torch
 
 from regraft.cache import features_folder, keep_limit
 from regraft.data.audit import inspect
-from regraft.data.augment import Augmentation
 from regraft.data.layouts import find_samples
 from regraft.engines.pytorch import TorchEngine
 from regraft.errors import DataError
 from regraft.features import activations as views_module
 from regraft.features.activations import CachedViews, ComputedViews, ViewSet, cache_views
+from regraft.images.augment import Augmentation
 from regraft.networks.backbones import Backbone
 from regraft.networks.cutting import Trunk
 from regraft.progress import Observer

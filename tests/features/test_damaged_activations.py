@@ -13,10 +13,10 @@ from tests.damages import damages
 
 from regraft.cache import features_folder
 from regraft.data.audit import inspect
-from regraft.data.augment import Augmentation
 from regraft.data.layouts import find_samples
 from regraft.engines.pytorch import TorchEngine
 from regraft.features.activations import ViewSet, cache_views
+from regraft.images.augment import Augmentation
 from regraft.networks.backbones import Backbone
 from regraft.networks.cutting import Trunk
 

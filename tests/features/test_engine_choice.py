@@ -16,7 +16,6 @@ import torch
 
 from regraft.cache import cache_folder, clear, converted_size, describe, engines_folder, features_folder, keep_limit
 from regraft.data.audit import inspect
-from regraft.data.decoding import decode
 from regraft.engines import openvino
 from regraft.engines.compute import Compute
 from regraft.engines.kinds import WORTH_CONVERTING
@@ -24,6 +23,7 @@ from regraft.engines.pytorch import TorchEngine
 from regraft.engines.workload import CHECKED_PHOTOS
 from regraft.errors import OptionError
 from regraft.features.extraction import FeatureExtractor, Features, check_photos, extract
+from regraft.images.decoding import decode
 from regraft.networks.backbones import Backbone, load_backbone
 
 Photos = Callable[..., Path]

@@ -20,7 +20,6 @@ from regraft import watchdog
 from regraft.cache import describe, features_folder
 from regraft.data.audit import inspect
 from regraft.data.dataset import Dataset, UnreadablePhoto, open_datasets
-from regraft.data.decoding import READING, decode
 from regraft.data.layouts import find_samples
 from regraft.engines.compute import Compute
 from regraft.engines.engine import Engine
@@ -31,6 +30,7 @@ from regraft.errors import DataError, OutputError, WeightsError
 from regraft.features import extraction as features
 from regraft.features.extraction import FeatureExtractor, Features, check_photos, extract
 from regraft.features.store import FeatureStore
+from regraft.images.decoding import READING, decode
 from regraft.networks.backbones import Backbone, load_backbone
 from regraft.progress import Observer
 
@@ -121,7 +121,7 @@ def test_no_photos(run: Pass) -> None:
 
 def test_second_pass_decodes_no_pixel(run: Pass, ten: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     run(ten)
-    monkeypatch.setattr("regraft.data.loading.decode", no_pixels)
+    monkeypatch.setattr("regraft.images.loading.decode", no_pixels)
     assert run(ten).computed == 0
     with pytest.raises(AssertionError, match="a pixel was decoded"):
         run(ten, limit=None)

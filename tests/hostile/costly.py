@@ -21,11 +21,11 @@ from tests.hostile.watching import Log, Watch, peak_memory
 
 from regraft.classifier.bundle import load_bundle
 from regraft.classifier.predict import Predictor
-from regraft.data.decoding import decode
-from regraft.data.images import UnreadableImageError
 from regraft.engines.compute import Compute
 from regraft.engines.workload import machine
 from regraft.errors import RegraftError
+from regraft.images.decoding import decode
+from regraft.images.reading import UnreadableImageError
 
 ALLOWED = 1_000_000_000  # bytes: what a photo's file may have, all of them here in holes of the disk
 PNG_START = png((6000, 6000))[:33]

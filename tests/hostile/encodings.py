@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from tests.hostile.damage import overwritten
 
-from regraft.data.formats import decoders
+from regraft.images.formats import decoders
 
 decoders()  # pillow-heif's encoder is set up with its decoder
 

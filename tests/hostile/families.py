@@ -14,12 +14,12 @@ from regraft.classifier.bundle import load_bundle
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.predict import Predictor
 from regraft.data.audit import inspect
-from regraft.data.decoding import decode
-from regraft.data.images import UnreadableImageError
-from regraft.data.preprocess import Preprocess
 from regraft.engines.compute import Compute
 from regraft.engines.workload import machine
 from regraft.errors import RegraftError
+from regraft.images.decoding import decode
+from regraft.images.preprocess import Preprocess
+from regraft.images.reading import UnreadableImageError
 from regraft.networks.backbones import build_untrained, load_backbone
 
 PREPROCESS = Preprocess(224, 224, 0.875, "center", "bicubic", (0.5,) * 3, (0.5,) * 3)

@@ -18,7 +18,7 @@ from regraft.heads.linear import LinearHead
 from regraft.networks.backbones import load_backbone
 
 MOST_SECONDS = 10.0  # for an input
-# MB above what the imports take: photos may take 1 GiB together while they are decoded, see `regraft.data.images`
+# MB above what the imports take: photos may take 1 GiB together while they are decoded, see `regraft.images.reading`
 MOST_MEMORY = {"images": 1300, "bundles": 300, "configs": 300, "caches": 1000}  # caches: a MB for each training
 SILENT: dict[str, list[str]] = {"opened": [], "network": [], "started": [], "unpickled": []}
 QUICK = {"images": 30, "bundles": 30, "configs": 10, "answers": 2, "training": 1}

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from regraft.data.preprocess import Preprocess
 from regraft.errors import ModelError, WeightsError
+from regraft.images.preprocess import Preprocess
 from regraft.networks.backbones import Backbone, build_untrained, load_backbone, rebuild_backbone, tensor_bytes
 from regraft.networks.freezing import fingerprints
 from regraft.networks.registry import Recipe

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from regraft.data.augment import KINDS, Augmentation
 from regraft.errors import OptionError
+from regraft.images.augment import KINDS, Augmentation
 from regraft.options import declared_settings
 from regraft.training.schedule import Schedule
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from regraft.cache import engines_folder
-from regraft.data.decoding import decode
 from regraft.data.layouts import find_samples
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.engines.pytorch import TorchEngine
 from regraft.engines.workload import EngineChoice, machine
 from regraft.errors import DataError, OptionError, ResumeError
+from regraft.images.decoding import decode
 from regraft.networks.backbones import Backbone, load_backbone
 from regraft.networks.cutting import cut_before
 from regraft.progress import Observer

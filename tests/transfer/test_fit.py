@@ -15,7 +15,6 @@ import pytest
 from regraft.classifier.evaluate import evaluate
 from regraft.classifier.predict import Predictor
 from regraft.data import dataset as datasets
-from regraft.data import sources
 from regraft.data.audit import inspect
 from regraft.data.folders import read_folder
 from regraft.data.layouts import find_samples
@@ -24,6 +23,7 @@ from regraft.engines.compute import Compute
 from regraft.errors import DataError, FrozenTensorError, OptionError, SanityError
 from regraft.files import open_regular
 from regraft.heads.probe import CalibratedHeads
+from regraft.images import sources
 from regraft.networks import backbones, freezing
 from regraft.networks.backbones import Backbone, load_backbone
 from regraft.options import declared_settings

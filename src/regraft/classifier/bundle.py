@@ -17,13 +17,13 @@ from safetensors.torch import save
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.record import FitRecord
 from regraft.classifier.schema import Description
-from regraft.data.preprocess import Preprocess
 from regraft.engines.kinds import ENGINE_KINDS
 from regraft.engines.workload import EngineChoice
 from regraft.errors import BundleError, ModelError, WeightsError, option, printable, shortlist
 from regraft.files import atomic_write, is_file, parse_json
 from regraft.heads.kinds import HEADS
 from regraft.heads.linear import Head, LinearHead
+from regraft.images.preprocess import Preprocess
 from regraft.networks.backbones import rebuild_backbone, tensor_bytes
 from regraft.networks.registry import SOURCE_SETTINGS, Recipe, check_settings
 from regraft.networks.weights import without_folders

@@ -8,9 +8,9 @@ import numpy as np
 from regraft.classifier.classifier import Classifier
 from regraft.data.audit import inspect
 from regraft.data.dataset import Dataset
-from regraft.data.sources import Source
 from regraft.engines.compute import Compute
 from regraft.features.extraction import FeatureExtractor, Features
+from regraft.images.sources import Source
 from regraft.progress import Observer
 
 

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from regraft.data.preprocess import CROP_MODES, INTERPOLATIONS
 from regraft.evaluation.report import Report
+from regraft.images.preprocess import CROP_MODES, INTERPOLATIONS
 from regraft.networks.registry import LARGEST_CROP, LARGEST_SIDE
 from regraft.validation import Bounds, Count, Number, convert
 

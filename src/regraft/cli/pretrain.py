@@ -10,12 +10,12 @@ import typer
 from regraft.cli import options
 from regraft.cli.console import note, result, result_json
 from regraft.cli.training_options import COMPUTE, TRAINING, CommandOptions, with_options
-from regraft.data.augment import kinds_in_words
 from regraft.data.layouts import find_samples
 from regraft.data.tables import Columns
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, printable
 from regraft.files import check_own_folder, prepare_folder
+from regraft.images.augment import kinds_in_words
 from regraft.runtime import is_first_process
 from regraft.training.schedule import Schedule
 from regraft.transfer.settings import FitSettings

@@ -1,4 +1,4 @@
-"""Images on disk to samples, and samples to batches of pixels. Knows no network.
+"""Labelled photos on disk to `Samples`, and to a `Dataset`. Knows no network.
 
-May import: the files beside this folder, evaluation, plots.
+May import: the files beside this folder, evaluation, plots, images.
 """

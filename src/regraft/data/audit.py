@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from regraft.data.images import UnreadableImageError, look_at
 from regraft.data.samples import Samples
-from regraft.data.sources import Source
 from regraft.errors import DataError, shortlist
 from regraft.files import MAX_FILE_BYTES
+from regraft.images.reading import UnreadableImageError, look_at
+from regraft.images.sources import Source
 from regraft.runtime import cpu_count
 from regraft.watchdog import watched
 

@@ -17,11 +17,11 @@ from regraft.data.audit import (
     contradictions,
     inspect,
 )
-from regraft.data.preprocess import Preprocess
 from regraft.data.samples import Samples, together
 from regraft.data.splits import lonely_classes, stratified_folds
 from regraft.errors import shortlist
 from regraft.files import MAX_FILE_BYTES
+from regraft.images.preprocess import Preprocess
 from regraft.progress import Observer, progress
 
 MAX_AMBIGUOUS = 0.01  # share of photos under two classes that a large set may lose
@@ -259,7 +259,7 @@ def _damaged(samples: Samples, known: set[int], observer: Observer) -> dict[int,
 
     JPEGs are decoded at a fraction of their size, which reads all of it.
     """
-    from regraft.data.loading import load_batches  # torch, which looking at headers does without
+    from regraft.images.loading import load_batches  # torch, which looking at headers does without
 
     places = [place for place in range(len(samples)) if place not in known]
     found: dict[int, str] = {}

@@ -8,9 +8,9 @@ from typing import NoReturn
 
 from natsort import natsorted
 
-from regraft.data.formats import IMAGE_SUFFIXES
 from regraft.data.samples import Samples
 from regraft.errors import DataError, option, shortlist
+from regraft.images.formats import IMAGE_SUFFIXES
 
 SPLIT_FOLDERS = {
     "train": ("train", "training"),

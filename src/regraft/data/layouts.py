@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regraft.data.folders import SPLIT_FOLDERS, image_files, read_folder, split_folders
-from regraft.data.formats import IMAGE_SUFFIXES
 from regraft.data.samples import Samples
-from regraft.data.sources import Source
 from regraft.data.tables import (
     CSV_SUFFIXES,
     PARQUET_SUFFIX,
@@ -20,6 +18,8 @@ from regraft.data.tables import (
     read_parquet,
 )
 from regraft.errors import DataError, OptionError, option
+from regraft.images.formats import IMAGE_SUFFIXES
+from regraft.images.sources import Source
 
 SPLITS = tuple(SPLIT_FOLDERS)
 

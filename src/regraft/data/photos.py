@@ -7,9 +7,9 @@ from pathlib import Path
 
 from regraft.data.layouts import readers_of
 from regraft.data.samples import natural_order
-from regraft.data.sources import Source
 from regraft.data.tables import Columns
 from regraft.errors import DataError, OptionError, option, printable
+from regraft.images.sources import Source
 
 
 def find_photos(arguments: Sequence[str | Path], columns: Columns | None = None) -> list[Source]:

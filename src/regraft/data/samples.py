@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from natsort import natsorted
 
-from regraft.data.sources import Source
 from regraft.errors import DataError, did_you_mean, shortlist
+from regraft.images.sources import Source
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from regraft.data.folders import SPLIT_FOLDERS, entries, image_files
-from regraft.data.formats import IMAGE_SUFFIXES
 from regraft.data.samples import Samples
-from regraft.data.sources import Source, TableCell
 from regraft.errors import DataError, did_you_mean, option, shortlist
 from regraft.files import is_file, open_regular, read_regular
+from regraft.images.formats import IMAGE_SUFFIXES
+from regraft.images.sources import Source, TableCell
 
 CSV_SUFFIXES = (".csv", ".tsv")
 PARQUET_SUFFIX = ".parquet"

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from regraft.data.loading import Batch
-from regraft.data.preprocess import Preprocess
 from regraft.errors import EngineError
+from regraft.images.loading import Batch
+from regraft.images.preprocess import Preprocess
 
 
 class UnsupportedNetworkError(EngineError):

@@ -20,10 +20,10 @@ import torch
 from torch import nn
 
 from regraft.cache import ENGINE_WEIGHTS_SUFFIX
-from regraft.data.preprocess import Preprocess
 from regraft.engines.engine import Engine, UnsupportedNetworkError
 from regraft.errors import EngineError, OutputError, option
 from regraft.files import TEMPORARY_SUFFIX, open_regular, read_regular, remove, write_failure
+from regraft.images.preprocess import Preprocess
 from regraft.networks.tracing import blank_images, evaluating
 from regraft.runtime import cpu_count
 

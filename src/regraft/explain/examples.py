@@ -9,10 +9,10 @@ import torch
 from regraft.attribution.cam import grad_cam, occlusion
 from regraft.attribution.feature_maps import StageMap
 from regraft.classifier.classifier import NetworkWithHead
-from regraft.data.sources import Source
 from regraft.engines.pytorch import TorchEngine
 from regraft.explain.unit_pictures import read_pixels
 from regraft.heads.linear import Head
+from regraft.images.sources import Source
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer, progress
 

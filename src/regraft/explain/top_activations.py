@@ -10,9 +10,9 @@ import torch
 
 from regraft.attribution.deconvnet import TIE_BREAK
 from regraft.attribution.feature_maps import StageMap, find_stage_maps
-from regraft.data.loading import load_batches
-from regraft.data.sources import Source
 from regraft.engines.pytorch import TorchEngine
+from regraft.images.loading import load_batches
+from regraft.images.sources import Source
 from regraft.networks.backbones import Backbone
 from regraft.networks.tracing import HookPoint, hooked
 from regraft.progress import Observer, progress

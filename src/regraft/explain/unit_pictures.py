@@ -9,11 +9,11 @@ import torch
 from regraft.attribution.backward_rules import DECONVNET
 from regraft.attribution.deconvnet import project, strongest_places
 from regraft.attribution.receptive_field import receptive_field
-from regraft.data.loading import load_batches
-from regraft.data.sources import Source
 from regraft.engines.pytorch import TorchEngine
 from regraft.errors import DataError, ModelError
 from regraft.explain.top_activations import StageUnits
+from regraft.images.loading import load_batches
+from regraft.images.sources import Source
 from regraft.networks.backbones import Backbone
 from regraft.networks.tracing import run_to
 

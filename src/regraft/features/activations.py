@@ -15,16 +15,16 @@ import numpy as np
 import torch
 
 from regraft.cache import VIEWS_SUFFIX, features_folder, keep_limit
-from regraft.data.augment import Augmentation
-from regraft.data.decoding import decode
-from regraft.data.images import read_image
-from regraft.data.loading import load_batches
-from regraft.data.preprocess import Preprocess
-from regraft.data.sources import Source
 from regraft.engines.engine import Engine
 from regraft.errors import DataError, option
 from regraft.features.store import CHECK_BYTES
 from regraft.files import TEMPORARY_SUFFIX, is_file, open_regular, remove, sha256
+from regraft.images.augment import Augmentation
+from regraft.images.decoding import decode
+from regraft.images.loading import load_batches
+from regraft.images.preprocess import Preprocess
+from regraft.images.reading import read_image
+from regraft.images.sources import Source
 from regraft.progress import Observer, progress
 
 FRESH = 1 << 16  # views of a photo that is decoded anew each time: in practice no view is repeated

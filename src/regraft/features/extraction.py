@@ -10,10 +10,6 @@ import numpy as np
 from regraft.cache import keep_limit
 from regraft.data.audit import check_share_unreadable
 from regraft.data.dataset import Dataset
-from regraft.data.decoding import READING
-from regraft.data.loading import load_batches
-from regraft.data.preprocess import Preprocess
-from regraft.data.sources import Source
 from regraft.engines.compute import Compute
 from regraft.engines.engine import Engine, run_ahead
 from regraft.engines.kinds import WORTH_CONVERTING
@@ -22,6 +18,10 @@ from regraft.engines.workload import CHECKED_PHOTOS, POOLED, CheckPhotos, Engine
 from regraft.errors import OutputError, WeightsError, shortlist
 from regraft.features.store import FeatureStore
 from regraft.files import sha256
+from regraft.images.decoding import READING
+from regraft.images.loading import load_batches
+from regraft.images.preprocess import Preprocess
+from regraft.images.sources import Source
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer, progress
 from regraft.runtime import BATCH_SIZE

@@ -324,7 +324,7 @@ def _send(minimiser: Generator[np.ndarray, Value, None], value: Value) -> np.nda
         return None
 
 
-_blas = ThreadpoolController().select(user_api="blas")  # found once, and not while threads run: see `data.loading`
+_blas = ThreadpoolController().select(user_api="blas")  # found once, and not while threads run: see `images.loading`
 
 
 def _one_thread_each() -> AbstractContextManager[object]:

@@ -14,8 +14,8 @@ from timm.data.config import resolve_model_data_config
 from timm.models._manipulate import group_with_matcher
 from torch import nn
 
-from regraft.data.preprocess import CROP_MODES, Preprocess
 from regraft.errors import ModelError, WeightsError
+from regraft.images.preprocess import CROP_MODES, Preprocess
 from regraft.networks.building import ROOM, create, strict_loading
 from regraft.networks.registry import (
     HUB_PREFIXES,

@@ -11,9 +11,9 @@ import timm
 from timm.models._hub import load_model_config_from_path
 from timm.models._pretrained import PretrainedCfg
 
-from regraft.data.preprocess import INTERPOLATIONS
 from regraft.errors import DownloadError, ModelError, OptionError, did_you_mean, option, printable
 from regraft.files import is_file, parse_json, read_regular
+from regraft.images.preprocess import INTERPOLATIONS
 from regraft.networks.weights import hub_file
 
 POCKET = "pocket"  # a small pretrained network inside the package, for use without a connection

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from regraft.data.augment import Augmentation
 from regraft.data.dataset import joined_groups
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
@@ -20,6 +19,7 @@ from regraft.evaluation.report import Report
 from regraft.features.activations import FRESH, ComputedViews, ViewSet
 from regraft.features.extraction import extract
 from regraft.heads.linear import CalibratedHead, LinearHead
+from regraft.images.augment import Augmentation
 from regraft.networks.backbones import Backbone
 from regraft.networks.cutting import cut_before
 from regraft.networks.freezing import Plan

@@ -10,8 +10,6 @@ import torch
 from regraft.classifier.bundle import load_bundle
 from regraft.classifier.classifier import Classifier
 from regraft.data.dataset import Dataset
-from regraft.data.decoding import READING
-from regraft.data.preprocess import Preprocess
 from regraft.engines.selection import choose_engine
 from regraft.engines.workload import Workload
 from regraft.errors import OptionError, option, shortlist
@@ -22,6 +20,8 @@ from regraft.files import is_file
 from regraft.heads.linear import LinearHead, linear_of
 from regraft.heads.probe import UNCHOSEN_STRENGTH
 from regraft.heads.search import LEARNED, fit_head, select_heads
+from regraft.images.decoding import READING
+from regraft.images.preprocess import Preprocess
 from regraft.networks.backbones import Backbone, load_backbone
 from regraft.networks.registry import check_model_name, check_side
 from regraft.networks.tracing import check_takes

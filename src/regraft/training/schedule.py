@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from regraft.data.augment import AUGMENTATIONS, DEFAULT_KINDS, KINDS, SMALLEST_AREA, kinds_in_words
+from regraft.images.augment import AUGMENTATIONS, DEFAULT_KINDS, KINDS, SMALLEST_AREA, kinds_in_words
 from regraft.options import check_settings, number, setting, whole_number
 from regraft.training.optimizers import OPTIMIZERS
 

@@ -1,5 +1,5 @@
 """From photos and a pretrained network to a classifier: strategies, cross-validation, comparison, the estimator.
 
-May import: the files beside this folder, evaluation, plots, data, networks, heads, engines, attribution, features,
-training, classifier.
+May import: the files beside this folder, evaluation, plots, images, data, networks, heads, engines, attribution,
+features, training, classifier.
 """

@@ -20,10 +20,10 @@ from regraft.data.audit import unreadable_lines
 from regraft.data.layouts import find_samples, split_names
 from regraft.data.photos import find_photos
 from regraft.data.samples import Samples
-from regraft.data.sources import Source, as_sources
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, OptionError, did_you_mean, shortlist
 from regraft.files import check_output
+from regraft.images.sources import Source, as_sources
 from regraft.networks.backbones import load_backbone
 from regraft.networks.registry import POCKET, check_model_name, default_network
 from regraft.options import Bytes, Seconds, declared_settings

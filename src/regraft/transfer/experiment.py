@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from regraft.data.augment import Augmentation
 from regraft.data.dataset import Dataset, open_datasets
-from regraft.data.decoding import READING
 from regraft.data.samples import Samples
 from regraft.data.splits import OUTER_FOLDS
 from regraft.engines.compute import Compute
@@ -24,6 +22,8 @@ from regraft.errors import DataError, OptionError, option
 from regraft.features.activations import NO_DISK, ComputedViews, Views, ViewSet, cache_views
 from regraft.features.extraction import FeatureExtractor, Features, check_photos
 from regraft.heads.probe import CalibratedHeads
+from regraft.images.augment import Augmentation
+from regraft.images.decoding import READING
 from regraft.networks.backbones import Backbone
 from regraft.networks.cutting import Top, cut_before
 from regraft.networks.freezing import Plan, plan_training, stages_to_train

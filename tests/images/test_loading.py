@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regraft.data import loading
-from regraft.data import sources as sources_
 from regraft.data.audit import inspect
-from regraft.data.decoding import decode
-from regraft.data.images import read_image
-from regraft.data.loading import Batch, load_batches
-from regraft.data.preprocess import Preprocess
-from regraft.data.sources import Pixels, Source, as_sources
+from regraft.images import loading
+from regraft.images import sources as sources_
+from regraft.images.decoding import decode
+from regraft.images.loading import Batch, load_batches
+from regraft.images.preprocess import Preprocess
+from regraft.images.reading import read_image
+from regraft.images.sources import Pixels, Source, as_sources
 from regraft.runtime import BATCH_SIZE
 
 UNCHANGED = Preprocess(10, 12, 1.0, "squash", "bicubic", (0.5,) * 3, (0.5,) * 3)  # what `pixels` has

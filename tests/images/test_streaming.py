@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regraft.data import images, sources, streaming
-from regraft.data.images import UnreadableImageError, read_image
-from regraft.data.streaming import read_reduced
+from regraft.images import reading as images
+from regraft.images import sources, streaming
+from regraft.images.reading import UnreadableImageError, read_image
+from regraft.images.streaming import read_reduced
 
 FACTOR = 4
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 
-from regraft.data.decoding import decode
-from regraft.data.images import UnreadableImageError
-from regraft.data.preprocess import Preprocess
-from regraft.data.sources import Source
+from regraft.images.decoding import decode
+from regraft.images.preprocess import Preprocess
+from regraft.images.reading import UnreadableImageError
+from regraft.images.sources import Source
 from regraft.runtime import BATCH_SIZE, cpu_count
 
 # Initialised here, before any thread. The search for libraries holds the dynamic linker's lock while it calls Python,

@@ -7,7 +7,8 @@ import simplejpeg
 import torch
 from PIL import Image
 
-from regraft.data.images import (
+from regraft.images.preprocess import Preprocess
+from regraft.images.reading import (
     LARGE,
     decode_rgb,
     errors_as_reasons,
@@ -16,8 +17,7 @@ from regraft.data.images import (
     reserve_memory,
     set_decoding_size,
 )
-from regraft.data.preprocess import Preprocess
-from regraft.data.sources import Source
+from regraft.images.sources import Source
 
 DETAIL = 2  # a JPEG is decoded at reduced size only to this many pixels per target pixel, or more, along each side
 READING = 3  # version of the pixels that come from a file, raised when they change: part of cache keys

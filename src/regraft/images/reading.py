@@ -14,13 +14,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from regraft.data.formats import decoders, is_heif
-from regraft.data.memory import MemoryBudget
-from regraft.data.sources import Pixels, Source, content_key, file_key, open_encoded
-from regraft.data.streaming import read_reduced, white_level
-from regraft.data.tiff import block_size, count_directories
 from regraft.deadline import deadline
 from regraft.files import MAX_FILE_BYTES, UnusableFileError, size_in_words
+from regraft.images.formats import decoders, is_heif
+from regraft.images.memory import MemoryBudget
+from regraft.images.sources import Pixels, Source, content_key, file_key, open_encoded
+from regraft.images.streaming import read_reduced, white_level
+from regraft.images.tiff import block_size, count_directories
 from regraft.runtime import cpu_count
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit: beyond it a small file could fill the memory

@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regraft.data import images, sources
-from regraft.data.images import MAX_ASPECT_RATIO, UnreadableImageError, look_at, read_image
-from regraft.data.sources import Pixels
+from regraft.images import reading as images
+from regraft.images import sources
+from regraft.images.reading import MAX_ASPECT_RATIO, UnreadableImageError, look_at, read_image
+from regraft.images.sources import Pixels
 
 PixelsOf = Callable[[int], np.ndarray]
 
@@ -422,9 +423,8 @@ def test_special_files_are_named_at_once(special: Callable[[str], Path], kind: s
 
 def test_a_link_to_the_standard_input_is_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").symlink_to("/dev/stdin")
-    code = (
-        f"from regraft.data.images import look_at; from pathlib import Path; look_at(Path({str(tmp_path / 'x.jpg')!r}))"
-    )
+    path = str(tmp_path / "x.jpg")
+    code = f"from regraft.images.reading import look_at; from pathlib import Path; look_at(Path({path!r}))"
     reader, writer = os.pipe()  # stays open: whoever read it would wait for ever
     command = [sys.executable, "-c", code, str(tmp_path / "x.jpg")]
     done = subprocess.run(command, stdin=reader, capture_output=True, text=True, timeout=60, check=False)

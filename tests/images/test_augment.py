@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from regraft.data import augment
-from regraft.data.augment import AUGMENTATIONS, DEFAULT_KINDS, KINDS, Augmentation, Kind, Target, kinds_in_words
-from regraft.data.preprocess import Preprocess
+from regraft.images import augment
+from regraft.images.augment import AUGMENTATIONS, DEFAULT_KINDS, KINDS, Augmentation, Kind, Target, kinds_in_words
+from regraft.images.preprocess import Preprocess
 
 KEY, OTHER = bytes(range(32)), bytes(range(1, 33))
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regraft.data.images import read_image
-from regraft.data.sources import Pixels, TableCell, as_sources, content_key
 from regraft.errors import DataError
 from regraft.files import sha256
+from regraft.images.reading import read_image
+from regraft.images.sources import Pixels, TableCell, as_sources, content_key
 
 Write = Callable[..., Path]
 PixelsOf = Callable[[int], np.ndarray]

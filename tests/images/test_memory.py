@@ -3,7 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from regraft.data.memory import MemoryBudget
+from regraft.images.memory import MemoryBudget
 
 
 def test_threads_share_a_budget_of_memory() -> None:

@@ -18,12 +18,12 @@ from PIL import Image, ImageCms
 from timm.data.transforms import ResizeKeepRatio
 from torchvision.transforms import Resize
 
-from regraft.data import loading
-from regraft.data.augment import Augmentation
-from regraft.data.decoding import decode
-from regraft.data.images import UnreadableImageError, read_image
-from regraft.data.preprocess import CROP_MODES, INTERPOLATIONS, Preprocess
-from regraft.data.sources import Pixels, Source, TableCell
+from regraft.images import loading
+from regraft.images.augment import Augmentation
+from regraft.images.decoding import decode
+from regraft.images.preprocess import CROP_MODES, INTERPOLATIONS, Preprocess
+from regraft.images.reading import UnreadableImageError, read_image
+from regraft.images.sources import Pixels, Source, TableCell
 
 MEAN, STD = (0.9, 0.2, 0.5), (0.3, 0.2, 0.1)  # black padding would be seen
 SQUARE = Preprocess(32, 32, 0.875, "center", "bicubic", MEAN, STD)
@@ -492,8 +492,8 @@ def test_decoding_changes_nobodys_threads(put: Put) -> None:
     script = (
         "import sys, threading\n"
         "from pathlib import Path\n"
-        "from regraft.data.loading import load_batches\n"
-        "from regraft.data.preprocess import Preprocess\n"
+        "from regraft.images.loading import load_batches\n"
+        "from regraft.images.preprocess import Preprocess\n"
         "import torch\n"
         "def in_a_new_thread():\n"
         "    found = []\n"

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 if TYPE_CHECKING:
-    from regraft.data.preprocess import Preprocess
+    from regraft.images.preprocess import Preprocess
 
 SMALLEST_AREA = 0.5  # of a crop, as a share of the photo
 _RATIOS = (3 / 4, 4 / 3)
@@ -66,7 +66,7 @@ def _crop(image: Image.Image, rng: np.random.Generator, target: Target) -> Image
     """Return a crop of random area and ratio, resized to the network's size (Szegedy et al. 2015, section 6)."""
     from torchvision.transforms import functional as transforms
 
-    from regraft.data.preprocess import INTERPOLATIONS
+    from regraft.images.preprocess import INTERPOLATIONS
 
     preprocess = target.preprocess
     ratios = math.log(_RATIOS[0]), math.log(_RATIOS[1])
@@ -184,7 +184,7 @@ class Augmentation:
 
     def min_side(self, preprocess: "Preprocess") -> int:
         """Return how many pixels a photo's sides must have for its smallest crop to be reduced, not enlarged."""
-        from regraft.data.decoding import DETAIL
+        from regraft.images.decoding import DETAIL
 
         smallest = math.sqrt(self.area * _RATIOS[0])  # side of a crop, as a share of the photo's shorter one
         return math.ceil(DETAIL * max(preprocess.height, preprocess.width) / smallest)

@@ -1,6 +1,6 @@
 """Formats: one list of endings and decoders."""
 
-from regraft.data.formats import IMAGE_SUFFIXES, PHOTO_FORMATS, decoders
+from regraft.images.formats import IMAGE_SUFFIXES, PHOTO_FORMATS, decoders
 
 
 def test_image_suffixes_are_compared_in_lower_case() -> None:

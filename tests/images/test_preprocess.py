@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from timm.data import create_transform
 
-from regraft.data.preprocess import CROP_MODES, Preprocess
+from regraft.images.preprocess import CROP_MODES, Preprocess
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SQUARE = Preprocess(32, 32, 0.875, "center", "bicubic", MEAN, STD)
