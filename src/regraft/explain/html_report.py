@@ -360,10 +360,10 @@ def _alt(unit: UnitPicture) -> str:
 
 
 def _method(stages: Sequence[StagePictures]) -> str:
-    told = list(dict.fromkeys(stage.method for stage in stages if stage.method))
-    if not told:
+    methods = list(dict.fromkeys(stage.method for stage in stages if stage.method))
+    if not methods:
         return "no method: see each stage's reason"
-    longest = max(told, key=len)  # later stages pass more kinds of functions than earlier ones
+    longest = max(methods, key=len)  # later stages pass more kinds of functions than earlier ones
     return longest if longest.startswith(DECONVNET) else longest + _GUIDED_WHY
 
 
