@@ -313,7 +313,7 @@ def _probe(found: Explanation, work: _Work) -> None:
 
 
 def _no_before(subject: Subject, what: str) -> str:
-    if subject.strategy == "scratch":
+    if subject.from_random_weights:
         return f"Not shown: {what}. The network was trained from random weights."
     named = option("before", "NETWORK")
     return f"Not shown: {what}. The network as it was before training is not at hand; {named} names it."
