@@ -169,7 +169,10 @@ def _announce(splits: dict[str, Samples], model: str, strategy: str, out: Path) 
         part = splits["validation"]
         note(f"evaluated on the {len(part):,} photos of {printable(part.where)}, which take no part in training")
     else:
-        note("evaluated on every photo by a classifier that learned without it (out-of-fold); the final one learns all")
+        note(
+            "evaluated on every photo by a classifier that learned without it (out-of-fold); the final one learns from "
+            "all"
+        )
     network = f"network: {printable(model)}, strategy" if model else "strategy:"
     note(f"{network} {printable(strategy)}\nout: {printable(out)}")
 
