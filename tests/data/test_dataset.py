@@ -453,11 +453,6 @@ def test_a_contradiction_between_splits_names_both(folder: Folder) -> None:
     assert f"  {folder.path}/train/2.png (cat) = {folder.path}/validation/3.png (dog)\n" in str(caught.value)
 
 
-def test_answers_do_not_contradict_each_other(folder: Folder) -> None:
-    parts = [folder("train", 6, others={1: noise(0)}), folder("validation", 6, first=50, others={3: noise(2)})]
-    assert [len(dataset) for dataset in open_datasets(parts, Observer(), labelled=False)] == [6, 6]
-
-
 # --- a large source ---
 
 

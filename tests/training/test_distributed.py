@@ -54,6 +54,14 @@ def test_one_process_has_nothing_to_sum() -> None:
     assert not distributed.is_initialized()
 
 
+@pytest.mark.parametrize("left_over", ["", "2"])
+def test_a_world_size_that_no_launcher_set_starts_no_processes(left_over: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setenv("WORLD_SIZE", left_over)
+    assert accelerator(CPU).processes == ProcessGroup(0, 1, CPU)
+    assert not distributed.is_initialized()
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_the_first_process_goes_first(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
     order = []
@@ -83,6 +91,7 @@ def test_the_environment_says_how_many_there_are(monkeypatch: pytest.MonkeyPatch
     """As `torchrun` and `accelerate launch` set it; the group itself is started by PyTorch."""
     started = []
     monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("RANK", "0")
     monkeypatch.setattr(distributed, "init_process_group", lambda backend, timeout: started.append((backend, timeout)))
     monkeypatch.setattr(distributed, "get_rank", lambda: 2)
     monkeypatch.setattr(distributed, "get_world_size", lambda: 3)

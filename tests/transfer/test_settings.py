@@ -71,6 +71,7 @@ def test_what_is_allowed(given: dict[str, Any]) -> None:
             "precision='fp16' needs a GPU, and training runs on the CPU here (device). Use precision='bf16' or fp32, "
             "or leave it out.",
         ),
+        ({"schedule": {"epochs": 2}}, "schedule must be a regraft.Schedule. Got {'epochs': 2}."),
         ({"schedule": Schedule(batch_size=0)}, "batch_size must be a whole number from 1. Got 0."),
         ({"positive": "fox"}, "positive must be one of cat, dog. Got 'fox'."),
     ],

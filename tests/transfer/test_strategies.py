@@ -20,7 +20,7 @@ from regraft.transfer import auto, settings
 from regraft.transfer.experiment import plan_of
 from regraft.transfer.fit import FitResult, fit
 from regraft.transfer.settings import FitSettings
-from regraft.transfer.strategies import AUTO, STRATEGIES, Candidate, Strategy, auto_candidates
+from regraft.transfer.strategies import AUTO, STRATEGIES, Candidate, Strategy, auto_candidates, strategy_named
 
 pytestmark = pytest.mark.usefixtures("few_draws", "few_strengths")
 STAGES = ("stem", "one", "two", "three")
@@ -203,3 +203,15 @@ def test_auto_tries_a_new_row_only_if_that_says_so(
     assert result.record.tried is not None
     found = [attempt.strategy for attempt in result.record.tried]
     assert found == ["frozen", "top", "whole", *(["bitfit"] if tried else [])]
+
+
+def test_what_a_report_says_of_the_network_comes_from_the_row(bitfit: Strategy) -> None:
+    assert [name for name in STRATEGIES if not strategy_named(name).trains_network] == ["frozen"]
+    assert [name for name in STRATEGIES if strategy_named(name).random_weights] == ["scratch"]
+    assert strategy_named(bitfit.name) is bitfit
+
+
+def test_a_strategy_that_only_a_file_knows_trained_a_pretrained_network() -> None:
+    unknown = strategy_named("of a later version")
+    assert unknown.trains_network
+    assert not unknown.random_weights

@@ -19,7 +19,7 @@ from typing import IO, Any
 import typer
 
 from regraft.errors import UNSAFE, OutputError, printable
-from regraft.progress import Observer
+from regraft.progress import Observer, ProgressRecord
 
 READER_GONE = 141  # exit code: 128 + SIGPIPE, as shells have it
 _CLOSED = OSError(errno.EBADF, "it is closed")
@@ -74,13 +74,13 @@ class TerminalObserver(Observer):
         seconds = max(time.monotonic() - self._started, 1e-9)
         note(f"{self._name}: {counted(self._done, 'image')} in {seconds:.1f} s ({self._done / seconds:.1f} images/s)")
 
-    def record(self, training: str, record: Any) -> None:
+    def record(self, training: str, record: ProgressRecord) -> None:
         """Print the end of an epoch; not of the trainings of folds, which follow one another."""
         if not record.photos and ", fold " not in training:
             held_out = "" if record.tuning_loss is None else f", {record.tuning_loss:.4f} on the photos held out"
             self.say(f"  epoch {record.epoch}: loss {record.loss:.4f}{held_out}")
 
-    def finish(self, numbers: Mapping[str, Any]) -> None:
+    def finish(self, figures: Mapping[str, Any]) -> None:
         """Hear the final figures, which the command prints itself."""
 
 
@@ -106,9 +106,9 @@ def result(text: str, *, kept: str = "") -> None:
     result_exactly(printable(text, lines=True) + "\n", kept=kept)
 
 
-def result_json(numbers: Mapping[str, Any], *, kept: str = "") -> None:
+def result_json(values: Mapping[str, Any], *, kept: str = "") -> None:
     """Print one JSON object to stdout, as `result` does, but exactly."""
-    result_exactly(json_text(numbers) + "\n", kept=kept)
+    result_exactly(json_text(values) + "\n", kept=kept)
 
 
 def result_exactly(text: str, *, kept: str = "") -> None:
@@ -127,7 +127,7 @@ def check_written(kept: str = "") -> None:
     """Raise as `result` does if something that was printed to stdout, by whomever, could not be written."""
     raw = _raw(sys.stdout)
     if isinstance(raw, _Patient) and raw.lost and raw.error is not None:
-        raw.lost = False  # it is told once
+        raw.lost = False  # it is reported once
         raise _unwritten(raw.error, kept)
 
 

@@ -1,4 +1,4 @@
-"""`regraft fit`: photos in, a classifier with numbers out."""
+"""`regraft fit`: photos in, a classifier with figures out."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -158,8 +158,8 @@ def _print_plans(model: str, settings: FitSettings, *, json: bool) -> None:
     if json:
         result_json({"plans": [{"strategy": name, **plan.to_json()} for name, plan in plans]})
     else:
-        told = [[f"{name}: {plan.summary()}", *plan.lines()] for name, plan in plans]
-        result("\n\n".join("\n".join(map(printable, lines)) for lines in told))
+        blocks = [[f"{name}: {plan.summary()}", *plan.lines()] for name, plan in plans]
+        result("\n\n".join("\n".join(map(printable, lines)) for lines in blocks))
 
 
 def _announce(splits: dict[str, Samples], model: str, strategy: str, out: Path) -> None:
@@ -169,7 +169,10 @@ def _announce(splits: dict[str, Samples], model: str, strategy: str, out: Path) 
         part = splits["validation"]
         note(f"evaluated on the {len(part):,} photos of {printable(part.where)}, which take no part in training")
     else:
-        note("evaluated on every photo by a classifier that learned without it (out-of-fold); the final one learns all")
+        note(
+            "evaluated on every photo by a classifier that learned without it (out-of-fold); the final one learns from "
+            "all"
+        )
     network = f"network: {printable(model)}, strategy" if model else "strategy:"
     note(f"{network} {printable(strategy)}\nout: {printable(out)}")
 

@@ -75,7 +75,7 @@ def _refusal(error: OSError) -> str:
 
 
 @contextmanager
-def _wrong_usage_told() -> Iterator[None]:
+def _report_wrong_usage() -> Iterator[None]:
     """Print typer's messages of wrong usage, which quote what was typed, as all others are printed."""
     try:
         yield
@@ -92,11 +92,11 @@ class _Commands(TyperGroup):
     """The commands, with safe messages of wrong usage."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
-        with _wrong_usage_told():
+        with _report_wrong_usage():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, *args: Any, **kwargs: Any) -> Any:
-        with _wrong_usage_told():
+        with _report_wrong_usage():
             return super().invoke(*args, **kwargs)
 
 
@@ -114,8 +114,8 @@ for command in (demo, fit, compare, evaluate, predict, explain, pretrain, models
 
 
 @with_exit_codes
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(show_version: bool) -> None:
+    if show_version:
         result(f"regraft {version('regraft')}")
         raise typer.Exit
 

@@ -1,11 +1,14 @@
 """`regraft models`: which networks there are, and where one can be cut."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from regraft.cli.console import note, result
 from regraft.errors import ModelError, printable
+
+if TYPE_CHECKING:
+    from regraft.networks.backbones import Backbone
 
 
 def models(
@@ -29,10 +32,7 @@ def models(
     result("\n".join(names))
 
 
-def _describe(backbone: object) -> None:
-    from regraft.networks.backbones import Backbone
-
-    assert isinstance(backbone, Backbone)
+def _describe(backbone: "Backbone") -> None:
     stages = backbone.stages()
     total = sum(stage.parameters for stage in stages)
     width = max(len(stage.name) for stage in stages)

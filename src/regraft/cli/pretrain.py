@@ -2,8 +2,9 @@
 
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +20,9 @@ from regraft.images.augment import kinds_in_words
 from regraft.runtime import is_first_process
 from regraft.training.schedule import Schedule
 from regraft.transfer.settings import FitSettings
+
+if TYPE_CHECKING:
+    from regraft.networks.backbones import Backbone
 
 
 @with_options(
@@ -107,7 +111,7 @@ def pretrain(
     # OpenMP's threads spin while they wait, on the processors that decode: an eighth slower on two cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-    # these take seconds, but what they know of mistakes is told before the photos are looked for
+    # these take seconds, but mistakes that they know are reported before the photos are looked for
     from regraft.pretraining.model_card import TRAINING_FILE, training_json, write_card
     from regraft.pretraining.pretrain import pretrain as learn
     from regraft.pretraining.pretrain import pretraining_schedule
@@ -174,7 +178,7 @@ def _arguments(text: str) -> dict[str, Any]:
 
 def _loader(
     arch: str, model: str, weights: Path | None, size: int | None, arguments: dict[str, Any], *, seed: int
-) -> Any:
+) -> "Callable[[], Backbone]":
     """Return what makes the network to begin with.
 
     Raises:

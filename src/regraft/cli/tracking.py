@@ -1,4 +1,4 @@
-"""`--track mlflow`: every training's losses and rates, and the final numbers, in MLflow."""
+"""`--track mlflow`: every training's losses and rates, and the final figures, in MLflow."""
 
 import contextlib
 import importlib.util
@@ -9,6 +9,7 @@ from typing import Any
 
 from regraft.cli.console import TerminalObserver
 from regraft.errors import OptionError
+from regraft.progress import ProgressRecord
 
 
 class MlflowObserver(TerminalObserver):
@@ -35,7 +36,7 @@ class MlflowObserver(TerminalObserver):
         except mlflow.exceptions.MlflowException as error:
             raise OptionError(f"--track mlflow: {error}. MLFLOW_TRACKING_URI says where runs are recorded.") from None
 
-    def record(self, training: str, record: Any) -> None:
+    def record(self, training: str, record: ProgressRecord) -> None:
         """Record losses and rate under the training's name."""
         super().record(training, record)
         name = re.sub(r"[^\w ./-]", "_", training)
@@ -44,9 +45,8 @@ class MlflowObserver(TerminalObserver):
             values["tuning_loss"] = record.tuning_loss
         self._mlflow.log_metrics({f"{name}/{key}": value for key, value in values.items()}, step=record.step)
 
-    def finish(self, numbers: Mapping[str, Any]) -> None:
+    def finish(self, figures: Mapping[str, Any]) -> None:
         """Record the final figures and close the run."""
-        figures = {key: value for key, value in numbers.items() if isinstance(value, (int, float))}
-        self._mlflow.log_metrics({key: float(value) for key, value in figures.items()})
+        self._mlflow.log_metrics({key: float(one) for key, one in figures.items() if isinstance(one, (int, float))})
         with contextlib.redirect_stdout(sys.stderr):  # it prints the run's address, into the JSON
             self._mlflow.end_run()

@@ -20,8 +20,6 @@ from regraft.transfer.settings import FitSettings
 
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 COMPUTE = ("device", "engine", "batch_size", "max_file_size", "cache")  # what every command that runs a network has
-
-
 TRAINING = ("precision", "restart")  # of `FitSettings`, which all commands that train share
 
 
@@ -73,7 +71,7 @@ class CommandOptions:
         return settings
 
     def observer(self, name: str) -> TerminalObserver:
-        """Return what shows the progress of the run called `name`, and records it where that is wanted.
+        """Return what shows the progress of the run called `name`, and records it if `track` says so.
 
         Raises:
             OptionError: the tracker is not installed.

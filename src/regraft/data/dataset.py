@@ -198,7 +198,6 @@ def open_datasets(
     observer: Observer,
     *,
     max_file_size: int = MAX_FILE_BYTES,
-    labelled: bool = True,
     large: bool = False,
 ) -> list[Dataset]:
     """Look at every photo once and return the data sets of `parts`. All commands get their labelled photos here.
@@ -207,7 +206,6 @@ def open_datasets(
         parts: samples of the same classes, each of one split.
         observer: hears findings and progress.
         max_file_size: bytes that a photo's file may have; a larger one counts as unreadable.
-        labelled: False where labels are answers, which do not contradict each other.
         large: a large source has some damaged photos and some under two classes: both are found now, by decoding all,
             and left out, as training must not come upon them after hours.
 
@@ -219,11 +217,10 @@ def open_datasets(
         return _open_large(parts, inspections, observer)
     for part, inspection in zip(parts, inspections, strict=True):
         check_unreadable(part, inspection.unreadable)
-        if labelled:
-            check_contradictions([part], [inspection.keys])
+        check_contradictions([part], [inspection.keys])
         for note in part.notes:
             observer.say(note)
-    if labelled and len(parts) > 1:
+    if len(parts) > 1:
         check_contradictions(parts, [inspection.keys for inspection in inspections])
     return [Dataset.of(part, inspection) for part, inspection in zip(parts, inspections, strict=True)]
 

@@ -23,7 +23,7 @@ def stratified_folds(
     Args:
         labels: (n,) positions in `classes`.
         classes: the class names, for the message.
-        count: folds wanted; fewer are made if no class has that many photos (or groups).
+        count: of folds; fewer are made if no class has that many photos (or groups).
         seed: of the shuffle.
         groups: (n,) numbers of what must stay together, or None.
 

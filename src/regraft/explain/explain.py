@@ -208,20 +208,19 @@ class _Work:
     batch_size: int
     seed: int
     observer: Observer
-
-    _surveys: dict[int, TopActivations] = field(default_factory=dict)
+    _passes: dict[int, TopActivations] = field(default_factory=dict)
 
     def find_top_activations(self, backbone: Backbone, task: str) -> TopActivations:
         """Run all photos through `backbone`, once."""
-        if id(backbone) not in self._surveys:
-            self._surveys[id(backbone)] = self._survey(backbone, self.subject.dataset.samples, task)
-        return self._surveys[id(backbone)]
+        if id(backbone) not in self._passes:
+            self._passes[id(backbone)] = self._run(backbone, self.subject.dataset.samples, task)
+        return self._passes[id(backbone)]
 
     def pooled(self, backbone: Backbone, photos: np.ndarray, task: str) -> dict[str, np.ndarray]:
         """Return, by stage, the pooled activations (m, units) of the photos at positions `photos` (m,)."""
-        return self._survey(backbone, self.subject.dataset.samples.select(photos), task).pooled
+        return self._run(backbone, self.subject.dataset.samples.select(photos), task).pooled
 
-    def _survey(self, backbone: Backbone, samples: Samples, task: str) -> TopActivations:
+    def _run(self, backbone: Backbone, samples: Samples, task: str) -> TopActivations:
         sampled = np.arange(len(samples))
         if len(samples) > MOST_POOLED:
             sampled = np.sort(np.random.default_rng(self.seed).permutation(len(samples))[:MOST_POOLED])
@@ -314,7 +313,7 @@ def _probe(found: Explanation, work: _Work) -> None:
 
 
 def _no_before(subject: Subject, what: str) -> str:
-    if subject.strategy == "scratch":
+    if subject.from_random_weights:
         return f"Not shown: {what}. The network was trained from random weights."
     named = option("before", "NETWORK")
     return f"Not shown: {what}. The network as it was before training is not at hand; {named} names it."

@@ -111,12 +111,10 @@ def _has_classes(subject: Subject) -> bool:
 
 def _subtitle(found: Explanation) -> str:
     subject = found.subject
-    tuned = {"frozen": "its weights as they were pretrained", "scratch": "trained from random weights"}.get(
-        subject.strategy, "trained further"
-    )
-    return (
-        f"{without_folders(subject.model)}, {tuned}; {len(subject.dataset):,} photos of {subject.dataset.samples.name}"
-    )
+    trained = "trained from random weights" if subject.from_random_weights else "trained further"
+    weights = trained if subject.fine_tuned else "its weights as they were pretrained"
+    photos = f"{len(subject.dataset):,} photos of {subject.dataset.samples.name}"
+    return f"{without_folders(subject.model)}, {weights}; {photos}"
 
 
 def _cards(found: Explanation) -> list[dict[str, str]]:
@@ -360,10 +358,10 @@ def _alt(unit: UnitPicture) -> str:
 
 
 def _method(stages: Sequence[StagePictures]) -> str:
-    told = list(dict.fromkeys(stage.method for stage in stages if stage.method))
-    if not told:
+    methods = list(dict.fromkeys(stage.method for stage in stages if stage.method))
+    if not methods:
         return "no method: see each stage's reason"
-    longest = max(told, key=len)  # later stages pass more kinds of functions than earlier ones
+    longest = max(methods, key=len)  # later stages pass more kinds of functions than earlier ones
     return longest if longest.startswith(DECONVNET) else longest + _GUIDED_WHY
 
 

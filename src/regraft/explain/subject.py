@@ -24,6 +24,7 @@ from regraft.networks.registry import LOCAL_PREFIX
 from regraft.networks.weights import without_folders
 from regraft.progress import Observer
 from regraft.transfer.fit import FitResult
+from regraft.transfer.strategies import strategy_named
 from regraft.transfer.trainers import FURTHER
 
 _UNLABELLED = ("photos",)  # the one class of photos without labels, before a classifier answers
@@ -65,7 +66,12 @@ class Subject:
     @property
     def fine_tuned(self) -> bool:
         """Whether the network was trained further."""
-        return self.strategy != "frozen"
+        return strategy_named(self.strategy).trains_network
+
+    @property
+    def from_random_weights(self) -> bool:
+        """Whether it was trained from random weights."""
+        return strategy_named(self.strategy).random_weights
 
 
 def find_subject_photos(data: Path, columns: Columns | None = None) -> tuple[Samples, bool]:
@@ -190,6 +196,7 @@ def _unseen_note(unseen: np.ndarray, *, labelled: bool) -> str:
 def subject_of_fit(result: FitResult) -> Subject:
     """Return a classifier that was just trained, with the photos and the answers that evaluated it."""
     classifier, experiment = result.classifier, result.experiment
+    kind = strategy_named(classifier.strategy)
     parts = [part for part in (experiment.dataset, experiment.validation) if part is not None]
     note = (
         "These photos took no part in training."
@@ -203,7 +210,7 @@ def subject_of_fit(result: FitResult) -> Subject:
         labelled=True,
         model=classifier.model,
         head=classifier.head,
-        pretrained=experiment.backbone if classifier.strategy not in ("frozen", "scratch") else None,
+        pretrained=experiment.backbone if kind.trains_network and not kind.random_weights else None,
         strategy=classifier.strategy,
         evaluated=result.evaluated,
         probabilities=result.probabilities,
@@ -215,9 +222,10 @@ def subject_of_fit(result: FitResult) -> Subject:
 
 def _before(classifier: Classifier, before: Callable[[], Backbone] | None, observer: Observer) -> Backbone | None:
     """Return the network that `classifier` was trained from: the one that was named, or else the one it names."""
-    if classifier.strategy in ("frozen", "scratch"):
+    kind = strategy_named(classifier.strategy)
+    if kind.random_weights or not kind.trains_network:
         if before is not None:
-            how = "is as it was pretrained" if classifier.strategy == "frozen" else "was trained from random weights"
+            how = "was trained from random weights" if kind.random_weights else "is as it was pretrained"
             raise OptionError(
                 f"{option('before')} is for a classifier whose network was trained further; this one's {how}. Leave it "
                 "out."

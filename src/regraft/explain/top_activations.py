@@ -141,7 +141,7 @@ def find_top_activations(
 
 
 class _BatchReader:
-    """What the hook_points tell during one batch, and the units that it goes to."""
+    """The activations at the hook points during one batch, and the units that they are added to."""
 
     def __init__(self, places: Sequence[StageMap], names: Sequence[str], classes: int, device: torch.device) -> None:
         self.hook_points: list[HookPoint] = [place.hook_point for place in places]

@@ -80,7 +80,7 @@ def draw_units(
         chosen: numbers of units.
         sources: n photos, the same as of the pass.
         device: where it runs.
-        rule: `rectify.DECONVNET` or `rectify.GUIDED`.
+        rule: `backward_rules.DECONVNET` or `backward_rules.GUIDED`.
         advance: is called with the number of projections made since the last call.
 
     Raises:

@@ -52,7 +52,7 @@ class PretrainingResult:
         curve: records of the epochs.
         source: the photos.
         teacher: that it was distilled from, if there was one.
-        arguments: all that it depends on, in JSON types by the names of the command line.
+        arguments: all that it depends on, in JSON types by the names that the user knows.
         seconds: of training, also before it was resumed.
         images: photos in all, each counted as often as it was seen.
         run: its checkpoints.

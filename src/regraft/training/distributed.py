@@ -131,7 +131,8 @@ def accelerator(device: torch.device, precision: str = "auto") -> Accelerator:
 
 def _process_group(device: torch.device) -> ProcessGroup:
     """Return the processes that were started together; on GPUs each has its own."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    launched = "RANK" in os.environ  # WORLD_SIZE alone is left over from something else
+    if not launched or int(os.environ.get("WORLD_SIZE") or 1) == 1:
         return ProcessGroup(0, 1, device)
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())

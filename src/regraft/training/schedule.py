@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from regraft.images.augment import AUGMENTATIONS, DEFAULT_KINDS, KINDS, SMALLEST_AREA, kinds_in_words
+from regraft.images.augment import DEFAULT_KINDS, KINDS, SMALLEST_AREA, kinds_in_words
 from regraft.options import check_settings, number, setting, whole_number
 from regraft.training.optimizers import OPTIMIZERS
 
@@ -115,7 +115,7 @@ class Schedule:
         DEFAULT_KINDS,
         help=f"How views differ: some of {kinds_in_words()}; or none.",
         allowed=f"some of {', '.join(KINDS)}",
-        check=lambda value: isinstance(value, tuple) and all(kind in AUGMENTATIONS for kind in value),
+        check=lambda value: isinstance(value, tuple) and all(kind in KINDS for kind in value),
     )
     crop_area: float = setting(
         SMALLEST_AREA,

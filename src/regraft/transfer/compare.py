@@ -70,10 +70,10 @@ def compare(
     clock = Clock(float("inf") if budget is None else budget)
     ordered = sorted(strategies, key=list(STRATEGIES).index)  # by cost: the advice takes the first that suffices
     learned, notes = _distinct(sizes, first.dataset.labels, folds)
-    wanted = [(m, s, size) for size in learned for s in ordered for m in experiments]
+    keys = [(m, s, size) for size in learned for s in ordered for m in experiments]
     outcomes: dict[Key, CrossValidation] = {}
-    costly = [key for key in wanted if key[1] != "frozen"]  # the last layer takes seconds
-    for key in wanted:
+    costly = [key for key in keys if STRATEGIES[key[1]].trains_network]  # the last layer takes seconds
+    for key in keys:
         model, strategy, size = key
         trainer = trainer_of(Candidate(strategy), experiments[model])
         part = clock.share(len(costly) - costly.index(key)) if key in costly else clock

@@ -140,17 +140,17 @@ def advise(
     metrics = ("accuracy", "average_precision" if classes == 2 else "balanced_accuracy", "log_loss")
 
     def proven(better: str, worse: str) -> bool:
-        told = [pair for pair in pairs if pair.metric in metrics]
-        found = {pair.verdict for pair in told if (pair.a, pair.b) == (better, worse)}
-        reverse = {pair.verdict for pair in told if (pair.a, pair.b) == (worse, better)}
+        relevant = [pair for pair in pairs if pair.metric in metrics]
+        found = {pair.verdict for pair in relevant if (pair.a, pair.b) == (better, worse)}
+        reverse = {pair.verdict for pair in relevant if (pair.a, pair.b) == (worse, better)}
         return ("better" in found and "worse" not in found) or ("worse" in reverse and "better" not in reverse)
 
     taken = next((name for name in names if not any(proven(other, name) for other in names)), names[0])
     first = {row.metric: row for row in rows if row.mean is not None}
     parts = [f"{names[0]}: " + ", ".join(_level(first[metric]) for metric in metrics[:2] if metric in first)]
     for name in names[1:]:
-        told = {pair.metric: pair for pair in pairs if (pair.a, pair.b) == (name, names[0])}
-        parts.append(f"{name}: " + ", ".join(_said(told[metric]) for metric in metrics[:2] if metric in told))
+        against = {pair.metric: pair for pair in pairs if (pair.a, pair.b) == (name, names[0])}
+        parts.append(f"{name}: " + ", ".join(_said(against[metric]) for metric in metrics[:2] if metric in against))
     network = dict(zip(names, networks or [""] * len(names), strict=True))
     alike = [name for name in names if network[name] == network[taken]]  # what trains more or less of the same network
     more = ": more training is not worth it" if len(alike) > 1 and taken == alike[0] else ""

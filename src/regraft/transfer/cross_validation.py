@@ -18,7 +18,6 @@ class CrossValidation:
     """What one trainer answers, fold by fold.
 
     Attributes:
-        name: of what was trained.
         probabilities: (n, c); NaN where its fold was not reached in time. A fold's temperature, where its training set
             none, is that of the other folds' logits.
         temperature: of all logits together, for the classifier that learns from all photos; None if each training set
@@ -29,7 +28,6 @@ class CrossValidation:
         images: that went through training, over these folds.
     """
 
-    name: str
     probabilities: np.ndarray
     temperature: float | None
     answered: np.ndarray
@@ -93,7 +91,6 @@ def cross_validate(
         done[fold] = answers
     probabilities, temperature = _calibrated(done, dataset.labels, folds, len(dataset.classes))
     return CrossValidation(
-        name=str(trainer.candidate),
         probabilities=probabilities,
         temperature=temperature,
         answered=np.isfinite(probabilities).all(axis=1),

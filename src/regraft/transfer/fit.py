@@ -126,7 +126,7 @@ def fit(
 
 
 @dataclass(frozen=True, eq=False)
-class _Trained:
+class _Training:
     """What was trained, and what evaluates it: (n, c) probabilities of photos that were not learned from."""
 
     outcome: FitOutcome
@@ -137,7 +137,7 @@ class _Trained:
     seconds: float | None = None
 
 
-def _train(experiment: Experiment) -> _Trained:
+def _train(experiment: Experiment) -> _Training:
     candidate = candidate_of(experiment.settings)
     tried: tuple[Attempt, ...] | None = None
     reason, seconds, temperature = None, None, None
@@ -148,8 +148,8 @@ def _train(experiment: Experiment) -> _Trained:
         except DataError as error:
             if experiment.validation is None:
                 raise
-            told = str(error).replace("\n  ", " ").replace("\n", ". ")  # in one sentence
-            reason = f"the last layer alone is trained; nothing more can be tried: {told}"
+            problem = str(error).replace("\n  ", " ").replace("\n", ". ")  # in one sentence
+            reason = f"the last layer alone is trained; nothing more can be tried: {problem}"
             candidate, tried = Candidate("frozen"), ()
         else:
             choice = choose(experiment, folds, budget=experiment.settings.budget)
@@ -165,7 +165,7 @@ def _train(experiment: Experiment) -> _Trained:
     if experiment.validation is not None:
         probabilities = _predict_validation(experiment, outcome)
     assert probabilities is not None  # out-of-fold or of the validation photos
-    return _Trained(outcome, candidate, probabilities, tried, reason, seconds)
+    return _Training(outcome, candidate, probabilities, tried, reason, seconds)
 
 
 def _predict_validation(experiment: Experiment, outcome: FitOutcome) -> np.ndarray:
@@ -180,7 +180,7 @@ def _predict_validation(experiment: Experiment, outcome: FitOutcome) -> np.ndarr
 
 
 def _record(
-    experiment: Experiment, trained: _Trained, report: Report, classifier: Classifier, seconds: float
+    experiment: Experiment, trained: _Training, report: Report, classifier: Classifier, seconds: float
 ) -> FitRecord:
     parts = [part for part in (experiment.dataset, experiment.validation) if part is not None]
     features = [part for part in (experiment.features, experiment.validation_features) if part is not None]

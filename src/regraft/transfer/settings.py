@@ -114,6 +114,8 @@ class FitSettings:
                 f"{option('precision', 'fp16')} needs a GPU, and training runs on the CPU here ({option('device')}). "
                 f"Use {option('precision', 'bf16')} or fp32, or leave it out."
             )
+        if not isinstance(self.schedule, Schedule):
+            raise OptionError(f"{option('schedule')} must be a regraft.Schedule. Got {self.schedule!r}.")
         self.schedule.check()
         if self.lora:
             from regraft.networks.lora import check_peft

@@ -43,6 +43,11 @@ class Strategy:
     adapters: bool = False
     tried_by_auto: bool = False
 
+    @property
+    def trains_network(self) -> bool:
+        """Whether more than the last layer is trained."""
+        return len(self.stages(("stage",))) > 0
+
 
 STRATEGIES = {
     strategy.name: strategy
@@ -69,6 +74,11 @@ STRATEGIES = {
         ),
     )
 }
+
+
+def strategy_named(name: str) -> Strategy:
+    """Return the row of the table; for a name that is not in it (of a file), one that trains a pretrained network."""
+    return STRATEGIES.get(name) or Strategy(name, "train the network", stages=lambda names: names)
 
 
 def strategy_help() -> str:

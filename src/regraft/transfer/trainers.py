@@ -80,7 +80,7 @@ class Trainer(HeldOutTrainer, Protocol):
         """Learn from all photos; `temperature` is that of logits of photos not learned from, where there are any."""
 
 
-def trainer_of(candidate: Candidate, experiment: Experiment) -> "LastLayerTrainer | FineTuningTrainer":
+def trainer_of(candidate: Candidate, experiment: Experiment) -> Trainer:
     """Return what trains `candidate`."""
     plan = plan_of(candidate, experiment.network(random_weights=candidate.kind.random_weights), experiment.schedule)
     if plan.cut is None:
