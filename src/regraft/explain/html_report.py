@@ -72,7 +72,7 @@ def _context(found: Explanation) -> dict[str, Any]:
     depth = _depth(found)
     looked = _looked(found)
     contents = [
-        ("numbers", "The numbers", numbers),
+        ("numbers", "The figures", numbers),
         ("looks", "Where it looks", looked),
         ("depth", "How far the network carries", found.depth),
         ("moved", "What training changed", found.moved),
@@ -111,7 +111,7 @@ def _has_classes(subject: Subject) -> bool:
 
 def _subtitle(found: Explanation) -> str:
     subject = found.subject
-    tuned = {"frozen": "its weights as they were pretrained", "scratch": "trained from random weights"}.get(
+    tuned = {"frozen": "pretrained weights unchanged", "scratch": "trained from random weights"}.get(
         subject.strategy, "trained further"
     )
     return (
@@ -216,7 +216,7 @@ def _one_looked(one: ExplainedExample, found: Explanation) -> dict[str, str]:
     names = evaluated.classes
     answer, shown = names[one.shown.answer], one.shown
     truth = "" if shown.truth is None or shown.truth == shown.answer else f", but it is {names[shown.truth]}"
-    now = "" if one.now == shown.answer else f"; knowing the photo, it answers {names[one.now]}"
+    now = "" if one.now == shown.answer else f"; the final classifier answers {names[one.now]}"
     name = _photo_name(evaluated.samples.sources[shown.photo])
     return {
         "photo": figures.as_data(one.pixels),
