@@ -211,7 +211,7 @@ def test_no_safetensors_file(bundle: Path, content: str, read: Callable[[Path], 
     contents = {"empty": b"", "truncated": whole[:-1], "header": whole[:100], "text": b"accuracy: 0.9\n" * 9}
     bundle.write_bytes({**contents, "zip": b"PK\x03\x04" + bytes(100)}[content])
     message = message_of(bundle, read)
-    assert message.startswith(f"{bundle} is damaged or no safetensors file (")
+    assert message.startswith(f"{bundle} is damaged or not a safetensors file (")
     assert message.endswith("). Copy it or fit it again.")
 
 
@@ -220,7 +220,7 @@ def test_foreign_safetensors(tmp_path: Path, metadata: dict[str, str] | None) ->
     file = tmp_path / "m.safetensors"
     save_file({"a": torch.zeros(2)}, file, metadata)
     assert message_of(file) == (
-        f"{file} is a safetensors file, but no regraft model. To start from its weights: weights='{file}'"
+        f"{file} is a safetensors file, but not a regraft classifier. To start from its weights: weights='{file}'"
     )
 
 
@@ -364,7 +364,7 @@ def test_text_that_is_no_json_number_or_too_deep(bundle: Path, text: str) -> Non
     about["numbers"] = {"x": "HERE"}
     header["__metadata__"]["regraft"] = json.dumps(about).replace('"HERE"', text)
     join(bundle, header, data)
-    assert message_of(bundle) == f"{bundle} is damaged: its description is no JSON object. Copy it or fit it again."
+    assert message_of(bundle) == f"{bundle} is damaged: its description is not a JSON object. Copy it or fit it again."
 
 
 @pytest.mark.parametrize(
@@ -397,7 +397,7 @@ def test_numbers_that_no_regraft_writes(bundle: Path, kind: torch.dtype) -> None
     tensors = load_file(bundle)
     tensors["backbone.conv1.0.weight"] = tensors["backbone.conv1.0.weight"].to(kind)
     save_file(tensors, bundle, {"regraft": json.dumps(read_description(bundle))})
-    assert "holds numbers that no regraft writes:\n  backbone.conv1.0.weight: " in message_of(bundle)
+    assert "holds tensors of a type that regraft never writes:\n  backbone.conv1.0.weight: " in message_of(bundle)
 
 
 def test_an_architecture_that_is_much_larger_than_the_file(bundle: Path) -> None:
@@ -504,7 +504,7 @@ def test_description_that_is_no_json_object(bundle: Path, description: str, read
     header, data = split(bundle)
     header["__metadata__"]["regraft"] = description
     join(bundle, header, data)
-    message = f"{bundle} is damaged: its description is no JSON object. Copy it or fit it again."
+    message = f"{bundle} is damaged: its description is not a JSON object. Copy it or fit it again."
     assert message_of(bundle, read) == message
 
 
@@ -518,14 +518,14 @@ def test_an_architecture_that_timm_does_not_have(bundle: Path) -> None:
 @pytest.mark.parametrize("name", ["gone.safetensors", "."])
 def test_no_such_file(tmp_path: Path, name: str) -> None:
     file = tmp_path / name
-    what = "is no ordinary file" if name == "." else "does not exist"
+    what = "is not a regular file" if name == "." else "does not exist"
     assert message_of(file) == f"{file} {what}. Name a file that `regraft fit` wrote."
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     file = tmp_path / "m.safetensors"
     os.mkfifo(file)
-    assert message_of(file) == f"{file} is no ordinary file. Name a file that `regraft fit` wrote."
+    assert message_of(file) == f"{file} is not a regular file. Name a file that `regraft fit` wrote."
 
 
 # --- writing ---

@@ -29,8 +29,8 @@ def test_a_classifier_and_the_photos_it_knows(run: Run, bundle: Path, pets: Path
     assert done.exit_code == 0, done.output
     text = (tmp_path / "new" / "report" / "report.html").read_text()
     assert "trained on every one of these photos" in text
-    assert "The numbers of fit" in text
-    assert "On these photos" not in text
+    assert "Figures of fit" in text
+    assert "Figures on these photos" not in text
     assert "wrote " in done.stderr
     assert "photos through random weights: 20 images" in done.stderr
 
@@ -45,7 +45,7 @@ def test_a_classifier_and_photos_that_it_does_not_know(
     assert told["out"] == str(tmp_path / "report" / "report.html")
     text = Path(told["out"]).read_text()
     assert "None of these photos took part in training." in text
-    assert "On these photos" in text
+    assert "Figures on these photos" in text
 
 
 def test_photos_without_labels(run: Run, bundle: Path, pets: Path, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_training_that_is_compared_with_before(run: Run, pets: Path, tiny_networ
     assert run("fit", pets, "--model", tiny_network, "--strategy", "top", "--epochs", 1, "--out", out).exit_code == 0
     explain = ("explain", out, pets, "--units", 1, "--out", tmp_path / "report", "--json")
     done = run(*explain)
-    assert "--before local-dir:FOLDER names it" in done.stderr  # the file holds no folder
+    assert "name it with --before local-dir:FOLDER" in done.stderr  # the file holds no folder
     assert json.loads(done.stdout)["moved"] == {}
     done = run(*explain, "--before", tiny_network)
     assert done.exit_code == 0, done.output
@@ -123,7 +123,7 @@ def test_another_network_than_it_was_trained_from_is_not_taken_for_it(
     done = run("explain", out, pets, "--units", 1, "--out", tmp_path / "report", "--json")
     told = json.loads(done.stdout)
     assert told["moved"] == {}
-    assert any("--before NETWORK names it" in note for note in told["notes"])
+    assert any("name it with --before NETWORK" in note for note in told["notes"])
     done = run("explain", out, pets, "--units", 1, "--before", tiny_network, "--out", tmp_path / "report", "--json")
     assert max(json.loads(done.stdout)["moved"].values()) > 0
 

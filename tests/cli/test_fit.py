@@ -283,7 +283,7 @@ def test_short_memory_is_told_in_words(
     monkeypatch.setattr("regraft.transfer.fit.fit", full)
     message = fails("fit", photos(red=3, blue=3), "--model", tiny_network)
     assert message == (
-        "error: the device has no memory left. Use a smaller --batch-size, a smaller network or --device cpu.\n"
+        "error: the device is out of memory. Use a smaller --batch-size, a smaller network or --device cpu.\n"
     )
 
 

@@ -40,7 +40,7 @@ def test_ctrl_c_keeps_what_was_computed(photos: Photos, tiny_network: str, tmp_p
         os.kill(process.pid, signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "stopped. What was computed is kept" in stderr
+    assert "interrupted. What was computed is kept" in stderr
     assert "Traceback" not in stderr
     done = subprocess.run(
         [sys.executable, "-m", "regraft", *fit, "--json"], capture_output=True, text=True, check=True, timeout=120

@@ -148,8 +148,8 @@ def test_where_every_stage_adds_a_new_last_layer_is_the_start() -> None:
     found = advise_by_depth(points(one=first(50), two=first(70), three=first(90)), None)
     assert (found.stage, found.falls) == ("three", False)
     assert found.advice == (
-        "Depth helps up to the last stage (90.0 % after three): no earlier stage is as good, and nothing shows these "
-        "photos parting from those that the network was pretrained on. A new last layer is the right start."
+        "Depth helps up to the last stage (90.0 % after three): no earlier stage is as good, and nothing suggests "
+        "that these photos differ from those that the network was pretrained on. A new last layer is the right start."
     )
 
 
@@ -158,9 +158,9 @@ def test_where_nearly_all_is_known_nothing_can_be_proven() -> None:
     found = advise_by_depth(points(one=first(70), two=first(95), three=first(96)), None)
     assert (found.stage, found.falls) == ("two", False)
     assert found.advice == (
-        "After two nearly all is known (95.0 % after two, 96.0 % after three), and there is no room for later stages "
-        "to prove anything: a new last layer does nearly all. `regraft compare` tells whether more training brings the "
-        "rest."
+        "After two nearly every photo is answered rightly (95.0 % after two, 96.0 % after three), which leaves later "
+        "stages no room to prove anything: a new last layer does nearly all. `regraft compare` tells whether more "
+        "training does the rest."
     )
     found = advise_by_depth(points(one=first(70), two=first(94), three=first(95)), None)  # six mistakes
     assert "none is proven to lose" in found.advice
@@ -169,7 +169,7 @@ def test_where_nearly_all_is_known_nothing_can_be_proven() -> None:
 def test_an_interval_that_the_sign_test_does_not_bear_out_is_told_as_such() -> None:
     """Five photos won and none lost of 100: 5 +- 1.96 * 100 * sqrt(0.05 * 0.95 / 99) points, but p = 2 / 2^5 > 0.05."""
     found = advise_by_depth(points(one=first(60), two=first(80), three=first(85)), None)
-    assert "difference +5.0 points [+0.7, +9.3], which the sign test does not bear out)" in found.advice
+    assert "difference +5.0 points [+0.7, +9.3], which the sign test does not confirm)" in found.advice
 
 
 def test_where_later_stages_are_as_good_it_is_not_settled() -> None:
@@ -182,9 +182,9 @@ def test_where_later_stages_are_as_good_it_is_not_settled() -> None:
     # the squares add up to 40: the standard error is sqrt(100 / 99 * 40) / 100 = 0.06356
     assert found.advice == (
         "After two, no later stage is proven to add anything (60.0 % after two, 60.0 % after three; difference +0.0 "
-        "points [-12.5, +12.5]), and none is proven to lose: where these photos part from the pretraining ones is not "
-        "settled by 100 photos. A new last layer is a sound start; `strategy='auto'` tries whether training the stages "
-        "from three on gains."
+        "points [-12.5, +12.5]), and none is proven to lose: 100 photos do not settle from which stage on they differ "
+        "from the pretraining ones. A new last layer is a sound start; strategy='auto' tests whether training the "
+        "stages from three on helps."
     )
 
 

@@ -68,7 +68,7 @@ def test_the_page_holds_all_that_it_shows(explained: Explained, tmp_path: Path) 
 def test_the_page_says_what_was_found(explained: Explained) -> None:
     found = explained(units=2)
     text = words(Page(render(found)).text)
-    report = found.subject.reports["The numbers of fit"]
+    report = found.subject.reports["Figures of fit"]
     assert f"{100 * report.accuracy:.1f} %" in text
     assert found.depth_advice is not None
     assert found.depth_advice.advice in text
@@ -132,7 +132,7 @@ def test_the_method_can_be_chosen_and_is_named(explained: Explained) -> None:
 
 def test_many_classes_have_no_matrix_but_the_worst_confusions(explained: Explained) -> None:
     found = explained(units=1)
-    report = found.subject.reports["The numbers of fit"]
+    report = found.subject.reports["Figures of fit"]
     names = [f"class {number}" for number in range(25)]
     counts = np.diag(np.full(25, 10))
     counts[3, 7] = 4

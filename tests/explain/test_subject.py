@@ -158,7 +158,7 @@ def test_without_labels_the_answers_are_the_labels(
     assert found.dataset.classes == ("blue", "red")
     assert list(found.reports) == [OF_FIT]
     assert found.note == (
-        "None of these photos took part in training. They have no labels: what is wrong cannot be told."
+        "None of these photos took part in training. They have no labels, so mistakes cannot be identified."
     )
 
 
@@ -170,7 +170,7 @@ def test_the_network_before_training(
     assert named.pretrained is before
     local = subject_of(fitted("top").classifier, tmp_path / "pets", listener)  # where it lies is not in the file
     assert local.pretrained is None
-    assert f"where {tiny_network} lies is not known here: before='local-dir:FOLDER' names it" in listener.said
+    assert f"where {tiny_network} lies is not known here: name it with before='local-dir:FOLDER'" in listener.said
     for strategy, how in (("frozen", "is as it was pretrained"), ("scratch", "was trained from random weights")):
         with pytest.raises(OptionError) as caught:
             subject_of(fitted(strategy).classifier, tmp_path / "pets", listener, before=lambda: before)

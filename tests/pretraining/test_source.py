@@ -44,7 +44,7 @@ def test_copies_stand_on_one_side(photos: Photos) -> None:
 
 
 def test_nothing_to_learn_from(photos: Photos) -> None:
-    with pytest.raises(DataError, match="there is nothing to learn from"):
+    with pytest.raises(DataError, match="there is nothing to train on"):
         open_source({"validation": find_samples(photos(red=4, blue=4))["train"]}, 0, Observer())
 
 

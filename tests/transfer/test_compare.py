@@ -115,7 +115,7 @@ def test_one_fold_without_a_temperature_has_no_figures_that_a_temperature_change
     assert missing == {("top", name): "not calibrated" for name in ("log_loss", "brier", "ece")}
     assert {pair.metric for pair in found.pairs} == {"accuracy", "balanced_accuracy", "auc", "average_precision"}
     assert (
-        "top: one fold alone has no others to set its temperature by; log loss, Brier score and calibration error are "
+        "top: a single fold has no others to set its temperature on; log loss, Brier score and calibration error are "
         "left out"
     ) in found.notes
 
@@ -141,9 +141,7 @@ def test_a_figure_that_the_answered_photos_do_not_define_is_left_out(
     assert {pair.metric for pair in found.pairs} == {"accuracy", "balanced_accuracy"}
     assert found.advice.startswith("Take ")
     assert "average precision" not in found.advice
-    assert (
-        "frozen: AUC and average precision not defined: the photos that it is of are of one class only" in found.notes
-    )
+    assert "frozen: AUC and average precision not defined: its photos are all of one class" in found.notes
     json.dumps(found.to_json(), allow_nan=False)
 
 

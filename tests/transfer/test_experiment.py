@@ -50,7 +50,7 @@ def weights_files() -> list[Path]:
 def test_without_a_train_split_there_is_nothing_to_train_on(photos: Photos) -> None:
     samples = find_samples(photos(red=2, blue=2))["train"]
     for splits, named in (({"test": samples}, "only test"), ({}, "only none at all")):
-        with pytest.raises(DataError, match=f"^there is nothing to learn from: no train split, {named}"):
+        with pytest.raises(DataError, match=f"^there is nothing to train on: no train split, {named}"):
             prepare_experiment(splits, lambda: pytest.fail("it was loaded"), FitSettings(), Compute(), Observer())
 
 

@@ -192,7 +192,7 @@ def test_validation_photos_of_groups_in_training_are_left_out(fit: Fit, photos: 
     assert listener.said[:2] == [
         f"1 of 8 photos in {folder} are also training photos and are left out of the evaluation:\n"
         f"  {folder / 'blue' / '0.jpg'}",
-        f"3 of 7 photos in {folder} are of groups that training has too and are left out of the evaluation:\n"
+        f"3 of 7 photos in {folder} are of groups that are also in training and are left out of the evaluation:\n"
         f"  {folder / 'blue' / '1.jpg'}\n  {folder / 'blue' / '2.jpg'}\n  {folder / 'red' / '0.jpg'}",
     ]
 
@@ -201,7 +201,7 @@ def test_validation_of_groups_in_training_alone_is_refused(photos: Photos) -> No
     training = grouped(photos("train", red=2, blue=2), ["a", "b", "c", "d"])
     folder = photos("new", first_seed=100, red=2, blue=2)
     assert refused({"train": training, "validation": grouped(folder, ["a", "b", "c", "c"])}) == (
-        f"{folder}: every validation photo is also a training photo or of a group that training has too, so they "
+        f"{folder}: every validation photo is also a training photo or of a group that is also in training, so they "
         "cannot evaluate it. Remove what training has, or the validation folder: the figures are then out-of-fold."
     )
 

@@ -80,7 +80,7 @@ def load_bundle(path: Path) -> Classifier:
     """Read a classifier back. Nothing is executed and nothing is fetched.
 
     Raises:
-        BundleError: no such file, damaged, no regraft model, or written by a newer version.
+        BundleError: no such file, damaged, not a regraft classifier, or written by a newer version.
     """
     about, tensors = _read(path)
     _check_kinds(path, tensors)
@@ -127,23 +127,25 @@ def read_description(path: Path) -> dict[str, Any]:
         BundleError: as `load_bundle`.
     """
     if not is_file(path):
-        what = "is no ordinary file" if path.exists() else "does not exist"
+        what = "is not a regular file" if path.exists() else "does not exist"
         raise BundleError(f"{path} {what}. Name a file that `regraft fit` wrote.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata: Mapping[str, str] = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise BundleError(f"{path} is damaged or no safetensors file ({error}). Copy it or fit it again.") from None
+        raise BundleError(f"{path} is damaged or not a safetensors file ({error}). Copy it or fit it again.") from None
     if _KEY not in metadata:
         raise BundleError(
-            f"{path} is a safetensors file, but no regraft model. To start from its weights: "
+            f"{path} is a safetensors file, but not a regraft classifier. To start from its weights: "
             f"{option('weights', str(path))}"
         )
     try:
         about = dict(parse_json(metadata[_KEY]))
         newer = about["format"] > FORMAT
     except (ValueError, KeyError, TypeError):
-        raise BundleError(f"{path} is damaged: its description is no JSON object. Copy it or fit it again.") from None
+        raise BundleError(
+            f"{path} is damaged: its description is not a JSON object. Copy it or fit it again."
+        ) from None
     if newer:
         versions = about.get("versions")
         writer = versions.get("regraft", "unknown") if isinstance(versions, dict) else "unknown"
@@ -167,11 +169,12 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
 
 def _check_kinds(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Raise `BundleError` for tensors of numbers that regraft does not write, and NumPy may not have."""
+    """Raise `BundleError` for tensors of a type that regraft does not write, and NumPy may lack."""
     foreign = [f"{name}: {_kind(tensor)}" for name, tensor in tensors.items() if tensor.dtype not in _KINDS]
     if foreign:
         raise BundleError(
-            f"{path} holds numbers that no regraft writes:\n{shortlist(foreign)}\nCopy it again, or fit it again."
+            f"{path} holds tensors of a type that regraft never writes:\n{shortlist(foreign)}\n"
+            "Copy it again, or fit it again."
         )
 
 

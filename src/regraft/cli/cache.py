@@ -13,7 +13,10 @@ from regraft.errors import printable
 def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Empty the cache.")] = False,
 ) -> None:
-    """Show or empty the cache of features and converted networks. Only what can be computed again is in it."""
+    """Show or empty the cache of features and converted networks.
+
+    It holds only what can be computed again.
+    """
     from regraft import cache as store
 
     if clear:

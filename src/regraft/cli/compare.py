@@ -41,12 +41,12 @@ def compare(
         ),
     ] = None,
     strategies: Annotated[str, typer.Option(help=f"Some of {', '.join(STRATEGIES)}.")] = ",".join(STRATEGIES),
-    sizes: Annotated[str, typer.Option(help="Labelled photos of each class that are learned from, e.g. 20,50,all.")] = (
-        "all"
-    ),
+    sizes: Annotated[str, typer.Option(help="Photos per class to train on, e.g. 20,50,all.")] = "all",
     budget: Annotated[
         str | None,
-        typer.Option(help="Time for all: what does not fit is evaluated on fewer folds or left out, and named."),
+        typer.Option(
+            help="Time limit for everything; what does not fit gets fewer folds or is left out, and is named."
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="The learning curve, a PNG.")] = Path("comparison.png"),
     image_column: options.ImageColumn = None,
@@ -57,18 +57,18 @@ def compare(
     *,
     given: CommandOptions,
 ) -> None:
-    """Compare networks and strategies on the same folds: figures, paired differences, a learning curve, and advice.
+    """Compare networks and strategies on the same folds.
 
-    Only training photos are looked at; validation and test folders are not. A comparison that was killed goes on
-    where it was when the same command is given again.
+    Prints figures, paired differences and advice, and draws a learning curve. Only training photos are read, never
+    validation or test folders. A comparison that was killed resumes when the same command is given again.
     """
     check_output(out, option="--out")
     splits = find_samples(data, Columns(image_column, label_column, group_column, image_root), splits=("train",))
     samples = splits["train"]
     chosen, counts = [name.strip() for name in strategies.split(",") if name.strip()], _sizes(sizes)
     note(
-        f"{len(samples):,} photos of {len(samples.classes):,} classes; each is answered by what was learned without "
-        f"its fold\nnetworks: {', '.join(map(printable, model or ['to be chosen']))}\n"
+        f"{len(samples):,} photos of {len(samples.classes):,} classes; each is predicted by a classifier trained "
+        f"without its fold\nnetworks: {', '.join(map(printable, model or ['to be chosen']))}\n"
         f"strategies: {', '.join(map(printable, chosen))}; photos of each class: {printable(sizes)}\n"
         f"out: {printable(out)}"
     )

@@ -24,10 +24,11 @@ _MARK = ".regraft-demo"  # the file that says that a folder was made by the demo
 def demo(
     out: Annotated[Path, typer.Option(help="Folder of all that the demo writes.")] = Path("regraft-demo"),
 ) -> None:
-    """Show transfer learning in two minutes, without a connection: handwritten digits and the network inside regraft.
+    """Show transfer learning in two minutes, without a connection.
 
-    The same network is compared untrained, frozen and trained further; then a classifier is made, explained in a
-    report, and asked about digits that it has not seen. Each command is printed as you would type it.
+    On handwritten digits the network inside regraft is compared untrained, frozen and fine-tuned; then a classifier is
+    made, explained in a report, and asked about digits that it has not seen. Each command is printed as you would type
+    it.
     """
     check_stdout("Send it to a terminal or into a file: > FILE.")
     prepare_folder(out, option="--out")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from regraft.networks.backbones import Backbone
 
 
-@with_options(FitSettings, Compute, only=("positive", "seed", *COMPUTE), words={"seed": "Of the folds of the probes."})
+@with_options(FitSettings, Compute, only=("positive", "seed", *COMPUTE), words={"seed": "Seed of the probes' folds."})
 def explain(
     model: Annotated[
         str,
@@ -38,22 +38,21 @@ def explain(
     out: Annotated[Path, typer.Option(help="Folder of the report, which is one file: report.html.")] = Path("report"),
     stage: Annotated[
         list[str] | None,
-        typer.Option(help="Picture this stage; may be given several times. [default: all]", show_default=False),
+        typer.Option(help="Show units of this stage; may be given several times. [default: all]", show_default=False),
     ] = None,
-    units: Annotated[int, typer.Option(help="How many units of each stage are pictured.", min=1)] = 16,
+    units: Annotated[int, typer.Option(help="Units to show of each stage.", min=1)] = 16,
     method: Annotated[
         str,
         typer.Option(
-            help="deconvnet, guided (backpropagation), or auto: a deconvnet where the network pools by maximum, as it "
-            "needs."
+            help="deconvnet, guided (backpropagation), or auto: deconvnet where the network max-pools, else guided."
         ),
     ] = "auto",
     weights: Annotated[
-        Path | None, typer.Option(help="Of a network: a file with its weights, .safetensors or a state dict.")
+        Path | None, typer.Option(help="Weights file of the network: .safetensors or a state dict.")
     ] = None,
     before: Annotated[
         str | None,
-        typer.Option(help="The network before it was trained further. [default: what the file names, if at hand]"),
+        typer.Option(help="The network before fine-tuning. [default: the one that the file names, if it is here]"),
     ] = None,
     image_column: options.ImageColumn = None,
     label_column: options.LabelColumn = None,
@@ -63,9 +62,10 @@ def explain(
     *,
     given: CommandOptions,
 ) -> None:
-    """Show what a network's layers learned: units and what excites them, where it looks, how far it carries.
+    """Show what the layers of a network learned.
 
-    Of photos in splits, train and validation are looked at. A test folder is never read unless it is named itself.
+    Writes a report: units and what excites them, where the network looks, how far it carries. Of data with splits,
+    train and validation are read. A test folder is never read unless it is named itself.
     """
     prepare_folder(out, option="--out")
     _check_file(model, weights)

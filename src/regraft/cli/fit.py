@@ -67,7 +67,7 @@ def fit(
     """Train a classifier on labelled photos and write it to one file.
 
     Without a validation folder every figure is out-of-fold. A test folder is never read: that is for
-    `regraft evaluate`. A run that was killed goes on where it was when the same command is given again.
+    `regraft evaluate`. A run that was killed resumes when the same command is given again.
     """
     _check_files(out, report, weights, model, writes=not dry_run)
     splits = find_samples(data, Columns(image_column, label_column, group_column, image_root))
@@ -130,7 +130,7 @@ def _report(trained: "FitResult", folder: Path, compute: Compute, observer: Obse
     from regraft.explain.html_report import write_report
     from regraft.explain.subject import subject_of_fit
 
-    note("now the report")
+    note("making the report")
     found = explain(
         subject_of_fit(trained),
         device=compute.torch_device,
@@ -169,10 +169,7 @@ def _announce(splits: dict[str, Samples], model: str, strategy: str, out: Path) 
         part = splits["validation"]
         note(f"evaluated on the {len(part):,} photos of {printable(part.where)}, which take no part in training")
     else:
-        note(
-            "evaluated on every photo by a classifier that learned without it (out-of-fold); the final one learns from "
-            "all"
-        )
+        note("evaluated out-of-fold: each photo by a classifier trained without it; the final one learns from all")
     network = f"network: {printable(model)}, strategy" if model else "strategy:"
     note(f"{network} {printable(strategy)}\nout: {printable(out)}")
 

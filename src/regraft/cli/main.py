@@ -57,10 +57,10 @@ def with_exit_codes(command: Callable[..., None]) -> Callable[..., None]:
         except RuntimeError as error:
             if type(error).__name__ != "OutOfMemoryError":  # torch's; torch itself may not be imported here
                 raise
-            note("error: the device has no memory left. Use a smaller --batch-size, a smaller network or --device cpu.")
+            note("error: the device is out of memory. Use a smaller --batch-size, a smaller network or --device cpu.")
             raise typer.Exit(FAILED) from None
         except KeyboardInterrupt:
-            note("\nstopped. What was computed is kept; the same command goes on from there.")
+            note("\ninterrupted. What was computed is kept; run the same command again to resume.")
             raise typer.Exit(INTERRUPTED) from None
 
     return wrapped

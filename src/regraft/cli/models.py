@@ -16,7 +16,7 @@ def models(
         str, typer.Argument(help="Part of a name to search for, or one network to describe.", show_default=False)
     ] = "",
 ) -> None:
-    """List the pretrained networks whose name contains NAME, or describe the one that is called NAME."""
+    """List pretrained networks by part of a name, or describe one."""
     from regraft.networks.backbones import build_untrained
     from regraft.networks.registry import LOCAL_PREFIX, POCKET, is_network, network_names
 

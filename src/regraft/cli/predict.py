@@ -25,7 +25,9 @@ def predict(
     photos: Annotated[list[str], typer.Argument(help="Files, folders, tables or globs ('*.jpg').", show_default=False)],
     format: Annotated[Format, typer.Option(help="How to write the answers.")] = Format.table,
     out: Annotated[Path | None, typer.Option(help="File to write to. [default: stdout]")] = None,
-    positive: Annotated[str | None, typer.Option(help="--format kaggle: the class whose probability is asked.")] = None,
+    positive: Annotated[
+        str | None, typer.Option(help="--format kaggle: the class whose probability is written.")
+    ] = None,
     clip: Annotated[float, typer.Option(help="--format kaggle: keep probabilities this far from 0 and 1.")] = 0.005,
     image_column: options.ImageColumn = None,
     image_root: options.ImageRoot = None,

@@ -53,14 +53,14 @@ if TYPE_CHECKING:
         "warm_up": "Share of the steps in which the rate rises; then it falls along a cosine. [default: 0.05]",
         "clip": "Largest norm of the gradient; 0 for none. [default: 5]",
         "label_smoothing": "Share of the target spread over all classes. [default: 0.1; with a teacher 0]",
-        "mixup": "Parameter by which two photos shine through each other. [default: 0.2; with a teacher 0]",
-        "cutmix": "Parameter by which a box of one photo is put into another. [default: 1; with a teacher 0]",
+        "mixup": "Beta parameter for blending two photos; 0 for none. [default: 0.2; with a teacher 0]",
+        "cutmix": "Beta parameter for pasting a box of another photo in; 0 for none. [default: 1; with a teacher 0]",
         "views": "With a teacher: how many views of each photo it looks at. [default: 4]",
         "augment": f"How views differ: some of {kinds_in_words()}; or none. "
         "[default: flip,crop,randaugment,erase; with a teacher flip,crop,colour]",
         "crop_area": "Smallest area of a crop, as a share of the photo. [default: 0.25; with a teacher 0.35]",
         "batch_norm": "Statistics: trained or held. [default: trained]",
-        "seed": "Of weights, views and order.",
+        "seed": "Seed of weights, views and order.",
         "engine": "What runs the teacher; see `regraft fit --help`.",
     },
 )
@@ -69,17 +69,17 @@ def pretrain(
     arch: Annotated[
         str,
         typer.Option(
-            help="Network to begin from random weights: a timm name. `regraft models` lists the names.",
+            help="Network to train from random weights: a timm name; `regraft models` lists them.",
             show_default=False,
         ),
     ] = "",
     out: Annotated[Path, typer.Option(help="Folder of the network, in timm's local-dir format.")] = Path("pretrained"),
     model: Annotated[
-        str, typer.Option(help="Network to go on from, with its weights, instead of --arch.", show_default=False)
+        str, typer.Option(help="Pretrained network to continue from, instead of --arch.", show_default=False)
     ] = "",
     weights: Annotated[Path | None, typer.Option(help="Weights file of --model.")] = None,
     input_size: Annotated[
-        int | None, typer.Option(help="Of the images in pixels. [default: the network's own]")
+        int | None, typer.Option(help="Side of the images, in pixels. [default: the network's own]")
     ] = None,
     model_args: Annotated[
         str, typer.Option(help="""More of timm's arguments, as JSON: '{"channels": [32, 64, 128, 256]}'.""")
@@ -88,12 +88,14 @@ def pretrain(
         str | None,
         typer.Option(help="Learn from this network too: a name as of --model, or a file that `regraft fit` wrote."),
     ] = None,
-    temperature: Annotated[float, typer.Option(help="Of the teacher's answers.")] = 2.0,
+    temperature: Annotated[float, typer.Option(help="Temperature that softens the teacher's predictions.")] = 2.0,
     teacher_size: Annotated[
-        int | None, typer.Option(help="Of the teacher's images in pixels. [default: its own]")
+        int | None, typer.Option(help="Side of the teacher's images, in pixels. [default: its own]")
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="Write the weights in float16.")] = False,
-    licence: Annotated[str | None, typer.Option(help="Of the weights, for the card: apache-2.0, cc-by-4.0 ...")] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Licence of the weights, for the model card: apache-2.0, cc-by-4.0 ...")
+    ] = None,
     image_column: options.ImageColumn = None,
     label_column: options.LabelColumn = None,
     group_column: options.GroupColumn = None,
@@ -102,10 +104,11 @@ def pretrain(
     *,
     given: CommandOptions,
 ) -> None:
-    """Train a whole network on a large labelled source and write it as a folder that `fit --model` takes.
+    """Pretrain a network of your own on a large labelled source.
 
-    It is evaluated on the validation folder, or on a tenth of the photos, which take no part in training. A run that
-    was killed goes on where it was when the same command is given again. Several accelerators:
+    Writes a folder that `fit --model` takes. The network is evaluated on the validation folder, or on a tenth of the
+    photos, which take no part in training. A run that was killed resumes when the same command is given again. Several
+    accelerators:
     torchrun --nproc-per-node 4 -m regraft pretrain and the same arguments.
     """
     # OpenMP's threads spin while they wait, on the processors that decode: an eighth slower on two cores.

@@ -118,7 +118,7 @@ def with_options(
             help_text = (words or {}).get(option, said.help)
             offered[option] = _parameter(option, kind, declared, said, help_text, optional=option in optional)
     if track:
-        kind = Annotated[Tracker, typer.Option(help="Record the training: mlflow (its own variables say where).")]
+        kind = Annotated[Tracker, typer.Option(help="Record the training with mlflow, where MLFLOW_TRACKING_URI says.")]
         offered["track"] = inspect.Parameter(
             "track", inspect.Parameter.KEYWORD_ONLY, default=Tracker.none, annotation=kind
         )

@@ -164,22 +164,23 @@ def advise_by_depth(
     elif best is last:
         advice = (
             f"Depth helps up to the last stage ({_percent(last)} after {last.stage}): no earlier stage is as good, and "
-            "nothing shows these photos parting from those that the network was pretrained on. A new last layer is the "
-            "right start."
+            "nothing suggests that these photos differ from those that the network was pretrained on. A new last layer "
+            "is the right start."
         )
     elif int((~best.right).sum()) < _FEW_MISTAKES:
         advice = (
-            f"After {best.stage} nearly all is known ({shown}), and there is no room for later stages to prove "
-            "anything: a new last layer does nearly all. `regraft compare` tells whether more training brings the rest."
+            f"After {best.stage} nearly every photo is answered rightly ({shown}), which leaves later stages no room "
+            "to prove anything: a new last layer does nearly all. `regraft compare` tells whether more training does "
+            "the rest."
         )
     else:
-        doubt = ", which the sign test does not bear out" if fall.low > 0 else ""
+        doubt = ", which the sign test does not confirm" if fall.low > 0 else ""
         gain = f"difference {_said(fall)}{doubt}"
         advice = (
             f"After {best.stage}, no later stage is proven to add anything ({shown}; {gain}), and "
-            f"none is proven to lose: where these photos part from the pretraining ones is not settled by "
-            f"{len(best.right):,} photos. A new last layer is a sound start; `{option('strategy', 'auto')}` tries "
-            f"whether training the stages from {points[place + 1].stage} on gains."
+            f"none is proven to lose: {len(best.right):,} photos do not settle from which stage on they differ from "
+            f"the pretraining ones. A new last layer is a sound start; {option('strategy', 'auto')} tests whether "
+            f"training the stages from {points[place + 1].stage} on helps."
         )
     return DepthAdvice(best.stage, falls, advice)
 

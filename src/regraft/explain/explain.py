@@ -316,4 +316,4 @@ def _no_before(subject: Subject, what: str) -> str:
     if subject.from_random_weights:
         return f"Not shown: {what}. The network was trained from random weights."
     named = option("before", "NETWORK")
-    return f"Not shown: {what}. The network as it was before training is not at hand; {named} names it."
+    return f"Not shown: {what}. The network as it was before training is not here; name it with {named}."

@@ -72,7 +72,7 @@ def _context(found: Explanation) -> dict[str, Any]:
     depth = _depth(found)
     looked = _looked(found)
     contents = [
-        ("numbers", "The numbers", numbers),
+        ("numbers", "The figures", numbers),
         ("looks", "Where it looks", looked),
         ("depth", "How far the network carries", found.depth),
         ("moved", "What training changed", found.moved),
@@ -112,7 +112,7 @@ def _has_classes(subject: Subject) -> bool:
 def _subtitle(found: Explanation) -> str:
     subject = found.subject
     trained = "trained from random weights" if subject.from_random_weights else "trained further"
-    weights = trained if subject.fine_tuned else "its weights as they were pretrained"
+    weights = trained if subject.fine_tuned else "pretrained weights unchanged"
     photos = f"{len(subject.dataset):,} photos of {subject.dataset.samples.name}"
     return f"{without_folders(subject.model)}, {weights}; {photos}"
 
@@ -214,7 +214,7 @@ def _one_looked(one: ExplainedExample, found: Explanation) -> dict[str, str]:
     names = evaluated.classes
     answer, shown = names[one.shown.answer], one.shown
     truth = "" if shown.truth is None or shown.truth == shown.answer else f", but it is {names[shown.truth]}"
-    now = "" if one.now == shown.answer else f"; knowing the photo, it answers {names[one.now]}"
+    now = "" if one.now == shown.answer else f"; the final classifier answers {names[one.now]}"
     name = _photo_name(evaluated.samples.sources[shown.photo])
     return {
         "photo": figures.as_data(one.pixels),

@@ -28,7 +28,7 @@ from regraft.transfer.strategies import strategy_named
 from regraft.transfer.trainers import FURTHER
 
 _UNLABELLED = ("photos",)  # the one class of photos without labels, before a classifier answers
-OF_FIT, ON_THESE = "The numbers of fit", "On these photos"  # titles of reports
+OF_FIT, ON_THESE = "Figures of fit", "Figures on these photos"  # titles of reports
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,15 +181,15 @@ def subject_of_classifier(
 
 
 _SEEN_NOTE = (
-    "The classifier was trained on every one of these photos, so that it knows them: its mistakes on photos that it "
-    "has not seen are more, and others. The report that `regraft fit` writes shows those."
+    "The classifier was trained on every one of these photos: on photos that it has not seen it makes more mistakes, "
+    "and different ones. The report that `regraft fit` writes shows those."
 )
 
 
 def _unseen_note(unseen: np.ndarray, *, labelled: bool) -> str:
     whole = "None of these photos took part in training."
     part = f"{unseen.sum():,} of the {len(unseen):,} photos took no part in training; these are shown."
-    unknown = "" if labelled else " They have no labels: what is wrong cannot be told."
+    unknown = "" if labelled else " They have no labels, so mistakes cannot be identified."
     return (whole if unseen.all() else part) + unknown
 
 
@@ -235,13 +235,13 @@ def _before(classifier: Classifier, before: Callable[[], Backbone] | None, obser
         return before()
     if classifier.model.startswith(LOCAL_PREFIX):
         observer.say(
-            f"where {classifier.model} lies is not known here: {option('before', LOCAL_PREFIX + 'FOLDER')} names it"
+            f"where {classifier.model} lies is not known here: name it with {option('before', LOCAL_PREFIX + 'FOLDER')}"
         )
         return None
     try:
         # a file that came from elsewhere is not asked what to fetch
         found = load_backbone(classifier.model, fetch=False)
     except RegraftError as error:
-        observer.say(f"the network as it was before training is not at hand: {error}")
+        observer.say(f"the network as it was before training cannot be loaded: {error}")
         return None
     return found if without_folders(found.source) + FURTHER == without_folders(classifier.backbone.source) else None

@@ -1,5 +1,6 @@
 """Features of photos: one pass through the network, streamed, and never twice for the same photo."""
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -112,6 +113,7 @@ class FeatureExtractor:
     ) -> None:
         self.backbone, self.compute, self._observer = backbone, compute, observer or Observer()
         self._earlier = earlier
+        self._choosing = threading.Lock()
         self._engine: Engine | None = None
         self._chosen_for = 0  # photos
 
@@ -128,23 +130,29 @@ class FeatureExtractor:
             EngineError: it does not give this network's features.
         """
         count = sum(map(bool, keys))
-        if self._engine is None or self._chosen_for < WORTH_CONVERTING <= count:
-            compute, say = self.compute, self._observer.say
-            workload = Workload(
-                self.backbone,
-                compute.torch_device,
-                count,
-                check_photos(sources, keys, self.backbone.preprocess, labels),
-                keep=compute.cache,
-                say=say,
-                earlier=self._earlier,
-            )
-            with watched("choosing what runs the network", say, patience=_PATIENCE):
-                self._engine = choose_engine(workload, compute.engine)
-            self._chosen_for = count
-            if compute.cache and not isinstance(self._engine, LazyEngine):
-                keep_limit(compute.cache_bytes)  # a network may have been converted and put there
-        return self._engine
+        with self._choosing:
+            if self._engine is None or self._chosen_for < WORTH_CONVERTING <= count:
+                self._engine, self._chosen_for = self._choose(sources, keys, labels, count), count
+            return self._engine
+
+    def _choose(
+        self, sources: Sequence[Source], keys: Sequence[bytes], labels: np.ndarray | None, count: int
+    ) -> Engine:
+        compute, say = self.compute, self._observer.say
+        workload = Workload(
+            self.backbone,
+            compute.torch_device,
+            count,
+            check_photos(sources, keys, self.backbone.preprocess, labels),
+            keep=compute.cache,
+            say=say,
+            earlier=self._earlier,
+        )
+        with watched("choosing what runs the network", say, patience=_PATIENCE):
+            engine = choose_engine(workload, compute.engine)
+        if compute.cache and not isinstance(engine, LazyEngine):
+            keep_limit(compute.cache_bytes)  # a network may have been converted and put there
+        return engine
 
     def extract(self, sources: Sequence[Source], keys: Sequence[bytes], labels: np.ndarray | None = None) -> Features:
         """Return the features of `sources` (n), from the cache where they are in it. See `extract` and `choose`."""

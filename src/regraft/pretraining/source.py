@@ -41,7 +41,7 @@ def open_source(
         DataError: the photos cannot be used.
     """
     if "train" not in splits:
-        raise DataError(f"there is nothing to learn from: no train split, only {', '.join(splits) or 'none at all'}.")
+        raise DataError(f"there is nothing to train on: no train split, only {', '.join(splits) or 'none at all'}.")
     splits["train"].check_trainable()
     parts = [splits["train"]]
     if "validation" in splits:

@@ -97,13 +97,13 @@ def _try_all(experiment: Experiment, folds: np.ndarray, budget: float) -> tuple[
             right = outcomes[candidate].probabilities.argmax(axis=1) == dataset.labels
             wrong = int((~right).sum())
             if wrong < PROVABLE:
-                return outcomes, f"the last layer alone errs on {wrong} photos: too few to prove a gain by"
+                return outcomes, f"the last layer alone errs on {wrong} photos: too few to prove a gain"
             if budget:
                 experiment.observer.say(
                     f"the last layer alone: {_accuracy(right, dataset)}. Now more of the network is trained, for up to "
                     f"{budget / 60:.3g} minutes ({option('budget')}), to see whether that is better."
                 )
-    return outcomes, "all that there is was tried"
+    return outcomes, "every strategy was tried"
 
 
 def _accuracy(right: np.ndarray, dataset: Dataset) -> str:
@@ -161,7 +161,7 @@ def _reason(chosen: Candidate, losses: Mapping[Candidate, np.ndarray], groups: n
 def _over(candidate: Candidate, error: OverBudgetError, observer: Observer) -> str:
     """Return why a candidate is not tried. How long it would take differs from run to run, and is said alone."""
     if not error.args:
-        return f"{option('budget')} is over before {candidate} is tried"
+        return f"{option('budget')} ran out before {candidate} was tried"
     observer.say(f"auto: training {candidate} would take about {_minutes(error.args[0])}")
     return f"training {candidate} would take longer than {option('budget')}"
 

@@ -189,11 +189,11 @@ def _lacking(figures: Sequence[ComparisonRow]) -> list[str]:
     notes = []
     if any(row.missing == "not calibrated" for row in figures):
         notes.append(
-            "one fold alone has no others to set its temperature by; log loss, Brier score and calibration error are "
+            "a single fold has no others to set its temperature on; log loss, Brier score and calibration error are "
             "left out"
         )
     if undefined:
-        notes.append(f"{' and '.join(undefined)} not defined: the photos that it is of are of one class only")
+        notes.append(f"{' and '.join(undefined)} not defined: its photos are all of one class")
     return notes
 
 

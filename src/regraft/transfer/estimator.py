@@ -1,4 +1,4 @@
-"""The scikit-learn door: `TransferClassifier` and `load`."""
+"""The scikit-learn interface: `TransferClassifier` and `load`."""
 
 import functools
 import inspect
@@ -218,7 +218,7 @@ def load(path: str | Path) -> TransferClassifier:
     """Return the fitted classifier in a file that `save` or `regraft fit` wrote. Nothing in it is executed.
 
     Raises:
-        BundleError: no such file, damaged, no regraft model, or written by a newer version.
+        BundleError: no such file, damaged, not a regraft classifier, or written by a newer version.
     """
     classifier = load_bundle(Path(path))
     record = classifier.record

@@ -209,7 +209,7 @@ def prepare_experiment(
     """
     if "train" not in splits:
         raise DataError(
-            f"there is nothing to learn from: no train split, only {', '.join(splits) or 'none at all'}. Name the "
+            f"there is nothing to train on: no train split, only {', '.join(splits) or 'none at all'}. Name the "
             "folder or file of the training photos."
         )
     samples = splits["train"]
@@ -242,7 +242,7 @@ def prepare_experiment(
         copies, related = check_validation(validation, dataset)
         validation_features = validation_features.select(~(copies | related))
         validation = validation.leave_out(copies, "are also training photos", observer)
-        validation = validation.leave_out(related[~copies], "are of groups that training has too", observer)
+        validation = validation.leave_out(related[~copies], "are of groups that are also in training", observer)
     return Experiment(backbone, dataset, features, validation, validation_features, settings, compute, observer, choice)
 
 
@@ -321,7 +321,7 @@ def check_validation(validation: Dataset, trained: Dataset) -> tuple[np.ndarray,
     where = validation.samples.where
     instead = "the validation folder: the figures are then out-of-fold."
     if (copies | related).all():
-        group = " or of a group that training has too" if related.any() else ""
+        group = " or of a group that is also in training" if related.any() else ""
         raise DataError(
             f"{where}: every validation photo is also a training photo{group}, so they cannot evaluate it. "
             f"Remove {'what training has' if group else 'the copies'}, or {instead}"

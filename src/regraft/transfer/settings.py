@@ -1,4 +1,4 @@
-"""How a classifier is made, checked once at the door."""
+"""How a classifier is made; checked once, before any work."""
 
 import math
 from collections.abc import Sequence
@@ -42,14 +42,14 @@ class FitSettings:
     )
     seed: int = setting(
         0,
-        help="Of folds, views and training.",
+        help="Seed of folds, views and training.",
         allowed=f"a whole number from 0 to {_LARGEST_SEED}",
         check=lambda value: whole_number(value, 0, _LARGEST_SEED),
         low=0,
     )
     positive: str | None = setting(
         None,
-        help="The class that AUC and average precision are of. [default: the second of two]",
+        help="Positive class of AUC and average precision. [default: the second of two]",
         allowed="the name of a class",
         check=lambda value: isinstance(value, str),
     )
@@ -80,14 +80,14 @@ class FitSettings:
     )
     budget: Seconds = setting(
         Seconds(600.0),
-        help="auto: time for trying more than the last layer.",
+        help="auto: time limit for trying to train more than the last layer.",
         allowed="a number of seconds from 0",
         check=lambda value: number(value, 0) or value == math.inf,
     )
     precision: str = setting("auto", help="fp32, bf16, fp16 or auto.", choices=PRECISIONS)
     restart: bool = setting(
         False,
-        help="Throw away the checkpoints of a run that was killed.",
+        help="Discard the checkpoints of a run that was killed.",
         allowed="True or False",
         check=lambda value: isinstance(value, bool),
     )

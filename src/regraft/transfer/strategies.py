@@ -62,10 +62,10 @@ STRATEGIES = {
             adapters=True,
             tried_by_auto=True,
         ),
-        Strategy("whole", "all of it", stages=lambda names: names, adapters=True, tried_by_auto=True),
+        Strategy("whole", "train the whole network", stages=lambda names: names, adapters=True, tried_by_auto=True),
         Strategy(
             "scratch",
-            "from random weights",
+            "train the whole network from random weights",
             stages=lambda names: names,
             learning_rate=1e-3,
             epochs=24,
