@@ -4,6 +4,7 @@ The check, the messages, the command line and the scikit-learn estimator are mad
 """
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from types import MappingProxyType
@@ -126,4 +127,4 @@ def number(value: Any, low: float, high: float = math.inf, *, above: bool = Fals
     """
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
-    return low <= value <= high and value < math.inf and not (above and value == low)
+    return low <= value <= min(high, sys.float_info.max) and not (above and value == low)

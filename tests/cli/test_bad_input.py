@@ -32,7 +32,7 @@ def test_engine_that_there_is_not(
 ) -> None:
     message = fails(command, photos(red=3, blue=3), "--model", tiny_network, "--engine", "nonsense")
     assert message.strip() == (
-        "error: --engine must be one of: auto, torch-float32, torch-bfloat16, torch-float16, openvino-float32, "
+        "error: --engine must be one of auto, torch-float32, torch-bfloat16, torch-float16, openvino-float32, "
         "openvino-bfloat16. Got 'nonsense'."
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]  # no cache, no classifier

@@ -72,7 +72,7 @@ def test_going_on_from_weights_and_a_teacher_that_fit_wrote(
         ),
         (["--arch", "test_vit", "--model-args", '{"num_heads": 5}'], "Correct model_args in its config.json, or"),
         (["--arch", "test_resnet", "--seed", "99999999999"], "--seed must be a whole number from 0 to 4294967295"),
-        (["--arch", "test_resnet", "--engine", "bogus"], "--engine must be one of: auto"),
+        (["--arch", "test_resnet", "--engine", "bogus"], "--engine must be one of auto"),
         (["--arch", "test_resnet", "--train-batch-size", "0"], "--train-batch-size must be a whole number from 1."),
         (["--arch", "test_resnet", "--out", "photos"], "--out photos holds other files, which might be overwritten."),
         (["--arch", "test_resnet", "--out", "."], "--out . holds other files, which might be overwritten."),

@@ -201,8 +201,8 @@ def test_validation_of_groups_in_training_alone_is_refused(photos: Photos) -> No
     training = grouped(photos("train", red=2, blue=2), ["a", "b", "c", "d"])
     folder = photos("new", first_seed=100, red=2, blue=2)
     assert refused({"train": training, "validation": grouped(folder, ["a", "b", "c", "c"])}) == (
-        f"{folder}: every validation photo is also a training photo or of a group that is also in training, so they "
-        "cannot evaluate it. Remove what training has, or the validation folder: the figures are then out-of-fold."
+        f"{folder}: every validation photo is also a training photo or of a group that is also in training, so none "
+        "is left to evaluate on. Remove what training has, or the validation folder: the figures are then out-of-fold."
     )
 
 
@@ -212,7 +212,7 @@ def test_validation_of_copies_alone_is_refused(fit: Fit, photos: Photos) -> None
     with pytest.raises(DataError) as caught:
         fit(folder)
     assert str(caught.value) == (
-        f"{folder / 'validation'}: every validation photo is also a training photo, so they cannot evaluate it. "
+        f"{folder / 'validation'}: every validation photo is also a training photo, so none is left to evaluate on. "
         "Remove the copies, or the validation folder: the figures are then out-of-fold."
     )
 

@@ -50,7 +50,7 @@ def test_what_is_allowed(given: dict[str, Any]) -> None:
         ({"precision": "fp8"}, "precision must be one of auto, fp32, bf16, fp16. Got 'fp8'."),
         ({"lora": -1}, "lora must be a rank, a whole number from 1. Got -1."),
         ({"lora": 1.5}, "lora must be a rank, a whole number from 1. Got 1.5."),
-        ({"force": 1}, "force must be True or False. Got 1."),
+        ({"force": "x"}, "force must be True or False. Got 'x'."),
         ({"train_from": 3}, "train_from must be the name of a stage. Got 3."),
         (
             {"strategy": "top", "train_from": "a", "train_only": "b"},

@@ -79,7 +79,9 @@ class CommandOptions:
         if self.track is Tracker.mlflow:
             from regraft.cli.tracking import MlflowObserver
 
-            return MlflowObserver(name, {key: str(value) for key, value in self.values.items() if value is not None})
+            training = {said.flag or field for field, (_, said) in declared_settings(Schedule).items()} | {*TRAINING}
+            given = {key: str(value) for key, value in self.values.items() if key in training and value is not None}
+            return MlflowObserver(name, given)
         return TerminalObserver()
 
     def _fields(self, kind: Any) -> dict[str, Any]:
@@ -135,7 +137,9 @@ def _offer(offered: Mapping[str, inspect.Parameter], command: Callable[..., None
         track = values.pop("track", Tracker.none)
         command(given=CommandOptions(values, track), **given)
 
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in kept] + list(offered.values())
+    own_parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in kept]
+    last = [p for p in own_parameters if p.name == "json"]  # after all others, as in every command
+    parameters = [p for p in own_parameters if p not in last] + list(offered.values()) + last
     wrapped.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
     return wrapped
@@ -183,7 +187,7 @@ def _parsed(value: Any, kind: Any, flag: str) -> Any:
     if not isinstance(value, str):
         return value
     if kind is Bytes:
-        return parse_size(value, flag)
+        return parse_size(value, flag) if value.strip() else None
     if kind is Seconds:
         return parse_duration(value, flag)
     if kind == tuple[str, ...]:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from regraft.data.layouts import readers_of
 from regraft.data.samples import natural_order
-from regraft.data.tables import Columns
+from regraft.data.tables import Columns, MissingColumnError
 from regraft.errors import DataError, OptionError, option, printable
 from regraft.images.sources import Source
 
 
 def find_photos(arguments: Sequence[str | Path], columns: Columns | None = None) -> list[Source]:
-    """Return the photos that `arguments` name, in the order given; what an earlier argument named is not repeated.
+    """Return the photos that `arguments` name, in the order given; what came before is not named again.
 
     Args:
         arguments: files; folders, for all images below them in natural order of their paths; tables, or folders of
@@ -22,7 +22,7 @@ def find_photos(arguments: Sequence[str | Path], columns: Columns | None = None)
         columns: the image column and the image root of tables.
 
     Raises:
-        DataError: an argument that names nothing, or a table that is named alone and cannot be read.
+        DataError: an argument that names nothing, or a table that cannot be read.
         OptionError: columns without a table.
     """
     columns = columns or Columns()
@@ -32,19 +32,20 @@ def find_photos(arguments: Sequence[str | Path], columns: Columns | None = None)
     tables = False
     for argument in arguments:
         photos: list[Source] = []
-        paths = _paths(argument)
+        paths, named = _paths(argument), False
         alone = len(arguments) == len(paths) == 1
         for path in paths:
             images, is_table = _images(path, columns, alone=alone)
-            photos += images
+            photos += [photo for photo in images if photo not in known]  # a table's own repeated rows stay
+            known.update(images)
+            named = named or bool(images)
             tables = tables or is_table
-        if not photos:
+        if not named:
             nothing.append(argument)
-        found += [photo for photo in photos if photo not in known]
-        known.update(photos)
+        found += photos
     if nothing:
-        named = ", ".join(map(printable, nothing))
-        raise DataError(f"no image found for: {named}. Name image files, folders of them, tables, or quoted globs.")
+        listed = ", ".join(map(printable, nothing))
+        raise DataError(f"no image found for: {listed}. Name image files, folders of them, tables, or quoted globs.")
     if columns != Columns() and not tables:
         raise OptionError(
             f"{option('image_column')} and {option('image_root')} are for tables. None of the photos is named by a "
@@ -65,13 +66,13 @@ def _images(path: Path, columns: Columns, *, alone: bool) -> tuple[Sequence[Sour
     """Return the images of one path, and whether a table names them.
 
     The most general layout that finds any counts: a folder of photos is all images below it, whatever lies beside them.
-    A file that was named among others and cannot be read as a table is an unreadable photo: the others are answered.
+    A file that was named among others and is no table of photos is an unreadable photo: the others are answered.
     """
     readers = readers_of(path)
     for reader in readers:
         try:
             images = reader.images(path, columns)
-        except DataError:
+        except MissingColumnError:
             if alone or not path.is_file():
                 raise
             return [path], False

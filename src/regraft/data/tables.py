@@ -27,6 +27,10 @@ _USUAL_COLUMNS = {
 }
 
 
+class MissingColumnError(DataError):
+    """A table has not the columns that it is to be read by: it may be no table of photos at all."""
+
+
 @dataclass(frozen=True)
 class Columns:
     """Which columns of a table to read; None where the usual names are to be tried."""
@@ -198,7 +202,7 @@ def _choose_columns(file: Path, present: list[str], columns: Columns, *, labelle
         elif field in _USUAL_COLUMNS:
             problems.append(f"{option(field)} is needed: none of {', '.join(_USUAL_COLUMNS[field])} is there.")
     if problems:
-        raise DataError(f"{file}: {' '.join(problems)} Its columns are: {', '.join(present)}.")
+        raise MissingColumnError(f"{file}: {' '.join(problems)} Its columns are: {', '.join(present)}.")
     return chosen
 
 

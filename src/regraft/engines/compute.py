@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regraft.cache import size_limit
-from regraft.engines.kinds import AUTO, engine_help
+from regraft.engines.kinds import AUTO, ENGINE_KINDS, engine_help
 from regraft.files import MAX_FILE_BYTES
 from regraft.options import Bytes, check_settings, setting, whole_number
 from regraft.runtime import BATCH_SIZE, DEVICES, pick_device
@@ -35,7 +35,7 @@ class Compute:
     engine: str = setting(
         AUTO,
         help=engine_help(),
-        allowed="the name of an engine",
+        allowed=f"one of {', '.join((AUTO, *ENGINE_KINDS))}",
         check=lambda value: isinstance(value, str),
     )
     batch_size: int = setting(
@@ -49,7 +49,7 @@ class Compute:
         True,
         help="Keep features on disk for the next run.",
         allowed="True or False",
-        check=lambda value: isinstance(value, bool),
+        check=lambda value: value in (True, False),
     )
     cache_limit: Bytes | None = setting(
         None,

@@ -3,7 +3,7 @@
 The choice depends on the network, the photos, the machine and the versions alone, never on what ran before.
 """
 
-import functools
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -21,7 +21,9 @@ class LazyEngine(Engine):
 
     def __init__(self, kind: EngineKind, workload: Workload) -> None:
         self.name, self.preprocess = kind.engine_name(workload.device), workload.backbone.preprocess
-        self._build = functools.cache(lambda: kind.build(workload))
+        self._kind, self._workload = kind, workload
+        self._building = threading.Lock()  # several threads may need it first
+        self._built: Engine | None = None
         self.ahead = 3
 
     def activations(self, pixels: np.ndarray) -> torch.Tensor:
@@ -34,8 +36,14 @@ class LazyEngine(Engine):
 
     def drop(self) -> None:
         """Cancel what was started and has not begun to run."""
-        if self._build.cache_info().currsize:
-            self._build().drop()
+        if self._built is not None:
+            self._built.drop()
+
+    def _build(self) -> Engine:
+        with self._building:
+            if self._built is None:
+                self._built = self._kind.build(self._workload)
+            return self._built
 
 
 def check_engine(wanted: str, device: torch.device) -> None:
@@ -43,7 +51,7 @@ def check_engine(wanted: str, device: torch.device) -> None:
     names = engine_names()
     if wanted not in names:
         raise OptionError(
-            f"{option('engine')} must be one of: {', '.join(names)}. Got {wanted!r}.{did_you_mean(str(wanted), names)}"
+            f"{option('engine')} must be one of {', '.join(names)}. Got {wanted!r}.{did_you_mean(str(wanted), names)}"
         )
     obstacle = None if wanted == AUTO else ENGINE_KINDS[wanted].obstacle(device)
     if obstacle is not None:

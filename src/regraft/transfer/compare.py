@@ -18,7 +18,7 @@ from regraft.progress import Observer
 from regraft.transfer.budget import Clock, OverBudgetError
 from regraft.transfer.comparison import Comparison, ComparisonRow, PairedDifference, advise, metric_in_words
 from regraft.transfer.cross_validation import CrossValidation, cross_validate
-from regraft.transfer.experiment import Experiment, open_run, prepare_experiment
+from regraft.transfer.experiment import Experiment, open_run, open_splits, run_network
 from regraft.transfer.settings import FitSettings
 from regraft.transfer.strategies import STRATEGIES, Candidate
 from regraft.transfer.trainers import trainer_of
@@ -60,8 +60,9 @@ def compare(
     """
     observer = observer or Observer()
     _check(samples, strategies, sizes)
+    dataset, _ = open_splits({"train": samples}, settings, compute, observer)
     experiments = {
-        model: prepare_experiment({"train": samples}, load, settings, compute, observer)
+        model: run_network(dataset, None, load, settings=settings, compute=compute, observer=observer)
         for model, load in loaders.items()
     }
     run = open_run(folder, experiments)

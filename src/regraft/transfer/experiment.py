@@ -196,16 +196,26 @@ def prepare_experiment(
 ) -> Experiment:
     """Look at all photos, load the network, and run the photos through it: mistakes are reported before it runs.
 
+    See `open_splits` and `run_network`.
+    """
+    dataset, validation = open_splits(splits, settings, compute, observer)
+    return run_network(dataset, validation, load, settings=settings, compute=compute, observer=observer)
+
+
+def open_splits(
+    splits: Mapping[str, Samples], settings: FitSettings, compute: Compute, observer: Observer
+) -> tuple[Dataset, Dataset | None]:
+    """Look at all photos, and return those that are learned from and those that evaluate, None where there are none.
+
     Args:
         splits: "train", and "validation" if photos that take no part in learning are to evaluate.
-        load: returns the network.
         settings: checked here.
         compute: checked here.
         observer: hears findings and progress.
 
     Raises:
         DataError: the photos cannot be used.
-        OptionError: a setting that is not allowed.
+        OptionError: a setting that is not allowed, or several processes.
     """
     if "train" not in splits:
         raise DataError(
@@ -220,13 +230,39 @@ def prepare_experiment(
     parts = [samples, splits["validation"].aligned(samples.classes)] if "validation" in splits else [samples]
     dataset, *rest = open_datasets(parts, observer, max_file_size=compute.max_file_size)
     dataset.samples.check_trainable()
-    if rest:
-        check_validation(rest[0], dataset)
-    else:
+    if not rest:
         dataset.folds(OUTER_FOLDS, seed=settings.seed)
+        return dataset, None
+    check_validation(rest[0], dataset)
+    return dataset, rest[0]
+
+
+def run_network(
+    dataset: Dataset,
+    validation: Dataset | None,
+    load: Callable[[], Backbone],
+    *,
+    settings: FitSettings,
+    compute: Compute,
+    observer: Observer,
+) -> Experiment:
+    """Load a network and run all photos through it.
+
+    Args:
+        dataset: what is learned from.
+        validation: what evaluates, if anything does; what `dataset` has too is left out.
+        load: returns the network.
+        settings: how to train.
+        compute: where to.
+        observer: hears findings and progress.
+
+    Raises:
+        DataError: too many photos cannot be decoded.
+        EngineError: the engine that was asked for does not give this network's features.
+    """
     backbone = load()
     extractor = FeatureExtractor(backbone, compute, observer)
-    every = [dataset, *rest]
+    every = [part for part in (dataset, validation) if part is not None]
     engine = extractor.choose(
         [source for part in every for source in part.samples.sources],
         [key for part in every for key in part.keys],
@@ -236,9 +272,9 @@ def prepare_experiment(
     choice = choice_of(engine, compute.torch_device, photos) if compute.engine == AUTO else None
     dataset, features = extractor.of_dataset(dataset)
     dataset.samples.check_trainable()  # again: what could not be decoded is gone
-    validation, validation_features = None, None
-    if rest:
-        validation, validation_features = extractor.of_dataset(rest[0])
+    validation_features = None
+    if validation is not None:
+        validation, validation_features = extractor.of_dataset(validation)
         copies, related = check_validation(validation, dataset)
         validation_features = validation_features.select(~(copies | related))
         validation = validation.leave_out(copies, "are also training photos", observer)
@@ -323,7 +359,7 @@ def check_validation(validation: Dataset, trained: Dataset) -> tuple[np.ndarray,
     if (copies | related).all():
         group = " or of a group that is also in training" if related.any() else ""
         raise DataError(
-            f"{where}: every validation photo is also a training photo{group}, so they cannot evaluate it. "
+            f"{where}: every validation photo is also a training photo{group}, so none is left to evaluate on. "
             f"Remove {'what training has' if group else 'the copies'}, or {instead}"
         )
     counts = validation.samples.select(~(copies | related)).counts()

@@ -57,7 +57,7 @@ class FitSettings:
         False,
         help="Keep a classifier that is no better than chance.",
         allowed="True or False",
-        check=lambda value: isinstance(value, bool),
+        check=lambda value: value in (True, False),
     )
     train_from: str | None = setting(
         None,
@@ -89,7 +89,7 @@ class FitSettings:
         False,
         help="Discard the checkpoints of a run that was killed.",
         allowed="True or False",
-        check=lambda value: isinstance(value, bool),
+        check=lambda value: value in (True, False),
     )
     schedule: Schedule = field(default_factory=Schedule, metadata=GROUP)
 
