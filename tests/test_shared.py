@@ -39,6 +39,7 @@ def numbers_of(*arguments: object) -> dict[str, object]:
     return dict(json.loads(done.stdout))
 
 
+@pytest.mark.slow  # the default strategy tries what training the network further gives: a minute and a half
 def test_ants_from_bees(shared: Path, network: str, tmp_path: Path) -> None:
     data, bundle = shared / "data" / "hymenoptera", tmp_path / "insects.safetensors"
     fitted = numbers_of("fit", data, "--model", network, "--out", bundle)
