@@ -380,6 +380,11 @@ def test_text_that_is_no_json_number_or_too_deep(bundle: Path, text: str) -> Non
         ("seen.training", torch.zeros(2), "seen.training must be int64 of shape (n,). Got float32 of shape (2,)"),
         ("seen.training", torch.zeros(2, 2, dtype=torch.int64), "Got int64 of shape (2, 2)"),
         ("backbone.conv1.0.weight", torch.zeros(1), "of another shape"),
+        (
+            "backbone.conv1.1.num_batches_tracked",
+            torch.zeros(0, dtype=torch.int64),
+            "[0] in the file, [] in the network",
+        ),
         ("backbone.more", torch.zeros(1), "1 tensors extra"),
     ],
 )

@@ -263,6 +263,13 @@ def test_misshapen_tensors_are_named_with_both_shapes(mismatch: Callable[..., st
     )
 
 
+@pytest.mark.parametrize("size", [0, 2])
+def test_a_counter_is_one_number(mismatch: Callable[..., str], size: int) -> None:
+    assert mismatch(add={"conv1.1.num_batches_tracked": torch.zeros(size, dtype=torch.int64)}) == (
+        f"1 tensors of another shape:\n  conv1.1.num_batches_tracked: [{size}] in the file, [] in the network"
+    )
+
+
 def test_all_three_kinds_at_once(mismatch: Callable[..., str]) -> None:
     assert mismatch(("conv1.3.weight",), {"x": torch.zeros(1), "conv1.1.weight": torch.zeros(3)}) == (
         "1 tensors missing:\n  conv1.3.weight\n1 tensors extra:\n  x\n"

@@ -273,7 +273,7 @@ def load_strictly(
 
 def _fits(theirs: torch.Tensor, ours: torch.Tensor) -> bool:
     """Tell whether PyTorch puts one tensor in the other's place; old files have counters as vectors of one number."""
-    return theirs.shape == ours.shape or (ours.ndim == 0 and theirs.ndim == 1)
+    return theirs.shape == ours.shape or (ours.ndim == 0 and theirs.shape == (1,))
 
 
 def describe_mismatch(found: str, architecture: str, source: str) -> str:
