@@ -9,23 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.features.shards import ABOUT, DIMENSION, shards, vectors
 
 from regraft.cache import cache_folder, clear, describe, features_folder, keep_limit, size_limit
 from regraft.errors import OptionError
 from regraft.features.store import FeatureStore
 
 Key = Callable[[object], bytes]
-ABOUT = {"architecture": "resnet50", "cut": "pooled"}
-DIMENSION = 4
-
-
-def vectors(first: int, count: int) -> np.ndarray:
-    """Return rows of which no two are equal: first, first + 0.25, ... then first + 1 ..."""
-    return (first + np.arange(count)[:, None] + np.arange(DIMENSION) / 4).astype(np.float32)
-
-
-def shards(kept: FeatureStore) -> list[Path]:
-    return sorted(kept.folder.glob("*.safetensors"))
 
 
 def aged(path: Path, seconds: float) -> Path:

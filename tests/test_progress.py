@@ -48,8 +48,10 @@ def test_a_pass_that_stalls_is_reported() -> None:
     assert listener.heard[1:] == ["features: nothing has been done", "features: going on", 10, "end"]
 
 
-def test_an_observer_ignores_everything() -> None:
+def test_an_observer_ignores_everything(capfd: pytest.CaptureFixture[str]) -> None:
     observer = Observer()
     with progress(observer, "features", 1) as advance:
         advance(1)
         observer.record("all photos", TrainingRecord(1, 1, 2, 0.5, 0.1))  # it has all that the protocol names
+    assert vars(observer) == {}
+    assert capfd.readouterr() == ("", "")

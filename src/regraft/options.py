@@ -10,6 +10,8 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, NewType
 
+import numpy as np
+
 from regraft.errors import OptionError, did_you_mean, option
 
 Bytes = NewType("Bytes", int)  # an option that people give as 500MB
@@ -112,6 +114,15 @@ def check_settings(settings: Any) -> None:
             wrong.append(f"{known_as} must be {said.allowed}. Got {value!r}.{close}")
     if wrong:
         raise OptionError("\n".join(wrong))
+
+
+def truth(value: Any) -> bool:
+    """Tell whether `value` is True or False, or the 1 or 0 that a grid of numbers has for them.
+
+    >>> truth(True), truth(0), truth(2), truth("no")
+    (True, True, False, False)
+    """
+    return isinstance(value, (int, np.bool_)) and value in (0, 1)
 
 
 def whole_number(value: Any, low: int, high: float = math.inf) -> bool:

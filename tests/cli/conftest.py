@@ -10,6 +10,26 @@ from regraft.cli.main import app
 
 Run = Callable[..., Result]
 Photos = Callable[..., Path]
+REPORTED = {  # the least that --json has of an evaluation
+    "n",
+    "classes",
+    "accuracy",
+    "accuracy_interval",
+    "balanced_accuracy",
+    "log_loss",
+    "brier",
+    "ece",
+    "per_class",
+    "confusion",
+    "auc",
+    "average_precision",
+    "estimate",
+    "model",
+    "strategy",
+    "seconds",
+    "images_per_second",
+    "unreadable",
+}
 
 
 @pytest.fixture

@@ -5,30 +5,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.cli.conftest import REPORTED
 from typer.testing import Result
 
 Run = Callable[..., Result]
 Photos = Callable[..., Path]
-REPORTED = {
-    "n",
-    "classes",
-    "accuracy",
-    "accuracy_interval",
-    "balanced_accuracy",
-    "log_loss",
-    "brier",
-    "ece",
-    "per_class",
-    "confusion",
-    "auc",
-    "average_precision",
-    "estimate",
-    "model",
-    "strategy",
-    "seconds",
-    "images_per_second",
-    "unreadable",
-}
 
 
 def test_evaluate_leaves_out_what_was_learned_from(run: Run, bundle: Path, photos: Photos) -> None:

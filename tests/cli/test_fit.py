@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors import safe_open
+from tests.cli.conftest import REPORTED
 from typer.testing import Result
 
 from regraft.classifier.bundle import load_bundle
@@ -20,26 +21,6 @@ from regraft.transfer.trainers import FineTuningTrainer
 
 Run = Callable[..., Result]
 Photos = Callable[..., Path]
-REPORTED = {
-    "n",
-    "classes",
-    "accuracy",
-    "accuracy_interval",
-    "balanced_accuracy",
-    "log_loss",
-    "brier",
-    "ece",
-    "per_class",
-    "confusion",
-    "auc",
-    "average_precision",
-    "estimate",
-    "model",
-    "strategy",
-    "seconds",
-    "images_per_second",
-    "unreadable",
-}
 Fails = Callable[..., str]
 QUICK = ["--epochs", "2", "--views", "2"]
 SAID = "network: pocket, the small one inside regraft, for convnext_nano.in12k cannot be downloaded ("

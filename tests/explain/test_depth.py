@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.fixtures.learning import dataset_of
+from tests.fixtures.learning import Listener, dataset_of
 
 from regraft.data.dataset import Dataset
 from regraft.explain.depth import (
@@ -18,23 +18,8 @@ from regraft.explain.depth import (
     same_shape,
 )
 from regraft.networks.backbones import Backbone, build_untrained, load_backbone
-from regraft.progress import Observer
 
 NAMES = ("cat", "dog")
-
-
-class _Listener(Observer):
-    def __init__(self) -> None:
-        self.heard: list[object] = []
-
-    def begin(self, task: str, total: int) -> None:
-        self.heard.append((task, total))
-
-    def advance(self, count: int) -> None:
-        self.heard.append(count)
-
-    def end(self) -> None:
-        self.heard.append("end")
 
 
 def photos(n: int, groups: np.ndarray | None = None) -> Dataset:
@@ -51,7 +36,7 @@ def features(n: int, strength: float, *, seed: int = 0) -> np.ndarray:
 
 def test_a_stage_that_separates_is_always_right_and_noise_is_a_guess() -> None:
     stages = {"noise": features(400, 0), "some": features(400, 1), "all": features(400, 10)}
-    listener = _Listener()
+    listener = Listener()
     points = accuracy_by_depth(stages, photos(400), seed=0, task="a last layer", observer=listener)
     assert [point.stage for point in points] == ["noise", "some", "all"]
     assert all(point.accuracy == point.right.mean() for point in points)
@@ -63,7 +48,11 @@ def test_a_stage_that_separates_is_always_right_and_noise_is_a_guess() -> None:
     assert separated.accuracy == 1
     # Wilson: n / (n + z^2) where all are right
     assert separated.interval == pytest.approx((400 / (400 + 1.96**2), 1), abs=1e-4)
-    assert listener.heard == [("a last layer", 1200), 400, 400, 400, "end"]  # photos of all stages
+    assert listener.heard == [
+        ("begin", ("a last layer", 1200)),
+        *[("advance", 400)] * 3,
+        ("end", None),
+    ]  # photos of all stages
 
 
 def test_each_photo_is_answered_by_what_has_not_seen_it() -> None:
@@ -88,7 +77,7 @@ def test_of_one_group_nothing_is_known() -> None:
 
 def test_sizes_ascend_to_what_a_fold_leaves() -> None:
     dataset, values = photos(200), features(200, 1.5)
-    listener = _Listener()
+    listener = Listener()
     found = accuracy_by_size(values, dataset, seed=0, observer=listener)
     # 100 photos of each class, of which a fold leaves 80; 100 of the list is too many, 50 is below 0.75 * 80
     assert [size for size, _, _ in found] == [5, 10, 20, 50, 80]
@@ -96,7 +85,11 @@ def test_sizes_ascend_to_what_a_fold_leaves() -> None:
     # the last size is all that there is
     (whole,) = accuracy_by_depth({"stage": values}, dataset, seed=0, task="")
     assert found[-1][1:] == (whole.accuracy, whole.interval)
-    assert listener.heard == [("learning curve of the last layer", 1000), *[200] * 5, "end"]
+    assert listener.heard == [
+        ("begin", ("learning curve of the last layer", 1000)),
+        *[("advance", 200)] * 5,
+        ("end", None),
+    ]
 
 
 def test_separated_classes_are_learned_from_few_photos_and_noise_from_none() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.fixtures.learning import Listener
 from torch import nn
 
 from regraft.attribution.cam import grad_cam
@@ -18,7 +19,6 @@ from regraft.explain.top_activations import stage_maps_of
 from regraft.heads.linear import LinearHead
 from regraft.images.sources import as_sources
 from regraft.networks.backbones import Backbone, build_untrained, load_backbone
-from regraft.progress import Observer
 
 CPU = torch.device("cpu")
 
@@ -122,20 +122,6 @@ def test_a_network_with_its_last_layer_is_the_classifier(tiny_network: str) -> N
         np.testing.assert_allclose(module(images), features @ head.weight.T + head.bias, rtol=1e-4, atol=1e-4)
 
 
-class _Listener(Observer):
-    def __init__(self) -> None:
-        self.heard: list[object] = []
-
-    def begin(self, task: str, total: int) -> None:
-        self.heard.append((task, total))
-
-    def advance(self, count: int) -> None:
-        self.heard.append(count)
-
-    def end(self) -> None:
-        self.heard.append("end")
-
-
 def test_a_class_token_passes_the_last_map_by(vit: Backbone) -> None:
     """Behind the last block only the class token matters: an earlier map must speak for the answer."""
     places = stage_maps_of(vit)
@@ -166,13 +152,13 @@ def test_one_look_for_each_photo(tiny_network: str, photos: Callable[..., Path])
     backbone = load_backbone(tiny_network)
     samples = find_samples(photos(red=2, blue=2))["train"]
     shown = [Example("mistake", 3, 1, 0, 0.9), Example("uncertain", 0, 2, 0, 0.4), Example("typical", 3, 0, 0, 0.9)]
-    head, listener = head_of(backbone), _Listener()
+    head, listener = head_of(backbone), Listener()
     before = {name: tensor.clone() for name, tensor in backbone.module.state_dict().items()}
     found = explain_examples(
         shown, samples.sources, backbone, head, places=stage_maps_of(backbone), device=CPU, observer=listener
     )
     assert [one.shown for one in found] == shown
-    assert listener.heard == [("where it looks", 3), 1, 1, 1, "end"]
+    assert listener.heard == [("begin", ("where it looks", 3)), *[("advance", 1)] * 3, ("end", None)]
     module = NetworkWithHead(backbone, head).eval()
     for one in found:
         assert one.pixels.shape == (32, 32, 3)

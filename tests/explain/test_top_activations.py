@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import f_oneway
+from tests.fixtures.learning import Listener
 from torch import nn
 
 from regraft.attribution.feature_maps import StageMap, find_stage_maps
@@ -25,7 +26,6 @@ from regraft.images.decoding import decode
 from regraft.networks.backbones import Backbone, load_backbone
 from regraft.networks.stages import Stage
 from regraft.networks.tracing import HookPoint
-from regraft.progress import Observer
 
 CPU = torch.device("cpu")
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -126,27 +126,13 @@ def test_fewer_photos_than_nine(backbone: Backbone, photos: Callable[..., Path])
         assert (units.activations[:, 5:] == -torch.inf).all()
 
 
-class _Listener(Observer):
-    def __init__(self) -> None:
-        self.total, self.done, self.ended = 0, 0, False
-
-    def begin(self, task: str, total: int) -> None:
-        self.total = total
-
-    def advance(self, count: int) -> None:
-        self.done += count
-
-    def end(self) -> None:
-        self.ended = True
-
-
 def test_a_photo_that_cannot_be_read_takes_no_part(backbone: Backbone, photos: Callable[..., Path]) -> None:
     folder = photos("broken", red=6, blue=9)
     (folder / "red" / "2.jpg").write_bytes(b"no photo")
     samples = find_samples(folder)["train"]
     broken = [str(source).endswith("red/2.jpg") for source in samples.sources].index(True)
     readable = np.flatnonzero(np.arange(15) != broken)
-    listener = _Listener()
+    listener = Listener()
     found = activations(backbone, samples, batch_size=4, observer=listener)
     maps, features = brute_force(backbone, samples.select(readable))
     assert list(found.unreadable) == [broken]
@@ -157,7 +143,9 @@ def test_a_photo_that_cannot_be_read_takes_no_part(backbone: Backbone, photos: C
         assert broken not in units.photos
         peaks = maps[stage].max(axis=(2, 3))
         np.testing.assert_allclose(units.activations, -np.sort(-peaks, axis=0)[:9].T, **CLOSE)
-    assert (listener.total, listener.done, listener.ended) == (15, 15, True)
+    kinds, amounts = zip(*listener.heard, strict=True)
+    assert (kinds[0], amounts[0][1], kinds[-1]) == ("begin", 15, "end")
+    assert sum(amounts[1:-1]) == 15
 
 
 def test_a_batch_that_came_in_parts_is_counted_once(backbone: Backbone, samples: Samples) -> None:
@@ -197,7 +185,7 @@ def test_what_was_heard_last_counts(rows: list[int], count: int, expected: list[
 
 
 def test_no_hook_stays_after_a_failure(backbone: Backbone, samples: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
-    listener = _Listener()
+    listener = Listener()
 
     def breaks(_count: int) -> None:
         raise RuntimeError("interrupted")
@@ -205,7 +193,7 @@ def test_no_hook_stays_after_a_failure(backbone: Backbone, samples: Samples, mon
     monkeypatch.setattr(listener, "advance", breaks)
     with pytest.raises(RuntimeError, match="interrupted"):
         activations(backbone, samples, observer=listener)
-    assert listener.ended
+    assert listener.heard[-1] == ("end", None)
     assert not any(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in backbone.module.modules())
 
 

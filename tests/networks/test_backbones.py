@@ -6,12 +6,12 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import timm
 import torch
 from safetensors.torch import load_file
+from tests.fixtures.networks import edit_config, folder_of
 from torch import nn
 
 from regraft.errors import ModelError, WeightsError
@@ -21,19 +21,6 @@ from regraft.networks.freezing import fingerprints
 from regraft.networks.registry import Recipe
 
 Local = Callable[..., str]
-
-
-def folder_of(model: str) -> Path:
-    return Path(model.removeprefix("local-dir:"))
-
-
-def edit_config(model: str, **changes: Any) -> str:
-    """Change entries of config.json; those of `pretrained_cfg` are updated one by one."""
-    file = folder_of(model) / "config.json"
-    config = json.loads(file.read_text())
-    config["pretrained_cfg"].update(changes.pop("pretrained_cfg", {}))
-    file.write_text(json.dumps({**config, **changes}))
-    return model
 
 
 def features_of(backbone: Backbone, images: torch.Tensor) -> torch.Tensor:

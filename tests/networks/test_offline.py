@@ -16,6 +16,7 @@ import timm
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import save_file
+from tests.fixtures.networks import folder_of
 
 from regraft.errors import DownloadError, ModelError, WeightsError
 from regraft.networks import weights
@@ -23,10 +24,6 @@ from regraft.networks.backbones import load_backbone
 from regraft.networks.weights import read_url
 
 Local = Callable[..., str]
-
-
-def folder_of(model: str) -> Path:
-    return Path(model.removeprefix("local-dir:"))
 
 
 @pytest.mark.parametrize("model", ["resnet50", "vgg16.tv_in1k", "hf-hub:owner/name", "hf_hub:owner/name@v2"])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from tests.fixtures.networks import edit_config, folder_of
 
 import regraft
 from regraft.errors import ModelError, OptionError
@@ -27,19 +28,6 @@ from regraft.networks.registry import (
 
 Local = Callable[..., str]
 LIST_NAMES = "`regraft models PATTERN` lists the names."
-
-
-def folder_of(model: str) -> Path:
-    return Path(model.removeprefix("local-dir:"))
-
-
-def edit_config(model: str, **changes: Any) -> str:
-    """Change entries of config.json; those of `pretrained_cfg` are updated one by one."""
-    file = folder_of(model) / "config.json"
-    config = json.loads(file.read_text())
-    config["pretrained_cfg"].update(changes.pop("pretrained_cfg", {}))
-    file.write_text(json.dumps({**config, **changes}))
-    return model
 
 
 def model_error(model: str) -> str:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @with_options(FitSettings, Compute, Schedule, only=("positive", "seed", *TRAINING, *COMPUTE, "cache_limit"), track=True)
 def compare(
     data: options.Data,
+    *,
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -54,7 +55,6 @@ def compare(
     group_column: options.GroupColumn = None,
     image_root: options.ImageRoot = None,
     json: options.Json = False,
-    *,
     given: CommandOptions,
 ) -> None:
     """Compare networks and strategies on the same folds.

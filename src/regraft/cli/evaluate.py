@@ -18,6 +18,7 @@ from regraft.transfer.settings import FitSettings
 def evaluate(
     bundle: options.Bundle,
     data: options.Data,
+    *,
     split: Annotated[
         options.Split | None,
         typer.Option(help="Which split to evaluate on, where there are splits. [default: test, else validation]"),
@@ -27,7 +28,6 @@ def evaluate(
     group_column: options.GroupColumn = None,
     image_root: options.ImageRoot = None,
     json: options.Json = False,
-    *,
     given: CommandOptions,
 ) -> None:
     """Evaluate a classifier on labelled photos. Those that it was trained on are named and left out."""

@@ -35,6 +35,7 @@ def explain(
     photos: Annotated[
         Path, typer.Argument(help="Photos, with labels as for `regraft fit` or without.", show_default=False)
     ],
+    *,
     out: Annotated[Path, typer.Option(help="Folder of the report, which is one file: report.html.")] = Path("report"),
     stage: Annotated[
         list[str] | None,
@@ -59,7 +60,6 @@ def explain(
     group_column: options.GroupColumn = None,
     image_root: options.ImageRoot = None,
     json: options.Json = False,
-    *,
     given: CommandOptions,
 ) -> None:
     """Show what the layers of a network learned.

@@ -35,6 +35,7 @@ _CLASSES_SHOWN = 8
 )
 def fit(
     data: options.Data,
+    *,
     model: Annotated[
         str,
         typer.Option(
@@ -61,7 +62,6 @@ def fit(
     group_column: options.GroupColumn = None,
     image_root: options.ImageRoot = None,
     json: options.Json = False,
-    *,
     given: CommandOptions,
 ) -> None:
     """Train a classifier on labelled photos and write it to one file.

@@ -23,6 +23,7 @@ _ELSEWHERE = "The answers can be written into a file: --out FILE."
 def predict(
     bundle: options.Bundle,
     photos: Annotated[list[str], typer.Argument(help="Files, folders, tables or globs ('*.jpg').", show_default=False)],
+    *,
     format: Annotated[Format, typer.Option(help="How to write the answers.")] = Format.table,
     out: Annotated[Path | None, typer.Option(help="File to write to. [default: stdout]")] = None,
     positive: Annotated[
@@ -31,7 +32,6 @@ def predict(
     clip: Annotated[float, typer.Option(help="--format kaggle: keep probabilities this far from 0 and 1.")] = 0.005,
     image_column: options.ImageColumn = None,
     image_root: options.ImageRoot = None,
-    *,
     given: CommandOptions,
 ) -> None:
     """Classify photos. An unreadable one is named in its row, the others are answered, and the exit code is 3."""

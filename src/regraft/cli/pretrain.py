@@ -66,6 +66,7 @@ if TYPE_CHECKING:
 )
 def pretrain(
     source: options.Data,
+    *,
     arch: Annotated[
         str,
         typer.Option(
@@ -101,7 +102,6 @@ def pretrain(
     group_column: options.GroupColumn = None,
     image_root: options.ImageRoot = None,
     json: options.Json = False,
-    *,
     given: CommandOptions,
 ) -> None:
     """Pretrain a network of your own on a large labelled source.

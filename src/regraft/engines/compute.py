@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regraft.cache import size_limit
-from regraft.engines.kinds import AUTO, ENGINE_KINDS, engine_help
+from regraft.engines.kinds import AUTO, engine_help, engine_names
 from regraft.files import MAX_FILE_BYTES
-from regraft.options import Bytes, check_settings, setting, whole_number
+from regraft.options import Bytes, check_settings, setting, truth, whole_number
 from regraft.runtime import BATCH_SIZE, DEVICES, pick_device
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Compute:
     engine: str = setting(
         AUTO,
         help=engine_help(),
-        allowed=f"one of {', '.join((AUTO, *ENGINE_KINDS))}",
+        allowed=f"one of {', '.join(engine_names())}",
         check=lambda value: isinstance(value, str),
     )
     batch_size: int = setting(
@@ -49,7 +49,7 @@ class Compute:
         True,
         help="Keep features on disk for the next run.",
         allowed="True or False",
-        check=lambda value: value in (True, False),
+        check=truth,
     )
     cache_limit: Bytes | None = setting(
         None,

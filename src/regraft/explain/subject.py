@@ -12,6 +12,7 @@ from regraft.classifier.record import FitRecord
 from regraft.data.dataset import Dataset, open_datasets
 from regraft.data.folders import SPLIT_FOLDERS, image_files, subfolders
 from regraft.data.layouts import find_samples
+from regraft.data.photos import find_photos
 from regraft.data.samples import Samples, together
 from regraft.data.tables import Columns
 from regraft.engines.compute import Compute
@@ -91,9 +92,9 @@ def find_subject_photos(data: Path, columns: Columns | None = None) -> tuple[Sam
     try:
         splits = find_samples(data, columns)
     except DataError:
-        images = image_files(data)[0] if data.is_dir() and not subfolders(data) else []
-        if not images:
+        if not data.is_dir() or subfolders(data) or not image_files(data)[0]:
             raise
+        images = find_photos([data])
         nothing = np.zeros(len(images), dtype=np.int64)
         return Samples(tuple(images), nothing, _UNLABELLED, where=str(data)), False
     samples = list(splits.values())

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from regraft.errors import OptionError, option
-from regraft.options import GROUP, Seconds, check_settings, declared_settings, number, setting, whole_number
+from regraft.options import GROUP, Seconds, check_settings, declared_settings, number, setting, truth, whole_number
 from regraft.training.schedule import Schedule
 from regraft.transfer.strategies import AUTO, STRATEGIES, strategy_help
 
@@ -57,7 +57,7 @@ class FitSettings:
         False,
         help="Keep a classifier that is no better than chance.",
         allowed="True or False",
-        check=lambda value: value in (True, False),
+        check=truth,
     )
     train_from: str | None = setting(
         None,
@@ -89,7 +89,7 @@ class FitSettings:
         False,
         help="Discard the checkpoints of a run that was killed.",
         allowed="True or False",
-        check=lambda value: value in (True, False),
+        check=truth,
     )
     schedule: Schedule = field(default_factory=Schedule, metadata=GROUP)
 
