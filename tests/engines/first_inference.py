@@ -20,7 +20,7 @@ from regraft.images.preprocess import Preprocess
 SECONDS = 20
 
 
-class ProcessGroup:
+class PairedRequests:
     """A compiled network whose first two requests are begun at the same moment, each by a thread of its own."""
 
     def __init__(self, compiled: Any) -> None:
@@ -37,7 +37,7 @@ def run(folder: Path) -> None:
     sys.setswitchinterval(1e-6)
     preprocess = Preprocess(8, 8, 1.0, "center", "bicubic", (0.5,) * 3, (0.5,) * 3)
     engine = converted.OpenVinoEngine(converted.load(folder), preprocess, "float32")
-    engine._compiled = ProcessGroup(engine._compiled)  # nothing else lets both begin at once
+    engine._compiled = PairedRequests(engine._compiled)  # nothing else lets both begin at once
     engine._pool = ThreadPoolExecutor(2)
     found = engine.start(np.zeros((2 * converted._CHUNK, 8, 8, 3), dtype=np.uint8))()
     assert found.shape == (2 * converted._CHUNK, 4)
