@@ -202,6 +202,8 @@ def _check_tensors(tensors: Mapping[str, torch.Tensor]) -> None:
     for name, tensor in tensors.items():
         if name.startswith(_SEEN) and (tensor.dtype != torch.int64 or tensor.ndim != 1):
             raise ValueError(f"{name} must be int64 of shape (n,). Got {_kind(tensor)}")
+        if name.startswith(_SEEN) and name.endswith(".hashes") and len(tensor) % 4:
+            raise ValueError(f"{name} must be four numbers for each photo. Got {len(tensor)}")
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ValueError(f"{name} holds values that are not finite (NaN or infinite)")
 

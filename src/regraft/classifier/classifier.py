@@ -1,6 +1,6 @@
 """A classifier: network, head, class names and temperature in one piece, so that no two users can disagree."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,9 +9,15 @@ from scipy.special import softmax
 from torch import nn
 
 from regraft.classifier.record import FitRecord
+from regraft.data.dataset import Dataset
+from regraft.data.near_duplicates import seen_before
 from regraft.engines.workload import EngineChoice
 from regraft.heads.linear import Head, linear_of
+from regraft.images.perceptual_hash import HASH_BYTES
 from regraft.networks.backbones import Backbone
+
+_PIXELS, _HASHES = ".pixels", ".hashes"  # after a role: of pictures
+_NOTHING = np.empty(0, dtype=np.uint64)
 
 
 @dataclass(eq=False)
@@ -26,7 +32,8 @@ class Classifier:
         model: the network as the user named it.
         strategy: how it was trained.
         record: how it was made, and its figures; None where nothing is known of that.
-        seen: content keys of the photos it was trained on ("training") and evaluated on ("validation"): (n,) uint64.
+        seen: what recognises the photos it was trained on ("training") and evaluated on ("validation"), by role, as
+            `marks_of` gave it.
         label_type: "str", "int", "float" or "bool": what Python users' labels were.
         engine_choice: what ran the network when its photos were learned from; None where it was trained further since,
             or the photos were too few to compare engines.
@@ -66,7 +73,25 @@ class Classifier:
 
     def was_seen(self, keys: Sequence[bytes], role: str) -> np.ndarray:
         """Return (n,) booleans: which images, by content key, took part in `role` when this was made."""
-        return np.isin(short_keys(keys), self.seen.get(role, np.empty(0, dtype=np.uint64)))
+        return np.isin(short_keys(keys), self.seen.get(role, _NOTHING))
+
+    def recognises(self, dataset: Dataset, role: str, *, near: bool = True) -> np.ndarray:
+        """Return (n,) booleans: which photos took part in `role` when this was made, as they are or edited.
+
+        Args:
+            dataset: the photos, and what they show as far as that is known.
+            role: "training" or "validation".
+            near: False asks for equal files and equal pixels alone.
+        """
+        found, pictures = self.was_seen(dataset.keys, role), dataset.pictures
+        if pictures is None:
+            return found
+        equal = np.isin(short_keys([key.tobytes() for key in pictures.keys]), self.seen.get(role + _PIXELS, _NOTHING))
+        found |= equal & pictures.keys.any(axis=1)
+        if near:
+            hashes = self.seen.get(role + _HASHES, _NOTHING).astype("<u8").view(np.uint8).reshape(-1, HASH_BYTES)
+            found |= seen_before(pictures.hashes, hashes)
+        return found
 
 
 class NetworkWithHead(nn.Module):
@@ -107,6 +132,21 @@ class _ClassifierModule(nn.Module):
         """Return (b, c) calibrated probabilities of pixels (b, h, w, 3)."""
         images = (pixels.permute(0, 3, 1, 2).float() - self.mean) * self.scale
         return torch.softmax(self.network(images) / self.temperature, dim=1)
+
+
+def marks_of(datasets: Mapping[str, Dataset | None]) -> dict[str, np.ndarray]:
+    """Return (k,) uint64 arrays that recognise the photos of data sets, by role: enough for that, not to restore them.
+
+    Of each photo the first 8 bytes of its content key and of its picture's, and its perceptual hash, 4 numbers.
+    """
+    found = {}
+    for role, dataset in datasets.items():
+        found[role] = short_keys(() if dataset is None else dataset.keys)
+        if dataset is not None and dataset.pictures is not None:
+            found[role + _PIXELS] = short_keys([key.tobytes() for key in dataset.pictures.keys])
+            hashes = np.ascontiguousarray(dataset.pictures.hashes)
+            found[role + _HASHES] = hashes.view("<u8").astype(np.uint64).ravel()
+    return found
 
 
 def short_keys(keys: Sequence[bytes]) -> np.ndarray:

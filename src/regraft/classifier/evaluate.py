@@ -10,6 +10,7 @@ from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.errors import DataError
 from regraft.evaluation.report import Report, check_positive
+from regraft.features.pictures import join_pictures
 from regraft.progress import Observer
 
 
@@ -20,6 +21,7 @@ def evaluate(
     compute: Compute | None = None,
     positive: str | None = None,
     seed: int = 0,
+    near_duplicates: str = "join",
     observer: Observer | None = None,
 ) -> EvaluationRecord:
     """Evaluate `classifier` on photos that it has not seen; those that it was trained on are named and left out.
@@ -30,6 +32,7 @@ def evaluate(
         compute: device, engine, batch size and cache.
         positive: the class that AUC and average precision are of, where there are two; default the second.
         seed: of the bootstrap.
+        near_duplicates: "join", or "ignore" to take a training photo that was edited for a new one.
         observer: hears findings and progress.
 
     Raises:
@@ -42,20 +45,25 @@ def evaluate(
     predictor = Predictor(classifier, compute, observer)
     aligned = samples.aligned(classifier.classes)
     (dataset,) = open_datasets([aligned], observer, max_file_size=predictor.compute.max_file_size)
+    near = near_duplicates == "join"
+    (dataset,) = join_pictures([dataset], predictor.compute, observer, near=near)
     dataset, features = predictor.features(dataset)
-    trained_on = classifier.was_seen(dataset.keys, "training")
+    trained_on, validated = (classifier.recognises(dataset, role, near=near) for role in ("training", "validation"))
     if trained_on.all():
         raise DataError(
-            f"{samples.where}: the classifier was trained on every one of these {len(trained_on):,} photos, so they "
-            "cannot evaluate it. The figures of `regraft fit` are the honest ones; or name photos that it has not seen."
+            f"{samples.where}: the classifier was trained on every one of these {len(trained_on):,} photos, as "
+            "they are or edited, so they cannot evaluate it. The figures of `regraft fit` are the honest ones; or name "
+            "photos that it has not seen."
         )
     unreadable = tuple(photo.name for photo in dataset.unreadable)
-    dataset = dataset.leave_out(trained_on, "were trained on", observer)
-    features = features.select(~trained_on)
+    files = classifier.was_seen(dataset.keys, "training")
+    edited = " or show the picture of a photo that was (saved again, resized, mirrored, turned or edited),"
+    why = "were trained on" + ("," + edited if (trained_on & ~files).any() else "")
+    dataset = dataset.leave_out(trained_on, why, observer)
+    features, validated = features.select(~trained_on), validated[~trained_on]
     absent = [name for name, count in dataset.samples.counts().items() if not count]
     if absent:
         observer.say(f"no photos of {len(absent)} classes here, whose recall is unknown: {', '.join(absent[:20])}")
-    validated = classifier.was_seen(dataset.keys, "validation")
     report = Report.from_probabilities(
         classifier.probabilities(features.values),
         dataset.labels,

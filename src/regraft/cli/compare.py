@@ -30,7 +30,13 @@ if TYPE_CHECKING:
     from regraft.transfer.comparison import ComparisonRow
 
 
-@with_options(FitSettings, Compute, Schedule, only=("positive", "seed", *TRAINING, *COMPUTE, "cache_limit"), track=True)
+@with_options(
+    FitSettings,
+    Compute,
+    Schedule,
+    only=("positive", "near_duplicates", "seed", *TRAINING, *COMPUTE, "cache_limit"),
+    track=True,
+)
 def compare(
     data: options.Data,
     *,

@@ -14,7 +14,7 @@ from regraft.errors import printable
 from regraft.transfer.settings import FitSettings
 
 
-@with_options(FitSettings, Compute, only=("positive", *COMPUTE))
+@with_options(FitSettings, Compute, only=("positive", "near_duplicates", *COMPUTE))
 def evaluate(
     bundle: options.Bundle,
     data: options.Data,
@@ -45,6 +45,7 @@ def evaluate(
         samples,
         compute=given.compute(),
         positive=given.values["positive"],
+        near_duplicates=given.values["near_duplicates"],
         observer=TerminalObserver(),
     )
     if json:

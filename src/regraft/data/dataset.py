@@ -17,6 +17,7 @@ from regraft.data.audit import (
     contradictions,
     inspect,
 )
+from regraft.data.near_duplicates import Pictures
 from regraft.data.samples import Samples, together
 from regraft.data.splits import lonely_classes, stratified_folds
 from regraft.errors import shortlist
@@ -56,12 +57,14 @@ class Dataset:
         keys: their content keys, 32 bytes each: equal files have equal keys.
         positions: (n,) where each stood among all that were found.
         unreadable: those that were left out, in order.
+        pictures: what they show; None where nobody has looked.
     """
 
     samples: Samples
     keys: tuple[bytes, ...]
     positions: np.ndarray
     unreadable: tuple[UnreadablePhoto, ...] = ()
+    pictures: Pictures | None = None
     _folds: dict[tuple[int, int, bool], np.ndarray] = field(default_factory=dict, repr=False)
     _groups: np.ndarray | None = field(default=None, repr=False)  # of a selection: as in the whole
 
@@ -87,8 +90,17 @@ class Dataset:
 
     @functools.cached_property
     def groups(self) -> np.ndarray | None:
-        """Return (n,) numbers of what must stay on one side of a split, equal files joined; or None."""
-        return joined_groups(self.samples, self.keys) if self._groups is None else self._groups
+        """Return (n,) numbers of what must stay on one side of a split, copies and near-duplicates joined; or None."""
+        return joined_groups(self.samples, self.keys, self.pictures) if self._groups is None else self._groups
+
+    @property
+    def copies(self) -> int:
+        """Return how many photos show a picture that another one shows, too."""
+        if self.pictures is None:
+            _, of_each = np.unique(np.array(self.keys, dtype="S32"), return_inverse=True)
+        else:
+            of_each = self.pictures.numbers
+        return int((np.bincount(of_each)[of_each] > 1).sum()) if len(self) else 0
 
     def without(self, unreadable: Mapping[int, str]) -> "Dataset":
         """Return the data set without the photos at these positions, which have reasons; itself if there are none."""
@@ -129,6 +141,7 @@ class Dataset:
             samples=self.samples.select(chosen),
             keys=tuple(self.keys[place] for place in chosen),
             positions=self.positions[chosen],
+            pictures=None if self.pictures is None else self.pictures.select(chosen),
             _folds={},
             _groups=None,
         )
@@ -143,7 +156,9 @@ class Dataset:
         if len(parts) == 1:
             return parts[0]
         keys = tuple(key for part in parts for key in part.keys)
-        return cls(together([part.samples for part in parts]), keys, np.arange(len(keys)))
+        return cls(
+            together([part.samples for part in parts]), keys, np.arange(len(keys)), pictures=_joined_pictures(parts)
+        )
 
     def folds(self, count: int, *, seed: int) -> np.ndarray:
         """Return (n,) numbers of `count` stratified folds with whole groups. See `splits.stratified_folds`.
@@ -173,14 +188,18 @@ class Dataset:
         return self._folds[count, seed, False]
 
     def overlap(self, trained: "Dataset") -> tuple[np.ndarray, np.ndarray]:
-        """Return two (n,) masks: which photos are in `trained` too, and which others are of its groups.
+        """Return two (n,) masks: which photos are in `trained` too, as they are or edited, and which of its groups.
 
         Args:
             trained: photos of the same classes.
         """
         known = set(trained.keys)
         copies = np.array([key in known for key in self.keys], dtype=bool)
-        groups = joined_groups(together([trained.samples, self.samples]), trained.keys + self.keys)
+        pictures = _joined_pictures([trained, self])
+        if pictures is not None:
+            count = len(trained)
+            copies |= np.isin(pictures.numbers[count:], pictures.numbers[:count])
+        groups = joined_groups(together([trained.samples, self.samples]), trained.keys + self.keys, pictures)
         if groups is None:
             return copies, np.zeros_like(copies)
         count = len(trained)
@@ -268,15 +287,23 @@ def _damaged(samples: Samples, known: set[int], observer: Observer) -> dict[int,
     return found
 
 
-def joined_groups(samples: Samples, keys: Sequence[bytes]) -> np.ndarray | None:
-    """Return groups (n,) that also keep equal images on one side of a split, or None where nothing is to be kept.
+def _joined_pictures(parts: Sequence[Dataset]) -> Pictures | None:
+    known = [part.pictures for part in parts if part.pictures is not None]
+    return Pictures.joined(known) if len(known) == len(parts) else None
 
-    Two images share a group if they shared one before or have equal content, directly or through others.
+
+def joined_groups(samples: Samples, keys: Sequence[bytes], pictures: Pictures | None = None) -> np.ndarray | None:
+    """Return groups (n,) that also keep copies on one side of a split, or None where nothing is to be kept.
+
+    Two images share a group if they shared one before, have equal content or show one picture, directly or through
+    others.
     """
-    by_key: dict[bytes, list[int]] = defaultdict(list)
+    by_key: dict[bytes | int, list[int]] = defaultdict(list)
     for position, key in enumerate(keys):
         if key:
             by_key[key].append(position)
+    for position, number in enumerate(() if pictures is None else pictures.numbers.tolist()):
+        by_key[number].append(position)
     duplicates = [positions for positions in by_key.values() if len(positions) > 1]
     if not duplicates:
         return samples.groups

@@ -19,6 +19,7 @@ from regraft.engines.compute import Compute
 from regraft.errors import DataError, OptionError, RegraftError, option
 from regraft.evaluation.report import Report
 from regraft.features.extraction import FeatureExtractor
+from regraft.features.pictures import join_pictures
 from regraft.heads.linear import Head
 from regraft.networks.backbones import Backbone, load_backbone
 from regraft.networks.registry import LOCAL_PREFIX
@@ -143,11 +144,12 @@ def subject_of_classifier(
     samples = samples.aligned(classifier.classes) if labelled else replace(samples, classes=classifier.classes)
     pretrained = _before(classifier, before, observer)  # a mistake in it is reported before the work
     (dataset,) = open_datasets([samples], observer, max_file_size=compute.max_file_size)
+    (dataset,) = join_pictures([dataset], compute, observer)
     dataset, features = Predictor(classifier, compute, observer).features(dataset, labelled=labelled)
     probabilities = classifier.probabilities(features.values)
     if not labelled:
         dataset = dataset.relabelled(probabilities.argmax(axis=1))
-    unseen = ~classifier.was_seen(dataset.keys, "training")
+    unseen = ~classifier.recognises(dataset, "training")
     note = _SEEN_NOTE
     record = classifier.record
     reports = {OF_FIT: record.report} if record is not None and record.report is not None else {}
@@ -160,7 +162,7 @@ def subject_of_classifier(
                 probabilities,
                 evaluated.labels,
                 classifier.classes,
-                estimate="validation" if classifier.was_seen(dataset.keys, "validation").any() else "test",
+                estimate="validation" if classifier.recognises(dataset, "validation").any() else "test",
                 positive=positive,
                 groups=evaluated.groups,
                 seed=seed,

@@ -253,10 +253,48 @@ def extract(
         WeightsError: the network gives values that are not finite.
     """
     observer = observer or Observer()
-    started = time.monotonic()
     store = None if cache_limit is None else FeatureStore(_about(backbone, engine), backbone.features, observer.say)
+    return compute_once(
+        sources,
+        keys,
+        engine,
+        store,
+        dimension=backbone.features,
+        cache_limit=cache_limit,
+        batch_size=batch_size,
+        observer=observer,
+        title=f"features ({engine.name})",
+    )
+
+
+def compute_once(
+    sources: Sequence[Source],
+    keys: Sequence[bytes],
+    engine: Engine,
+    store: FeatureStore | None,
+    *,
+    dimension: int,
+    cache_limit: int | None,
+    batch_size: int = BATCH_SIZE,
+    observer: Observer,
+    title: str,
+) -> Features:
+    """Return what `engine` makes of `sources`, from `store` where it is in it. See `extract`.
+
+    Args:
+        sources: n images.
+        keys: their content keys; b"" for images that are passed over.
+        engine: (b, h, w, 3) pixels to (b, d) vectors.
+        store: where the vectors are kept; None keeps none.
+        dimension: d.
+        cache_limit: bytes that the cache may hold, where there is a store.
+        batch_size: images per step.
+        observer: hears the progress.
+        title: of the progress.
+    """
+    started = time.monotonic()
     if store is None:
-        values, found = np.zeros((len(keys), backbone.features), dtype=np.float32), np.zeros(len(keys), dtype=bool)
+        values, found = np.zeros((len(keys), dimension), dtype=np.float32), np.zeros(len(keys), dtype=bool)
     else:
         values, found = store.read(keys)
     missing: dict[bytes, list[int]] = {}
@@ -269,7 +307,7 @@ def extract(
         order = list(missing.values())
         batches = load_batches([sources[places[0]] for places in order], engine.preprocess, batch_size=batch_size)
         with (
-            progress(observer, f"features ({engine.name})", len(order)) as advance,
+            progress(observer, title, len(order)) as advance,
             closing(_Writer(store, cache_limit or 0, observer)) as writer,
             closing(batches),  # whatever ends the pass ends the threads that decode, and what the engine has queued
             closing(run_ahead(engine, batches)) as results,

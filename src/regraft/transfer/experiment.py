@@ -21,6 +21,7 @@ from regraft.engines.workload import EngineChoice, Workload
 from regraft.errors import DataError, OptionError, option
 from regraft.features.activations import NO_DISK, ComputedViews, Views, ViewSet, cache_views
 from regraft.features.extraction import FeatureExtractor, Features, check_photos
+from regraft.features.pictures import join_pictures
 from regraft.heads.probe import CalibratedHeads
 from regraft.images.augment import Augmentation
 from regraft.images.decoding import READING
@@ -228,7 +229,8 @@ def open_splits(
     compute.check()
     _accelerator(settings, compute)  # a strategy that trains nothing would run, and write its file, in each process
     parts = [samples, splits["validation"].aligned(samples.classes)] if "validation" in splits else [samples]
-    dataset, *rest = open_datasets(parts, observer, max_file_size=compute.max_file_size)
+    opened = open_datasets(parts, observer, max_file_size=compute.max_file_size)
+    dataset, *rest = join_pictures(opened, compute, observer, near=settings.near_duplicates == "join")
     dataset.samples.check_trainable()
     if not rest:
         dataset.folds(OUTER_FOLDS, seed=settings.seed)
@@ -277,7 +279,7 @@ def run_network(
         validation, validation_features = extractor.of_dataset(validation)
         copies, related = check_validation(validation, dataset)
         validation_features = validation_features.select(~(copies | related))
-        validation = validation.leave_out(copies, "are also training photos", observer)
+        validation = validation.leave_out(copies, "are also training photos, as they are or edited,", observer)
         validation = validation.leave_out(related[~copies], "are of groups that are also in training", observer)
     return Experiment(backbone, dataset, features, validation, validation_features, settings, compute, observer, choice)
 

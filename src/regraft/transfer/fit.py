@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from regraft.classifier.classifier import Classifier, short_keys
+from regraft.classifier.classifier import Classifier, marks_of
 from regraft.classifier.record import Attempt, FitRecord, Timing
 from regraft.data.dataset import Dataset
 from regraft.data.samples import Samples
@@ -118,7 +118,7 @@ def fit(
         temperature=trained.outcome.temperature,
         model=model,
         strategy=trained.candidate.strategy,
-        seen={"training": short_keys(dataset.keys), "validation": short_keys(validation.keys if validation else ())},
+        seen=marks_of({"training": dataset, "validation": validation}),
         engine_choice=experiment.engine_choice if trained.outcome.plan.cut is None else None,
     )
     classifier.record = _record(experiment, trained, report, classifier, time.monotonic() - started)

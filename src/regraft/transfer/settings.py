@@ -24,6 +24,8 @@ class FitSettings:
     Attributes:
         strategy: one of `strategies.STRATEGIES`, or "auto", which chooses between some of them.
         seed: of folds, views and training.
+        near_duplicates: "join" keeps photos that show the same picture on one side of every split; "ignore" does so for
+            photos with equal pixels alone.
         positive: the class that AUC and average precision are of, where there are two; default the second.
         force: True keeps a classifier that is no better than always saying the largest class.
         train_from: the first stage that is trained, instead of the last two.
@@ -46,6 +48,12 @@ class FitSettings:
         allowed=f"a whole number from 0 to {_LARGEST_SEED}",
         check=lambda value: whole_number(value, 0, _LARGEST_SEED),
         low=0,
+    )
+    near_duplicates: str = setting(
+        "join",
+        help="join: photos that show the same picture (resized, mirrored, turned, edited) stay on one side of a split; "
+        "ignore: only those with equal pixels do.",
+        choices=("join", "ignore"),
     )
     positive: str | None = setting(
         None,

@@ -1,0 +1,271 @@
+"""Which photos show the same picture: found among all pairs by perceptual hashes, in doubt compared by their pixels."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.stats import norm
+
+from regraft.images.block_matching import agreement
+from regraft.images.perceptual_hash import BITS, PARITIES, TRANSPOSED, signs
+
+SURE = 40  # bits: photos of all kinds that differ in fewer show the same picture
+DOUBTFUL = 64  # bits: photos that differ in more are never compared
+AGREEMENT = 0.75  # of details, from which on two photos within `DOUBTFUL` show the same picture
+MOST_COMPARED = 20_000  # pairs, the closest first
+_COPY = 24  # bits: closer photos say nothing about how alike different ones are ...
+_MOST_COPIES = 1 / 3  # ... unless so many pairs are that close: then that is how alike different photos are here
+_MARGIN = 0.75  # of the distance at which some different photos are to be expected
+_FALSE_PAIRS = 0.05  # different photos that may be as close as that distance, expected over all pairs
+_FEWEST_PAIRS = 28  # of eight photos: fewer say nothing about a set
+_SAMPLE = 2048  # photos that a set's own distances are learned from
+_BLOCK = 512  # photos: a block of distances stays in the processor's cache
+_MANY = 8 * _BLOCK  # photos: from here on it is tried which number type this processor multiplies faster
+_MOST_LINKS = 4_000_000  # pairs held at a time; beyond, those that are joined already are forgotten
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """What n photos show.
+
+    Attributes:
+        keys: (n, 32) uint8, equal for equal pixels; zeros for photos that could not be read.
+        hashes: (n, 32) uint8 perceptual hashes; zeros for photos that show nothing.
+        numbers: (n,) int64, equal for photos of one picture, in all data sets that were looked at together.
+    """
+
+    keys: np.ndarray
+    hashes: np.ndarray
+    numbers: np.ndarray
+
+    def select(self, positions: np.ndarray) -> "Pictures":
+        """Return those at `positions` (integers or booleans)."""
+        return Pictures(self.keys[positions], self.hashes[positions], self.numbers[positions])
+
+    @classmethod
+    def joined(cls, parts: Sequence["Pictures"]) -> "Pictures":
+        """Return all of several that were looked at together."""
+        names = ("keys", "hashes", "numbers")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+@dataclass(frozen=True, eq=False)
+class ClosePairs:
+    """p pairs of photos that may show the same picture.
+
+    Attributes:
+        first: (p,) positions.
+        second: (p,) positions.
+        distance: (p,) bits, in the orientation in which they are closest.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    distance: np.ndarray
+
+
+def distances(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Return (n, m) distances in bits, each in the orientation in which two photos are closest.
+
+    A flip changes the signs of two of the four parities of coefficients, a turn exchanges rows and columns as well: the
+    eight orientations are sums of eight partial products. Photos that show nothing are far from all.
+
+    Args:
+        first: (n, BITS) of `signs`.
+        second: (m, BITS).
+    """
+    best: torch.Tensor | None = None
+    for other in (second, second[:, TRANSPOSED]):
+        ee, eo, oe, oo = (first[:, part] @ other[:, part].T for part in PARITIES)
+        upright = (ee + eo).add_((oe + oo).abs_())
+        mirrored = ee.sub_(eo).add_(oe.sub_(oo).abs_())
+        found = torch.maximum(upright, mirrored)
+        best = found if best is None else torch.maximum(best, found)
+    assert best is not None  # of two
+    return best.mul_(-0.5).add_(BITS / 2)
+
+
+def learned_limit(first: np.ndarray, second: np.ndarray | None = None) -> int:
+    """Return how many bits two photos of a set may differ in and still show the same picture, -1 for none.
+
+    The distances of different photos are about normal below their median; photos of one kind (lesions, digits) are
+    closer than others. The limit lies a margin below the distance that pairs of different photos reach by chance.
+
+    Args:
+        first: (n, 32) hashes.
+        second: (m, 32) hashes, where pairs are of one photo of each; None for pairs within `first`.
+    """
+    own = second is None
+    some, others = _some(first), _some(first if second is None else second)
+    found = distances(torch.from_numpy(signs(some)), torch.from_numpy(signs(others))).numpy()
+    among = found[np.triu_indices(len(found), 1)] if own else found.ravel()
+    if len(among) < _FEWEST_PAIRS:
+        return SURE
+    different = among[among > _COPY]
+    if len(different) < (1 - _MOST_COPIES) * len(among):
+        different = among
+    middle, low = np.quantile(different, [0.5, norm.cdf(-2)])
+    n, m = len(first), len(first if second is None else second)
+    pairs = n * (n - 1) / 2 if own else n * m
+    by_chance = middle + norm.ppf(min(_FALSE_PAIRS / pairs, 0.5)) * (middle - low) / 2
+    return int(np.clip(np.floor(_MARGIN * by_chance), -1, DOUBTFUL))
+
+
+def _some(hashes: np.ndarray) -> np.ndarray:
+    """Return at most `_SAMPLE` of (n, 32) hashes of photos that show something, whatever their order."""
+    shown = hashes[hashes.any(axis=1)]
+    if len(shown) <= _SAMPLE:
+        return shown
+    ordered = shown[np.lexsort(shown.T)]
+    return ordered[np.linspace(0, len(ordered) - 1, _SAMPLE).astype(np.int64)]
+
+
+def blocks_of_pairs(
+    first: np.ndarray, second: np.ndarray | None, limit: int, advance: Callable[[int], object] = lambda _: None
+) -> Iterator[ClosePairs]:
+    """Yield the pairs that differ in at most `limit` bits, a block of photos at a time.
+
+    Args:
+        first: (n, 32) hashes.
+        second: (m, 32) hashes; None for pairs (i, j), i < j, within `first`.
+        limit: bits.
+        advance: called with the number of photos that were compared with all (the rest of) others.
+    """
+    a = torch.from_numpy(signs(first))
+    b = a if second is None else torch.from_numpy(signs(second))
+    if max(len(a), len(b)) > _MANY:
+        kind = _faster_type(a[:_BLOCK], b[:_BLOCK])
+        a, b = a.to(kind), b.to(kind)
+    for row in range(0, len(a), _BLOCK):
+        for column in range(row if second is None else 0, len(b), _BLOCK):
+            part = distances(a[row : row + _BLOCK], b[column : column + _BLOCK])
+            close = part <= limit
+            if second is None and row == column:
+                close = close.triu(1)
+            places = close.nonzero().numpy()
+            if len(places):
+                distance = part[close].float().numpy().astype(np.int64)
+                yield ClosePairs(places[:, 0] + row, places[:, 1] + column, distance)
+        advance(len(a[row : row + _BLOCK]))
+
+
+def _faster_type(first: torch.Tensor, second: torch.Tensor) -> torch.dtype:
+    """Return the number type in which distances are found faster; all values are small integers, exact in both."""
+    seconds = {}
+    for kind in (torch.float32, torch.bfloat16):
+        a, b = first.to(kind), second.to(kind)
+        distances(a, b)  # the first call sets up
+        started = time.perf_counter()
+        distances(a, b)
+        seconds[kind] = time.perf_counter() - started
+    return min(seconds, key=lambda kind: seconds[kind])
+
+
+class _Links:
+    """Which of n photos are joined: links are collected, and those that add nothing are forgotten now and then."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._parts: list[np.ndarray] = []
+        self._held = 0
+
+    def add(self, first: np.ndarray, second: np.ndarray) -> None:
+        self._parts.append(np.stack([first, second]))
+        self._held += len(first)
+        if self._held > _MOST_LINKS:
+            numbers = self.numbers()
+            one_of = np.zeros(numbers.max() + 1, dtype=np.int64)
+            one_of[numbers[::-1]] = np.arange(self._count)[::-1]
+            self._parts, self._held = [np.stack([one_of[numbers], np.arange(self._count)])], self._count
+
+    def numbers(self) -> np.ndarray:
+        """Return (n,) int64: equal for photos that are joined, directly or through others."""
+        rows, columns = np.concatenate([np.empty((2, 0), dtype=np.int64), *self._parts], axis=1)
+        graph = coo_array((np.ones(len(rows), dtype=bool), (rows, columns)), shape=(self._count, self._count))
+        return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+
+
+def number_pictures(
+    keys: np.ndarray,
+    hashes: np.ndarray,
+    thumbnails: Callable[[np.ndarray], np.ndarray],
+    *,
+    near: bool = True,
+    advance: Callable[[int], object] = lambda _: None,
+) -> np.ndarray:
+    """Return (n,) int64 numbers of pictures: equal for photos that show the same one, directly or through others.
+
+    Args:
+        keys: (n, 32) uint8 of `picture_keys`; zeros for photos that could not be read.
+        hashes: (n, 32) uint8 of `perceptual_hashes`.
+        thumbnails: positions (k,) -> (k, 64, 64) luminances; called for photos that are in doubt alone.
+        near: False joins photos with equal pixels alone.
+        advance: called with the number of photos done since the last call.
+    """
+    links = _Links(len(keys))
+    links.add(*same_rows(keys))
+    if not near:
+        return links.numbers()
+    distinct = np.flatnonzero(first_of_each(hashes))  # thousands of one picture have millions of pairs
+    limit = learned_limit(hashes)
+    if limit >= 0:
+        links.add(*same_rows(hashes))
+    doubtful = []
+    for pairs in blocks_of_pairs(hashes[distinct], None, limit, advance):
+        sure = pairs.distance <= min(SURE, limit)
+        links.add(distinct[pairs.first[sure]], distinct[pairs.second[sure]])
+        if not sure.all():
+            rest = ~sure
+            doubtful.append(np.stack([distinct[pairs.first[rest]], distinct[pairs.second[rest]], pairs.distance[rest]]))
+    if doubtful:
+        first, second, distance = np.concatenate(doubtful, axis=1)
+        numbers = links.numbers()
+        open_ = np.flatnonzero(numbers[first] != numbers[second])
+        nearest = open_[np.argsort(distance[open_], kind="stable")][:MOST_COMPARED]
+        if len(nearest):
+            same = _same_by_pixels(first[nearest], second[nearest], thumbnails)
+            links.add(first[nearest][same], second[nearest][same])
+    return links.numbers()
+
+
+def _same_by_pixels(
+    first: np.ndarray, second: np.ndarray, thumbnails: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Return (p,) booleans: whether the details of two photos agree."""
+    needed, places = np.unique(np.concatenate([first, second]), return_inverse=True)
+    found = thumbnails(needed)
+    a, b = places[: len(first)], places[len(first) :]
+    return agreement(found, a, b) >= AGREEMENT
+
+
+def same_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions (k,) and (k,) of rows (n, b) uint8 that are equal; rows of zeros are equal to none."""
+    known = np.flatnonzero(rows.any(axis=1))
+    _, first, inverse = np.unique(rows[known], axis=0, return_index=True, return_inverse=True)
+    other = np.flatnonzero(first[inverse.ravel()] != np.arange(len(known)))
+    return known[first[inverse.ravel()[other]]], known[other]
+
+
+def first_of_each(rows: np.ndarray) -> np.ndarray:
+    """Return (n,) booleans: whether a row (n, b) uint8 is the first of its kind and not of zeros."""
+    found = rows.any(axis=1)
+    found[same_rows(rows)[1]] = False
+    return found
+
+
+def seen_before(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return (n,) booleans: which photos show the picture of one of others whose pixels are not at hand.
+
+    Args:
+        hashes: (n, 32) of the photos.
+        known: (m, 32) of the others.
+    """
+    found = np.zeros(len(hashes), dtype=bool)
+    if len(hashes) and len(known):
+        for pairs in blocks_of_pairs(hashes, known, min(SURE, learned_limit(hashes, known))):
+            found[pairs.first] = True
+    return found

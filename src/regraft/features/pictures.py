@@ -1,0 +1,130 @@
+"""Which photos show the same picture: looked at once, kept in the cache, joined in the data sets."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from regraft.data.audit import check_contradictions, contradiction_lines, contradictions
+from regraft.data.dataset import Dataset
+from regraft.data.near_duplicates import Pictures, number_pictures
+from regraft.engines.compute import Compute
+from regraft.engines.engine import Engine
+from regraft.errors import shortlist
+from regraft.features.extraction import compute_once
+from regraft.features.store import FeatureStore
+from regraft.images.decoding import READING
+from regraft.images.loading import load_batches
+from regraft.images.perceptual_hash import (
+    HASH_BYTES,
+    KEY_BYTES,
+    SIDE,
+    THUMBNAIL,
+    grey,
+    perceptual_hashes,
+    picture_keys,
+)
+from regraft.progress import Observer, progress
+
+_SHOWN = 8  # pictures that are named
+_VERSION = 1  # of keys and hashes, raised when they change: part of the cache's key
+
+
+class _PictureEngine(Engine):
+    """Pixels to picture keys and perceptual hashes, each byte a number: what the cache of vectors can hold."""
+
+    preprocess = THUMBNAIL
+    name = "perceptual-hash"
+
+    def activations(self, pixels: np.ndarray) -> torch.Tensor:
+        """Return (b, 64) float32 bytes of (b, 64, 64, 3) uint8 pixels."""
+        return torch.from_numpy(np.concatenate([picture_keys(pixels), perceptual_hashes(pixels)], axis=1)).float()
+
+
+def join_pictures(
+    datasets: Sequence[Dataset], compute: Compute, observer: Observer, *, near: bool = True
+) -> list[Dataset]:
+    """Return the data sets with what their photos show; photos of one picture are named, and joined in `groups`.
+
+    Args:
+        datasets: photos of the same classes, which are compared with each other.
+        compute: whose cache keeps what was found.
+        observer: hears findings and progress.
+        near: whether near-duplicates are looked for; False joins photos with equal pixels alone.
+
+    Raises:
+        DataError: photos with equal pixels stand under two classes.
+    """
+    sources = [source for dataset in datasets for source in dataset.samples.sources]
+    keys, hashes = _look(datasets, sources, compute, observer)
+
+    def thumbnails(positions: np.ndarray) -> np.ndarray:
+        found = np.zeros((len(positions), SIDE, SIDE), dtype=np.float32)
+        with closing(load_batches([sources[place] for place in positions], THUMBNAIL)) as batches:
+            for batch in batches:
+                found[batch.positions] = grey(batch.pixels)
+        return found
+
+    with progress(observer, "comparing photos", len(sources)) as advance:
+        numbers = number_pictures(keys, hashes, thumbnails, near=near, advance=advance)
+    found, start = [], 0
+    for dataset in datasets:
+        part = slice(start, start + len(dataset))
+        found.append(replace(dataset, pictures=Pictures(keys[part], hashes[part], numbers[part]), _folds={}))
+        start += len(dataset)
+    _name_copies(found, observer)
+    return found
+
+
+def _look(
+    datasets: Sequence[Dataset], sources: Sequence[object], compute: Compute, observer: Observer
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return picture keys (n, 32) and perceptual hashes (n, 32), zeros for photos that cannot be decoded."""
+    about = {"architecture": _PictureEngine.name, "version": _VERSION, "reading": READING}
+    about |= {"preprocess": THUMBNAIL.to_json()}
+    dimension = KEY_BYTES + HASH_BYTES
+    found = compute_once(
+        sources,
+        [key for dataset in datasets for key in dataset.keys],
+        _PictureEngine(),
+        FeatureStore(about, dimension, observer.say) if compute.cache else None,
+        dimension=dimension,
+        cache_limit=compute.cache_bytes if compute.cache else None,
+        observer=observer,
+        title="looking for copies",
+    )
+    values = found.values.astype(np.uint8)
+    return values[:, :KEY_BYTES], values[:, KEY_BYTES:]
+
+
+def _name_copies(datasets: Sequence[Dataset], observer: Observer) -> None:
+    """Say which photos show one picture; those of two classes apart.
+
+    Raises:
+        DataError: photos with equal pixels stand under two classes.
+    """
+    parts = [dataset.samples for dataset in datasets]
+    pictures = [dataset.pictures for dataset in datasets]
+    equal = [tuple(key.tobytes() if key.any() else b"" for key in one.keys) for one in pictures if one is not None]
+    check_contradictions(parts, equal)
+    same = [tuple(number.tobytes() for number in one.numbers) for one in pictures if one is not None]
+    sources = [source for part in parts for source in part.sources]
+    by_number: dict[bytes, list[int]] = {}
+    for position, number in enumerate(number for one in same for number in one):
+        by_number.setdefault(number, []).append(position)
+    shared = [positions for positions in by_number.values() if len(positions) > 1]
+    if shared:
+        lines = [" = ".join(str(sources[position]) for position in positions) for positions in shared]
+        observer.say(
+            f"{sum(map(len, shared)):,} of {len(sources):,} photos are copies or near-duplicates: they show "
+            f"{len(shared):,} pictures (saved again, resized, mirrored, turned or edited). Each picture stays on one "
+            f"side of every split:\n{shortlist(lines, _SHOWN)}"
+        )
+    across = contradictions(parts, same)
+    if across:
+        observer.say(
+            f"{len(across):,} of these pictures stand under more than one class; look whether the labels are right:\n"
+            f"{shortlist(contradiction_lines(parts, across))}"
+        )
