@@ -149,7 +149,7 @@ def test_a_copy_that_is_gone_joins_nothing() -> None:
 
 def test_photos_that_are_left_out_are_named(listener: Any) -> None:
     dataset = Dataset.of(samples_of([0, 1, 2, 1]), Inspection((b"a", b"", b"c", b"d"), {1: "empty"}))
-    left = dataset.leave_out(np.array([True, False, True]), "were trained on", listener)
+    left = dataset.leave_out({"were trained on": np.array([True, False, True])}, listener)
     assert listener.said == [
         "2 of 3 photos in pets were trained on and are left out of the evaluation:\n  0.jpg\n  3.jpg"
     ]
@@ -158,7 +158,7 @@ def test_photos_that_are_left_out_are_named(listener: Any) -> None:
 
 
 def test_twenty_left_out_are_named_and_the_rest_counted(listener: Any) -> None:
-    dataset_of([0] * 1200).leave_out(np.arange(1200) < 1100, "were trained on", listener)
+    dataset_of([0] * 1200).leave_out({"were trained on": np.arange(1200) < 1100}, listener)
     (said,) = listener.said
     assert said.startswith("1,100 of 1,200 photos in the given images were trained on")
     assert said.endswith("\n  19.jpg\n  and 1,080 more")
@@ -166,7 +166,7 @@ def test_twenty_left_out_are_named_and_the_rest_counted(listener: Any) -> None:
 
 def test_where_none_is_left_out_nothing_is_said(listener: Any) -> None:
     dataset = pets([0, 1], "ab")
-    assert dataset.leave_out(np.zeros(2, dtype=bool), "were trained on", listener) is dataset
+    assert dataset.leave_out({"were trained on": np.zeros(2, dtype=bool)}, listener) is dataset
     assert listener.said == []
 
 

@@ -193,7 +193,8 @@ def test_classes_of_one_photo_are_named() -> None:
         folds_of(np.array([0, 0, 1, 2, 0]))
     assert str(caught.value) == (
         "2 classes come from one photo or one group only, copies of a photo counted as one, and cannot be both learned "
-        "from and held out:\n  dog\n  owl\nAdd photos from another group (patient, object, scene) or remove the class."
+        "from and held out:\n  dog\n  owl\nAdd photos from another group (patient, object, scene) or remove the class. "
+        "Where different photos were taken for near-duplicates: near_duplicates='ignore'."
     )
 
 

@@ -80,6 +80,7 @@ def test_parameters_can_be_read_and_set(make: Make, tiny_network: str) -> None:
         "strategy": "frozen",
         "weights": None,
         "seed": 3,
+        "near_duplicates": "join",
         "device": "auto",
         "engine": "auto",
         "max_file_size": 1000**3,

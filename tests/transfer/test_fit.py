@@ -192,7 +192,7 @@ def test_validation_photos_of_groups_in_training_are_left_out(fit: Fit, photos: 
     assert listener.said[:2] == [
         f"1 of 8 photos in {folder} are also training photos and are left out of the evaluation:\n"
         f"  {folder / 'blue' / '0.jpg'}",
-        f"3 of 7 photos in {folder} are of groups that are also in training and are left out of the evaluation:\n"
+        f"3 of 8 photos in {folder} are of groups that are also in training and are left out of the evaluation:\n"
         f"  {folder / 'blue' / '1.jpg'}\n  {folder / 'blue' / '2.jpg'}\n  {folder / 'red' / '0.jpg'}",
     ]
 
@@ -320,7 +320,8 @@ def test_auto_keeps_the_last_layer_where_no_fold_could_hold_out(fit: Fit, photos
     assert result.record.reason == (
         "the last layer alone is trained; nothing more can be tried: 1 classes come from one photo or one group only, "
         "copies of a photo counted as one, and cannot be both learned from and held out: blue. Add photos from "
-        "another group (patient, object, scene) or remove the class."
+        "another group (patient, object, scene) or remove the class. Where different photos were taken for "
+        "near-duplicates: near_duplicates='ignore'."
     )
     assert f"auto: {result.record.reason}" in listener.said
 

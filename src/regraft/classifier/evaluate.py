@@ -49,17 +49,16 @@ def evaluate(
     (dataset,) = join_pictures([dataset], predictor.compute, observer, near=near)
     dataset, features = predictor.features(dataset)
     trained_on, validated = (classifier.recognises(dataset, role, near=near) for role in ("training", "validation"))
+    files = classifier.was_seen(dataset.keys, "training")
     if trained_on.all():
+        photos = f"{len(trained_on):,} photos{'' if files.all() else ', as they are or edited'}"
         raise DataError(
-            f"{samples.where}: the classifier was trained on every one of these {len(trained_on):,} photos, as "
-            "they are or edited, so they cannot evaluate it. The figures of `regraft fit` are the honest ones; or name "
-            "photos that it has not seen."
+            f"{samples.where}: the classifier was trained on every one of these {photos}, so they cannot evaluate it. "
+            "The figures of `regraft fit` are the honest ones; or name photos that it has not seen."
         )
     unreadable = tuple(photo.name for photo in dataset.unreadable)
-    files = classifier.was_seen(dataset.keys, "training")
-    edited = " or show the picture of a photo that was (saved again, resized, mirrored, turned or edited),"
-    why = "were trained on" + ("," + edited if (trained_on & ~files).any() else "")
-    dataset = dataset.leave_out(trained_on, why, observer)
+    reasons = {"were trained on": files, "show the same picture as a photo that was trained on": trained_on & ~files}
+    dataset = dataset.leave_out(reasons, observer)
     features, validated = features.select(~trained_on), validated[~trained_on]
     absent = [name for name, count in dataset.samples.counts().items() if not count]
     if absent:

@@ -102,7 +102,7 @@ def contradictions(parts: Sequence[Samples], keys: Sequence[tuple[bytes, ...]]) 
         keys: their content keys.
     """
     labels = [int(label) for part in parts for label in part.labels]
-    by_key = _positions_by_key(tuple(key for part in keys for key in part)).values()
+    by_key = positions_by_key(tuple(key for part in keys for key in part)).values()
     return [positions for positions in by_key if len({labels[p] for p in positions}) > 1]
 
 
@@ -113,7 +113,8 @@ def contradiction_lines(parts: Sequence[Samples], found: Sequence[Sequence[int]]
     return [" = ".join(f"{sources[p]} ({labels[p]})" for p in positions) for positions in found]
 
 
-def _positions_by_key(keys: tuple[bytes, ...]) -> dict[bytes, list[int]]:
+def positions_by_key(keys: Sequence[bytes]) -> dict[bytes, list[int]]:
+    """Return where each key stands in `keys`, without b""."""
     by_key: dict[bytes, list[int]] = defaultdict(list)
     for position, key in enumerate(keys):
         if key:

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from regraft.data.audit import (
     contradiction_lines,
     contradictions,
     inspect,
+    positions_by_key,
 )
 from regraft.data.near_duplicates import Pictures
 from regraft.data.samples import Samples, together
@@ -113,22 +113,25 @@ class Dataset:
         rest = self._at(keep)
         return replace(rest, unreadable=tuple(sorted([*self.unreadable, *lost], key=lambda photo: photo.position)))
 
-    def leave_out(self, mask: np.ndarray, why: str, observer: Observer) -> "Dataset":
-        """Return the photos where `mask` (n,) is False; name the others, and `why` they take no part in the evaluation.
+    def leave_out(self, reasons: Mapping[str, np.ndarray], observer: Observer) -> "Dataset":
+        """Return the photos for which no reason is True; name the others, which take no part in the evaluation.
 
         Args:
-            mask: (n,) booleans.
-            why: what is true of these photos, e.g. "were trained on".
+            reasons: what is true of some photos, e.g. "were trained on", and of which: (n,) booleans, at most one True
+                for each photo.
             observer: hears it.
         """
-        if not mask.any():
-            return self
-        names = [str(source) for source, left_out in zip(self.samples.sources, mask, strict=True) if left_out]
-        observer.say(
-            f"{len(names):,} of {len(mask):,} photos in {self.samples.where} {why} and are left out of the "
-            f"evaluation:\n{shortlist(names)}"
-        )
-        return self._at(~mask)
+        keep = np.ones(len(self), dtype=bool)
+        for why, mask in reasons.items():
+            if not mask.any():
+                continue
+            names = [str(source) for source, left_out in zip(self.samples.sources, mask, strict=True) if left_out]
+            observer.say(
+                f"{len(names):,} of {len(mask):,} photos in {self.samples.where} {why} and are left out of the "
+                f"evaluation:\n{shortlist(names)}"
+            )
+            keep &= ~mask
+        return self if keep.all() else self._at(keep)
 
     def select(self, positions: np.ndarray) -> "Dataset":
         """Return the photos at `positions` (integers or booleans), with the same classes and in the same groups."""
@@ -187,14 +190,18 @@ class Dataset:
             self._folds[count, seed, False] = folds
         return self._folds[count, seed, False]
 
+    def same_files(self, other: "Dataset") -> np.ndarray:
+        """Return (n,) booleans: which photos are in `other`, byte for byte."""
+        known = set(other.keys)
+        return np.array([key in known for key in self.keys], dtype=bool)
+
     def overlap(self, trained: "Dataset") -> tuple[np.ndarray, np.ndarray]:
         """Return two (n,) masks: which photos are in `trained` too, as they are or edited, and which of its groups.
 
         Args:
             trained: photos of the same classes.
         """
-        known = set(trained.keys)
-        copies = np.array([key in known for key in self.keys], dtype=bool)
+        copies = self.same_files(trained)
         pictures = _joined_pictures([trained, self])
         if pictures is not None:
             count = len(trained)
@@ -298,13 +305,9 @@ def joined_groups(samples: Samples, keys: Sequence[bytes], pictures: Pictures | 
     Two images share a group if they shared one before, have equal content or show one picture, directly or through
     others.
     """
-    by_key: dict[bytes | int, list[int]] = defaultdict(list)
-    for position, key in enumerate(keys):
-        if key:
-            by_key[key].append(position)
-    for position, number in enumerate(() if pictures is None else pictures.numbers.tolist()):
-        by_key[number].append(position)
-    duplicates = [positions for positions in by_key.values() if len(positions) > 1]
+    shared = [keys] if pictures is None else [keys, [number.tobytes() for number in pictures.numbers]]
+    found = [positions for values in shared for positions in positions_by_key(values).values()]
+    duplicates = [positions for positions in found if len(positions) > 1]
     if not duplicates:
         return samples.groups
     from scipy.sparse import coo_array

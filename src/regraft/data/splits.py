@@ -64,7 +64,8 @@ def _check_spread(labels: np.ndarray, units: np.ndarray, classes: Sequence[str])
         raise DataError(
             f"{len(lonely)} classes come from one photo or one group only, copies of a photo counted as one, and "
             f"cannot be both learned from and held out:\n{shortlist([classes[int(c)] for c in lonely])}\n"
-            "Add photos from another group (patient, object, scene) or remove the class."
+            "Add photos from another group (patient, object, scene) or remove the class. Where different photos were "
+            f"taken for near-duplicates: {option('near_duplicates', 'ignore')}."
         )
 
 

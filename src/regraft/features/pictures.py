@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from regraft.data.audit import check_contradictions, contradiction_lines, contradictions
+from regraft.data.audit import check_contradictions, contradiction_lines, contradictions, positions_by_key
 from regraft.data.dataset import Dataset
 from regraft.data.near_duplicates import Pictures, number_pictures
 from regraft.engines.compute import Compute
@@ -100,31 +100,27 @@ def _look(
 
 
 def _name_copies(datasets: Sequence[Dataset], observer: Observer) -> None:
-    """Say which photos show one picture; those of two classes apart.
+    """Say which photos of a data set show one picture, and which of all stand under two classes.
 
     Raises:
         DataError: photos with equal pixels stand under two classes.
     """
     parts = [dataset.samples for dataset in datasets]
-    pictures = [dataset.pictures for dataset in datasets]
-    equal = [tuple(key.tobytes() if key.any() else b"" for key in one.keys) for one in pictures if one is not None]
-    check_contradictions(parts, equal)
-    same = [tuple(number.tobytes() for number in one.numbers) for one in pictures if one is not None]
-    sources = [source for part in parts for source in part.sources]
-    by_number: dict[bytes, list[int]] = {}
-    for position, number in enumerate(number for one in same for number in one):
-        by_number.setdefault(number, []).append(position)
-    shared = [positions for positions in by_number.values() if len(positions) > 1]
-    if shared:
-        lines = [" = ".join(str(sources[position]) for position in positions) for positions in shared]
-        observer.say(
-            f"{sum(map(len, shared)):,} of {len(sources):,} photos are copies or near-duplicates: they show "
-            f"{len(shared):,} pictures (saved again, resized, mirrored, turned or edited). Each picture stays on one "
-            f"side of every split:\n{shortlist(lines, _SHOWN)}"
-        )
-    across = contradictions(parts, same)
+    pictures = [dataset.pictures for dataset in datasets if dataset.pictures is not None]
+    check_contradictions(parts, [tuple(key.tobytes() if key.any() else b"" for key in one.keys) for one in pictures])
+    numbers = [tuple(number.tobytes() for number in one.numbers) for one in pictures]
+    for samples, of_photos in zip(parts, numbers, strict=True):
+        shared = [positions for positions in positions_by_key(of_photos).values() if len(positions) > 1]
+        if shared:
+            names = [" = ".join(str(samples.sources[position]) for position in positions) for positions in shared]
+            observer.say(
+                f"{sum(map(len, shared)):,} of {len(samples):,} photos in {samples.where} show the same picture as "
+                f"another of them: copies, or saved again, resized, mirrored, turned or edited. The photos of one "
+                f"picture stay on one side of every split:\n{shortlist(names, _SHOWN)}"
+            )
+    across = contradictions(parts, numbers)
     if across:
         observer.say(
-            f"{len(across):,} of these pictures stand under more than one class; look whether the labels are right:\n"
+            f"of these, {len(across):,} stand under more than one class. Look whether their labels are right:\n"
             f"{shortlist(contradiction_lines(parts, across))}"
         )

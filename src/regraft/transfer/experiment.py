@@ -279,8 +279,13 @@ def run_network(
         validation, validation_features = extractor.of_dataset(validation)
         copies, related = check_validation(validation, dataset)
         validation_features = validation_features.select(~(copies | related))
-        validation = validation.leave_out(copies, "are also training photos, as they are or edited,", observer)
-        validation = validation.leave_out(related[~copies], "are of groups that are also in training", observer)
+        files = validation.same_files(dataset)
+        reasons = {
+            "are also training photos": files,
+            "show the same picture as a training photo": copies & ~files,
+            "are of groups that are also in training": related,
+        }
+        validation = validation.leave_out(reasons, observer)
     return Experiment(backbone, dataset, features, validation, validation_features, settings, compute, observer, choice)
 
 

@@ -1,0 +1,124 @@
+"""Copies and near-duplicates of photos on disk: found, named, joined, and looked for once."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+from tests.fixtures.scenes import scene
+
+from regraft.data.dataset import Dataset, open_datasets
+from regraft.data.layouts import find_samples
+from regraft.engines.compute import Compute
+from regraft.errors import DataError
+from regraft.features import pictures as module
+from regraft.features.pictures import join_pictures
+from regraft.progress import Observer
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return class folders of ten photos each, all of other pictures."""
+    for label, first in (("day", 0), ("night", 100)):
+        (tmp_path / "data" / "train" / label).mkdir(parents=True)
+        for number in range(10):
+            save(scene(first + number), tmp_path / "data" / "train" / label / f"{number}.jpg")
+    return tmp_path / "data"
+
+
+def save(image: Image.Image, path: Path, quality: int = 90) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, quality=quality) if path.suffix == ".jpg" else image.save(path)
+    return path
+
+
+def save_with_comment(photo: Path, path: Path) -> Path:
+    """Write the same pixels in other bytes, as what edits a photo's tags does (ITU T.81, B.2.4.5)."""
+    data = photo.read_bytes()
+    path.write_bytes(data[:2] + b"\xff\xfe\x00\x08edited" + data[2:])
+    return path
+
+
+def opened(folder: Path, observer: Observer, *, near: bool = True, compute: Compute | None = None) -> Dataset:
+    (dataset,) = open_datasets(list(find_samples(folder).values()), observer)
+    (found,) = join_pictures([dataset], compute or Compute(), observer, near=near)
+    return found
+
+
+def groups_of(dataset: Dataset) -> list[set[str]]:
+    """Return the names of photos that share a group with others."""
+    assert dataset.groups is not None
+    names = [f"{Path(str(source)).parent.name}/{Path(str(source)).name}" for source in dataset.samples.sources]
+    found = [{names[p] for p in np.flatnonzero(dataset.groups == group)} for group in np.unique(dataset.groups)]
+    return [names for names in found if len(names) > 1]
+
+
+def test_edited_photos_are_joined_and_named(folder: Path, listener: Any) -> None:
+    train = folder / "train"
+    original = Image.open(train / "day" / "3.jpg")
+    save(original.resize((150, 100)), train / "day" / "small.jpg", quality=50)
+    save(ImageOps.mirror(original), train / "day" / "turned.png")
+    dataset = opened(train, listener)
+    assert groups_of(dataset) == [{"day/3.jpg", "day/small.jpg", "day/turned.png"}]
+    assert dataset.copies == 3
+    (said,) = listener.said
+    assert said.startswith(f"3 of 22 photos in {train} show the same picture as another of them: ")
+    assert said.endswith(
+        f"\n  {train / 'day' / '3.jpg'} = {train / 'day' / 'small.jpg'} = {train / 'day' / 'turned.png'}"
+    )
+
+
+def test_without_copies_nothing_is_said_or_joined(folder: Path, listener: Any) -> None:
+    dataset = opened(folder, listener)
+    assert (dataset.groups, dataset.copies, listener.said) == (None, 0, [])
+
+
+def test_near_duplicates_may_be_ignored_but_not_equal_pixels(folder: Path, listener: Any) -> None:
+    train = folder / "train"
+    original = Image.open(train / "day" / "3.jpg")
+    save(ImageOps.mirror(original), train / "day" / "turned.png")
+    save_with_comment(train / "day" / "3.jpg", train / "day" / "same.jpg")
+    assert groups_of(opened(train, listener, near=False)) == [{"day/3.jpg", "day/same.jpg"}]
+
+
+def test_equal_pixels_under_two_classes_are_refused(folder: Path, listener: Any) -> None:
+    train = folder / "train"
+    save_with_comment(train / "day" / "3.jpg", train / "night" / "copy.jpg")
+    with pytest.raises(DataError) as caught:
+        opened(train, listener)
+    assert str(caught.value) == (
+        f"{train}: 1 images stand under more than one class:\n  {train / 'day' / '3.jpg'} (day) = "
+        f"{train / 'night' / 'copy.jpg'} (night)\nKeep each under its right class only."
+    )
+
+
+def test_near_duplicates_under_two_classes_are_named(folder: Path, listener: Any) -> None:
+    train = folder / "train"
+    save(ImageOps.flip(Image.open(train / "day" / "3.jpg")), train / "night" / "turned.jpg")
+    opened(train, listener)
+    assert listener.said[1] == (
+        "of these, 1 stand under more than one class. Look whether their labels are right:\n"
+        f"  {train / 'day' / '3.jpg'} (day) = {train / 'night' / 'turned.jpg'} (night)"
+    )
+
+
+def test_photos_are_looked_at_once(folder: Path, listener: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = opened(folder, listener)
+    monkeypatch.setattr(module, "perceptual_hashes", lambda _: pytest.fail("looked at again"))
+    again = opened(folder, listener)
+    assert first.pictures is not None
+    assert again.pictures is not None
+    assert np.array_equal(first.pictures.hashes, again.pictures.hashes)
+    assert np.array_equal(first.pictures.keys, again.pictures.keys)
+
+
+def test_damaged_photos_are_pictures_of_their_own(folder: Path, listener: Any) -> None:
+    whole = (folder / "train" / "day" / "0.jpg").read_bytes()
+    for name in ("8", "9"):
+        (folder / "train" / "day" / f"{name}.jpg").write_bytes(whole[: len(whole) // 3])
+    dataset = opened(folder, listener, compute=Compute(cache=False))
+    assert dataset.pictures is not None
+    assert dataset.groups is not None  # their bytes are equal
+    assert not dataset.pictures.keys[8:10].any()
+    assert groups_of(dataset) == [{"day/8.jpg", "day/9.jpg"}]
