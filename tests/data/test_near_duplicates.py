@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from tests.fixtures.scenes import scene
 
 from regraft.data import near_duplicates
 from regraft.data.near_duplicates import (
@@ -11,6 +13,7 @@ from regraft.data.near_duplicates import (
     Pictures,
     distances,
     first_of_each,
+    join_parts,
     learned_limit,
     number_pictures,
     same_rows,
@@ -169,3 +172,58 @@ def test_pictures_are_selected_and_joined() -> None:
     assert joined.numbers.tolist() == [0, 0, 1]
     assert np.array_equal(joined.keys, one.keys[[2, 0, 1]])
     assert np.array_equal(joined.hashes, one.hashes[[2, 0, 1]])
+
+
+def crops(scale: float) -> np.ndarray:
+    """Return (20, 64, 64): ten pictures, and after them the same ten, of which 3 to 5 are cut out of the first."""
+    whole = np.stack([np.asarray(scene(seed, 128).convert("L")) for seed in range(10)])
+    other = np.stack([np.asarray(scene(seed + 50, 128).convert("L")) for seed in range(10)])
+    side = round(128 * scale)
+    found = [Image.fromarray(one).resize((64, 64), Image.Resampling.BOX) for one in whole]
+    for place, one in enumerate(other):
+        cut = Image.fromarray(whole[place][:side, 128 - side :]) if place in (3, 4, 5) else Image.fromarray(one)
+        found.append(cut.resize((64, 64), Image.Resampling.BOX))
+    return np.stack([np.asarray(one) for one in found]).astype(np.float32)
+
+
+@pytest.mark.parametrize("scale", [0.95, 0.9, 0.8])
+def test_photos_cut_out_of_others_are_joined_with_them(scale: float) -> None:
+    """Their features are alike, which proves nothing: those of 0 and 10 are, too, and show other pictures."""
+    pictures = crops(scale)
+    features = np.random.default_rng(0).normal(size=(20, 30)).astype(np.float32)
+    for place in (0, 3, 4, 5):
+        features[10 + place] = 3 * features[place] + 0.1
+    numbers = join_parts(features, np.arange(20), lambda positions: pictures[positions])
+    joined = {frozenset(np.flatnonzero(numbers == number).tolist()) for number in np.unique(numbers)}
+    assert {names for names in joined if len(names) > 1} == {frozenset({3, 13}), frozenset({4, 14}), frozenset({5, 15})}
+
+
+def test_what_was_joined_before_stays_joined() -> None:
+    features = np.zeros((4, 3), dtype=np.float32)
+    numbers = join_parts(features, np.array([7, 2, 7, 9]), lambda _: np.empty(0))
+    assert (numbers[0] == numbers[2], len(np.unique(numbers))) == (True, 3)
+
+
+def test_comparing_ends_where_none_of_many_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near_duplicates, "_ASKED", 5)
+    asked: list[int] = []
+
+    def thumbnails(positions: np.ndarray) -> np.ndarray:
+        asked.append(len(positions))
+        return np.random.default_rng(len(asked)).normal(size=(len(positions), 64, 64)).astype(np.float32)
+
+    features = np.random.default_rng(0).normal(size=(40, 30)).astype(np.float32)
+    join_parts(features, np.arange(40), thumbnails)
+    assert len(asked) == 1
+
+
+def test_principal_components_find_the_same_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    features = np.concatenate([rng.normal(size=(50, 8)), np.zeros((50, 4))], axis=1).astype(np.float32)
+    expected = near_duplicates._nearest_first(features)
+    monkeypatch.setattr(near_duplicates, "_MANY", 10)
+    monkeypatch.setattr(near_duplicates, "_DIMENSIONS", 8)
+    found = near_duplicates._nearest_first(features)
+    assert {*zip(*(part.tolist() for part in found), strict=True)} == {
+        *zip(*(p.tolist() for p in expected), strict=True)
+    }

@@ -9,13 +9,14 @@ import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import norm
+from torch.nn import functional
 
-from regraft.images.block_matching import agreement
+from regraft.images.block_matching import EVERY_ORIENTATION, UPRIGHT, agreement
 from regraft.images.perceptual_hash import BITS, PARITIES, TRANSPOSED, signs
 
 SURE = 40  # bits: photos of all kinds that differ in fewer show the same picture
 DOUBTFUL = 64  # bits: photos that differ in more are never compared
-AGREEMENT = 0.75  # of details, from which on two photos within `DOUBTFUL` show the same picture
+AGREEMENT = 0.8  # of details, from which on two photos that may show the same picture do
 MOST_COMPARED = 20_000  # pairs, the closest first
 _COPY = 24  # bits: closer photos say nothing about how alike different ones are ...
 _MOST_COPIES = 1 / 3  # ... unless so many pairs are that close: then that is how alike different photos are here
@@ -25,6 +26,8 @@ _FEWEST_PAIRS = 28  # of eight photos: fewer say nothing about a set
 _SAMPLE = 2048  # photos that a set's own distances are learned from
 _BLOCK = 512  # photos: a block of distances stays in the processor's cache
 _MANY = 8 * _BLOCK  # photos: from here on it is tried which number type this processor multiplies faster
+_DIMENSIONS = 256  # of features that are compared: the principal ones
+_ASKED = 128  # pairs that are compared by pixels at a time: where none of these show one picture, none after them do
 _MOST_LINKS = 4_000_000  # pairs held at a time; beyond, those that are joined already are forgotten
 
 
@@ -233,13 +236,66 @@ def number_pictures(
 
 
 def _same_by_pixels(
-    first: np.ndarray, second: np.ndarray, thumbnails: Callable[[np.ndarray], np.ndarray]
+    first: np.ndarray,
+    second: np.ndarray,
+    thumbnails: Callable[[np.ndarray], np.ndarray],
+    orientations: Sequence[tuple[bool, int]] = EVERY_ORIENTATION,
 ) -> np.ndarray:
-    """Return (p,) booleans: whether the details of two photos agree."""
+    """Return (p,) booleans: whether the details of two photos agree in one of these orientations."""
     needed, places = np.unique(np.concatenate([first, second]), return_inverse=True)
     found = thumbnails(needed)
     a, b = places[: len(first)], places[len(first) :]
-    return agreement(found, a, b) >= AGREEMENT
+    return agreement(found, a, b, orientations) >= AGREEMENT
+
+
+def join_parts(features: np.ndarray, numbers: np.ndarray, thumbnails: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return (n,) numbers of pictures, those of photos that show parts of one scene joined as well.
+
+    Of each picture the one with the nearest features is a candidate; candidates are compared by pixels, the nearest
+    first, until none of many show the same details.
+
+    Args:
+        features: (n, d) of a network.
+        numbers: (n,) of `number_pictures`.
+        thumbnails: positions (k,) -> (k, 64, 64) luminances.
+    """
+    _, some = np.unique(numbers, return_index=True)
+    some = some[features[some].any(axis=1)]
+    first, second = _nearest_first(features[some])
+    links = _Links(len(numbers))
+    one_of = np.zeros(numbers.max(initial=0) + 1, dtype=np.int64)
+    one_of[numbers[::-1]] = np.arange(len(numbers))[::-1]
+    links.add(one_of[numbers], np.arange(len(numbers)))
+    for start in range(0, min(len(first), MOST_COMPARED), _ASKED):
+        pairs = (some[places[start : start + _ASKED]] for places in (first, second))
+        a, b = pairs
+        same = _same_by_pixels(a, b, thumbnails, UPRIGHT)
+        links.add(a[same], b[same])
+        if not same.any():
+            break
+    return links.numbers()
+
+
+def _nearest_first(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return pairs (p,), (p,) of each photo and the one with the nearest of (n, d) features, by falling cosine."""
+    if len(features) < 2:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    directions = functional.normalize(torch.from_numpy(features))
+    if directions.shape[1] > _DIMENSIONS and len(directions) > _MANY:
+        _, vectors = torch.linalg.eigh(directions.T @ directions)
+        directions = functional.normalize(directions @ vectors[:, -_DIMENSIONS:])
+    cosines, nearest = [], []
+    for start in range(0, len(directions), _BLOCK):
+        found = directions[start : start + _BLOCK] @ directions.T
+        found[torch.arange(len(found)), torch.arange(start, start + len(found))] = -2.0  # itself
+        best = found.max(1)
+        cosines.append(best.values)
+        nearest.append(best.indices)
+    cosine, other = torch.cat(cosines).numpy(), torch.cat(nearest).numpy()
+    pairs = np.stack([np.minimum(np.arange(len(other)), other), np.maximum(np.arange(len(other)), other)])
+    pairs, kept = np.unique(pairs, axis=1, return_index=True)
+    order = np.argsort(-cosine[kept], kind="stable")
+    return pairs[0, order], pairs[1, order]
 
 
 def same_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """Which photos show the same picture: looked at once, kept in the cache, joined in the data sets."""
 
+import functools
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -9,11 +10,11 @@ import torch
 
 from regraft.data.audit import check_contradictions, contradiction_lines, contradictions, positions_by_key
 from regraft.data.dataset import Dataset
-from regraft.data.near_duplicates import Pictures, number_pictures
+from regraft.data.near_duplicates import Pictures, join_parts, number_pictures
 from regraft.engines.compute import Compute
 from regraft.engines.engine import Engine
 from regraft.errors import shortlist
-from regraft.features.extraction import compute_once
+from regraft.features.extraction import Features, compute_once
 from regraft.features.store import FeatureStore
 from regraft.images.decoding import READING
 from regraft.images.loading import load_batches
@@ -26,7 +27,9 @@ from regraft.images.perceptual_hash import (
     perceptual_hashes,
     picture_keys,
 )
+from regraft.images.sources import Source
 from regraft.progress import Observer, progress
+from regraft.watchdog import watched
 
 _SHOWN = 8  # pictures that are named
 _VERSION = 1  # of keys and hashes, raised when they change: part of the cache's key
@@ -59,27 +62,64 @@ def join_pictures(
     """
     sources = [source for dataset in datasets for source in dataset.samples.sources]
     keys, hashes = _look(datasets, sources, compute, observer)
-
-    def thumbnails(positions: np.ndarray) -> np.ndarray:
-        found = np.zeros((len(positions), SIDE, SIDE), dtype=np.float32)
-        with closing(load_batches([sources[place] for place in positions], THUMBNAIL)) as batches:
-            for batch in batches:
-                found[batch.positions] = grey(batch.pixels)
-        return found
-
+    thumbnails = functools.partial(_thumbnails, sources)
     with progress(observer, "comparing photos", len(sources)) as advance:
         numbers = number_pictures(keys, hashes, thumbnails, near=near, advance=advance)
-    found, start = [], 0
-    for dataset in datasets:
-        part = slice(start, start + len(dataset))
-        found.append(replace(dataset, pictures=Pictures(keys[part], hashes[part], numbers[part]), _folds={}))
-        start += len(dataset)
+    found = _with_pictures(datasets, Pictures(keys, hashes, numbers))
     _name_copies(found, observer)
     return found
 
 
+def join_parts_of_pictures(
+    datasets: Sequence[Dataset], features: Sequence[Features], observer: Observer
+) -> list[Dataset]:
+    """Return the data sets with photos that show parts of one scene joined, too: cut out, zoomed in, shifted.
+
+    Args:
+        datasets: what `join_pictures` gave.
+        features: of each.
+        observer: hears findings.
+    """
+    if any(dataset.pictures is None for dataset in datasets):
+        return list(datasets)
+    before = Pictures.joined([dataset.pictures for dataset in datasets if dataset.pictures is not None])
+    sources = [source for dataset in datasets for source in dataset.samples.sources]
+    with watched("comparing photos", observer.say):
+        values = np.concatenate([one.values for one in features])
+        numbers = join_parts(values, before.numbers, functools.partial(_thumbnails, sources))
+    shared = [
+        p for p in positions_by_key([n.tobytes() for n in numbers]).values() if len(np.unique(before.numbers[p])) > 1
+    ]
+    if not shared:
+        return list(datasets)
+    names = [" = ".join(str(sources[position]) for position in positions) for positions in shared]
+    observer.say(
+        f"{sum(map(len, shared)):,} photos show a part of what another one shows: cut out, zoomed in or shifted. "
+        f"They stay on one side of every split, too:\n{shortlist(names, _SHOWN)}"
+    )
+    return _with_pictures(datasets, Pictures(before.keys, before.hashes, numbers))
+
+
+def _with_pictures(datasets: Sequence[Dataset], pictures: Pictures) -> list[Dataset]:
+    """Return data sets with what their photos show, one after the other in `pictures`."""
+    starts = np.cumsum([0, *map(len, datasets)])
+    return [
+        replace(dataset, pictures=pictures.select(np.arange(start, start + len(dataset))), _folds={})
+        for dataset, start in zip(datasets, starts.tolist(), strict=False)
+    ]
+
+
+def _thumbnails(sources: Sequence[Source], positions: np.ndarray) -> np.ndarray:
+    """Return (k, 64, 64) luminances of `sources` at `positions` (k,); zeros for what cannot be decoded."""
+    found = np.zeros((len(positions), SIDE, SIDE), dtype=np.float32)
+    with closing(load_batches([sources[place] for place in positions], THUMBNAIL)) as batches:
+        for batch in batches:
+            found[batch.positions] = grey(batch.pixels)
+    return found
+
+
 def _look(
-    datasets: Sequence[Dataset], sources: Sequence[object], compute: Compute, observer: Observer
+    datasets: Sequence[Dataset], sources: Sequence[Source], compute: Compute, observer: Observer
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return picture keys (n, 32) and perceptual hashes (n, 32), zeros for photos that cannot be decoded."""
     about = {"architecture": _PictureEngine.name, "version": _VERSION, "reading": READING}

@@ -21,7 +21,7 @@ from regraft.engines.workload import EngineChoice, Workload
 from regraft.errors import DataError, OptionError, option
 from regraft.features.activations import NO_DISK, ComputedViews, Views, ViewSet, cache_views
 from regraft.features.extraction import FeatureExtractor, Features, check_photos
-from regraft.features.pictures import join_pictures
+from regraft.features.pictures import join_parts_of_pictures, join_pictures
 from regraft.heads.probe import CalibratedHeads
 from regraft.images.augment import Augmentation
 from regraft.images.decoding import READING
@@ -277,6 +277,12 @@ def run_network(
     validation_features = None
     if validation is not None:
         validation, validation_features = extractor.of_dataset(validation)
+    if settings.near_duplicates == "join":
+        found = [part for part in (features, validation_features) if part is not None]
+        every = [part for part in (dataset, validation) if part is not None]
+        dataset, *rest = join_parts_of_pictures(every, found, observer)
+        validation = rest[0] if rest else None
+    if validation is not None and validation_features is not None:
         copies, related = check_validation(validation, dataset)
         validation_features = validation_features.select(~(copies | related))
         files = validation.same_files(dataset)
