@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from regraft.data.columns import Columns
 from regraft.data.layouts import READERS, SPLITS, Reader, find_samples, layouts_in_words, split_names
 from regraft.data.photos import find_photos
 from regraft.data.samples import Samples
-from regraft.data.tables import Columns
 from regraft.errors import DataError, OptionError, flags_in_messages
 
 Write = Callable[..., Path]
@@ -62,17 +62,19 @@ def test_one_photo_is_no_data(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "columns", [Columns(image="image"), Columns(label="y"), Columns(group="patient"), Columns(image_root=Path("x"))]
+    "columns", [Columns(image="image"), Columns(label="y"), Columns(split="set"), Columns(image_root=Path("x"))]
 )
 def test_column_options_with_a_folder(write: Write, columns: Columns) -> None:
     folder = write("pets", "a/1.png", "b/1.png")
-    with pytest.raises(OptionError, match=r"image_column, label_column, group_column and image_root are for tables\. "):
+    with pytest.raises(
+        OptionError, match=r"image_column, label_column, group_column, split_column and image_root are for tables\. "
+    ):
         find_samples(folder, columns)
     with flags_in_messages({}), pytest.raises(OptionError) as caught:
         find_samples(folder, columns)
     assert str(caught.value) == (
-        f"--image-column, --label-column, --group-column and --image-root are for tables. {folder} is a folder: name a "
-        "CSV or Parquet file instead, or leave them out."
+        f"--image-column, --label-column, --group-column, --split-column and --image-root are for tables. {folder} is a "
+        "folder: name a CSV or Parquet file instead, or leave them out."
     )
 
 
@@ -100,17 +102,18 @@ def test_every_layout_is_in_the_help() -> None:
 def listed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Register a layout: a folder with one JSON file for each split, of {image: label}."""
 
-    def lists(folder: Path) -> dict[str, list[Path]]:
+    def lists(folder: Path, _: Columns) -> dict[str, list[Path]]:
         return {split: [folder / f"{split}.json"] for split in SPLITS if (folder / f"{split}.json").exists()}
 
     def images(folder: Path, _: Columns) -> list[Path]:
-        return [folder / name for [file] in lists(folder).values() for name in json.loads(file.read_text())]
+        return [folder / name for [file] in lists(folder, Columns()).values() for name in json.loads(file.read_text())]
 
-    def read(files: Sequence[Path], _: Columns) -> Samples:
+    def read(files: Sequence[Path], _: Columns, split: str) -> Samples:
+        assert files[0].stem == split
         labels = json.loads(files[0].read_text())
         return Samples.from_labels(str(files[0]), [files[0].parent / name for name in labels], list(labels.values()))
 
-    row = Reader("a folder of JSON lists", "JSON lists", lambda path: bool(lists(path)), lists, read, images)
+    row = Reader("a folder of JSON lists", "JSON lists", lambda path: bool(lists(path, Columns())), lists, read, images)
     monkeypatch.setitem(READERS, "lists", row)
 
 
