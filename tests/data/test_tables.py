@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples, split_names
 from regraft.data.samples import Samples, together
-from regraft.data.columns import Columns
 from regraft.data.tables import images_in_table
 from regraft.errors import DataError, flags_in_messages
 from regraft.files import sha256
@@ -402,7 +402,7 @@ def test_parquet_group_column(parquet: Write, png: Png) -> None:
     ("patients", "names"),
     [
         (["P1", None, "P0", "P1 ", None], ("P0", "P1", None, None)),
-        ([1.5, math.nan, 0.0, 1.5, math.nan], ("0.0", "1.5", None, None)),
+        ([1.5, math.nan, 0.0, 1.5, math.nan], ("0", "1.5", None, None)),
     ],
 )
 def test_parquet_groups_without_a_name_are_groups_of_their_own(

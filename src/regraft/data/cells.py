@@ -41,9 +41,11 @@ def is_missing(value: Any) -> bool:
 def as_text(value: Any) -> str:
     """Return the text of a cell that holds a value, in Unicode's composed form (NFC).
 
-    >>> as_text(" cat "), as_text(7), as_text(b"cat")
-    ('cat', '7', 'cat')
+    >>> as_text(" cat "), as_text(7), as_text(7.0), as_text(b"cat")  # pandas turns numbers with gaps into floats
+    ('cat', '7', '7', 'cat')
     """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
     return unicodedata.normalize("NFC", clean(text))
 
@@ -119,14 +121,20 @@ def _spelling(label: str) -> Hashable:
         return " ".join(re.split(r"[\s_-]+", label.casefold()))
 
 
-def split_of(value: Any) -> str | None:
+def split_of(text: str) -> str | None:
     """Return the split that a cell names, None if it names none.
 
-    >>> split_of("Train"), split_of("val "), split_of("test_set"), split_of("A"), split_of(None)
-    ('train', 'validation', 'test', None, None)
+    >>> split_of("Train"), split_of("val "), split_of("test_set"), split_of("A")
+    ('train', 'validation', 'test', None)
     """
-    word = as_text(value).casefold() if isinstance(value, (str, bytes)) else ""
+    word = clean(text).casefold()
     return _SPLIT_WORDS.get(word) or _SPLIT_WORDS.get(_SPLIT_ENDING.sub("", word))
+
+
+def known_splits(values: Sequence[Any]) -> dict[str, str]:
+    """Return the split of each cell that names one."""
+    named = {text: split_of(text) for text in {value for value in values if isinstance(value, str)}}
+    return {text: split for text, split in named.items() if split is not None}
 
 
 def splits_of(values: Sequence[Any], column: str, where: str) -> list[str]:
@@ -135,7 +143,8 @@ def splits_of(values: Sequence[Any], column: str, where: str) -> list[str]:
     Raises:
         DataError: cells that name no split; they are listed.
     """
-    splits = [split_of(value) for value in values]
+    known = known_splits(values)
+    splits = [known.get(value) if isinstance(value, str) else None for value in values]
     others = Counter(repr(value) for value, split in zip(values, splits, strict=True) if split is None)
     if others:
         lines = [f"{value}: {count:,} rows" for value, count in others.most_common()]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from regraft.data.cells import clean, is_binary, split_of, splits_of
+from regraft.data.cells import clean, is_binary, known_splits, splits_of
 from regraft.data.folders import SPLIT_FOLDERS
 from regraft.errors import DataError, did_you_mean, option
 from regraft.images.formats import IMAGE_SUFFIXES
@@ -22,6 +22,7 @@ _ROW_NUMBER = "id"  # beside another image column it is one
 _SPLIT_COLUMN = "split"  # is asked about if its values are no splits; the others are not
 _USUAL_SPLIT_COLUMNS = (_SPLIT_COLUMN, "splits", "set", "subset", "partition", "phase", "usage", "fold", "dataset")
 _NO_SPLITS = "none"
+_SHOWN = 50  # columns in a message
 
 
 class MissingColumnError(DataError):
@@ -123,7 +124,7 @@ def choose_columns(table: Table, columns: Columns, *, labelled: bool = True, spl
     problems += [f"Several columns are called {name!r}." for name in chosen.values() if _count(table, name) > 1]
     if problems:
         raise MissingColumnError(
-            f"{table.file}: {' '.join(problems)} Its columns are: {', '.join(table.columns)}.{_hint(table.columns)}"
+            f"{table.file}: {' '.join(problems)} Its columns are: {_listed(table.columns)}.{_hint(table.columns)}"
         )
     notes = [note for field, names in found.items() if (note := _others(table, field, names, chosen))]
     if one_hot:
@@ -171,7 +172,7 @@ def _split_column(table: Table, columns: Columns) -> str | None:
         if present is None and columns.split.casefold() != _NO_SPLITS:
             raise MissingColumnError(
                 f"{table.file}: {_not_there(table, 'split_column', columns.split)} Its columns are: "
-                f"{', '.join(table.columns)}."
+                f"{_listed(table.columns)}."
             )
         return present
     named = {_present(table, name) for name in (columns.image, columns.label, columns.group) if name}
@@ -179,7 +180,7 @@ def _split_column(table: Table, columns: Columns) -> str | None:
         column = _present(table, usual)
         if column is None or column in named or _count(table, column) > 1:
             continue
-        if usual == _SPLIT_COLUMN or any(split_of(value) for value in table.values(column)):
+        if usual == _SPLIT_COLUMN or known_splits(table.values(column)):
             return column
     return None
 
@@ -222,6 +223,11 @@ def _problem(table: Table, field: str, name: str | None, found: Sequence[str]) -
 
 def _not_there(table: Table, field: str, name: str) -> str:
     return f"{option(field)} {name!r} is not there.{did_you_mean(name, table.columns)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def _hint(names: Sequence[str]) -> str:

@@ -36,8 +36,9 @@ _NO_TEXT = {
     b"PAR1": "a Parquet file (name it .parquet)",
     b"%PDF": "a PDF",
 }
-# three letters in a row that only Windows-1252 would accent: Cyrillic, Greek and Asian encodings read so, no language
-_MANY_ACCENTS = re.compile(r"[^\W\d_a-zA-Z]{3}")
+_MAX_COLUMNS = 10_000
+# accented letters, three in a row or before a sign such as ¢: what other encodings look like as Windows-1252
+_NOT_WESTERN = re.compile(r"[^\W\d_a-zA-Z]{3}|[^\W\d_a-zA-Z][¡-¨¬¯-¹¼-¾]")
 _AS_UTF8 = "Save it as UTF-8 (in Excel: 'CSV UTF-8')"
 
 
@@ -96,6 +97,8 @@ def read_csv_table(file: Path) -> CsvTable:
     header = next(records, None)
     if header is None:
         raise _unreadable(file, "it is empty")
+    if len(header[1]) > _MAX_COLUMNS:
+        raise _unreadable(file, f"it has {len(header[1]):,} columns, and at most {_MAX_COLUMNS:,} are read")
     names, rows, lines = _shaped(file, list(header[1]), list(records), notes)
     return CsvTable(file, tuple(names), rows, lines, tuple(notes))
 
@@ -129,7 +132,7 @@ def _as_windows_1252(file: Path, data: bytes, line: int) -> tuple[str, list[str]
         text = data.decode("cp1252")
     except UnicodeDecodeError:
         text = ""
-    if not text or "\0" in text or _MANY_ACCENTS.search(text):
+    if not text or "\0" in text or _NOT_WESTERN.search(text):
         raise _unreadable(file, f"line {line} is neither UTF-8 nor Western European text. {_AS_UTF8}")
     words = re.findall(r"\w*[^\W\d_a-zA-Z]\w*", text)
     example = f", as in {words[0][:30]!r}" if words else ""

@@ -1,6 +1,7 @@
 """Image files by the names that a table has for them: paths, file names, ids, as another machine wrote them."""
 
 import bisect
+import difflib
 import os
 import re
 import unicodedata
@@ -12,32 +13,30 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from regraft.data.folders import image_files
-from regraft.errors import SHOWN, DataError, did_you_mean, option, shortlist
+from regraft.errors import SHOWN, DataError, option, shortlist
 from regraft.files import is_file
 from regraft.images.formats import IMAGE_SUFFIXES
 
-_NEIGHBOURS = 50  # names before and after a missing one, in the alphabet, that it is compared with
+_NEIGHBOURS = 500  # names before and after a missing one, in the alphabet, that it is compared with
 _WEB = re.compile(r"(https?|s3|gs|ftp)://", re.IGNORECASE)
 _DRIVE = re.compile(r"^/?[A-Za-z]:(?=/)")
 _LONGEST_NAME = 255  # characters
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class _File:
     """An image file below the root.
 
     Attributes:
         path: of it.
-        name: its file name as it is compared (`_key`).
-        folders: the names of the folders that it is in, as they are compared, from the outermost.
+        folders: the names of the folders that it is in, as they are compared (`_key`), from the outermost.
     """
 
     path: Path
-    name: str
     folders: tuple[str, ...]
 
 
-@dataclass
+@dataclass(slots=True)
 class _Match:
     """What a cell stands for: a file, or why there is none.
 
@@ -124,6 +123,11 @@ def _key(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
+def _folders(path: str | Path) -> tuple[str, ...]:
+    absolute = os.path.abspath(path)  # noqa: PTH100 (a link keeps its name)
+    return tuple(map(_key, Path(absolute).parts))
+
+
 def _local(value: str) -> str:
     """Return the path in a file:// address; another value as it is."""
     return unquote(value[7:]) if value[:7].lower() == "file://" else value
@@ -147,26 +151,27 @@ class _Files:
         """The files by name, and by name without its ending."""
         names: dict[str, list[_File]] = defaultdict(list)
         stems: dict[str, list[_File]] = defaultdict(list)
-        above = tuple(_key(part) for part in Path(os.path.abspath(self._root)).parts)  # noqa: PTH100 (keeps links)
+        above = len(_folders(self._root)) - 1
+        folders: dict[str, tuple[str, ...]] = {}
         for path in image_files(self._root)[0]:
-            below = path.relative_to(self._root).parts[:-1]
-            file = _File(path, _key(path.name), above + tuple(map(_key, below)))
-            names[file.name].append(file)
-            stems[_key(path.stem)].append(file)
-            self._folder_names.update(file.folders[len(above) - 1 :])
+            parent, name = os.path.split(path)  # 100,000 times: `Path` takes a while for the same
+            if parent not in folders:
+                folders[parent] = _folders(parent)
+                self._folder_names.update(folders[parent][above:])
+            file = _File(path, folders[parent])
+            names[_key(name)].append(file)
+            stems[_key(os.path.splitext(name)[0])].append(file)  # noqa: PTH122
         return names, stems
 
     @cached_property
     def _alphabet(self) -> list[str]:
-        return sorted(file.path.name for files in self._index[0].values() for file in files)
+        return sorted(self._index[1])
 
     def find(self, value: str) -> _Match:
         """Return the file that a cell stands for."""
-        if not value:
-            return _Match()
-        local = Path(_local(value))
         parts = _parts(value)
-        for path in (self._root / value, self._root / local, self._root.joinpath(*parts)):
+        for name in dict.fromkeys((value, _local(value), "/".join(parts))):
+            path = self._root / name
             if is_file(path):
                 return _Match(path)
         return _Match() if not parts or _WEB.match(value) else self._by_name(parts)
@@ -183,7 +188,7 @@ class _Files:
             files = [file for file in files if file.path.parent == self._root] or files
         files = [file for file in files if _same_name(parts[-1], file.path)] or files
         if len(files) != 1:
-            several = ", ".join(str(file.path.relative_to(self._root)) for file in files[:3])
+            several = ", ".join(self._below(file.path) for file in files[:3])
             return _Match(problem=f"fits {several}" if files else "")
         path = files[0].path
         return _Match(path, elsewhere=most < len(folders) or not _same_name(parts[-1], path))
@@ -194,18 +199,25 @@ class _Files:
             return "names nothing"
         if _WEB.match(value):
             return "is an address in the web; photos are not downloaded"
-        name = [value, *_parts(value)][-1]
+        name = [value, *_parts(value)][-1][:_LONGEST_NAME]
         stem = _key(Path(name).stem)
-        near = [file.path.name for ending in IMAGE_SUFFIXES for file in self._index[0].get(stem + ending, [])]
+        names, stems = self._index
+        near = [file for ending in IMAGE_SUFFIXES for file in names.get(stem + ending, [])]
         if not near:
-            position = bisect.bisect_left(self._alphabet, name)
-            near = self._alphabet[max(position - _NEIGHBOURS, 0) : position + _NEIGHBOURS]
-        hint = did_you_mean(name[:_LONGEST_NAME], near)
-        return f"is missing.{hint}" if hint else "is missing"
+            position = bisect.bisect_left(self._alphabet, stem)
+            beside = self._alphabet[max(position - _NEIGHBOURS, 0) : position + _NEIGHBOURS]
+            alike = difflib.get_close_matches(stem, beside, cutoff=0.75)  # of the names alone: endings are alike anyway
+            near = [file for one in alike for file in stems[one]]
+        if not near:
+            return "is missing"
+        return f"is missing. Did you mean {' or '.join(repr(self._below(file.path)) for file in near[:3])}?"
+
+    def _below(self, path: Path) -> str:
+        return str(path.relative_to(self._root))
 
 
 def _same_name(name: str, path: Path) -> bool:
-    return name in (path.name, path.stem)
+    return path.name == name or path.stem == name
 
 
 def _common_end(these: Sequence[str], those: Sequence[str]) -> int:

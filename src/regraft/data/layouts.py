@@ -117,9 +117,10 @@ def find_samples(
     columns = columns or Columns()
     reader, found = _find_splits(data, columns)
     if splits[0] not in found:
+        rows = f", or take all rows as one set: {option('split_column', 'none')}" if Path(data).is_file() else ""
         raise DataError(
             f"{data} has no {splits[0]} split. It has: {', '.join(found)}. "
-            "Add a folder (or Parquet files) of that name, or name the folder or file that you mean."
+            f"Add a folder (or Parquet files) of that name, or name the folder or file that you mean{rows}."
         )
     return _noted_once({split: reader.read(paths, columns, split) for split, paths in found.items() if split in splits})
 

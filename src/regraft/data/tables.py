@@ -150,13 +150,19 @@ def _labels(table: CsvTable | ParquetTable, chosen: ChosenColumns, positions: Se
         cells = {name: [table.values(name)[position] for position in positions] for name in chosen.one_hot}
         return one_hot_labels(cells, lambda row: table.row_name(positions[row]), str(table.file))
     values = table.labels(chosen.label) if isinstance(table, ParquetTable) else table.values(chosen.label)
-    empty = [table.row_name(position) for position in positions if is_missing(values[position])]
+    empty = [_named(table, position, values[position]) for position in positions if is_missing(values[position])]
     if empty:
         raise DataError(
             f"{table.file}: {len(empty):,} of {len(positions):,} rows have no value in the label column "
             f"{chosen.label!r}:\n{shortlist(empty)}\nFill them in or remove the rows."
         )
     return [as_text(values[position]) for position in positions]
+
+
+def _named(table: CsvTable | ParquetTable, position: int, value: Any) -> str:
+    """Return the name of a row, with what stands in its cell if that can be seen."""
+    shown = f": {value!r}" if isinstance(value, str) and clean(value) else ""
+    return table.row_name(position) + shown
 
 
 def _images(
