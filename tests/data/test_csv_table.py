@@ -151,13 +151,13 @@ def test_western_european_text_is_read_and_said(file: Path, encoding: str) -> No
     table = read(file, "image,label\na.jpg,cat\nb.jpg,gât «été»\n".encode(encoding))
     assert table.rows[1] == ["b.jpg", "gât «été»"]
     assert table.notes == (
-        f"{file}: it is not UTF-8 (line 3) and was read as Western European text, Windows-1252, as in 'gât'. Save it as "
-        "UTF-8 (in Excel: 'CSV UTF-8') if that is wrong",
+        f"{file}: it is not UTF-8 (line 3) and was read as Western European text, Windows-1252, as in 'gât'. Save it "
+        "as UTF-8 (in Excel: 'CSV UTF-8') if that is wrong",
     )
 
 
 @pytest.mark.parametrize(
-    ("text", "encoding"), [("кот", "cp1251"), ("犬", "shift-jis"), ("小猫", "gbk"), ("γάτα", "cp1253")]
+    ("text", "encoding"), [("кот", "cp1251"), ("犬", "shift-jis"), ("小狗", "gbk"), ("γάτα", "cp1253")]
 )
 def test_text_in_another_encoding_is_refused(file: Path, text: str, encoding: str) -> None:
     assert message_of(file, f"image,label\na.jpg,{text}\n".encode(encoding)) == (

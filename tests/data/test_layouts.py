@@ -55,6 +55,25 @@ def test_a_plain_file(tmp_path: Path) -> None:
         find_samples(file)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a.xlsx", "is an Excel file. Save it as CSV (in Excel: 'CSV UTF-8') and name that file."),
+        ("a.ODS", "is a spreadsheet. Save it as CSV (in Excel: 'CSV UTF-8') and name that file."),
+        ("a.json", "is a JSON file. Write a CSV with a line for each photo, as in image,label."),
+        ("a.txt", "is plain text. If it is a table, rename it: to .tsv if tabs separate the columns, else to .csv."),
+        ("a.csv.gz", "is compressed. Unpack it, and name {folder}/a.csv."),
+        ("a.jsonl", "pandas.read_json('{folder}/a.jsonl', lines=True).to_csv('{folder}/a.csv', index=False)"),
+        ("a.feather", "pandas.read_feather('{folder}/a.feather').to_csv('{folder}/a.csv', index=False)"),
+    ],
+)
+def test_tables_in_other_formats_are_told_how_to_be_saved(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(DataError) as caught:
+        find_samples(tmp_path / name)
+    assert message.format(folder=tmp_path) in str(caught.value)
+
+
 def test_one_photo_is_no_data(tmp_path: Path) -> None:
     (tmp_path / "photo.JPG").write_bytes(b"x")
     with pytest.raises(DataError, match=r"photo\.JPG is one photo\. Name the folder that it lies in\."):
@@ -73,8 +92,8 @@ def test_column_options_with_a_folder(write: Write, columns: Columns) -> None:
     with flags_in_messages({}), pytest.raises(OptionError) as caught:
         find_samples(folder, columns)
     assert str(caught.value) == (
-        f"--image-column, --label-column, --group-column, --split-column and --image-root are for tables. {folder} is a "
-        "folder: name a CSV or Parquet file instead, or leave them out."
+        f"--image-column, --label-column, --group-column, --split-column and --image-root are for tables. {folder} is "
+        "a folder: name a CSV or Parquet file instead, or leave them out."
     )
 
 

@@ -3,17 +3,18 @@
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from typing import Any
 
 from regraft.data.folders import SPLIT_FOLDERS
-from regraft.errors import DataError, option, printable, shortlist
+from regraft.errors import DataError, option, shortlist
 
 _BLANK = re.compile(r"^[\s\ufeff\u200b\u2060]+|[\s\ufeff\u200b\u2060]+$")
 # what programs write where there is no value: pandas; R, Excel, SQL, SAS; people
 _NOT_A_VALUE = {"nan", "<na>", "nat"}
 _NO_VALUE = {"na", "n/a", "n.a.", "#n/a", "#na", "none", "null", "nil", "(null)", "(blank)", ".", "-", "--", "?", "-1"}
 _NO_VALUE |= {"-1.0", "unknown", "unk", "missing", "not available", "not applicable", "unspecified", "undefined"}
+_NO_GROUP = {"", *_NOT_A_VALUE, *_NO_VALUE}
 _SPLIT_WORDS = {word: split for split, words in SPLIT_FOLDERS.items() for word in words} | {
     "valid": "validation",
     "dev": "validation",
@@ -52,15 +53,16 @@ def as_text(value: Any) -> str:
 
 def groups_of(values: Sequence[Any], column: str, where: str) -> tuple[list[str | None], list[str]]:
     """Return the group of each row, None where the cell says nothing ("NA", "unknown" ...), and a note on these."""
-    texts = ["" if is_missing(value) else as_text(value) for value in values]
-    groups = [None if not text or text.casefold() in _NO_VALUE else text for text in texts]
-    nothing = [text for text, group in zip(texts, groups, strict=True) if group is None]
+    texts = ["" if value is None or value != value else as_text(value) for value in values]  # noqa: PLR0124 - NaN
+    groups = [None if text.casefold() in _NO_GROUP else text for text in texts]
+    nothing = Counter(text for text, group in zip(texts, groups, strict=True) if group is None)
     if not nothing:
         return groups, []
-    spelled = sorted({text for text in nothing if text})[:_SHOWN]
+    spelled = [repr(text) for text, _ in nothing.most_common() if text]
+    shown = f" ({', '.join(spelled[:_SHOWN])}{' ...' if len(spelled) > _SHOWN else ''})" if spelled else ""
     note = (
-        f"{len(nothing):,} of {len(values):,} rows of {where} have no value in the group column {column!r}"
-        f"{_in_brackets(map(repr, spelled))}: each of these photos is taken as a group of its own"
+        f"{nothing.total():,} of {len(values):,} rows of {where} have no value in the group column {column!r}"
+        f"{shown}: each of these photos is taken as a group of its own"
     )
     return groups, [note]
 
@@ -186,8 +188,3 @@ def one_hot_labels(values: Mapping[str, Sequence[Any]], row_name: Callable[[int]
 def is_binary(values: Sequence[Any]) -> bool:
     """Tell whether all cells are 0 or 1, as numbers, text ("0", "1.0") or booleans."""
     return bool(values) and all(value in _BINARY for value in set(values))
-
-
-def _in_brackets(words: Iterable[str]) -> str:
-    text = ", ".join(map(printable, words))
-    return f" ({text})" if text else ""

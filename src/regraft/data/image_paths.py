@@ -217,7 +217,7 @@ class _Files:
 
 
 def _same_name(name: str, path: Path) -> bool:
-    return path.name == name or path.stem == name
+    return name in (path.name, path.stem)
 
 
 def _common_end(these: Sequence[str], those: Sequence[str]) -> int:
