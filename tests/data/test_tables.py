@@ -348,6 +348,13 @@ def test_columns_that_could_be_meant_are_noted(write: Write) -> None:
     assert train(file, Columns(image="image", label="label")).classes == ("a",)
 
 
+def test_a_column_that_differs_in_case_alone_could_be_meant(write: Write) -> None:
+    file = table(write("set", "1.png"), "image,Label,label", "1.png,a,b")
+    assert train(file).classes == ("b",)
+    assert train(file).notes[0].startswith(f"{file}: 'label' is taken as the label column; 'Label' could be meant, too")
+    assert train(file, Columns(label="Label")).classes == ("a",)
+
+
 @pytest.mark.parametrize("header", ["Image,LABEL", " image , label ", '"File Name",Class', "file-name,target"])
 def test_usual_names_in_another_spelling(write: Write, header: str) -> None:
     assert labelled(train(table(write("set", "1.png"), header, "1.png,a"))) == [("1.png", "a")]

@@ -16,6 +16,7 @@ from regraft.images.formats import IMAGE_SUFFIXES
 
 CSV_SUFFIXES = (".csv", ".tsv")
 _MAX_BYTES = 200_000_000
+_MAX_ROWS = 3_000_000
 _MAX_CELLS = 20_000_000
 _MAX_LINE = 1_000_000  # characters
 _SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "vertical bar"}
@@ -166,7 +167,7 @@ def _separator(text: str, own: str) -> str:
 def _records(file: Path, text: str, separator: str, *, first: int) -> Iterator[tuple[int, list[str]]]:
     """Yield the line and the cells of each record that is not blank."""
     ended = False
-    cells_so_far = 0
+    rows_so_far = cells_so_far = 0
 
     def lines() -> Iterator[str]:
         nonlocal ended
@@ -186,9 +187,9 @@ def _records(file: Path, text: str, separator: str, *, first: int) -> Iterator[t
             raise _unreadable(file, f"line {line}: {error}") from None
         if ended and cells != ["end"]:
             raise _unreadable(file, f'line {line} opens a quote (") that nothing closes')
-        cells_so_far += len(cells)
-        if cells_so_far > _MAX_CELLS:
-            raise _unreadable(file, f"it has more than {_MAX_CELLS:,} cells. Keep the columns that are needed")
+        rows_so_far, cells_so_far = rows_so_far + 1, cells_so_far + len(cells)
+        if rows_so_far > _MAX_ROWS or cells_so_far > _MAX_CELLS:
+            raise _unreadable(file, f"it has more than {_MAX_ROWS:,} rows or {_MAX_CELLS:,} cells. Keep what is needed")
         cells = [clean(cell) for cell in cells]
         if not ended and any(cells):
             yield line, cells
