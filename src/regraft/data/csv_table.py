@@ -15,7 +15,7 @@ from regraft.files import read_regular
 from regraft.images.formats import IMAGE_SUFFIXES
 
 CSV_SUFFIXES = (".csv", ".tsv")
-_MAX_BYTES = 200_000_000
+_MAX_BYTES = 100_000_000
 _MAX_ROWS = 3_000_000
 _MAX_CELLS = 20_000_000
 _MAX_LINE = 1_000_000  # characters
@@ -40,6 +40,7 @@ _NO_TEXT = {
 _MAX_COLUMNS = 10_000
 # accented letters, three in a row or before a sign such as ¢: what other encodings look like as Windows-1252
 _NOT_WESTERN = re.compile(r"[^\W\d_a-zA-Z]{3}|[^\W\d_a-zA-Z][¡-¨¬¯-¹¼-¾]")
+_ACCENTED = re.compile(r"\w{0,20}[^\W\d_a-zA-Z]\w{0,20}")  # bounded, or a long word would take its square in steps
 _AS_UTF8 = "Save it as UTF-8 (in Excel: 'CSV UTF-8')"
 
 
@@ -135,8 +136,8 @@ def _as_windows_1252(file: Path, data: bytes, line: int) -> tuple[str, list[str]
         text = ""
     if not text or "\0" in text or _NOT_WESTERN.search(text):
         raise _unreadable(file, f"line {line} is neither UTF-8 nor Western European text. {_AS_UTF8}")
-    words = re.findall(r"\w*[^\W\d_a-zA-Z]\w*", text)
-    example = f", as in {words[0][:30]!r}" if words else ""
+    word = _ACCENTED.search(text)
+    example = f", as in {word[0]!r}" if word else ""
     return text, [
         f"{file}: it is not UTF-8 (line {line}) and was read as Western European text, Windows-1252{example}. "
         f"{_AS_UTF8} if that is wrong"
