@@ -40,6 +40,8 @@ def message_of(file: Path, content: str | bytes) -> str:
         "image, label\na.jpg ,\tcat\n b.jpg,dog \n",
         "\ufeffimage\u00a0,\u200blabel\na.jpg,\u00a0cat\u00a0\nb.jpg\u3000,dog\n",
         '"image", "label"\n"a.jpg" , "cat"\n"b.jpg","dog" \n',
+        "'image','label'\n'a.jpg', 'cat'\n'b.jpg','dog'\n",
+        '\u00a0"image",\u00a0"label"\n\u00a0"a.jpg","cat"\nb.jpg,dog\n',
         "image,label,,\na.jpg,cat\nb.jpg,dog\n",
         "image,label,,\na.jpg,cat,,\nb.jpg,dog,,\n",
         "image,label\na.jpg,cat\n,\n , \nb.jpg,dog\n,\n",
@@ -134,6 +136,14 @@ def test_excels_first_line_names_the_separator(file: Path) -> None:
 def test_separators_in_cells_separate_nothing(file: Path, text: str, columns: int, row: list[str]) -> None:
     table = read(file, text)
     assert (len(table.columns), table.rows) == (columns, [row])
+
+
+def test_rows_inside_of_a_quote_are_noted(file: Path) -> None:
+    table = read(file, 'image,label,note\na.jpg,cat,"x\nb.jpg,dog,y\nc.jpg,cat,"z"\n')
+    assert table.notes == (
+        f"{file}: a cell of line 2 goes on over lines that look like rows: a quote may be missing there",
+    )
+    assert read(file, 'image,label,note\na.jpg,cat,"Dear owner,\nthanks"\n').notes == ()
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])

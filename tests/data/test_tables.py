@@ -348,6 +348,20 @@ def test_columns_that_could_be_meant_are_noted(write: Write) -> None:
     assert train(file, Columns(image="image", label="label")).classes == ("a",)
 
 
+def test_columns_that_figures_depend_on_are_noted(write: Write) -> None:
+    folder = write("set", "1.png", "2.png", "3.png")
+    file = table(folder, "image,label,Patient ID,is_valid", "1.png,a,7,0", "2.png,b,7,1", "3.png,b,8,0")
+    assert train(file).notes == (
+        f"{file}: 'is_valid' is not used: all rows are one set. For splits write train, validation and test into a "
+        "column and name it with split_column",
+        f"{file}: photos of one 'Patient ID' are taken to be independent. If they are not, keep them on one side of "
+        "every split: group_column 'Patient ID'",
+    )
+    assert train(file, Columns(group="patient id", split="none")).notes == ()
+    once = table(folder, "image,label,patient", "1.png,a,7", "2.png,b,8", "3.png,b,9")
+    assert train(once).notes == ()
+
+
 def test_a_column_that_differs_in_case_alone_could_be_meant(write: Write) -> None:
     file = table(write("set", "1.png"), "image,Label,label", "1.png,a,b")
     assert train(file).classes == ("b",)
@@ -400,6 +414,14 @@ def test_csv_several_labels_in_a_cell(write: Write, label: str) -> None:
         f"{file}: 1 of 3 rows have a value in the label column 'label' that looks like several labels of one photo, "
         f"which is not supported:\n  {text!r}\nKeep one label for each photo, remove these rows, or name another "
         "column with label_column; if it is a class of its own, give it a name without the names of others."
+    )
+
+
+def test_csv_labels_over_several_lines_miss_a_quote(write: Write) -> None:
+    file = table(write("set", "1.png", "2.png"), "image,label", '1.png,"cat', '2.png,"dog"')
+    assert message_of(file) == (
+        f"{file}: labels in the column 'label' go on over several lines; a quote may be missing:\n"
+        "  'cat\\n2.png,dog\"'\nCorrect these rows."
     )
 
 

@@ -72,9 +72,15 @@ def check_labels(labels: Sequence[str], column: str, where: str) -> list[str]:
     """Return notes on classes that may not be meant as such.
 
     Raises:
-        DataError: labels that hold several classes of the same column.
+        DataError: labels that hold several classes of the same column, or line ends.
     """
     counts = Counter(labels)
+    broken = [label for label in counts if "\n" in label or "\r" in label]
+    if broken:
+        raise DataError(
+            f"{where}: labels in the column {column!r} go on over several lines; a quote may be missing:\n"
+            f"{shortlist([repr(label) for label in broken])}\nCorrect these rows."
+        )
     classes = {label.casefold() for label in counts}
     several = [label for label in counts if _holds_several(label, classes)]
     if several:

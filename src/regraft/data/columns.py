@@ -22,6 +22,9 @@ _ROW_NUMBER = "id"  # beside another image column it is one
 _SPLIT_COLUMN = "split"  # is asked about if its values are no splits; the others are not
 _USUAL_SPLIT_COLUMNS = (_SPLIT_COLUMN, "splits", "set", "subset", "partition", "phase", "usage", "fold", "dataset")
 _NO_SPLITS = "none"
+# columns that are not used by themselves, but that change what figures mean
+_SPLIT_FLAGS = ("is_train", "is_training", "is_valid", "is_val", "is_validation", "is_test")
+_USUAL_GROUPS = ("patient", "patient_id", "subject", "subject_id", "participant", "person_id", "lesion", "lesion_id")
 _SHOWN = 50  # columns in a message
 
 
@@ -127,6 +130,8 @@ def choose_columns(table: Table, columns: Columns, *, labelled: bool = True, spl
             f"{table.file}: {' '.join(problems)} Its columns are: {_listed(table.columns)}.{_hint(table.columns)}"
         )
     notes = [note for field, names in found.items() if (note := _others(table, field, names, chosen))]
+    if labelled:
+        notes += _unused(table, columns, {*chosen.values(), split})
     if one_hot:
         notes.append(f"{table.file}: the label of a row is its column that holds a 1: {', '.join(one_hot)}")
     label, group = chosen.get("label_column"), chosen.get("group_column")
@@ -243,6 +248,26 @@ def _hint(names: Sequence[str]) -> str:
     if len(names) == 1:
         return " That is one column: commas, tabs, semicolons and | separate columns, outside of quotes."
     return ""
+
+
+def _unused(table: Table, columns: Columns, taken: set[str | None]) -> list[str]:
+    """Return notes on columns that say more of the photos than is used: that they belong together, or are a split."""
+    notes = []
+    flags = [column for name in _SPLIT_FLAGS for column in _alike(table, name) if column not in taken]
+    if flags and columns.split is None and None in taken:
+        notes.append(
+            f"{table.file}: {flags[0]!r} is not used: all rows are one set. For splits write train, validation and "
+            f"test into a column and name it with {option('split_column')}"
+        )
+    groups = [column for name in _USUAL_GROUPS for column in _alike(table, name) if column not in taken]
+    if groups and columns.group is None:
+        values = [str(value) for value in table.values(groups[0])]
+        if 1 < len(set(values)) < len(values):
+            notes.append(
+                f"{table.file}: photos of one {groups[0]!r} are taken to be independent. If they are not, keep them on "
+                f"one side of every split: {option('group_column')} {groups[0]!r}"
+            )
+    return notes
 
 
 def _others(table: Table, field: str, names: Sequence[str], chosen: Mapping[str, str]) -> str:

@@ -5,9 +5,10 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from regraft.data.cells import clean
 from regraft.errors import DataError, shortlist
@@ -92,10 +93,13 @@ def read_csv_table(file: Path) -> CsvTable:
     text, notes = _decoded(file, data)
     own = "\t" if file.suffix.lower() == ".tsv" else ","
     said = _EXCEL_SEPARATOR.match(text)
-    separator = said["separator"] if said else _separator(text, own)
+    text, first = (text[said.end() :], 2) if said else (text, 1)
+    quote = "'" if text.lstrip().startswith("'") else '"'
+    separator = said["separator"] if said else _separator(text, own, quote)
     if separator != own:
         notes.append(f"{file}: columns are taken to be separated by a {_SEPARATORS[separator]}")
-    records = _records(file, text[said.end() :] if said else text, separator, first=2 if said else 1)
+    form = {"delimiter": separator, "quotechar": quote, "skipinitialspace": True}
+    records = _records(file, text, form, first=first)
     header = next(records, None)
     if header is None:
         raise _unreadable(file, "it is empty")
@@ -144,7 +148,7 @@ def _as_windows_1252(file: Path, data: bytes, line: int) -> tuple[str, list[str]
     ]
 
 
-def _separator(text: str, own: str) -> str:
+def _separator(text: str, own: str, quote: str) -> str:
     """Return what separates the columns: `own`, unless the header shows that it is another."""
     lines = io.StringIO(text[:_SAMPLE], newline="").readlines()
     if len(text) > _SAMPLE and len(lines) > 1:
@@ -152,7 +156,7 @@ def _separator(text: str, own: str) -> str:
 
     def widths(separator: str) -> list[int]:
         try:
-            rows = list(csv.reader(lines, delimiter=separator, skipinitialspace=True))
+            rows = list(csv.reader(lines, delimiter=separator, quotechar=quote, skipinitialspace=True))
         except csv.Error:
             return []
         return [len(row) for row in rows if any(map(clean, row))]
@@ -165,8 +169,8 @@ def _separator(text: str, own: str) -> str:
     return next(iter(steady + several), own)
 
 
-def _records(file: Path, text: str, separator: str, *, first: int) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line and the cells of each record that is not blank."""
+def _records(file: Path, text: str, form: Mapping[str, Any], *, first: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line and the cells of each record that is not blank, read as `csv.reader` reads this form."""
     ended = False
     rows_so_far = cells_so_far = 0
 
@@ -179,7 +183,7 @@ def _records(file: Path, text: str, separator: str, *, first: int) -> Iterator[t
         ended = True
         yield "end"  # a record of its own, unless a quote is open
 
-    reader = csv.reader(lines(), delimiter=separator, skipinitialspace=True)
+    reader = csv.reader(lines(), **form)
     line = first
     while not ended:
         try:
@@ -187,14 +191,19 @@ def _records(file: Path, text: str, separator: str, *, first: int) -> Iterator[t
         except csv.Error as error:
             raise _unreadable(file, f"line {line}: {error}") from None
         if ended and cells != ["end"]:
-            raise _unreadable(file, f'line {line} opens a quote (") that nothing closes')
+            raise _unreadable(file, f"line {line} opens a quote ({form['quotechar']}) that nothing closes")
         rows_so_far, cells_so_far = rows_so_far + 1, cells_so_far + len(cells)
         if rows_so_far > _MAX_ROWS or cells_so_far > _MAX_CELLS:
             raise _unreadable(file, f"it has more than {_MAX_ROWS:,} rows or {_MAX_CELLS:,} cells. Keep what is needed")
-        cells = [clean(cell) for cell in cells]
+        cells = [_without_quotes(clean(cell), form["quotechar"]) for cell in cells]
         if not ended and any(cells):
             yield line, cells
         line = first + reader.line_num
+
+
+def _without_quotes(cell: str, quote: str) -> str:
+    """Return a cell without quotes around it that a blank of another kind hid."""
+    return clean(cell[1:-1]) if len(cell) > 1 and cell[0] == cell[-1] == quote else cell
 
 
 def _shaped(
@@ -229,9 +238,21 @@ def _shaped(
             f"{file}: {len(wrong):,} of {len(records):,} rows are longer or shorter than the header, which has {wide} "
             f"columns:\n{shortlist(wrong)}\nCorrect them; a cell with the separator in it stands in quotes."
         )
+    swallowed = [line for line, cells in records if any(_holds_rows(cell, wide) for cell in cells)]
+    if swallowed:
+        notes.append(
+            f"{file}: a cell of line {swallowed[0]} goes on over lines that look like rows: a quote may be missing "
+            "there"
+        )
     if any(len(cells) > wide for _, cells in records):
         notes.append(f"{file}: empty cells at the ends of rows, beyond the header: left out")
     return names, [cells[:wide] for _, cells in records], [line for line, _ in records]
+
+
+def _holds_rows(cell: str, wide: int) -> bool:
+    """Tell whether a cell with line ends has a line with as many separators, of any kind, as a row."""
+    lines = cell.splitlines()[1:] if "\n" in cell or "\r" in cell else ()
+    return wide > 1 and any(line.count(separator) == wide - 1 for line in lines for separator in _SEPARATORS)
 
 
 def _used(cells: Sequence[str]) -> int:
