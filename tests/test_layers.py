@@ -52,9 +52,12 @@ ORDER = {
     "data": [
         "splits",
         "samples",
+        "archives",
+        "file_names",
         "folders",
         "audit",
         "tables",
+        "class_folders",
         "layouts",
         "dataset",
         "photos",

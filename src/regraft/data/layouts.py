@@ -1,10 +1,13 @@
 """How data sets lie on disk: one row in `READERS` for each layout, and the labelled images of any of them."""
 
+import glob
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from regraft.data.folders import SPLIT_FOLDERS, image_files, read_folder, split_folders
+from regraft.data.archives import unpack_command
+from regraft.data.class_folders import read_folder
+from regraft.data.folders import SPLIT_FOLDERS, image_files, notes_on_splits, split_folders
 from regraft.data.samples import Samples
 from regraft.data.tables import (
     CSV_SUFFIXES,
@@ -136,7 +139,10 @@ def find_samples(
             f"{data} has no {splits[0]} split. It has: {', '.join(found)}. "
             "Add a folder (or Parquet files) of that name, or name the folder or file that you mean."
         )
-    return {split: reader.read(paths, columns) for split, paths in found.items() if split in splits}
+    samples = {split: reader.read(paths, columns) for split, paths in found.items() if split in splits}
+    if not reader.is_table:
+        _note_passed_over(samples, Path(data).expanduser(), found)
+    return samples
 
 
 def split_names(data: str | Path, columns: Columns | None = None) -> tuple[str, ...]:
@@ -147,6 +153,13 @@ def split_names(data: str | Path, columns: Columns | None = None) -> tuple[str, 
         OptionError: columns of what is no table.
     """
     return tuple(_find_splits(data, columns or Columns())[1])
+
+
+def _note_passed_over(samples: dict[str, Samples], folder: Path, found: Mapping[str, Sequence[Path]]) -> None:
+    """Add what lies beside the splits to the notes of the first."""
+    notes = notes_on_splits(folder, {split: paths[0] for split, paths in found.items()})
+    first = next(iter(samples))
+    samples[first] = replace(samples[first], notes=(*samples[first].notes, *notes))
 
 
 def _find_splits(data: str | Path, columns: Columns) -> tuple[Reader, dict[str, Sequence[Path]]]:
@@ -169,12 +182,17 @@ def _find_splits(data: str | Path, columns: Columns) -> tuple[Reader, dict[str, 
 def _refusal(path: Path) -> str:
     """Return why no reader recognises `path`, and what is allowed."""
     allowed = _listed([reader.name for reader in READERS.values()], ", ")
+    if not path.exists() and set("*?") & set(str(path)):
+        folder = next(parent for parent in path.parents if not glob.has_magic(str(parent)))
+        return f"{path} is a pattern, not {allowed}. Name the folder itself, whose photos are all read: {folder}."
     if not path.exists():
         return f"{path} does not exist. Name {allowed}."
     if not path.is_file():
         return f"{path} is neither a folder nor an ordinary file (a pipe or a device). Name {allowed}."
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return f"{path} is one photo. Name the folder that it lies in."
+    if command := unpack_command(path):
+        return f"{path} is an archive: unpack it ({command}) and name the folder that comes out. Allowed are {allowed}."
     return f"{path} is a file of an unknown kind. Allowed are {allowed}."
 
 
