@@ -118,6 +118,24 @@ def test_words_of_vehicles_are_no_splits(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
+    "names", ["testA testB trainA trainB", "test_cat test_dog train_cat train_dog", "test train_cat train_dog"]
+)
+def test_names_that_say_a_split_and_a_class(write: Write, names: str) -> None:
+    folder = write("pets", *(f"{name}/1.png" for name in names.split()))
+    with pytest.raises(DataError) as caught:
+        find_samples(folder)
+    assert str(caught.value) == (
+        f"{folder}: it is not clear whether {', '.join(names.split())} are splits or classes. Lay them out as "
+        "train/CLASS and test/CLASS; or name one folder."
+    )
+
+
+def test_classes_that_are_all_called_after_one_split(write: Write) -> None:
+    folder = write("faces", "training_real/1.png", "training_fake/1.png")
+    assert find_samples(folder)["train"].classes == ("training_fake", "training_real")
+
+
+@pytest.mark.parametrize(
     ("one", "other", "split"),
     [("val", "valid", "validation"), ("Train", "train", "train"), ("test", "Testing", "test")],
 )

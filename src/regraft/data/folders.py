@@ -85,7 +85,7 @@ def split_folders(folder: Path) -> dict[str, Path]:
     or files whose names carry several labels. Without a `train` folder there are splits if no other folder has photos.
 
     Raises:
-        DataError: it is not clear whether `train` is a split or a class, or a split has two folders.
+        DataError: it is not clear which folders are splits and which are classes, or a split has two folders.
     """
     children = subfolders(folder)
     found = _by_split(children)
@@ -183,15 +183,27 @@ def _by_split(children: Sequence[Path]) -> dict[str, list[Path]]:
                 sets[rest][split].append(child)
     if "train" in found:
         return found
-    return next((parts for parts in sets.values() if "train" in parts and len(parts) > 1), found)
+    with_train = [parts for parts in sets.values() if "train" in parts]
+    complete = [parts for parts in with_train if len(parts) > 1]
+    if len(complete) > 1 or (found and with_train):
+        named = [path.name for parts in (*with_train, found) for paths in parts.values() for path in paths]
+        raise DataError(
+            f"{children[0].parent}: it is not clear whether {', '.join(natsorted(named)[:_NAMES_SHOWN])} are splits or "
+            "classes. Lay them out as train/CLASS and test/CLASS; or name one folder."
+        )
+    return complete[0] if complete else found
 
 
 def _split_and_rest(name: str) -> list[tuple[str, str]]:
-    """Return the split that the first or the last word of a name says, and the name's other words."""
+    """Return the split that the first or the last word of a name says, and the rest of the name.
+
+    >>> _split_and_rest("pets_train"), _split_and_rest("testA"), _split_and_rest("cat")
+    ([('train', 'pets')], [('test', 'a')], [])
+    """
     words = [word for word in re.split(r"[\W_]+", unicodedata.normalize("NFKC", name).casefold()) if word]
-    if len(words) < 2:
-        return []
-    ends = ((words[0], words[1:]), (words[-1], words[:-1]))
+    if len(words) == 1:
+        words = [words[0][:-1], words[0][-1]]
+    ends = ((words[0], words[1:]), (words[-1], words[:-1])) if words else ()
     return [(split, " ".join(rest)) for word, rest in ends if (split := split_of(word))]
 
 
