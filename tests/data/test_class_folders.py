@@ -133,7 +133,7 @@ def test_splits_inside_one_of_the_folders(write: Write) -> None:
 
 @pytest.mark.parametrize("name", ["test", "more"])
 def test_a_folder_of_the_same_classes_beside_them(write: Write, name: str) -> None:
-    folder = write("pets", *product("cat dog"), *product(name, "cat dog"))
+    folder = write("pets", *product("cat dog"), *product(name, "cat dog"), f"{name}/1.png")
     assert f"{folder}: {name} holds folders of the same names as the classes beside it (cat, dog), so" in refused(
         folder
     )
@@ -167,7 +167,7 @@ def test_endings_of_what_a_folder_without_photos_holds(write: Write) -> None:
     message = refused(folder)
     assert message.startswith(f"{folder} holds no images. Expected one sub-folder of images per class, or file names ")
     assert "It holds other files: 2 .dcm, 1 " in message
-    for part in ("1 .mp4", "1 without an ending", f"Unpack it: unzip '{folder}/photos 1.zip'."):
+    for part in ("1 .mp4", "1 without an ending", f"Unpack what lies in it: unzip '{folder}/photos 1.zip'."):
         assert part in message
     assert message.endswith(f"If the labels stand in a table, name the table: {folder}/labels.csv.")
 

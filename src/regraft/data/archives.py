@@ -1,8 +1,12 @@
 """Archives, which are not read: how each is unpacked."""
 
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 
+from natsort import natsorted
+
+_SHOWN = 3
 # By ending, the longest first; {} stands for the file
 _COMMANDS = {
     **dict.fromkeys(
@@ -16,6 +20,13 @@ _COMMANDS = {
     ".xz": "unxz -k {}",
     ".zst": "unzstd {}",
 }
+
+
+def to_unpack(files: Iterable[Path]) -> str:
+    """Return in words how the archives among `files` are unpacked, "" where none is one."""
+    commands = natsorted(command for file in files if (command := unpack_command(file)))
+    more = f" and {len(commands) - _SHOWN:,} more" if len(commands) > _SHOWN else ""
+    return f"Unpack what lies in it: {', '.join(commands[:_SHOWN])}{more}." if commands else ""
 
 
 def unpack_command(path: Path) -> str | None:

@@ -1,6 +1,7 @@
 """Class folders, and flat folders of names with labels, to samples; what else a folder could be meant as."""
 
 import itertools
+import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from natsort import natsorted
 
-from regraft.data.archives import unpack_command
+from regraft.data.archives import to_unpack
 from regraft.data.file_names import labels_in_names, labels_or_none
 from regraft.data.folders import hidden_directly_in, hidden_note, scan, split_of, subfolders, visible
 from regraft.data.samples import Samples, clean_name, natural_order
@@ -62,7 +63,7 @@ def read_folder(folder: Path) -> Samples:
 
 
 def _of_classes(folder: Path, classes: Mapping[Path, list[Path]], notes: list[str]) -> Samples:
-    below = {child.name: [_folders_between(child, image) for image in images] for child, images in classes.items()}
+    below = {child.name: _folders_below(child, images) for child, images in classes.items()}
     if len(below) > 1:
         inner = _inner_folders(below)
         _check_no_splits_inside(folder, inner)
@@ -91,11 +92,13 @@ def _of_names(folder: Path, images: list[Path], notes: list[str]) -> Samples:
     )
 
 
-def _folders_between(child: Path, image: Path) -> Folders:
-    return image.parts[len(child.parts) : -1]  # several times faster than Path.relative_to
+def _folders_below(child: Path, images: Sequence[Path]) -> set[Folders]:
+    """Return the ways from a class folder to the folders that hold its images."""
+    holders = {str(image).rpartition(os.sep)[0] for image in images}  # few; a million images keep no parts
+    return {Path(holder).relative_to(child).parts for holder in holders}
 
 
-def _inner_folders(below: Mapping[str, Sequence[Folders]]) -> dict[str, set[str]]:
+def _inner_folders(below: Mapping[str, Collection[Folders]]) -> dict[str, set[str]]:
     """Return the names of the folders in each class folder, "" for photos that lie directly in it.
 
     One and the same folder in all of them (cat/images, dog/images) is passed through.
@@ -131,7 +134,7 @@ def _check_no_class_inside(folder: Path, inner: Mapping[str, set[str]]) -> None:
     """Raise `DataError` where a folder holds folders called as the classes beside it, and no others."""
     classes = {clean_name(name).casefold() for name in inner}
     for name, subs in inner.items():
-        others = {sub.casefold() for sub in subs} - {name.casefold()}
+        others = {sub.casefold() for sub in subs if sub} - {clean_name(name).casefold()}
         if others and others <= classes and not any(sub.isdecimal() for sub in others):
             raise DataError(
                 f"{folder}: {name} holds folders of the same names as the classes beside it ({_listed(subs)}), so that "
@@ -166,7 +169,7 @@ def _check_level(folder: Path, inner: Mapping[str, set[str]]) -> None:
         )
 
 
-def _wrapper(child: Path, ways: Sequence[Folders], images: Sequence[Path]) -> str:
+def _wrapper(child: Path, ways: Collection[Folders], images: Sequence[Path]) -> str:
     """Return in words what lies in the only folder of photos there is, if it seems to wrap the classes; else ""."""
     shared = [names[0] for names in itertools.takewhile(lambda names: len(set(names)) == 1, zip(*ways, strict=False))]
     depth = next((depth for depth, name in enumerate(shared) if split_of(name)), len(shared))
@@ -199,12 +202,11 @@ def _tables_among(paths: Iterable[Path]) -> str:
 def _no_images(folder: Path, others: Sequence[Path], passed_over: Sequence[str]) -> str:
     endings = Counter(path.suffix.lower() or "without an ending" for path in others)
     held = ", ".join(f"{count:,} {ending}" for ending, count in endings.most_common(_NAMES_SHOWN))
-    unpack = next((f"Unpack it: {command}." for path in others if (command := unpack_command(path))), "")
     sentences = [
         f"{folder} holds no images. Expected one sub-folder of images per class, or file names that carry the label "
         f"(cat.0.jpg); image files end in {' '.join(sorted(IMAGE_SUFFIXES)[:6])} ...",
         f"It holds other files: {held}{' ...' if len(endings) > _NAMES_SHOWN else ''}." if others else "",
-        unpack,
+        to_unpack(others),
         _tables_among(others),
         *(f"{note}." for note in passed_over),
     ]

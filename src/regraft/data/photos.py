@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from regraft.data.archives import unpack_command
+from regraft.data.archives import to_unpack, unpack_command
 from regraft.data.folders import hidden_note, scan
 from regraft.data.layouts import readers_of
 from regraft.data.samples import natural_order
@@ -67,9 +67,8 @@ def _why_nothing(argument: str | Path) -> str:
     if not folder.is_dir():
         return ""
     found = scan(folder)
-    commands = [command for path in found.others if (command := unpack_command(path))]
-    notes = [*(f"Unpack what lies in it: {command}" for command in commands[:1]), *hidden_note(folder, found.hidden)]
-    return "".join(f" {printable(note)}." for note in notes)
+    notes = [to_unpack(found.others), *(f"{note}." for note in hidden_note(folder, found.hidden))]
+    return "".join(f" {printable(note)}" for note in notes if note)
 
 
 def _paths(argument: str | Path) -> list[Path]:
