@@ -175,7 +175,7 @@ def test_endings_of_what_a_folder_without_photos_holds(write: Write) -> None:
 def test_a_folder_of_hidden_photos_alone(write: Write) -> None:
     folder = write("pets", "__cat__/1.png", "__dog__/1.png")
     assert "2 images in " in (message := refused(folder))
-    assert message.endswith("are hidden: __cat__ 1, __dog__ 1. Rename what is to count.")
+    assert message.endswith("or are a system's): __cat__ 1, __dog__ 1. Rename what is to count.")
 
 
 @pytest.mark.parametrize("photos", [["images/a1.png", "images/b2.png"], ["a1.png", "b2.png"]])

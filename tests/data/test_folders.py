@@ -203,15 +203,23 @@ def test_file_names_without_a_label_are_named_and_counted(write: Write) -> None:
 
 def test_hidden_photos_are_passed_over_and_counted(write: Write) -> None:
     shown = ["a/1.png", "b/1.png"]
-    hidden = ["a/.h.png", "__MACOSX/1.png", "__MACOSX/sub/2.png", "a/deep/__thumbs/1.png", ".x.png", ".cache/1.png"]
+    hidden = [
+        "a/.h.png",
+        "a/@eaDir/1.png",
+        "__MACOSX/1.png",
+        "__MACOSX/sub/2.png",
+        "a/deep/__thumbs/1.png",
+        ".x.png",
+        ".cache/1.png",
+    ]
     folder = write("pets", *shown, *hidden, "__MACOSX/._1.png")  # the last one is no photo, but macOS's properties
     (folder / ".git").mkdir()
     (folder / ".git" / "config").write_text("text")
     samples = find_samples(folder)["train"]
     assert samples.counts() == {"a": 1, "b": 1}
     assert samples.notes == (
-        f"6 images in {folder} are passed over, as names that start with . or __ are hidden: .* 1, .cache 1, "
-        "__MACOSX 2, a/.* 1, a/deep/__thumbs 1. Rename what is to count",
+        f"7 images in {folder} are passed over as hidden (their names, or their folders', start with . or __, or are a "
+        "system's): .* 1, .cache 1, __MACOSX 2, a/.* 1, a/@eaDir 1 and 1 more. Rename what is to count",
     )
 
 
@@ -221,8 +229,8 @@ def test_what_lies_beside_splits_is_noted_once(write: Write) -> None:
     found = find_samples(folder)
     assert found["train"].notes == (
         f"{folder / 'docs'} holds no image and is no split",
-        f"1 images in {folder} are passed over, as names that start with . or __ are hidden: __old__ 1. "
-        "Rename what is to count",
+        f"1 images in {folder} are passed over as hidden (their names, or their folders', start with . or __, or are a "
+        "system's): __old__ 1. Rename what is to count",
     )
     assert found["validation"].notes == ()
 

@@ -87,17 +87,20 @@ def _report_wrong_usage() -> Iterator[None]:
     except Exception as error:
         if not hasattr(error, "show"):  # theirs; their class has another place in each version of typer
             raise
-        if "unexpected extra argument" in (message := getattr(error, "message", "")) and _takes_photos(error):
-            error.message = f"{message[:_SHOWN]}{' ...' if len(message) > _SHOWN else ''}. {ONE_FOLDER}"
+        _say_one_folder(error)
         text = io.StringIO()
         error.show(file=text)
         note(text.getvalue().rstrip("\n"))
         raise typer.Exit(getattr(error, "exit_code", WRONG_USAGE)) from None
 
 
-def _takes_photos(error: Any) -> bool:
-    """Tell whether the command that was used wrongly takes one folder or table of photos."""
-    return any(argument.name in ("data", "source", "photos") for argument in error.ctx.command.params)
+def _say_one_folder(error: Any) -> None:
+    """Have typer's error on many names, where one folder of photos is taken, say so and not quote them all."""
+    message = getattr(error, "message", "")
+    if "unexpected extra argument" not in message:
+        return
+    if any(argument.name in ("data", "source", "photos") for argument in error.ctx.command.params):
+        error.message = f"{message[:_SHOWN]}{' ...' if len(message) > _SHOWN else ''}. {ONE_FOLDER}"
 
 
 class _Commands(TyperGroup):

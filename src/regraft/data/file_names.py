@@ -32,7 +32,7 @@ _NO_LABELS = frozenset(
     img image images imag imgp dsc dscn dscf dscs dcim pxl mvimg mvi vid video clip frame pict pic pics picture
     photo photos foto bild imagen cimg gopr gopro dji sam kic hpim wp wa fb isic whatsapp telegram snapchat received
     screenshot screen shot bildschirmfoto snapshot capture scan scanned untitled unnamed download file thumb
-    thumbnail pano burst webcam at um le on am pm mg
+    thumbnail pano burst webcam cam camera crop at um le on am pm mg
     """.split()  # noqa: SIM905 (a list of strings is no easier to read)
 )
 _PANASONIC = re.compile(r"p\d{7}")  # P1010001

@@ -21,12 +21,15 @@ SPLIT_FOLDERS = {
     "validation": ("validation", "valid", "val", "validate", "dev", "eval", "evaluation"),
     "test": ("test", "test1", "testing", "tests", "tst", "holdout", "heldout"),  # "test1" is Kaggle's, in Dogs vs. Cats
 }
-_THINGS = r"(?:(?:data)?sets?|data|images?|imgs?|photos?|pictures?|pics?|samples?|split|folder|jpe?g|png)*"
+_THINGS = (
+    r"(?:(?:data)?sets?|data|images?|imgs?|photos?|pictures?|pics?|samples?|frames|files|split|folder|dir|jpe?g|png)*"
+)
 _SPLIT_NAMES = {
     split: re.compile(rf"{_THINGS}\d*(?:{'|'.join(words)}){_THINGS}\d*") for split, words in SPLIT_FOLDERS.items()
 }
 _USUAL = ("train", "training", "val", "valid", "validation", "test", "testing", "test1")
 _HIDDEN = (".", "__")
+_OF_SYSTEMS = ("@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found")  # copies and deleted photos
 _NAMES_SHOWN = 5
 
 
@@ -141,8 +144,8 @@ def hidden_note(folder: Path, hidden: Sequence[Path]) -> list[str]:
     listed = ", ".join(f"{name} {count:,}" for name, count in natsorted(counts.items())[:_NAMES_SHOWN])
     more = f" and {len(counts) - _NAMES_SHOWN:,} more" if len(counts) > _NAMES_SHOWN else ""
     return [
-        f"{len(hidden):,} images in {folder} are passed over, as names that start with . or __ are hidden: "
-        f"{listed}{more}. Rename what is to count"
+        f"{len(hidden):,} images in {folder} are passed over as hidden (their names, or their folders', start with . "
+        f"or __, or are a system's): {listed}{more}. Rename what is to count"
     ]
 
 
@@ -221,7 +224,7 @@ def _is_image(path: Path) -> bool:
 
 
 def _is_hidden(name: str) -> bool:
-    return name.startswith(_HIDDEN)
+    return name.startswith(_HIDDEN) or name in _OF_SYSTEMS
 
 
 def _hidden_part(path: Path) -> str:
