@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from regraft.data.layouts import find_samples
+from regraft.data.samples import together
 from regraft.errors import DataError
 
 Write = Callable[..., Path]
@@ -192,3 +193,26 @@ def test_the_table_beside_an_unlabelled_split_is_named(write: Write) -> None:
     folder = write("kaggle", "train/a1.png", "train/b2.png", "test/c3.png")
     (folder / "train_labels.csv").write_text("image,label\n")
     assert refused(folder).endswith(f"If the labels stand in a table, name the table: {folder}/train_labels.csv.")
+
+
+# --- clips across splits ---
+
+
+def flat_splits(*, restart: bool) -> list[str]:
+    return [
+        f"{split}/{kind}_{clip}_{frame}.png"
+        for split, frames in (("train", "01"), ("val", "01" if restart else "23"))
+        for kind in ("cat", "dog")
+        for clip in "012"
+        for frame in frames
+    ]
+
+
+@pytest.mark.parametrize(("restart", "clips"), [(False, 6), (True, 12)])
+def test_clips_of_one_name_are_one_clip_unless_each_split_counts_its_own(
+    write: Write, restart: bool, clips: int
+) -> None:
+    found = find_samples(write("pets", *flat_splits(restart=restart)))
+    both = together(list(found.values()))
+    assert both.groups is not None
+    assert len(set(both.groups.tolist())) == clips

@@ -145,8 +145,8 @@ def test_two_folders_for_one_split(write: Write, one: str, other: str, split: st
         find_samples(folder)
     first, second = sorted([one, other])
     assert str(caught.value) == (
-        f"{folder} has more than one {split} folder: {first}, {second}. Keep one of them; if they are classes, give "
-        "them other names."
+        f"{folder} has more than one {split} folder: {first}, {second}. Keep one of them; if the other is "
+        "another split, or a class, rename it."
     )
 
 

@@ -5,6 +5,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from natsort import natsorted
@@ -60,6 +61,23 @@ def read_folder(folder: Path) -> Samples:
         notes.append(f"{len(others):,} other files in {folder} are no images: ignored")
     notes += passed_over
     return _of_classes(folder, classes, notes) if classes else _of_names(folder, loose_images, notes)
+
+
+def clips_apart(splits: Mapping[str, Samples]) -> dict[str, Samples]:
+    """Return the splits of a folder with clips of their own where one file name is in two of them.
+
+    Clips are named by file names. Photos of one folder that were split later have different names, and a clip in two
+    splits is one clip. Where names come twice, each split counts its clips from the start.
+    """
+    if sum(part.groups is not None for part in splits.values()) < 2:
+        return dict(splits)
+    names = [Path(str(source)).name for part in splits.values() for source in part.sources]
+    if len(set(names)) == len(names):
+        return dict(splits)
+    return {
+        split: replace(part, group_names=tuple(name and f"{split}/{name}" for name in part.group_names))
+        for split, part in splits.items()
+    }
 
 
 def _of_classes(folder: Path, classes: Mapping[Path, list[Path]], notes: list[str]) -> Samples:

@@ -109,7 +109,7 @@ def split_folders(folder: Path) -> dict[str, Path]:
         if len(paths) > 1:
             raise DataError(
                 f"{folder} has more than one {split} folder: {', '.join(path.name for path in paths)}. Keep one of "
-                "them; if they are classes, give them other names."
+                "them; if the other is another split, or a class, rename it."
             )
     return {split: found[split][0] for split in SPLIT_FOLDERS if split in found}
 

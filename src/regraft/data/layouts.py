@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from regraft.data.archives import unpack_command
-from regraft.data.class_folders import read_folder
+from regraft.data.class_folders import clips_apart, read_folder
 from regraft.data.folders import SPLIT_FOLDERS, image_files, notes_on_splits, split_folders
 from regraft.data.samples import Samples
 from regraft.data.tables import (
@@ -141,6 +141,7 @@ def find_samples(
         )
     samples = {split: reader.read(paths, columns) for split, paths in found.items() if split in splits}
     if not reader.is_table:
+        samples = clips_apart(samples)
         _note_passed_over(samples, Path(data).expanduser(), found)
     return samples
 
