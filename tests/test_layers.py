@@ -52,6 +52,8 @@ ORDER = {
     "data": [
         "splits",
         "samples",
+        "archives",
+        "file_names",
         "folders",
         "audit",
         "cells",
@@ -61,6 +63,7 @@ ORDER = {
         "other_tables",
         "parquet_table",
         "tables",
+        "class_folders",
         "layouts",
         "dataset",
         "photos",

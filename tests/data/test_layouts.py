@@ -49,9 +49,9 @@ def test_no_such_path(tmp_path: Path) -> None:
 
 
 def test_a_plain_file(tmp_path: Path) -> None:
-    file = tmp_path / "photos.zip"
+    file = tmp_path / "photos.dat"
     file.write_bytes(b"x")
-    with pytest.raises(DataError, match=r"photos\.zip is a file of an unknown kind\. Allowed are a folder .*\.parquet"):
+    with pytest.raises(DataError, match=r"photos\.dat is a file of an unknown kind\. Allowed are a folder .*\.parquet"):
         find_samples(file)
 
 
@@ -72,6 +72,38 @@ def test_tables_in_other_formats_are_told_how_to_be_saved(tmp_path: Path, name: 
     with pytest.raises(DataError) as caught:
         find_samples(tmp_path / name)
     assert message.format(folder=tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("photos.zip", "unzip {}"),
+        ("photos.tar.gz", "tar -xf {}"),
+        ("photos.TGZ", "tar -xf {}"),
+        ("photos.tar", "tar -xf {}"),
+        ("photos.7z", "7z x {}"),
+        ("photos.rar", "unrar x {}"),
+    ],
+)
+def test_an_archive_is_to_be_unpacked(tmp_path: Path, name: str, command: str) -> None:
+    file = tmp_path / name
+    file.write_bytes(b"x")
+    with pytest.raises(DataError) as caught:
+        find_samples(file)
+    assert str(caught.value).startswith(
+        f"{file} is an archive: unpack it ({command.format(file)}) and name the folder that comes out. Allowed are "
+    )
+
+
+@pytest.mark.parametrize("pattern", ["*.jpg", "*", "a*/*.png", "**/?.png"])
+def test_a_pattern_is_no_folder(write: Write, pattern: str) -> None:
+    folder = write("pets", "a/1.png", "b/1.png")
+    with pytest.raises(DataError) as caught:
+        find_samples(f"{folder}/{pattern}")
+    assert str(caught.value) == (
+        f"{folder}/{pattern} is a pattern, not a folder of photos, a .csv or .tsv file, or a .parquet file. Name the "
+        f"folder itself, whose photos are all read: {folder}."
+    )
 
 
 def test_one_photo_is_no_data(tmp_path: Path) -> None:

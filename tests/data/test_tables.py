@@ -507,9 +507,11 @@ def test_csv_classes_that_are_spelled_nearly_alike_are_noted(write: Write) -> No
     labels = ("Cat", "cat", "1", "1.0", "tabby cat", "tabby_cat")
     samples = train(table(folder, "image,label", *(f"{number}.png,{label}" for number, label in enumerate(labels))))
     assert len(samples.classes) == 6
-    assert samples.notes[0].endswith(
-        "classes of 'label' that are spelled nearly alike stay apart: 'Cat' and 'cat'; '1' and '1.0'; 'tabby cat' and "
-        "'tabby_cat'"
+    file = folder / "labels.csv"
+    assert samples.notes == (
+        f"{file}: classes of 'label' that are spelled nearly alike stay apart: '1' and '1.0'; 'tabby cat' and "
+        "'tabby_cat'",
+        "Cat and cat differ in upper and lower case alone, and are taken as 2 classes: rename them if they are one",
     )
 
 

@@ -35,6 +35,11 @@ FLAGS = flags_of(Schedule) | {
     "stages": "--stage",
     "build_untrained.arguments": "--model-args",
 }
+ONE_FOLDER = (
+    "Name one folder (or table): all photos below it are read. A pattern such as *.jpg becomes many names before "
+    "regraft sees it: name the folder instead."
+)
+_SHOWN = 200  # characters of a message that quotes each of a thousand names
 FAILED = 1
 WRONG_USAGE = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -82,10 +87,20 @@ def _report_wrong_usage() -> Iterator[None]:
     except Exception as error:
         if not hasattr(error, "show"):  # theirs; their class has another place in each version of typer
             raise
+        _say_one_folder(error)
         text = io.StringIO()
         error.show(file=text)
         note(text.getvalue().rstrip("\n"))
         raise typer.Exit(getattr(error, "exit_code", WRONG_USAGE)) from None
+
+
+def _say_one_folder(error: Any) -> None:
+    """Have typer's error on many names, where one folder of photos is taken, say so and not quote them all."""
+    message = getattr(error, "message", "")
+    if "unexpected extra argument" not in message:
+        return
+    if any(argument.name in ("data", "source", "photos") for argument in error.ctx.command.params):
+        error.message = f"{message[:_SHOWN]}{' ...' if len(message) > _SHOWN else ''}. {ONE_FOLDER}"
 
 
 class _Commands(TyperGroup):

@@ -1,16 +1,14 @@
 """What the cells of a table say: a label, a group, a split, or nothing."""
 
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from typing import Any
 
 from regraft.data.folders import SPLIT_FOLDERS
+from regraft.data.samples import clean_name, without_blanks
 from regraft.errors import DataError, option, shortlist
 
-# all of Unicode's, and three that show nothing: a byte order mark, a zero-width space, a word joiner
-_BLANKS = "".join(chr(code) for code in range(0x3001) if chr(code).isspace()) + "\ufeff\u200b\u2060"
 # what programs write where there is no value: pandas; R, Excel, SQL, SAS; people
 _NOT_A_VALUE = {"nan", "<na>", "nat"}
 _NO_VALUE = {"na", "n/a", "n.a.", "#n/a", "#na", "none", "null", "nil", "(null)", "(blank)", ".", "-", "--", "?", "-1"}
@@ -28,15 +26,10 @@ _BINARY = {0, 1, "0", "1", "0.0", "1.0"}  # True and False are equal to 1 and 0
 _SHOWN = 5
 
 
-def clean(text: str) -> str:
-    """Return text without blanks of any kind, or a byte order mark, at its ends."""
-    return text.strip(_BLANKS)
-
-
 def is_missing(value: Any) -> bool:
     """Tell whether a cell holds no value: null, not a number (also as pandas spells it), or blank text."""
     if isinstance(value, str):
-        return clean(value).lower() in {"", *_NOT_A_VALUE}
+        return without_blanks(value).lower() in {"", *_NOT_A_VALUE}
     return value is None or bool(value != value)  # noqa: PLR0124 - NaN
 
 
@@ -49,7 +42,7 @@ def as_text(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
-    return unicodedata.normalize("NFC", clean(text))
+    return clean_name(text)
 
 
 def groups_of(values: Sequence[Any], column: str, where: str) -> tuple[list[str | None], list[str]]:
@@ -116,7 +109,7 @@ def _notes_on_alike(counts: Mapping[str, int], column: str, where: str) -> list[
     alike: dict[Hashable, list[str]] = defaultdict(list)
     for label in counts:
         alike[_spelling(label)].append(label)
-    found = [" and ".join(map(repr, labels)) for labels in alike.values() if len(labels) > 1]
+    found = [" and ".join(map(repr, labels)) for labels in alike.values() if len(set(map(str.casefold, labels))) > 1]
     if not found:
         return []
     return [f"{where}: classes of {column!r} that are spelled nearly alike stay apart: {'; '.join(found[:_SHOWN])}"]
@@ -136,7 +129,7 @@ def split_of(text: str) -> str | None:
     >>> split_of("Train"), split_of("val "), split_of("test_set"), split_of("A")
     ('train', 'validation', 'test', None)
     """
-    word = clean(text).casefold()
+    word = without_blanks(text).casefold()
     return _SPLIT_WORDS.get(word) or _SPLIT_WORDS.get(_SPLIT_ENDING.sub("", word))
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from regraft.data.cells import clean, is_binary, known_splits, splits_of
+from regraft.data.cells import is_binary, known_splits, splits_of
 from regraft.data.folders import SPLIT_FOLDERS
+from regraft.data.samples import without_blanks
 from regraft.errors import DataError, did_you_mean, option
 from regraft.images.formats import IMAGE_SUFFIXES
 from regraft.options import setting
@@ -211,7 +212,7 @@ def _alike(table: Table, name: str) -> list[str]:
 
 
 def _spelling(name: str) -> str:
-    return re.sub(r"[\s_-]+", "_", clean(name).casefold())
+    return re.sub(r"[\s_-]+", "_", without_blanks(name).casefold())
 
 
 def _count(table: Table, name: str) -> int:

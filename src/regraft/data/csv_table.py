@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from regraft.data.cells import clean
+from regraft.data.samples import without_blanks
 from regraft.errors import DataError, shortlist
 from regraft.files import read_regular
 from regraft.images.formats import IMAGE_SUFFIXES
@@ -159,7 +159,7 @@ def _separator(text: str, own: str, quote: str) -> str:
             rows = list(csv.reader(lines, delimiter=separator, quotechar=quote, skipinitialspace=True))
         except csv.Error:
             return []
-        return [len(row) for row in rows if any(map(clean, row))]
+        return [len(row) for row in rows if any(map(without_blanks, row))]
 
     found = {separator: widths(separator) for separator in (own, *_SEPARATORS)}
     several = [separator for separator, counts in found.items() if counts and counts[0] > 1]
@@ -195,7 +195,7 @@ def _records(file: Path, text: str, form: Mapping[str, Any], *, first: int) -> I
         rows_so_far, cells_so_far = rows_so_far + 1, cells_so_far + len(cells)
         if rows_so_far > _MAX_ROWS or cells_so_far > _MAX_CELLS:
             raise _unreadable(file, f"it has more than {_MAX_ROWS:,} rows or {_MAX_CELLS:,} cells. Keep what is needed")
-        cells = [_without_quotes(clean(cell), form["quotechar"]) for cell in cells]
+        cells = [_without_quotes(without_blanks(cell), form["quotechar"]) for cell in cells]
         if not ended and any(cells):
             yield line, cells
         line = first + reader.line_num
@@ -203,7 +203,7 @@ def _records(file: Path, text: str, form: Mapping[str, Any], *, first: int) -> I
 
 def _without_quotes(cell: str, quote: str) -> str:
     """Return a cell without quotes around it that a blank of another kind hid."""
-    return clean(cell[1:-1]) if len(cell) > 1 and cell[0] == cell[-1] == quote else cell
+    return without_blanks(cell[1:-1]) if len(cell) > 1 and cell[0] == cell[-1] == quote else cell
 
 
 def _shaped(

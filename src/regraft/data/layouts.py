@@ -1,12 +1,15 @@
 """How data sets lie on disk: one row in `READERS` for each layout, and the labelled images of any of them."""
 
+import glob
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from regraft.data.archives import unpack_command
+from regraft.data.class_folders import clips_apart, read_folder
 from regraft.data.columns import Columns
 from regraft.data.csv_table import CSV_SUFFIXES
-from regraft.data.folders import SPLIT_FOLDERS, image_files, read_folder, split_folders
+from regraft.data.folders import SPLIT_FOLDERS, image_files, notes_on_splits, split_folders
 from regraft.data.other_tables import other_table
 from regraft.data.parquet_table import PARQUET_SUFFIX
 from regraft.data.samples import Samples
@@ -122,7 +125,12 @@ def find_samples(
             f"{data} has no {splits[0]} split. It has: {', '.join(found)}. "
             f"Add a folder (or Parquet files) of that name, or name the folder or file that you mean{rows}."
         )
-    return _noted_once({split: reader.read(paths, columns, split) for split, paths in found.items() if split in splits})
+    samples = {split: reader.read(paths, columns, split) for split, paths in found.items() if split in splits}
+    if reader.is_table:
+        return _noted_once(samples)
+    samples = clips_apart(samples)
+    _note_passed_over(samples, Path(data).expanduser(), found)
+    return samples
 
 
 def _noted_once(samples: dict[str, Samples]) -> dict[str, Samples]:
@@ -145,6 +153,13 @@ def split_names(data: str | Path, columns: Columns | None = None) -> tuple[str, 
     return tuple(_find_splits(data, columns or Columns())[1])
 
 
+def _note_passed_over(samples: dict[str, Samples], folder: Path, found: Mapping[str, Sequence[Path]]) -> None:
+    """Add what lies beside the splits to the notes of the first."""
+    notes = notes_on_splits(folder, {split: paths[0] for split, paths in found.items()})
+    first = next(iter(samples))
+    samples[first] = replace(samples[first], notes=(*samples[first].notes, *notes))
+
+
 def _find_splits(data: str | Path, columns: Columns) -> tuple[Reader, dict[str, Sequence[Path]]]:
     """Return the reader of `data`, and the files or folders of each split that it has, in the order of `SPLITS`."""
     path = Path(data).expanduser()
@@ -165,13 +180,21 @@ def _find_splits(data: str | Path, columns: Columns) -> tuple[Reader, dict[str, 
 def _refusal(path: Path) -> str:
     """Return why no reader recognises `path`, and what is allowed."""
     allowed = _listed([reader.name for reader in READERS.values()], ", ")
+    if not path.exists() and set("*?") & set(str(path)):
+        folder = next(parent for parent in path.parents if not glob.has_magic(str(parent)))
+        return f"{path} is a pattern, not {allowed}. Name the folder itself, whose photos are all read: {folder}."
     if not path.exists():
         return f"{path} does not exist. Name {allowed}."
     if not path.is_file():
         return f"{path} is neither a folder nor an ordinary file (a pipe or a device). Name {allowed}."
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return f"{path} is one photo. Name the folder that it lies in."
-    return other_table(path) or f"{path} is a file of an unknown kind. Allowed are {allowed}."
+    unknown = f"{path} is a file of an unknown kind. Allowed are {allowed}."
+    if command := unpack_command(path):
+        unknown = (
+            f"{path} is an archive: unpack it ({command}) and name the folder that comes out. Allowed are {allowed}."
+        )
+    return other_table(path) or unknown
 
 
 def _listed(words: Sequence[str], separator: str) -> str:

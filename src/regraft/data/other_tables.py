@@ -16,7 +16,7 @@ _FORMATS = (
     ((".orc",), "an ORC file", _BY_PANDAS.replace("{reader}", "read_orc('{file}')")),
     ((".pkl", ".pickle"), "a pickle", "Save its table as CSV: DataFrame.to_csv(FILE, index=False)."),
     (
-        (".txt", ".tab", ".dat"),
+        (".txt", ".tab"),
         "plain text",
         "If it is a table, rename it: to .tsv if tabs separate the columns, else to .csv.",
     ),

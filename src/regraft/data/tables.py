@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from regraft.data.cells import as_text, check_labels, clean, groups_of, is_missing, one_hot_labels
+from regraft.data.cells import as_text, check_labels, groups_of, is_missing, one_hot_labels
 from regraft.data.columns import ChosenColumns, Columns, choose_columns, rows_by_split
 from regraft.data.csv_table import CsvTable, read_csv_table
 from regraft.data.folders import SPLIT_FOLDERS, entries
 from regraft.data.image_paths import find_images
 from regraft.data.parquet_table import PARQUET_SUFFIX, ParquetTable, open_parquet_table
-from regraft.data.samples import Samples
+from regraft.data.samples import Samples, without_blanks
 from regraft.errors import DataError, shortlist
 from regraft.images.formats import IMAGE_SUFFIXES
 from regraft.images.sources import Source
@@ -169,7 +169,7 @@ def _labels(table: CsvTable | ParquetTable, chosen: ChosenColumns, positions: Se
 
 def _named(table: CsvTable | ParquetTable, position: int, value: Any) -> str:
     """Return the name of a row, with what stands in its cell if that can be seen."""
-    shown = f": {value!r}" if isinstance(value, str) and clean(value) else ""
+    shown = f": {value!r}" if isinstance(value, str) and without_blanks(value) else ""
     return table.row_name(position) + shown
 
 
@@ -181,7 +181,7 @@ def _images(
         return [cells[position] for position in positions], []
     values = table.values(column)
     return find_images(
-        [clean(values[position] or "") for position in positions],
+        [without_blanks(values[position] or "") for position in positions],
         Path(columns.image_root or table.file.parent).expanduser(),
         where=str(table.file),
         row_name=lambda row: table.row_name(positions[row]),

@@ -11,7 +11,7 @@ from regraft.classifier.predict import Predictor
 from regraft.classifier.record import FitRecord
 from regraft.data.columns import Columns
 from regraft.data.dataset import Dataset, open_datasets
-from regraft.data.folders import SPLIT_FOLDERS, image_files, subfolders
+from regraft.data.folders import image_files, split_of, subfolders
 from regraft.data.layouts import find_samples
 from regraft.data.photos import find_photos
 from regraft.data.samples import Samples, together
@@ -83,8 +83,8 @@ def find_subject_photos(data: Path, columns: Columns | None = None) -> tuple[Sam
     Raises:
         DataError: no photos, or labels that cannot be used.
     """
-    parts = {folder.name.lower() for folder in subfolders(data)} if data.is_dir() else set()
-    if parts and parts <= set(SPLIT_FOLDERS["test"]):
+    parts = {folder.name for folder in subfolders(data)} if data.is_dir() else set()
+    if parts and {split_of(part) for part in parts} == {"test"}:
         raise DataError(
             f"{data} has a test split only, which is kept for `regraft evaluate`. To look into it all the same, name "
             f"it: {data / min(parts)}."
