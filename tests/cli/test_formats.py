@@ -41,9 +41,9 @@ def test_jsonl() -> None:
 
 def test_table() -> None:
     assert as_table(FOUND, CLASSES).splitlines() == [
-        "10.jpg    dog   75.0%",
+        "10.jpg    dog   75.0%  (cat 25.0%)",
         "a, b.jpg  unreadable: not an image",
-        "2.jpg     cat  100.0%",
+        "2.jpg     cat  100.0%  (dog 0.0%)",
     ]
 
 

@@ -98,8 +98,8 @@ def test_the_table_is_aligned_and_no_name_makes_a_line() -> None:
     assert (
         shown
         == (
-            r"a\x1b.jpg  yes    75.0%" + "\n"  # names of 9, answers of 4 characters: `no\n` as it is shown
-            r"b\nc.jpg   yes    75.0%" + "\n"
+            r"a\x1b.jpg  yes   75.0%  (no\n 25.0%)" + "\n"  # names of 9 characters as they are shown
+            r"b\nc.jpg   yes   75.0%  (no\n 25.0%)" + "\n"
             r"d.jpg      unreadable: torn\n" + "\n"
         )
     )
