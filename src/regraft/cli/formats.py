@@ -236,9 +236,14 @@ def check_kaggle(classes: Sequence[str], *, positive: str | None, clip: float) -
             f"--format kaggle needs --positive, the class whose probability is asked for: {allowed}. "
             f"Got {positive!r}.{did_you_mean(positive or '', classes)}"
         )
+    check_clip(clip)
+    return positive
+
+
+def check_clip(clip: float) -> None:
+    """Raise `OptionError` unless probabilities can be kept `clip` away from 0 and from 1."""
     if not 0 <= clip < 0.5:
         raise OptionError(f"--clip must be from 0 to below 0.5. Got {clip}.")
-    return positive
 
 
 FORMATTERS: dict[Format, Callable[["Predictions", Sequence[str]], str | bytes]] = {

@@ -76,8 +76,9 @@ def predict(
     from regraft.classifier.bundle import load_bundle, read_description
     from regraft.classifier.predict import Predictor
 
+    write: _Write
     classes = tuple(read_description(bundle)["classes"])
-    clip = _checked_clip(clip)
+    clip = DEFAULT_CLIP if clip is None else clip
     if like is not None:
         plan = plan_submission(like, sources, classes, positive=positive, clip=clip, answer=answer)
         sources, write = list(plan.sources), plan.text
@@ -142,13 +143,6 @@ def _checked_format(
     return format
 
 
-def _checked_clip(clip: float | None) -> float:
-    clip = DEFAULT_CLIP if clip is None else clip
-    if not 0 <= clip < 0.5:
-        raise OptionError(f"--clip must be from 0 to below 0.5. Got {clip}.")
-    return clip
-
-
 def _check_keeps_inputs(file: Path, named: Sequence[Path], sources: Sequence[Source]) -> None:
     """Raise `OptionError` if `file` is what is read: it would be overwritten."""
     if not file.exists():
@@ -168,16 +162,21 @@ def _writer(format: Format, classes: Sequence[str], *, positive: str | None, cli
     if format is Format.kaggle:
         check_kaggle(classes, positive=positive, clip=clip)
         return lambda predictions: as_kaggle(predictions, classes, positive=positive, clip=clip)
-    if format is Format.table and to_terminal and sys.stdout.isatty():
+    if format is Format.table and to_terminal and stdout_is_terminal():
         width = shutil.get_terminal_size().columns
         return lambda predictions: as_table(predictions, classes, width=width)
     return lambda predictions: FORMATTERS[format](predictions, classes)
 
 
+def stdout_is_terminal() -> bool:
+    """Tell whether a person reads what is printed."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
 def _put(content: str | bytes, file: Path | None, format: Format, photos: str) -> None:
     """Write answers to a file or to stdout."""
     if file is None and isinstance(content, str):
-        if format is Format.table or sys.stdout.isatty():  # a terminal may be steered by names
+        if format is Format.table or stdout_is_terminal():  # a terminal may be steered by names
             result(content.removesuffix("\n"), kept=_ELSEWHERE)
         else:
             result_exactly(content, kept=_ELSEWHERE)

@@ -81,6 +81,8 @@ def one_column(
         said = f"{heading}: names of the {guesses} likeliest classes, best first ({shown})"
         return lambda row: [" ".join(classes[at] for at in np.argsort(-row, kind="stable")[:guesses])], [said]
     written, notes = _written_labels(sample, heading, values, classes, positive=positive)
+    if len(classes) == 2 and all(map(_is_number, classes)) and positive is None:
+        notes.append("a probability is written with --positive, the class that it is of")
     return lambda row: [written[int(row.argmax())]], [f"{heading}: {notes[0]} ({shown})", *notes[1:]]
 
 
@@ -110,15 +112,15 @@ def _answer_of(
             f"The classes are {some(classes)}. If any text is meant, --answer label writes the class, --answer "
             "probability with --positive a probability."
         )
-    if not all(value in ("0", "1") for value in values):
-        if all(value.isdecimal() for value in values):
-            raise DataError(
-                f"{sample.name}: {heading} holds numbers ({some(values)}), and the classes are {some(classes)}. Which "
-                "number means which class is not known: learn with these numbers as labels, or ask for names with "
-                "--answer label."
-            )
+    if positive is not None or not all(value.isdecimal() for value in values):
         return Answer.probability
-    if positive is None and _named_by(column, classes) is None:
+    if len(classes) > 2 or not set(values) <= {"0", "1"}:
+        raise DataError(
+            f"{sample.name}: {heading} holds numbers ({some(values)}), and the classes are {some(classes)}. Which "
+            "number means which class is not known: learn with these numbers as labels, ask for names with --answer "
+            "label, or for the probability of one class with --positive."
+        )
+    if _named_by(column, classes) is None:
         raise OptionError(
             f"{sample.name}: {heading} holds {some(values)}, which may stand for a probability or for a class. Name "
             f"the class that 1 means with --positive ({some(classes)}): its probability is written; with --answer "

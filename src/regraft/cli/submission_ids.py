@@ -1,5 +1,6 @@
 """Which photo each id of a sample submission means."""
 
+import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -20,6 +21,7 @@ def match_ids(sample: Sample, sources: Sequence[Source]) -> tuple[int, list[Sour
     Raises:
         DataError: ids without a photo, with several, or given twice.
     """
+    sources = list({_place(source): source for source in sources}.values())
     index = _Index(sources)
     by_column = [list(map(index.find, sample.column(position))) for position in range(len(sample.header))]
     reached = [len({way.photos[0] for way in ways if way is not None}) for ways in by_column]
@@ -110,7 +112,8 @@ class _Index:
         ends = ["/".join(path.parts[-count:]) for count in range(1, min(_PARTS, len(path.parts)) + 1)]
         bare = [end.removesuffix(path.suffix) for end in ends]
         keys: list[tuple[int, object]] = [(0, end) for end in ends] + [(1, end) for end in bare]
-        keys += [(2, end.casefold()) for end in (*ends, *bare)] + [(4, path.stem.casefold())]
+        keys += [(2, end.casefold()) for end in (*ends, *bare)]
+        keys.append((4, path.stem.casefold()))
         return keys + ([(3, int(path.stem))] if _is_digits(path.stem) else [])
 
     def find(self, name: str) -> _Way | None:
@@ -123,6 +126,11 @@ class _Index:
             if name.strip() and key in known:
                 return _Way(rank, tuple(known[key]))
         return None
+
+
+def _place(source: Source) -> object:
+    """Return what is equal for two names of one file."""
+    return os.path.abspath(source) if isinstance(source, Path) else source  # noqa: PTH100 (links may be two photos)
 
 
 def _as_path(name: str) -> PurePosixPath:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regraft.cli.formats import csv_text
+from regraft.cli.formats import check_clip, csv_text
 from regraft.cli.submission_answers import Answer, Cells, column_per_class, one_column
 from regraft.cli.submission_ids import match_ids
 from regraft.cli.submission_sample import Sample, is_exact_cell, read_sample, some
@@ -70,6 +70,7 @@ def plan_submission(
         DataError: no such table, ids without a photo, or columns or values that name no class.
         OptionError: an option that this sample has no use for, or one that it needs.
     """
+    check_clip(clip)
     if positive is not None and positive not in classes:
         raise OptionError(
             f"--positive must be one of the classes: {some(classes)}. Got {positive!r}."
