@@ -99,7 +99,7 @@ class _Index:
     """Photos by the names that an id may give them."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
-        self._by_way: tuple[dict[object, list[int]], ...] = tuple(defaultdict(list) for _ in _WAYS)
+        self._by_way: tuple[dict[str | int | None, list[int]], ...] = tuple(defaultdict(list) for _ in _WAYS)
         for position, source in enumerate(sources):
             path = _as_path(source.name if not isinstance(source, Path) else str(source))
             for way, key in self._keys_of_photo(path):
@@ -108,10 +108,10 @@ class _Index:
                     known.append(position)
 
     @staticmethod
-    def _keys_of_photo(path: PurePosixPath) -> list[tuple[int, object]]:
+    def _keys_of_photo(path: PurePosixPath) -> list[tuple[int, str | int]]:
         ends = ["/".join(path.parts[-count:]) for count in range(1, min(_PARTS, len(path.parts)) + 1)]
         bare = [end.removesuffix(path.suffix) for end in ends]
-        keys: list[tuple[int, object]] = [(0, end) for end in ends] + [(1, end) for end in bare]
+        keys: list[tuple[int, str | int]] = [(0, end) for end in ends] + [(1, end) for end in bare]
         keys += [(2, end.casefold()) for end in (*ends, *bare)]
         keys.append((4, path.stem.casefold()))
         return keys + ([(3, int(path.stem))] if _is_digits(path.stem) else [])
