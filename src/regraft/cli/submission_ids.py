@@ -111,7 +111,8 @@ class _Index:
     def _keys_of_photo(path: PurePosixPath) -> list[tuple[int, str | int]]:
         ends = ["/".join(path.parts[-count:]) for count in range(1, min(_PARTS, len(path.parts)) + 1)]
         bare = [end.removesuffix(path.suffix) for end in ends]
-        keys: list[tuple[int, str | int]] = [(0, end) for end in ends] + [(1, end) for end in bare]
+        keys: list[tuple[int, str | int]] = [(0, end) for end in ends]
+        keys += [(1, end) for end in bare]
         keys += [(2, end.casefold()) for end in (*ends, *bare)]
         keys.append((4, path.stem.casefold()))
         return keys + ([(3, int(path.stem))] if _is_digits(path.stem) else [])
