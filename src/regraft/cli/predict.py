@@ -15,8 +15,8 @@ from regraft.cli.formats import FORMATTERS, Format, as_kaggle, as_table, check_k
 from regraft.cli.submission_answers import Answer
 from regraft.cli.submissions import plan_submission
 from regraft.cli.training_options import COMPUTE, CommandOptions, with_options
+from regraft.data.columns import Columns
 from regraft.data.photos import find_photos
-from regraft.data.tables import Columns
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, OutputError, printable
 from regraft.files import atomic_write, check_output
@@ -31,7 +31,7 @@ _ELSEWHERE = "The answers can be written into a file: --out FILE."
 _Write = Callable[["Predictions"], str | bytes]
 
 
-@with_options(Compute, only=COMPUTE)
+@with_options(Columns, Compute, only=COMPUTE, without=("label_column", "group_column", "split_column"))
 def predict(
     bundle: options.Bundle,
     photos: Annotated[list[str], typer.Argument(help="Files, folders, tables or globs ('*.jpg').", show_default=False)],
@@ -62,16 +62,14 @@ def predict(
             help="--format kaggle and --like: keep probabilities this far from 0 and 1.", show_default=str(DEFAULT_CLIP)
         ),
     ] = None,
-    image_column: options.ImageColumn = None,
-    image_root: options.ImageRoot = None,
     given: CommandOptions,
 ) -> None:
     """Classify photos. An unreadable one is named in its row, the others are answered, and the exit code is 3."""
     file = _checked_file(out)
     format = _checked_format(format, file, like, used={"--answer": answer, "--positive": positive, "--clip": clip})
-    sources = find_photos(photos, Columns(image=image_column, image_root=image_root))
+    sources = find_photos(photos, given.columns())
     if file is not None:
-        _check_keeps_inputs(file, [bundle, *map(Path, photos), *([] if like is None else [like])], sources)
+        _check_keeps_inputs(file, [bundle, *photos, *([] if like is None else [like])], sources)
 
     from regraft.classifier.bundle import load_bundle, read_description
     from regraft.classifier.predict import Predictor
@@ -143,12 +141,12 @@ def _checked_format(
     return format
 
 
-def _check_keeps_inputs(file: Path, named: Sequence[Path], sources: Sequence[Source]) -> None:
+def _check_keeps_inputs(file: Path, named: Sequence[str | Path], sources: Sequence[Source]) -> None:
     """Raise `OptionError` if `file` is what is read: it would be overwritten."""
     if not file.exists():
         return
     alike = [source for source in sources if isinstance(source, Path) and source.name == file.name]
-    for path in (*named, *alike):
+    for path in (*(Path(name).expanduser() for name in named), *alike):
         if path.exists() and path.samefile(file):
             raise OptionError(f"--out {printable(file)} is a file that is read here: {printable(path)}. Name another.")
 
