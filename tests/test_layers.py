@@ -50,6 +50,7 @@ ORDER = {
         "loading",
     ],
     "data": [
+        "missing",
         "splits",
         "samples",
         "folders",
@@ -115,6 +116,7 @@ ORDER = {
         "loop",
     ],
     "classifier": [
+        "labels",
         "record",
         "schema",
         "classifier",
@@ -133,7 +135,6 @@ ORDER = {
         "auto",
         "compare",
         "fit",
-        "estimator",
     ],
     "pretraining": [
         "source",
@@ -150,6 +151,12 @@ ORDER = {
         "examples",
         "explain",
         "html_report",
+    ],
+    "api": [
+        "log",
+        "arguments",
+        "estimator",
+        "functions",
     ],
     "cli": [
         "console",

@@ -101,7 +101,6 @@ def compare(
         result_json({**found.to_json(), "out": str(out)}, kept=kept)
     else:
         result(str(found), kept=kept)
-        result("\n".join(["", *map(printable, [*found.notes, found.advice])]), kept=kept)
     note(f"wrote {printable(out)}")
 
 

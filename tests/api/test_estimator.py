@@ -17,11 +17,11 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict, cross_val_score
 
 import regraft
+from regraft.api.estimator import TransferClassifier, load
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, ModelError, OptionError, OutputError, SanityError
 from regraft.networks.weights import without_folders
 from regraft.options import declared_settings
-from regraft.transfer.estimator import TransferClassifier, load
 from regraft.transfer.settings import FitSettings
 
 Photos = Callable[..., Path]
