@@ -465,7 +465,8 @@ def test_unreadable_images_are_all_named(fitted: TransferClassifier, sixteen: li
     assert str(caught.value) == (
         "2 of 16 images cannot be read:\n"
         f"  {sixteen[2]}: not an image, or damaged at its start\n"
-        f"  {sixteen[5]}: the file is cut off (truncated)"
+        f"  {sixteen[5]}: the file is cut off (truncated)\n"
+        "Leave them out."
     )
 
 

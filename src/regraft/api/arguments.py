@@ -30,13 +30,13 @@ def is_place(X: Any) -> bool:
     return isinstance(X, (str, os.PathLike))
 
 
-def columns_of(given: Mapping[str, Any], function: str) -> Columns:
+def columns_of(given: Mapping[str, Any], function: str, own: Sequence[str] = ()) -> Columns:
     """Return how a table is read: `image_column`, `label_column`, `group_column`, `image_root` and so on, by name.
 
     Raises:
         TypeError: `function` has no such argument.
     """
-    split_options(given, function)
+    split_options(given, function, own=own)
     named = {COLUMNS[name]: value for name, value in given.items()}
     if named.get("image_root") is not None:
         named["image_root"] = Path(named["image_root"]).expanduser()
@@ -44,7 +44,7 @@ def columns_of(given: Mapping[str, Any], function: str) -> Columns:
 
 
 def split_options(
-    given: Mapping[str, Any], function: str, *kinds: Any, without: Sequence[str] = ()
+    given: Mapping[str, Any], function: str, *kinds: Any, without: Sequence[str] = (), own: Sequence[str] = ()
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the arguments that name columns, and those that are options of settings classes.
 
@@ -53,6 +53,7 @@ def split_options(
         function: that was called.
         kinds: the classes.
         without: options that it does not have.
+        own: arguments that it has besides, which may be meant.
 
     Raises:
         TypeError: it has no such argument.
@@ -60,7 +61,9 @@ def split_options(
     known = {name for kind in kinds for name in declared_settings(kind) if name not in without}
     for name in given:
         if name not in known and name not in COLUMNS:
-            raise TypeError(f"{function} has no argument {name!r}.{did_you_mean(name, [*COLUMNS, *sorted(known)])}")
+            raise TypeError(
+                f"{function} has no argument {name!r}.{did_you_mean(name, [*own, *COLUMNS, *sorted(known)])}"
+            )
     columns = {name: value for name, value in given.items() if name in COLUMNS}
     return columns, plain({name: value for name, value in given.items() if name in known})
 

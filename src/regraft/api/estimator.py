@@ -102,7 +102,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         model = self._network()
         check_model_name(model)
-        splits, labels = find_labelled(X, y, groups, columns_of(columns, "fit"))
+        splits, labels = find_labelled(X, y, groups, columns_of(columns, "fit", own=("groups",)))
         observer = LogObserver()
         result = fit(
             splits,
@@ -130,7 +130,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         predictions = Predictor(classifier, self._options(Compute)).predict(sources)
         if predictions.unreadable:
             lines = unreadable_lines(predictions.sources, predictions.unreadable)
-            raise DataError(f"{len(lines)} of {len(sources)} images cannot be read:\n{shortlist(lines)}")
+            raise DataError(
+                f"{len(lines)} of {len(sources)} images cannot be read:\n{shortlist(lines)}\nLeave them out."
+            )
         return predictions.probabilities
 
     def predict(self, X: Any, **columns: Any) -> np.ndarray:
@@ -176,7 +178,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         y: Sequence[Any] | np.ndarray | None = None,
         *,
         out: str | Path = "report",
-        stages: Sequence[str] = (),
+        stages: str | Sequence[str] = (),
         units: int = 16,
         method: str = "auto",
         **columns: Any,
@@ -198,6 +200,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             OutputError: it cannot be written there.
         """
         classifier, folder = self._fitted(), Path(out)
+        stages = [stages] if isinstance(stages, str) else stages
         prepare_folder(folder, option="out")
         check_options(classifier.backbone, stages, method=method, units=units)
         samples, labelled = _photos_to_explain(X, y, columns_of(columns, "explain"))
@@ -345,7 +348,7 @@ def _positions(y: Any, count: int, classifier: Classifier) -> np.ndarray:
             f"the classifier knows none of the labels in y: {', '.join(map(printable, labels.names[:20]))}. It knows: "
             f"{', '.join(map(printable, classifier.classes[:20]))}."
         )
-    return known[labels.positions]
+    return np.asarray(known[labels.positions])
 
 
 def _photos_to_explain(X: Any, y: Any, columns: Columns) -> tuple[Samples, bool]:

@@ -27,6 +27,7 @@ from regraft.transfer.settings import FitSettings
 from regraft.transfer.strategies import STRATEGIES
 
 _NOT_HERE = ("strategy", "force", "train_from", "train_only", "lora", "budget", "restart")  # of `FitSettings`
+_OWN = ("groups", "model", "strategies", "sizes", "budget", "schedule")  # arguments of `compare`
 
 
 def evaluate(
@@ -61,7 +62,7 @@ def evaluate(
         OptionError: a value that is not allowed.
         BundleError: a file that is no classifier.
     """
-    named, given = split_options(options, "evaluate", Compute)
+    named, given = split_options(options, "evaluate", Compute, own=("groups", "split", "positive", "seed"))
     columns = columns_of(named, "evaluate")
     own = plain({"positive": positive, "seed": seed})
     if not whole_number(own["seed"], 0):
@@ -71,8 +72,7 @@ def evaluate(
         if positive is None:
             own["positive"] = classifier._options(FitSettings).positive
     else:
-        compute = Compute(**given)
-        fitted = classifier if isinstance(classifier, Classifier) else load_bundle(Path(classifier).expanduser())
+        compute, fitted = Compute(**given), _classifier(classifier)
     if is_place(X):
         chosen = _split(split, X, columns)
         samples = find_labelled(X, y, groups, columns, splits=(chosen,))[0][chosen]
@@ -117,7 +117,7 @@ def compare(
         ModelError: no such network.
         OptionError: a value that is not allowed.
     """
-    named, given = split_options(options, "compare", FitSettings, Compute, without=_NOT_HERE)
+    named, given = split_options(options, "compare", FitSettings, Compute, without=_NOT_HERE, own=_OWN)
     networks = _networks(model)
     chosen = strategies.split(",") if isinstance(strategies, str) else list(strategies)
     if budget is not None and not (number(budget, 0, above=True) or budget == math.inf):
@@ -141,6 +141,15 @@ def compare(
         budget=budget,
         observer=LogObserver(),
     )
+
+
+def _classifier(given: Any) -> Classifier:
+    if not (isinstance(given, Classifier) or is_place(given)):
+        raise OptionError(
+            f"{option('classifier')} must be a fitted TransferClassifier, or the file of one. Got "
+            f"{type(given).__name__}."
+        )
+    return given if isinstance(given, Classifier) else load_bundle(Path(given).expanduser())
 
 
 def _networks(model: str | Sequence[str] | None) -> list[str]:

@@ -157,7 +157,8 @@ def _read(kind: str, name: str) -> Any:
     """
     try:
         value = LABEL_TYPES[kind].read(name)
-        if kind in _DTYPES or LABEL_TYPES[kind].name_of(value) == name:  # of numbers there are several spellings
+        numeric = kind in ("int", "float")  # which are spelled in several ways
+        if numeric or (LABEL_TYPES[kind].name_of(value) == name and value == value):  # noqa: PLR0124 (NaT)
             return value
     except (ValueError, KeyError, ArithmeticError, TypeError):
         pass
@@ -263,7 +264,8 @@ def _unknown_type(kind: str) -> DataError:
 
 def _check_whole(values: np.ndarray, kind: str) -> None:
     if kind == "float":
-        whole = values.astype(np.float64) % 1 == 0  # infinity is not
+        numbers = values.astype(np.float64)
+        whole = np.isfinite(numbers) & (numbers == np.floor(numbers))
     elif kind == "Decimal":
         whole = np.array([value == value.to_integral_value() for value in values])
     else:

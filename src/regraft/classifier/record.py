@@ -123,10 +123,10 @@ class EvaluationRecord:
         """Return the report for a terminal, and what was left out of it."""
         lines = ["no figures are known" if self.report is None else str(self.report), ""]
         if self.trained_on:
-            lines.append(f"  {self.trained_on:,} photos that it was trained on are left out")
+            lines.append(f"  left out, as the classifier was trained on them: {self.trained_on:,}")
         if self.unreadable:
             names = shortlist(self.unreadable)
-            lines.append(f"  {len(self.unreadable):,} photos cannot be read and are left out:\n{names}")
+            lines.append(f"  left out, as they cannot be read: {len(self.unreadable):,}\n{names}")
         return "\n".join(lines).rstrip()
 
 
