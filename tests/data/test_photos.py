@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from regraft.data.columns import Columns
 from regraft.data.photos import find_photos
-from regraft.data.tables import Columns
 from regraft.errors import DataError, OptionError
 
 Write = Callable[..., Path]

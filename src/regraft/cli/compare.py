@@ -16,8 +16,8 @@ from regraft.cli.training_options import (
     parse_duration,
     with_options,
 )
+from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples
-from regraft.data.tables import Columns
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, printable
 from regraft.files import check_output
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from regraft.transfer.comparison import ComparisonRow
 
 
-@with_options(FitSettings, Compute, Schedule, only=("positive", "seed", *TRAINING, *COMPUTE, "cache_limit"), track=True)
+@with_options(
+    Columns, FitSettings, Compute, Schedule, only=("positive", "seed", *TRAINING, *COMPUTE, "cache_limit"), track=True
+)
 def compare(
     data: options.Data,
     *,
@@ -50,10 +52,6 @@ def compare(
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="The learning curve, a PNG.")] = Path("comparison.png"),
-    image_column: options.ImageColumn = None,
-    label_column: options.LabelColumn = None,
-    group_column: options.GroupColumn = None,
-    image_root: options.ImageRoot = None,
     json: options.Json = False,
     given: CommandOptions,
 ) -> None:
@@ -63,7 +61,7 @@ def compare(
     validation or test folders. A comparison that was killed resumes when the same command is given again.
     """
     check_output(out, option="--out")
-    splits = find_samples(data, Columns(image_column, label_column, group_column, image_root), splits=("train",))
+    splits = find_samples(data, given.columns(), splits=("train",))
     samples = splits["train"]
     chosen, counts = [name.strip() for name in strategies.split(",") if name.strip()], _sizes(sizes)
     note(

@@ -8,9 +8,9 @@ import typer
 from regraft.cli import options
 from regraft.cli.console import note, result, result_json
 from regraft.cli.training_options import CommandOptions, networks_or_default, with_options
+from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples
 from regraft.data.samples import Samples
-from regraft.data.tables import Columns
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, printable
 from regraft.files import check_output, prepare_folder
@@ -26,6 +26,7 @@ _CLASSES_SHOWN = 8
 
 
 @with_options(
+    Columns,
     FitSettings,
     Compute,
     Schedule,
@@ -57,10 +58,6 @@ def fit(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be trained, tensor by tensor, and stop.")
     ] = False,
-    image_column: options.ImageColumn = None,
-    label_column: options.LabelColumn = None,
-    group_column: options.GroupColumn = None,
-    image_root: options.ImageRoot = None,
     json: options.Json = False,
     given: CommandOptions,
 ) -> None:
@@ -70,7 +67,7 @@ def fit(
     `regraft evaluate`. A run that was killed resumes when the same command is given again.
     """
     _check_files(out, report, weights, model, writes=not dry_run)
-    splits = find_samples(data, Columns(image_column, label_column, group_column, image_root))
+    splits = find_samples(data, given.columns())
     splits["train"].check_trainable()
     narrowed = any(given.values[name] for name in ("train_from", "train_only", "lora"))
     strategy = given.values["strategy"] or ("top" if narrowed else AUTO)

@@ -8,12 +8,6 @@ import typer
 
 from regraft.data.layouts import layouts_in_words
 
-ImageColumn = Annotated[str | None, typer.Option(help="Table column of image paths, names or ids.")]
-LabelColumn = Annotated[str | None, typer.Option(help="Table column of class labels.")]
-GroupColumn = Annotated[
-    str | None, typer.Option(help="Table column of what must stay on one side of a split: patient, lesion, scene.")
-]
-ImageRoot = Annotated[Path | None, typer.Option(help="Folder of the table's images. [default: the table's folder]")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
 Data = Annotated[
     Path,

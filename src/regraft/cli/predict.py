@@ -9,8 +9,8 @@ from regraft.cli import options
 from regraft.cli.console import TerminalObserver, check_stdout, counted, note, result, result_exactly
 from regraft.cli.formats import FORMATTERS, Format, as_kaggle, check_kaggle
 from regraft.cli.training_options import COMPUTE, CommandOptions, with_options
+from regraft.data.columns import Columns
 from regraft.data.photos import find_photos
-from regraft.data.tables import Columns
 from regraft.engines.compute import Compute
 from regraft.errors import printable
 from regraft.files import atomic_write, check_output
@@ -19,7 +19,7 @@ SOME_UNREADABLE = 3  # exit code
 _ELSEWHERE = "The answers can be written into a file: --out FILE."
 
 
-@with_options(Compute, only=COMPUTE)
+@with_options(Columns, Compute, only=COMPUTE, without=("label_column", "group_column", "split_column"))
 def predict(
     bundle: options.Bundle,
     photos: Annotated[list[str], typer.Argument(help="Files, folders, tables or globs ('*.jpg').", show_default=False)],
@@ -30,8 +30,6 @@ def predict(
         str | None, typer.Option(help="--format kaggle: the class whose probability is written.")
     ] = None,
     clip: Annotated[float, typer.Option(help="--format kaggle: keep probabilities this far from 0 and 1.")] = 0.005,
-    image_column: options.ImageColumn = None,
-    image_root: options.ImageRoot = None,
     given: CommandOptions,
 ) -> None:
     """Classify photos. An unreadable one is named in its row, the others are answered, and the exit code is 3."""
@@ -39,7 +37,7 @@ def predict(
         check_stdout("Name a file: --out FILE.")
     else:
         check_output(out, option="--out")
-    sources = find_photos(photos, Columns(image=image_column, image_root=image_root))
+    sources = find_photos(photos, given.columns())
 
     from regraft.classifier.bundle import load_bundle, read_description
     from regraft.classifier.predict import Predictor

@@ -11,8 +11,8 @@ import typer
 from regraft.cli import options
 from regraft.cli.console import note, result, result_json
 from regraft.cli.training_options import COMPUTE, TRAINING, CommandOptions, with_options
+from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples
-from regraft.data.tables import Columns
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, printable
 from regraft.files import check_own_folder, prepare_folder
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 
 @with_options(
+    Columns,
     FitSettings,
     Compute,
     Schedule,
@@ -97,10 +98,6 @@ def pretrain(
     licence: Annotated[
         str | None, typer.Option(help="Licence of the weights, for the model card: apache-2.0, cc-by-4.0 ...")
     ] = None,
-    image_column: options.ImageColumn = None,
-    label_column: options.LabelColumn = None,
-    group_column: options.GroupColumn = None,
-    image_root: options.ImageRoot = None,
     json: options.Json = False,
     given: CommandOptions,
 ) -> None:
@@ -134,7 +131,7 @@ def pretrain(
         strategy="whole",
     )
     load = _loader(arch, model, weights, input_size, _arguments(model_args), seed=seed)
-    splits = find_samples(source, Columns(image_column, label_column, group_column, image_root))
+    splits = find_samples(source, given.columns())
     for split, samples in splits.items() if is_first_process() else ():
         note(f"{split}: {len(samples):,} photos of {len(samples.classes):,} classes")
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from regraft.cli.console import TerminalObserver, note
+from regraft.data.columns import Columns
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError
 from regraft.files import parse_size, size_in_words
@@ -51,6 +52,10 @@ class CommandOptions:
         compute = Compute(**self._fields(Compute))
         compute.check()
         return compute
+
+    def columns(self) -> Columns:
+        """Return how tables are read."""
+        return Columns(**self._fields(Columns))
 
     def fit_settings(self, compute: Compute, *, defaults: Schedule | None = None, **more: Any) -> FitSettings:
         """Return how a network is trained, checked as far as it can be without photos.
@@ -105,7 +110,7 @@ def with_options(
 
     Args:
         settings: classes whose fields are options.
-        only: fields that are offered of `FitSettings` and `Compute`; none for all.
+        only: fields that are offered of `FitSettings` and `Compute`; none for all. Of `Schedule` and `Columns` all are.
         without: options that the command does not have.
         optional: options whose default it knows better: left out, they are None.
         words: help of its own.
@@ -115,7 +120,7 @@ def with_options(
     for kind in settings:
         for name, (declared, said) in declared_settings(kind).items():
             option = said.flag or name
-            if option in without or (only and kind is not Schedule and name not in only):
+            if option in without or (only and kind not in (Schedule, Columns) and name not in only):
                 continue
             help_text = (words or {}).get(option, said.help)
             offered[option] = _parameter(option, kind, declared, said, help_text, optional=option in optional)

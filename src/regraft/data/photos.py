@@ -5,9 +5,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from regraft.data.columns import Columns, MissingColumnError
 from regraft.data.layouts import readers_of
 from regraft.data.samples import natural_order
-from regraft.data.tables import Columns, MissingColumnError
 from regraft.errors import DataError, OptionError, option, printable
 from regraft.images.sources import Source
 

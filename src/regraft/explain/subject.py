@@ -9,12 +9,12 @@ import numpy as np
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.predict import Predictor
 from regraft.classifier.record import FitRecord
+from regraft.data.columns import Columns
 from regraft.data.dataset import Dataset, open_datasets
 from regraft.data.folders import SPLIT_FOLDERS, image_files, subfolders
 from regraft.data.layouts import find_samples
 from regraft.data.photos import find_photos
 from regraft.data.samples import Samples, together
-from regraft.data.tables import Columns
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, OptionError, RegraftError, option
 from regraft.evaluation.report import Report
