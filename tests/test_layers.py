@@ -50,7 +50,6 @@ ORDER = {
         "loading",
     ],
     "data": [
-        "missing",
         "splits",
         "samples",
         "folders",

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from regraft.api.arguments import columns_of, find_labelled, find_photos_of, split_options
-from regraft.data.tables import Columns
+from regraft.data.columns import Columns
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, OptionError
 from regraft.images.sources import Pixels
@@ -168,6 +168,25 @@ def test_masked_groups_are_missing(sixteen: list[str]) -> None:
     assert len(set(samples.groups.tolist())) == 4
 
 
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (["cat", "None", "cat", "None"], r"'None' \(2\) in the label column 'y' is taken as a class\. If it says"),
+        (["cat", "Cat", "cat", "Cat"], r"classes of 'y' that are spelled nearly alike stay apart: 'cat' and 'Cat'$"),
+    ],
+)
+def test_doubtful_labels_are_warned_of(sixteen: list[str], y: list[str], message: str) -> None:
+    with pytest.warns(UserWarning, match=message):
+        samples = find_labelled(sixteen[:4], y, None, NONE)[0]["train"]
+    assert len(samples.classes) == 2
+    assert len(samples.notes) == 1
+
+
+def test_several_labels_of_one_photo_are_refused(sixteen: list[str]) -> None:
+    with pytest.raises(DataError, match=r"^the given images: 1 of 4 rows .* 'y' that looks like several labels of one"):
+        find_labelled(sixteen[:4], ["cat", "dog", "cat|dog", "cat"], None, NONE)
+
+
 def test_a_folder_brings_its_own_labels_and_groups(sixteen: list[str]) -> None:
     folder = Path(sixteen[0]).parents[1]
     with pytest.raises(DataError, match="is a folder, which brings its own labels: leave y out"):
@@ -183,6 +202,8 @@ def test_columns_are_named_as_messages_name_them() -> None:
     given = {"image_column": "a", "label_column": "b", "group_column": "c", "image_root": "d"}
     assert columns_of(given, "fit") == Columns(image="a", label="b", group="c", image_root=Path("d"))
     assert columns_of({}, "fit") == NONE
+    with pytest.raises(OptionError, match=r"^label_column must be the name of a column\. Got 3\.$"):
+        columns_of({"label_column": 3}, "fit")
 
 
 def test_columns_are_for_tables(sixteen: list[str]) -> None:

@@ -22,7 +22,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_pre
 
 import regraft
 from regraft.api.estimator import TransferClassifier, _photos_to_explain, load
-from regraft.data.tables import Columns
+from regraft.data.columns import Columns
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, ModelError, OptionError, OutputError, SanityError
 from regraft.networks.weights import without_folders

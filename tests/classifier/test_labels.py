@@ -90,7 +90,22 @@ def test_every_type_is_tried() -> None:
     assert {read_labels(y, 2).type for y, _, _, _ in KEPT} == set(LABEL_TYPES)
 
 
-MISSING = [None, float("nan"), np.nan, pd.NA, pd.NaT, "", "  ", b"", Decimal("NaN"), np.datetime64("NaT")]
+MISSING = [
+    None,
+    float("nan"),
+    np.nan,
+    pd.NA,
+    pd.NaT,
+    "",
+    "  ",
+    "nan",
+    "NaT",
+    "<NA>",
+    b"",
+    Decimal("NaN"),
+    Decimal("sNaN"),
+    np.datetime64("NaT"),
+]
 
 
 @pytest.mark.parametrize("nothing", MISSING, ids=repr)
@@ -115,6 +130,7 @@ def test_missing_labels_are_counted_and_placed(nothing: Any, kind: Any) -> None:
         np.array(["2024", "NaT"], dtype="M8[D]"),
         np.ma.array([1, 2], mask=[False, True]),
         np.array(["a", " "]),
+        np.array(["a", np.nan]),  # which makes it a text
     ],
     ids=repr,
 )
@@ -126,12 +142,6 @@ def test_missing_labels_of_arrays(y: Any) -> None:
 def test_many_missing_labels_are_not_all_listed() -> None:
     with pytest.raises(DataError, match=r"^12 of 13 .* at positions 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 \.\.\.\. Give"):
         read_labels([None] * 12 + ["a"], 13)
-
-
-@pytest.mark.parametrize("word", ["nan", "None", "NaN", "<NA>", "NaT", "null", "NA"])
-def test_a_class_named_as_nothing_is_warned_of(word: str) -> None:
-    with pytest.warns(UserWarning, match=f"^among the labels in y, '{word}' is a class like the others. If it"):
-        assert set(read_labels(["Nancy", word], 2).names) == {"Nancy", word}
 
 
 @pytest.mark.parametrize(

@@ -5,24 +5,25 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from regraft.classifier.labels import Labels, name_of, read_labels
+from regraft.data.cells import as_text, check_labels, is_missing, says_nothing
+from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples, readers_of
-from regraft.data.missing import is_missing, names_nothing
 from regraft.data.photos import find_photos
 from regraft.data.samples import Samples
-from regraft.data.tables import Columns
 from regraft.errors import DataError, OptionError, did_you_mean, option, printable
 from regraft.images.sources import Source, as_sources
 from regraft.networks.registry import POCKET, default_network
 from regraft.options import declared_settings
 
-COLUMNS = {one.name if one.name == "image_root" else f"{one.name}_column": one.name for one in fields(Columns)}
+COLUMNS = {said.flag or name: name for name, (_, said) in declared_settings(Columns).items()}
+_WHERE = "the given images"
 
 
 def is_place(X: Any) -> bool:
@@ -35,8 +36,14 @@ def columns_of(given: Mapping[str, Any], function: str, own: Sequence[str] = ())
 
     Raises:
         TypeError: `function` has no such argument.
+        OptionError: a value that is not allowed.
     """
     split_options(given, function, own=own)
+    declared = declared_settings(Columns)
+    for name, value in given.items():
+        said = declared[COLUMNS[name]][1]
+        if value is not None and not said.is_allowed(value):
+            raise OptionError(f"{option(name)} must be {said.allowed}. Got {value!r}.")
     named = {COLUMNS[name]: value for name, value in given.items()}
     if named.get("image_root") is not None:
         named["image_root"] = Path(named["image_root"]).expanduser()
@@ -151,9 +158,12 @@ def _label(X: Any, y: Any, groups: Any) -> tuple[Samples, Labels]:
     if not sources:
         raise DataError("X holds no images.")
     names = [labels.names[place] for place in labels.positions]
+    notes = check_labels(names, "y", _WHERE) if labels.type == "str" else []
     grouped = None if groups is None else _group_names(groups, len(sources))
-    notes = [] if grouped is None else _missing_groups(grouped)
-    samples = Samples.from_labels("the given images", sources, names, groups=grouped, notes=notes)
+    notes += [] if grouped is None else _missing_groups(grouped)
+    for note in notes:
+        warnings.warn(note, stacklevel=4)  # of the line that calls `fit`
+    samples = Samples.from_labels(_WHERE, sources, names, groups=grouped, notes=notes)
     return replace(samples, labels=labels.positions, classes=labels.names), labels  # in the order of `classes_`
 
 
@@ -211,23 +221,19 @@ def _group_names(groups: Any, count: int) -> list[str | None]:
 def _group_name(value: Any) -> str | None:
     if is_missing(value):
         return None
-    if isinstance(value, (float, np.floating)) and float(value).is_integer():
-        return str(int(value))  # a column of whole numbers becomes one of floats where some are missing
-    name = name_of(value).strip()
-    return None if names_nothing(name) else name
+    text = as_text(value.item() if isinstance(value, np.generic) else value)
+    return None if says_nothing(text) else text
 
 
 def _missing_groups(names: Sequence[str | None]) -> list[str]:
-    """Return a note on the images without a group, and warn of them."""
+    """Return a note on the images without a group."""
     missing = names.count(None)
     if not missing:
         return []
-    note = (
+    return [
         f"{missing:,} of {len(names):,} groups are missing (None, NaN, blank or a word such as NA): each of these "
         "images is taken as a group of its own"
-    )
-    warnings.warn(note, stacklevel=5)  # of the line that calls `fit`
-    return [note]
+    ]
 
 
 def _check_no_columns(columns: Columns) -> None:

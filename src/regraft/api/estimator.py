@@ -21,9 +21,9 @@ from regraft.classifier.classifier import Classifier
 from regraft.classifier.labels import make_labels, read_labels
 from regraft.classifier.predict import Predictor
 from regraft.data.audit import unreadable_lines
+from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples, split_names
 from regraft.data.samples import Samples
-from regraft.data.tables import Columns
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, OptionError, did_you_mean, printable, shortlist
 from regraft.explain.explain import check_options, explain
@@ -63,10 +63,11 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     X is a list of n images (paths, PIL images, uint8 arrays (h, w, 3)), an array (n, h, w, 3), a pandas Series of
     paths, whose index is ignored; or one folder or table with y left out, where columns of a table are named by
-    `image_column`, `label_column`, `group_column` and `image_root`. Of a folder with splits, `fit` learns from train
-    and is evaluated on validation, `score` takes test, else validation. The predictions are of all images: of a folder,
-    those below it in natural order of their paths; of a table, those of its rows, train, validation and test in turn;
-    of a list, what stands in it in order, where a folder, table or glob stands for its images. `photos` returns them.
+    `image_column`, `label_column`, `group_column`, `split_column` and `image_root`. Of data with splits, `fit` learns
+    from train and is evaluated on validation, `score` takes test, else validation. The predictions are of all images:
+    of a folder, those below it in natural order of their paths; of a table, those of its rows, train, validation and
+    test in turn; of a list, what stands in it in order, where a folder, table or glob stands for its images. `photos`
+    returns them.
 
     Labels keep their type, also through a file: text, whole numbers, booleans, bytes, dates and times without a time
     zone, decimals; as NumPy arrays of any size, and as objects. Missing ones (None, NaN, blank) are an error.

@@ -3,7 +3,6 @@
 import datetime
 import re
 import unicodedata
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from regraft.data.missing import is_missing, names_nothing
+from regraft.data.cells import is_missing
 from regraft.errors import DataError, printable
 
 _SHOWN = 10  # positions in a message
@@ -275,7 +274,7 @@ def _check_whole(values: np.ndarray, kind: str) -> None:
 
 
 def _check_names(names: Sequence[str]) -> None:
-    """Refuse classes that no reader could tell apart, and warn of those that were missing labels once."""
+    """Refuse classes that no reader could tell apart."""
     alike: dict[str, str] = {}
     for name in names:
         first = alike.setdefault(unicodedata.normalize("NFC", name.strip()), name)
@@ -284,9 +283,3 @@ def _check_names(names: Sequence[str]) -> None:
                 f"the labels {first!a} and {name!a} in y differ by blanks around them, or by how an accent "
                 "is written, alone. Make them one: y = [unicodedata.normalize('NFC', label.strip()) for label in y]."
             )
-    if nothing := [name for name in names if names_nothing(name)]:
-        warnings.warn(
-            f"among the labels in y, {', '.join(map(repr, nothing))} is a class like the others. If it stands for "
-            "labels that are missing, leave these images out.",
-            stacklevel=5,  # of the line that calls `fit`
-        )
