@@ -44,7 +44,9 @@ def is_missing(value: Any) -> bool:
         return True
     try:
         return not value.strip() if isinstance(value, bytes) else bool(value != value)  # noqa: PLR0124 - NaN
-    except (TypeError, ValueError, ArithmeticError):
+    except ArithmeticError:  # a decimal that is no number, and may not be asked
+        return True
+    except (TypeError, ValueError):
         return False  # an array, or something else that is there
 
 
