@@ -141,7 +141,7 @@ def test_the_column_and_the_root_of_a_table(run: Run, fails: Fails, bundle: Path
     assert answers(run(*command, "--image-root", new, "--format", "jsonl"))[0] == [str(new / "one.jpg")]
     assert "lists/a.csv: --image-column is needed: none of image, " in fails(*command[:3])
     message = fails(*command)
-    assert "lists/a.csv: 1 of 1 rows name no image file below lists:\n  row 2: 'one' is missing\n" in message
+    assert "lists/a.csv: 1 of 1 rows name no image file below lists:\n  line 2: 'one' is missing\n" in message
     assert "name the images' folder with --image-root." in message
     assert fails("predict", bundle, new, "--image-root", new) == (
         "error: --image-column and --image-root are for tables. None of the photos is named by a CSV or Parquet file: "

@@ -1,10 +1,14 @@
 """CSV files as people have them: separators, encodings, blanks, and rows that are not as long as the header."""
 
+import contextlib
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from regraft.data import csv_table
+from regraft.data.columns import Columns, choose_columns, rows_by_split
 from regraft.data.csv_table import CsvTable, read_csv_table
 from regraft.errors import DataError
 
@@ -187,6 +191,43 @@ def test_what_is_no_table_is_told(file: Path, content: bytes, reason: str) -> No
 
 def test_tables_beyond_the_limits_are_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_table, "_MAX_CELLS", 5)
-    assert "it has more than 5 cells. Keep the columns that are needed." in message_of(file, "a,b\nc,d\ne,f\n")
+    assert "it has more than 3,000,000 rows or 5 cells. Keep what is needed." in message_of(file, "a,b\nc,d\ne,f\n")
     monkeypatch.setattr(csv_table, "_MAX_BYTES", 5)
     assert "12 bytes, and at most 5 bytes are read" in message_of(file, "a,b\nc,d\ne,f\n")
+
+
+JUNK = (
+    b'"',
+    b",",
+    b";",
+    b"\t",
+    b"|",
+    b"\n",
+    b"\r",
+    b"\0",
+    b"\xff",
+    b"\xe9",
+    b"nan",
+    b"\xef\xbb\xbf",
+    b"\xc2\xa0",
+    b"sep=;\n",
+)
+JUNK += (b"9" * 5000, b" " * 5000, b"a|" * 500, b"..", b"train")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16"])
+def test_damaged_tables_are_read_or_told(file: Path, encoding: str) -> None:
+    """No other error comes of them, and none takes long."""
+    good = "image,label,split\n" + "".join(f'{row}.jpg,"dög",{("train", "test")[row % 2]}\n' for row in range(6))
+    random = np.random.default_rng(0)
+    start = time.process_time()
+    for _ in range(100):
+        data = bytearray(good.encode(encoding))
+        for place in random.integers(0, len(data), random.integers(1, 6)).tolist():
+            data[place : place + random.integers(0, 20)] = JUNK[random.integers(len(JUNK))]
+        with contextlib.suppress(DataError):
+            table = read(file, bytes(data))
+            assert {len(row) for row in table.rows} <= {len(table.columns)}
+            rows_by_split(table, Columns())
+            choose_columns(table, Columns())
+    assert time.process_time() - start < 10

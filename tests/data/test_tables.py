@@ -287,8 +287,9 @@ def test_other_values_of_a_split_column_are_listed(write: Write, name: str) -> N
     )
     assert message_of(file) == (
         f"{file}: the split column {name!r} has values that name no split:\n"
-        "  'B': 2 rows\n  '': 1 rows\n  'A': 1 rows\nAllowed are train, validation (or val) and test. Rename them, name another column with split_column, or take "
-        "all rows as one set: split_column='none'."
+        "  'B': 2 rows\n  '': 1 rows\n  'A': 1 rows\nAllowed are train, validation (or val) and test. "
+        "Rename them, name another column with split_column, or take all rows as one set: "
+        "split_column='none'."
     )
 
 
@@ -299,6 +300,16 @@ def test_table_of_test_rows_alone_is_not_trained_on(write: Write) -> None:
         f"{file} has no train split. It has: test. Add a folder (or Parquet files) of that name, or name the folder or "
         "file that you mean, or take all rows as one set: split_column='none'."
     )
+
+
+def test_parts_of_a_split_are_not_asked_for_a_column(parquet: Write, png: Png) -> None:
+    """A test part is not opened by training; of train-0, all rows are train."""
+    images = [cell(png(seed)) for seed in range(2)]
+    folder = parquet("hub/train-0.parquet", images, ["x", "y"], split=["test", "train"]).parent
+    (folder / "test-0.parquet").touch()
+    assert split_names(folder) == ("train", "test")
+    assert len(train(folder)) == 2
+    assert train(folder / "train-0.parquet", Columns(split="split")).counts() == {"y": 1}
 
 
 def test_groups_are_compared_between_the_splits_of_a_column(write: Write) -> None:
@@ -335,6 +346,13 @@ def test_columns_that_could_be_meant_are_noted(write: Write) -> None:
     )
     assert train(file, Columns(image="image", label="label")).notes == ()
     assert train(file, Columns(image="image", label="label")).classes == ("a",)
+
+
+def test_a_column_that_differs_in_case_alone_could_be_meant(write: Write) -> None:
+    file = table(write("set", "1.png"), "image,Label,label", "1.png,a,b")
+    assert train(file).classes == ("b",)
+    assert train(file).notes[0].startswith(f"{file}: 'label' is taken as the label column; 'Label' could be meant, too")
+    assert train(file, Columns(label="Label")).classes == ("a",)
 
 
 @pytest.mark.parametrize("header", ["Image,LABEL", " image , label ", '"File Name",Class', "file-name,target"])
@@ -490,8 +508,8 @@ def test_csv_groups_that_say_nothing_are_groups_of_their_own(write: Write) -> No
     assert samples.groups is not None
     assert len(set(samples.groups.tolist())) == len(NOTHING) + 1
     assert samples.notes == (
-        f"15 of 17 rows of {file} have no value in the group column 'patient' ('NA', 'N/A', 'nan', 'None', 'null' ...): "
-        "each of these photos is taken as a group of its own",
+        f"15 of 17 rows of {file} have no value in the group column 'patient' ('NA', 'N/A', 'nan', 'None', 'null' "
+        "...): each of these photos is taken as a group of its own",
     )
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from regraft.data.folders import SPLIT_FOLDERS
 from regraft.errors import DataError, option, shortlist
 
-_BLANK = re.compile(r"^[\s\ufeff\u200b\u2060]+|[\s\ufeff\u200b\u2060]+$")
+# all of Unicode's, and three that show nothing: a byte order mark, a zero-width space, a word joiner
+_BLANKS = "".join(chr(code) for code in range(0x3001) if chr(code).isspace()) + "\ufeff\u200b\u2060"
 # what programs write where there is no value: pandas; R, Excel, SQL, SAS; people
 _NOT_A_VALUE = {"nan", "<na>", "nat"}
 _NO_VALUE = {"na", "n/a", "n.a.", "#n/a", "#na", "none", "null", "nil", "(null)", "(blank)", ".", "-", "--", "?", "-1"}
@@ -21,7 +22,7 @@ _SPLIT_WORDS = {word: split for split, words in SPLIT_FOLDERS.items() for word i
     "development": "validation",
     "testing": "test",
 }
-_SPLIT_ENDING = re.compile(r"[\s_-]*(set|split|data)$")  # "training set", "test_data"
+_SPLIT_ENDING = re.compile(r"[\s_-]?(set|split|data)$")  # "training set", "test_data"
 _SEVERAL = re.compile(r"\s*[|,;/+&]\s*|\s+and\s+|\s+")
 _BINARY = {0, 1, "0", "1", "0.0", "1.0"}  # True and False are equal to 1 and 0
 _SHOWN = 5
@@ -29,7 +30,7 @@ _SHOWN = 5
 
 def clean(text: str) -> str:
     """Return text without blanks of any kind, or a byte order mark, at its ends."""
-    return text.strip() if text.isascii() else _BLANK.sub("", text)
+    return text.strip(_BLANKS)
 
 
 def is_missing(value: Any) -> bool:

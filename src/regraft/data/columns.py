@@ -186,17 +186,23 @@ def _split_column(table: Table, columns: Columns) -> str | None:
 
 
 def _candidates(table: Table, field: str, name: str | None) -> list[str]:
-    """Return the columns that an option may mean: those of the name, or of the usual names."""
-    names = _USUAL_COLUMNS.get(field, ()) if name is None else (name,)
-    return list(dict.fromkeys(column for one in names if (column := _present(table, one)) is not None))
+    """Return the columns that an option may mean: that of the name, or those of the usual names in their order."""
+    if name is not None:
+        present = _present(table, name)
+        return [] if present is None else [present]
+    return list(dict.fromkeys(column for usual in _USUAL_COLUMNS.get(field, ()) for column in _alike(table, usual)))
 
 
 def _present(table: Table, name: str) -> str | None:
-    """Return the column of this name, or of one that differs in case or blanks alone."""
-    if name in table.columns:
-        return name
-    alike = [column for column in table.columns if _spelling(column) == _spelling(name)]
-    return alike[0] if len(alike) == 1 else None
+    """Return the column of this name, or the only one that differs in case or blanks alone."""
+    alike = _alike(table, name)
+    return alike[0] if len(alike) == 1 or name in alike else None
+
+
+def _alike(table: Table, name: str) -> list[str]:
+    """Return the columns of this name, that which is written like it first."""
+    found = [column for column in table.columns if _spelling(column) == _spelling(name)]
+    return sorted(dict.fromkeys(found), key=lambda column: column != name)
 
 
 def _spelling(name: str) -> str:

@@ -15,7 +15,8 @@ from regraft.files import read_regular
 from regraft.images.formats import IMAGE_SUFFIXES
 
 CSV_SUFFIXES = (".csv", ".tsv")
-_MAX_BYTES = 200_000_000
+_MAX_BYTES = 100_000_000
+_MAX_ROWS = 3_000_000
 _MAX_CELLS = 20_000_000
 _MAX_LINE = 1_000_000  # characters
 _SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "vertical bar"}
@@ -39,6 +40,7 @@ _NO_TEXT = {
 _MAX_COLUMNS = 10_000
 # accented letters, three in a row or before a sign such as ¢: what other encodings look like as Windows-1252
 _NOT_WESTERN = re.compile(r"[^\W\d_a-zA-Z]{3}|[^\W\d_a-zA-Z][¡-¨¬¯-¹¼-¾]")
+_ACCENTED = re.compile(r"\w{0,20}[^\W\d_a-zA-Z]\w{0,20}")  # bounded, or a long word would take its square in steps
 _AS_UTF8 = "Save it as UTF-8 (in Excel: 'CSV UTF-8')"
 
 
@@ -134,8 +136,8 @@ def _as_windows_1252(file: Path, data: bytes, line: int) -> tuple[str, list[str]
         text = ""
     if not text or "\0" in text or _NOT_WESTERN.search(text):
         raise _unreadable(file, f"line {line} is neither UTF-8 nor Western European text. {_AS_UTF8}")
-    words = re.findall(r"\w*[^\W\d_a-zA-Z]\w*", text)
-    example = f", as in {words[0][:30]!r}" if words else ""
+    word = _ACCENTED.search(text)
+    example = f", as in {word[0]!r}" if word else ""
     return text, [
         f"{file}: it is not UTF-8 (line {line}) and was read as Western European text, Windows-1252{example}. "
         f"{_AS_UTF8} if that is wrong"
@@ -166,7 +168,7 @@ def _separator(text: str, own: str) -> str:
 def _records(file: Path, text: str, separator: str, *, first: int) -> Iterator[tuple[int, list[str]]]:
     """Yield the line and the cells of each record that is not blank."""
     ended = False
-    cells_so_far = 0
+    rows_so_far = cells_so_far = 0
 
     def lines() -> Iterator[str]:
         nonlocal ended
@@ -186,9 +188,9 @@ def _records(file: Path, text: str, separator: str, *, first: int) -> Iterator[t
             raise _unreadable(file, f"line {line}: {error}") from None
         if ended and cells != ["end"]:
             raise _unreadable(file, f'line {line} opens a quote (") that nothing closes')
-        cells_so_far += len(cells)
-        if cells_so_far > _MAX_CELLS:
-            raise _unreadable(file, f"it has more than {_MAX_CELLS:,} cells. Keep the columns that are needed")
+        rows_so_far, cells_so_far = rows_so_far + 1, cells_so_far + len(cells)
+        if rows_so_far > _MAX_ROWS or cells_so_far > _MAX_CELLS:
+            raise _unreadable(file, f"it has more than {_MAX_ROWS:,} rows or {_MAX_CELLS:,} cells. Keep what is needed")
         cells = [clean(cell) for cell in cells]
         if not ended and any(cells):
             yield line, cells

@@ -17,10 +17,10 @@ from regraft.errors import SHOWN, DataError, option, shortlist
 from regraft.files import is_file
 from regraft.images.formats import IMAGE_SUFFIXES
 
-_NEIGHBOURS = 500  # names before and after a missing one, in the alphabet, that it is compared with
+_NEIGHBOURS = 100  # names before and after a missing one, in the alphabet, that it is compared with
 _WEB = re.compile(r"(https?|s3|gs|ftp)://", re.IGNORECASE)
 _DRIVE = re.compile(r"^/?[A-Za-z]:(?=/)")
-_LONGEST_NAME = 255  # characters
+_LONGEST_NAME = 100  # characters
 
 
 @dataclass(eq=False, slots=True)

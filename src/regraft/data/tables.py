@@ -1,7 +1,7 @@
 """Tables of photos to samples: CSV beside image files, and Parquet in the Hugging Face image layout."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +49,7 @@ def read_tables(files: Sequence[Path], columns: Columns, split: str = "train") -
     rows = _Rows()
     for file in files:
         with _open(file) as table:
-            by_split = rows_by_split(table, columns)
+            by_split = None if _is_shard(file, columns) else rows_by_split(table, columns)
             chosen = choose_columns(table, columns, split=by_split.column if by_split else None)
             rows.notes += [*table.notes, *chosen.notes]
             if by_split is not None:
@@ -84,18 +84,20 @@ def images_in_table(path: Path, columns: Columns) -> list[Source]:
 def table_splits(path: Path, columns: Columns) -> dict[str, list[Path]]:
     """Return the files that have rows of each split, of a table or a folder of Parquet files. Opens no image.
 
-    A table's split column says it (`rows_by_split`), or else, in a folder, names like `train-00000-of-00004.parquet`;
-    all are "train" if nothing says.
+    A name like `train-00000-of-00004.parquet` says it of a file in a folder, a split column of others
+    (`rows_by_split`); all are "train" if nothing says.
 
     Raises:
         DataError: it is said of some files and not of others, or a column's values are no splits.
     """
     splits: dict[str, list[Path]] = defaultdict(list)
     for file in parquet_files(path) if path.is_dir() else [path]:
-        with _open(file) as table:
-            by_split = rows_by_split(table, columns)
-        named = _split_in_name(file) if path.is_dir() else ""
-        for split in [named] if by_split is None else by_split.rows:
+        named: Iterable[str] = [_split_in_name(file) if path.is_dir() else ""]
+        if not _is_shard(file, columns):
+            with _open(file) as table:
+                by_split = rows_by_split(table, columns)
+            named = named if by_split is None else by_split.rows
+        for split in named:
             splits[split].append(file)
     if list(splits) == [""]:
         return {"train": splits[""]}
@@ -131,6 +133,12 @@ def _open(file: Path) -> Iterator[CsvTable | ParquetTable]:
 def _split_in_name(file: Path) -> str:
     word = file.stem.split("-")[0].lower()
     return next((split for split, names in SPLIT_FOLDERS.items() if word in names), "")
+
+
+def _is_shard(file: Path, columns: Columns) -> bool:
+    """Tell whether a file is named as a part of a split, so that its columns are not asked unless an option says so."""
+    is_parquet = file.suffix.lower() == PARQUET_SUFFIX
+    return columns.split is None and is_parquet and "-" in file.stem and bool(_split_in_name(file))
 
 
 def _add_rows(
