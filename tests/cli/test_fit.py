@@ -109,7 +109,7 @@ def test_validation_photos_are_answered_by_the_network_that_is_written(
 ) -> None:
     data = photos("data/train", red=15, blue=15).parent
     photos("data/val", first_seed=500, red=10, blue=10)
-    fit = ["fit", data, "--model", tiny_network, "--strategy", "whole", *QUICK, "--json", "--force"]
+    fit = ["fit", data, "--model", tiny_network, "--strategy", "whole", "--epochs", "2", "--json", "--force"]
     fitted = json.loads(run(*fit, "--out", "m.safetensors").stdout)
     judged = json.loads(run("evaluate", "m.safetensors", data / "val", "--json").stdout)
     assert fitted["estimate"] == "validation"
@@ -205,6 +205,25 @@ def test_a_dry_run_needs_no_place_to_write_and_reads_no_photo(run: Run, photos: 
         (["--optimizer", "lion"], "--optimizer must be one of adamw, sgd. Got 'lion'."),
         (["--augment", "spin"], "--augment must be some of flip, vertical-flip, crop, colour, randaugment, erase."),
         (["--strategy", "topp"], "Did you mean 'top'?"),
+        (
+            ["--strategy", "frozen", "--epochs", "5"],
+            "--epochs goes with --strategy top, whole, scratch or auto. Got --strategy frozen, which would ignore it. "
+            "Leave it out.\n",
+        ),
+        (
+            ["--strategy", "frozen", "--lr", "0.1", "--mixup", "1", "--train-batch-size", "8", "--precision", "bf16"],
+            "--lr, --train-batch-size, --mixup and --precision go with --strategy top, whole, scratch or auto. Got "
+            "--strategy frozen, which would ignore them. Leave them out.",
+        ),
+        (["--strategy", "whole", "--views", "2"], "--views goes with --strategy top or auto. Got --strategy whole"),
+        (["--strategy", "top", "--budget", "5m"], "--budget goes with --strategy auto. Got --strategy top, which"),
+        (
+            ["--strategy", "scratch", "--train-from", "blocks.1"],
+            "--train-from goes with --strategy top. Got --strategy",
+        ),
+        (["--strategy", "top", "--views", "2", "--no-cache"], "--views goes with the cache"),
+        (["--no-cache", "--cache-limit", "1GB"], "--cache-limit is of the cache, which --no-cache does without."),
+        (["--augment", "flip", "--crop-area", "0.9"], "--crop-area goes with --augment crop. Got flip."),
     ],
 )
 def test_wrong_options_are_told_in_words(

@@ -84,6 +84,7 @@ def fit(
 
     compute = given.compute()
     settings = given.fit_settings(compute, strategy=strategy)
+    settings.check_used((strategy,), compute)
     if dry_run:
         _print_plans(model, settings, json=json)
         return

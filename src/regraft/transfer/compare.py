@@ -60,6 +60,7 @@ def compare(
     """
     observer = observer or Observer()
     _check(samples, strategies, sizes)
+    settings.check_used(strategies, compute, named="strategies")
     dataset, _ = open_splits({"train": samples}, settings, compute, observer)
     experiments = {
         model: run_network(dataset, None, load, settings=settings, compute=compute, observer=observer)

@@ -82,12 +82,11 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         splits = find_samples(X) if _is_folder(X) else {"train": _labelled(X, y)}
         if _is_folder(X) and y is not None:
             raise DataError(f"{X} is a folder, which brings its own labels: leave y out.")
+        settings = replace(self._options(FitSettings), schedule=self.schedule or Schedule())
+        compute = self._options(Compute)
+        settings.check_used((settings.strategy,), compute)
         result = fit(
-            splits,
-            lambda: load_backbone(model, self.weights),
-            model=model,
-            settings=replace(self._options(FitSettings), schedule=self.schedule or Schedule()),
-            compute=self._options(Compute),
+            splits, lambda: load_backbone(model, self.weights), model=model, settings=settings, compute=compute
         )
         self._adopt(result.classifier, _label_values(splits["train"].classes, y))
         self.report_ = result.report
