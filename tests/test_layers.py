@@ -153,6 +153,7 @@ ORDER = {
     ],
     "cli": [
         "console",
+        "wrong_usage",
         "options",
         "cache",
         "demo",

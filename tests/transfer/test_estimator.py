@@ -21,6 +21,7 @@ from regraft.engines.compute import Compute
 from regraft.errors import DataError, ModelError, OptionError, OutputError, SanityError
 from regraft.networks.weights import without_folders
 from regraft.options import declared_settings
+from regraft.training.schedule import Schedule
 from regraft.transfer.estimator import TransferClassifier, load
 from regraft.transfer.settings import FitSettings
 

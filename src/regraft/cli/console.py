@@ -10,6 +10,8 @@ import io
 import json
 import math
 import os
+import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -82,6 +84,24 @@ class TerminalObserver(Observer):
 
     def finish(self, figures: Mapping[str, Any]) -> None:
         """Hear the final figures, which the command prints itself."""
+
+
+def shell_words(*words: object) -> str:
+    r"""Return words as they can be pasted into a shell, names of any letters and bytes too.
+
+    >>> print(shell_words("predict", "my pets.safetensors", "a\nb"))
+    predict 'my pets.safetensors' $'a\nb'
+    """
+    if os.name == "nt":  # pragma: no cover (no other shell is tried)
+        return subprocess.list2cmdline(map(str, words))
+    return " ".join(map(_shell_word, map(str, words)))
+
+
+def _shell_word(word: str) -> str:
+    if UNSAFE.search(word) is None:
+        return shlex.quote(word)
+    letters = [chr(byte) if byte < 128 and chr(byte).isalnum() else f"\\x{byte:02x}" for byte in os.fsencode(word)]
+    return f"$'{''.join(letters)}'"  # as bash and zsh read it
 
 
 def note(text: str) -> None:
