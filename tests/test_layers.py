@@ -152,6 +152,7 @@ ORDER = {
         "html_report",
     ],
     "cli": [
+        "bar",
         "console",
         "wrong_usage",
         "options",

@@ -1,6 +1,7 @@
 """`regraft fit`: what is printed and written, any part of the network trained, plans, and runs that were killed."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,9 +68,18 @@ def test_second_fit_reads_no_pixel(
     assert second["log_loss"] == first["log_loss"]
 
 
+def test_how_things_are_done_is_told_to_those_who_ask(run: Run, photos: Photos, tiny_network: str) -> None:
+    fit = ["fit", photos(red=12, blue=12), "--model", tiny_network, "--strategy", "frozen"]
+    done = run(*fit, "--engine", "openvino-float32")
+    for detail in ("cosine", "images/s", "is not used"):
+        assert detail not in done.output
+    told = run(*fit, "--no-cache", "--engine", "torch-float32", "--verbose").stderr
+    assert re.search(r"features \(torch-cpu-float32\): 24 images in [\d.]+ s \([\d.,]+ images/s\)\n", told)
+
+
 def test_fit_by_an_engine_of_ones_own(run: Run, photos: Photos, tiny_network: str) -> None:
     folder = photos(red=12, blue=12)
-    command = ["fit", folder, "--model", tiny_network, "--strategy", "frozen", "--json", "--engine"]
+    command = ["fit", folder, "--model", tiny_network, "--strategy", "frozen", "--json", "--verbose", "--engine"]
     done = run(*command, "openvino-float32")
     assert done.exit_code == 0, done.output
     assert "engine: openvino-cpu-float32 (cosine to torch-float32 on 16 photos: mean 1.0000" in done.stderr
@@ -96,7 +106,9 @@ def test_top_trains_its_stages_and_proves_that_nothing_else_changed(
     assert numbers["strategy"] == "top"
     assert numbers["frozen"].startswith("0 of ")
     assert numbers["trained"].startswith("trained: blocks.")
-    assert "training top, fold 1 of 5" in done.stderr
+    assert "training top, 5 folds: 240 images in" in done.stderr  # 24 of 30 photos, twice, by each of five
+    assert "training top, all photos: 60 images in" in done.stderr
+    assert "fold 1 of 5" not in done.stderr
     assert done.stderr.count("epoch 2: loss") == 1  # of the training that stays, not of those that only judge
     assert not run_folder(tmp_path / "m.safetensors").exists()
     answers = run("predict", "m.safetensors", folder / "red")
@@ -255,11 +267,12 @@ def test_a_run_that_failed_is_taken_up_and_another_is_refused(
     assert "photos: '30 photos, 2 classes, " in message
     assert "' then, '31 photos, 2 classes, " in message
     (folder / "red" / "new.jpg").unlink()
-    done = run(*fit)
+    done = run(*fit, "--verbose")
     assert done.exit_code == 0
     assert "going on from the checkpoints" in done.stderr
     assert "training top, fold 1 of 5" not in done.stderr
-    assert "training top, fold 3 of 5" in done.stderr
+    assert "training top, fold 3 of 5: 48 images in" in done.stderr
+    assert "training top, 5 folds: 144 images in" in done.stderr  # the three that were left
 
 
 @pytest.mark.parametrize("strategy", ["top", "auto"])
