@@ -154,6 +154,7 @@ ORDER = {
     "cli": [
         "bar",
         "console",
+        "closing",
         "wrong_usage",
         "options",
         "cache",

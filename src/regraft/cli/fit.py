@@ -1,11 +1,13 @@
 """`regraft fit`: photos in, a classifier with figures out."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from regraft.cli import options
+from regraft.cli.closing import next_step, why_n
 from regraft.cli.console import note, result, result_json
 from regraft.cli.training_options import CommandOptions, networks_or_default, with_options
 from regraft.data.layouts import find_samples
@@ -102,9 +104,10 @@ def fit(
     save_bundle(trained.classifier, out)
     trained.run.finish()
     observer.finish(trained.record.to_json())
-    _print_figures(trained, out, json=json)
+    _print_figures(trained, splits, out, json=json)
     if report is not None:
         _report(trained, report, compute, observer)
+    note(next_step(out, data, splits["train"]))
 
 
 def _check_files(out: Path, report: Path | None, weights: Path | None, model: str, *, writes: bool) -> None:
@@ -116,13 +119,13 @@ def _check_files(out: Path, report: Path | None, weights: Path | None, model: st
         prepare_folder(report, option="--report")
 
 
-def _print_figures(trained: "FitResult", out: Path, *, json: bool) -> None:
+def _print_figures(trained: "FitResult", splits: Mapping[str, Samples], out: Path, *, json: bool) -> None:
     kept, record = f"The classifier is kept: {printable(out)}.", trained.record
     if json:
         result_json({**record.to_json(), "out": str(out)}, kept=kept)
     else:
         result(str(trained.report), kept=kept)
-        result(f"\n  {printable(record.trained)}; {printable(record.frozen)}", kept=kept)
+        result(f"\n  {printable(record.trained)}; {printable(record.frozen)}\n  {why_n(trained, splits)}", kept=kept)
     note(f"wrote {printable(out)} ({out.stat().st_size / 1e6:.1f} MB)")
 
 
