@@ -60,8 +60,8 @@ def test_copies_and_lost_photos_are_told(fit: Callable[..., Result], photos: Pho
     (folder / "blue" / "torn.jpg").write_bytes(b"no photo")
     assert (
         "n is 26: of 27 photos, 1 cannot be read; each of the others was predicted once, by a classifier trained "
-        "without it. 3 of them belong together in 1 set (copies of one photo, or of one group), which stay on one side of "
-        "every split: the intervals are of 24 independent sets."
+        "without it. 3 of them belong together in 1 set (copies of one photo, or of one group), which stay on one side "
+        "of every split: the intervals are of 24 independent sets."
     ) in fit(folder).stdout
 
 
