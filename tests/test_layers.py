@@ -87,6 +87,7 @@ ORDER = {
         "kinds",
         "agreement",
         "selection",
+        "speed",
         "compute",
     ],
     "attribution": [
