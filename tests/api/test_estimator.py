@@ -27,6 +27,7 @@ from regraft.engines.compute import Compute
 from regraft.errors import DataError, ModelError, OptionError, OutputError, SanityError
 from regraft.networks.weights import without_folders
 from regraft.options import declared_settings
+from regraft.training.schedule import Schedule
 from regraft.transfer.settings import FitSettings
 
 Photos = Callable[..., Path]
@@ -54,6 +55,7 @@ def eight_each(first: Any, second: Any) -> list[Any]:
     [
         ({"model": 50}, ModelError, "model must be a network's name, a text such as 'resnet50'. Got 50."),
         ({"device": None}, OptionError, "device must be one of auto, cpu, cuda, mps. Got None."),
+        ({"strategy": "frozen", "schedule": Schedule(epochs=3)}, OptionError, "epochs goes with strategy top, whole"),
     ],
 )
 def test_nothing_where_a_name_is_needed(

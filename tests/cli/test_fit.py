@@ -1,6 +1,7 @@
 """`regraft fit`: what is printed and written, any part of the network trained, plans, and runs that were killed."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,7 +34,9 @@ def test_fit_says_what_it_will_do_and_what_it_did(run: Run, photos: Photos, tiny
     assert "features (torch-cpu-float32): 22 images in" in done.stderr
     assert "wrote model.safetensors" in done.stderr
     assert "out-of-fold, n = 22, 2 classes" in done.stdout
-    assert "accuracy                 100.0 % [85.1, 100.0]" in done.stdout  # Wilson: 22 / (22 + 1.96^2) = 0.851
+    rows = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert rows[2] == "accuracy 100.0 % [85.1, 100.0]"  # Wilson: 22 / (22 + 1.96^2) = 0.851
+    assert rows[3] == "always the largest class 54.5 % [34.7, 73.1]"  # of 12 in 22, likewise
     with safe_open("model.safetensors", framework="np") as file:
         assert set(file.metadata()) == {"regraft"}
 
@@ -67,9 +70,18 @@ def test_second_fit_reads_no_pixel(
     assert second["log_loss"] == first["log_loss"]
 
 
+def test_how_things_are_done_is_told_to_those_who_ask(run: Run, photos: Photos, tiny_network: str) -> None:
+    fit = ["fit", photos(red=12, blue=12), "--model", tiny_network, "--strategy", "frozen"]
+    done = run(*fit, "--engine", "openvino-float32")
+    for detail in ("cosine", "images/s", "is not used"):
+        assert detail not in done.output
+    told = run(*fit, "--no-cache", "--engine", "torch-float32", "--verbose").stderr
+    assert re.search(r"features \(torch-cpu-float32\): 24 images in [\d.]+ s \([\d.,]+ images/s\)\n", told)
+
+
 def test_fit_by_an_engine_of_ones_own(run: Run, photos: Photos, tiny_network: str) -> None:
     folder = photos(red=12, blue=12)
-    command = ["fit", folder, "--model", tiny_network, "--strategy", "frozen", "--json", "--engine"]
+    command = ["fit", folder, "--model", tiny_network, "--strategy", "frozen", "--json", "--verbose", "--engine"]
     done = run(*command, "openvino-float32")
     assert done.exit_code == 0, done.output
     assert "engine: openvino-cpu-float32 (cosine to torch-float32 on 16 photos: mean 1.0000" in done.stderr
@@ -96,7 +108,9 @@ def test_top_trains_its_stages_and_proves_that_nothing_else_changed(
     assert numbers["strategy"] == "top"
     assert numbers["frozen"].startswith("0 of ")
     assert numbers["trained"].startswith("trained: blocks.")
-    assert "training top, fold 1 of 5" in done.stderr
+    assert "training top, 5 folds: 240 images in" in done.stderr  # 24 of 30 photos, twice, by each of five
+    assert "training top, all photos: 60 images in" in done.stderr
+    assert "fold 1 of 5" not in done.stderr
     assert done.stderr.count("epoch 2: loss") == 1  # of the training that stays, not of those that only judge
     assert not run_folder(tmp_path / "m.safetensors").exists()
     answers = run("predict", "m.safetensors", folder / "red")
@@ -109,7 +123,7 @@ def test_validation_photos_are_answered_by_the_network_that_is_written(
 ) -> None:
     data = photos("data/train", red=15, blue=15).parent
     photos("data/val", first_seed=500, red=10, blue=10)
-    fit = ["fit", data, "--model", tiny_network, "--strategy", "whole", *QUICK, "--json", "--force"]
+    fit = ["fit", data, "--model", tiny_network, "--strategy", "whole", "--epochs", "2", "--json", "--force"]
     fitted = json.loads(run(*fit, "--out", "m.safetensors").stdout)
     judged = json.loads(run("evaluate", "m.safetensors", data / "val", "--json").stdout)
     assert fitted["estimate"] == "validation"
@@ -205,6 +219,25 @@ def test_a_dry_run_needs_no_place_to_write_and_reads_no_photo(run: Run, photos: 
         (["--optimizer", "lion"], "--optimizer must be one of adamw, sgd. Got 'lion'."),
         (["--augment", "spin"], "--augment must be some of flip, vertical-flip, crop, colour, randaugment, erase."),
         (["--strategy", "topp"], "Did you mean 'top'?"),
+        (
+            ["--strategy", "frozen", "--epochs", "5"],
+            "--epochs goes with --strategy top, whole, scratch or auto. Got --strategy frozen, which would ignore it. "
+            "Leave it out.\n",
+        ),
+        (
+            ["--strategy", "frozen", "--lr", "0.1", "--mixup", "1", "--train-batch-size", "8", "--precision", "bf16"],
+            "--lr, --train-batch-size, --mixup and --precision go with --strategy top, whole, scratch or auto. Got "
+            "--strategy frozen, which would ignore them. Leave them out.",
+        ),
+        (["--strategy", "whole", "--views", "2"], "--views goes with --strategy top or auto. Got --strategy whole"),
+        (["--strategy", "top", "--budget", "5m"], "--budget goes with --strategy auto. Got --strategy top, which"),
+        (
+            ["--strategy", "scratch", "--train-from", "blocks.1"],
+            "--train-from goes with --strategy top. Got --strategy",
+        ),
+        (["--strategy", "top", "--views", "2", "--no-cache"], "--views goes with the cache"),
+        (["--no-cache", "--cache-limit", "1GB"], "--cache-limit is of the cache, which --no-cache does without."),
+        (["--augment", "flip", "--crop-area", "0.9"], "--crop-area goes with --augment crop. Got flip."),
     ],
 )
 def test_wrong_options_are_told_in_words(
@@ -236,11 +269,12 @@ def test_a_run_that_failed_is_taken_up_and_another_is_refused(
     assert "photos: '30 photos, 2 classes, " in message
     assert "' then, '31 photos, 2 classes, " in message
     (folder / "red" / "new.jpg").unlink()
-    done = run(*fit)
+    done = run(*fit, "--verbose")
     assert done.exit_code == 0
     assert "going on from the checkpoints" in done.stderr
     assert "training top, fold 1 of 5" not in done.stderr
-    assert "training top, fold 3 of 5" in done.stderr
+    assert "training top, fold 3 of 5: 48 images in" in done.stderr
+    assert "training top, 5 folds: 144 images in" in done.stderr  # the three that were left
 
 
 @pytest.mark.parametrize("strategy", ["top", "auto"])

@@ -104,13 +104,15 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         model = self._network()
         check_model_name(model)
         splits, labels = find_labelled(X, y, groups, columns_of(columns, "fit", own=("groups",)))
-        observer = LogObserver()
+        settings = replace(self._options(FitSettings), schedule=self.schedule or Schedule())
+        compute, observer = self._options(Compute), LogObserver()
+        settings.check_used((settings.strategy,), compute)
         result = fit(
             splits,
             lambda: load_backbone(model, self.weights),
             model=model,
-            settings=replace(self._options(FitSettings), schedule=self.schedule or Schedule()),
-            compute=self._options(Compute),
+            settings=settings,
+            compute=compute,
             observer=observer,
         )
         if labels is not None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from regraft.cli import options
-from regraft.cli.console import TerminalObserver, check_stdout, counted, note, result, result_exactly
+from regraft.cli.console import check_stdout, counted, note, result, result_exactly
 from regraft.cli.formats import FORMATTERS, Format, as_kaggle, check_kaggle
 from regraft.cli.training_options import COMPUTE, CommandOptions, with_options
 from regraft.data.columns import Columns
@@ -45,7 +45,7 @@ def predict(
     if format is Format.kaggle:
         check_kaggle(read_description(bundle)["classes"], positive=positive, clip=clip)
     classifier = load_bundle(bundle)
-    predictions = Predictor(classifier, given.compute(), TerminalObserver()).predict(sources)
+    predictions = Predictor(classifier, given.compute(), given.observer()).predict(sources)
     if format is Format.kaggle:
         text = as_kaggle(predictions, classifier.classes, positive=positive, clip=clip)
     else:
