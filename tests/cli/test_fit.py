@@ -55,6 +55,16 @@ def test_json_is_alone_on_stdout(run: Run, photos: Photos, tiny_network: str) ->
     assert done.stderr.index("torn.jpg") < done.stderr.index("fitting the last layer")
 
 
+@pytest.mark.parametrize(("command", "name"), [("fit", "classifier.safetensors"), ("compare", "comparison.png")])
+def test_a_name_that_ends_in_a_slash_is_a_folder(
+    run: Run, photos: Photos, tmp_path: Path, command: str, name: str
+) -> None:
+    done = run(command, photos(red=3, blue=3), "--out", "sub/")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"Invalid value for '--out': sub/ is a folder. Name a file in it, e.g. sub/{name}." in done.stderr
+    assert not (tmp_path / "sub").exists()
+
+
 def test_second_fit_reads_no_pixel(
     run: Run, photos: Photos, tiny_network: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,37 +152,73 @@ def test_auto_is_the_default_and_says_why(run: Run, photos: Photos, tiny_network
 
 
 @pytest.mark.parametrize(
-    ("options", "stages"),
+    ("options", "said"),
     [
-        (["--strategy", "top", "--train-from", "blocks.1"], "trained: blocks.1 to "),
-        (["--train-only", "conv_stem"], "trained: conv_stem and the head"),
-        (["--strategy", "frozen"], "trained: the head alone"),
+        (
+            ["--strategy", "top", "--train-from", "blocks.1"],
+            (
+                r"from blocks\.1: stages blocks\.1 to \S+ and a new last layer are trained \([\d,]+ of [\d,]+ parameters\); \w",
+                "from blocks.1: trained: blocks.1 to ",
+            ),
+        ),
+        (
+            ["--train-only", "conv_stem"],
+            (
+                r"only conv_stem: stage conv_stem and a new last layer are trained",
+                "only conv_stem: trained: conv_stem and the head",
+            ),
+        ),
+        (
+            ["--strategy", "whole"],
+            (r"whole: the whole network and a new last layer are trained \([\d,]+ parameters\)", "whole: trained: "),
+        ),
+        (
+            ["--strategy", "frozen"],  # two classes of 256 features and an intercept
+            (
+                r"frozen: a new last layer is trained \(514 parameters\), the network stays as it is; a few seconds",
+                "frozen: trained: the head alone",
+            ),
+        ),
     ],
 )
-def test_a_dry_run_prints_the_plan_and_trains_nothing(
-    run: Run, photos: Photos, tiny_network: str, options: list[str], stages: str
+def test_a_dry_run_says_what_would_be_done_and_trains_nothing(
+    run: Run, photos: Photos, tiny_network: str, options: list[str], said: tuple[str, str]
 ) -> None:
-    done = run("fit", photos(red=3, blue=3), "--model", tiny_network, "--dry-run", *options)
+    told, summary = said
+    fit = ["fit", photos(red=3, blue=3), "--model", tiny_network, "--dry-run", *options]
+    done = run(*fit)
     assert done.exit_code == 0, done.stderr
-    assert stages in done.stdout
-    assert "conv_stem.weight" in done.stdout
-    assert "bn1.running_mean" in done.stdout
+    first, *_ = done.stdout.splitlines()
+    assert first == (
+        "6 photos of 2 classes to learn from, each evaluated by a classifier trained without it (five folds)"
+    )
+    assert re.search(f"^{told}", done.stdout, re.MULTILINE), done.stdout
+    assert re.search("^time: .*: an estimate, from a trial of 4 images on this machine", done.stdout, re.MULTILINE)
+    assert "conv_stem.weight" not in done.stdout
+    verbose = run(*fit, "--verbose").stdout
+    assert summary in verbose
+    assert "conv_stem.weight" in verbose
+    assert "bn1.running_mean" in verbose
     assert not list(Path.cwd().glob("*.safetensors*"))
 
 
-def test_a_dry_run_of_auto_tells_every_tensor_of_what_it_would_try(run: Run, photos: Photos, tiny_network: str) -> None:
+def test_a_dry_run_of_auto_tells_every_tensor_to_those_who_ask(run: Run, photos: Photos, tiny_network: str) -> None:
     fit = ["fit", photos(red=3, blue=3), "--model", tiny_network, "--dry-run"]
     module = build_untrained(tiny_network).module
     parameters, buffers = dict(module.named_parameters()), dict(module.named_buffers())
-    parts = run(*fit).stdout.rstrip("\n").split("\n\n")
+    _, short, _, *parts = run(*fit, "--verbose").stdout.rstrip("\n").split("\n\n")
+    assert [line.partition(":")[0] for line in short.splitlines()] == ["frozen", "top", "whole"]
     assert [part.partition(":")[0] for part in parts] == ["frozen", "top", "whole"]
     for part in parts:
         assert {line.split()[-1] for line in part.splitlines()[1:]} == {*parameters, *buffers}
-    done = run(*fit, "--json")
-    plans = json.loads(done.stdout)["plans"]
+    told = json.loads(run(*fit, "--json").stdout)
+    assert (told["photos"], told["network"]) == ({"train": 6}, tiny_network)
+    assert 0 <= told["seconds"][0] <= told["seconds"][1]
+    plans = told["plans"]
     assert [f"{plan['strategy']}: {plan['summary']}" for plan in plans] == [part.splitlines()[0] for part in parts]
     for plan in plans:
         told = {tensor["name"]: tensor for tensor in plan["tensors"]}
+        assert plan["seconds"] >= 0
         assert set(told) == {*parameters, *buffers}
         for name, tensor in told.items():
             assert set(tensor) == {"name", "kind", "stage", "group", "rate", "numbers"}
@@ -181,6 +227,13 @@ def test_a_dry_run_of_auto_tells_every_tensor_of_what_it_would_try(run: Run, pho
             assert tensor["rate"] == (1 if tensor["group"] == "trained" else 0)
     groups = [{tensor["group"] for tensor in plan["tensors"]} for plan in plans]
     assert groups == [{"frozen"}, {"frozen", "trained"}, {"frozen", "trained"}]
+
+
+def test_a_dry_run_counts_validation_photos(run: Run, photos: Photos, tiny_network: str) -> None:
+    data = photos("data/train", red=3, blue=3).parent
+    photos("data/val", red=2, blue=1)
+    said = run("fit", data, "--model", tiny_network, "--strategy", "frozen", "--dry-run").stdout
+    assert said.startswith("6 photos of 2 classes to learn from, 3 others to evaluate on\n")
 
 
 def test_a_dry_run_of_one_strategy_is_one_plan_in_json(run: Run, photos: Photos, tiny_network: str) -> None:
@@ -219,6 +272,8 @@ def test_a_dry_run_needs_no_place_to_write_and_reads_no_photo(run: Run, photos: 
         (["--optimizer", "lion"], "--optimizer must be one of adamw, sgd. Got 'lion'."),
         (["--augment", "spin"], "--augment must be some of flip, vertical-flip, crop, colour, randaugment, erase."),
         (["--strategy", "topp"], "Did you mean 'top'?"),
+        (["--out", "m.pt"], "--out m.pt: the classifier is a safetensors file. Name it m.safetensors."),
+        (["--report", "r.html"], "--report r.html looks like a file, and a folder is written. Name one, e.g. r."),
         (
             ["--strategy", "frozen", "--epochs", "5"],
             "--epochs goes with --strategy top, whole, scratch or auto. Got --strategy frozen, which would ignore it. "
@@ -320,9 +375,9 @@ def test_fit_takes_the_pocket_network_and_names_the_better_choice(run: Run, phot
 
 
 def test_a_dry_run_downloads_nothing(run: Run, photos: Photos, offline: None) -> None:
-    done = run("fit", photos(red=8, blue=8), "--dry-run")
+    done = run("fit", photos(red=8, blue=8), "--dry-run", "--strategy", "frozen")
     assert done.exit_code == 0, done.output
-    assert "frozen: trained: the head alone" in done.stdout
+    assert "network: convnext_nano.in12k, 15.0 million parameters" in done.stdout
     assert "cannot be downloaded" not in done.output
 
 

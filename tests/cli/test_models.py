@@ -18,7 +18,10 @@ Run = Callable[..., Result]
 
 
 def test_models_lists_and_describes(run: Run) -> None:
-    assert run("models", "vgg16").stdout.startswith("vgg16: 134.3 million parameters, 4,096 features")
+    described = run("models", "vgg16").stdout
+    assert described.startswith(
+        "vgg16: 134.3 million parameters, 4,096 features\nlicence of its weights: bsd-3-clause\n"
+    )
     assert "resnet18.a1_in1k" in run("models", "resnet1").stdout.splitlines()
     failed = run("models", "no-such-network")
     assert failed.exit_code == 1
@@ -40,6 +43,7 @@ def test_what_people_start_from(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
         return {POCKET: 1234.5, STRONG: 12.34}.get(name, 100.0)
 
     monkeypatch.setattr(speed, "measure", measure)
+    monkeypatch.setattr(speed, "is_busy", lambda: False)
     done = run("models")
     assert done.exit_code == 0, done.output
     lines = [re.split("  +", line) for line in done.stdout.splitlines()]
@@ -73,14 +77,24 @@ def test_a_licence_that_nobody_states() -> None:
     assert licence_of(unstated) == "unknown"
 
 
-def test_speeds_are_measured_and_kept(tiny_network: str) -> None:
-    cpu = torch.device("cpu")
-    found = speed.speeds([tiny_network], cpu)
+def test_speeds_are_measured_and_kept(tiny_network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "is_busy", lambda: False)
+    cpu, said = torch.device("cpu"), list[str]()
+    found = speed.speeds([tiny_network], cpu, said.append)
     assert found[tiny_network] > 0
-    assert speed.speeds([tiny_network], cpu) == found  # to the last digit: it was not measured again
+    assert said == ["timing 1 networks on this machine, once; less than a minute"]
+    assert speed.speeds([tiny_network], cpu, said.append) == found  # to the last digit: it was not measured again
     (file,) = (engines_folder() / "speeds").iterdir()
     assert json.loads(file.read_text()) == found
-    file.write_text("{damaged")
-    assert set(speed.speeds([tiny_network], cpu)) == {tiny_network}
-    file.write_text(json.dumps({tiny_network: "fast"}))
-    assert speed.speeds([tiny_network], cpu)[tiny_network] > 0
+    for damaged in ("{damaged", json.dumps({tiny_network: "fast"})):
+        file.write_text(damaged)
+        assert speed.speeds([tiny_network], cpu, said.append)[tiny_network] > 0
+    assert len(said) == 3
+
+
+def test_what_a_busy_machine_does_is_not_kept(tiny_network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (1000.0, 0.0, 0.0))
+    said: list[str] = []
+    speed.speeds([tiny_network], torch.device("cpu"), said.append)
+    assert said[1].startswith("other programs keep this machine busy: these speeds are lower")
+    assert not (engines_folder() / "speeds").exists()

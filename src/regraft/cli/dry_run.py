@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from regraft.cli.console import counted, result, result_json
+from regraft.cli.console import counted, note, result, result_json
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
-from regraft.errors import printable
+from regraft.errors import ModelError, printable
 from regraft.transfer.settings import FitSettings
 
 if TYPE_CHECKING:
@@ -42,10 +42,15 @@ def print_plans(
     plans = {one: plan_of(one, backbone, settings.schedule) for one in candidates}
     photos = {split: len(samples) for split, samples in splits.items()}
     trial = Trial(backbone, splits["train"].sources, settings, compute)
-    forecasts = {
-        one: trial.forecast(one, plan, train=photos["train"], validation=photos.get("validation", 0))
-        for one, plan in plans.items()
-    }
+    forecasts: dict[Candidate, Forecast] = {}
+    for one, plan in plans.items():
+        try:
+            forecasts[one] = trial.forecast(one, plan, train=photos["train"], validation=photos.get("validation", 0))
+        except ModelError:  # it cannot be cut; "auto" goes without
+            if one is candidate or not forecasts:
+                raise
+            note(f"{one} cannot be tried with this network")
+    plans = {one: plans[one] for one in forecasts}
     least, most = _from_to(forecasts, settings, chosen=candidate is not None)
     if json:
         found: list[dict[str, Any]] = [
@@ -117,11 +122,13 @@ def _time_of(forecast: "Forecast") -> str:
 
 
 def _time_in_words(least: float, most: float, compute: Compute) -> str:
+    from regraft.engines.speed import is_busy
     from regraft.transfer.forecast import IMAGES, seconds_in_words
 
     span = [seconds_in_words(least), seconds_in_words(most)]
     said = span[0] if span[0] == span[1] else f"from {span[0]} to {span[1].removeprefix('about ')}"
+    machine = f"this machine ({compute.torch_device.type}{', which other programs keep busy' if is_busy() else ''})"
     return (
-        f"time: {said}: an estimate, from a trial of {IMAGES} images on this machine ({compute.torch_device.type}); a "
-        "faster engine, or features in the cache, make it less"
+        f"time: {said}: an estimate, from a trial of {IMAGES} images on {machine}; a faster engine, or features in the "
+        "cache, make it less"
     )

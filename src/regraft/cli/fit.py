@@ -10,6 +10,7 @@ from regraft.cli import options
 from regraft.cli.closing import next_step, why_n
 from regraft.cli.console import note, result, result_json
 from regraft.cli.dry_run import print_plans
+from regraft.cli.options import file_path
 from regraft.cli.training_options import CommandOptions, networks_or_default, with_options
 from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from regraft.transfer.fit import FitResult
 
 _CLASSES_SHOWN = 8
+_FILE = "classifier.safetensors"
+_OTHER_FORMATS = (
+    *(".pt", ".pth", ".bin", ".ckpt", ".onnx", ".h5", ".keras", ".tflite", ".pkl", ".joblib"),
+    *(".zip", ".csv", ".json", ".html", ".png"),
+)
 
 
 @with_options(
@@ -48,7 +54,10 @@ def fit(
             show_default="a strong one; pocket without a connection",
         ),
     ] = "",
-    out: Annotated[Path, typer.Option(help="The classifier's file.")] = Path("classifier.safetensors"),
+    out: Annotated[
+        Path,
+        typer.Option(help="The classifier's file.", parser=file_path(_FILE), metavar="FILE"),
+    ] = Path(_FILE),
     weights: Annotated[
         Path | None, typer.Option(help="Weights file of this network: .safetensors or a state dict.")
     ] = None,
@@ -111,6 +120,11 @@ def fit(
 def _check_files(out: Path, report: Path | None, weights: Path | None, model: str, *, writes: bool) -> None:
     if weights is not None and not model:
         raise OptionError("--weights is a file of one network: name it with --model.")
+    if out.suffix.lower() in _OTHER_FORMATS:
+        raise OptionError(
+            f"--out {printable(out)}: the classifier is a safetensors file. Name it "
+            f"{printable(out.with_suffix('.safetensors'))}."
+        )
     if writes:
         check_output(out, option="--out")
     if writes and report is not None:

@@ -1,14 +1,11 @@
 """`regraft models`: what people start from, which networks there are, and where one can be cut."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from regraft.cli.console import TerminalObserver, note, result
+from regraft.cli.console import note, result
 from regraft.errors import ModelError, did_you_mean, printable
-
-if TYPE_CHECKING:
-    from regraft.networks.backbones import Backbone
 
 
 def models(
@@ -44,7 +41,7 @@ def _list_popular(count: int) -> None:
     from regraft.runtime import cpu_count, pick_device
 
     device = pick_device()
-    rates = speeds([one.name for one in POPULAR], device, TerminalObserver())
+    rates = speeds([one.name for one in POPULAR], device, note)
     lines = [("network", "parameters", "download", "licence", "images/s here", "has learned")]
     for one in POPULAR:
         download = f"{one.megabytes:,} MB" if one.megabytes else "none"
@@ -66,20 +63,17 @@ def _list_popular(count: int) -> None:
 
 def _describe(name: str) -> None:
     from regraft.networks.backbones import build_untrained
+    from regraft.networks.registry import licence_of
 
-    backbone: Backbone = build_untrained(name)
+    backbone = build_untrained(name)
     stages = backbone.stages()
     total = sum(stage.parameters for stage in stages)
     width = max(len(stage.name) for stage in stages)
     architecture = printable(backbone.recipe.architecture)
     result(f"{architecture}: {total / 1e6:.1f} million parameters, {backbone.features:,} features")
-    result(f"licence of its weights: {printable(_licence(backbone))}")
+    result(f"licence of its weights: {printable(licence_of(name))}")
     result(f"input: {backbone.preprocess}")
     result("stages, from pixels to features (a cut lies before each):")
     for stage in stages:
         shape = " x ".join(str(size) for size in stage.output)
         result(f"  {stage.name:<{width}}  {stage.parameters:>12,} parameters  -> {shape}")
-
-
-def _licence(backbone: "Backbone") -> str:
-    return str(backbone.recipe.settings.get("license") or "unknown")

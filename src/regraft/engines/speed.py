@@ -2,9 +2,9 @@
 
 import contextlib
 import json
-import statistics
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -13,7 +13,6 @@ from regraft.cache import engines_folder
 from regraft.engines.workload import machine
 from regraft.files import atomic_write, json_or_none, read_regular, sha256
 from regraft.networks.backbones import build_untrained
-from regraft.progress import Observer, progress
 from regraft.runtime import cpu_count
 
 _IMAGES = 4
@@ -21,24 +20,39 @@ _RUNS, _ENOUGH = 3, 0.5  # of a step, and seconds after which it is not repeated
 _LARGEST_FILE = 100_000  # bytes
 
 
-def speeds(names: Sequence[str], device: torch.device, observer: Observer | None = None) -> dict[str, float]:
+def speeds(names: Sequence[str], device: torch.device, say: Callable[[str], None]) -> dict[str, float]:
     """Return images per second through each network, in float32 and without reading files; those that are kept at once.
 
     Args:
         names: of networks; their weights do not matter and are not fetched.
         device: that runs them.
-        observer: hears the progress.
+        say: hears that it takes a while, and that the machine is busy: what is measured then is not kept.
     """
     file = _file(device)
     known = _read(file)
     missing = [name for name in names if name not in known]
-    if missing:
-        with progress(observer or Observer(), "timing networks on this machine, once", len(missing)) as advance:
-            for name in missing:
-                known[name] = measure(name, device)
-                _write(file, known)
-                advance(1)
+    if not missing:
+        return {name: known[name] for name in names}
+    busy = is_busy()
+    say(f"timing {len(missing)} networks on this machine, once; less than a minute")
+    if busy:
+        say(
+            "other programs keep this machine busy: these speeds are lower than they would be, and are measured again "
+            "the next time"
+        )
+    for name in missing:
+        known[name] = measure(name, device)
+        if not busy:
+            _write(file, known)
     return {name: known[name] for name in names}
+
+
+def is_busy() -> bool:
+    """Tell whether as many programs ran during the last minute as there are processors, where that is known."""
+    try:
+        return os.getloadavg()[0] >= (os.cpu_count() or 1)
+    except (AttributeError, OSError):  # Windows
+        return False
 
 
 def measure(name: str, device: torch.device) -> float:
@@ -55,7 +69,7 @@ def measure(name: str, device: torch.device) -> float:
             seconds += [elapsed] if run or elapsed > _ENOUGH else []  # the first one is slower, of what is fast
             if sum(seconds) > _ENOUGH:
                 break
-    return _IMAGES / statistics.median(seconds)
+    return _IMAGES / min(seconds)  # others only slow it down
 
 
 def _file(device: torch.device) -> Path:

@@ -19,7 +19,7 @@ from regraft.training.distributed import accelerator
 from regraft.transfer.settings import FitSettings
 from regraft.transfer.strategies import Candidate
 
-IMAGES = 8  # in a step of the trial
+IMAGES = 4  # in a step of the trial
 _DECODED = 32  # photos
 _RUNS, _ENOUGH = 3, 1.0  # of a step, and seconds after which it is not repeated
 
