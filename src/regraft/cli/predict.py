@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from regraft.cli import options
-from regraft.cli.console import TerminalObserver, check_stdout, counted, note, result, result_exactly
+from regraft.cli.console import check_stdout, counted, note, result, result_exactly
 from regraft.cli.formats import FORMATTERS, Format, as_kaggle, as_table, check_kaggle, format_of
 from regraft.cli.submission_answers import Answer
 from regraft.cli.submissions import plan_submission
@@ -84,7 +84,7 @@ def predict(
             note(printable(line, lines=True))
     else:
         write = _writer(format, classes, positive=positive, clip=clip, to_terminal=file is None)
-    predictions = Predictor(load_bundle(bundle), given.compute(), TerminalObserver()).predict(sources)
+    predictions = Predictor(load_bundle(bundle), given.compute(), given.observer()).predict(sources)
     _put(write(predictions), file, format, counted(len(sources), "photo"))
     if predictions.unreadable:
         for position, reason in sorted(predictions.unreadable.items()):
