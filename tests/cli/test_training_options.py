@@ -31,7 +31,9 @@ def offered(*settings: Any, **options: Any) -> dict[str, inspect.Parameter]:
     def command(*, given: CommandOptions) -> None:
         pass
 
-    return dict(inspect.signature(command).parameters)
+    found = dict(inspect.signature(command).parameters)
+    assert found.pop("verbose").default is False  # every command has it
+    return found
 
 
 def values(**changed: Any) -> dict[str, Any]:

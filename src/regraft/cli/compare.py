@@ -8,6 +8,7 @@ import typer
 
 from regraft.cli import options
 from regraft.cli.console import note, result, result_json
+from regraft.cli.options import file_path
 from regraft.cli.training_options import (
     COMPUTE,
     TRAINING,
@@ -21,6 +22,7 @@ from regraft.data.layouts import find_samples
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, printable
 from regraft.files import check_output
+from regraft.plots.learning_curve import PICTURES, draw_learning_curve
 from regraft.training.schedule import Schedule
 from regraft.transfer.settings import FitSettings
 from regraft.transfer.strategies import STRATEGIES
@@ -28,6 +30,8 @@ from regraft.transfer.strategies import STRATEGIES
 if TYPE_CHECKING:
     from regraft.plots.curves import Curves, Point
     from regraft.transfer.comparison import ComparisonRow
+
+_FILE = "comparison.png"
 
 
 @with_options(
@@ -51,7 +55,14 @@ def compare(
             help="Time limit for everything; what does not fit gets fewer folds or is left out, and is named."
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="The learning curve, a PNG.")] = Path("comparison.png"),
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="The learning curve: a .png, .svg, .pdf or .jpg file.",
+            parser=file_path(_FILE),
+            metavar="FILE",
+        ),
+    ] = Path(_FILE),
     json: options.Json = False,
     given: CommandOptions,
 ) -> None:
@@ -60,6 +71,8 @@ def compare(
     Prints figures, paired differences and advice, and draws a learning curve. Only training photos are read, never
     validation or test folders. A comparison that was killed resumes when the same command is given again.
     """
+    if out.suffix.lower() not in (*PICTURES, ""):
+        raise OptionError(f"--out must end in {', '.join(PICTURES)}: the figures go to stdout. Got {printable(out)}.")
     check_output(out, option="--out")
     splits = find_samples(data, given.columns(), splits=("train",))
     samples = splits["train"]
@@ -89,8 +102,6 @@ def compare(
         folder=run_folder(out),
         observer=observer,
     )
-    from regraft.plots.learning_curve import draw_learning_curve
-
     draw_learning_curve(curves_of(found.rows, "accuracy"), out, metric="accuracy")
     found.run.finish()
     observer.finish({})
@@ -99,7 +110,6 @@ def compare(
         result_json({**found.to_json(), "out": str(out)}, kept=kept)
     else:
         result(str(found), kept=kept)
-        result("\n".join(["", *map(printable, [*found.notes, found.advice])]), kept=kept)
     note(f"wrote {printable(out)}")
 
 

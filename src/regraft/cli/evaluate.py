@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from regraft.cli import options
-from regraft.cli.console import TerminalObserver, check_stdout, counted, note, result, result_json
+from regraft.cli.console import check_stdout, counted, note, result, result_json
 from regraft.cli.training_options import COMPUTE, CommandOptions, with_options
 from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples, split_names
@@ -41,7 +41,7 @@ def evaluate(
         samples,
         compute=given.compute(),
         positive=given.values["positive"],
-        observer=TerminalObserver(),
+        observer=given.observer(),
     )
     if json:
         result_json(record.to_json())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from regraft.cli import options
-from regraft.cli.console import TerminalObserver, counted, note, result, result_json
+from regraft.cli.console import counted, note, result, result_json
 from regraft.cli.training_options import COMPUTE, CommandOptions, with_options
 from regraft.data.columns import Columns
 from regraft.data.samples import Samples
@@ -79,7 +79,7 @@ def explain(
     from regraft.explain.html_report import write_report
     from regraft.networks.registry import check_model_name
 
-    compute, seed, observer = given.compute(), given.values["seed"], TerminalObserver()
+    compute, seed, observer = given.compute(), given.values["seed"], given.observer()
     if before is not None:
         check_model_name(before)
     thing = _load(model, weights)

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import typer
@@ -24,6 +25,7 @@ from regraft.cli.fit import fit
 from regraft.cli.models import models
 from regraft.cli.predict import predict
 from regraft.cli.pretrain import pretrain
+from regraft.cli.wrong_usage import unknown_command, unknown_option
 from regraft.errors import RegraftError, flags_in_messages, printable
 from regraft.options import flags_of
 from regraft.training.schedule import Schedule
@@ -88,6 +90,7 @@ def _report_wrong_usage() -> Iterator[None]:
         if not hasattr(error, "show"):  # theirs; their class has another place in each version of typer
             raise
         _say_one_folder(error)
+        _say_what_is_meant(error)
         text = io.StringIO()
         error.show(file=text)
         note(text.getvalue().rstrip("\n"))
@@ -103,8 +106,35 @@ def _say_one_folder(error: Any) -> None:
         error.message = f"{message[:_SHOWN]}{' ...' if len(message) > _SHOWN else ''}. {ONE_FOLDER}"
 
 
+def _say_what_is_meant(error: Any) -> None:
+    """Have typer's error on an option that there is none of name the one that is meant."""
+    context, flag = getattr(error, "ctx", None), getattr(error, "option_name", None)
+    if context is None or flag is None or not hasattr(error, "possibilities"):
+        return
+    error.message = unknown_option(flag, context.command, context.command_path)
+    error.possibilities = None
+
+
 class _Commands(TyperGroup):
     """The commands, with safe messages of wrong usage."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that is meant: `help` and `version` are options, other words lead to the right one."""
+        name, rest = args[0], args[1:]
+        if name in self.commands:
+            asks = rest == ["help"] and not Path("help").exists()
+            return super().resolve_command(ctx, [name, "--help"] if asks else args)
+        if name.lower() == "help" and rest:
+            return self.resolve_command(ctx, [rest[0], "--help"])
+        if name.lower() == "help":
+            result(ctx.get_help())
+            raise typer.Exit
+        if name.lower() == "version":
+            _print_version(True)
+        found = unknown_command(name, rest, self.commands)
+        if found is not None:
+            ctx.fail(found)
+        return super().resolve_command(ctx, args)
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         with _report_wrong_usage():
@@ -118,11 +148,13 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name="regraft",
     cls=_Commands,
-    help="Transfer learning for images: a folder of photos in, a classifier that can be trusted out.",
+    help="Transfer learning for images: a folder of photos in, a classifier that can be trusted out. To begin: "
+    "`regraft fit FOLDER` with one sub-folder of photos for each class, or `regraft demo`.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
 for command in (demo, fit, compare, evaluate, predict, explain, pretrain, models, cache):
     app.command()(with_exit_codes(command))
@@ -138,7 +170,7 @@ def _print_version(show_version: bool) -> None:
 @app.callback()
 def _top(
     show_version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+        bool, typer.Option("--version", "-V", help="Print the version.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
     pass

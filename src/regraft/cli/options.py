@@ -1,5 +1,7 @@
 """Options that several commands share."""
 
+import os
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +9,7 @@ from typing import Annotated
 import typer
 
 from regraft.data.layouts import layouts_in_words
+from regraft.errors import printable
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
 Data = Annotated[
@@ -25,3 +28,19 @@ class Split(StrEnum):
     train = "train"
     validation = "validation"
     test = "test"
+
+
+def file_path(name: str) -> Callable[[str | Path], Path]:
+    """Return what reads a file's path: a name that ends in a slash is a folder's, and a path would lose the slash.
+
+    Args:
+        name: of a file that could be meant, for the message.
+    """
+
+    def read(text: str | Path) -> Path:
+        if str(text).endswith(("/", os.sep)):
+            said = printable(text)
+            raise typer.BadParameter(f"{said} is a folder. Name a file in it, e.g. {printable(Path(text) / name)}.")
+        return Path(text)
+
+    return read

@@ -14,6 +14,7 @@ from regraft.cli.training_options import COMPUTE, TRAINING, CommandOptions, with
 from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples
 from regraft.engines.compute import Compute
+from regraft.engines.kinds import AUTO
 from regraft.errors import OptionError, printable
 from regraft.files import check_own_folder, prepare_folder
 from regraft.images.augment import kinds_in_words
@@ -23,6 +24,8 @@ from regraft.transfer.settings import FitSettings
 
 if TYPE_CHECKING:
     from regraft.networks.backbones import Backbone
+
+_TEMPERATURE = 2.0
 
 
 @with_options(
@@ -90,7 +93,9 @@ def pretrain(
         str | None,
         typer.Option(help="Learn from this network too: a name as of --model, or a file that `regraft fit` wrote."),
     ] = None,
-    temperature: Annotated[float, typer.Option(help="Temperature that softens the teacher's predictions.")] = 2.0,
+    temperature: Annotated[
+        float, typer.Option(help="Temperature that softens the teacher's predictions.")
+    ] = _TEMPERATURE,
     teacher_size: Annotated[
         int | None, typer.Option(help="Side of the teacher's images, in pixels. [default: its own]")
     ] = None,
@@ -125,6 +130,8 @@ def pretrain(
     if distillation is not None:
         distillation.check()
     compute, seed = given.compute(), given.values["seed"]
+    if teacher is None:
+        _check_no_teacher({"temperature": temperature, "teacher_size": teacher_size, **given.values})
     settings = given.fit_settings(
         compute,
         defaults=pretraining_schedule(distilling=distillation is not None),
@@ -152,6 +159,16 @@ def pretrain(
         result(found.report.headline, kept=kept)
     size = (out / "model.safetensors").stat().st_size
     note(f"wrote {printable(out)} ({size / 1e6:.1f} MB): regraft fit PHOTOS --model local-dir:{printable(out)}")
+
+
+def _check_no_teacher(values: dict[str, Any]) -> None:
+    """Raise `OptionError` for options that a teacher alone uses."""
+    unused = {"temperature": _TEMPERATURE, "teacher_size": None, "views": None, "engine": AUTO, "cache_limit": None}
+    found = [f"--{name.replace('_', '-')}" for name, left_out in unused.items() if values[name] != left_out]
+    if found:
+        raise OptionError(
+            f"{', '.join(found)}: only with --teacher, which is not given. Leave it out, or name a teacher."
+        )
 
 
 def _check_folder(out: Path, mark: str, *, unfinished: Path) -> None:

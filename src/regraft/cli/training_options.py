@@ -23,6 +23,13 @@ _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 COMPUTE = ("device", "engine", "batch_size", "max_file_size", "cache")  # what every command that runs a network has
 TRAINING = ("precision", "restart")  # of `FitSettings`, which all commands that train share
 
+_VERBOSE = inspect.Parameter(  # of every command that these options are given to
+    "verbose",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[bool, typer.Option("--verbose", help="Say how too: engines, speeds, every fold and tensor.")],
+)
+
 
 class Tracker(StrEnum):
     """Where training is recorded."""
@@ -38,10 +45,12 @@ class CommandOptions:
     Attributes:
         values: as the command line has them; None for what was left out and depends on other things.
         track: where training is recorded.
+        verbose: whether details are printed too.
     """
 
     values: Mapping[str, Any]
     track: Tracker = Tracker.none
+    verbose: bool = False
 
     def compute(self) -> Compute:
         """Return where things run.
@@ -75,7 +84,7 @@ class CommandOptions:
         settings.check_training(compute)
         return settings
 
-    def observer(self, name: str) -> TerminalObserver:
+    def observer(self, name: str = "") -> TerminalObserver:
         """Return what shows the progress of the run called `name`, and records it if `track` says so.
 
         Raises:
@@ -86,8 +95,8 @@ class CommandOptions:
 
             training = {said.flag or field for field, (_, said) in declared_settings(Schedule).items()} | {*TRAINING}
             given = {key: str(value) for key, value in self.values.items() if key in training and value is not None}
-            return MlflowObserver(name, given)
-        return TerminalObserver()
+            return MlflowObserver(name, given, verbose=self.verbose)
+        return TerminalObserver(verbose=self.verbose)
 
     def _fields(self, kind: Any) -> dict[str, Any]:
         found = {}
@@ -139,12 +148,12 @@ def _offer(offered: Mapping[str, inspect.Parameter], command: Callable[..., None
     @functools.wraps(command)
     def wrapped(**given: Any) -> None:
         values = {name: given.pop(name) for name in offered}
-        track = values.pop("track", Tracker.none)
-        command(given=CommandOptions(values, track), **given)
+        track, verbose = values.pop("track", Tracker.none), given.pop(_VERBOSE.name)
+        command(given=CommandOptions(values, track, verbose), **given)
 
     own_parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in kept]
     last = [p for p in own_parameters if p.name == "json"]  # after all others, as in every command
-    parameters = [p for p in own_parameters if p not in last] + list(offered.values()) + last
+    parameters = [*(p for p in own_parameters if p not in last), *offered.values(), _VERBOSE, *last]
     wrapped.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
     return wrapped

@@ -27,10 +27,30 @@ _SHOWN = 5
 
 
 def is_missing(value: Any) -> bool:
-    """Tell whether a cell holds no value: null, not a number (also as pandas spells it), or blank text."""
+    """Tell whether a cell holds no value: null, not a number (also as pandas spells it), or blank text.
+
+    >>> [is_missing(value) for value in (None, float("nan"), " ", "NaN", b"", 0, "NA", ("a", None))]
+    [True, True, True, True, True, False, False, False]
+    """
     if isinstance(value, str):
         return without_blanks(value).lower() in {"", *_NOT_A_VALUE}
-    return value is None or bool(value != value)  # noqa: PLR0124 - NaN
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):  # pandas', which need not be imported to ask
+        return True
+    try:
+        return not value.strip() if isinstance(value, bytes) else bool(value != value)  # noqa: PLR0124 - NaN
+    except ArithmeticError:  # a decimal that is no number, and may not be asked
+        return True
+    except (TypeError, ValueError):
+        return False  # an array, or something else that is there
+
+
+def says_nothing(text: str) -> bool:
+    """Tell whether a text stands for no group: a word such as "NA", "unknown" or "-".
+
+    >>> [says_nothing(text) for text in ("NA", "n/a", "None", "Nancy", "0")]
+    [True, True, True, False, False]
+    """
+    return text.casefold() in _NO_GROUP
 
 
 def as_text(value: Any) -> str:
@@ -47,8 +67,8 @@ def as_text(value: Any) -> str:
 
 def groups_of(values: Sequence[Any], column: str, where: str) -> tuple[list[str | None], list[str]]:
     """Return the group of each row, None where the cell says nothing ("NA", "unknown" ...), and a note on these."""
-    texts = ["" if value is None or value != value else as_text(value) for value in values]  # noqa: PLR0124 - NaN
-    groups = [None if text.casefold() in _NO_GROUP else text for text in texts]
+    texts = [as_text(value) if isinstance(value, str) or not is_missing(value) else "" for value in values]
+    groups = [None if says_nothing(text) else text for text in texts]
     nothing = Counter(text for text, group in zip(texts, groups, strict=True) if group is None)
     if not nothing:
         return groups, []

@@ -1,6 +1,6 @@
 """What a report is about: a classifier just trained, one in a file, or a network alone, with photos."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from regraft.errors import DataError, OptionError, RegraftError, option
 from regraft.evaluation.report import Report
 from regraft.features.extraction import FeatureExtractor
 from regraft.heads.linear import Head
+from regraft.images.sources import Source
 from regraft.networks.backbones import Backbone, load_backbone
 from regraft.networks.registry import LOCAL_PREFIX
 from regraft.networks.weights import without_folders
@@ -94,11 +95,14 @@ def find_subject_photos(data: Path, columns: Columns | None = None) -> tuple[Sam
     except DataError:
         if not data.is_dir() or subfolders(data) or not image_files(data)[0]:
             raise
-        images = find_photos([data])
-        nothing = np.zeros(len(images), dtype=np.int64)
-        return Samples(tuple(images), nothing, _UNLABELLED, where=str(data)), False
+        return without_labels(find_photos([data]), str(data)), False
     samples = list(splits.values())
     return (samples[0] if len(samples) == 1 else together([s.aligned(samples[0].classes) for s in samples])), True
+
+
+def without_labels(images: Sequence[Source], where: str) -> Samples:
+    """Return photos without labels, all of one class that has no name yet."""
+    return Samples(tuple(images), np.zeros(len(images), dtype=np.int64), _UNLABELLED, where=where)
 
 
 def subject_of_network(
