@@ -1,4 +1,4 @@
-"""Print the README's tables from what the last run wrote: `python -m benchmarks.summary`."""
+"""Print the tables of docs/speed.md from what the last run wrote: `python -m benchmarks.summary`."""
 
 import json
 from collections.abc import Callable, Iterator

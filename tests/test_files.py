@@ -274,3 +274,12 @@ def test_what_is_not_json_is_refused(text: str | bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_json(text)
     assert json_or_none(text) is None
+
+
+@pytest.mark.parametrize("name", ["report.html", "net.safetensors", "a.PDF"])
+def test_a_folder_that_looks_like_a_file(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError, match=r"looks like a file, and a folder is written\. Name one, e\.g\. "):
+        prepare_folder(tmp_path / name, option="--out")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / name).mkdir()
+    prepare_folder(tmp_path / name, option="--out")  # it is one

@@ -1,7 +1,12 @@
+from .api.estimator import TransferClassifier as TransferClassifier
+from .api.estimator import load as load
+from .api.functions import compare as compare
+from .api.functions import evaluate as evaluate
 from .attribution.cam import grad_cam as grad_cam
 from .attribution.cam import occlusion as occlusion
 from .attribution.deconvnet import deconvnet as deconvnet
 from .attribution.deconvnet import guided_backprop as guided_backprop
+from .classifier.record import EvaluationRecord as EvaluationRecord
 from .errors import BundleError as BundleError
 from .errors import DataError as DataError
 from .errors import FrozenTensorError as FrozenTensorError
@@ -15,5 +20,4 @@ from .errors import TrainingError as TrainingError
 from .errors import WeightsError as WeightsError
 from .evaluation.report import Report as Report
 from .training.schedule import Schedule as Schedule
-from .transfer.estimator import TransferClassifier as TransferClassifier
-from .transfer.estimator import load as load
+from .transfer.comparison import Comparison as Comparison

@@ -26,6 +26,19 @@ _KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+_OF_FILES = (
+    ".html",
+    ".htm",
+    ".pdf",
+    ".zip",
+    ".safetensors",
+    ".pt",
+    ".pth",
+    ".png",
+    ".csv",
+    ".json",
+    ".txt",
+)  # suffixes
 _OUT_OF_SPACE = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 
 
@@ -190,6 +203,9 @@ def prepare_folder(path: Path, *, option: str = "path") -> None:
     try:
         if path.exists() and not path.is_dir():
             raise OutputError(f"{option} {path} is a file. Name a folder; it is created if it is missing.")
+        if path.suffix.lower() in _OF_FILES and not path.exists():
+            instead = path.with_suffix("")
+            raise OutputError(f"{option} {path} looks like a file, and a folder is written. Name one, e.g. {instead}.")
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
         check_output(path / "report", option=option)

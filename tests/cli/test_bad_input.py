@@ -14,6 +14,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from typer.testing import Result
 
 from regraft.classifier.bundle import read_description
 
@@ -36,6 +37,17 @@ def test_engine_that_there_is_not(
         "openvino-bfloat16. Got 'nonsense'."
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]  # no cache, no classifier
+
+
+@pytest.mark.parametrize("command", [["fit"], ["evaluate", "x.safetensors"], ["explain", "pocket"], ["compare"]])
+def test_many_names_where_one_folder_is_meant(run: Callable[..., Result], command: list[str]) -> None:
+    ended = run(*command, *(f"photos/cat.{number}.jpg" for number in range(100)))
+    assert ended.exit_code == 2
+    assert "Name one folder (or table): all photos below it are read. A pattern such as *.jpg becomes many names" in (
+        ended.stderr
+    )
+    assert "cat.99.jpg" not in ended.stderr
+    assert "Name one folder" not in run("demo", "photos").stderr
 
 
 def test_empty_folder(fails: Fails, tiny_network: str, tmp_path: Path) -> None:

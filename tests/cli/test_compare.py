@@ -54,6 +54,15 @@ def test_compare_says_of_a_figure_why_it_is_missing(run: Run, photos: Photos, ti
         (["--sizes", "few"], "--sizes must be numbers of photos or all, e.g. 20,50,all. Got 'few'."),
         (["--strategies", "frozen,deep"], "--strategies must be some of frozen, top, whole, scratch. Got deep."),
         (["--out", "nowhere/c.png"], "the folder nowhere does not exist"),
+        (["--out", "c.csv"], "--out must end in .png, .svg, .pdf, .jpg, .jpeg: the figures go to stdout. Got c.csv."),
+        (
+            ["--strategies", "frozen", "--epochs", "5"],
+            "--epochs goes with --strategies top, whole or scratch. Got --strategies frozen, which would ignore it.",
+        ),
+        (
+            ["--strategies", "frozen,whole", "--views", "2"],
+            "--views goes with --strategies top. Got --strategies frozen,whole, which would ignore it.",
+        ),
     ],
 )
 def test_wrong_comparisons_are_told_in_words(

@@ -67,6 +67,8 @@ def folder(tmp_path: Path, run: Run, offline: None) -> Path:
         for number in range(24)
     ]
     pd.DataFrame(rows).to_csv(tmp_path / "lesions.csv", index=False)
+    sample = pd.DataFrame({"image": [f"{number}.jpg" for number in range(6, 0, -1)], "label": "cat"})
+    sample.to_csv(tmp_path / "sample_submission.csv", index=False)
     done = run("fit", "pets", "--model", "pocket", "--strategy", "frozen", "--out", "pets.safetensors")
     assert done.exit_code == 0, done.output
     return tmp_path

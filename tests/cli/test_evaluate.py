@@ -44,3 +44,21 @@ def test_evaluate_reads_no_other_split(run: Run, bundle: Path, photos: Photos, t
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["n"] == 6
     assert "test holds no images" in run("evaluate", bundle, "data").stderr
+
+
+def test_split_column_is_used_by_fit_and_evaluate(run: Run, tiny_network: str, photos: Photos, tmp_path: Path) -> None:
+    """Twelve of sixteen rows are learned from; the other four evaluate, and are left out by neither."""
+    photos("photos", red=8, blue=8)
+    rows = [f"{label}/{n}.jpg,{label},{'test' if n < 2 else 'train'}" for label in ("red", "blue") for n in range(8)]
+    (tmp_path / "table.csv").write_text("\n".join(["image,label,split", *rows]))
+    done = run("fit", "table.csv", "--image-root", "photos", "--model", tiny_network, "--strategy", "frozen", "--json")
+    assert json.loads(done.stdout)["n"] == 12
+    said = "table.csv: the column 'split' says which split each row is of: train 12, test 4"
+    assert done.stderr.count(said) == 1
+    done = run("evaluate", "classifier.safetensors", "table.csv", "--image-root", "photos", "--json")
+    assert json.loads(done.stdout)["n"] == 4
+    assert (said in done.stderr, "left out" in done.stderr) == (True, False)
+    whole = ("evaluate", "classifier.safetensors", "table.csv", "--image-root", "photos", "--split-column", "none")
+    done = run(*whole, "--json")
+    assert "12 of 16 photos" in done.stderr
+    assert json.loads(done.stdout)["n"] == 4

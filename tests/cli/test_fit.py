@@ -1,6 +1,7 @@
 """`regraft fit`: what is printed and written, any part of the network trained, plans, and runs that were killed."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,7 +34,9 @@ def test_fit_says_what_it_will_do_and_what_it_did(run: Run, photos: Photos, tiny
     assert "features (torch-cpu-float32): 22 images in" in done.stderr
     assert "wrote model.safetensors" in done.stderr
     assert "out-of-fold, n = 22, 2 classes" in done.stdout
-    assert "accuracy                 100.0 % [85.1, 100.0]" in done.stdout  # Wilson: 22 / (22 + 1.96^2) = 0.851
+    rows = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert rows[2] == "accuracy 100.0 % [85.1, 100.0]"  # Wilson: 22 / (22 + 1.96^2) = 0.851
+    assert rows[3] == "always the largest class 54.5 % [34.7, 73.1]"  # of 12 in 22, likewise
     with safe_open("model.safetensors", framework="np") as file:
         assert set(file.metadata()) == {"regraft"}
 
@@ -52,6 +55,16 @@ def test_json_is_alone_on_stdout(run: Run, photos: Photos, tiny_network: str) ->
     assert done.stderr.index("torn.jpg") < done.stderr.index("fitting the last layer")
 
 
+@pytest.mark.parametrize(("command", "name"), [("fit", "classifier.safetensors"), ("compare", "comparison.png")])
+def test_a_name_that_ends_in_a_slash_is_a_folder(
+    run: Run, photos: Photos, tmp_path: Path, command: str, name: str
+) -> None:
+    done = run(command, photos(red=3, blue=3), "--out", "sub/")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"Invalid value for '--out': sub/ is a folder. Name a file in it, e.g. sub/{name}." in done.stderr
+    assert not (tmp_path / "sub").exists()
+
+
 def test_second_fit_reads_no_pixel(
     run: Run, photos: Photos, tiny_network: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,9 +80,18 @@ def test_second_fit_reads_no_pixel(
     assert second["log_loss"] == first["log_loss"]
 
 
+def test_how_things_are_done_is_told_to_those_who_ask(run: Run, photos: Photos, tiny_network: str) -> None:
+    fit = ["fit", photos(red=12, blue=12), "--model", tiny_network, "--strategy", "frozen"]
+    done = run(*fit, "--engine", "openvino-float32")
+    for detail in ("cosine", "images/s", "is not used"):
+        assert detail not in done.output
+    told = run(*fit, "--no-cache", "--engine", "torch-float32", "--verbose").stderr
+    assert re.search(r"features \(torch-cpu-float32\): 24 images in [\d.]+ s \([\d.,]+ images/s\)\n", told)
+
+
 def test_fit_by_an_engine_of_ones_own(run: Run, photos: Photos, tiny_network: str) -> None:
     folder = photos(red=12, blue=12)
-    command = ["fit", folder, "--model", tiny_network, "--strategy", "frozen", "--json", "--engine"]
+    command = ["fit", folder, "--model", tiny_network, "--strategy", "frozen", "--json", "--verbose", "--engine"]
     done = run(*command, "openvino-float32")
     assert done.exit_code == 0, done.output
     assert "engine: openvino-cpu-float32 (cosine to torch-float32 on 16 photos: mean 1.0000" in done.stderr
@@ -96,7 +118,9 @@ def test_top_trains_its_stages_and_proves_that_nothing_else_changed(
     assert numbers["strategy"] == "top"
     assert numbers["frozen"].startswith("0 of ")
     assert numbers["trained"].startswith("trained: blocks.")
-    assert "training top, fold 1 of 5" in done.stderr
+    assert "training top, 5 folds: 240 images in" in done.stderr  # 24 of 30 photos, twice, by each of five
+    assert "training top, all photos: 60 images in" in done.stderr
+    assert "fold 1 of 5" not in done.stderr
     assert done.stderr.count("epoch 2: loss") == 1  # of the training that stays, not of those that only judge
     assert not run_folder(tmp_path / "m.safetensors").exists()
     answers = run("predict", "m.safetensors", folder / "red")
@@ -109,7 +133,7 @@ def test_validation_photos_are_answered_by_the_network_that_is_written(
 ) -> None:
     data = photos("data/train", red=15, blue=15).parent
     photos("data/val", first_seed=500, red=10, blue=10)
-    fit = ["fit", data, "--model", tiny_network, "--strategy", "whole", *QUICK, "--json", "--force"]
+    fit = ["fit", data, "--model", tiny_network, "--strategy", "whole", "--epochs", "2", "--json", "--force"]
     fitted = json.loads(run(*fit, "--out", "m.safetensors").stdout)
     judged = json.loads(run("evaluate", "m.safetensors", data / "val", "--json").stdout)
     assert fitted["estimate"] == "validation"
@@ -128,37 +152,73 @@ def test_auto_is_the_default_and_says_why(run: Run, photos: Photos, tiny_network
 
 
 @pytest.mark.parametrize(
-    ("options", "stages"),
+    ("options", "said"),
     [
-        (["--strategy", "top", "--train-from", "blocks.1"], "trained: blocks.1 to "),
-        (["--train-only", "conv_stem"], "trained: conv_stem and the head"),
-        (["--strategy", "frozen"], "trained: the head alone"),
+        (
+            ["--strategy", "top", "--train-from", "blocks.1"],
+            (
+                r"from blocks\.1: stages blocks\.1 to \S+ and a new last layer are trained \([\d,]+ of [\d,]+ parameters\); \w",
+                "from blocks.1: trained: blocks.1 to ",
+            ),
+        ),
+        (
+            ["--train-only", "conv_stem"],
+            (
+                r"only conv_stem: stage conv_stem and a new last layer are trained",
+                "only conv_stem: trained: conv_stem and the head",
+            ),
+        ),
+        (
+            ["--strategy", "whole"],
+            (r"whole: the whole network and a new last layer are trained \([\d,]+ parameters\)", "whole: trained: "),
+        ),
+        (
+            ["--strategy", "frozen"],  # two classes of 256 features and an intercept
+            (
+                r"frozen: a new last layer is trained \(514 parameters\), the network stays as it is; a few seconds",
+                "frozen: trained: the head alone",
+            ),
+        ),
     ],
 )
-def test_a_dry_run_prints_the_plan_and_trains_nothing(
-    run: Run, photos: Photos, tiny_network: str, options: list[str], stages: str
+def test_a_dry_run_says_what_would_be_done_and_trains_nothing(
+    run: Run, photos: Photos, tiny_network: str, options: list[str], said: tuple[str, str]
 ) -> None:
-    done = run("fit", photos(red=3, blue=3), "--model", tiny_network, "--dry-run", *options)
+    told, summary = said
+    fit = ["fit", photos(red=3, blue=3), "--model", tiny_network, "--dry-run", *options]
+    done = run(*fit)
     assert done.exit_code == 0, done.stderr
-    assert stages in done.stdout
-    assert "conv_stem.weight" in done.stdout
-    assert "bn1.running_mean" in done.stdout
+    first, *_ = done.stdout.splitlines()
+    assert first == (
+        "6 photos of 2 classes to learn from, each evaluated by a classifier trained without it (five folds)"
+    )
+    assert re.search(f"^{told}", done.stdout, re.MULTILINE), done.stdout
+    assert re.search("^time: .*: an estimate, from a trial of 4 images on this machine", done.stdout, re.MULTILINE)
+    assert "conv_stem.weight" not in done.stdout
+    verbose = run(*fit, "--verbose").stdout
+    assert summary in verbose
+    assert "conv_stem.weight" in verbose
+    assert "bn1.running_mean" in verbose
     assert not list(Path.cwd().glob("*.safetensors*"))
 
 
-def test_a_dry_run_of_auto_tells_every_tensor_of_what_it_would_try(run: Run, photos: Photos, tiny_network: str) -> None:
+def test_a_dry_run_of_auto_tells_every_tensor_to_those_who_ask(run: Run, photos: Photos, tiny_network: str) -> None:
     fit = ["fit", photos(red=3, blue=3), "--model", tiny_network, "--dry-run"]
     module = build_untrained(tiny_network).module
     parameters, buffers = dict(module.named_parameters()), dict(module.named_buffers())
-    parts = run(*fit).stdout.rstrip("\n").split("\n\n")
+    _, short, _, *parts = run(*fit, "--verbose").stdout.rstrip("\n").split("\n\n")
+    assert [line.partition(":")[0] for line in short.splitlines()] == ["frozen", "top", "whole"]
     assert [part.partition(":")[0] for part in parts] == ["frozen", "top", "whole"]
     for part in parts:
         assert {line.split()[-1] for line in part.splitlines()[1:]} == {*parameters, *buffers}
-    done = run(*fit, "--json")
-    plans = json.loads(done.stdout)["plans"]
+    told = json.loads(run(*fit, "--json").stdout)
+    assert (told["photos"], told["network"]) == ({"train": 6}, tiny_network)
+    assert 0 <= told["seconds"][0] <= told["seconds"][1]
+    plans = told["plans"]
     assert [f"{plan['strategy']}: {plan['summary']}" for plan in plans] == [part.splitlines()[0] for part in parts]
     for plan in plans:
         told = {tensor["name"]: tensor for tensor in plan["tensors"]}
+        assert plan["seconds"] >= 0
         assert set(told) == {*parameters, *buffers}
         for name, tensor in told.items():
             assert set(tensor) == {"name", "kind", "stage", "group", "rate", "numbers"}
@@ -167,6 +227,13 @@ def test_a_dry_run_of_auto_tells_every_tensor_of_what_it_would_try(run: Run, pho
             assert tensor["rate"] == (1 if tensor["group"] == "trained" else 0)
     groups = [{tensor["group"] for tensor in plan["tensors"]} for plan in plans]
     assert groups == [{"frozen"}, {"frozen", "trained"}, {"frozen", "trained"}]
+
+
+def test_a_dry_run_counts_validation_photos(run: Run, photos: Photos, tiny_network: str) -> None:
+    data = photos("data/train", red=3, blue=3).parent
+    photos("data/val", red=2, blue=1)
+    said = run("fit", data, "--model", tiny_network, "--strategy", "frozen", "--dry-run").stdout
+    assert said.startswith("6 photos of 2 classes to learn from, 3 others to evaluate on\n")
 
 
 def test_a_dry_run_of_one_strategy_is_one_plan_in_json(run: Run, photos: Photos, tiny_network: str) -> None:
@@ -205,6 +272,27 @@ def test_a_dry_run_needs_no_place_to_write_and_reads_no_photo(run: Run, photos: 
         (["--optimizer", "lion"], "--optimizer must be one of adamw, sgd. Got 'lion'."),
         (["--augment", "spin"], "--augment must be some of flip, vertical-flip, crop, colour, randaugment, erase."),
         (["--strategy", "topp"], "Did you mean 'top'?"),
+        (["--out", "m.pt"], "--out m.pt: the classifier is a safetensors file. Name it m.safetensors."),
+        (["--report", "r.html"], "--report r.html looks like a file, and a folder is written. Name one, e.g. r."),
+        (
+            ["--strategy", "frozen", "--epochs", "5"],
+            "--epochs goes with --strategy top, whole, scratch or auto. Got --strategy frozen, which would ignore it. "
+            "Leave it out.\n",
+        ),
+        (
+            ["--strategy", "frozen", "--lr", "0.1", "--mixup", "1", "--train-batch-size", "8", "--precision", "bf16"],
+            "--lr, --train-batch-size, --mixup and --precision go with --strategy top, whole, scratch or auto. Got "
+            "--strategy frozen, which would ignore them. Leave them out.",
+        ),
+        (["--strategy", "whole", "--views", "2"], "--views goes with --strategy top or auto. Got --strategy whole"),
+        (["--strategy", "top", "--budget", "5m"], "--budget goes with --strategy auto. Got --strategy top, which"),
+        (
+            ["--strategy", "scratch", "--train-from", "blocks.1"],
+            "--train-from goes with --strategy top. Got --strategy",
+        ),
+        (["--strategy", "top", "--views", "2", "--no-cache"], "--views goes with the cache"),
+        (["--no-cache", "--cache-limit", "1GB"], "--cache-limit is of the cache, which --no-cache does without."),
+        (["--augment", "flip", "--crop-area", "0.9"], "--crop-area goes with --augment crop. Got flip."),
     ],
 )
 def test_wrong_options_are_told_in_words(
@@ -236,11 +324,12 @@ def test_a_run_that_failed_is_taken_up_and_another_is_refused(
     assert "photos: '30 photos, 2 classes, " in message
     assert "' then, '31 photos, 2 classes, " in message
     (folder / "red" / "new.jpg").unlink()
-    done = run(*fit)
+    done = run(*fit, "--verbose")
     assert done.exit_code == 0
     assert "going on from the checkpoints" in done.stderr
     assert "training top, fold 1 of 5" not in done.stderr
-    assert "training top, fold 3 of 5" in done.stderr
+    assert "training top, fold 3 of 5: 48 images in" in done.stderr
+    assert "training top, 5 folds: 144 images in" in done.stderr  # the three that were left
 
 
 @pytest.mark.parametrize("strategy", ["top", "auto"])
@@ -286,9 +375,9 @@ def test_fit_takes_the_pocket_network_and_names_the_better_choice(run: Run, phot
 
 
 def test_a_dry_run_downloads_nothing(run: Run, photos: Photos, offline: None) -> None:
-    done = run("fit", photos(red=8, blue=8), "--dry-run")
+    done = run("fit", photos(red=8, blue=8), "--dry-run", "--strategy", "frozen")
     assert done.exit_code == 0, done.output
-    assert "frozen: trained: the head alone" in done.stdout
+    assert "network: convnext_nano.in12k, 15.0 million parameters" in done.stdout
     assert "cannot be downloaded" not in done.output
 
 

@@ -6,10 +6,23 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from regraft.classifier.predict import Predictions
-from regraft.cli.formats import FORMATTERS, Format, as_csv, as_jsonl, as_kaggle, as_table, check_kaggle
+from regraft.cli.formats import (
+    FORMATTERS,
+    Format,
+    as_csv,
+    as_json,
+    as_jsonl,
+    as_kaggle,
+    as_parquet,
+    as_table,
+    as_tsv,
+    check_kaggle,
+    format_of,
+)
 from regraft.errors import DataError, OptionError
 
 SOURCES = (Path("10.jpg"), Path("a, b.jpg"), Path("2.jpg"))
@@ -39,11 +52,110 @@ def test_jsonl() -> None:
     assert rows[1]["error"] == "not an image"
 
 
+def test_every_table_has_the_same_cells_and_both_json_the_same_objects() -> None:
+    csv_table = pd.read_csv(io.StringIO(as_csv(FOUND, CLASSES)))
+    assert pd.read_csv(io.StringIO(as_tsv(FOUND, CLASSES)), sep="\t").equals(csv_table)
+    parquet = pd.read_parquet(io.BytesIO(as_parquet(FOUND, CLASSES)))
+    pd.testing.assert_frame_equal(parquet, csv_table, check_dtype=False)
+    assert json.loads(as_json(FOUND, CLASSES)) == [json.loads(row) for row in as_jsonl(FOUND, CLASSES).splitlines()]
+
+
+def test_parquet_holds_names_that_are_no_utf_8() -> None:
+    found = Predictions((Path("\udce9.jpg"),), PROBABILITIES[:1], {})
+    assert list(pd.read_parquet(io.BytesIO(as_parquet(found, CLASSES)))["file"]) == [r"\udce9.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("out", "format"),
+    [
+        (None, Format.table),
+        ("answers", Format.table),
+        ("answers.txt", Format.table),
+        ("answers.csv", Format.csv),
+        ("ANSWERS.CSV", Format.csv),
+        ("a.tsv", Format.tsv),
+        ("a.json", Format.json),
+        ("a.jsonl", Format.jsonl),
+        ("a.ndjson", Format.jsonl),
+        ("a.parquet", Format.parquet),
+    ],
+)
+def test_the_ending_decides_the_format(out: str | None, format: Format) -> None:
+    assert format_of(None if out is None else Path(out), None) is format
+
+
+@pytest.mark.parametrize(
+    ("out", "given", "message"),
+    [
+        ("a.xlsx", None, "--out a.xlsx: answers are not written as .xlsx. Allowed are .txt, .csv, .tsv, .json, "),
+        ("a.ods", None, "Spreadsheets open .csv."),
+        ("a.csv.gz", None, "answers are not written as .gz."),
+        ("a.v2", None, "answers are not written as .v2."),
+        (
+            "a.json",
+            Format.csv,
+            "--format csv is not what a file called a.json holds. Name one that ends in .csv, or",
+        ),
+        ("a.csv", Format.table, "Name one that ends in .txt, or leave --format out."),
+        ("a.jsonl", Format.json, "Name one that ends in .json, or leave --format out."),
+        ("a.xlsx", Format.csv, "Name one that ends in .csv."),
+        ("a.txt", Format.parquet, "Name one that ends in .parquet, or leave --format out."),
+        ("a.tsv", Format.kaggle, "--format kaggle is not what a file called a.tsv holds. Name one that ends in .csv."),
+        (None, Format.parquet, "Name a file: --out FILE.parquet."),
+    ],
+)
+def test_endings_that_promise_something_else_are_refused(out: str | None, given: Format | None, message: str) -> None:
+    with pytest.raises(OptionError) as failed:
+        format_of(None if out is None else Path(out), given)
+    assert message in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("out", "given"),
+    [
+        ("a.csv", Format.kaggle),
+        ("a.txt", Format.csv),
+        ("a.v2", Format.jsonl),
+        ("a", Format.parquet),
+        (None, Format.csv),
+    ],
+)
+def test_other_files_hold_what_is_asked_for(out: str | None, given: Format) -> None:
+    assert format_of(None if out is None else Path(out), given) is given
+
+
+def test_the_second_guess_is_the_next_likeliest() -> None:
+    found = Predictions((Path("a.jpg"), Path("b.jpg")), np.array([[0.3, 0.125, 0.575], [0.75, 0.25, 0.0]]), {})
+    assert as_table(found, ("cat", "dog", "rabbit")).splitlines() == [
+        "a.jpg  rabbit   57.5%  (cat 30.0%)",
+        "b.jpg  cat      75.0%  (dog 25.0%)",
+    ]
+
+
+def test_the_table_is_aligned_where_letters_are_wide() -> None:
+    """The letter of `cat` takes two cells of a terminal."""
+    found = Predictions((Path("\u732b.jpg"), Path("b.jpg")), np.array([[0.25, 0.75], [0.75, 0.25]]), {})
+    assert as_table(found, ("\u732b", "dog")).splitlines() == [
+        "\u732b.jpg  dog   75.0%  (\u732b 25.0%)",
+        "b.jpg   \u732b    75.0%  (dog 25.0%)",
+    ]
+
+
+def test_the_table_fits_the_terminal() -> None:
+    names = (Path("holidays") / ("x" * 90) / "1.jpg", Path("2.jpg"))
+    found = Predictions(names, np.array([[0.25, 0.75], [0.75, 0.25]]), {})
+    long, short = as_table(found, ("cat", "dog"), width=80).splitlines()
+    assert (long[:3], long[-34:]) == ("...", "xxxxx/1.jpg  dog   75.0%  (cat 25.0%)"[-34:])
+    assert [len(long), len(short)] == [80, 80]
+    assert max(map(len, as_table(found, ("c" * 70, "d" * 70), width=80).splitlines())) == 80
+    assert as_table(found, CLASSES).startswith(str(names[0]))  # a file has whole names
+
+
 def test_table() -> None:
     assert as_table(FOUND, CLASSES).splitlines() == [
-        "10.jpg    dog   75.0%",
+        "10.jpg    dog   75.0%  (cat 25.0%)",
         "a, b.jpg  unreadable: not an image",
-        "2.jpg     cat  100.0%",
+        "2.jpg     cat  100.0%  (dog 0.0%)",
     ]
 
 

@@ -20,7 +20,8 @@ import json, os, random, signal, sys, time
 from regraft.cli.main import app
 from regraft.training import checkpoints, finetuner
 from regraft.features import extraction
-from regraft.transfer import compare, estimator, fit
+from regraft.api import estimator
+from regraft.transfer import compare, fit
 from regraft.pretraining import model_card, pretrain
 import torch, sklearn.model_selection, scipy.sparse.csgraph, timm
 torch.set_num_threads(1)

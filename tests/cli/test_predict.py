@@ -141,9 +141,51 @@ def test_the_column_and_the_root_of_a_table(run: Run, fails: Fails, bundle: Path
     assert answers(run(*command, "--image-root", new, "--format", "jsonl"))[0] == [str(new / "one.jpg")]
     assert "lists/a.csv: --image-column is needed: none of image, " in fails(*command[:3])
     message = fails(*command)
-    assert "lists/a.csv: 1 of 1 rows name no image file below lists:\n  row 2: 'one' is missing\n" in message
+    assert "lists/a.csv: 1 of 1 rows name no image file below lists:\n  line 2: 'one' is missing\n" in message
     assert "name the images' folder with --image-root." in message
     assert fails("predict", bundle, new, "--image-root", new) == (
         "error: --image-column and --image-root are for tables. None of the photos is named by a CSV or Parquet file: "
         "name one, or leave them out.\n"
     )
+
+
+def test_the_ending_decides_and_a_folder_or_an_input_is_no_file(
+    run: Run, fails: Fails, bundle: Path, new: Path, tmp_path: Path
+) -> None:
+    done = run("predict", bundle, "new", "--out", "answers.csv")
+    assert done.stderr.endswith("wrote answers.csv (4 photos)\n")
+    assert (tmp_path / "answers.csv").read_text() == run("predict", bundle, "new", "--format", "csv").stdout
+    assert run("predict", bundle, "new", "--out", "plain").stderr.endswith("wrote plain (4 photos, a table)\n")
+    assert run("predict", bundle, "new", "--out", "-").stdout == (tmp_path / "plain").read_text()
+    for folder in ("new", "new/", "nowhere/"):
+        message = f"--out {folder} is a folder. Name a file in it, e.g. {folder.rstrip('/')}/answers.csv.\n"
+        assert fails("predict", bundle, "new", "--out", folder) == f"error: {message}"
+    assert "answers are not written as .xlsx." in fails("predict", bundle, "new", "--out", "a.xlsx")
+    (tmp_path / "photos.csv").write_text("path\nnew/red/1.jpg\n")
+    for name, format in (("photos.csv", "csv"), ("new/red/1.jpg", "jsonl")):
+        message = fails("predict", bundle, name, "--format", format, "--out", name)
+        assert message == f"error: --out {name} is a file that is read here: {name}. Name another.\n"
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize(("option", "value"), [("--positive", "red"), ("--clip", "0.1"), ("--answer", "label")])
+def test_options_of_submissions_are_for_them(run: Run, fails: Fails, bundle: Path, option: str, value: str) -> None:
+    message = fails("predict", bundle, ".", "--format", "csv", option, value)
+    assert message.startswith(f"error: {option} is for a submission: ")
+    assert message.endswith("--like with the competition's sample. Add that, or leave it out.\n")
+
+
+def test_names_in_csv_cannot_steer_the_terminal_but_are_exact_elsewhere(
+    run: Run, bundle: Path, new: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `ls` does it: what is a terminal's is shown, what is a program's is exact."""
+    (new / "red" / "0.jpg").rename(new / "red" / "\x1b[2J.jpg")
+    assert "\x1b[2J" in run("predict", bundle, "new", "--format", "csv").stdout
+    monkeypatch.setattr("regraft.cli.predict.stdout_is_terminal", lambda: True)
+    shown = run("predict", bundle, "new", "--format", "csv").stdout
+    assert "\x1b" not in shown
+    assert r"\x1b[2J.jpg" in shown
+    monkeypatch.setenv("COLUMNS", "60")
+    table = run("predict", bundle, new).stdout.splitlines()
+    assert {len(line) for line in table} <= {58, 59, 60}  # `blue` and `red` share the room of two times `blue`
+    assert {line[:3] for line in table} == {"..."}

@@ -84,6 +84,10 @@ def test_going_on_from_weights_and_a_teacher_that_fit_wrote(
         (["--arch", "test_resnet", "--teacher", "none.safetensors"], "none.safetensors does not exist"),
         (["--arch", "test_resnet", "--teacher", "resnet50", "--temperature", "0"], "--temperature must be a number"),
         (["--arch", "test_resnet", "--out", "photos/red/0.jpg"], "is a file. Name a folder"),
+        (
+            ["--arch", "test_resnet", "--temperature", "4", "--views", "2", "--engine", "torch-float32"],
+            "--temperature, --views, --engine: only with --teacher, which is not given. Leave it out, or name",
+        ),
     ],
 )
 def test_mistakes_are_told_in_words(fails: Fails, photos: Photos, options: list[str], message: str) -> None:

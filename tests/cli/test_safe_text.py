@@ -18,6 +18,7 @@ from regraft.cli.compare import curves_of
 from regraft.cli.console import TerminalObserver, json_text, note, result, result_json
 from regraft.cli.formats import as_csv, as_jsonl, as_kaggle, as_table, safe_cell
 from regraft.errors import DataError, printable, shortlist
+from regraft.images.sources import TableCell
 from regraft.transfer.comparison import ComparisonRow
 
 Run = Callable[..., Result]
@@ -98,8 +99,8 @@ def test_the_table_is_aligned_and_no_name_makes_a_line() -> None:
     assert (
         shown
         == (
-            r"a\x1b.jpg  yes    75.0%" + "\n"  # names of 9, answers of 4 characters: `no\n` as it is shown
-            r"b\nc.jpg   yes    75.0%" + "\n"
+            r"a\x1b.jpg  yes   75.0%  (no\n 25.0%)" + "\n"  # names of 9 characters as they are shown
+            r"b\nc.jpg   yes   75.0%  (no\n 25.0%)" + "\n"
             r"d.jpg      unreadable: torn\n" + "\n"
         )
     )
@@ -177,6 +178,19 @@ def test_no_cell_starts_a_formula(first: str) -> None:
     assert safe_cell(f"{first}1+cmd") == f"'{first}1+cmd"
     assert safe_cell(Path(f"{first}1+cmd.jpg")) == f"./{first}1+cmd.jpg"
     assert Path(f"./{first}1+cmd.jpg") == Path(f"{first}1+cmd.jpg")  # it names the same file
+    assert safe_cell(TableCell(Path(f"{first}.parquet"), "image", 0, 0, "1")) == f"./{first}.parquet:1"
+    for text in (f"{first}1", f"'{first}1", f"''{first}1"):  # one apostrophe less is the text
+        assert safe_cell(text).removeprefix("'") == text
+
+
+def test_no_part_of_a_name_starts_a_formula_where_semicolons_separate() -> None:
+    """As in spreadsheets of countries with decimal commas: a cell is in quotes from the start of its line."""
+    text = as_csv(answers("a;=1+1.jpg", 'b";=1.jpg'), ["no", "yes"])
+    assert [row[0] for row in csv.reader(io.StringIO(text), delimiter=";")][1:] == [
+        "a;=1+1.jpg,yes,0.750000,0.250000,0.750000,",
+        'b";=1.jpg,yes,0.750000,0.250000,0.750000,',
+    ]
+    assert [row[0] for row in csv.reader(io.StringIO(text))][1:] == ["a;=1+1.jpg", 'b";=1.jpg']
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,20 @@
 """Options made from the fields of settings."""
 
 import inspect
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
+from regraft.cli.compare import compare
+from regraft.cli.evaluate import evaluate
+from regraft.cli.explain import explain
+from regraft.cli.fit import fit
 from regraft.cli.main import FLAGS
+from regraft.cli.predict import predict
+from regraft.cli.pretrain import pretrain
 from regraft.cli.training_options import COMPUTE, CommandOptions, Tracker, parse_duration, with_options
+from regraft.data.columns import Columns
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, flags_in_messages
 from regraft.options import declared_settings
@@ -23,7 +31,9 @@ def offered(*settings: Any, **options: Any) -> dict[str, inspect.Parameter]:
     def command(*, given: CommandOptions) -> None:
         pass
 
-    return dict(inspect.signature(command).parameters)
+    found = dict(inspect.signature(command).parameters)
+    assert found.pop("verbose").default is False  # every command has it
+    return found
 
 
 def values(**changed: Any) -> dict[str, Any]:
@@ -44,6 +54,17 @@ def test_help_and_type_come_from_the_field() -> None:
         for name, (_, said) in declared_settings(kind).items():
             _, option = get_args(parameters[said.flag or name].annotation)
             assert option.help.startswith(said.help.removesuffix("."))
+
+
+@pytest.mark.parametrize("command", [fit, compare, evaluate, explain, pretrain, predict])
+def test_every_command_that_reads_tables_has_the_options_of_tables(command: Any) -> None:
+    names = {said.flag or name for name, (_, said) in declared_settings(Columns).items()}
+    if command is predict:  # it needs no labels
+        names = {"image_column", "image_root"}
+    assert {name for name in inspect.signature(command).parameters if name.endswith(("_column", "_root"))} == names
+    assert CommandOptions({"image_column": "a", "image_root": Path("b")}).columns() == Columns(
+        "a", image_root=Path("b")
+    )
 
 
 def test_what_was_not_typed_is_the_settings_default() -> None:

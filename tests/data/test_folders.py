@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regraft.data.folders import image_files, read_folder, split_folders
-from regraft.data.layouts import find_samples
+from regraft.data.class_folders import read_folder
+from regraft.data.folders import image_files, split_folders, split_of
+from regraft.data.layouts import find_samples, split_names
 from regraft.errors import DataError
 
 Write = Callable[..., Path]
@@ -80,14 +81,96 @@ def test_train_without_folders_beside_classes_is_a_class(write: Write) -> None:
     assert find_samples(folder)["train"].classes == ("bus", "train", "tram")
 
 
-def test_two_folders_for_one_split(write: Write) -> None:
-    folder = write("pets", "train/a/1.png", "val/a/1.png", "valid/a/2.png")
-    with pytest.raises(DataError, match=r"more than one validation folder: valid, val\. Keep one of them"):
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("Training", "Testing"),
+        ("training_set", "test_set"),
+        ("TRAIN", "TEST"),
+        ("train_images", "test-images"),
+        ("TrainSet", "holdout"),
+        ("train2017", "hold-out"),
+        ("trainval", "tests"),
+        ("\uff54rain", " Test "),  # of full width; with blanks
+        ("seg_train", "seg_test"),
+        ("train.pets", "test.pets"),
+    ],
+)
+def test_splits_by_other_names(write: Write, train: str, test: str) -> None:
+    folder = write("pets", f"{train}/a/1.png", f"{train}/b/1.png", f"{test}/a/2.png")
+    assert split_folders(folder) == {"train": folder / train, "test": folder / test}
+    found = find_samples(folder)
+    assert found["train"].counts() == {"a": 1, "b": 1}
+    unusual = train not in ("Training", "TRAIN")
+    said = f"the folders of {folder} are taken as splits: {train} (train), {test} (test)"
+    assert found["train"].notes == ((said,) if unusual else ())
+
+
+@pytest.mark.parametrize("name", ["cat", "retrain", "trainer", "contest", "invalid", "devil", "images", "1", "testa"])
+def test_names_that_say_no_split(name: str) -> None:
+    assert split_of(name) is None
+
+
+def test_words_of_vehicles_are_no_splits(write: Write) -> None:
+    folder = write("vehicles", "freight_train/1.png", "toy_train/1.png", "school_bus/1.png")
+    assert split_folders(folder) == {}
+    assert find_samples(folder)["train"].notes == ()
+
+
+@pytest.mark.parametrize(
+    "names", ["testA testB trainA trainB", "test_cat test_dog train_cat train_dog", "test train_cat train_dog"]
+)
+def test_names_that_say_a_split_and_a_class(write: Write, names: str) -> None:
+    folder = write("pets", *(f"{name}/1.png" for name in names.split()))
+    with pytest.raises(DataError) as caught:
+        find_samples(folder)
+    assert str(caught.value) == (
+        f"{folder}: it is not clear whether {', '.join(names.split())} are splits or classes. Lay them out as "
+        "train/CLASS and test/CLASS; or name one folder."
+    )
+
+
+def test_classes_that_are_all_called_after_one_split(write: Write) -> None:
+    folder = write("faces", "training_real/1.png", "training_fake/1.png")
+    assert find_samples(folder)["train"].classes == ("training_fake", "training_real")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "split"),
+    [("val", "valid", "validation"), ("Train", "train", "train"), ("test", "Testing", "test")],
+)
+def test_two_folders_for_one_split(write: Write, one: str, other: str, split: str) -> None:
+    folder = write("pets", "train/a/1.png", f"{one}/a/1.png", f"{other}/a/2.png")
+    with pytest.raises(DataError) as caught:
+        find_samples(folder)
+    first, second = sorted([one, other])
+    assert str(caught.value) == (
+        f"{folder} has more than one {split} folder: {first}, {second}. Keep one of them; if the other is "
+        "another split, or a class, rename it."
+    )
+
+
+def test_validation_without_train_is_no_split_beside_others(write: Write) -> None:
+    folder = write("pets", "valid/1.png", "invalid/1.png")
+    assert split_folders(folder) == {}
+    samples = find_samples(folder)["train"]
+    assert samples.classes == ("invalid", "valid")
+    assert samples.notes == ("valid is taken as a class, not as a split, as invalid lie beside it",)
+
+
+def test_test_or_validation_alone_are_splits(write: Write) -> None:
+    folder = write("pets", "test/a/1.png", "test/b/1.png", "Val/a/2.png")
+    assert split_names(folder) == ("validation", "test")
+    assert find_samples(folder, splits=("test",))["test"].counts() == {"a": 1, "b": 1}
+    with pytest.raises(DataError, match=r"pets has no train split\. It has: validation, test\. Add a folder"):
         find_samples(folder)
 
 
-def test_validation_without_train_is_no_split(write: Write) -> None:
-    assert split_folders(write("pets", "val/1.png", "other/1.png")) == {}
+def test_a_folder_without_photos_beside_train_is_no_class(write: Write) -> None:
+    folder = write("pets", "train/a/1.png", "train/b/1.png")
+    (folder / "annotations").mkdir()
+    (folder / "annotations" / "1.xml").write_text("<a/>")
+    assert split_folders(folder) == {"train": folder / "train"}
 
 
 def test_flat_file_names_carry_the_label(write: Write) -> None:
@@ -97,7 +180,8 @@ def test_flat_file_names_carry_the_label(write: Write) -> None:
     labels = {Path(str(s)).name: samples.classes[i] for s, i in zip(samples.sources, samples.labels, strict=True)}
     assert labels["american_bulldog_12.jpg"] == "american_bulldog"
     assert labels["dog (4).jpg"] == "dog"
-    assert samples.notes == ("labels come from the file names",)
+    assert samples.groups is None
+    assert samples.notes == ("labels come from the file names: cat 2, Éclair 1, american_bulldog 1, bee 1, dog 1",)
 
 
 def test_flat_train_folder_of_a_split(write: Write) -> None:
@@ -117,11 +201,38 @@ def test_file_names_without_a_label_are_named_and_counted(write: Write) -> None:
     assert "20.png" not in message
 
 
-def test_hidden_files_and_folders_are_passed_over(write: Write) -> None:
-    names = ["a/1.png", "b/1.png", "a/.hidden.png", ".cache/1.png", "__MACOSX/1.png", "a/__thumbs/1.png", ".x.png"]
-    samples = find_samples(write("pets", *names))["train"]
+def test_hidden_photos_are_passed_over_and_counted(write: Write) -> None:
+    shown = ["a/1.png", "b/1.png"]
+    hidden = [
+        "a/.h.png",
+        "a/@eaDir/1.png",
+        "__MACOSX/1.png",
+        "__MACOSX/sub/2.png",
+        "a/deep/__thumbs/1.png",
+        ".x.png",
+        ".cache/1.png",
+    ]
+    folder = write("pets", *shown, *hidden, "__MACOSX/._1.png")  # the last one is no photo, but macOS's properties
+    (folder / ".git").mkdir()
+    (folder / ".git" / "config").write_text("text")
+    samples = find_samples(folder)["train"]
     assert samples.counts() == {"a": 1, "b": 1}
-    assert samples.notes == ()
+    assert samples.notes == (
+        f"7 images in {folder} are passed over as hidden (their names, or their folders', start with . or __, or are a "
+        "system's): .* 1, .cache 1, __MACOSX 2, a/.* 1, a/@eaDir 1 and 1 more. Rename what is to count",
+    )
+
+
+def test_what_lies_beside_splits_is_noted_once(write: Write) -> None:
+    folder = write("pets", "train/a/1.png", "train/b/1.png", "val/a/2.png", "val/b/2.png", "__old__/a/3.png")
+    (folder / "docs").mkdir()
+    found = find_samples(folder)
+    assert found["train"].notes == (
+        f"{folder / 'docs'} holds no image and is no split",
+        f"1 images in {folder} are passed over as hidden (their names, or their folders', start with . or __, or are a "
+        "system's): __old__ 1. Rename what is to count",
+    )
+    assert found["validation"].notes == ()
 
 
 def test_files_that_are_no_images_are_counted(write: Write) -> None:

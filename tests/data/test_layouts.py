@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from regraft.data.columns import Columns
 from regraft.data.layouts import READERS, SPLITS, Reader, find_samples, layouts_in_words, split_names
 from regraft.data.photos import find_photos
 from regraft.data.samples import Samples
-from regraft.data.tables import Columns
 from regraft.errors import DataError, OptionError, flags_in_messages
 
 Write = Callable[..., Path]
@@ -49,10 +49,61 @@ def test_no_such_path(tmp_path: Path) -> None:
 
 
 def test_a_plain_file(tmp_path: Path) -> None:
-    file = tmp_path / "photos.zip"
+    file = tmp_path / "photos.dat"
     file.write_bytes(b"x")
-    with pytest.raises(DataError, match=r"photos\.zip is a file of an unknown kind\. Allowed are a folder .*\.parquet"):
+    with pytest.raises(DataError, match=r"photos\.dat is a file of an unknown kind\. Allowed are a folder .*\.parquet"):
         find_samples(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a.xlsx", "is an Excel file. Save it as CSV (in Excel: 'CSV UTF-8') and name that file."),
+        ("a.ODS", "is a spreadsheet. Save it as CSV (in Excel: 'CSV UTF-8') and name that file."),
+        ("a.json", "is a JSON file. Write a CSV with a line for each photo, as in image,label."),
+        ("a.txt", "is plain text. If it is a table, rename it: to .tsv if tabs separate the columns, else to .csv."),
+        ("a.csv.gz", "is compressed. Unpack it, and name {folder}/a.csv."),
+        ("a.jsonl", "pandas.read_json('{folder}/a.jsonl', lines=True).to_csv('{folder}/a.csv', index=False)"),
+        ("a.feather", "pandas.read_feather('{folder}/a.feather').to_csv('{folder}/a.csv', index=False)"),
+    ],
+)
+def test_tables_in_other_formats_are_told_how_to_be_saved(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(DataError) as caught:
+        find_samples(tmp_path / name)
+    assert message.format(folder=tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("photos.zip", "unzip {}"),
+        ("photos.tar.gz", "tar -xf {}"),
+        ("photos.TGZ", "tar -xf {}"),
+        ("photos.tar", "tar -xf {}"),
+        ("photos.7z", "7z x {}"),
+        ("photos.rar", "unrar x {}"),
+    ],
+)
+def test_an_archive_is_to_be_unpacked(tmp_path: Path, name: str, command: str) -> None:
+    file = tmp_path / name
+    file.write_bytes(b"x")
+    with pytest.raises(DataError) as caught:
+        find_samples(file)
+    assert str(caught.value).startswith(
+        f"{file} is an archive: unpack it ({command.format(file)}) and name the folder that comes out. Allowed are "
+    )
+
+
+@pytest.mark.parametrize("pattern", ["*.jpg", "*", "a*/*.png", "**/?.png"])
+def test_a_pattern_is_no_folder(write: Write, pattern: str) -> None:
+    folder = write("pets", "a/1.png", "b/1.png")
+    with pytest.raises(DataError) as caught:
+        find_samples(f"{folder}/{pattern}")
+    assert str(caught.value) == (
+        f"{folder}/{pattern} is a pattern, not a folder of photos, a .csv or .tsv file, or a .parquet file. Name the "
+        f"folder itself, whose photos are all read: {folder}."
+    )
 
 
 def test_one_photo_is_no_data(tmp_path: Path) -> None:
@@ -62,17 +113,19 @@ def test_one_photo_is_no_data(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "columns", [Columns(image="image"), Columns(label="y"), Columns(group="patient"), Columns(image_root=Path("x"))]
+    "columns", [Columns(image="image"), Columns(label="y"), Columns(split="set"), Columns(image_root=Path("x"))]
 )
 def test_column_options_with_a_folder(write: Write, columns: Columns) -> None:
     folder = write("pets", "a/1.png", "b/1.png")
-    with pytest.raises(OptionError, match=r"image_column, label_column, group_column and image_root are for tables\. "):
+    with pytest.raises(
+        OptionError, match=r"image_column, label_column, group_column, split_column and image_root are for tables\. "
+    ):
         find_samples(folder, columns)
     with flags_in_messages({}), pytest.raises(OptionError) as caught:
         find_samples(folder, columns)
     assert str(caught.value) == (
-        f"--image-column, --label-column, --group-column and --image-root are for tables. {folder} is a folder: name a "
-        "CSV or Parquet file instead, or leave them out."
+        f"--image-column, --label-column, --group-column, --split-column and --image-root are for tables. {folder} is "
+        "a folder: name a CSV or Parquet file instead, or leave them out."
     )
 
 
@@ -100,17 +153,18 @@ def test_every_layout_is_in_the_help() -> None:
 def listed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Register a layout: a folder with one JSON file for each split, of {image: label}."""
 
-    def lists(folder: Path) -> dict[str, list[Path]]:
+    def lists(folder: Path, _: Columns) -> dict[str, list[Path]]:
         return {split: [folder / f"{split}.json"] for split in SPLITS if (folder / f"{split}.json").exists()}
 
     def images(folder: Path, _: Columns) -> list[Path]:
-        return [folder / name for [file] in lists(folder).values() for name in json.loads(file.read_text())]
+        return [folder / name for [file] in lists(folder, Columns()).values() for name in json.loads(file.read_text())]
 
-    def read(files: Sequence[Path], _: Columns) -> Samples:
+    def read(files: Sequence[Path], _: Columns, split: str) -> Samples:
+        assert files[0].stem == split
         labels = json.loads(files[0].read_text())
         return Samples.from_labels(str(files[0]), [files[0].parent / name for name in labels], list(labels.values()))
 
-    row = Reader("a folder of JSON lists", "JSON lists", lambda path: bool(lists(path)), lists, read, images)
+    row = Reader("a folder of JSON lists", "JSON lists", lambda path: bool(lists(path, Columns())), lists, read, images)
     monkeypatch.setitem(READERS, "lists", row)
 
 

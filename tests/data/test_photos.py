@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from regraft.data.columns import Columns
 from regraft.data.photos import find_photos
-from regraft.data.tables import Columns
 from regraft.errors import DataError, OptionError
 
 Write = Callable[..., Path]
@@ -82,6 +82,19 @@ def test_arguments_that_name_nothing_are_all_named(write: Write, tmp_path: Path)
     assert message_of([folder, *nothing]) == (
         f"no image found for: {', '.join(map(str, nothing))}. "
         "Name image files, folders of them, tables, or quoted globs."
+    )
+
+
+def test_what_lies_in_a_folder_without_photos(write: Write, tmp_path: Path) -> None:
+    folder = write("new", "__old__/1.png")
+    (folder / "photos.zip").write_bytes(b"x")
+    assert message_of([folder]) == (
+        f"no image found for: {folder}. Name image files, folders of them, tables, or quoted globs. Unpack what lies "
+        f"in it: unzip {folder}/photos.zip. 1 images in {folder} are passed over as hidden (their names, or "
+        "their folders', start with . or __, or are a system's): __old__ 1. Rename what is to count."
+    )
+    assert message_of([folder / "photos.zip"]) == (
+        f"{folder}/photos.zip is an archive. Unpack it (unzip {folder}/photos.zip) and name the folder that comes out."
     )
 
 

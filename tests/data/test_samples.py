@@ -88,6 +88,59 @@ def test_aligned_with_a_class_that_the_model_does_not_know() -> None:
         make(["dgo", "cat"]).aligned(["cat", "dog"])
 
 
+COMPOSED, DECOMPOSED = "H\u00fcndchen", "Hu\u0308ndchen"  # they look the same
+
+
+def test_a_name_in_two_unicode_forms_is_one_class() -> None:
+    samples = make([COMPOSED, "cat", DECOMPOSED, "Katze "], [DECOMPOSED, "1", COMPOSED, "2"])
+    assert samples.classes == (COMPOSED, "Katze", "cat")
+    assert samples.labels.tolist() == [0, 2, 0, 1]
+    assert samples.groups is not None
+    assert samples.groups[0] == samples.groups[2]
+    assert samples.notes == (
+        "a note",
+        f"{COMPOSED} is written in 2 ways ('H\\xfcndchen', 'Hu\\u0308ndchen'): taken as one class",
+    )
+
+
+@pytest.mark.parametrize("name", ["cat", " cat", "cat\t", "\u00a0cat\u3000", "\ufeffcat", "cat\u200b"])
+def test_blanks_around_a_name_are_no_part_of_it(name: str) -> None:
+    assert make([name, "dog"]).classes == ("cat", "dog")
+    assert make([name, "dog"]).notes == ("a note",)
+
+
+def test_a_name_of_blanks_alone_stays() -> None:
+    assert make([" ", "dog"]).classes == (" ", "dog")
+
+
+def test_names_that_differ_in_case_alone_are_named() -> None:
+    samples = make(["Cat", "cat", "dog"])
+    assert samples.classes == ("Cat", "cat", "dog")
+    assert samples.notes[1:] == (
+        "Cat and cat differ in upper and lower case alone, and are taken as 2 classes: rename them if they are one",
+    )
+
+
+def test_aligned_with_a_classifier_of_either_unicode_form() -> None:
+    samples = make([COMPOSED, "cat"])
+    assert samples.aligned(["cat", DECOMPOSED]).labels.tolist() == [1, 0]
+    assert samples.aligned(["cat", DECOMPOSED]).classes == ("cat", DECOMPOSED)
+    assert samples.aligned([DECOMPOSED, COMPOSED, "cat"]).labels.tolist() == [1, 2]  # both are classes of an old file
+
+
+def test_aligned_says_that_names_differ_in_case_alone() -> None:
+    with pytest.raises(DataError, match=r"know: Cat\. It knows: cat, dog\. 'Cat' and 'cat' differ in upper and lower"):
+        make(["Cat", "dog"]).aligned(["cat", "dog"])
+
+
+def test_advice_stands_in_what_refuses_the_samples() -> None:
+    samples = Samples.from_labels("here", [Path("1.png")], ["a"], advice="Name b.")
+    with pytest.raises(DataError, match=r"one folder \(or label\) for each\. Name b\.$"):
+        samples.check_trainable()
+    with pytest.raises(DataError, match=r"Rename or remove these folders or labels\. Name b\.$"):
+        samples.aligned(["c"])
+
+
 def test_aligned_shortens_a_long_list_of_classes() -> None:
     with pytest.raises(DataError, match=r"It knows: (class\d+, ){19}class19 \.\.\.\."):
         make(["zzz"]).aligned([f"class{number}" for number in range(30)])

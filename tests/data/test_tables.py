@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples, split_names
 from regraft.data.samples import Samples, together
-from regraft.data.tables import Columns, images_in_csv, images_in_parquet
+from regraft.data.tables import images_in_table
 from regraft.errors import DataError, flags_in_messages
 from regraft.files import sha256
 from regraft.images.reading import UnreadableImageError, read_image
@@ -116,7 +118,7 @@ def test_csv_missing_files_are_all_named_up_to_20_and_counted(write: Write) -> N
     file = table(folder, "image,label", "there.png,a", *(f"gone{number}.png,b" for number in range(23)))
     message = message_of(file)
     assert message.startswith(f"{file}: 23 of 24 rows name no image file below {folder}:\n")
-    assert re.findall(r"row (\d+): '(gone\d+\.png)' is missing", message) == [
+    assert re.findall(r"line (\d+): '(gone\d+\.png)' is missing", message) == [
         (str(number + 3), f"gone{number}.png") for number in range(20)
     ]
     assert "\n  and 3 more\n" in message
@@ -126,7 +128,7 @@ def test_csv_missing_files_are_all_named_up_to_20_and_counted(write: Write) -> N
 def test_csv_ambiguous_ids_name_the_candidates(write: Write) -> None:
     folder = write("set", "x/1.png", "y/1.png")
     message = message_of(table(folder, "image,label", "1,a"))
-    assert f"row 2: '1' fits {Path('x/1.png')}, {Path('y/1.png')}" in message
+    assert f"line 2: '1' fits {Path('x/1.png')}, {Path('y/1.png')}" in message
 
 
 def test_csv_full_path_is_not_ambiguous(write: Write) -> None:
@@ -139,13 +141,9 @@ def test_csv_empty_labels_are_named_by_row(write: Write) -> None:
     file = table(write("set", "1.png", "2.png", "3.png"), "image,label", "1.png,a", "2.png,", "3.png,  ")
     message = message_of(file)
     assert message == (
-        f"{file}: 2 rows have no value in the label column 'label':\n  row 3\n  row 4\nFill them in or remove the rows."
+        f"{file}: 2 of 3 rows have no value in the label column 'label':\n  line 3\n  line 4\nFill them in or remove "
+        "the rows."
     )
-
-
-def test_csv_row_cut_short_has_no_label(write: Write) -> None:
-    file = table(write("set", "1.png", "2.png"), "image,label", "1.png,a", "2.png")
-    assert "1 rows have no value in the label column 'label':\n  row 3\n" in message_of(file)
 
 
 def test_csv_repeats_are_left_out_and_noted(write: Write) -> None:
@@ -219,7 +217,7 @@ def test_csv_with_a_byte_order_mark(write: Write) -> None:
     assert labelled(train(folder / "labels.csv")) == [("1.png", "Käfer")]
 
 
-@pytest.mark.parametrize("content", [b"", b"image,label\n1.png,caf\xe9\n", b'image,label\n"1.png,a\n'])
+@pytest.mark.parametrize("content", [b"", b"image,label\n1.png,caf\x81\n", b'image,label\n"1.png,a\n'])
 def test_csv_that_cannot_be_read(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "labels.csv").write_bytes(content)
     assert "labels.csv is not a readable CSV table: " in message_of(tmp_path / "labels.csv")
@@ -228,6 +226,315 @@ def test_csv_that_cannot_be_read(tmp_path: Path, content: bytes) -> None:
 def test_csv_of_a_header_only(tmp_path: Path) -> None:
     file = table(tmp_path, "image,label")
     assert message_of(file) == f"{file} holds no images."
+
+
+# --- splits in a column ---
+
+
+def test_split_column_is_used_and_said(write: Write) -> None:
+    folder = write("set", *(f"{number}.png" for number in range(6)))
+    words = ("Train", "test", "valid", "training ", "Testing", "train")
+    rows = [f"{number}.png,{'ab'[number % 2]},{word}" for number, word in enumerate(words)]
+    file = table(folder, "image,label,split", *rows)
+    assert split_names(file) == ("train", "validation", "test")
+    found = find_samples(file)
+    assert {split: labelled(samples) for split, samples in found.items()} == {
+        "train": [("0.png", "a"), ("3.png", "b"), ("5.png", "b")],
+        "validation": [("2.png", "a")],
+    }
+    assert found["train"].where == f"{file} (train)"
+    note = f"{file}: the column 'split' says which split each row is of: train 3, validation 1, test 2"
+    assert found["train"].notes == (note,)
+    assert found["validation"].notes == ()  # it was said
+    test = find_samples(file, splits=("test",))["test"]
+    assert (labelled(test), test.notes) == ([("1.png", "b"), ("4.png", "a")], (note,))
+
+
+def test_rows_of_another_split_are_not_looked_at(write: Write) -> None:
+    """A test row need not have a label, a group or a photo here, as in a competition."""
+    file = table(write("set", "1.png"), "image,label,patient,split", "1.png,a,p,train", "gone.png,,,test")
+    assert labelled(train(file, Columns(group="patient"))) == [("1.png", "a")]
+    with pytest.raises(DataError, match=r"line 3: 'gone\.png' is missing"):
+        find_samples(file, splits=("test",))
+
+
+@pytest.mark.parametrize("name", ["Split", "set", "SUBSET", "fold", "partition"])
+def test_usual_names_of_a_split_column(write: Write, name: str) -> None:
+    file = table(write("set", "1.png", "2.png"), f"image,label,{name}", "1.png,a,train", "2.png,b,val")
+    assert split_names(file) == ("train", "validation")
+
+
+@pytest.mark.parametrize("columns", ["image,label,set", "image,label,fold", "image,label,train", "image,set,x"])
+def test_columns_that_say_no_split_are_let_alone(write: Write, columns: str) -> None:
+    file = table(write("set", "1.png", "2.png"), columns, "1.png,test,1", "2.png,b,2")
+    assert split_names(file, Columns(label=columns.split(",")[1])) == ("train",)
+
+
+def test_split_column_by_option(write: Write) -> None:
+    file = table(write("set", "1.png", "2.png"), "image,label,part,split", "1.png,a,train,x", "2.png,b,test,y")
+    assert split_names(file, Columns(split="part")) == ("train", "test")
+    assert split_names(file, Columns(split="none")) == ("train",)
+    assert len(train(file, Columns(split="none"))) == 2
+    assert message_of(file, Columns(split="prt")).endswith(
+        "split_column 'prt' is not there. Did you mean 'part'? Its columns are: image, label, part, split."
+    )
+
+
+@pytest.mark.parametrize("name", ["split", "set"])
+def test_other_values_of_a_split_column_are_listed(write: Write, name: str) -> None:
+    file = table(
+        write("set", "1.png"), f"image,label,{name}", "1.png,a,train", "1.png,a,B", "1.png,a,B", "1.png,a,", "1.png,a,A"
+    )
+    assert message_of(file) == (
+        f"{file}: the split column {name!r} has values that name no split:\n"
+        "  'B': 2 rows\n  '': 1 rows\n  'A': 1 rows\nAllowed are train, validation (or val) and test. "
+        "Rename them, name another column with split_column, or take all rows as one set: "
+        "split_column='none'."
+    )
+
+
+def test_table_of_test_rows_alone_is_not_trained_on(write: Write) -> None:
+    file = table(write("set", "1.png"), "image,label,split", "1.png,a,test")
+    assert split_names(file) == ("test",)
+    assert message_of(file) == (
+        f"{file} has no train split. It has: test. Add a folder (or Parquet files) of that name, or name the folder or "
+        "file that you mean, or take all rows as one set: split_column='none'."
+    )
+
+
+def test_parts_of_a_split_are_not_asked_for_a_column(parquet: Write, png: Png) -> None:
+    """A test part is not opened by training; of train-0, all rows are train."""
+    images = [cell(png(seed)) for seed in range(2)]
+    folder = parquet("hub/train-0.parquet", images, ["x", "y"], split=["test", "train"]).parent
+    (folder / "test-0.parquet").touch()
+    assert split_names(folder) == ("train", "test")
+    assert len(train(folder)) == 2
+    assert train(folder / "train-0.parquet", Columns(split="split")).counts() == {"y": 1}
+
+
+def test_groups_are_compared_between_the_splits_of_a_column(write: Write) -> None:
+    folder = write("set", "1.png", "2.png", "3.png")
+    file = table(
+        folder, "image,label,patient,split", "1.png,a,p,train", "2.png,b,q,train", "3.png,a,q,val", "1.png,a,NA,val"
+    )
+    both = together(list(find_samples(file, Columns(group="patient")).values()))
+    assert both.groups is not None
+    assert both.groups.tolist() == [0, 1, 1, 2]
+
+
+def test_split_column_of_parquet_files(parquet: Write, png: Png) -> None:
+    images = [cell(png(seed)) for seed in range(3)]
+    for name in ("a", "b"):
+        folder = parquet(f"hub/{name}.parquet", images, ["x", "y", "x"], split=["train", "test", "train"]).parent
+    assert split_names(folder) == ("train", "test")
+    assert find_samples(folder, splits=("test",))["test"].counts() == {"y": 2}
+    assert train(folder / "a.parquet").counts() == {"x": 2}
+    odd = parquet("odd.parquet", images, ["x", "y", "x"], split=[0, 1, 0])
+    assert "has values that name no split:\n  0: 2 rows\n  1: 1 rows\n" in message_of(odd)
+
+
+# --- what labels and columns are meant ---
+
+
+def test_columns_that_could_be_meant_are_noted(write: Write) -> None:
+    file = table(write("set", "1.png"), "id,image,path,label,class", "7,1.png,x,a,b")
+    assert train(file).notes == (
+        f"{file}: 'image' is taken as the image column; 'path' could be meant, too: name the one that is with "
+        "image_column",
+        f"{file}: 'label' is taken as the label column; 'class' could be meant, too: name the one that is with "
+        "label_column",
+    )
+    assert train(file, Columns(image="image", label="label")).notes == ()
+    assert train(file, Columns(image="image", label="label")).classes == ("a",)
+
+
+def test_columns_that_figures_depend_on_are_noted(write: Write) -> None:
+    folder = write("set", "1.png", "2.png", "3.png")
+    file = table(folder, "image,label,Patient ID,is_valid", "1.png,a,7,0", "2.png,b,7,1", "3.png,b,8,0")
+    assert train(file).notes == (
+        f"{file}: 'is_valid' is not used: all rows are one set. For splits write train, validation and test into a "
+        "column and name it with split_column",
+        f"{file}: photos of one 'Patient ID' are taken to be independent. If they are not, keep them on one side of "
+        "every split: group_column 'Patient ID'",
+    )
+    assert train(file, Columns(group="patient id", split="none")).notes == ()
+    once = table(folder, "image,label,patient", "1.png,a,7", "2.png,b,8", "3.png,b,9")
+    assert train(once).notes == ()
+
+
+def test_a_column_that_differs_in_case_alone_could_be_meant(write: Write) -> None:
+    file = table(write("set", "1.png"), "image,Label,label", "1.png,a,b")
+    assert train(file).classes == ("b",)
+    assert train(file).notes[0].startswith(f"{file}: 'label' is taken as the label column; 'Label' could be meant, too")
+    assert train(file, Columns(label="Label")).classes == ("a",)
+
+
+@pytest.mark.parametrize("header", ["Image,LABEL", " image , label ", '"File Name",Class', "file-name,target"])
+def test_usual_names_in_another_spelling(write: Write, header: str) -> None:
+    assert labelled(train(table(write("set", "1.png"), header, "1.png,a"))) == [("1.png", "a")]
+
+
+def test_parquet_column_names_lose_blanks(write: Write) -> None:
+    folder = write("set", "1.png", "2.png")
+    pq.write_table(pa.table({"image ": ["1.png", " 2.png "], " Label": ["a", "b"]}), folder / "set.parquet")
+    assert labelled(train(folder / "set.parquet")) == [("1.png", "a"), ("2.png", "b")]
+
+
+def test_csv_two_columns_of_one_name(write: Write) -> None:
+    file = table(write("set", "1.png"), "image,label,label", "1.png,a,b")
+    assert message_of(file) == f"{file}: Several columns are called 'label'. Its columns are: image, label, label."
+
+
+@pytest.mark.parametrize(
+    ("lines", "hint"),
+    [
+        (["1.png,cat", "2.png,dog"], "They look like a photo's row: the first line must name the columns"),
+        (["image label", "1.png cat"], "That is one column: commas, tabs, semicolons and | separate columns"),
+    ],
+)
+def test_csv_header_that_is_none(write: Write, lines: list[str], hint: str) -> None:
+    assert hint in message_of(table(write("set", "1.png"), *lines))
+
+
+def test_many_columns_are_not_all_listed(write: Write) -> None:
+    names = [f"x{number}" for number in range(53)]
+    message = message_of(table(write("set", "1.png"), ",".join(names), ",".join(names)))
+    assert message.endswith(f"Its columns are: {', '.join(names[:50])} and 3 more.")
+
+
+SEVERAL = ("cat|dog", "cat;dog", '"cat,dog"', "cat, dog", "cat dog", "cat/dog", "cat & dog", "Dog and cat", "cat|bird")
+
+
+@pytest.mark.parametrize("label", [*SEVERAL, "['cat', 'dog']", "[cat; dog]"])
+def test_csv_several_labels_in_a_cell(write: Write, label: str) -> None:
+    folder = write("set", "1.png", "2.png", "3.png")
+    text = label.strip('"')
+    file = table(folder, "image,label", "1.png,cat", "2.png,dog", f'3.png,"{text}"')
+    assert message_of(file) == (
+        f"{file}: 1 of 3 rows have a value in the label column 'label' that looks like several labels of one photo, "
+        f"which is not supported:\n  {text!r}\nKeep one label for each photo, remove these rows, or name another "
+        "column with label_column; if it is a class of its own, give it a name without the names of others."
+    )
+
+
+def test_csv_labels_over_several_lines_miss_a_quote(write: Write) -> None:
+    file = table(write("set", "1.png", "2.png"), "image,label", '1.png,"cat', '2.png,"dog"')
+    assert message_of(file) == (
+        f"{file}: labels in the column 'label' go on over several lines; a quote may be missing:\n"
+        "  'cat\\n2.png,dog\"'\nCorrect these rows."
+    )
+
+
+@pytest.mark.parametrize("label", ["cat, wild", "Canis lupus", "cat/", "n02123045, tabby", "catdog", "cat-dog"])
+def test_csv_labels_with_separators_are_classes(write: Write, label: str) -> None:
+    file = table(write("set", "1.png", "2.png"), "image,label", "1.png,cat", f'2.png,"{label}"')
+    assert set(train(file).classes) == {"cat", label}
+
+
+def test_parquet_lists_of_labels(write: Write) -> None:
+    folder = write("set", "1.png")
+    pq.write_table(pa.table({"image": ["1.png"], "label": [["a", "b"]]}), folder / "set.parquet")
+    assert "the label column 'label' holds list<element: string>, several labels of one photo, which is not" in (
+        message_of(folder / "set.parquet")
+    )
+    pq.write_table(pa.table({"image": ["1.png"], "label": [{"x": 1}]}), folder / "set.parquet")
+    assert "the label column 'label' holds struct<x: int64>. Allowed are text and numbers." in (
+        message_of(folder / "set.parquet")
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "classes"),
+    [
+        ([b"cat", b"dog"], ("cat", "dog")),
+        ([1.0, 0.0], ("0", "1")),
+        ([True, False], ("False", "True")),
+        (pa.array(["cat", "dog"]).dictionary_encode(), ("cat", "dog")),
+    ],
+)
+def test_parquet_labels_of_other_types(write: Write, values: Any, classes: tuple[str, ...]) -> None:
+    folder = write("set", "1.png", "2.png")
+    images = pa.array(["1.png", "2.png"]).dictionary_encode()
+    pq.write_table(pa.table({"image": images, "label": values}), folder / "set.parquet")
+    assert train(folder / "set.parquet").classes == classes
+
+
+def test_csv_a_column_of_0_and_1_for_each_class(write: Write) -> None:
+    """As ISIC writes its ground truth."""
+    folder = write("set", "1.png", "2.png", "3.png")
+    file = table(folder, "image,MEL,NV,BCC", "1,0.0,1.0,0.0", "2,1.0,0.0,0.0", "3,0.0,0.0,1.0")
+    samples = train(file)
+    assert labelled(samples) == [("1.png", "NV"), ("2.png", "MEL"), ("3.png", "BCC")]
+    assert samples.notes == (f"{file}: the label of a row is its column that holds a 1: MEL, NV, BCC",)
+
+
+def test_csv_a_column_for_each_class_and_rows_with_several_or_none(write: Write) -> None:
+    file = table(write("set", "1.png", "2.png"), "image,cat,dog", "1,1,1", "2,0,0", "1,1,0")
+    assert message_of(file) == (
+        f"{file} has a column of 0 and 1 for each class, and 2 of 3 rows have several labels or none, which is not "
+        "supported:\n  line 2: cat, dog\n  line 3: none\nKeep the rows with one 1, or write one label for each photo "
+        "into a column and name it with label_column."
+    )
+
+
+@pytest.mark.parametrize("header", ["image,cat,age", "image,malignant", "image,cat,dog,age"])
+def test_csv_columns_that_are_not_all_classes_are_no_labels(write: Write, header: str) -> None:
+    row = ["1.png", "1", "0", "33"][: header.count(",") + 1] if "age" not in header else ["1.png", "1", "33", "33"]
+    message = message_of(table(write("set", "1.png"), header, ",".join(row[: header.count(",") + 1])))
+    assert "label_column is needed" in message
+
+
+@pytest.mark.parametrize("value", ["nan", "NaN", "<NA>", "NaT", "\u00a0"])
+def test_csv_labels_that_pandas_writes_for_nothing_are_none(write: Write, value: str) -> None:
+    file = table(write("set", "1.png", "2.png"), "image,label", "1.png,a", f"2.png,{value}")
+    shown = f": {value!r}" if value.strip() else ""
+    assert f"1 of 2 rows have no value in the label column 'label':\n  line 3{shown}\n" in message_of(file)
+
+
+def test_csv_classes_that_may_be_missing_labels_are_noted(write: Write) -> None:
+    """The neutral class, Namibia, a medium without a name: NA and None may be classes."""
+    file = table(write("set", "1.png", "2.png"), "image,label", "1.png,NA", "2.png,None")
+    samples = train(file)
+    assert samples.classes == ("NA", "None")
+    assert samples.notes == (
+        f"{file}: 'NA' (1), 'None' (1) in the label column 'label' is taken as a class. If it says that there is no "
+        "label, remove these rows",
+    )
+
+
+def test_csv_classes_that_are_spelled_nearly_alike_are_noted(write: Write) -> None:
+    folder = write("set", *(f"{number}.png" for number in range(6)))
+    labels = ("Cat", "cat", "1", "1.0", "tabby cat", "tabby_cat")
+    samples = train(table(folder, "image,label", *(f"{number}.png,{label}" for number, label in enumerate(labels))))
+    assert len(samples.classes) == 6
+    file = folder / "labels.csv"
+    assert samples.notes == (
+        f"{file}: classes of 'label' that are spelled nearly alike stay apart: '1' and '1.0'; 'tabby cat' and "
+        "'tabby_cat'",
+        "Cat and cat differ in upper and lower case alone, and are taken as 2 classes: rename them if they are one",
+    )
+
+
+def test_csv_labels_in_two_unicode_forms_are_one_class(write: Write) -> None:
+    folder = write("set", "1.png", "2.png")
+    forms = [unicodedata.normalize(form, "Käfer") for form in ("NFC", "NFD")]
+    assert train(table(folder, "image,label", f"1.png,{forms[0]}", f"2.png,{forms[1]}")).classes == (forms[0],)
+
+
+NOTHING = ("NA", "NA", "N/A", "nan", "None", "null", "-", "?", "unknown", "Unknown", "#N/A", "<NA>", ".", "-1", " ")
+
+
+def test_csv_groups_that_say_nothing_are_groups_of_their_own(write: Write) -> None:
+    folder = write("set", *(f"{number}.png" for number in range(len(NOTHING) + 2)))
+    rows = [f"{number}.png,a,{value}" for number, value in enumerate([*NOTHING, "0", "0"])]  # 0 is a patient
+    file = table(folder, "image,label,patient", *rows)
+    samples = train(file, Columns(group="patient"))
+    assert samples.groups is not None
+    assert len(set(samples.groups.tolist())) == len(NOTHING) + 1
+    assert samples.notes == (
+        f"15 of 17 rows of {file} have no value in the group column 'patient' ('NA', 'N/A', 'nan', 'None', 'null' "
+        "...): each of these photos is taken as a group of its own",
+    )
 
 
 # --- Parquet ---
@@ -313,13 +620,18 @@ def test_parquet_files_only_some_of_which_name_a_split(parquet: Write, png: Png)
 def test_parquet_rows_without_a_label(parquet: Write, png: Png, none: int | None) -> None:
     images = [cell(png(seed)) for seed in range(3)]
     file = parquet("test.parquet", images, [0, none, none], names=["cat", "dog"])
-    assert message_of(file) == f"{file}: 2 of 3 rows have no label (first: row 1)."
+    assert message_of(file) == (
+        f"{file}: 2 of 3 rows have no value in the label column 'label':\n  row 1\n  row 2\nFill them in or remove the "
+        "rows."
+    )
 
 
 @pytest.mark.parametrize("labels", [[math.nan, 1.0, math.nan], ["", "cat", " \t"]])
 def test_parquet_labels_that_say_nothing_are_no_labels(parquet: Write, png: Png, labels: list[Any]) -> None:
     file = parquet("test.parquet", [cell(png(seed)) for seed in range(3)], labels)
-    assert message_of(file) == f"{file}: 2 of 3 rows have no label (first: row 0)."
+    assert message_of(file).startswith(
+        f"{file}: 2 of 3 rows have no value in the label column 'label':\n  row 0\n  row 2\n"
+    )
 
 
 def test_parquet_labels_lose_blanks_at_the_ends(parquet: Write, png: Png) -> None:
@@ -399,8 +711,8 @@ def test_parquet_group_column(parquet: Write, png: Png) -> None:
 @pytest.mark.parametrize(
     ("patients", "names"),
     [
-        (["P1", None, "None", "P1 ", None], ("None", "P1", None, None)),
-        ([1.5, math.nan, 0.0, 1.5, math.nan], ("0.0", "1.5", None, None)),
+        (["P1", None, "P0", "P1 ", None], ("P0", "P1", None, None)),
+        ([1.5, math.nan, 0.0, 1.5, math.nan], ("0", "1.5", None, None)),
     ],
 )
 def test_parquet_groups_without_a_name_are_groups_of_their_own(
@@ -474,27 +786,27 @@ def test_parquet_without_rows(parquet: Write, png: Png) -> None:
 def test_images_in_a_csv_need_no_labels(write: Write) -> None:
     folder = write("set", "1.png", "deep/2.png")
     file = table(folder, "image,label", "2,", "1.png,a", "2.png,b")
-    assert images_in_csv(file, Columns()) == [folder / "deep/2.png", folder / "1.png", folder / "deep/2.png"]
-    assert images_in_csv(table(folder, "id", "1"), Columns()) == [folder / "1.png"]
+    assert images_in_table(file, Columns()) == [folder / "deep/2.png", folder / "1.png", folder / "deep/2.png"]
+    assert images_in_table(table(folder, "id", "1"), Columns()) == [folder / "1.png"]
 
 
 def test_images_in_a_csv_have_a_column(write: Write) -> None:
     folder = write("set", "1.png")
     file = table(folder, "foo,bar", "1.png,nv")
     with pytest.raises(DataError) as caught:
-        images_in_csv(file, Columns())
+        images_in_table(file, Columns())
     assert str(caught.value) == (
         f"{file}: image_column is needed: none of image, image_path, path, file, file_name, filename, image_id, id is "
         "there. Its columns are: foo, bar."
     )
-    assert images_in_csv(file, Columns(image="foo", label="gone", group="gone")) == [folder / "1.png"]
+    assert images_in_table(file, Columns(image="foo", label="gone", group="gone")) == [folder / "1.png"]
     with pytest.raises(DataError, match=r"image_column 'fo' is not there\. Did you mean 'foo'\?"):
-        images_in_csv(file, Columns(image="fo"))
+        images_in_table(file, Columns(image="fo"))
 
 
 def test_images_in_parquet_need_no_labels(parquet: Write, png: Png) -> None:
-    files = [parquet(f"{n}.parquet", [cell(png(n), f"{n}.png"), cell(png(9))], [-1, None]) for n in range(2)]
-    assert [str(source) for source in images_in_parquet(files, Columns())] == [
+    files = [parquet(f"hub/{n}.parquet", [cell(png(n), f"{n}.png"), cell(png(9))], [-1, None]) for n in range(2)]
+    assert [str(source) for source in images_in_table(files[0].parent, Columns())] == [
         *(f"{files[0]}:0.png", f"{files[0]}:row 1", f"{files[1]}:1.png", f"{files[1]}:row 1"),
     ]
 
@@ -502,10 +814,10 @@ def test_images_in_parquet_need_no_labels(parquet: Write, png: Png) -> None:
 def test_images_in_parquet_of_paths_alone(write: Write) -> None:
     folder = write("set", "1.png", "2.png")
     pq.write_table(pa.table({"photo": ["2.png", "1.png"]}), folder / "set.parquet")
-    found = images_in_parquet([folder / "set.parquet"], Columns(image="photo"))
+    found = images_in_table(folder / "set.parquet", Columns(image="photo"))
     assert found == [folder / "2.png", folder / "1.png"]
     with pytest.raises(DataError, match=r"image_column is needed: none of image, .* Its columns are: photo"):
-        images_in_parquet([folder / "set.parquet"], Columns())
+        images_in_table(folder / "set.parquet", Columns())
 
 
 def test_options_are_flags_on_the_command_line(write: Write) -> None:

@@ -57,6 +57,7 @@ def test_figures_by_hand(report: Report) -> None:
     assert (report.n, report.classes, report.estimate) == (5, CLASSES, "test")
     assert report.confusion == [[2, 1, 0], [0, 2, 0], [0, 0, 0]]
     assert report.majority_share == 3 / 5
+    assert report.majority_interval == pytest.approx(wilson_interval(3, 5))
     assert report.positive is None
 
 
@@ -315,6 +316,7 @@ def test_json(report: Report) -> None:
     assert list(data["per_class"]) == ["cat", "dog", "owl"]
     assert data["per_class"]["dog"]["precision"] == pytest.approx(2 / 3)
     assert data["majority_share"] == 0.6
+    assert data["majority_interval"] == pytest.approx(wilson_interval(3, 5))
     assert data["positive"] is None
     assert data["intervals"]["accuracy"] == data["accuracy_interval"]
     assert not {"auc", "average_precision", "top5_accuracy"} & set(data)
@@ -381,11 +383,12 @@ def test_a_report_is_read_back_as_it_was(make: Callable[[], Report]) -> None:
 
 
 def test_what_older_files_lack_may_be_missing(report: Report) -> None:
-    optional = ("reliability", "positive", "balanced_accuracy", "log_loss", "brier", "ece")
+    optional = ("majority_interval", "reliability", "positive", "balanced_accuracy", "log_loss", "brier", "ece")
     found = Report.from_json({key: value for key, value in report.to_json().items() if key not in optional})
     assert found.figures == {"accuracy": 4 / 5}
     assert (found.reliability, found.positive) == ((), None)
-    assert str(found).split("\n")[2].startswith("  accuracy  80.0 % [")
+    assert " ".join(str(found).split("\n")[2].split()).startswith("accuracy 80.0 % [")
+    assert " ".join(str(found).split("\n")[3].split()) == "always the largest class 60.0 %"
     bare = Report.from_json({**report.to_json(), "intervals": {}})
     assert bare.intervals == {"accuracy": report.intervals["accuracy"]}
 
@@ -440,7 +443,9 @@ def test_summary(report: Report) -> None:
     assert lines[0] == "test, n = 5, 3 classes; 95 % intervals in brackets"
     low, high = wilson_interval(4, 5)
     rows = [" ".join(line.split()) for line in lines]
-    assert f"accuracy 80.0 % [{100 * low:.1f}, {100 * high:.1f}]" in rows
+    assert rows[2] == f"accuracy 80.0 % [{100 * low:.1f}, {100 * high:.1f}]"
+    low, high = wilson_interval(3, 5)  # of as many photos, by the same convention
+    assert rows[3] == f"always the largest class 60.0 % [{100 * low:.1f}, {100 * high:.1f}]"
     for start in (
         "balanced accuracy 83.3 % [",
         "log loss 0.516 [",

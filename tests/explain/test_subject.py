@@ -63,8 +63,9 @@ def test_train_and_validation_are_taken_together_and_test_is_not_read(photos: Ph
     assert (len(found), found.classes) == (6, ("blue", "red"))
 
 
-def test_a_test_split_alone_is_read_if_it_is_named(photos: Photos, tmp_path: Path) -> None:
-    named = photos("alone/test", red=2, blue=1)
+@pytest.mark.parametrize("name", ["test", "Testing", "test_set"])
+def test_a_test_split_alone_is_read_if_it_is_named(photos: Photos, tmp_path: Path, name: str) -> None:
+    named = photos(f"alone/{name}", red=2, blue=1)
     with pytest.raises(DataError) as caught:
         find_subject_photos(tmp_path / "alone")
     assert str(caught.value) == (

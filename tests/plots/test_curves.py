@@ -7,7 +7,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from regraft.plots.curves import COLOURS, draw_curves, grid_lines, percent_ticks, styles
+from regraft.plots.curves import COLOURS, draw_curves, grid_lines, percent_label, percent_ticks, styles
 
 # linear RGB as deuteranopes and protanopes see it (Machado, Oliveira and Fernandes 2009, severity 1)
 VISION = {
@@ -85,10 +85,49 @@ def test_named_places(axes: Axes) -> None:
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["conv1", "layer1"]
 
 
-def test_percent(axes: Axes) -> None:
+@pytest.mark.parametrize(
+    ("ends", "labels"),
+    [
+        ((0.0, 1.0), ["0 %", "20 %", "40 %", "60 %", "80 %", "100 %"]),
+        ((0.62, 0.71), [f"{n} %" for n in range(62, 72)]),
+        ((0.9985, 0.9999), ["99.86 %", "99.88 %", "99.90 %", "99.92 %", "99.94 %", "99.96 %", "99.98 %"]),
+    ],
+)
+def test_percent_ticks_are_round_and_say_where_they_stand(
+    axes: Axes, ends: tuple[float, float], labels: list[str]
+) -> None:
+    axes.set_ylim(*ends)
     percent_ticks(axes.yaxis)
-    label = axes.yaxis.get_major_formatter()
-    assert [label(value) for value in (0.0, 0.5, 0.125, 1.0)] == ["0 %", "50 %", "12.5 %", "100 %"]
+    assert [
+        tick.get_text() for tick in axes.get_yticklabels() if ends[0] <= tick.get_position()[1] <= ends[1]
+    ] == labels
+
+
+@pytest.mark.parametrize("low", [0.0, 0.31, 0.7, 0.888, 0.99, 0.9985])
+@pytest.mark.parametrize("inches", [1.0, 2.0, 4.6, 9.0])
+def test_no_tick_is_rounded(low: float, inches: float) -> None:
+    axes = Figure(figsize=(7.2, inches)).add_subplot()
+    axes.set_ylim(low, 1.0)
+    percent_ticks(axes.yaxis)
+    ticks = axes.get_yticklabels()
+    assert len(ticks) > 1
+    for tick in ticks:
+        assert float(tick.get_text().removesuffix(" %")) == pytest.approx(100 * tick.get_position()[1], abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("value", "ticks", "label"),
+    [
+        (0.725, (), "72.5 %"),
+        (0.75, (0.7, 0.725, 0.75), "75.0 %"),  # as many decimals as its neighbours
+        (0.1 + 0.2, (), "30 %"),  # 0.30000000000000004
+        (-1e-18, (), "0 %"),
+        (1.0, (), "100 %"),
+        (0.99875, (), "99.875 %"),
+    ],
+)
+def test_percent(value: float, ticks: tuple[float, ...], label: str) -> None:
+    assert percent_label(value, ticks) == label
 
 
 @pytest.mark.parametrize(("along", "shown"), [("y", [False, True]), ("x", [True, False])])

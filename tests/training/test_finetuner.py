@@ -327,6 +327,7 @@ def test_a_last_photo_joins_the_others_where_statistics_are_trained() -> None:
     records = [record for record in tuner.train() if record.photos]
     assert [record.photos for record in records] == [4, 5, 4, 5]
     assert [record.steps for record in records] == [4] * 4
+    assert [tuner.images_from(step) for step in range(5)] == [18, 14, 9, 5, 0]
     assert [sorted(activations.asked[at] + activations.asked[at + 1]) for at in (0, 2)] == [list(range(9))] * 2
     held = top_plan(backbone)
     tuner, _, _ = finetuner(backbone, photos, held, PLAIN, labels=LABELS[:9])

@@ -12,14 +12,14 @@ from regraft.training.loop import run_training
 
 
 def training(*records: TrainingRecord, fails: bool = False) -> Any:
-    """Return a training in batches of 4 photos that yields these records."""
+    """Return a training on 10 photos in batches of 4 that yields these records."""
 
     def train() -> Iterator[TrainingRecord]:
         yield from records
         if fails:
             raise TrainingError("the loss is not finite")
 
-    return SimpleNamespace(train=train, batch_size=4)
+    return SimpleNamespace(train=train, images_from=lambda step: 10 - 4 * step)
 
 
 STEPS = [TrainingRecord(1, step, 3, 1.0, 0.1, photos) for step, photos in ((1, 4), (2, 4), (3, 2))]
@@ -29,7 +29,7 @@ def test_progress_counts_photos(listener: Any) -> None:
     shares: list[float] = []
     run_training(training(*STEPS), "top", listener, pace=shares.append)
     assert listener.heard == [
-        ("begin", ("top", 12)),
+        ("begin", ("top", 10)),
         *[("advance", photos) for photos in (4, 4, 2)],
         ("end", None),
     ]
@@ -38,7 +38,7 @@ def test_progress_counts_photos(listener: Any) -> None:
 
 def test_what_was_done_before_is_no_progress(listener: Any) -> None:
     run_training(training(*STEPS[1:]), "top", listener)
-    assert listener.heard[0] == ("begin", ("top", 8))
+    assert listener.heard[0] == ("begin", ("top", 6))
 
 
 def test_a_training_that_fails_ends_its_progress(listener: Any) -> None:

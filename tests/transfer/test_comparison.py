@@ -107,7 +107,7 @@ def test_a_comparison_is_plain_json_and_an_aligned_table() -> None:
     }
     (difference,) = found.to_json()["pairs"]
     assert (difference["a"], difference["b"], difference["difference"]) == ("scratch", "frozen", -0.4)
-    assert str(found).splitlines() == [
+    assert found.table().splitlines() == [
         "strategy  photos/class  accuracy              balanced accuracy  log loss        folds  seconds  images/s",
         "frozen    all (4)       0.900 [0.850, 0.950]  0.800              not calibrated  5      2.0      4",
         "scratch   6 (4)         0.500                 0.500              1.000           5      2.0",

@@ -16,7 +16,7 @@ from regraft.classifier.evaluate import evaluate
 from regraft.classifier.predict import Predictor
 from regraft.data import dataset as datasets
 from regraft.data.audit import inspect
-from regraft.data.folders import read_folder
+from regraft.data.class_folders import read_folder
 from regraft.data.layouts import find_samples
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute

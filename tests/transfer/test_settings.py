@@ -7,9 +7,9 @@ import pytest
 
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, flags_in_messages
-from regraft.options import flags_of
+from regraft.options import declared_settings, flags_of
 from regraft.training.schedule import Schedule
-from regraft.transfer.settings import FitSettings
+from regraft.transfer.settings import FitSettings, strategies_that_use
 
 CPU = Compute(device="cpu")
 
@@ -111,3 +111,32 @@ def test_what_trained_weights_depend_on_is_plain_json() -> None:
         flags = FitSettings().training_arguments(CPU)
     assert {"--strategy", "--train-from", "--train-batch-size", "--no-cache", "--device"} <= set(flags)
     assert flags["--no-cache"] is False
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"strategy": "frozen", "schedule": Schedule(epochs=5)},
+            "epochs goes with strategy top, whole, scratch or auto. Got strategy frozen, which would ignore it. Leave "
+            "it out.",
+        ),
+        (
+            {"strategy": "scratch", "schedule": Schedule(views=2), "budget": 60.0},
+            "views goes with strategy top or auto. Got strategy scratch, which would ignore it. Leave it out.\n"
+            "budget goes with strategy auto. Got strategy scratch, which would ignore it. Leave it out.",
+        ),
+    ],
+)
+def test_an_option_that_the_strategy_does_not_use_is_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        FitSettings(**given).check_used((given["strategy"],), CPU)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("strategy", ["frozen", "top", "whole", "scratch", "auto"])
+def test_defaults_are_never_refused_and_each_option_is_used_by_some(strategy: str) -> None:
+    FitSettings(strategy=strategy).check_used((strategy,), CPU)
+    FitSettings(schedule=Schedule(epochs=2, views=3)).check_used((strategy, "top"), CPU, named="strategies")
+    for name in declared_settings(Schedule):
+        assert {"top", "auto"} <= set(strategies_that_use(f"Schedule.{name}"))

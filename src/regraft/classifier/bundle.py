@@ -52,6 +52,7 @@ def save_bundle(classifier: Classifier, path: Path) -> None:
         "format": FORMAT,
         "classes": list(classifier.classes),
         "label_type": classifier.label_type,
+        **({"label_dtype": classifier.label_dtype} if classifier.label_dtype else {}),
         "model": without_folders(classifier.model),
         "strategy": classifier.strategy,
         "temperature": classifier.temperature,
@@ -116,6 +117,7 @@ def load_bundle(path: Path) -> Classifier:
         record=FitRecord.from_json(description.numbers) if description.numbers else None,
         seen=seen,
         label_type=description.label_type,
+        label_dtype=description.label_dtype,
         engine_choice=None if chosen is None else EngineChoice(chosen.engine, chosen.machine),
     )
 

@@ -34,7 +34,8 @@ class Classifier:
         record: how it was made, and its figures; None where nothing is known of that.
         seen: what recognises the photos it was trained on ("training") and evaluated on ("validation"), by role, as
             `marks_of` gave it.
-        label_type: "str", "int", "float" or "bool": what Python users' labels were.
+        label_type: what Python users' labels were, a row of `labels.LABEL_TYPES`.
+        label_dtype: the type of their array, "" where it follows from the labels.
         engine_choice: what ran the network when its photos were learned from; None where it was trained further since,
             or the photos were too few to compare engines.
     """
@@ -48,6 +49,7 @@ class Classifier:
     record: FitRecord | None = None
     seen: dict[str, np.ndarray] = field(default_factory=dict)
     label_type: str = "str"
+    label_dtype: str = ""
     engine_choice: EngineChoice | None = None
 
     def logits(self, features: np.ndarray) -> np.ndarray:

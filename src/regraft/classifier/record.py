@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from regraft.errors import shortlist
 from regraft.evaluation.intervals import Interval
 from regraft.evaluation.report import Report
 from regraft.features.extraction import Features
@@ -117,6 +118,16 @@ class EvaluationRecord:
         found |= {"engine": self.engine, "unreadable": list(self.unreadable)}
         found |= {} if self.timing is None else self.timing.to_json()
         return found if self.trained_on is None else found | {"trained_on": self.trained_on}
+
+    def __str__(self) -> str:
+        """Return the report for a terminal, and what was left out of it."""
+        lines = ["no figures are known" if self.report is None else str(self.report), ""]
+        if self.trained_on:
+            lines.append(f"  left out, as the classifier was trained on them: {self.trained_on:,}")
+        if self.unreadable:
+            names = shortlist(self.unreadable)
+            lines.append(f"  left out, as they cannot be read: {len(self.unreadable):,}\n{names}")
+        return "\n".join(lines).rstrip()
 
 
 @dataclass(frozen=True, kw_only=True)

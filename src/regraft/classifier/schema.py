@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from regraft.classifier.labels import make_labels
 from regraft.evaluation.report import Report
 from regraft.images.preprocess import CROP_MODES, INTERPOLATIONS
 from regraft.networks.registry import LARGEST_CROP, LARGEST_SIDE
@@ -71,7 +72,7 @@ class Description(Struct):
 
     format: Literal[1]
     classes: Annotated[list[str], Meta(min_length=2)]
-    label_type: Literal["str", "int", "float", "bool"]
+    label_type: str
     model: str
     strategy: str
     temperature: Annotated[float, Meta(ge=1e-3, le=1e3)]
@@ -84,17 +85,13 @@ class Description(Struct):
     numbers: dict[str, Any]
     engine: EngineFields | None = None
     head: str = "linear"
+    label_dtype: str = ""
 
     def __post_init__(self) -> None:
         """Check what concerns several fields."""
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("classes must differ from each other")
-        kinds = {"int": int, "float": float, "str": str, "bool": {"True": True, "False": False}.__getitem__}
-        for name in self.classes:
-            try:
-                kinds[self.label_type](name)  # type: ignore[operator]
-            except (ValueError, KeyError):
-                raise ValueError(f"classes must be of label_type {self.label_type}. Got {name!r}") from None
+        make_labels(self.classes, self.label_type, self.label_dtype)
         convert(self.numbers, RecordFields)
         if "confusion" in self.numbers and list(Report.from_json(self.numbers).classes) != self.classes:
             raise ValueError("numbers must be of the same classes")

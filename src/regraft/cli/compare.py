@@ -8,6 +8,7 @@ import typer
 
 from regraft.cli import options
 from regraft.cli.console import note, result, result_json
+from regraft.cli.options import file_path
 from regraft.cli.training_options import (
     COMPUTE,
     TRAINING,
@@ -16,11 +17,12 @@ from regraft.cli.training_options import (
     parse_duration,
     with_options,
 )
+from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples
-from regraft.data.tables import Columns
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, printable
 from regraft.files import check_output
+from regraft.plots.learning_curve import PICTURES, draw_learning_curve
 from regraft.training.schedule import Schedule
 from regraft.transfer.settings import FitSettings
 from regraft.transfer.strategies import STRATEGIES
@@ -29,8 +31,11 @@ if TYPE_CHECKING:
     from regraft.plots.curves import Curves, Point
     from regraft.transfer.comparison import ComparisonRow
 
+_FILE = "comparison.png"
+
 
 @with_options(
+    Columns,
     FitSettings,
     Compute,
     Schedule,
@@ -55,11 +60,14 @@ def compare(
             help="Time limit for everything; what does not fit gets fewer folds or is left out, and is named."
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="The learning curve, a PNG.")] = Path("comparison.png"),
-    image_column: options.ImageColumn = None,
-    label_column: options.LabelColumn = None,
-    group_column: options.GroupColumn = None,
-    image_root: options.ImageRoot = None,
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="The learning curve: a .png, .svg, .pdf or .jpg file.",
+            parser=file_path(_FILE),
+            metavar="FILE",
+        ),
+    ] = Path(_FILE),
     json: options.Json = False,
     given: CommandOptions,
 ) -> None:
@@ -68,8 +76,10 @@ def compare(
     Prints figures, paired differences and advice, and draws a learning curve. Only training photos are read, never
     validation or test folders. A comparison that was killed resumes when the same command is given again.
     """
+    if out.suffix.lower() not in (*PICTURES, ""):
+        raise OptionError(f"--out must end in {', '.join(PICTURES)}: the figures go to stdout. Got {printable(out)}.")
     check_output(out, option="--out")
-    splits = find_samples(data, Columns(image_column, label_column, group_column, image_root), splits=("train",))
+    splits = find_samples(data, given.columns(), splits=("train",))
     samples = splits["train"]
     chosen, counts = [name.strip() for name in strategies.split(",") if name.strip()], _sizes(sizes)
     note(
@@ -97,8 +107,6 @@ def compare(
         folder=run_folder(out),
         observer=observer,
     )
-    from regraft.plots.learning_curve import draw_learning_curve
-
     draw_learning_curve(curves_of(found.rows, "accuracy"), out, metric="accuracy")
     found.run.finish()
     observer.finish({})
@@ -107,7 +115,6 @@ def compare(
         result_json({**found.to_json(), "out": str(out)}, kept=kept)
     else:
         result(str(found), kept=kept)
-        result("\n".join(["", *map(printable, [*found.notes, found.advice])]), kept=kept)
     note(f"wrote {printable(out)}")
 
 

@@ -10,21 +10,21 @@ import io
 import json
 import math
 import os
+import shlex
+import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import IO, Any
 
 import typer
 
+from regraft.cli.bar import Bar, Series, rate_in_words
 from regraft.errors import UNSAFE, OutputError, printable
-from regraft.progress import Observer, ProgressRecord
+from regraft.progress import Detail, Observer, ProgressRecord
 
 READER_GONE = 141  # exit code: 128 + SIGPIPE, as shells have it
 _CLOSED = OSError(errno.EBADF, "it is closed")
-
-_SECONDS_BETWEEN_LINES = 10.0  # where stderr is no terminal
 
 
 def counted(count: int, noun: str) -> str:
@@ -33,46 +33,85 @@ def counted(count: int, noun: str) -> str:
 
 
 class TerminalObserver(Observer):
-    """Shows findings as lines and progress as a bar; where stderr is a file, a line every ten seconds."""
+    """Shows findings as lines and progress as a bar; where stderr is a file, a line every ten seconds.
 
-    def __init__(self) -> None:
-        self._bar: Any = None
-        self._task: Any = None
-        self._name, self._total, self._done = "", 0, 0
-        self._started = self._last_line = 0.0
+    Args:
+        verbose: whether to print details too: what runs the network, how fast, and each fold.
+    """
+
+    def __init__(self, *, verbose: bool = False) -> None:
+        self._verbose = verbose
+        self._bars: list[Bar] = []  # the last one moves
+        self._series: Series | None = None
+        self._part = (0, 0.0)  # images and seconds of the series before this pass
 
     def say(self, text: str) -> None:
         """Print one finding."""
-        note(text)
+        if self._verbose or not isinstance(text, Detail):
+            note(text)
 
     def begin(self, task: str, total: int) -> None:
-        """Start the bar."""
-        self._name, self._total, self._done = printable(task), total, 0
-        self._started = self._last_line = time.monotonic()
-        if _is_terminal(sys.stderr):
-            self._bar = _progress_bar()
-            self._bar.start()
-            self._task = self._bar.add_task(self._name, total=total, rate=0.0)
+        """Start a bar; within another one, which is drawn, lines."""
+        self._bars.append(Bar(task, total, terminal=_is_terminal(sys.stderr) and not self._bars, say=note))
 
     def advance(self, count: int) -> None:
         """Move the bar."""
-        self._done += count
-        now = time.monotonic()
-        rate = self._done / max(now - self._started, 1e-9)
-        if self._bar is not None:
-            self._bar.update(self._task, advance=count, rate=rate)
-        elif now - self._last_line > _SECONDS_BETWEEN_LINES:
-            self._last_line = now
-            left = (self._total - self._done) / rate if rate else 0.0
-            note(f"{self._name}: {self._done:,} of {self._total:,}, {rate:.1f} images/s, {left:.0f} s left")
+        self._bars[-1].advance(count)
+
+    def complete(self) -> None:
+        """Let the bar reach its end."""
+        if self._bars and not (self._series is not None and self._series.is_open):
+            self._bars[-1].set_to(total=self._bars[-1].done)
 
     def end(self) -> None:
         """Remove the bar and say how it went."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-        seconds = max(time.monotonic() - self._started, 1e-9)
-        note(f"{self._name}: {counted(self._done, 'image')} in {seconds:.1f} s ({self._done / seconds:.1f} images/s)")
+        bar = self._bars.pop()
+        bar.close()
+        self._say_how_it_went(bar.name, bar.done, bar.seconds)
+
+    def begin_series(self, task: str, parts: int) -> None:
+        """Show the passes that follow as one."""
+        self._series = Series(task, parts)
+
+    def begin_part(self, task: str, total: int) -> None:
+        """Start the bar of the series with its first pass; go on with it in the others."""
+        if self._series is None:
+            self.begin(task, total)
+            return
+        self._series.begin(total)
+        if not self._bars:
+            self.begin(task, self._series.total)
+        self._bars[-1].set_to(name=task, total=self._series.total)
+        self._part = (self._bars[-1].done, self._bars[-1].seconds)
+
+    def end_part(self) -> None:
+        """Forecast the rest anew: the pass may have stopped early."""
+        if self._series is None:
+            self.end()
+            return
+        bar, (done, seconds) = self._bars[-1], self._part
+        self._series.end(bar.done)
+        bar.set_to(total=self._series.total)
+        if self._verbose:
+            self._say_how_it_went(bar.name, bar.done - done, bar.seconds - seconds)
+
+    def reach_part(self, over: int) -> None:
+        """Count the passes that are over."""
+        if self._series is not None:
+            self._series.reach(over)
+            for bar in self._bars:
+                bar.set_to(total=max(self._series.total, bar.done))
+
+    def end_series(self) -> None:
+        """Let the bar reach its end, and say how all went; where nothing was to be done, nothing is said."""
+        series, self._series = self._series, None
+        if self._bars and series is not None:
+            self._bars[-1].set_to(name=series.task)
+            self.end()
+
+    def _say_how_it_went(self, name: str, images: int, seconds: float) -> None:
+        rate = f" ({rate_in_words(images, seconds)})" if self._verbose and images else ""
+        note(f"{name}: {counted(images, 'image')} in {seconds:.1f} s{rate}")
 
     def record(self, training: str, record: ProgressRecord) -> None:
         """Print the end of an epoch; not of the trainings of folds, which follow one another."""
@@ -82,6 +121,24 @@ class TerminalObserver(Observer):
 
     def finish(self, figures: Mapping[str, Any]) -> None:
         """Hear the final figures, which the command prints itself."""
+
+
+def shell_words(*words: object) -> str:
+    r"""Return words as they can be pasted into a shell, names of any letters and bytes too.
+
+    >>> print(shell_words("predict", "my pets.safetensors", "a\nb"))
+    predict 'my pets.safetensors' $'a\nb'
+    """
+    if os.name == "nt":  # pragma: no cover (no other shell is tried)
+        return subprocess.list2cmdline(map(str, words))
+    return " ".join(map(_shell_word, map(str, words)))
+
+
+def _shell_word(word: str) -> str:
+    if UNSAFE.search(word) is None:
+        return shlex.quote(word)
+    letters = [chr(byte) if byte < 128 and chr(byte).isalnum() else f"\\x{byte:02x}" for byte in os.fsencode(word)]
+    return f"$'{''.join(letters)}'"  # as bash and zsh read it
 
 
 def note(text: str) -> None:
@@ -265,19 +322,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _finite(one) for name, one in value.items()}
     return [_finite(one) for one in value] if isinstance(value, (list, tuple)) else value
-
-
-def _progress_bar() -> Any:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    return Progress(
-        TextColumn("{task.description}", markup=False),  # a name may hold [brackets]
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:.1f} images/s"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-        console=Console(stderr=True),
-        transient=True,
-    )

@@ -5,16 +5,16 @@ from typing import Annotated
 import typer
 
 from regraft.cli import options
-from regraft.cli.console import TerminalObserver, check_stdout, counted, note, result, result_json
+from regraft.cli.console import check_stdout, counted, note, result, result_json
 from regraft.cli.training_options import COMPUTE, CommandOptions, with_options
+from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples, split_names
-from regraft.data.tables import Columns
 from regraft.engines.compute import Compute
 from regraft.errors import printable
 from regraft.transfer.settings import FitSettings
 
 
-@with_options(FitSettings, Compute, only=("positive", "near_duplicates", *COMPUTE))
+@with_options(Columns, FitSettings, Compute, only=("positive", "near_duplicates", *COMPUTE))
 def evaluate(
     bundle: options.Bundle,
     data: options.Data,
@@ -23,16 +23,12 @@ def evaluate(
         options.Split | None,
         typer.Option(help="Which split to evaluate on, where there are splits. [default: test, else validation]"),
     ] = None,
-    image_column: options.ImageColumn = None,
-    label_column: options.LabelColumn = None,
-    group_column: options.GroupColumn = None,
-    image_root: options.ImageRoot = None,
     json: options.Json = False,
     given: CommandOptions,
 ) -> None:
     """Evaluate a classifier on labelled photos. Those that it was trained on are named and left out."""
     check_stdout("Send it to a terminal or into a file: > FILE.")
-    columns = Columns(image_column, label_column, group_column, image_root)
+    columns = given.columns()
     chosen = split.value if split is not None else split_names(data, columns)[-1]
     samples = find_samples(data, columns, splits=(chosen,))[chosen]
     note(f"evaluating {printable(bundle)} on {counted(len(samples), 'photo')} of {printable(samples.where)}")
@@ -46,7 +42,7 @@ def evaluate(
         compute=given.compute(),
         positive=given.values["positive"],
         near_duplicates=given.values["near_duplicates"],
-        observer=TerminalObserver(),
+        observer=given.observer(),
     )
     if json:
         result_json(record.to_json())

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from regraft.cli import options
-from regraft.cli.console import TerminalObserver, counted, note, result, result_json
+from regraft.cli.console import counted, note, result, result_json
 from regraft.cli.training_options import COMPUTE, CommandOptions, with_options
+from regraft.data.columns import Columns
 from regraft.data.samples import Samples
-from regraft.data.tables import Columns
 from regraft.engines.compute import Compute
 from regraft.errors import BundleError, OptionError, did_you_mean, printable
 from regraft.files import prepare_folder
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from regraft.networks.backbones import Backbone
 
 
-@with_options(FitSettings, Compute, only=("positive", "seed", *COMPUTE), words={"seed": "Seed of the probes' folds."})
+@with_options(
+    Columns, FitSettings, Compute, only=("positive", "seed", *COMPUTE), words={"seed": "Seed of the probes' folds."}
+)
 def explain(
     model: Annotated[
         str,
@@ -55,10 +57,6 @@ def explain(
         str | None,
         typer.Option(help="The network before fine-tuning. [default: the one that the file names, if it is here]"),
     ] = None,
-    image_column: options.ImageColumn = None,
-    label_column: options.LabelColumn = None,
-    group_column: options.GroupColumn = None,
-    image_root: options.ImageRoot = None,
     json: options.Json = False,
     given: CommandOptions,
 ) -> None:
@@ -71,7 +69,7 @@ def explain(
     _check_file(model, weights)
     from regraft.explain.subject import find_subject_photos
 
-    samples, labelled = find_subject_photos(photos, Columns(image_column, label_column, group_column, image_root))
+    samples, labelled = find_subject_photos(photos, given.columns())
     unlabelled = "" if labelled else ", without labels"
     note(f"{counted(len(samples), 'photo')} of {printable(samples.where)}{unlabelled}\nout: {printable(out)}")
 
@@ -81,7 +79,7 @@ def explain(
     from regraft.explain.html_report import write_report
     from regraft.networks.registry import check_model_name
 
-    compute, seed, observer = given.compute(), given.values["seed"], TerminalObserver()
+    compute, seed, observer = given.compute(), given.values["seed"], given.observer()
     if before is not None:
         check_model_name(before)
     thing = _load(model, weights)

@@ -1,16 +1,20 @@
 """`regraft fit`: photos in, a classifier with figures out."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from regraft.cli import options
+from regraft.cli.closing import next_step, why_n
 from regraft.cli.console import note, result, result_json
+from regraft.cli.dry_run import print_plans
+from regraft.cli.options import file_path
 from regraft.cli.training_options import CommandOptions, networks_or_default, with_options
+from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples
 from regraft.data.samples import Samples
-from regraft.data.tables import Columns
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, printable
 from regraft.files import check_output, prepare_folder
@@ -23,9 +27,15 @@ if TYPE_CHECKING:
     from regraft.transfer.fit import FitResult
 
 _CLASSES_SHOWN = 8
+_FILE = "classifier.safetensors"
+_OTHER_FORMATS = (
+    *(".pt", ".pth", ".bin", ".ckpt", ".onnx", ".h5", ".keras", ".tflite", ".pkl", ".joblib"),
+    *(".zip", ".csv", ".json", ".html", ".png"),
+)
 
 
 @with_options(
+    Columns,
     FitSettings,
     Compute,
     Schedule,
@@ -44,7 +54,10 @@ def fit(
             show_default="a strong one; pocket without a connection",
         ),
     ] = "",
-    out: Annotated[Path, typer.Option(help="The classifier's file.")] = Path("classifier.safetensors"),
+    out: Annotated[
+        Path,
+        typer.Option(help="The classifier's file.", parser=file_path(_FILE), metavar="FILE"),
+    ] = Path(_FILE),
     weights: Annotated[
         Path | None, typer.Option(help="Weights file of this network: .safetensors or a state dict.")
     ] = None,
@@ -55,12 +68,8 @@ def fit(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be trained, tensor by tensor, and stop.")
+        bool, typer.Option("--dry-run", help="Say what would be trained and how long it will take, and stop.")
     ] = False,
-    image_column: options.ImageColumn = None,
-    label_column: options.LabelColumn = None,
-    group_column: options.GroupColumn = None,
-    image_root: options.ImageRoot = None,
     json: options.Json = False,
     given: CommandOptions,
 ) -> None:
@@ -70,7 +79,7 @@ def fit(
     `regraft evaluate`. A run that was killed resumes when the same command is given again.
     """
     _check_files(out, report, weights, model, writes=not dry_run)
-    splits = find_samples(data, Columns(image_column, label_column, group_column, image_root))
+    splits = find_samples(data, given.columns())
     splits["train"].check_trainable()
     narrowed = any(given.values[name] for name in ("train_from", "train_only", "lora"))
     strategy = given.values["strategy"] or ("top" if narrowed else AUTO)
@@ -84,8 +93,9 @@ def fit(
 
     compute = given.compute()
     settings = given.fit_settings(compute, strategy=strategy)
+    settings.check_used((strategy,), compute)
     if dry_run:
-        _print_plans(model, settings, json=json)
+        print_plans(model, splits, settings, compute, json=json, verbose=given.verbose)
         return
     model = networks_or_default([model] if model else [])[0]
     observer = given.observer(out.stem)
@@ -101,27 +111,33 @@ def fit(
     save_bundle(trained.classifier, out)
     trained.run.finish()
     observer.finish(trained.record.to_json())
-    _print_figures(trained, out, json=json)
+    _print_figures(trained, splits, out, json=json)
     if report is not None:
         _report(trained, report, compute, observer)
+    note(next_step(out, data, splits["train"]))
 
 
 def _check_files(out: Path, report: Path | None, weights: Path | None, model: str, *, writes: bool) -> None:
     if weights is not None and not model:
         raise OptionError("--weights is a file of one network: name it with --model.")
+    if out.suffix.lower() in _OTHER_FORMATS:
+        raise OptionError(
+            f"--out {printable(out)}: the classifier is a safetensors file. Name it "
+            f"{printable(out.with_suffix('.safetensors'))}."
+        )
     if writes:
         check_output(out, option="--out")
     if writes and report is not None:
         prepare_folder(report, option="--report")
 
 
-def _print_figures(trained: "FitResult", out: Path, *, json: bool) -> None:
+def _print_figures(trained: "FitResult", splits: Mapping[str, Samples], out: Path, *, json: bool) -> None:
     kept, record = f"The classifier is kept: {printable(out)}.", trained.record
     if json:
         result_json({**record.to_json(), "out": str(out)}, kept=kept)
     else:
         result(str(trained.report), kept=kept)
-        result(f"\n  {printable(record.trained)}; {printable(record.frozen)}", kept=kept)
+        result(f"\n  {printable(record.trained)}; {printable(record.frozen)}\n  {why_n(trained, splits)}", kept=kept)
     note(f"wrote {printable(out)} ({out.stat().st_size / 1e6:.1f} MB)")
 
 
@@ -142,24 +158,6 @@ def _report(trained: "FitResult", folder: Path, compute: Compute, observer: Obse
     if found.depth_advice is not None:
         note(found.depth_advice.advice)
     note(f"wrote {printable(path)} ({path.stat().st_size / 1e6:.1f} MB)")
-
-
-def _print_plans(model: str, settings: FitSettings, *, json: bool) -> None:
-    from regraft.networks.backbones import build_untrained
-    from regraft.networks.registry import STRONG
-    from regraft.transfer.experiment import plan_of
-    from regraft.transfer.fit import candidate_of
-    from regraft.transfer.strategies import auto_candidates
-
-    backbone = build_untrained(model or STRONG)  # the plan does not depend on the weights
-    candidate = candidate_of(settings)
-    candidates = auto_candidates() if candidate is None else (candidate,)
-    plans = [(str(one), plan_of(one, backbone, settings.schedule)) for one in candidates]
-    if json:
-        result_json({"plans": [{"strategy": name, **plan.to_json()} for name, plan in plans]})
-    else:
-        blocks = [[f"{name}: {plan.summary()}", *plan.lines()] for name, plan in plans]
-        result("\n\n".join("\n".join(map(printable, lines)) for lines in blocks))
 
 
 def _announce(splits: dict[str, Samples], model: str, strategy: str, out: Path) -> None:

@@ -1,6 +1,5 @@
 """Predictions as text: a table for people, CSV and JSON lines for programs, Kaggle's submission file."""
 
-import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -8,12 +7,20 @@ from enum import StrEnum
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+import numpy as np
+from rich.cells import cell_len
+
 from regraft.cli.console import json_text
 from regraft.data.samples import natural_order
 from regraft.errors import DataError, OptionError, did_you_mean, printable, shortlist
+from regraft.images.sources import TableCell
 
 if TYPE_CHECKING:  # it imports torch
     from regraft.classifier.predict import Predictions
+
+
+_LEAST_FILE, _LEAST_SHOWN = 24, 8  # cells of a line that names are not cut below
+_BESIDE_NAMES = len("    100.0%  ( 50.0%)")  # what stands in a line of the table beside file and answers
 
 
 class Format(StrEnum):
@@ -21,47 +28,135 @@ class Format(StrEnum):
 
     table = "table"
     csv = "csv"
+    tsv = "tsv"
+    json = "json"
     jsonl = "jsonl"
+    parquet = "parquet"
     kaggle = "kaggle"
 
 
-def as_table(predictions: "Predictions", classes: Sequence[str]) -> str:
-    """Return aligned lines: file, answer and its probability, or why there is none."""
+SUFFIXES = {
+    ".txt": Format.table,
+    ".csv": Format.csv,
+    ".tsv": Format.tsv,
+    ".json": Format.json,
+    ".jsonl": Format.jsonl,
+    ".ndjson": Format.jsonl,
+    ".parquet": Format.parquet,
+}
+_SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods")
+_PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst", ".7z")
+_OTHERS = (*_SPREADSHEETS, *_PACKED, ".html", ".pdf", ".safetensors")  # endings that promise something else
+
+
+def format_of(out: Path | None, given: Format | None) -> Format:
+    """Return the format of the file `out`, which its ending decides where none is given; of stdout for None.
+
+    Raises:
+        OptionError: an ending that no format has, or that of another format than `given`.
+    """
+    suffix = "" if out is None else out.suffix.lower()
+    name = "" if out is None else printable(out)
+    if given is Format.parquet and out is None:
+        raise OptionError("--format parquet is no text, which could be printed. Name a file: --out FILE.parquet.")
+    if given is None:
+        if suffix and suffix not in SUFFIXES:
+            hint = " Spreadsheets open .csv." if suffix in _SPREADSHEETS else ""
+            raise OptionError(
+                f"--out {name}: answers are not written as {printable(suffix)}. Allowed are {_allowed()}.{hint}"
+            )
+        return SUFFIXES.get(suffix, Format.table)
+    meant = Format.csv if given is Format.kaggle else given
+    plain = suffix == ".txt" and given is not Format.parquet  # which may hold any text
+    if suffix in _OTHERS or not (plain or SUFFIXES.get(suffix, meant) is meant):
+        fitting = next(ending for ending, format in SUFFIXES.items() if format is meant)
+        raise OptionError(
+            f"--format {given} is not what a file called {name} holds. Name one that ends in {fitting}"
+            + (", or leave --format out." if suffix in SUFFIXES and given is not Format.kaggle else ".")
+        )
+    return given
+
+
+def _allowed() -> str:
+    endings = list(SUFFIXES)
+    return f"{', '.join(endings[:-1])} and {endings[-1]}"
+
+
+def as_table(predictions: "Predictions", classes: Sequence[str], *, width: int | None = None) -> str:
+    """Return aligned lines: file, answer and its probability, the second guess, or why there is no answer.
+
+    Args:
+        predictions: what is shown.
+        classes: their names.
+        width: columns of the terminal, into which names are cut; None to show them whole.
+    """
+    best, second = np.argsort(-np.nan_to_num(predictions.probabilities), axis=1, kind="stable").T[:2]
+    answered = [row for row in range(len(predictions.sources)) if row not in predictions.unreadable]
     names = [printable(source) for source in predictions.sources]
-    answers = [printable(name) for name in classes]
-    width = max(map(len, names), default=0)
-    answer_width = max(map(len, answers))
+    answers = {column: printable(classes[column]) for row in answered for column in (best[row], second[row])}
+    if width is not None:
+        longest = max(map(cell_len, answers.values()), default=0)
+        room = max(_LEAST_SHOWN, (width - _BESIDE_NAMES - _LEAST_FILE) // 2)
+        answers = {column: _cut(answer, room) for column, answer in answers.items()}
+        left = width - _BESIDE_NAMES - 2 * min(longest, room)
+        names = [_cut(name, left, keep_end=True) for name in names]
+    file_width = max(map(cell_len, names), default=0)
+    answer_width = max((cell_len(answers[best[row]]) for row in answered), default=0)
     lines = []
     for row, name in enumerate(names):
+        start = name + " " * (file_width - cell_len(name))
         if row in predictions.unreadable:
-            lines.append(f"{name:<{width}}  unreadable: {printable(predictions.unreadable[row])}")
-        else:
-            best = int(predictions.probabilities[row].argmax())
-            lines.append(
-                f"{name:<{width}}  {answers[best]:<{answer_width}}  {predictions.probabilities[row][best]:6.1%}"
-            )
+            lines.append(f"{start}  unreadable: {printable(predictions.unreadable[row])}")
+            continue
+        answer, values = answers[best[row]], predictions.probabilities[row]
+        answer += " " * (answer_width - cell_len(answer))
+        guess = f"({answers[second[row]]} {values[second[row]]:.1%})"
+        lines.append(f"{start}  {answer}  {values[best[row]]:6.1%}  {guess}")
     return "\n".join(lines) + "\n"
+
+
+def _cut(text: str, width: int, *, keep_end: bool = False) -> str:
+    """Return `text` in at most `width` cells of a terminal, of which "..." stands for what is left out."""
+    if cell_len(text) <= width:
+        return text
+    kept = text[::-1] if keep_end else text
+    while cell_len(kept) > width - 3:
+        kept = kept[:-1]
+    return f"...{kept[::-1]}" if keep_end else f"{kept}..."
 
 
 def as_csv(predictions: "Predictions", classes: Sequence[str]) -> str:
     """Return a table with one column of probability per class; unreadable images have only an error."""
+    return csv_text(_rows(predictions, classes))
 
-    def rows() -> Iterable[list[object]]:
-        yield ["file", "prediction", "probability", *(f"probability_{name}" for name in classes), "error"]
-        for row, source in enumerate(predictions.sources):
-            if row in predictions.unreadable:
-                yield [source, "", "", *("" for _ in classes), predictions.unreadable[row]]
-            else:
-                values = predictions.probabilities[row]
-                best = int(values.argmax())
-                yield [source, classes[best], f"{values[best]:.6f}", *(f"{value:.6f}" for value in values), ""]
 
-    return _csv_text(rows())
+def as_tsv(predictions: "Predictions", classes: Sequence[str]) -> str:
+    """Return the table of `as_csv` with tabs between its cells."""
+    return csv_text(_rows(predictions, classes), delimiter="\t")
+
+
+def _rows(predictions: "Predictions", classes: Sequence[str]) -> Iterable[list[object]]:
+    yield ["file", "prediction", "probability", *(f"probability_{name}" for name in classes), "error"]
+    for row, source in enumerate(predictions.sources):
+        if row in predictions.unreadable:
+            yield [source, "", "", *("" for _ in classes), predictions.unreadable[row]]
+        else:
+            values = predictions.probabilities[row]
+            best = int(values.argmax())
+            yield [source, classes[best], f"{values[best]:.6f}", *(f"{value:.6f}" for value in values), ""]
+
+
+def as_json(predictions: "Predictions", classes: Sequence[str]) -> str:
+    """Return one JSON array of the objects of `as_jsonl`, a line for each."""
+    return "[\n" + ",\n".join(map(json_text, _records(predictions, classes))) + "\n]\n"
 
 
 def as_jsonl(predictions: "Predictions", classes: Sequence[str]) -> str:
     """Return one JSON object per image and line; a probability that is not finite is null."""
-    lines = []
+    return "".join(f"{json_text(record)}\n" for record in _records(predictions, classes))
+
+
+def _records(predictions: "Predictions", classes: Sequence[str]) -> Iterable[dict[str, object]]:
     for row, source in enumerate(predictions.sources):
         record: dict[str, object] = {"file": str(source), "prediction": None, "probability": None}
         if row in predictions.unreadable:
@@ -71,8 +166,30 @@ def as_jsonl(predictions: "Predictions", classes: Sequence[str]) -> str:
             best = int(predictions.probabilities[row].argmax())
             record |= {"prediction": classes[best], "probability": values[best]}
             record |= {"probabilities": dict(zip(classes, values, strict=True)), "error": None}
-        lines.append(json_text(record))
-    return "\n".join(lines) + "\n"
+        yield record
+
+
+def as_parquet(predictions: "Predictions", classes: Sequence[str]) -> bytes:
+    """Return a Parquet file with the columns of `as_csv`; what an unreadable image has not is null."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def text(value: object) -> str:  # Parquet's is UTF-8, and a file's name may be none
+        return str(value).encode("utf-8", "backslashreplace").decode()
+
+    records = list(_records(predictions, classes))
+    probabilities = np.asarray(predictions.probabilities, dtype=np.float64)
+    columns = {
+        name: pa.array([None if record[name] is None else text(record[name]) for record in records], pa.string())
+        for name in ("file", "prediction", "error")
+    }
+    columns["probability"] = pa.array(probabilities.max(axis=1), from_pandas=True)  # NaN is null
+    by_class = [f"probability_{text(name)}" for name in classes]
+    columns |= {name: pa.array(probabilities[:, at], from_pandas=True) for at, name in enumerate(by_class)}
+    file = io.BytesIO()
+    order = ["file", "prediction", "probability", *by_class, "error"]
+    pq.write_table(pa.table([columns[name] for name in order], names=order), file)
+    return file.getvalue()
 
 
 def as_kaggle(predictions: "Predictions", classes: Sequence[str], *, positive: str | None, clip: float) -> str:
@@ -96,10 +213,10 @@ def as_kaggle(predictions: "Predictions", classes: Sequence[str], *, positive: s
             "Rename the photos, or use --format csv."
         )
     labels = {
-        name: "" if row in predictions.unreadable else f"{_clipped(predictions.probabilities[row][column], clip):.6f}"
+        name: "" if row in predictions.unreadable else f"{clipped(predictions.probabilities[row][column], clip):.6f}"
         for row, name in enumerate(ids)
     }
-    return _csv_text([["id", "label"], *([name, labels[name]] for name in natural_order(ids))])
+    return csv_text([["id", "label"], *([name, labels[name]] for name in natural_order(ids))])
 
 
 def check_kaggle(classes: Sequence[str], *, positive: str | None, clip: float) -> str:
@@ -109,53 +226,77 @@ def check_kaggle(classes: Sequence[str], *, positive: str | None, clip: float) -
         OptionError: not two classes, no such class, or an impossible clip.
     """
     if len(classes) != 2:
-        raise OptionError(f"--format kaggle is for two classes. The classifier has {len(classes)}; use --format csv.")
+        raise OptionError(
+            f"--format kaggle is for two classes, and the classifier has {len(classes)}. Name the competition's own "
+            "sample, whose columns and ids are kept: --like sample_submission.csv"
+        )
     if positive is None or positive not in classes:
         allowed = " or ".join(map(printable, classes))
         raise OptionError(
             f"--format kaggle needs --positive, the class whose probability is asked for: {allowed}. "
             f"Got {positive!r}.{did_you_mean(positive or '', classes)}"
         )
-    if not 0 <= clip < 0.5:
-        raise OptionError(f"--clip must be from 0 to below 0.5. Got {clip}.")
+    check_clip(clip)
     return positive
 
 
-FORMATTERS: dict[Format, Callable[["Predictions", Sequence[str]], str]] = {
+def check_clip(clip: float) -> None:
+    """Raise `OptionError` unless probabilities can be kept `clip` away from 0 and from 1."""
+    if not 0 <= clip < 0.5:
+        raise OptionError(f"--clip must be from 0 to below 0.5. Got {clip}.")
+
+
+FORMATTERS: dict[Format, Callable[["Predictions", Sequence[str]], str | bytes]] = {
     Format.table: as_table,
     Format.csv: as_csv,
+    Format.tsv: as_tsv,
+    Format.json: as_json,
     Format.jsonl: as_jsonl,
+    Format.parquet: as_parquet,
 }
 
 
 def safe_cell(value: object) -> str:
     """Return `value` as a cell that no spreadsheet takes for a formula.
 
-    What begins as a formula does, and is no plain number, is changed: a file's path gets "./" in front, which names
-    the same file, anything else an apostrophe, which spreadsheets do not show (OWASP, CSV Injection).
+    What begins as a formula does, and is no plain number, is changed so that it can be read back: a path gets "./" in
+    front, which names the same file, any other text an apostrophe, which spreadsheets do not show (OWASP, CSV
+    Injection). So does a text that has such apostrophes already: one less is always the text itself.
 
-    >>> safe_cell("=1+1"), safe_cell(Path("-1+1.jpg")), safe_cell("-1.5")
-    ("'=1+1", './-1+1.jpg', '-1.5')
+    >>> safe_cell("=1+1"), safe_cell(Path("-1+1.jpg")), safe_cell("-1.5"), safe_cell("'=1")
+    ("'=1+1", './-1+1.jpg', '-1.5', "''=1")
     """
     text = str(value)
-    if not text.startswith(_FORMULA) or _NUMBER.fullmatch(text):
+    if not text.lstrip("'").startswith(_FORMULA) or _NUMBER.fullmatch(text):
         return text
-    return f"./{text}" if isinstance(value, PurePath) else f"'{text}"
+    if isinstance(value, PurePath | TableCell):
+        return f"./{text}" if text.startswith(_FORMULA) else text
+    return f"'{text}"
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", *map(chr, (0xFF1D, 0xFF0B, 0xFF0D, 0xFF20)))  # and = + - @ full-width
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
-def _clipped(value: float, clip: float) -> float:
+def clipped(value: float, clip: float) -> float:
+    """Return a probability at least `clip` away from 0 and 1."""
     return min(max(float(value), clip), 1 - clip)
 
 
-def _csv_text(rows: Iterable[Sequence[object]]) -> str:
-    """Return lines of cells, each a `safe_cell`; cells with line ends of any kind are quoted."""
-    lines = []
-    for row in rows:
-        text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\r\n").writerow(map(safe_cell, row))  # it quotes what its own line end has
-        lines.append(text.getvalue().removesuffix("\r\n") + "\n")
-    return "".join(lines)
+def csv_text(rows: Iterable[Sequence[object]], *, delimiter: str = ",", exact: bool = False) -> str:
+    """Return lines of cells, in quotes where any program could take a part of one for a separator.
+
+    Args:
+        rows: of cells.
+        delimiter: between cells.
+        exact: cells stay as they are, for the caller has checked them; else each is a `safe_cell`.
+    """
+    cells = ([str(cell) if exact else safe_cell(cell) for cell in row] for row in rows)
+    return "".join(delimiter.join(map(_quoted, row)) + "\n" for row in cells)
+
+
+def _quoted(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"' if _SEPARATOR.search(cell) else cell  # RFC 4180
+
+
+_SEPARATOR = re.compile(r"""[",;\t\r\n]""")  # spreadsheets separate at semicolons where commas stand in numbers

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import typer
@@ -24,6 +25,7 @@ from regraft.cli.fit import fit
 from regraft.cli.models import models
 from regraft.cli.predict import predict
 from regraft.cli.pretrain import pretrain
+from regraft.cli.wrong_usage import unknown_command, unknown_option
 from regraft.errors import RegraftError, flags_in_messages, printable
 from regraft.options import flags_of
 from regraft.training.schedule import Schedule
@@ -35,6 +37,11 @@ FLAGS = flags_of(Schedule) | {
     "stages": "--stage",
     "build_untrained.arguments": "--model-args",
 }
+ONE_FOLDER = (
+    "Name one folder (or table): all photos below it are read. A pattern such as *.jpg becomes many names before "
+    "regraft sees it: name the folder instead."
+)
+_SHOWN = 200  # characters of a message that quotes each of a thousand names
 FAILED = 1
 WRONG_USAGE = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -82,14 +89,52 @@ def _report_wrong_usage() -> Iterator[None]:
     except Exception as error:
         if not hasattr(error, "show"):  # theirs; their class has another place in each version of typer
             raise
+        _say_one_folder(error)
+        _say_what_is_meant(error)
         text = io.StringIO()
         error.show(file=text)
         note(text.getvalue().rstrip("\n"))
         raise typer.Exit(getattr(error, "exit_code", WRONG_USAGE)) from None
 
 
+def _say_one_folder(error: Any) -> None:
+    """Have typer's error on many names, where one folder of photos is taken, say so and not quote them all."""
+    message = getattr(error, "message", "")
+    if "unexpected extra argument" not in message:
+        return
+    if any(argument.name in ("data", "source", "photos") for argument in error.ctx.command.params):
+        error.message = f"{message[:_SHOWN]}{' ...' if len(message) > _SHOWN else ''}. {ONE_FOLDER}"
+
+
+def _say_what_is_meant(error: Any) -> None:
+    """Have typer's error on an option that there is none of name the one that is meant."""
+    context, flag = getattr(error, "ctx", None), getattr(error, "option_name", None)
+    if context is None or flag is None or not hasattr(error, "possibilities"):
+        return
+    error.message = unknown_option(flag, context.command, context.command_path)
+    error.possibilities = None
+
+
 class _Commands(TyperGroup):
     """The commands, with safe messages of wrong usage."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that is meant: `help` and `version` are options, other words lead to the right one."""
+        name, rest = args[0], args[1:]
+        if name in self.commands:
+            asks = rest == ["help"] and not Path("help").exists()
+            return super().resolve_command(ctx, [name, "--help"] if asks else args)
+        if name.lower() == "help" and rest:
+            return self.resolve_command(ctx, [rest[0], "--help"])
+        if name.lower() == "help":
+            result(ctx.get_help())
+            raise typer.Exit
+        if name.lower() == "version":
+            _print_version(True)
+        found = unknown_command(name, rest, self.commands)
+        if found is not None:
+            ctx.fail(found)
+        return super().resolve_command(ctx, args)
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         with _report_wrong_usage():
@@ -103,11 +148,13 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name="regraft",
     cls=_Commands,
-    help="Transfer learning for images: a folder of photos in, a classifier that can be trusted out.",
+    help="Transfer learning for images: a folder of photos in, a classifier that can be trusted out. To begin: "
+    "`regraft fit FOLDER` with one sub-folder of photos for each class, or `regraft demo`.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
 for command in (demo, fit, compare, evaluate, predict, explain, pretrain, models, cache):
     app.command()(with_exit_codes(command))
@@ -123,7 +170,7 @@ def _print_version(show_version: bool) -> None:
 @app.callback()
 def _top(
     show_version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+        bool, typer.Option("--version", "-V", help="Print the version.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
     pass

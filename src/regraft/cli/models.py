@@ -1,43 +1,77 @@
-"""`regraft models`: which networks there are, and where one can be cut."""
+"""`regraft models`: what people start from, which networks there are, and where one can be cut."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from regraft.cli.console import note, result
-from regraft.errors import ModelError, printable
-
-if TYPE_CHECKING:
-    from regraft.networks.backbones import Backbone
+from regraft.errors import ModelError, did_you_mean, printable
 
 
 def models(
     name: Annotated[
         str, typer.Argument(help="Part of a name to search for, or one network to describe.", show_default=False)
     ] = "",
+    *,
+    all_names: Annotated[bool, typer.Option("--all", help="List the names of all pretrained networks.")] = False,
 ) -> None:
-    """List pretrained networks by part of a name, or describe one."""
-    from regraft.networks.backbones import build_untrained
+    """List the networks that people start from, search all of them by part of a name, or describe one."""
     from regraft.networks.registry import LOCAL_PREFIX, POCKET, is_network, network_names
 
+    if not name and not all_names:
+        _list_popular(len(network_names()))
+        return
     if name == POCKET or name.startswith(LOCAL_PREFIX) or is_network(name):
-        _describe(build_untrained(name))
+        _describe(name)
         tags = network_names(f"{name}.*")
         if tags:
             note(f"pretrained: {', '.join(tags)}")
         return
     names = network_names(name)
     if not names:
-        raise ModelError(f"No network's name contains {name!r}. `regraft models` lists all.")
+        close = did_you_mean(name, {one.partition(".")[0] for one in [POCKET, *network_names()]})
+        raise ModelError(f"No network's name contains {name!r}.{close} `regraft models --all` lists all.")
     result("\n".join(names))
 
 
-def _describe(backbone: "Backbone") -> None:
+def _list_popular(count: int) -> None:
+    """Print a table of what people start from; `count` is how many networks there are."""
+    from regraft.engines.speed import speeds
+    from regraft.networks.registry import POPULAR, STRONG, licence_of
+    from regraft.runtime import cpu_count, pick_device
+
+    device = pick_device()
+    rates = speeds([one.name for one in POPULAR], device, note)
+    lines = [("network", "parameters", "download", "licence", "images/s here", "has learned")]
+    for one in POPULAR:
+        download = f"{one.megabytes:,} MB" if one.megabytes else "none"
+        parameters, rate = f"{one.parameters / 1e6:.1f} million", f"{float(f'{rates[one.name]:.3g}'):,g}"
+        lines.append((one.name, parameters, download, licence_of(one.name), rate, one.classes))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for name, parameters, download, licence, rate, learned in lines:
+        result(
+            f"{name:<{widths[0]}}  {parameters:>{widths[1]}}  {download:>{widths[2]}}  {licence:<{widths[3]}}  "
+            f"{rate:>{widths[4]}}  {learned}"
+        )
+    where = f"{cpu_count()} processors" if device.type == "cpu" else str(device)
+    result(
+        f"\nimages/s: timed once on this machine ({where}), blank images through PyTorch in float32; `fit` has faster "
+        f"engines, and reads the photos too\nlicence: of the weights, as timm states it\n"
+        f"without --model: {STRONG}\nall {count:,}: regraft models --all; one and its stages: regraft models NETWORK"
+    )
+
+
+def _describe(name: str) -> None:
+    from regraft.networks.backbones import build_untrained
+    from regraft.networks.registry import licence_of
+
+    backbone = build_untrained(name)
     stages = backbone.stages()
     total = sum(stage.parameters for stage in stages)
     width = max(len(stage.name) for stage in stages)
-    name = printable(backbone.recipe.architecture)
-    result(f"{name}: {total / 1e6:.1f} million parameters, {backbone.features:,} features")
+    architecture = printable(backbone.recipe.architecture)
+    result(f"{architecture}: {total / 1e6:.1f} million parameters, {backbone.features:,} features")
+    result(f"licence of its weights: {printable(licence_of(name))}")
     result(f"input: {backbone.preprocess}")
     result("stages, from pixels to features (a cut lies before each):")
     for stage in stages:

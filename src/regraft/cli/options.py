@@ -1,5 +1,7 @@
 """Options that several commands share."""
 
+import os
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -7,13 +9,8 @@ from typing import Annotated
 import typer
 
 from regraft.data.layouts import layouts_in_words
+from regraft.errors import printable
 
-ImageColumn = Annotated[str | None, typer.Option(help="Table column of image paths, names or ids.")]
-LabelColumn = Annotated[str | None, typer.Option(help="Table column of class labels.")]
-GroupColumn = Annotated[
-    str | None, typer.Option(help="Table column of what must stay on one side of a split: patient, lesion, scene.")
-]
-ImageRoot = Annotated[Path | None, typer.Option(help="Folder of the table's images. [default: the table's folder]")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
 Data = Annotated[
     Path,
@@ -31,3 +28,19 @@ class Split(StrEnum):
     train = "train"
     validation = "validation"
     test = "test"
+
+
+def file_path(name: str) -> Callable[[str | Path], Path]:
+    """Return what reads a file's path: a name that ends in a slash is a folder's, and a path would lose the slash.
+
+    Args:
+        name: of a file that could be meant, for the message.
+    """
+
+    def read(text: str | Path) -> Path:
+        if str(text).endswith(("/", os.sep)):
+            said = printable(text)
+            raise typer.BadParameter(f"{said} is a folder. Name a file in it, e.g. {printable(Path(text) / name)}.")
+        return Path(text)
+
+    return read

@@ -1,66 +1,189 @@
 """`regraft predict`: photos in, answers out."""
 
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from regraft.cli import options
-from regraft.cli.console import TerminalObserver, check_stdout, counted, note, result, result_exactly
-from regraft.cli.formats import FORMATTERS, Format, as_kaggle, check_kaggle
+from regraft.cli.console import check_stdout, counted, note, result, result_exactly
+from regraft.cli.formats import FORMATTERS, Format, as_kaggle, as_table, check_kaggle, format_of
+from regraft.cli.submission_answers import Answer
+from regraft.cli.submissions import plan_submission
 from regraft.cli.training_options import COMPUTE, CommandOptions, with_options
+from regraft.data.columns import Columns
 from regraft.data.photos import find_photos
-from regraft.data.tables import Columns
 from regraft.engines.compute import Compute
-from regraft.errors import printable
+from regraft.errors import OptionError, OutputError, printable
 from regraft.files import atomic_write, check_output
+from regraft.images.sources import Source
+
+if TYPE_CHECKING:
+    from regraft.classifier.predict import Predictions
 
 SOME_UNREADABLE = 3  # exit code
+DEFAULT_CLIP = 0.005
 _ELSEWHERE = "The answers can be written into a file: --out FILE."
+_Write = Callable[["Predictions"], str | bytes]
 
 
-@with_options(Compute, only=COMPUTE)
+@with_options(Columns, Compute, only=COMPUTE, without=("label_column", "group_column", "split_column"))
 def predict(
     bundle: options.Bundle,
     photos: Annotated[list[str], typer.Argument(help="Files, folders, tables or globs ('*.jpg').", show_default=False)],
     *,
-    format: Annotated[Format, typer.Option(help="How to write the answers.")] = Format.table,
-    out: Annotated[Path | None, typer.Option(help="File to write to. [default: stdout]")] = None,
-    positive: Annotated[
-        str | None, typer.Option(help="--format kaggle: the class whose probability is written.")
+    format: Annotated[
+        Format | None,
+        typer.Option(help="How to write the answers. [default: as the ending of --out says, else table]"),
     ] = None,
-    clip: Annotated[float, typer.Option(help="--format kaggle: keep probabilities this far from 0 and 1.")] = 0.005,
-    image_column: options.ImageColumn = None,
-    image_root: options.ImageRoot = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="File to write to: .csv, .tsv, .json, .jsonl, .parquet or .txt. [default: stdout]"
+        ),
+    ] = None,
+    like: Annotated[
+        Path | None, typer.Option(help="A competition's sample submission: its columns, ids and order are written.")
+    ] = None,
+    answer: Annotated[
+        Answer | None,
+        typer.Option(help="--like with one column of answers: what it holds. [default: as the sample's values say]"),
+    ] = None,
+    positive: Annotated[
+        str | None, typer.Option(help="--format kaggle and --like: the class whose probability is written.")
+    ] = None,
+    clip: Annotated[
+        float | None,
+        typer.Option(
+            help="--format kaggle and --like: keep probabilities this far from 0 and 1.", show_default=str(DEFAULT_CLIP)
+        ),
+    ] = None,
     given: CommandOptions,
 ) -> None:
     """Classify photos. An unreadable one is named in its row, the others are answered, and the exit code is 3."""
-    if out is None:
-        check_stdout("Name a file: --out FILE.")
-    else:
-        check_output(out, option="--out")
-    sources = find_photos(photos, Columns(image=image_column, image_root=image_root))
+    file = _checked_file(out)
+    format = _checked_format(format, file, like, used={"--answer": answer, "--positive": positive, "--clip": clip})
+    sources = find_photos(photos, given.columns())
+    if file is not None:
+        _check_keeps_inputs(file, [bundle, *photos, *([] if like is None else [like])], sources)
 
     from regraft.classifier.bundle import load_bundle, read_description
     from regraft.classifier.predict import Predictor
 
-    if format is Format.kaggle:
-        check_kaggle(read_description(bundle)["classes"], positive=positive, clip=clip)
-    classifier = load_bundle(bundle)
-    predictions = Predictor(classifier, given.compute(), TerminalObserver()).predict(sources)
-    if format is Format.kaggle:
-        text = as_kaggle(predictions, classifier.classes, positive=positive, clip=clip)
+    write: _Write
+    classes = tuple(read_description(bundle)["classes"])
+    clip = DEFAULT_CLIP if clip is None else clip
+    if like is not None:
+        plan = plan_submission(like, sources, classes, positive=positive, clip=clip, answer=answer)
+        sources, write = list(plan.sources), plan.text
+        for line in plan.notes:
+            note(printable(line, lines=True))
     else:
-        text = FORMATTERS[format](predictions, classifier.classes)
-    if out is None and format is Format.table:
-        result(text.removesuffix("\n"), kept=_ELSEWHERE)
-    elif out is None:
-        result_exactly(text, kept=_ELSEWHERE)
-    else:
-        with atomic_write(out) as temporary:
-            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # names that are no UTF-8
-        note(f"wrote {printable(out)} ({counted(len(sources), 'photo')})")
+        write = _writer(format, classes, positive=positive, clip=clip, to_terminal=file is None)
+    predictions = Predictor(load_bundle(bundle), given.compute(), given.observer()).predict(sources)
+    _put(write(predictions), file, format, counted(len(sources), "photo"))
     if predictions.unreadable:
         for position, reason in sorted(predictions.unreadable.items()):
             note(f"unreadable: {printable(sources[position])}: {printable(reason)}")
         raise typer.Exit(SOME_UNREADABLE)
+
+
+def _checked_file(out: str | None) -> Path | None:
+    """Return the file to write, None for stdout.
+
+    Raises:
+        OutputError: it cannot be written, or is a folder.
+    """
+    if out is None or out == "-":
+        check_stdout("Name a file: --out FILE.")
+        return None
+    file = Path(out).expanduser()
+    if out.endswith(("/", os.sep)) or file.is_dir() or not file.name:
+        raise OutputError(
+            f"--out {printable(out)} is a folder. Name a file in it, e.g. {printable(file / 'answers.csv')}."
+        )
+    return file
+
+
+def _checked_format(
+    given: Format | None, file: Path | None, like: Path | None, *, used: dict[str, object | None]
+) -> Format:
+    """Return how answers are written.
+
+    Args:
+        given: by the user.
+        file: that is written, None for stdout.
+        like: the sample, if there is one.
+        used: what was given of the options that only submissions have.
+
+    Raises:
+        OptionError: options that do not belong together.
+        OutputError: the file cannot be written.
+    """
+    if like is not None and given not in (None, Format.kaggle):
+        raise OptionError(f"--like writes the columns of {printable(like)}, so that --format {given} has no use.")
+    if like is not None and file is not None and file.suffix.lower() in ("", ".txt", like.suffix.lower()):
+        format = Format.kaggle
+    else:
+        format = format_of(file, Format.kaggle if like is not None else given)
+    for option, value in used.items():
+        if value is not None and (like is None if option == "--answer" else format is not Format.kaggle):
+            raise OptionError(
+                f"{option} is for a submission: {'' if option == '--answer' else '--format kaggle, or '}"
+                "--like with the competition's sample. Add that, or leave it out."
+            )
+    if file is not None:
+        check_output(file, option="--out")
+    return format
+
+
+def _check_keeps_inputs(file: Path, named: Sequence[str | Path], sources: Sequence[Source]) -> None:
+    """Raise `OptionError` if `file` is what is read: it would be overwritten."""
+    if not file.exists():
+        return
+    alike = [source for source in sources if isinstance(source, Path) and source.name == file.name]
+    for path in (*(Path(name).expanduser() for name in named), *alike):
+        if path.exists() and path.samefile(file):
+            raise OptionError(f"--out {printable(file)} is a file that is read here: {printable(path)}. Name another.")
+
+
+def _writer(format: Format, classes: Sequence[str], *, positive: str | None, clip: float, to_terminal: bool) -> _Write:
+    """Return what makes text or bytes of predictions.
+
+    Raises:
+        OptionError: as `check_kaggle`.
+    """
+    if format is Format.kaggle:
+        check_kaggle(classes, positive=positive, clip=clip)
+        return lambda predictions: as_kaggle(predictions, classes, positive=positive, clip=clip)
+    if format is Format.table and to_terminal and stdout_is_terminal():
+        width = shutil.get_terminal_size().columns
+        return lambda predictions: as_table(predictions, classes, width=width)
+    return lambda predictions: FORMATTERS[format](predictions, classes)
+
+
+def stdout_is_terminal() -> bool:
+    """Tell whether a person reads what is printed."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def _put(content: str | bytes, file: Path | None, format: Format, photos: str) -> None:
+    """Write answers to a file or to stdout."""
+    if file is None and isinstance(content, str):
+        if format is Format.table or stdout_is_terminal():  # a terminal may be steered by names
+            result(content.removesuffix("\n"), kept=_ELSEWHERE)
+        else:
+            result_exactly(content, kept=_ELSEWHERE)
+        return
+    assert file is not None  # bytes are never printed
+    with atomic_write(file) as temporary:
+        if isinstance(content, str):
+            temporary.write_text(content, encoding="utf-8", errors="backslashreplace", newline="")  # no UTF-8 names
+        else:
+            temporary.write_bytes(content)
+    kind = "" if file.suffix else f", {'a table' if format is Format.table else format}"
+    note(f"wrote {printable(file)} ({photos}{kind})")

@@ -11,9 +11,10 @@ import typer
 from regraft.cli import options
 from regraft.cli.console import note, result, result_json
 from regraft.cli.training_options import COMPUTE, TRAINING, CommandOptions, with_options
+from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples
-from regraft.data.tables import Columns
 from regraft.engines.compute import Compute
+from regraft.engines.kinds import AUTO
 from regraft.errors import OptionError, printable
 from regraft.files import check_own_folder, prepare_folder
 from regraft.images.augment import kinds_in_words
@@ -24,8 +25,11 @@ from regraft.transfer.settings import FitSettings
 if TYPE_CHECKING:
     from regraft.networks.backbones import Backbone
 
+_TEMPERATURE = 2.0
+
 
 @with_options(
+    Columns,
     FitSettings,
     Compute,
     Schedule,
@@ -89,7 +93,9 @@ def pretrain(
         str | None,
         typer.Option(help="Learn from this network too: a name as of --model, or a file that `regraft fit` wrote."),
     ] = None,
-    temperature: Annotated[float, typer.Option(help="Temperature that softens the teacher's predictions.")] = 2.0,
+    temperature: Annotated[
+        float, typer.Option(help="Temperature that softens the teacher's predictions.")
+    ] = _TEMPERATURE,
     teacher_size: Annotated[
         int | None, typer.Option(help="Side of the teacher's images, in pixels. [default: its own]")
     ] = None,
@@ -97,10 +103,6 @@ def pretrain(
     licence: Annotated[
         str | None, typer.Option(help="Licence of the weights, for the model card: apache-2.0, cc-by-4.0 ...")
     ] = None,
-    image_column: options.ImageColumn = None,
-    label_column: options.LabelColumn = None,
-    group_column: options.GroupColumn = None,
-    image_root: options.ImageRoot = None,
     json: options.Json = False,
     given: CommandOptions,
 ) -> None:
@@ -128,13 +130,15 @@ def pretrain(
     if distillation is not None:
         distillation.check()
     compute, seed = given.compute(), given.values["seed"]
+    if teacher is None:
+        _check_no_teacher({"temperature": temperature, "teacher_size": teacher_size, **given.values})
     settings = given.fit_settings(
         compute,
         defaults=pretraining_schedule(distilling=distillation is not None),
         strategy="whole",
     )
     load = _loader(arch, model, weights, input_size, _arguments(model_args), seed=seed)
-    splits = find_samples(source, Columns(image_column, label_column, group_column, image_root))
+    splits = find_samples(source, given.columns())
     for split, samples in splits.items() if is_first_process() else ():
         note(f"{split}: {len(samples):,} photos of {len(samples.classes):,} classes")
 
@@ -155,6 +159,16 @@ def pretrain(
         result(found.report.headline, kept=kept)
     size = (out / "model.safetensors").stat().st_size
     note(f"wrote {printable(out)} ({size / 1e6:.1f} MB): regraft fit PHOTOS --model local-dir:{printable(out)}")
+
+
+def _check_no_teacher(values: dict[str, Any]) -> None:
+    """Raise `OptionError` for options that a teacher alone uses."""
+    unused = {"temperature": _TEMPERATURE, "teacher_size": None, "views": None, "engine": AUTO, "cache_limit": None}
+    found = [f"--{name.replace('_', '-')}" for name, left_out in unused.items() if values[name] != left_out]
+    if found:
+        raise OptionError(
+            f"{', '.join(found)}: only with --teacher, which is not given. Leave it out, or name a teacher."
+        )
 
 
 def _check_folder(out: Path, mark: str, *, unfinished: Path) -> None:

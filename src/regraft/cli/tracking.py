@@ -18,13 +18,14 @@ class MlflowObserver(TerminalObserver):
     Args:
         name: of the run.
         arguments: of the command.
+        verbose: as of `TerminalObserver`.
 
     Raises:
         OptionError: mlflow is not installed.
     """
 
-    def __init__(self, name: str, arguments: Mapping[str, str]) -> None:
-        super().__init__()
+    def __init__(self, name: str, arguments: Mapping[str, str], *, verbose: bool = False) -> None:
+        super().__init__(verbose=verbose)
         if importlib.util.find_spec("mlflow") is None:
             raise OptionError("--track mlflow needs the package mlflow. pip install 'regraft[mlflow]'")
         import mlflow

@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from regraft.cli.console import TerminalObserver, note
+from regraft.data.columns import Columns
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError
 from regraft.files import parse_size, size_in_words
@@ -21,6 +22,13 @@ from regraft.transfer.settings import FitSettings
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 COMPUTE = ("device", "engine", "batch_size", "max_file_size", "cache")  # what every command that runs a network has
 TRAINING = ("precision", "restart")  # of `FitSettings`, which all commands that train share
+
+_VERBOSE = inspect.Parameter(  # of every command that these options are given to
+    "verbose",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[bool, typer.Option("--verbose", help="Say how too: engines, speeds, every fold and tensor.")],
+)
 
 
 class Tracker(StrEnum):
@@ -37,10 +45,12 @@ class CommandOptions:
     Attributes:
         values: as the command line has them; None for what was left out and depends on other things.
         track: where training is recorded.
+        verbose: whether details are printed too.
     """
 
     values: Mapping[str, Any]
     track: Tracker = Tracker.none
+    verbose: bool = False
 
     def compute(self) -> Compute:
         """Return where things run.
@@ -51,6 +61,10 @@ class CommandOptions:
         compute = Compute(**self._fields(Compute))
         compute.check()
         return compute
+
+    def columns(self) -> Columns:
+        """Return how tables are read."""
+        return Columns(**self._fields(Columns))
 
     def fit_settings(self, compute: Compute, *, defaults: Schedule | None = None, **more: Any) -> FitSettings:
         """Return how a network is trained, checked as far as it can be without photos.
@@ -70,7 +84,7 @@ class CommandOptions:
         settings.check_training(compute)
         return settings
 
-    def observer(self, name: str) -> TerminalObserver:
+    def observer(self, name: str = "") -> TerminalObserver:
         """Return what shows the progress of the run called `name`, and records it if `track` says so.
 
         Raises:
@@ -81,8 +95,8 @@ class CommandOptions:
 
             training = {said.flag or field for field, (_, said) in declared_settings(Schedule).items()} | {*TRAINING}
             given = {key: str(value) for key, value in self.values.items() if key in training and value is not None}
-            return MlflowObserver(name, given)
-        return TerminalObserver()
+            return MlflowObserver(name, given, verbose=self.verbose)
+        return TerminalObserver(verbose=self.verbose)
 
     def _fields(self, kind: Any) -> dict[str, Any]:
         found = {}
@@ -105,7 +119,7 @@ def with_options(
 
     Args:
         settings: classes whose fields are options.
-        only: fields that are offered of `FitSettings` and `Compute`; none for all.
+        only: fields that are offered of `FitSettings` and `Compute`; none for all. Of `Schedule` and `Columns` all are.
         without: options that the command does not have.
         optional: options whose default it knows better: left out, they are None.
         words: help of its own.
@@ -115,7 +129,7 @@ def with_options(
     for kind in settings:
         for name, (declared, said) in declared_settings(kind).items():
             option = said.flag or name
-            if option in without or (only and kind is not Schedule and name not in only):
+            if option in without or (only and kind not in (Schedule, Columns) and name not in only):
                 continue
             help_text = (words or {}).get(option, said.help)
             offered[option] = _parameter(option, kind, declared, said, help_text, optional=option in optional)
@@ -134,12 +148,12 @@ def _offer(offered: Mapping[str, inspect.Parameter], command: Callable[..., None
     @functools.wraps(command)
     def wrapped(**given: Any) -> None:
         values = {name: given.pop(name) for name in offered}
-        track = values.pop("track", Tracker.none)
-        command(given=CommandOptions(values, track), **given)
+        track, verbose = values.pop("track", Tracker.none), given.pop(_VERBOSE.name)
+        command(given=CommandOptions(values, track, verbose), **given)
 
     own_parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in kept]
     last = [p for p in own_parameters if p.name == "json"]  # after all others, as in every command
-    parameters = [p for p in own_parameters if p not in last] + list(offered.values()) + last
+    parameters = [*(p for p in own_parameters if p not in last), *offered.values(), _VERBOSE, *last]
     wrapped.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
     return wrapped

@@ -1,24 +1,65 @@
-"""Folders of photos: which files are images, and the label that an image's folder or name gives it."""
+"""Folders of photos: which files are images, which folders are splits, and what is passed over."""
 
 import os
 import re
-from collections.abc import Iterator
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from natsort import natsorted
 
-from regraft.data.samples import Samples
-from regraft.errors import DataError, option, shortlist
+from regraft.data.file_names import labels_or_none
+from regraft.errors import DataError
 from regraft.images.formats import IMAGE_SUFFIXES
 
+# The words for each split, in any case; `split_of` knows how they are put together.
 SPLIT_FOLDERS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val"),
-    "test": ("test", "test1"),  # "test1" is Kaggle's, in Dogs vs. Cats
+    "train": ("train", "training", "trn", "trainval"),
+    "validation": ("validation", "valid", "val", "validate", "dev", "eval", "evaluation"),
+    "test": ("test", "test1", "testing", "tests", "tst", "holdout", "heldout"),  # "test1" is Kaggle's, in Dogs vs. Cats
 }
-# "cat.0", "american_bulldog_12", "bee-3", "dog (4)": a word that ends in no digit, a separator, a number
-_LABEL_IN_NAME = re.compile(r"(?P<label>[^\W\d_](?:.*[^\W_])?)[._\- ]+\(?\d+\)?")
+_THINGS = (
+    r"(?:(?:data)?sets?|data|images?|imgs?|photos?|pictures?|pics?|samples?|frames|files|split|folder|dir|jpe?g|png)*"
+)
+_SPLIT_NAMES = {
+    split: re.compile(rf"{_THINGS}\d*(?:{'|'.join(words)}){_THINGS}\d*") for split, words in SPLIT_FOLDERS.items()
+}
+_USUAL = ("train", "training", "val", "valid", "validation", "test", "testing", "test1")
+_HIDDEN = (".", "__")
+_OF_SYSTEMS = ("@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found")  # copies and deleted photos
+_NAMES_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class FolderScan:
+    """What lies below a folder, at any depth.
+
+    Attributes:
+        images: in natural order.
+        others: files that are no images.
+        hidden: images that are hidden, or lie in hidden folders (names that start with "." or "__").
+    """
+
+    images: list[Path]
+    others: list[Path]
+    hidden: list[Path]
+
+
+def scan(folder: Path) -> FolderScan:
+    """Return what lies below `folder`. Links are followed once.
+
+    Raises:
+        DataError: a folder cannot be read, but a hidden one.
+    """
+    images: list[Path] = []
+    others: list[Path] = []
+    hidden: list[Path] = []
+    for path in _walk(folder, hidden):
+        (images if _is_image(path) else others).append(path)
+    return FolderScan(natsorted(images, key=str), others, hidden)
 
 
 def image_files(folder: Path) -> tuple[list[Path], int]:
@@ -26,85 +67,96 @@ def image_files(folder: Path) -> tuple[list[Path], int]:
 
     Hidden files and folders (names that start with "." or "__") are passed over. Links are followed once.
     """
-    images: list[Path] = []
-    others = 0
-    for path in _walk(folder):
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            images.append(path)
-        else:
-            others += 1
-    return natsorted(images, key=str), others
+    found = scan(folder)
+    return found.images, len(found.others)
+
+
+def split_of(name: str) -> str | None:
+    """Return the split that a folder's name says: "train", "validation" or "test"; None where it says none.
+
+    >>> [split_of(name) for name in ("Training_Set", "val", "test-images", "train2017", "valid ", "cat")]
+    ['train', 'validation', 'test', 'train', 'validation', None]
+    """
+    word = "".join(filter(str.isalnum, unicodedata.normalize("NFKC", name).casefold()))
+    return next((split for split, words in _SPLIT_NAMES.items() if words.fullmatch(word)), None)
 
 
 def split_folders(folder: Path) -> dict[str, Path]:
-    """Return the folder of each split ("train", "validation", "test") that `folder` has, {} without a train folder.
+    """Return the folder of each split ("train", "validation", "test") that `folder` has, {} where there are no splits.
 
-    A `train` folder beside folders that are no splits is a class, unless it has classes of its own: folders, or files
-    whose names carry several labels.
+    A `train` folder beside folders of photos that are no splits is a class, unless it has classes of its own: folders,
+    or files whose names carry several labels. Without a `train` folder there are splits if no other folder has photos.
 
     Raises:
-        DataError: it is not clear whether `train` is a split or a class, or a split has two folders.
+        DataError: it is not clear which folders are splits and which are classes, or a split has two folders.
     """
-    children = {child.name.lower(): child for child in subfolders(folder)}
-    found = {split: [children[n] for n in names if n in children] for split, names in SPLIT_FOLDERS.items()}
-    if not found["train"]:
+    children = subfolders(folder)
+    found = _by_split(children)
+    if not found:
         return {}
-    train = found["train"][0]
-    unknown = sorted(set(children) - {name for names in SPLIT_FOLDERS.values() for name in names})
+    of_splits = {path for paths in found.values() for path in paths}
+    unknown = [child.name for child in children if child not in of_splits and _holds_images(child)]
     if unknown:
-        if subfolders(train) or len(_labels_directly_in(train)) > 1:
+        train = found["train"][0] if "train" in found else None
+        if train is not None and (subfolders(train) or len(_labels_directly_in(train)) > 1):
             raise DataError(
-                f"{folder} has {train.name}/ with classes in it and also {', '.join(unknown[:5])}: it is not clear "
-                f"whether {train.name} is a split or a class. Name the folder that you mean, e.g. {train}."
+                f"{folder} has {train.name}/ with classes in it and also {', '.join(unknown[:_NAMES_SHOWN])}: it is "
+                f"not clear whether {train.name} is a split or a class. Name the folder that you mean, e.g. {train}. "
+                "Or move away what is no split."
             )
         return {}
     for split, paths in found.items():
         if len(paths) > 1:
             raise DataError(
-                f"{folder} has more than one {split} folder: {', '.join(p.name for p in paths)}. Keep one of them."
+                f"{folder} has more than one {split} folder: {', '.join(path.name for path in paths)}. Keep one of "
+                "them; if the other is another split, or a class, rename it."
             )
-    return {split: paths[0] for split, paths in found.items() if paths}
+    return {split: found[split][0] for split in SPLIT_FOLDERS if split in found}
 
 
-def read_folder(folder: Path) -> Samples:
-    """Return the images of class folders, or of a flat folder whose file names carry the label.
+def notes_on_splits(folder: Path, splits: Mapping[str, Path]) -> list[str]:
+    """Return in words which folders are splits, if their names are unusual, and what is passed over beside them.
 
-    Raises:
-        DataError: no images, or flat files whose names carry no label.
+    Args:
+        folder: that has the splits.
+        splits: the folder of each.
     """
-    where = str(folder)
-    images: list[Path] = []
-    labels: list[str] = []
-    notes: list[str] = []
-    others = 0
-    for child in subfolders(folder):
-        found, ignored = image_files(child)
-        others += ignored
-        if not found:
-            notes.append(f"{child} holds no image and is not a class")
-        images += found
-        labels += [child.name] * len(found)
-    loose = natsorted((p for p in _visible(folder) if not p.is_dir()), key=str)  # pipes and devices: the audit's
-    loose_images = [p for p in loose if p.suffix.lower() in IMAGE_SUFFIXES]
-    others += len(loose) - len(loose_images)
-    if images and loose_images:
-        notes.append(f"{len(loose_images):,} images lie directly in {folder}, in no class: left out")
-    elif loose_images:
-        images, labels = loose_images, _labels_in_names(loose_images, where)
-        notes.append("labels come from the file names")
-    if not images:
-        raise DataError(
-            f"{folder} holds no images. Expected one sub-folder of images per class, or file names that carry the "
-            f"label (cat.0.jpg); image files end in {' '.join(sorted(IMAGE_SUFFIXES)[:6])} ..."
-        )
-    if others:
-        notes.append(f"{others:,} other files in {folder} are no images: ignored")
-    return Samples.from_labels(where, images, labels, notes=notes)
+    parts = set(splits.values())
+    if folder in parts:
+        return []
+    notes = [f"{child} holds no image and is no split" for child in subfolders(folder) if child not in parts]
+    if any(part.name.lower() not in _USUAL for part in parts):
+        named = ", ".join(f"{part.name} ({split})" for split, part in splits.items())
+        notes.append(f"the folders of {folder} are taken as splits: {named}")
+    return notes + hidden_note(folder, hidden_directly_in(folder))
+
+
+def hidden_directly_in(folder: Path) -> list[Path]:
+    """Return the images that are hidden in `folder`, or lie in folders that are hidden there."""
+    return [image for path in entries(folder) if _is_hidden(path.name) for image in _hidden_images(path)]
+
+
+def hidden_note(folder: Path, hidden: Sequence[Path]) -> list[str]:
+    """Return in words how many images below `folder` are `hidden`, and where; [] where none is."""
+    if not hidden:
+        return []
+    counts = Counter(_hidden_part(path.relative_to(folder)) for path in hidden)
+    listed = ", ".join(f"{name} {count:,}" for name, count in natsorted(counts.items())[:_NAMES_SHOWN])
+    more = f" and {len(counts) - _NAMES_SHOWN:,} more" if len(counts) > _NAMES_SHOWN else ""
+    return [
+        f"{len(hidden):,} images in {folder} are passed over as hidden (their names, or their folders', start with . "
+        f"or __, or are a system's): {listed}{more}. Rename what is to count"
+    ]
 
 
 def subfolders(folder: Path) -> list[Path]:
     """Return the visible folders in `folder`, in natural order."""
-    return natsorted((path for path in _visible(folder) if path.is_dir()), key=lambda path: path.name)
+    return natsorted((path for path in visible(folder) if path.is_dir()), key=lambda path: path.name)
+
+
+def visible(folder: Path) -> Iterator[Path]:
+    """Yield what lies directly in `folder` and is not hidden."""
+    return (path for path in entries(folder) if not _is_hidden(path.name))
 
 
 def entries(folder: Path) -> list[Path]:
@@ -119,27 +171,75 @@ def entries(folder: Path) -> list[Path]:
         _refuse(error)
 
 
-def _labels_in_names(images: list[Path], where: str) -> list[str]:
-    matches = [_LABEL_IN_NAME.fullmatch(path.stem) for path in images]
-    unlabelled = [path.name for match, path in zip(matches, images, strict=True) if match is None]
-    if unlabelled:
+def _by_split(children: Sequence[Path]) -> dict[str, list[Path]]:
+    """Return the folders of each split: those that split words name, or else train and another of one set.
+
+    `pets_train` and `pets_test` are such a set; `freight_train` and `toy_train` are none.
+    """
+    found: dict[str, list[Path]] = defaultdict(list)
+    sets: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
+    for child in children:
+        if split := split_of(child.name):
+            found[split].append(child)
+        else:
+            for split, rest in _split_and_rest(child.name):
+                sets[rest][split].append(child)
+    if "train" in found:
+        return found
+    with_train = [parts for parts in sets.values() if "train" in parts]
+    complete = [parts for parts in with_train if len(parts) > 1]
+    if len(complete) > 1 or (found and with_train):
+        named = [path.name for parts in (*with_train, found) for paths in parts.values() for path in paths]
         raise DataError(
-            f"{where}: {len(unlabelled):,} of {len(images):,} file names carry no label. Expected label, "
-            f"separator, number, as in cat.0.jpg; or one sub-folder per class; or a CSV with {option('image_column')} "
-            f"and {option('label_column')}. Got:\n{shortlist(unlabelled)}"
+            f"{children[0].parent}: it is not clear whether {', '.join(natsorted(named)[:_NAMES_SHOWN])} are splits or "
+            "classes. Lay them out as train/CLASS and test/CLASS; or name one folder."
         )
-    return [match["label"] for match in matches if match]
+    return complete[0] if complete else found
+
+
+def _split_and_rest(name: str) -> list[tuple[str, str]]:
+    """Return the split that the first or the last word of a name says, and the rest of the name.
+
+    >>> _split_and_rest("pets_train"), _split_and_rest("testA"), _split_and_rest("cat")
+    ([('train', 'pets')], [('test', 'a')], [])
+    """
+    words = [word for word in re.split(r"[\W_]+", unicodedata.normalize("NFKC", name).casefold()) if word]
+    if len(words) == 1:
+        words = [words[0][:-1], words[0][-1]]
+    ends = ((words[0], words[1:]), (words[-1], words[:-1])) if words else ()
+    return [(split, " ".join(rest)) for word, rest in ends if (split := split_of(word))]
 
 
 def _labels_directly_in(folder: Path) -> set[str]:
     """Return the labels in the names of the images directly in `folder`; none unless every name carries one."""
-    images = [path for path in _visible(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
-    matches = [_LABEL_IN_NAME.fullmatch(path.stem) for path in images]
-    return {match["label"] for match in matches if match} if all(matches) else set()
+    return labels_or_none([path for path in visible(folder) if _is_image(path)])
 
 
-def _visible(folder: Path) -> Iterator[Path]:
-    return (path for path in entries(folder) if not path.name.startswith((".", "__")))
+def _holds_images(folder: Path) -> bool:
+    return any(_is_image(path) for path in _walk(folder, []))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(_HIDDEN) or name in _OF_SYSTEMS
+
+
+def _hidden_part(path: Path) -> str:
+    """Return the hidden folder that `path` lies in, or the pattern of hidden files in its folder."""
+    depth = next(depth for depth, part in enumerate(path.parts, start=1) if _is_hidden(part))
+    if depth < len(path.parts):
+        return str(Path(*path.parts[:depth]))
+    return str(path.with_name("__*" if path.name.startswith("__") else ".*"))
+
+
+def _hidden_images(path: Path) -> list[Path]:
+    """Return the images that a hidden file is, or a hidden folder holds; what cannot be read there holds none."""
+    files = [Path(root, name) for root, _, names in os.walk(path) for name in names] if path.is_dir() else [path]
+    # macOS lays a file of properties beside each photo on foreign disks: ._IMG_1.jpg
+    return [file for file in files if _is_image(file) and not file.name.startswith("._")]
 
 
 def _refuse(error: OSError) -> NoReturn:
@@ -149,7 +249,8 @@ def _refuse(error: OSError) -> NoReturn:
     ) from None
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, hidden: list[Path]) -> Iterator[Path]:
+    """Yield the files below `folder` that are not hidden; add the hidden images to `hidden`."""
     seen: set[str] = set()
     for root, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
         real = os.path.realpath(root)
@@ -157,5 +258,7 @@ def _walk(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
-        yield from (Path(root, name) for name in files if not name.startswith((".", "__")))
+        for name in filter(_is_hidden, (*folders, *files)):
+            hidden += _hidden_images(Path(root, name))
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        yield from (Path(root, name) for name in files if not _is_hidden(name))

@@ -1,22 +1,19 @@
 """How data sets lie on disk: one row in `READERS` for each layout, and the labelled images of any of them."""
 
+import glob
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from regraft.data.folders import SPLIT_FOLDERS, image_files, read_folder, split_folders
+from regraft.data.archives import unpack_command
+from regraft.data.class_folders import clips_apart, read_folder
+from regraft.data.columns import Columns
+from regraft.data.csv_table import CSV_SUFFIXES
+from regraft.data.folders import SPLIT_FOLDERS, image_files, notes_on_splits, split_folders
+from regraft.data.other_tables import other_table
+from regraft.data.parquet_table import PARQUET_SUFFIX
 from regraft.data.samples import Samples
-from regraft.data.tables import (
-    CSV_SUFFIXES,
-    PARQUET_SUFFIX,
-    Columns,
-    images_in_csv,
-    images_in_parquet,
-    parquet_files,
-    parquet_splits,
-    read_csv,
-    read_parquet,
-)
+from regraft.data.tables import images_in_table, parquet_files, read_tables, table_splits
 from regraft.errors import DataError, OptionError, option
 from regraft.images.formats import IMAGE_SUFFIXES
 from regraft.images.sources import Source
@@ -34,7 +31,7 @@ class Reader:
         recognises: tells whether a path has this layout.
         splits: path -> the files or folders of each of `SPLITS` that it has; data without splits are "train". Opens
             no image.
-        read: the labelled images of one split.
+        read: the labelled images of one split, whose name comes last: a file may hold several.
         images: all images of the path, with or without labels, in its own order; the splits one after the other.
         is_table: it is read by `Columns`.
     """
@@ -42,8 +39,8 @@ class Reader:
     name: str
     help: str
     recognises: Callable[[Path], bool]
-    splits: Callable[[Path], Mapping[str, Sequence[Path]]]
-    read: Callable[[Sequence[Path], Columns], Samples]
+    splits: Callable[[Path, Columns], Mapping[str, Sequence[Path]]]
+    read: Callable[[Sequence[Path], Columns, str], Samples]
     images: Callable[[Path, Columns], Sequence[Source]]
     is_table: bool = False
 
@@ -56,17 +53,8 @@ def _is_parquet(path: Path) -> bool:
     return bool(parquet_files(path)) if path.is_dir() else path.is_file() and path.suffix.lower() == PARQUET_SUFFIX
 
 
-def _splits_of_folder(path: Path) -> dict[str, list[Path]]:
+def _splits_of_folder(path: Path, _: Columns) -> dict[str, list[Path]]:
     return {split: [folder] for split, folder in (split_folders(path) or {"train": path}).items()}
-
-
-def _splits_of_parquet(path: Path) -> dict[str, list[Path]]:
-    return parquet_splits(parquet_files(path)) if path.is_dir() else {"train": [path]}
-
-
-def _images_of_parquet(path: Path, columns: Columns) -> list[Source]:
-    splits = _splits_of_parquet(path)
-    return [image for split in SPLITS for image in images_in_parquet(splits.get(split, ()), columns)]
 
 
 # From general to special: of the rows that recognise a path, the last one reads it. Class folders and names with labels
@@ -77,25 +65,25 @@ READERS: dict[str, Reader] = {
         help="class folders; train/ and val/ of class folders; a flat folder of cat.0.jpg, dog.0.jpg ...",
         recognises=Path.is_dir,
         splits=_splits_of_folder,
-        read=lambda folders, _: read_folder(folders[0]),
+        read=lambda folders, *_: read_folder(folders[0]),
         images=lambda folder, _: image_files(folder)[0],
     ),
     "csv": Reader(
         name="a .csv or .tsv file",
         help="a CSV",
         recognises=_is_csv,
-        splits=lambda file: {"train": [file]},
-        read=lambda files, columns: read_csv(files[0], columns),
-        images=images_in_csv,
+        splits=table_splits,
+        read=read_tables,
+        images=images_in_table,
         is_table=True,
     ),
     "parquet": Reader(
         name="a .parquet file",
         help="Parquet files",
         recognises=_is_parquet,
-        splits=_splits_of_parquet,
-        read=read_parquet,
-        images=_images_of_parquet,
+        splits=table_splits,
+        read=read_tables,
+        images=images_in_table,
         is_table=True,
     ),
 }
@@ -132,11 +120,27 @@ def find_samples(
     columns = columns or Columns()
     reader, found = _find_splits(data, columns)
     if splits[0] not in found:
+        rows = f", or take all rows as one set: {option('split_column', 'none')}" if Path(data).is_file() else ""
         raise DataError(
             f"{data} has no {splits[0]} split. It has: {', '.join(found)}. "
-            "Add a folder (or Parquet files) of that name, or name the folder or file that you mean."
+            f"Add a folder (or Parquet files) of that name, or name the folder or file that you mean{rows}."
         )
-    return {split: reader.read(paths, columns) for split, paths in found.items() if split in splits}
+    samples = {split: reader.read(paths, columns, split) for split, paths in found.items() if split in splits}
+    if reader.is_table:
+        return _noted_once(samples)
+    samples = clips_apart(samples)
+    _note_passed_over(samples, Path(data).expanduser(), found)
+    return samples
+
+
+def _noted_once(samples: dict[str, Samples]) -> dict[str, Samples]:
+    """Return the same without the notes that an earlier split, of the same file, has too."""
+    said: set[str] = set()
+    found = {}
+    for split, part in samples.items():
+        found[split] = replace(part, notes=tuple(note for note in part.notes if note not in said))
+        said.update(part.notes)
+    return found
 
 
 def split_names(data: str | Path, columns: Columns | None = None) -> tuple[str, ...]:
@@ -149,6 +153,13 @@ def split_names(data: str | Path, columns: Columns | None = None) -> tuple[str, 
     return tuple(_find_splits(data, columns or Columns())[1])
 
 
+def _note_passed_over(samples: dict[str, Samples], folder: Path, found: Mapping[str, Sequence[Path]]) -> None:
+    """Add what lies beside the splits to the notes of the first."""
+    notes = notes_on_splits(folder, {split: paths[0] for split, paths in found.items()})
+    first = next(iter(samples))
+    samples[first] = replace(samples[first], notes=(*samples[first].notes, *notes))
+
+
 def _find_splits(data: str | Path, columns: Columns) -> tuple[Reader, dict[str, Sequence[Path]]]:
     """Return the reader of `data`, and the files or folders of each split that it has, in the order of `SPLITS`."""
     path = Path(data).expanduser()
@@ -157,25 +168,33 @@ def _find_splits(data: str | Path, columns: Columns) -> tuple[Reader, dict[str, 
         raise DataError(_refusal(path))
     reader = readers[-1]
     if columns != Columns() and not reader.is_table:
-        names = ", ".join(map(option, ("image_column", "label_column", "group_column")))
+        names = ", ".join(map(option, ("image_column", "label_column", "group_column", "split_column")))
         raise OptionError(
             f"{names} and {option('image_root')} are for tables. {path} is a folder: "
             "name a CSV or Parquet file instead, or leave them out."
         )
-    splits = reader.splits(path)
+    splits = reader.splits(path, columns)
     return reader, {split: splits[split] for split in SPLITS if split in splits}
 
 
 def _refusal(path: Path) -> str:
     """Return why no reader recognises `path`, and what is allowed."""
     allowed = _listed([reader.name for reader in READERS.values()], ", ")
+    if not path.exists() and set("*?") & set(str(path)):
+        folder = next(parent for parent in path.parents if not glob.has_magic(str(parent)))
+        return f"{path} is a pattern, not {allowed}. Name the folder itself, whose photos are all read: {folder}."
     if not path.exists():
         return f"{path} does not exist. Name {allowed}."
     if not path.is_file():
         return f"{path} is neither a folder nor an ordinary file (a pipe or a device). Name {allowed}."
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return f"{path} is one photo. Name the folder that it lies in."
-    return f"{path} is a file of an unknown kind. Allowed are {allowed}."
+    unknown = f"{path} is a file of an unknown kind. Allowed are {allowed}."
+    if command := unpack_command(path):
+        unknown = (
+            f"{path} is an archive: unpack it ({command}) and name the folder that comes out. Allowed are {allowed}."
+        )
+    return other_table(path) or unknown
 
 
 def _listed(words: Sequence[str], separator: str) -> str:

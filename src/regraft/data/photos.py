@@ -5,9 +5,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from regraft.data.archives import to_unpack, unpack_command
+from regraft.data.columns import Columns, MissingColumnError
+from regraft.data.folders import hidden_note, scan
 from regraft.data.layouts import readers_of
 from regraft.data.samples import natural_order
-from regraft.data.tables import Columns, MissingColumnError
 from regraft.errors import DataError, OptionError, option, printable
 from regraft.images.sources import Source
 
@@ -45,13 +47,28 @@ def find_photos(arguments: Sequence[str | Path], columns: Columns | None = None)
         found += photos
     if nothing:
         listed = ", ".join(map(printable, nothing))
-        raise DataError(f"no image found for: {listed}. Name image files, folders of them, tables, or quoted globs.")
+        raise DataError(
+            f"no image found for: {listed}. Name image files, folders of them, tables, or quoted globs."
+            f"{''.join(map(_why_nothing, nothing))}"
+        )
+    if len(found) == len(arguments) == 1 and (command := unpack_command(Path(str(found[0])))):
+        raise DataError(f"{found[0]} is an archive. Unpack it ({command}) and name the folder that comes out.")
     if columns != Columns() and not tables:
         raise OptionError(
             f"{option('image_column')} and {option('image_root')} are for tables. None of the photos is named by a "
             "CSV or Parquet file: name one, or leave them out."
         )
     return found
+
+
+def _why_nothing(argument: str | Path) -> str:
+    """Return in words what lies in a folder without photos that could be meant, "" where nothing does."""
+    folder = Path(argument).expanduser()
+    if not folder.is_dir():
+        return ""
+    found = scan(folder)
+    notes = [to_unpack(found.others), *(f"{note}." for note in hidden_note(folder, found.hidden))]
+    return "".join(f" {printable(note)}" for note in notes if note)
 
 
 def _paths(argument: str | Path) -> list[Path]:

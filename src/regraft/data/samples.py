@@ -1,7 +1,9 @@
 """Samples: labelled images with their class names."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +12,9 @@ from natsort import natsorted
 
 from regraft.errors import DataError, did_you_mean, shortlist
 from regraft.images.sources import Source
+
+# all of Unicode's, and those of no width, which nobody sees: a byte order mark, a zero-width space, a word joiner
+_BLANKS = "".join(chr(code) for code in range(0x3001) if chr(code).isspace()) + "\ufeff\u200b\u2060"
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +30,7 @@ class Samples:
             is in no known group.
         where: the folder or table they were found in.
         notes: what was passed over, in words.
+        advice: what else could be meant, in words, for messages that refuse these photos.
     """
 
     sources: tuple[Source, ...]
@@ -34,6 +40,7 @@ class Samples:
     group_names: tuple[str | None, ...] = ()
     where: str = "the given images"
     notes: tuple[str, ...] = ()
+    advice: str = ""
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -48,8 +55,9 @@ class Samples:
         *,
         groups: Sequence[str | None] | None = None,
         notes: Sequence[str] = (),
+        advice: str = "",
     ) -> "Samples":
-        """Return samples whose classes are the names in `labels`.
+        """Return samples whose classes are the names in `labels`, as `clean_name` has them.
 
         Args:
             where: the folder or table.
@@ -57,23 +65,28 @@ class Samples:
             labels: the name of each image's class.
             groups: the name of each image's group, None for an image that is in no known group; None without groups.
             notes: what was passed over, in words.
+            advice: what else could be meant, in words.
 
         Raises:
             DataError: no images.
         """
         if not sources:
             raise DataError(f"{where} holds no images.")
-        classes = natural_order(labels)
+        clean = {label: clean_name(label) for label in dict.fromkeys(labels)}
+        classes = natural_order(clean.values())
         position = {name: i for i, name in enumerate(classes)}
-        numbers, names = (None, ()) if groups is None else _number_groups(groups)
+        numbers, names = (
+            (None, ()) if groups is None else _number_groups([name and clean_name(name) for name in groups])
+        )
         return cls(
             sources=tuple(sources),
-            labels=np.array([position[label] for label in labels], dtype=np.int64),
+            labels=np.array([position[clean[label]] for label in labels], dtype=np.int64),
             classes=tuple(classes),
             groups=numbers,
             group_names=names,
             where=where,
-            notes=tuple(notes),
+            notes=(*notes, *_notes_on_names(clean)),
+            advice=advice,
         )
 
     @property
@@ -100,20 +113,22 @@ class Samples:
     def aligned(self, classes: Sequence[str]) -> "Samples":
         """Return the same samples with labels that are positions in `classes`, matched by name.
 
+        Names that `clean_name` makes equal are one name: files of older classifiers hold them as they were written.
+
         Raises:
             DataError: a class here is not among `classes`.
         """
-        unknown = [name for name, count in self.counts().items() if count and name not in classes]
+        position = {clean_name(name): i for i, name in enumerate(classes)} | {name: i for i, name in enumerate(classes)}
+        own = [position.get(name, position.get(clean_name(name), -1)) for name in self.classes]
+        unknown = [name for place, (name, count) in zip(own, self.counts().items(), strict=True) if count and place < 0]
         if unknown:
-            hints = did_you_mean(unknown[0], classes)
+            hints = _only_case(unknown, classes) or did_you_mean(unknown[0], classes)
             raise DataError(
                 f"{self.where} has {len(unknown)} classes that the model does not know: {', '.join(unknown[:20])}. "
                 f"It knows: {', '.join(classes[:20])}{' ...' if len(classes) > 20 else ''}.{hints} "
-                "Rename or remove these folders or labels."
+                f"Rename or remove these folders or labels.{self._advice()}"
             )
-        position = {name: i for i, name in enumerate(classes)}
-        table = np.array([position.get(name, -1) for name in self.classes], dtype=np.int64)
-        return replace(self, labels=table[self.labels], classes=tuple(classes))
+        return replace(self, labels=np.array(own, dtype=np.int64)[self.labels], classes=tuple(classes))
 
     def check_trainable(self) -> None:
         """Raise `DataError` unless there are two classes or more, and two images or more of each."""
@@ -121,14 +136,18 @@ class Samples:
         if len(counts) < 2:
             raise DataError(
                 f"{self.where} has one class only: {self.classes[0]!r} ({len(self):,} images). "
-                "A classifier needs at least two: one folder (or label) for each."
+                f"A classifier needs at least two: one folder (or label) for each.{self._advice()}"
             )
         single = [name for name, count in counts.items() if count < 2]
         if single:
             raise DataError(
                 f"{self.where}: {len(single)} of {len(counts)} classes have fewer than two images, too few to learn "
                 f"from one and evaluate on another:\n{shortlist(single)}\nAdd images or remove the class."
+                f"{self._advice()}"
             )
+
+    def _advice(self) -> str:
+        return f" {self.advice}" if self.advice else ""
 
 
 def together(parts: Sequence[Samples]) -> Samples:
@@ -142,6 +161,22 @@ def together(parts: Sequence[Samples]) -> Samples:
     )
 
 
+def clean_name(name: str) -> str:
+    """Return the name of a class or group in composed form (NFC), without blanks around it.
+
+    macOS and archives made there write "ü" as "u" and a mark, which looks the same.
+
+    >>> clean_name("u\\u0308bel ") == "\\u00fcbel"
+    True
+    """
+    return without_blanks(unicodedata.normalize("NFC", name)) or name
+
+
+def without_blanks(text: str) -> str:
+    """Return text without blanks of any kind at its ends."""
+    return text.strip(_BLANKS)
+
+
 def natural_order(names: Iterable[str]) -> list[str]:
     """Return the distinct `names` with numbers in numeric order: "2" before "10".
 
@@ -149,6 +184,32 @@ def natural_order(names: Iterable[str]) -> list[str]:
     ['1', '2', '10']
     """
     return list(natsorted(sorted(set(names))))  # sorted first: "01" and "1" are equal to natsort
+
+
+def _notes_on_names(clean: Mapping[str, str]) -> list[str]:
+    """Return in words which names of classes look alike: written in two ways, or in upper and lower case."""
+    written, cased = defaultdict(list), defaultdict(set)
+    for name, one in clean.items():
+        written[one].append(name)
+        cased[one.casefold()].add(one)
+    notes = [
+        f"{one} is written in {len(names)} ways ({', '.join(map(ascii, names))}): taken as one class"
+        for one, names in written.items()
+        if len(names) > 1
+    ]
+    return notes + [
+        f"{' and '.join(natural_order(names))} differ in upper and lower case alone, and are taken as "
+        f"{len(names)} classes: rename them if they are one"
+        for names in cased.values()
+        if len(names) > 1
+    ]
+
+
+def _only_case(unknown: Sequence[str], classes: Sequence[str]) -> str:
+    """Return in words which names differ from names of `classes` in upper and lower case alone, "" where none does."""
+    known = {name.casefold(): name for name in classes}
+    pairs = [f"{name!r} and {known[name.casefold()]!r}" for name in unknown if name.casefold() in known]
+    return f" {', '.join(pairs[:5])} differ in upper and lower case alone: use one spelling." if pairs else ""
 
 
 def _number_groups(names: Sequence[str | None]) -> tuple[np.ndarray, tuple[str | None, ...]]:

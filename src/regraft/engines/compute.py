@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from regraft.cache import size_limit
 from regraft.engines.kinds import AUTO, engine_help, engine_names
+from regraft.errors import OptionError, option
 from regraft.files import MAX_FILE_BYTES
 from regraft.options import Bytes, check_settings, setting, truth, whole_number
 from regraft.runtime import BATCH_SIZE, DEVICES, pick_device
@@ -70,6 +71,11 @@ class Compute:
 
         check_settings(self)
         check_engine(self.engine, self.torch_device)
+        if self.cache_limit and not self.cache:
+            raise OptionError(
+                f"{option('cache_limit')} is of the cache, which {option('cache', False)} does without. Leave one of "
+                "them out."
+            )
         if self.cache and self.cache_limit is None:
             size_limit()  # a mistake in it is reported before the work
 

@@ -14,6 +14,7 @@ from regraft.engines.engine import Engine, UnsupportedNetworkError
 from regraft.engines.kinds import AUTO, ENGINE_KINDS, REFERENCE, EngineKind, candidates, engine_names
 from regraft.engines.workload import EngineChoice, Workload, machine
 from regraft.errors import EngineError, OptionError, did_you_mean, option
+from regraft.progress import Detail
 
 
 class LazyEngine(Engine):
@@ -121,7 +122,7 @@ def _tried(workload: Workload, kind: EngineKind) -> Engine | None:
         if known.suffices(kind):
             return LazyEngine(kind, workload)
         why = "it was found before that it cannot run this network" if known == UNABLE else known
-        workload.say(f"{kind.name} is not used: {why}")
+        workload.say(Detail(f"{kind.name} is not used: {why}"))
         return None
     if not len(workload.pixels):  # of unreadable photos nothing will be run
         return None
@@ -130,11 +131,11 @@ def _tried(workload: Workload, kind: EngineKind) -> Engine | None:
     except EngineError as error:
         if isinstance(error, UnsupportedNetworkError):  # others may pass: lack of memory
             write_verdict(workload, kind.engine_name(workload.device), UNABLE)
-        workload.say(f"{kind.name} is not used: {error}")
+        workload.say(Detail(f"{kind.name} is not used: {error}"))
         return None
     if found.suffices(kind):
         return engine
-    workload.say(f"{kind.name} is not used ({found}; at least {kind.precision.least_cosine} is needed)")
+    workload.say(Detail(f"{kind.name} is not used ({found}; at least {kind.precision.least_cosine} is needed)"))
     return None
 
 
@@ -148,7 +149,7 @@ def _compared(workload: Workload, kind: EngineKind) -> tuple[Engine, Agreement]:
     found = Agreement.of(engine.features(workload.pixels), workload.expected)
     write_verdict(workload, kind.engine_name(workload.device), found)
     if found.suffices(kind):
-        workload.say(f"engine: {engine.name} ({found})")
+        workload.say(Detail(f"engine: {engine.name} ({found})"))
     return engine, found
 
 

@@ -12,7 +12,7 @@ from regraft.errors import OptionError, did_you_mean, option, printable
 from regraft.evaluation import metrics
 from regraft.evaluation.intervals import RESAMPLES, Interval, bootstrap, mean_interval
 from regraft.evaluation.metrics import METRICS, Metric, Predictions
-from regraft.evaluation.proportions import interval_of, wider
+from regraft.evaluation.proportions import interval_of, proportion_of, wider
 from regraft.validation import ROUNDING, Bounds, Count, Fraction, convert
 
 Estimate = Literal["out-of-fold", "validation", "test"]
@@ -74,6 +74,7 @@ class _Fields(Struct):
     per_class: dict[str, ClassFigures]
     confusion: list[list[Count]]
     majority_share: Fraction
+    majority_interval: Bounds = None
     reliability: tuple[ReliabilityBin, ...] = ()
     positive: str | None = None
 
@@ -100,7 +101,8 @@ class Report:
         intervals: 95 % intervals of these; None where too little is known: a single group, or too few draws define one.
         per_class: by class name.
         confusion: c rows of c counts, row the true class.
-        majority_share: proportion of photos of the largest class.
+        majority_share: proportion of photos of the largest class: the accuracy of always answering it.
+        majority_interval: of it, made as that of the accuracy; None where too little is known.
         positive: for two classes, the one that auc and average_precision are of.
         reliability: the bins of confidence that hold photos.
     """
@@ -115,6 +117,7 @@ class Report:
     majority_share: float
     positive: str | None = None
     reliability: tuple[ReliabilityBin, ...] = ()
+    majority_interval: Interval | None = None
 
     @property
     def accuracy(self) -> float:
@@ -150,6 +153,7 @@ class Report:
         predictions = Predictions(labels, probabilities, column)
         figures, intervals = _figures(predictions, groups=groups, seed=seed, resamples=resamples)
         confusion = metrics.confusion_matrix(labels, predictions.answers, len(classes))
+        support = confusion.sum(axis=1)
         return cls(
             classes=tuple(classes),
             estimate=estimate,
@@ -158,9 +162,10 @@ class Report:
             intervals=intervals,
             per_class=_per_class(confusion, classes, predictions, groups),
             confusion=[[int(count) for count in row] for row in confusion],
-            majority_share=float(confusion.sum(axis=1).max() / len(labels)),
+            majority_share=float(support.max() / len(labels)),
             positive=positive,
             reliability=tuple(_reliability(predictions, groups)),
+            majority_interval=interval_of(proportion_of(labels == support.argmax(), groups)),
         )
 
     @classmethod
@@ -184,6 +189,7 @@ class Report:
             majority_share=fields.majority_share,
             positive=fields.positive,
             reliability=fields.reliability,
+            majority_interval=fields.majority_interval,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -200,16 +206,22 @@ class Report:
             "per_class": {name: _row(figures) for name, figures in self.per_class.items()},
             "confusion": self.confusion,
             "majority_share": self.majority_share,
+            "majority_interval": self.majority_interval and list(self.majority_interval),
             "positive": self.positive,
             "reliability": [_row(one) for one in self.reliability],
         }
 
     def rows(self) -> Iterator[tuple[Metric, str, float | None, Interval | None]]:
-        """Yield metric, title, figure and interval as people see them: what is better when higher comes first."""
+        """Yield metric, title, figure and interval as people see them: what is better when higher comes first.
+
+        Below the accuracy stands that of always answering the largest class.
+        """
         for metric in sorted(METRICS.values(), key=lambda metric: metric.lower_is_better):
             if metric.name in self.figures:
                 title = metric.title.format(positive=self.positive)
                 yield metric, title, self.figures[metric.name], self.intervals.get(metric.name)
+            if metric.name == "accuracy":
+                yield metric, "always the largest class", self.majority_share, self.majority_interval
 
     def __str__(self) -> str:
         """Return the table for a terminal; no name in it can steer one."""

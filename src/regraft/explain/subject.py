@@ -1,6 +1,6 @@
 """What a report is about: a classifier just trained, one in a file, or a network alone, with photos."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -9,18 +9,19 @@ import numpy as np
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.predict import Predictor
 from regraft.classifier.record import FitRecord
+from regraft.data.columns import Columns
 from regraft.data.dataset import Dataset, open_datasets
-from regraft.data.folders import SPLIT_FOLDERS, image_files, subfolders
+from regraft.data.folders import image_files, split_of, subfolders
 from regraft.data.layouts import find_samples
 from regraft.data.photos import find_photos
 from regraft.data.samples import Samples, together
-from regraft.data.tables import Columns
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, OptionError, RegraftError, option
 from regraft.evaluation.report import Report
 from regraft.features.extraction import FeatureExtractor
 from regraft.features.pictures import join_pictures
 from regraft.heads.linear import Head
+from regraft.images.sources import Source
 from regraft.networks.backbones import Backbone, load_backbone
 from regraft.networks.registry import LOCAL_PREFIX
 from regraft.networks.weights import without_folders
@@ -84,8 +85,8 @@ def find_subject_photos(data: Path, columns: Columns | None = None) -> tuple[Sam
     Raises:
         DataError: no photos, or labels that cannot be used.
     """
-    parts = {folder.name.lower() for folder in subfolders(data)} if data.is_dir() else set()
-    if parts and parts <= set(SPLIT_FOLDERS["test"]):
+    parts = {folder.name for folder in subfolders(data)} if data.is_dir() else set()
+    if parts and {split_of(part) for part in parts} == {"test"}:
         raise DataError(
             f"{data} has a test split only, which is kept for `regraft evaluate`. To look into it all the same, name "
             f"it: {data / min(parts)}."
@@ -95,11 +96,14 @@ def find_subject_photos(data: Path, columns: Columns | None = None) -> tuple[Sam
     except DataError:
         if not data.is_dir() or subfolders(data) or not image_files(data)[0]:
             raise
-        images = find_photos([data])
-        nothing = np.zeros(len(images), dtype=np.int64)
-        return Samples(tuple(images), nothing, _UNLABELLED, where=str(data)), False
+        return without_labels(find_photos([data]), str(data)), False
     samples = list(splits.values())
     return (samples[0] if len(samples) == 1 else together([s.aligned(samples[0].classes) for s in samples])), True
+
+
+def without_labels(images: Sequence[Source], where: str) -> Samples:
+    """Return photos without labels, all of one class that has no name yet."""
+    return Samples(tuple(images), np.zeros(len(images), dtype=np.int64), _UNLABELLED, where=where)
 
 
 def subject_of_network(

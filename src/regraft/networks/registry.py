@@ -46,6 +46,45 @@ class Recipe:
     settings: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class StartingPoint:
+    """A network that people start from.
+
+    Attributes:
+        name: with the tag of its weights.
+        parameters: without the last layer.
+        megabytes: of its weights in float32, with the last layer: what is downloaded, about; 0 for none.
+        classes: what it has learned to tell apart, in words.
+    """
+
+    name: str
+    parameters: int
+    megabytes: int
+    classes: str
+
+
+POPULAR = (  # from small to large
+    StartingPoint(POCKET, 4_554_680, 0, "200 classes, 64 x 64 pixels"),
+    StartingPoint("mobilenetv2_100.ra_in1k", 2_223_872, 14, "1,000 classes"),
+    StartingPoint("tf_efficientnet_lite0.in1k", 3_371_008, 19, "1,000 classes"),
+    StartingPoint("efficientnet_b0.ra_in1k", 4_007_548, 21, "1,000 classes"),
+    StartingPoint("mobilenetv3_large_100.ra_in1k", 4_202_032, 22, "1,000 classes"),
+    StartingPoint("resnet18.a1_in1k", 11_176_512, 47, "1,000 classes"),
+    StartingPoint(STRONG, 14_952_560, 90, "11,821 classes"),
+    StartingPoint("inception_v3.tv_in1k", 21_785_568, 95, "1,000 classes"),
+    StartingPoint("vit_small_patch16_224.augreg_in21k", 21_665_664, 120, "21,843 classes"),
+    StartingPoint("vit_small_patch14_dinov2.lvd142m", 22_056_192, 88, "photos without labels"),
+    StartingPoint("resnet50.a1_in1k", 23_508_032, 102, "1,000 classes"),
+    StartingPoint("convnext_tiny.in12k", 27_820_128, 148, "11,821 classes"),
+    StartingPoint("vgg16.tv_in1k", 134_260_544, 553, "1,000 classes"),
+)
+
+
+def licence_of(name: str) -> str:
+    """Return the licence of a network's weights as timm, or its config.json, states it; "unknown" where none does."""
+    return str(find_recipe(name, fetch=False).settings.get("license") or "unknown")
+
+
 def is_network(name: str) -> bool:
     """Tell whether timm has a network of this name (a tag may follow)."""
     return bool(timm.is_model(name.partition(".")[0]))

@@ -17,6 +17,7 @@ Curves = Mapping[str, Sequence[Point]]  # by name
 COLOURS = ("#2f7ed8", "#e0792f", "#1a9e77", "#c35fa0", "#7830f0", "#a83030")
 _DASHES = ("-", "--", ":")  # for more curves than colours
 _BAND = 0.16  # opacity
+_MOST_DECIMALS = 6  # of a tick in percent: what is smaller is the noise of binary fractions
 
 
 def styles() -> Iterator[tuple[str, str]]:
@@ -77,15 +78,26 @@ def grid_lines(axes: "Axes", *, along: str = "y") -> None:
 
 
 def percent_ticks(axis: "Axis") -> None:
-    """Label the ticks of an axis of proportions in percent."""
-    from matplotlib.ticker import FuncFormatter
+    """Label an axis of proportions in percent: at round values, each with as many digits as all of them need."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
+    axis.set_major_locator(MaxNLocator(nbins="auto", steps=[1, 2, 5, 10], min_n_ticks=3))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: percent_label(value, axis.get_majorticklocs())))
+
+
+def percent_label(value: float, ticks: Sequence[float] = ()) -> str:
+    """Return a proportion as its tick says it: unrounded, with the decimals that all `ticks` need.
+
+    >>> percent_label(0.725, [0.7, 0.725, 0.75]), percent_label(0.75, [0.7, 0.725, 0.75]), percent_label(0.9975)
+    ('72.5 %', '75.0 %', '99.75 %')
+    """
+    decimals = max(len(f"{100 * one:.{_MOST_DECIMALS}f}".rstrip("0").partition(".")[2]) for one in (value, *ticks))
+    return f"{round(100 * value, _MOST_DECIMALS) + 0.0:.{decimals}f} %"  # + 0.0: there is no -0 %
 
 
 def _log_ticks(axes: "Axes", ticks: Sequence[float]) -> None:
     from matplotlib.ticker import NullLocator
 
     axes.set_xscale("log")
-    axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+    axes.set_xticks(ticks, [f"{tick:,.10g}" for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())

@@ -1,4 +1,4 @@
-"""The learning curve of a comparison, as a PNG."""
+"""The learning curve of a comparison, as a picture file."""
 
 import warnings
 from pathlib import Path
@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+PICTURES = (".png", ".svg", ".pdf", ".jpg", ".jpeg")  # suffixes of what is written
+
 
 def draw_learning_curve(curves: Curves, path: Path, *, metric: str) -> None:
-    """Write the figure of `learning_curve` as a PNG.
+    """Write the figure of `learning_curve`, in the format that the suffix of `path` says; a PNG where it has none.
 
     Raises:
         OutputError: it cannot be written.
@@ -22,7 +24,7 @@ def draw_learning_curve(curves: Curves, path: Path, *, metric: str) -> None:
         warnings.filterwarnings("ignore", message=".*Glyph")  # of letters that the font lacks: a box stands for each
         figure = learning_curve(curves, metric=metric)
         with atomic_write(path) as temporary:
-            figure.savefig(temporary, format="png")
+            figure.savefig(temporary, format=path.suffix.lower().lstrip(".") or "png")
 
 
 def learning_curve(curves: Curves, *, metric: str) -> "Figure":
@@ -52,7 +54,7 @@ def learning_curve(curves: Curves, *, metric: str) -> "Figure":
         else:
             grid_lines(axes, along="x")
             _draw_below_each_other(axes, curves)
-            axes.set_xlabel(f"{label}; {sizes[0]:,.0f} photos per class" if sizes else label)
+            axes.set_xlabel(f"{label}; {sizes[0]:,.10g} photos per class" if sizes else label)
     return figure
 
 

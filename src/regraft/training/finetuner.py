@@ -145,10 +145,10 @@ class Finetuner:
         """Return the number of updates in all."""
         return self._epochs * len(self._sizes)
 
-    @property
-    def batch_size(self) -> int:
-        """Return how many photos go into an update of this training."""
-        return self._schedule.batch_size
+    def images_from(self, step: int) -> int:
+        """Return how many photos go through training after `step` updates, each counted as often as it is seen."""
+        epochs, within = divmod(step, len(self._sizes))
+        return (self._epochs - epochs) * sum(self._sizes) - sum(self._sizes[:within])
 
     @property
     def seconds(self) -> float:

@@ -26,12 +26,14 @@ def run_training(
             for record in finetuner.train():
                 alive()
                 if not begun:
-                    observer.begin(title, (record.steps - record.step) * finetuner.batch_size + record.photos)
+                    observer.begin_part(title, finetuner.images_from(record.step - 1))
                     begun = True
                 observer.record(title, record)
                 observer.advance(record.photos)
                 if pace is not None:
                     pace(record.step / record.steps)
+        if begun:
+            observer.complete()  # it may have stopped early
     finally:
         if begun:
-            observer.end()
+            observer.end_part()

@@ -83,7 +83,9 @@ def _try_all(experiment: Experiment, folds: np.ndarray, budget: float) -> tuple[
             return outcomes, verdict
         try:
             trainer = trainer_of(candidate, experiment)
-            outcomes[candidate] = cross_validate(trainer, dataset, folds, clock=clock, seed=experiment.seed)
+            outcomes[candidate] = cross_validate(
+                trainer, dataset, folds, clock=clock, seed=experiment.seed, observer=experiment.observer
+            )
         except ModelError as error:  # a network that cannot be cut; its last layer can be trained all the same
             if first:
                 raise

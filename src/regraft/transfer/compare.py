@@ -60,6 +60,7 @@ def compare(
     """
     observer = observer or Observer()
     _check(samples, strategies, sizes)
+    settings.check_used(strategies, compute, named="strategies")
     dataset, _ = open_splits({"train": samples}, settings, compute, observer)
     experiments = {
         model: run_network(dataset, None, load, settings=settings, compute=compute, observer=observer)
@@ -80,8 +81,9 @@ def compare(
         part = clock.share(len(costly) - costly.index(key)) if key in costly else clock
         try:
             outcomes[key] = cross_validate(
-                trainer, experiments[model].dataset, folds, clock=part, size=size, seed=settings.seed, partial=True
-            )
+                trainer, experiments[model].dataset, folds, clock=part, size=size, seed=settings.seed, partial=True,
+                observer=observer,
+            )  # fmt: skip
         except OverBudgetError:
             notes.append(f"{_title(key, len(loaders))}: not one fold fits into {option('budget')}; left out")
             continue

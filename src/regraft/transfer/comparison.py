@@ -98,6 +98,10 @@ class Comparison:
         }
 
     def __str__(self) -> str:
+        """Return the table, the notes and the advice for a terminal."""
+        return "\n".join([self.table(), "", *map(printable, [*self.notes, self.advice])]).rstrip()
+
+    def table(self) -> str:
         """Return one aligned line for each model, strategy and size."""
         metrics = ["accuracy", "average_precision" if self.classes == 2 else "balanced_accuracy", "log_loss"]
         grouped: dict[tuple[str, str, int | str], dict[str, ComparisonRow]] = {}

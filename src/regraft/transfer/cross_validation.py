@@ -9,6 +9,7 @@ from scipy.special import softmax
 
 from regraft.data.dataset import Dataset
 from regraft.evaluation.calibration import fit_temperature
+from regraft.progress import Observer, series
 from regraft.transfer.budget import Clock, OverBudgetError, forecast
 from regraft.transfer.trainers import HeldOutLogits, HeldOutTrainer
 
@@ -50,6 +51,7 @@ def cross_validate(
     size: int | None = None,
     seed: int = 0,
     partial: bool = False,
+    observer: Observer | None = None,
 ) -> CrossValidation:
     """Have each fold (n,) answered by what `trainer` learned from the others.
 
@@ -61,34 +63,39 @@ def cross_validate(
         size: photos of each class that are learned from; None for all. A larger size holds every smaller one's photos.
         seed: of the choice of these.
         partial: True stops after fewer folds when the time is over; False raises.
+        observer: hears of the folds as one series.
 
     Raises:
         OverBudgetError: the time does not suffice; known by forecast, before it is over.
     """
     numbers = [int(fold) for fold in np.unique(folds)]
+    of_each = f", {size} of each class" if size else ""
     done: dict[int, HeldOutLogits] = {}
     longest = 0.0
-    for fold in numbers:
-        started = time.monotonic()
-        if partial and done and clock.left() < longest:
-            break
-        held_out = np.flatnonzero(folds == fold)
-        train = some_of_each(dataset, np.flatnonzero(folds != fold), size=size, seed=seed)
-        left = 1 if partial else len(numbers) - len(done)
-        title = f"fold {fold + 1} of {len(numbers)}" + (f", {size} of each class" if size else "")
-        if not (partial or clock.may_begin(f"{trainer.candidate}, {title}")):
-            spent = math.fsum(answers.seconds for answers in done.values())
-            raise OverBudgetError(*([spent / len(done) * len(numbers)] if done else []))
-        try:
-            answers = trainer.predict_held_out(train, held_out, name=title, pace=forecast(clock, left))
-        except OverBudgetError:
-            if not (partial and done):
-                raise
-            break
-        elapsed = time.monotonic() - started
-        clock.replay(max(answers.seconds - elapsed, 0.0))
-        longest = max(longest, elapsed, answers.seconds)
-        done[fold] = answers
+    task = f"training {trainer.candidate}, {len(numbers)} folds{of_each}"
+    with series(observer or Observer(), task, len(numbers)) as reach:
+        for fold in numbers:
+            started = time.monotonic()
+            if partial and done and clock.left() < longest:
+                break
+            held_out = np.flatnonzero(folds == fold)
+            train = some_of_each(dataset, np.flatnonzero(folds != fold), size=size, seed=seed)
+            left = 1 if partial else len(numbers) - len(done)
+            title = f"fold {fold + 1} of {len(numbers)}{of_each}"
+            if not (partial or clock.may_begin(f"{trainer.candidate}, {title}")):
+                spent = math.fsum(answers.seconds for answers in done.values())
+                raise OverBudgetError(*([spent / len(done) * len(numbers)] if done else []))
+            try:
+                answers = trainer.predict_held_out(train, held_out, name=title, pace=forecast(clock, left))
+            except OverBudgetError:
+                if not (partial and done):
+                    raise
+                break
+            elapsed = time.monotonic() - started
+            clock.replay(max(answers.seconds - elapsed, 0.0))
+            longest = max(longest, elapsed, answers.seconds)
+            done[fold] = answers
+            reach(len(done))
     probabilities, temperature = _calibrated(done, dataset.labels, folds, len(dataset.classes))
     return CrossValidation(
         probabilities=probabilities,

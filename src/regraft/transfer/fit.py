@@ -158,8 +158,10 @@ def _train(experiment: Experiment) -> _Training:
         experiment.observer.say(f"{AUTO}: {reason}")
     trainer = trainer_of(candidate, experiment)
     if experiment.validation is None and probabilities is None:
-        clock = Clock(float("inf"))
-        found = cross_validate(trainer, experiment.dataset, experiment.folds(), clock=clock, seed=experiment.seed)
+        clock, observer = Clock(float("inf")), experiment.observer
+        found = cross_validate(
+            trainer, experiment.dataset, experiment.folds(), clock=clock, seed=experiment.seed, observer=observer
+        )
         probabilities, temperature, seconds = found.probabilities, found.temperature, found.seconds
     outcome = trainer.fit(temperature)
     if experiment.validation is not None:

@@ -1,7 +1,7 @@
 """How a classifier is made; checked once, before any work."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,16 @@ if TYPE_CHECKING:  # the command line is made from these fields, and imports no 
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _LARGEST_SEED = 2**32 - 1  # that scikit-learn takes
+# options that not every strategy uses: which property of a `Strategy` says so, and whether "auto" uses it as well
+_USED_BY = {
+    **{f"Schedule.{name}": ("trains_network", True) for name in declared_settings(Schedule)},
+    "Schedule.views": ("keeps_views", True),
+    "precision": ("trains_network", True),
+    "train_from": ("stages_can_be_chosen", False),
+    "train_only": ("stages_can_be_chosen", False),
+    "lora": ("adapters", False),
+    "budget": ("", True),
+}
 
 
 @dataclass(frozen=True)
@@ -130,6 +140,43 @@ class FitSettings:
 
             check_peft()
 
+    def check_used(self, strategies: Sequence[str], compute: "Compute", *, named: str = "strategy") -> None:
+        """Raise `OptionError` for options that differ from their defaults and that nothing uses: no silent ones.
+
+        Args:
+            strategies: that are to be trained.
+            compute: where to.
+            named: the option that names these.
+        """
+        self.check_training(compute)
+        ignored: dict[str, list[str]] = {}
+        for name in _USED_BY:
+            users = strategies_that_use(name)
+            if self._is_given(name) and not set(strategies) & set(users):
+                shown = users if named == "strategy" else [user for user in users if user != AUTO]
+                ignored.setdefault(_listed(shown, "or"), []).append(option(name))
+        lines = [
+            f"{_listed(names, 'and')} {_goes(names)} {option(named)} {users}. Got {option(named)} "
+            f"{','.join(strategies)}, which would ignore {_them(names)}. Leave {_them(names)} out."
+            for users, names in ignored.items()
+        ]
+        lines += [] if lines else self._without_effect(compute)
+        if lines:
+            raise OptionError("\n".join(lines))
+
+    def _without_effect(self, compute: "Compute") -> Iterator[str]:
+        """Yield what other options leave without effect."""
+        if self._is_given("Schedule.views") and not compute.cache_bytes:
+            yield f"{option('views')} goes with the cache: without it no view comes twice. Leave one of them out."
+        if self._is_given("Schedule.crop_area") and "crop" not in self.schedule.augment:
+            yield f"{option('crop_area')} goes with {option('augment')} crop. Got {','.join(self.schedule.augment)}."
+
+    def _is_given(self, name: str) -> bool:
+        """Tell whether an option, as in `_USED_BY`, differs from its default."""
+        group, _, own = name.rpartition(".")
+        holder = self.schedule if group else self
+        return bool(getattr(holder, own) != declared_settings(holder)[own][0].default)
+
     def _check_together(self) -> None:
         given, kind = option("strategy", self.strategy), STRATEGIES.get(self.strategy)
         if self.train_from is not None and self.train_only is not None:
@@ -152,3 +199,27 @@ class FitSettings:
         chosen |= {option(f"Schedule.{name}"): getattr(self.schedule, name) for name in declared_settings(Schedule)}
         chosen[option("cache", False)] = not compute.cache  # views from the cache are fewer, and in float16
         return chosen | {option("device"): compute.torch_device.type}
+
+
+def strategies_that_use(name: str) -> tuple[str, ...]:
+    """Return the strategies that use the option `name`, "auto" too.
+
+    >>> strategies_that_use("Schedule.epochs"), strategies_that_use("budget")
+    (('top', 'whole', 'scratch', 'auto'), ('auto',))
+    """
+    needed, by_auto = _USED_BY[name]
+    found = tuple(one.name for one in STRATEGIES.values() if needed and getattr(one, needed))
+    return (*found, AUTO) if by_auto else found
+
+
+def _listed(names: Sequence[str], last: str) -> str:
+    """Return "a, b or c"."""
+    return f" {last} ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+
+
+def _goes(names: Sequence[str]) -> str:
+    return "goes with" if len(names) == 1 else "go with"
+
+
+def _them(names: Sequence[str]) -> str:
+    return "it" if len(names) == 1 else "them"

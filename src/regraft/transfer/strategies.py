@@ -48,6 +48,12 @@ class Strategy:
         """Whether more than the last layer is trained."""
         return len(self.stages(("stage",))) > 0
 
+    @property
+    def keeps_views(self) -> bool:
+        """Whether a part stays frozen before what is trained, so that its activations can be kept."""
+        names = tuple(map(str, range(_TOP_STAGES + 1)))
+        return 0 < len(self.stages(names)) < len(names)
+
 
 STRATEGIES = {
     strategy.name: strategy

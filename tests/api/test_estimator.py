@@ -1,15 +1,19 @@
 """The scikit-learn door: an estimator like any other, whatever images and labels it is given."""
 
+import datetime
 import inspect
 import pickle
 import re
 import shutil
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import sklearn
 from PIL import Image
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -17,30 +21,20 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict, cross_val_score
 
 import regraft
+from regraft.api.estimator import TransferClassifier, _photos_to_explain, load
+from regraft.data.columns import Columns
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, ModelError, OptionError, OutputError, SanityError
 from regraft.networks.weights import without_folders
 from regraft.options import declared_settings
-from regraft.transfer.estimator import TransferClassifier, load
+from regraft.training.schedule import Schedule
 from regraft.transfer.settings import FitSettings
 
 Photos = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("few_draws", "few_strengths")
 
 
-@pytest.fixture
-def make(tiny_network: str) -> Callable[..., TransferClassifier]:
-    return lambda **options: TransferClassifier(tiny_network, **options)
-
-
 Make = Callable[..., TransferClassifier]
-
-
-@pytest.fixture
-def sixteen(photos: Photos) -> list[str]:
-    """Return the paths of 8 blue photos, then 8 red ones."""
-    folder = photos(red=8, blue=8)
-    return [str(folder / colour / f"{number}.jpg") for colour in ("blue", "red") for number in range(8)]
 
 
 def pil(path: str) -> Image.Image:
@@ -61,6 +55,7 @@ def eight_each(first: Any, second: Any) -> list[Any]:
     [
         ({"model": 50}, ModelError, "model must be a network's name, a text such as 'resnet50'. Got 50."),
         ({"device": None}, OptionError, "device must be one of auto, cpu, cuda, mps. Got None."),
+        ({"strategy": "frozen", "schedule": Schedule(epochs=3)}, OptionError, "epochs goes with strategy top, whole"),
     ],
 )
 def test_nothing_where_a_name_is_needed(
@@ -466,13 +461,21 @@ def test_unreadable_images_are_all_named(fitted: TransferClassifier, sixteen: li
     assert str(caught.value) == (
         "2 of 16 images cannot be read:\n"
         f"  {sixteen[2]}: not an image, or damaged at its start\n"
-        f"  {sixteen[5]}: the file is cut off (truncated)"
+        f"  {sixteen[5]}: the file is cut off (truncated)\n"
+        "Leave them out."
     )
 
 
 def test_unreadable_image_is_left_out_of_fitting(make: Make, sixteen: list[str]) -> None:
     Path(sixteen[2]).write_bytes(b"garbage")
-    fitted = make().fit(sixteen, eight_each("b", "r"))
+    with pytest.warns(UserWarning, match="cannot be read") as caught:
+        fitted = make().fit(sixteen, eight_each("b", "r"))
+    assert [(str(warning.message), warning.filename) for warning in caught] == [
+        (
+            f"1 of 16 images cannot be read and are left out:\n  {sixteen[2]}: not an image, or damaged at its start",
+            __file__,
+        )
+    ]
     assert fitted.report_.n == 15
     assert fitted.predict(sixteen[3:]).tolist() == ["b"] * 5 + ["r"] * 8
 
@@ -492,10 +495,129 @@ def test_nothing_can_be_asked_before_fit(make: Make, sixteen: list[str], ask: st
         make().score(sixteen, ["a"] * 16)
 
 
-@pytest.mark.parametrize("y", [eight_each(True, False), eight_each(2.0, 10.0)])
-def test_booleans_and_floats_survive_a_file(make: Make, sixteen: list[str], y: list[Any], tmp_path: Path) -> None:
-    make(seed=np.int64(3)).fit(sixteen, y).save(tmp_path / "m.safetensors")
+SURVIVORS = [
+    eight_each(True, False),
+    eight_each(2.0, 10.0),
+    np.array(eight_each(2, 10), dtype=np.uint64),
+    np.array(eight_each("2024-02-29", "2023-01-01"), dtype="M8[D]"),
+    np.array(eight_each("b", "a"), dtype=object),
+    pd.Series(eight_each("b", "a"), index=range(16, 0, -1)),
+    eight_each(b"b", b"a"),
+    eight_each(datetime.date(2024, 2, 29), datetime.date(2023, 1, 1)),
+    eight_each(Decimal(2), Decimal(10)),
+]
+
+
+@pytest.mark.parametrize("y", SURVIVORS, ids=lambda y: repr(y)[:20])
+def test_labels_of_every_type_survive_a_file(make: Make, sixteen: list[str], y: Any, tmp_path: Path) -> None:
+    fitted = make(seed=np.int64(3)).fit(sixteen, y)
+    fitted.save(tmp_path / "m.safetensors")
     loaded = load(tmp_path / "m.safetensors")
-    assert loaded.predict(sixteen).tolist() == y
-    assert loaded.score(sixteen, y) == 1.0
+    for estimator in (fitted, loaded):
+        found = estimator.predict(sixteen)
+        assert found.dtype == np.asarray(y).dtype
+        assert found.tolist() == np.asarray(y).tolist()
+        assert estimator.score(sixteen, y) == 1.0
     assert loaded.seed == 3
+    assert loaded.report_ == fitted.report_
+
+
+def test_what_y_lacks_is_said_before_any_network_is_loaded(sixteen: list[str], tmp_path: Path) -> None:
+    estimator = TransferClassifier("pocket", weights=tmp_path / "gone")
+    with pytest.raises(DataError, match=r"^2 of 16 labels in y are missing"):
+        estimator.fit(sixteen, [*eight_each("a", "b")[:-2], None, float("nan")])
+
+
+@pytest.mark.parametrize(
+    ("label", "other", "name"), [(b"a", b"b", "a"), (datetime.date.max, datetime.date.min, "9999-12-31")]
+)
+def test_positive_is_a_label_of_any_type(make: Make, sixteen: list[str], label: Any, other: Any, name: str) -> None:
+    assert make(positive=label).fit(sixteen, eight_each(label, other)).report_.positive == name
+
+
+# --- groups, tables, lists with folders ---
+
+
+def test_groups_stay_on_one_side(make: Make, sixteen: list[str]) -> None:
+    groups = [f"pair {k // 2}" for k in range(16)]
+    with sklearn.config_context(enable_metadata_routing=True):
+        routed = make(force=True).set_fit_request(groups=True)
+        params = {"groups": np.array(groups)}
+        scores = cross_val_score(routed, sixteen, eight_each("b", "r"), params=params, cv=StratifiedKFold(2))
+    assert scores.tolist() == [1.0, 1.0]
+    fitted, alone = (make().fit(sixteen, eight_each("b", "r"), groups=given) for given in (groups, None))
+    widths = [np.ptp(estimator.report_.intervals["accuracy"]) for estimator in (fitted, alone)]
+    assert widths[0] > widths[1]  # eight pairs say less than sixteen photos
+    with pytest.raises(DataError, match="2 classes come from one photo or one group only"):
+        make().fit(sixteen, eight_each("b", "r"), groups=eight_each("p", "q"))
+
+
+def test_a_warning_of_groups_names_the_line_that_calls_fit(make: Make, sixteen: list[str]) -> None:
+    with pytest.warns(UserWarning, match="^16 of 16 groups are missing") as caught:
+        fitted = make().fit(sixteen, eight_each("b", "r"), groups=[None] * 16)
+    assert caught[0].filename == __file__
+    assert any(line.startswith("16 of 16 groups are missing") for line in fitted.log_)
+
+
+def test_columns_of_a_table_have_names(make: Make, sixteen: list[str], tmp_path: Path) -> None:
+    folder = Path(sixteen[0]).parents[1]
+    names = [str(Path(path).relative_to(folder)) for path in sixteen]
+    table = tmp_path / "lesions.csv"
+    rows = {"photo": names, "kind": eight_each("b", "r"), "patient": [f"p{k // 2}" for k in range(16)]}
+    pd.DataFrame(rows).to_csv(table, index=False)
+    columns = {"image_column": "photo", "label_column": "kind", "image_root": str(folder)}
+    fitted = make().fit(table, group_column="patient", **columns)
+    assert fitted.classes_.tolist() == ["b", "r"]
+    assert fitted.score(table, **columns) == 1.0
+    assert fitted.predict(table, image_column="photo", image_root=folder).tolist() == eight_each("b", "r")
+    with pytest.raises(DataError, match="image_column is needed: none of image"):
+        fitted.predict(table)
+    with pytest.raises(TypeError, match="fit has no argument 'label_colum'"):
+        make().fit(table, label_colum="kind")
+
+
+def test_photos_are_what_the_predictions_are_of(fitted: TransferClassifier, sixteen: list[str]) -> None:
+    red = Path(sixteen[8]).parent
+    X = [red, sixteen[0], pil(sixteen[1])]
+    photos = fitted.photos(X)
+    assert [str(photo) for photo in photos] == [*sixteen[8:], sixteen[0], "image 9"]
+    assert fitted.predict(photos).tolist() == fitted.predict(X).tolist() == ["a"] * 8 + ["b"] * 2
+    assert [str(photo) for photo in fitted.photos(red.parent)] == sixteen
+
+
+@pytest.mark.parametrize("bad", [["c"] * 16, [1] * 16])
+def test_score_with_labels_that_are_no_classes(fitted: TransferClassifier, sixteen: list[str], bad: list[Any]) -> None:
+    with pytest.raises(DataError, match=rf"knows none of the labels in y: {bad[0]}\. It knows: a, b\."):
+        fitted.score(sixteen, bad)
+    assert fitted.score(sixteen, [*eight_each("b", "a")[:-1], "c"]) == 15 / 16
+
+
+def test_score_needs_as_many_labels_as_images(fitted: TransferClassifier, sixteen: list[str]) -> None:
+    with pytest.raises(DataError, match=r"Got 16 images and labels of shape \(15,\)\."):
+        fitted.score(sixteen, ["a"] * 15)
+    with pytest.raises(DataError, match=r"^y is missing"):
+        fitted.score(sixteen)
+
+
+# --- the report ---
+
+
+def test_explain_takes_photos_in_any_form(sixteen: list[str]) -> None:
+    folder, nothing = Path(sixteen[0]).parents[1], Columns()
+    for X, y, names in ((folder, None, ("blue", "red")), (sixteen, eight_each("b", "r"), ("b", "r"))):
+        samples, labelled = _photos_to_explain(X, y, nothing)
+        assert (samples.classes, len(samples), labelled) == (names, 16, True)
+    samples, labelled = _photos_to_explain([folder / "red", sixteen[0]], None, nothing)
+    assert (len(samples), labelled) == (9, False)
+
+
+def test_mistakes_in_explain(fitted: TransferClassifier, sixteen: list[str], tmp_path: Path) -> None:
+    folder = Path(sixteen[0]).parents[1]
+    with pytest.raises(DataError, match="classes that the model does not know: blue, red"):
+        fitted.explain(folder, out=tmp_path / "other")
+    with pytest.raises(OptionError, match=r"^stages must be a stage .* Got 'blocks\.9'"):
+        fitted.explain(folder, out=tmp_path / "other", stages="blocks.9")
+    with pytest.raises(OptionError, match=r"^units must be 1 or more\. Got 0\."):
+        fitted.explain(folder, out=tmp_path / "other", units=0)
+    with pytest.raises(OutputError, match=r"could not be written: Not a directory"):
+        fitted.explain(folder, out=Path(sixteen[0]) / "below")

@@ -1,0 +1,363 @@
+"""The scikit-learn interface: `TransferClassifier` and `load`."""
+
+import functools
+import inspect
+import textwrap
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self, TypeVar, get_type_hints
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import accuracy_score
+
+from regraft.api.arguments import columns_of, find_labelled, find_photos_of, is_place, network_or_default, plain
+from regraft.api.log import LogObserver
+from regraft.classifier.bundle import load_bundle, save_bundle
+from regraft.classifier.classifier import Classifier
+from regraft.classifier.labels import make_labels, read_labels
+from regraft.classifier.predict import Predictor
+from regraft.data.audit import unreadable_lines
+from regraft.data.columns import Columns
+from regraft.data.layouts import find_samples, split_names
+from regraft.data.samples import Samples
+from regraft.engines.compute import Compute
+from regraft.errors import DataError, OptionError, did_you_mean, printable, shortlist
+from regraft.explain.explain import check_options, explain
+from regraft.explain.html_report import write_report
+from regraft.explain.subject import find_subject_photos, subject_of_classifier, without_labels
+from regraft.files import check_output, prepare_folder
+from regraft.images.sources import Source
+from regraft.networks.backbones import load_backbone
+from regraft.networks.registry import check_model_name
+from regraft.options import Bytes, Seconds, declared_settings
+from regraft.training.schedule import Schedule
+from regraft.transfer.experiment import Experiment
+from regraft.transfer.fit import fit
+from regraft.transfer.settings import FitSettings
+
+T = TypeVar("T")
+_LEFT_OUT = ("restart",)  # options that mean nothing in Python: there are no checkpoints
+
+
+class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """An image classifier grafted onto a pretrained network, as a scikit-learn estimator.
+
+    Args:
+        model: a timm network ("resnet50"), "hf-hub:owner/name", "local-dir:folder" or "pocket", the small network
+            inside regraft. None takes a strong one, or "pocket" where that cannot be downloaded.
+        weights: a file with the network's weights, instead of the published ones.
+        schedule: how the network is trained further, a `regraft.Schedule`; None for its defaults.
+
+    Attributes:
+        classes_: (c,) labels, in the order of `predict_proba`'s columns: numpy's order for labels given as y, natural
+            order ("2" before "10") for the classes of a folder.
+        classifier_: the network, head, class names and temperature in one.
+        report_: the figures, a `regraft.Report`: out-of-fold, or of the validation split where X is a folder that has
+            one. `print(report_)` shows them; None in a loaded classifier without figures.
+        log_: what `fit` said, in order: photos left out, copies that were joined, what ran the network. It goes to the
+            logger "regraft", too.
+
+    X is a list of n images (paths, PIL images, uint8 arrays (h, w, 3)), an array (n, h, w, 3), a pandas Series of
+    paths, whose index is ignored; or one folder or table with y left out, where columns of a table are named by
+    `image_column`, `label_column`, `group_column`, `split_column` and `image_root`. Of data with splits, `fit` learns
+    from train and is evaluated on validation, `score` takes test, else validation. The predictions are of all images:
+    of a folder, those below it in natural order of their paths; of a table, those of its rows, train, validation and
+    test in turn; of a list, what stands in it in order, where a folder, table or glob stands for its images. `photos`
+    returns them.
+
+    Labels keep their type, also through a file: text, whole numbers, booleans, bytes, dates and times without a time
+    zone, decimals; as NumPy arrays of any size, and as objects. Missing ones (None, NaN, blank) are an error.
+    """
+
+    model: str | None
+    weights: str | Path | None
+    schedule: Schedule | None
+
+    def __init__(self, model: str | None = None, **options: Any) -> None:
+        given = {"model": model, **options}
+        for name, parameter in _parameters().items():
+            setattr(self, name, given.pop(name, parameter.default))
+        if given:
+            close = did_you_mean(next(iter(given)), list(_parameters()))
+            raise TypeError(f"TransferClassifier has no argument {next(iter(given))!r}.{close}")
+
+    def fit(self, X: Any, y: Sequence[Any] | np.ndarray | None = None, groups: Any = None, **columns: Any) -> Self:
+        """Fit on n images and their labels (n,), or on a folder or table with y left out.
+
+        Args:
+            X: the images, see above.
+            y: (n,) labels.
+            groups: (n,) what belongs together (a patient, a scene) and stays on one side of every split; an image whose
+                group is missing (None, NaN, "NA") is a group of its own, with a warning. Of a table: `group_column`.
+            columns: of a table.
+
+        Raises:
+            DataError: photos, labels or groups that cannot be used.
+            ModelError: no such network.
+            WeightsError: its weights are absent or do not fit.
+            SanityError: no better than always saying the largest class.
+        """
+        model = self._network()
+        check_model_name(model)
+        splits, labels = find_labelled(X, y, groups, columns_of(columns, "fit", own=("groups",)))
+        settings = replace(self._options(FitSettings), schedule=self.schedule or Schedule())
+        compute, observer = self._options(Compute), LogObserver()
+        settings.check_used((settings.strategy,), compute)
+        result = fit(
+            splits,
+            lambda: load_backbone(model, self.weights),
+            model=model,
+            settings=settings,
+            compute=compute,
+            observer=observer,
+        )
+        if labels is not None:
+            result.classifier.label_type, result.classifier.label_dtype = labels.type, labels.dtype
+        _warn_of_unreadable(result.experiment)
+        self._adopt(result.classifier)
+        self.log_ = tuple(observer.said)
+        return self
+
+    def predict_proba(self, X: Any, **columns: Any) -> np.ndarray:
+        """Return (n, c) calibrated probabilities of n images, or of all in a folder; columns as in `classes_`.
+
+        Raises:
+            DataError: an image that cannot be read; all of them are named.
+        """
+        classifier = self._fitted()
+        sources = find_photos_of(X, columns_of(columns, "predict_proba"))
+        predictions = Predictor(classifier, self._options(Compute)).predict(sources)
+        if predictions.unreadable:
+            lines = unreadable_lines(predictions.sources, predictions.unreadable)
+            raise DataError(
+                f"{len(lines)} of {len(sources)} images cannot be read:\n{shortlist(lines)}\nLeave them out."
+            )
+        return predictions.probabilities
+
+    def predict(self, X: Any, **columns: Any) -> np.ndarray:
+        """Return (n,) labels of n images, or of all in a folder, of the type that `fit` was given.
+
+        Which photo each is of: `photos(X)` has them in the same order.
+        """
+        answers = self.predict_proba(X, **columns).argmax(axis=1)
+        return np.asarray(self.classes_[answers])
+
+    def photos(self, X: Any, **columns: Any) -> list[Source]:
+        """Return the n images that the predictions of X are of, in their order: paths, or what was given in a list.
+
+        They may be given as X themselves: `photos = clf.photos("new"); dict(zip(photos, clf.predict(photos)))`.
+
+        Raises:
+            DataError: X names no image.
+        """
+        return find_photos_of(X, columns_of(columns, "photos"))
+
+    def score(
+        self, X: Any, y: Sequence[Any] | np.ndarray | None = None, sample_weight: Any = None, **columns: Any
+    ) -> float:
+        """Return the accuracy on n images with labels (n,), or on a folder or table with y left out.
+
+        Of a folder with splits it is that on test, else validation, else train. Photos that it was trained on count,
+        as scikit-learn wants it: `regraft.evaluate` leaves them out.
+        """
+        classifier, read = self._fitted(), columns_of(columns, "score")
+        if is_place(X) and y is None:
+            chosen = split_names(X, read)[-1]
+            samples = find_samples(X, read, splits=(chosen,))[chosen].aligned(classifier.classes)
+            sources, truth = list(samples.sources), samples.labels
+        else:
+            sources = find_photos_of(X, read)
+            truth = _positions(y, len(sources), classifier)
+        answers = self.predict_proba(sources).argmax(axis=1)
+        return float(accuracy_score(truth, answers, sample_weight=sample_weight))
+
+    def explain(
+        self,
+        X: Any,
+        y: Sequence[Any] | np.ndarray | None = None,
+        *,
+        out: str | Path = "report",
+        stages: str | Sequence[str] = (),
+        units: int = 16,
+        method: str = "auto",
+        **columns: Any,
+    ) -> Path:
+        """Write a report of what the network's layers learned, where it looks and its mistakes; return its path.
+
+        Args:
+            X: photos, with labels or without: a folder (of splits, train and validation), a table, or n images.
+            y: (n,) labels of n images; None for images without, and for a folder or table.
+            out: the folder of the report, which is one file: report.html.
+            stages: whose units are shown; none for all.
+            units: how many of each stage.
+            method: "deconvnet", "guided", or "auto".
+            columns: of a table.
+
+        Raises:
+            DataError: photos or labels that cannot be used.
+            OptionError: no such stage or method.
+            OutputError: it cannot be written there.
+        """
+        classifier, folder = self._fitted(), Path(out)
+        stages = [stages] if isinstance(stages, str) else stages
+        prepare_folder(folder, option="out")
+        check_options(classifier.backbone, stages, method=method, units=units)
+        samples, labelled = _photos_to_explain(X, y, columns_of(columns, "explain"))
+        compute, observer = self._options(Compute), LogObserver()
+        settings = self._options(FitSettings)
+        subject = subject_of_classifier(
+            classifier,
+            samples,
+            labelled=labelled,
+            before=None,
+            compute=compute,
+            positive=settings.positive,
+            seed=settings.seed,
+            observer=observer,
+        )
+        explanation = explain(
+            subject,
+            stages=stages,
+            units=units,
+            method=method,
+            device=compute.torch_device,
+            batch_size=compute.batch_size,
+            seed=settings.seed,
+            observer=observer,
+        )
+        return write_report(explanation, folder)
+
+    def save(self, path: str | Path) -> None:
+        """Write the classifier to one safetensors file.
+
+        Raises:
+            OutputError: it cannot be written there.
+        """
+        check_output(Path(path), option="path")
+        save_bundle(self._fitted(), Path(path))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        return tags
+
+    def _network(self) -> str:
+        """Return the name of the network, a default one if none is named."""
+        if self.model is not None:
+            return self.model
+        if self.weights is not None:
+            raise OptionError("weights= is a file of one network: name it with model=.")
+        return network_or_default(stacklevel=4)  # of the line that calls `fit`
+
+    def _options(self, kind: type[T]) -> T:
+        """Return settings of this class, made of the arguments; NumPy's numbers as Python's."""
+        given = {name: getattr(self, name) for name in declared_settings(kind) if name not in _LEFT_OUT}
+        return kind(**plain(given))
+
+    def _adopt(self, classifier: Classifier) -> None:
+        self.classifier_ = classifier
+        self.classes_ = make_labels(classifier.classes, classifier.label_type, classifier.label_dtype)
+        self.report_ = None if classifier.record is None else classifier.record.report
+
+    def _fitted(self) -> Classifier:
+        if not hasattr(self, "classifier_"):
+            raise NotFittedError("This TransferClassifier is not fitted yet. Call fit(X, y) or regraft.load(path).")
+        return self.classifier_
+
+
+@functools.cache
+def _parameters() -> dict[str, inspect.Parameter]:
+    """Return the estimator's arguments by name: the network, and every option of `FitSettings` and `Compute`."""
+    own: dict[str, Any] = {"model": None, "weights": None, "schedule": None}
+    options = {
+        name: declared.default
+        for kind in (FitSettings, Compute)
+        for name, (declared, _) in declared_settings(kind).items()
+        if name not in _LEFT_OUT
+    }
+    return {
+        name: inspect.Parameter(
+            name,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD if name == "model" else inspect.Parameter.KEYWORD_ONLY,
+            default=default,
+        )
+        for name, default in (own | options).items()
+    }
+
+
+def _document(kind: type[TransferClassifier]) -> None:
+    """Give the estimator the signature, which scikit-learn reads, and the documentation of its options."""
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    kind.__init__.__signature__ = inspect.Signature([own, *_parameters().values()])  # type: ignore[attr-defined]
+    units = {Seconds: " In seconds.", Bytes: " In bytes."}
+    lines = [
+        textwrap.fill(
+            f"{name}: {said.help}{units.get(get_type_hints(settings)[name], '')}",
+            width=120,
+            initial_indent=" " * 8,
+            subsequent_indent=" " * 12,
+            break_on_hyphens=False,
+        )
+        for settings in (FitSettings, Compute)
+        for name, (_, said) in declared_settings(settings).items()
+        if name in _parameters()
+    ]
+    before, after = (kind.__doc__ or "").split("\n    Attributes:", maxsplit=1)
+    kind.__doc__ = before.rstrip() + "\n" + "\n".join(lines) + "\n\n    Attributes:" + after
+
+
+_document(TransferClassifier)
+
+
+def load(path: str | Path) -> TransferClassifier:
+    """Return the fitted classifier in a file that `save` or `regraft fit` wrote. Nothing in it is executed.
+
+    Raises:
+        BundleError: no such file, damaged, not a regraft classifier, or written by a newer version.
+    """
+    classifier = load_bundle(Path(path))
+    record = classifier.record
+    names = ("seed", "train_from", "train_only", "lora")
+    kept = {} if record is None else {name: getattr(record, name) for name in names}
+    estimator = TransferClassifier(model=classifier.model, strategy=classifier.strategy, **kept)
+    estimator._adopt(classifier)
+    return estimator
+
+
+def _warn_of_unreadable(experiment: Experiment) -> None:
+    parts = [part for part in (experiment.dataset, experiment.validation) if part is not None]
+    lost = [photo for part in parts for photo in part.unreadable]
+    if lost:
+        total = sum(map(len, parts)) + len(lost)
+        warnings.warn(
+            f"{len(lost):,} of {total:,} images cannot be read and are left out:\n{shortlist(lost)}", stacklevel=3
+        )
+
+
+def _positions(y: Any, count: int, classifier: Classifier) -> np.ndarray:
+    """Return where labels (n,) stand among the classes, -1 for others: answers to those are wrong."""
+    if y is None:
+        raise DataError("y is missing: give one label per image, or a folder of class folders as X.")
+    labels = read_labels(y, count)
+    place = {name: position for position, name in enumerate(classifier.classes)}
+    known = np.array([place.get(name, -1) for name in labels.names], dtype=np.int64)
+    if count and (known < 0).all():
+        raise DataError(
+            f"the classifier knows none of the labels in y: {', '.join(map(printable, labels.names[:20]))}. It knows: "
+            f"{', '.join(map(printable, classifier.classes[:20]))}."
+        )
+    return np.asarray(known[labels.positions])
+
+
+def _photos_to_explain(X: Any, y: Any, columns: Columns) -> tuple[Samples, bool]:
+    """Return the photos, and whether they have labels."""
+    if is_place(X) and y is None:
+        return find_subject_photos(Path(X).expanduser(), columns)
+    if y is not None:
+        return find_labelled(X, y, None, columns)[0]["train"], True
+    return without_labels(find_photos_of(X, columns), "the given images"), False

@@ -1,0 +1,188 @@
+"""`compare` and `evaluate`, as the commands of these names do, on folders, tables and lists of images."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from regraft.api.arguments import columns_of, find_labelled, is_place, network_or_default, plain, split_options
+from regraft.api.estimator import TransferClassifier
+from regraft.api.log import LogObserver
+from regraft.classifier.bundle import load_bundle
+from regraft.classifier.classifier import Classifier
+from regraft.classifier.evaluate import evaluate as evaluate_classifier
+from regraft.classifier.record import EvaluationRecord
+from regraft.data.layouts import SPLITS, split_names
+from regraft.engines.compute import Compute
+from regraft.errors import ModelError, OptionError, did_you_mean, option
+from regraft.networks.backbones import load_backbone
+from regraft.networks.registry import check_model_name
+from regraft.options import number, whole_number
+from regraft.training.schedule import Schedule
+from regraft.transfer.compare import Size
+from regraft.transfer.compare import compare as compare_samples
+from regraft.transfer.comparison import Comparison
+from regraft.transfer.settings import FitSettings
+from regraft.transfer.strategies import STRATEGIES
+
+_NOT_HERE = ("strategy", "force", "train_from", "train_only", "lora", "budget", "restart")  # of `FitSettings`
+_OWN = ("groups", "model", "strategies", "sizes", "budget", "schedule")  # arguments of `compare`
+
+
+def evaluate(
+    classifier: TransferClassifier | Classifier | str | Path,
+    X: Any,
+    y: Any = None,
+    *,
+    groups: Any = None,
+    split: str | None = None,
+    positive: Any = None,
+    seed: int = 0,
+    **options: Any,
+) -> EvaluationRecord:
+    """Evaluate a classifier on labelled photos; those that it was trained on are left out.
+
+    `print` shows the result; its `report` holds the figures, `trained_on` how many photos were left out as the
+    classifier was trained on them, `unreadable` the names of those that cannot be read.
+
+    Args:
+        classifier: fitted, or the file of one.
+        X: a folder or table, or n images, as for `TransferClassifier`.
+        y: (n,) labels of n images; None for a folder or table.
+        groups: (n,) what belongs together, which makes the intervals wider; of a table: `group_column`.
+        split: "train", "validation" or "test" of a folder that has splits; None for test, else validation.
+        positive: the class that AUC and average precision are of, where there are two; None for the second.
+        seed: of the bootstrap.
+        options: columns of a table; `device`, `engine`, `batch_size`, `cache` and so on, fields of `Compute`; what is
+            left out is as in an estimator.
+
+    Raises:
+        DataError: photos or labels that cannot be used, or no photo that it was not trained on.
+        OptionError: a value that is not allowed.
+        BundleError: a file that is no classifier.
+    """
+    named, given = split_options(options, "evaluate", Compute, own=("groups", "split", "positive", "seed"))
+    columns = columns_of(named, "evaluate")
+    own = plain({"positive": positive, "seed": seed})
+    if not whole_number(own["seed"], 0):
+        raise OptionError(f"{option('seed')} must be a whole number from 0. Got {seed!r}.")
+    if isinstance(classifier, TransferClassifier):
+        compute, fitted = replace(classifier._options(Compute), **given), classifier._fitted()
+        if positive is None:
+            own["positive"] = classifier._options(FitSettings).positive
+    else:
+        compute, fitted = Compute(**given), _classifier(classifier)
+    if is_place(X):
+        chosen = _split(split, X, columns)
+        samples = find_labelled(X, y, groups, columns, splits=(chosen,))[0][chosen]
+    else:
+        if split is not None:
+            raise OptionError(f"{option('split')} is for a folder or table with splits. X is a list: leave it out.")
+        samples = find_labelled(X, y, groups, columns)[0]["train"]
+    return evaluate_classifier(fitted, samples, compute=compute, observer=LogObserver(), **own)
+
+
+def compare(
+    X: Any,
+    y: Any = None,
+    *,
+    groups: Any = None,
+    model: str | Sequence[str] | None = None,
+    strategies: str | Sequence[str] = tuple(STRATEGIES),
+    sizes: int | str | Sequence[int | str] = "all",
+    budget: float | None = None,
+    schedule: Schedule | None = None,
+    **options: Any,
+) -> Comparison:
+    """Compare networks and strategies on the same folds of the same photos.
+
+    `print` shows the result: figures, paired differences in words, and advice that they support; `rows`, `pairs`,
+    `advice` and `notes` hold them. Of a folder with splits only the training photos are read.
+
+    Args:
+        X: a folder or table, or n images, as for `TransferClassifier`.
+        y: (n,) labels of n images; None for a folder or table.
+        groups: (n,) what belongs together and stays on one side of every split; of a table: `group_column`.
+        model: one network's name, or several; None for a strong one, or "pocket" where that cannot be downloaded.
+        strategies: of "frozen", "top", "whole" and "scratch", those to compare; all if left out.
+        sizes: photos of each class to learn from, a number or several; "all" for all.
+        budget: seconds for everything; what does not fit gets fewer folds or is left out, and is named.
+        schedule: how networks are trained further.
+        options: columns of a table; `positive`, `seed`, `precision`; `device`, `engine`, `batch_size`, `cache` and so
+            on, fields of `Compute`.
+
+    Raises:
+        DataError: photos, labels or groups that cannot be used.
+        ModelError: no such network.
+        OptionError: a value that is not allowed.
+    """
+    named, given = split_options(options, "compare", FitSettings, Compute, without=_NOT_HERE, own=_OWN)
+    networks = _networks(model)
+    chosen = strategies.split(",") if isinstance(strategies, str) else list(strategies)
+    if budget is not None and not (number(budget, 0, above=True) or budget == math.inf):
+        raise OptionError(f"{option('budget')} must be a number of seconds above 0. Got {budget!r}.")
+    compute = Compute(**{name: value for name, value in given.items() if name in Compute.__dataclass_fields__})
+    settings = FitSettings(
+        schedule=schedule or Schedule(),
+        **{name: value for name, value in given.items() if name in FitSettings.__dataclass_fields__},
+    )
+    counts = _sizes(sizes)
+    compute.check()
+    settings.check_training(compute)
+    samples = find_labelled(X, y, groups, columns_of(named, "compare"), splits=("train",))[0]["train"]
+    return compare_samples(
+        samples,
+        {name: (lambda name=name: load_backbone(name)) for name in networks},  # type: ignore[misc]
+        strategies=[name.strip() for name in chosen],
+        sizes=counts,
+        settings=settings,
+        compute=compute,
+        budget=budget,
+        observer=LogObserver(),
+    )
+
+
+def _classifier(given: Any) -> Classifier:
+    if not (isinstance(given, Classifier) or is_place(given)):
+        raise OptionError(
+            f"{option('classifier')} must be a fitted TransferClassifier, or the file of one. Got "
+            f"{type(given).__name__}."
+        )
+    return given if isinstance(given, Classifier) else load_bundle(Path(given).expanduser())
+
+
+def _networks(model: str | Sequence[str] | None) -> list[str]:
+    if model is None:
+        return [network_or_default(stacklevel=5)]
+    named = [model] if isinstance(model, str) else list(model)
+    if not named:
+        raise ModelError(f"{option('model')} names no network. Name one or several, or leave it out.")
+    for name in named:
+        check_model_name(name)
+    return list(dict.fromkeys(named))
+
+
+def _sizes(sizes: Any) -> list[Size]:
+    """Return photos of each class, None for all."""
+    listed = sizes.split(",") if isinstance(sizes, str) else sizes if isinstance(sizes, Iterable) else [sizes]
+    found: list[Size] = []
+    for size in listed:
+        text = str(size).strip()
+        if size is not None and text != "all" and not text.isdecimal():
+            raise OptionError(
+                f"{option('sizes')} must be numbers of photos of each class, or 'all', e.g. [20, 50, 'all']. "
+                f"Got {size!r}."
+            )
+        found.append(int(text) if text.isdecimal() else None)
+    return found
+
+
+def _split(split: str | None, X: Any, columns: Any) -> str:
+    if split is None:
+        return split_names(X, columns)[-1]
+    if split not in SPLITS:
+        raise OptionError(
+            f"{option('split')} must be one of {', '.join(SPLITS)}. Got {split!r}.{did_you_mean(str(split), SPLITS)}"
+        )
+    return split

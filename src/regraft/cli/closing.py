@@ -1,0 +1,67 @@
+"""What `fit` says at its end: why n is what it is, and what to do next."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from regraft.cli.console import counted, shell_words
+from regraft.data.samples import Samples
+from regraft.errors import printable
+
+if TYPE_CHECKING:
+    from regraft.data.dataset import Dataset
+    from regraft.transfer.fit import FitResult
+
+
+def why_n(trained: "FitResult", splits: Mapping[str, Samples]) -> str:
+    """Return in words which photos the figures are of, which were left out, and which count together.
+
+    Args:
+        trained: with the photos as they were used.
+        splits: the photos as they were found.
+    """
+    evaluated, held_out = trained.evaluated, trained.experiment.validation is not None
+    samples = splits["validation" if held_out else "train"]
+    n, lost = len(evaluated), len(evaluated.unreadable)
+    known = len(samples) - n - lost
+    why = [f"{lost:,} cannot be read"] if lost else []
+    why += [f"{known:,} left out for copies or groups in training"] if known else []
+    photos = counted(len(samples), "photo") + (f" of {printable(samples.where)}" if held_out else "")
+    left_out = f"of {photos}, {' and '.join(why)}" if why else ""
+    if held_out:
+        said = left_out or f"the {photos}, which took no part in training"
+    else:
+        each = "each of the others" if why else f"each of the {photos}"
+        said = "; ".join(filter(None, [left_out, f"{each} was predicted once, by a classifier trained without it"]))
+    return f"n is {n:,}: {said}.{_together(evaluated)}"
+
+
+def _together(dataset: "Dataset") -> str:
+    """Return a sentence on photos that are not independent; "" where all are."""
+    if dataset.groups is None:
+        return ""
+    sizes = np.unique(dataset.groups, return_counts=True)[1]
+    several = sizes[sizes > 1]
+    if not len(several):
+        return ""
+    return (
+        f" {several.sum():,} of them belong together in {counted(len(several), 'set')} (copies of one photo, or of one "
+        f"group), which stay on one side of every split: the intervals are of {counted(len(sizes), 'independent set')}."
+    )
+
+
+def next_step(out: Path, data: Path, samples: Samples) -> str:
+    """Return what to do with the classifier in the file `out`: a command that can be pasted as it is."""
+    first = samples.sources[0]
+    photo = first if isinstance(first, Path) else data
+    return (
+        f"next: classify photos. This is one of yours; name others, or a folder of them, in its place:\n"
+        f"  {shell_words('regraft', 'predict', _as_argument(out), _as_argument(photo))}"
+    )
+
+
+def _as_argument(path: Path) -> Path | str:
+    """Return a path that is not taken for an option."""
+    return f"./{path}" if str(path).startswith("-") else path

@@ -1,0 +1,40 @@
+"""Archives, which are not read: how each is unpacked."""
+
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+from natsort import natsorted
+
+_SHOWN = 3
+# By ending, the longest first; {} stands for the file
+_COMMANDS = {
+    **dict.fromkeys(
+        (".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tgz", ".tbz2", ".tbz", ".txz", ".tar"), "tar -xf {}"
+    ),
+    **dict.fromkeys((".zip", ".zipx", ".cbz"), "unzip {}"),
+    **dict.fromkeys((".7z", ".zip.001", ".7z.001"), "7z x {}"),
+    ".rar": "unrar x {}",
+    ".gz": "gunzip -k {}",
+    ".bz2": "bunzip2 -k {}",
+    ".xz": "unxz -k {}",
+    ".zst": "unzstd {}",
+}
+
+
+def to_unpack(files: Iterable[Path]) -> str:
+    """Return in words how the archives among `files` are unpacked, "" where none is one."""
+    commands = natsorted(command for file in files if (command := unpack_command(file)))
+    more = f" and {len(commands) - _SHOWN:,} more" if len(commands) > _SHOWN else ""
+    return f"Unpack what lies in it: {', '.join(commands[:_SHOWN])}{more}." if commands else ""
+
+
+def unpack_command(path: Path) -> str | None:
+    """Return the command that unpacks an archive, by its ending; None where `path` is none.
+
+    >>> unpack_command(Path("my photos.ZIP")), unpack_command(Path("pets.tar.gz")), unpack_command(Path("pets"))
+    ("unzip 'my photos.ZIP'", 'tar -xf pets.tar.gz', None)
+    """
+    name = path.name.lower()
+    command = next((command for ending, command in _COMMANDS.items() if name.endswith(ending)), None)
+    return command and command.format(shlex.quote(str(path)))

@@ -1,0 +1,95 @@
+"""How fast networks run on this machine: each timed once on blank images, through PyTorch, and kept in the cache."""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from regraft.cache import engines_folder
+from regraft.engines.workload import machine
+from regraft.files import atomic_write, json_or_none, read_regular, sha256
+from regraft.networks.backbones import build_untrained
+from regraft.runtime import cpu_count
+
+_IMAGES = 4
+_RUNS, _ENOUGH = 3, 0.5  # of a step, and seconds after which it is not repeated
+_LARGEST_FILE = 100_000  # bytes
+
+
+def speeds(names: Sequence[str], device: torch.device, say: Callable[[str], None]) -> dict[str, float]:
+    """Return images per second through each network, in float32 and without reading files; those that are kept at once.
+
+    Args:
+        names: of networks; their weights do not matter and are not fetched.
+        device: that runs them.
+        say: hears that it takes a while, and that the machine is busy: what is measured then is not kept.
+    """
+    file = _file(device)
+    known = _read(file)
+    missing = [name for name in names if name not in known]
+    if not missing:
+        return {name: known[name] for name in names}
+    busy = is_busy()
+    say(f"timing {len(missing)} networks on this machine, once; less than a minute")
+    if busy:
+        say(
+            "other programs keep this machine busy: these speeds are lower than they would be, and are measured again "
+            "the next time"
+        )
+    for name in missing:
+        known[name] = measure(name, device)
+        if not busy:
+            _write(file, known)
+    return {name: known[name] for name in names}
+
+
+def is_busy() -> bool:
+    """Tell whether as many programs ran during the last minute as there are processors, where that is known."""
+    try:
+        return os.getloadavg()[0] >= (os.cpu_count() or 1)
+    except (AttributeError, OSError):  # Windows
+        return False
+
+
+def measure(name: str, device: torch.device) -> float:
+    """Return images per second through the network called `name`."""
+    backbone = build_untrained(name)
+    module, preprocess = backbone.module.to(device), backbone.preprocess
+    images = torch.zeros(_IMAGES, 3, preprocess.height, preprocess.width, device=device)
+    seconds: list[float] = []
+    with torch.no_grad():
+        for run in range(1 + _RUNS):
+            started = time.perf_counter()
+            module(images).cpu()  # which waits for an accelerator
+            elapsed = time.perf_counter() - started
+            seconds += [elapsed] if run or elapsed > _ENOUGH else []  # the first one is slower, of what is fast
+            if sum(seconds) > _ENOUGH:
+                break
+    return _IMAGES / min(seconds)  # others only slow it down
+
+
+def _file(device: torch.device) -> Path:
+    about = f"{machine(device)}, {cpu_count()} processors"
+    return engines_folder() / "speeds" / f"{sha256(about.encode()).hex()[:24]}.json"
+
+
+def _read(file: Path) -> dict[str, float]:
+    """Return what was measured before; nothing of a file that is damaged or not there."""
+    try:
+        found = json_or_none(read_regular(file, limit=_LARGEST_FILE))
+    except OSError:
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: float(rate) for name, rate in found.items() if isinstance(rate, (int, float)) and rate > 0}
+
+
+def _write(file: Path, known: dict[str, float]) -> None:
+    with contextlib.suppress(OSError):  # then it is measured again the next time
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(file) as temporary:
+            temporary.write_text(json.dumps(known))

@@ -1,0 +1,58 @@
+"""The examples in docs/python.md are typed, in order, in a folder that holds what they speak of.
+
+`...` stands for anything, as in Python's own doctests. A tiny network stands in for the one inside regraft.
+"""
+
+import doctest
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tests.conftest import photo
+
+import regraft
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "python.md"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder in which the examples are typed: photos with and without labels, and a table."""
+    for name, colour in (("cat", "red"), ("dog", "blue")):
+        for number in range(12):
+            photo(tmp_path / "pets" / name / f"{number}.jpg", colour, number)
+        for number in range(5):
+            photo(tmp_path / "labelled" / name / f"{number}.jpg", colour, 500 + number)
+    for number in range(6):
+        photo(tmp_path / "new-photos" / f"{number + 1}.jpg", "red" if number % 2 else "blue", 900 + number)
+    photo(tmp_path / "photo.jpg", "red", 1)
+    rows = [
+        {"image": f"{name}/{number}.jpg", "diagnosis": name, "patient": f"{name}{number // 2}"}
+        for name in ("cat", "dog")
+        for number in range(12)
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "lesions.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("few_draws", "few_strengths")
+def test_examples_do_what_they_show(folder: Path, tiny_network: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = DOCUMENT.read_text().replace('"pocket"', repr(tiny_network))
+    test = doctest.DocTestParser().get_doctest(text, {}, DOCUMENT.name, str(DOCUMENT), 0)
+    assert len(test.examples) > 15
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    runner.run(test)
+    assert runner.failures == 0, capsys.readouterr().out
+    report = (folder / "report" / "report.html").read_text()
+    assert "Figures of fit" in report
+    assert "Figures on these photos" in report
+
+
+def test_every_public_function_is_in_the_document() -> None:
+    text = DOCUMENT.read_text()
+    functions = {"TransferClassifier", "load", "compare", "evaluate", "RegraftError"}
+    assert functions <= set(regraft.__all__)
+    assert [name for name in functions if f"regraft.{name}" not in text] == []
+    methods = ("fit", "predict", "predict_proba", "photos", "score", "save", "explain", "report_", "classes_", "log_")
+    assert [name for name in methods if name not in text] == []

@@ -1,0 +1,171 @@
+"""`regraft.compare` and `regraft.evaluate`: the same figures as the commands, of folders, tables and lists."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.conftest import photo
+
+import regraft
+from regraft.api.estimator import TransferClassifier
+from regraft.errors import BundleError, DataError, ModelError, OptionError
+
+Photos = Callable[..., Path]
+Make = Callable[..., TransferClassifier]
+pytestmark = pytest.mark.usefixtures("few_draws", "few_strengths")
+COLOURS = ["blue"] * 8 + ["red"] * 8
+
+
+@pytest.fixture
+def fitted(make: Make, sixteen: list[str]) -> TransferClassifier:
+    return make().fit(sixteen, COLOURS)
+
+
+@pytest.fixture
+def new(photos: Photos, sixteen: list[str]) -> Path:
+    """Return class folders of 3 red and 4 blue photos: one stands under red that is blue, one was trained on."""
+    folder = photos("new", first_seed=500, red=2, blue=4)
+    (folder / "blue" / "0.jpg").rename(folder / "red" / "wrong.jpg")
+    (folder / "blue" / "known.jpg").write_bytes(Path(sixteen[0]).read_bytes())
+    return folder
+
+
+# --- evaluate ---
+
+
+def test_photos_that_it_was_trained_on_are_left_out(fitted: TransferClassifier, new: Path) -> None:
+    (new / "red" / "bad.jpg").write_bytes(b"nothing")
+    for more in range(9):  # a tenth may be unreadable
+        photo(new / "red" / f"more{more}.jpg", "red", 900 + more)
+    record = regraft.evaluate(fitted, new)
+    assert record.report is not None
+    assert (record.report.n, record.report.estimate, record.trained_on) == (15, "test", 1)
+    assert record.report.accuracy == 14 / 15
+    assert record.unreadable == (str(new / "red" / "bad.jpg"),)
+    assert str(record).endswith(
+        "left out, as the classifier was trained on them: 1\n"
+        f"  left out, as they cannot be read: 1\n  {new / 'red' / 'bad.jpg'}"
+    )
+    assert str(record).startswith(str(record.report))
+
+
+@pytest.mark.parametrize("form", ["estimator", "loaded", "file", "path", "classifier"])
+def test_a_classifier_in_any_form(fitted: TransferClassifier, new: Path, tmp_path: Path, form: str) -> None:
+    file = tmp_path / "m.safetensors"
+    fitted.save(file)
+    forms = {"estimator": fitted, "file": str(file), "path": file, "classifier": fitted.classifier_}
+    record = regraft.evaluate(forms[form] if form in forms else regraft.load(file), str(new), batch_size=np.int64(2))
+    assert record.report is not None
+    assert (record.report.n, record.report.accuracy) == (6, 5 / 6)
+
+
+def test_a_list_with_labels_and_groups(fitted: TransferClassifier, new: Path) -> None:
+    paths = pd.Series(sorted(map(str, new.rglob("*.jpg"))))
+    y = paths.map(lambda path: Path(path).parent.name)
+    record = regraft.evaluate(fitted, paths, y)
+    assert record.report is not None
+    assert (record.report.n, record.report.accuracy) == (6, 5 / 6)
+    grouped = regraft.evaluate(fitted, paths, y, groups=["a", "b"] * 3 + ["a"], positive="blue").report
+    assert grouped is not None
+    assert grouped.positive == "blue"
+    assert grouped.intervals["accuracy"] != record.report.intervals["accuracy"]
+
+
+def test_a_table_and_a_split(fitted: TransferClassifier, new: Path, photos: Photos, tmp_path: Path) -> None:
+    table = tmp_path / "new.csv"
+    pd.DataFrame({"photo": ["red/0.jpg", "blue/1.jpg"], "kind": ["red", "blue"]}).to_csv(table, index=False)
+    record = regraft.evaluate(fitted, table, image_column="photo", label_column="kind", image_root=new)
+    assert record.report is not None
+    assert (record.report.n, record.report.accuracy) == (2, 1.0)
+    folder = photos("data/train", first_seed=700, red=2, blue=2).parent
+    photos("data/test", first_seed=800, red=1, blue=2)
+    counts = [regraft.evaluate(fitted, folder, split=split).report for split in (None, "test", "train")]
+    assert [report.n for report in counts if report is not None] == [3, 3, 4]
+
+
+def test_mistakes_in_evaluate(fitted: TransferClassifier, new: Path) -> None:
+    mistakes: list[tuple[dict[str, Any], type[Exception], str]] = [
+        ({"split": "val"}, OptionError, "split must be one of train, validation, test. Got 'val'."),
+        ({"seed": -1}, OptionError, "seed must be a whole number from 0. Got -1."),
+        ({"positive": "rde"}, OptionError, "positive must be one of blue, red. Got 'rde'. Did you mean 'red'?"),
+        ({"batch_size": 0}, OptionError, "batch_size must be 1 or more. Got 0."),
+        ({"devic": "cpu"}, TypeError, "evaluate has no argument 'devic'. Did you mean 'device'?"),
+        ({"y": ["red"]}, DataError, "is a folder, which brings its own labels: leave y out."),
+        ({"classifier": "gone.safetensors"}, BundleError, "gone.safetensors does not exist."),
+        ({"classifier": 3}, OptionError, "classifier must be a fitted TransferClassifier, or the file of one. Got int"),
+        ({"X": ["gone.jpg"], "y": ["red"], "split": "test"}, OptionError, "split is for a folder or table with splits"),
+    ]
+    for arguments, error, message in mistakes:
+        with pytest.raises(error) as caught:
+            regraft.evaluate(**{"classifier": fitted, "X": new, **arguments})
+        assert message in str(caught.value)
+
+
+# --- compare ---
+
+
+def test_what_is_compared_is_shown_whole(sixteen: list[str], tiny_network: str, other_network: str) -> None:
+    models = [tiny_network, other_network]
+    found = regraft.compare(sixteen, COLOURS, model=models, strategies="frozen", sizes=[3, "all"], seed=1)
+    rows = [(row.model, row.size, row.n) for row in found.rows if row.metric == "accuracy"]
+    assert sorted(rows, key=str) == sorted([(m, size, 16) for m in models for size in (3, "all")], key=str)
+    assert {(pair.a, pair.b) for pair in found.pairs} == {(f"{other_network} frozen", f"{tiny_network} frozen")}
+    lines = str(found).splitlines()
+    assert lines[0].split()[:2] == ["strategy", "photos/class"]
+    assert lines[-1] == found.advice.replace("\n", " ")
+    assert len(lines) == 1 + 4 + 1 + len(found.notes) + 1
+
+
+def test_a_comparison_of_a_folder_reads_its_training_photos(photos: Photos, tiny_network: str) -> None:
+    folder = photos("data/train", red=6, blue=6).parent
+    (photos("data/test", red=1, blue=1) / "red" / "0.jpg").write_bytes(b"not read")
+    found = regraft.compare(folder, model=tiny_network, strategies=["frozen"])
+    assert {(row.strategy, row.size, row.n) for row in found.rows} == {("frozen", "all", 12)}
+    grouped = regraft.compare(
+        sorted(folder.glob("train/*/*")), [0] * 6 + [1] * 6, groups=[k // 2 for k in range(12)], model=tiny_network,
+        strategies="frozen", sizes="all", budget=600,
+    )  # fmt: skip
+    bounds = [next(row for row in one.rows if row.metric == "accuracy").low for one in (found, grouped)]
+    assert bounds[0] != bounds[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"strategies": ["frozn"]}, OptionError, "strategies must be some of frozen, top, whole, scratch. Got frozn."),
+        ({"strategies": []}, OptionError, "strategies must be some of frozen, top, whole, scratch. Got none."),
+        ({"sizes": 3.5}, OptionError, "sizes must be numbers of photos of each class, or 'all', e.g. [20, 50, 'all']."),
+        ({"sizes": "20,some"}, OptionError, "sizes must be numbers of photos of each class, or 'all'"),
+        ({"sizes": 9}, OptionError, "sizes must be photos of each class, from 2 to 8 (the largest class), or all."),
+        ({"budget": "1h"}, OptionError, "budget must be a number of seconds above 0. Got '1h'."),
+        ({"model": []}, ModelError, "model names no network."),
+        ({"model": ["pocet"]}, ModelError, "There is no network named 'pocet'."),
+        ({"models": "pocket"}, TypeError, "compare has no argument 'models'. Did you mean 'model'"),
+        ({"strategy": "top"}, TypeError, "compare has no argument 'strategy'. Did you mean 'strategies'"),
+        ({"seed": -1}, OptionError, "seed must be a whole number from 0 to 4294967295. Got -1."),
+        ({"positive": "green"}, OptionError, "positive must be one of blue, red. Got 'green'."),
+        ({"y": None}, DataError, "y is missing"),
+    ],
+)
+def test_mistakes_in_compare(
+    sixteen: list[str], tiny_network: str, arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    given = {"X": sixteen, "y": COLOURS, "model": tiny_network, "strategies": "frozen", **arguments}
+    with pytest.raises(error) as caught:
+        regraft.compare(**given)
+    assert message in str(caught.value)
+
+
+# --- what is said ---
+
+
+def test_findings_go_to_the_log(make: Make, photos: Photos, caplog: pytest.LogCaptureFixture) -> None:
+    folder = photos(red=6, blue=6)
+    (folder / "notes.txt").write_text("no image")
+    with caplog.at_level("INFO", logger="regraft"):
+        fitted = make().fit(folder)
+    assert f"1 other files in {folder} are no images: ignored" in fitted.log_
+    assert [record.getMessage() for record in caplog.records if record.name == "regraft"] == list(fitted.log_)
