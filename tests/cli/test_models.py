@@ -79,22 +79,19 @@ def test_a_licence_that_nobody_states() -> None:
 
 def test_speeds_are_measured_and_kept(tiny_network: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "is_busy", lambda: False)
-    cpu, said = torch.device("cpu"), list[str]()
-    found = speed.speeds([tiny_network], cpu, said.append)
-    assert found[tiny_network] > 0
-    assert said == ["timing 1 networks on this machine, once; less than a minute"]
-    assert speed.speeds([tiny_network], cpu, said.append) == found  # to the last digit: it was not measured again
+    cpu = torch.device("cpu")
+    found = speed.Speeds(cpu).of(tiny_network)
+    assert found > 0
+    assert speed.Speeds(cpu).of(tiny_network) == found  # to the last digit: it was not measured again
     (file,) = (engines_folder() / "speeds").iterdir()
-    assert json.loads(file.read_text()) == found
-    for damaged in ("{damaged", json.dumps({tiny_network: "fast"})):
+    assert json.loads(file.read_text()) == {tiny_network: found}
+    for damaged in ("{damaged", json.dumps({tiny_network: "fast"}), "[]"):
         file.write_text(damaged)
-        assert speed.speeds([tiny_network], cpu, said.append)[tiny_network] > 0
-    assert len(said) == 3
+        assert speed.Speeds(cpu).of(tiny_network) > 0
 
 
-def test_what_a_busy_machine_does_is_not_kept(tiny_network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_busy_machine_does_is_not_kept(run: Run, tiny_network: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.getloadavg", lambda: (1000.0, 0.0, 0.0))
-    said: list[str] = []
-    speed.speeds([tiny_network], torch.device("cpu"), said.append)
-    assert said[1].startswith("other programs keep this machine busy: these speeds are lower")
+    monkeypatch.setattr("regraft.networks.registry.POPULAR", (StartingPoint(tiny_network, 1, 1, "5 classes"),))
+    assert "other programs kept the machine busy: they are lower than they would be" in run("models").stdout
     assert not (engines_folder() / "speeds").exists()

@@ -45,6 +45,15 @@ def test_a_png_of_any_names(tmp_path: Path, sizes: list[int]) -> None:
         assert len(set(picture.convert("L").tobytes())) > 20  # something is drawn
 
 
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("a.png", b"\x89PNG"), ("a.PDF", b"%PDF"), ("a.svg", b"<?xml"), ("a.jpg", b"\xff\xd8"), ("a", b"\x89PNG")],
+)
+def test_the_suffix_decides_the_format(tmp_path: Path, name: str, start: bytes) -> None:
+    draw_learning_curve({"frozen": [(4, 0.8, (0.7, 0.9))]}, tmp_path / name, metric="accuracy")
+    assert (tmp_path / name).read_bytes().startswith(start)
+
+
 def test_where_no_file_can_be(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="missing"):
         draw_learning_curve({"frozen": [(4, 0.8, None)]}, tmp_path / "missing" / "curve.png", metric="accuracy")

@@ -88,7 +88,7 @@ def test_what_does_not_fit_into_the_budget_is_left_out_and_named(
         {tiny_network: lambda: load_backbone(tiny_network)},
         strategies=["frozen", "whole"],
         sizes=[None],
-        settings=QUICK,
+        settings=FitSettings(schedule=Schedule(epochs=1, batch_size=8), force=True),  # views are kept for `top` alone
         compute=Compute(),
         budget=1e-6,
     )
@@ -157,7 +157,8 @@ def test_more_than_a_fold_can_learn_from_is_said_to_be_what_it_is(
 
     def told(*sizes: int | None) -> tuple[list[tuple[object, int]], list[str]]:
         network = {tiny_network: lambda: load_backbone(tiny_network)}
-        found = compare(samples, network, strategies=["frozen"], sizes=sizes, settings=QUICK, compute=Compute())
+        settings = FitSettings(force=True)
+        found = compare(samples, network, strategies=["frozen"], sizes=sizes, settings=settings, compute=Compute())
         return list(dict.fromkeys((row.size, row.learned_per_class) for row in found.rows)), found.notes
 
     capped = "sizes 15: folds learn from 12 photos of each class, as the others are held out"
@@ -203,3 +204,9 @@ def test_mistakes_are_reported_before_any_work(
     with pytest.raises(OptionError) as caught:
         compare(samples, unloaded, strategies=strategies, sizes=sizes, settings=QUICK, compute=Compute())
     assert message in str(caught.value)
+
+
+def test_an_option_that_no_strategy_uses_is_refused(photos: Photos) -> None:
+    samples = find_samples(photos(red=5, blue=5))["train"]
+    with pytest.raises(OptionError, match=r"^epochs and batch_size go with strategies top, whole or scratch\. Got "):
+        compare(samples, {}, strategies=["frozen"], sizes=[None], settings=QUICK, compute=Compute())

@@ -127,7 +127,7 @@ def shell_words(*words: object) -> str:
     r"""Return words as they can be pasted into a shell, names of any letters and bytes too.
 
     >>> print(shell_words("predict", "my pets.safetensors", "a\nb"))
-    predict 'my pets.safetensors' $'a\nb'
+    predict 'my pets.safetensors' $'a\x0ab'
     """
     if os.name == "nt":  # pragma: no cover (no other shell is tried)
         return subprocess.list2cmdline(map(str, words))

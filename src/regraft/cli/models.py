@@ -36,28 +36,29 @@ def models(
 
 def _list_popular(count: int) -> None:
     """Print a table of what people start from; `count` is how many networks there are."""
-    from regraft.engines.speed import speeds
+    from regraft.engines.speed import Speeds
     from regraft.networks.registry import POPULAR, STRONG, licence_of
     from regraft.runtime import cpu_count, pick_device
 
     device = pick_device()
-    rates = speeds([one.name for one in POPULAR], device, note)
-    lines = [("network", "parameters", "download", "licence", "images/s here", "has learned")]
-    for one in POPULAR:
+    speeds = Speeds(device)
+    width = max(len(one.name) for one in POPULAR)
+    result(f"{'network':<{width}}  {'parameters':>13}  download  {'licence':<12}  images/s here  has learned")
+    for one in POPULAR:  # line by line: each takes seconds, the first time
         download = f"{one.megabytes:,} MB" if one.megabytes else "none"
-        parameters, rate = f"{one.parameters / 1e6:.1f} million", f"{float(f'{rates[one.name]:.3g}'):,g}"
-        lines.append((one.name, parameters, download, licence_of(one.name), rate, one.classes))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for name, parameters, download, licence, rate, learned in lines:
-        result(
-            f"{name:<{widths[0]}}  {parameters:>{widths[1]}}  {download:>{widths[2]}}  {licence:<{widths[3]}}  "
-            f"{rate:>{widths[4]}}  {learned}"
-        )
+        parameters, rate = f"{one.parameters / 1e6:.1f} million", f"{float(f'{speeds.of(one.name):.3g}'):,g}"
+        known = f"{one.name:<{width}}  {parameters:>13}  {download:>8}  {licence_of(one.name):<12}"
+        result(f"{known}  {rate:>13}  {one.classes}")
     where = f"{cpu_count()} processors" if device.type == "cpu" else str(device)
     result(
         f"\nimages/s: timed once on this machine ({where}), blank images through PyTorch in float32; `fit` has faster "
-        f"engines, and reads the photos too\nlicence: of the weights, as timm states it\n"
-        f"without --model: {STRONG}\nall {count:,}: regraft models --all; one and its stages: regraft models NETWORK"
+        f"engines, and reads the photos too"
+    )
+    if speeds.doubtful:
+        result("  other programs kept the machine busy: they are lower than they would be; timed again the next time")
+    result(
+        f"licence: of the weights, as timm states it\nwithout --model: {STRONG}\n"
+        f"all {count:,}: regraft models --all; one and its stages: regraft models NETWORK"
     )
 
 

@@ -1,6 +1,6 @@
 """What to say of commands and options that are not regraft's: other tools' words lead to the right ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ _NO_FLAG = {  # what no option does, and why
 _CLOSE = 0.75  # of two flags' letters: --verson is --version, --verbose is not
 
 
-def unknown_command(name: str, rest: Sequence[str], commands: dict[str, Any]) -> str | None:
+def unknown_command(name: str, rest: Sequence[str], commands: Mapping[str, Any]) -> str | None:
     """Return a sentence on a command that there is none of, with the one that is meant; None if nobody knows.
 
     Args:

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -20,31 +19,30 @@ _RUNS, _ENOUGH = 3, 0.5  # of a step, and seconds after which it is not repeated
 _LARGEST_FILE = 100_000  # bytes
 
 
-def speeds(names: Sequence[str], device: torch.device, say: Callable[[str], None]) -> dict[str, float]:
-    """Return images per second through each network, in float32 and without reading files; those that are kept at once.
+class Speeds:
+    """Images per second through networks, in float32 and without reading files; timed once and kept in the cache.
+
+    Attributes:
+        doubtful: something was timed while other programs kept the machine busy: it is lower, and is not kept.
 
     Args:
-        names: of networks; their weights do not matter and are not fetched.
-        device: that runs them.
-        say: hears that it takes a while, and that the machine is busy: what is measured then is not kept.
+        device: that runs the networks.
     """
-    file = _file(device)
-    known = _read(file)
-    missing = [name for name in names if name not in known]
-    if not missing:
-        return {name: known[name] for name in names}
-    busy = is_busy()
-    say(f"timing {len(missing)} networks on this machine, once; less than a minute")
-    if busy:
-        say(
-            "other programs keep this machine busy: these speeds are lower than they would be, and are measured again "
-            "the next time"
-        )
-    for name in missing:
-        known[name] = measure(name, device)
-        if not busy:
-            _write(file, known)
-    return {name: known[name] for name in names}
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._file = device, _file(device)
+        self._known = _read(self._file)
+        self._busy = is_busy()  # before anything is timed, which keeps it busy, too
+        self.doubtful = False
+
+    def of(self, name: str) -> float:
+        """Return the speed of the network called `name`; its weights do not matter and are not fetched."""
+        if name not in self._known:
+            self._known[name] = measure(name, self._device)
+            self.doubtful |= self._busy
+            if not self._busy:
+                _write(self._file, self._known)
+        return self._known[name]
 
 
 def is_busy() -> bool:

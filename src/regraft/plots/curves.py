@@ -82,7 +82,7 @@ def percent_ticks(axis: "Axis") -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axis.set_major_locator(MaxNLocator(nbins="auto", steps=[1, 2, 5, 10], min_n_ticks=3))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: percent_label(value, axis.get_majorticklocs())))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: percent_label(value, axis.get_majorticklocs().tolist())))
 
 
 def percent_label(value: float, ticks: Sequence[float] = ()) -> str:

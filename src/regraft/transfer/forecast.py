@@ -146,10 +146,10 @@ def _decoding(backbone: Backbone, sources: Sequence[Source]) -> float:
 
 
 def seconds_in_words(seconds: float) -> str:
-    """Return "about 40 s", "about 3 min", "about 2.5 h": no more digits than an estimate has.
+    """Return "about 40 s", "about 3.3 min", "about 2.5 h": no more digits than an estimate has.
 
     >>> seconds_in_words(0.3), seconds_in_words(43), seconds_in_words(200), seconds_in_words(9000)
-    ('a few seconds', 'about 40 s', 'about 3 min', 'about 2.5 h')
+    ('a few seconds', 'about 40 s', 'about 3.3 min', 'about 2.5 h')
     """
     if seconds < 10:
         return "a few seconds"
