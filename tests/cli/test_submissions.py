@@ -134,6 +134,7 @@ def test_a_column_that_is_called_as_a_class_holds_its_probability(fill: Filler) 
         ),
         ("id,label\n1,cot\n", PETS, {}, "'label' holds cot, which name no class. Did you mean 'cat'? The classes are"),
         ("id,label\n1,cat\n2,rabbit\n", PETS, {}, "'label' holds rabbit, which name no class."),
+        ("id,boxes\n1," + "0 1 " * 99 + "\n", PETS, {}, "holds " + ("0 1 " * 99)[:57] + "..., which name no class."),
         (
             "id,label\n1,cat\n",
             PETS,

@@ -104,7 +104,7 @@ class _Index:
             path = _as_path(source.name if not isinstance(source, Path) else str(source))
             for way, key in self._keys_of_photo(path):
                 known = self._by_way[way][key]
-                if position not in known:
+                if known[-1:] != [position]:
                     known.append(position)
 
     @staticmethod

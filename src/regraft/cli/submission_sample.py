@@ -13,7 +13,7 @@ from regraft.errors import DataError, printable, shortlist
 from regraft.files import read_regular
 
 _MAX_SAMPLE = 1000**3  # bytes
-_SHOWN = 5  # examples in a message
+_SHOWN, _LETTERS = 5, 60  # examples in a message, and of each
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ def is_exact_cell(cell: str) -> bool:
 
 
 def some(names: Sequence[str]) -> str:
-    """Return the first names, and how many more there are, in one line."""
-    shown = ", ".join(printable(name) for name in names[:_SHOWN])
+    """Return the first names, or the starts of long ones, and how many more there are, in one line."""
+    short = (name if len(name) <= _LETTERS else f"{name[: _LETTERS - 3]}..." for name in names[:_SHOWN])
+    shown = ", ".join(map(printable, short))
     return shown + (f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else "")
