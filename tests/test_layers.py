@@ -40,9 +40,12 @@ ORDER = {
     "images": [
         "formats",
         "memory",
+        "value_range",
         "preprocess",
         "sources",
+        "png",
         "tiff",
+        "depth",
         "streaming",
         "reading",
         "decoding",

@@ -5,7 +5,6 @@ import time
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.predict import Predictor
 from regraft.classifier.record import EvaluationRecord, Timing
-from regraft.data.dataset import open_datasets
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.errors import DataError
@@ -41,7 +40,7 @@ def evaluate(
     check_positive(positive, classifier.classes)
     predictor = Predictor(classifier, compute, observer)
     aligned = samples.aligned(classifier.classes)
-    (dataset,) = open_datasets([aligned], observer, max_file_size=predictor.compute.max_file_size)
+    dataset = predictor.open(aligned)
     dataset, features = predictor.features(dataset)
     trained_on = classifier.was_seen(dataset.keys, "training")
     if trained_on.all():
