@@ -99,7 +99,7 @@ def _reduced(stream: BinaryIO, kind: str, factor: int, span: Range) -> np.ndarra
         return None
     photo = photo.cast("uchar") if photo.format in ("uchar", "ushort") else photo.rint().cast("uchar")
     if photo.hasalpha():
-        photo = photo.flatten(background=255)
+        photo = photo.flatten(background=255, max_alpha=255)
     photo = photo if options or factor == 1 else photo.shrink(factor, factor, ceil=True)
     return np.squeeze(np.asarray(photo.numpy()))
 

@@ -13,6 +13,7 @@ Ranges = tuple[tuple[str, float, float], ...]  # by kind of number: (kind, black
 FULL = (0.0, 65535.0)
 FIXED: Mapping[str, Range] = {"uint12": (0.0, 4095.0), "scaled": FULL}  # which the photo's format states
 FLAT = 8  # grey levels of 255: a photo of fewer has next to no contrast
+_SMALL, _MANY = 4, 10  # so many photos that take no more than a quarter of a range are stored with fewer bits
 _EXTREME = 4  # single pixels that widen a range by this factor or more are outliers
 _WORDS = {
     "uint12": "12-bit integers",
@@ -97,7 +98,7 @@ def choose_ranges(
     known: Ranges = (),
     say: Callable[[str], object],
 ) -> Ranges:
-    """Return `known` ranges, with those of kinds that are not in it or go far beyond, and say what becomes of each.
+    """Return `known` ranges, with those of kinds that are not in it or are stored otherwise, and say what each is.
 
     Args:
         photos: those of more than 8 bits, by their names.
@@ -132,11 +133,15 @@ def _choose(extents: Sequence[Extent], given: Range | None, known: Range | None)
     found, why = range_of(extents)
     if known is None:
         return found, why
+    was = f"{_number(known[0])} to {_number(known[1])} when the classifier was made"
     shared = min(found[1], known[1]) - max(found[0], known[0])
-    if shared >= (found[1] - found[0]) / 2:
-        return known, "as when the classifier was made"
-    was = f"{_number(known[0])} to {_number(known[1])}"
-    return found, f"{why}: the classifier was made with {was}, and these go far beyond"
+    if shared < (found[1] - found[0]) / 2:
+        return found, f"{why}; it was {was}, and these go far beyond"
+    if known[0] == found[0] == 0 and _SMALL * found[1] <= known[1]:  # not of measures with a zero of their own, as CT
+        if len(extents) >= _MANY or found == (0.0, 1.0):
+            return found, f"{why}; it was {was}, of which these take a small part"
+        return known, "as when the classifier was made, though only a small part of it is taken here"
+    return known, "as when the classifier was made"
 
 
 def _report(photos: Sequence[tuple[object, Extent]], span: Range, say: Callable[[str], object]) -> None:
