@@ -80,6 +80,7 @@ def test_a_command_may_offer_some_of_them() -> None:
         "engine",
         "batch_size",
         "max_file_size",
+        "range",
     ]
     assert list(offered(FitSettings, only=("seed",), track=True)) == ["seed", "track"]
 

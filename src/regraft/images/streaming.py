@@ -101,7 +101,8 @@ def _reduced(stream: BinaryIO, kind: str, factor: int, span: Range) -> np.ndarra
     if photo.hasalpha():
         photo = photo.flatten(background=255, max_alpha=255)
     photo = photo if options or factor == 1 else photo.shrink(factor, factor, ceil=True)
-    return np.squeeze(np.asarray(photo.numpy()))
+    pixels = np.asarray(photo.numpy())
+    return pixels[..., 0] if pixels.shape[2:] == (1,) else pixels
 
 
 def _opened(stream: BinaryIO, kind: str, options: dict[str, Any]) -> Any:
