@@ -13,9 +13,9 @@ from PIL import Image
 
 from regraft.images import reading as images
 from regraft.images import sources, streaming
-from regraft.images.depth import depth_of, measure
+from regraft.images.depth import depth_of
 from regraft.images.reading import UnreadableImageError, read_image
-from regraft.images.streaming import read_reduced
+from regraft.images.streaming import measure_rows, read_reduced
 from regraft.images.value_range import FULL, range_of
 
 FACTOR = 4
@@ -61,7 +61,7 @@ def test_each_kind_is_what_pillow_reads_reduced(format_: str, kind: str) -> None
     options = {"lossless": True, "exact": True} if format_ == "WEBP" else {}
     stream, image = stored(blocks(kind), format_, **options)
     depth = depth_of(image)
-    span = FULL if depth is None else range_of([measure(_file(stream).image, depth)])[0]
+    span = FULL if depth is None else range_of([found for found in [measure_rows(stream, image, depth)] if found])[0]
     found = read_reduced(stream, image, 9, depth=depth, span=span)
     assert found is not None
     assert (found.mode, found.size) == ("RGB", (9, 12))

@@ -1,6 +1,6 @@
 """Photos of more than 8 bits: the numbers that they hold, and 8 bits of these once black and white are known."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,14 +47,17 @@ class Depth:
     stated: Range | None = None
     significant: int | None = None
 
-    def values(self, strip: Image.Image) -> np.ndarray:
-        """Return the numbers of a part of the photo, float64 of shape (h, w) or (h, w, 3); NaN for no measurement."""
+    def numbers(self, strip: Image.Image) -> np.ndarray:
+        """Return the numbers of a part of the photo as they are stored, of shape (h, w) or (h, w, 3)."""
         stored = np.asarray(strip)
         if self.colour:
-            return stored[..., :3].astype(np.float64) * 257
-        values = (stored.view(np.int8) if self.kind == "int8" else stored).astype(np.float64)
-        if self.kind == "uint32":  # which Pillow holds in signed integers
-            values[values < 0] += 1 << 32
+            return stored[..., :3].astype(np.uint16) * 257
+        kinds = {"int8": np.int8, "uint32": np.uint32}  # which Pillow holds as bytes, and in signed integers
+        return stored.view(kinds.get(self.kind, stored.dtype))
+
+    def values(self, numbers: np.ndarray) -> np.ndarray:
+        """Return numbers as float64 of the same shape, NaN where nothing was measured."""
+        values = numbers.astype(np.float64)
         if self.kind == "float32":
             values[~(np.abs(values) < MISSING)] = np.nan
         if self.missing is not None:
@@ -138,27 +141,32 @@ def strips(image: Image.Image, factor: int = 1) -> Iterator[tuple[int, Image.Ima
         yield row, image.crop((0, row, image.width, min(row + rows, image.height)))
 
 
-def measure(image: Image.Image, depth: Depth) -> Extent:
-    """Return between which values the pixels of an image are. It is decoded, and read a few rows at a time."""
+def measure(parts: Iterable[np.ndarray], depth: Depth, pixels: int) -> Extent:
+    """Return between which values a photo is.
+
+    Args:
+        parts: its numbers, part by part.
+        depth: how it is stored.
+        pixels: how many there are.
+    """
     low, high, whole, sample = np.inf, -np.inf, True, []
-    step = -(-image.width * image.height // _SAMPLE)
-    for _, strip in strips(image):
-        values = depth.values(strip)
-        values = values[np.isfinite(values)]
-        if not len(values):
-            continue
-        low, high = min(low, float(values.min())), max(high, float(values.max()))
-        if depth.kind == "float32" and whole:
-            whole = bool((values == np.rint(values)).all())
-        sample.append(values[::step])
+    step = -(-pixels // _SAMPLE)
+    for part in parts:
+        found = part.reshape(-1)
+        if depth.kind == "float32" or depth.missing is not None:
+            found = depth.values(found)
+            found = found[np.isfinite(found)]
+            whole = whole and bool((found == np.rint(found)).all())
+        if len(found):
+            low, high = min(low, float(found.min())), max(high, float(found.max()))
+            sample.append(found[::step].astype(np.float64))
     if not sample:  # nothing was measured
         return Extent(depth.kind, 0.0, 0.0, (0.0, 0.0))
     near = np.concatenate(sample)
     few = len(near) // _OUTLIERS
     ends = np.partition(near, (few, len(near) - 1 - few))
-    return Extent(
-        depth.kind, low, high, (float(ends[few]), float(ends[len(near) - 1 - few])), whole, _range_in(depth, high)
-    )
+    ends_near = float(ends[few]), float(ends[len(near) - 1 - few])
+    return Extent(depth.kind, low, high, ends_near, whole, _range_in(depth, high))
 
 
 def _range_in(depth: Depth, high: float) -> Range | None:
@@ -182,7 +190,7 @@ def eight_bits(image: Image.Image, depth: Depth, span: Range) -> Image.Image:
     low, high = span
     scaled = np.empty((image.height, image.width), dtype=np.uint8)
     for row, strip in strips(image):
-        shares = np.clip((depth.values(strip) - low) / (high - low), 0.0, 1.0)
+        shares = np.clip((depth.values(depth.numbers(strip)) - low) / (high - low), 0.0, 1.0)
         shares = np.nan_to_num(1 - shares if depth.inverted else shares)  # no measurement: black
         scaled[row : row + len(shares)] = np.rint(shares * 255)
     return Image.fromarray(scaled)

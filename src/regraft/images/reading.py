@@ -27,7 +27,7 @@ from regraft.images.formats import decoders, is_heif
 from regraft.images.memory import MemoryBudget
 from regraft.images.png import find_chunk, significant_bits
 from regraft.images.sources import Pixels, Source, content_key, file_key, open_encoded
-from regraft.images.streaming import read_colours, read_reduced
+from regraft.images.streaming import measure_rows, read_colours, read_reduced
 from regraft.images.tiff import block_size, count_directories
 from regraft.images.value_range import FULL, Extent, Range, Ranges, range_of, span_of
 from regraft.runtime import cpu_count
@@ -138,8 +138,14 @@ def _extent(image: Image.Image, stream: BinaryIO | None) -> Extent | None:
 
 
 def _measured(image: Image.Image, depth: Depth, stream: BinaryIO | None, stored: tuple[int, int]) -> Extent:
+    pixels = image.width * image.height
+    if stream is not None and pixels > LARGE:
+        with MEMORY.reserve(_STREAMING_BYTES):
+            extent = measure_rows(stream, image, depth)
+        if extent is not None:
+            return extent
     with reserve_memory(image, stored, whole=False), time_limit(stream, _SECONDS_TO_DECODE):
-        return measure(image, depth)
+        return measure((depth.numbers(strip) for _, strip in strips(image)), depth, pixels)
 
 
 @contextmanager

@@ -4,18 +4,21 @@ import functools
 import io
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from regraft.images.depth import MISSING, Depth
+from regraft.images.depth import MISSING, STRIP_PIXELS, Depth, measure
 from regraft.images.tiff import block_size, count_directories
-from regraft.images.value_range import FULL, Range
+from regraft.images.value_range import FULL, Extent, Range
 
 _LOADERS = {"PNG": "pngload_source", "TIFF": "tiffload_source", "WEBP": "webpload_source"}  # by Pillow's names
 _COLOURS = ("b-w", "srgb", "grey16", "rgb16")  # not CMYK and others, which Pillow brings to RGB
+_NUMBERS = {"ushort": np.uint16, "short": np.int16, "uint": np.uint32, "int": np.int32, "float": np.float32}
 _MAX_TILE = 1 << 26  # bytes
 _MAX_PAGES = 1000  # all of which libvips counts
 _MAX_LOSSLESS_PIXELS = 75_000_000  # pixels: libwebp holds 8 bytes for each
@@ -40,30 +43,64 @@ def read_reduced(
         None where Pillow must read it: another format, or damage, whose reason it gives.
     """
     factor = min(image.size) // max(min_side, 1)
-    if image.format not in _LOADERS or image.info.get("interlace") or factor < 2:
+    if image.format not in _LOADERS or factor < 2:
         return None
     return _read(stream, image, factor, depth, span)
 
 
 def read_colours(stream: BinaryIO, image: Image.Image, depth: Depth, span: Range) -> Image.Image | None:
     """Return an image of 16 bits for each colour as RGB, of which Pillow would read the higher 8; None as above."""
-    return None if image.info.get("interlace") else _read(stream, image, 1, depth, span)
+    return _read(stream, image, 1, depth, span)
+
+
+def measure_rows(stream: BinaryIO, image: Image.Image, depth: Depth) -> Extent | None:
+    """Return between which values an image of more than 8 bits is, read some rows at a time; None as above."""
+    if image.format not in _LOADERS or not _is_streamed(stream, image, depth):
+        return None
+    with _place_kept(stream):
+        try:
+            return measure(_rows(_opened(stream, image.format, {})), depth, image.width * image.height)
+        except _vips().Error:
+            return None
+
+
+def _rows(photo: Any) -> Iterator[np.ndarray]:
+    """Yield the numbers of a photo without its alpha, (h, w, b) of some rows at a time."""
+    colours = photo.bands - int(photo.hasalpha())
+    region, rows = _vips().Region.new(photo), max(1, STRIP_PIXELS // photo.width)
+    for row in range(0, photo.height, rows):
+        height = min(rows, photo.height - row)
+        part = np.frombuffer(region.fetch(0, row, photo.width, height), _NUMBERS[photo.format])
+        yield part.reshape(height, photo.width, photo.bands)[..., :colours]
 
 
 def _read(stream: BinaryIO, image: Image.Image, factor: int, depth: Depth | None, span: Range) -> Image.Image | None:
-    if depth is not None and (depth.inverted or depth.missing is not None or depth.kind == "int8"):
+    if not _is_streamed(stream, image, depth):
         return None
-    if _vips() is None or _exceeds_memory(stream, image):
-        return None
+    with _place_kept(stream):
+        try:
+            reduced = _reduced(stream, str(image.format), factor, span)
+        except _vips().Error:
+            return None
+    return None if reduced is None else Image.fromarray(reduced).convert("RGB")
+
+
+def _is_streamed(stream: BinaryIO, image: Image.Image, depth: Depth | None) -> bool:
+    """Tell whether libvips reads an image as Pillow does, and holds little of it at once."""
+    if depth is not None and (depth.inverted or depth.missing is not None or depth.kind in ("int8", "uint12")):
+        return False
+    return not image.info.get("interlace") and _vips() is not None and not _exceeds_memory(stream, image)
+
+
+@contextmanager
+def _place_kept(stream: BinaryIO) -> Iterator[None]:
+    """Leave an open file where the stream, which reads ahead, expects it to be."""
     place = None if isinstance(stream, io.BytesIO) else os.lseek(stream.fileno(), 0, os.SEEK_CUR)
     try:
-        reduced = _reduced(stream, str(image.format), factor, span)
-    except _vips().Error:
-        return None
+        yield
     finally:
-        if place is not None:  # where the stream, which reads ahead, expects its file to be
+        if place is not None:
             os.lseek(stream.fileno(), place, os.SEEK_SET)
-    return None if reduced is None else Image.fromarray(reduced).convert("RGB")
 
 
 def _exceeds_memory(stream: BinaryIO, image: Image.Image) -> bool:

@@ -116,10 +116,9 @@ def choose_ranges(
         extents = [extent for _, extent in found]
         span, why = _choose(extents, given, chosen.get(kind))
         number = f"{len(found):,} photo{'' if len(found) == 1 else 's'}"
-        say(
-            f"{_WORDS[kind]} in {number}: {_number(span[0])} becomes black and {_number(span[1])} white, {why}. "
-            f"{option('Compute.value_range')} sets others."
-        )
+        others = "" if kind == "scaled" else f" {option('Compute.value_range')} sets others."
+        what = f"{_number(span[0])} becomes black and {_number(span[1])} white"
+        say(f"{_WORDS[kind]} in {number}: {what}, {why}.{others}")
         _report(found, span, say)
         if kind != "scaled":
             chosen[kind] = span
