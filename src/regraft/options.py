@@ -139,7 +139,8 @@ def interval(value: Any) -> bool:
     """
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         return False
-    return all(number(one, -math.inf) and math.isfinite(one) for one in value) and value[0] < value[1]
+    plain = [one.item() if isinstance(one, np.generic) else one for one in value]
+    return all(number(one, -sys.float_info.max) for one in plain) and plain[0] < plain[1]
 
 
 def number(value: Any, low: float, high: float = math.inf, *, above: bool = False) -> bool:

@@ -59,8 +59,7 @@ def test_what_is_done_is_said() -> None:
         "value_range sets others.",
         "integers of more than 8 bits whose largest is in the file in 1 photo: 0 becomes black and 65,535 white, as "
         "their format states.",
-        "1 of these have next to no contrast, fewer than 8 of 256 grey levels. Look at them, or set value_range:\n"
-        "  3.tif",
+        "1 photo has next to no contrast, fewer than 8 of 256 grey levels. Look at them, or set value_range:\n  3.tif",
         "16-bit integers in 2 photos: 0 becomes black and 4,095 white, as the largest takes 12 bits. value_range sets "
         "others.",
     ]
@@ -103,7 +102,7 @@ def test_photos_without_contrast_are_named() -> None:
     """15 of 4095 are 0.9 of 255; 128 of 4095 are 7.97."""
     _, said = chosen(extent(0, 4080), extent(0, 15), extent(0, 128), extent(2000, 2129), extent(4000, 4000))
     assert said[1] == (
-        "3 of these have next to no contrast, fewer than 8 of 256 grey levels. Look at them, or set value_range:\n"
+        "3 photos have next to no contrast, fewer than 8 of 256 grey levels. Look at them, or set value_range:\n"
         "  1.tif\n  2.tif\n  4.tif"
     )
 

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
+from regraft.images.png import SIGNIFICANT_BITS
 from regraft.images.value_range import FULL, Extent, Range
 
 STRIP_PIXELS = 1 << 21  # pixels of an image that are converted at a time
@@ -24,7 +25,6 @@ _HIGHEST = {
     "int16": (1 << 15) - 1,
     "int32": (1 << 31) - 1,
 }
-SIGNIFICANT_BITS = "sbit"  # of a PNG's sBIT chunk, in Pillow's `info`
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,10 @@ import io
 import struct
 from typing import BinaryIO
 
+from PIL import Image
+
+SIGNIFICANT_BITS = "sbit"  # of each colour, in `info`
+
 
 def find_chunk(stream: BinaryIO, wanted: bytes, *, before: bytes = b"") -> bytes:
     """Return the data of the first chunk of that name, b"" if there is none, or none before one called `before`."""
@@ -20,13 +24,19 @@ def find_chunk(stream: BinaryIO, wanted: bytes, *, before: bytes = b"") -> bytes
     return found
 
 
-def significant_bits(stream: BinaryIO, *, alpha: bool) -> int | None:
-    """Return how many of 16 bits carry information, by the chunk sBIT (11.3.2.7); None if it does not say.
+def complete(image: Image.Image, stream: BinaryIO, *, deep: bool) -> None:
+    """Put EXIF tags and significant bits (sBIT, 11.3.2.7) of a PNG into `image.info`; leave other formats as they are.
 
     Args:
-        stream: the file.
-        alpha: whether its last channel is no colour.
+        image: opened by Pillow.
+        stream: its file.
+        deep: whether it has 16 bits.
     """
-    bits = list(find_chunk(stream, b"sBIT", before=b"IDAT")[:4])
-    colours = bits[:-1] if alpha else bits
-    return max(colours) if colours and 8 <= max(colours) <= 16 else None
+    if image.format != "PNG":
+        return
+    if "exif" not in image.info:
+        image.info["exif"] = find_chunk(stream, b"eXIf")  # Pillow would decode all pixels first
+    if deep:
+        bits = list(find_chunk(stream, b"sBIT", before=b"IDAT")[:4])
+        most = max(bits[:-1] if image.mode == "RGBA" else bits, default=0)
+        image.info[SIGNIFICANT_BITS] = most if 8 <= most <= 16 else None

@@ -16,7 +16,6 @@ from PIL.TiffImagePlugin import TiffImageFile
 from regraft.deadline import deadline
 from regraft.files import MAX_FILE_BYTES, UnusableFileError, size_in_words
 from regraft.images.depth import (
-    SIGNIFICANT_BITS,
     Depth,
     depth_of,
     eight_bits,
@@ -25,10 +24,10 @@ from regraft.images.depth import (
 )
 from regraft.images.formats import decoders, is_heif
 from regraft.images.memory import MemoryBudget
-from regraft.images.png import find_chunk, significant_bits
+from regraft.images.png import complete
 from regraft.images.sources import Pixels, Source, content_key, file_key, open_encoded
 from regraft.images.streaming import measure_rows, read_colours, read_reduced
-from regraft.images.tiff import block_size, count_directories
+from regraft.images.tiff import block_size, count_directories, unknown_kind
 from regraft.images.value_range import FULL, Extent, Range, Ranges, range_of, span_of
 from regraft.runtime import cpu_count
 
@@ -312,11 +311,9 @@ def open_header(stream: BinaryIO) -> Image.Image:
         with MEMORY.reserve(reserved), time_limit(stream, _SECONDS_TO_OPEN):
             image = Image.open(stream, formats=decoders())
             _check_size(image)
-            if image.format == "PNG":
-                if "exif" not in image.info:
-                    image.info["exif"] = find_chunk(stream, b"eXIf")  # Pillow would decode all pixels first
-                if depth_of(image) is not None:
-                    image.info[SIGNIFICANT_BITS] = significant_bits(stream, alpha=image.mode == "RGBA")
+            complete(image, stream, deep=depth_of(image) is not None)
+    except UnidentifiedImageError as error:
+        raise UnreadableImageError((unknown_kind(stream) if tags else "") or _reason(error)) from None
     except Image.DecompressionBombError:
         raise UnreadableImageError(f"more than {MAX_PIXELS:,} pixels") from None
     _check_scans(image, stream)

@@ -128,7 +128,7 @@ def choose_ranges(
 def _choose(extents: Sequence[Extent], given: Range | None, known: Range | None) -> tuple[Range, str]:
     kind = extents[0].kind
     if given is not None and kind != "scaled":
-        return given, f"as {option('Compute.value_range')} says"
+        return (float(given[0]), float(given[1])), f"as {option('Compute.value_range')} says"
     found, why = range_of(extents)
     if known is None:
         return found, why
@@ -148,12 +148,18 @@ def _report(photos: Sequence[tuple[object, Extent]], span: Range, say: Callable[
     beyond = [str(name) for name, extent in photos if extent.low < span[0] or extent.high > span[1]]
     if beyond:
         say(f"{len(beyond):,} of these have values beyond, which become black or white, too:\n{shortlist(beyond)}")
-    flat = [str(name) for name, extent in photos if _levels(extent, span) < FLAT]
+    flat = [name for name, extent in photos if _levels(extent, span) < FLAT]
     if flat:
-        say(
-            f"{len(flat):,} of these have next to no contrast, fewer than {FLAT} of 256 grey levels. Look at them, or "
-            f"set {option('Compute.value_range')}:\n{shortlist(flat)}"
-        )
+        say(flat_in_words(flat, remedy=f"Look at them, or set {option('Compute.value_range')}"))
+
+
+def flat_in_words(names: Sequence[object], *, remedy: str = "Look at them") -> str:
+    """Return the finding that these photos have next to no contrast."""
+    have = "photo has" if len(names) == 1 else "photos have"
+    return (
+        f"{len(names):,} {have} next to no contrast, fewer than {FLAT} of 256 grey levels. "
+        f"{remedy}:\n{shortlist([str(name) for name in names])}"
+    )
 
 
 def _levels(extent: Extent, span: Range) -> float:
