@@ -67,7 +67,7 @@ class Compute:
     )
     value_range: Interval | None = setting(
         None,
-        help="Values of black and white in photos of more than 8 bits, e.g. 0:4095. [default: those of the data set]",
+        help="Values of black and white in photos of more than 8 bits. [default: those of the data set]",
         allowed="two numbers, the lower first",
         check=interval,
         flag="range",
