@@ -74,7 +74,7 @@ def test_the_users_range() -> None:
     ranges, said = chosen(extent(0, 4080), extent(0, 1, "float32"), extent(0, 9, "uint12"), given=(0.0, 2000.0))
     assert ranges == (("float32", 0, 2000), ("uint12", 0, 2000), ("uint16", 0, 2000))
     assert "16-bit integers in 1 photo: 0 becomes black and 2,000 white, as value_range says." in " ".join(said)
-    assert "1 of these have values beyond, which become black or white, too:\n  0.tif" in said
+    assert "1 photo has values beyond, which become black or white, too:\n  0.tif" in said
     assert span_of("uint12", ranges) == (0, 2000)
     assert chosen(given=(0.0, 9.0))[1] == ["no photo here has more than 8 bits: value_range changes nothing."]
 
@@ -112,5 +112,5 @@ def test_dead_pixels_are_named() -> None:
     assert said == [
         "16-bit integers in 2 photos: 0 becomes black and 4,095 white, as the largest takes 12 bits, but for single "
         "pixels. value_range sets others.",
-        "1 of these have values beyond, which become black or white, too:\n  0.tif",
+        "1 photo has values beyond, which become black or white, too:\n  0.tif",
     ]

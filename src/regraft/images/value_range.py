@@ -147,7 +147,8 @@ def _report(photos: Sequence[tuple[object, Extent]], span: Range, say: Callable[
     """Name photos that are beyond the range in part, and those that have next to no contrast in it."""
     beyond = [str(name) for name, extent in photos if extent.low < span[0] or extent.high > span[1]]
     if beyond:
-        say(f"{len(beyond):,} of these have values beyond, which become black or white, too:\n{shortlist(beyond)}")
+        have = "photo has" if len(beyond) == 1 else "photos have"
+        say(f"{len(beyond):,} {have} values beyond, which become black or white, too:\n{shortlist(beyond)}")
     flat = [name for name, extent in photos if _levels(extent, span) < FLAT]
     if flat:
         say(flat_in_words(flat, remedy=f"Look at them, or set {option('Compute.value_range')}"))
