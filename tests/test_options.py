@@ -1,11 +1,13 @@
 """Options as fields: what each must say of itself, the rules, and the messages."""
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from regraft.errors import OptionError, flags_in_messages
-from regraft.options import check_settings, declared_settings, flags_of, number, setting, whole_number
+from regraft.options import check_settings, declared_settings, flags_of, interval, number, setting, whole_number
 
 
 @dataclass(frozen=True)
@@ -103,3 +105,15 @@ def test_what_is_no_number_from_zero(value: object) -> None:
     assert not number(value, 0)
     assert number(0, 0)
     assert not number(0, 0, above=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "allowed"),
+    [
+        ((0, 4095), True), ([-1000.5, 3], True), ((np.int64(0), np.float32(1)), True),
+        ((1, 1), False), ((2, 1), False), ((0,), False), ((0, math.inf), False), ((math.nan, 1), False),
+        (("0", "1"), False), ((False, True), False), ("0:4095", False), (None, False),
+    ],
+)  # fmt: skip
+def test_intervals(value: object, *, allowed: bool) -> None:
+    assert interval(value) is allowed

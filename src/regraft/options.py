@@ -16,6 +16,7 @@ from regraft.errors import OptionError, did_you_mean, option
 
 Bytes = NewType("Bytes", int)  # an option that people give as 500MB
 Seconds = NewType("Seconds", float)  # likewise, as 90s or 10m
+Interval = tuple[float, float]  # likewise, as 0:4095
 _KEY = "regraft"  # of a field's metadata
 GROUP = MappingProxyType({_KEY: None})  # metadata of a field that is no option but holds other settings
 
@@ -128,6 +129,18 @@ def truth(value: Any) -> bool:
 def whole_number(value: Any, low: int, high: float = math.inf) -> bool:
     """Tell whether `value` is an integer, no boolean, from `low` to `high`."""
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def interval(value: Any) -> bool:
+    """Tell whether `value` is two finite numbers, the lower first.
+
+    >>> interval((0, 4095)), interval((-1000.0, 3000.0)), interval((5, 5)), interval("0:4095")
+    (True, True, False, False)
+    """
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        return False
+    plain = [one.item() if isinstance(one, np.generic) else one for one in value]
+    return all(number(one, -sys.float_info.max) for one in plain) and plain[0] < plain[1]
 
 
 def number(value: Any, low: float, high: float = math.inf, *, above: bool = False) -> bool:

@@ -79,6 +79,7 @@ def test_parameters_can_be_read_and_set(make: Make, tiny_network: str) -> None:
         "device": "auto",
         "engine": "auto",
         "max_file_size": 1000**3,
+        "value_range": None,
         "batch_size": 32,
         "cache": True,
         "cache_limit": None,

@@ -111,6 +111,11 @@ def test_round_trip_keeps_everything(classifier: Make, tmp_path: Path) -> None:
     assert after.backbone.preprocess == before.backbone.preprocess
     assert after.backbone.recipe.architecture == "test_resnet"
     assert after.backbone.recipe.arguments == before.backbone.recipe.arguments
+    ranged = replace(
+        before, backbone=before.backbone.with_ranges((("int16", -1000.0, 2060.0), ("uint16", 0.0, 4095.0)))
+    )
+    save_bundle(ranged, tmp_path / "m.safetensors")
+    assert load_bundle(tmp_path / "m.safetensors").backbone.preprocess == ranged.backbone.preprocess
     gone = {"file", "source", "custom_load", "hf_hub_id", "url"}  # where the weights were
     settings = {name: value for name, value in before.backbone.recipe.settings.items() if name not in gone}
     assert after.backbone.recipe.settings == settings
@@ -308,6 +313,9 @@ REPORT = {
         (setting("preprocess", "interpolation", value="x"), "interpolation must be one of"),
         (setting("preprocess", "mean", value=[0, 0]), "Expected `array` of length 3, got 2 - at `$.preprocess.mean`"),
         (setting("preprocess", "std", 1, value=0), "`float` > 0.0 - at `$.preprocess.std[1]`"),
+        (setting("preprocess", "ranges", value={"uint16": [5, 5]}), "ranges must be of uint12, uint16,"),
+        (setting("preprocess", "ranges", value={"x": [0, 5]}), "ranges must be of uint12, uint16,"),
+        (setting("preprocess", "ranges", value={"uint16": [0]}), "at `$.preprocess.ranges[...]`"),
         (setting("preprocess", value=[]), "Expected `object`, got `array` - at `$.preprocess`"),
         (setting("numbers", value=[]), "Expected `object`, got `array` - at `$.numbers`"),
         (setting("numbers", value={"confusion": [[1]]}), "Object missing required field `n`"),

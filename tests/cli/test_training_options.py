@@ -101,6 +101,7 @@ def test_a_command_may_offer_some_of_them() -> None:
         "engine",
         "batch_size",
         "max_file_size",
+        "range",
     ]
     assert list(offered(FitSettings, only=("seed",), track=True)) == ["seed", "track"]
 
@@ -131,3 +132,18 @@ def test_what_is_no_duration(text: str) -> None:
 def test_no_tracker_unless_it_is_asked_for() -> None:
     assert type(CommandOptions({}).observer("run")).__name__ == "TerminalObserver"
     assert CommandOptions({}).track is Tracker.none
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("0:4095", (0, 4095)), ("-1000:3e3", (-1000, 3000)), (" 0 : 1 ", (0, 1))]
+)
+def test_ranges(text: str, expected: tuple[float, float]) -> None:
+    assert CommandOptions(values(range=text)).compute().value_range == expected
+
+
+@pytest.mark.parametrize("text", ["", "4095", "0-4095", "0:1:2", "5:5", "9:1", "0:inf", "nan:1", "a:b"])
+def test_what_is_no_range(text: str) -> None:
+    with pytest.raises(
+        OptionError, match=f"^--range must be two numbers, the lower first, like 0:4095. Got '{text}'.$"
+    ):
+        CommandOptions(values(range=text)).compute()

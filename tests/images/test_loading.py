@@ -230,3 +230,11 @@ def test_locks_go_with_their_images() -> None:
     del kept
     gc.collect()
     assert len(sources_._locks) == before
+
+
+def test_photos_with_next_to_no_contrast_are_told() -> None:
+    """8 levels are some, 7 are next to none; one colour is a picture."""
+    ramps = [np.full((10, 12, 3), 3, np.uint8) for _ in range(4)]
+    ramps[0][0], ramps[1][0], ramps[3][..., 0] = 11, 10, 200
+    (batch,) = load_batches([Pixels(Image.fromarray(ramp), "x") for ramp in ramps], UNCHANGED)
+    assert batch.flat == (1, 2)

@@ -129,3 +129,12 @@ def test_a_stripe_is_padded_not_lost() -> None:
     pixels = preprocess.pixels(Image.new("RGB", (100, 1), (255, 255, 255)))
     assert pixels.shape == (32, 32, 3)
     assert (pixels.max(axis=(1, 2)) == 255).sum() == 1
+
+
+def test_ranges_are_in_json_only_where_there_are_some() -> None:
+    """Else the keys of caches, and classifiers' files, would change."""
+    plain = Preprocess(10, 12, 1.0, "squash", "bicubic", (0.5,) * 3, (0.5,) * 3)
+    assert "ranges" not in plain.to_json()
+    deep = replace(plain, ranges=(("int16", -1000.0, 2060.0), ("uint16", 0.0, 4095.0)))
+    assert deep.to_json()["ranges"] == {"int16": [-1000.0, 2060.0], "uint16": [0.0, 4095.0]}
+    assert Preprocess.from_json(json.loads(json.dumps(deep.to_json()))) == deep

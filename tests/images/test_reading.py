@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from regraft.images import depth, sources
 from regraft.images import reading as images
-from regraft.images import sources
 from regraft.images.reading import MAX_ASPECT_RATIO, UnreadableImageError, look_at, read_image
 from regraft.images.sources import Pixels
 
@@ -200,9 +200,11 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path, ending: str) -> Non
     assert read(path).tolist() == [grey(0, 1, 10, 128, 255)]
 
 
-def test_a_dark_sixteen_bit_image_stays_dark(tmp_path: Path) -> None:
+def test_black_and_white_of_sixteen_bits_may_be_known(tmp_path: Path) -> None:
     path = saved(Image.fromarray(np.array([[0, 200]], np.uint16)), tmp_path / "x.png")
-    assert read(path).tolist() == [grey(0, 1)]  # 200 / 257 = 0.78
+    assert read(path).tolist() == [grey(0, 200)]  # alone: eight bits hold it
+    found = read_image(path, ranges=(("uint16", 0.0, 65535.0),))
+    assert np.asarray(found).tolist() == [grey(0, 1)]  # 200 / 257 = 0.78
 
 
 @pytest.mark.parametrize(
@@ -210,7 +212,8 @@ def test_a_dark_sixteen_bit_image_stays_dark(tmp_path: Path) -> None:
     [
         ([0, 100, 255], [0, 100, 255]),  # eight bits in wide integers
         ([0, 257, 65535], [0, 1, 255]),
-        ([-5, 257, 100_000], [0, 1, 255]),
+        ([-5, 257, 100_000], [0, 1, 255]),  # 262 of 100,005 are 0.67 of 255
+        ([0, 16, 4095], [0, 1, 255]),
     ],
 )
 def test_integers_of_32_bits(tmp_path: Path, values: list[int], expected: list[int]) -> None:
@@ -224,7 +227,8 @@ def test_integers_of_32_bits(tmp_path: Path, values: list[int], expected: list[i
     [
         ([0.0, 0.2, 1.0], [0, 51, 255]),  # shares
         ([0.0, 100.0, 255.0], [0, 100, 255]),
-        ([-1.0, 99.6, 300.0], [0, 100, 255]),
+        ([-1.0, 99.6, 300.0], [0, 85, 255]),  # 100.6 of 301 are 85.2 of 255
+        ([0.0, 1.25, 2.5], [0, 128, 255]),
         ([float("nan"), 0.4, 1.0], [0, 102, 255]),
     ],
 )
@@ -442,7 +446,7 @@ def test_the_largest_size_can_be_chosen(tmp_path: Path, png: Callable[[int], byt
     path = tmp_path / "x.png"
     path.write_bytes(png(0))
     size = path.stat().st_size
-    assert look_at(path, limit=size) == hashlib.sha256(png(0)).digest()
+    assert look_at(path, limit=size) == (hashlib.sha256(png(0)).digest(), None)
     with pytest.raises(UnreadableImageError, match=f"^{size} bytes, and at most {size - 1} bytes are read$"):
         look_at(path, limit=size - 1)
 
@@ -453,7 +457,7 @@ def test_the_largest_size_can_be_chosen(tmp_path: Path, png: Callable[[int], byt
 @pytest.fixture
 def by_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have large images read by Pillow, as those are that libvips does not stream."""
-    monkeypatch.setattr(images, "read_reduced", lambda *_: None)
+    monkeypatch.setattr(images, "read_reduced", lambda *_, **__: None)
 
 
 @pytest.mark.parametrize("kind", ["RGB", "L", "P", "RGBA", "I;16", "I", "F"])
@@ -480,7 +484,7 @@ def test_large_images_are_reduced_to_means(
     path = saved(image, tmp_path / "x.tif", exif=exif)
     whole = read(path)
     monkeypatch.setattr(images, "LARGE", 100)
-    monkeypatch.setattr(images, "_STRIP_PIXELS", 200)  # several strips
+    monkeypatch.setattr(depth, "STRIP_PIXELS", 200)  # several strips
     found = np.asarray(read_image(path, min_side=9))
     assert found.shape == ((9, 12, 3) if orientation == 6 else (12, 9, 3))
     assert np.abs(found.astype(int) - whole[2::4, 2::4]).max() <= 1

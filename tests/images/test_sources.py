@@ -65,6 +65,13 @@ def test_arrays_that_do_not_lie_in_one_piece(pixels: PixelsOf) -> None:
     assert np.array_equal(np.asarray(read_image(only(flipped))), flipped)
 
 
+@pytest.mark.parametrize("kind", ["uint16", ">u2", "int16", "int32", "float16", "float32", "float64"])
+def test_greys_of_more_than_8_bits(kind: str) -> None:
+    """Values that need 8 bits: 0 to 255 stand as they are, whole numbers in every type."""
+    greys = np.array([[0, 100], [254, 255]])
+    assert np.asarray(read_image(only(greys.astype(kind))))[..., 0].tolist() == greys.tolist()
+
+
 def test_sources_stay_as_they_are(pixels: PixelsOf) -> None:
     known = [Pixels(Image.fromarray(pixels(0)), "mine"), TableCell(Path("t.parquet"), "image", 0, 0, "row 0")]
     found = as_sources(known)
@@ -97,8 +104,8 @@ def test_nothing() -> None:
 )
 def test_arrays_of_another_type_or_shape(array: np.ndarray, got: str) -> None:
     assert message_of([array]) == (
-        "image 0: an array must be uint8 of shape (h, w), (h, w, 3) or (h, w, 4). "
-        f"Got {got}. Scale the values to 0..255 and put channels last."
+        "image 0: an array must be uint8 of shape (h, w), (h, w, 3) or (h, w, 4), or greys of shape (h, w) in uint16, "
+        f"int16, int32, float16, float32, float64. Got {got}. Scale the values to 0..255 and put channels last."
     )
 
 

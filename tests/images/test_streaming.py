@@ -13,8 +13,10 @@ from PIL import Image
 
 from regraft.images import reading as images
 from regraft.images import sources, streaming
+from regraft.images.depth import depth_of
 from regraft.images.reading import UnreadableImageError, read_image
-from regraft.images.streaming import read_reduced
+from regraft.images.streaming import measure_rows, read_reduced
+from regraft.images.value_range import FULL, range_of
 
 FACTOR = 4
 
@@ -58,7 +60,9 @@ TIFF = [*PNG, "I", "I small", "F", "F 255"]
 def test_each_kind_is_what_pillow_reads_reduced(format_: str, kind: str) -> None:
     options = {"lossless": True, "exact": True} if format_ == "WEBP" else {}
     stream, image = stored(blocks(kind), format_, **options)
-    found = read_reduced(stream, image, 9)
+    depth = depth_of(image)
+    span = FULL if depth is None else range_of([found for found in [measure_rows(stream, image, depth)] if found])[0]
+    found = read_reduced(stream, image, 9, depth=depth, span=span)
     assert found is not None
     assert (found.mode, found.size) == ("RGB", (9, 12))
     whole = np.asarray(read_image(_file(stream)), dtype=int)
@@ -150,7 +154,7 @@ def test_what_libvips_declines_is_read_from_the_file_as_it_was(tmp_path: Path, m
     monkeypatch.setattr(sources, "_MAX_READ_AT_ONCE", 1000)
     found = np.asarray(read_image(path, min_side=20))
     assert np.array_equal(found, expected)
-    monkeypatch.setattr(images, "read_reduced", lambda *_: None)
+    monkeypatch.setattr(images, "read_reduced", lambda *_, **__: None)
     assert np.array_equal(np.asarray(read_image(path, min_side=20)), expected)
 
 

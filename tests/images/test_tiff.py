@@ -2,10 +2,14 @@
 
 import io
 import struct
+from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+from tests.images import deep
 
+from regraft.images.reading import UnreadableImageError, read_image
 from regraft.images.tiff import block_size, count_directories
 
 
@@ -65,3 +69,21 @@ def test_what_is_cut_off_counts_as_far_as_it_goes_and_the_stream_stays_where_it_
 )
 def test_block_size(tags: dict[int, object], expected: tuple[int, bool]) -> None:
     assert block_size(tags, (20, 10)) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (np.zeros((4, 4), np.float64), "64-bit floats"),
+        (np.zeros((4, 4), np.float16), "16-bit floats"),
+        (np.zeros((4, 4), np.int64), "64-bit signed integers"),
+        (np.zeros((4, 4, 3), np.float32), "32-bit floats in 3 channels"),
+    ],
+)
+def test_numbers_that_are_not_read_are_named(tmp_path: Path, values: np.ndarray, kind: str) -> None:
+    (tmp_path / "x.tif").write_bytes(deep.tiff(values))
+    with pytest.raises(UnreadableImageError) as caught:
+        read_image(tmp_path / "x.tif")
+    assert str(caught.value) == (
+        f"a TIFF of {kind}, which is not read. Save it as grey or RGB of 8 or 16 bits, or as grey of 32-bit floats"
+    )

@@ -5,7 +5,6 @@ import time
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.predict import Predictor
 from regraft.classifier.record import EvaluationRecord, Timing
-from regraft.data.dataset import open_datasets
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.errors import DataError
@@ -44,9 +43,8 @@ def evaluate(
     check_positive(positive, classifier.classes)
     predictor = Predictor(classifier, compute, observer)
     aligned = samples.aligned(classifier.classes)
-    (dataset,) = open_datasets([aligned], observer, max_file_size=predictor.compute.max_file_size)
     near = near_duplicates == "join"
-    (dataset,) = join_pictures([dataset], predictor.compute, observer, near=near)
+    (dataset,) = join_pictures([predictor.open(aligned)], predictor.compute, observer, near=near)
     dataset, features = predictor.features(dataset)
     trained_on, validated = (classifier.recognises(dataset, role, near=near) for role in ("training", "validation"))
     files = classifier.was_seen(dataset.keys, "training")

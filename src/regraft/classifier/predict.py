@@ -7,10 +7,13 @@ import numpy as np
 
 from regraft.classifier.classifier import Classifier
 from regraft.data.audit import inspect
-from regraft.data.dataset import Dataset
+from regraft.data.dataset import Dataset, open_datasets
+from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.features.extraction import FeatureExtractor, Features
 from regraft.images.sources import Source
+from regraft.images.value_range import Ranges, choose_ranges
+from regraft.networks.backbones import Backbone
 from regraft.progress import Observer
 
 
@@ -46,20 +49,43 @@ class Predictor:
     ) -> None:
         self.classifier, self.compute, self._observer = classifier, compute or Compute(), observer or Observer()
         self.compute.check()
-        self._extractor = FeatureExtractor(
-            classifier.backbone, self.compute, self._observer, earlier=classifier.engine_choice
-        )
+        self._extractor = self._other = self._new_extractor(classifier.backbone)
 
     def predict(self, sources: Sequence[Source]) -> Predictions:
         """Classify images; one that cannot be read has a reason instead of probabilities, the others are answered."""
         sources = tuple(sources)
         inspection = inspect(sources, max_file_size=self.compute.max_file_size, say=self._observer.say)
-        features = self._extractor.extract(sources, inspection.keys)
+        deep = [(sources[place], extent) for place, extent in inspection.extents.items()]
+        preprocess, given, say = self.classifier.backbone.preprocess, self.compute.value_range, self._observer.say
+        ranges = choose_ranges(deep, given=given, known=preprocess.ranges, say=say)
+        features = self._extractor_of(ranges).extract(sources, inspection.keys)
         unreadable = {**inspection.unreadable, **features.unreadable}
         probabilities = self.classifier.probabilities(features.values)
         probabilities[sorted(unreadable)] = np.nan
         return Predictions(sources, probabilities, unreadable)
 
+    def open(self, samples: Samples) -> Dataset:
+        """Look at every one of these photos, whose classes are the classifier's, once. See `open_datasets`."""
+        (dataset,) = open_datasets(
+            [samples],
+            self._observer,
+            max_file_size=self.compute.max_file_size,
+            value_range=self.compute.value_range,
+            known=self.classifier.backbone.preprocess.ranges,
+        )
+        return dataset
+
     def features(self, dataset: Dataset, *, labelled: bool = True) -> tuple[Dataset, Features]:
         """Return the photos of `dataset` that can be decoded, and their features. See `FeatureExtractor.of_dataset`."""
-        return self._extractor.of_dataset(dataset, labelled=labelled)
+        return self._extractor_of(dataset.ranges).of_dataset(dataset, labelled=labelled)
+
+    def _extractor_of(self, ranges: Ranges) -> FeatureExtractor:
+        """Return what runs photos whose values of black and white are these; the last one for others is kept, too."""
+        for extractor in (self._extractor, self._other):
+            if extractor.backbone.preprocess.ranges == ranges:
+                return extractor
+        self._other = other = self._new_extractor(self.classifier.backbone.with_ranges(ranges))
+        return other
+
+    def _new_extractor(self, backbone: Backbone) -> FeatureExtractor:
+        return FeatureExtractor(backbone, self.compute, self._observer, earlier=self.classifier.engine_choice)

@@ -7,6 +7,7 @@ from msgspec import Meta, Struct
 from regraft.classifier.labels import make_labels
 from regraft.evaluation.report import Report
 from regraft.images.preprocess import CROP_MODES, INTERPOLATIONS
+from regraft.images.value_range import KINDS
 from regraft.networks.registry import LARGEST_CROP, LARGEST_SIDE
 from regraft.validation import Bounds, Count, Number, convert
 
@@ -25,12 +26,16 @@ class PreprocessFields(Struct):
     interpolation: str
     mean: Channels
     std: tuple[Deviation, Deviation, Deviation]
+    ranges: dict[str, tuple[Number, Number]] = {}
 
     def __post_init__(self) -> None:
         """Check the fields that have a fixed set of values."""
         for name, allowed in (("crop_mode", CROP_MODES), ("interpolation", tuple(INTERPOLATIONS))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}")
+        for kind, (low, high) in self.ranges.items():
+            if kind not in KINDS or not low < high:
+                raise ValueError(f"ranges must be of {', '.join(KINDS)}, the lower value first")
 
 
 class EngineFields(Struct):

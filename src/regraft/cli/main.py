@@ -26,12 +26,13 @@ from regraft.cli.models import models
 from regraft.cli.predict import predict
 from regraft.cli.pretrain import pretrain
 from regraft.cli.wrong_usage import unknown_command, unknown_option
+from regraft.engines.compute import Compute
 from regraft.errors import RegraftError, flags_in_messages, printable
 from regraft.options import flags_of
 from regraft.training.schedule import Schedule
 
 # flags that are not made of the option's name
-FLAGS = flags_of(Schedule) | {
+FLAGS = flags_of(Schedule, Compute) | {
     "DistillationSettings.model": "--teacher",
     "DistillationSettings.size": "--teacher-size",
     "stages": "--stage",

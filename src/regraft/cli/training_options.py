@@ -15,12 +15,19 @@ from regraft.data.columns import Columns
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError
 from regraft.files import parse_size, size_in_words
-from regraft.options import Bytes, Seconds, Setting, declared_settings
+from regraft.options import Bytes, Interval, Seconds, Setting, declared_settings, interval
 from regraft.training.schedule import Schedule
 from regraft.transfer.settings import FitSettings
 
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-COMPUTE = ("device", "engine", "batch_size", "max_file_size", "cache")  # what every command that runs a network has
+COMPUTE = (
+    "device",
+    "engine",
+    "batch_size",
+    "max_file_size",
+    "cache",
+    "value_range",
+)  # what every command that runs a network has
 TRAINING = ("precision", "restart")  # of `FitSettings`, which all commands that train share
 
 _VERBOSE = inspect.Parameter(  # of every command that these options are given to
@@ -176,6 +183,8 @@ def _parameter(
         bare = str
     elif bare is Seconds:
         bare, default, help_text = str, f"{default / 60:g}m", f"{help_text.removesuffix('.')}: 90s, 10m, 2h."
+    elif bare == Interval:
+        bare, more = str, {"metavar": "LOW:HIGH"}
     elif bare == tuple[str, ...]:
         bare, default = str, ",".join(default)
     elif said.low is not None:
@@ -204,6 +213,8 @@ def _parsed(value: Any, kind: Any, flag: str) -> Any:
         return parse_size(value, flag) if value.strip() else None
     if kind is Seconds:
         return parse_duration(value, flag)
+    if kind == Interval:
+        return parse_interval(value, flag)
     if kind == tuple[str, ...]:
         text = "" if value == "none" else value
         return tuple(part.strip() for part in text.split(",") if part.strip())
@@ -236,6 +247,24 @@ def parse_duration(text: str, flag: str) -> float:
     if not 0 <= seconds < math.inf:
         raise OptionError(f"{flag} must be a time, like 90s, 10m or 2h. Got {text!r}.")
     return seconds
+
+
+def parse_interval(text: str, flag: str) -> Interval:
+    """Return two numbers.
+
+    >>> parse_interval("0:4095", "--range"), parse_interval("-1000:3000", "--range")
+    ((0.0, 4095.0), (-1000.0, 3000.0))
+
+    Raises:
+        OptionError: not two numbers, the lower first.
+    """
+    try:
+        low, high = (float(part) for part in text.split(":"))
+    except ValueError:
+        low = high = math.nan
+    if not interval((low, high)):
+        raise OptionError(f"{flag} must be two numbers, the lower first, like 0:4095. Got {text!r}.")
+    return low, high
 
 
 def networks_or_default(named: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from regraft.errors import DataError, shortlist
 from regraft.files import MAX_FILE_BYTES
 from regraft.images.reading import UnreadableImageError, look_at
 from regraft.images.sources import Source
+from regraft.images.value_range import Extent
 from regraft.runtime import cpu_count
 from regraft.watchdog import watched
 
@@ -24,10 +25,12 @@ class Inspection:
     Attributes:
         keys: (n,) content keys, 32 bytes each; b"" where the file could not be read.
         unreadable: reasons by position.
+        extents: between which values photos of more than 8 bits are, by position.
     """
 
     keys: tuple[bytes, ...]
     unreadable: Mapping[int, str] = field(default_factory=dict)
+    extents: Mapping[int, Extent] = field(default_factory=dict)
 
 
 def inspect(
@@ -37,7 +40,7 @@ def inspect(
     on_progress: Callable[[int], object] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Inspection:
-    """Read every file once: its content key and whether its header opens. Decodes no pixel.
+    """Read every file once: its content key and whether its header opens. Decodes photos of more than 8 bits alone.
 
     Args:
         sources: n images.
@@ -47,17 +50,20 @@ def inspect(
     """
     keys: list[bytes] = []
     unreadable: dict[int, str] = {}
+    extents: dict[int, Extent] = {}
     look = functools.partial(_look_at, limit=max_file_size)
     # hashing releases the lock, reading waits for the disk
     with watched("looking at the photos", say) as alive, ThreadPoolExecutor(cpu_count() * 2) as pool:
-        for position, (key, reason) in enumerate(pool.map(look, sources)):
+        for position, (key, reason, extent) in enumerate(pool.map(look, sources)):
             keys.append(key)
             if reason:
                 unreadable[position] = reason
+            if extent is not None:
+                extents[position] = extent
             alive()
             if on_progress:
                 on_progress(1)
-    return Inspection(tuple(keys), unreadable)
+    return Inspection(tuple(keys), unreadable, extents)
 
 
 def check_unreadable(samples: Samples, unreadable: Mapping[int, str]) -> None:
@@ -122,8 +128,9 @@ def positions_by_key(keys: Sequence[bytes]) -> dict[bytes, list[int]]:
     return by_key
 
 
-def _look_at(source: Source, *, limit: int) -> tuple[bytes, str]:
+def _look_at(source: Source, *, limit: int) -> tuple[bytes, str, Extent | None]:
     try:
-        return look_at(source, limit=limit), ""
+        key, extent = look_at(source, limit=limit)
     except UnreadableImageError as error:
-        return b"", str(error)
+        return b"", str(error), None
+    return key, "", extent

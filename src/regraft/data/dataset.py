@@ -23,6 +23,7 @@ from regraft.data.splits import lonely_classes, stratified_folds
 from regraft.errors import shortlist
 from regraft.files import MAX_FILE_BYTES
 from regraft.images.preprocess import Preprocess
+from regraft.images.value_range import Range, Ranges, choose_ranges
 from regraft.progress import Observer, progress
 
 MAX_AMBIGUOUS = 0.01  # share of photos under two classes that a large set may lose
@@ -58,6 +59,7 @@ class Dataset:
         positions: (n,) where each stood among all that were found.
         unreadable: those that were left out, in order.
         pictures: what they show; None where nobody has looked.
+        ranges: the values of black and white in photos of more than 8 bits, by kind of number.
     """
 
     samples: Samples
@@ -65,13 +67,14 @@ class Dataset:
     positions: np.ndarray
     unreadable: tuple[UnreadablePhoto, ...] = ()
     pictures: Pictures | None = None
+    ranges: Ranges = ()
     _folds: dict[tuple[int, int, bool], np.ndarray] = field(default_factory=dict, repr=False)
     _groups: np.ndarray | None = field(default=None, repr=False)  # of a selection: as in the whole
 
     @classmethod
-    def of(cls, samples: Samples, inspection: Inspection) -> "Dataset":
+    def of(cls, samples: Samples, inspection: Inspection, ranges: Ranges = ()) -> "Dataset":
         """Return the photos of `samples` that `inspection` could open."""
-        whole = cls(samples, inspection.keys, np.arange(len(samples)))
+        whole = cls(samples, inspection.keys, np.arange(len(samples)), ranges=ranges)
         return whole.without(inspection.unreadable)
 
     def __len__(self) -> int:
@@ -160,7 +163,11 @@ class Dataset:
             return parts[0]
         keys = tuple(key for part in parts for key in part.keys)
         return cls(
-            together([part.samples for part in parts]), keys, np.arange(len(keys)), pictures=_joined_pictures(parts)
+            together([part.samples for part in parts]),
+            keys,
+            np.arange(len(keys)),
+            pictures=_joined_pictures(parts),
+            ranges=parts[0].ranges,
         )
 
     def folds(self, count: int, *, seed: int) -> np.ndarray:
@@ -225,6 +232,8 @@ def open_datasets(
     *,
     max_file_size: int = MAX_FILE_BYTES,
     large: bool = False,
+    value_range: Range | None = None,
+    known: Ranges = (),
 ) -> list[Dataset]:
     """Look at every photo once and return the data sets of `parts`. All commands get their labelled photos here.
 
@@ -234,13 +243,19 @@ def open_datasets(
         max_file_size: bytes that a photo's file may have; a larger one counts as unreadable.
         large: a large source has some damaged photos and some under two classes: both are found now, by decoding all,
             and left out, as training must not come upon them after hours.
+        value_range: the values of black and white in photos of more than 8 bits, where the user chose them.
+        known: those that a classifier was trained with, by kind of number.
 
     Raises:
         DataError: too many cannot be read, or one photo stands under two classes.
     """
     inspections = [inspect(part.sources, max_file_size=max_file_size, say=observer.say) for part in parts]
+    deep = [
+        (p.sources[place], e) for p, found in zip(parts, inspections, strict=True) for place, e in found.extents.items()
+    ]
+    ranges = choose_ranges(deep, given=value_range, known=known, say=observer.say)
     if large:
-        return _open_large(parts, inspections, observer)
+        return [replace(part, ranges=ranges) for part in _open_large(parts, inspections, observer)]
     for part, inspection in zip(parts, inspections, strict=True):
         check_unreadable(part, inspection.unreadable)
         check_contradictions([part], [inspection.keys])
@@ -248,7 +263,7 @@ def open_datasets(
             observer.say(note)
     if len(parts) > 1:
         check_contradictions(parts, [inspection.keys for inspection in inspections])
-    return [Dataset.of(part, inspection) for part, inspection in zip(parts, inspections, strict=True)]
+    return [Dataset.of(part, inspection, ranges) for part, inspection in zip(parts, inspections, strict=True)]
 
 
 def _open_large(parts: Sequence[Samples], inspections: Sequence[Inspection], observer: Observer) -> list[Dataset]:

@@ -308,7 +308,7 @@ def same_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def first_of_each(rows: np.ndarray) -> np.ndarray:
     """Return (n,) booleans: whether a row (n, b) uint8 is the first of its kind and not of zeros."""
-    found = rows.any(axis=1)
+    found = np.asarray(rows.any(axis=1))
     found[same_rows(rows)[1]] = False
     return found
 

@@ -7,7 +7,7 @@ from regraft.cache import size_limit
 from regraft.engines.kinds import AUTO, engine_help, engine_names
 from regraft.errors import OptionError, option
 from regraft.files import MAX_FILE_BYTES
-from regraft.options import Bytes, check_settings, setting, truth, whole_number
+from regraft.options import Bytes, Interval, check_settings, interval, setting, truth, whole_number
 from regraft.runtime import BATCH_SIZE, DEVICES, pick_device
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ class Compute:
         cache: False computes all features and activations anew and stores none.
         cache_limit: bytes that the cache may hold; None for `cache.size_limit`.
         max_file_size: bytes that a photo's file may have; a larger one counts as unreadable.
+        value_range: (low, high) the values of black and white in photos of more than 8 bits; None for those of the data
+            set, or those that the classifier was trained with.
     """
 
     device: str = setting(
@@ -63,6 +65,13 @@ class Compute:
         help="Largest file of a photo, e.g. 500MB. A larger one counts as unreadable.",
         allowed="a size in bytes, 1 or more",
         check=lambda value: whole_number(value, 1),
+    )
+    value_range: Interval | None = setting(
+        None,
+        help="Values of black and white in photos of more than 8 bits. [default: those of the data set]",
+        allowed="two numbers, the lower first",
+        check=interval,
+        flag="range",
     )
 
     def check(self) -> None:

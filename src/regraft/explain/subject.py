@@ -114,7 +114,10 @@ def subject_of_network(
     Raises:
         DataError: more than a tenth of the photos cannot be read, or one photo stands under two classes.
     """
-    (dataset,) = open_datasets([samples], observer, max_file_size=compute.max_file_size)
+    (dataset,) = open_datasets(
+        [samples], observer, max_file_size=compute.max_file_size, value_range=compute.value_range
+    )
+    backbone = backbone.with_ranges(dataset.ranges)
     dataset, _ = FeatureExtractor(backbone, compute, observer).of_dataset(dataset, labelled=labelled)
     return Subject(backbone, dataset, labelled, model)
 
@@ -147,9 +150,9 @@ def subject_of_classifier(
     """
     samples = samples.aligned(classifier.classes) if labelled else replace(samples, classes=classifier.classes)
     pretrained = _before(classifier, before, observer)  # a mistake in it is reported before the work
-    (dataset,) = open_datasets([samples], observer, max_file_size=compute.max_file_size)
-    (dataset,) = join_pictures([dataset], compute, observer)
-    dataset, features = Predictor(classifier, compute, observer).features(dataset, labelled=labelled)
+    predictor = Predictor(classifier, compute, observer)
+    (dataset,) = join_pictures([predictor.open(samples)], compute, observer)
+    dataset, features = predictor.features(dataset, labelled=labelled)
     probabilities = classifier.probabilities(features.values)
     if not labelled:
         dataset = dataset.relabelled(probabilities.argmax(axis=1))
@@ -172,12 +175,12 @@ def subject_of_classifier(
                 seed=seed,
             )
     return Subject(
-        backbone=classifier.backbone,
+        backbone=classifier.backbone.with_ranges(dataset.ranges),
         dataset=dataset,
         labelled=labelled,
         model=classifier.model,
         head=classifier.head,
-        pretrained=pretrained,
+        pretrained=pretrained and pretrained.with_ranges(dataset.ranges),
         strategy=classifier.strategy,
         evaluated=evaluated,
         probabilities=probabilities,

@@ -70,7 +70,7 @@ class ViewSet:
             photo, number = pairs[place]
             if number == 0 or not self.augmentation.kinds:
                 return decode(source, preprocess)  # exactly as in evaluation
-            image = read_image(source, min_side=min_side)
+            image = read_image(source, min_side=min_side, ranges=preprocess.ranges)
             return self.augmentation.view(image, preprocess, key=self.keys[photo], number=number)
 
         sources = [self.sources[photo] for photo, _ in pairs]

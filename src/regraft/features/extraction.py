@@ -23,6 +23,7 @@ from regraft.images.decoding import READING
 from regraft.images.loading import load_batches
 from regraft.images.preprocess import Preprocess
 from regraft.images.sources import Source
+from regraft.images.value_range import flat_in_words
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer, progress
 from regraft.runtime import BATCH_SIZE
@@ -43,6 +44,7 @@ class Features:
         unreadable: reasons by position.
         computed: how many photos went through the network; the others came from the cache.
         seconds: of the whole extraction.
+        flat: positions of photos with next to no contrast, among those that were computed.
     """
 
     values: np.ndarray
@@ -50,10 +52,11 @@ class Features:
     unreadable: Mapping[int, str] = field(default_factory=dict)
     computed: int = 0
     seconds: float = 0.0
+    flat: tuple[int, ...] = ()
 
     def select(self, positions: np.ndarray) -> "Features":
         """Return the features of readable photos at `positions` (integers or booleans)."""
-        return replace(self, values=self.values[positions], unreadable={})
+        return replace(self, values=self.values[positions], unreadable={}, flat=())
 
 
 class _Writer:
@@ -156,7 +159,7 @@ class FeatureExtractor:
 
     def extract(self, sources: Sequence[Source], keys: Sequence[bytes], labels: np.ndarray | None = None) -> Features:
         """Return the features of `sources` (n), from the cache where they are in it. See `extract` and `choose`."""
-        return extract(
+        features = extract(
             sources,
             keys,
             self.backbone,
@@ -165,6 +168,9 @@ class FeatureExtractor:
             batch_size=self.compute.batch_size,
             observer=self._observer,
         )
+        if features.flat and not self.backbone.preprocess.ranges:  # else they were named with their values
+            self._observer.say(flat_in_words([sources[place] for place in features.flat]))
+        return features
 
     def of_dataset(self, dataset: Dataset, *, labelled: bool = True) -> tuple[Dataset, Features]:
         """Return the photos of `dataset` that can be decoded, and their features; name the others, all at once.
@@ -302,6 +308,7 @@ def compute_once(
         if key and not found[position]:
             missing.setdefault(key, []).append(position)
     unreadable: dict[int, str] = {}
+    flat: list[int] = []
     computed = 0
     if missing:
         order = list(missing.values())
@@ -315,6 +322,7 @@ def compute_once(
             for batch, vectors in results:
                 for row, reason in batch.unreadable.items():
                     unreadable.update(dict.fromkeys(order[row], reason))
+                flat += [place for row in batch.flat for place in order[row]]
                 if len(batch.positions):
                     _check_finite(vectors, [sources[order[row][0]] for row in batch.positions])
                     for row, vector in zip(batch.positions, vectors, strict=True):
@@ -322,7 +330,7 @@ def compute_once(
                     writer.add([keys[order[row][0]] for row in batch.positions], vectors)
                 computed += len(batch.positions)
                 advance(len(batch.positions) + len(batch.unreadable))
-    return Features(values, engine.name, unreadable, computed, time.monotonic() - started)
+    return Features(values, engine.name, unreadable, computed, time.monotonic() - started, tuple(sorted(flat)))
 
 
 def _check_finite(vectors: np.ndarray, sources: Sequence[Source]) -> None:

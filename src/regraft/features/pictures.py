@@ -27,6 +27,7 @@ from regraft.images.perceptual_hash import (
     perceptual_hashes,
     picture_keys,
 )
+from regraft.images.preprocess import Preprocess
 from regraft.images.sources import Source
 from regraft.progress import Observer, progress
 from regraft.watchdog import watched
@@ -38,8 +39,10 @@ _VERSION = 1  # of keys and hashes, raised when they change: part of the cache's
 class _PictureEngine(Engine):
     """Pixels to picture keys and perceptual hashes, each byte a number: what the cache of vectors can hold."""
 
-    preprocess = THUMBNAIL
     name = "perceptual-hash"
+
+    def __init__(self, preprocess: Preprocess) -> None:
+        self.preprocess = preprocess
 
     def activations(self, pixels: np.ndarray) -> torch.Tensor:
         """Return (b, 64) float32 bytes of (b, 64, 64, 3) uint8 pixels."""
@@ -62,7 +65,7 @@ def join_pictures(
     """
     sources = [source for dataset in datasets for source in dataset.samples.sources]
     keys, hashes = _look(datasets, sources, compute, observer)
-    thumbnails = functools.partial(_thumbnails, sources)
+    thumbnails = functools.partial(_thumbnails, sources, _thumbnail_of(datasets))
     with progress(observer, "comparing photos", len(sources)) as advance:
         numbers = number_pictures(keys, hashes, thumbnails, near=near, advance=advance)
     found = _with_pictures(datasets, Pictures(keys, hashes, numbers))
@@ -86,7 +89,7 @@ def join_parts_of_pictures(
     sources = [source for dataset in datasets for source in dataset.samples.sources]
     with watched("comparing photos", observer.say):
         values = np.concatenate([one.values for one in features])
-        numbers = join_parts(values, before.numbers, functools.partial(_thumbnails, sources))
+        numbers = join_parts(values, before.numbers, functools.partial(_thumbnails, sources, _thumbnail_of(datasets)))
     shared = [
         p for p in positions_by_key([n.tobytes() for n in numbers]).values() if len(np.unique(before.numbers[p])) > 1
     ]
@@ -109,10 +112,15 @@ def _with_pictures(datasets: Sequence[Dataset], pictures: Pictures) -> list[Data
     ]
 
 
-def _thumbnails(sources: Sequence[Source], positions: np.ndarray) -> np.ndarray:
+def _thumbnail_of(datasets: Sequence[Dataset]) -> Preprocess:
+    """Return how photos become thumbnails: those of more than 8 bits by the black and white of the data sets."""
+    return replace(THUMBNAIL, ranges=datasets[0].ranges)
+
+
+def _thumbnails(sources: Sequence[Source], preprocess: Preprocess, positions: np.ndarray) -> np.ndarray:
     """Return (k, 64, 64) luminances of `sources` at `positions` (k,); zeros for what cannot be decoded."""
     found = np.zeros((len(positions), SIDE, SIDE), dtype=np.float32)
-    with closing(load_batches([sources[place] for place in positions], THUMBNAIL)) as batches:
+    with closing(load_batches([sources[place] for place in positions], preprocess)) as batches:
         for batch in batches:
             found[batch.positions] = grey(batch.pixels)
     return found
@@ -123,12 +131,13 @@ def _look(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return picture keys (n, 32) and perceptual hashes (n, 32), zeros for photos that cannot be decoded."""
     about = {"architecture": _PictureEngine.name, "version": _VERSION, "reading": READING}
-    about |= {"preprocess": THUMBNAIL.to_json()}
+    preprocess = _thumbnail_of(datasets)
+    about |= {"preprocess": preprocess.to_json()}
     dimension = KEY_BYTES + HASH_BYTES
     found = compute_once(
         sources,
         [key for dataset in datasets for key in dataset.keys],
-        _PictureEngine(),
+        _PictureEngine(preprocess),
         FeatureStore(about, dimension, observer.say) if compute.cache else None,
         dimension=dimension,
         cache_limit=compute.cache_bytes if compute.cache else None,

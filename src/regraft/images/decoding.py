@@ -35,6 +35,7 @@ def decode(source: Source, preprocess: Preprocess) -> np.ndarray:
       difference from decoding at full size is below 1 of 255 over photos.
     - Bilinear and bicubic resizing is torchvision's, within 2 of Pillow's 255 values.
     - Everything else goes through Pillow: the result is `preprocess.pixels(read_image(source))`.
+    - Photos of more than 8 bits become 8 bits by `preprocess.ranges`; a kind that is not in it, by its own range.
 
     Raises:
         UnreadableImageError: not an image, or damaged.
@@ -51,7 +52,7 @@ def decode(source: Source, preprocess: Preprocess) -> np.ndarray:
             image.draft(None, (reduced[1], reduced[0]))
         elif stream is not None:
             set_decoding_size(image, min_size)
-        with decode_rgb(image, stream, min_size, stored=stored) as photo:
+        with decode_rgb(image, stream, min_size, stored=stored, ranges=preprocess.ranges) as photo:
             return _resized(photo, preprocess)
 
 

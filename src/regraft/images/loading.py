@@ -13,6 +13,7 @@ from regraft.images.decoding import decode
 from regraft.images.preprocess import Preprocess
 from regraft.images.reading import UnreadableImageError
 from regraft.images.sources import Source
+from regraft.images.value_range import FLAT
 from regraft.runtime import BATCH_SIZE, cpu_count
 
 # Initialised here, before any thread. The search for libraries holds the dynamic linker's lock while it calls Python,
@@ -30,11 +31,13 @@ class Batch:
         positions: (b,) in the list of images.
         pixels: (b, h, w, 3) uint8.
         unreadable: reasons by position; these images are in neither array.
+        flat: positions of those with next to no contrast.
     """
 
     positions: np.ndarray
     pixels: np.ndarray
     unreadable: dict[int, str]
+    flat: tuple[int, ...] = ()
 
 
 def load_batches(
@@ -82,7 +85,8 @@ def _batch(start: int, results: list[np.ndarray | str], preprocess: Preprocess) 
     for row, (_, image) in enumerate(good):
         pixels[row] = image
     unreadable = {start + i: result for i, result in enumerate(results) if isinstance(result, str)}
-    return Batch(np.array([position for position, _ in good], dtype=np.int64), pixels, unreadable)
+    flat = tuple(position for position, image in good if int(image.max()) - int(image.min()) < FLAT)
+    return Batch(np.array([position for position, _ in good], dtype=np.int64), pixels, unreadable, flat)
 
 
 def _one_thread() -> None:

@@ -66,4 +66,4 @@ def perceptual_hashes(thumbnails: np.ndarray) -> np.ndarray:
 def signs(hashes: np.ndarray) -> np.ndarray:
     """Return (n, BITS) float32: 1 and -1 for the bits of (n, 32) hashes; zeros for photos that show nothing."""
     bits = np.unpackbits(hashes, axis=1)[:, :BITS]
-    return np.where(hashes.any(axis=1)[:, None], 2.0 * bits - 1.0, 0.0).astype(np.float32)
+    return np.where(hashes.any(axis=1, keepdims=True), 2.0 * bits - 1.0, 0.0).astype(np.float32)

@@ -11,6 +11,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as transforms
 from torchvision.transforms.v2 import functional as transforms_v2
 
+from regraft.images.value_range import Ranges
+
 INTERPOLATIONS = {mode.value: mode for mode in InterpolationMode}
 CROP_MODES = ("center", "squash", "border")
 _TENSOR_FILTERS = ("bilinear", "bicubic")  # that torchvision has for tensors, antialiased
@@ -28,6 +30,7 @@ class Preprocess:
         interpolation: Pillow's filter by its torchvision name, e.g. "bicubic".
         mean: per channel, of values in [0, 1].
         std: per channel, of values in [0, 1].
+        ranges: the values of black and white in photos of more than 8 bits, by kind of number.
     """
 
     height: int
@@ -37,6 +40,7 @@ class Preprocess:
     interpolation: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    ranges: Ranges = ()
 
     def pixels(self, image: Image.Image) -> np.ndarray:
         """Resize and crop an RGB image to a uint8 array (h, w, 3). Equal to timm's evaluation transform."""
@@ -77,13 +81,16 @@ class Preprocess:
         return max(1, round(height / ratio)), max(1, round(width / ratio))
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON types."""
-        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+        """Return plain JSON types; without `ranges` where there are none, as in files and caches of older versions."""
+        ranges = {"ranges": {kind: [low, high] for kind, low, high in self.ranges}} if self.ranges else {}
+        plain = {name: value for name, value in asdict(self).items() if name != "ranges"}
+        return plain | {"mean": list(self.mean), "std": list(self.std)} | ranges
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Preprocess":
         """Return what `to_json` described."""
-        return cls(**{**data, "mean": tuple(data["mean"]), "std": tuple(data["std"])})
+        ranges = tuple((kind, float(low), float(high)) for kind, (low, high) in data.get("ranges", {}).items())
+        return cls(**{**data, "mean": tuple(data["mean"]), "std": tuple(data["std"]), "ranges": ranges})
 
     def __str__(self) -> str:
         """Return one line for people."""

@@ -9,18 +9,26 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import BinaryIO
 
-import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from regraft.deadline import deadline
 from regraft.files import MAX_FILE_BYTES, UnusableFileError, size_in_words
+from regraft.images.depth import (
+    Depth,
+    depth_of,
+    eight_bits,
+    measure,
+    strips,
+)
 from regraft.images.formats import decoders, is_heif
 from regraft.images.memory import MemoryBudget
+from regraft.images.png import complete
 from regraft.images.sources import Pixels, Source, content_key, file_key, open_encoded
-from regraft.images.streaming import read_reduced, white_level
-from regraft.images.tiff import block_size, count_directories
+from regraft.images.streaming import measure_rows, read_colours, read_reduced
+from regraft.images.tiff import block_size, count_directories, unknown_kind
+from regraft.images.value_range import FULL, Extent, Range, Ranges, range_of, span_of
 from regraft.runtime import cpu_count
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit: beyond it a small file could fill the memory
@@ -38,7 +46,6 @@ _MAX_OTHER_FILE = 300 * 1000**2  # bytes: read at once, and copied
 _SECONDS_TO_OPEN, _SECONDS_TO_DECODE = 5.0, 30.0  # in Python, for a file that is not read at once
 _MAX_SCANNED_PIXELS = 50_000_000_000  # scans of a progressive JPEG times its pixels: a few seconds
 _STREAMING_BYTES = 150 * 1000**2  # bytes that libvips takes for an image of any size
-_STRIP_PIXELS = 1 << 21  # pixels of an image that are converted at a time
 _JPEG2000_LEVELS = 3  # halvings that every usual file has (five is the standard's default)
 _ORIENTATION = 0x0112  # EXIF's tag
 # Bytes per pixel in Pillow by mode (4 by default), and in addition in decoders by format:
@@ -71,15 +78,16 @@ class UnreadableImageError(Exception):
     """The reason, in words, why an image cannot be read."""
 
 
-def read_image(source: Source, *, min_side: int | None = None) -> Image.Image:
+def read_image(source: Source, *, min_side: int | None = None, ranges: Ranges = ()) -> Image.Image:
     """Return an image as 8-bit RGB, turned upright by its EXIF orientation.
 
-    Of an animation the first frame; transparency is blended with white; 16-bit greys are scaled to 8 bits.
+    Of an animation the first frame; transparency is blended with white; more than 8 bits are scaled to 8.
 
     Args:
         source: the image.
         min_side: pixels that each side may be reduced to. A JPEG that is at least twice as large is decoded at a half,
             a quarter or an eighth of its size, at a fraction of the cost; any other image beyond `LARGE` is reduced.
+        ranges: the values of black and white where there are more than 8 bits; else those of this image's own range.
 
     Raises:
         UnreadableImageError: not an image, damaged, of more than `MAX_PIXELS` pixels, or too large for the memory.
@@ -88,12 +96,15 @@ def read_image(source: Source, *, min_side: int | None = None) -> Image.Image:
         stored = image.size
         if min_side is not None and stream is not None:  # a caller's own image stays whole
             set_decoding_size(image, (min_side, min_side))
-        with decode_rgb(image, stream, None if min_side is None else (min_side, min_side), stored=stored) as photo:
+        min_size = None if min_side is None else (min_side, min_side)
+        with decode_rgb(image, stream, min_size, stored=stored, ranges=ranges) as photo:
             return photo
 
 
-def look_at(source: Source, *, limit: int = MAX_FILE_BYTES) -> bytes:
-    """Check an image's header and return its content key. No pixel is decoded.
+def look_at(source: Source, *, limit: int = MAX_FILE_BYTES) -> tuple[bytes, Extent | None]:
+    """Check an image's header, and return its content key and, of more than 8 bits, between which values it is.
+
+    No other pixel is decoded.
 
     Args:
         source: the image.
@@ -106,10 +117,34 @@ def look_at(source: Source, *, limit: int = MAX_FILE_BYTES) -> bytes:
         if isinstance(source, Pixels):
             with source.lock:
                 _check_size(source.image)
-                return content_key(source)
+                extent = _extent(source.image, None)
+                return content_key(source), extent
         with open_encoded(source, limit=limit) as stream:
-            open_header(stream)
-            return file_key(stream)
+            extent = _extent(open_header(stream), stream)
+            return file_key(stream), extent
+
+
+def _extent(image: Image.Image, stream: BinaryIO | None) -> Extent | None:
+    """Return between which values an image of more than 8 bits is; None for others, and where it cannot be decoded."""
+    depth = depth_of(image)
+    if depth is None:
+        return None
+    try:
+        with errors_as_reasons():
+            return _measured(image, depth, stream, image.size)
+    except UnreadableImageError:  # it is named where its pixels are needed
+        return None
+
+
+def _measured(image: Image.Image, depth: Depth, stream: BinaryIO | None, stored: tuple[int, int]) -> Extent:
+    pixels = image.width * image.height
+    if stream is not None and pixels > LARGE:
+        with MEMORY.reserve(_STREAMING_BYTES):
+            extent = measure_rows(stream, image, depth)
+        if extent is not None:
+            return extent
+    with reserve_memory(image, stored, whole=False), time_limit(stream, _SECONDS_TO_DECODE):
+        return measure((depth.numbers(strip) for _, strip in strips(image)), depth, pixels)
 
 
 @contextmanager
@@ -142,7 +177,12 @@ def open_image(source: Source) -> Iterator[tuple[Image.Image, BinaryIO | None]]:
 
 @contextmanager
 def decode_rgb(
-    image: Image.Image, stream: BinaryIO | None, min_size: tuple[int, int] | None, *, stored: tuple[int, int]
+    image: Image.Image,
+    stream: BinaryIO | None,
+    min_size: tuple[int, int] | None,
+    *,
+    stored: tuple[int, int],
+    ranges: Ranges = (),
 ) -> Iterator[Image.Image]:
     """Yield an opened image as upright 8-bit RGB, once there is memory for it.
 
@@ -151,23 +191,43 @@ def decode_rgb(
         stream: its file, None for an image in memory.
         min_size: (height, width) in pixels, as it is stored, that an image beyond `LARGE` may be reduced to.
         stored: (width, height) in pixels of the whole photo.
+        ranges: the values of black and white where there are more than 8 bits; else those of this image's own range.
 
     Raises:
         UnreadableImageError: it takes more memory than one image may.
     """
-    large = min_size is not None and image.width * image.height > LARGE
-    if min_size is not None and large and stream is not None:
-        with MEMORY.reserve(_STREAMING_BYTES + (8 * image.width * image.height if image.format == "WEBP" else 0)):
-            reduced = read_reduced(stream, image, max(min_size))
-        if reduced is not None:
-            reduced.getexif()[_ORIENTATION] = orientation(image)
-            yield ImageOps.exif_transpose(reduced)
-            return
+    depth = depth_of(image)
+    span = FULL if depth is None else span_of(depth.kind, ranges)
+    if depth is not None and span is None:
+        span, _ = range_of([_measured(image, depth, stream, stored)])
+    span = span or FULL
+    streamed = None if stream is None else _streamed(image, stream, min_size, depth=depth, span=span)
+    if streamed is not None:
+        streamed.getexif()[_ORIENTATION] = orientation(image)
+        yield ImageOps.exif_transpose(streamed)
+        return
     reducible = min_size is not None and min(image.height // min_size[0], image.width // min_size[1]) > 1
-    with reserve_memory(image, stored, whole=not (large and reducible)):
+    with reserve_memory(image, stored, whole=not (_is_large(image, min_size) and reducible)):
         with time_limit(stream, _SECONDS_TO_DECODE):
-            photo = upright_rgb(image, min_size=min_size)
+            photo = _upright_rgb(image, min_size, depth, span)
         yield photo
+
+
+def _is_large(image: Image.Image, min_size: tuple[int, int] | None) -> bool:
+    return min_size is not None and image.width * image.height > LARGE
+
+
+def _streamed(
+    image: Image.Image, stream: BinaryIO, min_size: tuple[int, int] | None, *, depth: Depth | None, span: Range
+) -> Image.Image | None:
+    """Return what libvips reads better than Pillow, as RGB and not yet turned; None for all else."""
+    if min_size is not None and _is_large(image, min_size):
+        with MEMORY.reserve(_STREAMING_BYTES + (8 * image.width * image.height if image.format == "WEBP" else 0)):
+            return read_reduced(stream, image, max(min_size), depth=depth, span=span)
+    if depth is not None and depth.colour and span != FULL:
+        with MEMORY.reserve(_STREAMING_BYTES + 6 * image.width * image.height):
+            return read_colours(stream, image, depth, span)
+    return None
 
 
 def set_decoding_size(image: Image.Image, min_size: tuple[int, int]) -> None:
@@ -207,19 +267,15 @@ def reserve_memory(
         yield
 
 
-def upright_rgb(image: Image.Image, *, min_size: tuple[int, int] | None = None) -> Image.Image:
-    """Return an opened image as 8-bit RGB, turned upright by its EXIF orientation.
-
-    Args:
-        image: the image.
-        min_size: (height, width) in pixels, as it is stored, that an image beyond `LARGE` may be reduced to.
-    """
-    if min_size is not None and image.width * image.height > LARGE:
+def _upright_rgb(image: Image.Image, min_size: tuple[int, int] | None, depth: Depth | None, span: Range) -> Image.Image:
+    """Return an opened image as 8-bit RGB, turned upright by its EXIF orientation. See `decode_rgb`."""
+    if min_size is not None and _is_large(image, min_size):
         image.load()  # which also turns a TIFF
         turn = orientation(image)
-        image = _reduced_rgb(image, min_size)
+        image = _reduced_rgb(image, min_size, depth, span)
         image.getexif()[_ORIENTATION] = turn
-    return _as_rgb(ImageOps.exif_transpose(image))
+        depth = None
+    return _as_rgb(ImageOps.exif_transpose(image), depth, span)
 
 
 def orientation(image: Image.Image) -> int:
@@ -255,8 +311,9 @@ def open_header(stream: BinaryIO) -> Image.Image:
         with MEMORY.reserve(reserved), time_limit(stream, _SECONDS_TO_OPEN):
             image = Image.open(stream, formats=decoders())
             _check_size(image)
-            if image.format == "PNG" and "exif" not in image.info:
-                image.info["exif"] = _exif_chunk(stream)  # Pillow would decode all pixels first
+            complete(image, stream, deep=depth_of(image) is not None)
+    except UnidentifiedImageError as error:
+        raise UnreadableImageError((unknown_kind(stream) if tags else "") or _reason(error)) from None
     except Image.DecompressionBombError:
         raise UnreadableImageError(f"more than {MAX_PIXELS:,} pixels") from None
     _check_scans(image, stream)
@@ -275,20 +332,6 @@ def _check_scans(image: Image.Image, stream: BinaryIO) -> None:
     stream.seek(place)
     if scans * image.width * image.height > _MAX_SCANNED_PIXELS:
         raise UnreadableImageError(f"a progressive JPEG of {scans:,} scans takes too long to read. Save it again")
-
-
-def _exif_chunk(stream: BinaryIO) -> bytes:
-    """Return the EXIF tags of a PNG wherever their chunk is, b"" if there is none (PNG 3rd edition, 5.3)."""
-    place, found = stream.tell(), b""
-    stream.seek(8)
-    while len(head := stream.read(8)) == 8:  # each chunk: its length, its name, its data, four bytes of checksum
-        length, name = struct.unpack(">I4s", head)
-        if name == b"eXIf":
-            found = stream.read(length)
-            break
-        stream.seek(length + 4, io.SEEK_CUR)
-    stream.seek(place)
-    return found
 
 
 def _check_size(image: Image.Image) -> None:
@@ -314,19 +357,10 @@ def _decoder_memory(image: Image.Image, stored: tuple[int, int]) -> int:
     return int(2 * shares * stored[0] * stored[1])
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if _is_deep(image):
-        return _eight_bits(image, _brightest(image)).convert("RGB")
-    return _flat_rgb(image)
-
-
-def _is_deep(image: Image.Image) -> bool:
-    """Tell whether an image has greys of 16 bits, integers or floats."""
-    return image.mode.startswith("I;16") or image.mode in ("I", "F")
-
-
-def _flat_rgb(image: Image.Image) -> Image.Image:
-    """Return an image of up to 8 bits as RGB, blended with white where it is transparent."""
+def _as_rgb(image: Image.Image, depth: Depth | None, span: Range) -> Image.Image:
+    """Return an image as RGB, blended with white where it is transparent."""
+    if depth is not None:
+        image = eight_bits(image, depth, span)
     if image.has_transparency_data:  # an alpha channel, or one colour of a PNG or GIF declared transparent
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -334,48 +368,17 @@ def _flat_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _reduced_rgb(image: Image.Image, min_size: tuple[int, int]) -> Image.Image:
+def _reduced_rgb(image: Image.Image, min_size: tuple[int, int], depth: Depth | None, span: Range) -> Image.Image:
     """Return an image as RGB, its sides divided by the largest integer that leaves `min_size` (height, width).
 
     Each pixel is the mean of a block. The image is converted a few rows at a time.
     """
     factor = max(1, min(image.height // max(min_size[0], 1), image.width // max(min_size[1], 1)))
-    deep = _is_deep(image)
-    top = _brightest(image) if deep else 0.0
     reduced = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
-    for rows, strip in _strips(image, factor):
-        flat = _eight_bits(strip, top).convert("RGB") if deep else _flat_rgb(strip)
+    for rows, strip in strips(image, factor):
+        flat = _as_rgb(strip, depth, span)
         reduced.paste(flat.reduce(factor) if factor > 1 else flat, (0, rows // factor))
     return reduced
-
-
-def _strips(image: Image.Image, factor: int = 1) -> Iterator[tuple[int, Image.Image]]:
-    """Yield strips of about `_STRIP_PIXELS` pixels, whole multiples of `factor` rows, and the first row of each."""
-    rows = max(1, _STRIP_PIXELS // (image.width * factor)) * factor
-    for row in range(0, image.height, rows):
-        yield row, image.crop((0, row, image.width, min(row + rows, image.height)))
-
-
-def _brightest(image: Image.Image) -> float:
-    """Return the value that stands for white in an image of 16 bits, integers or floats."""
-    if image.mode.startswith("I;16"):
-        return 65535.0
-    most = max(float(np.nan_to_num(np.asarray(strip)).max(initial=0.0)) for _, strip in _strips(image))
-    return white_level(most, real=image.mode == "F")  # a 16-bit PNG opens as I in older Pillows
-
-
-def _eight_bits(image: Image.Image, top: float) -> Image.Image:
-    """Scale greys of 16 bits (or integers and floats) to 8; Pillow's own conversion would clip them to white.
-
-    Args:
-        image: the greys.
-        top: the value that stands for white.
-    """
-    scaled = np.empty((image.height, image.width), dtype=np.uint8)
-    for row, strip in _strips(image):
-        values = np.nan_to_num(np.asarray(strip).astype(np.float64))  # NaN: no measurement, black
-        scaled[row : row + len(values)] = np.rint(np.clip(values / top, 0.0, 1.0) * 255)
-    return Image.fromarray(scaled)
 
 
 def _reason(error: BaseException) -> str:

@@ -19,6 +19,15 @@ from regraft.files import UnusableFileError, is_file, open_regular, sha256, too_
 
 ROW_GROUPS_IN_MEMORY = 4  # at least: the table is read in order, by threads that work near each other
 ROWS_IN_MEMORY = 1 << 30  # bytes that more row groups may take: a table that fits is read once, in any order
+# greys of more than 8 bits that an array may hold, and what Pillow holds them in
+DEEP_ARRAYS = {
+    "uint16": np.uint16,
+    "int16": np.int32,
+    "int32": np.int32,
+    "float16": np.float32,
+    "float32": np.float32,
+    "float64": np.float32,
+}
 _MAX_READ_AT_ONCE = 1 << 24  # bytes: a larger file is read by its decoder, piece by piece
 
 
@@ -175,7 +184,8 @@ def as_sources(images: Sequence[Any] | np.ndarray) -> list[Source]:
     """Turn images as Python users have them into sources.
 
     Args:
-        images: paths (str or Path), PIL images, or uint8 arrays of shape (h, w), (h, w, 3) or (h, w, 4).
+        images: paths (str or Path), PIL images, uint8 arrays of shape (h, w), (h, w, 3) or (h, w, 4), or greys of shape
+            (h, w) in one of `DEEP_ARRAYS`.
 
     Raises:
         DataError: something else, or an array of another type or shape; or a path that does not exist.
@@ -205,10 +215,13 @@ def _as_source(image: Any, position: int) -> Source:
     if isinstance(image, np.ndarray):
         if not image.size:
             raise DataError(f"{name}: an array of shape {image.shape} holds no pixels. Leave it out.")
+        if image.ndim == 2 and image.dtype.name in DEEP_ARRAYS:
+            return Pixels(Image.fromarray(image.astype(DEEP_ARRAYS[image.dtype.name])), name)
         if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))):
             raise DataError(
-                f"{name}: an array must be uint8 of shape (h, w), (h, w, 3) or (h, w, 4). "
-                f"Got {image.dtype} of shape {image.shape}. Scale the values to 0..255 and put channels last."
+                f"{name}: an array must be uint8 of shape (h, w), (h, w, 3) or (h, w, 4), or greys of shape (h, w) in "
+                f"{', '.join(DEEP_ARRAYS)}. Got {image.dtype} of shape {image.shape}. Scale the values to 0..255 and "
+                "put channels last."
             )
         return Pixels(Image.fromarray(image), name)
     raise DataError(f"{name}: allowed are a path, a PIL image or a uint8 array. Got {type(image).__name__}.")

@@ -1,26 +1,33 @@
-"""Photos of dozens of megapixels, read row by row by libvips and never held in memory as a whole."""
+"""Photos read row by row by libvips: those of dozens of megapixels, and the 16 bits of colours."""
 
 import functools
 import io
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
+from regraft.images.depth import MISSING, STRIP_PIXELS, Depth, measure
 from regraft.images.tiff import block_size, count_directories
+from regraft.images.value_range import FULL, Extent, Range
 
 _LOADERS = {"PNG": "pngload_source", "TIFF": "tiffload_source", "WEBP": "webpload_source"}  # by Pillow's names
 _COLOURS = ("b-w", "srgb", "grey16", "rgb16")  # not CMYK and others, which Pillow brings to RGB
+_NUMBERS = {"ushort": np.uint16, "short": np.int16, "uint": np.uint32, "int": np.int32, "float": np.float32}
 _MAX_TILE = 1 << 26  # bytes
 _MAX_PAGES = 1000  # all of which libvips counts
 _MAX_LOSSLESS_PIXELS = 75_000_000  # pixels: libwebp holds 8 bytes for each
 _starting = threading.Lock()
 
 
-def read_reduced(stream: BinaryIO, image: Image.Image, min_side: int) -> Image.Image | None:
+def read_reduced(
+    stream: BinaryIO, image: Image.Image, min_side: int, *, depth: Depth | None = None, span: Range = FULL
+) -> Image.Image | None:
     """Return an image as RGB, reduced by an integer to sides of at least `min_side` pixels, and not yet turned.
 
     Each pixel is the mean of a block; transparency is blended with white.
@@ -29,24 +36,71 @@ def read_reduced(stream: BinaryIO, image: Image.Image, min_side: int) -> Image.I
         stream: its file.
         image: opened by Pillow, which has read its header.
         min_side: in pixels.
+        depth: how it is stored, of more than 8 bits.
+        span: the values of black and of white in it.
 
     Returns:
         None where Pillow must read it: another format, or damage, whose reason it gives.
     """
     factor = min(image.size) // max(min_side, 1)
-    if image.format not in _LOADERS or image.info.get("interlace") or factor < 2:
+    if image.format not in _LOADERS or factor < 2:
         return None
-    if _vips() is None or _exceeds_memory(stream, image):
+    return _read(stream, image, factor, depth, span)
+
+
+def read_colours(stream: BinaryIO, image: Image.Image, depth: Depth, span: Range) -> Image.Image | None:
+    """Return an image of 16 bits for each colour as RGB, of which Pillow would read the higher 8; None as above."""
+    return _read(stream, image, 1, depth, span)
+
+
+def measure_rows(stream: BinaryIO, image: Image.Image, depth: Depth) -> Extent | None:
+    """Return between which values an image of more than 8 bits is, read some rows at a time; None as above."""
+    if image.format not in _LOADERS or not _is_streamed(stream, image, depth):
         return None
+    with _place_kept(stream):
+        try:
+            return measure(_rows(_opened(stream, image.format, {})), depth, image.width * image.height)
+        except _vips().Error:
+            return None
+
+
+def _rows(photo: Any) -> Iterator[np.ndarray]:
+    """Yield the numbers of a photo without its alpha, (h, w, b) of some rows at a time."""
+    colours = photo.bands - int(photo.hasalpha())
+    region, rows = _vips().Region.new(photo), max(1, STRIP_PIXELS // photo.width)
+    for row in range(0, photo.height, rows):
+        height = min(rows, photo.height - row)
+        part = np.frombuffer(region.fetch(0, row, photo.width, height), _NUMBERS[photo.format])
+        yield part.reshape(height, photo.width, photo.bands)[..., :colours]
+
+
+def _read(stream: BinaryIO, image: Image.Image, factor: int, depth: Depth | None, span: Range) -> Image.Image | None:
+    if not _is_streamed(stream, image, depth):
+        return None
+    with _place_kept(stream):
+        try:
+            reduced = _reduced(stream, str(image.format), factor, span)
+        except _vips().Error:
+            return None
+    return None if reduced is None else Image.fromarray(reduced).convert("RGB")
+
+
+def _is_streamed(stream: BinaryIO, image: Image.Image, depth: Depth | None) -> bool:
+    """Tell whether libvips reads an image as Pillow does, and holds little of it at once."""
+    if depth is not None and (depth.inverted or depth.missing is not None or depth.kind in ("int8", "uint12")):
+        return False
+    return not image.info.get("interlace") and _vips() is not None and not _exceeds_memory(stream, image)
+
+
+@contextmanager
+def _place_kept(stream: BinaryIO) -> Iterator[None]:
+    """Leave an open file where the stream, which reads ahead, expects it to be."""
     place = None if isinstance(stream, io.BytesIO) else os.lseek(stream.fileno(), 0, os.SEEK_CUR)
     try:
-        reduced = _reduced(stream, image.format, factor)
-    except _vips().Error:
-        return None
+        yield
     finally:
-        if place is not None:  # where the stream, which reads ahead, expects its file to be
+        if place is not None:
             os.lseek(stream.fileno(), place, os.SEEK_SET)
-    return None if reduced is None else Image.fromarray(reduced).convert("RGB")
 
 
 def _exceeds_memory(stream: BinaryIO, image: Image.Image) -> bool:
@@ -64,30 +118,28 @@ def _exceeds_memory(stream: BinaryIO, image: Image.Image) -> bool:
     return False
 
 
-def white_level(highest: float, *, real: bool) -> float:
-    """Return the value of white in an image of integers or floats whose highest value is this."""
-    if real:
-        return 1.0 if highest <= 1.0 else 255.0
-    return 65535.0 if highest > 255 else 255.0
-
-
-def _reduced(stream: BinaryIO, kind: str, factor: int) -> np.ndarray | None:
+def _reduced(stream: BinaryIO, kind: str, factor: int, span: Range) -> np.ndarray | None:
     options = {"scale": 1 / factor} if kind == "WEBP" else {}  # libwebp reduces by itself
     photo = _opened(stream, kind, options)
     if photo.interpretation not in _COLOURS and not (photo.bands == 1 and photo.interpretation == "multiband"):
         return None
-    if photo.bands == 1 and photo.format not in ("uchar", "ushort"):
-        highest = _without_nan(_opened(stream, kind, options)).max()
-        photo = _without_nan(photo) * (255 / white_level(highest, real=photo.format in ("float", "double")))
+    scale = 255 / (span[1] - span[0])
+    if photo.bands == 1 and photo.format != "uchar":
+        photo = (_measured(photo, span[0]) - span[0]) * scale
+    elif photo.format == "ushort" and span == FULL:
+        photo = photo >> 8  # as Pillow reads 16 bits of colour
     elif photo.format == "ushort":
-        photo = photo * (255 / 65535) if photo.bands == 1 else photo >> 8  # as Pillow reads 16 bits of colour
+        colours = photo.bands - int(photo.hasalpha())
+        alpha = photo.bands - colours
+        photo = photo.linear([scale] * colours + [1 / 257] * alpha, [-span[0] * scale] * colours + [0] * alpha)
     elif photo.format != "uchar":
         return None
     photo = photo.cast("uchar") if photo.format in ("uchar", "ushort") else photo.rint().cast("uchar")
     if photo.hasalpha():
-        photo = photo.flatten(background=255)
-    photo = photo if options else photo.shrink(factor, factor, ceil=True)
-    return np.squeeze(np.asarray(photo.numpy()))
+        photo = photo.flatten(background=255, max_alpha=255)
+    photo = photo if options or factor == 1 else photo.shrink(factor, factor, ceil=True)
+    pixels = np.asarray(photo.numpy())
+    return pixels[..., 0] if pixels.shape[2:] == (1,) else pixels
 
 
 def _opened(stream: BinaryIO, kind: str, options: dict[str, Any]) -> Any:
@@ -100,8 +152,9 @@ def _opened(stream: BinaryIO, kind: str, options: dict[str, Any]) -> Any:
     return vips.Operation.call(_LOADERS[kind], source, access="sequential", fail_on="error", **options)
 
 
-def _without_nan(photo: Any) -> Any:
-    return (photo == photo).ifthenelse(photo, 0)  # noqa: PLR0124 - NaN differs from itself; it becomes black
+def _measured(photo: Any, black: float) -> Any:
+    """Return a photo of floats with black where nothing was measured; others as they are."""
+    return photo if photo.format not in ("float", "double") else (photo.abs() < MISSING).ifthenelse(photo, black)
 
 
 @functools.cache

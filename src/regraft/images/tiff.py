@@ -4,8 +4,12 @@ import io
 import struct
 from typing import Any, BinaryIO
 
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-_TILE_WIDTH, _TILE_ROWS, _STRIP_ROWS, _BITS, _SAMPLES = 322, 323, 278, 258, 277  # tags
+_TILE_WIDTH, _TILE_ROWS, _STRIP_ROWS, _BITS, _SAMPLES, _FORMAT = 322, 323, 278, 258, 277, 339  # tags
+_KINDS_READ = "Save it as grey or RGB of 8 or 16 bits, or as grey of 32-bit floats"
+_NUMBERS = {2: "signed integers", 3: "floats"}  # by SampleFormat
 _MAX_ENTRIES = 65_536  # of a directory: as many as the older format can have
 
 
@@ -37,6 +41,23 @@ def count_directories(stream: BinaryIO, *, most: int) -> tuple[int, int]:
         pass  # cut off: what there was counts
     stream.seek(place)
     return pages, tags
+
+
+def unknown_kind(stream: BinaryIO) -> str:
+    """Return the reason, by what a TIFF holds, why Pillow does not know it; "" if it is damaged."""
+    stream.seek(0)
+    start = stream.read(16)
+    try:
+        tags = ImageFileDirectory_v2(start if start[2:4] in (b"+\0", b"\0+") else start[:8])
+        stream.seek(tags.next)
+        tags.load(stream)
+        bits, channels, number = tags.get(_BITS, (1,)), int(tags.get(_SAMPLES, 1)), tags.get(_FORMAT, (1,))
+    except (SyntaxError, OSError, ValueError, TypeError, KeyError, struct.error):
+        return ""
+    first_bits, first = (value[0] if isinstance(value, tuple) else value for value in (bits, number))
+    kind = f"{first_bits}-bit {_NUMBERS.get(first, 'integers')}"
+    where = "" if channels == 1 else f" in {channels} channels"
+    return f"a TIFF of {kind}{where}, which is not read. {_KINDS_READ}"
 
 
 def block_size(tags: Any, size: tuple[int, int]) -> tuple[int, bool]:

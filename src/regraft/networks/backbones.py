@@ -16,6 +16,7 @@ from torch import nn
 
 from regraft.errors import ModelError, WeightsError
 from regraft.images.preprocess import CROP_MODES, Preprocess
+from regraft.images.value_range import Ranges
 from regraft.networks.building import ROOM, create, strict_loading
 from regraft.networks.registry import (
     HUB_PREFIXES,
@@ -94,6 +95,14 @@ class Backbone:
         module = copy.deepcopy(self.module)
         module.load_state_dict({**module.state_dict(), **tensors}, strict=True)
         return replace(self, module=module.eval(), source=source)
+
+    def with_ranges(self, ranges: Ranges) -> "Backbone":
+        """Return this network with these values of black and white in its preprocessing; itself where it has them."""
+        if ranges == self.preprocess.ranges:
+            return self
+        found = replace(self, preprocess=replace(self.preprocess, ranges=ranges))
+        found._hashes, found._traced = self._hashes, self._traced
+        return found
 
     def at_random(self, seed: int) -> "Backbone":
         """Return the same network with random weights, initialised as timm does."""

@@ -108,8 +108,10 @@ def pretrain(
     processes = using.processes
     observer = observer if observer is not None and processes.writes else Observer()
     _check(settings, compute, distillation, processes)
-    source = open_source(splits, settings.seed, observer, max_file_size=compute.max_file_size)
-    backbone = load()
+    source = open_source(
+        splits, settings.seed, observer, max_file_size=compute.max_file_size, value_range=compute.value_range
+    )
+    backbone = load().with_ranges(source.dataset.ranges)
     teacher = None if distillation is None else load_teacher(distillation, source.dataset.classes)
     source = source if teacher is None else teacher.without_seen(source)
     plan = plan_of(Candidate("whole"), backbone, settings.schedule)

@@ -9,6 +9,7 @@ from regraft.data.dataset import Dataset, open_datasets
 from regraft.data.samples import Samples
 from regraft.errors import DataError
 from regraft.files import MAX_FILE_BYTES
+from regraft.images.value_range import Range
 from regraft.progress import Observer
 
 _MOST_HELD_OUT = 10_000  # photos: their accuracy is then known to a percent
@@ -33,7 +34,12 @@ class SourceSplit:
 
 
 def open_source(
-    splits: Mapping[str, Samples], seed: int, observer: Observer, *, max_file_size: int = MAX_FILE_BYTES
+    splits: Mapping[str, Samples],
+    seed: int,
+    observer: Observer,
+    *,
+    max_file_size: int = MAX_FILE_BYTES,
+    value_range: Range | None = None,
 ) -> SourceSplit:
     """Look at every photo once and say which are learned from and which evaluate.
 
@@ -46,7 +52,7 @@ def open_source(
     parts = [splits["train"]]
     if "validation" in splits:
         parts.append(splits["validation"].aligned(parts[0].classes))
-    train, *rest = open_datasets(parts, observer, max_file_size=max_file_size, large=True)
+    train, *rest = open_datasets(parts, observer, max_file_size=max_file_size, large=True, value_range=value_range)
     if not rest:
         count = max(_HELD_OUT, -(-len(train) // _MOST_HELD_OUT))
         held_out = train.folds(count, seed=seed) == 0

@@ -229,7 +229,7 @@ def open_splits(
     compute.check()
     _accelerator(settings, compute)  # a strategy that trains nothing would run, and write its file, in each process
     parts = [samples, splits["validation"].aligned(samples.classes)] if "validation" in splits else [samples]
-    opened = open_datasets(parts, observer, max_file_size=compute.max_file_size)
+    opened = open_datasets(parts, observer, max_file_size=compute.max_file_size, value_range=compute.value_range)
     dataset, *rest = join_pictures(opened, compute, observer, near=settings.near_duplicates == "join")
     dataset.samples.check_trainable()
     if not rest:
@@ -262,7 +262,7 @@ def run_network(
         DataError: too many photos cannot be decoded.
         EngineError: the engine that was asked for does not give this network's features.
     """
-    backbone = load()
+    backbone = load().with_ranges(dataset.ranges)
     extractor = FeatureExtractor(backbone, compute, observer)
     every = [part for part in (dataset, validation) if part is not None]
     engine = extractor.choose(
