@@ -53,11 +53,11 @@ def _token(token: str) -> str:
 @pytest.fixture
 def folder(tmp_path: Path, run: Run, offline: None) -> Path:
     """Return the folder in which the examples are typed: photos with and without labels, a table, a classifier."""
-    for name, colour in (("cat", "red"), ("dog", "blue")):
+    for name, colour, first in (("cat", "red", 0), ("dog", "blue", 100)):
         for number in range(24):
-            photo(tmp_path / "pets" / name / f"{number}.jpg", colour, number)
+            photo(tmp_path / "pets" / name / f"{number}.jpg", colour, first + number)
         for number in range(10):
-            photo(tmp_path / "labelled" / name / f"{number}.jpg", colour, 500 + number)
+            photo(tmp_path / "labelled" / name / f"{number}.jpg", colour, 500 + first + number)
     for number in range(6):
         photo(tmp_path / "new-photos" / f"{number + 1}.jpg", "red" if number % 2 else "blue", 900 + number)
     photo(tmp_path / "photo.jpg", "red", 1)

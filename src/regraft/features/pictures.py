@@ -1,8 +1,6 @@
 """Which photos show the same picture: looked at once, kept in the cache, joined in the data sets."""
 
-import functools
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +15,6 @@ from regraft.errors import shortlist
 from regraft.features.extraction import Features, compute_once
 from regraft.features.store import FeatureStore
 from regraft.images.decoding import READING
-from regraft.images.loading import load_batches
 from regraft.images.perceptual_hash import (
     HASH_BYTES,
     KEY_BYTES,
@@ -32,7 +29,9 @@ from regraft.images.sources import Source
 from regraft.progress import Observer, progress
 from regraft.watchdog import watched
 
+_MANY = 5000  # photos whose comparison takes seconds
 _SHOWN = 8  # pictures that are named
+_PACKED = -(-SIDE * SIDE // 3)  # numbers that hold a thumbnail
 _VERSION = 1  # of keys and hashes, raised when they change: part of the cache's key
 
 
@@ -40,6 +39,7 @@ class _PictureEngine(Engine):
     """Pixels to picture keys and perceptual hashes, each byte a number: what the cache of vectors can hold."""
 
     name = "perceptual-hash"
+    dimension = KEY_BYTES + HASH_BYTES
 
     def __init__(self, preprocess: Preprocess) -> None:
         self.preprocess = preprocess
@@ -47,6 +47,28 @@ class _PictureEngine(Engine):
     def activations(self, pixels: np.ndarray) -> torch.Tensor:
         """Return (b, 64) float32 bytes of (b, 64, 64, 3) uint8 pixels."""
         return torch.from_numpy(np.concatenate([picture_keys(pixels), perceptual_hashes(pixels)], axis=1)).float()
+
+
+class _ThumbnailEngine(Engine):
+    """Pixels to small luminances, three to a number: what the cache of vectors can hold."""
+
+    name = "thumbnail"
+    dimension = _PACKED
+
+    def __init__(self, preprocess: Preprocess) -> None:
+        self.preprocess = preprocess
+
+    def activations(self, pixels: np.ndarray) -> torch.Tensor:
+        """Return (b, 1366) float32 of (b, 64, 64, 3) uint8 pixels; integers below 2^24 are exact in these."""
+        levels = np.rint(grey(pixels)).astype(np.uint32).reshape(len(pixels), -1)
+        levels = np.pad(levels, ((0, 0), (0, 3 * _PACKED - levels.shape[1]))).reshape(len(pixels), _PACKED, 3)
+        return torch.from_numpy((levels << np.array([0, 8, 16], dtype=np.uint32)).sum(axis=2).astype(np.float32))
+
+
+def _luminances(packed: np.ndarray) -> np.ndarray:
+    """Return (k, 64, 64) luminances of the (k, 1366) numbers of `_ThumbnailEngine`."""
+    levels = (packed.astype(np.uint32)[:, :, None] >> np.array([0, 8, 16], dtype=np.uint32)) & 255
+    return levels.reshape(len(packed), -1)[:, : SIDE * SIDE].reshape(-1, SIDE, SIDE).astype(np.float32)
 
 
 def join_pictures(
@@ -63,10 +85,10 @@ def join_pictures(
     Raises:
         DataError: photos with equal pixels stand under two classes.
     """
-    sources = [source for dataset in datasets for source in dataset.samples.sources]
-    keys, hashes = _look(datasets, sources, compute, observer)
-    thumbnails = functools.partial(_thumbnails, sources, _thumbnail_of(datasets))
-    with progress(observer, "comparing photos", len(sources)) as advance:
+    keys, hashes = _look(datasets, compute, observer)
+    thumbnails = _thumbnails(datasets, compute)
+    shown = observer if len(keys) > _MANY else Observer()  # else it takes no time
+    with progress(shown, "comparing photos", len(keys)) as advance:
         numbers = number_pictures(keys, hashes, thumbnails, near=near, advance=advance)
     found = _with_pictures(datasets, Pictures(keys, hashes, numbers))
     _name_copies(found, observer)
@@ -74,22 +96,23 @@ def join_pictures(
 
 
 def join_parts_of_pictures(
-    datasets: Sequence[Dataset], features: Sequence[Features], observer: Observer
+    datasets: Sequence[Dataset], features: Sequence[Features], compute: Compute, observer: Observer
 ) -> list[Dataset]:
     """Return the data sets with photos that show parts of one scene joined, too: cut out, zoomed in, shifted.
 
     Args:
         datasets: what `join_pictures` gave.
         features: of each.
+        compute: whose cache keeps what was found.
         observer: hears findings.
     """
     if any(dataset.pictures is None for dataset in datasets):
         return list(datasets)
     before = Pictures.joined([dataset.pictures for dataset in datasets if dataset.pictures is not None])
-    sources = [source for dataset in datasets for source in dataset.samples.sources]
+    sources = _sources(datasets)
     with watched("comparing photos", observer.say):
         values = np.concatenate([one.values for one in features])
-        numbers = join_parts(values, before.numbers, functools.partial(_thumbnails, sources, _thumbnail_of(datasets)))
+        numbers = join_parts(values, before.numbers, _thumbnails(datasets, compute))
     shared = [
         p for p in positions_by_key([n.tobytes() for n in numbers]).values() if len(np.unique(before.numbers[p])) > 1
     ]
@@ -117,33 +140,55 @@ def _thumbnail_of(datasets: Sequence[Dataset]) -> Preprocess:
     return replace(THUMBNAIL, ranges=datasets[0].ranges)
 
 
-def _thumbnails(sources: Sequence[Source], preprocess: Preprocess, positions: np.ndarray) -> np.ndarray:
-    """Return (k, 64, 64) luminances of `sources` at `positions` (k,); zeros for what cannot be decoded."""
-    found = np.zeros((len(positions), SIDE, SIDE), dtype=np.float32)
-    with closing(load_batches([sources[place] for place in positions], preprocess)) as batches:
-        for batch in batches:
-            found[batch.positions] = grey(batch.pixels)
-    return found
+def _thumbnails(
+    datasets: Sequence[Dataset], compute: Compute, observer: Observer
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return positions (k,) -> (k, 64, 64) luminances of photos; zeros for what cannot be decoded."""
+    sources, keys = _sources(datasets), [key for dataset in datasets for key in dataset.keys]
+    engine = _ThumbnailEngine(_thumbnail_of(datasets))
+
+    def read(positions: np.ndarray) -> np.ndarray:
+        asked = positions.tolist()
+        found = _compute(
+            engine, [sources[k] for k in asked], [keys[k] for k in asked], compute=compute, observer=Observer()
+        )
+        return _luminances(found.values)
+
+    return read
 
 
-def _look(
-    datasets: Sequence[Dataset], sources: Sequence[Source], compute: Compute, observer: Observer
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return picture keys (n, 32) and perceptual hashes (n, 32), zeros for photos that cannot be decoded."""
-    about = {"architecture": _PictureEngine.name, "version": _VERSION, "reading": READING}
-    preprocess = _thumbnail_of(datasets)
-    about |= {"preprocess": preprocess.to_json()}
-    dimension = KEY_BYTES + HASH_BYTES
-    found = compute_once(
+def _compute(
+    engine: "_PictureEngine | _ThumbnailEngine",
+    sources: Sequence[Source],
+    keys: Sequence[bytes],
+    *,
+    compute: Compute,
+    observer: Observer,
+) -> Features:
+    """Return what `engine` makes of photos, from the cache where it is there."""
+    about = {"architecture": engine.name, "version": _VERSION, "reading": READING}
+    about |= {"preprocess": engine.preprocess.to_json()}
+    return compute_once(
         sources,
-        [key for dataset in datasets for key in dataset.keys],
-        _PictureEngine(preprocess),
-        FeatureStore(about, dimension, observer.say) if compute.cache else None,
-        dimension=dimension,
+        keys,
+        engine,
+        FeatureStore(about, engine.dimension, observer.say) if compute.cache else None,
+        dimension=engine.dimension,
         cache_limit=compute.cache_bytes if compute.cache else None,
         observer=observer,
         title="looking for copies",
     )
+
+
+def _sources(datasets: Sequence[Dataset]) -> list[Source]:
+    return [source for dataset in datasets for source in dataset.samples.sources]
+
+
+def _look(datasets: Sequence[Dataset], compute: Compute, observer: Observer) -> tuple[np.ndarray, np.ndarray]:
+    """Return picture keys (n, 32) and perceptual hashes (n, 32), zeros for photos that cannot be decoded."""
+    keys = [key for dataset in datasets for key in dataset.keys]
+    engine = _PictureEngine(_thumbnail_of(datasets))
+    found = _compute(engine, _sources(datasets), keys, compute=compute, observer=observer)
     values = found.values.astype(np.uint8)
     return values[:, :KEY_BYTES], values[:, KEY_BYTES:]
 

@@ -280,7 +280,7 @@ def run_network(
     if settings.near_duplicates == "join":
         found = [part for part in (features, validation_features) if part is not None]
         every = [part for part in (dataset, validation) if part is not None]
-        dataset, *rest = join_parts_of_pictures(every, found, observer)
+        dataset, *rest = join_parts_of_pictures(every, found, compute, observer)
         validation = rest[0] if rest else None
     if validation is not None and validation_features is not None:
         copies, related = check_validation(validation, dataset)
