@@ -140,9 +140,7 @@ def _thumbnail_of(datasets: Sequence[Dataset]) -> Preprocess:
     return replace(THUMBNAIL, ranges=datasets[0].ranges)
 
 
-def _thumbnails(
-    datasets: Sequence[Dataset], compute: Compute, observer: Observer
-) -> Callable[[np.ndarray], np.ndarray]:
+def _thumbnails(datasets: Sequence[Dataset], compute: Compute) -> Callable[[np.ndarray], np.ndarray]:
     """Return positions (k,) -> (k, 64, 64) luminances of photos; zeros for what cannot be decoded."""
     sources, keys = _sources(datasets), [key for dataset in datasets for key in dataset.keys]
     engine = _ThumbnailEngine(_thumbnail_of(datasets))
