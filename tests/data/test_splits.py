@@ -119,6 +119,30 @@ def test_fewer_folds_if_no_class_has_that_many_groups() -> None:
     check_learnable(folds, labels)
 
 
+# --- few photos in groups ---
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_few_copies_change_no_other_fold(seed: int) -> None:
+    labels, groups = np.repeat([0, 1, 2], 40), np.arange(120)
+    groups[[17, 95, 96]] = [3, 50, 50]  # a copy of one class, and two of a photo of another
+    alone, folds = folds_of(labels, seed=seed), folds_of(labels, groups, seed=seed)
+    others = ~np.isin(np.arange(120), [17, 95, 96])
+    assert np.array_equal(folds[others], alone[others])
+    assert folds[17] == alone[3]
+    assert folds[95] == folds[96] == alone[50]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_rare_class_of_few_copies_is_learned_from_whatever_is_held_out(seed: int) -> None:
+    """Owls are two pictures, two photos of each, among 100 others: their pictures may not share a fold."""
+    labels, groups = np.concatenate([np.repeat([0, 1], 50), [2] * 4]), np.arange(104)
+    groups[[101, 103]] = [100, 102]
+    folds = folds_of(labels, groups, seed=seed)
+    check_whole(folds, groups)
+    assert folds[100] != folds[102]
+
+
 # --- groups of several labels ---
 
 

@@ -9,6 +9,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from regraft.errors import DataError, option, shortlist
 
 OUTER_FOLDS = 5  # of the evaluation: each photo is answered by what was learned without its fold
+_FEW = 0.05  # share of photos that may follow others into their folds without the shares of classes suffering
 _ATTEMPTS = 20  # seeds tried until every class is in every training part
 
 
@@ -17,8 +18,9 @@ def stratified_folds(
 ) -> np.ndarray:
     """Return (n,) fold numbers, 0 to count - 1, with every class in each fold's share as far as it goes round.
 
-    Groups stay whole. Where each group has one label (copies of one photo, views of one lesion), the groups are
-    stratified like photos; else scikit-learn's StratifiedGroupKFold does it.
+    Groups stay whole. Where few photos share a group (some copies are found), the folds are those without groups, and
+    these photos follow the first of their group: a copy more changes no other photo's fold. Where each group has one
+    label (views of one lesion), groups are stratified like photos; else scikit-learn's StratifiedGroupKFold does it.
 
     Args:
         labels: (n,) positions in `classes`.
@@ -33,17 +35,26 @@ def stratified_folds(
     units = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
     _check_spread(labels, units, classes)
     first = np.unique(units, return_index=True)[1]
+    if len(units) - len(first) <= _FEW * len(units):
+        folds = _stratify(labels, count, seed)[first][units]
+        if _all_learned(labels, folds):
+            return folds
     pure = bool(np.all(labels == labels[first][units]))
     if pure:
         return _stratify(labels[first], count, seed)[units]
     for attempt in range(_ATTEMPTS):
         folds = _stratify_mixed(labels, units, count, seed + attempt)
-        if all(np.isin(np.unique(labels), labels[folds != fold]).all() for fold in np.unique(folds)):
+        if _all_learned(labels, folds):
             return folds
     raise DataError(
         "no split keeps the groups whole and leaves every class something to learn from: some class is in too few "
         f"groups. Add groups of the rare classes or leave {option('group_column')} out."
     )
+
+
+def _all_learned(labels: np.ndarray, folds: np.ndarray) -> bool:
+    """Tell whether every class is learned from whichever fold is held out."""
+    return all(np.isin(np.unique(labels), labels[folds != fold]).all() for fold in np.unique(folds))
 
 
 def lonely_classes(labels: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
