@@ -66,9 +66,9 @@ class _ThumbnailEngine(Engine):
 
 
 def _luminances(packed: np.ndarray) -> np.ndarray:
-    """Return (k, 64, 64) luminances of the (k, 1366) numbers of `_ThumbnailEngine`."""
-    levels = (packed.astype(np.uint32)[:, :, None] >> np.array([0, 8, 16], dtype=np.uint32)) & 255
-    return levels.reshape(len(packed), -1)[:, : SIDE * SIDE].reshape(-1, SIDE, SIDE).astype(np.float32)
+    """Return (k, 64, 64) uint8 luminances of the (k, 1366) numbers of `_ThumbnailEngine`."""
+    levels = packed.astype("<u4").view(np.uint8).reshape(len(packed), _PACKED, 4)[:, :, :3]
+    return levels.reshape(len(packed), -1)[:, : SIDE * SIDE].reshape(-1, SIDE, SIDE)
 
 
 def join_pictures(
@@ -141,7 +141,7 @@ def _thumbnail_of(datasets: Sequence[Dataset]) -> Preprocess:
 
 
 def _thumbnails(datasets: Sequence[Dataset], compute: Compute) -> Callable[[np.ndarray], np.ndarray]:
-    """Return positions (k,) -> (k, 64, 64) luminances of photos; zeros for what cannot be decoded."""
+    """Return positions (k,) -> (k, 64, 64) uint8 luminances of photos; zeros for what cannot be decoded."""
     sources, keys = _sources(datasets), [key for dataset in datasets for key in dataset.keys]
     engine = _ThumbnailEngine(_thumbnail_of(datasets))
 
