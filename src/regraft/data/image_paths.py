@@ -199,9 +199,10 @@ class _Files:
 
     def _in_folder(self, name: str, folder: str) -> list[_File]:
         if name not in self._by_folder:
-            self._by_folder[name] = found = defaultdict(list)
+            found: dict[str, list[_File]] = defaultdict(list)
             for file in self._called(name):
                 found[file.folders[-1]].append(file)
+            self._by_folder[name] = found
         return self._by_folder[name].get(folder, [])
 
     def _at_root(self, name: str) -> list[_File]:
