@@ -4,10 +4,12 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from regraft.data.dataset import Dataset
 from regraft.data.layouts import find_samples
 from regraft.data.samples import Samples
 from regraft.data.splits import stratified_folds
@@ -18,6 +20,7 @@ from regraft.training.schedule import Schedule
 from regraft.transfer import budget
 from regraft.transfer.compare import _distinct, compare
 from regraft.transfer.comparison import Comparison
+from regraft.transfer.cross_validation import CrossValidation, cross_validate
 from regraft.transfer.settings import FitSettings
 
 QUICK = FitSettings(schedule=Schedule(epochs=1, views=1, batch_size=8), force=True)
@@ -75,6 +78,40 @@ def test_networks_that_share_a_run_are_each_trained_on_their_own(
     apart = log_losses(None)
     assert apart[0] != apart[1]
     assert log_losses(tmp_path / "run") == apart
+
+
+def test_what_the_features_of_any_network_join_stays_in_one_fold_for_all(
+    photos: Photos, tiny_network: str, other_network: str, few_draws: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs, seen = iter([(0, 7), (3, 11)]), []
+
+    def join(datasets: list[Dataset], *_: object) -> list[Dataset]:
+        (dataset,), (first, second) = datasets, next(pairs)
+        assert dataset.pictures is not None
+        numbers = dataset.pictures.numbers.copy()
+        numbers[second] = numbers[first]
+        return [replace(dataset, pictures=replace(dataset.pictures, numbers=numbers), _folds={})]
+
+    def heard(trainer: object, dataset: Dataset, folds: np.ndarray, **options: Any) -> CrossValidation:
+        seen.append((dataset.groups, folds))
+        return cross_validate(trainer, dataset, folds, **options)
+
+    monkeypatch.setattr("regraft.transfer.experiment.join_parts_of_pictures", join)
+    monkeypatch.setattr("regraft.transfer.compare.cross_validate", heard)
+    compare(
+        find_samples(photos(red=15, blue=15))["train"],
+        {name: (lambda name=name: load_backbone(name)) for name in (tiny_network, other_network)},  # type: ignore[misc]
+        strategies=["frozen"],
+        sizes=[None],
+        settings=FitSettings(force=True),
+        compute=Compute(),
+    )
+    assert len(seen) == 2
+    for groups, folds in seen:
+        for values in (groups, folds):
+            assert values[0] == values[7]
+            assert values[3] == values[11]
+        assert len(np.unique(groups)) == 28
 
 
 def test_what_does_not_fit_into_the_budget_is_left_out_and_named(
