@@ -27,10 +27,10 @@ QUICK = FitSettings(schedule=Schedule(epochs=1, views=1, batch_size=8), force=Tr
 Photos = Callable[..., Path]
 
 
-@pytest.fixture
-def found(photos: Photos, tiny_network: str, few_draws: None) -> Comparison:
+def test_rows_and_pairs(photos: Photos, tiny_network: str, few_draws: None) -> None:
+    """A row for each strategy, size and metric; each pair once, at the largest size."""
     samples = find_samples(photos(red=15, blue=15))["train"]
-    return compare(
+    found = compare(
         samples,
         {tiny_network: lambda: load_backbone(tiny_network)},
         strategies=["frozen", "top", "scratch"],
@@ -38,9 +38,11 @@ def found(photos: Photos, tiny_network: str, few_draws: None) -> Comparison:
         settings=QUICK,
         compute=Compute(),
     )
+    _check_rows(found)
+    _check_pairs(found)
 
 
-def test_there_is_a_row_for_each_strategy_size_and_metric(found: Comparison) -> None:
+def _check_rows(found: Comparison) -> None:
     metrics = {row.metric for row in found.rows}
     assert {"accuracy", "balanced_accuracy", "log_loss", "auc", "average_precision"} <= metrics
     cells = {(row.strategy, row.size) for row in found.rows}
@@ -53,7 +55,7 @@ def test_there_is_a_row_for_each_strategy_size_and_metric(found: Comparison) -> 
         assert row.seconds > 0
 
 
-def test_each_pair_is_compared_once_at_the_largest_size(found: Comparison) -> None:
+def _check_pairs(found: Comparison) -> None:
     pairs = {(pair.a, pair.b) for pair in found.pairs}
     assert pairs == {("top", "frozen"), ("scratch", "frozen"), ("scratch", "top")}
     mean = {row.strategy: row.mean for row in found.rows if row.metric == "accuracy" and row.size == "all"}
