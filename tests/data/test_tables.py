@@ -477,6 +477,14 @@ def test_csv_a_column_for_each_class_and_rows_with_several_or_none(write: Write)
     )
 
 
+@pytest.mark.parametrize("words", [("train2017", "val2017"), ("Training", "development"), ("trn", "validate")])
+def test_csv_a_split_column_has_the_words_that_folders_have(write: Write, words: tuple[str, str]) -> None:
+    folder = write("set", *(f"{number}.png" for number in range(4)))
+    rows = [f"{number}.png,{'cat' if number % 2 else 'dog'},{words[number // 2]}" for number in range(4)]
+    found = find_samples(table(folder, "image,label,split", *rows))
+    assert {split: len(samples) for split, samples in found.items()} == {"train": 2, "validation": 2}
+
+
 def test_parquet_other_columns_may_hold_anything(parquet: Write, png: Png, tmp_path: Path) -> None:
     """Boxes and masks, as lists and structs, beside the images: no columns for classes."""
     file = tmp_path / "boxes.parquet"
