@@ -62,6 +62,18 @@ def test_a_classifier_in_any_form(fitted: TransferClassifier, new: Path, tmp_pat
     assert (record.report.n, record.report.accuracy) == (6, 5 / 6)
 
 
+def test_near_duplicates_are_as_the_estimator_has_them_or_as_they_are_given(
+    make: Make, sixteen: list[str], new: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    estimator, heard = make(near_duplicates="ignore").fit(sixteen, COLOURS), []
+    monkeypatch.setattr("regraft.api.functions.evaluate_classifier", lambda *_, **given: heard.append(given))
+    for classifier, given in ((estimator, {}), (estimator, {"near_duplicates": "join"}), (estimator.classifier_, {})):
+        regraft.evaluate(classifier, new, **given)
+    assert [given["near_duplicates"] for given in heard] == ["ignore", "join", "join"]
+    with pytest.raises(OptionError, match=r"near_duplicates must be one of join, ignore\. Got 'Ignore'"):
+        regraft.evaluate(estimator, new, near_duplicates="Ignore")
+
+
 def test_a_list_with_labels_and_groups(fitted: TransferClassifier, new: Path) -> None:
     paths = pd.Series(sorted(map(str, new.rglob("*.jpg"))))
     y = paths.map(lambda path: Path(path).parent.name)

@@ -174,6 +174,7 @@ def test_what_no_file_can_hold_is_refused(y: Any, kind: str) -> None:
         ([float("inf"), 1.0], "must name classes. Got numbers with fractions"),
         ([b"\xff", b"a"], "bytes that are no UTF-8 text"),
         (["cat", "cat "], "'cat' and 'cat ' in y differ by blanks"),
+        (["cat", "cat\u200b"], r"'cat' and 'cat\u200b' in y differ by blanks"),  # of no width
         (["e\u0301", "\xe9"], r"'e\u0301' and '\xe9' in y differ by blanks"),
         ({"a"}, "in their order. Got a set."),
         ({"a": 1, "b": 2}, "in their order. Got a dict."),

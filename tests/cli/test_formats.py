@@ -170,6 +170,15 @@ def test_kaggle_ids_belong_to_one_file() -> None:
         as_kaggle(found, CLASSES, positive="dog", clip=0.0)
 
 
+def test_kaggle_ids_of_many_files_take_no_time() -> None:
+    """Counting each id by itself would take 10^10 steps."""
+    count = 100_000
+    photos = (*(Path(f"{number}.jpg") for number in range(count - 1)), Path("a/7.jpg"))
+    found = Predictions(photos, np.full((count, 2), 0.5), {})
+    with pytest.raises(DataError, match=r"^--format kaggle: 1 ids belong to several files:\n  7$"):
+        as_kaggle(found, CLASSES, positive="dog", clip=0.0)
+
+
 def test_kaggle_is_for_two_classes_one_of_which_is_named() -> None:
     with pytest.raises(OptionError, match="is for two classes"):
         check_kaggle(("a", "b", "c"), positive="a", clip=0.0)

@@ -139,6 +139,23 @@ def test_a_cluster_beyond_the_links_that_are_held_is_one_picture(monkeypatch: py
     assert numbered(bits) == [*range(60), *[60] * 12]
 
 
+def test_doubtful_pairs_beyond_those_that_are_held_are_the_farthest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of twelve pairs in doubt, found in blocks, more are not held than the four of them that are compared."""
+    monkeypatch.setattr(near_duplicates, "_MOST_LINKS", 5)
+    monkeypatch.setattr(near_duplicates, "MOST_COMPARED", 4)
+    monkeypatch.setattr(near_duplicates, "_BLOCK", 4)
+    bits, compared = independent(60), list[int]()
+    for number in range(12):
+        bits[59 - number] = changed(bits[number], SURE + 15 - number)
+
+    def thumbnails(positions: np.ndarray) -> np.ndarray:
+        compared.extend(positions.tolist())
+        return np.zeros((len(positions), 64, 64))
+
+    number_pictures(keys_of(60), hashes_of(bits), thumbnails)
+    assert compared == [8, 9, 10, 11, 48, 49, 50, 51]
+
+
 def test_blocks_meet_at_their_borders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(near_duplicates, "_BLOCK", 7)
     monkeypatch.setattr(near_duplicates, "_MANY", 20)

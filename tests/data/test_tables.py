@@ -411,17 +411,17 @@ def test_csv_several_labels_in_a_cell(write: Write, label: str) -> None:
     text = label.strip('"')
     file = table(folder, "image,label", "1.png,cat", "2.png,dog", f'3.png,"{text}"')
     assert message_of(file) == (
-        f"{file}: 1 of 3 rows have a value in the label column 'label' that looks like several labels of one photo, "
-        f"which is not supported:\n  {text!r}\nKeep one label for each photo, remove these rows, or name another "
-        "column with label_column; if it is a class of its own, give it a name without the names of others."
+        f"{file}: 1 of 3 values in the label column 'label' look like several labels of one photo, which is not "
+        f"supported:\n  {text!r}\nKeep one label for each photo, remove these photos, or name another column with "
+        "label_column; if it is a class of its own, give it a name without the names of others."
     )
 
 
 def test_csv_labels_over_several_lines_miss_a_quote(write: Write) -> None:
     file = table(write("set", "1.png", "2.png"), "image,label", '1.png,"cat', '2.png,"dog"')
     assert message_of(file) == (
-        f"{file}: labels in the column 'label' go on over several lines; a quote may be missing:\n"
-        "  'cat\\n2.png,dog\"'\nCorrect these rows."
+        f"{file}: labels in the label column 'label' go on over several lines; a quote may be missing:\n"
+        "  'cat\\n2.png,dog\"'\nCorrect them."
     )
 
 
@@ -477,6 +477,22 @@ def test_csv_a_column_for_each_class_and_rows_with_several_or_none(write: Write)
     )
 
 
+@pytest.mark.parametrize("words", [("train2017", "val2017"), ("Training", "development"), ("trn", "validate")])
+def test_csv_a_split_column_has_the_words_that_folders_have(write: Write, words: tuple[str, str]) -> None:
+    folder = write("set", *(f"{number}.png" for number in range(4)))
+    rows = [f"{number}.png,{'cat' if number % 2 else 'dog'},{words[number // 2]}" for number in range(4)]
+    found = find_samples(table(folder, "image,label,split", *rows))
+    assert {split: len(samples) for split, samples in found.items()} == {"train": 2, "validation": 2}
+
+
+def test_parquet_other_columns_may_hold_anything(parquet: Write, png: Png, tmp_path: Path) -> None:
+    """Boxes and masks, as lists and structs, beside the images: no columns for classes."""
+    file = tmp_path / "boxes.parquet"
+    columns = {"image": [cell(png(0)), cell(png(1))], "boxes": [[1, 2], []], "size": [{"w": 1}, {"w": 2}]}
+    pq.write_table(pa.table(columns), file)
+    assert "label_column is needed: none of label, labels, class, target, category is there" in message_of(file)
+
+
 @pytest.mark.parametrize("header", ["image,cat,age", "image,malignant", "image,cat,dog,age"])
 def test_csv_columns_that_are_not_all_classes_are_no_labels(write: Write, header: str) -> None:
     row = ["1.png", "1", "0", "33"][: header.count(",") + 1] if "age" not in header else ["1.png", "1", "33", "33"]
@@ -498,7 +514,7 @@ def test_csv_classes_that_may_be_missing_labels_are_noted(write: Write) -> None:
     assert samples.classes == ("NA", "None")
     assert samples.notes == (
         f"{file}: 'NA' (1), 'None' (1) in the label column 'label' is taken as a class. If it says that there is no "
-        "label, remove these rows",
+        "label, remove these photos",
     )
 
 
@@ -509,8 +525,8 @@ def test_csv_classes_that_are_spelled_nearly_alike_are_noted(write: Write) -> No
     assert len(samples.classes) == 6
     file = folder / "labels.csv"
     assert samples.notes == (
-        f"{file}: classes of 'label' that are spelled nearly alike stay apart: '1' and '1.0'; 'tabby cat' and "
-        "'tabby_cat'",
+        f"{file}: classes of the label column 'label' that are spelled nearly alike stay apart: '1' and '1.0'; 'tabby "
+        "cat' and 'tabby_cat'",
         "Cat and cat differ in upper and lower case alone, and are taken as 2 classes: rename them if they are one",
     )
 

@@ -101,6 +101,22 @@ def test_a_network_alone(tiny_network: str, photos: Photos, listener: Listener) 
     assert not found.fine_tuned
 
 
+def test_copies_stay_on_one_side_of_the_folds_that_a_network_is_evaluated_by(
+    tiny_network: str, photos: Photos, listener: Listener
+) -> None:
+    """A copy with a comment (ITU T.81, B.2.4.5) has other bytes and the same pixels."""
+    folder = photos("copied", red=4, blue=4)
+    data = (folder / "red" / "0.jpg").read_bytes()
+    (folder / "red" / "copy.jpg").write_bytes(data[:2] + b"\xff\xfe\x00\x08edited" + data[2:])
+    backbone, samples = load_backbone(tiny_network), find_samples(folder)["train"]
+    found = subject_of_network(backbone, samples, labelled=True, model=tiny_network, compute=CPU, observer=listener)
+    names = [Path(str(source)).name for source in found.dataset.samples.sources]
+    groups = found.dataset.groups
+    assert groups is not None
+    red = dict(zip(names[4:], groups[4:].tolist(), strict=True))
+    assert red["0.jpg"] == red["copy.jpg"]
+
+
 def test_what_was_just_trained(fitted: Callable[..., FitResult]) -> None:
     result = fitted()
     found = subject_of_fit(result)

@@ -4,10 +4,12 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from regraft.data.dataset import Dataset
 from regraft.data.layouts import find_samples
 from regraft.data.samples import Samples
 from regraft.data.splits import stratified_folds
@@ -18,16 +20,17 @@ from regraft.training.schedule import Schedule
 from regraft.transfer import budget
 from regraft.transfer.compare import _distinct, compare
 from regraft.transfer.comparison import Comparison
+from regraft.transfer.cross_validation import CrossValidation, cross_validate
 from regraft.transfer.settings import FitSettings
 
 QUICK = FitSettings(schedule=Schedule(epochs=1, views=1, batch_size=8), force=True)
 Photos = Callable[..., Path]
 
 
-@pytest.fixture
-def found(photos: Photos, tiny_network: str, few_draws: None) -> Comparison:
+def test_rows_and_pairs(photos: Photos, tiny_network: str, few_draws: None) -> None:
+    """A row for each strategy, size and metric; each pair once, at the largest size."""
     samples = find_samples(photos(red=15, blue=15))["train"]
-    return compare(
+    found = compare(
         samples,
         {tiny_network: lambda: load_backbone(tiny_network)},
         strategies=["frozen", "top", "scratch"],
@@ -35,9 +38,11 @@ def found(photos: Photos, tiny_network: str, few_draws: None) -> Comparison:
         settings=QUICK,
         compute=Compute(),
     )
+    _check_rows(found)
+    _check_pairs(found)
 
 
-def test_there_is_a_row_for_each_strategy_size_and_metric(found: Comparison) -> None:
+def _check_rows(found: Comparison) -> None:
     metrics = {row.metric for row in found.rows}
     assert {"accuracy", "balanced_accuracy", "log_loss", "auc", "average_precision"} <= metrics
     cells = {(row.strategy, row.size) for row in found.rows}
@@ -50,7 +55,7 @@ def test_there_is_a_row_for_each_strategy_size_and_metric(found: Comparison) -> 
         assert row.seconds > 0
 
 
-def test_each_pair_is_compared_once_at_the_largest_size(found: Comparison) -> None:
+def _check_pairs(found: Comparison) -> None:
     pairs = {(pair.a, pair.b) for pair in found.pairs}
     assert pairs == {("top", "frozen"), ("scratch", "frozen"), ("scratch", "top")}
     mean = {row.strategy: row.mean for row in found.rows if row.metric == "accuracy" and row.size == "all"}
@@ -75,6 +80,40 @@ def test_networks_that_share_a_run_are_each_trained_on_their_own(
     apart = log_losses(None)
     assert apart[0] != apart[1]
     assert log_losses(tmp_path / "run") == apart
+
+
+def test_what_the_features_of_any_network_join_stays_in_one_fold_for_all(
+    photos: Photos, tiny_network: str, other_network: str, few_draws: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs, seen = iter([(0, 7), (3, 11)]), []
+
+    def join(datasets: list[Dataset], *_: object) -> list[Dataset]:
+        (dataset,), (first, second) = datasets, next(pairs)
+        assert dataset.pictures is not None
+        numbers = dataset.pictures.numbers.copy()
+        numbers[second] = numbers[first]
+        return [replace(dataset, pictures=replace(dataset.pictures, numbers=numbers), _folds={})]
+
+    def heard(trainer: object, dataset: Dataset, folds: np.ndarray, **options: Any) -> CrossValidation:
+        seen.append((dataset.groups, folds))
+        return cross_validate(trainer, dataset, folds, **options)
+
+    monkeypatch.setattr("regraft.transfer.experiment.join_parts_of_pictures", join)
+    monkeypatch.setattr("regraft.transfer.compare.cross_validate", heard)
+    compare(
+        find_samples(photos(red=15, blue=15))["train"],
+        {name: (lambda name=name: load_backbone(name)) for name in (tiny_network, other_network)},  # type: ignore[misc]
+        strategies=["frozen"],
+        sizes=[None],
+        settings=FitSettings(force=True),
+        compute=Compute(),
+    )
+    assert len(seen) == 2
+    for groups, folds in seen:
+        for values in (groups, folds):
+            assert values[0] == values[7]
+            assert values[3] == values[11]
+        assert len(np.unique(groups)) == 28
 
 
 def test_what_does_not_fit_into_the_budget_is_left_out_and_named(

@@ -158,7 +158,7 @@ def _label(X: Any, y: Any, groups: Any) -> tuple[Samples, Labels]:
     if not sources:
         raise DataError("X holds no images.")
     names = [labels.names[place] for place in labels.positions]
-    notes = check_labels(names, "y", _WHERE) if labels.type == "str" else []
+    notes = check_labels(names, None, _WHERE) if labels.type == "str" else []
     grouped = None if groups is None else _group_names(groups, len(sources))
     notes += [] if grouped is None else _missing_groups(grouped)
     samples = Samples.from_labels(_WHERE, sources, names, groups=grouped, notes=notes)

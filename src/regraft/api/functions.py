@@ -18,7 +18,7 @@ from regraft.engines.compute import Compute
 from regraft.errors import ModelError, OptionError, did_you_mean, option
 from regraft.networks.backbones import load_backbone
 from regraft.networks.registry import check_model_name
-from regraft.options import number, whole_number
+from regraft.options import check_settings, number, whole_number
 from regraft.training.schedule import Schedule
 from regraft.transfer.compare import Size
 from regraft.transfer.compare import compare as compare_samples
@@ -27,6 +27,7 @@ from regraft.transfer.settings import FitSettings
 from regraft.transfer.strategies import STRATEGIES
 
 _NOT_HERE = ("strategy", "force", "train_from", "train_only", "lora", "budget", "restart")  # of `FitSettings`
+_OF_EVALUATE = ("groups", "split", "positive", "seed", "near_duplicates")  # arguments of `evaluate`
 _OWN = ("groups", "model", "strategies", "sizes", "budget", "schedule")  # arguments of `compare`
 
 
@@ -39,6 +40,7 @@ def evaluate(
     split: str | None = None,
     positive: Any = None,
     seed: int = 0,
+    near_duplicates: str | None = None,
     **options: Any,
 ) -> EvaluationRecord:
     """Evaluate a classifier on labelled photos; those that it was trained on are left out.
@@ -54,6 +56,8 @@ def evaluate(
         split: "train", "validation" or "test" of a folder that has splits; None for test, else validation.
         positive: the class that AUC and average precision are of, where there are two; None for the second.
         seed: of the bootstrap.
+        near_duplicates: "join", or "ignore" to take a training photo that was edited for a new one; None for what the
+            estimator has, else "join".
         options: columns of a table; `device`, `engine`, `batch_size`, `cache` and so on, fields of `Compute`; what is
             left out is as in an estimator.
 
@@ -62,17 +66,21 @@ def evaluate(
         OptionError: a value that is not allowed.
         BundleError: a file that is no classifier.
     """
-    named, given = split_options(options, "evaluate", Compute, own=("groups", "split", "positive", "seed"))
+    named, given = split_options(options, "evaluate", Compute, own=_OF_EVALUATE)
     columns = columns_of(named, "evaluate")
     own = plain({"positive": positive, "seed": seed})
     if not whole_number(own["seed"], 0):
         raise OptionError(f"{option('seed')} must be a whole number from 0. Got {seed!r}.")
     if isinstance(classifier, TransferClassifier):
         compute, fitted = replace(classifier._options(Compute), **given), classifier._fitted()
+        settings = classifier._options(FitSettings)
         if positive is None:
-            own["positive"] = classifier._options(FitSettings).positive
+            own["positive"] = settings.positive
     else:
-        compute, fitted = Compute(**given), _classifier(classifier)
+        compute, fitted, settings = Compute(**given), _classifier(classifier), FitSettings()
+    if near_duplicates is not None:
+        settings = replace(settings, near_duplicates=near_duplicates)
+    check_settings(settings)
     if is_place(X):
         chosen = _split(split, X, columns)
         samples = find_labelled(X, y, groups, columns, splits=(chosen,))[0][chosen]
@@ -80,7 +88,9 @@ def evaluate(
         if split is not None:
             raise OptionError(f"{option('split')} is for a folder or table with splits. X is a list: leave it out.")
         samples = find_labelled(X, y, groups, columns)[0]["train"]
-    return evaluate_classifier(fitted, samples, compute=compute, observer=LogObserver(), **own)
+    return evaluate_classifier(
+        fitted, samples, compute=compute, observer=LogObserver(), near_duplicates=settings.near_duplicates, **own
+    )
 
 
 def compare(

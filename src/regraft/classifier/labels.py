@@ -2,7 +2,6 @@
 
 import datetime
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from regraft.data.cells import is_missing
+from regraft.data.samples import clean_name
 from regraft.errors import DataError, printable
 
 _SHOWN = 10  # positions in a message
@@ -277,9 +277,9 @@ def _check_names(names: Sequence[str]) -> None:
     """Refuse classes that no reader could tell apart."""
     alike: dict[str, str] = {}
     for name in names:
-        first = alike.setdefault(unicodedata.normalize("NFC", name.strip()), name)
+        first = alike.setdefault(clean_name(name), name)
         if first is not name:
             raise DataError(
                 f"the labels {first!a} and {name!a} in y differ by blanks around them, or by how an accent "
-                "is written, alone. Make them one: y = [unicodedata.normalize('NFC', label.strip()) for label in y]."
+                "is written, alone. Give both the same name."
             )

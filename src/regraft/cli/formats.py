@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path, PurePath
@@ -203,7 +204,7 @@ def as_kaggle(predictions: "Predictions", classes: Sequence[str], *, positive: s
     """
     column = classes.index(check_kaggle(classes, positive=positive, clip=clip))
     ids = [Path(source.name).stem for source in predictions.sources]
-    twice = sorted({name for name in ids if ids.count(name) > 1}) if len(set(ids)) < len(ids) else []
+    twice = sorted(name for name, count in Counter(ids).items() if count > 1)
     if twice:
         raise DataError(f"--format kaggle: {len(twice)} ids belong to several files:\n{shortlist(twice)}")
     unsafe = [name for name in ids if safe_cell(name) != name]

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from typing import Any
 
-from regraft.data.folders import SPLIT_FOLDERS
+from regraft.data.folders import split_of
 from regraft.data.samples import clean_name, without_blanks
 from regraft.errors import DataError, option, shortlist
 
@@ -14,13 +14,6 @@ _NOT_A_VALUE = {"nan", "<na>", "nat"}
 _NO_VALUE = {"na", "n/a", "n.a.", "#n/a", "#na", "none", "null", "nil", "(null)", "(blank)", ".", "-", "--", "?", "-1"}
 _NO_VALUE |= {"-1.0", "unknown", "unk", "missing", "not available", "not applicable", "unspecified", "undefined"}
 _NO_GROUP = {"", *_NOT_A_VALUE, *_NO_VALUE}
-_SPLIT_WORDS = {word: split for split, words in SPLIT_FOLDERS.items() for word in words} | {
-    "valid": "validation",
-    "dev": "validation",
-    "development": "validation",
-    "testing": "test",
-}
-_SPLIT_ENDING = re.compile(r"[\s_-]?(set|split|data)$")  # "training set", "test_data"
 _SEVERAL = re.compile(r"\s*[|,;/+&]\s*|\s+and\s+|\s+")
 _BINARY = {0, 1, "0", "1", "0.0", "1.0"}  # True and False are equal to 1 and 0
 _SHOWN = 5
@@ -81,30 +74,35 @@ def groups_of(values: Sequence[Any], column: str, where: str) -> tuple[list[str 
     return groups, [note]
 
 
-def check_labels(labels: Sequence[str], column: str, where: str) -> list[str]:
+def check_labels(labels: Sequence[str], column: str | None, where: str) -> list[str]:
     """Return notes on classes that may not be meant as such.
+
+    Args:
+        labels: n names of classes.
+        column: of a table, that holds them; None for a list of labels, y.
+        where: the table or the list.
 
     Raises:
         DataError: labels that hold several classes of the same column, or line ends.
     """
-    counts = Counter(labels)
+    counts, called = Counter(labels), "y" if column is None else f"the label column {column!r}"
     broken = [label for label in counts if "\n" in label or "\r" in label]
     if broken:
         raise DataError(
-            f"{where}: labels in the column {column!r} go on over several lines; a quote may be missing:\n"
-            f"{shortlist([repr(label) for label in broken])}\nCorrect these rows."
+            f"{where}: labels in {called} go on over several lines; a quote may be missing:\n"
+            f"{shortlist([repr(label) for label in broken])}\nCorrect them."
         )
     classes = {label.casefold() for label in counts}
     several = [label for label in counts if _holds_several(label, classes)]
     if several:
         rows = sum(counts[label] for label in several)
+        another = "" if column is None else f", or name another column with {option('label_column')}"
         raise DataError(
-            f"{where}: {rows:,} of {len(labels):,} rows have a value in the label column {column!r} that looks like "
-            f"several labels of one photo, which is not supported:\n{shortlist([repr(label) for label in several])}\n"
-            f"Keep one label for each photo, remove these rows, or name another column with {option('label_column')}; "
-            "if it is a class of its own, give it a name without the names of others."
+            f"{where}: {rows:,} of {len(labels):,} values in {called} look like several labels of one photo, which is "
+            f"not supported:\n{shortlist([repr(label) for label in several])}\nKeep one label for each photo, remove "
+            f"these photos{another}; if it is a class of its own, give it a name without the names of others."
         )
-    return [*_notes_on_missing(counts, column, where), *_notes_on_alike(counts, column, where)]
+    return [*_notes_on_missing(counts, called, where), *_notes_on_alike(counts, called, where)]
 
 
 def _holds_several(label: str, classes: Container[str]) -> bool:
@@ -115,24 +113,24 @@ def _holds_several(label: str, classes: Container[str]) -> bool:
     return len(parts) > 1 and (all(known) or (any(known) and any(mark in inner for mark in "|;")))
 
 
-def _notes_on_missing(counts: Mapping[str, int], column: str, where: str) -> list[str]:
+def _notes_on_missing(counts: Mapping[str, int], called: str, where: str) -> list[str]:
     doubtful = [f"{label!r} ({count:,})" for label, count in counts.items() if label.casefold() in _NO_VALUE]
     if not doubtful:
         return []
     return [
-        f"{where}: {', '.join(doubtful[:_SHOWN])} in the label column {column!r} is taken as a class. If it says that "
-        "there is no label, remove these rows"
+        f"{where}: {', '.join(doubtful[:_SHOWN])} in {called} is taken as a class. If it says that there is no "
+        "label, remove these photos"
     ]
 
 
-def _notes_on_alike(counts: Mapping[str, int], column: str, where: str) -> list[str]:
+def _notes_on_alike(counts: Mapping[str, int], called: str, where: str) -> list[str]:
     alike: dict[Hashable, list[str]] = defaultdict(list)
     for label in counts:
         alike[_spelling(label)].append(label)
     found = [" and ".join(map(repr, labels)) for labels in alike.values() if len(set(map(str.casefold, labels))) > 1]
     if not found:
         return []
-    return [f"{where}: classes of {column!r} that are spelled nearly alike stay apart: {'; '.join(found[:_SHOWN])}"]
+    return [f"{where}: classes of {called} that are spelled nearly alike stay apart: {'; '.join(found[:_SHOWN])}"]
 
 
 def _spelling(label: str) -> Hashable:
@@ -141,16 +139,6 @@ def _spelling(label: str) -> Hashable:
         return float(label)
     except ValueError:
         return " ".join(re.split(r"[\s_-]+", label.casefold()))
-
-
-def split_of(text: str) -> str | None:
-    """Return the split that a cell names, None if it names none.
-
-    >>> split_of("Train"), split_of("val "), split_of("test_set"), split_of("A")
-    ('train', 'validation', 'test', None)
-    """
-    word = without_blanks(text).casefold()
-    return _SPLIT_WORDS.get(word) or _SPLIT_WORDS.get(_SPLIT_ENDING.sub("", word))
 
 
 def known_splits(values: Sequence[Any]) -> dict[str, str]:
@@ -207,4 +195,4 @@ def one_hot_labels(values: Mapping[str, Sequence[Any]], row_name: Callable[[int]
 
 def is_binary(values: Sequence[Any]) -> bool:
     """Tell whether all cells are 0 or 1, as numbers, text ("0", "1.0") or booleans."""
-    return bool(values) and all(value in _BINARY for value in set(values))
+    return bool(values) and all(isinstance(value, Hashable) and value in _BINARY for value in values)

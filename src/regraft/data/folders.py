@@ -18,7 +18,7 @@ from regraft.images.formats import IMAGE_SUFFIXES
 # The words for each split, in any case; `split_of` knows how they are put together.
 SPLIT_FOLDERS = {
     "train": ("train", "training", "trn", "trainval"),
-    "validation": ("validation", "valid", "val", "validate", "dev", "eval", "evaluation"),
+    "validation": ("validation", "valid", "val", "validate", "dev", "development", "eval", "evaluation"),
     "test": ("test", "test1", "testing", "tests", "tst", "holdout", "heldout"),  # "test1" is Kaggle's, in Dogs vs. Cats
 }
 _THINGS = (

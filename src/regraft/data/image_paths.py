@@ -144,24 +144,25 @@ class _Files:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._folder_names: set[str] = set()
+        self._by_folder: dict[str, dict[str, list[_File]]] = {}  # by name, then by folder: a name may be everybody's
+        self._spelled: dict[str, list[_File]] = {}
 
     @cached_property
-    def _index(self) -> tuple[dict[str, list[_File]], dict[str, list[_File]]]:
-        """The files by name, and by name without its ending."""
+    def _index(self) -> tuple[dict[str, list[_File]], dict[str, list[_File]], set[str]]:
+        """The files by name, and by name without its ending, and the names of all folders from the root on."""
         names: dict[str, list[_File]] = defaultdict(list)
         stems: dict[str, list[_File]] = defaultdict(list)
-        above = len(_folders(self._root)) - 1
+        above, known = len(_folders(self._root)) - 1, set[str]()
         folders: dict[str, tuple[str, ...]] = {}
         for path in image_files(self._root)[0]:
             parent, name = os.path.split(path)  # 100,000 times: `Path` takes a while for the same
             if parent not in folders:
                 folders[parent] = _folders(parent)
-                self._folder_names.update(folders[parent][above:])
+                known.update(folders[parent][above:])
             file = _File(path, folders[parent])
             names[_key(name)].append(file)
             stems[_key(os.path.splitext(name)[0])].append(file)  # noqa: PTH122
-        return names, stems
+        return names, stems, known
 
     @cached_property
     def _alphabet(self) -> list[str]:
@@ -177,21 +178,41 @@ class _Files:
         return _Match() if not parts or _WEB.match(value) else self._by_name(parts)
 
     def _by_name(self, parts: Sequence[str]) -> _Match:
-        names, stems = self._index
         *folders, name = map(_key, parts)
-        files = names.get(name) or stems.get(name, [])
-        if folders and folders[-1] in self._folder_names:  # it is there, so the file should be in it
-            files = [file for file in files if file.folders[-1] == folders[-1]]
-        most = max((_common_end(file.folders, folders) for file in files), default=0)
-        files = [file for file in files if _common_end(file.folders, folders) == most]
-        if not folders:
-            files = [file for file in files if file.path.parent == self._root] or files
-        files = [file for file in files if _same_name(parts[-1], file.path)] or files
+        at_root, most = [] if folders else self._at_root(name), 0
+        if folders and folders[-1] in self._index[2]:  # it is there, so the file should be in it
+            files = self._in_folder(name, folders[-1])
+            most = max((_common_end(file.folders, folders) for file in files), default=0)
+            files = _spelled_so(parts[-1], [file for file in files if _common_end(file.folders, folders) == most])
+        else:
+            files = _spelled_so(parts[-1], at_root) or self._anywhere(parts[-1])
         if len(files) != 1:
             several = ", ".join(self._below(file.path) for file in files[:3])
             return _Match(problem=f"fits {several}" if files else "")
         path = files[0].path
         return _Match(path, elsewhere=most < len(folders) or not _same_name(parts[-1], path))
+
+    def _called(self, name: str) -> list[_File]:
+        """Return the files of a name, as it is compared, with its ending or without."""
+        names, stems, _ = self._index
+        return names.get(name) or stems.get(name, [])
+
+    def _in_folder(self, name: str, folder: str) -> list[_File]:
+        if name not in self._by_folder:
+            found: dict[str, list[_File]] = defaultdict(list)
+            for file in self._called(name):
+                found[file.folders[-1]].append(file)
+            self._by_folder[name] = found
+        return self._by_folder[name].get(folder, [])
+
+    def _at_root(self, name: str) -> list[_File]:
+        return [file for file in self._in_folder(name, _folders(self._root)[-1]) if file.path.parent == self._root]
+
+    def _anywhere(self, spelled: str) -> list[_File]:
+        """Return the files of a name, wherever they lie; those that are spelled so, if there are any."""
+        if spelled not in self._spelled:
+            self._spelled[spelled] = _spelled_so(spelled, self._called(_key(spelled)))
+        return self._spelled[spelled]
 
     def missing(self, value: str) -> str:
         """Return what a message says of a cell that no file fits, with names that are nearly alike."""
@@ -201,7 +222,7 @@ class _Files:
             return "is an address in the web; photos are not downloaded"
         name = [value, *_parts(value)][-1][:_LONGEST_NAME]
         stem = _key(Path(name).stem)
-        names, stems = self._index
+        names, stems, _ = self._index
         near = [file for ending in IMAGE_SUFFIXES for file in names.get(stem + ending, [])]
         if not near:
             position = bisect.bisect_left(self._alphabet, stem)
@@ -214,6 +235,10 @@ class _Files:
 
     def _below(self, path: Path) -> str:
         return str(path.relative_to(self._root))
+
+
+def _spelled_so(name: str, files: list[_File]) -> list[_File]:
+    return [file for file in files if _same_name(name, file.path)] or files
 
 
 def _same_name(name: str, path: Path) -> bool:

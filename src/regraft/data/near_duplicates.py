@@ -217,22 +217,27 @@ def number_pictures(
     limit = learned_limit(hashes)
     if limit >= 0:
         links.add(*same_rows(hashes))
-    doubtful = []
+    doubtful: list[np.ndarray] = []
     for pairs in blocks_of_pairs(hashes[distinct], None, limit, advance):
         sure = pairs.distance <= min(SURE, limit)
         links.add(distinct[pairs.first[sure]], distinct[pairs.second[sure]])
         if not sure.all():
             rest = ~sure
             doubtful.append(np.stack([distinct[pairs.first[rest]], distinct[pairs.second[rest]], pairs.distance[rest]]))
+        if sum(part.shape[1] for part in doubtful[1:]) > _MOST_LINKS:
+            doubtful = [_nearest_apart(doubtful, links.numbers(), most=_MOST_LINKS)]
     if doubtful:
-        first, second, distance = np.concatenate(doubtful, axis=1)
-        numbers = links.numbers()
-        open_ = np.flatnonzero(numbers[first] != numbers[second])
-        nearest = open_[np.argsort(distance[open_], kind="stable")][:MOST_COMPARED]
-        if len(nearest):
-            same = _same_by_pixels(first[nearest], second[nearest], thumbnails)
-            links.add(first[nearest][same], second[nearest][same])
+        first, second, _ = _nearest_apart(doubtful, links.numbers(), most=MOST_COMPARED)
+        same = _same_by_pixels(first, second, thumbnails)
+        links.add(first[same], second[same])
     return links.numbers()
+
+
+def _nearest_apart(pairs: Sequence[np.ndarray], numbers: np.ndarray, *, most: int) -> np.ndarray:
+    """Return (3, k) first, second and distance of the nearest of pairs (3, p) whose photos are not joined."""
+    found = np.concatenate(pairs, axis=1)
+    found = found[:, numbers[found[0]] != numbers[found[1]]]
+    return found[:, np.argsort(found[2], kind="stable")[:most]]
 
 
 def _same_by_pixels(
@@ -242,6 +247,8 @@ def _same_by_pixels(
     orientations: Sequence[tuple[bool, int]] = EVERY_ORIENTATION,
 ) -> np.ndarray:
     """Return (p,) booleans: whether the details of two photos agree in one of these orientations."""
+    if not len(first):
+        return np.empty(0, dtype=bool)
     needed, places = np.unique(np.concatenate([first, second]), return_inverse=True)
     found = thumbnails(needed)
     a, b = places[: len(first)], places[len(first) :]

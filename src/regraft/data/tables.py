@@ -10,7 +10,7 @@ from typing import Any
 from regraft.data.cells import as_text, check_labels, groups_of, is_missing, one_hot_labels
 from regraft.data.columns import ChosenColumns, Columns, choose_columns, rows_by_split
 from regraft.data.csv_table import CsvTable, read_csv_table
-from regraft.data.folders import SPLIT_FOLDERS, entries
+from regraft.data.folders import SPLIT_FOLDERS, entries, split_of
 from regraft.data.image_paths import find_images
 from regraft.data.parquet_table import PARQUET_SUFFIX, ParquetTable, open_parquet_table
 from regraft.data.samples import Samples, without_blanks
@@ -131,8 +131,7 @@ def _open(file: Path) -> Iterator[CsvTable | ParquetTable]:
 
 
 def _split_in_name(file: Path) -> str:
-    word = file.stem.split("-")[0].lower()
-    return next((split for split, names in SPLIT_FOLDERS.items() if word in names), "")
+    return split_of(file.stem.split("-")[0]) or ""
 
 
 def _is_shard(file: Path, columns: Columns) -> bool:

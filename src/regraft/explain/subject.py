@@ -117,6 +117,8 @@ def subject_of_network(
     (dataset,) = open_datasets(
         [samples], observer, max_file_size=compute.max_file_size, value_range=compute.value_range
     )
+    if labelled:  # how far it carries is found by folds
+        (dataset,) = join_pictures([dataset], compute, observer)
     backbone = backbone.with_ranges(dataset.ranges)
     dataset, _ = FeatureExtractor(backbone, compute, observer).of_dataset(dataset, labelled=labelled)
     return Subject(backbone, dataset, labelled, model)

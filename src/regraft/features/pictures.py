@@ -66,9 +66,9 @@ class _ThumbnailEngine(Engine):
 
 
 def _luminances(packed: np.ndarray) -> np.ndarray:
-    """Return (k, 64, 64) luminances of the (k, 1366) numbers of `_ThumbnailEngine`."""
-    levels = (packed.astype(np.uint32)[:, :, None] >> np.array([0, 8, 16], dtype=np.uint32)) & 255
-    return levels.reshape(len(packed), -1)[:, : SIDE * SIDE].reshape(-1, SIDE, SIDE).astype(np.float32)
+    """Return (k, 64, 64) uint8 luminances of the (k, 1366) numbers of `_ThumbnailEngine`."""
+    levels = packed.astype("<u4").view(np.uint8).reshape(len(packed), _PACKED, 4)[:, :, :3]
+    return levels.reshape(len(packed), -1)[:, : SIDE * SIDE].reshape(-1, SIDE, SIDE)
 
 
 def join_pictures(
@@ -86,7 +86,7 @@ def join_pictures(
         DataError: photos with equal pixels stand under two classes.
     """
     keys, hashes = _look(datasets, compute, observer)
-    thumbnails = _thumbnails(datasets, compute)
+    thumbnails = _thumbnails(datasets, compute, observer)
     shown = observer if len(keys) > _MANY else Observer()  # else it takes no time
     with progress(shown, "comparing photos", len(keys)) as advance:
         numbers = number_pictures(keys, hashes, thumbnails, near=near, advance=advance)
@@ -112,7 +112,7 @@ def join_parts_of_pictures(
     sources = _sources(datasets)
     with watched("comparing photos", observer.say):
         values = np.concatenate([one.values for one in features])
-        numbers = join_parts(values, before.numbers, _thumbnails(datasets, compute))
+        numbers = join_parts(values, before.numbers, _thumbnails(datasets, compute, observer))
     shared = [
         p for p in positions_by_key([n.tobytes() for n in numbers]).values() if len(np.unique(before.numbers[p])) > 1
     ]
@@ -140,15 +140,24 @@ def _thumbnail_of(datasets: Sequence[Dataset]) -> Preprocess:
     return replace(THUMBNAIL, ranges=datasets[0].ranges)
 
 
-def _thumbnails(datasets: Sequence[Dataset], compute: Compute) -> Callable[[np.ndarray], np.ndarray]:
-    """Return positions (k,) -> (k, 64, 64) luminances of photos; zeros for what cannot be decoded."""
+class _Findings(Observer):
+    """Hands on what is found, and shows no progress: of many short passes."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.say = observer.say  # type: ignore[method-assign]
+
+
+def _thumbnails(
+    datasets: Sequence[Dataset], compute: Compute, observer: Observer
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return positions (k,) -> (k, 64, 64) uint8 luminances of photos; zeros for what cannot be decoded."""
     sources, keys = _sources(datasets), [key for dataset in datasets for key in dataset.keys]
-    engine = _ThumbnailEngine(_thumbnail_of(datasets))
+    engine, findings = _ThumbnailEngine(_thumbnail_of(datasets)), _Findings(observer)
 
     def read(positions: np.ndarray) -> np.ndarray:
         asked = positions.tolist()
         found = _compute(
-            engine, [sources[k] for k in asked], [keys[k] for k in asked], compute=compute, observer=Observer()
+            engine, [sources[k] for k in asked], [keys[k] for k in asked], compute=compute, observer=findings
         )
         return _luminances(found.values)
 

@@ -30,14 +30,14 @@ def agreement(
     caption over a part does no harm. Either picture may be a part of the other.
 
     Args:
-        pictures: (n, s, s) luminances, s a multiple of 16.
+        pictures: (n, s, s) luminances of any number type, s a multiple of 16.
         first: (p,) positions.
         second: (p,) positions of the pictures that they are compared with.
         orientations: of the second picture: whether it is mirrored, and quarter turns.
     """
     best = np.full(len(first), -1.0, dtype=np.float32)
     for start in range(0, len(first), _AT_A_TIME):
-        a, b = (pictures[places[start : start + _AT_A_TIME]] for places in (first, second))
+        a, b = (pictures[places[start : start + _AT_A_TIME]].astype(np.float32) for places in (first, second))
         for scale in _SCALES:
             found = _part_of(a, b, scale, orientations)
             if scale < 1:

@@ -62,10 +62,12 @@ def compare(
     _check(samples, strategies, sizes)
     settings.check_used(strategies, compute, named="strategies")
     dataset, _ = open_splits({"train": samples}, settings, compute, observer)
-    experiments = {
-        model: run_network(dataset, None, load, settings=settings, compute=compute, observer=observer)
-        for model, load in loaders.items()
-    }
+    experiments: dict[str, Experiment] = {}
+    for model, load in loaders.items():
+        experiments[model] = run_network(dataset, None, load, settings=settings, compute=compute, observer=observer)
+        dataset = experiments[model].dataset
+    for experiment in experiments.values():
+        experiment.dataset = dataset  # what any network's features joined stays on one side of every fold, for all
     run = open_run(folder, experiments)
     first = next(iter(experiments.values()))
     folds = first.folds()
