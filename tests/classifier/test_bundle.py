@@ -534,7 +534,7 @@ def test_an_architecture_that_timm_does_not_have(bundle: Path) -> None:
 @pytest.mark.parametrize("name", ["gone.safetensors", "."])
 def test_no_such_file(tmp_path: Path, name: str) -> None:
     file = tmp_path / name
-    what = "is not a regular file" if name == "." else "does not exist"
+    what = "is a folder" if name == "." else "does not exist"
     assert message_of(file) == f"{file} {what}. Name a file that `regraft fit` wrote."
 
 

@@ -53,6 +53,17 @@ def test_names_of_all_kinds(out: str, source: Path | TableCell, command: str) ->
     assert next_step(Path(out), Path("data"), samples).splitlines()[-1].strip() == command
 
 
+def test_test_photos_are_evaluated_next(fit: Callable[..., Result], run: Run, photos: Photos) -> None:
+    data = photos("my data/Training", red=12, blue=12).parent
+    photos("my data/Testing", first_seed=500, red=5, blue=5)
+    *_, told, evaluate, _, predict = fit(data, "--out", "m.safetensors").stderr.splitlines()
+    assert told == "next: evaluate it on the test photos, which have not been read so far:"
+    assert shlex.split(predict)[:3] == ["regraft", "predict", "m.safetensors"]
+    program, *arguments = shlex.split(evaluate)
+    assert (program, arguments) == ("regraft", ["evaluate", "m.safetensors", str(data)])
+    assert "test, n = 10, 2 classes" in run(*arguments).stdout
+
+
 def test_copies_and_lost_photos_are_told(fit: Callable[..., Result], photos: Photos) -> None:
     folder = photos(red=12, blue=12)
     shutil.copy(folder / "red" / "0.jpg", folder / "red" / "copy.jpg")

@@ -176,6 +176,25 @@ def test_what_the_last_layer_gives_is_reported_before_more_is_tried(run: Run, li
     ]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (1.0, "1 second"),
+        (10.0, "10 seconds"),
+        (60.0, "1 minute"),
+        (90.0, "90 seconds"),
+        (150.0, "2.5 minutes"),
+        (5400.0, "90 minutes"),
+        (86400.0, "24 hours"),
+    ],
+)
+def test_a_budget_is_said_in_its_own_unit(run: Run, listener: Any, seconds: float, said: str) -> None:
+    often = np.full(N, 0.9)
+    often[:50] = 0.1
+    run({c: Scripted(c, often) for c in (FROZEN, TOP, WHOLE)}, observer=listener, budget=seconds)
+    assert f"for up to {said} (budget), to see whether that is better." in listener.said[0]
+
+
 def test_a_fold_has_no_say_in_what_answers_it(run: Run) -> None:
     """Top is better in fold 0 alone: with it the gain is proven, and without it, in evaluating fold 0, it is not."""
     frozen = right(1.0, 0.3, 0)

@@ -129,7 +129,7 @@ def read_description(path: Path) -> dict[str, Any]:
         BundleError: as `load_bundle`.
     """
     if not is_file(path):
-        what = "is not a regular file" if path.exists() else "does not exist"
+        what = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
         raise BundleError(f"{path} {what}. Name a file that `regraft fit` wrote.")
     try:
         with safe_open(path, framework="pt") as file:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from regraft.cli.console import counted, shell_words
+from regraft.data.columns import Columns
+from regraft.data.layouts import split_names
 from regraft.data.samples import Samples
 from regraft.errors import printable
 
@@ -52,14 +54,30 @@ def _together(dataset: "Dataset") -> str:
     )
 
 
-def next_step(out: Path, data: Path, samples: Samples) -> str:
-    """Return what to do with the classifier in the file `out`: a command that can be pasted as it is."""
+def next_step(out: Path, data: Path, samples: Samples, *, tested: bool = False) -> str:
+    """Return what to do with the classifier in the file `out`: commands that can be pasted as they are.
+
+    Args:
+        out: the classifier.
+        data: what it learned from.
+        samples: the photos of that.
+        tested: whether `data` holds test photos, too.
+    """
     first = samples.sources[0]
     photo = first if isinstance(first, Path) else data
+    evaluate = ""
+    if tested:
+        command = shell_words("regraft", "evaluate", _as_argument(out), _as_argument(data))
+        evaluate = f"next: evaluate it on the test photos, which have not been read so far:\n  {command}\n"
     return (
-        f"next: classify photos. This is one of yours; name others, or a folder of them, in its place:\n"
-        f"  {shell_words('regraft', 'predict', _as_argument(out), _as_argument(photo))}"
+        f"{evaluate}{'or' if evaluate else 'next:'} classify photos. This is one of yours; name others, or a folder of "
+        f"them, in its place:\n  {shell_words('regraft', 'predict', _as_argument(out), _as_argument(photo))}"
     )
+
+
+def has_test_photos(data: Path, columns: Columns) -> bool:
+    """Return whether a folder has a test part. A table's command would need the options of its columns, too."""
+    return data.is_dir() and columns == Columns() and "test" in split_names(data)
 
 
 def _as_argument(path: Path) -> Path | str:

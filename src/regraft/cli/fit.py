@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from regraft.cli import options
-from regraft.cli.closing import next_step, why_n
+from regraft.cli.closing import has_test_photos, next_step, why_n
 from regraft.cli.console import note, result, result_json
 from regraft.cli.dry_run import print_plans
 from regraft.cli.options import file_path
@@ -81,6 +81,7 @@ def fit(
     _check_files(out, report, weights, model, writes=not dry_run)
     splits = find_samples(data, given.columns())
     splits["train"].check_trainable()
+    tested = has_test_photos(data, given.columns())
     narrowed = any(given.values[name] for name in ("train_from", "train_only", "lora"))
     strategy = given.values["strategy"] or ("top" if narrowed else AUTO)
     _announce(splits, model, strategy, out)
@@ -114,7 +115,7 @@ def fit(
     _print_figures(trained, splits, out, json=json)
     if report is not None:
         _report(trained, report, compute, observer)
-    note(next_step(out, data, splits["train"]))
+    note(next_step(out, data, splits["train"], tested=tested))
 
 
 def _check_files(out: Path, report: Path | None, weights: Path | None, model: str, *, writes: bool) -> None:

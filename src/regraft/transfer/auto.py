@@ -103,7 +103,7 @@ def _try_all(experiment: Experiment, folds: np.ndarray, budget: float) -> tuple[
             if budget:
                 experiment.observer.say(
                     f"the last layer alone: {_accuracy(right, dataset)}. Now more of the network is trained, for up to "
-                    f"{budget / 60:.3g} minutes ({option('budget')}), to see whether that is better."
+                    f"{_in_words(budget)} ({option('budget')}), to see whether that is better."
                 )
     return outcomes, "every strategy was tried"
 
@@ -166,6 +166,19 @@ def _over(candidate: Candidate, error: OverBudgetError, observer: Observer) -> s
         return f"{option('budget')} ran out before {candidate} was tried"
     observer.say(f"auto: training {candidate} would take about {_minutes(error.args[0])}")
     return f"training {candidate} would take longer than {option('budget')}"
+
+
+def _in_words(seconds: float) -> str:
+    """Return a budget as one would say it.
+
+    >>> _in_words(600), _in_words(60), _in_words(10), _in_words(90), _in_words(86400)
+    ('10 minutes', '1 minute', '10 seconds', '90 seconds', '24 hours')
+    """
+    size, unit = (1, "second") if seconds < 120 and seconds != 60 else (60, "minute")
+    if seconds >= 7200:
+        size, unit = 3600, "hour"
+    count = f"{seconds / size:.3g}"
+    return f"{count} {unit}" + ("" if count == "1" else "s")
 
 
 def _minutes(seconds: float) -> str:
