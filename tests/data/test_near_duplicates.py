@@ -215,6 +215,18 @@ def test_photos_cut_out_of_others_are_joined_with_them(scale: float) -> None:
     assert {names for names in joined if len(names) > 1} == {frozenset({3, 13}), frozenset({4, 14}), frozenset({5, 15})}
 
 
+def test_pictures_that_are_mostly_alike_are_not_joined_for_their_parts() -> None:
+    """A fixed camera: all show the same details but for a small thing that comes and goes."""
+    rng = np.random.default_rng(0)
+    pictures = np.stack([np.asarray(scene(0, 64).convert("L"))] * 12).astype(np.float32)
+    for place in range(12):
+        pictures[place, 4 * place : 4 * place + 5, 30:35] = 255.0
+    features = rng.normal(size=(12, 30)).astype(np.float32)
+    assert len(np.unique(join_parts(features, np.arange(12), lambda positions: pictures[positions]))) == 12
+    two = join_parts(features[:2], np.arange(2), lambda positions: pictures[positions])
+    assert two[0] == two[1]  # a single pair says nothing about a set
+
+
 def test_what_was_joined_before_stays_joined() -> None:
     features = np.zeros((4, 3), dtype=np.float32)
     numbers = join_parts(features, np.array([7, 2, 7, 9]), lambda _: np.empty(0))

@@ -121,6 +121,16 @@ def test_names_that_differ_in_case_alone_are_named() -> None:
     )
 
 
+@pytest.mark.parametrize(("one", "other"), [("fish", "\ufb01sh"), ("cat", "\uff43\uff41\uff54"), ("m2", "m\u00b2")])
+def test_names_that_differ_in_variants_of_characters_are_named(one: str, other: str) -> None:
+    samples = make([one, other, "dog"])
+    assert set(samples.classes) == {one, other, "dog"}
+    assert samples.notes[1:] == (
+        f"{one} and {other} differ in variants of characters alone, and are taken as 2 classes: "
+        "rename them if they are one",
+    )
+
+
 def test_aligned_with_a_classifier_of_either_unicode_form() -> None:
     samples = make([COMPOSED, "cat"])
     assert samples.aligned(["cat", DECOMPOSED]).labels.tolist() == [1, 0]
@@ -131,6 +141,8 @@ def test_aligned_with_a_classifier_of_either_unicode_form() -> None:
 def test_aligned_says_that_names_differ_in_case_alone() -> None:
     with pytest.raises(DataError, match=r"know: Cat\. It knows: cat, dog\. 'Cat' and 'cat' differ in upper and lower"):
         make(["Cat", "dog"]).aligned(["cat", "dog"])
+    with pytest.raises(DataError, match="'\ufb01sh' and 'fish' differ in variants of characters alone: use one"):
+        make(["\ufb01sh", "dog"]).aligned(["fish", "dog"])
 
 
 def test_advice_stands_in_what_refuses_the_samples() -> None:

@@ -28,6 +28,7 @@ _BLOCK = 512  # photos: a block of distances stays in the processor's cache
 _MANY = 8 * _BLOCK  # photos: from here on it is tried which number type this processor multiplies faster
 _DIMENSIONS = 256  # of features that are compared: the principal ones
 _ASKED = 128  # pairs that are compared by pixels at a time: where none of these show one picture, none after them do
+_MOST_AGREEING = 1 / 2  # of all pairs: where more show the same details (a fixed camera), that says nothing of two
 _MOST_LINKS = 4_000_000  # pairs held at a time; beyond, those that are joined already are forgotten
 
 
@@ -259,7 +260,7 @@ def join_parts(features: np.ndarray, numbers: np.ndarray, thumbnails: Callable[[
     """Return (n,) numbers of pictures, those of photos that show parts of one scene joined as well.
 
     Of each picture the one with the nearest features is a candidate; candidates are compared by pixels, the nearest
-    first, until none of many show the same details.
+    first, until none of many show the same details. None are joined where most pictures show the same details.
 
     Args:
         features: (n, d) of a network.
@@ -277,10 +278,24 @@ def join_parts(features: np.ndarray, numbers: np.ndarray, thumbnails: Callable[[
         pairs = (some[places[start : start + _ASKED]] for places in (first, second))
         a, b = pairs
         same = _same_by_pixels(a, b, thumbnails, UPRIGHT)
+        if start == 0 and same.any() and _mostly_alike(some, thumbnails):
+            break
         links.add(a[same], b[same])
         if not same.any():
             break
     return links.numbers()
+
+
+def _mostly_alike(photos: np.ndarray, thumbnails: Callable[[np.ndarray], np.ndarray]) -> bool:
+    """Tell whether most pairs of photos (k,), of one picture each, show the same details."""
+    first, second = np.triu_indices(min(len(photos), 2 * _ASKED), 1)
+    if len(first) < _FEWEST_PAIRS:
+        return False
+    rng = np.random.default_rng(0)
+    order = rng.permutation(photos)  # photos of one folder come one after the other
+    asked = rng.choice(len(first), min(len(first), _ASKED), replace=False)
+    same = _same_by_pixels(order[first[asked]], order[second[asked]], thumbnails, UPRIGHT)
+    return bool(same.mean() > _MOST_AGREEING)
 
 
 def _nearest_first(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

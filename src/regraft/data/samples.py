@@ -122,7 +122,7 @@ class Samples:
         own = [position.get(name, position.get(clean_name(name), -1)) for name in self.classes]
         unknown = [name for place, (name, count) in zip(own, self.counts().items(), strict=True) if count and place < 0]
         if unknown:
-            hints = _only_case(unknown, classes) or did_you_mean(unknown[0], classes)
+            hints = _nearly_known(unknown, classes) or did_you_mean(unknown[0], classes)
             raise DataError(
                 f"{self.where} has {len(unknown)} classes that the model does not know: {', '.join(unknown[:20])}. "
                 f"It knows: {', '.join(classes[:20])}{' ...' if len(classes) > 20 else ''}.{hints} "
@@ -187,29 +187,40 @@ def natural_order(names: Iterable[str]) -> list[str]:
 
 
 def _notes_on_names(clean: Mapping[str, str]) -> list[str]:
-    """Return in words which names of classes look alike: written in two ways, or in upper and lower case."""
+    """Return in words which names of classes look alike: written in two ways, in another case or other characters."""
     written, cased = defaultdict(list), defaultdict(set)
     for name, one in clean.items():
         written[one].append(name)
-        cased[one.casefold()].add(one)
+        cased[_folded(one)].add(one)
     notes = [
         f"{one} is written in {len(names)} ways ({', '.join(map(ascii, names))}): taken as one class"
         for one, names in written.items()
         if len(names) > 1
     ]
     return notes + [
-        f"{' and '.join(natural_order(names))} differ in upper and lower case alone, and are taken as "
+        f"{' and '.join(natural_order(names))} differ in {_difference(names)} alone, and are taken as "
         f"{len(names)} classes: rename them if they are one"
         for names in cased.values()
         if len(names) > 1
     ]
 
 
-def _only_case(unknown: Sequence[str], classes: Sequence[str]) -> str:
-    """Return in words which names differ from names of `classes` in upper and lower case alone, "" where none does."""
-    known = {name.casefold(): name for name in classes}
-    pairs = [f"{name!r} and {known[name.casefold()]!r}" for name in unknown if name.casefold() in known]
-    return f" {', '.join(pairs[:5])} differ in upper and lower case alone: use one spelling." if pairs else ""
+def _folded(name: str) -> str:
+    """Return what names have in common that differ in case and in variants of characters alone."""
+    return unicodedata.normalize("NFKC", name).casefold()
+
+
+def _difference(names: Iterable[str]) -> str:
+    """Return in words in what names differ that are equal when folded."""
+    return "upper and lower case" if len({name.lower() for name in names}) == 1 else "variants of characters"
+
+
+def _nearly_known(unknown: Sequence[str], classes: Sequence[str]) -> str:
+    """Return in words which names differ from names of `classes` in case or variants of characters alone, else ""."""
+    known = {_folded(name): name for name in classes}
+    alike = [(name, known[_folded(name)]) for name in unknown if _folded(name) in known]
+    pairs = ", ".join(f"{name!r} and {one!r}" for name, one in alike[:5])
+    return f" {pairs} differ in {_difference([*alike[0]])} alone: use one spelling." if alike else ""
 
 
 def _number_groups(names: Sequence[str | None]) -> tuple[np.ndarray, tuple[str | None, ...]]:
