@@ -184,11 +184,25 @@ def test_rows_that_are_equal() -> None:
 
 
 def test_pictures_are_selected_and_joined() -> None:
-    one = Pictures(keys_of(3), hashes_of(independent(3)), np.array([0, 1, 0]))
+    inner = hashes_of(independent(3, seed=9)) * np.array([[0], [1], [0]], dtype=np.uint8)
+    one = Pictures(keys_of(3), hashes_of(independent(3)), inner, np.array([0, 1, 0]))
     joined = Pictures.joined([one.select(np.array([2, 0])), one.select(np.array([False, True, False]))])
     assert joined.numbers.tolist() == [0, 0, 1]
     assert np.array_equal(joined.keys, one.keys[[2, 0, 1]])
     assert np.array_equal(joined.hashes, one.hashes[[2, 0, 1]])
+    rows, photos = joined.every_hash()
+    assert np.array_equal(rows, np.concatenate([joined.hashes, inner[1:2]]))
+    assert photos.tolist() == [0, 1, 2, 2]
+
+
+def test_a_photo_is_known_without_its_margins() -> None:
+    """What is inside of the margins of 7 is 3; what is inside of those of 9 is nobody's."""
+    bits, inner = independent(40), np.zeros((40, HASH_BYTES), dtype=np.uint8)
+    inner[7], inner[9] = hashes_of(np.stack([changed(bits[3], 9), independent(1, seed=8)[0]]))
+    found = number_pictures(keys_of(40), hashes_of(bits), lambda _: np.empty(0), inner=inner)
+    expected = list(range(40))
+    expected[7] = 3
+    assert [found.tolist().index(number) for number in found] == expected
 
 
 def crops(scale: float) -> np.ndarray:

@@ -15,6 +15,7 @@ from regraft.images.perceptual_hash import (
     SIDE,
     TRANSPOSED,
     grey,
+    margin_hashes,
     perceptual_hashes,
     picture_keys,
     signs,
@@ -106,3 +107,27 @@ def test_grey_is_the_luminance() -> None:
     assert np.allclose(
         grey(np.array([[[[255, 0, 0], [0, 255, 0], [10, 20, 30]]]], dtype=np.uint8)), [76.245, 149.685, 18.15]
     )
+
+
+@pytest.mark.parametrize("colour", [(255, 255, 255), (0, 0, 0), (30, 90, 160)])
+@pytest.mark.parametrize("sides", [(0, 0, 0, 0), (8, 8, 8, 8), (0, 40, 0, 40), (20, 0, 0, 0)])
+def test_a_photo_in_a_frame_has_the_hash_of_what_is_inside(
+    colour: tuple[int, int, int], sides: tuple[int, int, int, int]
+) -> None:
+    """Frames of 3 to 31 % of the sides; one whose rows at the border are half frame, half photo, is one row off."""
+    left, top, right, bottom = sides
+    photo = scene(4)
+    framed = Image.new("RGB", (256 + left + right, 256 + top + bottom), colour)
+    framed.paste(photo, (left, top))
+    (found,) = margin_hashes(thumbnail(saved(framed, 85))[None])
+    if not any(sides):
+        assert not found.any()
+        return
+    (expected,) = perceptual_hashes(thumbnail(photo)[None])
+    assert np.unpackbits(found ^ expected).sum() <= 40
+
+
+def test_a_picture_of_one_colour_has_no_margins() -> None:
+    plain = np.full((2, SIDE, SIDE, 3), 128, dtype=np.uint8)
+    plain[1, 30:34, 30:34] = 0  # a spot: what is inside is less than half
+    assert not margin_hashes(plain).any()

@@ -92,7 +92,8 @@ class Classifier:
         found |= equal & pictures.keys.any(axis=1)
         if near:
             hashes = self.seen.get(role + _HASHES, _NOTHING).astype("<u8").view(np.uint8).reshape(-1, HASH_BYTES)
-            found |= seen_before(pictures.hashes, hashes)
+            rows, photos = pictures.every_hash()
+            found[photos[seen_before(rows, hashes)]] = True
         return found
 
 
@@ -146,7 +147,7 @@ def marks_of(datasets: Mapping[str, Dataset | None]) -> dict[str, np.ndarray]:
         found[role] = short_keys(() if dataset is None else dataset.keys)
         if dataset is not None and dataset.pictures is not None:
             found[role + _PIXELS] = short_keys([key.tobytes() for key in dataset.pictures.keys])
-            hashes = np.ascontiguousarray(dataset.pictures.hashes)
+            hashes = np.ascontiguousarray(dataset.pictures.every_hash()[0])
             found[role + _HASHES] = hashes.view("<u8").astype(np.uint64).ravel()
     return found
 

@@ -39,22 +39,34 @@ class Pictures:
     Attributes:
         keys: (n, 32) uint8, equal for equal pixels; zeros for photos that could not be read.
         hashes: (n, 32) uint8 perceptual hashes; zeros for photos that show nothing.
+        inner: (n, 32) uint8 hashes without margins of one colour; zeros for photos without margins.
         numbers: (n,) int64, equal for photos of one picture, in all data sets that were looked at together.
     """
 
     keys: np.ndarray
     hashes: np.ndarray
+    inner: np.ndarray
     numbers: np.ndarray
 
     def select(self, positions: np.ndarray) -> "Pictures":
         """Return those at `positions` (integers or booleans)."""
-        return Pictures(self.keys[positions], self.hashes[positions], self.numbers[positions])
+        return Pictures(self.keys[positions], self.hashes[positions], self.inner[positions], self.numbers[positions])
+
+    def every_hash(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return (k, 32) hashes, with and without margins, and (k,) the photos that they are of."""
+        return every_hash(self.hashes, self.inner)
 
     @classmethod
     def joined(cls, parts: Sequence["Pictures"]) -> "Pictures":
         """Return all of several that were looked at together."""
-        names = ("keys", "hashes", "numbers")
+        names = ("keys", "hashes", "inner", "numbers")
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def every_hash(hashes: np.ndarray, inner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (k, 32) hashes (n, 32) and those of (n, 32) without margins, and (k,) the photos that they are of."""
+    framed = np.flatnonzero(inner.any(axis=1))
+    return np.concatenate([hashes, inner[framed]]), np.concatenate([np.arange(len(hashes)), framed])
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +210,7 @@ def number_pictures(
     hashes: np.ndarray,
     thumbnails: Callable[[np.ndarray], np.ndarray],
     *,
+    inner: np.ndarray | None = None,
     near: bool = True,
     advance: Callable[[int], object] = lambda _: None,
 ) -> np.ndarray:
@@ -207,6 +220,7 @@ def number_pictures(
         keys: (n, 32) uint8 of `picture_keys`; zeros for photos that could not be read.
         hashes: (n, 32) uint8 of `perceptual_hashes`.
         thumbnails: positions (k,) -> (k, 64, 64) luminances; called for photos that are in doubt alone.
+        inner: (n, 32) uint8 of `margin_hashes`; None where no photo has margins.
         near: False joins photos with equal pixels alone.
         advance: called with the number of photos done since the last call.
     """
@@ -214,12 +228,14 @@ def number_pictures(
     links.add(*same_rows(keys))
     if not near:
         return links.numbers()
-    distinct = np.flatnonzero(first_of_each(hashes))  # thousands of one picture have millions of pairs
     limit = learned_limit(hashes)
+    rows, photos = every_hash(hashes, np.zeros_like(hashes) if inner is None else inner)
     if limit >= 0:
-        links.add(*same_rows(hashes))
+        links.add(*(photos[places] for places in same_rows(rows)))
+    some = np.flatnonzero(first_of_each(rows))  # thousands of one picture have millions of pairs
+    distinct = photos[some]
     doubtful: list[np.ndarray] = []
-    for pairs in blocks_of_pairs(hashes[distinct], None, limit, advance):
+    for pairs in blocks_of_pairs(rows[some], None, limit, advance):
         sure = pairs.distance <= min(SURE, limit)
         links.add(distinct[pairs.first[sure]], distinct[pairs.second[sure]])
         if not sure.all():

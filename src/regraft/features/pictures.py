@@ -21,6 +21,7 @@ from regraft.images.perceptual_hash import (
     SIDE,
     THUMBNAIL,
     grey,
+    margin_hashes,
     perceptual_hashes,
     picture_keys,
 )
@@ -32,21 +33,22 @@ from regraft.watchdog import watched
 _MANY = 5000  # photos whose comparison takes seconds
 _SHOWN = 8  # pictures that are named
 _PACKED = -(-SIDE * SIDE // 3)  # numbers that hold a thumbnail
-_VERSION = 1  # of keys and hashes, raised when they change: part of the cache's key
+_VERSION = 2  # of keys and hashes, raised when they change: part of the cache's key
 
 
 class _PictureEngine(Engine):
     """Pixels to picture keys and perceptual hashes, each byte a number: what the cache of vectors can hold."""
 
     name = "perceptual-hash"
-    dimension = KEY_BYTES + HASH_BYTES
+    dimension = KEY_BYTES + 2 * HASH_BYTES
 
     def __init__(self, preprocess: Preprocess) -> None:
         self.preprocess = preprocess
 
     def activations(self, pixels: np.ndarray) -> torch.Tensor:
-        """Return (b, 64) float32 bytes of (b, 64, 64, 3) uint8 pixels."""
-        return torch.from_numpy(np.concatenate([picture_keys(pixels), perceptual_hashes(pixels)], axis=1)).float()
+        """Return (b, 96) float32 bytes of (b, 64, 64, 3) uint8 pixels."""
+        found = [picture_keys(pixels), perceptual_hashes(pixels), margin_hashes(pixels)]
+        return torch.from_numpy(np.concatenate(found, axis=1)).float()
 
 
 class _ThumbnailEngine(Engine):
@@ -85,12 +87,12 @@ def join_pictures(
     Raises:
         DataError: photos with equal pixels stand under two classes.
     """
-    keys, hashes = _look(datasets, compute, observer)
+    keys, hashes, inner = _look(datasets, compute, observer)
     thumbnails = _thumbnails(datasets, compute, observer)
     shown = observer if len(keys) > _MANY else Observer()  # else it takes no time
     with progress(shown, "comparing photos", len(keys)) as advance:
-        numbers = number_pictures(keys, hashes, thumbnails, near=near, advance=advance)
-    found = _with_pictures(datasets, Pictures(keys, hashes, numbers))
+        numbers = number_pictures(keys, hashes, thumbnails, inner=inner, near=near, advance=advance)
+    found = _with_pictures(datasets, Pictures(keys, hashes, inner, numbers))
     _name_copies(found, observer)
     return found
 
@@ -121,9 +123,9 @@ def join_parts_of_pictures(
     names = [" = ".join(str(sources[position]) for position in positions) for positions in shared]
     observer.say(
         f"{sum(map(len, shared)):,} photos show a part of what another one shows: cut out, zoomed in or shifted. "
-        f"They stay on one side of every split, too:\n{shortlist(names, _SHOWN)}"
+        f"Each such set is taken as one group, too:\n{shortlist(names, _SHOWN)}"
     )
-    return _with_pictures(datasets, Pictures(before.keys, before.hashes, numbers))
+    return _with_pictures(datasets, Pictures(before.keys, before.hashes, before.inner, numbers))
 
 
 def _with_pictures(datasets: Sequence[Dataset], pictures: Pictures) -> list[Dataset]:
@@ -191,13 +193,12 @@ def _sources(datasets: Sequence[Dataset]) -> list[Source]:
     return [source for dataset in datasets for source in dataset.samples.sources]
 
 
-def _look(datasets: Sequence[Dataset], compute: Compute, observer: Observer) -> tuple[np.ndarray, np.ndarray]:
-    """Return picture keys (n, 32) and perceptual hashes (n, 32), zeros for photos that cannot be decoded."""
+def _look(datasets: Sequence[Dataset], compute: Compute, observer: Observer) -> list[np.ndarray]:
+    """Return picture keys, perceptual hashes and those without margins, (n, 32) each; zeros where there is nothing."""
     keys = [key for dataset in datasets for key in dataset.keys]
     engine = _PictureEngine(_thumbnail_of(datasets))
     found = _compute(engine, _sources(datasets), keys, compute=compute, observer=observer)
-    values = found.values.astype(np.uint8)
-    return values[:, :KEY_BYTES], values[:, KEY_BYTES:]
+    return np.split(found.values.astype(np.uint8), [KEY_BYTES, KEY_BYTES + HASH_BYTES], axis=1)
 
 
 def _name_copies(datasets: Sequence[Dataset], observer: Observer) -> None:
@@ -217,7 +218,7 @@ def _name_copies(datasets: Sequence[Dataset], observer: Observer) -> None:
             observer.say(
                 f"{sum(map(len, shared)):,} of {len(samples):,} photos in {samples.where} show the same picture as "
                 f"another of them: copies, or saved again, resized, mirrored, turned or edited. The photos of one "
-                f"picture stay on one side of every split:\n{shortlist(names, _SHOWN)}"
+                f"picture are taken as one group:\n{shortlist(names, _SHOWN)}"
             )
     across = contradictions(parts, numbers)
     if across:

@@ -9,6 +9,7 @@ with other signs or in another order, so that all eight orientations are compare
 import hashlib
 
 import numpy as np
+from PIL import Image
 from scipy.fft import dctn
 
 from regraft.images.preprocess import Preprocess
@@ -19,6 +20,7 @@ HASH_BYTES = 32
 KEY_BYTES = 32
 _LARGEST_DETAIL, _SMALLEST_DETAIL = 25, 324  # squared distances from the mean's coefficient: from 5 to 18
 _LEAST_DETAIL = 1.0  # root mean square of the coefficients, of 255 grey levels: less is noise
+_EVEN = 16  # of 255 levels that a margin's pixels may differ by: what JPEG leaves of one colour
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 
@@ -67,3 +69,36 @@ def signs(hashes: np.ndarray) -> np.ndarray:
     """Return (n, BITS) float32: 1 and -1 for the bits of (n, 32) hashes; zeros for photos that show nothing."""
     bits = np.unpackbits(hashes, axis=1)[:, :BITS]
     return np.where(hashes.any(axis=1, keepdims=True), 2.0 * bits - 1.0, 0.0).astype(np.float32)
+
+
+def margin_hashes(thumbnails: np.ndarray) -> np.ndarray:
+    """Return (b, 32) uint8 hashes of (b, 64, 64, 3) pixels without margins of one colour; zeros where are none."""
+    found = np.zeros((len(thumbnails), HASH_BYTES), dtype=np.uint8)
+    for place, picture in enumerate(thumbnails):
+        inner = _without_margins(picture)
+        if inner is not None:
+            found[place] = perceptual_hashes(inner[None])[0]
+    return found
+
+
+def _without_margins(picture: np.ndarray) -> np.ndarray | None:
+    """Return (64, 64, 3) pixels inside of the margins of a picture; None without margins, or with nothing inside."""
+    levels = picture.astype(np.float32)
+    rows, columns = levels, levels.transpose(1, 0, 2)
+    top, bottom, left, right = (_margin(lines) for lines in (rows, rows[::-1], columns, columns[::-1]))
+    if not (top or bottom or left or right) or min(SIDE - top - bottom, SIDE - left - right) < SIDE / 2:
+        return None
+    box = (left, top, SIDE - right, SIDE - bottom)
+    return np.asarray(Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BILINEAR, box))
+
+
+def _margin(lines: np.ndarray) -> float:
+    """Return how many of (64, 64, 3) lines are a margin of one colour, with the share of a line that partly is."""
+    means = lines.mean(axis=1)
+    even = (np.ptp(lines, axis=1).max(axis=1) <= _EVEN) & (np.abs(means - means[0]).max(axis=1) <= _EVEN)
+    count = SIDE if even.all() else int(np.argmin(even))
+    if not 0 < count < SIDE - 1:
+        return float(count)
+    towards = means[0] - lines[count + 1]  # the partly covered line lies between the colour and the line after it
+    share = float(((lines[count] - lines[count + 1]) * towards).sum() / max(float((towards**2).sum()), 1.0))
+    return count + min(max(share, 0.0), 1.0)
