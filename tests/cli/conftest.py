@@ -72,5 +72,6 @@ def bundle(run: Run, photos: Photos, tiny_network: str, tmp_path: Path, fitted_f
         done = run("fit", learned, "--model", tiny_network, "--out", file.name)
         assert done.exit_code == 0, done.output
         fitted_files[tiny_network] = file.read_bytes()
+        assert run("cache", "--clear").exit_code == 0  # as where it was fitted before
     file.write_bytes(fitted_files[tiny_network])
     return file

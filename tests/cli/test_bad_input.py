@@ -219,6 +219,7 @@ def test_file_that_may_not_be_read(fails: Fails, monkeypatch: pytest.MonkeyPatch
     assert message == "error: shut: Permission denied. Check that it exists and that you may use it.\n"
 
 
+@pytest.mark.slow
 def test_file_names_that_are_no_utf8(photos: Photos, tiny_network: str, tmp_path: Path) -> None:
     folder = photos(red=40, blue=40)
     odd = os.fsencode(folder / "red") + b"/\xe9t\xe9.jpg"

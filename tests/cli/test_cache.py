@@ -9,8 +9,9 @@ Run = Callable[..., Result]
 Photos = Callable[..., Path]
 
 
-def test_cache_is_shown_and_emptied(run: Run, bundle: Path, tmp_path: Path) -> None:
-    assert "test_efficientnet  24 photos" in run("cache").stdout
+def test_cache_is_shown_and_emptied(run: Run, bundle: Path, photos: Photos, tmp_path: Path) -> None:
+    assert run("predict", bundle, photos("new", red=5)).exit_code == 0
+    assert "test_efficientnet  5 photos" in run("cache").stdout
     assert run("cache", "--clear").stdout.startswith("freed ")
     assert "photos" not in run("cache").stdout
     assert list((tmp_path / "cache").rglob("*.safetensors")) == []

@@ -135,6 +135,7 @@ def test_a_librarys_warning_cannot_steer_the_terminal(tmp_path: Path) -> None:
     assert "\x1b" not in stderr
 
 
+@pytest.mark.slow
 @needs_full
 def test_a_classifiers_life_without_stderr(photos: Photos, tiny_network: str, tmp_path: Path) -> None:
     photos(red=12, blue=12)

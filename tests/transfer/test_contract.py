@@ -38,7 +38,11 @@ NETWORKS: dict[str, dict[str, object]] = {
 TUNED = [name for name, strategy in STRATEGIES.items() if strategy.stages(["stem", "blocks"])]
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+LARGE = ("vgg16", "inception_v3")
+FAMILIES = [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in NETWORKS]
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
 def backbone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Backbone:
     folder: Path = tmp_path_factory.mktemp("network")
     settings = {"input_size": [3, SIDE, SIDE], "num_classes": 1000}

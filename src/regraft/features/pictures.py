@@ -175,7 +175,7 @@ def _compute(
     observer: Observer,
 ) -> Features:
     """Return what `engine` makes of photos, from the cache where it is there."""
-    about = {"architecture": engine.name, "version": _VERSION, "reading": READING}
+    about = {"architecture": engine.name, "engine": f"{SIDE} x {SIDE} pixels", "version": _VERSION, "reading": READING}
     about |= {"preprocess": engine.preprocess.to_json()}
     return compute_once(
         sources,
