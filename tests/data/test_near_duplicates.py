@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.datasets import load_digits
 from tests.fixtures.scenes import scene
 
 from regraft.data import near_duplicates
@@ -239,6 +240,16 @@ def test_pictures_that_are_mostly_alike_are_not_joined_for_their_parts() -> None
     assert len(np.unique(join_parts(features, np.arange(12), lambda positions: pictures[positions]))) == 12
     two = join_parts(features[:2], np.arange(2), lambda positions: pictures[positions])
     assert two[0] == two[1]  # a single pair says nothing about a set
+
+
+def test_simple_drawings_are_not_joined_for_their_parts() -> None:
+    """Handwritten digits: strokes of any two agree half of the time, so that near ones prove nothing."""
+    images = load_digits().images[:80]
+    pictures = np.stack([np.asarray(Image.fromarray((15.9 * one).astype(np.uint8)).resize((64, 64))) for one in images])
+    numbers = join_parts(
+        images.reshape(80, -1).astype(np.float32), np.arange(80), lambda positions: pictures[positions]
+    )
+    assert len(np.unique(numbers)) == 80
 
 
 def test_what_was_joined_before_stays_joined() -> None:

@@ -28,7 +28,8 @@ _BLOCK = 512  # photos: a block of distances stays in the processor's cache
 _MANY = 8 * _BLOCK  # photos: from here on it is tried which number type this processor multiplies faster
 _DIMENSIONS = 256  # of features that are compared: the principal ones
 _ASKED = 128  # pairs that are compared by pixels at a time: where none of these show one picture, none after them do
-_MOST_AGREEING = 1 / 2  # of all pairs: where more show the same details (a fixed camera), that says nothing of two
+_ALIKE = 0.45  # agreement of two photos of a set: where half of all pairs have more (a fixed camera, digits), it proves
+# nothing; of photos of unlike things half have less than about 0.3
 _MOST_LINKS = 4_000_000  # pairs held at a time; beyond, those that are joined already are forgotten
 
 
@@ -264,12 +265,22 @@ def _same_by_pixels(
     orientations: Sequence[tuple[bool, int]] = EVERY_ORIENTATION,
 ) -> np.ndarray:
     """Return (p,) booleans: whether the details of two photos agree in one of these orientations."""
+    return _agreement(first, second, thumbnails, orientations) >= AGREEMENT
+
+
+def _agreement(
+    first: np.ndarray,
+    second: np.ndarray,
+    thumbnails: Callable[[np.ndarray], np.ndarray],
+    orientations: Sequence[tuple[bool, int]],
+) -> np.ndarray:
+    """Return (p,) agreements of the details of photos at positions (p,) and (p,)."""
     if not len(first):
-        return np.empty(0, dtype=bool)
+        return np.empty(0, dtype=np.float32)
     needed, places = np.unique(np.concatenate([first, second]), return_inverse=True)
     found = thumbnails(needed)
     a, b = places[: len(first)], places[len(first) :]
-    return agreement(found, a, b, orientations) >= AGREEMENT
+    return agreement(found, a, b, orientations)
 
 
 def join_parts(features: np.ndarray, numbers: np.ndarray, thumbnails: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -303,15 +314,15 @@ def join_parts(features: np.ndarray, numbers: np.ndarray, thumbnails: Callable[[
 
 
 def _mostly_alike(photos: np.ndarray, thumbnails: Callable[[np.ndarray], np.ndarray]) -> bool:
-    """Tell whether most pairs of photos (k,), of one picture each, show the same details."""
+    """Tell whether most pairs of photos (k,), of one picture each, show about the same details."""
     first, second = np.triu_indices(min(len(photos), 2 * _ASKED), 1)
     if len(first) < _FEWEST_PAIRS:
         return False
     rng = np.random.default_rng(0)
     order = rng.permutation(photos)  # photos of one folder come one after the other
     asked = rng.choice(len(first), min(len(first), _ASKED), replace=False)
-    same = _same_by_pixels(order[first[asked]], order[second[asked]], thumbnails, UPRIGHT)
-    return bool(same.mean() > _MOST_AGREEING)
+    found = _agreement(order[first[asked]], order[second[asked]], thumbnails, UPRIGHT)
+    return bool(np.median(found) > _ALIKE)
 
 
 def _nearest_first(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
