@@ -159,3 +159,13 @@ def shortlist(names: Sequence[object], shown: int = SHOWN) -> str:
     if len(names) > shown:
         lines.append(f"  and {len(names) - shown:,} more")
     return "\n".join(lines)
+
+
+def first_few(names: Sequence[str], shown: int, separator: str = ", ") -> str:
+    """Return the first `shown` names in one line, and how many more there are.
+
+    >>> first_few(["ant", "bee", "cat"], 2), first_few(["ant", "bee"], 2)
+    ('ant, bee and 1 more', 'ant, bee')
+    """
+    more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
+    return separator.join(names[:shown]) + more

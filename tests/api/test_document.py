@@ -6,9 +6,8 @@
 import doctest
 from pathlib import Path
 
-import pandas as pd
 import pytest
-from tests.conftest import photo
+from tests.fixtures.examples import write_examples
 
 import regraft
 
@@ -18,20 +17,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "python.md"
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the folder in which the examples are typed: photos with and without labels, and a table."""
-    for name, colour in (("cat", "red"), ("dog", "blue")):
-        for number in range(12):
-            photo(tmp_path / "pets" / name / f"{number}.jpg", colour, number)
-        for number in range(5):
-            photo(tmp_path / "labelled" / name / f"{number}.jpg", colour, 500 + number)
-    for number in range(6):
-        photo(tmp_path / "new-photos" / f"{number + 1}.jpg", "red" if number % 2 else "blue", 900 + number)
-    photo(tmp_path / "photo.jpg", "red", 1)
-    rows = [
-        {"image": f"{name}/{number}.jpg", "diagnosis": name, "patient": f"{name}{number // 2}"}
-        for name in ("cat", "dog")
-        for number in range(12)
-    ]
-    pd.DataFrame(rows).to_csv(tmp_path / "lesions.csv", index=False)
+    write_examples(tmp_path, photos=12, labelled=5)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

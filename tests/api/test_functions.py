@@ -69,7 +69,7 @@ def test_near_duplicates_are_as_the_estimator_has_them_or_as_they_are_given(
     monkeypatch.setattr("regraft.api.functions.evaluate_classifier", lambda *_, **given: heard.append(given))
     for classifier, given in ((estimator, {}), (estimator, {"near_duplicates": "join"}), (estimator.classifier_, {})):
         regraft.evaluate(classifier, new, **given)
-    assert [given["near_duplicates"] for given in heard] == ["ignore", "join", "join"]
+    assert [given["near"] for given in heard] == [False, True, True]
     with pytest.raises(OptionError, match=r"near_duplicates must be one of join, ignore\. Got 'Ignore'"):
         regraft.evaluate(estimator, new, near_duplicates="Ignore")
 

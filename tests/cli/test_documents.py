@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tests.conftest import photo
+from tests.fixtures.examples import write_examples
 from typer.testing import Result
 
 Run = Callable[..., Result]
@@ -53,20 +53,7 @@ def _token(token: str) -> str:
 @pytest.fixture
 def folder(tmp_path: Path, run: Run, offline: None) -> Path:
     """Return the folder in which the examples are typed: photos with and without labels, a table, a classifier."""
-    for name, colour, first in (("cat", "red", 0), ("dog", "blue", 100)):
-        for number in range(24):
-            photo(tmp_path / "pets" / name / f"{number}.jpg", colour, first + number)
-        for number in range(10):
-            photo(tmp_path / "labelled" / name / f"{number}.jpg", colour, 500 + first + number)
-    for number in range(6):
-        photo(tmp_path / "new-photos" / f"{number + 1}.jpg", "red" if number % 2 else "blue", 900 + number)
-    photo(tmp_path / "photo.jpg", "red", 1)
-    rows = [
-        {"image": f"{name}/{number}.jpg", "diagnosis": name, "patient": f"{name}{number // 2}"}
-        for name in ("cat", "dog")
-        for number in range(24)
-    ]
-    pd.DataFrame(rows).to_csv(tmp_path / "lesions.csv", index=False)
+    write_examples(tmp_path, photos=24, labelled=10)
     sample = pd.DataFrame({"image": [f"{number}.jpg" for number in range(6, 0, -1)], "label": "cat"})
     sample.to_csv(tmp_path / "sample_submission.csv", index=False)
     done = run("fit", "pets", "--model", "pocket", "--strategy", "frozen", "--out", "pets.safetensors")

@@ -23,7 +23,7 @@ from regraft.training.schedule import Schedule
 from regraft.transfer.compare import Size
 from regraft.transfer.compare import compare as compare_samples
 from regraft.transfer.comparison import Comparison
-from regraft.transfer.settings import FitSettings
+from regraft.transfer.settings import JOIN, FitSettings
 from regraft.transfer.strategies import STRATEGIES
 
 _NOT_HERE = ("strategy", "force", "train_from", "train_only", "lora", "budget", "restart")  # of `FitSettings`
@@ -89,7 +89,7 @@ def evaluate(
             raise OptionError(f"{option('split')} is for a folder or table with splits. X is a list: leave it out.")
         samples = find_labelled(X, y, groups, columns)[0]["train"]
     return evaluate_classifier(
-        fitted, samples, compute=compute, observer=LogObserver(), near_duplicates=settings.near_duplicates, **own
+        fitted, samples, compute=compute, observer=LogObserver(), near=settings.near_duplicates == JOIN, **own
     )
 
 

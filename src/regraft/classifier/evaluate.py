@@ -20,7 +20,7 @@ def evaluate(
     compute: Compute | None = None,
     positive: str | None = None,
     seed: int = 0,
-    near_duplicates: str = "join",
+    near: bool = True,
     observer: Observer | None = None,
 ) -> EvaluationRecord:
     """Evaluate `classifier` on photos that it has not seen; those that it was trained on are named and left out.
@@ -31,7 +31,7 @@ def evaluate(
         compute: device, engine, batch size and cache.
         positive: the class that AUC and average precision are of, where there are two; default the second.
         seed: of the bootstrap.
-        near_duplicates: "join", or "ignore" to take a training photo that was edited for a new one.
+        near: whether a training photo that was edited counts as such; False takes it for a new one.
         observer: hears findings and progress.
 
     Raises:
@@ -43,7 +43,6 @@ def evaluate(
     check_positive(positive, classifier.classes)
     predictor = Predictor(classifier, compute, observer)
     aligned = samples.aligned(classifier.classes)
-    near = near_duplicates == "join"
     (dataset,) = join_pictures([predictor.open(aligned)], predictor.compute, observer, near=near)
     dataset, features = predictor.features(dataset)
     trained_on, validated = (classifier.recognises(dataset, role, near=near) for role in ("training", "validation"))

@@ -11,7 +11,7 @@ from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples, split_names
 from regraft.engines.compute import Compute
 from regraft.errors import printable
-from regraft.transfer.settings import FitSettings
+from regraft.transfer.settings import JOIN, FitSettings
 
 
 @with_options(Columns, FitSettings, Compute, only=("positive", "near_duplicates", *COMPUTE))
@@ -41,7 +41,7 @@ def evaluate(
         samples,
         compute=given.compute(),
         positive=given.values["positive"],
-        near_duplicates=given.values["near_duplicates"],
+        near=given.values["near_duplicates"] == JOIN,
         observer=given.observer(),
     )
     if json:

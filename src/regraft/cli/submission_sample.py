@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regraft.cli.formats import safe_cell
-from regraft.errors import DataError, printable, shortlist
+from regraft.data.csv_table import separator_of
+from regraft.errors import DataError, first_few, printable, shortlist
 from regraft.files import read_regular
 
 _MAX_SAMPLE = 1000**3  # bytes
@@ -38,7 +39,7 @@ class Sample:
 
 
 def read_sample(file: Path) -> Sample:
-    """Return a sample submission: a table with a header, separated by commas, semicolons or tabs.
+    """Return a sample submission: a table with a header, separated as other tables are.
 
     Raises:
         DataError: it is no such table, in words that say what to do.
@@ -54,8 +55,7 @@ def read_sample(file: Path) -> Sample:
         text = data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
     except UnicodeDecodeError:
         raise DataError(f"{name} is no text in UTF-8. Save it as CSV in UTF-8.") from None
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
+    delimiter = separator_of(text)
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         lines = [(reader.line_num, tuple(row)) for row in reader if any(cell.strip() for cell in row)]
@@ -86,6 +86,6 @@ def is_exact_cell(cell: str) -> bool:
 
 def some(names: Sequence[str]) -> str:
     """Return the first names, or the starts of long ones, and how many more there are, in one line."""
-    short = (name if len(name) <= _LETTERS else f"{name[: _LETTERS - 3]}..." for name in names[:_SHOWN])
-    shown = ", ".join(map(printable, short))
-    return shown + (f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else "")
+    return first_few(
+        [printable(name if len(name) <= _LETTERS else f"{name[: _LETTERS - 3]}...") for name in names], _SHOWN
+    )

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from natsort import natsorted
 
+from regraft.errors import first_few
+
 _SHOWN = 3
 # By ending, the longest first; {} stands for the file
 _COMMANDS = {
@@ -25,8 +27,7 @@ _COMMANDS = {
 def to_unpack(files: Iterable[Path]) -> str:
     """Return in words how the archives among `files` are unpacked, "" where none is one."""
     commands = natsorted(command for file in files if (command := unpack_command(file)))
-    more = f" and {len(commands) - _SHOWN:,} more" if len(commands) > _SHOWN else ""
-    return f"Unpack what lies in it: {', '.join(commands[:_SHOWN])}{more}." if commands else ""
+    return f"Unpack what lies in it: {first_few(commands, _SHOWN)}." if commands else ""
 
 
 def unpack_command(path: Path) -> str | None:

@@ -86,7 +86,7 @@ def unreadable_lines(sources: tuple[Source, ...], unreadable: Mapping[int, str])
 
 
 def check_contradictions(parts: Sequence[Samples], keys: Sequence[tuple[bytes, ...]]) -> None:
-    """Raise `DataError` if one image (equal bytes) stands under two classes in `parts` together, naming every such one.
+    """Raise `DataError` if one image (equal keys) stands under two classes in `parts` together, naming every such one.
 
     Args:
         parts: samples of the same classes.
@@ -101,7 +101,7 @@ def check_contradictions(parts: Sequence[Samples], keys: Sequence[tuple[bytes, .
 
 
 def contradictions(parts: Sequence[Samples], keys: Sequence[tuple[bytes, ...]]) -> list[list[int]]:
-    """Return, for each image (equal bytes) that stands under two classes, its positions in `parts` together.
+    """Return, for each image (equal keys) that stands under two classes, its positions in `parts` together.
 
     Args:
         parts: samples of the same classes.

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from regraft.data.cells import is_binary, known_splits, splits_of
 from regraft.data.folders import SPLIT_FOLDERS
 from regraft.data.samples import without_blanks
-from regraft.errors import DataError, did_you_mean, option
+from regraft.errors import DataError, did_you_mean, first_few, option
 from regraft.images.formats import IMAGE_SUFFIXES
 from regraft.options import setting
 
@@ -128,7 +128,8 @@ def choose_columns(table: Table, columns: Columns, *, labelled: bool = True, spl
     problems += [f"Several columns are called {name!r}." for name in chosen.values() if _count(table, name) > 1]
     if problems:
         raise MissingColumnError(
-            f"{table.file}: {' '.join(problems)} Its columns are: {_listed(table.columns)}.{_hint(table.columns)}"
+            f"{table.file}: {' '.join(problems)} Its columns are: {first_few(table.columns, _SHOWN)}."
+            f"{_hint(table.columns)}"
         )
     notes = [note for field, names in found.items() if (note := _others(table, field, names, chosen))]
     if labelled:
@@ -178,7 +179,7 @@ def _split_column(table: Table, columns: Columns) -> str | None:
         if present is None and columns.split.casefold() != _NO_SPLITS:
             raise MissingColumnError(
                 f"{table.file}: {_not_there(table, 'split_column', columns.split)} Its columns are: "
-                f"{_listed(table.columns)}."
+                f"{first_few(table.columns, _SHOWN)}."
             )
         return present
     named = {_present(table, name) for name in (columns.image, columns.label, columns.group) if name}
@@ -235,11 +236,6 @@ def _problem(table: Table, field: str, name: str | None, found: Sequence[str]) -
 
 def _not_there(table: Table, field: str, name: str) -> str:
     return f"{option(field)} {name!r} is not there.{did_you_mean(name, table.columns)}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
 
 
 def _hint(names: Sequence[str]) -> str:

@@ -95,7 +95,7 @@ def read_csv_table(file: Path) -> CsvTable:
     said = _EXCEL_SEPARATOR.match(text)
     text, first = (text[said.end() :], 2) if said else (text, 1)
     quote = "'" if text.lstrip().startswith("'") else '"'
-    separator = said["separator"] if said else _separator(text, own, quote)
+    separator = said["separator"] if said else separator_of(text, own, quote)
     if separator != own:
         notes.append(f"{file}: columns are taken to be separated by a {_SEPARATORS[separator]}")
     form = {"delimiter": separator, "quotechar": quote, "skipinitialspace": True}
@@ -148,8 +148,8 @@ def _as_windows_1252(file: Path, data: bytes, line: int) -> tuple[str, list[str]
     ]
 
 
-def _separator(text: str, own: str, quote: str) -> str:
-    """Return what separates the columns: `own`, unless the header shows that it is another."""
+def separator_of(text: str, own: str = ",", quote: str = '"') -> str:
+    """Return what separates the columns of a table: `own`, unless the header shows that it is another."""
     lines = io.StringIO(text[:_SAMPLE], newline="").readlines()
     if len(text) > _SAMPLE and len(lines) > 1:
         del lines[-1]  # it was cut

@@ -96,15 +96,6 @@ class Dataset:
         """Return (n,) numbers of what must stay on one side of a split, copies and near-duplicates joined; or None."""
         return joined_groups(self.samples, self.keys, self.pictures) if self._groups is None else self._groups
 
-    @property
-    def copies(self) -> int:
-        """Return how many photos show a picture that another one shows, too."""
-        if self.pictures is None:
-            _, of_each = np.unique(np.array(self.keys, dtype="S32"), return_inverse=True)
-        else:
-            of_each = self.pictures.numbers
-        return int((np.bincount(of_each)[of_each] > 1).sum()) if len(self) else 0
-
     def without(self, unreadable: Mapping[int, str]) -> "Dataset":
         """Return the data set without the photos at these positions, which have reasons; itself if there are none."""
         if not unreadable:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from regraft.data.samples import natural_order
-from regraft.errors import DataError, option, shortlist
+from regraft.errors import DataError, first_few, option, shortlist
 
 # "cat.0", "american_bulldog_12", "dog (4)", "cat_3_2": a word that ends in no separator, then numbers and separators
 _NAME = re.compile(r"(?P<label>[^\W\d_](?:.*?[^\W_])?)(?P<tail>(?:(?:[._\- ]+\(?|\()\d+\)?)+)")
@@ -234,5 +234,4 @@ def _advice(names: Sequence[_Name]) -> str:
 def _counts(labels: Sequence[str]) -> str:
     found = Counter(labels)
     counts = sorted(((label, found[label]) for label in natural_order(labels)), key=lambda pair: -pair[1])
-    more = f" and {len(counts) - _LABELS_SHOWN:,} more" if len(counts) > _LABELS_SHOWN else ""
-    return ", ".join(f"{label} {count:,}" for label, count in counts[:_LABELS_SHOWN]) + more
+    return first_few([f"{label} {count:,}" for label, count in counts], _LABELS_SHOWN)

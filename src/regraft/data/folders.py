@@ -12,7 +12,7 @@ from typing import NoReturn
 from natsort import natsorted
 
 from regraft.data.file_names import labels_or_none
-from regraft.errors import DataError
+from regraft.errors import DataError, first_few
 from regraft.images.formats import IMAGE_SUFFIXES
 
 # The words for each split, in any case; `split_of` knows how they are put together.
@@ -141,11 +141,10 @@ def hidden_note(folder: Path, hidden: Sequence[Path]) -> list[str]:
     if not hidden:
         return []
     counts = Counter(_hidden_part(path.relative_to(folder)) for path in hidden)
-    listed = ", ".join(f"{name} {count:,}" for name, count in natsorted(counts.items())[:_NAMES_SHOWN])
-    more = f" and {len(counts) - _NAMES_SHOWN:,} more" if len(counts) > _NAMES_SHOWN else ""
+    listed = first_few([f"{name} {count:,}" for name, count in natsorted(counts.items())], _NAMES_SHOWN)
     return [
         f"{len(hidden):,} images in {folder} are passed over as hidden (their names, or their folders', start with . "
-        f"or __, or are a system's): {listed}{more}. Rename what is to count"
+        f"or __, or are a system's): {listed}. Rename what is to count"
     ]
 
 

@@ -195,15 +195,19 @@ class _Links:
         self._held += len(first)
         if self._held > _MOST_LINKS:
             numbers = self.numbers()
-            one_of = np.zeros(numbers.max() + 1, dtype=np.int64)
-            one_of[numbers[::-1]] = np.arange(self._count)[::-1]
-            self._parts, self._held = [np.stack([one_of[numbers], np.arange(self._count)])], self._count
+            self._parts, self._held = [np.stack([_first_of_number(numbers), np.arange(self._count)])], self._count
 
     def numbers(self) -> np.ndarray:
         """Return (n,) int64: equal for photos that are joined, directly or through others."""
         rows, columns = np.concatenate([np.empty((2, 0), dtype=np.int64), *self._parts], axis=1)
         graph = coo_array((np.ones(len(rows), dtype=bool), (rows, columns)), shape=(self._count, self._count))
         return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+
+
+def _first_of_number(numbers: np.ndarray) -> np.ndarray:
+    """Return (n,) positions: of each photo's number (n,) the first photo that has it."""
+    _, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
+    return np.asarray(first[inverse.ravel()])
 
 
 def number_pictures(
@@ -298,9 +302,7 @@ def join_parts(features: np.ndarray, numbers: np.ndarray, thumbnails: Callable[[
     some = some[features[some].any(axis=1)]
     first, second = _nearest_first(features[some])
     links = _Links(len(numbers))
-    one_of = np.zeros(numbers.max(initial=0) + 1, dtype=np.int64)
-    one_of[numbers[::-1]] = np.arange(len(numbers))[::-1]
-    links.add(one_of[numbers], np.arange(len(numbers)))
+    links.add(_first_of_number(numbers), np.arange(len(numbers)))
     for start in range(0, min(len(first), MOST_COMPARED), _ASKED):
         pairs = (some[places[start : start + _ASKED]] for places in (first, second))
         a, b = pairs

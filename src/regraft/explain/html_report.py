@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from regraft.attribution.backward_rules import DECONVNET
+from regraft.errors import first_few
 from regraft.evaluation.report import Report
 from regraft.explain.examples import ExplainedExample
 from regraft.explain.explain import Explanation
@@ -133,9 +134,8 @@ def _cards(found: Explanation) -> list[dict[str, str]]:
 
 def _counts(found: Explanation) -> str:
     counts = list(found.subject.dataset.samples.counts().items())
-    more = f" and {len(counts) - _NAMED:,} more" if len(counts) > _NAMED else ""
     answered = "" if found.subject.labelled else "answered: "
-    return answered + ", ".join(f"{name} {count:,}" for name, count in counts[:_NAMED]) + more
+    return answered + first_few([f"{name} {count:,}" for name, count in counts], _NAMED)
 
 
 def _figures(title: str, report: Report) -> dict[str, Any]:

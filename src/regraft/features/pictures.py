@@ -36,39 +36,34 @@ _PACKED = -(-SIDE * SIDE // 3)  # numbers that hold a thumbnail
 _VERSION = 2  # of keys and hashes, raised when they change: part of the cache's key
 
 
-class _PictureEngine(Engine):
-    """Pixels to picture keys and perceptual hashes, each byte a number: what the cache of vectors can hold."""
+class _PixelEngine(Engine):
+    """Runs a function of pixels, no network: (b, 64, 64, 3) uint8 to (b, dimension) float32."""
 
-    name = "perceptual-hash"
-    dimension = KEY_BYTES + 2 * HASH_BYTES
-
-    def __init__(self, preprocess: Preprocess) -> None:
-        self.preprocess = preprocess
-
-    def activations(self, pixels: np.ndarray) -> torch.Tensor:
-        """Return (b, 96) float32 bytes of (b, 64, 64, 3) uint8 pixels."""
-        found = [picture_keys(pixels), perceptual_hashes(pixels), margin_hashes(pixels)]
-        return torch.from_numpy(np.concatenate(found, axis=1)).float()
-
-
-class _ThumbnailEngine(Engine):
-    """Pixels to small luminances, three to a number: what the cache of vectors can hold."""
-
-    name = "thumbnail"
-    dimension = _PACKED
-
-    def __init__(self, preprocess: Preprocess) -> None:
-        self.preprocess = preprocess
+    def __init__(
+        self, name: str, work: Callable[[np.ndarray], np.ndarray], dimension: int, preprocess: Preprocess
+    ) -> None:
+        self.name, self.dimension, self.preprocess = name, dimension, preprocess
+        self._work = work
 
     def activations(self, pixels: np.ndarray) -> torch.Tensor:
-        """Return (b, 1366) float32 of (b, 64, 64, 3) uint8 pixels; integers below 2^24 are exact in these."""
-        levels = np.rint(grey(pixels)).astype(np.uint32).reshape(len(pixels), -1)
-        levels = np.pad(levels, ((0, 0), (0, 3 * _PACKED - levels.shape[1]))).reshape(len(pixels), _PACKED, 3)
-        return torch.from_numpy((levels << np.array([0, 8, 16], dtype=np.uint32)).sum(axis=2).astype(np.float32))
+        """Return (b, dimension) of (b, 64, 64, 3) uint8 pixels."""
+        return torch.from_numpy(self._work(pixels).astype(np.float32))
+
+
+def _keys_and_hashes(pixels: np.ndarray) -> np.ndarray:
+    """Return (b, 96) bytes: picture keys, perceptual hashes, and those without margins."""
+    return np.concatenate([picture_keys(pixels), perceptual_hashes(pixels), margin_hashes(pixels)], axis=1)
+
+
+def _thumbnails(pixels: np.ndarray) -> np.ndarray:
+    """Return (b, 1366) luminances, three to a number: integers below 2^24 are exact in float32."""
+    levels = np.rint(grey(pixels)).astype(np.uint32).reshape(len(pixels), -1)
+    levels = np.pad(levels, ((0, 0), (0, 3 * _PACKED - levels.shape[1]))).reshape(len(pixels), _PACKED, 3)
+    return np.asarray((levels << np.array([0, 8, 16], dtype=np.uint32)).sum(axis=2))
 
 
 def _luminances(packed: np.ndarray) -> np.ndarray:
-    """Return (k, 64, 64) uint8 luminances of the (k, 1366) numbers of `_ThumbnailEngine`."""
+    """Return (k, 64, 64) uint8 luminances of the (k, 1366) numbers of `_thumbnails`."""
     levels = packed.astype("<u4").view(np.uint8).reshape(len(packed), _PACKED, 4)[:, :, :3]
     return levels.reshape(len(packed), -1)[:, : SIDE * SIDE].reshape(-1, SIDE, SIDE)
 
@@ -88,7 +83,7 @@ def join_pictures(
         DataError: photos with equal pixels stand under two classes.
     """
     keys, hashes, inner = _look(datasets, compute, observer)
-    thumbnails = _thumbnails(datasets, compute, observer)
+    thumbnails = _thumbnail_reader(datasets, compute, observer)
     shown = observer if len(keys) > _MANY else Observer()  # else it takes no time
     with progress(shown, "comparing photos", len(keys)) as advance:
         numbers = number_pictures(keys, hashes, thumbnails, inner=inner, near=near, advance=advance)
@@ -114,7 +109,7 @@ def join_parts_of_pictures(
     sources = _sources(datasets)
     with watched("comparing photos", observer.say):
         values = np.concatenate([one.values for one in features])
-        numbers = join_parts(values, before.numbers, _thumbnails(datasets, compute, observer))
+        numbers = join_parts(values, before.numbers, _thumbnail_reader(datasets, compute, observer))
     shared = [
         p for p in positions_by_key([n.tobytes() for n in numbers]).values() if len(np.unique(before.numbers[p])) > 1
     ]
@@ -146,15 +141,19 @@ class _Findings(Observer):
     """Hands on what is found, and shows no progress: of many short passes."""
 
     def __init__(self, observer: Observer) -> None:
-        self.say = observer.say  # type: ignore[method-assign]
+        self._observer = observer
+
+    def say(self, text: str) -> None:
+        self._observer.say(text)
 
 
-def _thumbnails(
+def _thumbnail_reader(
     datasets: Sequence[Dataset], compute: Compute, observer: Observer
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Return positions (k,) -> (k, 64, 64) uint8 luminances of photos; zeros for what cannot be decoded."""
     sources, keys = _sources(datasets), [key for dataset in datasets for key in dataset.keys]
-    engine, findings = _ThumbnailEngine(_thumbnail_of(datasets)), _Findings(observer)
+    engine = _PixelEngine("thumbnail", _thumbnails, _PACKED, _thumbnail_of(datasets))
+    findings = _Findings(observer)
 
     def read(positions: np.ndarray) -> np.ndarray:
         asked = positions.tolist()
@@ -167,7 +166,7 @@ def _thumbnails(
 
 
 def _compute(
-    engine: "_PictureEngine | _ThumbnailEngine",
+    engine: _PixelEngine,
     sources: Sequence[Source],
     keys: Sequence[bytes],
     *,
@@ -196,7 +195,8 @@ def _sources(datasets: Sequence[Dataset]) -> list[Source]:
 def _look(datasets: Sequence[Dataset], compute: Compute, observer: Observer) -> list[np.ndarray]:
     """Return picture keys, perceptual hashes and those without margins, (n, 32) each; zeros where there is nothing."""
     keys = [key for dataset in datasets for key in dataset.keys]
-    engine = _PictureEngine(_thumbnail_of(datasets))
+    dimension = KEY_BYTES + 2 * HASH_BYTES
+    engine = _PixelEngine("perceptual-hash", _keys_and_hashes, dimension, _thumbnail_of(datasets))
     found = _compute(engine, _sources(datasets), keys, compute=compute, observer=observer)
     return np.split(found.values.astype(np.uint8), [KEY_BYTES, KEY_BYTES + HASH_BYTES], axis=1)
 

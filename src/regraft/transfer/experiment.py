@@ -32,7 +32,7 @@ from regraft.progress import Observer
 from regraft.training.checkpoints import Run, nowhere
 from regraft.training.distributed import Accelerator, accelerator
 from regraft.training.schedule import Schedule
-from regraft.transfer.settings import FitSettings
+from regraft.transfer.settings import JOIN, FitSettings
 from regraft.transfer.strategies import Candidate
 
 _RANDOM_SEED = 1  # of the random weights: the same for all folds, as the pretrained ones are
@@ -230,7 +230,7 @@ def open_splits(
     _accelerator(settings, compute)  # a strategy that trains nothing would run, and write its file, in each process
     parts = [samples, splits["validation"].aligned(samples.classes)] if "validation" in splits else [samples]
     opened = open_datasets(parts, observer, max_file_size=compute.max_file_size, value_range=compute.value_range)
-    dataset, *rest = join_pictures(opened, compute, observer, near=settings.near_duplicates == "join")
+    dataset, *rest = join_pictures(opened, compute, observer, near=settings.near_duplicates == JOIN)
     dataset.samples.check_trainable()
     if not rest:
         dataset.folds(OUTER_FOLDS, seed=settings.seed)
@@ -277,7 +277,7 @@ def run_network(
     validation_features = None
     if validation is not None:
         validation, validation_features = extractor.of_dataset(validation)
-    if settings.near_duplicates == "join":
+    if settings.near_duplicates == JOIN:
         found = [part for part in (features, validation_features) if part is not None]
         every = [part for part in (dataset, validation) if part is not None]
         dataset, *rest = join_parts_of_pictures(every, found, compute, observer)

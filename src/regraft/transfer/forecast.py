@@ -9,6 +9,7 @@ import torch
 
 from regraft.data.splits import OUTER_FOLDS
 from regraft.engines.compute import Compute
+from regraft.engines.speed import seconds_of
 from regraft.images.loading import load_batches
 from regraft.images.sources import Source
 from regraft.networks.backbones import Backbone
@@ -20,7 +21,6 @@ from regraft.transfer.strategies import Candidate
 
 IMAGES = 4  # in a step of the trial
 _DECODED = 32  # photos
-_RUNS, _ENOUGH = 3, 1.0  # of a step, and seconds after which it is not repeated
 
 
 @dataclass(frozen=True)
@@ -114,24 +114,7 @@ class Trial:
         return found
 
     def _timed(self, work: Callable[[], object]) -> float:
-        """Return the seconds of `work`, after it has been done once; of what is slow, those of the first time."""
-        seconds: list[float] = []
-        for run in range(1 + _RUNS):
-            self._wait()
-            started = time.perf_counter()
-            work()
-            self._wait()
-            elapsed = time.perf_counter() - started
-            seconds += [elapsed] if run or elapsed > _ENOUGH else []
-            if sum(seconds) > _ENOUGH:
-                break
-        return min(seconds)  # what else runs on the machine only ever adds
-
-    def _wait(self) -> None:
-        if self._images.device.type == "cuda":
-            torch.cuda.synchronize()
-        elif self._images.device.type == "mps":
-            torch.mps.synchronize()
+        return seconds_of(work, self._images.device)
 
 
 def _decoding(backbone: Backbone, sources: Sequence[Source]) -> float:

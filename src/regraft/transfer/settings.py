@@ -13,6 +13,7 @@ from regraft.transfer.strategies import AUTO, STRATEGIES, strategy_help
 if TYPE_CHECKING:  # the command line is made from these fields, and imports no torch
     from regraft.engines.compute import Compute
 
+JOIN, IGNORE = "join", "ignore"  # near-duplicates
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _LARGEST_SEED = 2**32 - 1  # that scikit-learn takes
 # options that not every strategy uses: which property of a `Strategy` says so, and whether "auto" uses it as well
@@ -60,10 +61,10 @@ class FitSettings:
         low=0,
     )
     near_duplicates: str = setting(
-        "join",
+        JOIN,
         help="join: photos that show the same picture (resized, mirrored, turned, edited) stay on one side of a split; "
         "ignore: only those with equal pixels do.",
-        choices=("join", "ignore"),
+        choices=(JOIN, IGNORE),
     )
     positive: str | None = setting(
         None,
