@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,7 +17,7 @@ from safetensors.torch import save
 
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.record import FitRecord
-from regraft.classifier.schema import Description
+from regraft.classifier.schema import Description, NetworkFields
 from regraft.engines.kinds import ENGINE_KINDS
 from regraft.engines.workload import EngineChoice
 from regraft.errors import BundleError, ModelError, WeightsError, option, printable, shortlist
@@ -24,14 +25,16 @@ from regraft.files import atomic_write, is_file, parse_json
 from regraft.heads.kinds import HEADS
 from regraft.heads.linear import Head, LinearHead
 from regraft.images.preprocess import Preprocess
-from regraft.networks.backbones import rebuild_backbone, tensor_bytes
+from regraft.networks.backbones import Backbone, rebuild_backbone, tensor_bytes
+from regraft.networks.depths import Depth
 from regraft.networks.registry import SOURCE_SETTINGS, Recipe, check_settings
+from regraft.networks.tracing import HookPoint, as_hook_point
 from regraft.networks.weights import without_folders
 from regraft.validation import convert
 
-FORMAT = 1
+NEWEST = 2  # format: 2 has features of several depths or networks
 _KEY = "regraft"
-_BACKBONE = "backbone."
+_BACKBONE, _JOINED = "backbone.", "joined."
 _HEAD = "head."
 _SEEN = "seen."
 _KINDS = frozenset({torch.float32, torch.float16, torch.float64, torch.int64, torch.int32, torch.uint8, torch.bool})
@@ -43,13 +46,17 @@ def save_bundle(classifier: Classifier, path: Path) -> None:
     Raises:
         OutputError: disk full, no such folder, no permission.
     """
-    tensors = {_BACKBONE + name: _smallest(t) for name, t in classifier.backbone.module.state_dict().items()}
+    tensors = {
+        _prefix(number) + name: _smallest(tensor)
+        for number, backbone in enumerate(classifier.backbones)
+        for name, tensor in backbone.module.state_dict().items()
+    }
     tensors |= {_HEAD + name: torch.from_numpy(array) for name, array in classifier.head.state().items()}
     for role, keys in classifier.seen.items():
         tensors[_SEEN + role] = torch.from_numpy(keys.view(np.int64))
-    backbone = classifier.backbone
+    first, *joined = _networks(classifier)
     about = {
-        "format": FORMAT,
+        "format": NEWEST if joined or "depths" in first else 1,  # as old as it can be, for programs that are
         "classes": list(classifier.classes),
         "label_type": classifier.label_type,
         **({"label_dtype": classifier.label_dtype} if classifier.label_dtype else {}),
@@ -58,13 +65,9 @@ def save_bundle(classifier: Classifier, path: Path) -> None:
         "temperature": classifier.temperature,
         "head_strength": classifier.head.strength,
         **({} if classifier.head.kind == LinearHead.kind else {"head": classifier.head.kind}),
-        "architecture": backbone.recipe.architecture,
-        "arguments": backbone.recipe.arguments,
-        "settings": {name: value for name, value in backbone.recipe.settings.items() if name not in SOURCE_SETTINGS},
-        "preprocess": backbone.preprocess.to_json(),
-        "weights_source": without_folders(backbone.source),
+        **first,
+        **({"joined": joined} if joined else {}),
         "numbers": _lasting(classifier),
-        "engine": None if classifier.engine_choice is None else asdict(classifier.engine_choice),
         "versions": {name: version(name) for name in ("regraft", "torch", "timm")}
         | {"python": platform.python_version()},
     }
@@ -91,24 +94,15 @@ def load_bundle(path: Path) -> Classifier:
         description, head = _check(about, tensors)
     except ValueError as error:
         raise BundleError(f"{path} cannot be used: {printable(str(error))}. Fit it again.") from None
-    settings = {name: value for name, value in description.settings.items() if name not in SOURCE_SETTINGS}
-    state = {n.removeprefix(_BACKBONE): _full(t) for n, t in tensors.items() if n.startswith(_BACKBONE)}
     seen = {n.removeprefix(_SEEN): t.numpy().view(np.uint64) for n, t in tensors.items() if n.startswith(_SEEN)}
+    networks = (description, *description.joined)
     try:
-        check_settings(settings, "{} in its settings")
-        recipe = Recipe(description.architecture, description.arguments, settings)
-        backbone = rebuild_backbone(recipe, Preprocess.from_json(about["preprocess"]), state)
+        backbones = [_rebuild(one, _state(tensors, number)) for number, one in enumerate(networks)]
     except (WeightsError, ModelError) as error:  # an architecture that this timm builds otherwise, or not at all
         raise BundleError(f"{path} cannot be rebuilt: {printable(str(error), lines=True)}") from None
-    if head.features != backbone.features:
-        raise BundleError(
-            f"{path} cannot be used: its head is for {head.features:,} features, and its network has "
-            f"{backbone.features:,}. Fit it again."
-        )
-    backbone.source = description.weights_source
-    chosen = description.engine
-    return Classifier(
-        backbone=backbone,
+    engines = [None if one.engine is None else EngineChoice(one.engine.engine, one.engine.machine) for one in networks]
+    classifier = Classifier(
+        backbone=backbones[0],
         head=head,
         classes=tuple(description.classes),
         temperature=description.temperature,
@@ -118,8 +112,73 @@ def load_bundle(path: Path) -> Classifier:
         seen=seen,
         label_type=description.label_type,
         label_dtype=description.label_dtype,
-        engine_choice=None if chosen is None else EngineChoice(chosen.engine, chosen.machine),
+        engine_choice=engines[0],
+        joined=tuple(backbones[1:]),
+        joined_choices=tuple(engines[1:]),
+        first_depths=tuple(one.first_depth for one in networks),
     )
+    width = sum(depth.units for depth in classifier.depths) + sum(backbone.features for backbone in backbones)
+    if head.features != width:
+        raise BundleError(
+            f"{path} cannot be used: its head is for {head.features:,} features, and its network has {width:,}. Fit it "
+            "again."
+        )
+    return classifier
+
+
+def _prefix(number: int) -> str:
+    """Return how the names of a network's tensors begin: the first, or one that is joined to it."""
+    return f"{_JOINED}{number}." if number else _BACKBONE
+
+
+def _state(tensors: Mapping[str, torch.Tensor], number: int) -> dict[str, torch.Tensor]:
+    prefix = _prefix(number)
+    return {name.removeprefix(prefix): _full(t) for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _networks(classifier: Classifier) -> list[dict[str, Any]]:
+    """Return the fields of `NetworkFields` of each network."""
+    choices = (classifier.engine_choice, *(classifier.joined_choices or (None,) * len(classifier.joined)))
+    firsts = classifier.first_depths or (0,) * len(choices)
+    found = []
+    for backbone, choice, first in zip(classifier.backbones, choices, firsts, strict=True):
+        recipe = backbone.recipe
+        depths = [{"stage": depth.stage, "units": depth.units, **asdict(depth.hook_point)} for depth in backbone.depths]
+        found.append(
+            {
+                "architecture": recipe.architecture,
+                "arguments": recipe.arguments,
+                "settings": {name: value for name, value in recipe.settings.items() if name not in SOURCE_SETTINGS},
+                "preprocess": backbone.preprocess.to_json(),
+                "weights_source": without_folders(backbone.source),
+                "engine": None if choice is None else asdict(choice),
+                **({"depths": depths, "first_depth": first} if depths else {}),
+            }
+        )
+    return found
+
+
+def _rebuild(network: NetworkFields, state: dict[str, torch.Tensor]) -> Backbone:
+    """Return the network of a bundle.
+
+    Raises:
+        WeightsError, ModelError: it cannot be built, or has other tensors or layers.
+    """
+    settings = {name: value for name, value in network.settings.items() if name not in SOURCE_SETTINGS}
+    check_settings(settings, "{} in its settings")
+    recipe = Recipe(network.architecture, network.arguments, settings)
+    preprocess = Preprocess.from_json(msgspec.to_builtins(network.preprocess))
+    backbone = rebuild_backbone(recipe, preprocess, state)
+    backbone.source = network.weights_source
+    depths = [
+        Depth(
+            one.stage,
+            as_hook_point(backbone.module, HookPoint(one.module, one.side, one.layout, one.skipped)),
+            one.units,
+        )
+        for one in network.depths
+    ]
+    return backbone.with_depths(depths)
 
 
 def read_description(path: Path) -> dict[str, Any]:
@@ -143,7 +202,7 @@ def read_description(path: Path) -> dict[str, Any]:
         )
     try:
         about = dict(parse_json(metadata[_KEY]))
-        newer = about["format"] > FORMAT
+        newer = about["format"] > NEWEST
     except (ValueError, KeyError, TypeError):
         raise BundleError(
             f"{path} is damaged: its description is not a JSON object. Copy it or fit it again."
@@ -194,8 +253,9 @@ def _check(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> tup
         state, classes=len(description.classes), strength=description.head_strength
     )
     _check_tensors(tensors)
-    if description.engine is not None and description.engine.engine not in ENGINE_KINDS:
-        raise ValueError(f"engine must be one of {', '.join(ENGINE_KINDS)}. Got {description.engine.engine!r}")
+    for network in (description, *description.joined):
+        if network.engine is not None and network.engine.engine not in ENGINE_KINDS:
+            raise ValueError(f"engine must be one of {', '.join(ENGINE_KINDS)}. Got {network.engine.engine!r}")
     return description, head
 
 

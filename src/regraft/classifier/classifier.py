@@ -12,9 +12,12 @@ from regraft.classifier.record import FitRecord
 from regraft.data.dataset import Dataset
 from regraft.data.near_duplicates import seen_before
 from regraft.engines.workload import EngineChoice
-from regraft.heads.linear import Head, linear_of
+from regraft.errors import OptionError, printable
+from regraft.features.depths import columns_from
+from regraft.heads.linear import Columns, Head, linear_of
 from regraft.images.perceptual_hash import HASH_BYTES
 from regraft.networks.backbones import Backbone
+from regraft.networks.depths import Depth
 
 _PIXELS, _HASHES = ".pixels", ".hashes"  # after a role: of pictures
 _NOTHING = np.empty(0, dtype=np.uint64)
@@ -26,7 +29,7 @@ class Classifier:
 
     Attributes:
         backbone: pixels to features, with its preprocessing.
-        head: features to logits.
+        head: the features that are used to logits.
         classes: c names; logit k belongs to classes[k].
         temperature: logits are divided by it before the softmax (Guo et al. 2017).
         model: the network as the user named it.
@@ -38,6 +41,9 @@ class Classifier:
         label_dtype: the type of their array, "" where it follows from the labels.
         engine_choice: what ran the network when its photos were learned from; None where it was trained further since,
             or the photos were too few to compare engines.
+        joined: further networks, whose features follow those of `backbone`.
+        joined_choices: what ran these, as `engine_choice`.
+        first_depths: the number of the first depth of each network that is used; its own features always are.
     """
 
     backbone: Backbone
@@ -51,13 +57,44 @@ class Classifier:
     label_type: str = "str"
     label_dtype: str = ""
     engine_choice: EngineChoice | None = None
+    joined: tuple[Backbone, ...] = ()
+    joined_choices: tuple[EngineChoice | None, ...] = ()
+    first_depths: tuple[int, ...] = ()
+
+    @property
+    def backbones(self) -> tuple[Backbone, ...]:
+        """Return all networks."""
+        return (self.backbone, *self.joined)
+
+    @property
+    def columns(self) -> Columns:
+        """Return which columns of the features of all networks and depths the head sees."""
+        return columns_from(self.backbones, self.first_depths or (0,) * len(self.backbones))
+
+    @property
+    def depths(self) -> tuple[Depth, ...]:
+        """Return the depths that the head sees, of all networks, besides the networks' own features."""
+        firsts = self.first_depths or (0,) * len(self.backbones)
+        return tuple(d for backbone, first in zip(self.backbones, firsts, strict=True) for d in backbone.depths[first:])
+
+    def check_single(self, purpose: str) -> None:
+        """Raise `OptionError` where several networks are joined.
+
+        Args:
+            purpose: what takes one network, the begin of a sentence: "A teacher".
+        """
+        if self.joined:
+            raise OptionError(
+                f"{purpose} has one network, and this classifier joins {len(self.backbones)} ({printable(self.model)}). "
+                "Take one that was fitted with one network."
+            )
 
     def logits(self, features: np.ndarray) -> np.ndarray:
-        """Return (n, c) logits, already divided by the temperature, of (n, d) features."""
-        return self.head.logits(features) / self.temperature
+        """Return (n, c) logits, already divided by the temperature, of (n, width) features."""
+        return self.head.logits(features[:, self.columns]) / self.temperature
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
-        """Return (n, c) calibrated probabilities of (n, d) features."""
+        """Return (n, c) calibrated probabilities of (n, width) features."""
         return np.asarray(softmax(self.logits(features).astype(np.float64), axis=1))
 
     def as_module(self) -> nn.Module:
@@ -67,8 +104,9 @@ class Classifier:
         probabilities. Its tensors are the classifier's own.
 
         Raises:
-            OptionError: the head is not linear.
+            OptionError: the head is not linear, or several networks are joined, which see photos in sizes of their own.
         """
+        self.check_single("One module")
         module = _ClassifierModule(self)
         module.training = module.network.training = False  # as the network, which stays as it is
         return module
@@ -98,11 +136,19 @@ class Classifier:
 
 
 class NetworkWithHead(nn.Module):
-    """A network with its last layer, as one module: (b, 3, h, w) -> (b, c) logits."""
+    """A network with its last layer, as one module: (b, 3, h, w) -> (b, c) logits.
 
-    def __init__(self, backbone: Backbone, head: Head) -> None:
+    Args:
+        backbone: the network.
+        head: its last layer.
+        first: the column of the network's features that is the head's first.
+    """
+
+    def __init__(self, backbone: Backbone, head: Head, *, first: int = 0) -> None:
         super().__init__()
-        self.network = backbone.module
+        self.network = backbone.feature_module
+        self.first = first
+        self.inside = "network.network" if backbone.depths else "network"  # the name of the network in this module
         linear = linear_of(head, "a network with its head as one module")
         self.register_buffer("weight", torch.from_numpy(linear.weight), persistent=False)
         self.register_buffer("bias", torch.from_numpy(linear.bias), persistent=False)
@@ -113,7 +159,7 @@ class NetworkWithHead(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return (b, c) logits of images (b, 3, h, w)."""
         features: torch.Tensor = self.network(images)
-        return features @ self.weight.T + self.bias
+        return features[:, self.first :] @ self.weight.T + self.bias
 
 
 class _ClassifierModule(nn.Module):
@@ -125,7 +171,9 @@ class _ClassifierModule(nn.Module):
     def __init__(self, classifier: "Classifier") -> None:
         super().__init__()
         preprocess = classifier.backbone.preprocess
-        self.network = NetworkWithHead(classifier.backbone, classifier.head)
+        columns = classifier.columns
+        assert isinstance(columns, slice)  # of one network
+        self.network = NetworkWithHead(classifier.backbone, classifier.head, first=columns.start or 0)
         self.temperature = classifier.temperature
         mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in (preprocess.mean, preprocess.std))
         self.register_buffer("mean", 255 * mean, persistent=False)

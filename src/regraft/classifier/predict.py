@@ -10,10 +10,10 @@ from regraft.data.audit import inspect
 from regraft.data.dataset import Dataset, open_datasets
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
-from regraft.features.extraction import FeatureExtractor, Features
+from regraft.features.extraction import Features
+from regraft.features.joint import JointExtractor
 from regraft.images.sources import Source
 from regraft.images.value_range import Ranges, choose_ranges
-from regraft.networks.backbones import Backbone
 from regraft.progress import Observer
 
 
@@ -49,7 +49,7 @@ class Predictor:
     ) -> None:
         self.classifier, self.compute, self._observer = classifier, compute or Compute(), observer or Observer()
         self.compute.check()
-        self._extractor = self._other = self._new_extractor(classifier.backbone)
+        self._extractor = self._other = self._new_extractor(classifier.backbone.preprocess.ranges)
 
     def predict(self, sources: Sequence[Source]) -> Predictions:
         """Classify images; one that cannot be read has a reason instead of probabilities, the others are answered."""
@@ -76,16 +76,19 @@ class Predictor:
         return dataset
 
     def features(self, dataset: Dataset, *, labelled: bool = True) -> tuple[Dataset, Features]:
-        """Return the photos of `dataset` that can be decoded, and their features. See `FeatureExtractor.of_dataset`."""
+        """Return the photos of `dataset` that can be decoded, and their features. See `JointExtractor.of_dataset`."""
         return self._extractor_of(dataset.ranges).of_dataset(dataset, labelled=labelled)
 
-    def _extractor_of(self, ranges: Ranges) -> FeatureExtractor:
+    def _extractor_of(self, ranges: Ranges) -> JointExtractor:
         """Return what runs photos whose values of black and white are these; the last one for others is kept, too."""
         for extractor in (self._extractor, self._other):
-            if extractor.backbone.preprocess.ranges == ranges:
+            if extractor.backbones[0].preprocess.ranges == ranges:
                 return extractor
-        self._other = other = self._new_extractor(self.classifier.backbone.with_ranges(ranges))
+        self._other = other = self._new_extractor(ranges)
         return other
 
-    def _new_extractor(self, backbone: Backbone) -> FeatureExtractor:
-        return FeatureExtractor(backbone, self.compute, self._observer, earlier=self.classifier.engine_choice)
+    def _new_extractor(self, ranges: Ranges) -> JointExtractor:
+        classifier = self.classifier
+        networks = [backbone.with_ranges(ranges) for backbone in classifier.backbones]
+        earlier = (classifier.engine_choice, *(classifier.joined_choices or (None,) * len(classifier.joined)))
+        return JointExtractor(networks, self.compute, self._observer, earlier=earlier)

@@ -87,6 +87,40 @@ class Attempt:
         )
 
 
+@dataclass(frozen=True)
+class FeatureTrial:
+    """What a last layer on one choice of features came to, on photos that it did not learn from.
+
+    Attributes:
+        features: "last", "late" or "all".
+        accuracy: share of right answers.
+        log_loss: mean (nats).
+        accuracy_difference: to the choice that was made.
+        accuracy_interval: 95 % of that; None where it is not known.
+        log_loss_difference: likewise.
+        log_loss_interval: likewise.
+    """
+
+    features: str
+    accuracy: float
+    log_loss: float
+    accuracy_difference: float
+    accuracy_interval: Interval | None
+    log_loss_difference: float
+    log_loss_interval: Interval | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        bounds = {"accuracy_interval": self.accuracy_interval, "log_loss_interval": self.log_loss_interval}
+        return asdict(self) | {name: pair and list(pair) for name, pair in bounds.items()}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Self:
+        """Return what `to_json` gave."""
+        bounds = {name: found[name] and tuple(found[name]) for name in ("accuracy_interval", "log_loss_interval")}
+        return cls(**{**found, **bounds})
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRecord:
     """How a classifier did on photos, and how that was found.
@@ -143,6 +177,9 @@ class FitRecord(EvaluationRecord):
         frozen: "0 of N frozen tensors changed".
         tried: what "auto" tried; None where there was nothing to choose.
         reason: why it chose as it did; likewise.
+        features: what the last layer sees: "last", "late" or "all".
+        stages: the depths that it sees besides the network's own features, from pixels on.
+        features_tried: what each choice of features came to; nothing where there was nothing to choose.
     """
 
     seed: int = 0
@@ -153,12 +190,17 @@ class FitRecord(EvaluationRecord):
     frozen: str = ""
     tried: tuple[Attempt, ...] | None = None
     reason: str | None = None
+    features: str = "last"
+    stages: tuple[str, ...] = ()
+    features_tried: tuple[FeatureTrial, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
         found = super().to_json()
         found |= {name: getattr(self, name) for name in ("seed", "train_from", "train_only", "lora")}
         found |= {"trained": self.trained, "frozen": self.frozen}
+        found |= {"features": self.features, "stages": list(self.stages)}
+        found |= {"features_tried": [trial.to_json() for trial in self.features_tried]}
         if self.tried is not None:
             found |= {"tried": [attempt.to_json() for attempt in self.tried], "reason": self.reason}
         return found
@@ -186,4 +228,7 @@ class FitRecord(EvaluationRecord):
             frozen=found.get("frozen", ""),
             tried=None if tried is None else tuple(Attempt.from_json(attempt) for attempt in tried),
             reason=found.get("reason"),
+            features=found.get("features", "last"),
+            stages=tuple(found.get("stages", ())),
+            features_tried=tuple(FeatureTrial.from_json(trial) for trial in found.get("features_tried", ())),
         )

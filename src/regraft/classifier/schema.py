@@ -11,6 +11,7 @@ from regraft.images.value_range import KINDS
 from regraft.networks.registry import LARGEST_CROP, LARGEST_SIDE
 from regraft.validation import Bounds, Count, Number, convert
 
+LARGEST_WIDTH = 1_000_000  # of a map, in units
 Side = Annotated[int, Meta(ge=1, le=LARGEST_SIDE)]
 Channels = tuple[Number, Number, Number]
 Deviation = Annotated[float, Meta(gt=0.0, le=1e300)]
@@ -54,6 +55,18 @@ class AttemptFields(Struct):
     gain_interval: Bounds = None
 
 
+class FeatureTrialFields(Struct):
+    """The fields of a `FeatureTrial`."""
+
+    features: Literal["last", "late", "all"]
+    accuracy: Number
+    log_loss: Number
+    accuracy_difference: Number
+    log_loss_difference: Number
+    accuracy_interval: Bounds = None
+    log_loss_interval: Bounds = None
+
+
 class RecordFields(Struct):
     """The fields of a `FitRecord` besides its report."""
 
@@ -70,30 +83,59 @@ class RecordFields(Struct):
     unreadable: list[str] = []
     tried: list[AttemptFields] = []
     reason: str = ""
+    features: str = "last"
+    stages: list[str] = []
+    features_tried: list[FeatureTrialFields] = []
 
 
-class Description(Struct):
+class DepthFields(Struct):
+    """The fields of a `Depth`."""
+
+    stage: str
+    module: str
+    side: Literal["input", "output"]
+    layout: Literal["b c h w", "b h w c", "b n c"]
+    skipped: Count
+    units: Annotated[int, Meta(ge=1, le=LARGEST_WIDTH)]
+
+
+class NetworkFields(Struct, kw_only=True):
+    """One network, and which of its depths the head sees."""
+
+    architecture: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_]+$")]
+    arguments: dict[str, Any]
+    settings: dict[str, Any]
+    preprocess: PreprocessFields
+    weights_source: str
+    engine: EngineFields | None = None
+    depths: list[DepthFields] = []
+    first_depth: Count = 0
+
+    def check(self) -> None:
+        """Raise `ValueError` for what does not fit together."""
+        if self.first_depth > len(self.depths):
+            raise ValueError(f"first_depth must be at most {len(self.depths)}, the number of depths")
+
+
+class Description(NetworkFields, kw_only=True):
     """The description in a bundle, without its digest."""
 
-    format: Literal[1]
+    format: Literal[1, 2]
     classes: Annotated[list[str], Meta(min_length=2)]
     label_type: str
     model: str
     strategy: str
     temperature: Annotated[float, Meta(ge=1e-3, le=1e3)]
     head_strength: Annotated[float, Meta(ge=0.0, le=1e300)]
-    architecture: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_]+$")]
-    arguments: dict[str, Any]
-    settings: dict[str, Any]
-    preprocess: PreprocessFields
-    weights_source: str
     numbers: dict[str, Any]
-    engine: EngineFields | None = None
     head: str = "linear"
     label_dtype: str = ""
+    joined: list[NetworkFields] = []
 
     def __post_init__(self) -> None:
         """Check what concerns several fields."""
+        for network in (self, *self.joined):
+            network.check()
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("classes must differ from each other")
         make_labels(self.classes, self.label_type, self.label_dtype)

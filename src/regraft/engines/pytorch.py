@@ -24,10 +24,10 @@ class TorchEngine(Engine):
         Args:
             backbone: the network.
             device: where it runs; the network is moved there.
-            module: the part of it, None for all of it.
+            module: the part of it, None for all of it: (b, width) features.
             precision: a key of `DTYPES`; below float32 by autocast, which keeps in float32 what needs it.
         """
-        module = backbone.module if module is None else module
+        module = backbone.feature_module if module is None else module
         # channels-last is three times as fast on CPUs with depthwise convolutions and never slower
         self._module = module.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._device = device

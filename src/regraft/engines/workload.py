@@ -59,7 +59,7 @@ class Workload:
         photos: how many there are.
         check: those of them that engines are compared on.
         module: the part of the network that is run, None for all of it.
-        cut: where that part ends.
+        cut: where that part ends; "" where all of it is run.
         keep: False reads and writes nothing on disk.
         say: reports findings.
         earlier: the choice for this network when its classifier was trained.
@@ -70,7 +70,7 @@ class Workload:
     photos: int
     check: CheckPhotos
     module: nn.Module | None = None
-    cut: str = POOLED
+    cut: str = ""
     keep: bool = True
     say: Callable[[str], None] = lambda _: None
     earlier: EngineChoice | None = None
@@ -83,7 +83,7 @@ class Workload:
             return None
         about = {
             "network": self.backbone.fingerprint(),
-            "cut": self.cut,
+            "cut": self.cut or features_of(self.backbone),
             "preprocess": self.backbone.preprocess.to_json(),
             "machine": machine(self.device),
         }
@@ -92,7 +92,7 @@ class Workload:
     @property
     def part(self) -> nn.Module:
         """Return the module that is run."""
-        return self.backbone.module if self.module is None else self.module
+        return self.backbone.feature_module if self.module is None else self.module
 
     @functools.cached_property
     def pixels(self) -> np.ndarray:
@@ -120,6 +120,12 @@ class Workload:
         if isinstance(found, EngineError):
             raise found
         return found
+
+
+def features_of(backbone: Backbone) -> str:
+    """Return a name, for the cache, of which features of a network are computed."""
+    places = (f"{depth.hook_point.module} {depth.hook_point.side}" for depth in backbone.depths)
+    return ", ".join([*places, POOLED])
 
 
 def machine(device: torch.device) -> str:

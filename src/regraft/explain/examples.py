@@ -46,15 +46,15 @@ class ExplainedExample:
     Attributes:
         shown: the photo.
         pixels: (h, w, 3) uint8, as the network gets it.
-        cam: (h, w) Grad-CAM of the answer.
-        stage: after which it was taken.
+        cam: (h, w) Grad-CAM of the answer; None where the head sees several depths, of which it would show one.
+        stage: after which it was taken; "" for none.
         now: what the classifier whose maps these are answers: out-of-fold answers came from others.
         covered: (h, w) how much the answer's logit falls when the place is covered.
     """
 
     shown: Example
     pixels: np.ndarray
-    cam: np.ndarray
+    cam: np.ndarray | None
     stage: str
     now: int
     covered: np.ndarray
@@ -95,6 +95,7 @@ def explain_examples(
     backbone: Backbone,
     head: Head,
     *,
+    first: int = 0,
     places: Sequence[StageMap],
     device: torch.device,
     observer: Observer | None = None,
@@ -106,13 +107,15 @@ def explain_examples(
         sources: n photos, which `shown` counts in.
         backbone: the network.
         head: its last layer.
+        first: the column of the network's features that is the head's first.
         places: where the network's stages are read; the last one whose map the answer depends on is taken.
         device: where it runs.
         observer: hears the progress.
     """
     observer = observer or Observer()
     engine = TorchEngine(backbone, device)
-    module = NetworkWithHead(backbone, head).to(device)
+    module = NetworkWithHead(backbone, head, first=first).to(device)
+    only_last = head.features == backbone.features
     pixels = read_pixels(sources, sorted({one.photo for one in shown}), engine)
     window = max(backbone.preprocess.height // _WINDOW, 1)
     stride = max(backbone.preprocess.height // _STRIDE, 1)
@@ -120,13 +123,18 @@ def explain_examples(
     with progress(observer, "where it looks", len(shown)) as advance:
         for one in shown:
             image = engine.normalised(pixels[one.photo][None])
-            cam, stage = _cam(module, places, image, one.answer)
+            cam, stage = _cam(module, places, image, one.answer) if only_last else (None, "")
             with torch.no_grad():
                 now = int(module(image).argmax())
             covered = occlusion(module, image, one.answer, window=window, stride=stride)
             found.append(
                 ExplainedExample(
-                    one, pixels[one.photo], cam[0, 0].cpu().numpy(), stage, now, covered[0, 0].cpu().numpy()
+                    one,
+                    pixels[one.photo],
+                    None if cam is None else cam[0, 0].cpu().numpy(),
+                    stage,
+                    now,
+                    covered[0, 0].cpu().numpy(),
                 )
             )
             advance(1)
@@ -139,7 +147,7 @@ def _cam(
     """Return Grad-CAM at the last place that speaks for the answer: a class token may pass the last map by."""
     cam, stage = torch.zeros(1, 1, *image.shape[2:]), ""
     for place in reversed(places):
-        hook_point = place.hook_point.below("network")
+        hook_point = place.hook_point.below(module.inside)
         cam, stage = grad_cam(module, hook_point, image, answer), place.stage
         if float(cam.max()) > 0:
             break

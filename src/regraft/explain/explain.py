@@ -162,10 +162,16 @@ def explain(
             evaluated.samples.sources,
             subject.backbone,
             subject.head,
+            first=subject.first,
             places=stage_maps_of(subject.backbone),
             device=device,
             observer=observer,
         )
+        if found.examples and found.examples[0].cam is None:
+            found.notes.append(
+                "Where the network looks is shown by occlusion alone: the last layer sees features of several depths, and "
+                "Grad-CAM shows what a single one of them says."
+            )
     return found
 
 

@@ -208,7 +208,7 @@ def _looked(found: Explanation) -> list[dict[str, Any]]:
     return groups
 
 
-def _one_looked(one: ExplainedExample, found: Explanation) -> dict[str, str]:
+def _one_looked(one: ExplainedExample, found: Explanation) -> dict[str, str | None]:
     evaluated = found.subject.evaluated
     assert evaluated is not None  # or nothing was looked at
     names = evaluated.classes
@@ -218,7 +218,7 @@ def _one_looked(one: ExplainedExample, found: Explanation) -> dict[str, str]:
     name = _photo_name(evaluated.samples.sources[shown.photo])
     return {
         "photo": figures.as_data(one.pixels),
-        "cam": figures.as_data(figures.heat_over(one.pixels, one.cam)),
+        "cam": None if one.cam is None else figures.as_data(figures.heat_over(one.pixels, one.cam)),
         "covered": figures.as_data(figures.heat_over(one.pixels, one.covered, signed=True)),
         "answer": answer,
         "alt": f"The photo {name}",

@@ -18,7 +18,7 @@ from regraft.data.samples import Samples, together
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, OptionError, RegraftError, option
 from regraft.evaluation.report import Report
-from regraft.features.extraction import FeatureExtractor
+from regraft.features.joint import JointExtractor
 from regraft.features.pictures import join_pictures
 from regraft.heads.linear import Head
 from regraft.images.sources import Source
@@ -44,6 +44,7 @@ class Subject:
         labelled: whether the labels are true ones.
         model: the network as the user named it.
         head: the classifier's last layer; None for a network alone.
+        first: the column of the network's features that is the head's first.
         pretrained: the network before it was trained further; None if it was not, or is not at hand.
         strategy: how the classifier was trained; "frozen" where the network is as it was pretrained.
         evaluated: the photos that evaluate the classifier; None for a network alone.
@@ -65,6 +66,7 @@ class Subject:
     note: str = ""
     record: FitRecord | None = None
     reports: Mapping[str, Report] = field(default_factory=dict)
+    first: int = 0
 
     @property
     def fine_tuned(self) -> bool:
@@ -120,7 +122,7 @@ def subject_of_network(
     if labelled:  # how far it carries is found by folds
         (dataset,) = join_pictures([dataset], compute, observer)
     backbone = backbone.with_ranges(dataset.ranges)
-    dataset, _ = FeatureExtractor(backbone, compute, observer).of_dataset(dataset, labelled=labelled)
+    dataset, _ = JointExtractor([backbone], compute, observer).of_dataset(dataset, labelled=labelled)
     return Subject(backbone, dataset, labelled, model)
 
 
@@ -150,6 +152,7 @@ def subject_of_classifier(
     Raises:
         DataError: the photos cannot be used, or have a class that the classifier does not know.
     """
+    classifier.check_single("A report")
     samples = samples.aligned(classifier.classes) if labelled else replace(samples, classes=classifier.classes)
     pretrained = _before(classifier, before, observer)  # a mistake in it is reported before the work
     predictor = Predictor(classifier, compute, observer)
@@ -189,7 +192,15 @@ def subject_of_classifier(
         note=note,
         record=record,
         reports=reports,
+        first=first_column(classifier),
     )
+
+
+def first_column(classifier: Classifier) -> int:
+    """Return the column of its network's features that is the head's first."""
+    columns = classifier.columns
+    assert isinstance(columns, slice)  # of one network
+    return int(columns.start or 0)
 
 
 _SEEN_NOTE = (
@@ -208,6 +219,7 @@ def _unseen_note(unseen: np.ndarray, *, labelled: bool) -> str:
 def subject_of_fit(result: FitResult) -> Subject:
     """Return a classifier that was just trained, with the photos and the answers that evaluated it."""
     classifier, experiment = result.classifier, result.experiment
+    classifier.check_single("A report")
     kind = strategy_named(classifier.strategy)
     parts = [part for part in (experiment.dataset, experiment.validation) if part is not None]
     note = (
@@ -229,6 +241,7 @@ def subject_of_fit(result: FitResult) -> Subject:
         note=note,
         record=result.record,
         reports={OF_FIT: result.report},
+        first=first_column(classifier),
     )
 
 

@@ -9,14 +9,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from regraft.cache import keep_limit
-from regraft.data.audit import check_share_unreadable
-from regraft.data.dataset import Dataset
 from regraft.engines.compute import Compute
 from regraft.engines.engine import Engine, run_ahead
 from regraft.engines.kinds import WORTH_CONVERTING
 from regraft.engines.selection import LazyEngine, choose_engine
-from regraft.engines.workload import CHECKED_PHOTOS, POOLED, CheckPhotos, EngineChoice, Workload
-from regraft.errors import OutputError, WeightsError, shortlist
+from regraft.engines.workload import CHECKED_PHOTOS, CheckPhotos, EngineChoice, Workload, features_of
+from regraft.errors import OutputError, WeightsError
 from regraft.features.store import FeatureStore
 from regraft.files import sha256
 from regraft.images.decoding import READING
@@ -172,28 +170,6 @@ class FeatureExtractor:
             self._observer.say(flat_in_words([sources[place] for place in features.flat]))
         return features
 
-    def of_dataset(self, dataset: Dataset, *, labelled: bool = True) -> tuple[Dataset, Features]:
-        """Return the photos of `dataset` that can be decoded, and their features; name the others, all at once.
-
-        Args:
-            dataset: what headers say can be read.
-            labelled: False where engines cannot be compared by class.
-
-        Raises:
-            DataError: more than a tenth cannot be read.
-        """
-        features = self.extract(dataset.samples.sources, dataset.keys, dataset.labels if labelled else None)
-        readable = dataset.without(features.unreadable)
-        lost, found = readable.unreadable, len(readable) + len(readable.unreadable)
-        check_share_unreadable(readable.samples.where, [str(photo) for photo in lost], found)
-        if lost:
-            self._observer.say(
-                f"{len(lost):,} of {found:,} images cannot be read and are left out:\n{shortlist(lost, len(lost))}"
-            )
-        if features.unreadable:  # else all are kept as they are: 50,000 photos have 256 MB
-            features = features.select(np.delete(np.arange(len(dataset)), sorted(features.unreadable)))
-        return readable, features
-
 
 def check_photos(
     sources: Sequence[Source], keys: Sequence[bytes], preprocess: Preprocess, labels: np.ndarray | None = None
@@ -259,13 +235,13 @@ def extract(
         WeightsError: the network gives values that are not finite.
     """
     observer = observer or Observer()
-    store = None if cache_limit is None else FeatureStore(_about(backbone, engine), backbone.features, observer.say)
+    store = None if cache_limit is None else FeatureStore(_about(backbone, engine), backbone.width, observer.say)
     return compute_once(
         sources,
         keys,
         engine,
         store,
-        dimension=backbone.features,
+        dimension=backbone.width,
         cache_limit=cache_limit,
         batch_size=batch_size,
         observer=observer,
@@ -347,7 +323,7 @@ def _about(backbone: Backbone, engine: Engine) -> dict[str, object]:
         "architecture": backbone.recipe.architecture,
         "weights": backbone.fingerprint(),
         "preprocess": backbone.preprocess.to_json(),
-        "cut": POOLED,
+        "cut": features_of(backbone),
         "engine": engine.name,
         "reading": READING,
     }

@@ -93,13 +93,13 @@ def join_pictures(
 
 
 def join_parts_of_pictures(
-    datasets: Sequence[Dataset], features: Sequence[Features], compute: Compute, observer: Observer
+    datasets: Sequence[Dataset], features: Sequence[np.ndarray], compute: Compute, observer: Observer
 ) -> list[Dataset]:
     """Return the data sets with photos that show parts of one scene joined, too: cut out, zoomed in, shifted.
 
     Args:
         datasets: what `join_pictures` gave.
-        features: of each.
+        features: (n, d) of each: what their networks' last layers see.
         compute: whose cache keeps what was found.
         observer: hears findings.
     """
@@ -108,7 +108,7 @@ def join_parts_of_pictures(
     before = Pictures.joined([dataset.pictures for dataset in datasets if dataset.pictures is not None])
     sources = _sources(datasets)
     with watched("comparing photos", observer.say):
-        values = np.concatenate([one.values for one in features])
+        values = np.concatenate(features)
         numbers = join_parts(values, before.numbers, _thumbnail_reader(datasets, compute, observer))
     shared = [
         p for p in positions_by_key([n.tobytes() for n in numbers]).values() if len(np.unique(before.numbers[p])) > 1

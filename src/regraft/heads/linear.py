@@ -1,13 +1,16 @@
 """What a head is, the linear one, and a head with its temperature."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, Self
 
 import numpy as np
 from scipy.special import softmax
 
 from regraft.errors import OptionError
+
+Columns = slice | np.ndarray  # of a feature matrix (n, width)
+EVERY = slice(None)
 
 
 class Head(Protocol):
@@ -122,11 +125,24 @@ def linear_of(head: Head, purpose: str) -> LinearHead:
 
 @dataclass(frozen=True, eq=False)
 class CalibratedHead:
-    """A fitted head and the temperature of its logits."""
+    """A fitted head, the temperature of its logits, and which columns of the features it sees.
+
+    Attributes:
+        head: on d features.
+        temperature: of its logits.
+        columns: d of the columns of wider features (n, width).
+        choice: the name of these columns; "" where there was nothing to choose.
+    """
 
     head: Head
     temperature: float
+    columns: Columns = field(default_factory=lambda: EVERY)
+    choice: str = ""
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Return (n, c) logits, not yet divided by the temperature, of (n, width) features."""
+        return self.head.logits(features[:, self.columns])
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
-        """Return (n, c) calibrated probabilities of (n, d) features."""
-        return np.asarray(softmax(self.head.logits(features).astype(np.float64) / self.temperature, axis=1))
+        """Return (n, c) calibrated probabilities of (n, width) features."""
+        return np.asarray(softmax(self.logits(features).astype(np.float64) / self.temperature, axis=1))

@@ -2,7 +2,7 @@
 
 import copy
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from regraft.errors import ModelError, WeightsError
 from regraft.images.preprocess import CROP_MODES, Preprocess
 from regraft.images.value_range import Ranges
 from regraft.networks.building import ROOM, create, strict_loading
+from regraft.networks.depths import Depth, DepthFeatures
 from regraft.networks.registry import (
     HUB_PREFIXES,
     HUB_WEIGHTS,
@@ -50,8 +51,9 @@ class Backbone:
         module: (b, 3, h, w) normalised images -> (b, d) features; in eval mode.
         recipe: how timm builds it.
         preprocess: size and normalisation of its images.
-        features: d, the length of a feature vector.
+        features: d, the length of a feature vector of the module.
         source: where the weights came from, in words.
+        depths: further places in it whose maps are parts of the features, from pixels on.
     """
 
     module: nn.Module
@@ -59,8 +61,19 @@ class Backbone:
     preprocess: Preprocess
     features: int
     source: str
+    depths: tuple[Depth, ...] = ()
     _hashes: "_Hashes | None" = field(default=None, init=False, repr=False)
     _traced: tuple[nn.Module, tuple[int, int, int], list[Stage]] | None = field(default=None, init=False, repr=False)
+
+    @property
+    def width(self) -> int:
+        """Return how many numbers the features of all depths and the module's own are together."""
+        return sum(depth.units for depth in self.depths) + self.features
+
+    @property
+    def feature_module(self) -> nn.Module:
+        """Return (b, 3, h, w) normalised images -> (b, width) features: those of the depths, then the module's own."""
+        return DepthFeatures(self.module, self.depths) if self.depths else self.module
 
     def fingerprint(self) -> str:
         """Return a hex SHA-256 over architecture, arguments and every tensor: equal networks, equal string.
@@ -100,7 +113,15 @@ class Backbone:
         """Return this network with these values of black and white in its preprocessing; itself where it has them."""
         if ranges == self.preprocess.ranges:
             return self
-        found = replace(self, preprocess=replace(self.preprocess, ranges=ranges))
+        return self._same_network(preprocess=replace(self.preprocess, ranges=ranges))
+
+    def with_depths(self, depths: Sequence[Depth]) -> "Backbone":
+        """Return this network with the maps of these places before its own features."""
+        return self._same_network(depths=tuple(depths))
+
+    def _same_network(self, **changes: Any) -> "Backbone":
+        """Return a copy that shares the module, and what is known of it."""
+        found = replace(self, **changes)
         found._hashes, found._traced = self._hashes, self._traced
         return found
 
@@ -121,10 +142,14 @@ class Backbone:
             self._traced = (self.module, input_shape, self._trace(input_shape))
         return list(self._traced[2])
 
-    def _trace(self, input_shape: tuple[int, int, int]) -> list[Stage]:
+    def blocks(self) -> list[Stage]:
+        """Return the parts of the network as `stages` does, as small as timm groups layers: the blocks of stages."""
+        return self._trace((3, self.preprocess.height, self.preprocess.width), coarse=False)
+
+    def _trace(self, input_shape: tuple[int, int, int], *, coarse: bool = True) -> list[Stage]:
         tensors = [*self.module.named_parameters(), *self.module.named_buffers()]
         if hasattr(self.module, "group_matcher"):
-            matcher = self.module.group_matcher(coarse=True)  # type: ignore[operator]
+            matcher = self.module.group_matcher(coarse=coarse)  # type: ignore[operator]
             groups = group_with_matcher(iter(tensors), matcher, reverse=True)
         else:
             groups = groups_by_part(self.module, [name for name, _ in tensors])

@@ -1,6 +1,7 @@
 """Cutting a network before a stage: the part before the cut runs once per image, the part after it is trained."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from regraft.errors import ModelError, option
+from regraft.networks.depths import Depth, DepthFeatures, means_of_maps
 from regraft.networks.tracing import After, Before, HookPoint, forward_hooks, hooked, run_to
 
 _TOLERANCE = 1e-4  # relative; the whole network and its two parts may round differently where other kernels are chosen
@@ -56,13 +58,60 @@ class Top(nn.Module):
         return features
 
 
-def cut_before(network: nn.Module, stage: str, input_shape: tuple[int, int, int]) -> tuple[Trunk, Top]:
+class DepthTrunk(Trunk):
+    """The part of a network before a cut, whose output holds the features of the depths there, too.
+
+    (b, 3, h, w) images -> (b, k + a): k means of maps before the cut, then the a values of the activation at the cut.
+    """
+
+    def __init__(self, network: nn.Module, entry: str, depths: Sequence[Depth]) -> None:
+        super().__init__(network, entry)
+        self.depths = list(depths)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return (b, k + a) of `images` (b, 3, h, w); nothing behind the cut is run."""
+        with means_of_maps(self.network, self.depths) as means:
+            activation = super().forward(images)
+        return torch.cat([*means, activation.flatten(1)], dim=1)
+
+
+class DepthTop(Top):
+    """The part of a network from a cut on, for a head that sees features of several depths. See `Top`.
+
+    (b, k + a) as a `DepthTrunk` gives them -> (b, width) features: of the depths before the cut, of those behind it,
+    and the network's own.
+
+    Attributes:
+        first: the first column of these that is given out.
+    """
+
+    def __init__(
+        self, network: nn.Module, entry: str, image: torch.Tensor, *, before: Sequence[Depth], behind: Sequence[Depth]
+    ) -> None:
+        super().__init__(network, entry, image)
+        self.first = 0
+        self.before = sum(depth.units for depth in before)
+        self.behind = list(behind)
+        self.shape = tuple(Trunk(network, entry)(image).shape[1:])
+
+    def forward(self, activation: torch.Tensor) -> torch.Tensor:
+        """Return the features (b, width - first) of activations (b, k + a)."""
+        early, rest = activation[:, : self.before], activation[:, self.before :].reshape(-1, *self.shape)
+        with means_of_maps(self.network, self.behind) as means:
+            own = super().forward(rest)
+        return torch.cat([early, *means, own], dim=1)[:, self.first :]
+
+
+def cut_before(
+    network: nn.Module, stage: str, input_shape: tuple[int, int, int], *, depths: Sequence[Depth] = ()
+) -> tuple[Trunk, Top]:
     """Cut `network` before `stage`, one of the names that `Backbone.stages` gives.
 
     Args:
         network: (b, 3, h, w) -> (b, d), in eval mode; it is run a few times and left as it was.
         stage: the module whose input is the activation at the cut.
         input_shape: (3, h, w).
+        depths: places whose maps are parts of the features, too.
 
     Raises:
         ModelError: something besides the activation passes the cut: the parts do not give what the network gives.
@@ -71,9 +120,14 @@ def cut_before(network: nn.Module, stage: str, input_shape: tuple[int, int, int]
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(2, *input_shape, generator=generator).to(parameter.device, parameter.dtype)
     with torch.no_grad():
-        trunk = Trunk(network, stage)
-        top = Top(network, stage, torch.zeros_like(images[:1]))
-        expected = network(images)
+        blank = torch.zeros_like(images[:1])
+        if depths:
+            before, behind = _parted(network, stage, depths, blank)
+            trunk: Trunk = DepthTrunk(network, stage, before)
+            top: Top = DepthTop(network, stage, blank, before=before, behind=behind)
+            expected = DepthFeatures(network, depths)(images)
+        else:
+            trunk, top, expected = Trunk(network, stage), Top(network, stage, blank), network(images)
         try:
             activation = trunk(images)
             found = top(activation)
@@ -90,6 +144,30 @@ def cut_before(network: nn.Module, stage: str, input_shape: tuple[int, int, int]
             f"(`regraft models NAME` lists them), or {option('strategy', 'whole')}."
         )
     return trunk, top
+
+
+def _parted(
+    network: nn.Module, stage: str, depths: Sequence[Depth], image: torch.Tensor
+) -> tuple[list[Depth], list[Depth]]:
+    """Return the depths that are read before the cut, or at it, and those behind it."""
+    order: list[int] = []
+    points = [*(depth.hook_point for depth in depths), HookPoint(stage, "input")]
+
+    def receive(number: int, _: torch.Tensor) -> None:
+        order.append(number)
+
+    with hooked(network, points, receive):
+        network(image)
+    early = set(order[: order.index(len(depths))])
+    early |= {
+        number
+        for number, depth in enumerate(depths)
+        if (depth.hook_point.module, depth.hook_point.side) == (stage, "input")
+    }
+    return (
+        [depth for number, depth in enumerate(depths) if number in early],
+        [depth for number, depth in enumerate(depths) if number not in early],
+    )
 
 
 class _Reference:

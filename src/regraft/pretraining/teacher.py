@@ -139,7 +139,8 @@ def load_teacher(distillation: DistillationSettings, classes: Sequence[str]) -> 
             "its features."
         )
     linear_of(classifier.head, "a teacher")
-    return TeacherModel(name, classifier.backbone, classifier)
+    classifier.check_single("A teacher")
+    return TeacherModel(name, classifier.backbone.with_depths(classifier.depths), classifier)
 
 
 class CachedTeacher:
@@ -222,7 +223,7 @@ def cache_teacher_outputs(
     named, size = option("DistillationSettings.model", teacher.name), option("DistillationSettings.size")
     problem = f"{named} cannot take images of {height} x {width} pixels: {{}}. Leave {size} out, or choose another."
     check_takes(backbone.module, height, width, problem)
-    _check_room(len(train) * views * backbone.features, limit)
+    _check_room(len(train) * views * backbone.width, limit)
     selected = view_set.select(train)
     check = check_photos(selected.sources, selected.keys, preprocess, dataset.labels[train])
     workload = Workload(backbone, device, len(train) * views, check, say=observer.say)

@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,16 +17,19 @@ from regraft.engines.engine import Engine
 from regraft.engines.kinds import AUTO
 from regraft.engines.pytorch import TorchEngine
 from regraft.engines.selection import choice_of, choose_engine
-from regraft.engines.workload import EngineChoice, Workload
+from regraft.engines.workload import EngineChoice, Workload, features_of
 from regraft.errors import DataError, OptionError, option
 from regraft.features.activations import NO_DISK, ComputedViews, Views, ViewSet, cache_views
-from regraft.features.extraction import FeatureExtractor, Features, check_photos
+from regraft.features.depths import columns_from, find_depths, first_depths
+from regraft.features.extraction import Features, check_photos
+from regraft.features.joint import JointExtractor
 from regraft.features.pictures import join_parts_of_pictures, join_pictures
 from regraft.heads.probe import CalibratedHeads
 from regraft.images.augment import Augmentation
 from regraft.images.decoding import READING
 from regraft.networks.backbones import Backbone
 from regraft.networks.cutting import Top, cut_before
+from regraft.networks.depths import LAST
 from regraft.networks.freezing import Plan, plan_training, stages_to_train
 from regraft.progress import Observer
 from regraft.training.checkpoints import Run, nowhere
@@ -43,7 +46,7 @@ class Experiment:
     """n photos and a network, and what has been computed of them.
 
     Attributes:
-        backbone: the pretrained network.
+        backbone: the pretrained network, with all depths that may be used.
         dataset: the photos that are learned from.
         features: of these.
         validation: photos that take no part in learning and evaluate the classifier; None where each photo is
@@ -53,6 +56,8 @@ class Experiment:
         compute: where to.
         observer: hears the progress.
         engine_choice: what ran the network, None where nothing was found of that.
+        joined: further networks, whose features follow those of `backbone`.
+        joined_choices: what ran these.
         run: where checkpoints go.
     """
 
@@ -65,6 +70,8 @@ class Experiment:
     compute: Compute
     observer: Observer
     engine_choice: EngineChoice | None = None
+    joined: tuple[Backbone, ...] = ()
+    joined_choices: tuple[EngineChoice | None, ...] = ()
     run: Run = field(default_factory=nowhere)
     _cuts: dict[tuple[str, bool], tuple[Top, Views]] = field(default_factory=dict)
     _random: Backbone | None = None
@@ -96,7 +103,25 @@ class Experiment:
     @functools.cached_property
     def heads(self) -> CalibratedHeads:
         """Return last layers on the features as they are."""
-        return CalibratedHeads(self.features.values, self.dataset, seed=self.seed, all_too=self.validation is None)
+        return CalibratedHeads(
+            self.features.values,
+            self.dataset,
+            seed=self.seed,
+            all_too=self.validation is None,
+            choices={name: columns_from(self.backbones, first) for name, first in self.choices.items()},
+        )
+
+    @property
+    def backbones(self) -> tuple[Backbone, ...]:
+        """Return all networks."""
+        return (self.backbone, *self.joined)
+
+    @property
+    def choices(self) -> dict[str, tuple[int, ...]]:
+        """Return the features that a last layer may see: see `features.depths.first_depths`."""
+        found = first_depths(self.backbones)
+        wanted = self.settings.features
+        return {wanted: found.get(wanted, found[LAST])} if wanted != AUTO else found
 
     def folds(self) -> np.ndarray:
         """Return (n,) numbers of the outer folds.
@@ -148,7 +173,8 @@ class Experiment:
     def _cut(self, cut: str, backbone: Backbone, pace: Callable[[float], None] | None) -> tuple[Top, Views]:
         preprocess, schedule = backbone.preprocess, self.schedule
         backbone.module.to(self.accelerator.device)
-        trunk, top = cut_before(backbone.module, cut, (3, preprocess.height, preprocess.width))
+        shape = (3, preprocess.height, preprocess.width)
+        trunk, top = cut_before(backbone.module, cut, shape, depths=backbone.depths)
         engine = self._engine(backbone, cut, trunk)
         augmentation = Augmentation(schedule.augment, self.seed, schedule.crop_area)
         view_set = ViewSet(self.dataset.samples.sources, self.dataset.keys, augmentation)
@@ -160,6 +186,7 @@ class Experiment:
         about = {
             "network": backbone.fingerprint(),
             "cut": cut,
+            **({"features": features_of(backbone)} if backbone.depths else {}),
             "preprocess": preprocess.to_json(),
             "engine": engine.name,
             "reading": READING,
@@ -181,7 +208,7 @@ class Experiment:
             len(sources) * self.schedule.views,
             check_photos(sources, self.dataset.keys, backbone.preprocess, self.dataset.labels),
             module=trunk,
-            cut=cut,
+            cut=f"{features_of(backbone)} and {cut}" if backbone.depths else cut,
             keep=bool(self.compute.cache_bytes),
             say=self.observer.say,
         )
@@ -194,13 +221,15 @@ def prepare_experiment(
     settings: FitSettings,
     compute: Compute,
     observer: Observer,
+    *,
+    joined: Sequence[Callable[[], Backbone]] = (),
 ) -> Experiment:
     """Look at all photos, load the network, and run the photos through it: mistakes are reported before it runs.
 
     See `open_splits` and `run_network`.
     """
     dataset, validation = open_splits(splits, settings, compute, observer)
-    return run_network(dataset, validation, load, settings=settings, compute=compute, observer=observer)
+    return run_network(dataset, validation, load, joined=joined, settings=settings, compute=compute, observer=observer)
 
 
 def open_splits(
@@ -247,6 +276,7 @@ def run_network(
     settings: FitSettings,
     compute: Compute,
     observer: Observer,
+    joined: Sequence[Callable[[], Backbone]] = (),
 ) -> Experiment:
     """Load a network and run all photos through it.
 
@@ -257,28 +287,32 @@ def run_network(
         settings: how to train.
         compute: where to.
         observer: hears findings and progress.
+        joined: load further networks, whose features follow.
 
     Raises:
         DataError: too many photos cannot be decoded.
         EngineError: the engine that was asked for does not give this network's features.
     """
-    backbone = load().with_ranges(dataset.ranges)
-    extractor = FeatureExtractor(backbone, compute, observer)
+    networks = [one().with_ranges(dataset.ranges) for one in (load, *joined)]
+    if settings.features != LAST:
+        networks = [backbone.with_depths(find_depths(backbone)) for backbone in networks]
+    extractor = JointExtractor(networks, compute, observer)
     every = [part for part in (dataset, validation) if part is not None]
-    engine = extractor.choose(
+    engines = extractor.choose(
         [source for part in every for source in part.samples.sources],
         [key for part in every for key in part.keys],
         np.concatenate([part.labels for part in every]),
     )
     photos = sum(map(len, every))
-    choice = choice_of(engine, compute.torch_device, photos) if compute.engine == AUTO else None
+    chosen = [choice_of(one, compute.torch_device, photos) if compute.engine == AUTO else None for one in engines]
     dataset, features = extractor.of_dataset(dataset)
     dataset.samples.check_trainable()  # again: what could not be decoded is gone
     validation_features = None
     if validation is not None:
         validation, validation_features = extractor.of_dataset(validation)
     if settings.near_duplicates == JOIN:
-        found = [part for part in (features, validation_features) if part is not None]
+        own = columns_from(networks, first_depths(networks)[LAST])  # by which near-duplicates are found
+        found = [part.values[:, own] for part in (features, validation_features) if part is not None]
         every = [part for part in (dataset, validation) if part is not None]
         dataset, *rest = join_parts_of_pictures(every, found, compute, observer)
         validation = rest[0] if rest else None
@@ -292,7 +326,19 @@ def run_network(
             "are of groups that are also in training": related,
         }
         validation = validation.leave_out(reasons, observer)
-    return Experiment(backbone, dataset, features, validation, validation_features, settings, compute, observer, choice)
+    return Experiment(
+        backbone=networks[0],
+        dataset=dataset,
+        features=features,
+        validation=validation,
+        validation_features=validation_features,
+        settings=settings,
+        compute=compute,
+        observer=observer,
+        engine_choice=chosen[0],
+        joined=tuple(networks[1:]),
+        joined_choices=tuple(chosen[1:]),
+    )
 
 
 def _accelerator(settings: FitSettings, compute: Compute) -> Accelerator:

@@ -1,7 +1,7 @@
 """From labelled photos and a pretrained network to a classifier with figures."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +15,15 @@ from regraft.engines.compute import Compute
 from regraft.errors import DataError, SanityError, option
 from regraft.evaluation.report import Report, beats_majority
 from regraft.features.extraction import FeatureExtractor
-from regraft.heads.linear import CalibratedHead
 from regraft.networks.backbones import Backbone
+from regraft.networks.depths import LAST
 from regraft.progress import Observer
 from regraft.training.checkpoints import Run
 from regraft.transfer.auto import choose
 from regraft.transfer.budget import Clock
 from regraft.transfer.cross_validation import cross_validate
 from regraft.transfer.experiment import Experiment, open_run, prepare_experiment
+from regraft.transfer.feature_choice import features_in_words, try_features
 from regraft.transfer.settings import FitSettings
 from regraft.transfer.strategies import AUTO, Candidate
 from regraft.transfer.trainers import FitOutcome, trainer_of
@@ -70,6 +71,7 @@ def fit(
     compute: Compute | None = None,
     observer: Observer | None = None,
     folder: Path | None = None,
+    joined: Sequence[Callable[[], Backbone]] = (),
 ) -> FitResult:
     """Train a classifier on `splits["train"]` and evaluate it.
 
@@ -83,6 +85,7 @@ def fit(
         settings: how to train.
         compute: where to.
         observer: hears plans, findings and progress.
+        joined: load further networks, whose features are seen by the same last layer.
         folder: where checkpoints of fine-tuning go, so that a killed run is resumed; None keeps none.
 
     Raises:
@@ -94,7 +97,7 @@ def fit(
     """
     settings, compute, observer = settings or FitSettings(), compute or Compute(), observer or Observer()
     started = time.monotonic()
-    experiment = prepare_experiment(splits, load, settings, compute, observer)
+    experiment = prepare_experiment(splits, load, settings, compute, observer, joined=joined)
     open_run(folder, {model: experiment})
     observer.say("fitting the last layer")
     trained = _train(experiment)
@@ -113,13 +116,16 @@ def fit(
         check_sanity(trained.probabilities, evaluated, report)
     classifier = Classifier(
         backbone=trained.outcome.backbone,
-        head=trained.outcome.head,
+        head=trained.outcome.head.head,
         classes=tuple(dataset.classes),
-        temperature=trained.outcome.temperature,
+        temperature=trained.outcome.head.temperature,
         model=model,
         strategy=trained.candidate.strategy,
         seen=marks_of({"training": dataset, "validation": validation}),
         engine_choice=experiment.engine_choice if trained.outcome.plan.cut is None else None,
+        joined=experiment.joined,
+        joined_choices=experiment.joined_choices,
+        first_depths=experiment.choices.get(trained.outcome.head.choice, ()),
     )
     classifier.record = _record(experiment, trained, report, classifier, time.monotonic() - started)
     return FitResult(classifier, classifier.record, experiment, trained.probabilities)
@@ -178,7 +184,7 @@ def _predict_validation(experiment: Experiment, outcome: FitOutcome) -> np.ndarr
     if outcome.plan.cut is not None:
         extractor = FeatureExtractor(outcome.backbone, experiment.compute, experiment.observer)
         features = extractor.extract(validation.samples.sources, validation.keys, validation.labels)
-    return CalibratedHead(outcome.head, outcome.temperature).probabilities(features.values)
+    return outcome.head.probabilities(features.values)
 
 
 def _record(
@@ -186,7 +192,9 @@ def _record(
 ) -> FitRecord:
     parts = [part for part in (experiment.dataset, experiment.validation) if part is not None]
     features = [part for part in (experiment.features, experiment.validation_features) if part is not None]
-    candidate = trained.candidate
+    candidate, trials = trained.candidate, try_features(experiment)
+    stages = tuple(depth.stage for depth in classifier.depths)
+    experiment.observer.say(features_in_words(trained.outcome.head, stages, trials))
     return FitRecord(
         report=report,
         model=classifier.model,
@@ -203,6 +211,9 @@ def _record(
         frozen=trained.outcome.proof,
         tried=trained.tried,
         reason=trained.reason,
+        features=trained.outcome.head.choice or LAST,
+        stages=stages,
+        features_tried=trials,
     )
 
 

@@ -13,6 +13,7 @@ from regraft.transfer.strategies import AUTO, STRATEGIES, strategy_help
 if TYPE_CHECKING:  # the command line is made from these fields, and imports no torch
     from regraft.engines.compute import Compute
 
+FEATURES = (AUTO, "last", "late", "all")
 JOIN, IGNORE = "join", "ignore"  # near-duplicates
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _LARGEST_SEED = 2**32 - 1  # that scikit-learn takes
@@ -34,6 +35,8 @@ class FitSettings:
 
     Attributes:
         strategy: one of `strategies.STRATEGIES`, or "auto", which chooses between some of them.
+        features: what the last layer sees: of the network's last layer, of its late or all its depths too, or "auto",
+            which chooses between these.
         seed: of folds, views and training.
         near_duplicates: "join" keeps photos that show the same picture on one side of every split; "ignore" does so for
             photos with equal pixels alone.
@@ -52,6 +55,12 @@ class FitSettings:
         "frozen",
         help=strategy_help(),
         choices=(AUTO, *STRATEGIES),
+    )
+    features: str = setting(
+        AUTO,
+        help="What the last layer sees: the network's last features, those of late or of all depths too; auto: what "
+        "held-out photos favour.",
+        choices=FEATURES,
     )
     seed: int = setting(
         0,
@@ -195,7 +204,7 @@ class FitSettings:
 
     def training_arguments(self, compute: "Compute") -> dict[str, Any]:
         """Return what the trained weights depend on, by the names that the user knows, in JSON types."""
-        named = ("strategy", "seed", "train_from", "train_only", "lora", "budget", "precision")
+        named = ("strategy", "features", "seed", "train_from", "train_only", "lora", "budget", "precision")
         chosen = {option(name): getattr(self, name) for name in named if name != "budget" or self.strategy == AUTO}
         chosen |= {option(f"Schedule.{name}"): getattr(self.schedule, name) for name in declared_settings(Schedule)}
         chosen[option("cache", False)] = not compute.cache  # views from the cache are fewer, and in float16

@@ -2,18 +2,20 @@
 
 import functools
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import torch
 
 from regraft.data.dataset import Dataset
+from regraft.errors import OptionError, option
 from regraft.evaluation.calibration import fit_temperature
 from regraft.files import sha256
-from regraft.heads.linear import CalibratedHead, Head, LinearHead
+from regraft.heads.linear import CalibratedHead, LinearHead
 from regraft.heads.probe import CalibratedHeads
 from regraft.networks.backbones import Backbone
+from regraft.networks.cutting import DepthTop
 from regraft.networks.freezing import Plan, check_frozen, fingerprints
 from regraft.training.finetuner import Finetuner
 from regraft.training.loop import run_training
@@ -49,15 +51,13 @@ class FitOutcome:
 
     Attributes:
         backbone: the network, trained as the strategy says.
-        head: on its features.
-        temperature: of the head's logits.
+        head: on its features, with the temperature of its logits.
         plan: what was trained.
         proof: "0 of N frozen tensors changed".
     """
 
     backbone: Backbone
-    head: Head
-    temperature: float
+    head: CalibratedHead
     plan: Plan
     proof: str
 
@@ -116,7 +116,7 @@ class LinearProbe:
         """Learn from the photos at positions `train` (m,) and predict those at `held_out` (k,)."""
         started = time.monotonic()
         head = self._heads.of(train)
-        logits = head.head.logits(self._features[held_out])
+        logits = head.logits(self._features[held_out])
         return HeldOutLogits(logits, head.temperature, time.monotonic() - started, len(train))
 
 
@@ -130,10 +130,10 @@ class LastLayerTrainer(LinearProbe):
 
     def fit(self, temperature: float | None = None) -> FitOutcome:  # noqa: ARG002 (the head has its own)
         """Learn from all photos."""
-        backbone, plan = self._experiment.backbone, self._plan
-        head = self._experiment.heads.of(np.arange(len(self._experiment.dataset)))
-        proof = check_frozen(self._experiment.hashes(plan.frozen), fingerprints(backbone.module, plan.frozen))
-        return FitOutcome(backbone, head.head, head.temperature, plan, proof)
+        experiment, plan = self._experiment, self._plan
+        head = experiment.heads.of(np.arange(len(experiment.dataset)))
+        proof = check_frozen(experiment.hashes(plan.frozen), fingerprints(experiment.backbone.module, plan.frozen))
+        return FitOutcome(experiment.backbone, head, plan, proof)
 
 
 class FineTuningTrainer:
@@ -142,6 +142,11 @@ class FineTuningTrainer:
     def __init__(self, candidate: Candidate, experiment: Experiment, plan: Plan) -> None:
         self.candidate, self.plan = candidate, plan
         self._experiment = experiment
+        if experiment.joined:
+            raise OptionError(
+                f"{option('strategy', candidate.strategy)} trains one network. Got {1 + len(experiment.joined)} "
+                f"({option('model')}). Name one, or use {option('strategy', 'frozen')}, which joins their features."
+            )
         self._random = candidate.kind.random_weights
         self._network = experiment.network(random_weights=self._random)
         self._before = experiment.hashes(plan.frozen, random_weights=self._random)
@@ -168,10 +173,11 @@ class FineTuningTrainer:
         hold = temperature is None or self._experiment.schedule.patience is not None
         everything = np.arange(len(self._experiment.dataset))
         finetuner, own, _ = self._train(everything, "all photos", None, hold=hold)
-        temperature = own or temperature or 1.0
         state, head = finetuner.finish()
         backbone, proof = self._prove(state)
-        return FitOutcome(backbone, head, temperature, self.plan, proof)
+        return FitOutcome(
+            backbone, replace(self._started, head=head, temperature=own or temperature or 1.0), self.plan, proof
+        )
 
     def _train(
         self, photos: np.ndarray, name: str, pace: Pace | None, *, hold: bool
@@ -184,7 +190,10 @@ class FineTuningTrainer:
         labels = experiment.dataset.labels
         train, validate = hold_out(experiment.dataset, photos, seed=experiment.seed) if hold else (photos, photos[:0])
         started = time.monotonic()
-        head = self._start(train)
+        head = self._started = self._start(train)
+        if isinstance(top, DepthTop):
+            assert isinstance(head.columns, slice)  # of one network
+            top.first = head.columns.start or 0
         schedule = experiment.schedule
         finetuner = Finetuner(
             top,
@@ -210,8 +219,7 @@ class FineTuningTrainer:
         """Return the head to start from: that of the features, or zeros for a network that has none to speak of."""
         if not self._random:
             return self._experiment.heads.of(train)
-        classes, features = len(self._experiment.dataset.classes), self._experiment.features.values.shape[1]
-        return CalibratedHead(LinearHead.zeros(classes, features), 1.0)
+        return CalibratedHead(LinearHead.zeros(len(self._experiment.dataset.classes), self._network.width), 1.0)
 
     def _prove(self, state: dict[str, torch.Tensor]) -> tuple[Backbone, str]:
         """Return the trained network, and the proof that its frozen tensors are what they were."""

@@ -1,0 +1,88 @@
+"""Features of several networks side by side: each sees the photos in its own size, one last layer sees all."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from regraft.data.audit import check_share_unreadable
+from regraft.data.dataset import Dataset
+from regraft.engines.compute import Compute
+from regraft.engines.engine import Engine
+from regraft.engines.workload import EngineChoice
+from regraft.errors import shortlist
+from regraft.features.extraction import FeatureExtractor, Features
+from regraft.images.sources import Source
+from regraft.networks.backbones import Backbone
+from regraft.progress import Observer
+
+
+class JointExtractor:
+    """Runs photos through one network or several. Keeps their engines. See `FeatureExtractor`.
+
+    Args:
+        backbones: the networks.
+        compute: device, engine, batch size and cache.
+        observer: hears what was found, and the progress.
+        earlier: of each network, the engine that was chosen when the classifier was made.
+    """
+
+    def __init__(
+        self,
+        backbones: Sequence[Backbone],
+        compute: Compute,
+        observer: Observer | None = None,
+        *,
+        earlier: Sequence[EngineChoice | None] = (),
+    ) -> None:
+        self._observer = observer or Observer()
+        self._extractors = [
+            FeatureExtractor(backbone, compute, self._observer, earlier=earlier[place] if earlier else None)
+            for place, backbone in enumerate(backbones)
+        ]
+
+    @property
+    def backbones(self) -> tuple[Backbone, ...]:
+        """Return the networks."""
+        return tuple(extractor.backbone for extractor in self._extractors)
+
+    def choose(
+        self, sources: Sequence[Source], keys: Sequence[bytes], labels: np.ndarray | None = None
+    ) -> list[Engine]:
+        """Return the engines that are kept, one of each network. See `FeatureExtractor.choose`."""
+        return [extractor.choose(sources, keys, labels) for extractor in self._extractors]
+
+    def extract(self, sources: Sequence[Source], keys: Sequence[bytes], labels: np.ndarray | None = None) -> Features:
+        """Return the features of `sources` (n), network by network: (n, their widths together)."""
+        parts = [extractor.extract(sources, keys, labels) for extractor in self._extractors]
+        if len(parts) == 1:
+            return parts[0]
+        return Features(
+            values=np.concatenate([part.values for part in parts], axis=1),
+            engine=" + ".join(part.engine for part in parts),
+            unreadable={place: reason for part in parts for place, reason in part.unreadable.items()},
+            computed=max(part.computed for part in parts),
+            seconds=sum(part.seconds for part in parts),
+            flat=tuple(sorted({place for part in parts for place in part.flat})),
+        )
+
+    def of_dataset(self, dataset: Dataset, *, labelled: bool = True) -> tuple[Dataset, Features]:
+        """Return the photos of `dataset` that can be decoded, and their features; name the others, all at once.
+
+        Args:
+            dataset: what headers say can be read.
+            labelled: False where engines cannot be compared by class.
+
+        Raises:
+            DataError: more than a tenth cannot be read.
+        """
+        features = self.extract(dataset.samples.sources, dataset.keys, dataset.labels if labelled else None)
+        readable = dataset.without(features.unreadable)
+        lost, found = readable.unreadable, len(readable) + len(readable.unreadable)
+        check_share_unreadable(readable.samples.where, [str(photo) for photo in lost], found)
+        if lost:
+            self._observer.say(
+                f"{len(lost):,} of {found:,} images cannot be read and are left out:\n{shortlist(lost, len(lost))}"
+            )
+        if features.unreadable:  # else all are kept as they are: 50,000 photos have 256 MB
+            features = features.select(np.delete(np.arange(len(dataset)), sorted(features.unreadable)))
+        return readable, features

@@ -1,0 +1,85 @@
+"""What a last layer makes of each choice of features, on photos that it did not learn from."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from regraft.classifier.record import FeatureTrial
+from regraft.data.dataset import Dataset
+from regraft.evaluation.intervals import Mean, mean_interval
+from regraft.evaluation.metrics import photo_log_loss
+from regraft.heads.linear import CalibratedHead
+from regraft.networks.depths import ALL, LAST, LATE
+from regraft.transfer.experiment import Experiment
+
+_IN_WORDS = {LAST: "the last layer's alone", LATE: "late depths too", ALL: "all depths"}
+
+
+def try_features(experiment: Experiment) -> tuple[FeatureTrial, ...]:
+    """Return what each choice of features gives against the choice that was made; nothing where there was none.
+
+    Out-of-fold, or on the validation photos. Each fold's own choice was made without it, so that the differences
+    judge the choosing, too.
+    """
+    if len(experiment.choices) == 1:
+        return ()
+    dataset, features = experiment.dataset, experiment.features.values
+    everything = np.arange(len(dataset))
+    if experiment.validation is not None and experiment.validation_features is not None:
+        evaluated, values = experiment.validation, experiment.validation_features.values
+        parts = [(everything, np.arange(len(evaluated)))]
+    else:
+        folds = experiment.folds()
+        evaluated, values = dataset, features
+        parts = [(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in np.unique(folds)]
+    shape = (len(evaluated), len(dataset.classes))
+    chosen, each = np.empty(shape), {name: np.empty(shape) for name in experiment.choices}
+    for learn, held_out in parts:
+        chosen[held_out] = experiment.heads.of(learn).probabilities(values[held_out])
+        for name, head in experiment.heads.of_each_choice(learn).items():
+            each[name][held_out] = head.probabilities(values[held_out])
+    return tuple(_trial(name, found, chosen, evaluated) for name, found in each.items())
+
+
+def _trial(name: str, found: np.ndarray, chosen: np.ndarray, dataset: Dataset) -> FeatureTrial:
+    labels = dataset.labels
+    losses = photo_log_loss(labels, found)
+    right, right_chosen = found.argmax(axis=1) == labels, chosen.argmax(axis=1) == labels
+    accuracy = mean_interval(right.astype(float) - right_chosen, groups=dataset.groups)
+    loss = mean_interval(losses - photo_log_loss(labels, chosen), groups=dataset.groups)
+    return FeatureTrial(
+        features=name,
+        accuracy=float(right.mean()),
+        log_loss=float(losses.mean()),
+        accuracy_difference=accuracy.value,
+        accuracy_interval=_interval(accuracy),
+        log_loss_difference=loss.value,
+        log_loss_interval=_interval(loss),
+    )
+
+
+def _interval(mean: Mean) -> tuple[float, float] | None:
+    return (mean.low, mean.high) if np.isfinite([mean.low, mean.high]).all() else None
+
+
+def features_in_words(head: CalibratedHead, stages: Sequence[str], trials: Sequence[FeatureTrial]) -> str:
+    """Return a sentence on which features are used, and what the others would have given."""
+    if not trials:
+        return f"features: {_IN_WORDS.get(head.choice, _IN_WORDS[LAST])}{_stages(stages)}"
+    others = [f"{_IN_WORDS[trial.features]}: {_points(trial)}" for trial in trials if trial.features != head.choice]
+    return f"features: {_IN_WORDS[head.choice]}{_stages(stages)}; {'; '.join(others)}"
+
+
+def _stages(stages: Sequence[str]) -> str:
+    return f" (from {stages[0]} on)" if stages else ""
+
+
+def _points(trial: FeatureTrial) -> str:
+    """Return what a choice loses or gains against the one that was made."""
+    accuracy = f"{100 * trial.accuracy_difference:+.1f} points"
+    if trial.accuracy_interval is not None:
+        accuracy += " [{:+.1f}, {:+.1f}]".format(*(100 * bound for bound in trial.accuracy_interval))
+    loss = f"log loss {trial.log_loss_difference:+.3f}"
+    if trial.log_loss_interval is not None:
+        loss += " [{:+.3f}, {:+.3f}]".format(*trial.log_loss_interval)
+    return f"{accuracy}, {loss}"
