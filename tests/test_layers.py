@@ -76,6 +76,7 @@ ORDER = {
     ],
     "networks": [
         "tracing",
+        "depths",
         "weights",
         "cutting",
         "lora",
@@ -114,9 +115,11 @@ ORDER = {
         "receptive_field",
     ],
     "features": [
+        "depths",
         "store",
         "activations",
         "extraction",
+        "joint",
         "pictures",
     ],
     "training": [
@@ -146,6 +149,8 @@ ORDER = {
         "strategies",
         "settings",
         "experiment",
+        "preparation",
+        "feature_choice",
         "forecast",
         "trainers",
         "cross_validation",

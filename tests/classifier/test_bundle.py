@@ -234,7 +234,7 @@ def test_foreign_safetensors(tmp_path: Path, metadata: dict[str, str] | None) ->
     [({"versions": {"regraft": "9.1"}}, "9.1"), ({"versions": {}}, "unknown"), ({"versions": []}, "unknown")],
 )
 def test_newer_format(bundle: Path, versions: dict[str, Any], theirs: str) -> None:
-    describe(bundle, lambda about: about.update({"format": 2, **versions}))
+    describe(bundle, lambda about: about.update({"format": 3, **versions}))
     assert message_of(bundle) == (
         f"{bundle} was written by a newer regraft ({theirs}; this is {version('regraft')}). "
         "Update it: pip install -U regraft"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regraft.classifier.record import Attempt, EvaluationRecord, FitRecord, Timing
+from regraft.classifier.record import Attempt, EvaluationRecord, FeatureTrial, FitRecord, Timing
 from regraft.evaluation.report import Report
 from regraft.features.extraction import Features
 
@@ -15,6 +15,10 @@ TRIED = (
     Attempt("frozen", 0.5, 0.0, (0.0, 0.0), 0.125),
     Attempt("top", 0.4, 0.1, (-0.05, 0.25), 61.5),
     Attempt("whole", 0.7, -0.2, None, 90.0),
+)
+TRIED_FEATURES = (
+    FeatureTrial("last", 0.75, 0.6, -0.05, (-0.1, -0.01), 0.1, (0.02, 0.2)),
+    FeatureTrial("late", 0.8, 0.5, 0.0, None, 0.0, None),
 )
 
 
@@ -42,6 +46,9 @@ def fitted(report: Report) -> FitRecord:
         frozen="0 of 9 frozen tensors changed",
         tried=TRIED,
         reason="it helps",
+        features="late",
+        stages=("layer3.5", "layer4.1"),
+        features_tried=TRIED_FEATURES,
     )
 
 
@@ -87,6 +94,28 @@ def test_a_record_in_plain_json(fitted: FitRecord, report: Report) -> None:
             {"strategy": "whole", "log_loss": 0.7, "gain": -0.2, "gain_interval": None, "seconds": 90.0},
         ],
         "reason": "it helps",
+        "features": "late",
+        "stages": ["layer3.5", "layer4.1"],
+        "features_tried": [
+            {
+                "features": "last",
+                "accuracy": 0.75,
+                "log_loss": 0.6,
+                "accuracy_difference": -0.05,
+                "accuracy_interval": [-0.1, -0.01],
+                "log_loss_difference": 0.1,
+                "log_loss_interval": [0.02, 0.2],
+            },
+            {
+                "features": "late",
+                "accuracy": 0.8,
+                "log_loss": 0.5,
+                "accuracy_difference": 0.0,
+                "accuracy_interval": None,
+                "log_loss_difference": 0.0,
+                "log_loss_interval": None,
+            },
+        ],
     }
 
 

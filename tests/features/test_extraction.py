@@ -29,6 +29,7 @@ from regraft.engines.workload import EngineChoice, Workload
 from regraft.errors import DataError, OutputError, WeightsError
 from regraft.features import extraction as features
 from regraft.features.extraction import FeatureExtractor, Features, check_photos, extract
+from regraft.features.joint import JointExtractor
 from regraft.features.store import FeatureStore
 from regraft.images.decoding import READING, decode
 from regraft.networks.backbones import Backbone, load_backbone
@@ -539,7 +540,7 @@ def test_engines_are_compared_by_class_where_labels_are_known(
         for labels in (dataset.labels, None)
     )
     for labelled in (True, False):
-        FeatureExtractor(backbone, REFERENCE).of_dataset(dataset, labelled=labelled)
+        JointExtractor([backbone], REFERENCE).of_dataset(dataset, labelled=labelled)
     assert [workload.check.digest for workload, _ in workloads] == [by_class, whatever]
     assert by_class != whatever
 
@@ -563,7 +564,7 @@ def test_the_cache_is_as_large_as_it_was_set(
 
 def test_all_that_can_be_read_is_kept_as_it_is(backbone: Backbone, photos: Photos, listener: Any) -> None:
     dataset = opened(photos(red=5, blue=5))
-    readable, found = FeatureExtractor(backbone, REFERENCE, listener).of_dataset(dataset)
+    readable, found = JointExtractor([backbone], REFERENCE, listener).of_dataset(dataset)
     assert readable is dataset
     assert found.values.shape == (10, backbone.features)
     assert listener.said == []
@@ -575,12 +576,12 @@ def test_all_that_cannot_be_read_is_named_at_once_in_the_order_it_was_found(
     """Headers reveal some of it when the data set is opened, pixels the rest."""
     folder = photos(blue=15, red=15)
     files = find_samples(folder)["train"].sources
-    whole = FeatureExtractor(backbone, REFERENCE).of_dataset(opened(folder))[1].values
+    whole = JointExtractor([backbone], REFERENCE).of_dataset(opened(folder))[1].values
     cut_off(Path(str(files[2])))
     Path(str(files[7])).write_bytes(b"no image")
     cut_off(Path(str(files[28])))
     dataset = opened(folder)
-    readable, found = FeatureExtractor(backbone, REFERENCE, listener).of_dataset(dataset)
+    readable, found = JointExtractor([backbone], REFERENCE, listener).of_dataset(dataset)
     cut, header = "the file is cut off (truncated)", "not an image, or damaged at its start"
     assert listener.said == [
         "3 of 30 images cannot be read and are left out:\n"
@@ -601,7 +602,7 @@ def test_all_that_cannot_be_read_is_named_at_once_in_the_order_it_was_found(
 def test_photos_without_headers_alone_are_named_too(backbone: Backbone, photos: Photos, listener: Any) -> None:
     folder = photos(blue=5, red=5)
     (folder / "red" / "4.jpg").write_bytes(b"")
-    _, found = FeatureExtractor(backbone, REFERENCE, listener).of_dataset(opened(folder))
+    _, found = JointExtractor([backbone], REFERENCE, listener).of_dataset(opened(folder))
     assert listener.said == [
         f"1 of 10 images cannot be read and are left out:\n  {folder / 'red' / '4.jpg'}: the file is empty"
     ]
@@ -612,7 +613,7 @@ def test_more_than_twenty_that_cannot_be_read_are_all_named(backbone: Backbone, 
     folder = photos(blue=110, red=110)
     for number in range(22):
         (folder / "blue" / f"{number}.jpg").write_bytes(b"no image")
-    FeatureExtractor(backbone, REFERENCE, listener).of_dataset(opened(folder))
+    JointExtractor([backbone], REFERENCE, listener).of_dataset(opened(folder))
     (said,) = listener.said
     assert said.startswith("22 of 220 images cannot be read and are left out:\n")
     assert said.count("\n") == said.count("damaged at its start") == 22
@@ -622,10 +623,10 @@ def test_too_many_that_cannot_be_read_headers_and_pixels_together(backbone: Back
     folder = photos(blue=10, red=10)
     (folder / "red" / "4.jpg").write_bytes(b"")
     cut_off(folder / "blue" / "1.jpg")
-    FeatureExtractor(backbone, REFERENCE).of_dataset(opened(folder))
+    JointExtractor([backbone], REFERENCE).of_dataset(opened(folder))
     cut_off(folder / "red" / "1.jpg")
     with pytest.raises(DataError) as caught:
-        FeatureExtractor(backbone, REFERENCE).of_dataset(opened(folder))
+        JointExtractor([backbone], REFERENCE).of_dataset(opened(folder))
     message = str(caught.value)
     assert message.startswith(f"{folder}: 3 of 20 images cannot be read, more than 10%:\n")
     places = [message.index(f"{folder}/{name}.jpg: ") for name in ("blue/1", "red/1", "red/4")]

@@ -98,7 +98,7 @@ def test_what_the_features_of_any_network_join_stays_in_one_fold_for_all(
         seen.append((dataset.groups, folds))
         return cross_validate(trainer, dataset, folds, **options)
 
-    monkeypatch.setattr("regraft.transfer.experiment.join_parts_of_pictures", join)
+    monkeypatch.setattr("regraft.transfer.preparation.join_parts_of_pictures", join)
     monkeypatch.setattr("regraft.transfer.compare.cross_validate", heard)
     compare(
         find_samples(photos(red=15, blue=15))["train"],

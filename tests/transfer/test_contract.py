@@ -16,7 +16,8 @@ from regraft.networks.freezing import fingerprints
 from regraft.progress import Observer
 from regraft.training.schedule import Schedule
 from regraft.transfer import trainers
-from regraft.transfer.experiment import Experiment, prepare_experiment
+from regraft.transfer.experiment import Experiment
+from regraft.transfer.preparation import prepare_experiment
 from regraft.transfer.settings import FitSettings
 from regraft.transfer.strategies import STRATEGIES, Candidate
 from regraft.transfer.trainers import FineTuningTrainer, trainer_of

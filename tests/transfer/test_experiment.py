@@ -21,7 +21,8 @@ from regraft.networks.backbones import Backbone, load_backbone
 from regraft.networks.cutting import cut_before
 from regraft.progress import Observer
 from regraft.training.schedule import Schedule
-from regraft.transfer.experiment import Experiment, open_run, plan_of, prepare_experiment
+from regraft.transfer.experiment import Experiment, open_run, plan_of
+from regraft.transfer.preparation import prepare_experiment
 from regraft.transfer.settings import FitSettings
 from regraft.transfer.strategies import Candidate
 
@@ -155,7 +156,7 @@ def test_validation_photos_count_too(tiny_network: str, photos: Photos, listener
 def test_the_trunk_runs_in_float32(tiny_network: str, photos: Photos, listener: Any, views: int) -> None:
     """8 photos in 16 views are worth a conversion; bfloat16, the fastest, is not even tried."""
     samples = find_samples(photos(red=4, blue=4))["train"]
-    settings = FitSettings(strategy="top", schedule=Schedule(views=views))
+    settings = FitSettings(strategy="top", features="last", schedule=Schedule(views=views))
     experiment = prepare({"train": samples}, tiny_network, settings, listener)
     stages = [stage.name for stage in experiment.backbone.stages()]
     listener.heard.clear()

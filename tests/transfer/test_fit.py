@@ -28,8 +28,8 @@ from regraft.networks import backbones, freezing
 from regraft.networks.backbones import Backbone, load_backbone
 from regraft.options import declared_settings
 from regraft.transfer import fit as fitting
-from regraft.transfer.experiment import prepare_experiment
 from regraft.transfer.fit import FitResult
+from regraft.transfer.preparation import prepare_experiment
 from regraft.transfer.settings import FitSettings
 
 Photos = Callable[..., Path]
@@ -340,8 +340,8 @@ def test_the_last_layer_too_proves_that_the_network_stayed(
 
     network: dict[str, Backbone] = {}
 
-    def prepared(*given: Any) -> Any:
-        experiment = prepare_experiment(*given)
+    def prepared(*given: Any, **named: Any) -> Any:
+        experiment = prepare_experiment(*given, **named)
         network["it"] = experiment.backbone
         return experiment
 
@@ -393,7 +393,7 @@ def test_unreadable_photos_are_named_and_left_out(fit: Fit, photos: Photos, list
         f"  {torn}: the file is cut off (truncated)\n"
         f"  {garbage}: not an image, or damaged at its start"
     )
-    assert listener.said[-1] == "fitting the last layer"
+    assert listener.said[-2] == "fitting the last layer"
     assert result.record.unreadable == (str(torn), str(garbage))
     assert result.report.confusion == [[11, 0], [0, 11]]
     assert len(result.classifier.seen["training"]) == 22

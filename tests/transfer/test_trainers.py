@@ -10,12 +10,14 @@ from tests.fixtures.learning import dataset_of
 
 from regraft.data.layouts import find_samples
 from regraft.engines.compute import Compute
+from regraft.features.depths import columns_from
 from regraft.heads.probe import CalibratedHeads, fit_calibrated_head
 from regraft.networks.backbones import load_backbone
 from regraft.progress import Observer
 from regraft.training.checkpoints import Run
 from regraft.training.schedule import Schedule
-from regraft.transfer.experiment import Experiment, prepare_experiment
+from regraft.transfer.experiment import Experiment
+from regraft.transfer.preparation import prepare_experiment
 from regraft.transfer.settings import FitSettings
 from regraft.transfer.strategies import Candidate
 from regraft.transfer.trainers import FURTHER, FineTuningTrainer, LastLayerTrainer, LinearProbe, hold_out, trainer_of
@@ -50,11 +52,13 @@ def test_a_linear_probe_predicts_by_the_head_of_its_training_photos() -> None:
 
 def test_the_last_layer_is_the_head_of_all_photos_on_the_same_network(experiment: Experiment) -> None:
     outcome = trainer_of(Candidate("frozen"), experiment).fit()
-    heads = CalibratedHeads(experiment.features.values, experiment.dataset, seed=0, all_too=True)
+    columns = {name: columns_from([experiment.backbone], first) for name, first in experiment.choices.items()}
+    heads = CalibratedHeads(experiment.features.values, experiment.dataset, seed=0, all_too=True, choices=columns)
     expected = heads.of(np.arange(20))
     assert outcome.backbone is experiment.backbone
-    assert np.array_equal(outcome.head.state()["weight"], expected.head.state()["weight"])
-    assert outcome.temperature == expected.temperature
+    assert np.array_equal(outcome.head.head.state()["weight"], expected.head.state()["weight"])
+    assert outcome.head.temperature == expected.temperature
+    assert (outcome.head.choice, outcome.head.columns) == (expected.choice, expected.columns)
     count = len(experiment.backbone.tensor_hashes())
     assert outcome.proof == f"0 of {count} frozen tensors changed"
 
@@ -62,7 +66,7 @@ def test_the_last_layer_is_the_head_of_all_photos_on_the_same_network(experiment
 def test_a_network_trained_further_says_so_and_takes_the_temperature_that_it_is_given(experiment: Experiment) -> None:
     outcome = trainer_of(Candidate("top"), experiment).fit(1.25)
     assert outcome.backbone.source == experiment.backbone.source + FURTHER
-    assert outcome.temperature == 1.25
+    assert outcome.head.temperature == 1.25
 
 
 def test_a_sixth_is_held_out_with_whole_groups() -> None:

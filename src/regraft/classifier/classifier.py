@@ -85,8 +85,8 @@ class Classifier:
         """
         if self.joined:
             raise OptionError(
-                f"{purpose} has one network, and this classifier joins {len(self.backbones)} ({printable(self.model)}). "
-                "Take one that was fitted with one network."
+                f"{purpose} is of one network. Got a classifier that joins {len(self.backbones)}: "
+                f"{printable(self.model)}. Take one that was fitted with one."
             )
 
     def logits(self, features: np.ndarray) -> np.ndarray:

@@ -169,7 +169,7 @@ def explain(
         )
         if found.examples and found.examples[0].cam is None:
             found.notes.append(
-                "Where the network looks is shown by occlusion alone: the last layer sees features of several depths, and "
+                "Where the network looks is shown by occlusion alone: the last layer sees several depths, and "
                 "Grad-CAM shows what a single one of them says."
             )
     return found

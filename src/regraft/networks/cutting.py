@@ -59,9 +59,9 @@ class Top(nn.Module):
 
 
 class DepthTrunk(Trunk):
-    """The part of a network before a cut, whose output holds the features of the depths there, too.
+    """The part of a network before a cut, whose output holds the features of depths there, too.
 
-    (b, 3, h, w) images -> (b, k + a): k means of maps before the cut, then the a values of the activation at the cut.
+    (b, 3, h, w) images -> (b, k + a): k > 0 means of maps before the cut, then the a values of the activation there.
     """
 
     def __init__(self, network: nn.Module, entry: str, depths: Sequence[Depth]) -> None:
@@ -78,8 +78,8 @@ class DepthTrunk(Trunk):
 class DepthTop(Top):
     """The part of a network from a cut on, for a head that sees features of several depths. See `Top`.
 
-    (b, k + a) as a `DepthTrunk` gives them -> (b, width) features: of the depths before the cut, of those behind it,
-    and the network's own.
+    (b, k + a) as a `DepthTrunk` gives them, or (b, ...) of a `Trunk` where no depth is before the cut -> (b, width)
+    features: of the depths before the cut, of those behind it, and the network's own.
 
     Attributes:
         first: the first column of these that is given out.
@@ -95,11 +95,14 @@ class DepthTop(Top):
         self.shape = tuple(Trunk(network, entry)(image).shape[1:])
 
     def forward(self, activation: torch.Tensor) -> torch.Tensor:
-        """Return the features (b, width - first) of activations (b, k + a)."""
-        early, rest = activation[:, : self.before], activation[:, self.before :].reshape(-1, *self.shape)
+        """Return the features (b, width - first) of activations (b, k + a) or (b, ...)."""
+        early = []
+        if self.before:
+            early = [activation[:, : self.before]]
+            activation = activation[:, self.before :].reshape(-1, *self.shape)
         with means_of_maps(self.network, self.behind) as means:
-            own = super().forward(rest)
-        return torch.cat([early, *means, own], dim=1)[:, self.first :]
+            own = super().forward(activation)
+        return torch.cat([*early, *means, own], dim=1)[:, self.first :]
 
 
 def cut_before(
@@ -123,7 +126,7 @@ def cut_before(
         blank = torch.zeros_like(images[:1])
         if depths:
             before, behind = _parted(network, stage, depths, blank)
-            trunk: Trunk = DepthTrunk(network, stage, before)
+            trunk = DepthTrunk(network, stage, before) if before else Trunk(network, stage)
             top: Top = DepthTop(network, stage, blank, before=before, behind=behind)
             expected = DepthFeatures(network, depths)(images)
         else:

@@ -18,7 +18,8 @@ from regraft.progress import Observer
 from regraft.transfer.budget import Clock, OverBudgetError
 from regraft.transfer.comparison import Comparison, ComparisonRow, PairedDifference, advise, metric_in_words
 from regraft.transfer.cross_validation import CrossValidation, cross_validate
-from regraft.transfer.experiment import Experiment, open_run, open_splits, run_network
+from regraft.transfer.experiment import Experiment, open_run
+from regraft.transfer.preparation import open_splits, run_network
 from regraft.transfer.settings import FitSettings
 from regraft.transfer.strategies import STRATEGIES, Candidate
 from regraft.transfer.trainers import trainer_of

@@ -2,28 +2,25 @@
 
 import copy
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
-from regraft.data.dataset import Dataset, open_datasets
-from regraft.data.samples import Samples
+from regraft.data.dataset import Dataset
 from regraft.data.splits import OUTER_FOLDS
 from regraft.engines.compute import Compute
 from regraft.engines.engine import Engine
 from regraft.engines.kinds import AUTO
 from regraft.engines.pytorch import TorchEngine
-from regraft.engines.selection import choice_of, choose_engine
+from regraft.engines.selection import choose_engine
 from regraft.engines.workload import EngineChoice, Workload, features_of
-from regraft.errors import DataError, OptionError, option
+from regraft.errors import OptionError, option
 from regraft.features.activations import NO_DISK, ComputedViews, Views, ViewSet, cache_views
-from regraft.features.depths import columns_from, find_depths, first_depths
+from regraft.features.depths import columns_from, first_depths
 from regraft.features.extraction import Features, check_photos
-from regraft.features.joint import JointExtractor
-from regraft.features.pictures import join_parts_of_pictures, join_pictures
 from regraft.heads.probe import CalibratedHeads
 from regraft.images.augment import Augmentation
 from regraft.images.decoding import READING
@@ -35,7 +32,7 @@ from regraft.progress import Observer
 from regraft.training.checkpoints import Run, nowhere
 from regraft.training.distributed import Accelerator, accelerator
 from regraft.training.schedule import Schedule
-from regraft.transfer.settings import JOIN, FitSettings
+from regraft.transfer.settings import FitSettings
 from regraft.transfer.strategies import Candidate
 
 _RANDOM_SEED = 1  # of the random weights: the same for all folds, as the pretrained ones are
@@ -98,7 +95,7 @@ class Experiment:
         Raises:
             OptionError: several processes were started.
         """
-        return _accelerator(self.settings, self.compute)
+        return training_accelerator(self.settings, self.compute)
 
     @functools.cached_property
     def heads(self) -> CalibratedHeads:
@@ -215,133 +212,7 @@ class Experiment:
         return choose_engine(workload, self.compute.engine, exact=True)
 
 
-def prepare_experiment(
-    splits: Mapping[str, Samples],
-    load: Callable[[], Backbone],
-    settings: FitSettings,
-    compute: Compute,
-    observer: Observer,
-    *,
-    joined: Sequence[Callable[[], Backbone]] = (),
-) -> Experiment:
-    """Look at all photos, load the network, and run the photos through it: mistakes are reported before it runs.
-
-    See `open_splits` and `run_network`.
-    """
-    dataset, validation = open_splits(splits, settings, compute, observer)
-    return run_network(dataset, validation, load, joined=joined, settings=settings, compute=compute, observer=observer)
-
-
-def open_splits(
-    splits: Mapping[str, Samples], settings: FitSettings, compute: Compute, observer: Observer
-) -> tuple[Dataset, Dataset | None]:
-    """Look at all photos, and return those that are learned from and those that evaluate, None where there are none.
-
-    Args:
-        splits: "train", and "validation" if photos that take no part in learning are to evaluate.
-        settings: checked here.
-        compute: checked here.
-        observer: hears findings and progress.
-
-    Raises:
-        DataError: the photos cannot be used.
-        OptionError: a setting that is not allowed, or several processes.
-    """
-    if "train" not in splits:
-        raise DataError(
-            f"there is nothing to train on: no train split, only {', '.join(splits) or 'none at all'}. Name the "
-            "folder or file of the training photos."
-        )
-    samples = splits["train"]
-    samples.check_trainable()
-    settings.check(compute, samples.classes)
-    compute.check()
-    _accelerator(settings, compute)  # a strategy that trains nothing would run, and write its file, in each process
-    parts = [samples, splits["validation"].aligned(samples.classes)] if "validation" in splits else [samples]
-    opened = open_datasets(parts, observer, max_file_size=compute.max_file_size, value_range=compute.value_range)
-    dataset, *rest = join_pictures(opened, compute, observer, near=settings.near_duplicates == JOIN)
-    dataset.samples.check_trainable()
-    if not rest:
-        dataset.folds(OUTER_FOLDS, seed=settings.seed)
-        return dataset, None
-    check_validation(rest[0], dataset)
-    return dataset, rest[0]
-
-
-def run_network(
-    dataset: Dataset,
-    validation: Dataset | None,
-    load: Callable[[], Backbone],
-    *,
-    settings: FitSettings,
-    compute: Compute,
-    observer: Observer,
-    joined: Sequence[Callable[[], Backbone]] = (),
-) -> Experiment:
-    """Load a network and run all photos through it.
-
-    Args:
-        dataset: what is learned from.
-        validation: what evaluates, if anything does; what `dataset` has too is left out.
-        load: returns the network.
-        settings: how to train.
-        compute: where to.
-        observer: hears findings and progress.
-        joined: load further networks, whose features follow.
-
-    Raises:
-        DataError: too many photos cannot be decoded.
-        EngineError: the engine that was asked for does not give this network's features.
-    """
-    networks = [one().with_ranges(dataset.ranges) for one in (load, *joined)]
-    if settings.features != LAST:
-        networks = [backbone.with_depths(find_depths(backbone)) for backbone in networks]
-    extractor = JointExtractor(networks, compute, observer)
-    every = [part for part in (dataset, validation) if part is not None]
-    engines = extractor.choose(
-        [source for part in every for source in part.samples.sources],
-        [key for part in every for key in part.keys],
-        np.concatenate([part.labels for part in every]),
-    )
-    photos = sum(map(len, every))
-    chosen = [choice_of(one, compute.torch_device, photos) if compute.engine == AUTO else None for one in engines]
-    dataset, features = extractor.of_dataset(dataset)
-    dataset.samples.check_trainable()  # again: what could not be decoded is gone
-    validation_features = None
-    if validation is not None:
-        validation, validation_features = extractor.of_dataset(validation)
-    if settings.near_duplicates == JOIN:
-        own = columns_from(networks, first_depths(networks)[LAST])  # by which near-duplicates are found
-        found = [part.values[:, own] for part in (features, validation_features) if part is not None]
-        every = [part for part in (dataset, validation) if part is not None]
-        dataset, *rest = join_parts_of_pictures(every, found, compute, observer)
-        validation = rest[0] if rest else None
-    if validation is not None and validation_features is not None:
-        copies, related = check_validation(validation, dataset)
-        validation_features = validation_features.select(~(copies | related))
-        files = validation.same_files(dataset)
-        reasons = {
-            "are also training photos": files,
-            "show the same picture as a training photo": copies & ~files,
-            "are of groups that are also in training": related,
-        }
-        validation = validation.leave_out(reasons, observer)
-    return Experiment(
-        backbone=networks[0],
-        dataset=dataset,
-        features=features,
-        validation=validation,
-        validation_features=validation_features,
-        settings=settings,
-        compute=compute,
-        observer=observer,
-        engine_choice=chosen[0],
-        joined=tuple(networks[1:]),
-        joined_choices=tuple(chosen[1:]),
-    )
-
-
-def _accelerator(settings: FitSettings, compute: Compute) -> Accelerator:
+def training_accelerator(settings: FitSettings, compute: Compute) -> Accelerator:
     """Return device and precision of training.
 
     Raises:
@@ -404,32 +275,6 @@ def open_run(folder: Path | None, experiments: Mapping[str, Experiment]) -> Run:
     for experiment in experiments.values():
         experiment.run = run
     return run
-
-
-def check_validation(validation: Dataset, trained: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Return which validation photos, (n,) masks, are in `trained` too and which are of its groups.
-
-    Raises:
-        DataError: the others cannot evaluate a classifier.
-    """
-    copies, related = validation.overlap(trained)
-    where = validation.samples.where
-    instead = "the validation folder: the figures are then out-of-fold."
-    if (copies | related).all():
-        group = " or of a group that is also in training" if related.any() else ""
-        raise DataError(
-            f"{where}: every validation photo is also a training photo{group}, so none is left to evaluate on. "
-            f"Remove {'what training has' if group else 'the copies'}, or {instead}"
-        )
-    counts = validation.samples.select(~(copies | related)).counts()
-    absent = [name for name, count in counts.items() if not count]
-    if len(absent) == len(counts) - 1:
-        besides = " besides those that training has" if (copies | related).any() else ""
-        raise DataError(
-            f"{where} has photos of one class only{besides}; there are none of: {', '.join(absent[:20])}. A "
-            f"classifier cannot be evaluated on one class. Add photos of the others, or remove {instead}"
-        )
-    return copies, related
 
 
 def _kind_at(cut: str, backbone: Backbone) -> list[str]:

@@ -22,8 +22,9 @@ from regraft.training.checkpoints import Run
 from regraft.transfer.auto import choose
 from regraft.transfer.budget import Clock
 from regraft.transfer.cross_validation import cross_validate
-from regraft.transfer.experiment import Experiment, open_run, prepare_experiment
+from regraft.transfer.experiment import Experiment, open_run
 from regraft.transfer.feature_choice import features_in_words, try_features
+from regraft.transfer.preparation import prepare_experiment
 from regraft.transfer.settings import FitSettings
 from regraft.transfer.strategies import AUTO, Candidate
 from regraft.transfer.trainers import FitOutcome, trainer_of
@@ -192,7 +193,8 @@ def _record(
 ) -> FitRecord:
     parts = [part for part in (experiment.dataset, experiment.validation) if part is not None]
     features = [part for part in (experiment.features, experiment.validation_features) if part is not None]
-    candidate, trials = trained.candidate, try_features(experiment)
+    candidate = trained.candidate
+    trials = () if candidate.kind.random_weights else try_features(experiment)
     stages = tuple(depth.stage for depth in classifier.depths)
     experiment.observer.say(features_in_words(trained.outcome.head, stages, trials))
     return FitRecord(
