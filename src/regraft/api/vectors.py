@@ -105,6 +105,8 @@ def similar(photo: Any, data: Any, *, model: Network | None = None, top: int = 9
         raise OptionError(f"{option('top')} must be a whole number from 1. Got {top!r}.")
     photos, compute = _photos_and_compute(data, options, "similar", own=("model", "top"))
     asked = find_photos_of([photo] if _is_image(photo) else photo, Columns())
+    if not asked:
+        raise DataError("photo holds no images.")
     found = find_similar(_embedder(model, compute), tuple(asked), photos, int(top))
     _warn_of([*((asked[place], reason) for place, reason in found.errors.items()), *found.unreadable])
     return found

@@ -30,8 +30,7 @@ def check_named(model: str, weights: Path | None = None) -> None:
     if file.suffix.startswith(".safetensor") and not file.is_file():
         beside = [str(path) for path in file.parent.glob("*.safetensors")] if file.parent.is_dir() else []
         raise BundleError(
-            f"{name} does not exist.{did_you_mean(model, beside)} Name a file that `regraft fit --out` wrote, or a "
-            "network."
+            f"{name} does not exist.{did_you_mean(model, beside)} Name a file that `regraft fit` wrote, or a network."
         )
 
 

@@ -75,7 +75,8 @@ def embed(
             "splits": written.split_counts(),
             "unreadable": [str(p) for p, _ in lost],
         }
-        figures |= {"computed": computed, "seconds": time.monotonic() - started}
+        figures |= {"unreadable": [str(photo) for photo, _ in lost], "computed": computed}
+        figures |= {"seconds": time.monotonic() - started}
         result_json(figures, kept=f"The vectors are kept: {printable(out)}.")
     vectors = f"{counted(len(written), 'photo')} x {embedder.dimension:,} features, {size_in_words(out.stat().st_size)}"
     note(f"wrote {printable(out)} ({vectors}; {counted(computed, 'photo')} went through the network)")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from regraft.cli import options
-from regraft.cli.console import check_stdout, note, result, result_exactly, result_json
+from regraft.cli.console import check_stdout, result, result_exactly, result_json
 from regraft.cli.embed import NOT_OF_VECTORS, VECTORS, check_model, new_embedder, say_what_was_found
 from regraft.cli.formats import csv_text
 from regraft.cli.outputs import end_naming_unreadable

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from regraft.data.class_folders import read_folder
@@ -59,8 +59,12 @@ class PhotoList:
     def without(self, unreadable: Mapping[int, str]) -> tuple["PhotoList", list[tuple[Source, str]]]:
         """Return the photos but those at these positions, and these, in order, with their reasons."""
         kept = [place for place in range(len(self)) if place not in unreadable]
-        columns = (tuple(values[place] for place in kept) for values in (self.sources, self.labels, self.splits))
-        rest = PhotoList(*columns, self.where, self.notes)
+        rest = replace(
+            self,
+            sources=tuple(self.sources[place] for place in kept),
+            labels=tuple(self.labels[place] for place in kept),
+            splits=tuple(self.splits[place] for place in kept),
+        )
         return rest, [(self.sources[place], reason) for place, reason in sorted(unreadable.items())]
 
     def counts(self) -> dict[str, int]:
