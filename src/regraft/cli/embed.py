@@ -31,7 +31,13 @@ NOT_OF_VECTORS = ("group_column",)  # of `Columns`: they split nothing
 
 @with_options(Columns, Compute, only=VECTORS, without=NOT_OF_VECTORS)
 def embed(
-    data: options.AnyPhotos,
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="A folder of photos, with labels as for `regraft fit` or without; a table; one photo; or a 'glob'.",
+            show_default=False,
+        ),
+    ],
     *,
     model: options.NetworkOrFile = "",
     weights: options.Weights = None,

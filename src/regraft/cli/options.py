@@ -19,13 +19,6 @@ Data = Annotated[
         show_default=False,
     ),
 ]
-AnyPhotos = Annotated[
-    str,
-    typer.Argument(
-        help="A folder of photos, with labels as for `regraft fit` or without; a table; one photo; or a 'glob'.",
-        show_default=False,
-    ),
-]
 NetworkOrFile = Annotated[
     str,
     typer.Option(

@@ -35,9 +35,15 @@ class _Format(StrEnum):
 @with_options(Columns, Compute, only=VECTORS, without=NOT_OF_VECTORS)
 def similar(
     photos: Annotated[
-        list[str], typer.Argument(metavar="PHOTO...", help="Files, folders, tables or 'globs'.", show_default=False)
+        list[str], typer.Argument(help="One photo or several: files, folders, tables or 'globs'.", show_default=False)
     ],
-    data: options.AnyPhotos,
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="Where the nearest are looked for: a folder of photos, with labels or without, or a table.",
+            show_default=False,
+        ),
+    ],
     *,
     model: options.NetworkOrFile = "",
     weights: options.Weights = None,
@@ -46,7 +52,7 @@ def similar(
     json: options.Json = False,
     given: CommandOptions,
 ) -> None:
-    """Show the photos of DATA that are most like each PHOTO, the nearest first, with distances.
+    """Show the photos of DATA that are most like each of PHOTOS, the nearest first, with distances.
 
     The distance is 1 - cosine of the two photos' features: 0 for the same photo, about 1 for photos that have nothing
     in common. Copies and edited copies are marked. A photo that cannot be read is named, and the exit code is 3.

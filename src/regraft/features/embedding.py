@@ -17,7 +17,7 @@ from regraft.networks.backbones import Backbone
 from regraft.networks.weights import without_folders
 from regraft.progress import Observer
 
-_BLOCK_BYTES = 1 << 26  # of the vectors of a block
+_BLOCK_BYTES = 1 << 25  # of the vectors of a block
 _LEAST = 512  # photos of a block
 
 
