@@ -46,9 +46,21 @@ def test_a_classifier_in_any_form(make: Make, sixteen: list[str], tmp_path: Path
     fitted = make().fit(sixteen, ["blue"] * 8 + ["red"] * 8)
     fitted.save(tmp_path / "m.safetensors")
     forms = [fitted, fitted.classifier_, tmp_path / "m.safetensors", str(tmp_path / "m.safetensors")]
-    vectors = [regraft.embed(sixteen, model=form, **EXACT).features for form in forms]
+    vectors = [regraft.embed(sixteen, model=form, features="all", **EXACT).features for form in forms]
     assert all(np.array_equal(vectors[0], other) for other in vectors)
     assert fitted.classifier_.probabilities(vectors[0]).argmax(axis=1).tolist() == [0] * 8 + [1] * 8
+
+
+def test_features_of_the_last_layer_end_those_of_all_depths(sixteen: list[str], tiny_network: str) -> None:
+    last, late, every = (
+        regraft.embed(sixteen[:2], model=tiny_network, features=name, **EXACT).features
+        for name in ("last", "late", "all")
+    )
+    assert 256 == last.shape[1] < late.shape[1] < every.shape[1]
+    assert np.array_equal(every[:, -256:], last)
+    assert np.array_equal(every[:, -late.shape[1] :], late)
+    with pytest.raises(OptionError, match=r"features must be one of last, late, all\. Got 'first'\."):
+        regraft.embed(sixteen[:2], model=tiny_network, features="first", **EXACT)
 
 
 def test_the_nearest_are_those_of_scikit_learn(sixteen: list[str], tiny_network: str) -> None:

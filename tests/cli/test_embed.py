@@ -63,6 +63,7 @@ def test_npz_json_splits_and_photos_without_labels(run: Run, photos: Photos, tin
         "photos": 5,
         "model": tiny_network,
         "engine": "torch-cpu-float32",
+        "depths": "last",
         "features": 256,
         "labels": {"blue": 2, "red": 2},
         "splits": {"train": 4, "test": 1},
@@ -77,7 +78,7 @@ def test_npz_json_splits_and_photos_without_labels(run: Run, photos: Photos, tin
 
 
 def test_the_network_of_a_classifier(run: Run, bundle: Path, pets: Path, tmp_path: Path) -> None:
-    done = run("embed", pets, "--model", bundle.name, *EXACT)
+    done = run("embed", pets, "--model", bundle.name, "--features", "all", *EXACT)
     assert done.exit_code == 0, done.output
     fitted = regraft.load(bundle).classifier_
     probabilities = fitted.probabilities(vectors_of(tmp_path / "features.parquet"))

@@ -170,6 +170,7 @@ def test_what_the_vectors_are_made_with(backbone: Backbone, ten: list[Path]) -> 
         "model": "local-dir:small",
         "weights": backbone.fingerprint(),
         "engine": "torch-cpu-float32",
+        "depths": "last",
         "features": backbone.features,
     }
 

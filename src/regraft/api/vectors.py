@@ -22,6 +22,7 @@ from regraft.errors import DataError, OptionError, option, shortlist
 from regraft.features.embedding import Embedder
 from regraft.features.similar import SimilarPhotos, find_similar
 from regraft.images.sources import Source
+from regraft.networks.depths import DEPTHS, LAST
 from regraft.options import whole_number
 
 Network = TransferClassifier | Classifier | str | Path  # a fitted classifier, the file of one, or a network's name
@@ -55,7 +56,7 @@ class Embedding:
         return len(self.sources)
 
 
-def embed(data: Any, *, model: Network | None = None, **options: Any) -> Embedding:
+def embed(data: Any, *, model: Network | None = None, features: str = LAST, **options: Any) -> Embedding:
     """Return the vectors by which a network describes photos.
 
     Photos that cannot be read are left out, with a warning; `unreadable` names them.
@@ -65,6 +66,7 @@ def embed(data: Any, *, model: Network | None = None, **options: Any) -> Embeddi
             paths, PIL images or arrays.
         model: a network's name; a fitted classifier, or the file of one, whose network is taken; None for a strong
             network, or "pocket" where that cannot be downloaded.
+        features: those of the network's last layer ("last"), of its late or of all its depths too ("late", "all").
         options: columns of a table; `device`, `engine`, `batch_size`, `cache` and so on, fields of `Compute`.
 
     Raises:
@@ -72,8 +74,10 @@ def embed(data: Any, *, model: Network | None = None, **options: Any) -> Embeddi
         ModelError: no such network.
         OptionError: a value that is not allowed.
     """
-    photos, compute = _photos_and_compute(data, options, "embed", own=("model",))
-    embedder = _embedder(model, compute)
+    if features not in DEPTHS:
+        raise OptionError(f"{option('features')} must be one of {', '.join(DEPTHS)}. Got {features!r}.")
+    photos, compute = _photos_and_compute(data, options, "embed", own=("model", "features"))
+    embedder = _embedder(model, compute, features)
     (opened,) = embedder.open(photos.sources, labels=photos.labels)
     found = embedder.all_of(opened)
     readable, lost = photos.without(found.unreadable)
@@ -133,13 +137,13 @@ def _photos_and_compute(
     return PhotoList.unlabelled(sources), compute
 
 
-def _embedder(model: Network | None, compute: Compute) -> Embedder:
+def _embedder(model: Network | None, compute: Compute, features: str = LAST) -> Embedder:
     if isinstance(model, TransferClassifier):
         model = model._fitted()
     name = network_or_default(stacklevel=4) if model is None else model
     thing = name if isinstance(name, Classifier) else load_named(str(name))
     backbone, earlier = network_of(thing)
-    return Embedder(backbone, compute, LogObserver(), earlier=earlier)
+    return Embedder(backbone, compute, LogObserver(), earlier=earlier, features=features)
 
 
 def _warn_of(unreadable: Sequence[tuple[Source, str]]) -> None:

@@ -1,6 +1,7 @@
 """`regraft embed`: the vectors by which a network describes photos, in a file for one's own use."""
 
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,15 @@ from regraft.images.formats import IMAGE_SUFFIXES
 if TYPE_CHECKING:
     from regraft.features.embedding import Embedder
 
+
+class Depths(StrEnum):
+    """Of which depths of a network the vectors are: names of `networks.depths`, which imports torch."""
+
+    last = "last"
+    late = "late"
+    all = "all"
+
+
 _FILE = "features.parquet"
 VECTORS = (*COMPUTE, "cache_limit")  # of `Compute`: what commands have that compare or write vectors
 NOT_OF_VECTORS = ("group_column",)  # of `Columns`: they split nothing
@@ -45,6 +55,9 @@ def embed(
         Path,
         typer.Option(help="The file: .parquet or .npz.", parser=options.file_path(_FILE), metavar="FILE"),
     ] = Path(_FILE),
+    features: Annotated[
+        Depths, typer.Option(help="Features of the last layer, of its late or of all its depths too.")
+    ] = Depths.last,
     json: options.Json = False,
     given: CommandOptions,
 ) -> None:
@@ -62,7 +75,7 @@ def embed(
     _check_no_table_of(out, Path(data).expanduser())
     say_what_was_found(photos)
 
-    embedder, model = new_embedder(model, weights, given)
+    embedder, model = new_embedder(model, weights, given, features)
     (opened,) = embedder.open(photos.sources, labels=photos.labels)
     unreadable: dict[int, str] = {}
     computed = 0
@@ -103,14 +116,16 @@ def say_what_was_found(photos: PhotoList) -> None:
         note(line)
 
 
-def new_embedder(model: str, weights: Path | None, given: CommandOptions) -> "tuple[Embedder, str]":
+def new_embedder(
+    model: str, weights: Path | None, given: CommandOptions, features: str = Depths.last
+) -> "tuple[Embedder, str]":
     """Return what makes vectors, and the name of its network: the one that is named, or that is taken when none is."""
     from regraft.features.embedding import Embedder
 
     compute = given.compute()
     name = model or networks_or_default([])[0]
     backbone, earlier = network_of(load_named(name, weights))
-    return Embedder(backbone, compute, given.observer(), earlier=earlier), name
+    return Embedder(backbone, compute, given.observer(), earlier=earlier, features=str(features)), name
 
 
 def _check_no_table_of(out: Path, data: Path) -> None:

@@ -10,10 +10,12 @@ import numpy as np
 from regraft.data.audit import inspect
 from regraft.engines.compute import Compute
 from regraft.engines.workload import EngineChoice
+from regraft.features.depths import columns_from, find_depths, first_depths
 from regraft.features.extraction import FeatureExtractor
 from regraft.images.sources import Source
 from regraft.images.value_range import choose_ranges
 from regraft.networks.backbones import Backbone
+from regraft.networks.depths import LAST
 from regraft.networks.weights import without_folders
 from regraft.progress import Observer
 
@@ -65,6 +67,7 @@ class Embedder:
         compute: device, engine, batch size and cache.
         observer: hears findings and progress.
         earlier: the engine that was chosen when the network was trained further.
+        features: of which depths: "last", "late" or "all". All are computed, so that these and `fit` share the cache.
 
     Raises:
         OptionError: a value of `compute` that is not allowed.
@@ -77,10 +80,13 @@ class Embedder:
         observer: Observer | None = None,
         *,
         earlier: EngineChoice | None = None,
+        features: str = LAST,
     ) -> None:
         self.compute, self.observer = compute or Compute(), observer or Observer()
         self.compute.check()
-        self._backbone, self._earlier = backbone, earlier
+        self._backbone, self._earlier = backbone.with_depths(backbone.depths or find_depths(backbone)), earlier
+        self._features, first = features, first_depths([self._backbone])
+        self._columns = columns_from([self._backbone], first.get(features, first[LAST]))
         self.engine = ""  # what runs the network, once it is chosen
         self._pass = _OnePass(self.observer)
         self._extractor = self._new_extractor()
@@ -93,7 +99,8 @@ class Embedder:
     @property
     def dimension(self) -> int:
         """Return d, the length of a vector."""
-        return self._backbone.features
+        columns = self._columns
+        return len(range(self._backbone.width)[columns]) if isinstance(columns, slice) else len(columns)
 
     def about(self, model: str) -> dict[str, Any]:
         """Return what the vectors are made with, in JSON types, once photos were opened.
@@ -105,6 +112,7 @@ class Embedder:
             "model": without_folders(model),
             "weights": self._backbone.fingerprint(),
             "engine": self.engine,
+            "depths": self._features,
             "features": self.dimension,
         }
 
@@ -148,7 +156,7 @@ class Embedder:
                 kept = np.delete(np.arange(len(keys)), sorted(lost))
                 yield VectorBlock(
                     kept + start,
-                    found.values if not lost else found.values[kept],
+                    found.values[:, self._columns] if not lost else found.values[kept][:, self._columns],
                     {start + place: reason for place, reason in sorted(lost.items())},
                     found.computed,
                 )
