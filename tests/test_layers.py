@@ -79,6 +79,7 @@ ORDER = {
         "weights",
         "cutting",
         "lora",
+        "packaged",
         "registry",
         "stages",
         "building",
