@@ -81,6 +81,7 @@ ORDER = {
         "weights",
         "cutting",
         "lora",
+        "packaged",
         "registry",
         "stages",
         "building",

@@ -32,7 +32,7 @@ from regraft.explain.subject import find_subject_photos, subject_of_classifier, 
 from regraft.files import check_output, prepare_folder
 from regraft.images.sources import Source
 from regraft.networks.backbones import load_backbone
-from regraft.networks.registry import check_model_name
+from regraft.networks.registry import check_model_name, own_name
 from regraft.options import Bytes, Seconds, declared_settings
 from regraft.training.schedule import Schedule
 from regraft.transfer.experiment import Experiment
@@ -47,8 +47,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """An image classifier grafted onto a pretrained network, as a scikit-learn estimator.
 
     Args:
-        model: a timm network ("resnet50"), "hf-hub:owner/name", "local-dir:folder" or "pocket", the small network
-            inside regraft. None takes a strong one, or "pocket" where that cannot be downloaded.
+        model: a timm network ("resnet50"), "hf-hub:owner/name", "local-dir:folder", or one that is installed with
+            regraft: "offline" (efficientnet-lite0) or "pocket", the smallest. None takes a strong one, or "offline"
+            where that cannot be downloaded.
         weights: a file with the network's weights, instead of the published ones.
         schedule: how the network is trained further, a `regraft.Schedule`; None for its defaults.
 
@@ -101,8 +102,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             WeightsError: its weights are absent or do not fit.
             SanityError: no better than always saying the largest class.
         """
-        model = self._network()
-        check_model_name(model)
+        named = self._network()
+        check_model_name(named)
+        model = own_name(named)
         splits, labels = find_labelled(X, y, groups, columns_of(columns, "fit", own=("groups",)))
         settings = replace(self._options(FitSettings), schedule=self.schedule or Schedule())
         compute, observer = self._options(Compute), LogObserver()

@@ -29,13 +29,16 @@ def print_plans(
         verbose: whether to name every tensor.
     """
     from regraft.networks.backbones import build_untrained
-    from regraft.networks.registry import STRONG
+    from regraft.networks.registry import default_network, own_name
     from regraft.transfer.experiment import plan_of
     from regraft.transfer.fit import candidate_of
     from regraft.transfer.forecast import Trial
     from regraft.transfer.strategies import auto_candidates
 
-    name = model or STRONG
+    name = own_name(model)
+    if not name:
+        name, said = default_network(fetch=False)
+        note(said)
     backbone = build_untrained(name)  # neither plan nor speed depends on the weights
     candidate = candidate_of(settings)
     candidates = auto_candidates() if candidate is None else (candidate,)

@@ -30,8 +30,8 @@ def explain(
     model: Annotated[
         str,
         typer.Argument(
-            help="A file that `regraft fit --out` wrote; or a network: a timm name, hf-hub:owner/name or "
-            "local-dir:FOLDER.",
+            help="A file that `regraft fit --out` wrote; or a network: a timm name, hf-hub:owner/name, "
+            "local-dir:FOLDER, offline or pocket.",
             show_default=False,
         ),
     ],
@@ -123,11 +123,13 @@ def _subject(
     from regraft.evaluation.report import check_positive
     from regraft.explain.subject import subject_of_classifier, subject_of_network
     from regraft.networks.backbones import Backbone, load_backbone
+    from regraft.networks.registry import own_name
 
     positive = given.values["positive"]
     check_positive(positive, samples.classes if isinstance(thing, Backbone) else thing.classes)
     if isinstance(thing, Backbone):
-        return subject_of_network(thing, samples, labelled=labelled, model=model, compute=compute, observer=observer)
+        name = own_name(model)
+        return subject_of_network(thing, samples, labelled=labelled, model=name, compute=compute, observer=observer)
     return subject_of_classifier(
         thing,
         samples,

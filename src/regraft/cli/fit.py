@@ -49,9 +49,10 @@ def fit(
     model: Annotated[
         str,
         typer.Option(
-            help="Pretrained network: a timm name (resnet50), hf-hub:owner/name, local-dir:FOLDER, or pocket, the "
-            "small one inside regraft. `regraft models` lists the names.",
-            show_default="a strong one; pocket without a connection",
+            help="Pretrained network: a timm name (resnet50), hf-hub:owner/name, local-dir:FOLDER, or one that is "
+            "installed with regraft: offline (efficientnet-lite0), or pocket, the smallest. `regraft models` lists "
+            "the names.",
+            show_default="a strong one; offline without a connection",
         ),
     ] = "",
     out: Annotated[

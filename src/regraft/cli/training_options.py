@@ -269,12 +269,12 @@ def parse_interval(text: str, flag: str) -> Interval:
 
 def networks_or_default(named: Sequence[str]) -> list[str]:
     """Return the networks that are named, which may be such, or the one that is taken when none is, which is said."""
-    from regraft.networks.registry import check_model_name, default_network
+    from regraft.networks.registry import check_model_name, default_network, own_name
 
     for name in named:
         check_model_name(name)
     if named:
-        return list(named)
+        return [own_name(name) for name in named]
     name, said = default_network()
     note(said)
     return [name]
