@@ -147,6 +147,7 @@ ORDER = {
         "settings",
         "experiment",
         "forecast",
+        "auto_plan",
         "trainers",
         "cross_validation",
         "auto",

@@ -52,6 +52,13 @@ class AttemptFields(Struct):
     log_loss: Number | None = None
     gain: Number | None = None
     gain_interval: Bounds = None
+    stopped: bool = False
+
+
+class OverBudgetFields(Struct):
+    """The fields of an `OverBudget`."""
+
+    strategy: str = ""
 
 
 class RecordFields(Struct):
@@ -69,6 +76,7 @@ class RecordFields(Struct):
     lora: Count = 0
     unreadable: list[str] = []
     tried: list[AttemptFields] = []
+    over_budget: list[OverBudgetFields] = []
     reason: str = ""
 
 
