@@ -162,6 +162,8 @@ ORDER = {
         "model_card",
     ],
     "explain": [
+        "words",
+        "choice",
         "depth",
         "subject",
         "top_activations",

@@ -96,13 +96,26 @@ def over_budget_in_words(over: OverBudget, *, stopped: bool = False) -> str:
     return f"{what}: it would take {seconds_in_words(over.seconds)}, {over.budget} lets it"
 
 
+def left_out_in_words(record: FitRecord) -> str:
+    """Return what "auto" skipped or stopped, and what would let it; "" where that is nothing."""
+    stopped = {attempt.strategy for attempt in record.tried or () if attempt.stopped}
+    return "; ".join(over_budget_in_words(one, stopped=one.strategy in stopped) for one in record.over_budget)
+
+
 def auto_in_words(record: FitRecord | None) -> str:
-    """Return what "auto" found, what it left out, and what would let that; "" where nothing was to be chosen."""
+    """Return what "auto" tried and took, what it left out and what would let that; "" where nothing was to be chosen.
+
+    E.g. "auto tried frozen and top and took frozen; whole was skipped: it would take about 40 min, --budget 50m lets
+    it."
+    """
     if record is None or record.tried is None:
         return ""
-    stopped = {attempt.strategy for attempt in record.tried if attempt.stopped}
-    over = [over_budget_in_words(one, stopped=one.strategy in stopped) for one in record.over_budget]
-    return f"{AUTO}: {'; '.join([(record.reason or '').removesuffix('.'), *over])}."
+    tried = [attempt.strategy for attempt in record.tried if not attempt.stopped]
+    left_out = left_out_in_words(record)
+    begin = f"{AUTO}: {(record.reason or '').removesuffix('.')}"
+    if len(tried) > 1 or left_out:
+        begin = f"{AUTO} tried {' and '.join(tried)} and took {record.strategy}"
+    return f"{'; '.join(filter(None, [begin, left_out]))}."
 
 
 def plan_auto(candidates: Sequence[Candidate], experiment: Experiment, folds: np.ndarray, *, budget: float) -> AutoPlan:
