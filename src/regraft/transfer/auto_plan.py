@@ -170,4 +170,4 @@ def _rounded_up(seconds: float) -> float:
     [10.0, 100.0, 180.0, 3000.0, 9000.0]
     """
     step = next(step for limit, step in _STEPS if seconds <= limit)
-    return float(math.ceil(seconds / step) * step)
+    return float(math.ceil(round(seconds / step, 6)) * step)
