@@ -159,6 +159,7 @@ ORDER = {
         "preparation",
         "feature_choice",
         "forecast",
+        "auto_plan",
         "trainers",
         "cross_validation",
         "auto",
@@ -173,6 +174,8 @@ ORDER = {
         "model_card",
     ],
     "explain": [
+        "words",
+        "choice",
         "depth",
         "subject",
         "top_activations",

@@ -284,7 +284,8 @@ def _lasting(classifier: Classifier) -> dict[str, Any]:
         return {}
     tried = record.tried and tuple(replace(attempt, seconds=None) for attempt in record.tried)
     unreadable = tuple(_photo_name(Path(path), classifier.classes) for path in record.unreadable)
-    lasting = replace(record, timing=None, tried=tried, unreadable=unreadable)
+    over_budget = tuple(replace(one, seconds=None, budget="") for one in record.over_budget)
+    lasting = replace(record, timing=None, tried=tried, over_budget=over_budget, unreadable=unreadable)
     if local:
         reason = record.reason and record.reason.replace(local, name)
         lasting = replace(lasting, model=record.model.replace(local, name), reason=reason)
