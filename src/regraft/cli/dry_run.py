@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from regraft.cli.console import counted, result, result_json
+from regraft.cli.console import counted, note, result, result_json
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.errors import printable
@@ -31,17 +31,13 @@ def print_plans(
     """
     from regraft.data.splits import OUTER_FOLDS
     from regraft.networks.backbones import build_untrained
-    from regraft.networks.registry import default_network, own_name
     from regraft.transfer.auto_plan import AutoPlan, forecast_all
     from regraft.transfer.experiment import plan_of
     from regraft.transfer.fit import candidate_of
     from regraft.transfer.forecast import Trial
     from regraft.transfer.strategies import auto_candidates
 
-    name = own_name(model)
-    if not name:
-        name, said = default_network(fetch=False)
-        note(said)
+    name = _network(model)
     backbone = build_untrained(name)  # neither plan nor speed depends on the weights
     candidate = candidate_of(settings)
     candidates = auto_candidates() if candidate is None else (candidate,)
@@ -80,6 +76,17 @@ def print_plans(
         for one in forecasts:
             lines += ["", f"{one}: {plans[one].summary()}", *plans[one].lines()]
     result("\n".join(map(printable, lines)))
+
+
+def _network(model: str) -> str:
+    """Return the name of the network that would be taken, which is said where none is named."""
+    from regraft.networks.registry import default_network, own_name
+
+    if model:
+        return own_name(model)
+    name, said = default_network(fetch=False)
+    note(said)
+    return name
 
 
 def _photos_in_words(splits: Mapping[str, Samples]) -> str:
