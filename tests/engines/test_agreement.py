@@ -190,3 +190,12 @@ def test_the_verdict_on_another_engine_is_not_taken(workshop: Workshop) -> None:
     folder = Path(str(workshop.workload().folder))
     shutil.copy(folder / "openvino-cpu-float32-these.json", folder / "openvino-cpu-bfloat16-these.json")
     assert workshop.choose() == "openvino-cpu-float32"
+
+
+def test_every_part_must_agree() -> None:
+    """The second part is large and agrees, the first is turned by a right angle for one of two photos."""
+    expected = np.array([[1.0, 0.0, 100.0], [0.0, 1.0, 100.0]])
+    found = np.array([[0.0, 1.0, 100.0], [0.0, 1.0, 100.0]])
+    assert Agreement.of(found, expected).lowest > 0.999
+    parts = Agreement.of(found, expected, (2, 1))
+    assert (parts.mean, parts.lowest, parts.photos) == (0.5, 0.0, 2)

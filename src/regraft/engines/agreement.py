@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,8 +30,20 @@ class Agreement:
     photos: int
 
     @classmethod
-    def of(cls, found: np.ndarray, expected: np.ndarray) -> "Agreement":
-        """Compare (n, ...) outputs. Two zeros agree; values that are not finite agree with nothing."""
+    def of(cls, found: np.ndarray, expected: np.ndarray, widths: Sequence[int] = ()) -> "Agreement":
+        """Compare (n, ...) outputs. Two zeros agree; values that are not finite agree with nothing.
+
+        Args:
+            found: what an engine gives.
+            expected: what the reference gives.
+            widths: of parts of (n, d) outputs, each of which must agree: of all the least agreement counts.
+        """
+        if widths:
+            ends = np.cumsum(widths)
+            parts = [
+                cls.of(found[:, end - w : end], expected[:, end - w : end]) for w, end in zip(widths, ends, strict=True)
+            ]
+            return cls(min(part.mean for part in parts), min(part.lowest for part in parts), len(found))
         a, b = (values.reshape(len(values), -1).astype(np.float64) for values in (found, expected))
         both_zero = ~a.any(axis=1) & ~b.any(axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -146,7 +146,7 @@ def _compared(workload: Workload, kind: EngineKind) -> tuple[Engine, Agreement]:
         EngineError: it cannot run the network.
     """
     engine = kind.build(workload)
-    found = Agreement.of(engine.features(workload.pixels), workload.expected)
+    found = Agreement.of(engine.features(workload.pixels), workload.expected, workload.widths)
     write_verdict(workload, kind.engine_name(workload.device), found)
     if found.suffices(kind):
         workload.say(Detail(f"engine: {engine.name} ({found})"))

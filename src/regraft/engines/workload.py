@@ -94,6 +94,14 @@ class Workload:
         """Return the module that is run."""
         return self.backbone.feature_module if self.module is None else self.module
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Return how many numbers of an output each depth and the network's own features have; () for a part of it."""
+        depths = self.backbone.depths
+        if self.module is not None or not depths:
+            return ()
+        return (*(depth.units for depth in depths), self.backbone.features)
+
     @functools.cached_property
     def pixels(self) -> np.ndarray:
         """Return the photos that engines are compared on."""
