@@ -75,6 +75,7 @@ ORDER = {
         "photos",
     ],
     "networks": [
+        "names",
         "tracing",
         "depths",
         "weights",
@@ -156,6 +157,7 @@ ORDER = {
         "cross_validation",
         "auto",
         "compare",
+        "network_choice",
         "fit",
     ],
     "pretraining": [
@@ -197,6 +199,7 @@ ORDER = {
         "models",
         "tracking",
         "training_options",
+        "dry_run_networks",
         "compare",
         "evaluate",
         "explain",

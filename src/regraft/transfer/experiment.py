@@ -28,6 +28,7 @@ from regraft.networks.backbones import Backbone
 from regraft.networks.cutting import Top, cut_before
 from regraft.networks.depths import LAST
 from regraft.networks.freezing import Plan, plan_training, stages_to_train
+from regraft.networks.names import parts_of_name
 from regraft.progress import Observer
 from regraft.training.checkpoints import Run, nowhere
 from regraft.training.distributed import Accelerator, accelerator
@@ -269,8 +270,10 @@ def open_run(folder: Path | None, experiments: Mapping[str, Experiment]) -> Run:
         arguments |= {"photos": experiment.dataset.digest()}
         arguments |= {"validation photos": experiment.validation and experiment.validation.digest()}
         arguments |= {f"engine of {model} ({option('engine')})": experiment.features.engine}
-        arguments |= {option("model", model): experiment.backbone.fingerprint()[:12]}
-        arguments |= {f"preprocessing of {model}": experiment.backbone.preprocess.to_json()}
+        names = parts_of_name(model, len(experiment.backbones))
+        for name, backbone in zip(names, experiment.backbones, strict=True):
+            arguments |= {option("model", name): backbone.fingerprint()[:12]}
+            arguments |= {f"preprocessing of {name}": backbone.preprocess.to_json()}
     run = Run(folder, arguments, restart=first.settings.restart, observer=first.observer)
     for experiment in experiments.values():
         experiment.run = run
