@@ -76,8 +76,12 @@ class Experiment:
     _hashes: dict[bool, dict[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Hash the network before anything is learned: the proof that what is frozen stayed rests on it."""
-        self._hashes[False] = self.backbone.tensor_hashes()
+        """Hash the networks before anything is learned: the proof that what is frozen stayed rests on it."""
+        self._hashes[False] = {
+            f"{prefix}{name}": digest
+            for prefix, backbone in self.prefixes.items()
+            for name, digest in backbone.tensor_hashes().items()
+        }
 
     @property
     def schedule(self) -> Schedule:
@@ -113,6 +117,11 @@ class Experiment:
     def backbones(self) -> tuple[Backbone, ...]:
         """Return all networks."""
         return (self.backbone, *self.joined)
+
+    @property
+    def prefixes(self) -> dict[str, Backbone]:
+        """Return all networks by what stands before the names of their tensors: nothing, "network 2: " and so on."""
+        return {f"network {number}: " if number > 1 else "": one for number, one in enumerate(self.backbones, 1)}
 
     @property
     def choices(self) -> dict[str, tuple[int, ...]]:

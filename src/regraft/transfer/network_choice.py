@@ -29,7 +29,7 @@ from regraft.data.dataset import Dataset
 from regraft.data.samples import Samples
 from regraft.data.splits import OUTER_FOLDS
 from regraft.engines.compute import Compute
-from regraft.errors import OptionError, option, printable
+from regraft.errors import option, printable
 from regraft.evaluation.intervals import mean_interval
 from regraft.evaluation.metrics import photo_log_loss
 from regraft.features.depths import columns_from, first_depths
@@ -37,7 +37,6 @@ from regraft.features.joint import JointExtractor
 from regraft.heads.probe import CalibratedHeads
 from regraft.networks.backbones import Backbone
 from regraft.networks.depths import LAST
-from regraft.networks.names import AUTO
 from regraft.progress import Observer
 from regraft.training.checkpoints import Run
 from regraft.transfer.auto import cheapest
@@ -92,18 +91,15 @@ def choose_network(
 
     Args:
         splits: "train", and "validation" if photos that take no part in choosing are to evaluate.
-        loaders: what loads each network, by its name; two or more.
+        loaders: what loads each network, by its name.
         settings: `budget` is for all networks but the first, and for all processes of a run that is killed and resumed.
         compute: where networks run.
         observer: hears the plan, findings and progress.
         folder: of the run: what was left out for the budget stays so when a killed run is resumed. None keeps nothing.
 
     Raises:
-        OptionError: one network, or none.
-        DataError, ResumeError: as `fit`.
+        DataError, OptionError, ResumeError: as `fit`.
     """
-    if len(loaders) < 2:
-        raise OptionError(f"{option('model', AUTO)} needs networks to choose from. Got {len(loaders)}. Name several.")
     dataset, validation = open_splits(splits, settings, compute, observer)
     networks = {name: load() for name, load in loaders.items()}
     costs = {name: multiply_adds(network) for name, network in networks.items()}

@@ -197,7 +197,7 @@ class FitSettings:
         named = [option(name) for name in ("train_from", "train_only", "lora") if self._is_given(name)]
         if self.strategy not in (AUTO, "frozen"):
             raise OptionError(
-                f"{_listed(named, 'and') or option('strategy', self.strategy)} "
+                f"{_listed(named, 'and') if named else option('strategy', self.strategy)} "
                 f"{'train' if len(named) > 1 else 'trains'} one network. Got {len(networks.names)} "
                 f"({option('model')}), whose features are joined. Name one, or use {option('strategy', 'frozen')}."
             )
