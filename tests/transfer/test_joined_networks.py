@@ -63,8 +63,8 @@ def join(tiny_network: str, larger: str) -> Fit:
 
 
 @pytest.mark.parametrize("features", ["last", "late", "all"])
-def test_it_answers_as_its_head_on_the_features_of_both_by_hand(  # noqa: PLR0917 (fixtures)
-    join: Fit, photos: Photos, tiny_network: str, larger: str, tmp_path: Path, features: str
+def test_it_answers_as_its_head_on_the_features_of_both_by_hand(
+    join: Fit, photos: Photos, *, tiny_network: str, larger: str, tmp_path: Path, features: str
 ) -> None:
     classifier = join(photos(red=10, blue=10), features=features).classifier
     folder = photos("new", first_seed=500, red=3, blue=3)
