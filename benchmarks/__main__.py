@@ -12,6 +12,7 @@ from benchmarks.record import progress
 BENCHMARKS = {  # module: what it measures; the longest last
     "features": "photo files to features, against plain loops and the bound",
     "heads": "the last layer on 50,000 photos of 100 classes: time and memory",
+    "depths": "features of several depths: what they cost, and give on six sets of real photos",
     "cached_trunk": "training steps on cached activations, against the whole network",
     "growth": "time and memory from 1,000 to 50,000 photos",
     "startup": "the shell's commands, and where the time of one prediction goes",

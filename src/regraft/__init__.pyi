@@ -2,6 +2,9 @@ from .api.estimator import TransferClassifier as TransferClassifier
 from .api.estimator import load as load
 from .api.functions import compare as compare
 from .api.functions import evaluate as evaluate
+from .api.vectors import Embedding as Embedding
+from .api.vectors import embed as embed
+from .api.vectors import similar as similar
 from .attribution.cam import grad_cam as grad_cam
 from .attribution.cam import occlusion as occlusion
 from .attribution.deconvnet import deconvnet as deconvnet
@@ -19,5 +22,6 @@ from .errors import SanityError as SanityError
 from .errors import TrainingError as TrainingError
 from .errors import WeightsError as WeightsError
 from .evaluation.report import Report as Report
+from .features.similar import SimilarPhotos as SimilarPhotos
 from .training.schedule import Schedule as Schedule
 from .transfer.comparison import Comparison as Comparison

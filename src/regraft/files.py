@@ -87,6 +87,15 @@ def read_regular(path: Path, *, limit: int | None = None) -> bytes:
         return stream.read(os.fstat(stream.fileno()).st_size)
 
 
+def utf8(text: object) -> str:
+    r"""Return text that UTF-8 can hold: of bytes of file names that are no UTF-8, and halves of characters, an escape.
+
+    >>> print(utf8("caf\udce9.jpg"))
+    caf\udce9.jpg
+    """
+    return str(text).encode("utf-8", "backslashreplace").decode()
+
+
 def parse_json(text: str | bytes) -> Any:
     """Parse JSON (RFC 8259): without NaN and infinities, which Python's own parser accepts.
 

@@ -17,8 +17,29 @@ from regraft.errors import OptionError, did_you_mean, option
 Bytes = NewType("Bytes", int)  # an option that people give as 500MB
 Seconds = NewType("Seconds", float)  # likewise, as 90s or 10m
 Interval = tuple[float, float]  # likewise, as 0:4095
+_HOURS_FROM = 2 * 3600  # seconds; fewer are said in minutes
 _KEY = "regraft"  # of a field's metadata
 GROUP = MappingProxyType({_KEY: None})  # metadata of a field that is no option but holds other settings
+
+
+class Duration(float):
+    """Seconds as a message names them to each user: as the command line reads them, and in Python as a number.
+
+    >>> str(Duration(3000)), repr(Duration(3000)), str(Duration(9000)), str(Duration(90))
+    ('50m', '3000', '2.5h', '90s')
+    """
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        """Return e.g. "50m"."""
+        if self >= _HOURS_FROM and self % 1800 == 0:
+            return f"{self / 3600:.10g}h"
+        return f"{self / 60:.10g}m" if self >= 60 and self % 60 == 0 else f"{self!r}s"
+
+    def __repr__(self) -> str:
+        """Return e.g. "3000"."""
+        return format(float(self), ".10g")
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,7 @@ def progress(
                 observer.advance(count)
 
             yield advance
+        observer.complete()
     finally:
         observer.end()
 

@@ -73,6 +73,7 @@ def test_parameters_can_be_read_and_set(make: Make, tiny_network: str) -> None:
     assert estimator.get_params() == {
         "model": tiny_network,
         "strategy": "frozen",
+        "features": "auto",
         "weights": None,
         "seed": 3,
         "near_duplicates": "join",

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from regraft.classifier.bundle import _digest, load_bundle, read_description, save_bundle
 from regraft.classifier.classifier import Classifier
-from regraft.classifier.record import Attempt, FitRecord, Timing
+from regraft.classifier.record import Attempt, FitRecord, OverBudget, Timing
 from regraft.engines.workload import EngineChoice
 from regraft.errors import BundleError, OutputError
 from regraft.evaluation.report import Report
@@ -483,17 +483,21 @@ def test_how_long_it_took_does_not_stand_in_a_file(classifier: Make, tmp_path: P
     made, contents = classifier(), []
     for seconds in (1.0, 2.0):
         assert made.record is not None
-        tried = (Attempt("frozen", 0.5, 0.0, None, seconds),)
+        tried = (Attempt("frozen", 0.5, 0.0, None, seconds), Attempt("top", None, None, None, seconds, stopped=True))
+        over = (OverBudget("top", 100 * seconds, f"--budget {seconds}h"),)
         timing = Timing(seconds, seconds / 2, 10, seconds / 4)
-        made.record = replace(made.record, timing=timing, tried=tried, reason="it is enough")
+        made.record = replace(made.record, timing=timing, tried=tried, over_budget=over, reason="it is enough")
         save_bundle(made, tmp_path / "m.safetensors")
         contents.append((tmp_path / "m.safetensors").read_bytes())
     assert contents[0] == contents[1]
     record = load_bundle(tmp_path / "m.safetensors").record
     assert record is not None
-    assert (record.timing, record.tried) == (None, (Attempt("frozen", 0.5, 0.0, None, None),))
+    frozen, stopped = Attempt("frozen", 0.5, 0.0, None, None), Attempt("top", None, None, None, None, stopped=True)
+    assert (record.timing, record.tried, record.over_budget) == (None, (frozen, stopped), (OverBudget("top"),))
     kept = read_description(tmp_path / "m.safetensors")["numbers"]
-    assert kept["tried"] == [{"strategy": "frozen", "log_loss": 0.5, "gain": 0.0, "gain_interval": None}]
+    own = {"gain_interval": None, "stopped": False}
+    assert kept["tried"][0] == {"strategy": "frozen", "log_loss": 0.5, "gain": 0.0, **own}
+    assert kept["over_budget"] == [{"strategy": "top"}]
     assert not [name for name in kept if "second" in name]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regraft.classifier.record import Attempt, EvaluationRecord, FeatureTrial, FitRecord, Timing
+from regraft.classifier.record import Attempt, EvaluationRecord, FeatureTrial, FitRecord, OverBudget, Timing
 from regraft.evaluation.report import Report
 from regraft.features.extraction import Features
 
@@ -15,11 +15,13 @@ TRIED = (
     Attempt("frozen", 0.5, 0.0, (0.0, 0.0), 0.125),
     Attempt("top", 0.4, 0.1, (-0.05, 0.25), 61.5),
     Attempt("whole", 0.7, -0.2, None, 90.0),
+    Attempt("bitfit", None, None, None, 12.5, stopped=True),
 )
 TRIED_FEATURES = (
     FeatureTrial("last", 0.75, 0.6, -0.05, (-0.1, -0.01), 0.1, (0.02, 0.2)),
     FeatureTrial("late", 0.8, 0.5, 0.0, None, 0.0, None),
 )
+OVER_BUDGET = (OverBudget("bitfit", 700.0, "--budget 30m"), OverBudget("scratch", 9000.0, "--budget 3h"))
 
 
 @pytest.fixture
@@ -45,6 +47,7 @@ def fitted(report: Report) -> FitRecord:
         trained="trained: layer4",
         frozen="0 of 9 frozen tensors changed",
         tried=TRIED,
+        over_budget=OVER_BUDGET,
         reason="it helps",
         features="late",
         stages=("layer3.5", "layer4.1"),
@@ -89,9 +92,14 @@ def test_a_record_in_plain_json(fitted: FitRecord, report: Report) -> None:
         "trained": "trained: layer4",
         "frozen": "0 of 9 frozen tensors changed",
         "tried": [
-            {"strategy": "frozen", "log_loss": 0.5, "gain": 0.0, "gain_interval": [0.0, 0.0], "seconds": 0.125},
-            {"strategy": "top", "log_loss": 0.4, "gain": 0.1, "gain_interval": [-0.05, 0.25], "seconds": 61.5},
-            {"strategy": "whole", "log_loss": 0.7, "gain": -0.2, "gain_interval": None, "seconds": 90.0},
+            _tried("frozen", 0.5, 0.0, [0.0, 0.0], 0.125),
+            _tried("top", 0.4, 0.1, [-0.05, 0.25], 61.5),
+            _tried("whole", 0.7, -0.2, None, 90.0),
+            {**_tried("bitfit", None, None, None, 12.5), "stopped": True},
+        ],
+        "over_budget": [
+            {"strategy": "bitfit", "seconds": 700.0, "budget": "--budget 30m"},
+            {"strategy": "scratch", "seconds": 9000.0, "budget": "--budget 3h"},
         ],
         "reason": "it helps",
         "features": "late",
@@ -119,11 +127,16 @@ def test_a_record_in_plain_json(fitted: FitRecord, report: Report) -> None:
     }
 
 
+def _tried(strategy: str, log_loss: Any, gain: Any, interval: Any, seconds: float) -> dict[str, Any]:
+    found = {"strategy": strategy, "log_loss": log_loss, "gain": gain, "gain_interval": interval}
+    return {**found, "seconds": seconds, "stopped": False}
+
+
 @pytest.mark.parametrize("tried", [None, ()])
 def test_nothing_to_choose_is_not_nothing_tried(fitted: FitRecord, tried: tuple[Attempt, ...] | None) -> None:
-    record = replace(fitted, tried=tried, reason=None)
+    record = replace(fitted, tried=tried, over_budget=(), reason=None)
     found = through_json(record)
-    assert ("tried" in found, "reason" in found) == (tried is not None,) * 2
+    assert ("tried" in found, "over_budget" in found, "reason" in found) == (tried is not None,) * 3
     assert FitRecord.from_json(found).tried == tried
 
 
@@ -136,9 +149,17 @@ def test_an_older_file_without_figures_is_read(fitted: FitRecord) -> None:
 def test_an_attempt_of_a_file_has_no_seconds() -> None:
     found = Attempt.from_json({"strategy": "top", "log_loss": 0.4, "gain": 0.1, "gain_interval": [0.0, 0.2]})
     assert found == Attempt("top", 0.4, 0.1, (0.0, 0.2), None)
-    assert found.to_json() == {"strategy": "top", "log_loss": 0.4, "gain": 0.1, "gain_interval": [0.0, 0.2]}
+    written = {"strategy": "top", "log_loss": 0.4, "gain": 0.1, "gain_interval": [0.0, 0.2], "stopped": False}
+    assert found.to_json() == written
     for attempt in TRIED:
         assert Attempt.from_json(json.loads(json.dumps(attempt.to_json()))) == attempt
+
+
+def test_what_was_over_the_budget_has_no_time_in_a_file() -> None:
+    assert OverBudget.from_json({"strategy": "whole"}) == OverBudget("whole", None, "")
+    assert OverBudget("whole").to_json() == {"strategy": "whole"}
+    for over in OVER_BUDGET:
+        assert OverBudget.from_json(json.loads(json.dumps(over.to_json()))) == over
 
 
 @pytest.mark.parametrize("trained_on", [None, 0, 7])

@@ -44,8 +44,13 @@ def report(*classes: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "numbers",
-    [{}, report("cat", "dog"), {**report("cat", "dog"), "seed": 1, "tried": [TRIED, {**TRIED, "gain_interval": None}]}],
-    ids=["no figures", "a report", "a choice"],
+    [
+        {},
+        report("cat", "dog"),
+        {**report("cat", "dog"), "seed": 1, "tried": [TRIED, {**TRIED, "gain_interval": None}]},
+        {"tried": [{**TRIED, "stopped": True}], "over_budget": [{"strategy": "top"}]},
+    ],
+    ids=["no figures", "a report", "a choice", "a choice within a budget"],
 )
 def test_figures_are_kept_as_they_are(numbers: dict[str, Any]) -> None:
     assert convert({**DESCRIPTION, "numbers": numbers}, Description).numbers == numbers
@@ -60,6 +65,8 @@ def test_figures_are_kept_as_they_are(numbers: dict[str, Any]) -> None:
         ({**report("cat", "dog"), "auc": 1.1}, r"`float` <= 1\.000001 - at `\$\.auc`"),
         ({"tried": [{**TRIED, "gain": "much"}]}, r"Expected `float \| null`, got `str` - at `\$\.tried\[0\]\.gain`"),
         ({"tried": [3]}, r"Expected `object`, got `int` - at `\$\.tried\[0\]`"),
+        ({"tried": [{**TRIED, "stopped": 1}]}, r"Expected `bool`, got `int` - at `\$\.tried\[0\]\.stopped`"),
+        ({"over_budget": [{"strategy": 3}]}, r"Expected `str`, got `int` - at `\$\.over_budget\[0\]\.strategy`"),
     ],
 )
 def test_figures_that_do_not_fit(numbers: dict[str, Any], message: str) -> None:

@@ -39,7 +39,9 @@ def test_engine_that_there_is_not(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]  # no cache, no classifier
 
 
-@pytest.mark.parametrize("command", [["fit"], ["evaluate", "x.safetensors"], ["explain", "pocket"], ["compare"]])
+@pytest.mark.parametrize(
+    "command", [["fit"], ["evaluate", "x.safetensors"], ["explain", "pocket"], ["compare"], ["embed"]]
+)
 def test_many_names_where_one_folder_is_meant(run: Callable[..., Result], command: list[str]) -> None:
     ended = run(*command, *(f"photos/cat.{number}.jpg" for number in range(100)))
     assert ended.exit_code == 2

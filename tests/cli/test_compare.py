@@ -13,7 +13,7 @@ Photos = Callable[..., Path]
 Run = Callable[..., Result]
 Fails = Callable[..., str]
 QUICK = ["--epochs", "2", "--views", "2"]
-SAID = "network: pocket, the small one inside regraft, for convnext_nano.in12k cannot be downloaded ("
+SAID = "network: efficientnet-lite0, which is installed with regraft, for convnext_nano.in12k cannot be downloaded ("
 
 
 def test_compare_writes_a_curve_and_tells_rows_pairs_and_advice(
@@ -72,6 +72,7 @@ def test_wrong_comparisons_are_told_in_words(
 
 
 def test_compare_takes_it_too(run: Run, photos: Photos, offline: None) -> None:
-    done = run("compare", photos(red=8, blue=8), "--strategies", "frozen")
+    done = run("compare", photos(red=8, blue=8), "--strategies", "frozen", "--json")
     assert done.exit_code == 0, done.output
     assert SAID in done.stderr
+    assert {row["model"] for row in json.loads(done.stdout)["rows"]} == {"efficientnet-lite0"}

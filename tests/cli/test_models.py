@@ -12,7 +12,7 @@ from typer.testing import Result
 from regraft.cache import engines_folder
 from regraft.engines import speed
 from regraft.networks.backbones import build_untrained
-from regraft.networks.registry import POCKET, POPULAR, STRONG, StartingPoint, licence_of, network_names
+from regraft.networks.registry import INSTALLED, POCKET, POPULAR, STRONG, StartingPoint, licence_of, network_names
 
 Run = Callable[..., Result]
 
@@ -27,6 +27,16 @@ def test_models_lists_and_describes(run: Run) -> None:
     assert failed.exit_code == 1
     assert "No network's name contains 'no-such-network'. `regraft models --all` lists all." in failed.stderr
     assert "No network's name contains 'resnt50'. Did you mean 'resnet50'" in run("models", "resnt50").stderr
+    assert "Did you mean 'pocket'" in run("models", "pokcet").stderr
+
+
+def test_installed_networks_are_described_by_either_name(run: Run) -> None:
+    described = run("models", "offline").stdout
+    assert described == run("models", "efficientnet-lite0").stdout
+    assert described.startswith("tf_efficientnet_lite0: 3.4 million parameters, 1,280 features\n")
+    assert "licence of its weights: apache-2.0\ninput: 224 x 224 pixels, bicubic, centre crop of 87.5%" in described
+    stages = [line.split()[0] for line in described.partition("before each):\n")[2].splitlines()]
+    assert stages == ["conv_stem", *(f"blocks.{number}" for number in range(7))]  # the last convolution in the last
 
 
 def test_all_of_them(run: Run) -> None:
@@ -49,9 +59,13 @@ def test_what_people_start_from(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
     lines = [re.split("  +", line) for line in done.stdout.splitlines()]
     assert lines[0] == ["network", "parameters", "download", "licence", "images/s here", "has learned"]
     assert lines[1] == ["pocket", "4.6 million", "none", "apache-2.0", "1,230", "200 classes, 64 x 64 pixels"]
+    assert ["efficientnet-lite0", "3.4 million", "none", "apache-2.0", "100", "1,000 classes"] in lines
     assert [STRONG, "15.0 million", "90 MB", "apache-2.0", "12.3", "11,821 classes"] in lines
     assert ["vgg16.tv_in1k", "134.3 million", "553 MB", "bsd-3-clause", "100", "1,000 classes"] in lines
     assert f"all {len(network_names()):,}: regraft models --all" in done.stdout
+    assert (
+        f"without --model: {STRONG}; where it cannot be downloaded efficientnet-lite0 (--model offline)" in done.stdout
+    )
     assert timed == [one.name for one in POPULAR]
     assert run("models").stdout == done.stdout
     assert len(timed) == len(POPULAR)  # each once
@@ -59,8 +73,9 @@ def test_what_people_start_from(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("one", POPULAR, ids=lambda one: one.name)
 def test_what_is_told_of_them_is_so(one: StartingPoint) -> None:
-    if one.name == POCKET:
-        assert sum(p.numel() for p in build_untrained(POCKET).module.parameters()) == one.parameters
+    if one.name in INSTALLED:
+        assert sum(p.numel() for p in build_untrained(one.name).module.parameters()) == one.parameters
+        assert one.megabytes == 0
         return
     with torch.device("meta"):
         whole, backbone = timm.create_model(one.name), timm.create_model(one.name, num_classes=0)
@@ -73,7 +88,7 @@ def test_what_is_told_of_them_is_so(one: StartingPoint) -> None:
 
 
 def test_a_licence_that_nobody_states() -> None:
-    unstated = next(name for name in network_names() if timm.get_pretrained_cfg(name).license is None)
+    unstated = next(name for name in timm.list_pretrained() if timm.get_pretrained_cfg(name).license is None)
     assert licence_of(unstated) == "unknown"
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from regraft.networks.registry import POCKET, networks_to_try
+from regraft.errors import DownloadError
+from regraft.networks import registry
+from regraft.networks.registry import OFFLINE, POCKET, networks_to_try
 
 Run = Callable[..., Result]
 Photos = Callable[..., Path]
@@ -47,6 +49,8 @@ def test_networks_that_are_named_wrongly(fails: Fails, photos: Photos) -> None:
     assert "--model auto chooses one of several networks. Got one, pocket." in fails(
         "fit", folder, "--model", "auto", "--model", "pocket"
     )
+    alias = fails("fit", folder, "--model", "offline", "--model", "efficientnet-lite0")
+    assert "--model names the same network twice: efficientnet-lite0." in alias
     wrong = fails("fit", folder, "--model", "auto", "--model", "pocket", "--model", "resnet5O")
     assert "There is no network named 'resnet5O'. Did you mean" in wrong
 
@@ -104,21 +108,30 @@ def test_dry_runs_of_several_networks(run: Run, photos: Photos, tiny_network: st
 
 def test_without_a_connection_what_is_here_is_tried(offline: None) -> None:
     names, said = networks_to_try()
-    assert names == [POCKET]
-    assert said.startswith("networks to choose from: pocket (others cannot be downloaded: no network: ")
-    assert networks_to_try(fetch=False) == ([POCKET], "networks to choose from: pocket (nothing is downloaded)")
+    assert names == [POCKET, OFFLINE]
+    assert said.startswith(
+        "networks to choose from: pocket, efficientnet-lite0 (others cannot be downloaded: no network: "
+    )
+    assert networks_to_try(fetch=False) == (
+        [POCKET, OFFLINE],
+        "networks to choose from: pocket, efficientnet-lite0 (nothing is downloaded)",
+    )
 
 
-def test_what_was_downloaded_before_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    from regraft.errors import DownloadError
-    from regraft.networks import registry
+def test_what_was_downloaded_before_is_tried_and_downloads_end_with_the_first_that_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
 
-    def only_two(model: str, *_: object, fetch: bool = True) -> Path:
+    def hub(model: str, *_: object, fetch: bool = True) -> Path:
+        asked.extend([model] if fetch else [])
         if model == "resnet18.a1_in1k" or (fetch and model == "efficientnet_b0.ra_in1k"):
             return Path("weights")
         raise DownloadError("no", "it is not there")
 
-    monkeypatch.setattr(registry, "hub_file", only_two)
-    assert networks_to_try(fetch=False)[0] == [POCKET, "resnet18.a1_in1k"]
-    # one attempt failed, and no other is made; what is on the machine is tried all the same
-    assert networks_to_try()[0] == [POCKET, "resnet18.a1_in1k"]
+    monkeypatch.setattr(registry, "hub_file", hub)
+    assert networks_to_try(fetch=False)[0] == [POCKET, OFFLINE, "resnet18.a1_in1k"]
+    names, said = networks_to_try()
+    assert names == [POCKET, OFFLINE, "efficientnet_b0.ra_in1k", "resnet18.a1_in1k"]
+    assert said.endswith(" (others cannot be downloaded: it is not there)")
+    assert asked == ["efficientnet_b0.ra_in1k", registry.STRONG]

@@ -61,6 +61,7 @@ def test_a_closed_stdout_is_told(arguments: str, tmp_path: Path) -> None:
     [
         ("predict none.safetensors .", "Name a file: --out FILE."),
         ("evaluate none.safetensors .", "Send it to a terminal or into a file: > FILE."),
+        ("similar 1.jpg .", "Send it to a terminal or into a file: > FILE."),
         ("demo --out demo", "Send it to a terminal or into a file: > FILE."),
     ],
 )

@@ -374,3 +374,58 @@ def test_same_seed_same_bits(work: Callable[..., np.ndarray]) -> None:
 def test_other_seed_other_folds() -> None:
     data = clusters(12)
     assert not np.array_equal(out_of_fold(data, seed=0), out_of_fold(data, seed=1))
+
+
+def depths(noise: float, *, per_class: int = 20, seed: int = 0) -> tuple[Data, dict[str, slice]]:
+    """Return clusters whose first three features are noise of this deviation, and choices of columns."""
+    data = clusters(per_class, classes=3, distance=1.5, features=6, seed=seed)
+    early = np.random.default_rng(seed + 1).normal(size=(len(data.labels), 3)) * noise
+    features = np.concatenate([early.astype(np.float32), data.features], axis=1)
+    return Data(features, data.dataset), {"last": slice(3, None), "all": slice(0, None), "early": slice(0, 3)}
+
+
+def test_of_several_choices_the_one_with_the_lowest_loss_on_inner_folds_is_taken() -> None:
+    """By hand: the heads of each choice on its own columns, compared by their cross-validated log loss."""
+    data, choices = depths(1.0)
+    heads = CalibratedHeads(data.features, data.dataset, seed=0, all_too=True, choices=choices)
+    folds = data.dataset.possible_folds(5, seed=0)
+    for away in range(5):
+        learn = np.flatnonzero(folds != away)
+        losses, found = {}, {}
+        for name, columns in choices.items():
+            (chosen,) = select_heads(data.features[learn][:, columns], data.labels[learn], 3, folds=[folds[learn]])
+            losses[name] = min(chosen.losses.values())
+            found[name] = fit_calibrated_head(data.features[learn][:, columns], data.dataset.select(learn), seed=0)
+        best = min(losses, key=lambda name: losses[name])
+        head = heads.of(learn)
+        assert head.choice == best
+        assert best != "early"  # which is noise
+        each = heads.of_each_choice(learn)
+        assert list(each) == list(choices)
+        for name, columns in choices.items():
+            expected = each[name].head.logits(data.features[:, columns])
+            assert np.array_equal(each[name].logits(data.features), expected)
+
+
+def test_what_is_judged_takes_no_part_in_the_choice_of_columns() -> None:
+    """Early features that give the classes of one fold away, and of no other, are not chosen for it."""
+    data, choices = depths(1.0)
+    folds = data.dataset.possible_folds(5, seed=0)
+    features = data.features.copy()
+    features[folds == 2, :3] = 9 * np.eye(3)[data.labels[folds == 2]]
+    before = CalibratedHeads(data.features, data.dataset, seed=0, choices=choices).of(np.flatnonzero(folds != 2))
+    after = CalibratedHeads(features, data.dataset, seed=0, choices=choices).of(np.flatnonzero(folds != 2))
+    assert (after.choice, after.temperature) == (before.choice, before.temperature)
+    assert np.array_equal(after.head.state()["weight"], before.head.state()["weight"])
+
+
+def test_early_columns_that_tell_the_classes_are_chosen() -> None:
+    data, choices = depths(1.0)
+    features = data.features.copy()
+    features[:, :3] += 4 * np.eye(3, dtype=np.float32)[data.labels]
+    assert fit_calibrated_head(features, data.dataset, seed=0, choices=choices).choice in ("all", "early")
+
+
+def test_where_nothing_can_be_held_out_the_first_choice_is_taken() -> None:
+    data, choices = depths(1.0, per_class=1)
+    assert fit_calibrated_head(data.features, data.dataset, seed=0, choices=choices).choice == "last"

@@ -18,7 +18,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import save_file
 from tests.fixtures.networks import folder_of
 
-from regraft.errors import DownloadError, ModelError, WeightsError
+from regraft.errors import DownloadError, WeightsError
 from regraft.networks import weights
 from regraft.networks.backbones import load_backbone
 from regraft.networks.weights import read_url
@@ -38,14 +38,9 @@ def test_offline_names_the_four_ways_at_once(model: str, offline: None) -> None:
     assert message.endswith(
         "There are four ways: (1) connect to the network once, after which they stay in the cache; (2) "
         "weights='FILE', a .safetensors file or torchvision / timm state dict of this network; (3) "
-        "model='local-dir:FOLDER', a folder with config.json and model.safetensors; (4) model='pocket', the small "
-        "network inside regraft."
+        "model='local-dir:FOLDER', a folder with config.json and model.safetensors; (4) model='offline', the network "
+        "that is installed with regraft."
     )
-
-
-def test_a_slip_of_the_pocket_network_is_recognised() -> None:
-    with pytest.raises(ModelError, match="Did you mean 'pocket'"):
-        load_backbone("Pocket")
 
 
 def test_a_host_that_does_not_answer_is_asked_once(offline: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,22 +84,23 @@ class _Refuses(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def test_a_proxy_that_refuses_leads_to_the_pocket_network(tmp_path: Path) -> None:
+def test_a_proxy_that_refuses_leads_to_an_installed_network(tmp_path: Path) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), _Refuses) as proxy:
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{proxy.server_port}"
         own = {"HTTPS_PROXY": address, "HTTP_PROXY": address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
         own |= {"NO_PROXY": "", "no_proxy": "", "https_proxy": address}
-        ask = "from regraft.networks.registry import default_network; print(*default_network())"
+        ask = "from regraft.networks.registry import default_network as find; print(*find()); print(*find(fetch=False))"
         done = subprocess.run(
             [sys.executable, "-c", ask], env={**os.environ, **own}, capture_output=True, text=True, check=False
         )
         proxy.shutdown()
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(
-        "pocket network: pocket, the small one inside regraft, for convnext_nano.in12k cannot"
-    )
-    assert "407" in done.stdout
+    for said in done.stdout.splitlines():  # whether it is to be downloaded or only asked for
+        assert said.startswith(
+            "efficientnet-lite0 network: efficientnet-lite0, which is installed with regraft, for convnext_nano.in12k "
+        )
+        assert "407" in said
 
 
 def put_into_hub_cache(tmp_path: Path, repository: str, *files: Path) -> None:

@@ -14,15 +14,22 @@ from tests.fixtures.networks import edit_config, folder_of
 
 import regraft
 from regraft.errors import ModelError, OptionError
+from regraft.networks import weights
 from regraft.networks.backbones import build_untrained, load_backbone
 from regraft.networks.registry import (
+    ALIASES,
+    HUB_WEIGHTS,
+    INSTALLED,
+    OFFLINE,
     POCKET,
     STRONG,
     check_model_name,
     check_side,
     default_network,
+    find_recipe,
     is_network,
     network_names,
+    own_name,
     pocket_folder,
 )
 
@@ -104,7 +111,9 @@ def test_network_names() -> None:
     assert network_names("test_resnet", pretrained=False) == ["test_resnet"]
     assert network_names("zzzzqqq") == []
     assert set(network_names("vgg1*.tv_in1k")) == {f"vgg1{n}{bn}.tv_in1k" for n in (1, 3, 6, 9) for bn in ("", "_bn")}
-    assert set(network_names()) == set(timm.list_pretrained())
+    assert network_names("pock") == ["pocket"]
+    assert network_names("efficientnet?lite0*") == ["efficientnet-lite0", "efficientnet_lite0.ra_in1k"]
+    assert set(network_names()) == {*timm.list_pretrained(), "pocket", "efficientnet-lite0"}
     assert "coatnet_0_224" in network_names(pretrained=False)
 
 
@@ -177,19 +186,53 @@ def test_a_setting_that_a_newer_timm_wrote_is_passed_over(local: Callable[..., s
     assert load_backbone(model).features == build_untrained("test_resnet").features
 
 
+# --- networks that are installed ---
+
+
+def test_installed_networks_have_names_that_timm_does_not_know() -> None:
+    for name in (*INSTALLED, *ALIASES):
+        assert not is_network(name)
+        check_model_name(name)
+    assert own_name("offline") == OFFLINE == "efficientnet-lite0"
+    assert own_name("resnet50") == "resnet50"
+    assert find_recipe("offline") == find_recipe(OFFLINE)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"), [("Pocket", "pocket"), ("Offline", "offline"), ("efficientnet-light0", "efficientnet-lite0")]
+)
+def test_a_slip_of_an_installed_network_is_recognised(wrong: str, right: str) -> None:
+    assert f"Did you mean '{right}'" in model_error(wrong)
+
+
 # --- the network without a name ---
 
 
-def test_without_a_connection_the_pocket_network_is_taken_at_once(offline: None) -> None:
+@pytest.mark.parametrize("fetch", [True, False])
+def test_without_a_connection_an_installed_network_is_taken_at_once(offline: None, fetch: bool) -> None:
     started = time.monotonic()
-    name, said = default_network()
-    assert name == POCKET
+    name, said = default_network(fetch=fetch)
+    assert name == OFFLINE
     assert time.monotonic() - started < 5
     assert said == (
-        f"network: pocket, the small one inside regraft, for {STRONG} cannot be downloaded (no network: "
-        "huggingface.co is not found). With a connection, or a network of your own (model), expect a better "
-        "classifier."
+        f"network: efficientnet-lite0, which is installed with regraft, for {STRONG} cannot be downloaded (no network: "
+        "huggingface.co is not found). With a connection that one is taken, which has learned more classes; model "
+        "names another."
     )
+
+
+def test_whether_the_strong_network_can_be_had_is_asked_without_a_download(
+    offline: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(weights, "_check_reachable", lambda _: None)
+    monkeypatch.setattr(weights, "file_exists", lambda *names: bool(asked.append(names)) or len(asked) == 2)
+    assert default_network(fetch=False)[0] == STRONG
+    assert asked == [(f"timm/{STRONG}", name) for name in HUB_WEIGHTS[:2]]
+    monkeypatch.setattr(weights, "file_exists", lambda *_: False)
+    name, said = default_network(fetch=False)
+    assert name == OFFLINE
+    assert f"(timm/{STRONG} has none of model.safetensors, open_clip_model.safetensors, pytorch_model.bin)" in said
 
 
 def test_a_strong_network_that_is_here_is_taken_without_asking(tmp_path: Path, offline: None) -> None:
@@ -198,7 +241,8 @@ def test_a_strong_network_that_is_here_is_taken_without_asking(tmp_path: Path, o
     (root / "refs" / "main").write_text("0" * 40)
     (root / "snapshots" / ("0" * 40)).mkdir(parents=True)
     (root / "snapshots" / ("0" * 40) / "model.safetensors").write_bytes(b"as it was downloaded")
-    assert default_network() == (STRONG, f"network: {STRONG}, as no other is named")
+    for fetch in (True, False):
+        assert default_network(fetch=fetch) == (STRONG, f"network: {STRONG}, as no other is named")
 
 
 def test_the_strong_network_is_one_of_timms_with_an_open_licence() -> None:
@@ -233,12 +277,13 @@ def test_the_pocket_network_has_a_card() -> None:
     assert "/" not in training["teacher"]["name"].removeprefix("local-dir:")  # no path of a machine
 
 
-def test_the_estimator_takes_the_pocket_network_and_warns(photos: Callable[..., Path], offline: None) -> None:
+def test_the_estimator_takes_an_installed_network_and_warns(photos: Callable[..., Path], offline: None) -> None:
     folder = photos(red=8, blue=8)
-    with pytest.warns(UserWarning, match="network: pocket, the small one inside regraft") as caught:
+    with pytest.warns(UserWarning, match="network: efficientnet-lite0, which is installed with regraft") as caught:
         estimator = regraft.TransferClassifier(seed=0).fit(folder)
     assert caught[0].filename == __file__  # the line that calls it
     assert estimator.model is None  # as scikit-learn's clone wants it
+    assert estimator.classifier_.model == OFFLINE
     assert list(estimator.predict([folder / "red" / "0.jpg"])) == ["red"]
 
 

@@ -8,17 +8,20 @@ import numpy as np
 import pytest
 from tests.transfer.scripted import DATASET, FOLDS, FROZEN, LABELS, NOISE, TOP, WHOLE, N, Scripted, Slow, right
 
+from regraft.classifier.record import Attempt, OverBudget
 from regraft.errors import ModelError
 from regraft.progress import Observer
 from regraft.training import checkpoints
 from regraft.transfer import auto
 from regraft.transfer.auto import Choice, cheapest, choose
+from regraft.transfer.auto_plan import AutoPlan
 from regraft.transfer.budget import Pace
 from regraft.transfer.strategies import Candidate
 from regraft.transfer.trainers import HeldOutLogits
 
 Run = Callable[..., Choice]
 Reopen = Callable[[], checkpoints.Run]
+ESTIMATES = {"top": 100.0, "whole": 200.0}  # seconds
 
 
 @pytest.fixture
@@ -27,10 +30,12 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
         trainers: Mapping[Candidate, Scripted],
         *,
         budget: float = 600,
+        estimates: Mapping[str, float] = ESTIMATES,
         resumed: checkpoints.Run | None = None,
         observer: Observer | None = None,
     ) -> Choice:
         monkeypatch.setattr(auto, "trainer_of", lambda candidate, _: trainers[candidate])
+        monkeypatch.setattr(auto, "plan_auto", lambda *_, budget: AutoPlan(estimates, budget))
         run = resumed or checkpoints.nowhere()
         experiment = SimpleNamespace(dataset=DATASET, seed=0, observer=observer or Observer(), run=run)
         return choose(experiment, FOLDS, budget=budget)  # type: ignore[arg-type]
@@ -90,6 +95,8 @@ def test_what_does_not_fit_into_the_budget_is_named_and_ends_the_search(run: Run
     choice = run({FROZEN: Scripted(FROZEN, poor), TOP: Scripted(TOP, good), WHOLE: slow})
     assert choice.candidate == TOP
     assert choice.reason.endswith("; training whole would take longer than budget")
+    assert [(one.strategy, one.stopped) for one in choice.tried] == [("frozen", False), ("top", False), ("whole", True)]
+    assert choice.tried[2] == Attempt("whole", None, None, None, 0.0, stopped=True)
 
 
 def test_no_fold_begins_when_the_time_is_over(run: Run, now: list[float]) -> None:
@@ -98,8 +105,61 @@ def test_no_fold_begins_when_the_time_is_over(run: Run, now: list[float]) -> Non
     frozen, top = Slow(FROZEN, poor, now, 1000.0), Slow(TOP, poor, now, 250.0)
     choice = run({FROZEN: frozen, TOP: top, WHOLE: Scripted(WHOLE, poor)})
     assert (len(frozen.trained_on), len(top.trained_on)) == (5, 3)  # the last layer has all the time
-    assert [row.strategy for row in choice.tried] == ["frozen"]
-    assert choice.reason.endswith("; training top would take longer than budget")
+    assert choice.tried[1:] == [Attempt("top", None, None, None, 750.0, stopped=True)]
+    assert choice.reason == "the last layer alone is trained; training top and whole would take longer than budget"
+    # of 1250 s, and of these and 200 more, a tenth more is 1375 and 1595: 25 and 30 minutes
+    assert choice.over_budget == [OverBudget("top", 1250.0, "budget=1500"), OverBudget("whole", 200.0, "budget=1800")]
+
+
+def test_what_is_left_when_the_time_is_over_is_not_begun(run: Run, now: list[float], listener: Any) -> None:
+    """Top takes 500 s of 450, as its last fold began within them."""
+    poor = right(0.5, 1.0, 0)
+    whole = Slow(WHOLE, poor, now, 1.0)
+    trainers = {FROZEN: Slow(FROZEN, poor, now, 1.0), TOP: Slow(TOP, poor, now, 100.0), WHOLE: whole}
+    choice = run(trainers, budget=450, observer=listener)
+    assert not whole.trained_on
+    assert [row.strategy for row in choice.tried] == ["frozen", "top"]
+    assert choice.reason.endswith("; budget ran out before whole was tried")
+    # what top took counts, and not the 100 s that it was said to take: 1.1 x (500 + 200) s are 770, 15 minutes
+    assert choice.over_budget == [OverBudget("whole", 200.0, "budget=900")]
+
+
+def test_what_is_clearly_too_long_is_not_begun(run: Run, listener: Any) -> None:
+    poor, good = right(0.5, 1.0, 0), right(2.5, 1.0, 0)
+    whole = Scripted(WHOLE, good)
+    trainers = {FROZEN: Scripted(FROZEN, poor), TOP: Scripted(TOP, good), WHOLE: whole}
+    choice = run(trainers, estimates={"top": 200.0, "whole": 2400.0}, observer=listener)
+    assert not whole.trained_on
+    assert choice.candidate == TOP
+    assert [row.strategy for row in choice.tried] == ["frozen", "top"]
+    assert choice.reason.endswith("; training whole would take longer than budget")
+    (over,) = choice.over_budget
+    assert (over.strategy, over.seconds) == ("whole", 2400.0)
+    assert listener.said[1] == (
+        "auto: next top (about 3.3 min), to see whether training more of the network is better; whole would take about "
+        "40 min: skipped, budget=3000 lets it"
+    )
+
+
+def test_where_all_is_too_long_nothing_more_is_begun(run: Run, listener: Any) -> None:
+    poor = right(0.5, 1.0, 0)
+    trainers = {c: Scripted(c, poor) for c in (FROZEN, TOP, WHOLE)}
+    choice = run(trainers, estimates={"top": 1000.0, "whole": 9000.0}, observer=listener)
+    assert [len(trainers[c].trained_on) for c in (FROZEN, TOP, WHOLE)] == [5, 0, 0]
+    assert choice.reason == "the last layer alone is trained; training top and whole would take longer than budget"
+    assert listener.said[1] == (
+        "auto: top would take about 17 min: skipped, budget=1200 lets it; whole would take about 2.5 h: skipped, "
+        "budget=12600 lets it"  # 1.1 x 10000 s are a little more than three hours
+    )
+
+
+def test_what_is_stopped_is_reported_with_what_would_let_it(run: Run, listener: Any) -> None:
+    """The pace of whole shows that 1500 s are missing: not the 200 s of the estimate."""
+    poor = right(0.5, 1.0, 0)
+    slow = Scripted(WHOLE, poor, forecast=1500.0)
+    choice = run({FROZEN: Scripted(FROZEN, poor), TOP: Scripted(TOP, poor), WHOLE: slow}, observer=listener)
+    assert listener.said[-1] == "auto: whole was stopped: it would take about 25 min, budget=1800 lets it"
+    assert choice.over_budget == [OverBudget("whole", 1500.0, "budget=1800")]
 
 
 def test_without_a_budget_only_the_last_layer_is_tried(run: Run, now: list[float]) -> None:
@@ -107,7 +167,7 @@ def test_without_a_budget_only_the_last_layer_is_tried(run: Run, now: list[float
     top = Slow(TOP, poor, now, 1.0)
     choice = run({FROZEN: Slow(FROZEN, poor, now, 1.0), TOP: top, WHOLE: Scripted(WHOLE, poor)}, budget=0)
     assert not top.trained_on
-    assert choice.reason == "the last layer alone is trained; budget ran out before top was tried"
+    assert choice.reason == "the last layer alone is trained; budget=0 lets nothing more be tried"
 
 
 def test_a_verdict_stands_when_the_run_is_resumed(run: Run, now: list[float], reopen: Reopen) -> None:
@@ -119,6 +179,7 @@ def test_a_verdict_stands_when_the_run_is_resumed(run: Run, now: list[float], re
     again = run({**slow, TOP: quick}, resumed=reopen())
     assert not quick.trained_on
     assert (again.candidate, again.reason) == (first.candidate, first.reason)
+    assert (again.tried[1:], again.over_budget) == (first.tried[1:], first.over_budget)
     assert first.reason.endswith("longer than budget")
     assert run({**slow, TOP: quick}).candidate == TOP
 
@@ -151,7 +212,9 @@ def test_seconds_of_a_killed_run_count(run: Run, now: list[float], reopen: Reope
     top = Resumed(TOP, poor, now, 200.0)
     choice = run({**others, TOP: top}, resumed=reopen())
     assert len(top.trained_on) == 3
-    assert choice.reason.endswith("; training top would take longer than budget")  # 5 x 200 s
+    assert choice.reason.endswith("; training top and whole would take longer than budget")
+    assert choice.tried[1].seconds == 600.0
+    assert choice.over_budget[0].seconds == 1000.0  # 5 x 200 s
 
 
 def test_with_five_mistakes_nothing_more_is_tried(run: Run) -> None:
@@ -171,28 +234,10 @@ def test_what_the_last_layer_gives_is_reported_before_more_is_tried(run: Run, li
     trainers = {c: Scripted(c, often) for c in (FROZEN, TOP, WHOLE)}
     run(trainers, observer=listener)
     assert listener.said == [
-        "the last layer alone: 75.0 % [68.6, 80.5] right, out-of-fold. Now more of the network is trained, for up to "
-        "10 minutes (budget), to see whether that is better."
+        "the last layer alone: 75.0 % [68.6, 80.5] right, out-of-fold",
+        "auto: next top (about 1.7 min), then whole (about 3.3 min), to see whether training more of the network is "
+        "better",
     ]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [
-        (1.0, "1 second"),
-        (10.0, "10 seconds"),
-        (60.0, "1 minute"),
-        (90.0, "90 seconds"),
-        (150.0, "2.5 minutes"),
-        (5400.0, "90 minutes"),
-        (86400.0, "24 hours"),
-    ],
-)
-def test_a_budget_is_said_in_its_own_unit(run: Run, listener: Any, seconds: float, said: str) -> None:
-    often = np.full(N, 0.9)
-    often[:50] = 0.1
-    run({c: Scripted(c, often) for c in (FROZEN, TOP, WHOLE)}, observer=listener, budget=seconds)
-    assert f"for up to {said} (budget), to see whether that is better." in listener.said[0]
 
 
 def test_a_fold_has_no_say_in_what_answers_it(run: Run) -> None:

@@ -19,7 +19,7 @@ from regraft.data.photos import find_photos
 from regraft.data.samples import Samples
 from regraft.errors import DataError, OptionError, did_you_mean, option, printable
 from regraft.images.sources import Source, as_sources
-from regraft.networks.registry import POCKET, default_network
+from regraft.networks.registry import STRONG, default_network
 from regraft.options import declared_settings
 
 COLUMNS = {said.flag or name: name for name, (_, said) in declared_settings(Columns).items()}
@@ -84,9 +84,9 @@ def plain(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def network_or_default(*, stacklevel: int) -> str:
-    """Return the network that is taken when none is named, and warn if it is the small one."""
+    """Return the network that is taken when none is named, and warn if the usual one cannot be had."""
     name, which = default_network()
-    if name == POCKET:
+    if name != STRONG:
         warnings.warn(which, stacklevel=stacklevel)
     return name
 

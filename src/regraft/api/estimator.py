@@ -33,7 +33,7 @@ from regraft.files import check_output, prepare_folder
 from regraft.images.sources import Source
 from regraft.networks.backbones import load_backbone
 from regraft.networks.names import NetworkNames, joined_name, parts_of_name, read_names
-from regraft.networks.registry import check_model_name, networks_to_try
+from regraft.networks.registry import check_model_name, networks_to_try, own_name
 from regraft.options import Bytes, Seconds, declared_settings
 from regraft.training.schedule import Schedule
 from regraft.transfer.experiment import Experiment
@@ -48,10 +48,10 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """An image classifier grafted onto a pretrained network, as a scikit-learn estimator.
 
     Args:
-        model: a timm network ("resnet50"), "hf-hub:owner/name", "local-dir:folder" or "pocket", the small network
-            inside regraft. None takes a strong one, or "pocket" where that cannot be downloaded. Several in a list are
-            joined: one last layer sees the features of all. "auto" chooses one network, of those beside it in a list or
-            of some that people start from.
+        model: a timm network ("resnet50"), "hf-hub:owner/name", "local-dir:folder", or one that is installed with
+            regraft: "offline" (efficientnet-lite0) or "pocket", the smallest. None takes a strong one, or "offline"
+            where that cannot be downloaded. Several in a list are joined: one last layer sees the features of all.
+            "auto" chooses one network, of those beside it in a list or of some that people start from.
         weights: a file with the network's weights, instead of the published ones.
         schedule: how the network is trained further, a `regraft.Schedule`; None for its defaults.
 
@@ -104,10 +104,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             WeightsError: its weights are absent or do not fit.
             SanityError: no better than always saying the largest class.
         """
-        named, settings = (
-            read_names(self.model),
-            replace(self._options(FitSettings), schedule=self.schedule or Schedule()),
-        )
+        named = read_names(self.model)
+        settings = replace(self._options(FitSettings), schedule=self.schedule or Schedule())
         settings.check_networks(named, weights=self.weights is not None)
         compute, observer = self._options(Compute), LogObserver()
         settings.check_used((settings.strategy,), compute, besides=USED_BY_CHOICE if named.choose else ())
@@ -258,6 +256,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return the names of the networks, default ones if none are named."""
         for name in named.names:
             check_model_name(name)
+        named = replace(named, names=tuple(map(own_name, named.names)))
+        named.check(weights=False)  # again: two names may stand for the same
         if named.choose and not named.names:
             return networks_to_try()[0]
         return list(named.names) or [network_or_default(stacklevel=4)]  # of the line that calls `fit`

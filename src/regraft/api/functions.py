@@ -17,7 +17,7 @@ from regraft.data.layouts import SPLITS, split_names
 from regraft.engines.compute import Compute
 from regraft.errors import ModelError, OptionError, did_you_mean, option
 from regraft.networks.backbones import load_backbone
-from regraft.networks.registry import check_model_name
+from regraft.networks.registry import check_model_name, own_name
 from regraft.options import check_settings, number, whole_number
 from regraft.training.schedule import Schedule
 from regraft.transfer.compare import Size
@@ -114,7 +114,7 @@ def compare(
         X: a folder or table, or n images, as for `TransferClassifier`.
         y: (n,) labels of n images; None for a folder or table.
         groups: (n,) what belongs together and stays on one side of every split; of a table: `group_column`.
-        model: one network's name, or several; None for a strong one, or "pocket" where that cannot be downloaded.
+        model: one network's name, or several; None for a strong one, or "offline" where that cannot be downloaded.
         strategies: of "frozen", "top", "whole" and "scratch", those to compare; all if left out.
         sizes: photos of each class to learn from, a number or several; "all" for all.
         budget: seconds for everything; what does not fit gets fewer folds or is left out, and is named.
@@ -170,7 +170,7 @@ def _networks(model: str | Sequence[str] | None) -> list[str]:
         raise ModelError(f"{option('model')} names no network. Name one or several, or leave it out.")
     for name in named:
         check_model_name(name)
-    return list(dict.fromkeys(named))
+    return list(dict.fromkeys(map(own_name, named)))
 
 
 def _sizes(sizes: Any) -> list[Size]:

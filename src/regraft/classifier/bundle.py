@@ -286,7 +286,9 @@ def _lasting(classifier: Classifier) -> dict[str, Any]:
     tried = record.tried and tuple(replace(attempt, seconds=None) for attempt in record.tried)
     unreadable = tuple(_photo_name(Path(path), classifier.classes) for path in record.unreadable)
     networks = tuple(replace(n, seconds=None, model=without_folders(n.model)) for n in record.networks_tried)
-    lasting = replace(record, timing=None, tried=tried, networks_tried=networks, unreadable=unreadable)
+    over_budget = tuple(replace(one, seconds=None, budget="") for one in record.over_budget)
+    lasting = replace(record, timing=None, tried=tried, over_budget=over_budget, unreadable=unreadable)
+    lasting = replace(lasting, networks_tried=networks)
     if local:
         reason = record.reason and record.reason.replace(local, name)
         lasting = replace(lasting, model=record.model.replace(local, name), reason=reason)

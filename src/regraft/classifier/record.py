@@ -55,10 +55,11 @@ class Attempt:
 
     Attributes:
         strategy: what was trained.
-        log_loss: mean (nats), on held-out photos; None in a file that does not hold it.
+        log_loss: mean (nats), on held-out photos; None if it was stopped, or in a file that does not hold it.
         gain: of log loss over the last layer alone; likewise.
         gain_interval: 95 %; None where it is not known.
-        seconds: of its training, over all folds; None where it was read from a file.
+        seconds: of its training, over all folds; until it was stopped; None where it was read from a file.
+        stopped: whether it was stopped, as it would not have ended within the budget.
     """
 
     strategy: str
@@ -66,13 +67,12 @@ class Attempt:
     gain: float | None
     gain_interval: Interval | None
     seconds: float | None = None
+    stopped: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
         found = asdict(self) | {"gain_interval": self.gain_interval and list(self.gain_interval)}
-        if self.seconds is None:
-            del found["seconds"]
-        return found
+        return {name: found[name] for name in found if not (name == "seconds" and self.seconds is None)}
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Self:
@@ -84,6 +84,7 @@ class Attempt:
             found.get("gain"),
             None if interval is None else (interval[0], interval[1]),
             found.get("seconds"),
+            found.get("stopped", False),
         )
 
 
@@ -119,6 +120,31 @@ class FeatureTrial:
         """Return what `to_json` gave."""
         bounds = {name: found[name] and tuple(found[name]) for name in ("accuracy_interval", "log_loss_interval")}
         return cls(**{**found, **bounds})
+
+
+@dataclass(frozen=True)
+class OverBudget:
+    """A strategy that "auto" could not try within its budget, or not to its end.
+
+    Attributes:
+        strategy: what was to be trained.
+        seconds: that trying it takes, an estimate; None where it was read from a file.
+        budget: the option that would let it, as the user writes it; "" where it was read from a file.
+    """
+
+    strategy: str
+    seconds: float | None = None
+    budget: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        timed = {} if self.seconds is None else {"seconds": self.seconds, "budget": self.budget}
+        return {"strategy": self.strategy, **timed}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Self:
+        """Return what `to_json` gave."""
+        return cls(found.get("strategy", ""), found.get("seconds"), found.get("budget", ""))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +239,7 @@ class FitRecord(EvaluationRecord):
         trained: what was trained, in words.
         frozen: "0 of N frozen tensors changed".
         tried: what "auto" tried; None where there was nothing to choose.
+        over_budget: what it did not try, or not to its end, for lack of time.
         reason: why it chose as it did; likewise.
         features: what the last layer sees: "last", "late" or "all".
         stages: the depths that it sees besides the network's own features, from pixels on.
@@ -227,6 +254,7 @@ class FitRecord(EvaluationRecord):
     trained: str = ""
     frozen: str = ""
     tried: tuple[Attempt, ...] | None = None
+    over_budget: tuple[OverBudget, ...] = ()
     reason: str | None = None
     features: str = "last"
     stages: tuple[str, ...] = ()
@@ -243,7 +271,8 @@ class FitRecord(EvaluationRecord):
         if self.networks_tried:
             found |= {"networks_tried": [trial.to_json() for trial in self.networks_tried]}
         if self.tried is not None:
-            found |= {"tried": [attempt.to_json() for attempt in self.tried], "reason": self.reason}
+            found |= {"tried": [attempt.to_json() for attempt in self.tried]}
+            found |= {"over_budget": [one.to_json() for one in self.over_budget], "reason": self.reason}
         return found
 
     @classmethod
@@ -268,6 +297,7 @@ class FitRecord(EvaluationRecord):
             trained=found.get("trained", ""),
             frozen=found.get("frozen", ""),
             tried=None if tried is None else tuple(Attempt.from_json(attempt) for attempt in tried),
+            over_budget=tuple(map(OverBudget.from_json, found.get("over_budget", ()))),
             reason=found.get("reason"),
             features=found.get("features", "last"),
             stages=tuple(found.get("stages", ())),

@@ -53,6 +53,13 @@ class AttemptFields(Struct):
     log_loss: Number | None = None
     gain: Number | None = None
     gain_interval: Bounds = None
+    stopped: bool = False
+
+
+class OverBudgetFields(Struct):
+    """The fields of an `OverBudget`."""
+
+    strategy: str = ""
 
 
 class FeatureTrialFields(Struct):
@@ -94,6 +101,7 @@ class RecordFields(Struct):
     lora: Count = 0
     unreadable: list[str] = []
     tried: list[AttemptFields] = []
+    over_budget: list[OverBudgetFields] = []
     reason: str = ""
     features: str = "last"
     stages: list[str] = []

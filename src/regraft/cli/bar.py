@@ -16,6 +16,7 @@ class Bar:
         name: of the pass.
         total: images in all, as far as it is known.
         done: images so far.
+        completed: whether it came to its end.
 
     Args:
         name: of the pass.
@@ -25,7 +26,7 @@ class Bar:
     """
 
     def __init__(self, name: str, total: int, *, terminal: bool, say: Callable[[str], None]) -> None:
-        self.name, self.total, self.done = printable(name), total, 0
+        self.name, self.total, self.done, self.completed = printable(name), total, 0, False
         self._say = say
         self._started = self._last_line = time.monotonic()
         self._drawn: Any = None
@@ -57,6 +58,11 @@ class Bar:
         if self._drawn is not None:
             self._drawn.update(self._task, total=self.total, description=self.name)
 
+    def complete(self) -> None:
+        """Let it reach its end."""
+        self.completed = True
+        self.set_to(total=self.done)
+
     def close(self) -> None:
         """Remove it."""
         if self._drawn is not None:
@@ -66,19 +72,23 @@ class Bar:
 class Series:
     """Passes that follow one another and are shown as one, whose total is forecast from those that were begun.
 
+    Attributes:
+        task: as given.
+        completed: whether the pass that was begun last came to its end.
+
     Args:
         task: the name of all together.
         parts: how many passes there are.
     """
 
     def __init__(self, task: str, parts: int) -> None:
-        self.task = task
+        self.task, self.completed = task, False
         self._parts, self._over = parts, 0
         self._before, self._open, self._largest = 0, 0, 0
 
     def begin(self, total: int) -> None:
         """Hear of a pass over `total` images."""
-        self._open, self._largest = total, max(self._largest, total)
+        self._open, self._largest, self.completed = total, max(self._largest, total), False
 
     def end(self, done: int) -> None:
         """Hear that the pass that was begun is over, after `done` images of all passes."""

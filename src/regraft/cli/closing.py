@@ -13,6 +13,7 @@ from regraft.data.samples import Samples
 from regraft.errors import printable
 
 if TYPE_CHECKING:
+    from regraft.classifier.record import FitRecord
     from regraft.data.dataset import Dataset
     from regraft.transfer.fit import FitResult
 
@@ -52,6 +53,13 @@ def _together(dataset: "Dataset") -> str:
         f" {several.sum():,} of them belong together in {counted(len(several), 'set')} (copies of one photo, or of one "
         f"group), which stay on one side of every split: the intervals are of {counted(len(sizes), 'independent set')}."
     )
+
+
+def left_out(record: "FitRecord") -> str:
+    """Return a sentence on what `auto` skipped or stopped for its budget, and which budget would let it."""
+    from regraft.transfer.auto_plan import left_out_in_words
+
+    return f"auto: {left_out_in_words(record)}."
 
 
 def next_step(out: Path, data: Path, samples: Samples, *, tested: bool = False) -> str:

@@ -49,7 +49,7 @@ def compare(
         list[str] | None,
         typer.Option(
             help="Pretrained network; may be given several times.",
-            show_default="a strong one; pocket without a connection",
+            show_default="a strong one; offline without a connection",
         ),
     ] = None,
     strategies: Annotated[str, typer.Option(help=f"Some of {', '.join(STRATEGIES)}.")] = ",".join(STRATEGIES),

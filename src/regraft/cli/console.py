@@ -59,15 +59,17 @@ class TerminalObserver(Observer):
         self._bars[-1].advance(count)
 
     def complete(self) -> None:
-        """Let the bar reach its end."""
-        if self._bars and not (self._series is not None and self._series.is_open):
-            self._bars[-1].set_to(total=self._bars[-1].done)
+        """Let the bar reach its end; in a pass of the series, go on to the next."""
+        if self._series is not None and self._series.is_open:
+            self._series.completed = True
+        elif self._bars:
+            self._bars[-1].complete()
 
     def end(self) -> None:
         """Remove the bar and say how it went."""
         bar = self._bars.pop()
         bar.close()
-        self._say_how_it_went(bar.name, bar.done, bar.seconds)
+        self._say_how_it_went(bar.name, bar.done, bar.seconds, completed=bar.completed)
 
     def begin_series(self, task: str, parts: int) -> None:
         """Show the passes that follow as one."""
@@ -93,7 +95,7 @@ class TerminalObserver(Observer):
         self._series.end(bar.done)
         bar.set_to(total=self._series.total)
         if self._verbose:
-            self._say_how_it_went(bar.name, bar.done - done, bar.seconds - seconds)
+            self._say_how_it_went(bar.name, bar.done - done, bar.seconds - seconds, completed=self._series.completed)
 
     def reach_part(self, over: int) -> None:
         """Count the passes that are over."""
@@ -109,9 +111,10 @@ class TerminalObserver(Observer):
             self._bars[-1].set_to(name=series.task)
             self.end()
 
-    def _say_how_it_went(self, name: str, images: int, seconds: float) -> None:
+    def _say_how_it_went(self, name: str, images: int, seconds: float, *, completed: bool) -> None:
         rate = f" ({rate_in_words(images, seconds)})" if self._verbose and images else ""
-        note(f"{name}: {counted(images, 'image')} in {seconds:.1f} s{rate}")
+        what = f"{counted(images, 'image')} in {seconds:.1f} s"
+        note(f"{name}: {what}{rate}" if completed else f"{name}: stopped after {what}{rate}")
 
     def record(self, training: str, record: ProgressRecord) -> None:
         """Print the end of an epoch; not of the trainings of folds, which follow one another."""

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 from regraft.cli.console import counted, note, result, result_json
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
-from regraft.errors import ModelError, printable
+from regraft.errors import printable
 from regraft.transfer.settings import FitSettings
 
 if TYPE_CHECKING:
     from regraft.networks.freezing import Plan
-    from regraft.transfer.forecast import Forecast
+    from regraft.transfer.auto_plan import AutoPlan
+    from regraft.transfer.forecast import Forecast, Trial
     from regraft.transfer.strategies import Candidate
 
 
@@ -28,47 +29,64 @@ def print_plans(
         json: whether to print one JSON object.
         verbose: whether to name every tensor.
     """
+    from regraft.data.splits import OUTER_FOLDS
     from regraft.networks.backbones import build_untrained
-    from regraft.networks.registry import STRONG
+    from regraft.transfer.auto_plan import AutoPlan, forecast_all
     from regraft.transfer.experiment import plan_of
     from regraft.transfer.fit import candidate_of
     from regraft.transfer.forecast import Trial
     from regraft.transfer.strategies import auto_candidates
 
-    name = model or STRONG
+    name = _network(model)
     backbone = build_untrained(name)  # neither plan nor speed depends on the weights
     candidate = candidate_of(settings)
     candidates = auto_candidates() if candidate is None else (candidate,)
     plans = {one: plan_of(one, backbone, settings.schedule) for one in candidates}
     photos = {split: len(samples) for split, samples in splits.items()}
     trial = Trial(backbone, splits["train"].sources, settings, compute)
-    forecasts: dict[Candidate, Forecast] = {}
-    for one, plan in plans.items():
-        try:
-            forecasts[one] = trial.forecast(one, plan, train=photos["train"], validation=photos.get("validation", 0))
-        except ModelError:  # it cannot be cut; "auto" goes without
-            if one is candidate or not forecasts:
-                raise
-            note(f"{one} cannot be tried with this network")
-    plans = {one: plans[one] for one in forecasts}
-    least, most = _from_to(forecasts, settings, chosen=candidate is not None)
+    features = trial.features(sum(photos.values()))
+    auto: AutoPlan | None = None
+    if candidate is None:
+        forecasts = forecast_all(trial, plans, photos=photos["train"], folds=OUTER_FOLDS)
+        auto = AutoPlan.of(forecasts, settings.budget)
+    else:
+        folds = 0 if "validation" in photos else OUTER_FOLDS
+        forecasts = {candidate: trial.forecast(candidate, plans[candidate], photos=photos["train"], folds=folds)}
+    least, most = _from_to(features, forecasts, auto)
     if json:
         found: list[dict[str, Any]] = [
-            {"strategy": str(one), "seconds": round(forecasts[one].seconds, 1), **plan.to_json()}
-            for one, plan in plans.items()
+            {"strategy": str(one), "seconds": round(features + forecast.seconds, 1), **plans[one].to_json()}
+            for one, forecast in forecasts.items()
         ]
-        result_json({"photos": photos, "network": name, "seconds": [round(least, 1), round(most, 1)], "plans": found})
+        about: dict[str, Any] = {"photos": photos, "network": name, "seconds": [round(least, 1), round(most, 1)]}
+        about |= {} if auto is None else {"over_budget": [auto.over_budget(one).to_json() for one in auto.skipped]}
+        result_json({**about, "plans": found})
         return
     total = sum(parameter.numel() for parameter in backbone.module.parameters())
     lines = [_photos_in_words(splits), f"network: {printable(name)}, {_millions(total)} parameters", ""]
     outputs = (backbone.features + 1) * len(splits["train"].classes)
-    for one, plan in plans.items():
-        lines.append(f"{one}: {_trained_in_words(plan, total, outputs)}; {_time_of(forecasts[one])}")
-    lines += ["", _time_in_words(least, most, compute)]
+    for one, forecast in forecasts.items():
+        tried = auto is not None and one.kind.trains_network
+        lines.append(
+            f"{one}: {_trained_in_words(plans[one], total, outputs)}; {_time_of(features, forecast, tried=tried)}"
+        )
+    lines += [f"{one} cannot be tried with this network" for one in plans if one not in forecasts]
+    lines += ["", *([] if auto is None else [_auto_in_words(features, auto)]), _time_in_words(least, most, trial)]
     if verbose:
-        for one, plan in plans.items():
-            lines += ["", f"{one}: {plan.summary()}", *plan.lines()]
+        for one in forecasts:
+            lines += ["", f"{one}: {plans[one].summary()}", *plans[one].lines()]
     result("\n".join(map(printable, lines)))
+
+
+def _network(model: str) -> str:
+    """Return the name of the network that would be taken, which is said where none is named."""
+    from regraft.networks.registry import default_network, own_name
+
+    if model:
+        return own_name(model)
+    name, said = default_network(fetch=False)
+    note(said)
+    return name
 
 
 def _photos_in_words(splits: Mapping[str, Samples]) -> str:
@@ -104,31 +122,40 @@ def _millions(count: int) -> str:
 
 
 def _from_to(
-    forecasts: Mapping["Candidate", "Forecast"], settings: FitSettings, *, chosen: bool
+    features: float, forecasts: Mapping["Candidate", "Forecast"], auto: "AutoPlan | None"
 ) -> tuple[float, float]:
-    """Return the least and the most seconds that all takes."""
-    seconds = [forecast.seconds for forecast in forecasts.values()]
-    if chosen:
-        return seconds[0], seconds[0]
-    first, *others = forecasts.values()
-    tried = min(settings.budget, sum(one.folds for one in others))
-    return first.seconds, first.features + tried + (max(one.final for one in others) if tried else 0.0)
+    """Return the least and the most seconds that all takes, of which `features` are those of the features."""
+    if auto is None:
+        (forecast,) = forecasts.values()
+        return (features + forecast.seconds,) * 2
+    tried = [one for candidate, one in forecasts.items() if str(candidate) not in auto.skipped]
+    return features, features + min(auto.budget, sum(one.trying for one in tried)) + max(one.final for one in tried)
 
 
-def _time_of(forecast: "Forecast") -> str:
+def _time_of(features: float, forecast: "Forecast", *, tried: bool) -> str:
     from regraft.transfer.forecast import seconds_in_words
 
-    return seconds_in_words(forecast.seconds)
+    if tried:
+        return f"{seconds_in_words(forecast.trying)} to try, {seconds_in_words(forecast.final)} more if it is taken"
+    return seconds_in_words(features + forecast.seconds)
 
 
-def _time_in_words(least: float, most: float, compute: Compute) -> str:
-    from regraft.engines.speed import is_busy
-    from regraft.transfer.forecast import IMAGES, seconds_in_words
+def _auto_in_words(features: float, auto: "AutoPlan") -> str:
+    """Return what `auto` tries and skips, in a line."""
+    from regraft.transfer.forecast import seconds_in_words
+
+    first, tried = f"the last layer alone ({seconds_in_words(features)})", auto.tried_in_words
+    begin = f"auto: {first}, then {tried}" if tried else f"auto: {first}"
+    return "; ".join(filter(None, [begin, auto.skipped_in_words]))
+
+
+def _time_in_words(least: float, most: float, trial: "Trial") -> str:
+    from regraft.transfer.forecast import seconds_in_words
 
     span = [seconds_in_words(least), seconds_in_words(most)]
     said = span[0] if span[0] == span[1] else f"from {span[0]} to {span[1].removeprefix('about ')}"
-    machine = f"this machine ({compute.torch_device.type}{', which other programs keep busy' if is_busy() else ''})"
+    machine = f"this machine ({trial.device.type}{', which other programs keep busy' if trial.busy else ''})"
     return (
-        f"time: {said}: an estimate, from a trial of {IMAGES} images on {machine}; a faster engine, or features in the "
-        "cache, make it less"
+        f"time: {said}: an estimate, from a trial of {trial.images} images on {machine}; a faster engine, or features "
+        "in the cache, make it less"
     )

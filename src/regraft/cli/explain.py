@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from regraft.classifier.named import check_named, load_named
 from regraft.cli import options
 from regraft.cli.console import counted, note, result, result_json
 from regraft.cli.training_options import COMPUTE, CommandOptions, with_options
 from regraft.data.columns import Columns
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
-from regraft.errors import BundleError, OptionError, did_you_mean, printable
+from regraft.errors import printable
 from regraft.files import prepare_folder
 from regraft.progress import Observer
 from regraft.transfer.settings import FitSettings
@@ -29,8 +30,8 @@ def explain(
     model: Annotated[
         str,
         typer.Argument(
-            help="A file that `regraft fit --out` wrote; or a network: a timm name, hf-hub:owner/name or "
-            "local-dir:FOLDER.",
+            help="A file that `regraft fit --out` wrote; or a network: a timm name, hf-hub:owner/name, "
+            "local-dir:FOLDER, offline or pocket.",
             show_default=False,
         ),
     ],
@@ -66,7 +67,7 @@ def explain(
     train and validation are read. A test folder is never read unless it is named itself.
     """
     prepare_folder(out, option="--out")
-    _check_file(model, weights)
+    check_named(model, weights)
     from regraft.explain.subject import find_subject_photos
 
     samples, labelled = find_subject_photos(photos, given.columns())
@@ -82,7 +83,7 @@ def explain(
     compute, seed, observer = given.compute(), given.values["seed"], given.observer()
     if before is not None:
         check_model_name(before)
-    thing = _load(model, weights)
+    thing = load_named(model, weights)
     check_options(thing.backbone if isinstance(thing, Classifier) else thing, stage or (), method=method, units=units)
     subject = _subject(
         thing, samples, labelled=labelled, model=model, before=before, given=given, compute=compute, observer=observer
@@ -108,32 +109,6 @@ def explain(
     note(f"wrote {printable(path)} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
-def _check_file(model: str, weights: Path | None) -> None:
-    """Raise for a classifier's file that is missing, or given weights as well. Imports nothing."""
-    file, name = Path(model).expanduser(), printable(model)
-    if file.is_file() and weights is not None:
-        raise OptionError(f"--weights is for a network, and {name} is a classifier, which has its own. Leave it out.")
-    if file.suffix.startswith(".safetensor") and not file.is_file():
-        beside = [str(path) for path in file.parent.glob("*.safetensors")] if file.parent.is_dir() else []
-        raise BundleError(
-            f"{name} does not exist.{did_you_mean(model, beside)} Name a file that `regraft fit --out` wrote, or a "
-            "network."
-        )
-
-
-def _load(model: str, weights: Path | None) -> "Classifier | Backbone":
-    """Return the classifier in the file `model`, or the pretrained network of that name."""
-    from regraft.classifier.bundle import load_bundle
-    from regraft.networks.backbones import load_backbone
-    from regraft.networks.registry import check_model_name
-
-    file = Path(model).expanduser()
-    if file.is_file():
-        return load_bundle(file)
-    check_model_name(model)
-    return load_backbone(model, weights)
-
-
 def _subject(
     thing: "Classifier | Backbone",
     samples: Samples,
@@ -148,11 +123,13 @@ def _subject(
     from regraft.evaluation.report import check_positive
     from regraft.explain.subject import subject_of_classifier, subject_of_network
     from regraft.networks.backbones import Backbone, load_backbone
+    from regraft.networks.registry import own_name
 
     positive = given.values["positive"]
     check_positive(positive, samples.classes if isinstance(thing, Backbone) else thing.classes)
     if isinstance(thing, Backbone):
-        return subject_of_network(thing, samples, labelled=labelled, model=model, compute=compute, observer=observer)
+        name = own_name(model)
+        return subject_of_network(thing, samples, labelled=labelled, model=name, compute=compute, observer=observer)
     return subject_of_classifier(
         thing,
         samples,

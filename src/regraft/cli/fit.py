@@ -2,13 +2,14 @@
 
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from regraft.cli import options
-from regraft.cli.closing import has_test_photos, next_step, why_n
+from regraft.cli.closing import has_test_photos, left_out, next_step, why_n
 from regraft.cli.console import note, result, result_json
 from regraft.cli.dry_run import print_plans
 from regraft.cli.dry_run_networks import print_networks
@@ -57,10 +58,11 @@ def fit(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="Pretrained network: a timm name (resnet50), hf-hub:owner/name, local-dir:FOLDER, or pocket, the "
-            "small one inside regraft. `regraft models` lists the names. Several are joined under one last layer; auto "
-            "chooses one, of those named beside it or of some that people start from.",
-            show_default="a strong one; pocket without a connection",
+            help="Pretrained network: a timm name (resnet50), hf-hub:owner/name, local-dir:FOLDER, or one that is "
+            "installed with regraft: offline (efficientnet-lite0), or pocket, the smallest. `regraft models` lists "
+            "the names. Several are joined under one last layer; auto chooses one, of those named beside it or of some "
+            "that people start from.",
+            show_default="a strong one; offline without a connection",
         ),
     ] = None,
     out: Annotated[
@@ -99,10 +101,7 @@ def fit(
 
     # only now the imports that take seconds
     from regraft.classifier.bundle import save_bundle
-    from regraft.networks.backbones import load_backbone
     from regraft.training.checkpoints import run_folder
-    from regraft.transfer.fit import fit as train
-    from regraft.transfer.fit import fit_best
 
     compute = given.compute()
     settings = given.fit_settings(compute, strategy=strategy)
@@ -114,15 +113,10 @@ def fit(
     if dry_run:
         print_plans(networks.title, splits, settings, compute, json=json, verbose=given.verbose)
         return
-    names = networks_to_choose_from(networks.names) if networks.choose else networks_or_default(networks.names)
     observer = given.observer(out.stem)
-    loaders = {name: functools.partial(load_backbone, name, weights) for name in names}
-    common: dict[str, Any] = {"settings": settings, "compute": compute, "observer": observer, "folder": run_folder(out)}
-    if networks.choose:
-        trained = fit_best(splits, loaders, **common)
-    else:
-        load, *joined = loaders.values()
-        trained = train(splits, load, model=joined_name(names), joined=joined, **common)
+    trained = _train(
+        networks, weights, splits, settings=settings, compute=compute, observer=observer, folder=run_folder(out)
+    )
     save_bundle(trained.classifier, out)
     trained.run.finish()
     observer.finish(trained.record.to_json())
@@ -130,6 +124,22 @@ def fit(
     if report is not None:
         _report(trained, report, compute, observer)
     note(next_step(out, data, splits["train"], tested=tested))
+
+
+def _train(networks: NetworkNames, weights: Path | None, splits: Mapping[str, Samples], **how: Any) -> "FitResult":
+    """Fit one network, several that are joined, or the best of several. `how` is for `transfer.fit`."""
+    from regraft.networks.backbones import load_backbone
+    from regraft.transfer.fit import fit as train
+    from regraft.transfer.fit import fit_best
+
+    names = networks_to_choose_from(networks.names) if networks.choose else networks_or_default(networks.names)
+    if networks.names:  # again: two names may stand for the same
+        replace(networks, names=tuple(names)).check(weights=weights is not None)
+    loaders = {name: functools.partial(load_backbone, name, weights) for name in names}
+    if networks.choose:
+        return fit_best(splits, loaders, **how)
+    load, *joined = loaders.values()
+    return train(splits, load, model=joined_name(names), joined=joined, **how)
 
 
 def _check_files(out: Path, report: Path | None, networks: NetworkNames, *, writes: bool) -> None:
@@ -156,6 +166,8 @@ def _print_figures(trained: "FitResult", splits: Mapping[str, Samples], out: Pat
     else:
         result(str(trained.report), kept=kept)
         result(f"\n  {printable(record.trained)}; {printable(record.frozen)}\n  {why_n(trained, splits)}", kept=kept)
+        if record.over_budget:
+            result(f"  {left_out(record)}", kept=kept)
     note(f"wrote {printable(out)} ({out.stat().st_size / 1e6:.1f} MB)")
 
 

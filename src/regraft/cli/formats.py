@@ -14,6 +14,7 @@ from rich.cells import cell_len
 from regraft.cli.console import json_text
 from regraft.data.samples import natural_order
 from regraft.errors import DataError, OptionError, did_you_mean, printable, shortlist
+from regraft.files import utf8
 from regraft.images.sources import TableCell
 
 if TYPE_CHECKING:  # it imports torch
@@ -175,17 +176,14 @@ def as_parquet(predictions: "Predictions", classes: Sequence[str]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    def text(value: object) -> str:  # Parquet's is UTF-8, and a file's name may be none
-        return str(value).encode("utf-8", "backslashreplace").decode()
-
     records = list(_records(predictions, classes))
     probabilities = np.asarray(predictions.probabilities, dtype=np.float64)
     columns = {
-        name: pa.array([None if record[name] is None else text(record[name]) for record in records], pa.string())
+        name: pa.array([None if record[name] is None else utf8(record[name]) for record in records], pa.string())
         for name in ("file", "prediction", "error")
     }
     columns["probability"] = pa.array(probabilities.max(axis=1), from_pandas=True)  # NaN is null
-    by_class = [f"probability_{text(name)}" for name in classes]
+    by_class = [f"probability_{utf8(name)}" for name in classes]
     columns |= {name: pa.array(probabilities[:, at], from_pandas=True) for at, name in enumerate(by_class)}
     file = io.BytesIO()
     order = ["file", "prediction", "probability", *by_class, "error"]

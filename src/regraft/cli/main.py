@@ -19,12 +19,14 @@ from regraft.cli.cache import cache
 from regraft.cli.compare import compare
 from regraft.cli.console import check_written, note, open_streams, result
 from regraft.cli.demo import demo
+from regraft.cli.embed import embed
 from regraft.cli.evaluate import evaluate
 from regraft.cli.explain import explain
 from regraft.cli.fit import fit
 from regraft.cli.models import models
 from regraft.cli.predict import predict
 from regraft.cli.pretrain import pretrain
+from regraft.cli.similar import similar
 from regraft.cli.wrong_usage import unknown_command, unknown_option
 from regraft.engines.compute import Compute
 from regraft.errors import RegraftError, flags_in_messages, printable
@@ -157,7 +159,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-for command in (demo, fit, compare, evaluate, predict, explain, pretrain, models, cache):
+for command in (demo, fit, compare, evaluate, predict, explain, embed, similar, pretrain, models, cache):
     app.command()(with_exit_codes(command))
 
 

@@ -16,12 +16,12 @@ def models(
     all_names: Annotated[bool, typer.Option("--all", help="List the names of all pretrained networks.")] = False,
 ) -> None:
     """List the networks that people start from, search all of them by part of a name, or describe one."""
-    from regraft.networks.registry import LOCAL_PREFIX, POCKET, is_network, network_names
+    from regraft.networks.registry import LOCAL_PREFIX, installed_network, is_network, network_names
 
     if not name and not all_names:
         _list_popular(len(network_names()))
         return
-    if name == POCKET or name.startswith(LOCAL_PREFIX) or is_network(name):
+    if installed_network(name) or name.startswith(LOCAL_PREFIX) or is_network(name):
         _describe(name)
         tags = network_names(f"{name}.*")
         if tags:
@@ -29,7 +29,7 @@ def models(
         return
     names = network_names(name)
     if not names:
-        close = did_you_mean(name, {one.partition(".")[0] for one in [POCKET, *network_names()]})
+        close = did_you_mean(name, {one.partition(".")[0] for one in network_names()})
         raise ModelError(f"No network's name contains {name!r}.{close} `regraft models --all` lists all.")
     result("\n".join(names))
 
@@ -37,7 +37,7 @@ def models(
 def _list_popular(count: int) -> None:
     """Print a table of what people start from; `count` is how many networks there are."""
     from regraft.engines.speed import Speeds
-    from regraft.networks.registry import POPULAR, STRONG, licence_of
+    from regraft.networks.registry import OFFLINE, POPULAR, STRONG, licence_of
     from regraft.runtime import cpu_count, pick_device
 
     device = pick_device()
@@ -57,7 +57,8 @@ def _list_popular(count: int) -> None:
     if speeds.doubtful:
         result("  other programs kept the machine busy: they are lower than they would be; timed again the next time")
     result(
-        f"licence: of the weights, as timm states it\nwithout --model: {STRONG}\n"
+        f"licence: of the weights, as timm states it\n"
+        f"without --model: {STRONG}; where it cannot be downloaded {OFFLINE} (--model offline)\n"
         f"all {count:,}: regraft models --all; one and its stages: regraft models NETWORK"
     )
 

@@ -19,6 +19,17 @@ Data = Annotated[
         show_default=False,
     ),
 ]
+NetworkOrFile = Annotated[
+    str,
+    typer.Option(
+        help="Pretrained network: a timm name, hf-hub:owner/name, local-dir:FOLDER or pocket; or a file that "
+        "`regraft fit --out` wrote, whose network is taken.",
+        show_default="a strong one; pocket without a connection",
+    ),
+]
+Weights = Annotated[
+    Path | None, typer.Option(help="Weights file of the network: .safetensors or a state dict.", show_default=False)
+]
 Bundle = Annotated[Path, typer.Argument(help="A file that `regraft fit --out` wrote.", show_default=False)]
 
 

@@ -12,6 +12,7 @@ import typer
 from regraft.cli import options
 from regraft.cli.console import check_stdout, counted, note, result, result_exactly
 from regraft.cli.formats import FORMATTERS, Format, as_kaggle, as_table, check_kaggle, format_of
+from regraft.cli.outputs import check_keeps_inputs, end_naming_unreadable
 from regraft.cli.submission_answers import Answer
 from regraft.cli.submissions import plan_submission
 from regraft.cli.training_options import COMPUTE, CommandOptions, with_options
@@ -20,12 +21,10 @@ from regraft.data.photos import find_photos
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, OutputError, printable
 from regraft.files import atomic_write, check_output
-from regraft.images.sources import Source
 
 if TYPE_CHECKING:
     from regraft.classifier.predict import Predictions
 
-SOME_UNREADABLE = 3  # exit code
 DEFAULT_CLIP = 0.005
 _ELSEWHERE = "The answers can be written into a file: --out FILE."
 _Write = Callable[["Predictions"], str | bytes]
@@ -69,7 +68,7 @@ def predict(
     format = _checked_format(format, file, like, used={"--answer": answer, "--positive": positive, "--clip": clip})
     sources = find_photos(photos, given.columns())
     if file is not None:
-        _check_keeps_inputs(file, [bundle, *photos, *([] if like is None else [like])], sources)
+        check_keeps_inputs(file, [bundle, *photos, *([] if like is None else [like])], sources)
 
     from regraft.classifier.bundle import load_bundle, read_description
     from regraft.classifier.predict import Predictor
@@ -86,10 +85,7 @@ def predict(
         write = _writer(format, classes, positive=positive, clip=clip, to_terminal=file is None)
     predictions = Predictor(load_bundle(bundle), given.compute(), given.observer()).predict(sources)
     _put(write(predictions), file, format, counted(len(sources), "photo"))
-    if predictions.unreadable:
-        for position, reason in sorted(predictions.unreadable.items()):
-            note(f"unreadable: {printable(sources[position])}: {printable(reason)}")
-        raise typer.Exit(SOME_UNREADABLE)
+    end_naming_unreadable((sources[place], reason) for place, reason in sorted(predictions.unreadable.items()))
 
 
 def _checked_file(out: str | None) -> Path | None:
@@ -139,16 +135,6 @@ def _checked_format(
     if file is not None:
         check_output(file, option="--out")
     return format
-
-
-def _check_keeps_inputs(file: Path, named: Sequence[str | Path], sources: Sequence[Source]) -> None:
-    """Raise `OptionError` if `file` is what is read: it would be overwritten."""
-    if not file.exists():
-        return
-    alike = [source for source in sources if isinstance(source, Path) and source.name == file.name]
-    for path in (*(Path(name).expanduser() for name in named), *alike):
-        if path.exists() and path.samefile(file):
-            raise OptionError(f"--out {printable(file)} is a file that is read here: {printable(path)}. Name another.")
 
 
 def _writer(format: Format, classes: Sequence[str], *, positive: str | None, clip: float, to_terminal: bool) -> _Write:

@@ -274,12 +274,12 @@ def networks_to_choose_from(named: Sequence[str], *, fetch: bool = True) -> list
         named: their names.
         fetch: whether others are downloaded.
     """
-    from regraft.networks.registry import check_model_name, networks_to_try
+    from regraft.networks.registry import check_model_name, networks_to_try, own_name
 
     for name in named:
         check_model_name(name)
     if named:
-        return list(named)
+        return [own_name(name) for name in named]
     names, said = networks_to_try(fetch=fetch)
     note(said)
     return names
@@ -287,12 +287,12 @@ def networks_to_choose_from(named: Sequence[str], *, fetch: bool = True) -> list
 
 def networks_or_default(named: Sequence[str]) -> list[str]:
     """Return the networks that are named, which may be such, or the one that is taken when none is, which is said."""
-    from regraft.networks.registry import check_model_name, default_network
+    from regraft.networks.registry import check_model_name, default_network, own_name
 
     for name in named:
         check_model_name(name)
     if named:
-        return list(named)
+        return [own_name(name) for name in named]
     name, said = default_network()
     note(said)
     return [name]

@@ -14,6 +14,8 @@ _OTHER_WORDS = {  # of other tools and of everyday speech, by the command that i
     "evaluate": "test testing eval evaluation val valid validate validation score metrics judge accuracy check",
     "explain": "visualise visualize visualization gradcam grad-cam cam heatmap interpret report plot show inspect",
     "compare": "benchmark bench sweep tournament curve learning-curve experiment",
+    "embed": "embedding embeddings feature features vector vectors vectorise vectorize extract encode featurize",
+    "similar": "similarity search nearest neighbour neighbours neighbor neighbors knn retrieve retrieval lookup find",
     "pretrain": "distil distill distillation scratch",
     "models": "list ls model network networks zoo info describe backbones summary architectures",
     "cache": "clean clear purge prune",
@@ -76,6 +78,7 @@ _OTHER_FLAGS = {  # likewise, by the options that are meant; those that a comman
     ("--licence",): "--license",
     ("--teacher",): "--distill --distil --distill-from",
     ("--all",): "--full --everything",
+    ("--top",): "--k --top-k --topk --neighbours --neighbors --num --count --limit -k -n",
 }
 _POSITIONAL = (
     "--data --dataset --data-dir --data-path --datadir --input --inputs --path --dir --folder --source --images "

@@ -101,13 +101,16 @@ class ChosenColumns:
     notes: tuple[str, ...] = ()
 
 
-def choose_columns(table: Table, columns: Columns, *, labelled: bool = True, split: str | None = None) -> ChosenColumns:
+def choose_columns(
+    table: Table, columns: Columns, *, labelled: bool = True, grouped: bool = True, split: str | None = None
+) -> ChosenColumns:
     """Return the columns to read, by option or by their usual names.
 
     Args:
         table: the table.
         columns: the options.
         labelled: whether labels and groups are asked for.
+        grouped: False where labels alone are.
         split: the split column, which is none of them.
 
     Raises:
@@ -115,7 +118,7 @@ def choose_columns(table: Table, columns: Columns, *, labelled: bool = True, spl
     """
     asked = {"image_column": columns.image}
     if labelled:
-        asked |= {"label_column": columns.label, "group_column": columns.group}
+        asked |= {"label_column": columns.label} | ({"group_column": columns.group} if grouped else {})
     found = {field: _candidates(table, field, name) for field, name in asked.items()}
     chosen = {field: names[0] for field, names in found.items() if names}
     one_hot: tuple[str, ...] = ()
@@ -132,7 +135,7 @@ def choose_columns(table: Table, columns: Columns, *, labelled: bool = True, spl
             f"{_hint(table.columns)}"
         )
     notes = [note for field, names in found.items() if (note := _others(table, field, names, chosen))]
-    if labelled:
+    if labelled and grouped:
         notes += _unused(table, columns, {*chosen.values(), split})
     if one_hot:
         notes.append(f"{table.file}: the label of a row is its column that holds a 1: {', '.join(one_hot)}")

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from regraft.data.cells import as_text, check_labels, groups_of, is_missing, one_hot_labels
-from regraft.data.columns import ChosenColumns, Columns, choose_columns, rows_by_split
+from regraft.data.columns import ChosenColumns, Columns, MissingColumnError, choose_columns, rows_by_split
 from regraft.data.csv_table import CsvTable, read_csv_table
 from regraft.data.folders import SPLIT_FOLDERS, entries, split_of
 from regraft.data.image_paths import find_images
 from regraft.data.parquet_table import PARQUET_SUFFIX, ParquetTable, open_parquet_table
-from regraft.data.samples import Samples, without_blanks
+from regraft.data.samples import Samples, clean_name, without_blanks
 from regraft.errors import DataError, shortlist
 from regraft.images.formats import IMAGE_SUFFIXES
 from regraft.images.sources import Source
@@ -71,14 +71,84 @@ def images_in_table(path: Path, columns: Columns) -> list[Source]:
     Raises:
         DataError: unreadable table, missing column, or rows whose image file is missing or ambiguous.
     """
-    order = ["", *SPLIT_FOLDERS]
-    files = parquet_files(path) if path.is_dir() else [path]
     sources: list[Source] = []
-    for file in sorted(files, key=lambda file: order.index(_split_in_name(file))):
+    for file in _in_order_of_splits(path):
         with _open(file) as table:
             chosen = choose_columns(table, columns, labelled=False)
             sources += _images(table, chosen.image, range(len(table)), columns)[0]
     return sources
+
+
+@dataclass
+class TableRows:
+    """All n rows of a table or of several, in order.
+
+    Attributes:
+        sources: their images.
+        labels: the name of each image's class; None where it has none.
+        splits: "train", "validation" or "test"; None where nothing says.
+        notes: what was assumed, in words.
+    """
+
+    sources: list[Source] = field(default_factory=list)
+    labels: list[str | None] = field(default_factory=list)
+    splits: list[str | None] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def rows_in_table(path: Path, columns: Columns) -> TableRows:
+    """Return the rows of `images_in_table` with their labels and splits, as far as they have any.
+
+    Raises:
+        DataError: as `images_in_table`; a column that was named is not there or holds no labels, or a split column
+            holds other values.
+    """
+    found = TableRows()
+    for file in _in_order_of_splits(path):
+        with _open(file) as table:
+            by_split = None if _is_shard(file, columns) else rows_by_split(table, columns)
+            chosen = _with_labels_if_any(table, columns, by_split.column if by_split else None)
+            sources, notes = _images(table, chosen.image, range(len(table)), columns)
+            found.sources += sources
+            found.notes += [*table.notes, *chosen.notes, *notes]
+            found.labels += _labels_if_any(table, chosen, columns, found.notes)
+            named = (_split_in_name(file) if path.is_dir() else "") or None
+            splits = [named] * len(table)
+            for split, positions in ({} if by_split is None else by_split.rows).items():
+                for position in positions:
+                    splits[position] = split
+            found.splits += splits
+    return found
+
+
+def _with_labels_if_any(table: CsvTable | ParquetTable, columns: Columns, split: str | None) -> ChosenColumns:
+    try:
+        return choose_columns(table, columns, grouped=False, split=split)
+    except MissingColumnError:
+        if columns.label is not None:
+            raise
+    return choose_columns(table, columns, labelled=False)
+
+
+def _labels_if_any(
+    table: CsvTable | ParquetTable, chosen: ChosenColumns, columns: Columns, notes: list[str]
+) -> list[str | None]:
+    """Return the label of each row, None where it has none; add to `notes` why no row has one.
+
+    Raises:
+        DataError: a column that was named holds no labels.
+    """
+    try:
+        if chosen.one_hot:
+            return [*_labels(table, chosen, range(len(table)))]
+        if chosen.label is not None:
+            values = table.labels(chosen.label) if isinstance(table, ParquetTable) else table.values(chosen.label)
+            return [None if is_missing(value) else clean_name(as_text(value)) for value in values]
+    except DataError as error:
+        if columns.label is not None:
+            raise
+        notes.append(f"no label is taken from {table.file}: {error}")
+    return [None] * len(table)
 
 
 def table_splits(path: Path, columns: Columns) -> dict[str, list[Path]]:
@@ -128,6 +198,13 @@ def _open(file: Path) -> Iterator[CsvTable | ParquetTable]:
             yield table
     else:
         yield read_csv_table(file)
+
+
+def _in_order_of_splits(path: Path) -> list[Path]:
+    """Return a table, or those in a folder: first those of no split, then train, validation and test."""
+    order = ["", *SPLIT_FOLDERS]
+    files = parquet_files(path) if path.is_dir() else [path]
+    return sorted(files, key=lambda file: order.index(_split_in_name(file)))
 
 
 def _split_in_name(file: Path) -> str:

@@ -17,31 +17,38 @@ from regraft.runtime import cpu_count
 
 _IMAGES = 4
 _RUNS = 3  # that are timed
+_PREEMPTIONS = 20  # in a second; an idle machine has a few, one with a program more than processors about 100
 _LARGEST_FILE = 100_000  # bytes
 
 
 class Speeds:
-    """Images per second through networks, in float32 and without reading files; timed once and kept in the cache.
+    """Images per second through networks, without reading files; timed once and kept in the cache.
 
     Attributes:
-        doubtful: something was timed while other programs kept the machine busy: it is lower, and is not kept.
+        busy: whether other programs kept the machine busy when this began.
+        doubtful: something was timed while they did: it is lower, and is not kept.
 
     Args:
         device: that runs the networks.
+        keep: False reads and writes no file.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._device, self._file = device, _file(device)
-        self._known = _read(self._file)
-        self._busy = is_busy()  # before anything is timed, which keeps it busy, too
+    def __init__(self, device: torch.device, *, keep: bool = True) -> None:
+        self._device, self._file = device, _file(device) if keep else None
+        self._known = _read(self._file) if self._file else {}
+        self.busy = is_busy()  # before anything is timed, which keeps it busy, too
         self.doubtful = False
 
     def of(self, name: str) -> float:
-        """Return the speed of the network called `name`; its weights do not matter and are not fetched."""
+        """Return the speed of the network called `name`, in float32; its weights do not matter and are not fetched."""
+        return self.timed(name, lambda: measure(name, self._device))
+
+    def timed(self, name: str, measured: Callable[[], float]) -> float:
+        """Return the speed that is known under `name`; if none is, `measured` returns it."""
         if name not in self._known:
-            self._known[name] = measure(name, self._device)
-            self.doubtful |= self._busy
-            if not self._busy:
+            self._known[name] = measured()
+            self.doubtful |= self.busy
+            if self._file and not self.busy:
                 _write(self._file, self._known)
         return self._known[name]
 
@@ -63,23 +70,41 @@ def measure(name: str, device: torch.device) -> float:
         return _IMAGES / seconds_of(lambda: module(images), device, enough=0.5)
 
 
-def seconds_of(work: Callable[[], object], device: torch.device, *, enough: float = 1.0) -> float:
+def seconds_of(work: Callable[[], object], device: torch.device, *, enough: float = 1.0, runs: int = _RUNS) -> float:
     """Return the least seconds of `work` on `device`: what else runs on the machine only ever adds.
 
     The first of several runs, which sets things up, does not count; of work that takes longer than `enough` seconds it
-    is the only one.
+    is the only one. Of a run on the CPU during which other programs took it away, the seconds on all its processors
+    count, and not the waiting.
+
+    Args:
+        work: is done up to `runs` times, and once before.
+        device: that does it.
+        enough: seconds; no further run begins once all together took longer.
+        runs: that are timed at most.
     """
     seconds: list[float] = []
-    for run in range(1 + _RUNS):
+    for run in range(1 + runs):
         _wait(device)
-        started = time.perf_counter()
+        started, used, lost = time.perf_counter(), time.process_time(), preemptions()
         work()
         _wait(device)
-        elapsed = time.perf_counter() - started
+        elapsed, own = time.perf_counter() - started, (time.process_time() - used) / torch.get_num_threads()
+        if device.type == "cpu" and preemptions() - lost > 2 + _PREEMPTIONS * elapsed:
+            elapsed = min(elapsed, own)
         seconds += [elapsed] if run or elapsed > enough else []
         if sum(seconds) > enough:
             break
     return min(seconds)
+
+
+def preemptions() -> int:
+    """Return how often other programs took a processor from this one, where that is known."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
 def _wait(device: torch.device) -> None:

@@ -1,6 +1,6 @@
 """How far a network carries: what a new last layer makes of each stage, and how far training moved each stage."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,7 +128,12 @@ class DepthAdvice:
 
 
 def advise_by_depth(
-    points: Sequence[DepthPoint], groups: np.ndarray | None, *, random: Sequence[DepthPoint] = ()
+    points: Sequence[DepthPoint],
+    groups: np.ndarray | None,
+    *,
+    random: Sequence[DepthPoint] = (),
+    auto: str = "",
+    trained: Collection[str] = (),
 ) -> DepthAdvice:
     """Return up to which stage depth is proven to help.
 
@@ -139,6 +144,8 @@ def advise_by_depth(
         points: of `accuracy_by_depth`, from pixels on.
         groups: (n,) what is not independent, or None.
         random: the same of random weights: pretraining helps where its best stage is proven better than their best.
+        auto: what "auto" found when it tried to train more, in sentences: they stand instead of the advice to try.
+        trained: the stages that it tried to train.
     """
     last = points[-1]
     place = next(k for k, point in enumerate(points) if not any(_proven(p, point, groups) for p in points[k + 1 :]))
@@ -158,9 +165,12 @@ def advise_by_depth(
         following = points[place + 1].stage
         advice = (
             f"From {following} on, these photos stop looking like those that the network was pretrained on ({shown}; "
-            f"difference {_said(fall)}): the stages from there on are worth training, "
-            f"{option('strategy', 'top')} {option('train_from', following)}."
+            f"difference {_said(fall)})"
         )
+        if following not in trained:
+            start = f"{option('strategy', 'top')} {option('train_from', following)}"
+            advice += f": the stages from there on are worth training, {start}"
+        advice += f". {auto}" if auto else "."
     elif best is last:
         advice = (
             f"Depth helps up to the last stage ({_percent(last)} after {last.stage}): no earlier stage is as good, and "
@@ -170,18 +180,19 @@ def advise_by_depth(
     elif int((~best.right).sum()) < _FEW_MISTAKES:
         advice = (
             f"After {best.stage} nearly every photo is answered rightly ({shown}), which leaves later stages no room "
-            "to prove anything: a new last layer does nearly all. `regraft compare` tells whether more training does "
-            "the rest."
+            "to prove anything: a new last layer does nearly all. "
         )
+        advice += auto or "`regraft compare` tells whether more training does the rest."
     else:
         doubt = ", which the sign test does not confirm" if fall.low > 0 else ""
-        gain = f"difference {_said(fall)}{doubt}"
+        gain, following = f"difference {_said(fall)}{doubt}", points[place + 1].stage
         advice = (
             f"After {best.stage}, no later stage is proven to add anything ({shown}; {gain}), and "
             f"none is proven to lose: {len(best.right):,} photos do not settle from which stage on they differ from "
-            f"the pretraining ones. A new last layer is a sound start; {option('strategy', 'auto')} tests whether "
-            f"training the stages from {points[place + 1].stage} on helps."
+            "the pretraining ones. A new last layer is a sound start"
         )
+        test = f"; {option('strategy', 'auto')} tests whether training the stages from {following} on helps."
+        advice += f". {auto}" if auto else test
     return DepthAdvice(best.stage, falls, advice)
 
 

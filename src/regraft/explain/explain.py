@@ -34,6 +34,8 @@ from regraft.explain.top_activations import (
 from regraft.explain.unit_pictures import StagePictures, draw_units
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer, progress
+from regraft.transfer.auto_plan import auto_in_words
+from regraft.transfer.strategies import strategy_named
 
 METHODS = {"auto": "", "deconvnet": DECONVNET, "guided": GUIDED}
 PRETRAINED, RANDOM = "pretrained", "random weights"
@@ -313,9 +315,22 @@ def _probe(found: Explanation, work: _Work) -> None:
     for name, pooled in ((PRETRAINED, activations.pooled), (RANDOM, random)):
         task = f"a last layer on every stage, {name}"
         found.depth[name] = accuracy_by_depth(pooled, dataset, seed=work.seed, task=task, observer=observer)
-    found.depth_advice = advise_by_depth(found.depth[PRETRAINED], dataset.groups, random=found.depth[RANDOM])
+    found.depth_advice = advise_by_depth(
+        found.depth[PRETRAINED],
+        dataset.groups,
+        random=found.depth[RANDOM],
+        auto=auto_in_words(found.subject.record),
+        trained=_stages_trained(found.subject),
+    )
     last = list(activations.pooled.values())[-1]
     found.sizes = accuracy_by_size(last, dataset, seed=work.seed, observer=observer)
+
+
+def _stages_trained(subject: Subject) -> set[str]:
+    """Return the stages that "auto" tried to train, to the end."""
+    record, stages = subject.record, [stage.name for stage in subject.backbone.stages()]
+    tried = [] if record is None else [one.strategy for one in record.tried or () if not one.stopped]
+    return {stage for strategy in tried for stage in strategy_named(strategy).stages(stages)}
 
 
 def _no_before(subject: Subject, what: str) -> str:

@@ -13,10 +13,12 @@ from markupsafe import Markup
 from regraft.attribution.backward_rules import DECONVNET
 from regraft.errors import first_few
 from regraft.evaluation.report import Report
+from regraft.explain.choice import choice_context
 from regraft.explain.examples import ExplainedExample
 from regraft.explain.explain import Explanation
 from regraft.explain.subject import Subject
 from regraft.explain.unit_pictures import StagePictures, UnitPicture
+from regraft.explain.words import NAMED, interval_in_words, listed, probability_in_words, value_in_words
 from regraft.files import atomic_write, write_failure
 from regraft.networks.weights import without_folders
 from regraft.plots import images as figures
@@ -32,7 +34,7 @@ _GUIDED_WHY = (
     "et al. 2015)"
 )
 _CLASSES_IN_MATRIX = 20
-_CONFUSIONS, _NAMED = 15, 5
+_CONFUSIONS = 15
 _KINDS = {
     "mistake": "The most confident mistakes",
     "uncertain": "The least certain answers",
@@ -71,21 +73,23 @@ def _context(found: Explanation) -> dict[str, Any]:
     network = f"{subject.backbone.recipe.architecture}"
     numbers = [_figures(title, report) for title, report in subject.reports.items()]
     depth = _depth(found)
-    looked = _looked(found)
+    looked, choice = _looked(found), choice_context(subject.record)
     contents = [
         ("numbers", "The figures", numbers),
+        ("choice", "How much is trained", choice["choice_reason"]),
         ("looks", "Where it looks", looked),
         ("depth", "How far the network carries", found.depth),
         ("moved", "What training changed", found.moved),
         ("units", "What the units see", found.stages),
     ]
     return {
-        "title": f"{_listed(classes)}: what {network} learned" if _has_classes(subject) else f"What excites {network}",
+        "title": f"{listed(classes)}: what {network} learned" if _has_classes(subject) else f"What excites {network}",
         "subtitle": _subtitle(found),
         "contents": [(anchor, name) for anchor, name, there in contents if there],
         "cards": _cards(found),
         "carried": found.depth_advice.advice if found.depth_advice is not None else "",
         "numbers": numbers,
+        **choice,
         "looked": looked,
         "looked_note": subject.note,
         **depth,
@@ -121,21 +125,26 @@ def _subtitle(found: Explanation) -> str:
 def _cards(found: Explanation) -> list[dict[str, str]]:
     cards = []
     for title, report in found.subject.reports.items():
-        interval = _interval(report.intervals["accuracy"], share=True)
+        interval = interval_in_words(report.intervals["accuracy"], share=True)
         cards.append(
-            {"name": f"accuracy, {title.lower()}", "value": _value(report.accuracy, share=True), "more": interval}
+            {
+                "name": f"accuracy, {title.lower()}",
+                "value": value_in_words(report.accuracy, share=True),
+                "more": interval,
+            }
         )
     cards.append({"name": "photos looked at", "value": f"{len(found.subject.dataset):,}", "more": _counts(found)})
     record = found.subject.record
     if record is not None and record.report is not None and record.frozen:
-        cards.append({"name": "strategy", "value": record.strategy, "more": record.frozen})
+        chosen = "" if record.tried is None else "chosen by auto; "
+        cards.append({"name": "strategy", "value": record.strategy, "more": f"{chosen}{record.frozen}"})
     return cards
 
 
 def _counts(found: Explanation) -> str:
     counts = list(found.subject.dataset.samples.counts().items())
     answered = "" if found.subject.labelled else "answered: "
-    return answered + first_few([f"{name} {count:,}" for name, count in counts], _NAMED)
+    return answered + first_few([f"{name} {count:,}" for name, count in counts], NAMED)
 
 
 def _figures(title: str, report: Report) -> dict[str, Any]:
@@ -145,8 +154,8 @@ def _figures(title: str, report: Report) -> dict[str, Any]:
     rows = [
         {
             "name": text,
-            "value": _value(value, share=metric.percent),
-            "interval": _interval(interval, share=metric.percent),
+            "value": value_in_words(value, share=metric.percent),
+            "interval": interval_in_words(interval, share=metric.percent),
         }
         for metric, text, value, interval in report.rows()
     ]
@@ -163,9 +172,9 @@ def _figures(title: str, report: Report) -> dict[str, Any]:
             {
                 "name": name,
                 "photos": f"{row.support:,}",
-                "recall": _value(row.recall, share=True),
-                "interval": _interval(row.recall_interval, share=True),
-                "precision": _value(row.precision, share=True),
+                "recall": value_in_words(row.recall, share=True),
+                "interval": interval_in_words(row.recall_interval, share=True),
+                "precision": value_in_words(row.precision, share=True),
             }
             for name, row in per_class
         ],
@@ -222,13 +231,8 @@ def _one_looked(one: ExplainedExample, found: Explanation) -> dict[str, str | No
         "covered": figures.as_data(figures.heat_over(one.pixels, one.covered, signed=True)),
         "answer": answer,
         "alt": f"The photo {name}",
-        "caption": f"{answer} {_sure(shown.probability)}{truth}{now} ({name})",
+        "caption": f"{answer} {probability_in_words(shown.probability)}{truth}{now} ({name})",
     }
-
-
-def _sure(probability: float) -> str:
-    """Return "76.3 %"; what is rounded to certainty is not called certain."""
-    return "> 99.9 %" if probability > 0.9994 else f"{100 * probability:.1f} %"
 
 
 def _photo_name(source: object) -> str:
@@ -247,8 +251,8 @@ def _depth(found: Explanation) -> dict[str, Any]:
             "stage": stage,
             "cells": [
                 {
-                    "value": _value(points[place].accuracy, share=True),
-                    "interval": _interval(points[place].interval, share=True),
+                    "value": value_in_words(points[place].accuracy, share=True),
+                    "interval": interval_in_words(points[place].interval, share=True),
                 }
                 for points in depth.values()
             ],
@@ -376,23 +380,3 @@ def _drawn(chart: str, label: str) -> Markup:
     """Return a chart for the page, with a text for those who cannot see it."""
     named = Markup('<svg role="img" aria-label="{}"').format(label)
     return named + Markup(chart.removeprefix("<svg"))
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Return "ants and bees", or the first few and how many more."""
-    if len(names) > _NAMED:
-        return f"{', '.join(names[:3])} and {len(names) - 3:,} more classes"
-    return ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else names[0]
-
-
-def _value(value: float | None, *, share: bool) -> str:
-    if value is None:
-        return "not defined"
-    return f"{100 * value:.1f} %" if share else f"{value:.3f}"
-
-
-def _interval(bounds: Sequence[float] | None, *, share: bool) -> str:
-    if bounds is None:
-        return "not known"
-    low, high = bounds
-    return f"{100 * low:.1f} to {100 * high:.1f} %" if share else f"{low:.3f} to {high:.3f}"

@@ -9,6 +9,7 @@ import torch
 from regraft.data.audit import check_contradictions, contradiction_lines, contradictions, positions_by_key
 from regraft.data.dataset import Dataset
 from regraft.data.near_duplicates import Pictures, join_parts, number_pictures
+from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.engines.engine import Engine
 from regraft.errors import shortlist
@@ -27,6 +28,7 @@ from regraft.images.perceptual_hash import (
 )
 from regraft.images.preprocess import Preprocess
 from regraft.images.sources import Source
+from regraft.images.value_range import Ranges
 from regraft.progress import Observer, progress
 from regraft.watchdog import watched
 
@@ -82,14 +84,35 @@ def join_pictures(
     Raises:
         DataError: photos with equal pixels stand under two classes.
     """
+    found = _with_pictures(datasets, _numbered(datasets, compute, observer, near=near))
+    _name_copies(found, observer)
+    return found
+
+
+def number_photos(
+    sources: Sequence[Source], keys: Sequence[bytes], ranges: Ranges, compute: Compute, observer: Observer
+) -> np.ndarray:
+    """Return (n,) numbers of photos, equal for those that show the same picture: see `number_pictures`.
+
+    Args:
+        sources: n photos that can be read. How alike different ones are is learned from all of them.
+        keys: their content keys.
+        ranges: their values of black and white, by kind of number.
+        compute: whose cache keeps what was found.
+        observer: hears the progress.
+    """
+    samples = Samples(tuple(sources), np.zeros(len(keys), dtype=np.int64), ("photos",))
+    return _numbered([Dataset(samples, tuple(keys), np.arange(len(keys)), ranges=ranges)], compute, observer).numbers
+
+
+def _numbered(datasets: Sequence[Dataset], compute: Compute, observer: Observer, *, near: bool = True) -> Pictures:
+    """Return what the photos of data sets show, compared with each other."""
     keys, hashes, inner = _look(datasets, compute, observer)
     thumbnails = _thumbnail_reader(datasets, compute, observer)
     shown = observer if len(keys) > _MANY else Observer()  # else it takes no time
     with progress(shown, "comparing photos", len(keys)) as advance:
         numbers = number_pictures(keys, hashes, thumbnails, inner=inner, near=near, advance=advance)
-    found = _with_pictures(datasets, Pictures(keys, hashes, inner, numbers))
-    _name_copies(found, observer)
-    return found
+    return Pictures(keys, hashes, inner, numbers)
 
 
 def join_parts_of_pictures(

@@ -47,8 +47,8 @@ class _Part:
         n: how many photos it has.
         mean: (d,) float64.
         off: (all cells, d) float32: mean of each cell minus `mean`.
-        directions: (r, d): u @ directions are the weights of raw features.
-        back: (r, d): weights of raw features @ back.T is u.
+        directions: (r, d) of the standardised features: u @ directions are their weights.
+        inverse: (d,) 1 / deviation of each feature, 0 for a constant one.
         variances: (r,) of the photos along the directions.
         rows: (n, r) photos in these coordinates; None where the photos of all parts are read together.
         minimiser: at [u, b] (q, r + 1).
@@ -59,10 +59,14 @@ class _Part:
     mean: np.ndarray
     off: np.ndarray
     directions: np.ndarray
-    back: np.ndarray
+    inverse: np.ndarray
     variances: np.ndarray
     rows: np.ndarray | None
     minimiser: LBFGS
+
+    def raw_weights(self, point: np.ndarray) -> np.ndarray:
+        """Return the weights (q, d) of raw features at a point [u, b] (q, r + 1)."""
+        return np.asarray(point[:, :-1] @ self.directions * self.inverse)
 
 
 class _Task(NamedTuple):
@@ -138,7 +142,7 @@ class Regressions:
     def layer(self, number: int) -> Layer:
         """Return the weights and biases of a part at its present point."""
         part = self._parts[number]
-        rows, offsets = self.point(number)[:, :-1] @ part.directions, self.point(number)[:, -1]
+        rows, offsets = part.raw_weights(self.point(number)), self.point(number)[:, -1]
         weight = self._basis.T @ rows
         bias = self._basis.T @ offsets - weight @ part.mean
         return weight, (bias - bias.mean()).astype(np.float32)
@@ -151,7 +155,9 @@ class Regressions:
         """Start a part from given weights and biases."""
         part, (weight, bias) = self._parts[number], layer
         offsets = self._basis @ (bias + weight @ part.mean).astype(np.float32)
-        part.minimiser.restart(np.column_stack([self._basis @ weight @ part.back.T, offsets]))
+        deviation = np.divide(1, part.inverse, out=np.zeros_like(part.inverse), where=part.inverse > 0)
+        along = (self._basis @ weight * deviation) @ part.directions.T
+        part.minimiser.restart(np.column_stack([along, offsets]))
 
     def snapshot(self, number: int) -> LBFGS:
         """Return the state of a part, for `restore`."""
@@ -187,7 +193,7 @@ class Regressions:
         def value(number: int) -> Value:
             part, slope = self._parts[number], gradient[number]
             if part.rows is None:  # the photos were read without their cells' means
-                slope = (slope + offsets[number].astype(np.float32) @ part.off) @ part.directions.T
+                slope = (slope + offsets[number].astype(np.float32) @ part.off) * part.inverse @ part.directions.T
             along = np.outer(curvature[number], np.append(part.variances, 1.0)) / part.n
             whole = np.column_stack([slope, offsets[number].sum(axis=1)]) / part.n
             return Value(loss[number] / part.n, whole.astype(np.float32), along.astype(np.float32))
@@ -203,7 +209,7 @@ class Regressions:
             else:
                 labels = np.concatenate([self._labels[self.cells[cell]] for cell in part.cells])
                 tasks.append(_Task(part.rows, labels, point[:, :-1], point[:, -1:], [number], 0))
-        unfolded = self._parallel(lambda number: points[number][:, :-1] @ self._parts[number].directions, shared)
+        unfolded = self._parallel(lambda number: self._parts[number].raw_weights(points[number]), shared)
         weights = dict(zip(shared, unfolded, strict=True))
         for cell, photos in enumerate(self.cells):
             inside = [number for number in shared if cell in self._parts[number].cells]
@@ -262,14 +268,13 @@ class Regressions:
         frequencies = np.log(np.maximum(np.bincount(labels, minlength=self._classes), 0.5))
         start = np.zeros((len(self._basis), len(variances) + 1), dtype=np.float32)
         start[:, -1] = self._basis @ (frequencies - frequencies.mean())
-        deviation = np.divide(1, inverse, out=np.zeros(d), where=inverse > 0)
         return _Part(
             cells=cells,
             n=n,
             mean=mean,
             off=off,
-            directions=(directions * inverse).astype(np.float32),
-            back=(directions * deviation).astype(np.float32),
+            directions=np.ascontiguousarray(directions, dtype=np.float32),
+            inverse=inverse.astype(np.float32),
             variances=np.maximum(variances, 0),
             rows=rows,
             minimiser=LBFGS(start),

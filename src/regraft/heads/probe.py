@@ -7,7 +7,6 @@ choices.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,6 +18,8 @@ from regraft.heads.search import ABSENT, LEARNED, fit_head, select_heads
 
 _LARGE = 2e8  # n * d * c beyond which a choice within a fold holds out two folds, of at least
 _PLENTY = 10_000  # photos in all
+_COMPARED = 2e8  # n * d * c of the sample on which choices of columns are compared, of more photos than half of these,
+_OF_EACH_CLASS = 20  # but at least so many of each class
 
 UNCHOSEN_STRENGTH = 1.0
 
@@ -51,20 +52,25 @@ class CalibratedHeads:
         self._features, self._dataset, self._seed, self._all_too = features, dataset, seed, all_too
         self._choices = dict(choices or {"": EVERY})
         self._folds = dataset.possible_folds(OUTER_FOLDS, seed=seed)
-        self._known: dict[bytes, dict[str, _Fitted]] = {}
+        self._known: dict[bytes, CalibratedHead] = {}
+        self._each: dict[bytes, dict[str, CalibratedHead]] = {}
 
     def of(self, learn: np.ndarray) -> CalibratedHead:
         """Return the head fitted on the photos at positions `learn` (m,), ascending, and no others."""
-        fitted = self._of(learn)
-        return fitted[min(fitted, key=lambda name: fitted[name].loss)].head
+        return self._known[self._fitted(learn)]
 
     def of_each_choice(self, learn: np.ndarray) -> dict[str, CalibratedHead]:
-        """Return, by the name of each choice of columns, the head that `of` would return if it were the only one."""
-        return {name: fitted.head for name, fitted in self._of(learn).items()}
+        """Return, by the name of each choice of columns, the head that the choice between them was made by.
 
-    def _of(self, learn: np.ndarray) -> "dict[str, _Fitted]":
+        Of many photos these heads are fitted on a sample, the same for all of them.
+        """
+        return self._each[self._fitted(learn)]
+
+    def _fitted(self, learn: np.ndarray) -> bytes:
+        """Fit the heads of the photos `learn`, unless they are there; return under which name."""
         learned = np.isin(np.arange(len(self._folds)), learn)
-        if learned.tobytes() not in self._known:
+        name = learned.tobytes()
+        if name not in self._known:
             rests = [self._folds != fold for fold in np.unique(self._folds)]
             together = self._folds.min() >= 0  # else some class is never held out
             if learned.all() and not (together and self._all_too):
@@ -72,20 +78,58 @@ class CalibratedHeads:
             elif together and (learned.all() or any(np.array_equal(learned, rest) for rest in rests)):
                 self._fit([*rests, np.ones_like(learned)] if self._all_too else rests)
             else:
-                within = self._dataset.select(learned)
+                within, everything = self._dataset.select(learned), np.arange(learned.sum())
                 heads = CalibratedHeads(self._features[learned], within, seed=self._seed, choices=self._choices)
-                self._known[learned.tobytes()] = heads._of(np.arange(len(within)))
-        return self._known[learned.tobytes()]
+                self._known[name], self._each[name] = heads.of(everything), heads.of_each_choice(everything)
+        return name
 
     def _fit(self, parts: Sequence[np.ndarray]) -> None:
         tasks = [self._within(part) for part in parts]
-        for part in parts:
-            self._known[part.tobytes()] = {}
-        for name, columns in self._choices.items():
-            found = _choose_and_fit(self._features[:, columns], self._dataset, tasks)
-            for part, (head, temperature, loss) in zip(parts, found, strict=True):
-                fitted = _Fitted(CalibratedHead(head, temperature, columns, name), loss)
-                self._known[part.tobytes()][name] = fitted
+        sample = self._sample() if len(self._choices) > 1 else np.ones(len(self._folds), dtype=bool)
+        tried = self._try(sample, tasks, self._choices)
+        best = [min(losses, key=lambda name: losses[name][1]) for losses in tried]
+        for part, each, name in zip(parts, tried, best, strict=True):
+            self._each[part.tobytes()] = {other: head for other, (head, _) in each.items()}
+            self._known[part.tobytes()] = each[name][0]
+        if sample.all():
+            return
+        for name in set(best):
+            own = [place for place, other in enumerate(best) if other == name]
+            found = self._try(np.ones_like(sample), [tasks[p] for p in own], {name: self._choices[name]})
+            for place, each in zip(own, found, strict=True):
+                self._known[parts[place].tobytes()] = each[name][0]
+
+    def _try(
+        self, photos: np.ndarray, tasks: Sequence[np.ndarray], choices: Mapping[str, Columns]
+    ) -> list[dict[str, tuple[CalibratedHead, float]]]:
+        """Return, for each task, the head of every choice and its log loss on the inner folds, from some `photos`."""
+        dataset, tasks = self._dataset, [task[photos] for task in tasks]
+        features = self._features if photos.all() else self._features[photos]
+        dataset = dataset if photos.all() else dataset.select(photos)
+        found: list[dict[str, tuple[CalibratedHead, float]]] = [{} for _ in tasks]
+        for name, columns in choices.items():
+            fitted = _choose_and_fit(features[:, columns], dataset, tasks)
+            for each, (head, temperature, loss) in zip(found, fitted, strict=True):
+                each[name] = CalibratedHead(head, temperature, columns, name), loss
+        return found
+
+    def _sample(self) -> np.ndarray:
+        """Return (n,) booleans: the photos that choices of columns are compared on, all of them unless they are many.
+
+        Of each class in turn one, drawn at random: rare classes are there with all that they have.
+        """
+        labels, width = self._dataset.labels, self._features.shape[1]
+        classes = len(self._dataset.classes)
+        most = max(int(_COMPARED / (width * classes)), _OF_EACH_CLASS * classes)
+        if len(labels) <= max(most, _PLENTY // 2):
+            return np.ones(len(labels), dtype=bool)
+        order = np.random.default_rng(self._seed).permutation(len(labels))
+        turns = np.empty(len(labels), dtype=np.int64)
+        for label in range(classes):
+            own = order[labels[order] == label]
+            turns[own] = np.arange(len(own))
+        chosen = order[np.argsort(turns[order], kind="stable")[:most]]
+        return np.isin(np.arange(len(labels)), chosen)
 
     def _within(self, learned: np.ndarray) -> np.ndarray:
         """Return (n,) inner folds of the choice made from the photos `learned` (n,), booleans, alone.
@@ -103,14 +147,6 @@ class CalibratedHeads:
             beside = [(away - 1) % count, (away + 1) % count]
             folds[(folds >= 0) & ~np.isin(folds, beside)] = LEARNED
         return folds
-
-
-@dataclass(frozen=True, eq=False)
-class _Fitted:
-    """A head and its log loss on the inner folds of its choice; infinite where nothing could be held out."""
-
-    head: CalibratedHead
-    loss: float
 
 
 def fit_calibrated_head(

@@ -22,10 +22,10 @@ from regraft.networks.depths import Depth, DepthFeatures
 from regraft.networks.registry import (
     HUB_PREFIXES,
     HUB_WEIGHTS,
-    POCKET,
     Recipe,
     check_model_name,
     find_recipe,
+    installed_network,
     without_licence,
 )
 from regraft.networks.stages import Stage, groups_by_part, trace_stages
@@ -178,8 +178,8 @@ def load_backbone(model: str, weights: str | Path | None = None, *, fetch: bool 
     """Load a pretrained network and drop its classifier.
 
     Args:
-        model: "pocket", a timm name ("resnet50", "vgg16.tv_in1k"), "hf-hub:owner/name", or "local-dir:folder" with
-            config.json and model.safetensors.
+        model: "offline" or "pocket", a timm name ("resnet50", "vgg16.tv_in1k"), "hf-hub:owner/name", or
+            "local-dir:folder" with config.json and model.safetensors.
         weights: a file to load the weights from instead: safetensors, or a state dict as torchvision and timm save
             it, read with `weights_only`.
         fetch: False uses only what is on this machine.
@@ -254,9 +254,11 @@ def with_classifier(backbone: Backbone, weight: torch.Tensor, bias: torch.Tensor
 
 def _fetch(model: str, settings: dict[str, Any], *, fetch: bool) -> tuple[StateDict, str]:
     """Return the pretrained tensors that timm's `settings` point to, and where they came from."""
+    if installed := installed_network(model):
+        return installed.read()
     if settings.get("source") == "local-dir":
         file = local_weights(model, Path(settings["file"]))
-        return read_state_dict(file), POCKET if model == POCKET else str(file)
+        return read_state_dict(file), str(file)
     if settings.get("custom_load"):
         raise WeightsError(
             f"{model}: its weights are no state dict and cannot be checked tensor by tensor. Choose another tag; "

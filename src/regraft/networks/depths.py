@@ -17,6 +17,7 @@ from regraft.networks.tracing import HookPoint, hooked
 
 # what a last layer sees: the network's own features, and before them those of its last depths, or of all of them
 LAST, LATE, ALL = "last", "late", "all"
+DEPTHS = (LAST, LATE, ALL)
 _running = threading.RLock()  # hooks of one thread's pass must not hear another's
 
 

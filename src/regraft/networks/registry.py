@@ -1,8 +1,9 @@
-"""Networks by name: timm's, the one inside this package, those in folders and on the hub; a name gives a recipe."""
+"""Networks by name: timm's, those that are installed with regraft, in folders and on the hub; a name gives a recipe."""
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ from timm.models._pretrained import PretrainedCfg
 from regraft.errors import DownloadError, ModelError, OptionError, did_you_mean, option, printable
 from regraft.files import is_file, parse_json, read_regular
 from regraft.images.preprocess import INTERPOLATIONS
-from regraft.networks.weights import hub_file
+from regraft.networks.packaged import read_packaged
+from regraft.networks.weights import StateDict, check_downloadable, hub_file, read_state_dict
 
-POCKET = "pocket"  # a small pretrained network inside the package, for use without a connection
+POCKET = "pocket"  # the smallest and fastest, of 64 pixels
+OFFLINE = "efficientnet-lite0"  # what is taken where nothing can be downloaded
 # Of the convolutional networks with an open licence that run 100 photos a second or more on two CPU cores, one that has
 # learned many classes (11,821, ImageNet-12k): docs/networks.md says how it was chosen.
 STRONG = "convnext_nano.in12k"
+ALIASES = {"offline": OFFLINE}
 LOCAL_PREFIX = "local-dir:"
 HUB_PREFIXES = ("hf-hub:", "hf_hub:")
 HUB_WEIGHTS = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
@@ -47,6 +51,19 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class InstalledNetwork:
+    """A network that is there as soon as regraft is.
+
+    Attributes:
+        recipe: returns how timm builds it.
+        read: returns its tensors by timm's names, and where they came from, in words.
+    """
+
+    recipe: Callable[[], Recipe]
+    read: Callable[[], tuple[StateDict, str]]
+
+
+@dataclass(frozen=True)
 class StartingPoint:
     """A network that people start from.
 
@@ -68,7 +85,7 @@ class StartingPoint:
 POPULAR = (  # from small to large
     StartingPoint(POCKET, 4_554_680, 0, "200 classes, 64 x 64 pixels"),
     StartingPoint("mobilenetv2_100.ra_in1k", 2_223_872, 14, "1,000 classes"),
-    StartingPoint("tf_efficientnet_lite0.in1k", 3_371_008, 19, "1,000 classes", tried=True),
+    StartingPoint(OFFLINE, 3_371_008, 0, "1,000 classes"),
     StartingPoint("efficientnet_b0.ra_in1k", 4_007_548, 21, "1,000 classes", tried=True),
     StartingPoint("mobilenetv3_large_100.ra_in1k", 4_202_032, 22, "1,000 classes"),
     StartingPoint("resnet18.a1_in1k", 11_176_512, 47, "1,000 classes"),
@@ -93,18 +110,29 @@ def is_network(name: str) -> bool:
 
 
 def network_names(pattern: str = "", *, pretrained: bool = True) -> list[str]:
-    """Return timm's names of image networks that contain `pattern` (or match it, if it has a `*`)."""
+    """Return the names of installed networks and timm's that contain `pattern` (or match it, if it has a `*`)."""
     wild = pattern if "*" in pattern else f"*{pattern}*"
-    return [str(name) for name in timm.list_models(wild, pretrained=pretrained)]
+    installed = [name for name in INSTALLED if fnmatchcase(name, wild)]
+    return [*installed, *map(str, timm.list_models(wild, pretrained=pretrained))]
+
+
+def own_name(model: str) -> str:
+    """Return a network's own name: that which `model` stands for, or `model` itself."""
+    return ALIASES.get(model, model)
+
+
+def installed_network(model: str) -> InstalledNetwork | None:
+    """Return the network of this name if it is installed with regraft."""
+    return INSTALLED.get(own_name(model))
 
 
 def check_model_name(model: str) -> None:
     """Raise `ModelError` if `model` cannot be a network. Reads at most a local config.json."""
     if not isinstance(model, str):
         raise ModelError(f"model must be a network's name, a text such as 'resnet50'. Got {model!r}.")
-    if model == POCKET or model.startswith(LOCAL_PREFIX):
+    if model.startswith(LOCAL_PREFIX):
         find_recipe(model)
-    elif not model.startswith(HUB_PREFIXES):
+    elif not (installed_network(model) or model.startswith(HUB_PREFIXES)):
         _check_timm_name(model)
 
 
@@ -120,16 +148,14 @@ def _check_timm_name(model: str) -> None:
     hint = ""
     if "/" in model or Path(model).exists():
         hint = f" A folder is written {LOCAL_PREFIX}{model}, a hub model hf-hub:owner/name."
-    raise ModelError(
-        f"There is no network named {model!r}.{did_you_mean(architecture, [POCKET, *timm.list_models()])}{hint} "
-        "`regraft models PATTERN` lists the names."
-    )
+    close = did_you_mean(architecture, [*INSTALLED, *ALIASES, *timm.list_models()])
+    raise ModelError(f"There is no network named {model!r}.{close}{hint} `regraft models PATTERN` lists the names.")
 
 
 def find_recipe(model: str, *, fetch: bool = True) -> Recipe:
     """Return what timm knows of `model`; a hub's config.json is fetched if it is not in the cache."""
-    if model == POCKET:
-        return _read_config(model, pocket_folder())
+    if installed := installed_network(model):
+        return installed.recipe()
     if model.startswith(LOCAL_PREFIX):
         return _read_config(model, Path(model.removeprefix(LOCAL_PREFIX)))
     if model.startswith(HUB_PREFIXES):
@@ -168,14 +194,46 @@ def pocket_folder() -> Path:
     return Path(str(files("regraft"))) / POCKET
 
 
-def default_network() -> tuple[str, str]:
-    """Return the name of a strong network where its weights are or can be had, else `POCKET`; and a sentence on it."""
+def _lite_recipe() -> Recipe:
+    settings = {
+        "input_size": (3, 224, 224),
+        "interpolation": "bicubic",
+        "crop_pct": 0.875,
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.5, 0.5, 0.5),
+        "num_classes": 1000,
+        "first_conv": "conv_stem",
+        "classifier": "classifier",
+        "license": "apache-2.0",
+    }
+    return Recipe("tf_efficientnet_lite0", {}, settings)
+
+
+INSTALLED = {
+    POCKET: InstalledNetwork(
+        lambda: _read_config(POCKET, pocket_folder()),
+        lambda: (read_state_dict(pocket_folder() / "model.safetensors"), POCKET),  # no path of this machine
+    ),
+    OFFLINE: InstalledNetwork(_lite_recipe, read_packaged),
+}
+
+
+def default_network(*, fetch: bool = True) -> tuple[str, str]:
+    """Return the name of a strong network where its weights are or can be had, else `OFFLINE`; and a sentence on it.
+
+    Args:
+        fetch: False only asks whether they can be had.
+    """
+    repository = f"timm/{STRONG}"
     try:
-        hub_file(STRONG, f"timm/{STRONG}", HUB_WEIGHTS)
+        if fetch:
+            hub_file(STRONG, repository, HUB_WEIGHTS)
+        else:
+            check_downloadable(STRONG, repository, HUB_WEIGHTS)
     except DownloadError as error:
-        return POCKET, (
-            f"network: {POCKET}, the small one inside regraft, for {STRONG} cannot be downloaded ({error.reason}). "
-            f"With a connection, or a network of your own ({option('model')}), expect a better classifier."
+        return OFFLINE, (
+            f"network: {OFFLINE}, which is installed with regraft, for {STRONG} cannot be downloaded ({error.reason}). "
+            f"With a connection that one is taken, which has learned more classes; {option('model')} names another."
         )
     return STRONG, f"network: {STRONG}, as no other is named"
 

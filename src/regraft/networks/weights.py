@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub import file_exists, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 from safetensors.torch import load_file
@@ -161,6 +161,17 @@ def hub_file(model: str, repository: str, names: Sequence[str], *, fetch: bool =
         return Path(hf_hub_download(repository, names[-1], revision=revision or None))
 
 
+def check_downloadable(model: str, repository: str, names: Sequence[str]) -> None:
+    """Raise `DownloadError` where `hub_file` would, of a repository without a revision; nothing is downloaded."""
+    try:
+        hub_file(model, repository, names, fetch=False)
+    except DownloadError:
+        with download_errors(model):
+            _check_reachable(ENDPOINT)
+            if not any(file_exists(repository, name) for name in names):
+                raise OSError(f"{repository} has none of {', '.join(names)}") from None
+
+
 def _not_here(model: str) -> DownloadError:
     return DownloadError(
         f"{model}: its weights are not on this machine. Name a network that is.", "not on this machine"
@@ -202,7 +213,7 @@ def other_ways() -> str:
     return (
         f"(2) {option('weights', 'FILE')}, a .safetensors file or torchvision / timm state dict of this network; "
         f"(3) {option('model', 'local-dir:FOLDER')}, a folder with config.json and model.safetensors; "
-        f"(4) {option('model', 'pocket')}, the small network inside regraft."
+        f"(4) {option('model', 'offline')}, the network that is installed with regraft."
     )
 
 

@@ -23,7 +23,7 @@ from regraft.heads.search import LEARNED, fit_head, select_heads
 from regraft.images.decoding import READING
 from regraft.images.preprocess import Preprocess
 from regraft.networks.backbones import Backbone, load_backbone
-from regraft.networks.registry import check_model_name, check_side
+from regraft.networks.registry import check_model_name, check_side, own_name
 from regraft.networks.tracing import check_takes
 from regraft.networks.weights import without_folders
 from regraft.options import number
@@ -126,7 +126,7 @@ def load_teacher(distillation: DistillationSettings, classes: Sequence[str]) -> 
         OptionError: a classifier of other classes, or with a head that is not linear.
         ModelError, WeightsError, BundleError: it cannot be loaded.
     """
-    name = without_folders(distillation.model)
+    name = without_folders(own_name(distillation.model))
     if not distillation.is_file:
         return TeacherModel(name, load_backbone(distillation.model), None)
     classifier = load_bundle(Path(distillation.model))

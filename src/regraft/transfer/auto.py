@@ -1,17 +1,19 @@
 """`auto`: how much of the network is worth training, decided on held-out photos and within a time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from regraft.classifier.record import Attempt
+from regraft.classifier.record import Attempt, OverBudget
 from regraft.data.dataset import Dataset
 from regraft.errors import ModelError, option
 from regraft.evaluation.intervals import mean_interval
 from regraft.evaluation.metrics import photo_log_loss
 from regraft.evaluation.proportions import interval_of, proportion_of
+from regraft.options import Duration
 from regraft.progress import Observer
+from regraft.transfer.auto_plan import AutoPlan, over_budget_in_words, plan_auto
 from regraft.transfer.budget import Clock, OverBudgetError, PersistentClock
 from regraft.transfer.cross_validation import CrossValidation, cross_validate
 from regraft.transfer.experiment import Experiment
@@ -30,6 +32,7 @@ class Choice:
         probabilities: (n, c) out-of-fold; each fold is answered by what is chosen without looking at it, so that
             these evaluate the whole procedure.
         tried: in order of cost.
+        over_budget: what was not tried, or not to its end, in order of cost.
         temperature: of its out-of-fold logits; None if its training sets its own.
         reason: one sentence on what was gained and why no more was tried.
     """
@@ -37,6 +40,7 @@ class Choice:
     candidate: Candidate
     probabilities: np.ndarray
     tried: list[Attempt]
+    over_budget: list[OverBudget]
     temperature: float | None
     reason: str
 
@@ -53,7 +57,9 @@ def choose(experiment: Experiment, folds: np.ndarray, *, budget: float) -> Choic
         budget: seconds for all candidates but the first, and for all processes of a run that is killed and resumed.
     """
     dataset = experiment.dataset
-    outcomes, stop = _try_all(experiment, folds, budget)
+    search = _Search(experiment, folds, budget)
+    search.run()
+    outcomes = search.outcomes
     losses = {c: photo_log_loss(dataset.labels, outcome.probabilities) for c, outcome in outcomes.items()}
     groups = dataset.groups
     chosen = cheapest(losses, groups)
@@ -65,47 +71,125 @@ def choose(experiment: Experiment, folds: np.ndarray, *, budget: float) -> Choic
     return Choice(
         candidate=chosen,
         probabilities=probabilities,
-        tried=_attempts(outcomes, losses, groups),
+        tried=[*_attempts(outcomes, losses, groups), *search.stopped],
+        over_budget=search.over_budget,
         temperature=outcomes[chosen].temperature,
-        reason=_reason(chosen, losses, groups, stop),
+        reason=_reason(chosen, losses, groups, search.stop),
     )
 
 
-def _try_all(experiment: Experiment, folds: np.ndarray, budget: float) -> tuple[dict[Candidate, CrossValidation], str]:
-    """Return what was tried, in order of cost, and why no more was."""
-    dataset, run = experiment.dataset, experiment.run
-    clock = Clock(float("inf"))
-    outcomes: dict[Candidate, CrossValidation] = {}
-    for candidate in auto_candidates():
-        first = not outcomes
-        verdict = run.fact(["auto", str(candidate)])
-        if verdict is not None:  # reached before the run was killed; it stands, however fast the rest comes back
-            return outcomes, verdict
+class _Search:
+    """Tries candidates in order of cost, the first in any case and the others within a budget.
+
+    Attributes:
+        outcomes: of what was tried to its end, in order of cost.
+        stopped: what was begun and would not have ended in time.
+        over_budget: what was not tried, or not to its end, in order of cost.
+        stop: why no more was tried.
+
+    Args:
+        experiment: what is learned from.
+        folds: (n,) fold numbers.
+        budget: seconds.
+    """
+
+    def __init__(self, experiment: Experiment, folds: np.ndarray, budget: float) -> None:
+        self._experiment, self._folds, self._budget = experiment, folds, budget
+        self.outcomes: dict[Candidate, CrossValidation] = {}
+        self.stopped: list[Attempt] = []
+        self.over_budget: list[OverBudget] = []
+        self.stop = "every strategy was tried"
+
+    def run(self) -> None:
+        """Try them."""
+        dataset = self._experiment.dataset
+        first, *others = auto_candidates()
+        self.outcomes[first] = self._cross_validate(first, Clock(float("inf")))
+        right = self.outcomes[first].probabilities.argmax(axis=1) == dataset.labels
+        wrong = int((~right).sum())
+        if wrong < PROVABLE:
+            self.stop = f"the last layer alone errs on {wrong} photos: too few to prove a gain"
+        elif not self._budget:
+            self.stop = f"{option('budget', Duration(0))} lets nothing more be tried"
+        else:
+            self._experiment.observer.say(f"the last layer alone: {_accuracy(right, dataset)}")
+            self._try_more(others)
+
+    def _try_more(self, candidates: Sequence[Candidate]) -> None:
+        plan = plan_auto(candidates, self._experiment, self._folds, budget=self._budget)
+        _announce(plan, self._experiment.observer)
+        clock = PersistentClock(self._budget, self._experiment.run, ["auto", "clock"])
+        over, late, failed = set(plan.skipped), [], ""
+        for place, candidate in enumerate(candidates):
+            name = str(candidate)
+            if name in over:
+                continue
+            began = clock.mark(f"{name} begins")
+            try:
+                self.outcomes[candidate] = self._try_in_time(candidate, clock)
+            except ModelError as error:  # a network that cannot be cut; its last layer can be trained all the same
+                failed = f"{candidate} cannot be tried: {error}"
+                break
+            except OverBudgetError as error:
+                left = [name, *(str(one) for one in candidates[place + 1 :] if str(one) in plan.seconds)]
+                if not error.args:  # not begun
+                    late = [one for one in left if one not in over]
+                    break
+                spent = clock.mark(f"{name} ends") - began
+                plan = plan.with_seconds(name, max(plan.seconds.get(name, 0.0), spent + error.args[0]))
+                self._note_stopped(plan.over_budget(name), spent)
+                over |= set(left)  # they cost more
+                break
+            plan = plan.with_seconds(name, clock.mark(f"{name} ends") - began)
+        self.over_budget = [plan.over_budget(name) for name in plan.seconds if name in over or name in late]
+        too_long = _too_long([str(one) for one in candidates if str(one) in over])
+        self.stop = "; ".join(filter(None, [too_long, _too_late(late), failed])) or self.stop
+
+    def _try_in_time(self, candidate: Candidate, clock: Clock) -> CrossValidation:
+        """Return what a candidate came to; that it is over the budget stands when a run is resumed."""
+        run, verdict = self._experiment.run, ["auto", str(candidate)]
+        saved = run.load(verdict)
+        if saved is not None:  # reached before the run was killed, however fast the rest comes back
+            raise OverBudgetError(*saved.about["needed"])
         try:
-            trainer = trainer_of(candidate, experiment)
-            outcomes[candidate] = cross_validate(
-                trainer, dataset, folds, clock=clock, seed=experiment.seed, observer=experiment.observer
-            )
-        except ModelError as error:  # a network that cannot be cut; its last layer can be trained all the same
-            if first:
-                raise
-            return outcomes, f"{candidate} cannot be tried: {error}"
+            return self._cross_validate(candidate, clock)
         except OverBudgetError as error:
-            stop = _over(candidate, error, experiment.observer)
-            run.record_fact(["auto", str(candidate)], f"{option('budget')} for {candidate}", stop)
-            return outcomes, stop
-        if first:
-            clock = PersistentClock(budget, run, ["auto", "clock"])
-            right = outcomes[candidate].probabilities.argmax(axis=1) == dataset.labels
-            wrong = int((~right).sum())
-            if wrong < PROVABLE:
-                return outcomes, f"the last layer alone errs on {wrong} photos: too few to prove a gain"
-            if budget:
-                experiment.observer.say(
-                    f"the last layer alone: {_accuracy(right, dataset)}. Now more of the network is trained, for up to "
-                    f"{_in_words(budget)} ({option('budget')}), to see whether that is better."
-                )
-    return outcomes, "every strategy was tried"
+            run.save(verdict, {}, {"needed": list(error.args)})
+            raise
+
+    def _cross_validate(self, candidate: Candidate, clock: Clock) -> CrossValidation:
+        experiment = self._experiment
+        return cross_validate(
+            trainer_of(candidate, experiment),
+            experiment.dataset,
+            self._folds,
+            clock=clock,
+            seed=experiment.seed,
+            observer=experiment.observer,
+        )
+
+    def _note_stopped(self, over: OverBudget, spent: float) -> None:
+        self.stopped.append(Attempt(over.strategy, None, None, None, round(spent, 3), stopped=True))
+        self._experiment.observer.say(f"auto: {over_budget_in_words(over, stopped=True)}")
+
+
+def _announce(plan: AutoPlan, observer: Observer) -> None:
+    """Say what is tried next, how long it takes, and what is skipped."""
+    tried, skipped = plan.tried_in_words, plan.skipped_in_words
+    next_ = f"next {tried}, to see whether training more of the network is better" if tried else ""
+    if next_ or skipped:
+        observer.say(f"auto: {'; '.join(filter(None, [next_, skipped]))}")
+
+
+def _too_long(names: Sequence[str]) -> str:
+    """Return why `names` were not tried, or not to their end. How long it would take differs from run to run."""
+    return f"training {' and '.join(names)} would take longer than {option('budget')}" if names else ""
+
+
+def _too_late(names: Sequence[str]) -> str:
+    """Return why `names` were not begun."""
+    verb = "was" if len(names) == 1 else "were"
+    return f"{option('budget')} ran out before {' and '.join(names)} {verb} tried" if names else ""
 
 
 def _accuracy(right: np.ndarray, dataset: Dataset) -> str:
@@ -158,28 +242,3 @@ def _reason(chosen: Candidate, losses: Mapping[Candidate, np.ndarray], groups: n
         f"training {chosen} is " + ("proven to help" if proven else "the cheapest that nothing is proven better than"),
     )
     return f"{taken}" + (f" ({'; '.join(parts)} against the last layer alone)" if parts else "") + f"; {stop}"
-
-
-def _over(candidate: Candidate, error: OverBudgetError, observer: Observer) -> str:
-    """Return why a candidate is not tried. How long it would take differs from run to run, and is said alone."""
-    if not error.args:
-        return f"{option('budget')} ran out before {candidate} was tried"
-    observer.say(f"auto: training {candidate} would take about {_minutes(error.args[0])}")
-    return f"training {candidate} would take longer than {option('budget')}"
-
-
-def _in_words(seconds: float) -> str:
-    """Return a budget as one would say it.
-
-    >>> _in_words(600), _in_words(60), _in_words(10), _in_words(90), _in_words(86400)
-    ('10 minutes', '1 minute', '10 seconds', '90 seconds', '24 hours')
-    """
-    size, unit = (1, "second") if seconds < 120 and seconds != 60 else (60, "minute")
-    if seconds >= 7200:
-        size, unit = 3600, "hour"
-    count = f"{seconds / size:.3g}"
-    return f"{count} {unit}" + ("" if count == "1" else "s")
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:,.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

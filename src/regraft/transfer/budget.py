@@ -10,7 +10,7 @@ _SECONDS_PER_NOTE = 5.0  # what a persistent clock loses at most when it is kill
 
 
 class OverBudgetError(Exception):
-    """Training would not end within the time that there is; holds the seconds that it would take, where known."""
+    """Training would not end within the time that there is; holds the seconds that it still needs, where known."""
 
 
 class Pace(Protocol):
@@ -64,6 +64,7 @@ class PersistentClock(Clock):
         super().__init__(seconds - spent)
         self._run, self._job = run, job
         self._begun: list[str] = saved.about["begun"] if saved else []
+        self._marks: dict[str, float] = saved.about["marks"] if saved else {}
         self._started = time.monotonic() - spent
         self._noted = time.monotonic()
 
@@ -85,9 +86,17 @@ class PersistentClock(Clock):
         if time.monotonic() - self._noted > _SECONDS_PER_NOTE:
             self._keep()
 
+    def mark(self, moment: str) -> float:
+        """Return how many seconds had passed when `moment` was marked first, in this process or an earlier one."""
+        if moment not in self._marks:
+            self._marks[moment] = time.monotonic() - self._started
+            self._keep()
+        return self._marks[moment]
+
     def _keep(self) -> None:
         self._noted = time.monotonic()
-        self._run.save(self._job, {}, {"seconds": self._noted - self._started, "begun": self._begun})
+        about = {"seconds": self._noted - self._started, "begun": self._begun, "marks": self._marks}
+        self._run.save(self._job, {}, about)
 
 
 def forecast(clock: Clock, trainings: int) -> Pace:
@@ -106,6 +115,6 @@ def forecast(clock: Clock, trainings: int) -> Pace:
         if done > 0 and spent > _SECONDS_BEFORE_FORECAST:
             needed = spent / done * ((1 if once else trainings) - share)
             if needed > clock.left():
-                raise OverBudgetError(needed + spent)
+                raise OverBudgetError(needed)
 
     return pace

@@ -84,7 +84,7 @@ def cross_validate(
             title = f"fold {fold + 1} of {len(numbers)}{of_each}"
             if not (partial or clock.may_begin(f"{trainer.candidate}, {title}")):
                 spent = math.fsum(answers.seconds for answers in done.values())
-                raise OverBudgetError(*([spent / len(done) * len(numbers)] if done else []))
+                raise OverBudgetError(*([spent / len(done) * left] if done else []))
             try:
                 answers = trainer.predict_held_out(train, held_out, name=title, pace=forecast(clock, left))
             except OverBudgetError:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from regraft.classifier.classifier import Classifier, marks_of
-from regraft.classifier.record import Attempt, FitRecord, Timing
+from regraft.classifier.record import Attempt, FitRecord, OverBudget, Timing
 from regraft.data.dataset import Dataset
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
@@ -185,11 +185,13 @@ class _Training:
     tried: tuple[Attempt, ...] | None = None
     reason: str | None = None
     seconds: float | None = None
+    over_budget: tuple[OverBudget, ...] = ()
 
 
 def _train(experiment: Experiment) -> _Training:
     candidate = candidate_of(experiment.settings)
     tried: tuple[Attempt, ...] | None = None
+    over_budget: tuple[OverBudget, ...] = ()
     reason, seconds, temperature = None, None, None
     probabilities: np.ndarray | None = None
     if candidate is None and experiment.joined:
@@ -209,6 +211,7 @@ def _train(experiment: Experiment) -> _Training:
             choice = choose(experiment, folds, budget=experiment.settings.budget)
             candidate, tried, reason = choice.candidate, tuple(choice.tried), choice.reason
             probabilities, temperature = choice.probabilities, choice.temperature
+            over_budget = tuple(choice.over_budget)
         experiment.observer.say(f"{AUTO}: {reason}")
     trainer = trainer_of(candidate, experiment)
     if experiment.validation is None and probabilities is None:
@@ -221,7 +224,7 @@ def _train(experiment: Experiment) -> _Training:
     if experiment.validation is not None:
         probabilities = _predict_validation(experiment, outcome)
     assert probabilities is not None  # out-of-fold or of the validation photos
-    return _Training(outcome, candidate, probabilities, tried, reason, seconds)
+    return _Training(outcome, candidate, probabilities, tried, reason, seconds, over_budget)
 
 
 def _predict_validation(experiment: Experiment, outcome: FitOutcome) -> np.ndarray:
@@ -259,6 +262,7 @@ def _record(
         trained=trained.outcome.plan.summary(),
         frozen=trained.outcome.proof,
         tried=trained.tried,
+        over_budget=trained.over_budget,
         reason=trained.reason,
         features=trained.outcome.head.choice or LAST,
         stages=stages,

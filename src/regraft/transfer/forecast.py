@@ -1,5 +1,7 @@
 """How long a fit will take: an estimate, from a trial of a few photos on this machine."""
 
+import functools
+import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -7,114 +9,188 @@ from dataclasses import dataclass
 
 import torch
 
-from regraft.data.splits import OUTER_FOLDS
 from regraft.engines.compute import Compute
-from regraft.engines.speed import seconds_of
+from regraft.engines.microbatches import MicroBatches
+from regraft.engines.speed import Speeds, seconds_of
+from regraft.files import sha256
 from regraft.images.loading import load_batches
 from regraft.images.sources import Source
 from regraft.networks.backbones import Backbone
-from regraft.networks.cutting import cut_before
+from regraft.networks.cutting import Top, cut_before
 from regraft.networks.freezing import Plan, apply_plan
 from regraft.training.distributed import accelerator
+from regraft.training.optimizers import OPTIMIZERS
 from regraft.transfer.settings import FitSettings
 from regraft.transfer.strategies import Candidate
 
-IMAGES = 4  # in a step of the trial
+_IMAGES, _IMAGES_OF_ACCELERATOR = 4, 32  # in a step of the trial; to few an accelerator gives as long as to many
 _DECODED = 32  # photos
+_ENOUGH, _RUNS = 0.5, 20  # seconds, and how often at most, that one thing is timed
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Seconds that one candidate takes.
+    """Seconds that one candidate takes, once there are features.
 
     Attributes:
-        features: of all photos, once for all candidates.
+        views: of the activations of all photos' views, once for all trainings.
         folds: of the trainings that evaluate it; 0 where other photos do.
         final: of the training on all photos.
     """
 
-    features: float
+    views: float
     folds: float
     final: float
 
     @property
     def seconds(self) -> float:
         """Return them all together."""
-        return self.features + self.folds + self.final
+        return self.trying + self.final
+
+    @property
+    def trying(self) -> float:
+        """Return how long it takes to find out how good it is."""
+        return self.views + self.folds
 
 
 class Trial:
     """Times a few photos, and a few blank images in a network whose weights do not matter.
+
+    What was timed while nothing else ran is kept in the cache.
+
+    Attributes:
+        device: where.
+        images: in a step of the trial.
+        busy: whether other programs kept the machine busy when it began.
 
     Args:
         backbone: the network.
         sources: the photos; those that cannot be read take no time.
         settings: how it is trained.
         compute: where.
+        photo: seconds of a photo from its file to its features, where a pass over them has shown it.
     """
 
-    def __init__(self, backbone: Backbone, sources: Sequence[Source], settings: FitSettings, compute: Compute) -> None:
-        self._backbone, self._settings, self._compute = backbone, settings, compute
+    def __init__(
+        self,
+        backbone: Backbone,
+        sources: Sequence[Source],
+        settings: FitSettings,
+        compute: Compute,
+        *,
+        photo: float | None = None,
+    ) -> None:
+        self._backbone, self._sources, self._settings, self._compute = backbone, sources, settings, compute
         self._accelerator = accelerator(compute.torch_device, settings.precision)
-        device, preprocess = compute.torch_device, backbone.preprocess
-        self._module = backbone.module.to(device)
-        self._images = torch.zeros(IMAGES, 3, preprocess.height, preprocess.width, device=device)
-        self._photo = _decoding(backbone, sources)
-        self._forward = self._timed(lambda: self._run(self._module)) / IMAGES
+        self.device, preprocess = compute.torch_device, backbone.preprocess
+        most = _IMAGES if self.device.type == "cpu" else _IMAGES_OF_ACCELERATOR
+        self.images = min(settings.schedule.batch_size, most)
+        self._module = backbone.module.to(self.device)
+        self._blank = torch.zeros(self.images, 3, preprocess.height, preprocess.width, device=self.device)
+        self._speeds, self._known = Speeds(self.device, keep=compute.cache), photo
+        self.busy = self._speeds.busy
 
-    def forecast(self, candidate: Candidate, plan: Plan, *, train: int, validation: int) -> Forecast:
-        """Return the seconds of `candidate`.
+    def features(self, photos: int) -> float:
+        """Return the seconds of the features of so many photos, which all candidates need."""
+        return photos * (self._photo + self._forward if self._known is None else self._known)
+
+    def forecast(self, candidate: Candidate, plan: Plan, *, photos: int, folds: int) -> Forecast:
+        """Return the seconds of `candidate`, once there are features.
 
         Args:
             candidate: what is trained.
             plan: of it.
-            train: photos that are learned from.
-            validation: photos that evaluate; 0 for cross-validation.
+            photos: that are learned from.
+            folds: of the trainings that evaluate it; 0 where other photos do.
+
+        Raises:
+            ModelError: the network cannot be cut there.
         """
-        features = (train + validation) * (self._photo + self._forward)
         if plan.cut is None:
-            return Forecast(features, 0.0, 0.0)
+            return Forecast(0.0, 0.0, 0.0)
         schedule, kind = self._settings.schedule, candidate.kind
-        before, step = self._training(plan)
+        view, step = self._view(plan), self._update(plan)
         once = 0.0
         if kind.keeps_views and self._compute.cache_bytes and plan.cut != plan.stages[0]:
-            once = train * schedule.views * (self._photo + before)
+            once = photos * schedule.views * view
         else:
-            step += self._photo + before
+            step += view
 
-        def training(photos: int) -> float:
-            return schedule.epochs_for(photos, kind.epochs) * photos * step
+        def training(count: int) -> float:
+            return schedule.epochs_for(count, kind.epochs) * count * step
 
-        folds = 0.0 if validation else OUTER_FOLDS * training(train - train // OUTER_FOLDS)
-        return Forecast(features, folds, once + training(train))
+        evaluated = folds * training(photos - photos // folds) if folds else 0.0
+        return Forecast(once, evaluated, training(photos))
 
-    def _training(self, plan: Plan) -> tuple[float, float]:
-        """Return seconds of an image before the cut, and in an update of what is behind it."""
-        shape = tuple(self._images.shape[1:])
-        assert plan.cut is not None
-        trunk, top = cut_before(self._module, plan.cut, (shape[0], shape[1], shape[2]))
-        top = top.to(self._images.device)
-        before = 0.0 if plan.cut == plan.stages[0] else self._timed(lambda: self._run(trunk)) / IMAGES
+    @functools.cached_property
+    def _photo(self) -> float:
+        """Return seconds of a photo from its file to pixels."""
+        return _decoding(self._backbone, self._sources)
+
+    @functools.cached_property
+    def _forward(self) -> float:
+        """Return seconds of an image through the network."""
+        return self._remembered(["forward"], lambda: self._time(lambda: self._run(self._module)))
+
+    def _view(self, plan: Plan) -> float:
+        """Return seconds of a photo from its file to the cut."""
+        if plan.cut == plan.stages[0]:
+            return self._photo
+        if self._known is not None:  # by the engine that runs what is frozen, which may be several times as fast
+            return self._known
+        return self._photo + self._remembered(["forward", plan.cut], lambda: self._time_trunk(plan))
+
+    def _time_trunk(self, plan: Plan) -> float:
+        trunk, _ = self._cut(plan)
+        return self._time(lambda: self._run(trunk))
+
+    def _update(self, plan: Plan) -> float:
+        """Return seconds of an image in an update of what is behind the cut."""
+        schedule, learned = self._settings.schedule, plan.names("trained", "low-rank")
+        about = [schedule.optimizer, schedule.batch_size, self._accelerator.precision, plan.cut, plan.lora, *learned]
+        return self._remembered(["update", *about], lambda: self._time_update(plan))
+
+    def _time_update(self, plan: Plan) -> float:
+        schedule = self._settings.schedule
+        trunk, top = self._cut(plan)
+        top = top.to(self.device)
         apply_plan(top.network, plan)
         learned = [parameter for parameter in top.network.parameters() if parameter.requires_grad]
         activations = self._run(trunk).float()
-        optimizer = torch.optim.AdamW(learned or [torch.zeros(1, requires_grad=True)], lr=0.0)
+        idle = torch.zeros(1, requires_grad=True)  # where adapters are trained, which are not added here
+        optimizer = OPTIMIZERS[schedule.optimizer].build([{"params": learned or [idle]}], 0.0)
+        split = MicroBatches(self.device, "training on", least=2 if plan.names("statistics") else 1)
 
-        def gradient() -> None:
-            with self._accelerator.autocast():
-                loss = top(activations).float().square().mean()
-            if loss.requires_grad:
-                loss.backward()
+        def backward(parts: list[slice]) -> None:
+            for rows in parts:
+                with self._accelerator.autocast():
+                    loss = top(activations[rows]).float().square().mean()
+                if loss.requires_grad:
+                    loss.backward()
 
-        return before, self._timed(gradient) / IMAGES + self._timed(optimizer.step) / self._settings.schedule.batch_size
+        gradient = self._time(lambda: split(self.images, backward))
+        return gradient + self._time(optimizer.step) * self.images / schedule.batch_size
+
+    def _cut(self, plan: Plan) -> tuple[torch.nn.Module, Top]:
+        assert plan.cut is not None  # of fine-tuning
+        _, *shape = self._blank.shape
+        return cut_before(self._module, plan.cut, (shape[0], shape[1], shape[2]))
 
     def _run(self, module: torch.nn.Module) -> torch.Tensor:
         with torch.no_grad(), self._accelerator.autocast():
-            found: torch.Tensor = module(self._images)
+            found: torch.Tensor = module(self._blank)
         return found
 
-    def _timed(self, work: Callable[[], object]) -> float:
-        return seconds_of(work, self._images.device)
+    def _time(self, work: Callable[[], object]) -> float:
+        """Return seconds of an image in `work`, which is done to all images of the trial."""
+        return seconds_of(work, self.device, enough=_ENOUGH, runs=_RUNS) / self.images
+
+    def _remembered(self, about: Sequence[object], measure: Callable[[], float]) -> float:
+        """Return the seconds of an image that are known of this network and `about`; if none are, `measure` does."""
+        recipe = self._backbone.recipe
+        named = [recipe.architecture, sorted(recipe.arguments.items()), *self._blank.shape, *about]
+        name = sha256(json.dumps(named, default=str).encode()).hex()[:24]
+        return 1 / self._speeds.timed(name, lambda: 1 / measure())
 
 
 def _decoding(backbone: Backbone, sources: Sequence[Source]) -> float:

@@ -1,0 +1,158 @@
+"""Every photo of a folder, a table or a pattern, each with its label and its split where it has them."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from regraft.data.class_folders import read_folder
+from regraft.data.columns import Columns
+from regraft.data.folders import image_files, split_folders, subfolders
+from regraft.data.layouts import SPLITS, readers_of
+from regraft.data.photos import find_photos
+from regraft.data.samples import natural_order
+from regraft.data.tables import TableRows, rows_in_table
+from regraft.errors import DataError, OptionError, first_few, option, shortlist
+from regraft.images.sources import Source
+
+_SHOWN = 10  # classes in a line
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoList:
+    """n photos, of which some may have labels or be of a split.
+
+    Attributes:
+        sources: the photos.
+        labels: the name of each one's class, None where it has none.
+        splits: "train", "validation" or "test", None where nothing says.
+        where: the folder, table or pattern.
+        notes: what was assumed, in words.
+    """
+
+    sources: tuple[Source, ...]
+    labels: tuple[str | None, ...]
+    splits: tuple[str | None, ...]
+    where: str = "the given images"
+    notes: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def unlabelled(cls, sources: Sequence[Source], where: str = "the given images") -> "PhotoList":
+        """Return photos of which nothing else is known."""
+        nothing = (None,) * len(sources)
+        return cls(tuple(sources), nothing, nothing, where)
+
+    def __len__(self) -> int:
+        """Return n."""
+        return len(self.sources)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether any photo has a label."""
+        return any(label is not None for label in self.labels)
+
+    @property
+    def has_splits(self) -> bool:
+        """Whether any photo is of a split."""
+        return any(split is not None for split in self.splits)
+
+    def without(self, unreadable: Mapping[int, str]) -> tuple["PhotoList", list[tuple[Source, str]]]:
+        """Return the photos but those at these positions, and these, in order, with their reasons."""
+        kept = [place for place in range(len(self)) if place not in unreadable]
+        rest = replace(
+            self,
+            sources=tuple(self.sources[place] for place in kept),
+            labels=tuple(self.labels[place] for place in kept),
+            splits=tuple(self.splits[place] for place in kept),
+        )
+        return rest, [(self.sources[place], reason) for place, reason in sorted(unreadable.items())]
+
+    def counts(self) -> dict[str, int]:
+        """Return {label: number of photos}, in natural order; photos without a label are not counted."""
+        found = Counter(label for label in self.labels if label is not None)
+        return {label: found[label] for label in natural_order(found)}
+
+    def split_counts(self) -> dict[str, int]:
+        """Return {split: number of photos}, in the order of `layouts.SPLITS`."""
+        found = Counter(self.splits)
+        return {split: found[split] for split in SPLITS if split in found}
+
+    def __str__(self) -> str:
+        """Return in words what was found: how many photos, of which labels and splits."""
+        without = self.labels.count(None)
+        counts = [f"{label} {count:,}" for label, count in self.counts().items()]
+        parts = [f"{len(self):,} photo{'' if len(self) == 1 else 's'} of {self.where}"]
+        parts.append(f"labels: {first_few(counts, _SHOWN)}" if counts else "without labels")
+        parts += [f"without one {without:,}"] if counts and without else []
+        splits = ", ".join(f"{split} {count:,}" for split, count in self.split_counts().items())
+        return "; ".join([*parts, *([f"splits: {splits}"] if splits else [])])
+
+
+def none_readable(photos: PhotoList, unreadable: Sequence[tuple[Source, str]]) -> str:
+    """Return the message where no photo of a list can be read."""
+    lines = [f"{source}: {reason}" for source, reason in unreadable]
+    return f"{photos.where}: none of the {len(photos):,} photos can be read:\n{shortlist(lines)}"
+
+
+def list_photos(data: str | Path, columns: Columns | None = None) -> PhotoList:
+    """Return all photos that `data` names, in the order of `find_photos`, the splits of a data set among them.
+
+    A photo has the label that training would take it to have (`layouts.find_samples`), and none where there is none:
+    labels that training would refuse are left out, and a note says why.
+
+    Args:
+        data: a folder, a table, a photo, or a glob.
+        columns: of a table.
+
+    Raises:
+        DataError: it names no photo, or a table that cannot be read.
+        OptionError: columns of what is no table.
+    """
+    columns, path = columns or Columns(), Path(data).expanduser()
+    tables = [reader for reader in readers_of(path) if reader.is_table]
+    if tables and not (path.is_dir() and image_files(path)[0]):  # photos below a folder count more than tables in it
+        return _of_rows(rows_in_table(path, columns), str(data))
+    if columns != Columns():
+        names = ", ".join(map(option, ("image_column", "label_column", "split_column")))
+        raise OptionError(
+            f"{names} and {option('image_root')} are for tables. {data} is none: name a CSV or Parquet file instead, "
+            "or leave them out."
+        )
+    found = PhotoList.unlabelled(find_photos([data]), str(data))
+    return _of_folder(path, found) if path.is_dir() else found
+
+
+def _of_rows(rows: TableRows, where: str) -> PhotoList:
+    if not rows.sources:
+        raise DataError(f"{where} has no rows.")
+    return PhotoList(tuple(rows.sources), tuple(rows.labels), tuple(rows.splits), where, tuple(rows.notes))
+
+
+def _of_folder(folder: Path, photos: PhotoList) -> PhotoList:
+    """Return the photos below `folder` with what its folders and their names say."""
+    notes: list[str] = []
+    labels: dict[Source, str] = {}
+    splits: dict[Source, str] = {}
+    try:
+        parts = split_folders(folder)
+    except DataError as error:
+        parts = {}
+        notes.append(f"no split is taken from {folder}: {error}")
+    for split, part in parts.items():
+        splits |= dict.fromkeys(image_files(part)[0], split)
+    for part in parts.values() or [folder]:
+        try:
+            samples = read_folder(part)
+        except DataError as error:
+            if subfolders(part):  # else a folder of photos without labels, as many are
+                notes.append(f"no label is taken from {part}: {error}")
+            continue
+        names = (samples.classes[place] for place in samples.labels)
+        labels |= dict(zip(samples.sources, names, strict=True))
+    return PhotoList(
+        photos.sources,
+        tuple(labels.get(source) for source in photos.sources),
+        tuple(splits.get(source) for source in photos.sources),
+        photos.where,
+        tuple(notes),
+    )

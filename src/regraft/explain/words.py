@@ -1,0 +1,48 @@
+"""How the report words figures and names."""
+
+from collections.abc import Sequence
+
+NAMED = 5  # of a list of names
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return "ants and bees", or the first few and how many more.
+
+    >>> listed(["ants", "bees", "wasps"]), listed(list("abcdefg"))
+    ('ants, bees and wasps', 'a, b, c and 4 more classes')
+    """
+    if len(names) > NAMED:
+        return f"{', '.join(names[:3])} and {len(names) - 3:,} more classes"
+    return ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else names[0]
+
+
+def value_in_words(value: float | None, *, share: bool) -> str:
+    """Return a figure, in percent if it is a share.
+
+    >>> value_in_words(0.5, share=True), value_in_words(0.5, share=False), value_in_words(None, share=True)
+    ('50.0 %', '0.500', 'not defined')
+    """
+    if value is None:
+        return "not defined"
+    return f"{100 * value:.1f} %" if share else f"{value:.3f}"
+
+
+def interval_in_words(bounds: Sequence[float] | None, *, share: bool) -> str:
+    """Return the bounds of a figure, in percent if it is a share.
+
+    >>> interval_in_words((0.25, 0.75), share=True), interval_in_words(None, share=False)
+    ('25.0 to 75.0 %', 'not known')
+    """
+    if bounds is None:
+        return "not known"
+    low, high = bounds
+    return f"{100 * low:.1f} to {100 * high:.1f} %" if share else f"{low:.3f} to {high:.3f}"
+
+
+def probability_in_words(probability: float) -> str:
+    """Return a probability in percent; what is rounded to certainty is not called certain.
+
+    >>> probability_in_words(0.7634), probability_in_words(0.9999)
+    ('76.3 %', '> 99.9 %')
+    """
+    return "> 99.9 %" if probability > 0.9994 else f"{100 * probability:.1f} %"
