@@ -25,16 +25,16 @@ def print_networks(networks: NetworkNames, splits: Mapping[str, Samples], comput
 
     names = networks_to_choose_from(networks.names, fetch=False)
     photos = {split: len(samples) for split, samples in splits.items()}
-    speeds = Speeds(compute.torch_device)
+    speeds = Speeds(compute.torch_device, keep=compute.cache)
     features = {name: build_untrained(name).features for name in names}  # neither depends on the weights
     seconds = {name: sum(photos.values()) / speeds.of(name) for name in names}
     if json:
-        found = [{"network": n, "features": features[n], "seconds": round(seconds[n], 1)} for n in names]
+        found = [{"network": n, "features": features[n], "features_seconds": round(seconds[n], 1)} for n in names]
         result_json(
             {
                 "photos": photos,
                 "network": networks.title,
-                "seconds": round(sum(seconds.values()), 1),
+                "features_seconds": round(sum(seconds.values()), 1),
                 "networks": found,
             }
         )
