@@ -17,7 +17,7 @@ from regraft.classifier.record import NetworkTrial
 from regraft.data.layouts import find_samples
 from regraft.engines.compute import Compute
 from regraft.errors import ResumeError
-from regraft.networks.backbones import Backbone, load_backbone
+from regraft.networks.backbones import Backbone, build_untrained, load_backbone
 from regraft.progress import Observer
 from regraft.transfer import network_choice
 from regraft.transfer.cross_validation import CrossValidation
@@ -52,6 +52,8 @@ def test_the_cost_is_the_multiply_adds_of_one_image(backbone: Backbone) -> None:
     layers = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
     network = replace(backbone, module=layers, preprocess=replace(backbone.preprocess, height=16, width=20))
     assert multiply_adds(network) == 16 * 20 * 8 * (3 * 3 * 3) + 8 * 4
+    known = multiply_adds(build_untrained("mobilenetv2_100"))
+    assert known == pytest.approx(300e6, rel=0.01)  # Sandler et al. 2018, table 4
 
 
 def test_a_sample_has_of_each_class_its_share_and_a_few_at_least() -> None:
