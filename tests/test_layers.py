@@ -76,6 +76,7 @@ ORDER = {
         "photo_list",
     ],
     "networks": [
+        "names",
         "tracing",
         "depths",
         "weights",
@@ -164,6 +165,7 @@ ORDER = {
         "cross_validation",
         "auto",
         "compare",
+        "network_choice",
         "fit",
     ],
     "pretraining": [
@@ -209,6 +211,7 @@ ORDER = {
         "tracking",
         "training_options",
         "outputs",
+        "dry_run_networks",
         "compare",
         "embed",
         "evaluate",

@@ -623,3 +623,42 @@ def test_mistakes_in_explain(fitted: TransferClassifier, sixteen: list[str], tmp
         fitted.explain(folder, out=tmp_path / "other", units=0)
     with pytest.raises(OutputError, match=r"could not be written: Not a directory"):
         fitted.explain(folder, out=Path(sixteen[0]) / "below")
+
+
+# --- several networks ---
+
+
+def test_networks_in_a_list_are_joined_and_stay_so_in_a_file(
+    sixteen: list[str], tiny_network: str, other_network: str, tmp_path: Path
+) -> None:
+    networks = [tiny_network, other_network]
+    estimator = TransferClassifier(model=networks, features="last").fit(sixteen, eight_each("a", "b"))
+    assert estimator.get_params()["model"] is networks
+    assert estimator.classifier_.model == f"{tiny_network} + {other_network}"
+    estimator.save(tmp_path / "joint.safetensors")
+    again = load(tmp_path / "joint.safetensors")
+    assert again.model == [without_folders(name) for name in networks]
+    assert np.array_equal(again.predict_proba(sixteen), estimator.predict_proba(sixteen))
+    with pytest.raises(OptionError, match=r"^A report is of one network\."):
+        estimator.explain(sixteen, out=tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_auto_chooses_one_of_the_networks_beside_it(sixteen: list[str], tiny_network: str, other_network: str) -> None:
+    estimator = TransferClassifier(model=["auto", tiny_network, other_network], features="last", budget=60.0)
+    estimator.fit(sixteen, eight_each("a", "b"))
+    assert estimator.classifier_.model in {tiny_network, other_network}
+    assert len(estimator.classifier_.record.networks_tried) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": ["a", "b"], "weights": "w.pth"}, "weights is a file of one network. Got 2 networks (model)."),
+        ({"model": ["a", "b"], "strategy": "top"}, "strategy='top' trains one network. Got 2 (model)"),
+        ({"model": ["a", "a"]}, "model names the same network twice: a."),
+    ],
+)
+def test_what_several_networks_cannot_do(sixteen: list[str], options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=f"^{re.escape(message)}"):
+        TransferClassifier(**options).fit(sixteen, eight_each("a", "b"))

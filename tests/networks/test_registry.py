@@ -288,7 +288,7 @@ def test_the_estimator_takes_an_installed_network_and_warns(photos: Callable[...
 
 
 def test_weights_without_their_network_are_refused(photos: Callable[..., Path], tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=re.escape("weights= is a file of one network: name it with model=.")):
+    with pytest.raises(OptionError, match=re.escape("weights is a file of one network: name it with model.")):
         regraft.TransferClassifier(weights=tmp_path / "w.pth").fit(photos(red=8, blue=8))
 
 

@@ -25,19 +25,20 @@ from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples, split_names
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
-from regraft.errors import DataError, OptionError, did_you_mean, printable, shortlist
+from regraft.errors import DataError, did_you_mean, printable, shortlist
 from regraft.explain.explain import check_options, explain
 from regraft.explain.html_report import write_report
 from regraft.explain.subject import find_subject_photos, subject_of_classifier, without_labels
 from regraft.files import check_output, prepare_folder
 from regraft.images.sources import Source
 from regraft.networks.backbones import load_backbone
-from regraft.networks.registry import check_model_name, own_name
+from regraft.networks.names import NetworkNames, joined_name, parts_of_name, read_names
+from regraft.networks.registry import check_model_name, networks_to_try, own_name
 from regraft.options import Bytes, Seconds, declared_settings
 from regraft.training.schedule import Schedule
 from regraft.transfer.experiment import Experiment
-from regraft.transfer.fit import fit
-from regraft.transfer.settings import FitSettings
+from regraft.transfer.fit import fit, fit_best
+from regraft.transfer.settings import USED_BY_CHOICE, FitSettings
 
 T = TypeVar("T")
 _LEFT_OUT = ("restart",)  # options that mean nothing in Python: there are no checkpoints
@@ -49,7 +50,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Args:
         model: a timm network ("resnet50"), "hf-hub:owner/name", "local-dir:folder", or one that is installed with
             regraft: "offline" (efficientnet-lite0) or "pocket", the smallest. None takes a strong one, or "offline"
-            where that cannot be downloaded.
+            where that cannot be downloaded. Several in a list are joined: one last layer sees the features of all.
+            "auto" chooses one network, of those beside it in a list or of some that people start from.
         weights: a file with the network's weights, instead of the published ones.
         schedule: how the network is trained further, a `regraft.Schedule`; None for its defaults.
 
@@ -74,11 +76,11 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     zone, decimals; as NumPy arrays of any size, and as objects. Missing ones (None, NaN, blank) are an error.
     """
 
-    model: str | None
+    model: str | Sequence[str] | None
     weights: str | Path | None
     schedule: Schedule | None
 
-    def __init__(self, model: str | None = None, **options: Any) -> None:
+    def __init__(self, model: str | Sequence[str] | None = None, **options: Any) -> None:
         given = {"model": model, **options}
         for name, parameter in _parameters().items():
             setattr(self, name, given.pop(name, parameter.default))
@@ -102,21 +104,22 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             WeightsError: its weights are absent or do not fit.
             SanityError: no better than always saying the largest class.
         """
-        named = self._network()
-        check_model_name(named)
-        model = own_name(named)
-        splits, labels = find_labelled(X, y, groups, columns_of(columns, "fit", own=("groups",)))
+        named = read_names(self.model)
         settings = replace(self._options(FitSettings), schedule=self.schedule or Schedule())
+        settings.check_networks(named, weights=self.weights is not None)
         compute, observer = self._options(Compute), LogObserver()
-        settings.check_used((settings.strategy,), compute)
-        result = fit(
-            splits,
-            lambda: load_backbone(model, self.weights),
-            model=model,
-            settings=settings,
-            compute=compute,
-            observer=observer,
-        )
+        settings.check_used((settings.strategy,), compute, besides=USED_BY_CHOICE if named.choose else ())
+        networks = self._networks(named)
+        splits, labels = find_labelled(X, y, groups, columns_of(columns, "fit", own=("groups",)))
+        loaders = {name: functools.partial(load_backbone, name, self.weights) for name in networks}
+        if named.choose:
+            result = fit_best(splits, loaders, settings=settings, compute=compute, observer=observer)
+        else:
+            load, *joined = loaders.values()
+            model = joined_name(networks)
+            result = fit(
+                splits, load, model=model, settings=settings, compute=compute, observer=observer, joined=joined
+            )
         if labels is not None:
             result.classifier.label_type, result.classifier.label_dtype = labels.type, labels.dtype
         _warn_of_unreadable(result.experiment)
@@ -205,6 +208,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             OutputError: it cannot be written there.
         """
         classifier, folder = self._fitted(), Path(out)
+        classifier.check_single("A report")
         stages = [stages] if isinstance(stages, str) else stages
         prepare_folder(folder, option="out")
         check_options(classifier.backbone, stages, method=method, units=units)
@@ -248,13 +252,15 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.string = True
         return tags
 
-    def _network(self) -> str:
-        """Return the name of the network, a default one if none is named."""
-        if self.model is not None:
-            return self.model
-        if self.weights is not None:
-            raise OptionError("weights= is a file of one network: name it with model=.")
-        return network_or_default(stacklevel=4)  # of the line that calls `fit`
+    def _networks(self, named: NetworkNames) -> list[str]:
+        """Return the names of the networks, default ones if none are named."""
+        for name in named.names:
+            check_model_name(name)
+        named = replace(named, names=tuple(map(own_name, named.names)))
+        named.check(weights=False)  # again: two names may stand for the same
+        if named.choose and not named.names:
+            return networks_to_try()[0]
+        return list(named.names) or [network_or_default(stacklevel=4)]  # of the line that calls `fit`
 
     def _options(self, kind: type[T]) -> T:
         """Return settings of this class, made of the arguments; NumPy's numbers as Python's."""
@@ -326,7 +332,8 @@ def load(path: str | Path) -> TransferClassifier:
     record = classifier.record
     names = ("seed", "train_from", "train_only", "lora")
     kept = {} if record is None else {name: getattr(record, name) for name in names}
-    estimator = TransferClassifier(model=classifier.model, strategy=classifier.strategy, **kept)
+    model = parts_of_name(classifier.model, len(classifier.backbones)) if classifier.joined else classifier.model
+    estimator = TransferClassifier(model=model, strategy=classifier.strategy, **kept)
     estimator._adopt(classifier)
     return estimator
 

@@ -27,6 +27,7 @@ from regraft.heads.linear import Head, LinearHead
 from regraft.images.preprocess import Preprocess
 from regraft.networks.backbones import Backbone, rebuild_backbone, tensor_bytes
 from regraft.networks.depths import Depth
+from regraft.networks.names import joined_name, parts_of_name
 from regraft.networks.registry import SOURCE_SETTINGS, Recipe, check_settings
 from regraft.networks.tracing import HookPoint, as_hook_point
 from regraft.networks.weights import without_folders
@@ -60,7 +61,7 @@ def save_bundle(classifier: Classifier, path: Path) -> None:
         "classes": list(classifier.classes),
         "label_type": classifier.label_type,
         **({"label_dtype": classifier.label_dtype} if classifier.label_dtype else {}),
-        "model": without_folders(classifier.model),
+        "model": _model_name(classifier),
         "strategy": classifier.strategy,
         "temperature": classifier.temperature,
         "head_strength": classifier.head.strength,
@@ -279,17 +280,24 @@ def _lasting(classifier: Classifier) -> dict[str, Any]:
 
     Runs of the same command give the same file, and who gets it learns nothing of its author's folders.
     """
-    record, local, name = classifier.record, classifier.model, without_folders(classifier.model)
+    record, local, name = classifier.record, classifier.model, _model_name(classifier)
     if record is None:
         return {}
     tried = record.tried and tuple(replace(attempt, seconds=None) for attempt in record.tried)
     unreadable = tuple(_photo_name(Path(path), classifier.classes) for path in record.unreadable)
+    networks = tuple(replace(n, seconds=None, model=without_folders(n.model)) for n in record.networks_tried)
     over_budget = tuple(replace(one, seconds=None, budget="") for one in record.over_budget)
     lasting = replace(record, timing=None, tried=tried, over_budget=over_budget, unreadable=unreadable)
+    lasting = replace(lasting, networks_tried=networks)
     if local:
         reason = record.reason and record.reason.replace(local, name)
         lasting = replace(lasting, model=record.model.replace(local, name), reason=reason)
     return lasting.to_json()
+
+
+def _model_name(classifier: Classifier) -> str:
+    """Return the names of a classifier's networks without their folders."""
+    return joined_name([without_folders(one) for one in parts_of_name(classifier.model, len(classifier.backbones))])
 
 
 def _photo_name(path: Path, classes: Sequence[str]) -> str:

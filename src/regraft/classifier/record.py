@@ -148,6 +148,43 @@ class OverBudget:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NetworkTrial:
+    """What one of the networks that were to be chosen from came to, with a new last layer alone.
+
+    Attributes:
+        model: its name.
+        multiply_adds: of one image, what its cost is taken to be.
+        sample_log_loss: mean (nats), out-of-fold on a part of the photos, by which networks are ranked; None where all
+            are few enough to be tried, or time did not suffice.
+        log_loss: likewise of all photos; None where it was left out.
+        log_loss_difference: to the network that was chosen.
+        log_loss_interval: 95 % of that; None where it is not known.
+        left_out: why it was not tried on all photos; "" where it was.
+        seconds: of its features and last layers; None where it was read from a file.
+    """
+
+    model: str
+    multiply_adds: int
+    sample_log_loss: float | None = None
+    log_loss: float | None = None
+    log_loss_difference: float | None = None
+    log_loss_interval: Interval | None = None
+    left_out: str = ""
+    seconds: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        found = asdict(self) | {"log_loss_interval": self.log_loss_interval and list(self.log_loss_interval)}
+        return {name: value for name, value in found.items() if not (name == "seconds" and value is None)}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Self:
+        """Return what `to_json` gave."""
+        bounds = found.get("log_loss_interval")
+        return cls(**{**found, "log_loss_interval": bounds and tuple(bounds)})
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationRecord:
     """How a classifier did on photos, and how that was found.
 
@@ -207,6 +244,7 @@ class FitRecord(EvaluationRecord):
         features: what the last layer sees: "last", "late" or "all".
         stages: the depths that it sees besides the network's own features, from pixels on.
         features_tried: what each choice of features came to; nothing where there was nothing to choose.
+        networks_tried: the networks that were chosen from, the cheapest first; nothing where one was named.
     """
 
     seed: int = 0
@@ -221,6 +259,7 @@ class FitRecord(EvaluationRecord):
     features: str = "last"
     stages: tuple[str, ...] = ()
     features_tried: tuple[FeatureTrial, ...] = ()
+    networks_tried: tuple[NetworkTrial, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -229,6 +268,8 @@ class FitRecord(EvaluationRecord):
         found |= {"trained": self.trained, "frozen": self.frozen}
         found |= {"features": self.features, "stages": list(self.stages)}
         found |= {"features_tried": [trial.to_json() for trial in self.features_tried]}
+        if self.networks_tried:
+            found |= {"networks_tried": [trial.to_json() for trial in self.networks_tried]}
         if self.tried is not None:
             found |= {"tried": [attempt.to_json() for attempt in self.tried]}
             found |= {"over_budget": [one.to_json() for one in self.over_budget], "reason": self.reason}
@@ -261,4 +302,5 @@ class FitRecord(EvaluationRecord):
             features=found.get("features", "last"),
             stages=tuple(found.get("stages", ())),
             features_tried=tuple(FeatureTrial.from_json(trial) for trial in found.get("features_tried", ())),
+            networks_tried=tuple(NetworkTrial.from_json(trial) for trial in found.get("networks_tried", ())),
         )

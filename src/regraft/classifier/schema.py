@@ -74,6 +74,18 @@ class FeatureTrialFields(Struct):
     log_loss_interval: Bounds = None
 
 
+class NetworkTrialFields(Struct):
+    """The fields of a `NetworkTrial`."""
+
+    model: str
+    multiply_adds: Count
+    sample_log_loss: Number | None = None
+    log_loss: Number | None = None
+    log_loss_difference: Number | None = None
+    log_loss_interval: Bounds = None
+    left_out: str = ""
+
+
 class RecordFields(Struct):
     """The fields of a `FitRecord` besides its report."""
 
@@ -94,6 +106,7 @@ class RecordFields(Struct):
     features: str = "last"
     stages: list[str] = []
     features_tried: list[FeatureTrialFields] = []
+    networks_tried: list[NetworkTrialFields] = []
 
 
 class DepthFields(Struct):

@@ -1,8 +1,10 @@
 """`regraft fit`: photos in, a classifier with figures out."""
 
+import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,17 +12,24 @@ from regraft.cli import options
 from regraft.cli.closing import has_test_photos, left_out, next_step, why_n
 from regraft.cli.console import note, result, result_json
 from regraft.cli.dry_run import print_plans
+from regraft.cli.dry_run_networks import print_networks
 from regraft.cli.options import file_path
-from regraft.cli.training_options import CommandOptions, networks_or_default, with_options
+from regraft.cli.training_options import (
+    CommandOptions,
+    networks_or_default,
+    networks_to_choose_from,
+    with_options,
+)
 from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, printable
 from regraft.files import check_output, prepare_folder
+from regraft.networks.names import NetworkNames, joined_name, read_names
 from regraft.progress import Observer
 from regraft.training.schedule import Schedule
-from regraft.transfer.settings import FitSettings
+from regraft.transfer.settings import USED_BY_CHOICE, FitSettings
 from regraft.transfer.strategies import AUTO, strategy_help
 
 if TYPE_CHECKING:
@@ -47,14 +56,15 @@ def fit(
     data: options.Data,
     *,
     model: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
             help="Pretrained network: a timm name (resnet50), hf-hub:owner/name, local-dir:FOLDER, or one that is "
             "installed with regraft: offline (efficientnet-lite0), or pocket, the smallest. `regraft models` lists "
-            "the names.",
+            "the names. Several are joined under one last layer; auto chooses one, of those named beside it or of some "
+            "that people start from.",
             show_default="a strong one; offline without a connection",
         ),
-    ] = "",
+    ] = None,
     out: Annotated[
         Path,
         typer.Option(help="The classifier's file.", parser=file_path(_FILE), metavar="FILE"),
@@ -79,36 +89,33 @@ def fit(
     Without a validation folder every figure is out-of-fold. A test folder is never read: that is for
     `regraft evaluate`. A run that was killed resumes when the same command is given again.
     """
-    _check_files(out, report, weights, model, writes=not dry_run)
+    networks = read_names(model or None)
+    networks.check(weights=weights is not None)
+    _check_files(out, report, networks, writes=not dry_run)
     splits = find_samples(data, given.columns())
     splits["train"].check_trainable()
     tested = has_test_photos(data, given.columns())
     narrowed = any(given.values[name] for name in ("train_from", "train_only", "lora"))
     strategy = given.values["strategy"] or ("top" if narrowed else AUTO)
-    _announce(splits, model, strategy, out)
+    _announce(splits, networks, strategy, out)
 
     # only now the imports that take seconds
     from regraft.classifier.bundle import save_bundle
-    from regraft.networks.backbones import load_backbone
     from regraft.training.checkpoints import run_folder
-    from regraft.transfer.fit import fit as train
 
     compute = given.compute()
     settings = given.fit_settings(compute, strategy=strategy)
-    settings.check_used((strategy,), compute)
-    if dry_run:
-        print_plans(model, splits, settings, compute, json=json, verbose=given.verbose)
+    settings.check_used((strategy,), compute, besides=USED_BY_CHOICE if networks.choose else ())
+    settings.check_networks(networks, weights=weights is not None)
+    if dry_run and (networks.choose or networks.joined):
+        print_networks(networks, splits, compute, json=json)
         return
-    model = networks_or_default([model] if model else [])[0]
+    if dry_run:
+        print_plans(networks.title, splits, settings, compute, json=json, verbose=given.verbose)
+        return
     observer = given.observer(out.stem)
-    trained = train(
-        splits,
-        lambda: load_backbone(model, weights),
-        model=model,
-        settings=settings,
-        compute=compute,
-        observer=observer,
-        folder=run_folder(out),
+    trained = _train(
+        networks, weights, splits, settings=settings, compute=compute, observer=observer, folder=run_folder(out)
     )
     save_bundle(trained.classifier, out)
     trained.run.finish()
@@ -119,9 +126,28 @@ def fit(
     note(next_step(out, data, splits["train"], tested=tested))
 
 
-def _check_files(out: Path, report: Path | None, weights: Path | None, model: str, *, writes: bool) -> None:
-    if weights is not None and not model:
-        raise OptionError("--weights is a file of one network: name it with --model.")
+def _train(networks: NetworkNames, weights: Path | None, splits: Mapping[str, Samples], **how: Any) -> "FitResult":
+    """Fit one network, several that are joined, or the best of several. `how` is for `transfer.fit`."""
+    from regraft.networks.backbones import load_backbone
+    from regraft.transfer.fit import fit as train
+    from regraft.transfer.fit import fit_best
+
+    names = networks_to_choose_from(networks.names) if networks.choose else networks_or_default(networks.names)
+    if networks.names:  # again: two names may stand for the same
+        replace(networks, names=tuple(names)).check(weights=weights is not None)
+    loaders = {name: functools.partial(load_backbone, name, weights) for name in names}
+    if networks.choose:
+        return fit_best(splits, loaders, **how)
+    load, *joined = loaders.values()
+    return train(splits, load, model=joined_name(names), joined=joined, **how)
+
+
+def _check_files(out: Path, report: Path | None, networks: NetworkNames, *, writes: bool) -> None:
+    if report is not None and networks.joined:
+        raise OptionError(
+            f"--report shows one network. Got {len(networks.names)} (--model), whose features are joined. Leave "
+            "--report out, or name one network."
+        )
     if out.suffix.lower() in _OTHER_FORMATS:
         raise OptionError(
             f"--out {printable(out)}: the classifier is a safetensors file. Name it "
@@ -164,7 +190,7 @@ def _report(trained: "FitResult", folder: Path, compute: Compute, observer: Obse
     note(f"wrote {printable(path)} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
-def _announce(splits: dict[str, Samples], model: str, strategy: str, out: Path) -> None:
+def _announce(splits: dict[str, Samples], networks: NetworkNames, strategy: str, out: Path) -> None:
     train = splits["train"]
     note(f"train: {len(train):,} photos of {len(train.classes):,} classes: {_counts(train)}")
     if "validation" in splits:
@@ -172,7 +198,7 @@ def _announce(splits: dict[str, Samples], model: str, strategy: str, out: Path) 
         note(f"evaluated on the {len(part):,} photos of {printable(part.where)}, which take no part in training")
     else:
         note("evaluated out-of-fold: each photo by a classifier trained without it; the final one learns from all")
-    network = f"network: {printable(model)}, strategy" if model else "strategy:"
+    network = f"network: {printable(networks.in_words)}, strategy" if networks.in_words else "strategy:"
     note(f"{network} {printable(strategy)}\nout: {printable(out)}")
 
 

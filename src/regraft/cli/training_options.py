@@ -267,6 +267,24 @@ def parse_interval(text: str, flag: str) -> Interval:
     return low, high
 
 
+def networks_to_choose_from(named: Sequence[str], *, fetch: bool = True) -> list[str]:
+    """Return the networks that are named, which may be such, or those that are tried when none is, which are said.
+
+    Args:
+        named: their names.
+        fetch: whether others are downloaded.
+    """
+    from regraft.networks.registry import check_model_name, networks_to_try, own_name
+
+    for name in named:
+        check_model_name(name)
+    if named:
+        return [own_name(name) for name in named]
+    names, said = networks_to_try(fetch=fetch)
+    note(said)
+    return names
+
+
 def networks_or_default(named: Sequence[str]) -> list[str]:
     """Return the networks that are named, which may be such, or the one that is taken when none is, which is said."""
     from regraft.networks.registry import check_model_name, default_network, own_name

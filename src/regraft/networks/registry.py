@@ -72,24 +72,26 @@ class StartingPoint:
         parameters: without the last layer.
         megabytes: of its weights in float32, with the last layer: what is downloaded, about; 0 for none.
         classes: what it has learned to tell apart, in words.
+        tried: whether it is downloaded to choose from. What is on the machine already is tried anyway.
     """
 
     name: str
     parameters: int
     megabytes: int
     classes: str
+    tried: bool = False
 
 
 POPULAR = (  # from small to large
     StartingPoint(POCKET, 4_554_680, 0, "200 classes, 64 x 64 pixels"),
     StartingPoint("mobilenetv2_100.ra_in1k", 2_223_872, 14, "1,000 classes"),
     StartingPoint(OFFLINE, 3_371_008, 0, "1,000 classes"),
-    StartingPoint("efficientnet_b0.ra_in1k", 4_007_548, 21, "1,000 classes"),
+    StartingPoint("efficientnet_b0.ra_in1k", 4_007_548, 21, "1,000 classes", tried=True),
     StartingPoint("mobilenetv3_large_100.ra_in1k", 4_202_032, 22, "1,000 classes"),
     StartingPoint("resnet18.a1_in1k", 11_176_512, 47, "1,000 classes"),
-    StartingPoint(STRONG, 14_952_560, 90, "11,821 classes"),
+    StartingPoint(STRONG, 14_952_560, 90, "11,821 classes", tried=True),
     StartingPoint("inception_v3.tv_in1k", 21_785_568, 95, "1,000 classes"),
-    StartingPoint("vit_small_patch16_224.augreg_in21k", 21_665_664, 120, "21,843 classes"),
+    StartingPoint("vit_small_patch16_224.augreg_in21k", 21_665_664, 120, "21,843 classes", tried=True),
     StartingPoint("vit_small_patch14_dinov2.lvd142m", 22_056_192, 88, "photos without labels"),
     StartingPoint("resnet50.a1_in1k", 23_508_032, 102, "1,000 classes"),
     StartingPoint("convnext_tiny.in12k", 27_820_128, 148, "11,821 classes"),
@@ -234,6 +236,37 @@ def default_network(*, fetch: bool = True) -> tuple[str, str]:
             f"With a connection that one is taken, which has learned more classes; {option('model')} names another."
         )
     return STRONG, f"network: {STRONG}, as no other is named"
+
+
+def networks_to_try(*, fetch: bool = True) -> tuple[list[str], str]:
+    """Return the names of networks to choose from where none is named, and a sentence on them.
+
+    They are those of `POPULAR` that are installed with regraft or were downloaded before, and those that are marked
+    there, which are downloaded; without a connection the first two alone.
+
+    Args:
+        fetch: False downloads nothing.
+    """
+    found, reason = [], "" if fetch else "nothing is downloaded"
+    for one in POPULAR:
+        if one.megabytes and not _is_here(one.name):
+            if not one.tried or reason:  # without a connection, one attempt is enough
+                continue
+            try:
+                hub_file(one.name, f"timm/{one.name}", HUB_WEIGHTS)
+            except DownloadError as error:
+                reason = f"others cannot be downloaded: {error.reason}"
+                continue
+        found.append(one.name)
+    return found, f"networks to choose from: {', '.join(found)}" + (f" ({reason})" if reason else "")
+
+
+def _is_here(name: str) -> bool:
+    try:
+        hub_file(name, f"timm/{name}", HUB_WEIGHTS, fetch=False)
+    except DownloadError:
+        return False
+    return True
 
 
 def check_side(size: int | None, option: str) -> None:

@@ -28,6 +28,7 @@ from regraft.networks.backbones import Backbone
 from regraft.networks.cutting import Top, cut_before
 from regraft.networks.depths import LAST
 from regraft.networks.freezing import Plan, plan_training, stages_to_train
+from regraft.networks.names import parts_of_name
 from regraft.progress import Observer
 from regraft.training.checkpoints import Run, nowhere
 from regraft.training.distributed import Accelerator, accelerator
@@ -75,8 +76,12 @@ class Experiment:
     _hashes: dict[bool, dict[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Hash the network before anything is learned: the proof that what is frozen stayed rests on it."""
-        self._hashes[False] = self.backbone.tensor_hashes()
+        """Hash the networks before anything is learned: the proof that what is frozen stayed rests on it."""
+        self._hashes[False] = {
+            f"{prefix}{name}": digest
+            for prefix, backbone in self.prefixes.items()
+            for name, digest in backbone.tensor_hashes().items()
+        }
 
     @property
     def schedule(self) -> Schedule:
@@ -112,6 +117,11 @@ class Experiment:
     def backbones(self) -> tuple[Backbone, ...]:
         """Return all networks."""
         return (self.backbone, *self.joined)
+
+    @property
+    def prefixes(self) -> dict[str, Backbone]:
+        """Return all networks by what stands before the names of their tensors: nothing, "network 2: " and so on."""
+        return {f"network {number}: " if number > 1 else "": one for number, one in enumerate(self.backbones, 1)}
 
     @property
     def choices(self) -> dict[str, tuple[int, ...]]:
@@ -269,8 +279,10 @@ def open_run(folder: Path | None, experiments: Mapping[str, Experiment]) -> Run:
         arguments |= {"photos": experiment.dataset.digest()}
         arguments |= {"validation photos": experiment.validation and experiment.validation.digest()}
         arguments |= {f"engine of {model} ({option('engine')})": experiment.features.engine}
-        arguments |= {option("model", model): experiment.backbone.fingerprint()[:12]}
-        arguments |= {f"preprocessing of {model}": experiment.backbone.preprocess.to_json()}
+        names = parts_of_name(model, len(experiment.backbones))
+        for name, backbone in zip(names, experiment.backbones, strict=True):
+            arguments |= {option("model", name): backbone.fingerprint()[:12]}
+            arguments |= {f"preprocessing of {name}": backbone.preprocess.to_json()}
     run = Run(folder, arguments, restart=first.settings.restart, observer=first.observer)
     for experiment in experiments.values():
         experiment.run = run

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from regraft.transfer.budget import Clock
 from regraft.transfer.cross_validation import cross_validate
 from regraft.transfer.experiment import Experiment, open_run
 from regraft.transfer.feature_choice import features_in_words, try_features
+from regraft.transfer.network_choice import NetworkChoice, choose_network
 from regraft.transfer.preparation import prepare_experiment
 from regraft.transfer.settings import FitSettings
 from regraft.transfer.strategies import AUTO, Candidate
@@ -99,9 +100,50 @@ def fit(
     settings, compute, observer = settings or FitSettings(), compute or Compute(), observer or Observer()
     started = time.monotonic()
     experiment = prepare_experiment(splits, load, settings, compute, observer, joined=joined)
+    return _fit(experiment, model, folder, started)
+
+
+def fit_best(
+    splits: Mapping[str, Samples],
+    loaders: Mapping[str, Callable[[], Backbone]],
+    *,
+    settings: FitSettings | None = None,
+    compute: Compute | None = None,
+    observer: Observer | None = None,
+    folder: Path | None = None,
+) -> FitResult:
+    """Choose one of several networks, and go on with it as `fit` does if it is named. See `choose_network`.
+
+    Out-of-fold figures judge the choosing, too: where a fold would have had another network, chosen without it, that
+    one's last layer answers it.
+
+    Args:
+        splits: samples by split.
+        loaders: what loads each network, by its name.
+        settings: how to train; `budget` limits the trying of networks, too.
+        compute: where to.
+        observer: hears plans, findings and progress.
+        folder: as of `fit`.
+
+    Raises:
+        DataError, OptionError, ResumeError, TrainingError, SanityError: as `fit`.
+    """
+    settings, compute, observer = settings or FitSettings(), compute or Compute(), observer or Observer()
+    started = time.monotonic()
+    choice = choose_network(splits, loaders, settings=settings, compute=compute, observer=observer, folder=folder)
+    return _fit(choice.experiment, choice.model, folder, started, choice)
+
+
+def _fit(
+    experiment: Experiment, model: str, folder: Path | None, started: float, choice: NetworkChoice | None = None
+) -> FitResult:
+    """Train and evaluate what `fit` returns, of which the photos and networks are known."""
+    settings = experiment.settings
     open_run(folder, {model: experiment})
-    observer.say("fitting the last layer")
+    experiment.observer.say("fitting the last layer")
     trained = _train(experiment)
+    if choice is not None and experiment.validation is None:
+        trained = replace(trained, probabilities=choice.answer_folds(trained.probabilities))
     dataset, validation = experiment.dataset, experiment.validation
     evaluated = validation or dataset
     report = Report.from_probabilities(
@@ -128,7 +170,8 @@ def fit(
         joined_choices=experiment.joined_choices,
         first_depths=experiment.choices.get(trained.outcome.head.choice, ()),
     )
-    classifier.record = _record(experiment, trained, report, classifier, time.monotonic() - started)
+    record = _record(experiment, trained, report, classifier, time.monotonic() - started)
+    classifier.record = record if choice is None else replace(record, networks_tried=choice.tried)
     return FitResult(classifier, classifier.record, experiment, trained.probabilities)
 
 
@@ -151,7 +194,11 @@ def _train(experiment: Experiment) -> _Training:
     over_budget: tuple[OverBudget, ...] = ()
     reason, seconds, temperature = None, None, None
     probabilities: np.ndarray | None = None
-    if candidate is None:
+    if candidate is None and experiment.joined:
+        reason = "the last layer alone is trained, on the features of all networks together"
+        candidate, tried = Candidate("frozen"), ()
+        experiment.observer.say(f"{AUTO}: {reason}")
+    elif candidate is None:
         try:
             folds = experiment.folds()
         except DataError as error:

@@ -76,6 +76,12 @@ def open_splits(
     return dataset, rest[0]
 
 
+def prepare_network(backbone: Backbone, dataset: Dataset, settings: FitSettings) -> Backbone:
+    """Return a network with the values of black and white of these photos, and the depths that a head may see."""
+    backbone = backbone.with_ranges(dataset.ranges)
+    return backbone if settings.features == LAST else backbone.with_depths(find_depths(backbone))
+
+
 def run_network(
     dataset: Dataset,
     validation: Dataset | None,
@@ -101,9 +107,7 @@ def run_network(
         DataError: too many photos cannot be decoded.
         EngineError: the engine that was asked for does not give this network's features.
     """
-    networks = [one().with_ranges(dataset.ranges) for one in (load, *joined)]
-    if settings.features != LAST:
-        networks = [backbone.with_depths(find_depths(backbone)) for backbone in networks]
+    networks = [prepare_network(one(), dataset, settings) for one in (load, *joined)]
     extractor = JointExtractor(networks, compute, observer)
     every = [part for part in (dataset, validation) if part is not None]
     engines = extractor.choose(

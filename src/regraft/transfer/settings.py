@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from regraft.errors import OptionError, option
+from regraft.networks.names import NetworkNames
 from regraft.options import GROUP, Seconds, check_settings, declared_settings, number, setting, truth, whole_number
 from regraft.training.schedule import Schedule
 from regraft.transfer.strategies import AUTO, STRATEGIES, strategy_help
@@ -27,6 +28,7 @@ _USED_BY = {
     "lora": ("adapters", False),
     "budget": ("", True),
 }
+USED_BY_CHOICE = ("budget",)  # options that choosing a network uses
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class FitSettings:
         train_from: the first stage that is trained, instead of the last two.
         train_only: the one stage that is trained.
         lora: rank of low-rank adapters in the trained stages; 0 trains the weights themselves.
-        budget: seconds that "auto" may spend on trying more than the last layer.
+        budget: seconds that each "auto" may spend: on trying networks, and on trying more than the last layer.
         precision: of training: "auto", "fp32", "bf16" or "fp16".
         restart: True throws away the checkpoints of a run that was killed.
         schedule: how the network is trained further.
@@ -108,7 +110,7 @@ class FitSettings:
     )
     budget: Seconds = setting(
         Seconds(600.0),
-        help="auto: time limit for trying to train more than the last layer.",
+        help="Time limit of each auto: for trying networks, and for trying to train more than the last layer.",
         allowed="a number of seconds from 0",
         check=lambda value: number(value, 0) or value == math.inf,
     )
@@ -150,19 +152,27 @@ class FitSettings:
 
             check_peft()
 
-    def check_used(self, strategies: Sequence[str], compute: "Compute", *, named: str = "strategy") -> None:
+    def check_used(
+        self,
+        strategies: Sequence[str],
+        compute: "Compute",
+        *,
+        named: str = "strategy",
+        besides: Sequence[str] = (),
+    ) -> None:
         """Raise `OptionError` for options that differ from their defaults and that nothing uses: no silent ones.
 
         Args:
             strategies: that are to be trained.
             compute: where to.
             named: the option that names these.
+            besides: options that something else uses.
         """
         self.check_training(compute)
         ignored: dict[str, list[str]] = {}
         for name in _USED_BY:
             users = strategies_that_use(name)
-            if self._is_given(name) and not set(strategies) & set(users):
+            if name not in besides and self._is_given(name) and not set(strategies) & set(users):
                 shown = users if named == "strategy" else [user for user in users if user != AUTO]
                 ignored.setdefault(_listed(shown, "or"), []).append(option(name))
         lines = [
@@ -173,6 +183,31 @@ class FitSettings:
         lines += [] if lines else self._without_effect(compute)
         if lines:
             raise OptionError("\n".join(lines))
+
+    def check_networks(self, networks: NetworkNames, *, weights: bool) -> None:
+        """Raise `OptionError` for networks that do not go together with each other, with this strategy, or its options.
+
+        Args:
+            networks: as they were named.
+            weights: whether a file of weights is given.
+        """
+        networks.check(weights=weights)
+        if not networks.joined:
+            return
+        named = [option(name) for name in ("train_from", "train_only", "lora") if self._is_given(name)]
+        if self.strategy not in (AUTO, "frozen"):
+            raise OptionError(
+                f"{_listed(named, 'and') if named else option('strategy', self.strategy)} "
+                f"{'train' if len(named) > 1 else 'trains'} one network. Got {len(networks.names)} "
+                f"({option('model')}), whose features are joined. Name one, or use {option('strategy', 'frozen')}."
+            )
+        ignored = [option(name) for name in _USED_BY if self._is_given(name)]
+        if ignored:
+            raise OptionError(
+                f"{_listed(ignored, 'and')} {_goes(ignored)} training more than the last layer. Got "
+                f"{len(networks.names)} networks ({option('model')}), whose features are joined under a last layer "
+                f"alone: it would ignore {_them(ignored)}. Leave {_them(ignored)} out, or name one network."
+            )
 
     def _without_effect(self, compute: "Compute") -> Iterator[str]:
         """Yield what other options leave without effect."""

@@ -126,14 +126,22 @@ class LastLayerTrainer(LinearProbe):
     def __init__(self, candidate: Candidate, experiment: Experiment, plan: Plan) -> None:
         super().__init__(experiment.features.values, experiment.dataset, heads=experiment.heads)
         self.candidate = candidate
+        _, *joined = experiment.prefixes.items()
         self._experiment, self._plan = experiment, plan
+        for prefix, backbone in joined:  # they stay as they are, too
+            tensors = plan_of(candidate, backbone, experiment.schedule).tensors
+            named = (replace(tensor, name=f"{prefix}{tensor.name}") for tensor in tensors)
+            self._plan = replace(self._plan, tensors=(*self._plan.tensors, *named))
 
     def fit(self, temperature: float | None = None) -> FitOutcome:  # noqa: ARG002 (the head has its own)
         """Learn from all photos."""
         experiment, plan = self._experiment, self._plan
         head = experiment.heads.of(np.arange(len(experiment.dataset)))
-        proof = check_frozen(experiment.hashes(plan.frozen), fingerprints(experiment.backbone.module, plan.frozen))
-        return FitOutcome(experiment.backbone, head, plan, proof)
+        after: dict[str, str] = {}
+        for prefix, backbone in experiment.prefixes.items():
+            hashes = fingerprints(backbone.module, list(backbone.tensor_hashes()))
+            after |= {f"{prefix}{name}": digest for name, digest in hashes.items()}
+        return FitOutcome(experiment.backbone, head, plan, check_frozen(experiment.hashes(plan.frozen), after))
 
 
 class FineTuningTrainer:

@@ -1,0 +1,113 @@
+"""Which networks a user named, and what becomes of several: joined, or one of them chosen. Imports no torch."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from regraft.errors import ModelError, OptionError, option, printable
+
+AUTO = "auto"  # in a network's place: one of several is to be chosen
+_AND = " + "  # between the names of networks that are joined
+_LOCAL = "local-dir:"
+
+
+@dataclass(frozen=True)
+class NetworkNames:
+    """The networks that a user named.
+
+    Attributes:
+        names: without "auto"; none where the default ones are meant.
+        choose: whether one of them is to be chosen; else several are joined.
+    """
+
+    names: tuple[Any, ...] = ()
+    choose: bool = False
+
+    @property
+    def joined(self) -> bool:
+        """Whether the features of several are joined."""
+        return len(self.names) > 1 and not self.choose
+
+    @property
+    def in_words(self) -> str:
+        """Return what to call them; "" where a default one is meant."""
+        return f"{AUTO} ({', '.join(self.names)})" if self.choose and self.names else self.title
+
+    @property
+    def title(self) -> str:
+        """Return the name of the network of a classifier: "A + B" where several are joined."""
+        return AUTO if self.choose else joined_name(self.names)
+
+    def check(self, *, weights: bool) -> None:
+        """Raise `OptionError` for a choice from one network, one that is named twice, or one file for several.
+
+        Args:
+            weights: whether a file of weights is given.
+        """
+        named, count = option("model"), len(self.names)
+        twice = _named_twice(self.names)
+        if twice:
+            raise OptionError(f"{named} names the same network twice: {printable(twice)}. Name each network once.")
+        if self.choose and count == 1:
+            raise OptionError(
+                f"{option('model', AUTO)} chooses one of several networks. Got one, {printable(self.names[0])}. Leave "
+                f"{AUTO} out to take it, name more, or leave it out to choose from networks that people start from."
+            )
+        if weights and not count and not self.choose:
+            raise OptionError(f"{option('weights')} is a file of one network: name it with {named}.")
+        if weights and (self.choose or count > 1):
+            got = f"{option('model', AUTO)}" if self.choose else f"{count} networks ({named})"
+            raise OptionError(
+                f"{option('weights')} is a file of one network. Got {got}. Leave {option('weights')} out, or name one "
+                "network."
+            )
+
+
+def read_names(named: Any) -> NetworkNames:
+    """Return the networks that a user named: None, one name, or several, "auto" among them.
+
+    >>> read_names(None), read_names("resnet18").names, read_names(["auto", "a", "b"])
+    (NetworkNames(names=(), choose=False), ('resnet18',), NetworkNames(names=('a', 'b'), choose=True))
+
+    Raises:
+        ModelError: an empty list.
+    """
+    if named is None:
+        return NetworkNames()
+    listed = list(named) if isinstance(named, Iterable) and not isinstance(named, (str, bytes)) else [named]
+    if not listed:
+        raise ModelError(f"{option('model')} names no network. Name one or several, or leave it out.")
+    names = tuple(name for name in listed if name != AUTO)
+    return NetworkNames(names, choose=len(names) < len(listed))
+
+
+def joined_name(names: Sequence[str]) -> str:
+    """Return how a classifier calls networks whose features it joins.
+
+    >>> joined_name(["resnet18", "pocket"]), joined_name(["pocket"])
+    ('resnet18 + pocket', 'pocket')
+    """
+    return _AND.join(names)
+
+
+def parts_of_name(name: str, count: int) -> list[str]:
+    """Return the names of `count` networks that `joined_name` made one of.
+
+    >>> parts_of_name("resnet18 + pocket", 2), parts_of_name("local-dir:a + b", 1)
+    (['resnet18', 'pocket'], ['local-dir:a + b'])
+    """
+    parts = name.split(_AND) if count > 1 else [name]
+    return parts if len(parts) == count else [f"{name}, network {number}" for number in range(1, count + 1)]
+
+
+def _named_twice(names: Sequence[Any]) -> str:
+    """Return the first name that stands for the same network as one before it, "" for none."""
+    known: set[str] = set()
+    for name in map(str, names):
+        folder = name.removeprefix(_LOCAL)
+        same = name if folder == name else str(Path(folder).resolve())
+        if same in known:
+            return name
+        known.add(same)
+    return ""
