@@ -93,7 +93,7 @@ class Trial:
         shape = tuple(self._images.shape[1:])
         assert plan.cut is not None
         trunk, top = cut_before(self._module, plan.cut, (shape[0], shape[1], shape[2]))
-        top = top.to(self._images.device)
+        self._accelerator.prepare(top)
         before = 0.0 if plan.cut == plan.stages[0] else self._timed(lambda: self._run(trunk)) / IMAGES
         apply_plan(top.network, plan)
         learned = [parameter for parameter in top.network.parameters() if parameter.requires_grad]
