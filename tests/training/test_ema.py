@@ -62,8 +62,13 @@ def test_it_is_resumed_where_it_was(layer: torch.nn.Linear) -> None:
 def test_weights_that_are_not_finite_are_found(layer: torch.nn.Linear) -> None:
     average = WeightAverage(layer, ())
     assert average.are_finite()
-    follow(layer, average, [float("inf")], 0.0)
-    assert not average.are_finite()
+    follow(layer, average, [3e38], 0.0)
+    assert average.are_finite()
+    for value in ("inf", "-inf", "nan"):
+        follow(layer, average, [float(value)], 0.0)
+        assert not average.are_finite()
+    counted = torch.nn.BatchNorm1d(1)  # a whole number
+    assert WeightAverage(counted, {"running_mean", "num_batches_tracked"}).are_finite()
 
 
 def test_tensors_are_found_by_prefix() -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.special import log_softmax, rel_entr, softmax
 
-from regraft.training.losses import FEATURE_WEIGHT, HARD_SHARE, DistillationLoss, LabelLoss
+from regraft.training.losses import FEATURE_WEIGHT, HARD_SHARE, DistillationLoss, LabelLoss, TrainingModel
 
 LABELS = np.array([2, 0, 1, 1])
 PAIRS = [(0, 3), (3, 0), (2, 1)]
@@ -33,6 +33,19 @@ def student() -> tuple[torch.Tensor, torch.Tensor]:
 
 def distillation(temperature: float) -> DistillationLoss:
     return DistillationLoss(LABELS, 3, smoothing=0.0, teacher=Fixed(), features=4, temperature=temperature, seed=0)
+
+
+def test_logits_are_float32_whatever_the_network_computes_in() -> None:
+    """8 bits hold no 10.03; the nearest they have are 10 and 10.0625."""
+    head = torch.nn.Linear(1, 1)
+    with torch.no_grad():
+        head.weight.fill_(10.03)
+        head.bias.fill_(0.0)
+    model = TrainingModel(torch.nn.Identity(), head, LabelLoss(LABELS, 1))  # type: ignore[arg-type]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        features, logits = model(torch.ones(1, 1, dtype=torch.bfloat16))
+    assert features.dtype == logits.dtype == torch.float32
+    assert float(logits.detach()) == pytest.approx(10.03)
 
 
 def test_labels_are_cross_entropy_with_smoothing() -> None:

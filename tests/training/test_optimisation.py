@@ -112,3 +112,27 @@ def test_what_was_resumed_goes_on_as_it_would_have() -> None:
     third.resume(*second.state())
     take(third, resumed)
     assert resumed.weights == straight.weights
+
+
+def test_filters_with_their_channels_last_are_resumed_as_they_were() -> None:
+    """A checkpoint holds its tensors in the usual order."""
+    image = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+
+    def trained(*, resumed: bool) -> torch.Tensor:
+        torch.manual_seed(0)
+        model = nn.Module()
+        model.head = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        plan, schedule = Plan("a", ("a",), ()), Schedule()
+        step = TrainingStep(model, plan, schedule, accelerator(CPU, "fp32"), rate=0.1)
+        for number in range(3):
+            if resumed and number == 2:
+                tensors, scale = step.state()
+                step = TrainingStep(model, plan, schedule, accelerator(CPU, "fp32"), rate=0.1)
+                step.resume(
+                    {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()},
+                    scale,
+                )
+            step.step(4, 4, lambda rows: model.head(image[rows]).square().mean(), factor=1.0, seed=0, where="")
+        return model.head.weight.detach()
+
+    assert torch.equal(trained(resumed=True), trained(resumed=False))

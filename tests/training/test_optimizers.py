@@ -30,6 +30,26 @@ def test_it_is_torchs_with_each_groups_own_decay(name: str) -> None:
     assert [(group["lr"], group["weight_decay"]) for group in made.param_groups] == [(0.25, 0.1), (0.25, 0.0)]
 
 
+def test_the_first_step_of_adamw_by_hand() -> None:
+    """Each group decays by its own rate times decay, then moves by its own rate against the gradient's sign."""
+    weight, bias = torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.ones(2))
+    groups = [{"params": [weight], "weight_decay": 0.1}, {"params": [bias], "weight_decay": 0.0}]
+    made = OPTIMIZERS["adamw"].build(groups, 0.25)
+    made.param_groups[1]["lr"] = 0.125
+    weight.grad, bias.grad = torch.tensor([[3.0, -2.0], [0.5, -0.25]]), torch.tensor([1.0, -4.0])
+    made.step()
+    assert weight.tolist() == [pytest.approx([0.725, 1.225])] * 2  # 1 - 0.25 x 0.1, minus or plus 0.25
+    assert bias.tolist() == pytest.approx([0.875, 1.125])
+
+
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_tensors_are_updated_by_one_kernel(name: str) -> None:
+    groups = [{"params": [torch.nn.Parameter(torch.ones(2))]}]
+    assert OPTIMIZERS[name].build(groups, 0.1).param_groups[0]["fused"] is True
+    elsewhere = [{"params": [torch.nn.Parameter(torch.ones(2, device="meta"))]}]
+    assert not OPTIMIZERS[name].build(elsewhere, 0.1).param_groups[0]["fused"]
+
+
 def test_another_one_is_a_row(
     monkeypatch: pytest.MonkeyPatch,
     backbone: Backbone,

@@ -189,7 +189,6 @@ class _Setup:
         assert schedule.epochs is not None
         backbone.module.to(self.accelerator.device)
         trunk, top = cut_before(backbone.module, plan.cut, (3, preprocess.height, preprocess.width))
-        top = top.to(memory_format=torch.channels_last)  # convolutions are faster so
         engine = TorchEngine(backbone, self.accelerator.device, trunk)
         return Finetuner(
             top,

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 
 import torch
 from torch import nn
+from torch.nn.utils import get_total_norm
 
 Tensors = dict[str, torch.Tensor]
 
@@ -17,14 +18,14 @@ class WeightAverage:
     """
 
     def __init__(self, model: nn.Module, statistics: Collection[str]) -> None:
-        self._model, self._statistics = model, frozenset(statistics)
+        parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self._trained = parameters | {name: b for name, b in model.named_buffers() if name in statistics}
         self.mean = self.copy()
         self.best = self.copy()
 
     def trained(self) -> Tensors:
         """Return what training changes: trained parameters, and batch-norm statistics that follow the photos."""
-        parameters = {name: p for name, p in self._model.named_parameters() if p.requires_grad}
-        return parameters | {name: b for name, b in self._model.named_buffers() if name in self._statistics}
+        return self._trained
 
     def copy(self) -> Tensors:
         """Return a copy of what training changes, as it is now."""
@@ -51,7 +52,8 @@ class WeightAverage:
 
     def are_finite(self) -> bool:
         """Tell whether weights and mean are finite."""
-        return all(bool(torch.isfinite(t).all()) for tensors in (self.trained(), self.mean) for t in tensors.values())
+        tensors = [t.detach() for part in (self._trained, self.mean) for t in part.values() if t.is_floating_point()]
+        return bool(torch.isfinite(get_total_norm(tensors, float("inf"))))  # the largest of all, or NaN
 
     def state(self) -> Tensors:
         """Return what a checkpoint holds."""

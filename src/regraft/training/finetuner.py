@@ -129,7 +129,8 @@ class Finetuner:
         linear = linear_of(head, "fine-tuning")
         self._strength = linear.strength
         with memory_for(accelerator.device, "training: the weights alone"):
-            self._model = TrainingModel(top, _layer(linear), objective).to(accelerator.device)
+            self._model = TrainingModel(top, _layer(linear), objective)
+            accelerator.prepare(self._model)
             self._weights = WeightAverage(self._model, {f"{NETWORK}{name}" for name in plan.names("statistics")})
         self._training_step = TrainingStep(self._model, plan, schedule, accelerator, rate=rate)
         self._prediction = MicroBatches(accelerator.device, "predictions during training for")
@@ -176,6 +177,7 @@ class Finetuner:
             epoch, within = divmod(self._step, len(self._sizes))
             batches = self._batches(epoch)[within:]
             own = [self._processes.own(pairs) for pairs in batches]
+            self._set_modes()
             for activation, pairs, part in zip(self._stream(own), batches, own, strict=True):
                 rate = self._rate * self._schedule.rate_factor(self._step, self.steps)
                 loss = self._update(activation, part, len(pairs))
@@ -218,7 +220,7 @@ class Finetuner:
 
     def _predict(self, activation: torch.Tensor, parts: list[slice]) -> list[np.ndarray]:
         device = self._accelerator.device
-        return [self._model(activation[rows].to(device))[1].float().cpu().numpy() for rows in parts]
+        return [self._model(activation[rows].to(device))[1].cpu().numpy() for rows in parts]
 
     def finish(self) -> tuple[dict[str, torch.Tensor], LinearHead]:
         """Return every tensor of the top, by its name in the network, and the head. Nothing can be trained after."""
@@ -227,7 +229,7 @@ class Finetuner:
             top.network = merge_adapters(self._adapted)
         linear = self._model.head
         weight, bias = (tensor.detach().float().cpu().numpy().copy() for tensor in (linear.weight, linear.bias))
-        state = {name: tensor.detach().cpu() for name, tensor in top.network.state_dict().items()}
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in top.network.state_dict().items()}
         return state, LinearHead(weight, bias, self._strength)
 
     def _update(self, activation: torch.Tensor, pairs: Pairs, photos: int) -> float:
@@ -248,9 +250,8 @@ class Finetuner:
             mixed = [mix.targets(target, rows).to(device) for target in targets]
             with self._accelerator.autocast():
                 features, logits = self._model(part.to(device))
-                return objective.loss(features.float(), logits.float(), mixed)
+                return objective.loss(features, logits, mixed)
 
-        self._set_modes()
         factor = schedule.rate_factor(self._step, self.steps)
         self._step += 1
         loss = self._training_step.step(

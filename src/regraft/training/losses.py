@@ -25,9 +25,13 @@ class TrainingModel(nn.Module):
         self.objective = objective
 
     def forward(self, activation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return features (b, d) and logits (b, c) of activations (b, ...)."""
-        features = self.top(activation)
-        return features, self.head(features)
+        """Return features (b, d) and logits (b, c) of activations (b, ...).
+
+        The head computes in float32: in bfloat16 a logit of 10 is rounded to a sixteenth, and the loss shows it.
+        """
+        features = self.top(activation).float()
+        with torch.autocast(features.device.type, enabled=False):
+            return features, self.head(features)
 
 
 class LabelLoss(nn.Module):

@@ -84,10 +84,13 @@ class TrainingStep:
 
     def resume(self, tensors: Mapping[str, torch.Tensor], scale: dict[str, Any] | None) -> None:
         """Go on from what `state` returned."""
+        parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
         states: dict[int, dict[str, Any]] = {}
         for name, tensor in tensors.items():
             index, _, key = name.partition(".")
-            states.setdefault(int(index), {})[key] = tensor
+            like = parameters[int(index)]  # in memory, too, which fused optimizers do not check
+            alike = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
+            states.setdefault(int(index), {})[key] = alike
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": states})
         if self._scaler is not None and scale is not None:
             self._scaler.load_state_dict(scale)

@@ -28,13 +28,22 @@ class OptimizerKind:
 def _adamw(groups: list[dict[str, Any]], rate: float) -> "torch.optim.Optimizer":
     import torch
 
-    return torch.optim.AdamW(groups, lr=rate)
+    return torch.optim.AdamW(groups, lr=rate, fused=_fused(groups))
 
 
 def _sgd(groups: list[dict[str, Any]], rate: float) -> "torch.optim.Optimizer":
     import torch
 
-    return torch.optim.SGD(groups, lr=rate, momentum=_MOMENTUM, nesterov=True)
+    return torch.optim.SGD(groups, lr=rate, momentum=_MOMENTUM, nesterov=True, fused=_fused(groups))
+
+
+def _fused(groups: list[dict[str, Any]]) -> bool | None:
+    """Return whether one kernel updates a tensor: where it can, for the others go through it several times.
+
+    It takes a parameter, its gradient and their state to lie alike in memory, and does not look.
+    """
+    kinds = {parameter.device.type for group in groups for parameter in group["params"]}
+    return True if kinds <= {"cpu", "cuda"} else None
 
 
 OPTIMIZERS = {

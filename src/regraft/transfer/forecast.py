@@ -153,7 +153,7 @@ class Trial:
     def _time_update(self, plan: Plan) -> float:
         schedule = self._settings.schedule
         trunk, top = self._cut(plan)
-        top = top.to(self.device)
+        self._accelerator.prepare(top)
         apply_plan(top.network, plan)
         learned = [parameter for parameter in top.network.parameters() if parameter.requires_grad]
         activations = self._run(trunk).float()
