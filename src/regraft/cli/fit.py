@@ -50,7 +50,7 @@ def fit(
         str,
         typer.Option(
             help="Pretrained network: a timm name (resnet50), hf-hub:owner/name, local-dir:FOLDER, or one that is "
-            "installed with regraft: offline (efficientnet-lite0), or pocket, the smallest. `regraft models` lists "
+            "installed with regraft: offline (efficientnet-lite0), or pocket, the fastest. `regraft models` lists "
             "the names.",
             show_default="a strong one; offline without a connection",
         ),
