@@ -15,7 +15,7 @@ from regraft.data.samples import Samples
 from regraft.errors import ModelError, OptionError
 from regraft.networks.backbones import load_backbone
 from regraft.pretraining.pretrain import PretrainingResult, pretrain
-from regraft.pretraining.teacher import DistillationSettings
+from regraft.pretraining.teacher import DistillationSettings, load_teacher
 from regraft.training.losses import FEATURE_WEIGHT
 from regraft.transfer.fit import fit
 from regraft.transfer.settings import FitSettings
@@ -103,3 +103,7 @@ def test_a_student_comes_near_its_teacher(photos: Photos, tiny_network: str) -> 
     assert found.curve[-1].loss < 2  # a cosine above 0.5
     assert found.teacher is not None
     assert found.teacher.licence == "apache-2.0"  # as the configuration of its weights says
+
+
+def test_a_teacher_is_recorded_by_its_own_name() -> None:
+    assert load_teacher(DistillationSettings("offline"), ["cat", "dog"]).name == "efficientnet-lite0"

@@ -49,7 +49,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Args:
         model: a timm network ("resnet50"), "hf-hub:owner/name", "local-dir:folder", or one that is installed with
-            regraft: "offline" (efficientnet-lite0) or "pocket", the smallest. None takes a strong one, or "offline"
+            regraft: "offline" (efficientnet-lite0) or "pocket", the fastest. None takes a strong one, or "offline"
             where that cannot be downloaded. Several in a list are joined: one last layer sees the features of all.
             "auto" chooses one network, of those beside it in a list or of some that people start from.
         weights: a file with the network's weights, instead of the published ones.

@@ -39,7 +39,7 @@ def demo(
     (out / _MARK).touch()
     names = _write_digits(out)
     photos, file, answers = out / "digits", out / "digits.safetensors", out / "answers.csv"
-    # the smallest network, all of which is trained in a minute; in 8 x 8 grey values a larger one sees no more
+    # the fastest network: all of it is trained in a minute; and of 8 x 8 grey values a larger image shows no more
     own = ["--model", "pocket", "--seed", "0"]
     short = ["--train-batch-size", "16", "--epochs", "12"]  # two minutes in all on two cores
     strategies = ["--strategies", "scratch,frozen,top"]

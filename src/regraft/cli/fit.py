@@ -59,7 +59,7 @@ def fit(
         list[str] | None,
         typer.Option(
             help="Pretrained network: a timm name (resnet50), hf-hub:owner/name, local-dir:FOLDER, or one that is "
-            "installed with regraft: offline (efficientnet-lite0), or pocket, the smallest. `regraft models` lists "
+            "installed with regraft: offline (efficientnet-lite0), or pocket, the fastest. `regraft models` lists "
             "the names. Several are joined under one last layer; auto chooses one, of those named beside it or of some "
             "that people start from.",
             show_default="a strong one; offline without a connection",
