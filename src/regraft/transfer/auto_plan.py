@@ -80,7 +80,7 @@ class AutoPlan:
 
     @property
     def skipped_in_words(self) -> str:
-        """Return "whole would take about 40 min: skipped, --budget 50m lets it"; "" where nothing is skipped."""
+        """Return "whole would take about 40 min: skipped, budget=3000 lets it"; "" where nothing is skipped."""
         over = {name: self.over_budget(name).budget for name in self.skipped}
         return "; ".join(
             f"{name} would take {seconds_in_words(self.seconds[name])}: skipped, {budget} lets it"
@@ -89,7 +89,7 @@ class AutoPlan:
 
 
 def over_budget_in_words(over: OverBudget, *, stopped: bool = False) -> str:
-    """Return "whole was skipped: it would take about 40 min, --budget 50m lets it"; or that it was stopped."""
+    """Return "whole was skipped: it would take about 40 min, budget=3000 lets it"; or that it was stopped."""
     what = f"{over.strategy} was {'stopped' if stopped else 'skipped'}"
     if over.seconds is None:  # of a file
         return f"{what}: a larger {option('budget')} lets it"
@@ -105,7 +105,7 @@ def left_out_in_words(record: FitRecord) -> str:
 def auto_in_words(record: FitRecord | None) -> str:
     """Return what "auto" tried and took, what it left out and what would let that; "" where nothing was to be chosen.
 
-    E.g. "auto tried frozen and top and took frozen; whole was skipped: it would take about 40 min, --budget 50m lets
+    E.g. "auto tried frozen and top and took frozen; whole was skipped: it would take about 40 min, budget=3000 lets
     it."
     """
     if record is None or record.tried is None:
