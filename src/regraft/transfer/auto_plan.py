@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 
 from regraft.classifier.record import FitRecord, OverBudget
+from regraft.engines.speed import Contention
 from regraft.errors import ModelError, option
 from regraft.networks.freezing import Plan
 from regraft.options import Duration
@@ -28,16 +29,18 @@ class AutoPlan:
     Attributes:
         seconds: that it takes to try each, by name and in order of cost; without the last layer alone.
         budget: seconds for all of them.
+        busy: whether other programs ran meanwhile: it takes longer while they do.
     """
 
     seconds: Mapping[str, float]
     budget: float
+    busy: bool = False
 
     @classmethod
-    def of(cls, forecasts: Mapping[Candidate, Forecast], budget: float) -> Self:
+    def of(cls, forecasts: Mapping[Candidate, Forecast], budget: float, *, busy: bool = False) -> Self:
         """Return the plan that follows from `forecasts`, in order of cost."""
         costly = {str(one): forecast.trying for one, forecast in forecasts.items() if one.kind.trains_network}
-        return cls(costly, budget)
+        return cls(costly, budget, busy)
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -135,10 +138,11 @@ def plan_auto(candidates: Sequence[Candidate], experiment: Experiment, folds: np
         return AutoPlan(saved.about, budget)
     features, sources = experiment.features, experiment.dataset.samples.sources
     photo = features.seconds / features.computed if 2 * features.computed >= len(sources) else None
+    contention = Contention()
     trial = Trial(experiment.backbone, sources, experiment.settings, experiment.compute, photo=photo)
     plans = {one: plan_of(one, experiment.backbone, experiment.schedule) for one in candidates}
     forecasts = forecast_all(trial, plans, photos=len(sources), folds=len(np.unique(folds)))
-    plan = AutoPlan.of(forecasts, budget)
+    plan = AutoPlan.of(forecasts, budget, busy=contention.found)
     run.save(job, {}, plan.seconds)
     return plan
 
