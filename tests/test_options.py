@@ -6,8 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from regraft.errors import OptionError, flags_in_messages
-from regraft.options import check_settings, declared_settings, flags_of, interval, number, setting, whole_number
+from regraft.cli.training_options import parse_duration
+from regraft.errors import OptionError, flags_in_messages, option
+from regraft.options import (
+    Duration,
+    check_settings,
+    declared_settings,
+    flags_of,
+    interval,
+    number,
+    setting,
+    whole_number,
+)
 
 
 @dataclass(frozen=True)
@@ -117,3 +127,14 @@ def test_what_is_no_number_from_zero(value: object) -> None:
 )  # fmt: skip
 def test_intervals(value: object, *, allowed: bool) -> None:
     assert interval(value) is allowed
+
+
+@pytest.mark.parametrize(
+    ("seconds", "flag"),
+    [(0, "0s"), (59.5, "59.5s"), (60, "1m"), (90, "90s"), (6600, "110m"), (7200, "2h"), (9000, "2.5h"), (9060, "151m")],
+)
+def test_a_time_is_named_to_each_user_as_it_is_given(seconds: float, flag: str) -> None:
+    assert option("budget", Duration(seconds)) == f"budget={seconds}"
+    with flags_in_messages({}):
+        assert option("budget", Duration(seconds)) == f"--budget {flag}"
+    assert parse_duration(flag, "--budget") == seconds

@@ -21,6 +21,9 @@ class Listener(Observer):
     def advance(self, count: int) -> None:
         self.heard.append(count)
 
+    def complete(self) -> None:
+        self.heard.append("complete")
+
     def end(self) -> None:
         self.heard.append("end")
 
@@ -30,7 +33,7 @@ def test_a_pass_is_reported() -> None:
     with progress(listener, "features", 10) as advance:
         advance(7)
         advance(3)
-    assert listener.heard == [("begin", "features", 10), 7, 3, "end"]
+    assert listener.heard == [("begin", "features", 10), 7, 3, "complete", "end"]
 
 
 def test_a_pass_that_fails_ends() -> None:
@@ -45,7 +48,7 @@ def test_a_pass_that_stalls_is_reported() -> None:
     with progress(listener, "features", 10, patience=0.2) as advance:
         time.sleep(0.8)
         advance(10)
-    assert listener.heard[1:] == ["features: nothing has been done", "features: going on", 10, "end"]
+    assert listener.heard[1:] == ["features: nothing has been done", "features: going on", 10, "complete", "end"]
 
 
 def test_an_observer_ignores_everything(capfd: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,8 @@ from tests.conftest import photo
 import regraft
 from regraft.api.estimator import TransferClassifier
 from regraft.errors import BundleError, DataError, ModelError, OptionError
+from regraft.transfer import auto
+from regraft.transfer.auto_plan import AutoPlan
 
 Photos = Callable[..., Path]
 Make = Callable[..., TransferClassifier]
@@ -181,3 +183,23 @@ def test_findings_go_to_the_log(make: Make, photos: Photos, caplog: pytest.LogCa
         fitted = make().fit(folder)
     assert f"1 other files in {folder} are no images: ignored" in fitted.log_
     assert [record.getMessage() for record in caplog.records if record.name == "regraft"] == list(fitted.log_)
+
+
+def test_the_plan_of_auto_names_arguments_as_they_are_given(
+    make: Make, sixteen: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither strategy fits into a minute: nothing is trained."""
+    monkeypatch.setattr(auto, "PROVABLE", 0)  # the photos are told apart without fail
+    monkeypatch.setattr(auto, "plan_auto", lambda *_, budget: AutoPlan({"top": 200.0, "whole": 2400.0}, budget))
+    fitted = make(strategy="auto", budget=60).fit(sixteen, COLOURS)
+    assert fitted.log_[-2:] == (
+        "auto: top would take about 3.3 min: skipped, budget=240 lets it; whole would take about 40 min: skipped, "
+        "budget=3000 lets it",
+        "auto: the last layer alone is trained; training top and whole would take longer than budget",
+    )
+    record = fitted.classifier_.record
+    assert record is not None
+    assert [one.to_json() for one in record.over_budget] == [
+        {"strategy": "top", "seconds": 200.0, "budget": "budget=240"},
+        {"strategy": "whole", "seconds": 2400.0, "budget": "budget=3000"},
+    ]

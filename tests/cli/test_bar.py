@@ -61,9 +61,15 @@ class Trainer:
     ) -> HeldOutLogits:
         steps = next(self._steps)
         if steps is not None and steps < 0:
-            run_training(training(-steps, of=self._of), f"training top, {name}", self._observer)
-            raise OverBudgetError(1.0)
-        if steps is not None:
+            last = -steps / self._of
+
+            def over_budget(share: float) -> None:
+                if share >= last:
+                    raise OverBudgetError(1.0)
+
+            whole = training(self._of, of=self._of)
+            run_training(whole, f"training top, {name}", self._observer, pace=over_budget)
+        elif steps is not None:
             run_training(training(steps, of=self._of), f"training top, {name}", self._observer)
         return HeldOutLogits(np.zeros((len(held_out), 2)), 1.0, 0.0, 0)
 
@@ -92,6 +98,38 @@ def test_one_bar_over_all_folds_reaches_its_end(
     assert [line for line in capsys.readouterr().err.splitlines() if "images in" in line] == [
         f"training top, 5 folds: {images} images in 0.0 s"
     ]
+
+
+@pytest.mark.parametrize(
+    ("steps", "images"),
+    [([5, -3], 32), ([5, 5, 5, 5, -2], 88)],  # in the second fold, and in the last one
+)
+def test_folds_that_the_budget_ends_are_not_said_to_be_done(
+    steps: list[int | None], images: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for verbose in (False, True):
+        observer = TerminalObserver(verbose=verbose)
+        data = dataset_of(np.arange(10) // 5)
+        with pytest.raises(OverBudgetError):
+            cross_validate(Trainer(observer, steps), data, FOLDS, clock=Clock(float("inf")), observer=observer)
+        said = capsys.readouterr().err.splitlines()
+        assert said[-1].startswith(f"training top, 5 folds: stopped after {images} images in 0.0 s")
+        if verbose:  # a line for each fold too
+            begins = [line.partition(" images")[0] for line in said[:-1]]
+            done = [f"training top, fold {fold} of 5: 20" for fold in range(1, len(steps))]
+            last = -(steps[-1] or 0)
+            assert begins == [*done, f"training top, fold {len(steps)} of 5: stopped after {4 * last}"]
+
+
+def test_a_pass_that_fails_is_not_said_to_be_done(capsys: pytest.CaptureFixture[str]) -> None:
+    def decode() -> None:
+        with progress(TerminalObserver(), "features", 100) as advance:
+            advance(32)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        decode()
+    assert capsys.readouterr().err == "features: stopped after 32 images in 0.0 s\n"
 
 
 def test_folds_of_no_training_say_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,11 +13,14 @@ from tests.cli.conftest import REPORTED
 from typer.testing import Result
 
 from regraft.classifier.bundle import load_bundle
+from regraft.classifier.record import OverBudget
 from regraft.errors import TrainingError
 from regraft.networks.backbones import build_untrained
 from regraft.progress import Observer
 from regraft.training.checkpoints import Run as Checkpoints
 from regraft.training.checkpoints import run_folder
+from regraft.transfer import auto
+from regraft.transfer.forecast import Trial
 from regraft.transfer.trainers import FineTuningTrainer
 
 Run = Callable[..., Result]
@@ -151,6 +154,66 @@ def test_auto_is_the_default_and_says_why(run: Run, photos: Photos, tiny_network
     assert numbers["reason"] in done.stderr
 
 
+@pytest.fixture
+def slow_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have an image of the whole network take 9.2 s in an update, and a millisecond of its last stages."""
+    # private: the trial of a real network takes a real time
+    monkeypatch.setattr(Trial, "_update", lambda _, plan: 9.2 if plan.cut == plan.stages[0] else 0.001)
+    monkeypatch.setattr(Trial, "_photo", 0.0)
+
+
+@pytest.mark.usefixtures("slow_whole")
+def test_auto_says_its_plan_and_what_would_let_the_rest(
+    run: Run, photos: Photos, tiny_network: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auto, "PROVABLE", 0)  # the photos are told apart without fail
+    done = run("fit", photos(red=15, blue=15), "--model", tiny_network, *QUICK, "--budget", "5m")
+    assert done.exit_code == 0, done.stderr
+    said = done.stderr.splitlines()
+    # five folds of two epochs of 24 photos: 2208 s, and a tenth more are 40.5 minutes
+    plan = (
+        "auto: next top (a few seconds), to see whether training more of the network is better; whole would take about "
+        "37 min: skipped, --budget 45m lets it"
+    )
+    assert said.index(plan) == next(n for n, line in enumerate(said) if line.startswith("the last layer alone: ")) + 1
+    assert said.index(plan) < next(n for n, line in enumerate(said) if line.startswith("training top, 5 folds: 240 im"))
+    assert "auto: whole was skipped: it would take about 37 min, --budget 45m lets it.\n" in done.stdout
+    record = load_bundle(Path("classifier.safetensors")).record
+    assert record is not None
+    assert record.over_budget == (OverBudget("whole"),)
+    assert "training whole would take longer than --budget" in (record.reason or "")
+
+
+@pytest.mark.usefixtures("slow_whole")
+def test_a_dry_run_of_auto_says_what_it_will_skip(run: Run, photos: Photos, tiny_network: str) -> None:
+    """Of 10 photos 8 are learned from in each fold, twice: 736 s of the whole network, and 184 for the final one."""
+    fit = ["fit", photos(red=5, blue=5), "--model", tiny_network, "--dry-run", *QUICK, "--budget", "400s"]
+    told = run(*fit).stdout
+    assert "whole: the whole network and a new last layer are trained (" in told
+    assert "; about 12 min to try, about 3.1 min more if it is taken\n" in told
+    line = next(line for line in told.splitlines() if line.startswith("auto: "))
+    assert re.fullmatch(
+        r"auto: the last layer alone \(a few seconds\), then top \(a few seconds\); "
+        r"whole would take about 12 min: skipped, --budget 15m lets it",
+        line,
+    )
+    assert "\ntime: a few seconds: an estimate" in told  # without what is skipped
+    found = json.loads(run(*fit, "--json").stdout)
+    assert found["over_budget"] == [{"strategy": "whole", "seconds": 736.0, "budget": "--budget 15m"}]
+    assert found["plans"][2]["seconds"] == pytest.approx(920, abs=5)
+    assert found["seconds"][1] < 60
+
+
+@pytest.mark.usefixtures("slow_whole")
+def test_a_dry_run_of_auto_forecasts_folds_where_others_evaluate(run: Run, photos: Photos, tiny_network: str) -> None:
+    """The strategies are compared on folds of the training photos; a strategy that is named needs none."""
+    data = photos("data/train", red=5, blue=5).parent
+    photos("data/val", red=2, blue=1)
+    fit = ["fit", data, "--model", tiny_network, "--dry-run", "--epochs", "2"]
+    assert "; about 12 min to try, about 3.1 min more if it is taken\n" in run(*fit).stdout
+    assert " parameters); about 3.1 min\n" in run(*fit, "--strategy", "whole").stdout
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -214,6 +277,7 @@ def test_a_dry_run_of_auto_tells_every_tensor_to_those_who_ask(run: Run, photos:
     told = json.loads(run(*fit, "--json").stdout)
     assert (told["photos"], told["network"]) == ({"train": 6}, tiny_network)
     assert 0 <= told["seconds"][0] <= told["seconds"][1]
+    assert told["over_budget"] == []
     plans = told["plans"]
     assert [f"{plan['strategy']}: {plan['summary']}" for plan in plans] == [part.splitlines()[0] for part in parts]
     for plan in plans:

@@ -181,6 +181,31 @@ def test_where_later_stages_are_as_good_it_is_not_settled() -> None:
     )
 
 
+AUTO = "auto tried frozen and top and took frozen; whole was skipped: a larger budget lets it."
+
+
+def test_after_auto_its_result_stands_instead_of_the_advice_to_try_it() -> None:
+    two, three = first(80), first(80)
+    two[:20] = False
+    three[60:80] = False
+    found = advise_by_depth(points(one=first(30), two=two, three=three), None, auto=AUTO)
+    assert found.advice.endswith("differ from the pretraining ones. A new last layer is a sound start. " + AUTO)
+    assert "strategy='auto'" not in found.advice
+    found = advise_by_depth(points(one=first(70), two=first(95), three=first(96)), None, auto=AUTO)
+    assert found.advice.endswith("a new last layer does nearly all. " + AUTO)
+    assert "compare" not in found.advice
+
+
+def test_after_auto_stages_that_it_has_trained_are_not_advised() -> None:
+    falling = points(one=first(50), two=first(90), three=first(85), four=first(60))
+    found = advise_by_depth(falling, None, auto=AUTO, trained=("four",))
+    assert found.advice.endswith(
+        "[-39.0, -21.0]): the stages from there on are worth training, strategy='top' train_from='three'. " + AUTO
+    )
+    found = advise_by_depth(falling, None, auto=AUTO, trained=("three", "four"))
+    assert found.advice.endswith("60.0 % after four; difference -30.0 points [-39.0, -21.0]). " + AUTO)
+
+
 def test_a_loss_that_luck_explains_is_none() -> None:
     # 15 photos against 5: the difference is -0.1, its standard error sqrt(100 / 99 * (20 - 1)) / 100 = 0.04381
     two, three = first(70), first(70)

@@ -7,14 +7,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 from tests.conftest import photo
 
 from regraft.evaluation.report import ClassFigures
+from regraft.explain import explain
+from regraft.explain.depth import DepthAdvice, advise_by_depth
 from regraft.explain.explain import Explanation
 from regraft.explain.html_report import CAVEAT, render, write_report
+from regraft.transfer import auto
+from regraft.transfer.auto_plan import AutoPlan, auto_in_words
 
 Explained = Callable[..., Explanation]
 
@@ -82,6 +88,7 @@ def test_the_page_says_what_was_found(explained: Explained) -> None:
             first = f"unit {unit.unit}: {labels.count(most)} of {len(unit.photos)} patches are "
             assert any(first + name in text for name in classes)
     assert "out-of-fold" in text
+    assert "How much is trained" not in text  # the strategy was named: nothing was to be chosen
     for group in ("The least certain answers", "The most typical photos", "The first layer's filters"):
         assert group in text
 
@@ -94,6 +101,32 @@ def test_classes_and_files_may_be_called_anything(explained: Explained, tmp_path
     assert "<b>cats" not in text
     assert "<i>" not in text
     assert "&lt;b&gt;cats" in text
+
+
+def test_what_auto_tried_and_left_out_is_shown(explained: Explained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the network's stages `top` trained the last two, to the end; `whole` would have taken ten times the budget."""
+    heard: dict[str, Any] = {}
+
+    def advise(*given: Any, **named: Any) -> DepthAdvice:
+        heard.update(named)
+        return advise_by_depth(*given, **named)
+
+    monkeypatch.setattr(explain, "advise_by_depth", advise)
+    monkeypatch.setattr(auto, "PROVABLE", 0)  # the photos are told apart without fail
+    monkeypatch.setattr(auto, "plan_auto", lambda *_, budget: AutoPlan({"top": 1.0, "whole": 10 * budget}, budget))
+    found = explained(strategy="auto", units=1)
+    assert heard["trained"] == {stage.name for stage in found.subject.backbone.stages()[-2:]}
+    assert heard["auto"] == auto_in_words(found.subject.record)
+    assert heard["auto"].startswith("auto tried frozen and top and took ")
+    assert "; whole was skipped: it would take about 1.7 h, budget=" in heard["auto"]
+    page = Page(render(found))
+    assert {"href": "#choice"} in page.all("a")
+    assert {"id": "choice"} in page.all("h2")
+    text = words(page.text)
+    assert "chosen by auto; 0 of " in text
+    assert "training whole would take longer than budget. Each was evaluated" in text
+    assert re.search(r"whole ?train the whole network ?skipped ?budget=\d+ lets it ?would take about 1\.7 h", text)
+    assert [row.get("class") for row in page.all("tr")].count("taken") == 1
 
 
 def test_what_training_changed_is_shown(explained: Explained) -> None:

@@ -31,11 +31,12 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
         *,
         budget: float = 600,
         estimates: Mapping[str, float] = ESTIMATES,
+        busy: bool = False,
         resumed: checkpoints.Run | None = None,
         observer: Observer | None = None,
     ) -> Choice:
         monkeypatch.setattr(auto, "trainer_of", lambda candidate, _: trainers[candidate])
-        monkeypatch.setattr(auto, "plan_auto", lambda *_, budget: AutoPlan(estimates, budget))
+        monkeypatch.setattr(auto, "plan_auto", lambda *_, budget: AutoPlan(estimates, budget, busy))
         run = resumed or checkpoints.nowhere()
         experiment = SimpleNamespace(dataset=DATASET, seed=0, observer=observer or Observer(), run=run)
         return choose(experiment, FOLDS, budget=budget)  # type: ignore[arg-type]
@@ -150,6 +151,16 @@ def test_where_all_is_too_long_nothing_more_is_begun(run: Run, listener: Any) ->
     assert listener.said[1] == (
         "auto: top would take about 17 min: skipped, budget=1200 lets it; whole would take about 2.5 h: skipped, "
         "budget=12600 lets it"  # 1.1 x 10000 s are a little more than three hours
+    )
+
+
+def test_where_other_programs_run_the_plan_says_so(run: Run, listener: Any) -> None:
+    poor = right(0.5, 1.0, 0)
+    trainers = {c: Scripted(c, poor) for c in (FROZEN, TOP, WHOLE)}
+    run(trainers, estimates={"top": 200.0}, busy=True, observer=listener)
+    assert listener.said[1] == (
+        "auto: next top (about 3.3 min), to see whether training more of the network is better; other programs keep "
+        "this machine busy, and it takes longer while they do"
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from regraft.classifier.record import Attempt, FitRecord, OverBudget
 from regraft.cli.training_options import parse_duration
 from regraft.data.layouts import find_samples
+from regraft.engines import speed
 from regraft.engines.compute import Compute
 from regraft.errors import ModelError, flags_in_messages
 from regraft.networks.backbones import load_backbone
@@ -163,6 +164,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
 
     monkeypatch.setattr(Trial, "_update", update)  # private: the trial of a real network takes a real time
     monkeypatch.setattr(Trial, "_photo", 1.0)
+    monkeypatch.setattr(speed, "preemptions", lambda: 0)
     return told
 
 
@@ -170,11 +172,20 @@ def test_the_plan_is_the_forecast_of_what_is_tried(experiment: Experiment, timed
     """Of 20 photos the pass took 0.5 s each: 3 views of each photo, and two epochs of 16 photos in each of 5 folds."""
     experiment.features = replace(experiment.features, computed=20, seconds=10.0)
     plan = plan_auto([TOP, WHOLE], experiment, np.arange(20) % 5, budget=600.0)
+    assert not plan.busy
     # whole has no views that are kept: each image is decoded, for 1 s, in each epoch
     assert plan == AutoPlan({"top": 20 * 3 * 0.5 + 5 * 2 * 16 * 2.0, "whole": 5 * 2 * 16 * 3.0}, 600.0)
     assert timed == [0.5, 0.5]
     fewer = plan_auto([WHOLE], experiment, np.arange(20) % 2, budget=600.0)
     assert fewer.seconds == {"whole": 2 * 2 * 10 * 3.0}  # as groups may allow
+
+
+def test_a_busy_machine_is_seen_during_the_trial(
+    experiment: Experiment, timed: list[float | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = iter(range(0, 10_000, 1000))  # a thousand more each time that it is asked for
+    monkeypatch.setattr(speed, "preemptions", lambda: next(lost))
+    assert plan_auto([WHOLE], experiment, np.arange(20) % 5, budget=600.0).busy
 
 
 def test_a_pass_over_few_photos_tells_nothing(experiment: Experiment, timed: list[float | None]) -> None:

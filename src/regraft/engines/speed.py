@@ -17,6 +17,7 @@ from regraft.runtime import cpu_count
 
 _IMAGES = 4
 _RUNS = 3  # that are timed
+_WAITING = 4  # times what is enough
 _PREEMPTIONS = 20  # in a second; an idle machine has a few, one with a program more than processors about 100
 _LARGEST_FILE = 100_000  # bytes
 
@@ -80,22 +81,41 @@ def seconds_of(work: Callable[[], object], device: torch.device, *, enough: floa
     Args:
         work: is done up to `runs` times, and once before.
         device: that does it.
-        enough: seconds; no further run begins once all together took longer.
+        enough: seconds; no further run begins once all together took longer, or several times as long with waiting.
         runs: that are timed at most.
     """
     seconds: list[float] = []
+    waited = 0.0
     for run in range(1 + runs):
         _wait(device)
-        started, used, lost = time.perf_counter(), time.process_time(), preemptions()
+        watch, used = Contention(), time.process_time()
         work()
         _wait(device)
-        elapsed, own = time.perf_counter() - started, (time.process_time() - used) / torch.get_num_threads()
-        if device.type == "cpu" and preemptions() - lost > 2 + _PREEMPTIONS * elapsed:
+        elapsed, own = watch.elapsed, (time.process_time() - used) / torch.get_num_threads()
+        waited += elapsed
+        if device.type == "cpu" and watch.found:
             elapsed = min(elapsed, own)
         seconds += [elapsed] if run or elapsed > enough else []
-        if sum(seconds) > enough:
+        if sum(seconds) > enough or (seconds and waited > _WAITING * enough):
             break
     return min(seconds)
+
+
+class Contention:
+    """Tells whether other programs took the processors away since it was made."""
+
+    def __init__(self) -> None:
+        self._started, self._lost = time.perf_counter(), preemptions()
+
+    @property
+    def elapsed(self) -> float:
+        """Return the seconds since then."""
+        return time.perf_counter() - self._started
+
+    @property
+    def found(self) -> bool:
+        """Whether they were taken more often than on an idle machine."""
+        return preemptions() - self._lost > 2 + _PREEMPTIONS * self.elapsed
 
 
 def preemptions() -> int:

@@ -177,8 +177,9 @@ def _announce(plan: AutoPlan, observer: Observer) -> None:
     """Say what is tried next, how long it takes, and what is skipped."""
     tried, skipped = plan.tried_in_words, plan.skipped_in_words
     next_ = f"next {tried}, to see whether training more of the network is better" if tried else ""
+    busy = "other programs keep this machine busy, and it takes longer while they do" if plan.busy else ""
     if next_ or skipped:
-        observer.say(f"auto: {'; '.join(filter(None, [next_, skipped]))}")
+        observer.say(f"auto: {'; '.join(filter(None, [next_, skipped, busy]))}")
 
 
 def _too_long(names: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 
 from regraft.classifier.record import FitRecord, OverBudget
+from regraft.engines.speed import Contention
 from regraft.errors import ModelError, option
 from regraft.networks.freezing import Plan
 from regraft.options import Duration
@@ -28,16 +29,18 @@ class AutoPlan:
     Attributes:
         seconds: that it takes to try each, by name and in order of cost; without the last layer alone.
         budget: seconds for all of them.
+        busy: whether other programs ran meanwhile: it takes longer while they do.
     """
 
     seconds: Mapping[str, float]
     budget: float
+    busy: bool = False
 
     @classmethod
-    def of(cls, forecasts: Mapping[Candidate, Forecast], budget: float) -> Self:
+    def of(cls, forecasts: Mapping[Candidate, Forecast], budget: float, *, busy: bool = False) -> Self:
         """Return the plan that follows from `forecasts`, in order of cost."""
         costly = {str(one): forecast.trying for one, forecast in forecasts.items() if one.kind.trains_network}
-        return cls(costly, budget)
+        return cls(costly, budget, busy)
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -80,7 +83,7 @@ class AutoPlan:
 
     @property
     def skipped_in_words(self) -> str:
-        """Return "whole would take about 40 min: skipped, --budget 50m lets it"; "" where nothing is skipped."""
+        """Return "whole would take about 40 min: skipped, budget=3000 lets it"; "" where nothing is skipped."""
         over = {name: self.over_budget(name).budget for name in self.skipped}
         return "; ".join(
             f"{name} would take {seconds_in_words(self.seconds[name])}: skipped, {budget} lets it"
@@ -89,7 +92,7 @@ class AutoPlan:
 
 
 def over_budget_in_words(over: OverBudget, *, stopped: bool = False) -> str:
-    """Return "whole was skipped: it would take about 40 min, --budget 50m lets it"; or that it was stopped."""
+    """Return "whole was skipped: it would take about 40 min, budget=3000 lets it"; or that it was stopped."""
     what = f"{over.strategy} was {'stopped' if stopped else 'skipped'}"
     if over.seconds is None:  # of a file
         return f"{what}: a larger {option('budget')} lets it"
@@ -105,7 +108,7 @@ def left_out_in_words(record: FitRecord) -> str:
 def auto_in_words(record: FitRecord | None) -> str:
     """Return what "auto" tried and took, what it left out and what would let that; "" where nothing was to be chosen.
 
-    E.g. "auto tried frozen and top and took frozen; whole was skipped: it would take about 40 min, --budget 50m lets
+    E.g. "auto tried frozen and top and took frozen; whole was skipped: it would take about 40 min, budget=3000 lets
     it."
     """
     if record is None or record.tried is None:
@@ -135,10 +138,11 @@ def plan_auto(candidates: Sequence[Candidate], experiment: Experiment, folds: np
         return AutoPlan(saved.about, budget)
     features, sources = experiment.features, experiment.dataset.samples.sources
     photo = features.seconds / features.computed if 2 * features.computed >= len(sources) else None
+    contention = Contention()
     trial = Trial(experiment.backbone, sources, experiment.settings, experiment.compute, photo=photo)
     plans = {one: plan_of(one, experiment.backbone, experiment.schedule) for one in candidates}
     forecasts = forecast_all(trial, plans, photos=len(sources), folds=len(np.unique(folds)))
-    plan = AutoPlan.of(forecasts, budget)
+    plan = AutoPlan.of(forecasts, budget, busy=contention.found)
     run.save(job, {}, plan.seconds)
     return plan
 

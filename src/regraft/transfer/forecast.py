@@ -25,7 +25,7 @@ from regraft.transfer.strategies import Candidate
 
 _IMAGES, _IMAGES_OF_ACCELERATOR = 4, 32  # in a step of the trial; to few an accelerator gives as long as to many
 _DECODED = 32  # photos
-_ENOUGH, _RUNS = 0.5, 20  # seconds, and how often at most, that one thing is timed
+_ENOUGH, _RUNS = 0.4, 8  # seconds, and how often at most, that one thing is timed
 
 
 @dataclass(frozen=True)
