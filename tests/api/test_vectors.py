@@ -128,6 +128,6 @@ def test_no_images(sixteen: list[str], tiny_network: str) -> None:
 
 
 def test_the_default_network(sixteen: list[str], offline: None) -> None:
-    with pytest.warns(UserWarning, match="network: pocket, the small one inside regraft") as warned:
+    with pytest.warns(UserWarning, match="network: efficientnet-lite0, which is installed with regraft") as warned:
         regraft.embed(sixteen[:1])
     assert warned[0].filename == __file__

@@ -88,7 +88,7 @@ def test_the_network_of_a_classifier(run: Run, bundle: Path, pets: Path, tmp_pat
 def test_the_default_network(run: Run, pets: Path, offline: None) -> None:
     done = run("embed", pets)
     assert done.exit_code == 0, done.output
-    assert "network: pocket, the small one inside regraft, for " in done.stderr
+    assert "network: efficientnet-lite0, which is installed with regraft, for " in done.stderr
 
 
 def test_a_table_with_its_columns(run: Run, pets: Path, tiny_network: str, tmp_path: Path) -> None:

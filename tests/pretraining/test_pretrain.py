@@ -91,6 +91,8 @@ TOGETHER = [
     "0",
     "--device",
     "cpu",
+    "--precision",
+    "fp32",
     "--optimizer",
     "sgd",
     "--lr",

@@ -19,8 +19,9 @@ from regraft.progress import Observer
 from regraft.training.checkpoints import Run
 from regraft.training.schedule import Schedule
 from regraft.transfer.auto_plan import AutoPlan, auto_in_words, left_out_in_words, plan_auto
-from regraft.transfer.experiment import Experiment, prepare_experiment
+from regraft.transfer.experiment import Experiment
 from regraft.transfer.forecast import Trial
+from regraft.transfer.preparation import prepare_experiment
 from regraft.transfer.settings import FitSettings
 from regraft.transfer.strategies import Candidate
 
