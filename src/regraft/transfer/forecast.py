@@ -16,6 +16,7 @@ from regraft.networks.backbones import Backbone
 from regraft.networks.cutting import cut_before
 from regraft.networks.freezing import Plan, apply_plan
 from regraft.training.distributed import accelerator
+from regraft.training.optimizers import OPTIMIZERS
 from regraft.transfer.settings import FitSettings
 from regraft.transfer.strategies import Candidate
 
@@ -98,7 +99,8 @@ class Trial:
         apply_plan(top.network, plan)
         learned = [parameter for parameter in top.network.parameters() if parameter.requires_grad]
         activations = self._run(trunk).float()
-        optimizer = torch.optim.AdamW(learned or [torch.zeros(1, requires_grad=True)], lr=0.0)
+        learned = learned or [torch.nn.Parameter(torch.zeros(1))]
+        optimizer = OPTIMIZERS[self._settings.schedule.optimizer].build([{"params": learned}], 0.0)
 
         def gradient() -> None:
             with self._accelerator.autocast():
