@@ -17,8 +17,8 @@ from benchmarks.record import Record, progress, shown
 from regraft.features.activations import CachedViews
 from regraft.heads.linear import LinearHead
 from regraft.networks.backbones import Backbone, build_untrained
-from regraft.networks.cutting import cut_before
-from regraft.networks.freezing import plan_training
+from regraft.networks.cutting import Top, cut_before
+from regraft.networks.freezing import Plan, plan_training
 from regraft.training.checkpoints import nowhere
 from regraft.training.distributed import accelerator
 from regraft.training.finetuner import Finetuner
@@ -30,24 +30,28 @@ CACHED, WHOLE = "top, on cached activations", "whole network"
 UPDATES = {"top": 12, "whole": 3}
 
 
-def finetuner(backbone: Backbone, strategy: str, batches: int) -> Finetuner:
-    """Return a training of `batches` updates whose activations lie in memory, as those of a cached trunk do."""
+def cut_top(backbone: Backbone, strategy: str) -> tuple[Top, Plan, np.ndarray]:
+    """Return what `strategy` trains of a network, the plan of it, and a batch of activations (32, ...) in float16."""
     side = (3, backbone.preprocess.height, backbone.preprocess.width)
     stages = [stage.name for stage in backbone.stages()]
     plan = plan_training(backbone, trained=stages[-2:] if strategy == "top" else stages)
     assert plan.cut is not None
     trunk, top = cut_before(backbone.module, plan.cut, side)
-    count = BATCH * batches
     with torch.no_grad():
-        one = trunk(torch.randn(BATCH, *side)).half().numpy()
-    activations = CachedViews(np.concatenate([one] * batches), count=1)
+        return top, plan, trunk(torch.randn(BATCH, *side)).half().numpy()
+
+
+def finetuner(backbone: Backbone, strategy: str, batches: int) -> Finetuner:
+    """Return a training of `batches` updates whose activations lie in memory, as those of a cached trunk do."""
+    top, plan, one = cut_top(backbone, strategy)
+    count = BATCH * batches
     nothing = np.array([], dtype=np.int64)
     return Finetuner(
         top,
         LinearHead(np.zeros((2, backbone.features), dtype=np.float32), np.zeros(2, dtype=np.float32), 0.0),
         plan,
         Schedule(batch_size=BATCH, views=1),
-        activations=activations,
+        activations=CachedViews(np.concatenate([one] * batches), count=1),
         objective=LabelLoss(np.arange(count) % 2, 2),
         train=np.arange(count),
         validation=nothing,

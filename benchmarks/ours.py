@@ -29,6 +29,21 @@ PREDICT_PARTS = {
     "name the network in the cache": "regraft.networks.backbones.Backbone.fingerprint",
     "compile, decode, run, keep": "regraft.features.extraction.extract",
 }
+# the parts of `regraft fit --strategy top`
+TOP_PARTS = {
+    "look for copies": "regraft.transfer.experiment.open_splits",
+    "load the network": "regraft.networks.backbones.load_backbone",
+    "make the engine of the features": "regraft.features.extraction.FeatureExtractor.choose",
+    "features": "regraft.features.extraction.FeatureExtractor.of_dataset",
+    "make the engine of the views": "regraft.transfer.experiment.choose_engine",
+    "views at the cut": "regraft.transfer.experiment.cache_views",
+    "last layers": "regraft.heads.probe.CalibratedHeads.of",
+    "training": "regraft.transfer.trainers.run_training",
+    "checkpoints": "regraft.training.finetuner.Finetuner._save",
+    "answer held-out photos": "regraft.training.finetuner.Finetuner.logits",
+    "hash what is frozen": "regraft.transfer.trainers.FineTuningTrainer._prove",
+    "write the classifier": "regraft.classifier.bundle.save_bundle",
+}
 
 
 def regraft_features(network: str, photos: Sequence[Path]) -> tuple[float, np.ndarray]:
@@ -96,9 +111,13 @@ def import_script(modules: Sequence[str]) -> str:
 
 def fit_command(data: Path, out: Path) -> list[str]:
     """Return the command that fits a new last layer on `data` and writes a classifier and its figures."""
+    return [*COMMAND, *fit_arguments(data, out, "frozen")]
+
+
+def fit_arguments(data: Path, out: Path, strategy: str) -> list[str]:
+    """Return the command without its program, for any strategy."""
     model = network_name("mobilenetv2_100")
-    options = ["--model", model, "--strategy", "frozen", "--out", str(out), "--force", "--json"]
-    return [*COMMAND, "fit", str(data), *options]
+    return ["fit", str(data), "--model", model, "--strategy", strategy, "--out", str(out), "--force", "--json"]
 
 
 def predict_command(bundle: Path, photo: Path) -> list[str]:

@@ -75,7 +75,7 @@ def test_clocks_count_what_one_part_spends_in_another_once(monkeypatch: pytest.M
 def test_names_of_what_is_timed_and_imported_exist() -> None:
     for module in (*ours.FIT_IMPORTS, *ours.PREDICT_IMPORTS):
         importlib.import_module(module)
-    for name in ours.PREDICT_PARTS.values():
+    for name in (*ours.PREDICT_PARTS.values(), *ours.TOP_PARTS.values()):
         owner, attribute = startup.owner_of(name)
         assert callable(getattr(owner, attribute))
 

@@ -1,7 +1,5 @@
 """Processes that train together, with the other ones' tensors given; device, precision and their environment."""
 
-import weakref
-
 import pytest
 import torch
 from torch import distributed, nn
@@ -85,6 +83,7 @@ def test_the_first_process_goes_first(rank: int, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("precision", "dtype", "scale"),
     [
+        ("auto", torch.float32, None),
         ("fp32", torch.float32, None),
         ("bf16", torch.bfloat16, None),
         ("fp16", torch.float16, 2.0**16),
@@ -97,44 +96,16 @@ def test_precision_is_what_the_network_computes_in(precision: str, dtype: torch.
     assert made.loss_scale == scale
 
 
-@pytest.mark.parametrize(
-    ("able", "precision"),
-    [({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16"), ({"avx512_bf16": False}, "fp32"), (None, "fp32")],
-)
-def test_a_processor_that_has_bfloat16_trains_in_it(
-    able: dict[str, object] | None, precision: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """PyTorch that does not tell counts as without."""
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    if able is not None:
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
-    assert accelerator(CPU).precision == precision
-    assert accelerator(CPU, "fp32").precision == "fp32"
-
-
-@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
-def test_convolutions_are_prepared(precision: str, dtype: torch.dtype) -> None:
-    """Depthwise ones stay in float32; all have their channels last, and nothing keeps the network in memory."""
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 8, 3, groups=2))
-    network.append(nn.Flatten()).append(nn.Linear(128, 1))
-    before, names = {name: tensor.clone() for name, tensor in network.state_dict().items()}, list(network.state_dict())
-    made = accelerator(CPU, precision)
-    made.prepare(network)
-    maps, dtypes = torch.randn(2, 3, 10, 10, generator=torch.Generator().manual_seed(0)), []
-    for layer in network:
-        with made.autocast():
-            found = layer(maps)
-        if isinstance(layer, nn.Conv2d) and layer.groups == 4:
-            assert torch.equal(found, nn.functional.conv2d(maps.float(), layer.weight, layer.bias, groups=4))
-        maps = found
-        dtypes.append(maps.dtype)
-    assert dtypes == [dtype, torch.float32, dtype, dtype, dtype]
-    assert all(network[place].weight.is_contiguous(memory_format=torch.channels_last) for place in range(3))
-    assert list(network.state_dict()) == names
+def test_filters_lie_channels_last() -> None:
+    """And so do the maps of whatever layout they get; other weights of four dimensions stay as they are."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3, groups=4))
+    network.register_parameter("position", nn.Parameter(torch.zeros(1, 2, 3, 4)))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    accelerator(CPU).prepare(network)
+    assert all(network[place].weight.is_contiguous(memory_format=torch.channels_last) for place in (0, 2))
+    assert network(torch.zeros(2, 3, 9, 9)).is_contiguous(memory_format=torch.channels_last)
+    assert network.position.is_contiguous()
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
-    kept = weakref.ref(network[1])
-    del network, layer
-    assert kept() is None
 
 
 def test_the_environment_says_how_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:

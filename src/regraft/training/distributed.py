@@ -4,8 +4,7 @@
 """
 
 import os
-import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,7 +16,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 _PATIENCE = timedelta(days=2)  # how long processes wait for one that computes for all
 _LOSS_SCALE = 2.0**16  # of float16 gradients at first, as `torch.amp.GradScaler` has it
-_CHANNELS_LAST = ("cpu", "cuda")  # where convolutions are faster so, and never slower
+_CHANNELS_LAST = ("cpu", "cuda")  # where convolutions are faster so, on GPUs below float32
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _T = TypeVar("_T")
 
@@ -114,18 +113,10 @@ class Accelerator:
     loss_scale: float | None = None
 
     def prepare(self, module: nn.Module) -> None:
-        """Move `module` to this device, and have its convolutions run as they are fastest there, with the same results.
-
-        Channels-last filters make maps channels-last. On CPUs the bfloat16 gradient of a depthwise convolution takes up
-        to thirty times as long as the float32 one, which is taken instead.
-        """
+        """Move `module` to this device; filters lie channels-last there, and the maps that they make do too."""
         module.to(self.device)
         if self.device.type in _CHANNELS_LAST:
             convert_conv2d_weight_memory_format(module, torch.channels_last)
-        if self.device.type == "cpu" and self.precision != "fp32":
-            for part in module.modules():
-                if isinstance(part, nn.Conv2d) and part.groups == part.in_channels > 1:
-                    part.forward = _float32_forward(part)  # type: ignore[method-assign, assignment]
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return a context in which the network computes in this precision."""
@@ -135,33 +126,15 @@ class Accelerator:
 
 
 def accelerator(device: torch.device, precision: str = "auto") -> Accelerator:
-    """Return what runs training on `device`, in `precision`; "auto" is bfloat16 where it has that, else float32."""
+    """Return what runs training on `device`, in `precision`; "auto" is bfloat16 where a GPU has it, else float32."""
     processes = _process_group(device)
     if processes.count > 1:
         device = processes.device
     elif device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     if precision == "auto":
-        precision = "bf16" if _computes_in_bfloat16(device) else "fp32"
+        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
     return Accelerator(device, precision, processes, _LOSS_SCALE if precision == "fp16" else None)
-
-
-def _computes_in_bfloat16(device: torch.device) -> bool:
-    if device.type == "cpu":
-        able: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # older PyTorch does not tell
-        return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
-    return device.type == "cuda" and torch.cuda.is_bf16_supported()
-
-
-def _float32_forward(convolution: nn.Conv2d) -> Callable[[torch.Tensor], torch.Tensor]:
-    forward: Callable[..., torch.Tensor] = type(convolution).forward
-    own = weakref.proxy(convolution)  # or it would hold itself in memory
-
-    def run(maps: torch.Tensor) -> torch.Tensor:
-        with torch.autocast("cpu", enabled=False):
-            return forward(own, maps.float())
-
-    return run
 
 
 def _process_group(device: torch.device) -> ProcessGroup:
