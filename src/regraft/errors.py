@@ -161,11 +161,11 @@ def shortlist(names: Sequence[object], shown: int = SHOWN) -> str:
     return "\n".join(lines)
 
 
-def first_few(names: Sequence[str], shown: int, separator: str = ", ") -> str:
+def first_few(names: Sequence[str], shown: int) -> str:
     """Return the first `shown` names in one line, and how many more there are.
 
     >>> first_few(["ant", "bee", "cat"], 2), first_few(["ant", "bee"], 2)
     ('ant, bee and 1 more', 'ant, bee')
     """
     more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
-    return separator.join(names[:shown]) + more
+    return ", ".join(names[:shown]) + more
