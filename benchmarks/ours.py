@@ -31,10 +31,10 @@ PREDICT_PARTS = {
 }
 # the parts of `regraft fit --strategy top`
 TOP_PARTS = {
-    "look for copies": "regraft.transfer.experiment.open_splits",
+    "look for copies": "regraft.transfer.preparation.open_splits",
     "load the network": "regraft.networks.backbones.load_backbone",
     "make the engine of the features": "regraft.features.extraction.FeatureExtractor.choose",
-    "features": "regraft.features.extraction.FeatureExtractor.of_dataset",
+    "features": "regraft.features.joint.JointExtractor.of_dataset",
     "make the engine of the views": "regraft.transfer.experiment.choose_engine",
     "views at the cut": "regraft.transfer.experiment.cache_views",
     "last layers": "regraft.heads.probe.CalibratedHeads.of",

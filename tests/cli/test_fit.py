@@ -14,6 +14,7 @@ from typer.testing import Result
 
 from regraft.classifier.bundle import load_bundle
 from regraft.classifier.record import OverBudget
+from regraft.engines import speed
 from regraft.errors import TrainingError
 from regraft.networks.backbones import build_untrained
 from regraft.progress import Observer
@@ -156,10 +157,11 @@ def test_auto_is_the_default_and_says_why(run: Run, photos: Photos, tiny_network
 
 @pytest.fixture
 def slow_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have an image of the whole network take 9.2 s in an update, and a millisecond of its last stages."""
+    """Have an image of the whole network take 9.2 s in an update, and a millisecond of its last stages, when idle."""
     # private: the trial of a real network takes a real time
     monkeypatch.setattr(Trial, "_update", lambda _, plan: 9.2 if plan.cut == plan.stages[0] else 0.001)
     monkeypatch.setattr(Trial, "_photo", 0.0)
+    monkeypatch.setattr(speed, "preemptions", lambda: 0)
 
 
 @pytest.mark.usefixtures("slow_whole")
@@ -175,6 +177,7 @@ def test_auto_says_its_plan_and_what_would_let_the_rest(
         "auto: next top (a few seconds), to see whether training more of the network is better; whole would take about "
         "37 min: skipped, --budget 45m lets it"
     )
+    assert plan in said, done.stderr
     assert said.index(plan) == next(n for n, line in enumerate(said) if line.startswith("the last layer alone: ")) + 1
     assert said.index(plan) < next(n for n, line in enumerate(said) if line.startswith("training top, 5 folds: 240 im"))
     assert "auto: whole was skipped: it would take about 37 min, --budget 45m lets it.\n" in done.stdout
