@@ -1,12 +1,17 @@
 """Devices by name, and the processors of this process."""
 
+import ctypes
 import os
+import platform
+import subprocess
+import sys
+import textwrap
 
 import pytest
 import torch
 
 from regraft.errors import OptionError
-from regraft.runtime import cpu_count, is_first_process, pick_device
+from regraft.runtime import cpu_count, freed_memory_kept, is_first_process, pick_device
 
 
 @pytest.fixture
@@ -63,3 +68,56 @@ def test_processors_are_those_that_this_process_may_use(monkeypatch: pytest.Monk
     assert cpu_count() == 6
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert cpu_count() == 1
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
+def test_freed_memory_is_kept_and_returned_at_the_end() -> None:
+    """64 MB are 16,384 pages of 4 kB: the kernel clears them the first time, and no second time."""
+    script = """
+    import resource
+    from regraft.runtime import freed_memory_kept
+
+    def faults(times):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(times):
+            bytearray(1 << 26)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    with freed_memory_kept():
+        print(faults(1), faults(10))
+    print(faults(1))
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC", "GLIBC"))}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
+    first, others, after = map(int, found)
+    pages = (1 << 26) // os.sysconf("SC_PAGE_SIZE")
+    assert others < pages / 10 < 0.9 * pages < min(first, after)
+
+
+@pytest.mark.parametrize(
+    ("library", "calls"), [("glibc", 2), ("set by the user", 0), ("musl", None), ("Windows", None)]
+)
+def test_another_c_library_is_left_as_it_is(library: str, calls: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+
+    class Library:
+        def mallopt(self, name: int, value: int) -> None:
+            asked.append((name, value))
+
+        def malloc_trim(self, _: int) -> None:
+            asked.append((0, 0))
+
+    def opened(_: None) -> object:
+        if library == "Windows":
+            raise TypeError("bad argument type for built-in operation")
+        return object() if library == "musl" else Library()
+
+    for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"):
+        monkeypatch.delenv(name, raising=False)
+    if library == "set by the user":
+        monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "1000000")
+    monkeypatch.setattr(ctypes, "CDLL", opened)
+    with freed_memory_kept():
+        assert len(asked) == (calls or 0)
+    assert asked[calls or 0 :] == ([] if calls is None else [(0, 0)])

@@ -19,6 +19,7 @@ from regraft.heads.linear import Head, LinearHead, linear_of
 from regraft.networks.cutting import Top
 from regraft.networks.freezing import Plan, apply_plan
 from regraft.networks.lora import add_adapters, merge_adapters
+from regraft.runtime import freed_memory_kept
 from regraft.training.checkpoints import Run
 from regraft.training.distributed import Accelerator
 from regraft.training.ema import WeightAverage, named
@@ -165,7 +166,7 @@ class Finetuner:
         Raises:
             TrainingError: a loss, weights or logits that are not finite, or no memory for a single photo.
         """
-        with memory_for(self._accelerator.device, "training"):
+        with memory_for(self._accelerator.device, "training"), freed_memory_kept():
             yield from self._steps()
 
     def _steps(self) -> Iterator[TrainingRecord]:
