@@ -14,6 +14,7 @@ BATCH_SIZE = 32  # images per step through a network that is not trained
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt; and how users set them for all of a process:
 _MALLOC_VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
+_MOST_OF_ITSELF = 1 << 25  # bytes that glibc raises its threshold to as it goes; the most that older ones can be told
 
 
 def pick_device(name: str = "auto") -> "torch.device":
@@ -71,10 +72,14 @@ def freed_memory_kept() -> Iterator[None]:
     except (AttributeError, OSError, TypeError):  # macOS, musl, Windows
         yield
         return
-    if not any(name in os.environ for name in _MALLOC_VARIABLES):
-        set_threshold(_MMAP_THRESHOLD, 1 << 30)  # bytes; larger ones are still returned at once
+    free = not any(name in os.environ for name in _MALLOC_VARIABLES)
+    if free:  # bytes; larger ones are still returned at once
+        _ = set_threshold(_MMAP_THRESHOLD, 1 << 30) or set_threshold(_MMAP_THRESHOLD, _MOST_OF_ITSELF)
         set_threshold(_TRIM_THRESHOLD, (1 << 31) - 1)
     try:
         yield
     finally:
+        if free:
+            set_threshold(_MMAP_THRESHOLD, _MOST_OF_ITSELF)
+            set_threshold(_TRIM_THRESHOLD, 2 * _MOST_OF_ITSELF)
         trim(0)
