@@ -11,7 +11,8 @@ from torch import nn
 from regraft.networks.backbones import Backbone, build_untrained
 from regraft.networks.stages import _joined, trace_stages
 
-NETWORKS = ["vgg16", "resnet50", "inception_v3", "mobilenetv2_100", "convnext_atto", "vit_tiny_patch16_224"]
+VGG = pytest.param("vgg16", marks=pytest.mark.slow)  # fifteen times through all of it
+NETWORKS = [VGG, "resnet50", "inception_v3", "mobilenetv2_100", "convnext_atto", "vit_tiny_patch16_224"]
 NETWORKS += ["poolformer_s12"]  # names no groups
 Randomise = Callable[[nn.Module, int], nn.Module]
 
