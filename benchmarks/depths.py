@@ -211,5 +211,5 @@ def picture(record: Record, path: Path) -> None:
                 if one.of == f"{name}, {by}" and one.by in (f"{LAST}: accuracy", f"{AUTO}: accuracy"):
                     kind = "ours" if one.by.startswith(AUTO) else "other"
                     bars.append(Bar(f"{name}, {one.by.partition(':')[0]}", one.median, f"{one.median:.1f}", kind, None))
-        columns.append([Group(f"accuracy, %, {by}", bars)])
-    draw(path, "Features of several depths", columns, footnote=record.footnote())
+        columns.append([Group(by, bars)])
+    draw(path, "Accuracy, %, by features of the last layer alone and of chosen depths", columns, footnote=record.footnote())

@@ -25,9 +25,16 @@ from regraft.transfer.budget import Clock
 from regraft.transfer.cross_validation import cross_validate
 from regraft.transfer.trainers import LinearProbe
 
-CASES = {(1_000, 2): 3, (50_000, 2): 1, (50_000, 100): 1}  # photos and classes: rounds at most
-QUICK = {(1_000, 2): 1}
 FEATURES = 1280
+# the last features, those of the last third of the blocks too, and those of all: MobileNetV2's, the last ones first
+DEPTHS = {"last": FEATURES, "late": 1952, "all": 2424}
+CASES = {  # photos, classes and features: rounds at most; of more than the last features, which are seen is chosen
+    (1_000, 2, FEATURES): 3,
+    (50_000, 2, FEATURES): 1,
+    (50_000, 100, FEATURES): 1,
+    (50_000, 100, DEPTHS["all"]): 1,
+}
+QUICK = {(1_000, 2, FEATURES): 1}
 TIME, MEMORY, ACCURACY = "time", "memory taken", "out-of-fold accuracy"
 FACTORS, PLACES, DEAD = 400, 4, 0.03
 SIGNAL = {2: 0.25, 100: 0.27}  # distance of the classes: about 97 % accuracy with 1,000 photos of two, 80 % of 100
@@ -64,13 +71,20 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-def fit_here(photos: int, classes: int) -> dict[str, float]:
+def case_of(photos: int, classes: int, features: int) -> str:
+    """Return what a case is called."""
+    choice = "" if features == FEATURES else f", choice of {len(DEPTHS)} depths"
+    return f"{photos:,} x {features:,}, {classes} classes{choice}"
+
+
+def fit_here(photos: int, classes: int, width: int) -> dict[str, float]:
     """Return seconds, MB that the process grew by, and accuracy, of everything that is fitted on frozen features."""
     before = peak()
-    features, dataset = made_up(photos, FEATURES, classes)
+    features, dataset = made_up(photos, width, classes)
+    choices = {name: slice(0, depth) for name, depth in DEPTHS.items() if depth <= width}
     folds = dataset.possible_folds(OUTER_FOLDS, seed=0)
     started = time.perf_counter()
-    heads = CalibratedHeads(features, dataset, seed=0, all_too=True)
+    heads = CalibratedHeads(features, dataset, seed=0, all_too=True, choices=choices if len(choices) > 1 else None)
     trainer = LinearProbe(features, dataset, heads=heads)
     found = cross_validate(trainer, dataset, folds, clock=Clock(float("inf")))
     heads.of(np.arange(photos))
@@ -83,14 +97,13 @@ def measure(*, rounds: int, quick: bool) -> Record:
     """Fit each case in a process of its own."""
     cases = QUICK if quick else CASES
     record = Record("heads", "The last layer: path of strengths, all folds, temperatures and the final fit", {})
-    for (photos, classes), most in cases.items():
-        found = []
+    for case, most in cases.items():
+        found, name = [], case_of(*case)
         for number in range(min(rounds, most)):
-            found.append(run([sys.executable, "-m", "benchmarks.heads", str(photos), str(classes)]).json())
-            progress(f"heads: {photos:,} photos, {classes} classes, round {number + 1}: {shown(found[-1][TIME])} s")
-        case = f"{photos:,} x {FEATURES:,}, {classes} classes"
+            found.append(run([sys.executable, "-m", "benchmarks.heads", *map(str, case)]).json())
+            progress(f"heads: {name}, round {number + 1}: {shown(found[-1][TIME])} s")
         for what, unit in ((TIME, "s"), (MEMORY, "MB"), (ACCURACY, "")):
-            record.add(case, what, unit, [one[what] for one in found])
+            record.add(name, what, unit, [one[what] for one in found])
     record.notes.append("memory taken: how much the process grew from its imports to its peak, the features included")
     return record
 
@@ -107,4 +120,4 @@ def picture(record: Record, path: Path) -> None:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(REPOSITORY))
-    print(json.dumps(fit_here(int(sys.argv[1]), int(sys.argv[2]))))
+    print(json.dumps(fit_here(*map(int, sys.argv[1:]))))

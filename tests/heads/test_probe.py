@@ -205,6 +205,8 @@ def test_many_photos_choose_by_the_two_folds_beside(monkeypatch: pytest.MonkeyPa
     assert not np.allclose(out_of_fold(data, seed=7), expected, rtol=0, atol=2e-3)  # 36 photos: too few for that
     monkeypatch.setattr(probe_module, "_PLENTY", 36)
     np.testing.assert_allclose(out_of_fold(data, seed=7), expected, rtol=0, atol=2e-3)
+    of_all = by_hand(data, np.where(np.isin(folds, [1, 4]), folds, LEARNED), data.features)
+    np.testing.assert_allclose(data.fit(seed=7).probabilities(data.features), of_all, rtol=0, atol=2e-3)
 
 
 def test_class_in_two_folds_is_learned_from_without_either(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +214,8 @@ def test_class_in_two_folds_is_learned_from_without_either(monkeypatch: pytest.M
     whole = labelled(np.vstack([data.features, np.eye(2, 6, k=4) * 30]), np.append(data.labels, [2, 2]))
     tasks: list[np.ndarray] = []
 
-    def hears(*given: np.ndarray, folds: list[np.ndarray]) -> object:
+    def hears(*given: np.ndarray, folds: list[np.ndarray], exact: bool) -> object:
+        assert exact
         tasks.extend(folds)
         return select_heads(*given, folds=folds)  # type: ignore[arg-type]
 

@@ -108,7 +108,7 @@ class CalibratedHeads:
         dataset = dataset if photos.all() else dataset.select(photos)
         found: list[dict[str, tuple[CalibratedHead, float]]] = [{} for _ in tasks]
         for name, columns in choices.items():
-            fitted = _choose_and_fit(features[:, columns], dataset, tasks)
+            fitted = _choose_and_fit(features[:, columns], dataset, tasks, exact=bool(photos.all()))
             for each, (head, temperature, loss) in zip(found, fitted, strict=True):
                 each[name] = CalibratedHead(head, temperature, columns, name), loss
         return found
@@ -142,8 +142,9 @@ class CalibratedHeads:
             if len(np.unique(folds[own])) == 1:
                 folds[own] = LEARNED
         large = len(labels) >= _PLENTY and self._features.size * len(self._dataset.classes) > _LARGE
-        if large and not learned.all():
-            away, count = int(self._folds[~learned][0]), int(self._folds.max()) + 1
+        if large:
+            count = int(self._folds.max()) + 1
+            away = 0 if learned.all() else int(self._folds[~learned][0])
             beside = [(away - 1) % count, (away + 1) % count]
             folds[(folds >= 0) & ~np.isin(folds, beside)] = LEARNED
         return folds
@@ -161,7 +162,7 @@ def fit_calibrated_head(
 
 
 def _choose_and_fit(
-    features: np.ndarray, dataset: Dataset, tasks: Sequence[np.ndarray]
+    features: np.ndarray, dataset: Dataset, tasks: Sequence[np.ndarray], *, exact: bool = True
 ) -> list[tuple[LinearHead, float, float]]:
     """Choose and fit for every task, (n,) fold numbers or what `heads.search` says instead of them.
 
@@ -170,7 +171,7 @@ def _choose_and_fit(
     """
     classes, labels = len(dataset.classes), dataset.labels
     choosing = [task for task in tasks if len(np.unique(labels[task >= 0])) > 1]
-    chosen = iter(select_heads(features, labels, classes, folds=choosing) if choosing else [])
+    chosen = iter(select_heads(features, labels, classes, folds=choosing, exact=exact) if choosing else [])
     fitted = []
     for task in tasks:
         held_out = task >= 0
