@@ -18,7 +18,7 @@ TRIED = (
     Attempt("bitfit", None, None, None, 12.5, stopped=True),
 )
 TRIED_FEATURES = (
-    FeatureTrial("last", 0.75, 0.6, -0.05, (-0.1, -0.01), 0.1, (0.02, 0.2)),
+    FeatureTrial("last", 0.75, 0.6, -0.05, (-0.1, -0.01), 0.1, (0.02, 0.2), 2000),
     FeatureTrial("late", 0.8, 0.5, 0.0, None, 0.0, None),
 )
 OVER_BUDGET = (OverBudget("bitfit", 700.0, "--budget 30m"), OverBudget("scratch", 9000.0, "--budget 3h"))

@@ -432,3 +432,62 @@ def test_early_columns_that_tell_the_classes_are_chosen() -> None:
 def test_where_nothing_can_be_held_out_the_first_choice_is_taken() -> None:
     data, choices = depths(1.0, per_class=1)
     assert fit_calibrated_head(data.features, data.dataset, seed=0, choices=choices).choice == "last"
+
+
+@pytest.fixture
+def sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have choices compared on about 40 photos, 5 of a rare class, where there are more than 20."""
+    monkeypatch.setattr(probe_module, "_PLENTY", 40)
+    monkeypatch.setattr(probe_module, "_OF_EACH_CLASS", 5)
+    monkeypatch.setattr(probe_module, "_COMPARED", 40 * 9 * 3)
+
+
+def rare(*, per_class: int = 60, rare: int = 8) -> tuple[Data, dict[str, slice]]:
+    """Return `depths` of which the last class has few photos."""
+    data, choices = depths(1.0, per_class=per_class)
+    kept = (data.labels < 2) | (np.cumsum(data.labels == 2) <= rare)
+    return data.select(kept), choices
+
+
+@pytest.mark.usefixtures("sampled")
+def test_many_photos_compare_choices_on_a_sample_with_the_shares_of_the_classes() -> None:
+    """Of 60, 60 and 8 photos 40 are 19, 19 and 2: the sample has 5 of these. By hand, fold by fold."""
+    data, choices = rare()
+    heads = CalibratedHeads(data.features, data.dataset, seed=0, all_too=True, choices=choices)
+    folds = data.dataset.possible_folds(5, seed=0)
+    learn = np.flatnonzero(folds != 3)
+    each, head = heads.of_each_choice(learn), heads.of(learn)
+    sample = heads._sample()  # private: which photos they are is drawn
+    assert np.bincount(data.labels[sample]).tolist() == [19, 19, 5]
+    assert heads.compared == 43
+    own = sample & (folds != 3)
+    for name, columns in choices.items():
+        (by_hand,) = select_heads(data.features[own][:, columns], data.labels[own], 3, folds=[folds[own]], exact=False)
+        np.testing.assert_allclose(each[name].head.state()["weight"], by_hand.head.state()["weight"], atol=0.02)
+    (of_all,) = select_heads(data.features[learn][:, choices[head.choice]], data.labels[learn], 3, folds=[folds[learn]])
+    assert head.choice == "last"
+    np.testing.assert_allclose(head.head.state()["weight"], of_all.head.state()["weight"], atol=0.005)
+
+
+@pytest.mark.usefixtures("sampled")
+def test_a_class_that_the_sample_has_in_one_fold_alone_is_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`select_heads` wants every class in each of its training sets."""
+    monkeypatch.setattr(probe_module, "_OF_EACH_CLASS", 1)
+    data, choices = rare(rare=40)
+    missing: list[int] = []
+
+    def hears(features: np.ndarray, labels: np.ndarray, *given: object, folds: list[np.ndarray], exact: bool) -> object:
+        for task in folds:
+            learned = [(task != ABSENT) & (task != fold) for fold in np.unique(task[task >= 0])]
+            missing.extend(3 - len(np.unique(labels[one])) for one in learned)
+        return select_heads(features, labels, *given, folds=folds, exact=exact)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(probe_module, "select_heads", hears)
+    rng = np.random.default_rng(0)
+    for seed in range(5):  # the rare class now in its folds, now not
+        order = rng.permutation(len(data.labels))
+        CalibratedHeads(data.features[order], data.select(order).dataset, seed=seed, all_too=True, choices=choices).of(
+            np.arange(len(order))
+        )
+    assert missing
+    assert not any(missing)

@@ -17,6 +17,7 @@ from regraft.data.layouts import find_samples
 from regraft.engines.compute import Compute
 from regraft.errors import BundleError
 from regraft.features.depths import find_depths
+from regraft.heads import probe
 from regraft.heads.linear import CalibratedHead, LinearHead
 from regraft.networks.backbones import load_backbone
 from regraft.progress import Observer
@@ -107,6 +108,29 @@ def test_what_each_choice_gives_is_out_of_fold(photos: Photos, tiny_network: str
         assert trial.log_loss_difference == pytest.approx((losses - chosen).mean())
         low, high = trial.log_loss_interval or (0.0, 0.0)
         assert low <= trial.log_loss_difference <= high
+
+
+def test_of_many_photos_all_choices_are_compared_on_one_sample(
+    photos: Photos, tiny_network: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The choice differs from itself by nothing, though the head that is used learned from more photos."""
+    monkeypatch.setattr(probe, "_PLENTY", 10)
+    monkeypatch.setattr(probe, "_OF_EACH_CLASS", 6)
+    monkeypatch.setattr(probe, "_COMPARED", 1)
+    samples = find_samples(photos("learned", red=10, blue=10))
+    experiment = prepare_experiment(samples, lambda: load_backbone(tiny_network), FitSettings(), EXACT, Observer())
+    folds, trials = experiment.folds(), try_features(experiment)
+    chosen = {experiment.heads.of(np.flatnonzero(folds != fold)).choice for fold in range(5)}
+    assert {trial.learned_from for trial in trials} == {12}
+    differences = {trial.features: (trial.accuracy_difference, trial.log_loss_difference) for trial in trials}
+    assert len(chosen) == 1
+    assert differences[chosen.pop()] == (0.0, 0.0)
+    everything = np.arange(20)
+    used, compared = experiment.heads.of(everything), experiment.heads.of_each_choice(everything)
+    assert not np.allclose(
+        used.logits(experiment.features.values), compared[used.choice].logits(experiment.features.values)
+    )
+    assert features_in_words(used, (), trials).endswith(" (compared on a sample of 12 photos)")
 
 
 @pytest.mark.parametrize("strategy", ["top", "whole"])

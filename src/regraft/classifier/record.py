@@ -100,6 +100,7 @@ class FeatureTrial:
         accuracy_interval: 95 % of that; None where it is not known.
         log_loss_difference: likewise.
         log_loss_interval: likewise.
+        learned_from: the photos of the sample that all choices learned from to be compared; None: all photos.
     """
 
     features: str
@@ -109,6 +110,7 @@ class FeatureTrial:
     accuracy_interval: Interval | None
     log_loss_difference: float
     log_loss_interval: Interval | None
+    learned_from: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""

@@ -72,6 +72,7 @@ class FeatureTrialFields(Struct):
     log_loss_difference: Number
     accuracy_interval: Bounds = None
     log_loss_interval: Bounds = None
+    learned_from: Count | None = None
 
 
 class NetworkTrialFields(Struct):

@@ -18,8 +18,8 @@ from regraft.heads.search import ABSENT, LEARNED, fit_head, select_heads
 
 _LARGE = 2e8  # n * d * c beyond which a choice within a fold holds out two folds, of at least
 _PLENTY = 10_000  # photos in all
-_COMPARED = 2e8  # n * d * c of the sample on which choices of columns are compared, of more photos than half of these,
-_OF_EACH_CLASS = 20  # but at least so many of each class
+_COMPARED = 2e8  # n * d * c of the sample on which choices of columns are compared, of more photos than half of these;
+_OF_EACH_CLASS = 20  # on average at least so many of a class, and of none fewer that has them
 
 UNCHOSEN_STRENGTH = 1.0
 
@@ -62,9 +62,14 @@ class CalibratedHeads:
     def of_each_choice(self, learn: np.ndarray) -> dict[str, CalibratedHead]:
         """Return, by the name of each choice of columns, the head that the choice between them was made by.
 
-        Of many photos these heads are fitted on a sample, the same for all of them.
+        Of many photos these heads are fitted on a sample, the same for all of them: see `compared`.
         """
         return self._each[self._fitted(learn)]
+
+    @property
+    def compared(self) -> int:
+        """Return how many of the n photos choices of columns are compared on."""
+        return int(self._sample().sum())
 
     def _fitted(self, learn: np.ndarray) -> bytes:
         """Fit the heads of the photos `learn`, unless they are there; return under which name."""
@@ -103,9 +108,10 @@ class CalibratedHeads:
         self, photos: np.ndarray, tasks: Sequence[np.ndarray], choices: Mapping[str, Columns]
     ) -> list[dict[str, tuple[CalibratedHead, float]]]:
         """Return, for each task, the head of every choice and its log loss on the inner folds, from some `photos`."""
-        dataset, tasks = self._dataset, [task[photos] for task in tasks]
-        features = self._features if photos.all() else self._features[photos]
-        dataset = dataset if photos.all() else dataset.select(photos)
+        dataset, features = self._dataset, self._features
+        if not photos.all():
+            dataset, features = dataset.select(photos), features[photos]
+            tasks = [_learned_where_alone(task[photos], dataset.labels) for task in tasks]
         found: list[dict[str, tuple[CalibratedHead, float]]] = [{} for _ in tasks]
         for name, columns in choices.items():
             fitted = _choose_and_fit(features[:, columns], dataset, tasks, exact=bool(photos.all()))
@@ -116,7 +122,7 @@ class CalibratedHeads:
     def _sample(self) -> np.ndarray:
         """Return (n,) booleans: the photos that choices of columns are compared on, all of them unless they are many.
 
-        Of each class in turn one, drawn at random: rare classes are there with all that they have.
+        They are drawn at random, of each class its share, of rare ones `_OF_EACH_CLASS` or all that they have.
         """
         labels, width = self._dataset.labels, self._features.shape[1]
         classes = len(self._dataset.classes)
@@ -124,23 +130,19 @@ class CalibratedHeads:
         if len(labels) <= max(most, _PLENTY // 2):
             return np.ones(len(labels), dtype=bool)
         order = np.random.default_rng(self._seed).permutation(len(labels))
-        turns = np.empty(len(labels), dtype=np.int64)
+        chosen = np.zeros(len(labels), dtype=bool)
         for label in range(classes):
             own = order[labels[order] == label]
-            turns[own] = np.arange(len(own))
-        chosen = order[np.argsort(turns[order], kind="stable")[:most]]
-        return np.isin(np.arange(len(labels)), chosen)
+            chosen[own[: max(round(most * len(own) / len(labels)), _OF_EACH_CLASS)]] = True
+        return chosen
 
     def _within(self, learned: np.ndarray) -> np.ndarray:
         """Return (n,) inner folds of the choice made from the photos `learned` (n,), booleans, alone.
 
         They are the remaining outer folds. A class that is in only one of these is trained on, never held out.
         """
-        labels, folds = self._dataset.labels, np.where(learned, self._folds, ABSENT)
-        for label in np.unique(labels):
-            own = (labels == label) & (folds >= 0)
-            if len(np.unique(folds[own])) == 1:
-                folds[own] = LEARNED
+        labels = self._dataset.labels
+        folds = _learned_where_alone(np.where(learned, self._folds, ABSENT), labels)
         large = len(labels) >= _PLENTY and self._features.size * len(self._dataset.classes) > _LARGE
         if large:
             count = int(self._folds.max()) + 1
@@ -148,6 +150,16 @@ class CalibratedHeads:
             beside = [(away - 1) % count, (away + 1) % count]
             folds[(folds >= 0) & ~np.isin(folds, beside)] = LEARNED
         return folds
+
+
+def _learned_where_alone(folds: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return (n,) folds in which a class that is in only one of them is always learned from."""
+    found = folds.copy()
+    for label in np.unique(labels):
+        own = (labels == label) & (folds >= 0)
+        if len(np.unique(folds[own])) == 1:
+            found[own] = LEARNED
+    return found
 
 
 def fit_calibrated_head(

@@ -19,7 +19,8 @@ def try_features(experiment: Experiment) -> tuple[FeatureTrial, ...]:
     """Return what each choice of features gives against the choice that was made; nothing where there was none.
 
     Out-of-fold, or on the validation photos. Each fold's own choice was made without it, so that the differences
-    judge the choosing, too.
+    judge the choosing, too. Of many photos all heads, that of the choice too, learned from the sample that the choice
+    was made on.
     """
     if len(experiment.choices) == 1:
         return ()
@@ -35,13 +36,15 @@ def try_features(experiment: Experiment) -> tuple[FeatureTrial, ...]:
     shape = (len(evaluated), len(dataset.classes))
     chosen, each = np.empty(shape), {name: np.empty(shape) for name in experiment.choices}
     for learn, held_out in parts:
-        chosen[held_out] = experiment.heads.of(learn).probabilities(values[held_out])
         for name, head in experiment.heads.of_each_choice(learn).items():
             each[name][held_out] = head.probabilities(values[held_out])
-    return tuple(_trial(name, found, chosen, evaluated) for name, found in each.items())
+        chosen[held_out] = each[experiment.heads.of(learn).choice][held_out]
+    compared = experiment.heads.compared
+    sample = compared if compared < len(dataset) else None
+    return tuple(_trial(name, found, chosen, evaluated, sample) for name, found in each.items())
 
 
-def _trial(name: str, found: np.ndarray, chosen: np.ndarray, dataset: Dataset) -> FeatureTrial:
+def _trial(name: str, found: np.ndarray, chosen: np.ndarray, dataset: Dataset, sample: int | None) -> FeatureTrial:
     labels = dataset.labels
     losses = photo_log_loss(labels, found)
     right, right_chosen = found.argmax(axis=1) == labels, chosen.argmax(axis=1) == labels
@@ -55,6 +58,7 @@ def _trial(name: str, found: np.ndarray, chosen: np.ndarray, dataset: Dataset) -
         accuracy_interval=_interval(accuracy),
         log_loss_difference=loss.value,
         log_loss_interval=_interval(loss),
+        learned_from=sample,
     )
 
 
@@ -67,7 +71,9 @@ def features_in_words(head: CalibratedHead, stages: Sequence[str], trials: Seque
     if not trials:
         return f"features: {_IN_WORDS.get(head.choice, _IN_WORDS[LAST])}{_stages(stages)}"
     others = [f"{_IN_WORDS[trial.features]}: {_points(trial)}" for trial in trials if trial.features != head.choice]
-    return f"features: {_IN_WORDS[head.choice]}{_stages(stages)}; {'; '.join(others)}"
+    sample = trials[0].learned_from
+    compared = "" if sample is None else f" (compared on a sample of {sample:,} photos)"
+    return f"features: {_IN_WORDS[head.choice]}{_stages(stages)}; {'; '.join(others)}{compared}"
 
 
 def _stages(stages: Sequence[str]) -> str:
