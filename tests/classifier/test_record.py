@@ -113,6 +113,7 @@ def test_a_record_in_plain_json(fitted: FitRecord, report: Report) -> None:
                 "accuracy_interval": [-0.1, -0.01],
                 "log_loss_difference": 0.1,
                 "log_loss_interval": [0.02, 0.2],
+                "learned_from": 2000,
             },
             {
                 "features": "late",
@@ -122,6 +123,7 @@ def test_a_record_in_plain_json(fitted: FitRecord, report: Report) -> None:
                 "accuracy_interval": None,
                 "log_loss_difference": 0.0,
                 "log_loss_interval": None,
+                "learned_from": None,
             },
         ],
     }

@@ -10,7 +10,7 @@ from torch import nn
 from regraft.engines.openvino import OpenVinoEngine, convert
 from regraft.engines.pytorch import TorchEngine
 from regraft.errors import ModelError
-from regraft.features.depths import columns_from, find_depths, first_depths
+from regraft.features.depths import columns_from, distinct, find_depths, first_depths
 from regraft.networks.backbones import Backbone, build_untrained
 from regraft.networks.cutting import cut_before
 from regraft.networks.depths import Depth, DepthFeatures
@@ -156,8 +156,21 @@ def test_late_is_the_last_third() -> None:
     first = made_up([1, 2, 3, 4, 5, 6, 7], 10)
     assert first_depths([first]) == {"last": (7,), "late": (4,), "all": (0,)}
     assert columns_from([first], (4,)) == slice(1 + 2 + 3 + 4, None)
-    assert first_depths([made_up([5], 10)]) == {"last": (1,), "late": (0,)}  # all of them come to the same
-    assert first_depths([made_up([], 10)]) == {"last": (0,)}
+    assert first_depths([made_up([5], 10)]) == {"last": (1,), "late": (0,), "all": (0,)}
+
+
+@pytest.mark.parametrize(
+    ("counts", "names"),
+    [
+        ([7], ["last", "late", "all"]),
+        ([1], ["last", "late"]),  # the late ones are all
+        ([0], ["last"]),
+        ([0, 1], ["last", "late"]),
+        ([2, 1], ["last", "late", "all"]),
+    ],
+)
+def test_choices_that_come_to_the_same_are_there_once(counts: list[int], names: list[str]) -> None:
+    assert list(distinct(first_depths([made_up([3] * count, 10) for count in counts]))) == names
 
 
 def test_columns_of_two_networks_side_by_side() -> None:

@@ -77,6 +77,22 @@ def test_rows_are_mixed_as_the_whole_batch_is() -> None:
     assert torch.equal(torch.cat([mix.activations(batch(), slice(0, 2)), mix.activations(batch(), slice(2, 6))]), whole)
 
 
+def test_what_has_no_places_is_blended_in_the_share_of_the_box() -> None:
+    """Two numbers of a photo before its map, as means of earlier maps are."""
+    maps = batch()
+    means = torch.arange(2 * len(maps), dtype=torch.float32).reshape(-1, 2)
+    alone = draw_mix(SHAPE, mixup=0.0, cutmix=1.0, generator=np.random.default_rng(5))
+    flat = torch.cat([means, maps.flatten(1)], dim=1)
+    generator = np.random.default_rng(5)
+    mix = draw_mix(tuple(flat.shape), mixup=0.0, cutmix=1.0, generator=generator, map_shape=SHAPE[1:])
+    assert mix.other is not None
+    found = mix.activations(flat, EVERY)
+    assert torch.equal(found[:, 2:].reshape(SHAPE), alone.activations(maps, EVERY))
+    assert mix.share == alone.share
+    assert 0 < mix.share < 1
+    assert torch.allclose(found[:, :2], mix.share * means + (1 - mix.share) * means[mix.other])
+
+
 def test_boxes_need_maps() -> None:
     with pytest.raises(OptionError, match=r"cutmix needs maps at the cut, and there each photo is 49 x 64 numbers"):
         draw_mix((8, 49, 64), mixup=0.0, cutmix=1.0, generator=np.random.default_rng(0))

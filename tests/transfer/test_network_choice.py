@@ -1,6 +1,8 @@
 """Choosing one of several networks: what they cost, which is taken, what the figures are of, and the time."""
 
 import functools
+import math
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +16,27 @@ from torch import nn
 
 from regraft.classifier.bundle import load_bundle, save_bundle
 from regraft.classifier.record import NetworkTrial
+from regraft.data.columns import Columns
+from regraft.data.dataset import Dataset
 from regraft.data.layouts import find_samples
 from regraft.engines.compute import Compute
-from regraft.errors import ResumeError
+from regraft.errors import DataError, OptionError, ResumeError
+from regraft.features.extraction import FeatureExtractor, Features
+from regraft.features.joint import JointExtractor
 from regraft.networks.backbones import Backbone, build_untrained, load_backbone
 from regraft.progress import Observer
+from regraft.transfer import fit as fitting
 from regraft.transfer import network_choice
 from regraft.transfer.cross_validation import CrossValidation
 from regraft.transfer.fit import FitResult, fit_best
-from regraft.transfer.network_choice import cheapest_network, choose_network, multiply_adds, sample_of
+from regraft.transfer.network_choice import (
+    NetworkChoice,
+    cheapest_network,
+    choose_network,
+    multiply_adds,
+    sample_of,
+)
+from regraft.transfer.preparation import ExtractedSplits
 from regraft.transfer.settings import FitSettings
 
 Photos = Callable[..., Path]
@@ -209,3 +223,145 @@ def test_what_runs_a_network_is_left_as_it_was(backbone: Backbone) -> None:
     multiply_adds(backbone)
     assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.module.state_dict().items())
     assert not backbone.module.training
+
+
+def grouped(folder: Path, groups: Mapping[Path, str]) -> dict[str, Any]:
+    """Return the samples of the photos below a folder, in a table with the group of each."""
+    rows = [f"{photo.relative_to(folder)},{photo.parent.name},{groups[photo]}" for photo in folder.rglob("*.jpg")]
+    table = folder / "photos.csv"
+    table.write_text("\n".join(["image,label,group", *rows]), encoding="utf-8")
+    return dict(find_samples(table, Columns(group="group")))
+
+
+def choose(samples: Mapping[str, Any], loaders: Mapping[str, Callable[[], Backbone]], **settings: Any) -> NetworkChoice:
+    options = FitSettings(**{"features": "last", "near_duplicates": "ignore", **settings})
+    return choose_network(samples, loaders, settings=options, compute=COMPUTE, observer=Observer())
+
+
+def test_photos_that_one_network_cannot_read_are_left_out_of_all(
+    loaders: Mapping[str, Callable[[], Backbone]], photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows of the features that are left are those of the photos that are left, of each network."""
+    original = JointExtractor.of_dataset
+    passes: list[int] = []
+
+    def of_dataset(extractor: JointExtractor, dataset: Dataset) -> tuple[Dataset, Features]:
+        passes.append(len(dataset))
+        found, features = original(extractor, dataset)
+        kept = np.arange(len(found)) != (3 if len(passes) == 2 else -1)  # as if it had vanished since the first pass
+        return found.select(kept), features.select(kept)
+
+    samples = find_samples(photos(red=12, blue=12))
+    for named in (loaders, dict(reversed(loaders.items()))):
+        passes.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(JointExtractor, "of_dataset", of_dataset)
+            experiment = choose(samples, named).experiment
+        assert passes == [24, 24]
+        dataset = experiment.dataset
+        assert len(dataset) == 23
+        alone = FeatureExtractor(experiment.backbone, COMPUTE).extract(dataset.samples.sources, dataset.keys)
+        assert np.allclose(experiment.features.values, alone.values, atol=1e-5)
+
+
+def test_what_one_network_finds_of_validation_photos_the_next_one_knows(
+    loaders: Mapping[str, Callable[[], Backbone]], photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what training has, too, is left out in the end: numbers of pictures are of both parts together."""
+    train = photos("data/train", red=12, blue=12)
+    photos("data/val", first_seed=500, red=3, blue=3)
+    original, given, found = network_choice.extract_splits, [], []
+
+    def extract(dataset: Dataset, validation: Dataset, *networks: Any, **options: Any) -> ExtractedSplits:
+        given.append((dataset, validation))
+        one = original(dataset, validation, *networks, **options)
+        assert one.validation is not None
+        found.append(replace(one, dataset=one.dataset.select(one.dataset.positions >= 0)))  # another one, as joined
+        return found[-1]
+
+    monkeypatch.setattr(network_choice, "extract_splits", extract)
+    choice = choose(find_samples(train.parent), loaders)
+    assert given[1] == (found[0].dataset, found[0].validation)
+    assert choice.experiment.dataset is found[1].dataset
+
+
+def test_networks_cannot_be_compared_where_nothing_can_be_held_out(
+    loaders: Mapping[str, Callable[[], Backbone]], photos: Photos
+) -> None:
+    folder = photos("data", red=6, blue=6)
+    groups = {photo: "one" if photo.parent.name == "red" else str(photo) for photo in folder.rglob("*.jpg")}
+    samples = grouped(folder, groups)
+    samples["validation"] = find_samples(photos("val", first_seed=500, red=3, blue=3))["train"]
+    loaded: list[str] = []
+    heard = {name: functools.partial(loaded.append, name) for name in loaders}
+    message = (
+        r"(?s)red.*one group.*Networks are compared on training photos that were held out\. Name one network \(model"
+    )
+    with pytest.raises(DataError, match=message):
+        choose(samples, heard)  # type: ignore[arg-type]
+    assert not loaded
+
+
+def test_a_sample_of_which_nothing_can_be_held_out_ranks_nothing(
+    loaders: Mapping[str, Callable[[], Backbone]], photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = photos("data", red=12, blue=12)
+    names = sorted(folder.rglob("*.jpg"))
+    groups = {photo: f"{photo.parent.name} {number % 3}" for number, photo in enumerate(names)}
+    monkeypatch.setattr(network_choice, "SAMPLE", 8)
+    monkeypatch.setattr(
+        network_choice, "sample_of", lambda dataset: np.flatnonzero(np.isin(dataset.groups, dataset.groups[[0, 12]]))
+    )
+    tried = choose(grouped(folder, groups), loaders).tried
+    assert [trial.sample_log_loss for trial in tried] == [math.inf, math.inf]
+    assert all(trial.log_loss is not None for trial in tried)
+
+
+def test_one_network_under_two_names_is_refused(tiny_network: str, photos: Photos, tmp_path: Path) -> None:
+    shutil.copytree(tiny_network.removeprefix("local-dir:"), tmp_path / "copy")
+    names = [tiny_network, f"local-dir:{tmp_path / 'copy'}"]
+    loaders = {name: functools.partial(load_backbone, name) for name in names}
+    with pytest.raises(OptionError, match=r"/copy are the same network\. Name it once \(model\)\.$"):
+        choose(find_samples(photos(red=6, blue=6)), loaders)
+
+
+def test_a_killed_run_that_began_with_restart_goes_on(
+    best: Best, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other_network: str
+) -> None:
+    """What was decided of the networks is still known."""
+    data, run = photos(red=12, blue=12), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting, "_train", raise_keyboard_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            best(data, None, run, budget=0.0, restart=True)
+    monkeypatch.setattr(network_choice.PersistentClock, "left", lambda _: 1e9)
+    tried = best(data, None, run, budget=0.0).record.networks_tried
+    assert {trial.model for trial in tried if trial.left_out} == {other_network}
+
+
+def raise_keyboard_interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_large_features_wait_on_the_disk(
+    loaders: Mapping[str, Callable[[], Backbone]], photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = find_samples(photos(red=6, blue=6))
+    expected = choose(samples, loaders).experiment.features.values
+    kept: list[np.ndarray] = []
+    original = network_choice._on_disk
+    monkeypatch.setattr(network_choice, "_LARGE", 1)
+    monkeypatch.setattr(network_choice, "_on_disk", lambda one: (kept.append(original(one).values), original(one))[1])
+    found = choose(samples, loaders).experiment.features.values
+    assert [type(values) for values in kept] == [np.memmap, np.memmap]
+    assert type(found) is np.ndarray
+    assert np.array_equal(found, expected)
+
+
+def test_the_time_of_a_network_that_was_not_timed_is_that_of_others_by_its_cost(backbone: Backbone) -> None:
+    trials = network_choice._Trials(
+        {"a": backbone, "b": backbone}, {"a": 10, "b": 40}, FitSettings(), COMPUTE, Observer()
+    )
+    assert trials._rate("b") == 0.0
+    trials._rates["a"] = 0.5
+    assert trials._rate("b") == 2.0

@@ -57,7 +57,7 @@ def save_bundle(classifier: Classifier, path: Path) -> None:
         tensors[_SEEN + role] = torch.from_numpy(keys.view(np.int64))
     first, *joined = _networks(classifier)
     about = {
-        "format": NEWEST if joined or "depths" in first else 1,  # as old as it can be, for programs that are
+        "format": NEWEST if joined or "depths" in first else 1,  # what older programs can use, they may read
         "classes": list(classifier.classes),
         "label_type": classifier.label_type,
         **({"label_dtype": classifier.label_dtype} if classifier.label_dtype else {}),

@@ -1,7 +1,7 @@
 """Which places in a network the features are read at, and which of them a last layer may see."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -63,20 +63,24 @@ def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
 def first_depths(backbones: Sequence[Backbone]) -> dict[str, tuple[int, ...]]:
     """Return, by the name of each choice of features, the number of the first depth of each network that is used.
 
-    The last layer's own features are always used: the number of depths stands for these alone. Choices that come to the
-    same are there once.
+    The last layer's own features are always used: the number of depths stands for these alone.
     """
     counts = [len(backbone.depths) for backbone in backbones]
-    choices = {
+    return {
         LAST: tuple(counts),
         LATE: tuple(count - math.ceil(_LATE * count) for count in counts),
         ALL: tuple(0 for _ in counts),
     }
-    found: dict[str, tuple[int, ...]] = {}
-    for name, first in choices.items():
-        if first not in found.values():
-            found[name] = first
-    return found
+
+
+def distinct(choices: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Return choices of features, of those that come to the same the first one alone.
+
+    >>> distinct({"last": (1,), "late": (0,), "all": (0,)})
+    {'last': (1,), 'late': (0,)}
+    """
+    names = {first: name for name, first in reversed(list(choices.items()))}
+    return {name: first for name, first in choices.items() if names[first] == name}
 
 
 def columns_from(backbones: Sequence[Backbone], first: Sequence[int]) -> Columns:

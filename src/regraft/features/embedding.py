@@ -85,8 +85,8 @@ class Embedder:
         self.compute, self.observer = compute or Compute(), observer or Observer()
         self.compute.check()
         self._backbone, self._earlier = backbone.with_depths(backbone.depths or find_depths(backbone)), earlier
-        self._features, first = features, first_depths([self._backbone])
-        self._columns = columns_from([self._backbone], first.get(features, first[LAST]))
+        self._features = features
+        self._columns = columns_from([self._backbone], first_depths([self._backbone])[features])
         self.engine = ""  # what runs the network, once it is chosen
         self._pass = _OnePass(self.observer)
         self._extractor = self._new_extractor()

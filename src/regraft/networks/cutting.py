@@ -40,6 +40,7 @@ class Top(nn.Module):
     """
 
     blank: torch.Tensor
+    map_shape: tuple[int, ...] | None = None
 
     def __init__(self, network: nn.Module, entry: str, image: torch.Tensor) -> None:
         super().__init__()
@@ -83,6 +84,7 @@ class DepthTop(Top):
 
     Attributes:
         first: the first column of these that is given out.
+        map_shape: of the activation alone, which the last numbers of each photo are; None where they are all there is.
     """
 
     def __init__(
@@ -92,14 +94,14 @@ class DepthTop(Top):
         self.first = 0
         self.before = sum(depth.units for depth in before)
         self.behind = list(behind)
-        self.shape = tuple(Trunk(network, entry)(image).shape[1:])
+        self.map_shape = tuple(Trunk(network, entry)(image).shape[1:]) if before else None
 
     def forward(self, activation: torch.Tensor) -> torch.Tensor:
         """Return the features (b, width - first) of activations (b, k + a) or (b, ...)."""
         early = []
-        if self.before:
+        if self.map_shape is not None:
             early = [activation[:, : self.before]]
-            activation = activation[:, self.before :].reshape(-1, *self.shape)
+            activation = activation[:, self.before :].reshape(-1, *self.map_shape)
         with means_of_maps(self.network, self.behind) as means:
             own = super().forward(activation)
         return torch.cat([*early, *means, own], dim=1)[:, self.first :]

@@ -124,6 +124,7 @@ class Finetuner:
         least = 2 * self._processes.count if plan.names("statistics") else 1
         self._sizes = schedule.batch_sizes(len(train), least=least)
         self._in_training = apply_plan(top.network, plan)
+        self._map_shape = top.map_shape
         self._adapted = (
             add_adapters(top.network, plan.names("low-rank"), rank=plan.lora, seed=seed) if plan.lora else None
         )
@@ -244,7 +245,13 @@ class Finetuner:
         mix = Mix()
         if pairs:  # a process may have none of the last few
             targets = objective.targets(pairs)
-            mix = draw_mix(tuple(activation.shape), mixup=schedule.mixup, cutmix=schedule.cutmix, generator=generator)
+            mix = draw_mix(
+                tuple(activation.shape),
+                mixup=schedule.mixup,
+                cutmix=schedule.cutmix,
+                generator=generator,
+                map_shape=self._map_shape,
+            )
 
         def loss_of(rows: slice) -> torch.Tensor:
             part = mix.activations(activation, rows)

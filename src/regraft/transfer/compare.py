@@ -19,7 +19,7 @@ from regraft.transfer.budget import Clock, OverBudgetError
 from regraft.transfer.comparison import Comparison, ComparisonRow, PairedDifference, advise, metric_in_words
 from regraft.transfer.cross_validation import CrossValidation, cross_validate
 from regraft.transfer.experiment import Experiment, open_run
-from regraft.transfer.preparation import open_splits, run_network
+from regraft.transfer.preparation import ExtractedSplits, extract_splits, open_splits
 from regraft.transfer.settings import FitSettings
 from regraft.transfer.strategies import STRATEGIES, Candidate
 from regraft.transfer.trainers import trainer_of
@@ -63,12 +63,14 @@ def compare(
     _check(samples, strategies, sizes)
     settings.check_used(strategies, compute, named="strategies")
     dataset, _ = open_splits({"train": samples}, settings, compute, observer)
-    experiments: dict[str, Experiment] = {}
+    extracted: dict[str, ExtractedSplits] = {}
     for model, load in loaders.items():
-        experiments[model] = run_network(dataset, None, load, settings=settings, compute=compute, observer=observer)
-        dataset = experiments[model].dataset
-    for experiment in experiments.values():
-        experiment.dataset = dataset  # what any network's features joined stays on one side of every fold, for all
+        found = extract_splits(dataset, None, [load()], settings=settings, compute=compute, observer=observer)
+        extracted[model], dataset = found, found.dataset
+    # what any network's features joined stays on one side of every fold, for all
+    experiments = {
+        model: found.of(dataset, None).experiment(settings, compute, observer) for model, found in extracted.items()
+    }
     run = open_run(folder, experiments)
     first = next(iter(experiments.values()))
     folds = first.folds()

@@ -19,7 +19,7 @@ from regraft.engines.selection import choose_engine
 from regraft.engines.workload import EngineChoice, Workload, features_of
 from regraft.errors import OptionError, option
 from regraft.features.activations import NO_DISK, ComputedViews, Views, ViewSet, cache_views
-from regraft.features.depths import columns_from, first_depths
+from regraft.features.depths import columns_from, distinct, first_depths
 from regraft.features.extraction import Features, check_photos
 from regraft.heads.probe import CalibratedHeads
 from regraft.images.augment import Augmentation
@@ -125,10 +125,14 @@ class Experiment:
 
     @property
     def choices(self) -> dict[str, tuple[int, ...]]:
-        """Return the features that a last layer may see: see `features.depths.first_depths`."""
-        found = first_depths(self.backbones)
-        wanted = self.settings.features
-        return {wanted: found.get(wanted, found[LAST])} if wanted != AUTO else found
+        """Return the features that a last layer may see, see `features.depths.first_depths`: one choice if it is named.
+
+        Of networks without depths these are the last layer's alone, whatever is named.
+        """
+        found, wanted = first_depths(self.backbones), self.settings.features
+        if wanted == AUTO:
+            return distinct(found)
+        return {LAST: found[LAST]} if found[wanted] == found[LAST] else {wanted: found[wanted]}
 
     def folds(self) -> np.ndarray:
         """Return (n,) numbers of the outer folds.

@@ -13,7 +13,8 @@ answers. Only the ranking has seen labels of all folds, and only where the budge
 """
 
 import contextlib
-import functools
+import math
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from regraft.classifier.record import NetworkTrial
@@ -29,10 +31,11 @@ from regraft.data.dataset import Dataset
 from regraft.data.samples import Samples
 from regraft.data.splits import OUTER_FOLDS
 from regraft.engines.compute import Compute
-from regraft.errors import option, printable
+from regraft.errors import DataError, option, printable
 from regraft.evaluation.intervals import mean_interval
 from regraft.evaluation.metrics import photo_log_loss
 from regraft.features.depths import columns_from, first_depths
+from regraft.features.extraction import Features
 from regraft.features.joint import JointExtractor
 from regraft.heads.probe import CalibratedHeads
 from regraft.networks.backbones import Backbone
@@ -43,12 +46,13 @@ from regraft.transfer.auto import cheapest
 from regraft.transfer.budget import Clock, PersistentClock
 from regraft.transfer.cross_validation import cross_validate
 from regraft.transfer.experiment import Experiment
-from regraft.transfer.preparation import open_splits, prepare_network, run_network
+from regraft.transfer.preparation import ExtractedSplits, check_differ, extract_splits, open_splits, prepare_network
 from regraft.transfer.settings import FitSettings
 from regraft.transfer.strategies import Candidate
 from regraft.transfer.trainers import trainer_of
 
 SAMPLE = 500  # photos that networks are ranked on
+_LARGE = 2**28  # bytes of features of one network
 _LEAST_OF_EACH = 3  # class; more photos are taken where that needs them
 _FOLDER = "networks"  # of what is kept of the choice, in that of the run
 
@@ -98,10 +102,19 @@ def choose_network(
         folder: of the run: what was left out for the budget stays so when a killed run is resumed. None keeps nothing.
 
     Raises:
-        DataError, OptionError, ResumeError: as `fit`.
+        DataError: as `fit`, or no class can be both learned from and held out.
+        OptionError, ResumeError: as `fit`.
     """
     dataset, validation = open_splits(splits, settings, compute, observer)
+    try:
+        dataset.folds(OUTER_FOLDS, seed=settings.seed)
+    except DataError as error:  # validation photos evaluate, but may not choose
+        raise DataError(
+            f"{error}\nNetworks are compared on training photos that were held out. Name one network "
+            f"({option('model')}), which needs none."
+        ) from error
     networks = {name: load() for name, load in loaders.items()}
+    check_differ(networks)
     costs = {name: multiply_adds(network) for name, network in networks.items()}
     trials = _Trials(networks, costs, settings, compute, observer)
     trials.open_run(folder, dataset)
@@ -148,31 +161,37 @@ class _Trials:
         arguments |= {option("model", name): one.fingerprint()[:12] for name, one in self._networks.items()}
         place = None if folder is None else folder / _FOLDER
         self._run = Run(place, arguments, restart=False, observer=Observer())
+        self._settings = replace(settings, restart=False)  # what is kept from here on is of this run
         self._clock = PersistentClock(settings.budget, self._run, [_FOLDER, "clock"])
 
     def choose(self, dataset: Dataset, validation: Dataset | None) -> NetworkChoice:
         """Return the network that is taken."""
         self._say_plan(dataset)
         ranked = self._rank(dataset)
-        experiments: dict[str, Experiment] = {}
+        settings, compute, observer = self._settings, self._compute, self._observer
+        extracted: dict[str, ExtractedSplits] = {}
         for name in ranked:
-            needed = self._rates.get(name, 0.0) * len(dataset)
-            if experiments and not self._may_begin(name, "all photos", needed):
+            if extracted and not self._may_begin(name, "all photos", self._rate(name) * len(dataset)):
                 continue
             started = time.monotonic()
-            experiments[name] = run_network(
-                dataset,
-                validation,
-                functools.partial(self._networks.__getitem__, name),
-                settings=self._settings,
-                compute=self._compute,
-                observer=self._observer,
+            found = extract_splits(
+                dataset, validation, [self._networks[name]], settings=settings, compute=compute, observer=observer
             )
-            dataset = experiments[name].dataset
+            dataset, validation = found.dataset, found.validation
+            extracted[name] = replace(found, features=_on_disk(found.features))
             self._passed(name, started)
-        for experiment in experiments.values():
-            experiment.dataset = dataset  # what any network's features joined stays on one side of every fold, for all
+        # what any network's features joined stays on one side of every fold, and what one could not read is left out
+        silent = Observer()
+        experiments = {
+            name: found.of(dataset, validation).experiment(settings, compute, silent if number else observer)
+            for number, (name, found) in enumerate(extracted.items())
+        }
         return self._choice(experiments)
+
+    def _rate(self, name: str) -> float:
+        """Return the seconds of one photo; by its cost and those of others where none of its own are known."""
+        others = [rate / self._costs[other] for other, rate in self._rates.items()]
+        return self._rates.get(name, max(others, default=0.0) * self._costs[name])
 
     def _may_begin(self, name: str, what: str, needed: float) -> bool:
         """Return whether there is time for work of about `needed` seconds, or was when the run came here first."""
@@ -226,7 +245,7 @@ class _Trials:
         for fold in np.unique(folds[folds >= 0]):
             head, held_out = heads.of(np.flatnonzero(folds != fold)), folds == fold
             losses.append(photo_log_loss(sample.labels[held_out], head.probabilities(own[held_out])))
-        return float(np.concatenate(losses).mean())
+        return float(np.concatenate(losses).mean()) if losses else math.inf  # then the cheapest is tried first
 
     def _choice(self, experiments: Mapping[str, Experiment]) -> NetworkChoice:
         first = next(iter(experiments.values()))
@@ -252,7 +271,10 @@ class _Trials:
         for trial in tried:
             self._observer.say(_in_words(trial))
         self._observer.say(f"network: {printable(chosen)}, the cheapest that is not proven worse than another")
-        return NetworkChoice(experiments[chosen], chosen, tried, others)
+        experiment = experiments[chosen]
+        experiment.observer = self._observer
+        experiment.features = replace(experiment.features, values=np.array(experiment.features.values))
+        return NetworkChoice(experiment, chosen, tried, others)
 
     def _trial(
         self, name: str, losses: Mapping[str, np.ndarray], chosen: str, groups: np.ndarray | None
@@ -272,11 +294,24 @@ class _Trials:
         return replace(trial, log_loss=log_loss, log_loss_difference=worse.value, log_loss_interval=found)
 
 
+def _on_disk(features: Features) -> Features:
+    """Return large features as a temporary file: those of many networks together would fill the memory."""
+    values = features.values
+    if values.nbytes < _LARGE:
+        return features
+    with contextlib.suppress(OSError), tempfile.TemporaryFile() as file:  # else they stay in memory
+        values.tofile(file)
+        file.flush()
+        return replace(features, values=np.memmap(file, values.dtype, "r", shape=values.shape))
+    return features
+
+
 def multiply_adds(backbone: Backbone) -> int:
     """Return how many multiplications with an addition one image takes, in convolutions and matrix products."""
     height, width = backbone.preprocess.height, backbone.preprocess.width
     device = next(backbone.module.parameters()).device
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    # fused attention is not counted
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         backbone.module(torch.zeros(1, 3, height, width, device=device))
     return int(counter.get_total_flops()) // 2
 

@@ -1,6 +1,7 @@
 """From samples and names of networks to an experiment: photos are looked at first, then run through the networks."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,8 +11,10 @@ from regraft.data.splits import OUTER_FOLDS
 from regraft.engines.compute import Compute
 from regraft.engines.kinds import AUTO
 from regraft.engines.selection import choice_of
-from regraft.errors import DataError
+from regraft.engines.workload import EngineChoice
+from regraft.errors import DataError, OptionError, option
 from regraft.features.depths import columns_from, find_depths, first_depths
+from regraft.features.extraction import Features
 from regraft.features.joint import JointExtractor
 from regraft.features.pictures import join_parts_of_pictures, join_pictures
 from regraft.networks.backbones import Backbone
@@ -32,10 +35,12 @@ def prepare_experiment(
 ) -> Experiment:
     """Look at all photos, load the network, and run the photos through it: mistakes are reported before it runs.
 
-    See `open_splits` and `run_network`.
+    See `open_splits` and `extract_splits`.
     """
     dataset, validation = open_splits(splits, settings, compute, observer)
-    return run_network(dataset, validation, load, joined=joined, settings=settings, compute=compute, observer=observer)
+    networks = [one() for one in (load, *joined)]
+    found = extract_splits(dataset, validation, networks, settings=settings, compute=compute, observer=observer)
+    return found.experiment(settings, compute, observer)
 
 
 def open_splits(
@@ -82,32 +87,97 @@ def prepare_network(backbone: Backbone, dataset: Dataset, settings: FitSettings)
     return backbone if settings.features == LAST else backbone.with_depths(find_depths(backbone))
 
 
-def run_network(
+@dataclass(frozen=True, eq=False)
+class ExtractedSplits:
+    """The features of the photos that are learned from, and of those that evaluate, before the two are compared.
+
+    Attributes:
+        networks: what gave them, side by side.
+        dataset: what is learned from.
+        features: of these.
+        validation: what evaluates, if anything does; what `dataset` has too is among it.
+        validation_features: of these.
+        engine_choices: of each network; None for one that was named.
+    """
+
+    networks: tuple[Backbone, ...]
+    dataset: Dataset
+    features: Features
+    validation: Dataset | None
+    validation_features: Features | None
+    engine_choices: tuple[EngineChoice | None, ...]
+
+    def of(self, dataset: Dataset, validation: Dataset | None) -> "ExtractedSplits":
+        """Return the same of the photos that are left of these, with what has become known of them."""
+        features = _rows(self.features, self.dataset, dataset)
+        if validation is None or self.validation is None or self.validation_features is None:
+            return replace(self, dataset=dataset, features=features)
+        evaluating = _rows(self.validation_features, self.validation, validation)
+        return replace(self, dataset=dataset, features=features, validation=validation, validation_features=evaluating)
+
+    def experiment(self, settings: FitSettings, compute: Compute, observer: Observer) -> Experiment:
+        """Return what is to be learned from them; of the validation photos what training has, too, is left out.
+
+        Raises:
+            DataError: no validation photos are left that can evaluate.
+        """
+        validation, validation_features = self.validation, self.validation_features
+        if validation is not None and validation_features is not None:
+            copies, related = check_validation(validation, self.dataset)
+            validation_features = validation_features.select(~(copies | related))
+            files = validation.same_files(self.dataset)
+            reasons = {
+                "are also training photos": files,
+                "show the same picture as a training photo": copies & ~files,
+                "are of groups that are also in training": related,
+            }
+            validation = validation.leave_out(reasons, observer)
+        return Experiment(
+            backbone=self.networks[0],
+            dataset=self.dataset,
+            features=self.features,
+            validation=validation,
+            validation_features=validation_features,
+            settings=settings,
+            compute=compute,
+            observer=observer,
+            engine_choice=self.engine_choices[0],
+            joined=self.networks[1:],
+            joined_choices=self.engine_choices[1:],
+        )
+
+
+def _rows(features: Features, before: Dataset, after: Dataset) -> Features:
+    """Return the features of the photos of `before` that are in `after`, too."""
+    return features if len(before) == len(after) else features.select(np.isin(before.positions, after.positions))
+
+
+def extract_splits(
     dataset: Dataset,
     validation: Dataset | None,
-    load: Callable[[], Backbone],
+    networks: Sequence[Backbone],
     *,
     settings: FitSettings,
     compute: Compute,
     observer: Observer,
-    joined: Sequence[Callable[[], Backbone]] = (),
-) -> Experiment:
-    """Load a network and run all photos through it.
+) -> ExtractedSplits:
+    """Run all photos through networks, and join those that show parts of one scene.
 
     Args:
         dataset: what is learned from.
-        validation: what evaluates, if anything does; what `dataset` has too is left out.
-        load: returns the network.
+        validation: what evaluates, if anything does.
+        networks: as they were loaded.
         settings: how to train.
         compute: where to.
         observer: hears findings and progress.
-        joined: load further networks, whose features follow.
 
     Raises:
         DataError: too many photos cannot be decoded.
         EngineError: the engine that was asked for does not give this network's features.
+        OptionError: a network is there twice.
     """
-    networks = [prepare_network(one(), dataset, settings) for one in (load, *joined)]
+    check_differ({f"{one.recipe.architecture} (network {number})": one for number, one in enumerate(networks, 1)})
+    networks = [prepare_network(one, dataset, settings) for one in networks]
     extractor = JointExtractor(networks, compute, observer)
     every = [part for part in (dataset, validation) if part is not None]
     engines = extractor.choose(
@@ -128,29 +198,16 @@ def run_network(
         every = [part for part in (dataset, validation) if part is not None]
         dataset, *rest = join_parts_of_pictures(every, found, compute, observer)
         validation = rest[0] if rest else None
-    if validation is not None and validation_features is not None:
-        copies, related = check_validation(validation, dataset)
-        validation_features = validation_features.select(~(copies | related))
-        files = validation.same_files(dataset)
-        reasons = {
-            "are also training photos": files,
-            "show the same picture as a training photo": copies & ~files,
-            "are of groups that are also in training": related,
-        }
-        validation = validation.leave_out(reasons, observer)
-    return Experiment(
-        backbone=networks[0],
-        dataset=dataset,
-        features=features,
-        validation=validation,
-        validation_features=validation_features,
-        settings=settings,
-        compute=compute,
-        observer=observer,
-        engine_choice=chosen[0],
-        joined=tuple(networks[1:]),
-        joined_choices=tuple(chosen[1:]),
-    )
+    return ExtractedSplits(tuple(networks), dataset, features, validation, validation_features, tuple(chosen))
+
+
+def check_differ(networks: Mapping[str, Backbone]) -> None:
+    """Raise `OptionError` if two networks, by name, are the same."""
+    names: dict[str, str] = {}
+    for name, network in networks.items():
+        first = names.setdefault(network.fingerprint(), name)
+        if first != name:
+            raise OptionError(f"{first} and {name} are the same network. Name it once ({option('model')}).")
 
 
 def check_validation(validation: Dataset, trained: Dataset) -> tuple[np.ndarray, np.ndarray]:
