@@ -22,6 +22,7 @@ from regraft.heads.linear import CalibratedHead, LinearHead
 from regraft.networks.backbones import load_backbone
 from regraft.progress import Observer
 from regraft.training.schedule import Schedule
+from regraft.transfer import preparation
 from regraft.transfer.feature_choice import features_in_words, try_features
 from regraft.transfer.fit import FitResult, fit
 from regraft.transfer.preparation import prepare_experiment
@@ -76,6 +77,7 @@ def test_a_classifier_sees_the_features_that_were_asked_for_and_comes_back_from_
     by_hand = softmax((own @ head.weight.T + head.bias) / back.temperature, axis=1)
     assert np.allclose(np.sort(by_hand, axis=0), np.sort(answers.probabilities, axis=0), atol=1e-6)
     module = back.as_module()
+    assert not any(part.training for part in module.modules())
     pixels = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
     with torch.no_grad():
         images = (pixels.permute(0, 3, 1, 2) / 255 - torch.tensor(back.backbone.preprocess.mean)[:, None, None]) / (
@@ -148,6 +150,22 @@ def test_training_more_starts_from_the_features_that_were_chosen(
     assert result.classifier.first_depths == (0,)
     # a training that hardly moves ends where it began; activations are kept in half precision
     assert np.allclose(logits[0], logits[1], atol=0.05 * np.ptp(logits[1]) + 1e-3)
+
+
+@pytest.mark.parametrize("features", ["late", "all"])
+def test_a_network_without_depths_gives_its_last_features(
+    features: str, fitted: Callable[..., FitResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparation, "find_depths", lambda _: ())
+    result = fitted(features=features)
+    assert (result.record.features, result.record.stages) == ("last", ())
+    assert result.classifier.head.features == result.classifier.backbone.features
+
+
+def test_photos_are_cut_and_mixed_where_the_last_layer_sees_several_depths(fitted: Callable[..., FitResult]) -> None:
+    result = fitted(features="all", strategy="top", schedule=Schedule(epochs=1, views=1, cutmix=1.0))
+    assert result.record.features == "all"
+    assert result.record.stages
 
 
 def test_random_weights_have_no_depths_to_choose_from(fitted: Callable[..., FitResult]) -> None:

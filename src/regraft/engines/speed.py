@@ -91,7 +91,7 @@ def seconds_of(work: Callable[[], object], device: torch.device, *, enough: floa
         watch, used = Contention(), time.process_time()
         work()
         _wait(device)
-        elapsed, own = watch.elapsed, (time.process_time() - used) / torch.get_num_threads()
+        elapsed, own = watch.elapsed, (time.process_time() - used) / min(torch.get_num_threads(), cpu_count())
         waited += elapsed
         if device.type == "cpu" and watch.found:
             elapsed = min(elapsed, own)

@@ -4,6 +4,7 @@ Early layers are general and late ones specific to what the network has learned 
 that sees all of them chooses (Evci et al. 2022).
 """
 
+import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -46,6 +47,7 @@ class DepthFeatures(nn.Module):
         super().__init__()
         self.network = network
         self.depths = list(depths)
+        self.training = network.training  # the network stays as it is
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the features (b, units of all + d) of images (b, 3, h, w)."""
@@ -66,7 +68,8 @@ def means_of_maps(network: nn.Module, depths: Sequence[Depth]) -> Iterator[list[
     def receive(number: int, activation: torch.Tensor) -> None:
         heard[number] = _mean(depths[number], activation)
 
-    with _running, hooked(network, [depth.hook_point for depth in depths], receive):
+    alone = contextlib.nullcontext() if torch.compiler.is_compiling() else _running  # an export has one thread
+    with alone, hooked(network, [depth.hook_point for depth in depths], receive):
         yield found
         missing = [depth.hook_point.module for number, depth in enumerate(depths) if number not in heard]
         if missing:
