@@ -156,6 +156,7 @@ def test_a_comparison_of_a_folder_reads_its_training_photos(photos: Photos, tiny
         ({"sizes": 9}, OptionError, "sizes must be photos of each class, from 2 to 8 (the largest class), or all."),
         ({"budget": "1h"}, OptionError, "budget must be a number of seconds above 0. Got '1h'."),
         ({"model": []}, ModelError, "model names no network."),
+        ({"model": "auto"}, ModelError, "'auto' is no network, but a choice that `regraft fit` makes of several."),
         ({"model": ["pocet"]}, ModelError, "There is no network named 'pocet'."),
         ({"models": "pocket"}, TypeError, "compare has no argument 'models'. Did you mean 'model'"),
         ({"strategy": "top"}, TypeError, "compare has no argument 'strategy'. Did you mean 'strategies'"),

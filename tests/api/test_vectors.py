@@ -106,6 +106,14 @@ def test_unreadable_photos_are_warned_of(sixteen: list[str], tiny_network: str, 
     ("call", "error", "message"),
     [
         ({"model": "resnet5O"}, ModelError, "There is no network named 'resnet5O'"),
+        ({"model": "auto"}, ModelError, "^'auto' is no network, but a choice that `regraft fit` makes of several"),
+        (
+            {"model": ["pocket", "offline"]},
+            OptionError,
+            r"^model must be one network's name, a fitted classifier, or the file of one\. Got \['pocket', "
+            r"'offline'\]\. For several, make a call for each\.$",
+        ),
+        ({"model": 5}, OptionError, r"^model must be one network's name, .* Got 5\.$"),
         ({"model": "gone.safetensors"}, BundleError, r"gone\.safetensors does not exist"),
         ({"top": 0}, OptionError, r"top must be a whole number from 1\. Got 0\."),
         ({"batch_size": 0}, OptionError, "batch_size must be 1 or more"),

@@ -6,11 +6,16 @@ import multiprocessing
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from benchmarks.record import Measurement, Record, ratio, shown
 from PIL import Image
 
-from benchmarks import chart, ours, processes, startup
+from benchmarks import chart, embed_memory, ours, processes, startup
+from regraft.engines.compute import Compute
+from regraft.features import extraction
+from regraft.features.embedding import Embedder
+from regraft.networks.backbones import Backbone
 
 
 @pytest.mark.parametrize(
@@ -105,3 +110,17 @@ def test_bars_are_drawn_as_long_as_their_values(tmp_path: Path) -> None:
         pixels = list(opened.convert("RGB").get_flattened_data())
     ours, bound = (pixels.count(Image.new("RGB", (1, 1), colour).getpixel((0, 0))) for colour in ("#0f766e", "#99c9c3"))
     assert ours / bound == pytest.approx(2, rel=0.05)
+
+
+def test_made_up_photos_go_through_blocks_and_cache_into_a_file(
+    backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedder = Embedder(backbone, Compute(engine="torch-float32"))
+    engine = embed_memory.MadeUpEngine(embedder.backbone)
+    monkeypatch.setattr(extraction, "load_batches", embed_memory.made_up_batches)
+    monkeypatch.setattr(extraction, "choose_engine", lambda *_: engine)
+    embed_memory.embed(embedder, 600, tmp_path / "f.npz", 0)
+    with np.load(tmp_path / "f.npz") as file:
+        assert file["features"].shape == (600, backbone.features)
+        assert len(np.unique(file["features"], axis=0)) == 600
+    assert sum(path.stat().st_size for path in (tmp_path / "cache").rglob("*")) > 600 * 4 * embedder.backbone.width

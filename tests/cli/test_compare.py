@@ -76,3 +76,15 @@ def test_compare_takes_it_too(run: Run, photos: Photos, offline: None) -> None:
     assert done.exit_code == 0, done.output
     assert SAID in done.stderr
     assert {row["model"] for row in json.loads(done.stdout)["rows"]} == {"efficientnet-lite0"}
+
+
+@pytest.mark.parametrize("out", ["photos/train/red/3.jpg", "photos/test/red/0.jpg", "curve.jpg"])
+def test_no_photo_is_overwritten(fails: Fails, photos: Photos, tiny_network: str, tmp_path: Path, out: str) -> None:
+    photos("photos/train", red=5, blue=5)
+    photos("photos/test", 50, red=1, blue=1)
+    (tmp_path / "curve.jpg").symlink_to(tmp_path / "photos" / "train" / "blue" / "1.jpg")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.jpg")}
+    message = fails("compare", "photos", "--model", tiny_network, "--strategies", "frozen", "--out", out)
+    assert f"--out {out} is a" in message
+    assert message.rstrip().endswith("Name another.")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.jpg")} == before

@@ -188,6 +188,25 @@ def test_files_that_cannot_be_written(fails: Fails, pets: Path, tiny_network: st
     assert sorted(path.name for path in pets.iterdir()) == ["blue", "red"]
 
 
+@pytest.mark.parametrize("out", ["data/f.parquet", "data/train/f.parquet", "data/train/../train/f.parquet"])
+def test_no_folder_of_class_folders_becomes_a_table(fails: Fails, photos: Photos, tiny_network: str, out: str) -> None:
+    photos("data/train", red=2, blue=2)
+    message = fails("embed", "data", "--model", tiny_network, "--out", out)
+    folder = out.removesuffix("/f.parquet")
+    assert f"--out {out} would lie in {folder} itself, which other commands would then take for a folder" in message
+    assert message.rstrip().endswith("Name a place outside of data.")
+    assert not Path(out).exists()
+
+
+def test_a_folder_without_folders_may_hold_the_file(run: Run, photos: Photos, tiny_network: str) -> None:
+    folder = photos("data", red=2, blue=2)
+    (folder / "vectors").mkdir()
+    for out in ("data/vectors/f.parquet", "data/red/f.parquet"):
+        done = run("embed", "data/red", "--model", tiny_network, "--out", out)
+        assert done.exit_code == 0, done.output
+    assert run("embed", "data", "--model", tiny_network, "--out", "data/vectors/f.parquet").exit_code == 0
+
+
 def test_a_folder_is_no_file(run: Run, fails: Fails, pets: Path, tiny_network: str) -> None:
     done = run("embed", "pets", "--model", tiny_network, "--out", "results/")
     assert done.exit_code == 2

@@ -9,6 +9,8 @@ import pytest
 from typer.testing import Result
 
 Run = Callable[..., Result]
+Photos = Callable[..., Path]
+Fails = Callable[..., str]
 
 
 @pytest.fixture
@@ -190,3 +192,13 @@ def test_the_place_of_the_report_is_checked_before_training(
     assert "--report" in message
     assert "is a file. Name a folder" in message
     assert not (tmp_path / "classifier.safetensors").exists()
+
+
+def test_no_photo_is_overwritten(fails: Fails, photos: Photos, tiny_network: str, tmp_path: Path) -> None:
+    photo = photos(red=3, blue=3) / "red" / "0.jpg"
+    before = photo.read_bytes()
+    (tmp_path / "shown").mkdir()
+    (tmp_path / "shown" / "report.html").symlink_to(photo)
+    message = fails("explain", tiny_network, "photos", "--out", "shown")
+    assert "--out shown/report.html is a file that is read here: photos/red/0.jpg. Name another." in message
+    assert photo.read_bytes() == before

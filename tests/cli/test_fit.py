@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from safetensors import safe_open
 from tests.cli.conftest import REPORTED
 from typer.testing import Result
 
+import regraft
 from regraft.classifier.bundle import load_bundle
 from regraft.classifier.record import OverBudget
 from regraft.engines import speed
@@ -239,7 +241,7 @@ def test_a_dry_run_of_auto_forecasts_folds_where_others_evaluate(run: Run, photo
             (r"whole: the whole network and a new last layer are trained \([\d,]+ parameters\)", "whole: trained: "),
         ),
         (
-            ["--strategy", "frozen"],  # two classes of 256 features and an intercept
+            ["--strategy", "frozen", "--features", "last"],  # two classes of 256 features and an intercept
             (
                 r"frozen: a new last layer is trained \(514 parameters\), the network stays as it is; a few seconds",
                 "frozen: trained: the head alone",
@@ -266,6 +268,21 @@ def test_a_dry_run_says_what_would_be_done_and_trains_nothing(
     assert "conv_stem.weight" in verbose
     assert "bn1.running_mean" in verbose
     assert not list(Path.cwd().glob("*.safetensors*"))
+
+
+def test_a_dry_run_counts_the_features_of_the_depths_that_are_chosen(
+    run: Run, photos: Photos, tiny_network: str
+) -> None:
+    """Weight and intercept of two classes, of as many features as `embed` writes."""
+    folder = photos(red=3, blue=3)
+    fit = ["fit", folder, "--model", tiny_network, "--dry-run", "--strategy", "frozen"]
+    widths = {
+        name: regraft.embed([folder / "red" / "0.jpg"], model=tiny_network, features=name).features.shape[1]
+        for name in ("last", "late", "all")
+    }
+    for name, width in widths.items():
+        assert f" ({2 * (width + 1):,} parameters)" in run(*fit, "--features", name).stdout
+    assert f" (up to {2 * (widths['all'] + 1):,} parameters)" in run(*fit).stdout
 
 
 def test_a_dry_run_of_auto_tells_every_tensor_to_those_who_ask(run: Run, photos: Photos, tiny_network: str) -> None:
@@ -465,3 +482,30 @@ def test_weights_need_their_network(fails: Fails, photos: Photos, tmp_path: Path
     assert "--weights is a file of one network: name it with --model." in fails(
         "fit", photos(red=8, blue=8), "--weights", "w.pth"
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "read"),
+    [
+        (["--out", "net/model.safetensors"], "net/model.safetensors"),
+        (["--out", "w.safetensors", "--weights", "w.safetensors"], "w.safetensors"),
+        (["--out", "link.safetensors", "--weights", "w.safetensors"], "w.safetensors"),
+        (["--out", "photos/red/3.jpg"], "photos/red/3.jpg"),
+        (["--report", "told"], "photos/red/0.jpg"),
+    ],
+)
+def test_what_is_read_is_not_overwritten(
+    fails: Fails, photos: Photos, tiny_network: str, tmp_path: Path, *, options: list[str], read: str
+) -> None:
+    photos(red=8, blue=8)
+    shutil.copytree(tiny_network.removeprefix("local-dir:"), tmp_path / "net")
+    shutil.copy(tmp_path / "net" / "model.safetensors", tmp_path / "w.safetensors")
+    (tmp_path / "link.safetensors").symlink_to("w.safetensors")
+    (tmp_path / "told").mkdir()
+    (tmp_path / "told" / "report.html").symlink_to(tmp_path / "photos" / "red" / "0.jpg")
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in files}
+    message = fails("fit", "photos", "--model", "local-dir:net", "--strategy", "frozen", *options)
+    said = " told/report.html" if "--report" in options else f" {options[1]}"
+    assert f"{options[0]}{said} is a file that is read here: {read}. Name another." in message
+    assert {path: path.read_bytes() for path in files} == before

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from regraft.errors import DownloadError
+import regraft
+from regraft.errors import DownloadError, OptionError
+from regraft.features.depths import find_depths
 from regraft.networks import registry
+from regraft.networks.backbones import load_backbone
 from regraft.networks.registry import OFFLINE, POCKET, networks_to_try
 
 Run = Callable[..., Result]
@@ -49,8 +52,14 @@ def test_networks_that_are_named_wrongly(fails: Fails, photos: Photos) -> None:
     assert "--model auto chooses one of several networks. Got one, pocket." in fails(
         "fit", folder, "--model", "auto", "--model", "pocket"
     )
-    alias = fails("fit", folder, "--model", "offline", "--model", "efficientnet-lite0")
-    assert "--model names the same network twice: efficientnet-lite0." in alias
+    for dry_run in ([], ["--dry-run"]):
+        alias = fails("fit", folder, "--model", "offline", "--model", "efficientnet-lite0", *dry_run)
+        assert "--model names the same network twice: efficientnet-lite0." in alias
+        alias = fails("fit", folder, "--model", "auto", "--model", "offline", "--model", "efficientnet-lite0", *dry_run)
+        assert "--model names the same network twice: efficientnet-lite0." in alias
+    for command in (["compare", folder], ["embed", folder], ["similar", folder / "red" / "0.jpg", folder]):
+        message = fails(*command, "--model", "auto")
+        assert "'auto' is no network, but a choice that `regraft fit` makes of several. Name one network; " in message
     wrong = fails("fit", folder, "--model", "auto", "--model", "pocket", "--model", "resnet5O")
     assert "There is no network named 'resnet5O'. Did you mean" in wrong
 
@@ -75,8 +84,20 @@ def test_a_joint_classifier_from_fit_to_predict(
     assert json.loads(evaluated.stdout)["accuracy"] == 1.0
     refused = fails("explain", "j.safetensors", new, "--out", "shown")
     assert "A report is of one network. Got a classifier that joins 2: local-dir:" in refused
-    student = fails("pretrain", new, "--arch", "test_resnet", "--teacher", "j.safetensors", "--out", "student")
-    assert "A teacher is of one network." in student
+    damaged = photos("damaged", red=3, blue=3)
+    for photo in damaged.rglob("*.jpg"):
+        photo.write_bytes(b"")  # it is said before any photo is read
+    student = fails("pretrain", damaged, "--arch", "test_resnet", "--teacher", "j.safetensors", "--out", "student")
+    assert f"A teacher is of one network. Got a classifier that joins 2: {tiny_network.partition(':')[0]}" in student
+    vectors = fails("embed", damaged, "--model", "j.safetensors", "--out", "f.npz")
+    assert "A photo's vector is of one network. Got a classifier that joins 2: local-dir:" in vectors
+    nearest = fails("similar", new / "red" / "0.jpg", damaged, "--model", "j.safetensors")
+    assert "A photo's vector is of one network. Got a classifier that joins 2: local-dir:" in nearest
+    assert not Path("f.npz").exists()
+    with pytest.raises(OptionError, match=r"^A photo's vector is of one network\. Got a classifier that joins 2"):
+        regraft.embed(damaged, model="j.safetensors")
+    with pytest.raises(OptionError, match=r"^A photo's vector is of one network\. Got a classifier that joins 2"):
+        regraft.similar(new / "red" / "0.jpg", damaged, model=regraft.load("j.safetensors"))
 
 
 def test_one_of_several_is_chosen(run: Run, photos: Photos, tiny_network: str, other_network: str) -> None:
@@ -97,13 +118,33 @@ def test_dry_runs_of_several_networks(run: Run, photos: Photos, tiny_network: st
     fit = ["fit", folder, "--model", tiny_network, "--model", other_network, "--dry-run"]
     joined = run(*fit)
     assert joined.exit_code == 0, joined.output
-    assert f"{other_network}: 256 features; a few seconds" in joined.stdout
+    backbone = load_backbone(other_network)
+    width = backbone.with_depths(find_depths(backbone)).width
+    assert f"{other_network}: up to {width} features; a few seconds" in joined.stdout
+    assert f"{other_network}: {width} features; " in run(*fit, "--features", "all").stdout
+    assert f"{other_network}: {backbone.features} features; " in run(*fit, "--features", "last").stdout
     assert "a new last layer on the features of all together is trained, the networks stay as they are" in joined.stdout
     chosen = run(*fit, "--model", "auto")
     assert "a new last layer is tried on each; the cheapest that is not proven worse is taken" in chosen.stdout
     found = json.loads(run(*fit, "--json").stdout)
     assert found["photos"] == {"train": 6}
     assert [one["network"] for one in found["networks"]] == [tiny_network, other_network]
+    assert [one["features"] for one in found["networks"]] == [width, width]
+    assert found["not_timed"] == []
+
+
+def test_a_dry_run_of_a_choice_names_what_a_connection_would_add(run: Run, photos: Photos, offline: None) -> None:
+    others = [one.name for one in registry.POPULAR if one.tried]
+    assert others
+    fit = ["fit", photos(red=3, blue=3), "--model", "auto", "--features", "last", "--dry-run"]
+    done = run(*fit)
+    assert done.exit_code == 0, done.output
+    (line,) = [line for line in done.stdout.splitlines() if others[0] in line]
+    assert line.startswith("not timed, as nothing is downloaded here; with a connection `fit` tries them, too: ")
+    assert line.endswith(": " + ", ".join(others))
+    found = json.loads(run(*fit, "--json").stdout)
+    assert found["not_timed"] == others
+    assert {one["network"] for one in found["networks"]} == {POCKET, OFFLINE}
 
 
 def test_without_a_connection_what_is_here_is_tried(offline: None) -> None:

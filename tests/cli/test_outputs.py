@@ -38,6 +38,31 @@ def test_what_was_named_is_not_overwritten(files: Path) -> None:
         check_keeps_inputs(Path("link.csv"), ["*.jpg", "x" * 5000, "1.jpg"], [])
 
 
+def test_files_of_a_local_network_are_not_overwritten(files: Path) -> None:
+    (files / "net").mkdir()
+    weights = files / "net" / "model.safetensors"
+    weights.touch()
+    (files / "link.safetensors").symlink_to(weights)
+    for out in ("net/model.safetensors", "link.safetensors"):
+        with pytest.raises(
+            OptionError, match=rf"^--report {out} is a file that is read here: net/model\.safetensors\. Name another\.$"
+        ):
+            check_keeps_inputs(Path(out), [None, "", "pocket", "local-dir:net"], [], option="--report")
+
+
+def test_an_image_in_a_folder_that_is_named_is_not_overwritten(files: Path) -> None:
+    (files / "pets" / "test").mkdir(parents=True)
+    photo = files / "pets" / "test" / "1.jpg"
+    photo.touch()
+    Path("curve.jpg").symlink_to(photo)
+    for out in ("pets/test/1.jpg", "curve.jpg"):
+        with pytest.raises(OptionError, match=rf"^--out {out} is an image among the photos of pets\. Name another\.$"):
+            check_keeps_inputs(Path(out), [Path("pets"), "x" * 5000], [])
+    (files / "pets" / "old.csv").touch()
+    check_keeps_inputs(Path("pets/old.csv"), [Path("pets")], [])
+    check_keeps_inputs(Path("pets/test/2.jpg"), [Path("pets")], [])
+
+
 def test_other_files_may_be_written(files: Path) -> None:
     Path("older.csv").touch()
     for out in ("older.csv", "new.csv"):

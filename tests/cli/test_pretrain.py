@@ -1,6 +1,7 @@
 """`regraft pretrain` at the command line: a folder that `fit` takes, a card, and mistakes told in words."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,3 +132,31 @@ def test_an_unfinished_run_of_other_arguments(run: Run, fails: Fails, photos: Ph
     assert "holds an unfinished run that was started differently" in message
     assert "--epochs: 7 then, 2 now" in message
     assert run("pretrain", folder, "--arch", "test_resnet", *QUICK, "--out", "net", "--restart").exit_code == 0
+
+
+def test_the_network_that_it_goes_on_from_is_not_overwritten(
+    fails: Fails, photos: Photos, tiny_network: str, tmp_path: Path
+) -> None:
+    net, folder = tmp_path / "net", photos(red=12, blue=12)
+    shutil.copytree(tiny_network.removeprefix("local-dir:"), net)
+    (net / "training.json").write_text("{}")  # as pretrain writes it
+    before = (net / "model.safetensors").read_bytes()
+    refused = "--out net/model.safetensors is a file that is read here: net/model.safetensors. Name another."
+    for options in (
+        ["--model", "local-dir:net"],
+        ["--model", tiny_network, "--weights", "net/model.safetensors"],
+        ["--arch", "test_resnet", "--teacher", "local-dir:net"],
+    ):
+        assert refused in fails("pretrain", folder, *options, "--out", "net")
+    assert (net / "model.safetensors").read_bytes() == before
+
+
+def test_a_teacher_that_is_no_classifier_is_told_before_a_photo_is_read(
+    fails: Fails, photos: Photos, tiny_network: str, tmp_path: Path
+) -> None:
+    folder = photos(red=12, blue=12)
+    for photo in folder.rglob("*.jpg"):
+        photo.write_bytes(b"")
+    shutil.copy(Path(tiny_network.removeprefix("local-dir:")) / "model.safetensors", tmp_path / "t.safetensors")
+    message = fails("pretrain", folder, "--arch", "test_resnet", "--teacher", "t.safetensors")
+    assert "t.safetensors is a safetensors file, but not a regraft classifier." in message

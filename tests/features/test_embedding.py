@@ -116,18 +116,23 @@ def test_no_more_than_a_block_is_extracted_at_once(
 def test_blocks_have_as_many_photos_as_their_bytes_allow(
     backbone: Backbone, monkeypatch: pytest.MonkeyPatch, least: int, size: int
 ) -> None:
-    """Room for twenty rows of d float32 and a bit; never fewer photos than the least, however long a vector is."""
-    sizes = []
+    """Room for twenty rows of the features of all depths, which are extracted, and a bit; the least always."""
+    extracted: list[np.ndarray] = []
 
-    def nothing(_: Any, sources: tuple[Path, ...], keys: tuple[bytes, ...]) -> Features:
-        sizes.append(len(sources))
-        return Features(np.zeros((len(keys), backbone.features), dtype=np.float32))
+    def nothing(extractor: Any, _: tuple[Path, ...], keys: tuple[bytes, ...]) -> Features:
+        extracted.append(np.zeros((len(keys), extractor.backbone.width), dtype=np.float32))
+        return Features(extracted[-1])
 
+    embedder = Embedder(backbone, EXACT)
+    assert embedder.dimension < embedder.backbone.width
     monkeypatch.setattr(module, "_LEAST", least)
-    monkeypatch.setattr(module, "_BLOCK_BYTES", 20 * 4 * backbone.features + 3)
+    monkeypatch.setattr(module, "_BLOCK_BYTES", 20 * 4 * embedder.backbone.width + 3)
     monkeypatch.setattr(module.FeatureExtractor, "extract", nothing)
     opened = OpenPhotos((Path("x.jpg"),) * 50, (b"x" * 32,) * 50)
-    assert [len(block.positions) for block in Embedder(backbone, EXACT).blocks(opened)] == sizes
+    blocks = list(embedder.blocks(opened))
+    sizes = [len(values) for values in extracted]
+    assert [block.vectors.shape for block in blocks] == [(count, embedder.dimension) for count in sizes]
+    assert least > 20 or max(values.nbytes for values in extracted) <= module._BLOCK_BYTES
     assert sizes == [size] * (50 // size) + [50 % size] * (50 % size > 0)
 
 
@@ -166,8 +171,8 @@ def test_no_photos(backbone: Backbone) -> None:
 def test_what_the_vectors_are_made_with(backbone: Backbone, ten: list[Path]) -> None:
     embedder = Embedder(backbone, EXACT)
     embedder.open(ten)
-    assert embedder.about("local-dir:/home/ann/nets/small") == {
-        "model": "local-dir:small",
+    assert embedder.about("small") == {
+        "model": "small",
         "weights": backbone.fingerprint(),
         "engine": "torch-cpu-float32",
         "depths": "last",

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from regraft.classifier.named import load_named, network_of
 from regraft.data.columns import Columns
 from regraft.data.photo_list import PhotoList, list_photos, none_readable
 from regraft.engines.compute import Compute
-from regraft.errors import DataError, OptionError, option, shortlist
+from regraft.errors import DataError, OptionError, option, printable, shortlist
 from regraft.features.embedding import Embedder
 from regraft.features.similar import SimilarPhotos, find_similar
 from regraft.images.sources import Source
@@ -65,7 +65,7 @@ def embed(data: Any, *, model: Network | None = None, features: str = LAST, **op
         data: a folder of photos, with labels as for `TransferClassifier` or without; a table; or n images, which are
             paths, PIL images or arrays.
         model: a network's name; a fitted classifier, or the file of one, whose network is taken; None for a strong
-            network, or "pocket" where that cannot be downloaded.
+            network, or "offline" where that cannot be downloaded.
         features: those of the network's last layer ("last"), of its late or of all its depths too ("late", "all").
         options: columns of a table; `device`, `engine`, `batch_size`, `cache` and so on, fields of `Compute`.
 
@@ -141,7 +141,13 @@ def _embedder(model: Network | None, compute: Compute, features: str = LAST) -> 
     if isinstance(model, TransferClassifier):
         model = model._fitted()
     name = network_or_default(stacklevel=4) if model is None else model
-    thing = name if isinstance(name, Classifier) else load_named(str(name))
+    if not (isinstance(name, Classifier) or is_place(name)):
+        several = " For several, make a call for each." if isinstance(name, Iterable) else ""
+        raise OptionError(
+            f"{option('model')} must be one network's name, a fitted classifier, or the file of one. Got "
+            f"{printable(repr(name)[:200])}.{several}"
+        )
+    thing = name if isinstance(name, Classifier) else load_named(os.fspath(name))
     backbone, earlier = network_of(thing)
     return Embedder(backbone, compute, LogObserver(), earlier=earlier, features=features)
 

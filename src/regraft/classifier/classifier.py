@@ -83,11 +83,7 @@ class Classifier:
         Args:
             purpose: what takes one network, the begin of a sentence: "A teacher".
         """
-        if self.joined:
-            raise OptionError(
-                f"{purpose} is of one network. Got a classifier that joins {len(self.backbones)}: "
-                f"{printable(self.model)}. Take one that was fitted with one."
-            )
+        check_one_network(purpose, len(self.backbones), self.model)
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Return (n, c) logits, already divided by the temperature, of (n, width) features."""
@@ -198,6 +194,15 @@ def marks_of(datasets: Mapping[str, Dataset | None]) -> dict[str, np.ndarray]:
             hashes = np.ascontiguousarray(dataset.pictures.every_hash()[0])
             found[role + _HASHES] = hashes.view("<u8").astype(np.uint64).ravel()
     return found
+
+
+def check_one_network(purpose: str, count: int, model: str) -> None:
+    """Raise `OptionError` for a classifier of `count` networks where one is wanted. See `Classifier.check_single`."""
+    if count > 1:
+        raise OptionError(
+            f"{purpose} is of one network. Got a classifier that joins {count}: {printable(model)}. Take one that was "
+            "fitted with one."
+        )
 
 
 def short_keys(keys: Sequence[bytes]) -> np.ndarray:

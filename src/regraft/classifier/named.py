@@ -55,7 +55,14 @@ def load_named(model: str, weights: Path | None = None) -> "Classifier | Backbon
 
 
 def network_of(thing: "Classifier | Backbone") -> "tuple[Backbone, EngineChoice | None]":
-    """Return the network of a classifier, or itself, and the engine that was chosen for it earlier, if one was."""
+    """Return the network of a classifier, or itself, and the engine that was chosen for it earlier, if one was.
+
+    Raises:
+        OptionError: a classifier that joins several.
+    """
     from regraft.networks.backbones import Backbone
 
-    return (thing, None) if isinstance(thing, Backbone) else (thing.backbone, thing.engine_choice)
+    if isinstance(thing, Backbone):
+        return thing, None
+    thing.check_single("A photo's vector")
+    return thing.backbone, thing.engine_choice

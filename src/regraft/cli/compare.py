@@ -9,6 +9,7 @@ import typer
 from regraft.cli import options
 from regraft.cli.console import note, result, result_json
 from regraft.cli.options import file_path
+from regraft.cli.outputs import check_keeps_inputs
 from regraft.cli.training_options import (
     COMPUTE,
     TRAINING,
@@ -81,6 +82,7 @@ def compare(
     check_output(out, option="--out")
     splits = find_samples(data, given.columns(), splits=("train",))
     samples = splits["train"]
+    check_keeps_inputs(out, [data, *(model or [])], samples.sources)
     chosen, counts = [name.strip() for name in strategies.split(",") if name.strip()], _sizes(sizes)
     note(
         f"{len(samples):,} photos of {len(samples.classes):,} classes; each is predicted by a classifier trained "

@@ -8,8 +8,10 @@ from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.errors import printable
 from regraft.transfer.settings import FitSettings
+from regraft.transfer.strategies import AUTO
 
 if TYPE_CHECKING:
+    from regraft.networks.backbones import Backbone
     from regraft.networks.freezing import Plan
     from regraft.transfer.auto_plan import AutoPlan
     from regraft.transfer.forecast import Forecast, Trial
@@ -64,11 +66,12 @@ def print_plans(
         return
     total = sum(parameter.numel() for parameter in backbone.module.parameters())
     lines = [_photos_in_words(splits), f"network: {printable(name)}, {_millions(total)} parameters", ""]
-    outputs = (backbone.features + 1) * len(splits["train"].classes)
+    inputs, classes = inputs_of_layer(backbone, settings.features), len(splits["train"].classes)
+    layer = f"{_up_to(settings.features)}{(inputs + 1) * classes:,} parameters"
     for one, forecast in forecasts.items():
         tried = auto is not None and one.kind.trains_network
         lines.append(
-            f"{one}: {_trained_in_words(plans[one], total, outputs)}; {_time_of(features, forecast, tried=tried)}"
+            f"{one}: {_trained_in_words(plans[one], total, layer)}; {_time_of(features, forecast, tried=tried)}"
         )
     lines += [f"{one} cannot be tried with this network" for one in plans if one not in forecasts]
     lines += ["", *([] if auto is None else [_auto_in_words(features, auto)]), _time_in_words(least, most, trial)]
@@ -76,6 +79,33 @@ def print_plans(
         for one in forecasts:
             lines += ["", f"{one}: {plans[one].summary()}", *plans[one].lines()]
     result("\n".join(map(printable, lines)))
+
+
+def inputs_of_layer(backbone: "Backbone", features: str) -> int:
+    """Return how many features a new last layer sees of a network, at most where they are chosen while it is fitted.
+
+    Args:
+        backbone: the network, without depths; its weights do not matter.
+        features: of which depths: of `FitSettings`.
+    """
+    from regraft.features.depths import find_depths, first_depths
+    from regraft.networks.depths import LAST
+
+    if features == LAST:
+        return backbone.features
+    depths = find_depths(backbone)
+    choices = first_depths([backbone.with_depths(depths)])
+    chosen = choices.values() if features == AUTO else [choices.get(features, choices[LAST])]
+    return backbone.features + max(sum(depth.units for depth in depths[first:]) for (first,) in chosen)
+
+
+def features_in_words(inputs: int, features: str) -> str:
+    """Return how many features a network gives, as `inputs_of_layer` counts them."""
+    return f"{_up_to(features)}{inputs:,} features"
+
+
+def _up_to(features: str) -> str:
+    return "up to " if features == AUTO else ""
 
 
 def _network(model: str) -> str:
@@ -97,17 +127,17 @@ def _photos_in_words(splits: Mapping[str, Samples]) -> str:
     return f"{said}, each evaluated by a classifier trained without it (five folds)"
 
 
-def _trained_in_words(plan: "Plan", total: int, outputs: int) -> str:
+def _trained_in_words(plan: "Plan", total: int, layer: str) -> str:
     """Return which part of a network is trained.
 
     Args:
         plan: of the network.
         total: its parameters.
-        outputs: those of the new last layer.
+        layer: how many the new last layer has.
     """
     stages, learned = plan.trained_stages, sum(one.size for one in plan.tensors if one.learning_rate > 0)
     if not stages:
-        return f"a new last layer is trained ({outputs:,} parameters), the network stays as it is"
+        return f"a new last layer is trained ({layer}), the network stays as it is"
     where = f"stage {stages[0]}" if len(stages) == 1 else f"stages {stages[0]} to {stages[-1]}"
     if len(stages) == len(plan.stages):
         where = "the whole network"

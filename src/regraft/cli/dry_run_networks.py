@@ -3,30 +3,38 @@
 from collections.abc import Mapping
 
 from regraft.cli.console import counted, note, result, result_json
+from regraft.cli.dry_run import features_in_words, inputs_of_layer
 from regraft.cli.training_options import networks_to_choose_from
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.errors import printable
 from regraft.networks.names import NetworkNames
+from regraft.transfer.settings import FitSettings
 
 
-def print_networks(networks: NetworkNames, splits: Mapping[str, Samples], compute: Compute, *, json: bool) -> None:
+def print_networks(
+    networks: NetworkNames, splits: Mapping[str, Samples], settings: FitSettings, compute: Compute, *, json: bool
+) -> None:
     """Print what would be done with several networks, without a download.
 
     Args:
         networks: that are joined, or to be chosen from.
         splits: photos.
+        settings: how to train.
         compute: where to.
         json: whether to print one JSON object.
     """
     from regraft.engines.speed import Speeds
     from regraft.networks.backbones import build_untrained
+    from regraft.networks.registry import networks_to_download
     from regraft.transfer.forecast import seconds_in_words
 
     names = networks_to_choose_from(networks.names, fetch=False)
+    others = [] if networks.names else networks_to_download()
     photos = {split: len(samples) for split, samples in splits.items()}
     speeds = Speeds(compute.torch_device, keep=compute.cache)
-    features = {name: build_untrained(name).features for name in names}  # neither depends on the weights
+    depths = settings.features  # neither how many features they give nor the speed depends on the weights
+    features = {name: inputs_of_layer(build_untrained(name), depths) for name in names}
     seconds = {name: sum(photos.values()) / speeds.of(name) for name in names}
     if json:
         found = [{"network": n, "features": features[n], "features_seconds": round(seconds[n], 1)} for n in names]
@@ -36,11 +44,16 @@ def print_networks(networks: NetworkNames, splits: Mapping[str, Samples], comput
                 "network": networks.title,
                 "features_seconds": round(sum(seconds.values()), 1),
                 "networks": found,
+                "not_timed": others,
             }
         )
         return
     lines = [f"{counted(sum(photos.values()), 'photo')} of {len(splits['train'].classes):,} classes"]
-    lines += [f"{name}: {features[name]:,} features; {seconds_in_words(seconds[name])}" for name in names]
+    lines += [f"{n}: {features_in_words(features[n], depths)}; {seconds_in_words(seconds[n])}" for n in names]
+    if others:
+        lines.append(
+            f"not timed, as nothing is downloaded here; with a connection `fit` tries them, too: {', '.join(others)}"
+        )
     if networks.choose:
         lines.append("a new last layer is tried on each; the cheapest that is not proven worse is taken, and goes on")
     else:

@@ -71,15 +71,17 @@ def embed(
     check_output(out, option="--out")
     check_model(model, weights)
     photos = list_photos(data, given.columns())
-    check_keeps_inputs(out, [data, model, *([] if weights is None else [weights])], photos.sources)
+    check_keeps_inputs(out, [data, model, weights], photos.sources)
     _check_no_table_of(out, Path(data).expanduser())
     say_what_was_found(photos)
+
+    from regraft.networks.weights import without_folders  # what it imports takes seconds
 
     embedder, model = new_embedder(model, weights, given, features)
     (opened,) = embedder.open(photos.sources, labels=photos.labels)
     unreadable: dict[int, str] = {}
     computed = 0
-    with open_vector_file(out, photos, embedder.about(model)) as file:
+    with open_vector_file(out, photos, embedder.about(without_folders(model))) as file:
         for block in embedder.blocks(opened):
             file.add(block.positions, block.vectors)
             unreadable |= block.unreadable
@@ -88,14 +90,16 @@ def embed(
         if not written:
             raise DataError(none_readable(photos, lost))
     if json:
-        figures = {"out": str(out), "photos": len(written), **embedder.about(model), "model": model}
-        figures |= {
+        figures = {
+            "out": str(out),
+            "photos": len(written),
+            **embedder.about(model),
             "labels": written.counts(),
             "splits": written.split_counts(),
-            "unreadable": [str(p) for p, _ in lost],
+            "unreadable": [str(photo) for photo, _ in lost],
+            "computed": computed,
+            "seconds": time.monotonic() - started,
         }
-        figures |= {"unreadable": [str(photo) for photo, _ in lost], "computed": computed}
-        figures |= {"seconds": time.monotonic() - started}
         result_json(figures, kept=f"The vectors are kept: {printable(out)}.")
     vectors = f"{counted(len(written), 'photo')} x {embedder.dimension:,} features, {size_in_words(out.stat().st_size)}"
     note(f"wrote {printable(out)} ({vectors}; {counted(computed, 'photo')} went through the network)")
@@ -129,11 +133,18 @@ def new_embedder(
 
 
 def _check_no_table_of(out: Path, data: Path) -> None:
-    """Raise `OptionError` where a Parquet file would make a folder of class folders, or of tables, another table."""
-    if out.suffix.lower() != PARQUET_SUFFIX or not data.is_dir() or out.parent.resolve() != data.resolve():
+    """Raise `OptionError` where a Parquet file would make a folder of class folders, or of tables, another table.
+
+    That folder is DATA itself, or one within it that holds folders, as a split does.
+    """
+    folder = out.parent.resolve()
+    if out.suffix.lower() != PARQUET_SUFFIX or not data.is_dir() or not folder.is_relative_to(data.resolve()):
         return
-    if not any(path.suffix.lower() in IMAGE_SUFFIXES for path in entries(data)):  # see `tables.parquet_files`
+    inside = entries(folder)
+    if any(path.suffix.lower() in IMAGE_SUFFIXES for path in inside):  # see `tables.parquet_files`
+        return
+    if folder == data.resolve() or any(path.is_dir() for path in inside):
         raise OptionError(
-            f"--out {printable(out)} would lie in {printable(data)} itself, which other commands would then take for "
-            "a folder of tables. Name a place outside of it."
+            f"--out {printable(out)} would lie in {printable(out.parent)} itself, which other commands would then take "
+            f"for a folder of tables. Name a place outside of {printable(data)}."
         )

@@ -8,6 +8,7 @@ import typer
 from regraft.classifier.named import check_named, load_named
 from regraft.cli import options
 from regraft.cli.console import counted, note, result, result_json
+from regraft.cli.outputs import check_keeps_inputs
 from regraft.cli.training_options import COMPUTE, CommandOptions, with_options
 from regraft.data.columns import Columns
 from regraft.data.samples import Samples
@@ -77,8 +78,10 @@ def explain(
     from regraft.classifier.classifier import Classifier
     from regraft.explain.explain import check_options
     from regraft.explain.explain import explain as look_into
-    from regraft.explain.html_report import write_report
+    from regraft.explain.html_report import FILE, write_report
     from regraft.networks.registry import check_model_name
+
+    check_keeps_inputs(out / FILE, [model, photos, weights, before], samples.sources)
 
     compute, seed, observer = given.compute(), given.values["seed"], given.observer()
     if before is not None:

@@ -1,7 +1,7 @@
 """`regraft fit`: photos in, a classifier with figures out."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +14,7 @@ from regraft.cli.console import note, result, result_json
 from regraft.cli.dry_run import print_plans
 from regraft.cli.dry_run_networks import print_networks
 from regraft.cli.options import file_path
+from regraft.cli.outputs import check_keeps_inputs
 from regraft.cli.training_options import (
     CommandOptions,
     networks_or_default,
@@ -94,6 +95,8 @@ def fit(
     _check_files(out, report, networks, writes=not dry_run)
     splits = find_samples(data, given.columns())
     splits["train"].check_trainable()
+    if not dry_run:
+        _check_inputs([data, weights, *networks.names], splits, out=out, report=report)
     tested = has_test_photos(data, given.columns())
     narrowed = any(given.values[name] for name in ("train_from", "train_only", "lora"))
     strategy = given.values["strategy"] or ("top" if narrowed else AUTO)
@@ -107,11 +110,9 @@ def fit(
     settings = given.fit_settings(compute, strategy=strategy)
     settings.check_used((strategy,), compute, besides=USED_BY_CHOICE if networks.choose else ())
     settings.check_networks(networks, weights=weights is not None)
-    if dry_run and (networks.choose or networks.joined):
-        print_networks(networks, splits, compute, json=json)
-        return
+    networks = _by_own_names(networks, weights)
     if dry_run:
-        print_plans(networks.title, splits, settings, compute, json=json, verbose=given.verbose)
+        _print_dry_run(networks, splits, settings, compute, json=json, verbose=given.verbose)
         return
     observer = given.observer(out.stem)
     trained = _train(
@@ -126,6 +127,32 @@ def fit(
     note(next_step(out, data, splits["train"], tested=tested))
 
 
+def _by_own_names(networks: NetworkNames, weights: Path | None) -> NetworkNames:
+    """Return the networks by their own names, and check these: two names may stand for the same."""
+    from regraft.networks.registry import check_model_name, own_name
+
+    for name in networks.names:
+        check_model_name(name)
+    found = replace(networks, names=tuple(map(own_name, networks.names)))
+    found.check(weights=weights is not None)
+    return found
+
+
+def _print_dry_run(
+    networks: NetworkNames,
+    splits: Mapping[str, Samples],
+    settings: FitSettings,
+    compute: Compute,
+    *,
+    json: bool,
+    verbose: bool,
+) -> None:
+    if networks.choose or networks.joined:
+        print_networks(networks, splits, settings, compute, json=json)
+    else:
+        print_plans(networks.title, splits, settings, compute, json=json, verbose=verbose)
+
+
 def _train(networks: NetworkNames, weights: Path | None, splits: Mapping[str, Samples], **how: Any) -> "FitResult":
     """Fit one network, several that are joined, or the best of several. `how` is for `transfer.fit`."""
     from regraft.networks.backbones import load_backbone
@@ -133,8 +160,6 @@ def _train(networks: NetworkNames, weights: Path | None, splits: Mapping[str, Sa
     from regraft.transfer.fit import fit_best
 
     names = networks_to_choose_from(networks.names) if networks.choose else networks_or_default(networks.names)
-    if networks.names:  # again: two names may stand for the same
-        replace(networks, names=tuple(names)).check(weights=weights is not None)
     loaders = {name: functools.partial(load_backbone, name, weights) for name in names}
     if networks.choose:
         return fit_best(splits, loaders, **how)
@@ -157,6 +182,25 @@ def _check_files(out: Path, report: Path | None, networks: NetworkNames, *, writ
         check_output(out, option="--out")
     if writes and report is not None:
         prepare_folder(report, option="--report")
+
+
+def _check_inputs(
+    named: Sequence[str | Path | None], splits: Mapping[str, Samples], *, out: Path, report: Path | None
+) -> None:
+    """Raise `OptionError` where a file that is read would be overwritten.
+
+    Args:
+        named: by the user: photos, weights and networks.
+        splits: the photos.
+        out: the classifier's file.
+        report: the folder of the report.
+    """
+    sources = [source for samples in splits.values() for source in samples.sources]
+    check_keeps_inputs(out, named, sources)
+    if report is not None:
+        from regraft.explain.html_report import FILE  # takes seconds
+
+        check_keeps_inputs(report / FILE, named, sources, option="--report")
 
 
 def _print_figures(trained: "FitResult", splits: Mapping[str, Samples], out: Path, *, json: bool) -> None:

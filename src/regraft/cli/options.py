@@ -22,9 +22,9 @@ Data = Annotated[
 NetworkOrFile = Annotated[
     str,
     typer.Option(
-        help="Pretrained network: a timm name, hf-hub:owner/name, local-dir:FOLDER or pocket; or a file that "
-        "`regraft fit --out` wrote, whose network is taken.",
-        show_default="a strong one; pocket without a connection",
+        help="Pretrained network: a timm name, hf-hub:owner/name, local-dir:FOLDER, offline (efficientnet-lite0) or "
+        "pocket; or a file that `regraft fit --out` wrote, whose network is taken.",
+        show_default="a strong one; offline without a connection",
     ),
 ]
 Weights = Annotated[

@@ -1,38 +1,61 @@
 """What commands that read photos and write files share: no input is overwritten, what cannot be read is named."""
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import typer
 
 from regraft.cli.console import note
 from regraft.errors import OptionError, printable
+from regraft.images.formats import IMAGE_SUFFIXES
 from regraft.images.sources import Source, TableCell
+from regraft.networks.names import files_of_network
 
 SOME_UNREADABLE = 3  # exit code
 
 
-def check_keeps_inputs(file: Path, named: Iterable[str | Path], sources: Sequence[Source]) -> None:
+def check_keeps_inputs(
+    file: Path, named: Iterable[str | Path | None], sources: Iterable[Source], *, option: str = "--out"
+) -> None:
     """Raise `OptionError` if `file` is what is read: it would be overwritten.
+
+    An image in a folder that is named counts, too: it may be one that this command leaves to others, as test photos.
 
     Args:
         file: that is to be written.
-        named: by the user.
+        named: files, folders and networks that the user named; None or "" for what was left out.
         sources: the photos that are found there.
+        option: that names the file.
     """
-    if not file.exists():
-        return
-    read = [source.file if isinstance(source, TableCell) else source for source in sources]
-    places = dict.fromkeys([*(Path(name).expanduser() for name in named), *(p for p in read if isinstance(p, Path))])
-    for path in places:
-        if _is_same(path, file):
-            raise OptionError(f"--out {printable(file)} is a file that is read here: {printable(path)}. Name another.")
-
-
-def _is_same(path: Path, file: Path) -> bool:
     try:
-        return path.samefile(file)
+        written = file.stat()
+    except OSError:  # it is new
+        return
+    said = f"{option} {printable(file)}"
+    given = [name for name in named if name]
+    paths = [Path(name).expanduser() for name in given]
+    own = [part for name in given for part in files_of_network(str(name))]
+    read = [source.file if isinstance(source, TableCell) else source for source in sources]
+    for path in dict.fromkeys([*paths, *own, *(one for one in read if isinstance(one, Path))]):
+        if _is_same(path, written):
+            raise OptionError(f"{said} is a file that is read here: {printable(path)}. Name another.")
+    for folder in paths if file.suffix.lower() in IMAGE_SUFFIXES else []:
+        if _is_in(folder, file):
+            raise OptionError(f"{said} is an image among the photos of {printable(folder)}. Name another.")
+
+
+def _is_same(path: Path, written: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.stat(), written)
     except (OSError, ValueError):  # it is not there, or cannot be a path
+        return False
+
+
+def _is_in(folder: Path, file: Path) -> bool:
+    try:
+        return folder.is_dir() and file.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError):
         return False
 
 

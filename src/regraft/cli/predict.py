@@ -68,7 +68,7 @@ def predict(
     format = _checked_format(format, file, like, used={"--answer": answer, "--positive": positive, "--clip": clip})
     sources = find_photos(photos, given.columns())
     if file is not None:
-        check_keeps_inputs(file, [bundle, *photos, *([] if like is None else [like])], sources)
+        check_keeps_inputs(file, [bundle, *photos, like], sources)
 
     from regraft.classifier.bundle import load_bundle, read_description
     from regraft.classifier.predict import Predictor

@@ -10,6 +10,7 @@ import typer
 
 from regraft.cli import options
 from regraft.cli.console import note, result, result_json
+from regraft.cli.outputs import check_keeps_inputs
 from regraft.cli.training_options import COMPUTE, TRAINING, CommandOptions, with_options
 from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples
@@ -117,7 +118,7 @@ def pretrain(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     # these take seconds, but mistakes that they know are reported before the photos are looked for
-    from regraft.pretraining.model_card import TRAINING_FILE, training_json, write_card
+    from regraft.pretraining.model_card import TRAINING_FILE, WRITTEN, training_json, write_card
     from regraft.pretraining.pretrain import pretrain as learn
     from regraft.pretraining.pretrain import pretraining_schedule
     from regraft.pretraining.teacher import DistillationSettings
@@ -139,6 +140,9 @@ def pretrain(
     )
     load = _loader(arch, model, weights, input_size, _arguments(model_args), seed=seed)
     splits = find_samples(source, given.columns())
+    photos = [photo for samples in splits.values() for photo in samples.sources]
+    for file in WRITTEN:
+        check_keeps_inputs(out / file, [source, model, weights, teacher], photos)
     for split, samples in splits.items() if is_first_process() else ():
         note(f"{split}: {len(samples):,} photos of {len(samples.classes):,} classes")
 

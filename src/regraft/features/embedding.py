@@ -16,10 +16,9 @@ from regraft.images.sources import Source
 from regraft.images.value_range import choose_ranges
 from regraft.networks.backbones import Backbone
 from regraft.networks.depths import LAST
-from regraft.networks.weights import without_folders
 from regraft.progress import Observer
 
-_BLOCK_BYTES = 1 << 25  # of the vectors of a block
+_BLOCK_BYTES = 1 << 25  # of the features of all depths of a block's photos, which are extracted together
 _LEAST = 512  # photos of a block
 
 
@@ -106,10 +105,10 @@ class Embedder:
         """Return what the vectors are made with, in JSON types, once photos were opened.
 
         Args:
-            model: the network as the user named it; the folder that it lies in is left out.
+            model: the network's name.
         """
         return {
-            "model": without_folders(model),
+            "model": model,
             "weights": self._backbone.fingerprint(),
             "engine": self.engine,
             "depths": self._features,
@@ -145,7 +144,7 @@ class Embedder:
 
         What is computed goes into the cache as the pass goes on: one that was stopped continues where it was.
         """
-        size = max(_LEAST, _BLOCK_BYTES // (4 * self.dimension))
+        size = max(_LEAST, _BLOCK_BYTES // (4 * self._backbone.width))
         with self._pass.over(len(photos)):
             for start in range(0, len(photos), size):
                 keys = photos.keys[start : start + size]

@@ -101,6 +101,20 @@ def parts_of_name(name: str, count: int) -> list[str]:
     return parts if len(parts) == count else [f"{name}, network {number}" for number in range(1, count + 1)]
 
 
+def files_of_network(name: str) -> list[Path]:
+    """Return the files in the folder of a `local-dir:` network; none of any other, and none where there is no folder.
+
+    >>> files_of_network("resnet18")
+    []
+    """
+    if not name.startswith(_LOCAL):
+        return []
+    try:
+        return sorted(Path(name.removeprefix(_LOCAL)).iterdir())
+    except (OSError, ValueError):  # that is said where it is read
+        return []
+
+
 def _named_twice(names: Sequence[Any]) -> str:
     """Return the first name that stands for the same network as one before it, "" for none."""
     known: set[str] = set()

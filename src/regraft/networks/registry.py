@@ -15,6 +15,7 @@ from timm.models._pretrained import PretrainedCfg
 from regraft.errors import DownloadError, ModelError, OptionError, did_you_mean, option, printable
 from regraft.files import is_file, parse_json, read_regular
 from regraft.images.preprocess import INTERPOLATIONS
+from regraft.networks.names import AUTO
 from regraft.networks.packaged import read_packaged
 from regraft.networks.weights import StateDict, check_downloadable, hub_file, read_state_dict
 
@@ -130,6 +131,11 @@ def check_model_name(model: str) -> None:
     """Raise `ModelError` if `model` cannot be a network. Reads at most a local config.json."""
     if not isinstance(model, str):
         raise ModelError(f"model must be a network's name, a text such as 'resnet50'. Got {model!r}.")
+    if model == AUTO:
+        raise ModelError(
+            f"{AUTO!r} is no network, but a choice that `regraft fit` makes of several. Name one network; `regraft "
+            "models PATTERN` lists the names."
+        )
     if model.startswith(LOCAL_PREFIX):
         find_recipe(model)
     elif not (installed_network(model) or model.startswith(HUB_PREFIXES)):
@@ -259,6 +265,11 @@ def networks_to_try(*, fetch: bool = True) -> tuple[list[str], str]:
                 continue
         found.append(one.name)
     return found, f"networks to choose from: {', '.join(found)}" + (f" ({reason})" if reason else "")
+
+
+def networks_to_download() -> list[str]:
+    """Return the names of networks that `networks_to_try` would download, which are not on this machine yet."""
+    return [one.name for one in POPULAR if one.tried and one.megabytes and not _is_here(one.name)]
 
 
 def _is_here(name: str) -> bool:

@@ -13,9 +13,11 @@ from regraft.evaluation.report import Report
 from regraft.files import atomic_write
 from regraft.plots.svg import curve_chart
 from regraft.pretraining.pretrain import PretrainingResult
+from regraft.pretraining.timm_export import CONFIG_FILE, WEIGHTS_FILE
 from regraft.training.finetuner import TrainingRecord
 
 CARD_FILE, CURVE_FILE, TRAINING_FILE = "README.md", "curves.svg", "training.json"
+WRITTEN = (WEIGHTS_FILE, CONFIG_FILE, CARD_FILE, CURVE_FILE, TRAINING_FILE)  # all that lies in the folder
 _CLASSES_SHOWN = 20
 _EPOCHS_SHOWN = 20
 

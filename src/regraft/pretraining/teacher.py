@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from regraft.classifier.bundle import load_bundle
-from regraft.classifier.classifier import Classifier
+from regraft.classifier.bundle import load_bundle, read_description
+from regraft.classifier.classifier import Classifier, check_one_network
 from regraft.data.dataset import Dataset
 from regraft.engines.selection import choose_engine
 from regraft.engines.workload import Workload
@@ -49,7 +49,10 @@ class DistillationSettings:
     size: int | None = None
 
     def check(self) -> None:
-        """Raise `OptionError` for a value outside what is allowed."""
+        """Raise `OptionError` for a value outside what is allowed, `BundleError` for a file that is no classifier.
+
+        Of a file its description is read, no tensor.
+        """
         if not number(self.temperature, 0.1, 100):
             raise OptionError(f"{option('temperature')} must be a number from 0.1 to 100. Got {self.temperature!r}.")
         check_side(self.size, option("DistillationSettings.size"))
@@ -58,6 +61,10 @@ class DistillationSettings:
         elif not is_file(Path(self.model)):
             named = option("DistillationSettings.model", self.model)
             raise OptionError(f"{named} does not exist. Name a file that `regraft fit` wrote.")
+        else:
+            about = read_description(Path(self.model))
+            joined = about.get("joined")
+            check_one_network("A teacher", 1 + len(joined) if isinstance(joined, list) else 1, about.get("model", ""))
 
     @property
     def is_file(self) -> bool:
