@@ -212,4 +212,5 @@ def picture(record: Record, path: Path) -> None:
                     kind = "ours" if one.by.startswith(AUTO) else "other"
                     bars.append(Bar(f"{name}, {one.by.partition(':')[0]}", one.median, f"{one.median:.1f}", kind, None))
         columns.append([Group(by, bars)])
-    draw(path, "Accuracy, %, by features of the last layer alone and of chosen depths", columns, footnote=record.footnote())
+    title = "Accuracy, %, by features of the last layer alone and of chosen depths"
+    draw(path, title, columns, footnote=record.footnote())

@@ -64,7 +64,7 @@ def freed_memory_kept() -> Iterator[None]:
     glibc returns the memory of large tensors at once, and the kernel clears every page of the next ones: half of the
     time of a step through a whole network. Another C library, or one that the user has set, is left as it is.
     """
-    import ctypes  # here, because it takes longer than `regraft --help` may
+    import ctypes  # here: importing it takes longer than a page of help may
 
     try:
         library = ctypes.CDLL(None)

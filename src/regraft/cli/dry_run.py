@@ -95,7 +95,7 @@ def inputs_of_layer(backbone: "Backbone", features: str) -> int:
         return backbone.features
     depths = find_depths(backbone)
     choices = first_depths([backbone.with_depths(depths)])
-    chosen = choices.values() if features == AUTO else [choices.get(features, choices[LAST])]
+    chosen = choices.values() if features == AUTO else [choices[features]]
     return backbone.features + max(sum(depth.units for depth in depths[first:]) for (first,) in chosen)
 
 
