@@ -39,6 +39,7 @@ from regraft.training.schedule import Schedule
 from regraft.transfer.experiment import Experiment
 from regraft.transfer.fit import fit, fit_best
 from regraft.transfer.settings import USED_BY_CHOICE, FitSettings
+from regraft.transfer.strategies import strategy_named
 
 T = TypeVar("T")
 _LEFT_OUT = ("restart",)  # options that mean nothing in Python: there are no checkpoints
