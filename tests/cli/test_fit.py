@@ -353,8 +353,8 @@ def test_a_dry_run_needs_no_place_to_write_and_reads_no_photo(run: Run, photos: 
         ),
         (
             ["--strategy", "scratch", "--features", "last"],
-            "--features goes with --strategy frozen, top, whole or auto. Got --strategy scratch, which would ignore it. "
-            "Leave it out.",
+            "--features goes with --strategy frozen, top, whole or auto. Got --strategy scratch, which would ignore "
+            "it. Leave it out.",
         ),
         (["--strategy", "whole", "--views", "2"], "--views goes with --strategy top or auto. Got --strategy whole"),
         (["--strategy", "top", "--budget", "5m"], "--budget goes with --strategy auto. Got --strategy top, which"),

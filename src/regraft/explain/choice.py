@@ -148,9 +148,8 @@ def _signed(difference: float | None, interval: Interval | None, *, percent: boo
     def said(value: float) -> str:
         return f"{100 * value:+.1f}" if percent else f"{value:+.3f}"
 
-    return f"{said(difference)}{' points' if percent else ''}", "" if interval is None else " to ".join(
-        map(said, interval)
-    )
+    bounds = "" if interval is None else " to ".join(map(said, interval))
+    return f"{said(difference)}{' points' if percent else ''}", bounds
 
 
 def _in_words(count: int) -> str:
