@@ -294,6 +294,26 @@ def test_what_was_saved_is_loaded(make: Make, sixteen: list[str], tmp_path: Path
     assert (loaded.model, loaded.strategy, loaded.seed) == (without_folders(fitted.model), "frozen", 9)
 
 
+@pytest.mark.parametrize("features", ["auto", "last", "late"])
+def test_features_that_were_asked_for_are_loaded(make: Make, sixteen: list[str], tmp_path: Path, features: str) -> None:
+    fitted = make(features=features, seed=9).fit(sixteen, eight_each("b", "a"))
+    fitted.save(tmp_path / "model.safetensors")
+    loaded = load(tmp_path / "model.safetensors")
+    assert loaded.get_params() == {**fitted.get_params(), "model": without_folders(fitted.model)}
+    record = fitted.classifier_.record
+    again = clone(loaded).set_params(model=fitted.model).fit(sixteen, eight_each("b", "a")).classifier_.record
+    assert (again.features, again.stages) == (record.features, record.stages)
+
+
+def test_a_network_from_random_weights_is_loaded_without_features(
+    make: Make, sixteen: list[str], tmp_path: Path
+) -> None:
+    fitted = make(strategy="scratch", force=True, schedule=Schedule(epochs=1)).fit(sixteen, eight_each("b", "a"))
+    fitted.save(tmp_path / "model.safetensors")
+    loaded = load(tmp_path / "model.safetensors")
+    assert (loaded.strategy, loaded.features) == ("scratch", "auto")  # "last" would be refused by `fit`
+
+
 @pytest.mark.parametrize("pair", [("b", "a"), (10, 2), (1.0, 0.0), (True, False)])
 def test_labels_in_an_array_of_objects_keep_their_type(
     make: Make, sixteen: list[str], tmp_path: Path, pair: tuple[Any, Any]

@@ -1,5 +1,6 @@
 """What `fit` says at its end: why n is what it is, and a command that can be pasted."""
 
+import json
 import shlex
 import shutil
 from collections.abc import Callable
@@ -38,6 +39,18 @@ def test_the_command_at_the_end_can_be_pasted(fit: Callable[..., Result], run: R
     assert answered.exit_code == 0
     assert Path(arguments[2]).name in answered.stdout
     assert "n is 24: each of the 24 photos was predicted once, by a classifier trained without it.\n" in done.stdout
+
+
+def test_features_that_were_chosen_are_told(fit: Callable[..., Result], photos: Photos) -> None:
+    data = photos(red=12, blue=12)
+    chosen = json.loads(fit(data, "--json").stdout)
+    assert [trial["features"] for trial in chosen["features_tried"]] == ["last", "late", "all"]
+    lines = fit(data).stdout.splitlines()
+    told = next(place for place, line in enumerate(lines) if line.startswith("  n is 24: "))
+    words = {"last": "the last layer's alone", "late": "late depths too", "all": "all depths"}
+    assert lines[told + 1].startswith(f"  features: {words.pop(chosen['features'])}")
+    assert all(f"; {other}: " in lines[told + 1] for other in words.values())
+    assert "features:" not in fit(data, "--features", "last").stdout
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """The examples in docs/ are typed, in order, in a folder that holds what they speak of.
 
-Of what a document shows, `...` stands for anything, and digits for any digits: these depend on photos and machine.
+Of what a document shows, `...` stands for anything, and digits for any digits: these depend on the machine. Where they
+count what the photos and the network alone decide, as photos or parameters, they stand for themselves.
 """
 
+import json
 import re
 import shlex
 from collections.abc import Callable
@@ -13,7 +15,15 @@ import pytest
 from tests.fixtures.examples import write_examples
 from typer.testing import Result
 
+from regraft.classifier.record import FitRecord, NetworkTrial, Timing
+from regraft.evaluation.metrics import METRICS
+from regraft.evaluation.report import Report
+
 Run = Callable[..., Result]
+COUNT = (
+    r"(?<![\d,.])\d[\d,.]*(?: of \d[\d,.]*)?(?: million(?: of \d[\d,.]* million)?)? "
+    r"(?:frozen )?(?:photos?|classes|parameters|tensors|features)\b(?! went through)"
+)
 DOCUMENTS = Path(__file__).parents[2] / "docs"
 WITH_EXAMPLES = sorted(path for path in DOCUMENTS.glob("*.md") if "```console\n" in path.read_text())
 
@@ -37,7 +47,7 @@ def pattern(lines: list[str]) -> str:
         if line == "...":
             parts.append(r"(?:.*\n)*?")
             continue
-        tokens = re.split(r"(\.\.\.|\d[\d,.]*\d|\d| +)", line)
+        tokens = re.split(rf"(\.\.\.|{COUNT}|\d[\d,.]*\d|\d| +)", line)
         parts.append("".join(map(_token, tokens)) + " *\n")
     return "".join(parts)
 
@@ -45,6 +55,8 @@ def pattern(lines: list[str]) -> str:
 def _token(token: str) -> str:
     if token == "...":
         return ".*"
+    if re.fullmatch(r"\d[\d,.]* .*", token):
+        return re.escape(token)
     if token[:1].isdigit():
         return r"\d[\d,.]*"
     return " +" if token.startswith(" ") else re.escape(token)
@@ -83,8 +95,49 @@ def test_every_command_has_a_document() -> None:
 
 
 def test_what_is_shown_is_compared_line_by_line() -> None:
-    shown = ["train: 48 photos", "...", "wrote a file (1.5 MB): ..."]
-    assert re.fullmatch(pattern(shown), "train: 7 photos\nsome\nmore\nwrote a file (22.0 MB): b\n")
-    assert re.fullmatch(pattern(shown), "train: 7 photos\nwrote a file (2 MB): \n")
-    assert not re.fullmatch(pattern(shown), "train: 7 pictures\nwrote a file (2 MB): b\n")
-    assert not re.fullmatch(pattern(shown), "train: 7 photos\nwrote a file (2 MB): b\nand more\n")
+    shown = ["found in 48 ms", "...", "wrote a file (1.5 MB): ..."]
+    assert re.fullmatch(pattern(shown), "found in 7 ms\nsome\nmore\nwrote a file (22.0 MB): b\n")
+    assert re.fullmatch(pattern(shown), "found in 7 ms\nwrote a file (2 MB): \n")
+    assert not re.fullmatch(pattern(shown), "found in 7 s\nwrote a file (2 MB): b\n")
+    assert not re.fullmatch(pattern(shown), "found in 7 ms\nwrote a file (2 MB): b\nand more\n")
+
+
+@pytest.mark.parametrize(
+    ("shown", "other"),
+    [
+        ("train: 48 photos", "train: 7 photos"),
+        ("(1,282 parameters), in 3 s", "(962 parameters), in 3 s"),
+        ("(4.2 million of 4.6 million parameters)", "(4.2 million of 4.7 million parameters)"),
+        ("0 of 84 frozen tensors changed", "1 of 84 frozen tensors changed"),
+        ("1 photo", "2 photo"),
+    ],
+)
+def test_counts_are_compared_digit_by_digit(shown: str, other: str) -> None:
+    assert re.fullmatch(pattern([shown]), shown + "\n")
+    assert not re.fullmatch(pattern([shown]), other + "\n")
+
+
+def test_the_table_of_names_is_what_json_gives(folder: Path, run: Run) -> None:
+    """Of names that only some fits and evaluations have, the records know."""
+    section = (DOCUMENTS / "numbers.md").read_text().partition("## Figures\n")[2].partition("\n## ")[0]
+    table = section.partition("| name | meaning |\n")[2].partition("\n\n")[0]
+    cells = [line.split("|")[1] for line in table.splitlines()]
+    documented = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+    assert len(documented) == len(set(documented))
+    done = run("fit", "pets", "--model", "pocket", "--strategy", "frozen", "--json")
+    given = json.loads(done.stdout)
+    assert set(given) - set(documented) == set()
+    attempts = {"tried": (), "over_budget": (), "reason": "it helps"}
+    networks = (NetworkTrial(model="pocket", multiply_adds=1),)
+    report, timing = Report.from_json(given), Timing(2.0, 1.0, 48, 1.0)
+    full = FitRecord(
+        report=report,
+        model="pocket",
+        strategy="top",
+        temperature=1.0,
+        timing=timing,
+        trained_on=1,
+        networks_tried=networks,
+        **attempts,
+    )
+    assert set(documented) == {*full.to_json(), *METRICS, "out"}

@@ -368,6 +368,11 @@ def test_a_dry_run_needs_no_place_to_write_and_reads_no_photo(run: Run, photos: 
             "--lr, --train-batch-size, --mixup and --precision go with --strategy top, whole, scratch or auto. Got "
             "--strategy frozen, which would ignore them. Leave them out.",
         ),
+        (
+            ["--strategy", "scratch", "--features", "last"],
+            "--features goes with --strategy frozen, top, whole or auto. Got --strategy scratch, which would ignore "
+            "it. Leave it out.",
+        ),
         (["--strategy", "whole", "--views", "2"], "--views goes with --strategy top or auto. Got --strategy whole"),
         (["--strategy", "top", "--budget", "5m"], "--budget goes with --strategy auto. Got --strategy top, which"),
         (

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from tests.conftest import photo
 
+from regraft.classifier.record import FeatureTrial, NetworkTrial
 from regraft.evaluation.report import ClassFigures
 from regraft.explain import explain
 from regraft.explain.depth import DepthAdvice, advise_by_depth
@@ -119,14 +120,49 @@ def test_what_auto_tried_and_left_out_is_shown(explained: Explained, monkeypatch
     assert heard["auto"] == auto_in_words(found.subject.record)
     assert heard["auto"].startswith("auto tried frozen and top and took ")
     assert "; whole was skipped: it would take about 1.7 h, budget=" in heard["auto"]
-    page = Page(render(found))
+    html = render(found)
+    page = Page(html)
     assert {"href": "#choice"} in page.all("a")
     assert {"id": "choice"} in page.all("h2")
     text = words(page.text)
     assert "chosen by auto; 0 of " in text
     assert "training whole would take longer than budget. Each was evaluated" in text
     assert re.search(r"whole ?train the whole network ?skipped ?budget=\d+ lets it ?would take about 1\.7 h", text)
-    assert [row.get("class") for row in page.all("tr")].count("taken") == 1
+    section = Page(html.partition('id="choice"')[2])  # the features were chosen, too
+    assert [row.get("class") for row in section.all("tr")].count("taken") == 1
+
+
+def test_the_choices_of_network_and_features_are_shown(explained: Explained) -> None:
+    found = explained(units=1)
+    record = found.subject.record
+    assert record is not None
+    features = (
+        FeatureTrial("last", 0.75, 0.6, -0.05, (-0.1, -0.01), 0.1, (0.02, 0.2)),
+        FeatureTrial("late", 0.8, 0.5, 0.0, None, 0.0, None),
+    )
+    networks = (
+        NetworkTrial(model="<b>cheap", multiply_adds=20_000_000, log_loss=0.9, log_loss_difference=0.4, seconds=123.0),
+        NetworkTrial(model=record.model, multiply_adds=50_000_000, log_loss=0.5, log_loss_difference=0.0),
+        NetworkTrial(model="dear", multiply_adds=60_000_000, left_out="budget does not suffice"),
+    )
+    told = replace(record, features="late", stages=("layer3",), features_tried=features, networks_tried=networks)
+    html = render(replace(found, subject=replace(found.subject, record=told)))
+    page, text = Page(html), words(Page(html).text)
+    assert [row.get("class") for row in page.all("tr")].count("taken") == 2
+    for anchor in ("networks", "features"):
+        assert {"href": f"#{anchor}"} in page.all("a")
+        assert {"id": anchor} in page.all("h2")
+    assert "The last layer sees the network's last features, and those of depths from layer3 on." in text
+    assert re.search(
+        r"last ?the network's last features alone ?not taken ?75\.0 % ?-5\.0 points ?-10\.0 to -1\.0", text
+    )
+    assert re.search(r"dear ?left out ?budget does not suffice ?60 million", text)
+    assert "&lt;b&gt;cheap" in html
+    assert "123" not in text.partition("Which network")[2].partition("What the last layer sees")[0]  # no seconds
+    plain = replace(record, features="last", stages=(), features_tried=(), networks_tried=())
+    text = words(Page(render(replace(found, subject=replace(found.subject, record=plain)))).text)
+    assert "Which network" not in text
+    assert "What the last layer sees" not in text
 
 
 def test_what_training_changed_is_shown(explained: Explained) -> None:

@@ -126,6 +126,11 @@ def test_what_trained_weights_depend_on_is_plain_json() -> None:
             "views goes with strategy top or auto. Got strategy scratch, which would ignore it. Leave it out.\n"
             "budget goes with strategy auto. Got strategy scratch, which would ignore it. Leave it out.",
         ),
+        (
+            {"strategy": "scratch", "features": "last"},
+            "features goes with strategy frozen, top, whole or auto. Got strategy scratch, which would ignore it. "
+            "Leave it out.",
+        ),
     ],
 )
 def test_an_option_that_the_strategy_does_not_use_is_refused(given: dict[str, Any], message: str) -> None:

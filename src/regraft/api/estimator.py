@@ -39,6 +39,7 @@ from regraft.training.schedule import Schedule
 from regraft.transfer.experiment import Experiment
 from regraft.transfer.fit import fit, fit_best
 from regraft.transfer.settings import USED_BY_CHOICE, FitSettings
+from regraft.transfer.strategies import strategy_named
 
 T = TypeVar("T")
 _LEFT_OUT = ("restart",)  # options that mean nothing in Python: there are no checkpoints
@@ -325,6 +326,9 @@ _document(TransferClassifier)
 def load(path: str | Path) -> TransferClassifier:
     """Return the fitted classifier in a file that `save` or `regraft fit` wrote. Nothing in it is executed.
 
+    Of its arguments it has those that the file tells: `model` and `strategy` (where they were chosen, what was taken),
+    `features`, `seed`, `train_from`, `train_only` and `lora`. All others have their defaults.
+
     Raises:
         BundleError: no such file, damaged, not a regraft classifier, or written by a newer version.
     """
@@ -332,6 +336,8 @@ def load(path: str | Path) -> TransferClassifier:
     record = classifier.record
     names = ("seed", "train_from", "train_only", "lora")
     kept = {} if record is None else {name: getattr(record, name) for name in names}
+    if record is not None and strategy_named(classifier.strategy).starts_from_features:
+        kept["features"] = record.features_asked
     model = parts_of_name(classifier.model, len(classifier.backbones)) if classifier.joined else classifier.model
     estimator = TransferClassifier(model=model, strategy=classifier.strategy, **kept)
     estimator._adopt(classifier)

@@ -263,6 +263,11 @@ class FitRecord(EvaluationRecord):
     features_tried: tuple[FeatureTrial, ...] = ()
     networks_tried: tuple[NetworkTrial, ...] = ()
 
+    @property
+    def features_asked(self) -> str:
+        """Return the option that gave `features`: "auto" where choices were tried, else what was named."""
+        return "auto" if self.features_tried else self.features
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
         found = super().to_json()

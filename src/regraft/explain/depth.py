@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -147,12 +148,7 @@ def advise_by_depth(
         auto: what "auto" found when it tried to train more, in sentences: they stand instead of the advice to try.
         trained: the stages that it tried to train.
     """
-    last = points[-1]
-    place = next(k for k, point in enumerate(points) if not any(_proven(p, point, groups) for p in points[k + 1 :]))
-    best = points[place]
-    fall = _gain(last, best, groups)
-    falls = _proven(best, last, groups)
-    shown = f"{_percent(best)} after {best.stage}, {_percent(last)} after {last.stage}"
+    comparison = _Comparison.of(points, groups)
     chance = max(random, key=lambda point: point.accuracy, default=None)
     most = max(points, key=lambda point: point.accuracy)
     if chance is not None and not _proven(most, chance, groups):
@@ -161,39 +157,80 @@ def advise_by_depth(
             f"random weights {_percent(chance)} after {chance.stage}. More photos may prove it; if not, look whether "
             "labels belong to their photos, or take a network that was pretrained on photos more like these."
         )
-    elif falls:
-        following = points[place + 1].stage
+    elif comparison.falls:
+        advice = _where_it_falls(comparison, auto, trained)
+    elif comparison.best is comparison.last:
         advice = (
-            f"From {following} on, these photos stop looking like those that the network was pretrained on ({shown}; "
-            f"difference {_said(fall)})"
+            f"Depth helps up to the last stage ({_percent(comparison.last)} after {comparison.last.stage}): no earlier "
+            "stage is as good, and nothing suggests that these photos differ from those that the network was "
+            "pretrained on. A new last layer is the right start."
         )
-        if following not in trained:
-            start = f"{option('strategy', 'top')} {option('train_from', following)}"
-            advice += f": the stages from there on are worth training, {start}"
-        advice += f". {auto}" if auto else "."
-    elif best is last:
-        advice = (
-            f"Depth helps up to the last stage ({_percent(last)} after {last.stage}): no earlier stage is as good, and "
-            "nothing suggests that these photos differ from those that the network was pretrained on. A new last layer "
-            "is the right start."
-        )
-    elif int((~best.right).sum()) < _FEW_MISTAKES:
-        advice = (
-            f"After {best.stage} nearly every photo is answered rightly ({shown}), which leaves later stages no room "
-            "to prove anything: a new last layer does nearly all. "
-        )
-        advice += auto or "`regraft compare` tells whether more training does the rest."
     else:
-        doubt = ", which the sign test does not confirm" if fall.low > 0 else ""
-        gain, following = f"difference {_said(fall)}{doubt}", points[place + 1].stage
+        advice = _where_it_rests(comparison, auto)
+    return DepthAdvice(comparison.best.stage, comparison.falls, advice)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """The first stage that no later one is proven better than, beside the last one.
+
+    Attributes:
+        best: that stage.
+        following: the name of the stage behind it; "" behind the last one.
+        last: the last stage.
+        fall: its accuracy less that of `best`.
+        falls: whether that is proven.
+    """
+
+    best: DepthPoint
+    following: str
+    last: DepthPoint
+    fall: Mean
+    falls: bool
+
+    @classmethod
+    def of(cls, points: Sequence[DepthPoint], groups: np.ndarray | None) -> Self:
+        """Compare stages, from pixels on."""
+        place = next(k for k, point in enumerate(points) if not any(_proven(p, point, groups) for p in points[k + 1 :]))
+        best, last = points[place], points[-1]
+        following = "" if best is last else points[place + 1].stage
+        return cls(best, following, last, _gain(last, best, groups), _proven(best, last, groups))
+
+    @property
+    def shown(self) -> str:
+        """Return the accuracies of both."""
+        return f"{_percent(self.best)} after {self.best.stage}, {_percent(self.last)} after {self.last.stage}"
+
+
+def _where_it_falls(found: _Comparison, auto: str, trained: Collection[str]) -> str:
+    """Return the advice where the last stage is proven worse than an earlier one."""
+    advice = (
+        f"From {found.following} on, these photos stop looking like those that the network was pretrained on "
+        f"({found.shown}; difference {_said(found.fall)})"
+    )
+    if found.following not in trained:
+        start = f"{option('strategy', 'top')} {option('train_from', found.following)}"
+        advice += f": the stages from there on are worth training, {start}"
+    return advice + (f". {auto}" if auto else ".")
+
+
+def _where_it_rests(found: _Comparison, auto: str) -> str:
+    """Return the advice where later stages are proven neither better nor worse."""
+    best = found.best
+    if int((~best.right).sum()) < _FEW_MISTAKES:
         advice = (
-            f"After {best.stage}, no later stage is proven to add anything ({shown}; {gain}), and "
-            f"none is proven to lose: {len(best.right):,} photos do not settle from which stage on they differ from "
-            "the pretraining ones. A new last layer is a sound start"
+            f"After {best.stage} nearly every photo is answered rightly ({found.shown}), which leaves later stages no "
+            "room to prove anything: a new last layer does nearly all. "
         )
-        test = f"; {option('strategy', 'auto')} tests whether training the stages from {following} on helps."
-        advice += f". {auto}" if auto else test
-    return DepthAdvice(best.stage, falls, advice)
+        return advice + (auto or "`regraft compare` tells whether more training does the rest.")
+    doubt = ", which the sign test does not confirm" if found.fall.low > 0 else ""
+    advice = (
+        f"After {best.stage}, no later stage is proven to add anything ({found.shown}; difference "
+        f"{_said(found.fall)}{doubt}), and none is proven to lose: {len(best.right):,} photos do not settle from which "
+        "stage on they differ from the pretraining ones. A new last layer is a sound start"
+    )
+    test = f"; {option('strategy', 'auto')} tests whether training the stages from {found.following} on helps."
+    return advice + (f". {auto}" if auto else test)
 
 
 def _proven(better: DepthPoint, worse: DepthPoint, groups: np.ndarray | None) -> bool:

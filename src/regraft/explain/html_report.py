@@ -13,7 +13,7 @@ from markupsafe import Markup
 from regraft.attribution.backward_rules import DECONVNET
 from regraft.errors import first_few
 from regraft.evaluation.report import Report
-from regraft.explain.choice import choice_context
+from regraft.explain.choice import choice_context, feature_context, network_context
 from regraft.explain.examples import ExplainedExample
 from regraft.explain.explain import Explanation
 from regraft.explain.subject import Subject
@@ -74,8 +74,11 @@ def _context(found: Explanation) -> dict[str, Any]:
     numbers = [_figures(title, report) for title, report in subject.reports.items()]
     depth = _depth(found)
     looked, choice = _looked(found), choice_context(subject.record)
+    networks, features = network_context(subject.record), feature_context(subject.record)
     contents = [
         ("numbers", "The figures", numbers),
+        ("networks", "Which network", networks["network_rows"]),
+        ("features", "What the last layer sees", features["feature_said"]),
         ("choice", "How much is trained", choice["choice_reason"]),
         ("looks", "Where it looks", looked),
         ("depth", "How far the network carries", found.depth),
@@ -89,6 +92,8 @@ def _context(found: Explanation) -> dict[str, Any]:
         "cards": _cards(found),
         "carried": found.depth_advice.advice if found.depth_advice is not None else "",
         "numbers": numbers,
+        **networks,
+        **features,
         **choice,
         "looked": looked,
         "looked_note": subject.note,

@@ -23,7 +23,7 @@ from regraft.transfer.auto import choose
 from regraft.transfer.budget import Clock
 from regraft.transfer.cross_validation import cross_validate
 from regraft.transfer.experiment import Experiment, open_run
-from regraft.transfer.feature_choice import features_in_words, try_features
+from regraft.transfer.feature_choice import try_features
 from regraft.transfer.network_choice import NetworkChoice, choose_network
 from regraft.transfer.preparation import prepare_experiment
 from regraft.transfer.settings import FitSettings
@@ -246,7 +246,6 @@ def _record(
     candidate = trained.candidate
     trials = () if candidate.kind.random_weights else try_features(experiment)
     stages = tuple(depth.stage for depth in classifier.depths)
-    experiment.observer.say(features_in_words(trained.outcome.head, stages, trials))
     return FitRecord(
         report=report,
         model=classifier.model,

@@ -22,6 +22,7 @@ _LARGEST_SEED = 2**32 - 1  # that scikit-learn takes
 _USED_BY = {
     **{f"Schedule.{name}": ("trains_network", True) for name in declared_settings(Schedule)},
     "Schedule.views": ("keeps_views", True),
+    "features": ("starts_from_features", True),
     "precision": ("trains_network", True),
     "train_from": ("stages_can_be_chosen", False),
     "train_only": ("stages_can_be_chosen", False),
@@ -201,7 +202,8 @@ class FitSettings:
                 f"{'train' if len(named) > 1 else 'trains'} one network. Got {len(networks.names)} "
                 f"({option('model')}), whose features are joined. Name one, or use {option('strategy', 'frozen')}."
             )
-        ignored = [option(name) for name in _USED_BY if self._is_given(name)]
+        unused = [name for name in _USED_BY if "frozen" not in strategies_that_use(name)]
+        ignored = [option(name) for name in unused if self._is_given(name)]
         if ignored:
             raise OptionError(
                 f"{_listed(ignored, 'and')} {_goes(ignored)} training more than the last layer. Got "

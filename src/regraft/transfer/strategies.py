@@ -49,6 +49,11 @@ class Strategy:
         return len(self.stages(("stage",))) > 0
 
     @property
+    def starts_from_features(self) -> bool:
+        """Whether a last layer on the pretrained network's features comes first, whose features can be chosen."""
+        return not self.random_weights
+
+    @property
     def keeps_views(self) -> bool:
         """Whether a part stays frozen before what is trained, so that its activations can be kept."""
         names = tuple(map(str, range(_TOP_STAGES + 1)))
