@@ -47,7 +47,11 @@ def _settle(network: nn.Module, images: torch.Tensor) -> None:
 
 @pytest.mark.parametrize(
     ("name", "make", "side"),
-    [("vgg16", _vgg16, 224), ("resnet50", _resnet50, 224), ("inception_v3", _inception_v3, 299)],
+    [
+        pytest.param("vgg16", _vgg16, 224, marks=pytest.mark.slow),
+        ("resnet50", _resnet50, 224),
+        ("inception_v3", _inception_v3, 299),
+    ],
 )
 def test_features_are_torchvisions(
     name: str,

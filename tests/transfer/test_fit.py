@@ -393,7 +393,7 @@ def test_unreadable_photos_are_named_and_left_out(fit: Fit, photos: Photos, list
         f"  {torn}: the file is cut off (truncated)\n"
         f"  {garbage}: not an image, or damaged at its start"
     )
-    assert listener.said[-2] == "fitting the last layer"
+    assert listener.said[-1] == "fitting the last layer"
     assert result.record.unreadable == (str(torn), str(garbage))
     assert result.report.confusion == [[11, 0], [0, 11]]
     assert len(result.classifier.seen["training"]) == 22
