@@ -74,7 +74,8 @@ def freed_memory_kept() -> Iterator[None]:
         return
     free = not any(name in os.environ for name in _MALLOC_VARIABLES)
     if free:  # bytes; larger ones are still returned at once
-        _ = set_threshold(_MMAP_THRESHOLD, 1 << 30) or set_threshold(_MMAP_THRESHOLD, _MOST_OF_ITSELF)
+        if not set_threshold(_MMAP_THRESHOLD, 1 << 30):
+            set_threshold(_MMAP_THRESHOLD, _MOST_OF_ITSELF)
         set_threshold(_TRIM_THRESHOLD, (1 << 31) - 1)
     try:
         yield

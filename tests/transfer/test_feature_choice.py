@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,13 +13,13 @@ from scipy.special import softmax
 
 from regraft.classifier.bundle import load_bundle, read_description, save_bundle
 from regraft.classifier.predict import Predictor
-from regraft.classifier.record import FeatureTrial
+from regraft.classifier.record import FeatureTrial, FitRecord
 from regraft.data.layouts import find_samples
 from regraft.engines.compute import Compute
 from regraft.errors import BundleError
 from regraft.features.depths import find_depths
 from regraft.heads import probe
-from regraft.heads.linear import CalibratedHead, LinearHead
+from regraft.heads.linear import LinearHead
 from regraft.networks.backbones import load_backbone
 from regraft.progress import Observer
 from regraft.training.schedule import Schedule
@@ -31,6 +32,11 @@ from regraft.transfer.settings import FitSettings
 pytestmark = pytest.mark.usefixtures("few_draws", "few_strengths")
 EXACT = Compute(engine="torch-float32", device="cpu")
 Photos = Callable[..., Path]
+
+
+def told(features: str, stages: tuple[str, ...], trials: tuple[FeatureTrial, ...]) -> str:
+    record = SimpleNamespace(features=features, stages=stages, features_tried=trials)
+    return features_in_words(cast(FitRecord, record))
 
 
 @pytest.fixture
@@ -132,7 +138,7 @@ def test_of_many_photos_all_choices_are_compared_on_one_sample(
     assert not np.allclose(
         used.logits(experiment.features.values), compared[used.choice].logits(experiment.features.values)
     )
-    assert features_in_words(used, (), trials).endswith(" (compared on a sample of 12 photos)")
+    assert told(used.choice, (), trials).endswith(" (compared on a sample of 12 photos)")
 
 
 @pytest.mark.parametrize("strategy", ["top", "whole"])
@@ -195,15 +201,13 @@ def test_files_whose_depths_do_not_fit(
 
 
 def test_the_sentence_on_features() -> None:
-    head = CalibratedHead(LinearHead.zeros(2, 3), 1.0, slice(0, None), "late")
     trials = (
         FeatureTrial("last", 0.9, 0.30, -0.021, (-0.04, -0.002), 0.05, (0.01, 0.09)),
         FeatureTrial("late", 0.92, 0.25, 0.0, (0.0, 0.0), 0.0, (0.0, 0.0)),
         FeatureTrial("all", 0.93, 0.26, 0.005, None, 0.01, None),
     )
-    assert features_in_words(head, ("layer3", "layer4"), trials) == (
+    assert told("late", ("layer3", "layer4"), trials) == (
         "features: late depths too (from layer3 on); the last layer's alone: -2.1 points [-4.0, -0.2], log loss +0.050 "
         "[+0.010, +0.090]; all depths: +0.5 points, log loss +0.010"
     )
-    alone = CalibratedHead(LinearHead.zeros(2, 3), 1.0, slice(0, None), "last")
-    assert features_in_words(alone, (), ()) == "features: the last layer's alone"
+    assert told("last", (), ()) == ""  # nothing was chosen

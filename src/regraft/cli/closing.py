@@ -1,4 +1,4 @@
-"""What `fit` says at its end: why n is what it is, which features were taken, and what to do next."""
+"""What `fit` says at its end: why n is what it is, and what to do next."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,18 +39,6 @@ def why_n(trained: "FitResult", splits: Mapping[str, Samples]) -> str:
         each = "each of the others" if why else f"each of the {photos}"
         said = "; ".join(filter(None, [left_out, f"{each} was predicted once, by a classifier trained without it"]))
     return f"n is {n:,}: {said}.{_together(evaluated)}"
-
-
-def features_taken(trained: "FitResult") -> str:
-    """Return which features the last layer sees, and what others would have given; "" where none were chosen."""
-    from regraft.heads.linear import CalibratedHead
-    from regraft.transfer.feature_choice import features_in_words
-
-    record, classifier = trained.record, trained.classifier
-    if not record.features_tried:
-        return ""
-    head = CalibratedHead(classifier.head, classifier.temperature, choice=record.features)
-    return features_in_words(head, record.stages, record.features_tried)
 
 
 def _together(dataset: "Dataset") -> str:

@@ -99,7 +99,7 @@ def inputs_of_layer(backbone: "Backbone", features: str) -> int:
     return backbone.features + max(sum(depth.units for depth in depths[first:]) for (first,) in chosen)
 
 
-def features_in_words(inputs: int, features: str) -> str:
+def inputs_in_words(inputs: int, features: str) -> str:
     """Return how many features a network gives, as `inputs_of_layer` counts them."""
     return f"{_up_to(features)}{inputs:,} features"
 

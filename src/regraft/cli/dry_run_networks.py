@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from regraft.cli.console import counted, note, result, result_json
-from regraft.cli.dry_run import features_in_words, inputs_of_layer
+from regraft.cli.dry_run import inputs_in_words, inputs_of_layer
 from regraft.cli.training_options import networks_to_choose_from
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
@@ -49,7 +49,7 @@ def print_networks(
         )
         return
     lines = [f"{counted(sum(photos.values()), 'photo')} of {len(splits['train'].classes):,} classes"]
-    lines += [f"{n}: {features_in_words(features[n], depths)}; {seconds_in_words(seconds[n])}" for n in names]
+    lines += [f"{n}: {inputs_in_words(features[n], depths)}; {seconds_in_words(seconds[n])}" for n in names]
     if others:
         lines.append(
             f"not timed, as nothing is downloaded here; with a connection `fit` tries them, too: {', '.join(others)}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from regraft.cli import options
-from regraft.cli.closing import features_taken, has_test_photos, left_out, next_step, why_n
+from regraft.cli.closing import has_test_photos, left_out, next_step, why_n
 from regraft.cli.console import note, result, result_json
 from regraft.cli.dry_run import print_plans
 from regraft.cli.dry_run_networks import print_networks
@@ -204,13 +204,15 @@ def _check_inputs(
 
 
 def _print_figures(trained: "FitResult", splits: Mapping[str, Samples], out: Path, *, json: bool) -> None:
+    from regraft.transfer.feature_choice import features_in_words
+
     kept, record = f"The classifier is kept: {printable(out)}.", trained.record
     if json:
         result_json({**record.to_json(), "out": str(out)}, kept=kept)
     else:
         result(str(trained.report), kept=kept)
         result(f"\n  {printable(record.trained)}; {printable(record.frozen)}\n  {why_n(trained, splits)}", kept=kept)
-        more = [features_taken(trained), left_out(record) if record.over_budget else ""]
+        more = [features_in_words(record), left_out(record) if record.over_budget else ""]
         for line in filter(None, more):
             result(f"  {line}", kept=kept)
     note(f"wrote {printable(out)} ({out.stat().st_size / 1e6:.1f} MB)")

@@ -9,6 +9,7 @@ from regraft.explain.words import value_in_words
 from regraft.networks.depths import ALL, LAST, LATE
 from regraft.networks.weights import without_folders
 from regraft.transfer.forecast import seconds_in_words
+from regraft.transfer.network_choice import in_millions
 from regraft.transfer.strategies import strategy_named
 
 Cell = tuple[str, str]  # a line, and a smaller one below it
@@ -33,7 +34,7 @@ def _network_row(trial: NetworkTrial, taken: NetworkTrial | None) -> dict[str, A
     return {
         "model": without_folders(trial.model),
         "result": _network_result(trial, taken),
-        "multiply_adds": _in_words(trial.multiply_adds),
+        "multiply_adds": in_millions(trial.multiply_adds),
         "log_loss": (
             "" if trial.log_loss is None else f"{trial.log_loss:.3f}",
             "" if trial.sample_log_loss is None else f"sample: {trial.sample_log_loss:.3f}",
@@ -150,12 +151,6 @@ def _signed(difference: float | None, interval: Interval | None, *, percent: boo
 
     bounds = "" if interval is None else " to ".join(map(said, interval))
     return f"{said(difference)}{' points' if percent else ''}", bounds
-
-
-def _in_words(count: int) -> str:
-    if count >= 1e9:
-        return f"{count / 1e9:,.1f} billion"
-    return f"{count / 1e6:,.0f} million" if count >= 1e7 else f"{count / 1e6:.2g} million"
 
 
 def _verdict(attempt: Attempt, *, costlier: bool) -> str:

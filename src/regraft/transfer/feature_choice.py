@@ -1,14 +1,11 @@
 """What a last layer makes of each choice of features, on photos that it did not learn from."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from regraft.classifier.record import FeatureTrial
+from regraft.classifier.record import FeatureTrial, FitRecord
 from regraft.data.dataset import Dataset
 from regraft.evaluation.intervals import Mean, mean_interval
 from regraft.evaluation.metrics import photo_log_loss
-from regraft.heads.linear import CalibratedHead
 from regraft.networks.depths import ALL, LAST, LATE
 from regraft.transfer.experiment import Experiment
 
@@ -66,18 +63,16 @@ def _interval(mean: Mean) -> tuple[float, float] | None:
     return (mean.low, mean.high) if np.isfinite([mean.low, mean.high]).all() else None
 
 
-def features_in_words(head: CalibratedHead, stages: Sequence[str], trials: Sequence[FeatureTrial]) -> str:
-    """Return a sentence on which features are used, and what the others would have given."""
+def features_in_words(record: FitRecord) -> str:
+    """Return a sentence on which features were taken, and what the others would have given; "" without a choice."""
+    trials = record.features_tried
     if not trials:
-        return f"features: {_IN_WORDS.get(head.choice, _IN_WORDS[LAST])}{_stages(stages)}"
-    others = [f"{_IN_WORDS[trial.features]}: {_points(trial)}" for trial in trials if trial.features != head.choice]
+        return ""
+    stages = f" (from {record.stages[0]} on)" if record.stages else ""
+    others = [f"{_IN_WORDS[trial.features]}: {_points(trial)}" for trial in trials if trial.features != record.features]
     sample = trials[0].learned_from
     compared = "" if sample is None else f" (compared on a sample of {sample:,} photos)"
-    return f"features: {_IN_WORDS[head.choice]}{_stages(stages)}; {'; '.join(others)}{compared}"
-
-
-def _stages(stages: Sequence[str]) -> str:
-    return f" (from {stages[0]} on)" if stages else ""
+    return f"features: {_IN_WORDS[record.features]}{stages}; {'; '.join(others)}{compared}"
 
 
 def _points(trial: FeatureTrial) -> str:

@@ -207,7 +207,7 @@ class _Trials:
         self._clock.tick()
 
     def _say_plan(self, dataset: Dataset) -> None:
-        networks = ", ".join(f"{printable(n)} ({_in_millions(self._costs[n])})" for n in self._order)
+        networks = ", ".join(f"{printable(n)} ({in_millions(self._costs[n])})" for n in self._order)
         how = "tried"
         if len(dataset) > SAMPLE:
             sample = len(sample_of(dataset))
@@ -356,5 +356,12 @@ def _in_words(trial: NetworkTrial) -> str:
     return f"{name}: log loss {trial.log_loss:.3f}{worse}{ranked}{took}"
 
 
-def _in_millions(count: int) -> str:
+def in_millions(count: int) -> str:
+    """Return a large number in words, as people say it.
+
+    >>> [in_millions(count) for count in (88_000, 7_400_000, 300_400_000, 4_100_000_000)]
+    ['0.088 million', '7.4 million', '300 million', '4.1 billion']
+    """
+    if count >= 1e9:
+        return f"{count / 1e9:,.1f} billion"
     return f"{count / 1e6:,.0f} million" if count >= 1e7 else f"{count / 1e6:.2g} million"
