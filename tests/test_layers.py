@@ -39,6 +39,7 @@ ORDER = {
     ],
     "images": [
         "formats",
+        "headers",
         "memory",
         "value_range",
         "preprocess",

@@ -446,7 +446,7 @@ def test_the_largest_size_can_be_chosen(tmp_path: Path, png: Callable[[int], byt
     path = tmp_path / "x.png"
     path.write_bytes(png(0))
     size = path.stat().st_size
-    assert look_at(path, limit=size) == (hashlib.sha256(png(0)).digest(), None)
+    assert look_at(path, limit=size)[:2] == (hashlib.sha256(png(0)).digest(), None)
     with pytest.raises(UnreadableImageError, match=f"^{size} bytes, and at most {size - 1} bytes are read$"):
         look_at(path, limit=size - 1)
 

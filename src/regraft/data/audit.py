@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from regraft.data.samples import Samples
 from regraft.errors import DataError, shortlist
 from regraft.files import MAX_FILE_BYTES
+from regraft.images.headers import Header
 from regraft.images.reading import UnreadableImageError, look_at
 from regraft.images.sources import Source
 from regraft.images.value_range import Extent
@@ -26,11 +27,13 @@ class Inspection:
         keys: (n,) content keys, 32 bytes each; b"" where the file could not be read.
         unreadable: reasons by position.
         extents: between which values photos of more than 8 bits are, by position.
+        headers: (n,) what the headers say, None where the file could not be read; () where nobody has asked.
     """
 
     keys: tuple[bytes, ...]
     unreadable: Mapping[int, str] = field(default_factory=dict)
     extents: Mapping[int, Extent] = field(default_factory=dict)
+    headers: tuple[Header | None, ...] = ()
 
 
 def inspect(
@@ -51,11 +54,13 @@ def inspect(
     keys: list[bytes] = []
     unreadable: dict[int, str] = {}
     extents: dict[int, Extent] = {}
+    headers: list[Header | None] = []
     look = functools.partial(_look_at, limit=max_file_size)
     # hashing releases the lock, reading waits for the disk
     with watched("looking at the photos", say) as alive, ThreadPoolExecutor(cpu_count() * 2) as pool:
-        for position, (key, reason, extent) in enumerate(pool.map(look, sources)):
+        for position, (key, reason, extent, header) in enumerate(pool.map(look, sources)):
             keys.append(key)
+            headers.append(header)
             if reason:
                 unreadable[position] = reason
             if extent is not None:
@@ -63,7 +68,7 @@ def inspect(
             alive()
             if on_progress:
                 on_progress(1)
-    return Inspection(tuple(keys), unreadable, extents)
+    return Inspection(tuple(keys), unreadable, extents, tuple(headers))
 
 
 def check_unreadable(samples: Samples, unreadable: Mapping[int, str]) -> None:
@@ -128,9 +133,9 @@ def positions_by_key(keys: Sequence[bytes]) -> dict[bytes, list[int]]:
     return by_key
 
 
-def _look_at(source: Source, *, limit: int) -> tuple[bytes, str, Extent | None]:
+def _look_at(source: Source, *, limit: int) -> tuple[bytes, str, Extent | None, Header | None]:
     try:
-        key, extent = look_at(source, limit=limit)
+        key, extent, header = look_at(source, limit=limit)
     except UnreadableImageError as error:
-        return b"", str(error), None
-    return key, "", extent
+        return b"", str(error), None, None
+    return key, "", extent, header

@@ -22,6 +22,7 @@ from regraft.data.samples import Samples, together
 from regraft.data.splits import lonely_classes, stratified_folds
 from regraft.errors import shortlist
 from regraft.files import MAX_FILE_BYTES
+from regraft.images.headers import Header
 from regraft.images.preprocess import Preprocess
 from regraft.images.value_range import Range, Ranges, choose_ranges
 from regraft.progress import Observer, progress
@@ -60,6 +61,7 @@ class Dataset:
         unreadable: those that were left out, in order.
         pictures: what they show; None where nobody has looked.
         ranges: the values of black and white in photos of more than 8 bits, by kind of number.
+        headers: (n,) what the photos' headers say; () where nobody has asked.
     """
 
     samples: Samples
@@ -68,13 +70,14 @@ class Dataset:
     unreadable: tuple[UnreadablePhoto, ...] = ()
     pictures: Pictures | None = None
     ranges: Ranges = ()
+    headers: tuple[Header | None, ...] = ()
     _folds: dict[tuple[int, int, bool], np.ndarray] = field(default_factory=dict, repr=False)
     _groups: np.ndarray | None = field(default=None, repr=False)  # of a selection: as in the whole
 
     @classmethod
     def of(cls, samples: Samples, inspection: Inspection, ranges: Ranges = ()) -> "Dataset":
         """Return the photos of `samples` that `inspection` could open."""
-        whole = cls(samples, inspection.keys, np.arange(len(samples)), ranges=ranges)
+        whole = cls(samples, inspection.keys, np.arange(len(samples)), ranges=ranges, headers=inspection.headers)
         return whole.without(inspection.unreadable)
 
     def __len__(self) -> int:
@@ -139,6 +142,7 @@ class Dataset:
             keys=tuple(self.keys[place] for place in chosen),
             positions=self.positions[chosen],
             pictures=None if self.pictures is None else self.pictures.select(chosen),
+            headers=tuple(self.headers[place] for place in chosen) if self.headers else (),
             _folds={},
             _groups=None,
         )
@@ -159,6 +163,7 @@ class Dataset:
             np.arange(len(keys)),
             pictures=_joined_pictures(parts),
             ranges=parts[0].ranges,
+            headers=tuple(header for part in parts for header in part.headers) if all(p.headers for p in parts) else (),
         )
 
     def folds(self, count: int, *, seed: int) -> np.ndarray:
@@ -275,7 +280,7 @@ def _open_large(parts: Sequence[Samples], inspections: Sequence[Inspection], obs
         for note in part.notes:
             observer.say(note)
         own = {position - start for position in several if 0 <= position - start < len(part)} - set(unreadable)
-        readable = Dataset.of(part, Inspection(inspection.keys, unreadable))
+        readable = Dataset.of(part, replace(inspection, unreadable=unreadable))
         for photo in readable.unreadable:
             observer.say(str(photo))
         datasets.append(readable._at(~np.isin(readable.positions, sorted(own))))

@@ -23,6 +23,7 @@ from regraft.images.depth import (
     strips,
 )
 from regraft.images.formats import decoders, is_heif
+from regraft.images.headers import Header, header_of
 from regraft.images.memory import MemoryBudget
 from regraft.images.png import complete
 from regraft.images.sources import Pixels, Source, content_key, file_key, open_encoded
@@ -101,10 +102,10 @@ def read_image(source: Source, *, min_side: int | None = None, ranges: Ranges = 
             return photo
 
 
-def look_at(source: Source, *, limit: int = MAX_FILE_BYTES) -> tuple[bytes, Extent | None]:
-    """Check an image's header, and return its content key and, of more than 8 bits, between which values it is.
+def look_at(source: Source, *, limit: int = MAX_FILE_BYTES) -> tuple[bytes, Extent | None, Header]:
+    """Check an image's header, and return its content key, between which values it is, and what the header says.
 
-    No other pixel is decoded.
+    Only photos of more than 8 bits are decoded; others have no such values (None).
 
     Args:
         source: the image.
@@ -118,10 +119,11 @@ def look_at(source: Source, *, limit: int = MAX_FILE_BYTES) -> tuple[bytes, Exte
             with source.lock:
                 _check_size(source.image)
                 extent = _extent(source.image, None)
-                return content_key(source), extent
+                return content_key(source), extent, header_of(source.image)
         with open_encoded(source, limit=limit) as stream:
-            extent = _extent(open_header(stream), stream)
-            return file_key(stream), extent
+            image = open_header(stream)
+            header = header_of(image, stream.seek(0, io.SEEK_END))
+            return file_key(stream), _extent(image, stream), header
 
 
 def _extent(image: Image.Image, stream: BinaryIO | None) -> Extent | None:
