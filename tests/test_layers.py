@@ -38,6 +38,7 @@ ORDER = {
         "svg",
     ],
     "images": [
+        "colours",
         "formats",
         "headers",
         "memory",
@@ -120,6 +121,7 @@ ORDER = {
     ],
     "features": [
         "depths",
+        "neighbours",
         "store",
         "activations",
         "extraction",

@@ -10,6 +10,7 @@ from tests.fixtures.scenes import scene
 
 from regraft.data.dataset import Dataset, open_datasets
 from regraft.data.layouts import find_samples
+from regraft.data.near_duplicates import Pictures
 from regraft.engines.compute import Compute
 from regraft.errors import DataError
 from regraft.features import pictures as module
@@ -125,3 +126,30 @@ def test_damaged_photos_are_pictures_of_their_own(folder: Path, listener: Any) -
     assert dataset.groups is not None  # their bytes are equal
     assert not dataset.pictures.keys[8:10].any()
     assert groups_of(dataset) == [{"day/8.jpg", "day/9.jpg"}]
+
+
+def test_mean_colours_come_with_the_look_at_the_photos(tmp_path: Path) -> None:
+    folder = tmp_path / "plain"
+    for label, colour in (("red", (255, 0, 0)), ("grey", (51, 51, 51))):
+        for number in range(2):
+            save(Image.new("RGB", (20 + number, 20), colour), folder / label / f"{number}.png")
+    (dataset,) = open_datasets(list(find_samples(folder).values()), Observer())
+    colours = module.mean_colours_of(dataset.samples.sources, dataset.keys, (), Compute(), Observer())
+    red, grey = [0.299, 1.0, 1.0, 0.0, 0.0], [0.2, 0.0, 0.2, 0.2, 0.2]
+    assert dataset.classes == ("grey", "red")
+    assert colours == pytest.approx(np.array([grey, grey, red, red]), abs=1e-6)
+    unread = module.mean_colours_of(dataset.samples.sources, (b"", *dataset.keys[1:]), (), Compute(), Observer())
+    assert np.isnan(unread).all(axis=1).tolist() == [True, False, False, False]
+
+
+def test_colours_stay_with_their_photos(folder: Path) -> None:
+    dataset = opened(folder, Observer())
+    pictures = dataset.pictures
+    assert pictures is not None
+    assert pictures.colours is not None
+    assert pictures.colours.shape == (20, 5)
+    part = dataset.select(np.array([4, 2])).pictures
+    assert part is not None
+    assert part.colours is not None
+    assert part.colours.tolist() == pictures.colours[[4, 2]].tolist()
+    assert Pictures.joined([part, part]).colours == pytest.approx(np.tile(pictures.colours[[4, 2]], (2, 1)))

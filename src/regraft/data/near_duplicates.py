@@ -42,16 +42,22 @@ class Pictures:
         hashes: (n, 32) uint8 perceptual hashes; zeros for photos that show nothing.
         inner: (n, 32) uint8 hashes without margins of one colour; zeros for photos without margins.
         numbers: (n,) int64, equal for photos of one picture, in all data sets that were looked at together.
+        colours: (n, 5) float32 mean colours, see `images.colours`; NaN for photos that could not be read; None where
+            nobody has asked.
     """
 
     keys: np.ndarray
     hashes: np.ndarray
     inner: np.ndarray
     numbers: np.ndarray
+    colours: np.ndarray | None = None
 
     def select(self, positions: np.ndarray) -> "Pictures":
         """Return those at `positions` (integers or booleans)."""
-        return Pictures(self.keys[positions], self.hashes[positions], self.inner[positions], self.numbers[positions])
+        colours = None if self.colours is None else self.colours[positions]
+        return Pictures(
+            self.keys[positions], self.hashes[positions], self.inner[positions], self.numbers[positions], colours
+        )
 
     def every_hash(self) -> tuple[np.ndarray, np.ndarray]:
         """Return (k, 32) hashes, with and without margins, and (k,) the photos that they are of."""
@@ -61,7 +67,10 @@ class Pictures:
     def joined(cls, parts: Sequence["Pictures"]) -> "Pictures":
         """Return all of several that were looked at together."""
         names = ("keys", "hashes", "inner", "numbers")
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        keys, hashes, inner, numbers = (np.concatenate([getattr(part, name) for part in parts]) for name in names)
+        colours = [part.colours for part in parts if part.colours is not None]
+        every = np.concatenate(colours) if colours and len(colours) == len(parts) else None
+        return cls(keys, hashes, inner, numbers, every)
 
 
 def every_hash(hashes: np.ndarray, inner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

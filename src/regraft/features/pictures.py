@@ -15,6 +15,7 @@ from regraft.engines.engine import Engine
 from regraft.errors import shortlist
 from regraft.features.extraction import Features, compute_once
 from regraft.features.store import FeatureStore
+from regraft.images.colours import COLOURS, mean_colours
 from regraft.images.decoding import READING
 from regraft.images.perceptual_hash import (
     HASH_BYTES,
@@ -35,7 +36,7 @@ from regraft.watchdog import watched
 _MANY = 5000  # photos whose comparison takes seconds
 _SHOWN = 8  # pictures that are named
 _PACKED = -(-SIDE * SIDE // 3)  # numbers that hold a thumbnail
-_VERSION = 2  # of keys and hashes, raised when they change: part of the cache's key
+_VERSION = 3  # of keys, hashes and colours, raised when they change: part of the cache's key
 
 
 class _PixelEngine(Engine):
@@ -53,8 +54,9 @@ class _PixelEngine(Engine):
 
 
 def _keys_and_hashes(pixels: np.ndarray) -> np.ndarray:
-    """Return (b, 96) bytes: picture keys, perceptual hashes, and those without margins."""
-    return np.concatenate([picture_keys(pixels), perceptual_hashes(pixels), margin_hashes(pixels)], axis=1)
+    """Return (b, 101) numbers: bytes of picture keys, perceptual hashes, and those without margins; mean colours."""
+    found = [picture_keys(pixels), perceptual_hashes(pixels), margin_hashes(pixels), mean_colours(pixels)]
+    return np.concatenate(found, axis=1)
 
 
 def _thumbnails(pixels: np.ndarray) -> np.ndarray:
@@ -105,14 +107,32 @@ def number_photos(
     return _numbered([Dataset(samples, tuple(keys), np.arange(len(keys)), ranges=ranges)], compute, observer).numbers
 
 
+def mean_colours_of(
+    sources: Sequence[Source], keys: Sequence[bytes], ranges: Ranges, compute: Compute, observer: Observer
+) -> np.ndarray:
+    """Return (n, 5) mean colours of photos, see `images.colours.mean_colours`; NaN where one cannot be read.
+
+    They come from the pass that looks for copies, and are in the cache with what it found.
+
+    Args:
+        sources: n photos.
+        keys: their content keys; b"" for those that cannot be read.
+        ranges: their values of black and white, by kind of number.
+        compute: whose cache keeps what was found.
+        observer: hears the progress.
+    """
+    samples = Samples(tuple(sources), np.zeros(len(keys), dtype=np.int64), ("photos",))
+    return _look([Dataset(samples, tuple(keys), np.arange(len(keys)), ranges=ranges)], compute, observer)[-1]
+
+
 def _numbered(datasets: Sequence[Dataset], compute: Compute, observer: Observer, *, near: bool = True) -> Pictures:
     """Return what the photos of data sets show, compared with each other."""
-    keys, hashes, inner = _look(datasets, compute, observer)
+    keys, hashes, inner, colours = _look(datasets, compute, observer)
     thumbnails = _thumbnail_reader(datasets, compute, observer)
     shown = observer if len(keys) > _MANY else Observer()  # else it takes no time
     with progress(shown, "comparing photos", len(keys)) as advance:
         numbers = number_pictures(keys, hashes, thumbnails, inner=inner, near=near, advance=advance)
-    return Pictures(keys, hashes, inner, numbers)
+    return Pictures(keys, hashes, inner, numbers, colours)
 
 
 def join_parts_of_pictures(
@@ -143,7 +163,7 @@ def join_parts_of_pictures(
         f"{sum(map(len, shared)):,} photos show a part of what another one shows: cut out, zoomed in or shifted. "
         f"Each such set is taken as one group, too:\n{shortlist(names, _SHOWN)}"
     )
-    return _with_pictures(datasets, Pictures(before.keys, before.hashes, before.inner, numbers))
+    return _with_pictures(datasets, replace(before, numbers=numbers))
 
 
 def _with_pictures(datasets: Sequence[Dataset], pictures: Pictures) -> list[Dataset]:
@@ -216,12 +236,17 @@ def _sources(datasets: Sequence[Dataset]) -> list[Source]:
 
 
 def _look(datasets: Sequence[Dataset], compute: Compute, observer: Observer) -> list[np.ndarray]:
-    """Return picture keys, perceptual hashes and those without margins, (n, 32) each; zeros where there is nothing."""
+    """Return picture keys, perceptual hashes and those without margins, (n, 32) each, and (n, 5) mean colours.
+
+    Keys and hashes are zero where there is nothing, colours NaN.
+    """
     keys = [key for dataset in datasets for key in dataset.keys]
-    dimension = KEY_BYTES + 2 * HASH_BYTES
+    dimension = KEY_BYTES + 2 * HASH_BYTES + len(COLOURS)
     engine = _PixelEngine("perceptual-hash", _keys_and_hashes, dimension, _thumbnail_of(datasets))
     found = _compute(engine, _sources(datasets), keys, compute=compute, observer=observer)
-    return np.split(found.values.astype(np.uint8), [KEY_BYTES, KEY_BYTES + HASH_BYTES], axis=1)
+    codes, colours = np.split(found.values, [KEY_BYTES + 2 * HASH_BYTES], axis=1)
+    colours[~codes[:, :KEY_BYTES].any(axis=1)] = np.nan
+    return [*np.split(codes.astype(np.uint8), [KEY_BYTES, KEY_BYTES + HASH_BYTES], axis=1), colours]
 
 
 def _name_copies(datasets: Sequence[Dataset], observer: Observer) -> None:
