@@ -12,6 +12,7 @@ from regraft.engines.compute import Compute
 from regraft.engines.workload import EngineChoice
 from regraft.features.depths import columns_from, find_depths, first_depths
 from regraft.features.extraction import FeatureExtractor
+from regraft.images.headers import Header
 from regraft.images.sources import Source
 from regraft.images.value_range import choose_ranges
 from regraft.networks.backbones import Backbone
@@ -30,11 +31,13 @@ class OpenPhotos:
         sources: the photos.
         keys: their content keys; b"" for those that cannot be opened.
         unreadable: reasons by position, for these.
+        headers: what the others' headers say, None for these.
     """
 
     sources: tuple[Source, ...]
     keys: tuple[bytes, ...]
     unreadable: Mapping[int, str] = field(default_factory=dict)
+    headers: tuple[Header | None, ...] = ()
 
     def __len__(self) -> int:
         """Return n."""
@@ -126,7 +129,7 @@ class Embedder:
         deep = []
         for part in parts:
             seen = inspect(tuple(part), max_file_size=compute.max_file_size, say=self.observer.say)
-            found.append(OpenPhotos(tuple(part), seen.keys, seen.unreadable))
+            found.append(OpenPhotos(tuple(part), seen.keys, seen.unreadable, seen.headers))
             deep += [(part[place], extent) for place, extent in seen.extents.items()]
         ranges = choose_ranges(
             deep, given=compute.value_range, known=self._backbone.preprocess.ranges, say=self.observer.say

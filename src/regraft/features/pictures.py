@@ -17,6 +17,7 @@ from regraft.features.extraction import Features, compute_once
 from regraft.features.store import FeatureStore
 from regraft.images.colours import COLOURS, mean_colours
 from regraft.images.decoding import READING
+from regraft.images.measures import LOOK, MEASURES, measure
 from regraft.images.perceptual_hash import (
     HASH_BYTES,
     KEY_BYTES,
@@ -94,25 +95,55 @@ def join_pictures(
 def number_photos(
     sources: Sequence[Source], keys: Sequence[bytes], ranges: Ranges, compute: Compute, observer: Observer
 ) -> np.ndarray:
-    """Return (n,) numbers of photos, equal for those that show the same picture: see `number_pictures`.
+    """Return (n,) numbers of photos, equal for those that show the same picture. See `pictures_of`."""
+    return pictures_of(sources, keys, ranges, compute, observer).numbers
+
+
+def pictures_of(
+    sources: Sequence[Source], keys: Sequence[bytes], ranges: Ranges, compute: Compute, observer: Observer
+) -> Pictures:
+    """Return what n photos show, those of one picture with the same number: see `number_pictures`.
 
     Args:
-        sources: n photos that can be read. How alike different ones are is learned from all of them.
-        keys: their content keys.
+        sources: n photos. How alike different ones are is learned from all of them.
+        keys: their content keys; b"" for those that cannot be read.
         ranges: their values of black and white, by kind of number.
         compute: whose cache keeps what was found.
         observer: hears the progress.
     """
-    samples = Samples(tuple(sources), np.zeros(len(keys), dtype=np.int64), ("photos",))
-    return _numbered([Dataset(samples, tuple(keys), np.arange(len(keys)), ranges=ranges)], compute, observer).numbers
+    return _numbered([_without_labels(sources, keys, ranges)], compute, observer)
 
 
-def mean_colours_of(
+def with_scenes_joined(
+    sources: Sequence[Source],
+    keys: Sequence[bytes],
+    pictures: Pictures,
+    features: np.ndarray,
+    *,
+    ranges: Ranges,
+    compute: Compute,
+    observer: Observer,
+) -> Pictures:
+    """Return the pictures with photos that show parts of one scene joined, too: cut out, zoomed in, shifted.
+
+    Args:
+        sources: n photos.
+        keys: their content keys.
+        pictures: of these, as `pictures_of` gave them.
+        features: (n, d) by which candidates are found; zeros for photos that have none.
+        ranges: values of black and white, by kind of number.
+        compute: whose cache keeps what was found.
+        observer: hears where that takes long.
+    """
+    reader = _thumbnail_reader([_without_labels(sources, keys, ranges)], compute, observer)
+    with watched("comparing photos", observer.say):
+        return replace(pictures, numbers=join_parts(features, pictures.numbers, reader))
+
+
+def measures_of(
     sources: Sequence[Source], keys: Sequence[bytes], ranges: Ranges, compute: Compute, observer: Observer
-) -> np.ndarray:
-    """Return (n, 5) mean colours of photos, see `images.colours.mean_colours`; NaN where one cannot be read.
-
-    They come from the pass that looks for copies, and are in the cache with what it found.
+) -> Features:
+    """Return what photos are like as pictures: (n, m) of `images.measures`, and which cannot be decoded.
 
     Args:
         sources: n photos.
@@ -121,8 +152,24 @@ def mean_colours_of(
         compute: whose cache keeps what was found.
         observer: hears the progress.
     """
+    engine = _PixelEngine("measures", measure, len(MEASURES), replace(LOOK, ranges=ranges))
+    return _compute(engine, sources, keys, compute=compute, observer=observer, title="measuring photos")
+
+
+def mean_colours_of(
+    sources: Sequence[Source], keys: Sequence[bytes], ranges: Ranges, compute: Compute, observer: Observer
+) -> np.ndarray:
+    """Return (n, 5) mean colours of photos, see `images.colours.mean_colours`; NaN where one cannot be read.
+
+    They come from the pass that looks for copies, and are in the cache with what it found. Arguments as of
+    `pictures_of`.
+    """
+    return _look([_without_labels(sources, keys, ranges)], compute, observer)[-1]
+
+
+def _without_labels(sources: Sequence[Source], keys: Sequence[bytes], ranges: Ranges) -> Dataset:
     samples = Samples(tuple(sources), np.zeros(len(keys), dtype=np.int64), ("photos",))
-    return _look([Dataset(samples, tuple(keys), np.arange(len(keys)), ranges=ranges)], compute, observer)[-1]
+    return Dataset(samples, tuple(keys), np.arange(len(keys)), ranges=ranges)
 
 
 def _numbered(datasets: Sequence[Dataset], compute: Compute, observer: Observer, *, near: bool = True) -> Pictures:
@@ -215,6 +262,7 @@ def _compute(
     *,
     compute: Compute,
     observer: Observer,
+    title: str = "looking for copies",
 ) -> Features:
     """Return what `engine` makes of photos, from the cache where it is there."""
     about = {"architecture": engine.name, "engine": f"{SIDE} x {SIDE} pixels", "version": _VERSION, "reading": READING}
@@ -227,7 +275,7 @@ def _compute(
         dimension=engine.dimension,
         cache_limit=compute.cache_bytes if compute.cache else None,
         observer=observer,
-        title="looking for copies",
+        title=title,
     )
 
 

@@ -1,0 +1,189 @@
+"""What was found, in figures: accuracy with it and without it, on the same photos, with the interval of the difference."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from regraft.audit.held_out import FoldHeads
+from regraft.data.dataset import Dataset
+from regraft.data.splits import OUTER_FOLDS
+from regraft.evaluation.intervals import Interval, mean_interval
+from regraft.evaluation.label_errors import find_label_errors
+from regraft.heads.probe import fit_calibrated_head
+from regraft.heads.search import fit_head
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Accuracy on the same photos in two ways.
+
+    Attributes:
+        kind: of finding.
+        words: what differs, as "`first` ... `second`" in a sentence.
+        first: what the first figure is of, in words.
+        second: likewise.
+        photos: how many they are of.
+        accuracy: of the first, 0 to 1.
+        other_accuracy: of the second.
+        difference: second - first.
+        interval: of the difference, 95 %, by group; None where there are too few.
+    """
+
+    kind: str
+    first: str
+    second: str
+    photos: int
+    accuracy: float
+    other_accuracy: float
+    difference: float
+    interval: Interval | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {
+            "kind": self.kind,
+            "photos": self.photos,
+            "first": self.first,
+            "accuracy_first": self.accuracy,
+            "second": self.second,
+            "accuracy_second": self.other_accuracy,
+            "difference": self.difference,
+            "interval": None if self.interval is None else list(self.interval),
+        }
+
+    def __str__(self) -> str:
+        """Return one line in words."""
+        spread = ""
+        if self.interval is not None:
+            spread = " [{:+.1f}, {:+.1f}]".format(*(100 * bound for bound in self.interval))
+        return (
+            f"accuracy {self.accuracy:.1%} {self.first}, {self.other_accuracy:.1%} {self.second}: "
+            f"{100 * self.difference:+.1f} points{spread}, {self.photos:,} photos"
+        )
+
+
+def effect_of(
+    kind: str,
+    words: tuple[str, str],
+    correct: tuple[np.ndarray, np.ndarray],
+    groups: np.ndarray | None,
+) -> Effect:
+    """Return the effect that two ways to answer the same photos have.
+
+    Args:
+        kind: of finding.
+        words: of the two ways.
+        correct: (n,) booleans of each.
+        groups: (n,) of photos that are not independent.
+    """
+    before, after = (one.astype(float) for one in correct)
+    found = mean_interval(after - before, groups=groups)
+    known = np.isfinite([found.low, found.high]).all()
+    return Effect(
+        kind,
+        *words,
+        len(before),
+        float(before.mean()),
+        float(after.mean()),
+        found.value,
+        (found.low, found.high) if known else None,
+    )
+
+
+def effect_of_groups(
+    kind: str, words: tuple[str, str], features: np.ndarray, apart: Dataset, joined: Dataset, *, seed: int = 0
+) -> Effect | None:
+    """Return what it changes that photos which belong together stay on one side of every split.
+
+    Args:
+        kind: of finding.
+        words: of `apart` and `joined`.
+        features: (m, d).
+        apart: m photos, in groups of which some are left out.
+        joined: the same photos, in all groups.
+        seed: of the folds.
+    """
+    correct, asked = [], np.ones(len(apart), dtype=bool)
+    for dataset in (apart, joined):
+        heads = FoldHeads(features, dataset, seed=seed)
+        found = np.zeros((len(dataset), len(dataset.classes)))
+        heads.answer(features, heads.folds, found)
+        correct.append(found.argmax(axis=1) == dataset.labels)
+        asked &= heads.folds >= 0
+    if not asked.any():
+        return None
+    groups = None if joined.groups is None else joined.groups[asked]
+    return effect_of(kind, words, (correct[0][asked], correct[1][asked]), groups)
+
+
+def effect_of_copies_across(
+    features: np.ndarray, dataset: Dataset, trained: np.ndarray, evaluated: np.ndarray, *, seed: int = 0
+) -> Effect | None:
+    """Return what it changes that pictures which evaluate are learned from, too.
+
+    Args:
+        features: (m, d).
+        dataset: m photos of the train and the validation split.
+        trained: (m,) booleans: of the train split.
+        evaluated: (m,) booleans: of the validation split.
+        seed: of the inner folds.
+    """
+    groups = dataset.groups
+    if groups is None or not evaluated.any():
+        return None
+    leaked = trained & np.isin(groups, groups[evaluated])
+    correct = []
+    for learn in (trained, trained & ~leaked):
+        if not leaked.any() or len(np.unique(dataset.labels[learn])) < 2:
+            return None
+        head = fit_calibrated_head(features[learn], dataset.select(learn), seed=seed)
+        correct.append(head.probabilities(features[evaluated]).argmax(axis=1) == dataset.labels[evaluated])
+    words = ("where training has photos of the validation split", "without these in training")
+    return effect_of("near-duplicate", words, (correct[0], correct[1]), groups[evaluated])
+
+
+def effect_of_labels(features: np.ndarray, dataset: Dataset, *, seed: int = 0) -> Effect | None:
+    """Return what it changes not to learn from photos whose labels are likely wrong.
+
+    Nothing that is evaluated takes part: for each fold, the photos to leave out are found among the others alone, by
+    heads that learned without their folds, and each photo counts by the label that it has.
+
+    Args:
+        features: (m, d).
+        dataset: m photos.
+        seed: of the folds.
+    """
+    folds, labels, classes = dataset.possible_folds(OUTER_FOLDS, seed=seed), dataset.labels, len(dataset.classes)
+    numbers = [int(fold) for fold in np.unique(folds) if fold >= 0]
+    if len(numbers) < 3:
+        return None
+    strengths = {fold: head.head.strength for fold, head in FoldHeads(features, dataset, seed=seed).heads.items()}
+    asked = folds >= 0
+    before, after = np.zeros(len(labels), dtype=bool), np.zeros(len(labels), dtype=bool)
+    for fold in numbers:
+        learn, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        doubtful = learn[_doubtful(features[learn], labels[learn], folds[learn], classes, strengths[fold])]
+        for right, kept in ((before, learn), (after, np.setdiff1d(learn, doubtful))):
+            head = fit_head(features[kept], labels[kept], classes, strength=strengths[fold])
+            right[held_out] = head.logits(features[held_out]).argmax(axis=1) == labels[held_out]
+    words = ("learned from all labels", "without those that are likely wrong")
+    groups = None if dataset.groups is None else dataset.groups[asked]
+    return effect_of("likely-mislabelled", words, (before[asked], after[asked]), groups)
+
+
+def _doubtful(features: np.ndarray, labels: np.ndarray, folds: np.ndarray, classes: int, strength: float) -> np.ndarray:
+    """Return which of some photos have labels that are likely wrong, by heads without each one's fold."""
+    from scipy.special import softmax
+
+    probabilities = np.full((len(labels), classes), np.nan)
+    for fold in np.unique(folds[folds >= 0]):
+        head = fit_head(features[folds != fold], labels[folds != fold], classes, strength=strength)
+        probabilities[folds == fold] = softmax(head.logits(features[folds == fold]).astype(np.float64), axis=1)
+    return find_label_errors(labels, probabilities).photos
+
+
+def listed(effects: Sequence[Effect | None]) -> tuple[Effect, ...]:
+    """Return those that there are."""
+    return tuple(one for one in effects if one is not None)

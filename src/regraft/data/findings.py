@@ -1,0 +1,95 @@
+"""What an audit finds in photos: data, never deletions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+HIGH, MEDIUM, LOW = "high", "medium", "low"
+SEVERITIES = (HIGH, MEDIUM, LOW)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of finding.
+
+    Attributes:
+        name: as JSON and tables have it.
+        title: for people, of several of them.
+        why: one sentence on what it does to figures or to a classifier.
+    """
+
+    name: str
+    title: str
+    why: str
+
+
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("unreadable", "files that cannot be read", "They are left out of everything."),
+        Kind(
+            "exact-duplicate",
+            "copies of one photo",
+            "A copy that is learned from and evaluated on makes figures too good.",
+        ),
+        Kind(
+            "near-duplicate",
+            "photos that show the same picture",
+            "Saved again, resized, mirrored, turned, edited or cut out: what was learned by heart is taken for skill.",
+        ),
+        Kind(
+            "subject-leak",
+            "groups on both sides of a split",
+            "Photos of one patient or object in training and in what evaluates make figures too good.",
+        ),
+        Kind(
+            "likely-mislabelled",
+            "labels that are likely wrong",
+            "They teach mistakes, and count right answers as wrong.",
+        ),
+        Kind(
+            "shortcut",
+            "what gives classes away besides the subject",
+            "A classifier may learn it instead of the subject, and fail wherever it is absent.",
+        ),
+        Kind("outlier", "photos unlike all others of their class", "They may be of something else."),
+        Kind("imbalance", "classes of very different size", "Accuracy then says little about the small ones."),
+        Kind("odd-size", "photos of an unusual size or shape", "They are enlarged or squeezed to the network's size."),
+        Kind("low-contrast", "photos with next to no contrast", "There may be nothing to see in them."),
+        Kind("blurred", "photos that are less sharp than the others", "Details that tell classes apart may be gone."),
+        Kind("dark", "photos that are nearly black", "There may be nothing to see in them."),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found.
+
+    Attributes:
+        kind: a name of `KINDS`.
+        severity: "high" for what makes figures wrong, "medium" for what may, "low" for what is worth a look.
+        files: names of the photos, the most telling first; of duplicates those of one picture.
+        advice: what it is, and what to do, in words.
+        across: "splits", "classes" or both, where a group of duplicates has photos on both sides.
+        more: further JSON values, by name: "suggested", "probability".
+    """
+
+    kind: str
+    severity: str
+    files: tuple[str, ...]
+    advice: str
+    across: tuple[str, ...] = ()
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        across = {"across": list(self.across)} if self.across else {}
+        known = {"kind": self.kind, "severity": self.severity, "files": list(self.files), "advice": self.advice}
+        return known | across | dict(self.more)
+
+
+def in_order(findings: Sequence[Finding]) -> list[Finding]:
+    """Return findings with the severest first, of equal ones those of one kind together, as they came."""
+    kinds = list(KINDS)
+    return sorted(findings, key=lambda one: (SEVERITIES.index(one.severity), kinds.index(one.kind)))

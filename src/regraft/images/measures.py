@@ -1,0 +1,117 @@
+"""What a photo is like as a picture, whatever it shows: brightness, contrast, sharpness, colour, border, corners."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from regraft.images.perceptual_hash import grey
+from regraft.images.preprocess import Preprocess
+
+SIDE = 256  # pixels that a photo is brought to, its ratio lost: border and corners are where they were
+LOOK = Preprocess(SIDE, SIDE, 1.0, "squash", "bilinear", (0.0,) * 3, (1.0,) * 3)
+_BORDER = 4  # pixels
+_CORNER = SIDE // 6
+_INNER = SIDE // 5  # from each side to the centred box
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number of a photo.
+
+    Attributes:
+        name: by which it is found.
+        words: what people call it, after "the".
+    """
+
+    name: str
+    words: str
+
+
+MEASURES = (
+    Measure("brightness", "brightness"),
+    Measure("contrast", "contrast"),
+    Measure("sharpness", "sharpness"),
+    Measure("red", "amount of red"),
+    Measure("green", "amount of green"),
+    Measure("blue", "amount of blue"),
+    Measure("border_brightness", "brightness of the border"),
+    Measure("border_evenness", "variation along the border"),
+    Measure("border_edge", "step from the border to the picture"),
+    Measure("border_red", "redness of the border"),
+    Measure("border_blue", "blueness of the border"),
+    Measure("corner_detail", "detail in the corners"),
+    Measure("corner_contrast", "contrast in the corners"),
+    Measure("background_brightness", "brightness around the middle"),
+    Measure("background_contrast", "contrast around the middle"),
+    Measure("background_red", "redness around the middle"),
+    Measure("background_blue", "blueness around the middle"),
+    Measure("background_detail", "detail around the middle"),
+)
+_PLACES = {measure.name: place for place, measure in enumerate(MEASURES)}
+
+
+def column(values: np.ndarray, name: str) -> np.ndarray:
+    """Return (n,) of one measure out of (n, m) of all."""
+    return np.asarray(values[:, _PLACES[name]])
+
+
+def measure(pixels: np.ndarray) -> np.ndarray:
+    """Return (b, m) float32, the numbers of `MEASURES`, of (b, 256, 256, 3) uint8 pixels.
+
+    Brightness, contrast and colours are in levels of 0 to 255. Sharpness is the mean square of the Laplacian over the
+    variance of the picture, as a natural logarithm: a picture that is made blurred loses most of the former.
+    """
+    return np.stack([_of_one(picture) for picture in pixels]) if len(pixels) else np.empty((0, len(MEASURES)), "f4")
+
+
+def _of_one(picture: np.ndarray) -> np.ndarray:
+    levels = picture.astype(np.float32)
+    light = grey(picture[None])[0].astype(np.float32)
+    low, high = np.percentile(light[::2, ::2], [5, 95])
+    laplacian = 4 * light[1:-1, 1:-1] - light[:-2, 1:-1] - light[2:, 1:-1] - light[1:-1, :-2] - light[1:-1, 2:]
+    sharpness = np.log((float((laplacian**2).mean()) + 0.1) / (float(light.var()) + 1.0))
+    values = [float(light.mean()), float(high - low), sharpness, *levels.mean(axis=(0, 1)).tolist()]
+    return np.array([*values, *_border(levels, light), *_corners(light), *_background(levels, light)], dtype=np.float32)
+
+
+def _border(levels: np.ndarray, light: np.ndarray) -> list[float]:
+    lines = [
+        levels[:_BORDER],
+        levels[-_BORDER:],
+        levels[:, :_BORDER].swapaxes(0, 1),
+        levels[:, -_BORDER:].swapaxes(0, 1),
+    ]
+    colour = np.mean([line.mean(axis=(0, 1)) for line in lines], axis=0)
+    evenness = float(np.median([line.mean(axis=2).std() for line in lines]))
+    inside = light[2 * _BORDER : -2 * _BORDER, 2 * _BORDER : -2 * _BORDER]
+    rim = np.concatenate([inside[: 2 * _BORDER].ravel(), inside[-2 * _BORDER :].ravel()])
+    brightness = float(colour.mean())
+    return [brightness, evenness, abs(brightness - float(rim.mean())), *_tints(colour)]
+
+
+def _corners(light: np.ndarray) -> list[float]:
+    corners = [light[rows, columns] for rows in _ends(_CORNER) for columns in _ends(_CORNER)]
+    detail = max(float(np.abs(np.diff(corner, axis=1)).mean()) for corner in corners)
+    return [detail, max(float(corner.std()) for corner in corners)]
+
+
+def _background(levels: np.ndarray, light: np.ndarray) -> list[float]:
+    outside = np.ones(light.shape, dtype=bool)
+    outside[_INNER:-_INNER, _INNER:-_INNER] = False
+    steps = np.abs(np.diff(light, axis=1))
+    colour = levels[outside].mean(axis=0)
+    return [
+        float(colour.mean()),
+        float(light[outside].std()),
+        *_tints(colour),
+        float(steps[outside[:, 1:]].mean()),
+    ]
+
+
+def _tints(colour: np.ndarray) -> list[float]:
+    """Return by how much red and blue exceed green, of a mean colour (3,)."""
+    return [float(colour[0] - colour[1]), float(colour[2] - colour[1])]
+
+
+def _ends(size: int) -> tuple[slice, slice]:
+    return slice(None, size), slice(-size, None)
