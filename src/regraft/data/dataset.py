@@ -99,6 +99,17 @@ class Dataset:
         """Return (n,) numbers of what must stay on one side of a split, copies and near-duplicates joined; or None."""
         return joined_groups(self.samples, self.keys, self.pictures) if self._groups is None else self._groups
 
+    def identities(self) -> list[bytes]:
+        """Return what each of the n photos is known by, whatever stands beside it: its group's name, else its key."""
+        numbers, names = self.samples.groups, self.samples.group_names
+        if numbers is None:
+            return [b"photo " + key for key in self.keys]
+        known = [names[number] if number < len(names) else None for number in numbers.tolist()]
+        return [
+            b"photo " + key if name is None else b"group " + name.encode("utf-8", "surrogatepass")
+            for name, key in zip(known, self.keys, strict=True)
+        ]
+
     def without(self, unreadable: Mapping[int, str]) -> "Dataset":
         """Return the data set without the photos at these positions, which have reasons; itself if there are none."""
         if not unreadable:
@@ -167,14 +178,21 @@ class Dataset:
         )
 
     def folds(self, count: int, *, seed: int) -> np.ndarray:
-        """Return (n,) numbers of `count` stratified folds with whole groups. See `splits.stratified_folds`.
+        """Return (n,) numbers of `count` stratified folds with whole groups, which follow from what the photos are.
+
+        See `splits.stratified_folds`.
 
         Raises:
             DataError: some class cannot be both learned from and held out.
         """
         if (count, seed, True) not in self._folds:
             self._folds[count, seed, True] = stratified_folds(
-                self.labels, self.classes, count=count, seed=seed, groups=self.groups
+                self.labels,
+                self.classes,
+                count=count,
+                seed=seed,
+                groups=self.groups,
+                identities=self.identities(),
             )
         return self._folds[count, seed, True]
 

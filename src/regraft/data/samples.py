@@ -152,11 +152,13 @@ class Samples:
 
 def together(parts: Sequence[Samples]) -> Samples:
     """Concatenate splits that have the same classes; groups of the same name are one group."""
+    groups, names = (None, ()) if all(part.groups is None for part in parts) else _common_groups(parts)
     return Samples(
         sources=tuple(source for part in parts for source in part.sources),
         labels=np.concatenate([part.labels for part in parts]),
         classes=parts[0].classes,
-        groups=None if all(part.groups is None for part in parts) else _common_groups(parts),
+        groups=groups,
+        group_names=names,
         where=" and ".join(part.where for part in parts),
     )
 
@@ -232,12 +234,18 @@ def _number_groups(names: Sequence[str | None]) -> tuple[np.ndarray, tuple[str |
     return np.array(numbers, dtype=np.int64), (*known, *[None] * names.count(None))
 
 
-def _common_groups(parts: Sequence[Samples]) -> np.ndarray:
+def _common_groups(parts: Sequence[Samples]) -> tuple[np.ndarray, tuple[str | None, ...]]:
+    """Return (n,) numbers of groups, one for each name, and the name of each number."""
     numbers: dict[object, int] = {}
+    names: list[str | None] = []
     found: list[int] = []
     for place, part in enumerate(parts):
         own = np.arange(len(part)) if part.groups is None else part.groups
         for number in own.tolist():
             name = part.group_names[number] if number < len(part.group_names) else None
-            found.append(numbers.setdefault((place, number) if name is None else name, len(numbers)))
-    return np.array(found, dtype=np.int64)
+            key: object = (place, number) if name is None else name
+            if key not in numbers:
+                numbers[key] = len(names)
+                names.append(name)
+            found.append(numbers[key])
+    return np.array(found, dtype=np.int64), tuple(names)
