@@ -62,6 +62,7 @@ ORDER = {
         "file_names",
         "folders",
         "audit",
+        "group_guess",
         "cells",
         "columns",
         "csv_table",
@@ -73,6 +74,7 @@ ORDER = {
         "layouts",
         "near_duplicates",
         "dataset",
+        "group_folds",
         "photos",
         "photo_list",
     ],
@@ -144,6 +146,7 @@ ORDER = {
     ],
     "classifier": [
         "labels",
+        "group_figures",
         "record",
         "schema",
         "classifier",

@@ -91,7 +91,7 @@ class _Units:
     def every_class_learned(self, folds: np.ndarray) -> np.ndarray:
         """Return (c,) booleans: whether a class is learned from whichever of the folds (m,) is held out."""
         found = np.unique(np.stack([self.label, folds[self.unit]]), axis=1)[0]
-        return np.asarray(np.bincount(found, minlength=len(self.spread)) > 1) | (self.spread == 0)
+        return np.asarray((np.bincount(found, minlength=len(self.spread)) > 1) | (self.spread == 0))
 
 
 def _hashes(seed: int, identities: Sequence[bytes] | None, n: int) -> np.ndarray:
@@ -126,7 +126,7 @@ def _spread_over(table: _Units, count: int) -> np.ndarray | None:
 def _hashed(hashes: np.ndarray, count: int) -> np.ndarray:
     """Return (m,) folds: floor(count u), u in [0, 1) being the first 40 bits of each hash."""
     scaled = (hashes >> np.uint64(24)) * np.uint64(count)
-    return (scaled >> np.uint64(40)).astype(np.int64)
+    return np.asarray(scaled >> np.uint64(40), dtype=np.int64)
 
 
 def _deal(table: _Units, folds: np.ndarray, dealt: np.ndarray, count: int, *, turn: int) -> None:
