@@ -101,13 +101,9 @@ class Dataset:
 
     def identities(self) -> list[bytes]:
         """Return what each of the n photos is known by, whatever stands beside it: its group's name, else its key."""
-        numbers, names = self.samples.groups, self.samples.group_names
-        if numbers is None:
-            return [b"photo " + key for key in self.keys]
-        known = [names[number] if number < len(names) else None for number in numbers.tolist()]
         return [
             b"photo " + key if name is None else b"group " + name.encode("utf-8", "surrogatepass")
-            for name, key in zip(known, self.keys, strict=True)
+            for name, key in zip(self.samples.names_of_groups(), self.keys, strict=True)
         ]
 
     def without(self, unreadable: Mapping[int, str]) -> "Dataset":
@@ -157,6 +153,11 @@ class Dataset:
             _folds={},
             _groups=None,
         )
+
+    def regrouped(self, groups: np.ndarray, names: Sequence[str | None]) -> "Dataset":
+        """Return the same photos in other groups: (n,) numbers, and the name of each number."""
+        samples = replace(self.samples, groups=groups, group_names=tuple(names))
+        return replace(self, samples=samples, _folds={}, _groups=None)
 
     def relabelled(self, labels: np.ndarray) -> "Dataset":
         """Return the same photos with other labels (n,), positions in the same classes."""
