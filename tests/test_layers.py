@@ -63,6 +63,7 @@ ORDER = {
         "file_names",
         "folders",
         "audit",
+        "group_guess",
         "cells",
         "columns",
         "csv_table",
@@ -74,6 +75,7 @@ ORDER = {
         "layouts",
         "near_duplicates",
         "dataset",
+        "group_folds",
         "photos",
         "photo_list",
     ],
@@ -146,6 +148,7 @@ ORDER = {
     ],
     "classifier": [
         "labels",
+        "group_figures",
         "record",
         "schema",
         "classifier",

@@ -77,6 +77,8 @@ def test_parameters_can_be_read_and_set(make: Make, tiny_network: str) -> None:
         "weights": None,
         "seed": 3,
         "near_duplicates": "join",
+        "folds": "stratified",
+        "grouping": "given",
         "device": "auto",
         "engine": "auto",
         "max_file_size": 1000**3,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from regraft.classifier.group_figures import GroupFigures
 from regraft.classifier.record import Attempt, EvaluationRecord, FeatureTrial, FitRecord, OverBudget, Timing
 from regraft.evaluation.report import Report
 from regraft.features.extraction import Features
@@ -21,6 +22,7 @@ TRIED_FEATURES = (
     FeatureTrial("last", 0.75, 0.6, -0.05, (-0.1, -0.01), 0.1, (0.02, 0.2), 2000),
     FeatureTrial("late", 0.8, 0.5, 0.0, None, 0.0, None),
 )
+BY_GROUP = (GroupFigures("north", 3, 1 / 3, (0.0615, 0.7923)), GroupFigures("south", 2, 1.0, (0.3424, 1.0)))
 OVER_BUDGET = (OverBudget("bitfit", 700.0, "--budget 30m"), OverBudget("scratch", 9000.0, "--budget 3h"))
 
 
@@ -52,6 +54,8 @@ def fitted(report: Report) -> FitRecord:
         features="late",
         stages=("layer3.5", "layer4.1"),
         features_tried=TRIED_FEATURES,
+        by_group=BY_GROUP,
+        group_column="clinic",
     )
 
 
@@ -104,6 +108,11 @@ def test_a_record_in_plain_json(fitted: FitRecord, report: Report) -> None:
         "reason": "it helps",
         "features": "late",
         "stages": ["layer3.5", "layer4.1"],
+        "group_column": "clinic",
+        "by_group": [
+            {"name": "north", "photos": 3, "accuracy": 1 / 3, "accuracy_interval": [0.0615, 0.7923]},
+            {"name": "south", "photos": 2, "accuracy": 1.0, "accuracy_interval": [0.3424, 1.0]},
+        ],
         "features_tried": [
             {
                 "features": "last",

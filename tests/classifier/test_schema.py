@@ -32,6 +32,7 @@ DESCRIPTION = {
     "weights_source": "file",
     "numbers": {},
 }
+GROUP = {"name": "north", "photos": 3, "accuracy": 1.0, "accuracy_interval": [0.4, 1.0]}
 TRIED = {"strategy": "top", "log_loss": 0.3, "gain": 0.1, "gain_interval": [0.0, 0.2]}
 
 
@@ -49,8 +50,9 @@ def report(*classes: str) -> dict[str, Any]:
         report("cat", "dog"),
         {**report("cat", "dog"), "seed": 1, "tried": [TRIED, {**TRIED, "gain_interval": None}]},
         {"tried": [{**TRIED, "stopped": True}], "over_budget": [{"strategy": "top"}]},
+        {"by_group": [GROUP], "group_column": "clinic"},
     ],
-    ids=["no figures", "a report", "a choice", "a choice within a budget"],
+    ids=["no figures", "a report", "a choice", "a choice within a budget", "groups left out"],
 )
 def test_figures_are_kept_as_they_are(numbers: dict[str, Any]) -> None:
     assert convert({**DESCRIPTION, "numbers": numbers}, Description).numbers == numbers
@@ -66,6 +68,11 @@ def test_figures_are_kept_as_they_are(numbers: dict[str, Any]) -> None:
         ({"tried": [{**TRIED, "gain": "much"}]}, r"Expected `float \| null`, got `str` - at `\$\.tried\[0\]\.gain`"),
         ({"tried": [3]}, r"Expected `object`, got `int` - at `\$\.tried\[0\]`"),
         ({"tried": [{**TRIED, "stopped": 1}]}, r"Expected `bool`, got `int` - at `\$\.tried\[0\]\.stopped`"),
+        ({"by_group": [{**GROUP, "accuracy": 1.5}]}, r"Expected `float` <= 1\.0 - at `\$\.by_group\[0\]\.accuracy`"),
+        (
+            {"by_group": [{**GROUP, "accuracy_interval": None}]},
+            r"got `null` - at `\$\.by_group\[0\]\.accuracy_interval`",
+        ),
         ({"over_budget": [{"strategy": 3}]}, r"Expected `str`, got `int` - at `\$\.over_budget\[0\]\.strategy`"),
     ],
 )

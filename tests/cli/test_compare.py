@@ -88,3 +88,16 @@ def test_no_photo_is_overwritten(fails: Fails, photos: Photos, tiny_network: str
     assert f"--out {out} is a" in message
     assert message.rstrip().endswith("Name another.")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.jpg")} == before
+
+
+def test_clinics_are_left_out_one_at_a_time(run: Run, photos: Photos, tiny_network: str) -> None:
+    folder = photos(red=12, blue=12)
+    paths = sorted(folder.glob("*/*.jpg"))
+    rows = [f"{path.relative_to(folder)},{path.parent.name},{place % 3}" for place, path in enumerate(paths)]
+    (folder / "photos.csv").write_text("\n".join(["image,label,clinic", *rows]) + "\n")
+    done = run(
+        "compare", folder / "photos.csv", "--model", tiny_network, "--strategies", "frozen", "--group-column", "clinic",
+        "--folds", "groups", "--json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert {row["folds"] for row in json.loads(done.stdout)["rows"]} == {3}

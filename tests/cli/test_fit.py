@@ -514,3 +514,79 @@ def test_what_is_read_is_not_overwritten(
     said = " told/report.html" if "--report" in options else f" {options[1]}"
     assert f"{options[0]}{said} is a file that is read here: {read}. Name another." in message
     assert {path: path.read_bytes() for path in files} == before
+
+
+# --- groups: left out one at a time, and guessed ---
+
+
+def clinics(folder: Path) -> Path:
+    """Write a table of the photos of a folder, in three clinics in turn."""
+    rows = [f"{path.relative_to(folder)},{path.parent.name}" for path in sorted(folder.glob("*/*.jpg"))]
+    lines = [f"{row},{('north', 'south', 'east')[place % 3]}" for place, row in enumerate(rows)]
+    table = folder / "photos.csv"
+    table.write_text("\n".join(["image,label,clinic", *lines]) + "\n")
+    return table
+
+
+def test_each_clinic_is_left_out_and_reported(run: Run, photos: Photos, tiny_network: str) -> None:
+    table = clinics(photos(red=12, blue=12))
+    done = run(
+        "fit", table, "--model", tiny_network, "--strategy", "frozen", "--group-column", "clinic", "--folds", "groups"
+    )
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    first = lines.index("  clinic  photos  accuracy, learned without it")
+    assert [line.split()[:2] for line in lines[first + 1 : first + 4]] == [
+        ["east", "8"],
+        ["north", "8"],
+        ["south", "8"],
+    ]
+    assert lines[first + 1].endswith("100.0 % [67.6, 100.0]")  # Wilson: 8 / (8 + 1.96^2) = 0.676
+
+
+def test_figures_by_group_are_in_json(run: Run, photos: Photos, tiny_network: str) -> None:
+    table = clinics(photos(red=12, blue=12))
+    done = run(
+        "fit", table, "--model", tiny_network, "--strategy", "frozen", "--group-column", "clinic", "--folds", "groups",
+        "--json",
+    )  # fmt: skip
+    found = json.loads(done.stdout)
+    assert found["group_column"] == "clinic"
+    assert [(one["name"], one["photos"], one["accuracy"]) for one in found["by_group"]] == [
+        ("east", 8, 1.0), ("north", 8, 1.0), ("south", 8, 1.0),
+    ]  # fmt: skip
+
+
+def test_a_dry_run_knows_how_many_groups_are_left_out(run: Run, photos: Photos, tiny_network: str) -> None:
+    table = clinics(photos(red=12, blue=12))
+    done = run("fit", table, "--model", "pocket", "--group-column", "clinic", "--folds", "groups", "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert "each evaluated by a classifier trained without its group" in done.stdout
+
+
+def test_folds_of_groups_need_groups(fails: Fails, photos: Photos, tiny_network: str) -> None:
+    said = fails("fit", photos(red=4, blue=4), "--model", tiny_network, "--folds", "groups")
+    assert "--folds groups leaves one group out at a time" in said
+    assert "(--group-column; " in said
+    assert "(--groups guessed)." in said
+
+
+def test_guessed_groups_are_said(run: Run, photos: Photos, tiny_network: str) -> None:
+    folder = photos(red=12, blue=12)
+    for path in sorted(folder.glob("*/*.jpg")):
+        number = int(path.stem) + 12 * (path.parent.name == "red")
+        path.rename(path.with_name(f"patient{number // 2}_{number % 2}.jpg"))
+    done = run("fit", folder, "--model", tiny_network, "--strategy", "frozen", "--groups", "guessed")
+    assert done.exit_code == 0, done.output
+    assert (
+        "12 groups are guessed: 24 of 24 photos have names that begin alike (patient0_0, patient0_1). It is a guess: "
+        "where it is wrong, name the groups (--group-column)."
+    ) in done.stderr
+    assert "24 of them belong together in 12 sets" in done.stdout
+
+
+def test_a_guess_beside_a_group_column_is_refused(fails: Fails, photos: Photos, tiny_network: str) -> None:
+    table = clinics(photos(red=6, blue=6))
+    said = fails("fit", table, "--model", tiny_network, "--group-column", "clinic", "--groups", "guessed")
+    assert "--groups guessed guesses what belongs together" in said
+    assert "('clinic'). Leave one of them out: the guess, or the groups (--group-column)." in said

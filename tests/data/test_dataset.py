@@ -203,7 +203,8 @@ def test_a_selection_has_folds_of_its_own() -> None:
     whole = dataset_of(np.arange(40) % 2)
     whole.folds(5, seed=0)
     part = whole.select(np.arange(20))
-    assert np.array_equal(part.folds(5, seed=0), stratified_folds(part.labels, part.classes, count=5, seed=0))
+    alone = dataset_of(np.arange(20) % 2)  # the same photos
+    assert np.array_equal(part.folds(5, seed=0), alone.folds(5, seed=0))
 
 
 # --- other labels ---
@@ -223,7 +224,7 @@ def test_other_labels_have_other_folds() -> None:
     dataset = dataset_of(labels)
     before = dataset.folds(5, seed=0)
     other = dataset.relabelled(turned)
-    assert np.array_equal(other.folds(5, seed=0), stratified_folds(turned, dataset.classes, count=5, seed=0))
+    assert np.array_equal(other.folds(5, seed=0), dataset_of(turned).folds(5, seed=0))
     assert not np.array_equal(other.folds(5, seed=0), before)
     assert dataset.folds(5, seed=0) is before
 
@@ -263,12 +264,25 @@ def test_joined_groups_of_one_name_are_one_group() -> None:
 def test_folds_are_stratified_with_whole_groups() -> None:
     labels, groups = np.arange(60) % 3, np.arange(60) // 2
     dataset = dataset_of(labels, groups, CLASSES)
-    expected = stratified_folds(labels, CLASSES, count=5, seed=3, groups=groups)
+    known = [b"photo " + key for key in dataset.keys]
+    expected = stratified_folds(labels, CLASSES, count=5, seed=3, groups=groups, identities=known)
     assert np.array_equal(dataset.folds(5, seed=3), expected)
     copies = pets(labels.tolist(), (np.arange(60) // 6 * 3 + labels).tolist())  # two copies of each photo
-    expected = stratified_folds(labels, CLASSES, count=5, seed=3, groups=copies.groups)
+    known = [b"photo " + key for key in copies.keys]
+    expected = stratified_folds(labels, CLASSES, count=5, seed=3, groups=copies.groups, identities=known)
     assert np.array_equal(copies.folds(5, seed=3), expected)
     assert (expected[:3] == expected[3:6]).all()
+
+
+def test_a_group_is_known_by_its_name_and_a_photo_by_its_content() -> None:
+    dataset = patients(["ann", None, "ann"], "abc")
+    assert dataset.identities() == [b"group ann", b"photo " + sha256(b"b"), b"group ann"]
+    assert pets([0, 1], "ab").identities() == [b"photo " + sha256(b"a"), b"photo " + sha256(b"b")]
+
+
+def test_joined_data_sets_know_their_groups_by_name() -> None:
+    both = Dataset.joined([patients(["ann", None], "ab"), patients(["bob", "ann"], "cd")])
+    assert both.identities() == [b"group ann", b"photo " + sha256(b"b"), b"group bob", b"group ann"]
 
 
 def test_folds_are_made_once() -> None:
@@ -293,7 +307,7 @@ def test_what_cannot_be_held_out_is_in_no_fold() -> None:
     labels = np.concatenate([np.arange(40) % 2, [2]])
     dataset = dataset_of(labels, classes=CLASSES)
     folds = dataset.possible_folds(5, seed=2)
-    assert np.array_equal(folds[:40], stratified_folds(labels[:40], CLASSES, count=5, seed=2))
+    assert np.array_equal(folds[:40], dataset_of(labels[:40]).folds(5, seed=2))
     assert folds[40] == -1
     assert dataset.possible_folds(5, seed=2) is folds
     assert not np.array_equal(dataset.possible_folds(5, seed=3), folds)

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regraft.data.dataset import Dataset
+from regraft.data.dataset import Dataset, open_datasets
 from regraft.data.layouts import find_samples
 from regraft.data.samples import Samples
-from regraft.data.splits import stratified_folds
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError
 from regraft.networks.backbones import load_backbone
+from regraft.progress import Observer
 from regraft.training.schedule import Schedule
 from regraft.transfer import budget
 from regraft.transfer.compare import _distinct, compare
@@ -185,7 +185,7 @@ def test_a_figure_that_the_answered_photos_do_not_define_is_left_out(
 
 
 def folds_of(samples: Samples, seed: int) -> np.ndarray:
-    return stratified_folds(samples.labels, samples.classes, count=5, seed=seed)
+    return open_datasets([samples], Observer())[0].folds(5, seed=seed)
 
 
 def test_more_than_a_fold_can_learn_from_is_said_to_be_what_it_is(

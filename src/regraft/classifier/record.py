@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from regraft.classifier.group_figures import GroupFigures
 from regraft.errors import shortlist
 from regraft.evaluation.intervals import Interval
 from regraft.evaluation.report import Report
@@ -247,6 +248,8 @@ class FitRecord(EvaluationRecord):
         stages: the depths that it sees besides the network's own features, from pixels on.
         features_tried: what each choice of features came to; nothing where there was nothing to choose.
         networks_tried: the networks that were chosen from, the cheapest first; nothing where one was named.
+        by_group: the figures of each group that was left out, the lowest accuracy first; nothing where folds were none.
+        group_column: what these groups are, as the user called them; "" where nobody did.
     """
 
     seed: int = 0
@@ -262,6 +265,8 @@ class FitRecord(EvaluationRecord):
     stages: tuple[str, ...] = ()
     features_tried: tuple[FeatureTrial, ...] = ()
     networks_tried: tuple[NetworkTrial, ...] = ()
+    by_group: tuple[GroupFigures, ...] = ()
+    group_column: str = ""
 
     @property
     def features_asked(self) -> str:
@@ -277,6 +282,8 @@ class FitRecord(EvaluationRecord):
         found |= {"features_tried": [trial.to_json() for trial in self.features_tried]}
         if self.networks_tried:
             found |= {"networks_tried": [trial.to_json() for trial in self.networks_tried]}
+        if self.by_group:
+            found |= {"group_column": self.group_column, "by_group": [one.to_json() for one in self.by_group]}
         if self.tried is not None:
             found |= {"tried": [attempt.to_json() for attempt in self.tried]}
             found |= {"over_budget": [one.to_json() for one in self.over_budget], "reason": self.reason}
@@ -310,4 +317,6 @@ class FitRecord(EvaluationRecord):
             stages=tuple(found.get("stages", ())),
             features_tried=tuple(FeatureTrial.from_json(trial) for trial in found.get("features_tried", ())),
             networks_tried=tuple(NetworkTrial.from_json(trial) for trial in found.get("networks_tried", ())),
+            by_group=tuple(map(GroupFigures.from_json, found.get("by_group", ()))),
+            group_column=found.get("group_column", ""),
         )

@@ -14,6 +14,7 @@ from regraft.validation import Bounds, Count, Number, convert
 LARGEST_WIDTH = 1_000_000  # of a map, in units
 Side = Annotated[int, Meta(ge=1, le=LARGEST_SIDE)]
 Channels = tuple[Number, Number, Number]
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 Deviation = Annotated[float, Meta(gt=0.0, le=1e300)]
 
 
@@ -87,6 +88,15 @@ class NetworkTrialFields(Struct):
     left_out: str = ""
 
 
+class GroupFields(Struct):
+    """The fields of a `GroupFigures`."""
+
+    name: str
+    photos: Count
+    accuracy: Share
+    accuracy_interval: tuple[Share, Share]
+
+
 class RecordFields(Struct):
     """The fields of a `FitRecord` besides its report."""
 
@@ -108,6 +118,8 @@ class RecordFields(Struct):
     stages: list[str] = []
     features_tried: list[FeatureTrialFields] = []
     networks_tried: list[NetworkTrialFields] = []
+    by_group: list[GroupFields] = []
+    group_column: str = ""
 
 
 class DepthFields(Struct):

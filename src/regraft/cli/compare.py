@@ -40,7 +40,7 @@ _FILE = "comparison.png"
     FitSettings,
     Compute,
     Schedule,
-    only=("positive", "near_duplicates", "seed", *TRAINING, *COMPUTE, "cache_limit"),
+    only=("positive", "folds", "grouping", "near_duplicates", "seed", *TRAINING, *COMPUTE, "cache_limit"),
     track=True,
 )
 def compare(

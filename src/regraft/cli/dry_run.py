@@ -7,7 +7,7 @@ from regraft.cli.console import counted, note, result, result_json
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.errors import printable
-from regraft.transfer.settings import FitSettings
+from regraft.transfer.settings import BY_GROUPS, FitSettings
 from regraft.transfer.strategies import AUTO
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ def print_plans(
         json: whether to print one JSON object.
         verbose: whether to name every tensor.
     """
-    from regraft.data.splits import OUTER_FOLDS
     from regraft.networks.backbones import build_untrained
     from regraft.transfer.auto_plan import AutoPlan, forecast_all
     from regraft.transfer.experiment import plan_of
@@ -49,10 +48,10 @@ def print_plans(
     features = trial.features(sum(photos.values()))
     auto: AutoPlan | None = None
     if candidate is None:
-        forecasts = forecast_all(trial, plans, photos=photos["train"], folds=OUTER_FOLDS)
+        forecasts = forecast_all(trial, plans, photos=photos["train"], folds=_fold_count(splits["train"], settings))
         auto = AutoPlan.of(forecasts, settings.budget)
     else:
-        folds = 0 if "validation" in photos else OUTER_FOLDS
+        folds = 0 if "validation" in photos else _fold_count(splits["train"], settings)
         forecasts = {candidate: trial.forecast(candidate, plans[candidate], photos=photos["train"], folds=folds)}
     least, most = _from_to(features, forecasts, auto)
     if json:
@@ -65,7 +64,7 @@ def print_plans(
         result_json({**about, "plans": found})
         return
     total = sum(parameter.numel() for parameter in backbone.module.parameters())
-    lines = [_photos_in_words(splits), f"network: {printable(name)}, {_millions(total)} parameters", ""]
+    lines = [_photos_in_words(splits, settings), f"network: {printable(name)}, {_millions(total)} parameters", ""]
     inputs, classes = inputs_of_layer(backbone, settings.features), len(splits["train"].classes)
     layer = f"{_up_to(settings.features)}{(inputs + 1) * classes:,} parameters"
     for one, forecast in forecasts.items():
@@ -119,11 +118,22 @@ def _network(model: str) -> str:
     return name
 
 
-def _photos_in_words(splits: Mapping[str, Samples]) -> str:
+def _fold_count(samples: Samples, settings: FitSettings) -> int:
+    """Return how many times a part of the photos is left out; guessed groups are not known yet."""
+    from regraft.data.splits import OUTER_FOLDS
+
+    if settings.folds != BY_GROUPS or samples.groups is None:
+        return OUTER_FOLDS
+    return len(set(samples.groups.tolist()))
+
+
+def _photos_in_words(splits: Mapping[str, Samples], settings: FitSettings) -> str:
     train = splits["train"]
     said = f"{counted(len(train), 'photo')} of {len(train.classes):,} classes to learn from"
     if "validation" in splits:
         return f"{said}, {counted(len(splits['validation']), 'other')} to evaluate on"
+    if settings.folds == BY_GROUPS:
+        return f"{said}, each evaluated by a classifier trained without its group"
     return f"{said}, each evaluated by a classifier trained without it (five folds)"
 
 

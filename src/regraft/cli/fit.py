@@ -204,6 +204,7 @@ def _check_inputs(
 
 
 def _print_figures(trained: "FitResult", splits: Mapping[str, Samples], out: Path, *, json: bool) -> None:
+    from regraft.classifier.group_figures import group_table
     from regraft.transfer.feature_choice import features_in_words
 
     kept, record = f"The classifier is kept: {printable(out)}.", trained.record
@@ -211,6 +212,8 @@ def _print_figures(trained: "FitResult", splits: Mapping[str, Samples], out: Pat
         result_json({**record.to_json(), "out": str(out)}, kept=kept)
     else:
         result(str(trained.report), kept=kept)
+        if record.by_group:
+            result(f"\n{group_table(record.by_group, record.group_column)}", kept=kept)
         result(f"\n  {printable(record.trained)}; {printable(record.frozen)}\n  {why_n(trained, splits)}", kept=kept)
         more = [features_in_words(record), left_out(record) if record.over_budget else ""]
         for line in filter(None, more):

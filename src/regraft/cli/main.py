@@ -32,9 +32,10 @@ from regraft.engines.compute import Compute
 from regraft.errors import RegraftError, flags_in_messages, printable
 from regraft.options import flags_of
 from regraft.training.schedule import Schedule
+from regraft.transfer.settings import FitSettings
 
 # flags that are not made of the option's name
-FLAGS = flags_of(Schedule, Compute) | {
+FLAGS = flags_of(FitSettings, Schedule, Compute) | {
     "DistillationSettings.model": "--teacher",
     "DistillationSettings.size": "--teacher-size",
     "stages": "--stage",

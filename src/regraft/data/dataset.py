@@ -99,6 +99,13 @@ class Dataset:
         """Return (n,) numbers of what must stay on one side of a split, copies and near-duplicates joined; or None."""
         return joined_groups(self.samples, self.keys, self.pictures) if self._groups is None else self._groups
 
+    def identities(self) -> list[bytes]:
+        """Return what each of the n photos is known by, whatever stands beside it: its group's name, else its key."""
+        return [
+            b"photo " + key if name is None else b"group " + name.encode("utf-8", "surrogatepass")
+            for name, key in zip(self.samples.names_of_groups(), self.keys, strict=True)
+        ]
+
     def without(self, unreadable: Mapping[int, str]) -> "Dataset":
         """Return the data set without the photos at these positions, which have reasons; itself if there are none."""
         if not unreadable:
@@ -147,6 +154,11 @@ class Dataset:
             _groups=None,
         )
 
+    def regrouped(self, groups: np.ndarray, names: Sequence[str | None]) -> "Dataset":
+        """Return the same photos in other groups: (n,) numbers, and the name of each number."""
+        samples = replace(self.samples, groups=groups, group_names=tuple(names))
+        return replace(self, samples=samples, _folds={}, _groups=None)
+
     def relabelled(self, labels: np.ndarray) -> "Dataset":
         """Return the same photos with other labels (n,), positions in the same classes."""
         return replace(self, samples=replace(self.samples, labels=labels), _folds={}, _groups=self.groups)
@@ -167,14 +179,21 @@ class Dataset:
         )
 
     def folds(self, count: int, *, seed: int) -> np.ndarray:
-        """Return (n,) numbers of `count` stratified folds with whole groups. See `splits.stratified_folds`.
+        """Return (n,) numbers of `count` stratified folds with whole groups, which follow from what the photos are.
+
+        See `splits.stratified_folds`.
 
         Raises:
             DataError: some class cannot be both learned from and held out.
         """
         if (count, seed, True) not in self._folds:
             self._folds[count, seed, True] = stratified_folds(
-                self.labels, self.classes, count=count, seed=seed, groups=self.groups
+                self.labels,
+                self.classes,
+                count=count,
+                seed=seed,
+                groups=self.groups,
+                identities=self.identities(),
             )
         return self._folds[count, seed, True]
 

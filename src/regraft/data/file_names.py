@@ -15,7 +15,7 @@ _WORD = re.compile(r"[^\W\d_]+")
 _NUMBER = re.compile(r"\d+")
 _SEPARATED_NUMBER = re.compile(r"[\W_]*\d+")
 # a date, and the time of day after it: 2021-05-03, 20210503_123456, 03.05.2021 12-30-45
-_DATE = re.compile(
+DATE = re.compile(
     r"(?<!\d)(?:(?:19|20)\d\d([-_. ]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])"
     r"|(?:0[1-9]|[12]\d|3[01])([-_. ])(?:0[1-9]|1[0-2])\2(?:19|20)\d\d)"
     r"(?:[-_. ]+(?:[01]\d|2[0-3])([-_. ]?)[0-5]\d\3[0-5]\d(?:\d{3})?)?(?!\d)"
@@ -128,7 +128,7 @@ def _parse(stem: str) -> _Name | None:
     if found is None or _is_no_label(found["label"]) or _UUID.fullmatch(stem.lower()):
         return None
     start = found.end("label")
-    undated = stem[:start] + _DATE.sub(lambda date: " " * len(date[0]), stem[start:])
+    undated = stem[:start] + DATE.sub(lambda date: " " * len(date[0]), stem[start:])
     numbers = [(int(number[0]), number.end()) for number in _NUMBER.finditer(undated, start)]
     return _Name(stem, found["label"], tuple(numbers))
 

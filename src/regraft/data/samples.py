@@ -28,6 +28,7 @@ class Samples:
         groups: (n,) numbers of what must stay on one side of a split (a patient, a lesion), or None.
         group_names: the name of each number, by which a group is recognised in another split; None for an image that
             is in no known group.
+        grouped_by: what the user calls a group: the column's name; "" where clips in file names are the groups.
         where: the folder or table they were found in.
         notes: what was passed over, in words.
         advice: what else could be meant, in words, for messages that refuse these photos.
@@ -38,6 +39,7 @@ class Samples:
     classes: tuple[str, ...]
     groups: np.ndarray | None = None
     group_names: tuple[str | None, ...] = ()
+    grouped_by: str = ""
     where: str = "the given images"
     notes: tuple[str, ...] = ()
     advice: str = ""
@@ -54,6 +56,7 @@ class Samples:
         labels: Sequence[str],
         *,
         groups: Sequence[str | None] | None = None,
+        grouped_by: str = "",
         notes: Sequence[str] = (),
         advice: str = "",
     ) -> "Samples":
@@ -64,6 +67,7 @@ class Samples:
             sources: n images.
             labels: the name of each image's class.
             groups: the name of each image's group, None for an image that is in no known group; None without groups.
+            grouped_by: what the user calls a group.
             notes: what was passed over, in words.
             advice: what else could be meant, in words.
 
@@ -84,6 +88,7 @@ class Samples:
             classes=tuple(classes),
             groups=numbers,
             group_names=names,
+            grouped_by=grouped_by,
             where=where,
             notes=(*notes, *_notes_on_names(clean)),
             advice=advice,
@@ -94,6 +99,12 @@ class Samples:
         """Return `where` without parent folders, for files that are handed on."""
         parts = [self.where] if Path(self.where).exists() else self.where.split(" and ")  # of concatenated splits
         return " and ".join(Path(part).name for part in parts)
+
+    def names_of_groups(self) -> list[str | None]:
+        """Return the name of each photo's group; None for one that is in no named group."""
+        if self.groups is None:
+            return [None] * len(self)
+        return [self.group_names[number] if number < len(self.group_names) else None for number in self.groups.tolist()]
 
     def counts(self) -> dict[str, int]:
         """Return {class name: number of images}, in class order."""
@@ -152,11 +163,14 @@ class Samples:
 
 def together(parts: Sequence[Samples]) -> Samples:
     """Concatenate splits that have the same classes; groups of the same name are one group."""
+    groups, names = (None, ()) if all(part.groups is None for part in parts) else _common_groups(parts)
     return Samples(
         sources=tuple(source for part in parts for source in part.sources),
         labels=np.concatenate([part.labels for part in parts]),
         classes=parts[0].classes,
-        groups=None if all(part.groups is None for part in parts) else _common_groups(parts),
+        groups=groups,
+        group_names=names,
+        grouped_by=parts[0].grouped_by,
         where=" and ".join(part.where for part in parts),
     )
 
@@ -232,12 +246,18 @@ def _number_groups(names: Sequence[str | None]) -> tuple[np.ndarray, tuple[str |
     return np.array(numbers, dtype=np.int64), (*known, *[None] * names.count(None))
 
 
-def _common_groups(parts: Sequence[Samples]) -> np.ndarray:
+def _common_groups(parts: Sequence[Samples]) -> tuple[np.ndarray, tuple[str | None, ...]]:
+    """Return (n,) numbers of groups, one for each name, and the name of each number."""
     numbers: dict[object, int] = {}
+    names: list[str | None] = []
     found: list[int] = []
     for place, part in enumerate(parts):
         own = np.arange(len(part)) if part.groups is None else part.groups
         for number in own.tolist():
             name = part.group_names[number] if number < len(part.group_names) else None
-            found.append(numbers.setdefault((place, number) if name is None else name, len(numbers)))
-    return np.array(found, dtype=np.int64)
+            key: object = (place, number) if name is None else name
+            if key not in numbers:
+                numbers[key] = len(names)
+                names.append(name)
+            found.append(numbers[key])
+    return np.array(found, dtype=np.int64), tuple(names)

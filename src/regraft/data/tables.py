@@ -279,5 +279,6 @@ def _samples(rows: _Rows, where: str, group_column: str | None) -> Samples:
         [source for source, _, _ in distinct],
         [label for _, label, _ in distinct],
         groups=None if group_column is None else [group for _, _, group in distinct],
+        grouped_by=group_column or "",
         notes=notes,
     )

@@ -10,6 +10,7 @@ import numpy as np
 from torch import nn
 
 from regraft.data.dataset import Dataset
+from regraft.data.group_folds import leave_groups_out
 from regraft.data.splits import OUTER_FOLDS
 from regraft.engines.compute import Compute
 from regraft.engines.engine import Engine
@@ -33,7 +34,7 @@ from regraft.progress import Observer
 from regraft.training.checkpoints import Run, nowhere
 from regraft.training.distributed import Accelerator, accelerator
 from regraft.training.schedule import Schedule
-from regraft.transfer.settings import FitSettings
+from regraft.transfer.settings import BY_GROUPS, FitSettings
 from regraft.transfer.strategies import Candidate
 
 _RANDOM_SEED = 1  # of the random weights: the same for all folds, as the pretrained ones are
@@ -135,12 +136,14 @@ class Experiment:
         return {LAST: found[LAST]} if found[wanted] == found[LAST] else {wanted: found[wanted]}
 
     def folds(self) -> np.ndarray:
-        """Return (n,) numbers of the outer folds.
+        """Return (n,) numbers of the outer folds, see `outer_folds`."""
+        return outer_folds(self.dataset, self.settings)
 
-        Raises:
-            DataError: some class cannot be both learned from and held out.
-        """
-        return self.dataset.folds(OUTER_FOLDS, seed=self.seed)
+    def say_folds(self) -> None:
+        """Say which groups are left out together, where folds are groups."""
+        if self.settings.folds == BY_GROUPS:
+            for note in leave_groups_out(self.dataset).notes:
+                self.observer.say(note)
 
     def network(self, *, random_weights: bool) -> Backbone:
         """Return the pretrained network, or the same with random weights."""
@@ -224,6 +227,18 @@ class Experiment:
             say=self.observer.say,
         )
         return choose_engine(workload, self.compute.engine, exact=True)
+
+
+def outer_folds(dataset: Dataset, settings: FitSettings) -> np.ndarray:
+    """Return (n,) numbers of the folds that evaluate: stratified ones, or the groups themselves.
+
+    Raises:
+        DataError: some class cannot be both learned from and held out, or groups that cannot be folds.
+        OptionError: folds are to be groups, and there are none.
+    """
+    if settings.folds == BY_GROUPS:
+        return leave_groups_out(dataset).folds
+    return dataset.folds(OUTER_FOLDS, seed=settings.seed)
 
 
 def training_accelerator(settings: FitSettings, compute: Compute) -> Accelerator:

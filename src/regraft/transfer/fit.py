@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from regraft.classifier.classifier import Classifier, marks_of
+from regraft.classifier.group_figures import GroupFigures, figures_by_group
 from regraft.classifier.record import Attempt, FitRecord, OverBudget, Timing
 from regraft.data.dataset import Dataset
+from regraft.data.group_folds import leave_groups_out
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, SanityError, option
@@ -26,7 +28,7 @@ from regraft.transfer.experiment import Experiment, open_run
 from regraft.transfer.feature_choice import try_features
 from regraft.transfer.network_choice import NetworkChoice, choose_network
 from regraft.transfer.preparation import prepare_experiment
-from regraft.transfer.settings import FitSettings
+from regraft.transfer.settings import BY_GROUPS, FitSettings
 from regraft.transfer.strategies import AUTO, Candidate
 from regraft.transfer.trainers import FitOutcome, trainer_of
 
@@ -140,6 +142,7 @@ def _fit(
     """Train and evaluate what `fit` returns, of which the photos and networks are known."""
     settings = experiment.settings
     open_run(folder, {model: experiment})
+    experiment.say_folds()
     experiment.observer.say("fitting the last layer")
     trained = _train(experiment)
     if choice is not None and experiment.validation is None:
@@ -266,7 +269,17 @@ def _record(
         features=trained.outcome.head.choice or LAST,
         stages=stages,
         features_tried=trials,
+        by_group=_by_group(experiment, trained.probabilities),
+        group_column=experiment.dataset.samples.grouped_by if experiment.settings.folds == BY_GROUPS else "",
     )
+
+
+def _by_group(experiment: Experiment, probabilities: np.ndarray) -> tuple[GroupFigures, ...]:
+    """Return the figures of each group that was left out, of out-of-fold probabilities (n, c)."""
+    if experiment.settings.folds != BY_GROUPS:
+        return ()
+    found = leave_groups_out(experiment.dataset)
+    return figures_by_group(probabilities.argmax(axis=1) == experiment.dataset.labels, found.folds, found.names)
 
 
 def candidate_of(settings: FitSettings) -> Candidate | None:

@@ -45,7 +45,7 @@ from regraft.training.checkpoints import Run
 from regraft.transfer.auto import cheapest
 from regraft.transfer.budget import Clock, PersistentClock
 from regraft.transfer.cross_validation import cross_validate
-from regraft.transfer.experiment import Experiment
+from regraft.transfer.experiment import Experiment, outer_folds
 from regraft.transfer.preparation import ExtractedSplits, check_differ, extract_splits, open_splits, prepare_network
 from regraft.transfer.settings import FitSettings
 from regraft.transfer.strategies import Candidate
@@ -107,7 +107,7 @@ def choose_network(
     """
     dataset, validation = open_splits(splits, settings, compute, observer)
     try:
-        dataset.folds(OUTER_FOLDS, seed=settings.seed)
+        outer_folds(dataset, settings)
     except DataError as error:  # validation photos evaluate, but may not choose
         raise DataError(
             f"{error}\nNetworks are compared on training photos that were held out. Name one network "

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from regraft.data.dataset import Dataset, open_datasets
+from regraft.data.group_guess import guess_groups
 from regraft.data.samples import Samples
-from regraft.data.splits import OUTER_FOLDS
 from regraft.engines.compute import Compute
 from regraft.engines.kinds import AUTO
 from regraft.engines.selection import choice_of
@@ -20,8 +20,8 @@ from regraft.features.pictures import join_parts_of_pictures, join_pictures
 from regraft.networks.backbones import Backbone
 from regraft.networks.depths import LAST
 from regraft.progress import Observer
-from regraft.transfer.experiment import Experiment, training_accelerator
-from regraft.transfer.settings import JOIN, FitSettings
+from regraft.transfer.experiment import Experiment, outer_folds, training_accelerator
+from regraft.transfer.settings import BY_GROUPS, GUESSED, JOIN, FitSettings
 
 
 def prepare_experiment(
@@ -56,7 +56,7 @@ def open_splits(
 
     Raises:
         DataError: the photos cannot be used.
-        OptionError: a setting that is not allowed, or several processes.
+        OptionError: a setting that is not allowed or does not go with these photos, or several processes.
     """
     if "train" not in splits:
         raise DataError(
@@ -70,15 +70,52 @@ def open_splits(
     training_accelerator(
         settings, compute
     )  # a strategy that trains nothing would run, and write its file, in each process
+    _check_groups(splits, settings)
     parts = [samples, splits["validation"].aligned(samples.classes)] if "validation" in splits else [samples]
     opened = open_datasets(parts, observer, max_file_size=compute.max_file_size, value_range=compute.value_range)
-    dataset, *rest = join_pictures(opened, compute, observer, near=settings.near_duplicates == JOIN)
+    opened = join_pictures(opened, compute, observer, near=settings.near_duplicates == JOIN)
+    dataset, *rest = _with_guessed_groups(opened, observer) if settings.grouping == GUESSED else opened
     dataset.samples.check_trainable()
     if not rest:
-        dataset.folds(OUTER_FOLDS, seed=settings.seed)
+        outer_folds(dataset, settings)
         return dataset, None
     check_validation(rest[0], dataset)
     return dataset, rest[0]
+
+
+def _check_groups(splits: Mapping[str, Samples], settings: FitSettings) -> None:
+    """Raise `OptionError` for options of folds and groups that do not go with these photos."""
+    if settings.folds == BY_GROUPS and "validation" in splits:
+        raise OptionError(
+            f"{option('folds', BY_GROUPS)} evaluates on groups of training photos that are left out in turn, and here "
+            f"the photos of {splits['validation'].where} evaluate. Leave {option('folds')} out, or the validation "
+            "photos."
+        )
+    given = [samples for samples in splits.values() if samples.grouped_by]
+    if settings.grouping == GUESSED and given:
+        raise OptionError(
+            f"{option('FitSettings.grouping', GUESSED)} guesses what belongs together, and {given[0].where} says it "
+            f"({given[0].grouped_by!r}). Leave one of them out: the guess, or the groups ({option('group_column')})."
+        )
+
+
+def _with_guessed_groups(parts: Sequence[Dataset], observer: Observer) -> list[Dataset]:
+    """Return data sets in the groups that are guessed of all their photos, and say which."""
+    pictures = [part.pictures.numbers for part in parts if part.pictures is not None]
+    guess = guess_groups(
+        [source for part in parts for source in part.samples.sources],
+        np.concatenate([part.labels for part in parts]),
+        [header for part in parts for header in part.headers],
+        np.concatenate(pictures) if len(pictures) == len(parts) else None,
+        [name for part in parts for name in part.samples.names_of_groups()],
+    )
+    if guess is None:
+        observer.say("no groups are guessed: neither names, bursts nor near-duplicates join photos")
+        return list(parts)
+    observer.say(f"{guess.words}. It is a guess: where it is wrong, name the groups ({option('group_column')}).")
+    ends = np.cumsum([len(part) for part in parts])[:-1]
+    split = np.split(guess.groups, ends)
+    return [part.regrouped(own, guess.names) for part, own in zip(parts, split, strict=True)]
 
 
 def prepare_network(backbone: Backbone, dataset: Dataset, settings: FitSettings) -> Backbone:

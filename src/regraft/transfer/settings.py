@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # the command line is made from these fields, and imports no 
 
 FEATURES = (AUTO, "last", "late", "all")
 JOIN, IGNORE = "join", "ignore"  # near-duplicates
+STRATIFIED, BY_GROUPS = "stratified", "groups"  # folds
+GIVEN, GUESSED = "given", "guessed"  # groups
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _LARGEST_SEED = 2**32 - 1  # that scikit-learn takes
 # options that not every strategy uses: which property of a `Strategy` says so, and whether "auto" uses it as well
@@ -43,6 +45,9 @@ class FitSettings:
         seed: of folds, views and training.
         near_duplicates: "join" keeps photos that show the same picture on one side of every split; "ignore" does so for
             photos with equal pixels alone.
+        folds: "stratified" gives every fold every class in its share; "groups" leaves one group out at a time.
+        grouping: "given" takes the groups that are named; "guessed" guesses them from names, bursts of one camera and
+            near-duplicates.
         positive: the class that AUC and average precision are of, where there are two; default the second.
         force: True keeps a classifier that is no better than always saying the largest class.
         train_from: the first stage that is trained, instead of the last two.
@@ -77,6 +82,19 @@ class FitSettings:
         help="join: photos that show the same picture (resized, mirrored, turned, edited) stay on one side of a split; "
         "ignore: only those with equal pixels do.",
         choices=(JOIN, IGNORE),
+    )
+    folds: str = setting(
+        STRATIFIED,
+        help="stratified: five folds, every class in each in its share, groups whole; groups: each group (a clinic, a "
+        "camera, a year) is left out in turn, and reported.",
+        choices=(STRATIFIED, BY_GROUPS),
+    )
+    grouping: str = setting(
+        GIVEN,
+        help="given: what belongs together is what is named as a group; guessed: it is guessed from file names, bursts "
+        "of one camera and near-duplicates, and said.",
+        choices=(GIVEN, GUESSED),
+        flag="groups",
     )
     positive: str | None = setting(
         None,
@@ -241,7 +259,7 @@ class FitSettings:
 
     def training_arguments(self, compute: "Compute") -> dict[str, Any]:
         """Return what the trained weights depend on, by the names that the user knows, in JSON types."""
-        named = ("strategy", "features", "seed", "train_from", "train_only", "lora", "budget", "precision")
+        named = ("strategy", "features", "seed", "folds", "train_from", "train_only", "lora", "budget", "precision")
         chosen = {option(name): getattr(self, name) for name in named if name != "budget" or self.strategy == AUTO}
         chosen |= {option(f"Schedule.{name}"): getattr(self.schedule, name) for name in declared_settings(Schedule)}
         chosen[option("cache", False)] = not compute.cache  # views from the cache are fewer, and in float16
