@@ -1,4 +1,4 @@
-"""What was found, in figures: accuracy with it and without it, on the same photos, with the interval of the difference."""
+"""What was found, in figures: accuracy with it and without it, on the same photos, with intervals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,6 @@ class Effect:
 
     Attributes:
         kind: of finding.
-        words: what differs, as "`first` ... `second`" in a sentence.
         first: what the first figure is of, in words.
         second: likewise.
         photos: how many they are of.

@@ -15,6 +15,7 @@ from typing import Annotated, Any, TextIO
 import typer
 from typer.core import TyperGroup
 
+from regraft.cli.audit import audit
 from regraft.cli.cache import cache
 from regraft.cli.compare import compare
 from regraft.cli.console import check_written, note, open_streams, result
@@ -160,7 +161,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-for command in (demo, fit, compare, evaluate, predict, explain, embed, similar, pretrain, models, cache):
+for command in (demo, audit, fit, compare, evaluate, predict, explain, embed, similar, pretrain, models, cache):
     app.command()(with_exit_codes(command))
 
 

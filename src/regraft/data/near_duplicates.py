@@ -28,6 +28,8 @@ _BLOCK = 512  # photos: a block of distances stays in the processor's cache
 _MANY = 8 * _BLOCK  # photos: from here on it is tried which number type this processor multiplies faster
 _DIMENSIONS = 256  # of features that are compared: the principal ones
 _ASKED = 128  # pairs that are compared by pixels at a time: where none of these show one picture, none after them do
+_ALMOST = 0.5  # of details: pairs that agree so well are compared once more without their edges, which may be framed
+_TRIMMED = 4  # pixels of 64
 _ALIKE = 0.45  # agreement of two photos of a set: where half of all pairs have more (a fixed camera, digits), it proves
 # nothing; of photos of unlike things half have less than about 0.3
 _MOST_LINKS = 4_000_000  # pairs held at a time; beyond, those that are joined already are forgotten
@@ -281,6 +283,25 @@ def _same_by_pixels(
     return _agreement(first, second, thumbnails, orientations) >= AGREEMENT
 
 
+def _same_inside(first: np.ndarray, second: np.ndarray, thumbnails: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return (p,) booleans: whether the details of two photos agree, with their edges or without them.
+
+    A frame that was laid around both, a photo and a part of it, hides that one is a part of the other.
+    """
+    found = _agreement(first, second, thumbnails, UPRIGHT)
+    doubtful = np.flatnonzero((found < AGREEMENT) & (found >= _ALMOST))
+    found[doubtful] = _agreement(
+        first[doubtful], second[doubtful], lambda positions: _trimmed(thumbnails(positions)), UPRIGHT
+    )
+    return found >= AGREEMENT
+
+
+def _trimmed(thumbnails: np.ndarray) -> np.ndarray:
+    """Return (k, 64, 64) luminances without the edges, enlarged."""
+    inside = thumbnails[:, _TRIMMED:-_TRIMMED, _TRIMMED:-_TRIMMED].astype(np.float32)
+    return functional.interpolate(torch.from_numpy(inside)[:, None], thumbnails.shape[1:], mode="bicubic")[:, 0].numpy()
+
+
 def _agreement(
     first: np.ndarray,
     second: np.ndarray,
@@ -315,7 +336,7 @@ def join_parts(features: np.ndarray, numbers: np.ndarray, thumbnails: Callable[[
     for start in range(0, min(len(first), MOST_COMPARED), _ASKED):
         pairs = (some[places[start : start + _ASKED]] for places in (first, second))
         a, b = pairs
-        same = _same_by_pixels(a, b, thumbnails, UPRIGHT)
+        same = _same_inside(a, b, thumbnails)
         if start == 0 and same.any() and _mostly_alike(some, thumbnails):
             break
         links.add(a[same], b[same])

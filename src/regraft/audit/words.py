@@ -1,0 +1,147 @@
+"""Findings of labels, cues and features, and all findings in lines for people."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from regraft.audit.held_out import HeldOutAnswers
+from regraft.audit.photos import AuditPhotos
+from regraft.audit.shortcuts import CueScore, Giveaway
+from regraft.data.findings import HIGH, KINDS, LOW, MEDIUM, Finding
+from regraft.errors import first_few
+from regraft.evaluation.label_errors import LabelErrors
+
+_LIKELY, _POSSIBLY = 0.5, 0.1  # probability that a label is wrong, from which on it is of high or medium severity
+_MANY = 0.1  # share of unreadable photos that is of high severity
+_SHOWN = 4
+_SHOWN_EQUAL = 6  # photos of one picture
+_ALL, _NONE = 0.995, 0.005  # shares that are said as all and none
+
+
+def unreadable_findings(photos: AuditPhotos) -> list[Finding]:
+    """Return the finding of photos that cannot be read, if there are any."""
+    if not photos.unreadable:
+        return []
+    files = photos.names(list(photos.unreadable))
+    severity = HIGH if len(files) > _MANY * len(photos) else MEDIUM
+    reasons = dict(zip(files, photos.unreadable.values(), strict=True))
+    advice = f"{reasons[files[0]]}: copy {'it' if len(files) == 1 else 'them'} again, or leave out what is damaged."
+    return [Finding("unreadable", severity, files, advice, more={"reasons": reasons})]
+
+
+def label_findings(photos: AuditPhotos, answers: HeldOutAnswers, labels: LabelErrors) -> list[Finding]:
+    """Return a finding for each label that is likely wrong, the least probable first."""
+    classes, found = answers.dataset.classes, []
+    rows = zip(labels.photos.tolist(), labels.suggested.tolist(), labels.given.tolist(), labels.wrong, strict=True)
+    for row, suggested, probability, wrong in rows:
+        given = classes[int(answers.dataset.labels[row])]
+        severity = HIGH if wrong >= _LIKELY else MEDIUM if wrong >= _POSSIBLY else LOW
+        more = {
+            "label": given,
+            "suggested": classes[suggested],
+            "probability": float(probability),
+            "probability_wrong": float(wrong),
+        }
+        advice = (
+            f"labelled {given}, looks like {classes[suggested]} (given label: {_percent(probability)}): look at it."
+        )
+        files = photos.names([answers.positions[row]])
+        found.append(Finding("likely-mislabelled", severity, files, advice, more=more))
+    return found
+
+
+def shortcut_findings(photos: AuditPhotos, answers: HeldOutAnswers, cues: Sequence[CueScore]) -> list[Finding]:
+    """Return a finding for each cue that tells classes apart far above chance."""
+    found = []
+    for score in cues:
+        giveaway = score.giveaway
+        if not score.far_above_chance or giveaway is None or score.interval is None:
+            continue
+        said = giveaway_in_words(giveaway, answers.dataset.classes)
+        own = np.flatnonzero(giveaway.has & (answers.dataset.labels == giveaway.label))
+        remedy = (
+            "Save or collect all classes alike, or evaluate on photos from elsewhere."
+            if score.cue.of_file
+            else "It may be the subject itself: look, and evaluate on photos from elsewhere."
+        )
+        advice = (
+            f"{said}. The {score.cue.name} alone is right in {score.accuracy:.0%} "
+            f"[{score.interval[0]:.0%}, {score.interval[1]:.0%}] where chance is {score.chance:.0%}. {remedy}"
+        )
+        more = {
+            "cue": score.cue.name,
+            "balanced_accuracy": score.accuracy,
+            "interval": list(score.interval),
+            "chance": score.chance,
+            "class": answers.dataset.classes[giveaway.label],
+            "share_of_class": giveaway.share,
+            "share_of_others": giveaway.share_of_others,
+        }
+        severity = HIGH if score.cue.of_file else MEDIUM
+        found.append(Finding("shortcut", severity, photos.names(answers.positions[own]), advice, more=more))
+    return found
+
+
+def giveaway_in_words(giveaway: Giveaway, classes: Sequence[str]) -> str:
+    """Return e.g. "class covid: all are 1,024 x 1,024 pixels, of the others none"."""
+    share, others = (_share(value) for value in (giveaway.share, giveaway.share_of_others))
+    return f"class {classes[giveaway.label]}: {share} {giveaway.words}, of the others {others}"
+
+
+def outlier_findings(photos: AuditPhotos, positions: np.ndarray) -> list[Finding]:
+    """Return the finding of photos at `positions`, the most unlike first, if there are any."""
+    if not len(positions):
+        return []
+    advice = "look whether they are of what the others are, and leave out what is not."
+    return [Finding("outlier", LOW, photos.names(positions), advice)]
+
+
+def lines_of(findings: Sequence[Finding], images: int, *, shown: int = _SHOWN) -> list[str]:
+    """Return findings in lines: of each kind and severity how many, what to do, and the first files.
+
+    Args:
+        findings: the severest first.
+        images: how many photos were looked at.
+        shown: findings, or files, of each that are named.
+    """
+    if not findings:
+        return [f"{images:,} photos, and nothing was found."]
+    photos = len({file for one in findings for file in one.files})
+    counts = Counter(one.severity for one in findings)
+    by_severity = ", ".join(f"{counts[severity]:,} {severity}" for severity in (HIGH, MEDIUM, LOW) if counts[severity])
+    lines = [f"{images:,} photos, {len(findings):,} findings in {photos:,} of them: {by_severity}"]
+    for kind, severity in dict.fromkeys((one.kind, one.severity) for one in findings):
+        own = [one for one in findings if (one.kind, one.severity) == (kind, severity)]
+        lines += _lines_of_kind(own, shown)
+    return lines
+
+
+def _lines_of_kind(own: Sequence[Finding], shown: int) -> list[str]:
+    kind, severity = own[0].kind, own[0].severity
+    count = len(own) if len(own) > 1 else len(own[0].files)
+    what = KINDS[kind].title
+    across = sum("splits" in one.across for one in own), sum("classes" in one.across for one in own)
+    said = [f"{number:,} across {name}" for number, name in zip(across, ("splits", "classes"), strict=True) if number]
+    number, where = f"{count:,} " if count else "", f" ({', '.join(said)})" if said else ""
+    lines = ["", f"{severity:<7}{kind}: {number}{what}{where}"]
+    if len(own) == 1 or kind in ("shortcut", "imbalance"):
+        lines += [f"       {one.advice}" for one in own]
+        files = [] if kind in ("shortcut", "imbalance") else list(own[0].files)
+        return [*lines, *([f"       {first_few(files, shown)}"] if files else [])]
+    if kind == "likely-mislabelled":
+        lines += [f"       {one.files[0]}: {one.advice}" for one in own[:shown]]
+    else:
+        lines += [f"       {own[0].advice}"]
+        lines += [f"       {first_few(one.files, _SHOWN_EQUAL).replace(', ', ' = ')}" for one in own[:shown]]
+    return [*lines, *([f"       ... and {len(own) - shown:,} more"] if len(own) > shown else [])]
+
+
+def _share(value: float) -> str:
+    if value >= _ALL:
+        return "all"
+    return "none" if value < _NONE else _percent(value)
+
+
+def _percent(value: float) -> str:
+    return f"{value:.1%}" if 0 < value < 0.01 else f"{value:.0%}"
