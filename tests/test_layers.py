@@ -148,6 +148,8 @@ ORDER = {
         "labels",
         "record",
         "schema",
+        "reference",
+        "drift",
         "classifier",
         "bundle",
         "named",
