@@ -141,6 +141,7 @@ DAMAGES: dict[str, tuple[Callable[[State], object], str]] = {
     "other classes": (lambda s: s.update(counts=np.zeros(2, dtype=np.int64)), r"reference.counts must be .* \(3,\)"),
     "a label that there is not": (lambda s: s["labels"].fill(3), "reference.labels must be integers from 0 on to 2"),
     "negative counts": (lambda s: s["counts"].fill(-1), "reference.counts must be integers from 0 on"),
+    "no photos": (lambda s: s["counts"].fill(0), "reference.counts must be of at least one photo"),
     "no distances": (lambda s: s.pop("distances"), "reference.distances must be 6 finite numbers"),
     "no order": (lambda s: s.update(distances=s["distances"][[3, 1, 2, 0, 4, 5]]), "rising order"),
     "a measure of other length": (lambda s: s.update(red=np.zeros(3)), "reference.red must be 7 finite numbers"),

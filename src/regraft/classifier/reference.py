@@ -203,6 +203,8 @@ class TrainingReference:
         for name, array, most in (("labels", labels, classes - 1), ("counts", counts, None)):
             if array.dtype.kind != "i" or array.min() < 0 or (most is not None and array.max() > most):
                 raise ValueError(f"reference.{name} must be integers from 0 on{'' if most is None else f' to {most}'}")
+        if not counts.any():
+            raise ValueError("reference.counts must be of at least one photo. Got zeros alone")
         mean, directions, points = (state[name].astype(np.float32) for name in ("mean", "directions", "points"))
         levels = {"distances": DISTANCE_LEVELS} | {name: MEASURE_LEVELS for name in MEASURES if name in state}
         quantiles = {
