@@ -151,6 +151,8 @@ ORDER = {
         "group_figures",
         "record",
         "schema",
+        "reference",
+        "drift",
         "classifier",
         "bundle",
         "named",

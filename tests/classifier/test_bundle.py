@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pickle
+import re
 import struct
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from regraft.classifier.bundle import _digest, load_bundle, read_description, save_bundle
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.record import Attempt, FitRecord, OverBudget, Timing
+from regraft.classifier.reference import TrainingReference
 from regraft.engines.workload import EngineChoice
 from regraft.errors import BundleError, OutputError
 from regraft.evaluation.report import Report
@@ -121,6 +123,53 @@ def test_round_trip_keeps_everything(classifier: Make, tmp_path: Path) -> None:
     assert after.backbone.recipe.settings == settings
     assert after.backbone.source == "model.safetensors"
     assert not after.backbone.module.training
+
+
+def with_reference(made: Classifier, count: int = 40) -> Classifier:
+    rng = np.random.default_rng(0)
+    values = np.abs(rng.normal(size=(count, made.head.features))).astype(np.float32)
+    made.reference = TrainingReference.of(values, np.arange(count) % 3, classes=3, colours=rng.random((count, 5)))
+    assert made.reference is not None
+    return made
+
+
+def test_round_trip_keeps_the_reference(classifier: Make, tmp_path: Path) -> None:
+    before, file = with_reference(classifier()), tmp_path / "m.safetensors"
+    save_bundle(before, file)
+    after = load_bundle(file)
+    assert before.reference is not None
+    assert after.reference is not None
+    kept = {name: array.tobytes() for name, array in before.reference.state().items()}
+    assert {name: array.tobytes() for name, array in after.reference.state().items()} == kept
+    save_bundle(after, tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == file.read_bytes()
+    assert read_description(file)["format"] == 1  # older versions pass over these tensors
+
+
+def test_a_file_without_a_reference_has_none(bundle: Path) -> None:
+    assert not any(name.startswith("reference.") for name in load_file(bundle))
+    assert load_bundle(bundle).reference is None
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "told"),
+    [
+        ("reference.points", torch.zeros(40, 3), r"reference.points must be finite numbers of shape \(40, 5\)"),
+        ("reference.mean", torch.full((9,), float("nan")), "reference.mean holds values that are not finite"),
+        ("reference.counts", torch.zeros(3), "reference.counts must be integers"),
+    ],
+)
+def test_a_damaged_reference_is_refused(
+    classifier: Make, tmp_path: Path, name: str, tensor: torch.Tensor, told: str
+) -> None:
+    file = tmp_path / "m.safetensors"
+    save_bundle(with_reference(classifier()), file)
+    about = read_description(file)
+    del about["sha256"]
+    tensors = load_file(file) | {name: tensor}
+    about["sha256"] = _digest(about, tensors)
+    save_file(tensors, file, {"regraft": json.dumps(about)})
+    assert re.search(told, message_of(file))
 
 
 def test_the_networks_folder_is_not_needed_again(classifier: Make, tmp_path: Path, offline: None) -> None:

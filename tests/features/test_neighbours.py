@@ -36,12 +36,21 @@ def test_the_last_number_is_what_the_directions_leave_out() -> None:
     assert points[:, :-1] == pytest.approx(inside, abs=1e-5)
 
 
-def test_distances_of_points_are_at_most_those_of_the_features() -> None:
-    features = decaying(60)
-    projected = Projection.of(features, rank=4).project(features).astype(np.float64)
+def test_what_the_directions_leave_out_has_nothing_in_common() -> None:
+    """Two photos a step of 0.3 and 0.4 off the directions, each its own way, are 0.5 apart, as Pythagoras says."""
+    points = np.array([[0.1, 0.0, 0.3], [0.1, 0.0, 0.4]])
+    assert nearest_distances(points[:1], points[1:], projected=True) == pytest.approx([0.5])
+    assert nearest_distances(points[:1], points[1:]) == pytest.approx([0.1], abs=1e-3)
+
+
+def test_projected_distances_are_nearly_those_of_the_features() -> None:
+    rng = np.random.default_rng(0)
+    features = decaying(400, width=600, seed=1) + rng.normal(size=(400, 600)).astype(np.float32) * 0.5
+    points = Projection.of(features[:200], rank=12).project(features)
     whole = normalize(features).astype(np.float64)
-    gap = np.linalg.norm(projected[:, None] - projected, axis=2) - np.linalg.norm(whole[:, None] - whole, axis=2)
-    assert gap.max() < 1e-3  # directions are rounded to float16
+    found = nearest_distances(points[200:], points[:200], count=1, projected=True)
+    expected = np.linalg.norm(whole[200:, None] - whole[:200], axis=2).min(axis=1)
+    assert found == pytest.approx(expected, rel=0.1)
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
@@ -107,7 +116,8 @@ def test_fewer_neighbours_than_asked_for_and_none() -> None:
 def clouds(counts: list[int], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(len(counts)), counts)
-    return rng.normal(size=(len(labels), 6)) + 20 * labels[:, None], labels
+    points = rng.normal(size=(len(labels), 6)) + 20 * labels[:, None]
+    return np.c_[points, np.zeros(len(labels))], labels  # nothing is left out
 
 
 def test_planted_outliers_are_flagged_the_farthest_first() -> None:
@@ -128,7 +138,7 @@ def test_a_photo_of_another_class_is_unlike_its_own() -> None:
 
 def test_copies_do_not_hide_each_other() -> None:
     points, labels = clouds([100])
-    points[40:46] = points[40] + 30  # one picture, six times: its five nearest are copies
+    points[40:46, :6] = points[40, :6] + 30  # one picture, six times: its five nearest are copies
     assert not outliers(points, labels).flagged[40:46].any()
     numbers = np.arange(100)
     numbers[40:46] = 40

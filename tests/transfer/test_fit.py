@@ -27,6 +27,7 @@ from regraft.images import sources
 from regraft.networks import backbones, freezing
 from regraft.networks.backbones import Backbone, load_backbone
 from regraft.options import declared_settings
+from regraft.training.schedule import Schedule
 from regraft.transfer import fit as fitting
 from regraft.transfer.fit import FitResult
 from regraft.transfer.preparation import prepare_experiment
@@ -503,3 +504,26 @@ def test_a_validation_split_needs_no_second_look_at_the_training_photos(
     network = fit(folder).classifier.backbone
     tensors = len(network.tensor_hashes())
     assert calls == {"folds": 1, "groups": 4, "hashed": tensors, "proven": tensors}
+
+
+# --- what new photos are compared with ---
+
+
+def test_the_reference_is_of_the_training_photos(fit: Fit, photos: Photos) -> None:
+    folder = photos("pets/train", red=8, blue=10).parent
+    photos("pets/validation", first_seed=50, red=3, blue=3)
+    found = fit(folder, strategy="frozen")
+    reference = found.classifier.reference
+    assert reference is not None
+    assert reference.counts.tolist() == [10, 8]  # blue, red
+    assert reference.width == found.classifier.head.features
+    assert reference.measures["megapixels"].values == pytest.approx([48 * 40 / 1e6] * 5)
+    assert reference.measures["blue"].count == 18
+    seen = found.experiment.features.values[:, found.classifier.columns]
+    assert (reference.distances_of(seen) <= reference.limit(0.99)).mean() > 0.9
+
+
+def test_a_network_that_was_trained_further_has_no_reference(fit: Fit, photos: Photos) -> None:
+    found = fit(photos("pets/train", red=8, blue=10), strategy="top", schedule=Schedule(epochs=1, views=1))
+    assert found.classifier.strategy == "top"
+    assert found.classifier.reference is None

@@ -17,6 +17,7 @@ from safetensors.torch import save
 
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.record import FitRecord
+from regraft.classifier.reference import TrainingReference
 from regraft.classifier.schema import Description, NetworkFields
 from regraft.engines.kinds import ENGINE_KINDS
 from regraft.engines.workload import EngineChoice
@@ -38,6 +39,7 @@ _KEY = "regraft"
 _BACKBONE, _JOINED = "backbone.", "joined."
 _HEAD = "head."
 _SEEN = "seen."
+_REFERENCE = "reference."  # older programs pass over it
 _KINDS = frozenset({torch.float32, torch.float16, torch.float64, torch.int64, torch.int32, torch.uint8, torch.bool})
 
 
@@ -55,6 +57,8 @@ def save_bundle(classifier: Classifier, path: Path) -> None:
     tensors |= {_HEAD + name: torch.from_numpy(array) for name, array in classifier.head.state().items()}
     for role, keys in classifier.seen.items():
         tensors[_SEEN + role] = torch.from_numpy(keys.view(np.int64))
+    kept = {} if classifier.reference is None else classifier.reference.state()
+    tensors |= {_REFERENCE + name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in kept.items()}
     first, *joined = _networks(classifier)
     about = {
         "format": NEWEST if joined or "depths" in first else 1,  # what older programs can use, they may read
@@ -92,7 +96,7 @@ def load_bundle(path: Path) -> Classifier:
     if about.pop("sha256", None) != _digest(about, tensors):
         raise BundleError(f"{path} is damaged: its contents are not what was saved. Copy it again.")
     try:
-        description, head = _check(about, tensors)
+        description, head, reference = _check(about, tensors)
     except ValueError as error:
         raise BundleError(f"{path} cannot be used: {printable(str(error))}. Fit it again.") from None
     seen = {n.removeprefix(_SEEN): t.numpy().view(np.uint64) for n, t in tensors.items() if n.startswith(_SEEN)}
@@ -117,6 +121,7 @@ def load_bundle(path: Path) -> Classifier:
         joined=tuple(backbones[1:]),
         joined_choices=tuple(engines[1:]),
         first_depths=tuple(one.first_depth for one in networks),
+        reference=reference,
     )
     width = sum(depth.units for depth in classifier.depths) + sum(backbone.features for backbone in backbones)
     if head.features != width:
@@ -240,8 +245,10 @@ def _check_kinds(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
         )
 
 
-def _check(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> tuple[Description, Head]:
-    """Return description and head of a bundle whose parts fit together.
+def _check(
+    about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
+) -> tuple[Description, Head, TrainingReference | None]:
+    """Return description, head and reference of a bundle whose parts fit together.
 
     Raises:
         ValueError: they do not.
@@ -257,7 +264,10 @@ def _check(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> tup
     for network in (description, *description.joined):
         if network.engine is not None and network.engine.engine not in ENGINE_KINDS:
             raise ValueError(f"engine must be one of {', '.join(ENGINE_KINDS)}. Got {network.engine.engine!r}")
-    return description, head
+    kept = {name.removeprefix(_REFERENCE): t.numpy() for name, t in tensors.items() if name.startswith(_REFERENCE)}
+    if not kept:
+        return description, head, None
+    return description, head, TrainingReference.from_state(kept, classes=len(description.classes), width=head.features)
 
 
 def _check_tensors(tensors: Mapping[str, torch.Tensor]) -> None:

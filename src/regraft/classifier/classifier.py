@@ -9,6 +9,7 @@ from scipy.special import softmax
 from torch import nn
 
 from regraft.classifier.record import FitRecord
+from regraft.classifier.reference import TrainingReference
 from regraft.data.dataset import Dataset
 from regraft.data.near_duplicates import seen_before
 from regraft.engines.workload import EngineChoice
@@ -44,6 +45,8 @@ class Classifier:
         joined: further networks, whose features follow those of `backbone`.
         joined_choices: what ran these, as `engine_choice`.
         first_depths: the number of the first depth of each network that is used; its own features always are.
+        reference: what new photos are compared with; None where the network was trained further, which draws the photos
+            that it learned from together, and in older files.
     """
 
     backbone: Backbone
@@ -60,6 +63,7 @@ class Classifier:
     joined: tuple[Backbone, ...] = ()
     joined_choices: tuple[EngineChoice | None, ...] = ()
     first_depths: tuple[int, ...] = ()
+    reference: TrainingReference | None = None
 
     @property
     def backbones(self) -> tuple[Backbone, ...]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
+from scipy.special import betaln, gammaln, logsumexp
 
 from regraft.evaluation.intervals import LEVEL, Interval, quantile, wilson
 
@@ -68,6 +69,21 @@ def proportion_of(
         measured = max(independent * variance / (value * (1 - value)), 1.0)
     effect = (differing * measured + worst) / (differing + 1)
     return Proportion(value, independent / effect, quantile(level, groups=count))
+
+
+def chance_of_as_many(count: int, trials: int, *, before: float, of: float) -> float:
+    """Return how probable `count` or more of `trials` photos are where `before` of `of` others were, by chance alone.
+
+    Both are of one source then, whose share is not known: the count is beta-binomial, and this is Fisher's exact test,
+    one-sided. `before` and `of` may be effective numbers of photos in groups.
+    """
+    if count <= 0:
+        return 1.0
+    counts = np.arange(count, trials + 1)
+    first, second = before + 1, max(of - before, 1e-9)
+    ways = gammaln(trials + 1) - gammaln(counts + 1) - gammaln(trials - counts + 1)
+    logs = ways + betaln(counts + first, trials - counts + second) - betaln(first, second)
+    return min(float(np.exp(logsumexp(logs))), 1.0)
 
 
 def interval_of(proportion: Proportion | None) -> Interval | None:

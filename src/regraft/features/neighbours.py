@@ -8,7 +8,8 @@ LARGEST_RANK = 64  # numbers of a projected photo: principal directions, and wha
 NEAREST = 5  # photos whose mean distance is taken
 _LEARNED_FROM = 5_000  # photos
 _PHOTOS_PER_DIRECTION = 8  # with fewer, a direction describes single photos
-_SPARE, _ROUNDS = 8, 2  # of the subspace iteration: directions besides those that are wanted, and its steps
+_SPARE = 8  # directions besides those that are wanted, by which these are found more exactly
+_DEPENDENT = 1e-10  # share of the largest eigenvalue: below, a column is made of the others
 _ROWS, _COLUMNS = 512, 4096  # of a block of distances: 8 MB
 _OWN_SPREAD = 10  # photos of a class whose spread is taken from itself
 _LARGEST_CLASS = 5_000  # photos that one is compared with
@@ -23,8 +24,8 @@ _LIMIT, _LIMIT_OF_FEW = 3.3, 12.0
 class Projection:
     """Features (n, d), each brought to length 1, to the k numbers that tell most photos apart.
 
-    The first k - 1 are coordinates along the principal directions. The last is the length of what these leave out, so
-    that a photo that is unlike all others lies far from them, too. Distances are at most those of the features.
+    The first k - 1 are coordinates along the principal directions. The last is the length of what these leave out: a
+    photo that is unlike all others has much of it, and little along the directions.
 
     Attributes:
         mean: (d,) float32, of features of length 1.
@@ -38,7 +39,7 @@ class Projection:
     def of(cls, features: np.ndarray, *, rank: int = LARGEST_RANK, seed: int = 0) -> "Projection":
         """Return the projection that fits features (n, d), learned from 5,000 of them at most.
 
-        The directions are found by subspace iteration (Halko, Martinsson and Tropp 2011, algorithm 4.4).
+        The directions are found in one step of subspace iteration (Halko, Martinsson and Tropp 2011, algorithm 4.4).
 
         Args:
             features: finite.
@@ -51,14 +52,14 @@ class Projection:
         mean = values.mean(axis=0)
         values -= mean
         count = min(rank - 1, max(len(values) // _PHOTOS_PER_DIRECTION, 1), values.shape[1])
-        width = min(count + _SPARE, *values.shape)
-        basis = generator.standard_normal((values.shape[1], width), dtype=np.float32)
-        for _ in range(_ROUNDS):
-            basis = np.linalg.qr(values.T @ (values @ basis))[0]
+        start = generator.standard_normal((values.shape[1], count + _SPARE), dtype=np.float32)
+        basis = _orthonormal(values.T @ (values @ start))
         seen = (values @ basis).astype(np.float64)
         _, vectors = np.linalg.eigh(seen.T @ seen)  # in rising order
-        directions = (basis @ vectors[:, ::-1][:, :count].astype(np.float32)).T
-        return cls(mean, np.ascontiguousarray(directions.astype(np.float16).astype(np.float32)))
+        found = (basis @ vectors[:, ::-1][:, :count].astype(np.float32)).T
+        directions = np.zeros((count, values.shape[1]), dtype=np.float32)  # of photos that differ along fewer, zeros
+        directions[: len(found)] = found.astype(np.float16)
+        return cls(mean, directions)
 
     @property
     def rank(self) -> int:
@@ -76,6 +77,16 @@ class Projection:
             found[rows, :-1], found[rows, -1] = inside, np.sqrt(np.maximum(left, 0))
         found[~np.isfinite(features).all(axis=1)] = np.nan
         return found
+
+
+def _orthonormal(columns: np.ndarray) -> np.ndarray:
+    """Return (d, r) float32 orthonormal columns that span those of (d, k), r of them; much faster than `qr` of few."""
+    columns = columns.astype(np.float64)
+    for _ in range(2):  # the second time removes what rounding left
+        values, vectors = np.linalg.eigh(columns.T @ columns)
+        large = values > _DEPENDENT * max(float(values.max(initial=0)), np.finfo(np.float64).tiny)
+        columns = columns @ (vectors[:, large] / np.sqrt(values[large]))
+    return columns.astype(np.float32)
 
 
 def _of_length_one(features: np.ndarray) -> np.ndarray:
@@ -99,6 +110,7 @@ def nearest_distances(
     *,
     count: int = NEAREST,
     own: bool = False,
+    projected: bool = False,
     apart: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
     """Return (q,) mean Euclidean distances of each of `queries` (q, k) to its `count` nearest of `known` (m, k).
@@ -111,6 +123,8 @@ def nearest_distances(
         known: finite points.
         count: of neighbours.
         own: `known` are the queries: each row is no neighbour of its own.
+        projected: points are as `Projection.project` gives them. What the directions leave out of two photos is taken
+            to have nothing in common, as is nearly so among hundreds of features: the squares of both lengths add up.
         apart: numbers (q,) and (m,): points with equal numbers are no neighbours.
     """
     if own and apart is None:
@@ -125,7 +139,7 @@ def nearest_distances(
         nearest = np.empty((len(block), 0), dtype=np.float32)
         for first in range(0, len(known), _COLUMNS):
             part = slice(first, first + _COLUMNS)
-            squares = _squared_distances(queries[block], known[part])
+            squares = _squared_distances(queries[block], known[part], common=-1 if projected else None)
             if apart is not None and numbers is not None:
                 squares[numbers[:, None] == apart[1][part]] = np.inf
             nearest = np.concatenate([nearest, squares], axis=1)
@@ -138,10 +152,10 @@ def nearest_distances(
     return found
 
 
-def _squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return (a, b) float32 squared distances of points (a, k) and (b, k)."""
+def _squared_distances(first: np.ndarray, second: np.ndarray, common: int | None) -> np.ndarray:
+    """Return (a, b) float32 squared distances of points (a, k) and (b, k), whose axes up to `common` are the same."""
     first, second = first.astype(np.float32), second.astype(np.float32)
-    squares = first @ second.T
+    squares = first[:, :common] @ second[:, :common].T
     squares *= -2
     squares += np.einsum("ak,ak->a", first, first)[:, None]
     squares += np.einsum("bk,bk->b", second, second)
@@ -193,7 +207,7 @@ def outliers(
         own = np.flatnonzero((labels == label) & finite)
         known = own[sample(len(own), _LARGEST_CLASS, generator)]
         distances[own] = nearest_distances(
-            points[own], points[known], count=count, apart=(numbers[own], numbers[known])
+            points[own], points[known], count=count, projected=True, apart=(numbers[own], numbers[known])
         )
     scores, limits = _robust_scores(distances, labels)
     flagged = np.nan_to_num(scores) > limits

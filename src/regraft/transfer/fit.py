@@ -10,6 +10,7 @@ import numpy as np
 from regraft.classifier.classifier import Classifier, marks_of
 from regraft.classifier.group_figures import GroupFigures, figures_by_group
 from regraft.classifier.record import Attempt, FitRecord, OverBudget, Timing
+from regraft.classifier.reference import TrainingReference
 from regraft.data.dataset import Dataset
 from regraft.data.group_folds import leave_groups_out
 from regraft.data.samples import Samples
@@ -173,6 +174,7 @@ def _fit(
         joined_choices=experiment.joined_choices,
         first_depths=experiment.choices.get(trained.outcome.head.choice, ()),
     )
+    classifier.reference = _reference_of(experiment, trained, classifier)
     record = _record(experiment, trained, report, classifier, time.monotonic() - started)
     classifier.record = record if choice is None else replace(record, networks_tried=choice.tried)
     return FitResult(classifier, classifier.record, experiment, trained.probabilities)
@@ -239,6 +241,25 @@ def _predict_validation(experiment: Experiment, outcome: FitOutcome) -> np.ndarr
         extractor = FeatureExtractor(outcome.backbone, experiment.compute, experiment.observer)
         features = extractor.extract(validation.samples.sources, validation.keys, validation.labels)
     return outcome.head.probabilities(features.values)
+
+
+def _reference_of(experiment: Experiment, trained: _Training, classifier: Classifier) -> TrainingReference | None:
+    """Return what new photos will be compared with; None where the network was trained further.
+
+    Such a network gives the photos that it learned from other features than it gives new ones.
+    """
+    if trained.outcome.plan.cut is not None:
+        return None
+    dataset = experiment.dataset
+    return TrainingReference.of(
+        experiment.features.values,
+        dataset.labels,
+        classes=len(dataset.classes),
+        columns=classifier.columns,
+        groups=dataset.groups,
+        headers=dataset.headers,
+        colours=None if dataset.pictures is None else dataset.pictures.colours,
+    )
 
 
 def _record(
