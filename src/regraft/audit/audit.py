@@ -13,11 +13,18 @@ from regraft.audit.held_out import HeldOutAnswers, PhotoFeatures, held_out_answe
 from regraft.audit.photos import AuditPhotos
 from regraft.audit.quality import find_imbalance, find_poor_photos
 from regraft.audit.shortcuts import CueScore, score_cues
-from regraft.audit.words import label_findings, outlier_findings, shortcut_findings, unreadable_findings
+from regraft.audit.words import (
+    expected_in_words,
+    label_findings,
+    lines_of,
+    outlier_findings,
+    shortcut_findings,
+    unreadable_findings,
+)
 from regraft.data.findings import Finding, in_order
 from regraft.data.group_guess import PICTURES, GroupGuess, guess_groups
 from regraft.data.samples import Samples
-from regraft.errors import DataError
+from regraft.errors import DataError, printable
 from regraft.evaluation.label_errors import LabelErrors, find_label_errors
 from regraft.features.embedding import Embedder
 from regraft.features.neighbours import outliers
@@ -57,6 +64,22 @@ class Audit:
     def of(self, kind: str) -> list[Finding]:
         """Return the findings of one kind."""
         return [one for one in self.findings if one.kind == kind]
+
+    def lines(self) -> list[str]:
+        """Return the findings in lines, the severest first, what they change in figures, and guessed groups."""
+        lines = lines_of(self.findings, len(self.photos))
+        expected = "" if self.labels is None else expected_in_words(self.labels, FIRST)
+        lines += ["", expected] if expected else []
+        if self.effects:
+            lines += ["", "What that changes (a new last layer, out-of-fold; 95 % intervals of the differences):"]
+            lines += [f"  {effect}" for effect in self.effects]
+        if self.guess is not None and set(self.guess.kinds) != {PICTURES}:
+            lines += ["", f"{self.guess.words}. Where that is right: regraft fit --groups guessed"]
+        return lines
+
+    def __str__(self) -> str:
+        """Return the same as one text."""
+        return "\n".join(printable(line) for line in self.lines())
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -99,7 +122,10 @@ def audit(photos: AuditPhotos, embedder: Embedder, *, observer: Observer | None 
     findings += find_subject_leaks(photos, () if without is None else _names(without))
     findings += [*find_imbalance(photos), *find_poor_photos(photos, measures)]
     notes: list[str] = []
-    answers, labels, cues, effects = None, None, (), ()
+    answers: HeldOutAnswers | None = None
+    labels: LabelErrors | None = None
+    cues: list[CueScore] = []
+    effects: tuple[Effect, ...] = ()
     positions = photos.learnable()
     problem = _why_not(photos, positions)
     if not problem:
@@ -111,7 +137,7 @@ def audit(photos: AuditPhotos, embedder: Embedder, *, observer: Observer | None 
     if answers is not None:
         labels = find_label_errors(answers.dataset.labels, answers.probabilities)
         cues = _cues(photos, answers, measures)
-        effects = _effects(photos, features, answers, guess, labels, seed)
+        effects = _effects(photos, features, answers, guess=guess, labels=labels, seed=seed)
         findings += label_findings(photos, answers, labels)
         findings += shortcut_findings(photos, answers, cues)
     else:
@@ -182,6 +208,7 @@ def _effects(
     photos: AuditPhotos,
     features: PhotoFeatures,
     answers: HeldOutAnswers,
+    *,
     guess: GroupGuess | None,
     labels: LabelErrors,
     seed: int,

@@ -60,11 +60,13 @@ class PhotoFeatures:
     @property
     def for_scenes(self) -> np.ndarray:
         """Return (n, d) numbers by which parts of one scene are found; zeros for photos that cannot be read."""
+        found: np.ndarray
         if len(self.sample) == len(self._photos) - len(self.unreadable):
             found = np.zeros((len(self._photos), self.values.shape[1] if len(self.values) else 1), dtype=np.float32)
             found[self.sample] = self.values
             return found
-        return np.nan_to_num(self.points)
+        found = np.nan_to_num(self.points)
+        return found
 
     def rows_of(self, positions: np.ndarray) -> np.ndarray:
         """Return the rows of `values` that hold the features of photos of the sample at `positions`."""

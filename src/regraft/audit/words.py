@@ -137,6 +137,17 @@ def _lines_of_kind(own: Sequence[Finding], shown: int) -> list[str]:
     return [*lines, *([f"       ... and {len(own) - shown:,} more"] if len(own) > shown else [])]
 
 
+def expected_in_words(labels: LabelErrors, first: int) -> str:
+    """Return how many of the `first` labels that are likely wrong are to be expected wrong, "" where there are none."""
+    count = min(first, len(labels))
+    if not count:
+        return ""
+    expected = labels.expected(count)
+    about = "fewer than 1" if expected < 0.5 else f"about {expected:.0f}"
+    verb = "is" if count == 1 else "are"
+    return f"of the first {count:,} likely wrong labels {about} {verb} expected to be wrong indeed"
+
+
 def _share(value: float) -> str:
     if value >= _ALL:
         return "all"

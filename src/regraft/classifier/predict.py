@@ -12,6 +12,7 @@ from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.features.extraction import Features
 from regraft.features.joint import JointExtractor
+from regraft.images.headers import Header
 from regraft.images.sources import Source
 from regraft.images.value_range import Ranges, choose_ranges
 from regraft.progress import Observer
@@ -30,6 +31,25 @@ class Predictions:
     sources: tuple[Source, ...]
     probabilities: np.ndarray
     unreadable: dict[int, str]
+
+
+@dataclass(frozen=True, eq=False)
+class ExplainedPredictions:
+    """What a classifier says of n images, and what it says that by.
+
+    Attributes:
+        predictions: the answers.
+        features: (n, width) of all networks and depths; rows of unreadable images are NaN.
+        keys: their content keys; b"" for unreadable ones.
+        headers: what the files say besides their pixels; None for unreadable ones.
+        ranges: the values of black and white that they were read by.
+    """
+
+    predictions: Predictions
+    features: np.ndarray
+    keys: tuple[bytes, ...]
+    headers: tuple[Header | None, ...]
+    ranges: Ranges
 
 
 class Predictor:
@@ -53,6 +73,10 @@ class Predictor:
 
     def predict(self, sources: Sequence[Source]) -> Predictions:
         """Classify images; one that cannot be read has a reason instead of probabilities, the others are answered."""
+        return self.predict_with_features(sources).predictions
+
+    def predict_with_features(self, sources: Sequence[Source]) -> ExplainedPredictions:
+        """Classify images as `predict` does, and return what the answers rest on, too."""
         sources = tuple(sources)
         inspection = inspect(sources, max_file_size=self.compute.max_file_size, say=self._observer.say)
         deep = [(sources[place], extent) for place, extent in inspection.extents.items()]
@@ -62,7 +86,10 @@ class Predictor:
         unreadable = {**inspection.unreadable, **features.unreadable}
         probabilities = self.classifier.probabilities(features.values)
         probabilities[sorted(unreadable)] = np.nan
-        return Predictions(sources, probabilities, unreadable)
+        features.values[sorted(unreadable)] = np.nan
+        keys = tuple(b"" if place in unreadable else key for place, key in enumerate(inspection.keys))
+        predictions = Predictions(sources, probabilities, unreadable)
+        return ExplainedPredictions(predictions, features.values, keys, inspection.headers, ranges)
 
     def open(self, samples: Samples) -> Dataset:
         """Look at every one of these photos, whose classes are the classifier's, once. See `open_datasets`."""

@@ -1,24 +1,28 @@
 """`regraft audit`: what ruins figures, found in photos before and after training."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from regraft.cli import options
-from regraft.cli.console import check_stdout, note, result, result_json
-from regraft.cli.embed import VECTORS, check_model, new_embedder
+from regraft.cli.console import check_stdout, counted, note, result, result_json
+from regraft.cli.embed import VECTORS, check_model, new_embedder, say_what_was_found
 from regraft.cli.outputs import check_keeps_inputs
 from regraft.cli.training_options import CommandOptions, with_options
 from regraft.data.columns import Columns
+from regraft.data.photos import find_photos
 from regraft.engines.compute import Compute
-from regraft.errors import OptionError, printable
+from regraft.errors import OptionError, first_few, printable
 from regraft.files import check_output, prepare_folder
 
 if TYPE_CHECKING:
     from regraft.audit.audit import Audit
+    from regraft.audit.photos import AuditPhotos
 
 _LIST = "clean.csv"
+_FARTHEST = 5  # photos that are named
 
 
 @with_options(Columns, Compute, only=VECTORS)
@@ -33,14 +37,14 @@ def audit(
     ],
     new: Annotated[
         list[str] | None,
-        typer.Argument(help="With a classifier's file: new photos.", metavar="[NEW]...", show_default=False),
+        typer.Argument(help="New photos, where DATA is a classifier's file.", metavar="[NEW]...", show_default=False),
     ] = None,
     *,
     model: options.NetworkOrFile = "",
     weights: options.Weights = None,
     report: Annotated[
         Path | None,
-        typer.Option(help="Write a page with the photos, and likely wrong labels as CSV, into this folder."),
+        typer.Option(help="Write a page that shows the photos, and tables of the findings, into this folder."),
     ] = None,
     write_clean: Annotated[
         Path | None,
@@ -59,35 +63,17 @@ def audit(
     them. `regraft audit FILE NEW` says how new photos differ from those that the classifier in FILE learned from.
     """
     check_stdout("Send it to a terminal or into a file: > FILE.")
-    if _is_classifier(data):
-        _audit_new(
-            data,
-            new or [],
-            given,
-            json=json,
-            others={"--model": model, "--report": report, "--write-clean": write_clean},
-        )
+    if Path(data).suffix.startswith(".safetensor"):
+        others = {"--model": model, "--weights": weights, "--report": report, "--write-clean": write_clean}
+        _compare_new(data, new or [], given, json=json, others=others)
         return
     if new:
         raise OptionError(
-            f"{printable(data)} is no classifier's file, whose photos {printable(new[0])} could be compared with. Name "
-            "one folder or table; or first a file that `regraft fit` wrote."
+            f"{printable(data)} is no classifier's file, with whose photos {printable(new[0])} could be compared. Name "
+            "one folder or table; or, first, a file that `regraft fit` wrote."
         )
     check_model(model, weights)
-    if write_clean is not None:
-        check_output(write_clean, option="--write-clean")
-    if report is not None:
-        prepare_folder(report, option="--report")
-
-    from regraft.audit.photos import find_audit_photos
-
-    photos = find_audit_photos(data, given.columns())
-    for path, name in ((write_clean, "--write-clean"), (report and report / "report.html", "--report")):
-        if path is not None:
-            check_keeps_inputs(path, [data, model, weights], photos.sources, option=name)
-    note(printable(photos.listed))
-    for line in photos.listed.notes:
-        note(line)
+    photos = _find_photos(data, given, [model, weights], report=report, clean=write_clean)
     embedder, model = new_embedder(model, weights, given)
 
     from regraft.audit.audit import audit as audit_photos
@@ -97,11 +83,48 @@ def audit(
         result_json({"model": model, **found.to_json()})
     else:
         _print(found)
-    if write_clean is not None:
+    _write(found, report=report, clean=write_clean)
+
+
+def _find_photos(
+    data: str, given: CommandOptions, inputs: Sequence[str | Path | None], *, report: Path | None, clean: Path | None
+) -> "AuditPhotos":
+    """Return the photos, once it is clear that what will be written overwrites nothing that is read."""
+    if clean is not None:
+        check_output(clean, option="--write-clean")
+    if report is not None:
+        prepare_folder(report, option="--report")
+
+    from regraft.audit.photos import find_audit_photos
+
+    photos = find_audit_photos(data, given.columns())
+    if clean is not None:
+        from regraft.audit.clean_list import check_clean_list
+
+        check_clean_list(photos, clean)
+        check_keeps_inputs(clean, [data, *inputs], photos.sources, option="--write-clean")
+    if report is not None:
+        from regraft.audit.html_report import FILES
+
+        for name in FILES:
+            check_keeps_inputs(report / name, [data, *inputs], photos.sources, option="--report")
+    say_what_was_found(photos.listed)
+    return photos
+
+
+def _print(found: "Audit") -> None:
+    for line in found.lines():
+        result(printable(line))
+    for line in found.notes:
+        note(printable(line))
+
+
+def _write(found: "Audit", *, report: Path | None, clean: Path | None) -> None:
+    if clean is not None:
         from regraft.audit.clean_list import write_clean_list
 
-        kept = write_clean_list(found, write_clean)
-        note(f"wrote {printable(write_clean)}: {kept:,} of {len(photos):,} photos to keep")
+        kept = write_clean_list(found, clean)
+        note(f"wrote {printable(clean)}: {kept:,} of {counted(len(found.photos), 'photo')} to keep")
     if report is not None:
         from regraft.audit.html_report import write_audit_report
 
@@ -109,31 +132,36 @@ def audit(
             note(f"wrote {printable(path)} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
-def _is_classifier(data: str) -> bool:
-    return Path(data).suffix.startswith(".safetensor")
-
-
-def _print(found: "Audit") -> None:
-    from regraft.audit.words import lines_of
-
-    for line in lines_of(found.findings, len(found.photos)):
-        result(printable(line))
-    first = min(20, 0 if found.labels is None else len(found.labels))
-    if found.labels is not None and first:
-        result(
-            f"       of the first {first} of these, about {found.labels.expected(first):.0f} are to be expected wrong"
+def _compare_new(
+    file: str, new: Sequence[str], given: CommandOptions, *, json: bool, others: Mapping[str, object]
+) -> None:
+    """Say how new photos differ from those that a classifier learned from."""
+    named = [name for name, value in others.items() if value]
+    if named:
+        raise OptionError(
+            f"{', '.join(named)}: {printable(file)} is a classifier's file, and new photos are compared with what it "
+            f"learned from. Leave {'it' if len(named) == 1 else 'them'} out; or name a folder or table instead of it."
         )
-    if found.guess is not None:
-        result(
-            f"\n{printable(found.guess.words)}. `regraft fit --groups guessed` keeps them on one side of every split."
+    if not new:
+        raise OptionError(
+            f"{printable(file)} is a classifier's file: name new photos after it, which are compared with what it "
+            f"learned from: regraft audit {printable(file)} NEW-PHOTOS. To audit its training photos, name these."
         )
-    if found.effects:
-        result("\nWhat that changes (a new last layer, out-of-fold; 95 % intervals of the differences):")
-        for effect in found.effects:
-            result(f"  {effect}")
-    for line in found.notes:
-        note(printable(line))
 
+    from regraft.classifier.named import check_named
 
-def _audit_new(data: str, new: list[str], given: CommandOptions, *, json: bool, others: dict[str, object]) -> None:
-    raise NotImplementedError
+    check_named(file)
+    photos = find_photos(new, given.columns())
+    note(f"comparing {counted(len(photos), 'photo')} with those that {printable(file)} learned from")
+
+    from regraft.audit.new_photos import compare_new_photos
+    from regraft.classifier.bundle import load_bundle
+
+    found = compare_new_photos(load_bundle(Path(file).expanduser()), photos, given.compute(), given.observer())
+    if json:
+        result_json({"file": file, "photos": [str(photo) for photo in photos], **found.to_json()})
+        return
+    result(printable(str(found), lines=True))
+    farthest = [str(photos[place]) for place in found.ranking[:_FARTHEST].tolist()]
+    if farthest:
+        result(f"\nthe farthest: {printable(first_few(farthest, _FARTHEST))}")

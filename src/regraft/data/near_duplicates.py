@@ -9,9 +9,8 @@ import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import norm
-from torch.nn import functional
 
-from regraft.images.block_matching import EVERY_ORIENTATION, UPRIGHT, agreement
+from regraft.images.block_matching import EVERY_ORIENTATION, agreement
 from regraft.images.perceptual_hash import BITS, PARITIES, TRANSPOSED, signs
 
 SURE = 40  # bits: photos of all kinds that differ in fewer show the same picture
@@ -22,16 +21,10 @@ _COPY = 24  # bits: closer photos say nothing about how alike different ones are
 _MOST_COPIES = 1 / 3  # ... unless so many pairs are that close: then that is how alike different photos are here
 _MARGIN = 0.75  # of the distance at which some different photos are to be expected
 _FALSE_PAIRS = 0.05  # different photos that may be as close as that distance, expected over all pairs
-_FEWEST_PAIRS = 28  # of eight photos: fewer say nothing about a set
+FEWEST_PAIRS = 28  # of eight photos: fewer say nothing about a set
 _SAMPLE = 2048  # photos that a set's own distances are learned from
-_BLOCK = 512  # photos: a block of distances stays in the processor's cache
-_MANY = 8 * _BLOCK  # photos: from here on it is tried which number type this processor multiplies faster
-_DIMENSIONS = 256  # of features that are compared: the principal ones
-_ASKED = 128  # pairs that are compared by pixels at a time: where none of these show one picture, none after them do
-_ALMOST = 0.5  # of details: pairs that agree so well are compared once more without their edges, which may be framed
-_TRIMMED = 4  # pixels of 64
-_ALIKE = 0.45  # agreement of two photos of a set: where half of all pairs have more (a fixed camera, digits), it proves
-# nothing; of photos of unlike things half have less than about 0.3
+BLOCK = 512  # photos: a block of distances stays in the processor's cache
+MANY = 8 * BLOCK  # photos: from here on it is tried which number type this processor multiplies faster
 _MOST_LINKS = 4_000_000  # pairs held at a time; beyond, those that are joined already are forgotten
 
 
@@ -131,7 +124,7 @@ def learned_limit(first: np.ndarray, second: np.ndarray | None = None) -> int:
     some, others = _some(first), _some(first if second is None else second)
     found = distances(torch.from_numpy(signs(some)), torch.from_numpy(signs(others))).numpy()
     among = found[np.triu_indices(len(found), 1)] if own else found.ravel()
-    if len(among) < _FEWEST_PAIRS:
+    if len(among) < FEWEST_PAIRS:
         return SURE
     different = among[among > _COPY]
     if len(different) < (1 - _MOST_COPIES) * len(among):
@@ -165,12 +158,12 @@ def blocks_of_pairs(
     """
     a = torch.from_numpy(signs(first))
     b = a if second is None else torch.from_numpy(signs(second))
-    if max(len(a), len(b)) > _MANY:
-        kind = _faster_type(a[:_BLOCK], b[:_BLOCK])
+    if max(len(a), len(b)) > MANY:
+        kind = _faster_type(a[:BLOCK], b[:BLOCK])
         a, b = a.to(kind), b.to(kind)
-    for row in range(0, len(a), _BLOCK):
-        for column in range(row if second is None else 0, len(b), _BLOCK):
-            part = distances(a[row : row + _BLOCK], b[column : column + _BLOCK])
+    for row in range(0, len(a), BLOCK):
+        for column in range(row if second is None else 0, len(b), BLOCK):
+            part = distances(a[row : row + BLOCK], b[column : column + BLOCK])
             close = part <= limit
             if second is None and row == column:
                 close = close.triu(1)
@@ -178,7 +171,7 @@ def blocks_of_pairs(
             if len(places):
                 distance = part[close].float().numpy().astype(np.int64)
                 yield ClosePairs(places[:, 0] + row, places[:, 1] + column, distance)
-        advance(len(a[row : row + _BLOCK]))
+        advance(len(a[row : row + BLOCK]))
 
 
 def _faster_type(first: torch.Tensor, second: torch.Tensor) -> torch.dtype:
@@ -193,7 +186,7 @@ def _faster_type(first: torch.Tensor, second: torch.Tensor) -> torch.dtype:
     return min(seconds, key=lambda kind: seconds[kind])
 
 
-class _Links:
+class Links:
     """Which of n photos are joined: links are collected, and those that add nothing are forgotten now and then."""
 
     def __init__(self, count: int) -> None:
@@ -202,11 +195,12 @@ class _Links:
         self._held = 0
 
     def add(self, first: np.ndarray, second: np.ndarray) -> None:
+        """Join photos at positions (p,) with those at (p,)."""
         self._parts.append(np.stack([first, second]))
         self._held += len(first)
         if self._held > _MOST_LINKS:
             numbers = self.numbers()
-            self._parts, self._held = [np.stack([_first_of_number(numbers), np.arange(self._count)])], self._count
+            self._parts, self._held = [np.stack([first_of_number(numbers), np.arange(self._count)])], self._count
 
     def numbers(self) -> np.ndarray:
         """Return (n,) int64: equal for photos that are joined, directly or through others."""
@@ -215,7 +209,7 @@ class _Links:
         return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 
 
-def _first_of_number(numbers: np.ndarray) -> np.ndarray:
+def first_of_number(numbers: np.ndarray) -> np.ndarray:
     """Return (n,) positions: of each photo's number (n,) the first photo that has it."""
     _, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
     return np.asarray(first[inverse.ravel()])
@@ -240,7 +234,7 @@ def number_pictures(
         near: False joins photos with equal pixels alone.
         advance: called with the number of photos done since the last call.
     """
-    links = _Links(len(keys))
+    links = Links(len(keys))
     links.add(*same_rows(keys))
     if not near:
         return links.numbers()
@@ -261,7 +255,7 @@ def number_pictures(
             doubtful = [_nearest_apart(doubtful, links.numbers(), most=_MOST_LINKS)]
     if doubtful:
         first, second, _ = _nearest_apart(doubtful, links.numbers(), most=MOST_COMPARED)
-        same = _same_by_pixels(first, second, thumbnails)
+        same = same_by_pixels(first, second, thumbnails)
         links.add(first[same], second[same])
     return links.numbers()
 
@@ -273,36 +267,17 @@ def _nearest_apart(pairs: Sequence[np.ndarray], numbers: np.ndarray, *, most: in
     return found[:, np.argsort(found[2], kind="stable")[:most]]
 
 
-def _same_by_pixels(
+def same_by_pixels(
     first: np.ndarray,
     second: np.ndarray,
     thumbnails: Callable[[np.ndarray], np.ndarray],
     orientations: Sequence[tuple[bool, int]] = EVERY_ORIENTATION,
 ) -> np.ndarray:
     """Return (p,) booleans: whether the details of two photos agree in one of these orientations."""
-    return _agreement(first, second, thumbnails, orientations) >= AGREEMENT
+    return agreement_of_details(first, second, thumbnails, orientations) >= AGREEMENT
 
 
-def _same_inside(first: np.ndarray, second: np.ndarray, thumbnails: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Return (p,) booleans: whether the details of two photos agree, with their edges or without them.
-
-    A frame that was laid around both, a photo and a part of it, hides that one is a part of the other.
-    """
-    found = _agreement(first, second, thumbnails, UPRIGHT)
-    doubtful = np.flatnonzero((found < AGREEMENT) & (found >= _ALMOST))
-    found[doubtful] = _agreement(
-        first[doubtful], second[doubtful], lambda positions: _trimmed(thumbnails(positions)), UPRIGHT
-    )
-    return found >= AGREEMENT
-
-
-def _trimmed(thumbnails: np.ndarray) -> np.ndarray:
-    """Return (k, 64, 64) luminances without the edges, enlarged."""
-    inside = thumbnails[:, _TRIMMED:-_TRIMMED, _TRIMMED:-_TRIMMED].astype(np.float32)
-    return functional.interpolate(torch.from_numpy(inside)[:, None], thumbnails.shape[1:], mode="bicubic")[:, 0].numpy()
-
-
-def _agreement(
+def agreement_of_details(
     first: np.ndarray,
     second: np.ndarray,
     thumbnails: Callable[[np.ndarray], np.ndarray],
@@ -315,68 +290,6 @@ def _agreement(
     found = thumbnails(needed)
     a, b = places[: len(first)], places[len(first) :]
     return agreement(found, a, b, orientations)
-
-
-def join_parts(features: np.ndarray, numbers: np.ndarray, thumbnails: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Return (n,) numbers of pictures, those of photos that show parts of one scene joined as well.
-
-    Of each picture the one with the nearest features is a candidate; candidates are compared by pixels, the nearest
-    first, until none of many show the same details. None are joined where most pictures show the same details.
-
-    Args:
-        features: (n, d) of a network.
-        numbers: (n,) of `number_pictures`.
-        thumbnails: positions (k,) -> (k, 64, 64) luminances.
-    """
-    _, some = np.unique(numbers, return_index=True)
-    some = some[features[some].any(axis=1)]
-    first, second = _nearest_first(features[some])
-    links = _Links(len(numbers))
-    links.add(_first_of_number(numbers), np.arange(len(numbers)))
-    for start in range(0, min(len(first), MOST_COMPARED), _ASKED):
-        pairs = (some[places[start : start + _ASKED]] for places in (first, second))
-        a, b = pairs
-        same = _same_inside(a, b, thumbnails)
-        if start == 0 and same.any() and _mostly_alike(some, thumbnails):
-            break
-        links.add(a[same], b[same])
-        if not same.any():
-            break
-    return links.numbers()
-
-
-def _mostly_alike(photos: np.ndarray, thumbnails: Callable[[np.ndarray], np.ndarray]) -> bool:
-    """Tell whether most pairs of photos (k,), of one picture each, show about the same details."""
-    first, second = np.triu_indices(min(len(photos), 2 * _ASKED), 1)
-    if len(first) < _FEWEST_PAIRS:
-        return False
-    rng = np.random.default_rng(0)
-    order = rng.permutation(photos)  # photos of one folder come one after the other
-    asked = rng.choice(len(first), min(len(first), _ASKED), replace=False)
-    found = _agreement(order[first[asked]], order[second[asked]], thumbnails, UPRIGHT)
-    return bool(np.median(found) > _ALIKE)
-
-
-def _nearest_first(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return pairs (p,), (p,) of each photo and the one with the nearest of (n, d) features, by falling cosine."""
-    if len(features) < 2:
-        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    directions = functional.normalize(torch.from_numpy(features))
-    if directions.shape[1] > _DIMENSIONS and len(directions) > _MANY:
-        _, vectors = torch.linalg.eigh(directions.T @ directions)
-        directions = functional.normalize(directions @ vectors[:, -_DIMENSIONS:])
-    cosines, nearest = [], []
-    for start in range(0, len(directions), _BLOCK):
-        found = directions[start : start + _BLOCK] @ directions.T
-        found[torch.arange(len(found)), torch.arange(start, start + len(found))] = -2.0  # itself
-        best = found.max(1)
-        cosines.append(best.values)
-        nearest.append(best.indices)
-    cosine, other = torch.cat(cosines).numpy(), torch.cat(nearest).numpy()
-    pairs = np.stack([np.minimum(np.arange(len(other)), other), np.maximum(np.arange(len(other)), other)])
-    pairs, kept = np.unique(pairs, axis=1, return_index=True)
-    order = np.argsort(-cosine[kept], kind="stable")
-    return pairs[0, order], pairs[1, order]
 
 
 def same_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,8 +8,9 @@ import torch
 
 from regraft.data.audit import check_contradictions, contradiction_lines, contradictions, positions_by_key
 from regraft.data.dataset import Dataset
-from regraft.data.near_duplicates import Pictures, join_parts, number_pictures
+from regraft.data.near_duplicates import Pictures, number_pictures
 from regraft.data.samples import Samples
+from regraft.data.scene_parts import join_parts
 from regraft.engines.compute import Compute
 from regraft.engines.engine import Engine
 from regraft.errors import shortlist

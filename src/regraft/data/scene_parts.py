@@ -1,0 +1,107 @@
+"""Photos that show parts of one scene: candidates are found by features, and compared by their pixels."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from regraft.data.near_duplicates import (
+    AGREEMENT,
+    BLOCK,
+    FEWEST_PAIRS,
+    MANY,
+    MOST_COMPARED,
+    Links,
+    agreement_of_details,
+    first_of_number,
+)
+from regraft.images.block_matching import UPRIGHT
+
+_DIMENSIONS = 256  # of features that are compared: the principal ones
+_ASKED = 128  # pairs that are compared by pixels at a time: where none of these show one picture, none after them do
+_ALMOST = 0.5  # of details: pairs that agree so well are compared once more without their edges, which may be framed
+_TRIMMED = 4  # pixels of 64
+_ALIKE = 0.45  # agreement of two photos of a set: where half of all pairs have more (a fixed camera, digits), it proves
+# nothing; of photos of unlike things half have less than about 0.3
+
+
+def join_parts(features: np.ndarray, numbers: np.ndarray, thumbnails: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return (n,) numbers of pictures, those of photos that show parts of one scene joined as well.
+
+    Of each picture the one with the nearest features is a candidate; candidates are compared by pixels, the nearest
+    first, until none of many show the same details. None are joined where most pictures show the same details.
+
+    Args:
+        features: (n, d) of a network.
+        numbers: (n,) of `number_pictures`.
+        thumbnails: positions (k,) -> (k, 64, 64) luminances.
+    """
+    _, some = np.unique(numbers, return_index=True)
+    some = some[features[some].any(axis=1)]
+    first, second = _nearest_first(features[some])
+    links = Links(len(numbers))
+    links.add(first_of_number(numbers), np.arange(len(numbers)))
+    for start in range(0, min(len(first), MOST_COMPARED), _ASKED):
+        pairs = (some[places[start : start + _ASKED]] for places in (first, second))
+        a, b = pairs
+        same = _same_inside(a, b, thumbnails)
+        if start == 0 and same.any() and _mostly_alike(some, thumbnails):
+            break
+        links.add(a[same], b[same])
+        if not same.any():
+            break
+    return links.numbers()
+
+
+def _mostly_alike(photos: np.ndarray, thumbnails: Callable[[np.ndarray], np.ndarray]) -> bool:
+    """Tell whether most pairs of photos (k,), of one picture each, show about the same details."""
+    first, second = np.triu_indices(min(len(photos), 2 * _ASKED), 1)
+    if len(first) < FEWEST_PAIRS:
+        return False
+    rng = np.random.default_rng(0)
+    order = rng.permutation(photos)  # photos of one folder come one after the other
+    asked = rng.choice(len(first), min(len(first), _ASKED), replace=False)
+    found = agreement_of_details(order[first[asked]], order[second[asked]], thumbnails, UPRIGHT)
+    return bool(np.median(found) > _ALIKE)
+
+
+def _nearest_first(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return pairs (p,), (p,) of each photo and the one with the nearest of (n, d) features, by falling cosine."""
+    if len(features) < 2:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    directions = functional.normalize(torch.from_numpy(features))
+    if directions.shape[1] > _DIMENSIONS and len(directions) > MANY:
+        _, vectors = torch.linalg.eigh(directions.T @ directions)
+        directions = functional.normalize(directions @ vectors[:, -_DIMENSIONS:])
+    cosines, nearest = [], []
+    for start in range(0, len(directions), BLOCK):
+        found = directions[start : start + BLOCK] @ directions.T
+        found[torch.arange(len(found)), torch.arange(start, start + len(found))] = -2.0  # itself
+        best = found.max(1)
+        cosines.append(best.values)
+        nearest.append(best.indices)
+    cosine, other = torch.cat(cosines).numpy(), torch.cat(nearest).numpy()
+    pairs = np.stack([np.minimum(np.arange(len(other)), other), np.maximum(np.arange(len(other)), other)])
+    pairs, kept = np.unique(pairs, axis=1, return_index=True)
+    order = np.argsort(-cosine[kept], kind="stable")
+    return pairs[0, order], pairs[1, order]
+
+
+def _same_inside(first: np.ndarray, second: np.ndarray, thumbnails: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return (p,) booleans: whether the details of two photos agree, with their edges or without them.
+
+    A frame that was laid around both, a photo and a part of it, hides that one is a part of the other.
+    """
+    found = agreement_of_details(first, second, thumbnails, UPRIGHT)
+    doubtful = np.flatnonzero((found < AGREEMENT) & (found >= _ALMOST))
+    found[doubtful] = agreement_of_details(
+        first[doubtful], second[doubtful], lambda positions: _trimmed(thumbnails(positions)), UPRIGHT
+    )
+    return found >= AGREEMENT
+
+
+def _trimmed(thumbnails: np.ndarray) -> np.ndarray:
+    """Return (k, 64, 64) luminances without the edges, enlarged."""
+    inside = thumbnails[:, _TRIMMED:-_TRIMMED, _TRIMMED:-_TRIMMED].astype(np.float32)
+    return functional.interpolate(torch.from_numpy(inside)[:, None], thumbnails.shape[1:], mode="bicubic")[:, 0].numpy()
