@@ -240,6 +240,7 @@ ORDER = {
         "dry_run_networks",
         "compare",
         "embed",
+        "audit",
         "evaluate",
         "explain",
         "fit",
