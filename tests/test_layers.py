@@ -172,6 +172,7 @@ ORDER = {
         "quality",
         "shortcuts",
         "words",
+        "brief",
         "audit",
         "clean_list",
         "new_photos",
@@ -218,6 +219,7 @@ ORDER = {
         "estimator",
         "functions",
         "vectors",
+        "audits",
     ],
     "cli": [
         "bar",

@@ -1,3 +1,5 @@
+from .api.audits import audit as audit
+from .api.audits import drift as drift
 from .api.estimator import TransferClassifier as TransferClassifier
 from .api.estimator import load as load
 from .api.functions import compare as compare
@@ -9,6 +11,8 @@ from .attribution.cam import grad_cam as grad_cam
 from .attribution.cam import occlusion as occlusion
 from .attribution.deconvnet import deconvnet as deconvnet
 from .attribution.deconvnet import guided_backprop as guided_backprop
+from .audit.audit import Audit as Audit
+from .classifier.drift import Drift as Drift
 from .classifier.record import EvaluationRecord as EvaluationRecord
 from .errors import BundleError as BundleError
 from .errors import DataError as DataError

@@ -37,7 +37,17 @@ def test_examples_do_what_they_show(folder: Path, tiny_network: str, capsys: pyt
 
 def test_every_public_function_is_in_the_document() -> None:
     text = DOCUMENT.read_text()
-    functions = {"TransferClassifier", "load", "compare", "evaluate", "embed", "similar", "RegraftError"}
+    functions = {
+        "TransferClassifier",
+        "load",
+        "compare",
+        "evaluate",
+        "embed",
+        "similar",
+        "audit",
+        "drift",
+        "RegraftError",
+    }
     assert functions <= set(regraft.__all__)
     assert [name for name in functions if f"regraft.{name}" not in text] == []
     methods = ("fit", "predict", "predict_proba", "photos", "score", "save", "explain", "report_", "classes_", "log_")

@@ -77,7 +77,7 @@ def embed(data: Any, *, model: Network | None = None, features: str = LAST, **op
     if features not in DEPTHS:
         raise OptionError(f"{option('features')} must be one of {', '.join(DEPTHS)}. Got {features!r}.")
     photos, compute = _photos_and_compute(data, options, "embed", own=("model", "features"))
-    embedder = _embedder(model, compute, features)
+    embedder = embedder_of(model, compute, features)
     (opened,) = embedder.open(photos.sources, labels=photos.labels)
     found = embedder.all_of(opened)
     readable, lost = photos.without(found.unreadable)
@@ -111,7 +111,7 @@ def similar(photo: Any, data: Any, *, model: Network | None = None, top: int = 9
     asked = find_photos_of([photo] if _is_image(photo) else photo, Columns())
     if not asked:
         raise DataError("photo holds no images.")
-    found = find_similar(_embedder(model, compute), tuple(asked), photos, int(top))
+    found = find_similar(embedder_of(model, compute), tuple(asked), photos, int(top))
     _warn_of([*((asked[place], reason) for place, reason in found.errors.items()), *found.unreadable])
     return found
 
@@ -137,7 +137,8 @@ def _photos_and_compute(
     return PhotoList.unlabelled(sources), compute
 
 
-def _embedder(model: Network | None, compute: Compute, features: str = LAST) -> Embedder:
+def embedder_of(model: Network | None, compute: Compute, features: str = LAST) -> Embedder:
+    """Return what makes vectors by a network that is named, or by that of a classifier. See `embed`."""
     if isinstance(model, TransferClassifier):
         model = model._fitted()
     name = network_or_default(stacklevel=4) if model is None else model

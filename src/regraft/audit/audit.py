@@ -14,6 +14,7 @@ from regraft.audit.photos import AuditPhotos
 from regraft.audit.quality import find_imbalance, find_poor_photos
 from regraft.audit.shortcuts import CueScore, score_cues
 from regraft.audit.words import (
+    FIRST,
     expected_in_words,
     label_findings,
     lines_of,
@@ -31,7 +32,6 @@ from regraft.features.neighbours import outliers
 from regraft.features.pictures import measures_of, pictures_of, with_scenes_joined
 from regraft.progress import Observer
 
-FIRST = 20  # likely wrong labels of which it is said how many are to be expected wrong
 _LEAST_TO_LEARN = 10  # photos
 
 
@@ -67,7 +67,7 @@ class Audit:
 
     def lines(self) -> list[str]:
         """Return the findings in lines, the severest first, what they change in figures, and guessed groups."""
-        lines = lines_of(self.findings, len(self.photos))
+        lines = lines_of(self.findings, len(self.photos), where=self.photos.folder)
         expected = "" if self.labels is None else expected_in_words(self.labels, FIRST)
         lines += ["", expected] if expected else []
         if self.effects:

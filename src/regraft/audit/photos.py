@@ -1,5 +1,6 @@
 """All photos of a data set with what names, tables, headers and pixels say of them: what an audit looks at."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -61,6 +62,17 @@ class AuditPhotos:
         """Return the split of each photo; None where nothing says."""
         return self.listed.splits
 
+    @property
+    def folder(self) -> str:
+        """Return the folder that all photos lie in; "" where they are not files."""
+        if not self.sources or not all(isinstance(source, Path) for source in self.sources):
+            return ""
+        parents = {str(Path(str(source)).parent) for source in self.sources}
+        try:
+            return os.path.commonpath(parents)
+        except ValueError:  # relative and absolute names, or several drives
+            return ""
+
     def names(self, positions: Sequence[int] | np.ndarray) -> tuple[str, ...]:
         """Return the names of the photos at `positions`."""
         return tuple(str(self.sources[int(position)]) for position in positions)
@@ -114,6 +126,17 @@ class AuditPhotos:
         )
 
 
+def photos_of(dataset: Dataset) -> AuditPhotos:
+    """Return labelled photos that were looked at already."""
+    samples, nothing = dataset.samples, (None,) * len(dataset)
+    names = tuple(dataset.classes[label] for label in dataset.labels.tolist())
+    listed = PhotoList(samples.sources, names, nothing, samples.where)
+    headers = dataset.headers or nothing
+    return AuditPhotos(
+        listed, dataset.classes, dataset.labels, nothing, dataset.keys, headers, {}, dataset.ranges, dataset.pictures
+    )
+
+
 def find_audit_photos(data: str | Path, columns: Columns | None = None) -> AuditPhotos:
     """Return all photos that `data` names, of all splits, before any is looked at.
 
@@ -123,12 +146,22 @@ def find_audit_photos(data: str | Path, columns: Columns | None = None) -> Audit
     """
     columns = columns or Columns()
     listed = list_photos(data, replace(columns, group=None))
+    groups = _groups(data, columns)
+    return label_photos(listed, tuple(groups.get(source) for source in listed.sources))
+
+
+def label_photos(listed: PhotoList, groups: tuple[str | None, ...]) -> AuditPhotos:
+    """Return listed photos as an audit takes them, before any is looked at.
+
+    Args:
+        listed: n photos.
+        groups: (n,) the name of each one's group; None for a photo in none.
+    """
     names = [None if label is None else clean_name(label) for label in listed.labels]
     classes = tuple(natural_order(name for name in names if name is not None))
     places = {name: place for place, name in enumerate(classes)}
     labels = np.array([NO_LABEL if name is None else places[name] for name in names], dtype=np.int64)
-    groups = _groups(data, columns)
-    return AuditPhotos(listed, classes, labels, tuple(groups.get(source) for source in listed.sources))
+    return AuditPhotos(listed, classes, labels, groups)
 
 
 def _groups(data: str | Path, columns: Columns) -> dict[Source, str | None]:

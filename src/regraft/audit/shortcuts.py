@@ -16,6 +16,7 @@ _SMOOTHING = 0.5  # photos that are added to each bin of each class (Jeffreys)
 _FAR_ABOVE = {True: 0.2, False: 0.35}  # share of the way from chance to certainty, by `Cue.of_file`
 _GIVEAWAY = 0.3  # by how much a value's share in a class exceeds its share in the others
 _CLEAR = 0.5  # likewise, where it gives away one class of many
+_TIE = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,18 +127,26 @@ def _answers(codes: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> np.nda
 
 def _giveaway(cue: Cue, labels: np.ndarray, present: np.ndarray, level: float) -> Giveaway | None:
     """Return the value of a cue whose share in one class exceeds that in the others most, if by much."""
-    level = 1 - (1 - level) / len(present)
-    best: Giveaway | None = None
+    own = np.searchsorted(present, labels)
+    sizes = np.bincount(own)
+    rest = len(labels) - sizes
+    best, excess = None, _GIVEAWAY
     for one in cue.properties:
         for words, has in _values(one):
-            for label in present:
-                own, rest = has[labels == label], has[labels != label]
-                share, others = float(own.mean()), float(rest.mean())
-                if share - others > (_GIVEAWAY if best is None else best.share - best.share_of_others + 1e-9):
-                    low = wilson(float(own.sum()), len(own), level)[0]
-                    high = wilson(float(rest.sum()), len(rest), level)[1]
-                    best = Giveaway(int(label), words, has, share, others, low - high >= _CLEAR)
-    return best
+            counts = np.bincount(own[has], minlength=len(present))
+            found = counts / sizes - (counts.sum() - counts) / rest
+            if found.max() > excess:
+                place, excess = int(found.argmax()), float(found.max()) + _TIE
+                best = (place, words, has, counts)
+    if best is None:
+        return None
+    place, words, has, counts = best
+    with_it, others = float(counts[place]), float(counts.sum() - counts[place])
+    level = 1 - (1 - level) / len(present)
+    low = wilson(with_it, float(sizes[place]), level)[0]
+    high = wilson(others, float(rest[place]), level)[1]
+    shares = with_it / sizes[place], others / rest[place]
+    return Giveaway(int(present[place]), words, has, *shares, low - high >= _CLEAR)
 
 
 def _values(one: Property) -> list[tuple[str, np.ndarray]]:

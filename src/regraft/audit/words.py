@@ -8,12 +8,13 @@ import numpy as np
 from regraft.audit.held_out import HeldOutAnswers
 from regraft.audit.photos import AuditPhotos
 from regraft.audit.shortcuts import CueScore, Giveaway
-from regraft.data.findings import HIGH, KINDS, LOW, MEDIUM, Finding
+from regraft.data.findings import HIGH, IN_GROUPS, KINDS, LOW, MEDIUM, WITHOUT_NAMES, Finding
 from regraft.errors import first_few
 from regraft.evaluation.label_errors import LabelErrors
 
 _LIKELY, _POSSIBLY = 0.5, 0.1  # probability that a label is wrong, from which on it is of high or medium severity
 _MANY = 0.1  # share of unreadable photos that is of high severity
+FIRST = 20  # likely wrong labels of which it is said how many are to be expected wrong
 _SHOWN = 4
 _SHOWN_EQUAL = 6  # photos of one picture
 _ALL, _NONE = 0.995, 0.005  # shares that are said as all and none
@@ -66,8 +67,8 @@ def shortcut_findings(photos: AuditPhotos, answers: HeldOutAnswers, cues: Sequen
             else "It may be the subject itself: look, and evaluate on photos from elsewhere."
         )
         advice = (
-            f"{said}. The {score.cue.name} alone is right in {score.accuracy:.0%} "
-            f"[{score.interval[0]:.0%}, {score.interval[1]:.0%}] where chance is {score.chance:.0%}. {remedy}"
+            f"{said}. By {score.cue.name} alone {score.accuracy:.0%} [{score.interval[0]:.0%}, "
+            f"{score.interval[1]:.0%}] of the answers are right, where chance is {score.chance:.0%}. {remedy}"
         )
         more = {
             "cue": score.cue.name,
@@ -97,12 +98,13 @@ def outlier_findings(photos: AuditPhotos, positions: np.ndarray) -> list[Finding
     return [Finding("outlier", LOW, photos.names(positions), advice)]
 
 
-def lines_of(findings: Sequence[Finding], images: int, *, shown: int = _SHOWN) -> list[str]:
+def lines_of(findings: Sequence[Finding], images: int, *, where: str = "", shown: int = _SHOWN) -> list[str]:
     """Return findings in lines: of each kind and severity how many, what to do, and the first files.
 
     Args:
         findings: the severest first.
         images: how many photos were looked at.
+        where: the folder that all lie in, which names are shown without; "" shows whole names.
         shown: findings, or files, of each that are named.
     """
     if not findings:
@@ -110,31 +112,44 @@ def lines_of(findings: Sequence[Finding], images: int, *, shown: int = _SHOWN) -
     photos = len({file for one in findings for file in one.files})
     counts = Counter(one.severity for one in findings)
     by_severity = ", ".join(f"{counts[severity]:,} {severity}" for severity in (HIGH, MEDIUM, LOW) if counts[severity])
-    lines = [f"{images:,} photos, {len(findings):,} findings in {photos:,} of them: {by_severity}"]
+    lines = [f"{images:,} photos; findings: {len(findings):,} in {photos:,} photos ({by_severity})"]
     for kind, severity in dict.fromkeys((one.kind, one.severity) for one in findings):
         own = [one for one in findings if (one.kind, one.severity) == (kind, severity)]
-        lines += _lines_of_kind(own, shown)
+        lines += ["", f"{severity:<8}{kind}: {_heading(own)}"]
+        lines += [f"{'':<8}{line}" for line in _details(own, where, shown)]
     return lines
 
 
-def _lines_of_kind(own: Sequence[Finding], shown: int) -> list[str]:
-    kind, severity = own[0].kind, own[0].severity
+def _heading(own: Sequence[Finding]) -> str:
     count = len(own) if len(own) > 1 else len(own[0].files)
-    what = KINDS[kind].title
-    across = sum("splits" in one.across for one in own), sum("classes" in one.across for one in own)
-    said = [f"{number:,} across {name}" for number, name in zip(across, ("splits", "classes"), strict=True) if number]
-    number, where = f"{count:,} " if count else "", f" ({', '.join(said)})" if said else ""
-    lines = ["", f"{severity:<7}{kind}: {number}{what}{where}"]
-    if len(own) == 1 or kind in ("shortcut", "imbalance"):
-        lines += [f"       {one.advice}" for one in own]
-        files = [] if kind in ("shortcut", "imbalance") else list(own[0].files)
-        return [*lines, *([f"       {first_few(files, shown)}"] if files else [])]
+    said = [] if own[0].kind in WITHOUT_NAMES else [f"{count:,}"]
+    for name in ("splits", "classes"):
+        across = sum(name in one.across for one in own)
+        said += [f"{across:,} across {name}"] if across else []
+    return KINDS[own[0].kind].title + (f" ({', '.join(said)})" if said else "")
+
+
+def _details(own: Sequence[Finding], where: str, shown: int) -> list[str]:
+    kind = own[0].kind
+    if kind in WITHOUT_NAMES:
+        return [one.advice for one in own]
     if kind == "likely-mislabelled":
-        lines += [f"       {one.files[0]}: {one.advice}" for one in own[:shown]]
+        lines = [f"{_short(one.files[0], where)}: {one.advice}" for one in own[:shown]]
+    elif len(own) == 1 and kind not in IN_GROUPS:
+        return [own[0].advice, first_few([_short(file, where) for file in own[0].files], shown)]
     else:
-        lines += [f"       {own[0].advice}"]
-        lines += [f"       {first_few(one.files, _SHOWN_EQUAL).replace(', ', ' = ')}" for one in own[:shown]]
-    return [*lines, *([f"       ... and {len(own) - shown:,} more"] if len(own) > shown else [])]
+        sets = [[_short(file, where) for file in one.files] for one in own[:shown]]
+        lines = [own[0].advice, *(" = ".join(files[:_SHOWN_EQUAL]) + _more(len(files)) for files in sets)]
+    return [*lines, *([f"... and {len(own) - shown:,} more"] if len(own) > shown else [])]
+
+
+def _more(count: int) -> str:
+    return f" and {count - _SHOWN_EQUAL:,} more" if count > _SHOWN_EQUAL else ""
+
+
+def _short(file: str, where: str) -> str:
+    """Return the name of a photo within the folder that was named."""
+    return file.removeprefix(where.rstrip("/") + "/") if where else file
 
 
 def expected_in_words(labels: LabelErrors, first: int) -> str:

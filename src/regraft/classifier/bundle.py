@@ -298,7 +298,8 @@ def _lasting(classifier: Classifier) -> dict[str, Any]:
     networks = tuple(replace(n, seconds=None, model=without_folders(n.model)) for n in record.networks_tried)
     over_budget = tuple(replace(one, seconds=None, budget="") for one in record.over_budget)
     lasting = replace(record, timing=None, tried=tried, over_budget=over_budget, unreadable=unreadable)
-    lasting = replace(lasting, networks_tried=networks)
+    by_group = tuple(replace(one, name=str(place)) for place, one in enumerate(record.by_group, 1))  # patients, clinics
+    lasting = replace(lasting, networks_tried=networks, by_group=by_group)
     if local:
         reason = record.reason and record.reason.replace(local, name)
         lasting = replace(lasting, model=record.model.replace(local, name), reason=reason)

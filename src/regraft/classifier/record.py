@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from regraft.classifier.group_figures import GroupFigures
+from regraft.data.findings import FindingCount
 from regraft.errors import shortlist
 from regraft.evaluation.intervals import Interval
 from regraft.evaluation.report import Report
@@ -249,6 +250,7 @@ class FitRecord(EvaluationRecord):
         features_tried: what each choice of features came to; nothing where there was nothing to choose.
         networks_tried: the networks that were chosen from, the cheapest first; nothing where one was named.
         by_group: the figures of each group that was left out, the lowest accuracy first; nothing where folds were none.
+        findings: what an audit of the photos found, without their names.
         group_column: what these groups are, as the user called them; "" where nobody did.
     """
 
@@ -267,6 +269,7 @@ class FitRecord(EvaluationRecord):
     networks_tried: tuple[NetworkTrial, ...] = ()
     by_group: tuple[GroupFigures, ...] = ()
     group_column: str = ""
+    findings: tuple[FindingCount, ...] = ()
 
     @property
     def features_asked(self) -> str:
@@ -284,6 +287,7 @@ class FitRecord(EvaluationRecord):
             found |= {"networks_tried": [trial.to_json() for trial in self.networks_tried]}
         if self.by_group:
             found |= {"group_column": self.group_column, "by_group": [one.to_json() for one in self.by_group]}
+        found |= {"findings": [one.to_json() for one in self.findings]}
         if self.tried is not None:
             found |= {"tried": [attempt.to_json() for attempt in self.tried]}
             found |= {"over_budget": [one.to_json() for one in self.over_budget], "reason": self.reason}
@@ -319,4 +323,5 @@ class FitRecord(EvaluationRecord):
             networks_tried=tuple(NetworkTrial.from_json(trial) for trial in found.get("networks_tried", ())),
             by_group=tuple(map(GroupFigures.from_json, found.get("by_group", ()))),
             group_column=found.get("group_column", ""),
+            findings=tuple(map(FindingCount.from_json, found.get("findings", ()))),
         )

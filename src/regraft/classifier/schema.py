@@ -97,6 +97,15 @@ class GroupFields(Struct):
     accuracy_interval: tuple[Share, Share]
 
 
+class FindingFields(Struct):
+    """The fields of a `FindingCount`."""
+
+    kind: str
+    severity: Literal["high", "medium", "low"]
+    count: Count
+    said: str = ""
+
+
 class RecordFields(Struct):
     """The fields of a `FitRecord` besides its report."""
 
@@ -118,6 +127,7 @@ class RecordFields(Struct):
     stages: list[str] = []
     features_tried: list[FeatureTrialFields] = []
     networks_tried: list[NetworkTrialFields] = []
+    findings: list[FindingFields] = []
     by_group: list[GroupFields] = []
     group_column: str = ""
 

@@ -11,14 +11,16 @@ from regraft.errors import printable
 _OTHER_WORDS = {  # of other tools and of everyday speech, by the command that is meant
     "fit": "train training finetune fine-tune tune learn teach transfer build create new run start",
     "predict": "classify classification infer inference label apply detect recognise recognize submit test",
-    "evaluate": "test testing eval evaluation val valid validate validation score metrics judge accuracy check",
-    "explain": "visualise visualize visualization gradcam grad-cam cam heatmap interpret report plot show inspect",
+    "evaluate": "test testing eval evaluation val valid validate validation score metrics judge accuracy",
+    "explain": "visualise visualize visualization gradcam grad-cam cam heatmap interpret report plot show",
     "compare": "benchmark bench sweep tournament curve learning-curve experiment",
+    "audit": "check inspect lint clean cleanlab duplicates dedupe dedup mislabelled mislabeled outliers drift leakage leaks "
+    "quality doctor verify",
     "embed": "embedding embeddings feature features vector vectors vectorise vectorize extract encode featurize",
     "similar": "similarity search nearest neighbour neighbours neighbor neighbors knn retrieve retrieval lookup find",
     "pretrain": "distil distill distillation scratch",
     "models": "list ls model network networks zoo info describe backbones summary architectures",
-    "cache": "clean clear purge prune",
+    "cache": "clear purge prune",
     "demo": "example examples tutorial quickstart try sample",
 }
 _NO_COMMAND = {  # that no command does

@@ -1,7 +1,7 @@
 """What an audit finds in photos: data, never deletions."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 HIGH, MEDIUM, LOW = "high", "medium", "low"
@@ -49,7 +49,7 @@ KINDS: Mapping[str, Kind] = {
         ),
         Kind(
             "shortcut",
-            "what gives classes away besides the subject",
+            "shortcuts, which give classes away besides the subject",
             "A classifier may learn it instead of the subject, and fail wherever it is absent.",
         ),
         Kind("outlier", "photos unlike all others of their class", "They may be of something else."),
@@ -60,6 +60,10 @@ KINDS: Mapping[str, Kind] = {
         Kind("dark", "photos that are nearly black", "There may be nothing to see in them."),
     )
 }
+
+
+IN_GROUPS = ("exact-duplicate", "near-duplicate", "subject-leak")  # kinds whose findings list one group each
+WITHOUT_NAMES = ("shortcut", "imbalance")  # kinds whose advice names classes and no photo
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,43 @@ class Finding:
         across = {"across": list(self.across)} if self.across else {}
         known = {"kind": self.kind, "severity": self.severity, "files": list(self.files), "advice": self.advice}
         return known | across | dict(self.more)
+
+
+@dataclass(frozen=True)
+class FindingCount:
+    """How much was found of one kind, without the names of photos: what a classifier's file keeps.
+
+    Attributes:
+        kind: a name of `KINDS`.
+        severity: of `SEVERITIES`.
+        count: findings; of those that list photos, photos.
+        said: in words, where that names no photo; "" otherwise.
+    """
+
+    kind: str
+    severity: str
+    count: int
+    said: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> "FindingCount":
+        """Return what `to_json` gave."""
+        return cls(found["kind"], found["severity"], found["count"], found.get("said", ""))
+
+
+def counts_of(findings: Sequence[Finding]) -> tuple[FindingCount, ...]:
+    """Return how much was found of each kind and severity, in their order."""
+    found = []
+    for kind, severity in dict.fromkeys((one.kind, one.severity) for one in findings):
+        own = [one for one in findings if (one.kind, one.severity) == (kind, severity)]
+        said = " ".join(one.advice for one in own) if kind in WITHOUT_NAMES else ""
+        count = len(own) if len(own) > 1 or kind in WITHOUT_NAMES else len(own[0].files)
+        found.append(FindingCount(kind, severity, count, said))
+    return tuple(found)
 
 
 def in_order(findings: Sequence[Finding]) -> list[Finding]:

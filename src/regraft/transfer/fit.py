@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from regraft.audit.brief import findings_of_fit, lines_of_fit
 from regraft.classifier.classifier import Classifier, marks_of
 from regraft.classifier.group_figures import GroupFigures, figures_by_group
 from regraft.classifier.record import Attempt, FitRecord, OverBudget, Timing
 from regraft.classifier.reference import TrainingReference
 from regraft.data.dataset import Dataset
+from regraft.data.findings import counts_of
 from regraft.data.group_folds import leave_groups_out
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
@@ -175,7 +177,11 @@ def _fit(
         first_depths=experiment.choices.get(trained.outcome.head.choice, ()),
     )
     classifier.reference = _reference_of(experiment, trained, classifier)
+    findings = findings_of_fit(dataset, evaluated, trained.probabilities, seed=settings.seed)
+    for line in lines_of_fit(findings):
+        experiment.observer.say(line)
     record = _record(experiment, trained, report, classifier, time.monotonic() - started)
+    record = replace(record, findings=counts_of(findings))
     classifier.record = record if choice is None else replace(record, networks_tried=choice.tried)
     return FitResult(classifier, classifier.record, experiment, trained.probabilities)
 

@@ -1,0 +1,64 @@
+"""What of an audit comes with every fit: from headers and held-out answers that are there already."""
+
+import numpy as np
+
+from regraft.audit.cues import file_cues
+from regraft.audit.held_out import HeldOutAnswers
+from regraft.audit.photos import photos_of
+from regraft.audit.quality import find_imbalance
+from regraft.audit.shortcuts import score_cues
+from regraft.audit.words import label_findings, shortcut_findings
+from regraft.data.dataset import Dataset
+from regraft.data.findings import HIGH, LOW, Finding, in_order
+from regraft.data.splits import OUTER_FOLDS
+from regraft.errors import DataError
+from regraft.evaluation.label_errors import find_label_errors
+
+_SHOWN = 3  # likely wrong labels that are named
+
+
+def findings_of_fit(
+    trained: Dataset, evaluated: Dataset, probabilities: np.ndarray, *, seed: int = 0
+) -> tuple[Finding, ...]:
+    """Return what matters: shortcuts of files, classes of very different size, labels that are likely wrong.
+
+    Args:
+        trained: the photos that are learned from.
+        evaluated: those that evaluate, which may be the same.
+        probabilities: (n, c) of these, by what did not learn from each.
+        seed: of the folds.
+    """
+    found: list[Finding] = []
+    photos = photos_of(trained)
+    found += find_imbalance(photos)
+    if trained.headers:
+        try:
+            folds = trained.possible_folds(OUTER_FOLDS, seed=seed)
+        except DataError:  # a class in too few groups: nothing can be held out
+            folds = np.full(len(trained), -1)
+        everything = np.ones(len(trained), dtype=bool)
+        unanswered = HeldOutAnswers(np.arange(len(trained)), trained, folds, np.empty((0, 0)), everything)
+        cues = [cue for cue in file_cues(trained.headers) if cue.of_file]
+        found += shortcut_findings(photos, unanswered, score_cues(cues, trained.labels, folds, groups=trained.groups))
+    everything = np.ones(len(evaluated), dtype=bool)
+    answers = HeldOutAnswers(
+        np.arange(len(evaluated)), evaluated, np.zeros(len(evaluated), dtype=int), probabilities, everything
+    )
+    labels = find_label_errors(evaluated.labels, probabilities)
+    found += label_findings(photos_of(evaluated), answers, labels)
+    return tuple(in_order(found))
+
+
+def lines_of_fit(findings: tuple[Finding, ...]) -> list[str]:
+    """Return what of these is said when a classifier is fitted: nothing that is of low severity."""
+    lines = [f"{one.kind}: {one.advice}" for one in findings if one.severity != LOW and not _of_label(one)]
+    doubted = [one for one in findings if one.severity == HIGH and _of_label(one)]
+    if doubted:
+        names = [f"  {one.files[0]}: {one.advice}" for one in doubted[:_SHOWN]]
+        more = [f"  and {len(doubted) - _SHOWN:,} more"] if len(doubted) > _SHOWN else []
+        lines.append("\n".join([f"labels that are likely wrong: {len(doubted):,}", *names, *more]))
+    return lines
+
+
+def _of_label(one: Finding) -> bool:
+    return one.kind == "likely-mislabelled"
