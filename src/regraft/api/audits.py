@@ -18,6 +18,7 @@ from regraft.audit.photos import AuditPhotos, find_audit_photos, label_photos
 from regraft.classifier.bundle import load_bundle
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.drift import Drift
+from regraft.data.cells import is_missing
 from regraft.data.columns import Columns
 from regraft.data.photo_list import PhotoList
 from regraft.engines.compute import Compute
@@ -95,4 +96,4 @@ def _names(values: Any, count: int, said: str) -> tuple[str | None, ...]:
     found: Sequence[Any] = np.asarray(values, dtype=object).ravel().tolist()
     if len(found) != count:
         raise DataError(f"{said} must have a value for each of the {count:,} images. Got {len(found):,}.")
-    return tuple(None if value is None or value != value else str(value) for value in found)
+    return tuple(None if is_missing(value) else str(value) for value in found)

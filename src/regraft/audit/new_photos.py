@@ -36,6 +36,9 @@ def compare_new_photos(
     answers = Predictor(classifier, compute, observer).predict_with_features(sources)
     if len(answers.predictions.unreadable) == len(sources):
         raise DataError(f"none of the {len(sources):,} new photos can be read. Name others.")
+    seen = int(classifier.was_seen(answers.keys, "training").sum())
+    if seen:
+        observer.say(f"{seen:,} of these {len(sources):,} photos are training photos, which differ from none")
     record = classifier.record
     return compare_with_training(
         reference,

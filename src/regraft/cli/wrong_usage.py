@@ -14,8 +14,8 @@ _OTHER_WORDS = {  # of other tools and of everyday speech, by the command that i
     "evaluate": "test testing eval evaluation val valid validate validation score metrics judge accuracy",
     "explain": "visualise visualize visualization gradcam grad-cam cam heatmap interpret report plot show",
     "compare": "benchmark bench sweep tournament curve learning-curve experiment",
-    "audit": "check inspect lint clean cleanlab duplicates dedupe dedup mislabelled mislabeled outliers drift leakage leaks "
-    "quality doctor verify",
+    "audit": "check inspect lint clean cleanlab duplicates dedupe dedup mislabelled mislabeled "
+    "outliers drift leakage leaks quality doctor verify",
     "embed": "embedding embeddings feature features vector vectors vectorise vectorize extract encode featurize",
     "similar": "similarity search nearest neighbour neighbours neighbor neighbors knn retrieve retrieval lookup find",
     "pretrain": "distil distill distillation scratch",

@@ -26,7 +26,13 @@ _ALIKE = 0.45  # agreement of two photos of a set: where half of all pairs have 
 # nothing; of photos of unlike things half have less than about 0.3
 
 
-def join_parts(features: np.ndarray, numbers: np.ndarray, thumbnails: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def join_parts(
+    features: np.ndarray,
+    numbers: np.ndarray,
+    thumbnails: Callable[[np.ndarray], np.ndarray],
+    *,
+    patience: int = 1,
+) -> np.ndarray:
     """Return (n,) numbers of pictures, those of photos that show parts of one scene joined as well.
 
     Of each picture the one with the nearest features is a candidate; candidates are compared by pixels, the nearest
@@ -36,12 +42,14 @@ def join_parts(features: np.ndarray, numbers: np.ndarray, thumbnails: Callable[[
         features: (n, d) of a network.
         numbers: (n,) of `number_pictures`.
         thumbnails: positions (k,) -> (k, 64, 64) luminances.
+        patience: after how many times 128 candidates in a row, of which none shows the same, the rest is left alone.
     """
     _, some = np.unique(numbers, return_index=True)
     some = some[features[some].any(axis=1)]
     first, second = _nearest_first(features[some])
     links = Links(len(numbers))
     links.add(first_of_number(numbers), np.arange(len(numbers)))
+    in_vain = 0
     for start in range(0, min(len(first), MOST_COMPARED), _ASKED):
         pairs = (some[places[start : start + _ASKED]] for places in (first, second))
         a, b = pairs
@@ -49,7 +57,8 @@ def join_parts(features: np.ndarray, numbers: np.ndarray, thumbnails: Callable[[
         if start == 0 and same.any() and _mostly_alike(some, thumbnails):
             break
         links.add(a[same], b[same])
-        if not same.any():
+        in_vain = 0 if same.any() else in_vain + 1
+        if in_vain >= patience:
             break
     return links.numbers()
 

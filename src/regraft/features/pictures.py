@@ -36,6 +36,7 @@ from regraft.progress import Observer, progress
 from regraft.watchdog import watched
 
 _MANY = 5000  # photos whose comparison takes seconds
+_PATIENCE = 5  # of an audit, which takes longer to look: see `join_parts`
 _SHOWN = 8  # pictures that are named
 _PACKED = -(-SIDE * SIDE // 3)  # numbers that hold a thumbnail
 _VERSION = 3  # of keys, hashes and colours, raised when they change: part of the cache's key
@@ -138,7 +139,7 @@ def with_scenes_joined(
     """
     reader = _thumbnail_reader([_without_labels(sources, keys, ranges)], compute, observer)
     with watched("comparing photos", observer.say):
-        return replace(pictures, numbers=join_parts(features, pictures.numbers, reader))
+        return replace(pictures, numbers=join_parts(features, pictures.numbers, reader, patience=_PATIENCE))
 
 
 def measures_of(
