@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from regraft.images.perceptual_hash import LUMA
+
 COLOURS = ("brightness", "saturation", "red", "green", "blue")
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 
 def mean_colours(pixels: np.ndarray) -> np.ndarray:
@@ -15,5 +16,5 @@ def mean_colours(pixels: np.ndarray) -> np.ndarray:
     channels = pixels.reshape(len(pixels), -1, 3).mean(axis=1, dtype=np.float32) / 255
     strongest, weakest = (reduce(pixels, axis=3).astype(np.float32) for reduce in (np.max, np.min))
     saturation = (strongest - weakest) / np.maximum(strongest, 1)
-    means = [channels @ _LUMA, saturation.mean(axis=(1, 2)), *channels.T]
+    means = [channels @ LUMA, saturation.mean(axis=(1, 2)), *channels.T]
     return np.stack(means, axis=1).astype(np.float32)

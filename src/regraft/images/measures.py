@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from regraft.images.perceptual_hash import grey
+from regraft.images.perceptual_hash import LUMA
 from regraft.images.preprocess import Preprocess
 
 SIDE = 256  # pixels that a photo is brought to, its ratio lost: border and corners are where they were
@@ -65,28 +65,23 @@ def measure(pixels: np.ndarray) -> np.ndarray:
 
 
 def _of_one(picture: np.ndarray) -> np.ndarray:
-    levels = picture.astype(np.float32)
-    light = grey(picture[None])[0].astype(np.float32)
+    planes = np.ascontiguousarray(picture.transpose(2, 0, 1)).astype(np.float32)  # means along rows are much faster
+    light = np.einsum("c,chw->hw", LUMA, planes)
     low, high = np.percentile(light[::2, ::2], [5, 95])
     laplacian = 4 * light[1:-1, 1:-1] - light[:-2, 1:-1] - light[2:, 1:-1] - light[1:-1, :-2] - light[1:-1, 2:]
-    sharpness = np.log((float((laplacian**2).mean()) + 0.1) / (float(light.var()) + 1.0))
-    values = [float(light.mean()), float(high - low), sharpness, *levels.mean(axis=(0, 1)).tolist()]
-    return np.array([*values, *_border(levels, light), *_corners(light), *_background(levels, light)], dtype=np.float32)
+    sharpness = np.log((float(np.mean(laplacian**2)) + 0.1) / (float(light.var()) + 1.0))
+    values = [float(light.mean()), float(high - low), sharpness, *planes.reshape(3, -1).mean(axis=1).tolist()]
+    return np.array([*values, *_border(planes, light), *_corners(light), *_background(planes, light)], dtype=np.float32)
 
 
-def _border(levels: np.ndarray, light: np.ndarray) -> list[float]:
-    lines = [
-        levels[:_BORDER],
-        levels[-_BORDER:],
-        levels[:, :_BORDER].swapaxes(0, 1),
-        levels[:, -_BORDER:].swapaxes(0, 1),
-    ]
-    colour = np.mean([line.mean(axis=(0, 1)) for line in lines], axis=0)
-    evenness = float(np.median([line.mean(axis=2).std() for line in lines]))
+def _border(planes: np.ndarray, light: np.ndarray) -> list[float]:
+    lines = [planes[:, :_BORDER], planes[:, -_BORDER:], planes[:, :, :_BORDER], planes[:, :, -_BORDER:]]
+    colour = np.mean([line.reshape(3, -1).mean(axis=1) for line in lines], axis=0)
+    sides = [light[:_BORDER], light[-_BORDER:], light[:, :_BORDER], light[:, -_BORDER:]]
+    brightness = float(np.mean([side.mean() for side in sides]))
     inside = light[2 * _BORDER : -2 * _BORDER, 2 * _BORDER : -2 * _BORDER]
-    rim = np.concatenate([inside[: 2 * _BORDER].ravel(), inside[-2 * _BORDER :].ravel()])
-    brightness = float(colour.mean())
-    return [brightness, evenness, abs(brightness - float(rim.mean())), *_tints(colour)]
+    rim = float(np.mean([inside[: 2 * _BORDER].mean(), inside[-2 * _BORDER :].mean()]))
+    return [brightness, float(np.median([side.std() for side in sides])), abs(brightness - rim), *_tints(colour)]
 
 
 def _corners(light: np.ndarray) -> list[float]:
@@ -95,17 +90,18 @@ def _corners(light: np.ndarray) -> list[float]:
     return [detail, max(float(corner.std()) for corner in corners)]
 
 
-def _background(levels: np.ndarray, light: np.ndarray) -> list[float]:
-    outside = np.ones(light.shape, dtype=bool)
-    outside[_INNER:-_INNER, _INNER:-_INNER] = False
+def _background(planes: np.ndarray, light: np.ndarray) -> list[float]:
     steps = np.abs(np.diff(light, axis=1))
-    colour = levels[outside].mean(axis=0)
-    return [
-        float(colour.mean()),
-        float(light[outside].std()),
-        *_tints(colour),
-        float(steps[outside[:, 1:]].mean()),
-    ]
+    colour = np.array([_mean_outside(plane) for plane in planes])
+    mean = _mean_outside(light)
+    variance = max(_mean_outside(light**2) - mean**2, 0.0)
+    return [mean, variance**0.5, *_tints(colour), _mean_outside(steps)]
+
+
+def _mean_outside(values: np.ndarray) -> float:
+    """Return the mean of (h, w) values outside of the centred box."""
+    inside = values[_INNER:-_INNER, _INNER:-_INNER]
+    return float((values.sum() - inside.sum()) / (values.size - inside.size))
 
 
 def _tints(colour: np.ndarray) -> list[float]:

@@ -21,7 +21,7 @@ KEY_BYTES = 32
 _LARGEST_DETAIL, _SMALLEST_DETAIL = 25, 324  # squared distances from the mean's coefficient: from 5 to 18
 _LEAST_DETAIL = 1.0  # root mean square of the coefficients, of 255 grey levels: less is noise
 _EVEN = 16  # of 255 levels that a margin's pixels may differ by: what JPEG leaves of one colour
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 
 def _coefficients() -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +51,7 @@ def picture_keys(thumbnails: np.ndarray) -> np.ndarray:
 
 def grey(thumbnails: np.ndarray) -> np.ndarray:
     """Return (b, 64, 64) float32 luminances, 0 to 255, of (b, 64, 64, 3) uint8 pixels."""
-    return np.asarray(thumbnails.astype(np.float32) @ _LUMA)
+    return np.asarray(thumbnails.astype(np.float32) @ LUMA)
 
 
 def perceptual_hashes(thumbnails: np.ndarray) -> np.ndarray:
