@@ -8,7 +8,6 @@ import numpy as np
 from regraft.audit.photos import NO_LABEL, AuditPhotos
 from regraft.data.audit import positions_by_key
 from regraft.data.findings import HIGH, LOW, MEDIUM, Finding
-from regraft.errors import first_few
 
 _SHOWN = 5
 _SPLITS, _CLASSES = "splits", "classes"
@@ -121,8 +120,3 @@ def redundant(photos: AuditPhotos) -> dict[int, str]:
                 said = f"shows the picture of {photos.names([kept])[0]}, of another split"
                 dropped |= {p: said for p in left if order[photos.splits[p]] != best}
     return dict(sorted(dropped.items()))
-
-
-def in_words(findings: Sequence[Finding]) -> str:
-    """Return the names of the first photos of some findings of duplicates, those of one picture joined by "="."""
-    return first_few([" = ".join(one.files) for one in findings], _SHOWN)
