@@ -62,6 +62,7 @@ ORDER = {
         "splits",
         "samples",
         "archives",
+        "csv_text",
         "file_names",
         "findings",
         "folders",
