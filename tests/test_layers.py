@@ -176,6 +176,11 @@ ORDER = {
         "audit",
         "clean_list",
         "new_photos",
+        "thumbnails",
+        "comparisons",
+        "tables",
+        "summary",
+        "sections",
         "html_report",
     ],
     "transfer": [
