@@ -178,8 +178,8 @@ def _severest(findings: Sequence[Finding]) -> str:
     return min((one.severity for one in findings), key=SEVERITIES.index)
 
 
-def _rest(number: int, what: str, several: str = "", file: str = "findings.csv") -> str:
-    return f"{counted(number, what, several)} more {'is' if number == 1 else 'are'} in {file}." if number > 0 else ""
+def _rest(number: int, what: str, file: str = "findings.csv") -> str:
+    return f"{counted(number, f'more {what}')} {'is' if number == 1 else 'are'} in {file}." if number > 0 else ""
 
 
 def _labels(audit: Audit, names: PhotoNames) -> Section | None:
@@ -245,7 +245,10 @@ def _with_and_without(score: CueScore, finding: Finding, audit: Audit, names: Ph
     own = answers.dataset.labels == giveaway.label
     name = answers.dataset.classes[giveaway.label]
     strips = []
-    chosen = ((own & giveaway.has, f"{name}, which have it"), (~own & ~giveaway.has, "Other classes, which do not"))
+    chosen = (
+        (own & giveaway.has, f"Photos of {name} that have it"),
+        (~own & ~giveaway.has, "Photos of other classes that do not"),
+    )
     for number, (mask, title) in enumerate(chosen):
         rows = np.flatnonzero(mask)
         # spread over all, as neighbours in a folder may be of one series
@@ -254,7 +257,7 @@ def _with_and_without(score: CueScore, finding: Finding, audit: Audit, names: Ph
         for place in answers.positions[shown].tolist():
             tiles.append(Tile(place, names.of(place), () if number == 0 else (names.label(place),)))
         said = (capital(finding.advice), capital(score.cue.name)) if number == 0 else ("", "")
-        strips.append(Strip(f"{title}: {len(shown):,} of {counted(len(rows), 'photo')}", tuple(tiles), *said))
+        strips.append(Strip(f"{title}: {len(shown):,} of {len(rows):,}", tuple(tiles), *said))
     return strips
 
 

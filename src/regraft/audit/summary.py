@@ -34,13 +34,13 @@ _WRONG = {
 SECTIONS = {kind: kind for kind in KINDS} | {"exact-duplicate": "duplicates", "near-duplicate": "duplicates"}
 
 
-def counted(number: int, what: str, several: str = "") -> str:
+def counted(number: int, what: str) -> str:
     """Return a number with its noun.
 
-    >>> counted(1, "photo"), counted(1200, "photo"), counted(2, "copy", "copies")
-    ('1 photo', '1,200 photos', '2 copies')
+    >>> counted(1, "photo"), counted(1200, "photo")
+    ('1 photo', '1,200 photos')
     """
-    return f"{number:,} {what if number == 1 else several or f'{what}s'}"
+    return f"{number:,} {what if number == 1 else f'{what}s'}"
 
 
 def percent(value: float) -> str:
