@@ -13,7 +13,7 @@ from regraft.audit.summary import MEANINGS, cards, effect_rows, summary
 from regraft.audit.tables import findings_table, mislabelled_table
 from regraft.audit.thumbnails import HEIGHT, WIDTH, Thumbnail, thumbnails
 from regraft.data.group_guess import PICTURES
-from regraft.errors import printable
+from regraft.errors import option, printable
 from regraft.files import atomic_write, write_failure
 
 PAGE, FINDINGS, MISLABELLED = FILES = ("audit.html", "findings.csv", "likely-mislabelled.csv")
@@ -79,6 +79,7 @@ def _context(audit: Audit) -> dict[str, Any]:
         "width": WIDTH,
         "height": HEIGHT,
         "guessed": guessed,
+        "groups_option": option("groups", "guessed"),
         "notes": audit.notes,
         "version": version("regraft"),
     }

@@ -14,7 +14,7 @@ def safe_cell(value: object) -> str:
     front, which names the same file, any other text an apostrophe, which spreadsheets do not show (OWASP, CSV
     Injection). So does a text that has such apostrophes already: one less is always the text itself.
 
-    >>> safe_cell("=1+1"), safe_cell(Path("-1+1.jpg")), safe_cell("-1.5"), safe_cell("'=1")
+    >>> safe_cell("=1+1"), safe_cell(PurePath("-1+1.jpg")), safe_cell("-1.5"), safe_cell("'=1")
     ("'=1+1", './-1+1.jpg', '-1.5', "''=1")
     """
     text = str(value)
