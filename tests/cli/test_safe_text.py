@@ -16,9 +16,8 @@ from typer.testing import Result
 
 from regraft.cli.compare import curves_of
 from regraft.cli.console import TerminalObserver, json_text, note, result, result_json
-from regraft.cli.formats import as_csv, as_jsonl, as_kaggle, as_table, safe_cell
+from regraft.cli.formats import as_csv, as_jsonl, as_kaggle, as_table
 from regraft.errors import DataError, printable, shortlist
-from regraft.images.sources import TableCell
 from regraft.transfer.comparison import ComparisonRow
 
 Run = Callable[..., Result]
@@ -173,16 +172,6 @@ def test_brackets_in_a_task_are_no_markup(monkeypatch: pytest.MonkeyPatch) -> No
 # --- spreadsheets ---
 
 
-@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
-def test_no_cell_starts_a_formula(first: str) -> None:
-    assert safe_cell(f"{first}1+cmd") == f"'{first}1+cmd"
-    assert safe_cell(Path(f"{first}1+cmd.jpg")) == f"./{first}1+cmd.jpg"
-    assert Path(f"./{first}1+cmd.jpg") == Path(f"{first}1+cmd.jpg")  # it names the same file
-    assert safe_cell(TableCell(Path(f"{first}.parquet"), "image", 0, 0, "1")) == f"./{first}.parquet:1"
-    for text in (f"{first}1", f"'{first}1", f"''{first}1"):  # one apostrophe less is the text
-        assert safe_cell(text).removeprefix("'") == text
-
-
 def test_no_part_of_a_name_starts_a_formula_where_semicolons_separate() -> None:
     """As in spreadsheets of countries with decimal commas: a cell is in quotes from the start of its line."""
     text = as_csv(answers("a;=1+1.jpg", 'b";=1.jpg'), ["no", "yes"])
@@ -191,18 +180,6 @@ def test_no_part_of_a_name_starts_a_formula_where_semicolons_separate() -> None:
         'b";=1.jpg,yes,0.750000,0.250000,0.750000,',
     ]
     assert [row[0] for row in csv.reader(io.StringIO(text))][1:] == ["a;=1+1.jpg", 'b";=1.jpg']
-
-
-@pytest.mark.parametrize(
-    "cell", ["-1", "+1.5e3", "-.5", "0.25", "", "a=1", "probability_=a", " =1", "1-2", "-1.", "x@y"]
-)
-def test_other_cells_stay(cell: str) -> None:
-    assert safe_cell(cell) == cell
-
-
-@pytest.mark.parametrize("cell", ["-1-1", "+1e", "-", "+", "--1", "-1\n", "-1.5.5", "-\uff11", "=1", "-0x1A", "-1,000"])
-def test_what_only_looks_like_a_number_is_changed(cell: str) -> None:
-    assert safe_cell(cell) == f"'{cell}"
 
 
 def test_every_csv_has_safe_cells_and_stays_exact() -> None:

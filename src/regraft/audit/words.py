@@ -112,7 +112,8 @@ def lines_of(findings: Sequence[Finding], images: int, *, where: str = "", shown
     photos = len({file for one in findings if one.kind not in WITHOUT_NAMES for file in one.files})
     counts = Counter(one.severity for one in findings)
     by_severity = ", ".join(f"{counts[severity]:,} {severity}" for severity in (HIGH, MEDIUM, LOW) if counts[severity])
-    lines = [f"{images:,} photos; findings: {len(findings):,} ({by_severity}), in {photos:,} photos"]
+    within = f", in {photos:,} photos" if photos else ""
+    lines = [f"{images:,} photos; findings: {len(findings):,} ({by_severity}){within}"]
     for kind, severity in dict.fromkeys((one.kind, one.severity) for one in findings):
         own = [one for one in findings if (one.kind, one.severity) == (kind, severity)]
         lines += ["", f"{severity:<8}{kind}: {_heading(own)}"]

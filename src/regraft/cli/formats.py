@@ -1,21 +1,20 @@
 """Predictions as text: a table for people, CSV and JSON lines for programs, Kaggle's submission file."""
 
 import io
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.cells import cell_len
 
 from regraft.cli.console import json_text
+from regraft.data.csv_text import csv_text, safe_cell
 from regraft.data.samples import natural_order
 from regraft.errors import DataError, OptionError, did_you_mean, printable, shortlist
 from regraft.files import utf8
-from regraft.images.sources import TableCell
 
 if TYPE_CHECKING:  # it imports torch
     from regraft.classifier.predict import Predictions
@@ -255,47 +254,6 @@ FORMATTERS: dict[Format, Callable[["Predictions", Sequence[str]], str | bytes]] 
 }
 
 
-def safe_cell(value: object) -> str:
-    """Return `value` as a cell that no spreadsheet takes for a formula.
-
-    What begins as a formula does, and is no plain number, is changed so that it can be read back: a path gets "./" in
-    front, which names the same file, any other text an apostrophe, which spreadsheets do not show (OWASP, CSV
-    Injection). So does a text that has such apostrophes already: one less is always the text itself.
-
-    >>> safe_cell("=1+1"), safe_cell(Path("-1+1.jpg")), safe_cell("-1.5"), safe_cell("'=1")
-    ("'=1+1", './-1+1.jpg', '-1.5', "''=1")
-    """
-    text = str(value)
-    if not text.lstrip("'").startswith(_FORMULA) or _NUMBER.fullmatch(text):
-        return text
-    if isinstance(value, PurePath | TableCell):
-        return f"./{text}" if text.startswith(_FORMULA) else text
-    return f"'{text}"
-
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", *map(chr, (0xFF1D, 0xFF0B, 0xFF0D, 0xFF20)))  # and = + - @ full-width
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-
-
 def clipped(value: float, clip: float) -> float:
     """Return a probability at least `clip` away from 0 and 1."""
     return min(max(float(value), clip), 1 - clip)
-
-
-def csv_text(rows: Iterable[Sequence[object]], *, delimiter: str = ",", exact: bool = False) -> str:
-    """Return lines of cells, in quotes where any program could take a part of one for a separator.
-
-    Args:
-        rows: of cells.
-        delimiter: between cells.
-        exact: cells stay as they are, for the caller has checked them; else each is a `safe_cell`.
-    """
-    cells = ([str(cell) if exact else safe_cell(cell) for cell in row] for row in rows)
-    return "".join(delimiter.join(map(_quoted, row)) + "\n" for row in cells)
-
-
-def _quoted(cell: str) -> str:
-    return '"' + cell.replace('"', '""') + '"' if _SEPARATOR.search(cell) else cell  # RFC 4180
-
-
-_SEPARATOR = re.compile(r"""[",;\t\r\n]""")  # spreadsheets separate at semicolons where commas stand in numbers

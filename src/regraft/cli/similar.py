@@ -10,11 +10,11 @@ import typer
 from regraft.cli import options
 from regraft.cli.console import check_stdout, result, result_exactly, result_json
 from regraft.cli.embed import NOT_OF_VECTORS, VECTORS, check_model, new_embedder, say_what_was_found
-from regraft.cli.formats import csv_text
 from regraft.cli.outputs import end_naming_unreadable
 from regraft.cli.predict import stdout_is_terminal
 from regraft.cli.training_options import CommandOptions, with_options
 from regraft.data.columns import Columns
+from regraft.data.csv_text import csv_text
 from regraft.data.photo_list import list_photos
 from regraft.data.photos import find_photos
 from regraft.engines.compute import Compute

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from regraft.cli.formats import safe_cell
 from regraft.data.csv_table import separator_of
+from regraft.data.csv_text import safe_cell
 from regraft.errors import DataError, first_few, printable, shortlist
 from regraft.files import read_regular
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regraft.cli.formats import check_clip, csv_text
+from regraft.cli.formats import check_clip
 from regraft.cli.submission_answers import Answer, Cells, column_per_class, one_column
 from regraft.cli.submission_ids import match_ids
 from regraft.cli.submission_sample import Sample, is_exact_cell, read_sample, some
+from regraft.data.csv_text import csv_text
 from regraft.errors import DataError, OptionError, did_you_mean, shortlist
 from regraft.images.sources import Source
 

@@ -75,7 +75,7 @@ def heat_over(photo: np.ndarray, heat: np.ndarray, *, signed: bool = False) -> n
     return np.rint(np.clip(mixed, 0, 255)).astype(np.uint8)
 
 
-def as_data(image: Image.Image | np.ndarray, *, kind: str = "jpeg") -> str:
+def as_data(image: Image.Image | np.ndarray, *, kind: str = "jpeg", quality: int = 86) -> str:
     """Return a "data:" address that holds the picture, as "jpeg" (small) or "png" (exact, may be transparent)."""
     if isinstance(image, np.ndarray):
         image = Image.fromarray(np.ascontiguousarray(image))
@@ -83,7 +83,7 @@ def as_data(image: Image.Image | np.ndarray, *, kind: str = "jpeg") -> str:
     if kind == "jpeg":
         flat = Image.new("RGB", image.size, _GREY)
         flat.paste(image, mask=image.getchannel("A") if image.mode == "RGBA" else None)
-        flat.save(stream, "JPEG", quality=86, optimize=True)
+        flat.save(stream, "JPEG", quality=quality, optimize=True)
     else:
         image.save(stream, "PNG", optimize=True)
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
