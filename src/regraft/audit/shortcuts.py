@@ -81,6 +81,8 @@ def score_cues(
         groups: (n,) what is not independent, for the intervals.
     """
     present, own = np.unique(labels, return_inverse=True)
+    if len(present) < 2:
+        return []
     level = 1 - (1 - LEVEL) / max(len(cues), 1)
     scores = []
     for cue in cues:
@@ -90,7 +92,7 @@ def score_cues(
         proportion = proportion_of(correct[asked], within, labels=own[asked], level=level)
         if proportion is None:
             continue
-        giveaway = _giveaway(cue, labels, present, level)
+        giveaway = _giveaway(cue, own, present, level)
         scores.append(CueScore(cue, proportion.value, proportion.interval(), 1 / len(present), giveaway))
     return scores
 
@@ -124,19 +126,30 @@ def _answers(codes: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> np.nda
     return answers
 
 
-def _giveaway(cue: Cue, labels: np.ndarray, present: np.ndarray, level: float) -> Giveaway | None:
-    """Return the value of a cue whose share in one class exceeds that in the others most, if by much."""
+def _giveaway(cue: Cue, own: np.ndarray, present: np.ndarray, level: float) -> Giveaway | None:
+    """Return the value of a cue whose share in one class exceeds that in the others most, if by much.
+
+    Args:
+        cue: of n photos.
+        own: (n,) positions in `present`.
+        present: (c,) classes.
+        level: of the intervals, for one class alone.
+    """
     level = 1 - (1 - level) / len(present)
-    best: Giveaway | None = None
+    sizes = np.bincount(own)
+    best, least = None, _GIVEAWAY
     for one in cue.properties:
         for words, has in _values(one):
-            for label in present:
-                own, rest = has[labels == label], has[labels != label]
-                share, others = float(own.mean()), float(rest.mean())
-                if share - others > (_GIVEAWAY if best is None else best.share - best.share_of_others + 1e-9):
-                    low = wilson(float(own.sum()), len(own), level)[0]
-                    high = wilson(float(rest.sum()), len(rest), level)[1]
-                    best = Giveaway(int(label), words, has, share, others, low - high >= _CLEAR)
+            counts = np.bincount(own[has], minlength=len(sizes))
+            rest = len(own) - sizes, counts.sum() - counts
+            shares, others = counts / sizes, rest[1] / rest[0]
+            place = int((shares - others).argmax())
+            if shares[place] - others[place] > least:
+                low = wilson(float(counts[place]), int(sizes[place]), level)[0]
+                high = wilson(float(rest[1][place]), int(rest[0][place]), level)[1]
+                share, other = float(shares[place]), float(others[place])
+                best = Giveaway(int(present[place]), words, has, share, other, low - high >= _CLEAR)
+                least = share - other + 1e-9
     return best
 
 
