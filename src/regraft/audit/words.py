@@ -16,6 +16,7 @@ _LIKELY, _POSSIBLY = 0.5, 0.1  # probability that a label is wrong, from which o
 _MANY = 0.1  # share of unreadable photos that is of high severity
 _SHOWN = 4
 _SHOWN_EQUAL = 6  # photos of one picture
+_OF_MANY = ("unreadable", "outlier", "odd-size", "low-contrast", "blurred", "dark")  # one finding of all photos
 _ALL, _NONE = 0.995, 0.005  # shares that are said as all and none
 
 
@@ -106,11 +107,12 @@ def lines_of(findings: Sequence[Finding], images: int, *, shown: int = _SHOWN) -
         shown: findings, or files, of each that are named.
     """
     if not findings:
-        return [f"{images:,} photos, and nothing was found."]
+        return [f"{images:,} photo{'' if images == 1 else 's'}, and nothing was found."]
     photos = len({file for one in findings for file in one.files})
     counts = Counter(one.severity for one in findings)
     by_severity = ", ".join(f"{counts[severity]:,} {severity}" for severity in (HIGH, MEDIUM, LOW) if counts[severity])
-    lines = [f"{images:,} photos, {len(findings):,} findings in {photos:,} of them: {by_severity}"]
+    count = f"{len(findings):,} finding{'' if len(findings) == 1 else 's'}"
+    lines = [f"{images:,} photo{'' if images == 1 else 's'}, {count} in {photos:,} of them: {by_severity}"]
     for kind, severity in dict.fromkeys((one.kind, one.severity) for one in findings):
         own = [one for one in findings if (one.kind, one.severity) == (kind, severity)]
         lines += _lines_of_kind(own, shown)
@@ -119,11 +121,11 @@ def lines_of(findings: Sequence[Finding], images: int, *, shown: int = _SHOWN) -
 
 def _lines_of_kind(own: Sequence[Finding], shown: int) -> list[str]:
     kind, severity = own[0].kind, own[0].severity
-    count = len(own) if len(own) > 1 else len(own[0].files)
+    count = len(own[0].files) if kind in _OF_MANY else len(own)
     what = KINDS[kind].title
     across = sum("splits" in one.across for one in own), sum("classes" in one.across for one in own)
     said = [f"{number:,} across {name}" for number, name in zip(across, ("splits", "classes"), strict=True) if number]
-    number, where = f"{count:,} " if count else "", f" ({', '.join(said)})" if said else ""
+    number, where = f"{count:,} " if count > 1 else "", f" ({', '.join(said)})" if said else ""
     lines = ["", f"{severity:<7}{kind}: {number}{what}{where}"]
     if len(own) == 1 or kind in ("shortcut", "imbalance"):
         lines += [f"       {one.advice}" for one in own]
