@@ -136,10 +136,7 @@ def test_findings_in_lines() -> None:
         Finding("exact-duplicate", HIGH, (f"{k}.jpg", f"copy{k}.jpg"), "advice of copies.", ("splits",))
         for k in range(6)
     ]
-    wrong = [
-        Finding("likely-mislabelled", MEDIUM, ("w.jpg",), "look."),
-        Finding("likely-mislabelled", MEDIUM, ("v.jpg",), "see."),
-    ]
+    wrong = [Finding("likely-mislabelled", MEDIUM, (f"{k}.jpg",), f"look at {k}.") for k in "wv"]
     dark = [Finding("dark", LOW, tuple(f"d{k}.jpg" for k in range(6)), "advice.")]
     assert lines_of([*copies, *wrong, *dark], 1000, shown=2) == [
         "1,000 photos, 9 findings in 20 of them: 6 high, 2 medium, 1 low",
