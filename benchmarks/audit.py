@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +60,7 @@ def planted_figures(planted: Planted, found: Audit) -> dict[str, float]:
     }
 
 
-def plant_and_audit(record: Record, photos: dict[str, Sequence[Path]], rounds: int) -> None:
+def plant_and_audit(record: Record, photos: Mapping[str, Sequence[Path]], rounds: int) -> None:
     """Audit folders with planted faults."""
     figures: dict[str, list[float]] = {}
     for seed in range(rounds):

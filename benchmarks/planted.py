@@ -1,7 +1,7 @@
 """A folder with known faults, made of real photos: what an audit has to find is known exactly."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class Planted:
 
 
 def plant(
-    photos: dict[str, Sequence[Path]], folder: Path, *, count: int = 30, broken: int = 10, seed: int = 0
+    photos: Mapping[str, Sequence[Path]], folder: Path, *, count: int = 30, broken: int = 10, seed: int = 0
 ) -> Planted:
     """Lay photos of two classes out as train and val, three to one, with faults: `count` of each kind.
 

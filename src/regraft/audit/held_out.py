@@ -62,7 +62,7 @@ class PhotoFeatures:
         """Return (n, d) numbers by which parts of one scene are found; zeros for photos that cannot be read."""
         found: np.ndarray
         if len(self.sample) == len(self._photos) - len(self.unreadable):
-            found = np.zeros((len(self._photos), self.values.shape[1] if len(self.values) else 1), dtype=np.float32)
+            found = np.zeros((len(self._photos), self.values.shape[1]), dtype=np.float32)
             found[self.sample] = self.values
             return found
         found = np.nan_to_num(self.points)

@@ -91,8 +91,10 @@ class AuditPhotos:
     def learnable(self) -> np.ndarray:
         """Return the positions (m,) that may be learned from: readable, with a label, and not of the test split.
 
-        Only those of classes that have two such photos or more.
+        Only those of classes that have two such photos or more. None where nobody has looked which can be read.
         """
+        if not self.keys:
+            return np.empty(0, dtype=np.int64)
         usable = np.array([bool(key) for key in self.keys]) & (self.labels != NO_LABEL)
         usable &= np.array([split != _TEST for split in self.splits], dtype=bool)
         counts = np.bincount(self.labels[usable], minlength=len(self.classes))

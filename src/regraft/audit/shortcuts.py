@@ -16,7 +16,6 @@ _SMOOTHING = 0.5  # photos that are added to each bin of each class (Jeffreys)
 _FAR_ABOVE = {True: 0.2, False: 0.35}  # share of the way from chance to certainty, by `Cue.of_file`
 _GIVEAWAY = 0.3  # by how much a value's share in a class exceeds its share in the others
 _CLEAR = 0.5  # likewise, where it gives away one class of many
-_TIE = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +81,8 @@ def score_cues(
         groups: (n,) what is not independent, for the intervals.
     """
     present, own = np.unique(labels, return_inverse=True)
+    if len(present) < 2:
+        return []
     level = 1 - (1 - LEVEL) / max(len(cues), 1)
     scores = []
     for cue in cues:
@@ -91,7 +92,7 @@ def score_cues(
         proportion = proportion_of(correct[asked], within, labels=own[asked], level=level)
         if proportion is None:
             continue
-        giveaway = _giveaway(cue, labels, present, level)
+        giveaway = _giveaway(cue, own, present, level)
         scores.append(CueScore(cue, proportion.value, proportion.interval(), 1 / len(present), giveaway))
     return scores
 
@@ -125,28 +126,31 @@ def _answers(codes: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> np.nda
     return answers
 
 
-def _giveaway(cue: Cue, labels: np.ndarray, present: np.ndarray, level: float) -> Giveaway | None:
-    """Return the value of a cue whose share in one class exceeds that in the others most, if by much."""
-    own = np.searchsorted(present, labels)
+def _giveaway(cue: Cue, own: np.ndarray, present: np.ndarray, level: float) -> Giveaway | None:
+    """Return the value of a cue whose share in one class exceeds that in the others most, if by much.
+
+    Args:
+        cue: of n photos.
+        own: (n,) positions in `present`.
+        present: (c,) classes.
+        level: of the intervals, for one class alone.
+    """
+    level = 1 - (1 - level) / len(present)
     sizes = np.bincount(own)
-    rest = len(labels) - sizes
-    best, excess = None, _GIVEAWAY
+    best, least = None, _GIVEAWAY
     for one in cue.properties:
         for words, has in _values(one):
-            counts = np.bincount(own[has], minlength=len(present))
-            found = counts / sizes - (counts.sum() - counts) / rest
-            if found.max() > excess:
-                place, excess = int(found.argmax()), float(found.max()) + _TIE
-                best = (place, words, has, counts)
-    if best is None:
-        return None
-    place, words, has, counts = best
-    with_it, others = float(counts[place]), float(counts.sum() - counts[place])
-    level = 1 - (1 - level) / len(present)
-    low = wilson(with_it, float(sizes[place]), level)[0]
-    high = wilson(others, float(rest[place]), level)[1]
-    shares = with_it / sizes[place], others / rest[place]
-    return Giveaway(int(present[place]), words, has, *shares, low - high >= _CLEAR)
+            counts = np.bincount(own[has], minlength=len(sizes))
+            rest = len(own) - sizes, counts.sum() - counts
+            shares, others = counts / sizes, rest[1] / rest[0]
+            place = int((shares - others).argmax())
+            if shares[place] - others[place] > least:
+                low = wilson(float(counts[place]), int(sizes[place]), level)[0]
+                high = wilson(float(rest[1][place]), int(rest[0][place]), level)[1]
+                share, other = float(shares[place]), float(others[place])
+                best = Giveaway(int(present[place]), words, has, share, other, low - high >= _CLEAR)
+                least = share - other + 1e-9
+    return best
 
 
 def _values(one: Property) -> list[tuple[str, np.ndarray]]:

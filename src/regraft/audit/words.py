@@ -17,6 +17,7 @@ _MANY = 0.1  # share of unreadable photos that is of high severity
 FIRST = 20  # likely wrong labels of which it is said how many are to be expected wrong
 _SHOWN = 4
 _SHOWN_EQUAL = 6  # photos of one picture
+_OF_MANY = ("unreadable", "outlier", "odd-size", "low-contrast", "blurred", "dark")  # one finding of all photos
 _ALL, _NONE = 0.995, 0.005  # shares that are said as all and none
 
 
@@ -108,12 +109,12 @@ def lines_of(findings: Sequence[Finding], images: int, *, where: str = "", shown
         shown: findings, or files, of each that are named.
     """
     if not findings:
-        return [f"{images:,} photos, and nothing was found."]
+        return [f"{images:,} photo{'' if images == 1 else 's'}, and nothing was found."]
     photos = len({file for one in findings if one.kind not in WITHOUT_NAMES for file in one.files})
     counts = Counter(one.severity for one in findings)
     by_severity = ", ".join(f"{counts[severity]:,} {severity}" for severity in (HIGH, MEDIUM, LOW) if counts[severity])
     within = f", in {photos:,} photos" if photos else ""
-    lines = [f"{images:,} photos; findings: {len(findings):,} ({by_severity}){within}"]
+    lines = [f"{images:,} photo{'' if images == 1 else 's'}; findings: {len(findings):,} ({by_severity}){within}"]
     for kind, severity in dict.fromkeys((one.kind, one.severity) for one in findings):
         own = [one for one in findings if (one.kind, one.severity) == (kind, severity)]
         lines += ["", f"{severity:<8}{kind}: {_heading(own)}"]
@@ -122,7 +123,7 @@ def lines_of(findings: Sequence[Finding], images: int, *, where: str = "", shown
 
 
 def _heading(own: Sequence[Finding]) -> str:
-    count = len(own) if len(own) > 1 else len(own[0].files)
+    count = len(own[0].files) if own[0].kind in _OF_MANY else len(own)
     said = [] if own[0].kind in WITHOUT_NAMES else [f"{count:,}"]
     for name in ("splits", "classes"):
         across = sum(name in one.across for one in own)

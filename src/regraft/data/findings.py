@@ -49,7 +49,7 @@ KINDS: Mapping[str, Kind] = {
         ),
         Kind(
             "shortcut",
-            "what gives classes away besides the subject",
+            "cues that give classes away besides the subject",
             "A classifier may learn it instead of the subject, and fail wherever it is absent.",
         ),
         Kind("outlier", "photos unlike all others of their class", "They may be of something else."),

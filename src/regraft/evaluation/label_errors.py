@@ -106,6 +106,8 @@ def probability_wrong(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarr
         labels: (n,) given classes.
         probabilities: (n, c), of each photo by what did not learn from it.
     """
+    if probabilities.shape[1] < 2:
+        return np.zeros(len(labels))  # there is no other class
     logits = np.log(np.maximum(probabilities, _LEAST))
     some = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), _FITTED)).astype(np.int64))
     others = logits.shape[1] - 1
