@@ -6,10 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from regraft.photo_audit.audit import Audit
-from regraft.photo_audit.audit import audit as audit_photos
-from regraft.photo_audit.held_out import FoldHeads
-from regraft.photo_audit.photos import find_audit_photos
 
 from benchmarks import ours
 from benchmarks.chart import Bar, Group, draw
@@ -23,6 +19,10 @@ from regraft.data.dataset import open_datasets
 from regraft.evaluation.label_errors import LabelErrors, find_label_errors
 from regraft.features.embedding import Embedder
 from regraft.networks.backbones import load_backbone
+from regraft.photo_audit.audit import Audit
+from regraft.photo_audit.audit import audit as audit_photos
+from regraft.photo_audit.held_out import FoldHeads
+from regraft.photo_audit.photos import find_audit_photos
 from regraft.progress import Observer
 
 NETWORKS = {"L0": "efficientnet-lite0", "pocket": "pocket"}

@@ -164,7 +164,7 @@ ORDER = {
         "predict",
         "evaluate",
     ],
-    "audit": [
+    "photo_audit": [
         "cues",
         "photos",
         "duplicates",

@@ -11,7 +11,6 @@ from .attribution.cam import grad_cam as grad_cam
 from .attribution.cam import occlusion as occlusion
 from .attribution.deconvnet import deconvnet as deconvnet
 from .attribution.deconvnet import guided_backprop as guided_backprop
-from .audit.audit import Audit as Audit
 from .classifier.drift import Drift as Drift
 from .classifier.record import EvaluationRecord as EvaluationRecord
 from .errors import BundleError as BundleError
@@ -27,5 +26,6 @@ from .errors import TrainingError as TrainingError
 from .errors import WeightsError as WeightsError
 from .evaluation.report import Report as Report
 from .features.similar import SimilarPhotos as SimilarPhotos
+from .photo_audit.audit import Audit as Audit
 from .training.schedule import Schedule as Schedule
 from .transfer.comparison import Comparison as Comparison

@@ -59,7 +59,9 @@ def test_a_frame_shows_in_the_border() -> None:
     picture[:4] = picture[-4:] = (90, 60, 30)
     picture[:, :4] = picture[:, -4:] = (90, 60, 30)
     dark = 0.299 * 90 + 0.587 * 60 + 0.114 * 30
-    assert numbers(picture, "border_brightness", "border_red", "border_blue") == pytest.approx([dark, 30, -30], abs=1e-2)
+    assert numbers(picture, "border_brightness", "border_red", "border_blue") == pytest.approx(
+        [dark, 30, -30], abs=1e-2
+    )
     assert of(picture, "border_edge") == pytest.approx(200 - dark, abs=1e-2)
     assert of(picture, "border_evenness") == pytest.approx(0, abs=1e-4)
     assert of(flat((200, 200, 200)), "border_edge") == pytest.approx(0, abs=1e-3)

@@ -11,10 +11,6 @@ from regraft.api.arguments import columns_of, find_photos_of, is_place, split_op
 from regraft.api.estimator import TransferClassifier
 from regraft.api.log import LogObserver
 from regraft.api.vectors import Network, embedder_of
-from regraft.audit.audit import Audit
-from regraft.audit.audit import audit as audit_photos
-from regraft.audit.new_photos import compare_new_photos
-from regraft.audit.photos import AuditPhotos, find_audit_photos, label_photos
 from regraft.classifier.bundle import load_bundle
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.drift import Drift
@@ -23,6 +19,10 @@ from regraft.data.columns import Columns
 from regraft.data.photo_list import PhotoList
 from regraft.engines.compute import Compute
 from regraft.errors import DataError
+from regraft.photo_audit.audit import Audit
+from regraft.photo_audit.audit import audit as audit_photos
+from regraft.photo_audit.new_photos import compare_new_photos
+from regraft.photo_audit.photos import AuditPhotos, find_audit_photos, label_photos
 
 _OF_AUDIT = ("y", "groups", "model")  # arguments that are no options
 

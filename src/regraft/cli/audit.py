@@ -18,8 +18,8 @@ from regraft.errors import OptionError, first_few, printable
 from regraft.files import check_output, prepare_folder
 
 if TYPE_CHECKING:
-    from regraft.audit.audit import Audit
-    from regraft.audit.photos import AuditPhotos
+    from regraft.photo_audit.audit import Audit
+    from regraft.photo_audit.photos import AuditPhotos
 
 _LIST = "clean.csv"
 _FARTHEST = 5  # photos that are named
@@ -76,7 +76,7 @@ def audit(
     photos = _find_photos(data, given, [model, weights], report=report, clean=write_clean)
     embedder, model = new_embedder(model, weights, given)
 
-    from regraft.audit.audit import audit as audit_photos
+    from regraft.photo_audit.audit import audit as audit_photos
 
     found = audit_photos(photos, embedder, observer=given.observer())
     if json:
@@ -95,16 +95,16 @@ def _find_photos(
     if report is not None:
         prepare_folder(report, option="--report")
 
-    from regraft.audit.photos import find_audit_photos
+    from regraft.photo_audit.photos import find_audit_photos
 
     photos = find_audit_photos(data, given.columns())
     if clean is not None:
-        from regraft.audit.clean_list import check_clean_list
+        from regraft.photo_audit.clean_list import check_clean_list
 
         check_clean_list(photos, clean)
         check_keeps_inputs(clean, [data, *inputs], photos.sources, option="--write-clean")
     if report is not None:
-        from regraft.audit.html_report import FILES
+        from regraft.photo_audit.html_report import FILES
 
         for name in FILES:
             check_keeps_inputs(report / name, [data, *inputs], photos.sources, option="--report")
@@ -121,12 +121,12 @@ def _print(found: "Audit") -> None:
 
 def _write(found: "Audit", *, report: Path | None, clean: Path | None) -> None:
     if clean is not None:
-        from regraft.audit.clean_list import write_clean_list
+        from regraft.photo_audit.clean_list import write_clean_list
 
         kept = write_clean_list(found, clean)
         note(f"wrote {printable(clean)}: {kept:,} of {counted(len(found.photos), 'photo')} to keep")
     if report is not None:
-        from regraft.audit.html_report import write_audit_report
+        from regraft.photo_audit.html_report import write_audit_report
 
         for path in write_audit_report(found, report):
             note(f"wrote {printable(path)} ({path.stat().st_size / 1e6:.1f} MB)")
@@ -154,8 +154,8 @@ def _compare_new(
     photos = find_photos(new, given.columns())
     note(f"comparing {counted(len(photos), 'photo')} with those that {printable(file)} learned from")
 
-    from regraft.audit.new_photos import compare_new_photos
     from regraft.classifier.bundle import load_bundle
+    from regraft.photo_audit.new_photos import compare_new_photos
 
     found = compare_new_photos(load_bundle(Path(file).expanduser()), photos, given.compute(), given.observer())
     if json:

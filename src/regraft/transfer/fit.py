@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from regraft.audit.brief import findings_of_fit, lines_of_fit
 from regraft.classifier.classifier import Classifier, marks_of
 from regraft.classifier.group_figures import GroupFigures, figures_by_group
 from regraft.classifier.record import Attempt, FitRecord, OverBudget, Timing
@@ -22,6 +21,7 @@ from regraft.evaluation.report import Report, beats_majority
 from regraft.features.extraction import FeatureExtractor
 from regraft.networks.backbones import Backbone
 from regraft.networks.depths import LAST
+from regraft.photo_audit.brief import findings_of_fit, lines_of_fit
 from regraft.progress import Observer
 from regraft.training.checkpoints import Run
 from regraft.transfer.auto import choose

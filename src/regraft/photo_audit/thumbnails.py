@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from regraft.audit.photos import AuditPhotos
 from regraft.images.formats import decoders
 from regraft.images.reading import UnreadableImageError, read_image
 from regraft.images.sources import Source
 from regraft.images.value_range import Ranges
+from regraft.photo_audit.photos import AuditPhotos
 from regraft.plots.images import as_data
 from regraft.runtime import cpu_count
 

@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
-from tests.audit.made import made
+from tests.photo_audit.made import made
 
-from regraft.audit.cues import Cue
-from regraft.audit.held_out import HeldOutAnswers
-from regraft.audit.photos import AuditPhotos
-from regraft.audit.shortcuts import CueScore, Giveaway
-from regraft.audit.words import (
+from regraft.data.findings import HIGH, LOW, MEDIUM, Finding
+from regraft.evaluation.label_errors import LabelErrors
+from regraft.photo_audit.cues import Cue
+from regraft.photo_audit.held_out import HeldOutAnswers
+from regraft.photo_audit.photos import AuditPhotos
+from regraft.photo_audit.shortcuts import CueScore, Giveaway
+from regraft.photo_audit.words import (
     expected_in_words,
     giveaway_in_words,
     label_findings,
@@ -17,8 +19,6 @@ from regraft.audit.words import (
     shortcut_findings,
     unreadable_findings,
 )
-from regraft.data.findings import HIGH, LOW, MEDIUM, Finding
-from regraft.evaluation.label_errors import LabelErrors
 
 
 def answers_of(photos: AuditPhotos, positions: list[int]) -> HeldOutAnswers:

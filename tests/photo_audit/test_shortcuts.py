@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from regraft.audit.cues import Cue, Names, Numbers, file_cues, pixel_cues
-from regraft.audit.shortcuts import CueScore, score_cues
-from regraft.audit.words import giveaway_in_words
 from regraft.evaluation.intervals import wilson
 from regraft.images.headers import Header
 from regraft.images.measures import MEASURES
+from regraft.photo_audit.cues import Cue, Names, Numbers, file_cues, pixel_cues
+from regraft.photo_audit.shortcuts import CueScore, score_cues
+from regraft.photo_audit.words import giveaway_in_words
 
 
 def folds_of(labels: np.ndarray, count: int = 5) -> np.ndarray:

@@ -4,14 +4,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from regraft.audit.photos import AuditPhotos
 from regraft.data.dataset import Dataset
 from regraft.data.splits import OUTER_FOLDS
+from regraft.errors import DataError
 from regraft.features.embedding import Embedder, OpenPhotos
 from regraft.features.neighbours import Projection
 from regraft.heads.probe import CalibratedHeads
+from regraft.photo_audit.photos import AuditPhotos
 
 IN_MEMORY = 10_000  # photos whose features are held; of more, a sample is, and heads learn from that
+_WORK = 4e8  # n * d * c of the photos that heads learn from: a few seconds for those of all folds
+_OF_EACH_CLASS = 20  # photos that the sample has at least, where there are so many
 _RANK = 257  # numbers of each photo by which near-duplicates and outliers of all are found
 
 
@@ -21,17 +24,18 @@ class PhotoFeatures:
     Args:
         embedder: makes them.
         photos: as `embedder.open` saw them.
+        labels: (n,) classes, of each of which the sample has its share; -1 for photos without a label.
         seed: of the sample.
     """
 
-    def __init__(self, embedder: Embedder, photos: OpenPhotos, *, seed: int = 0) -> None:
+    def __init__(self, embedder: Embedder, photos: OpenPhotos, labels: np.ndarray, *, seed: int = 0) -> None:
         self._embedder, self._photos = embedder, photos
         self.unreadable: dict[int, str] = dict(photos.unreadable)
         readable = np.array([place for place, key in enumerate(photos.keys) if key], dtype=np.int64)
-        chosen = np.random.default_rng(seed).permutation(len(readable))[:IN_MEMORY]
-        self.sample, self.values = self._of(readable[np.sort(chosen)])
+        chosen = _share_of_each(labels[readable], embedder.dimension, seed)
+        self.sample, self.values = self._of(readable[chosen])
         self.projection = Projection.of(self.values, rank=_RANK) if len(self.values) else None
-        self.points = self._project(len(readable))
+        self.points = self._project(everything=len(chosen) == len(readable))
 
     def _of(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the positions that can be decoded, and their features."""
@@ -43,13 +47,13 @@ class PhotoFeatures:
         self.unreadable |= {places[row]: reason for row, reason in found.unreadable.items()}
         return positions[found.positions], found.vectors
 
-    def _project(self, readable: int) -> np.ndarray:
+    def _project(self, *, everything: bool) -> np.ndarray:
         """Return (n, k) points; NaN for photos that cannot be read."""
         rank = 1 if self.projection is None else self.projection.rank
         points = np.full((len(self._photos), rank), np.nan, dtype=np.float32)
         if self.projection is None:
             return points
-        if readable <= IN_MEMORY:
+        if everything:
             points[self.sample] = self.projection.project(self.values)
             return points
         for block in self._embedder.blocks(self._photos):
@@ -92,6 +96,25 @@ class PhotoFeatures:
             into[rows] = part
 
 
+def _share_of_each(labels: np.ndarray, width: int, seed: int) -> np.ndarray:
+    """Return positions, ascending, of a sample of photos (n,) that has of each class its share; all where they are few.
+
+    Args:
+        labels: (n,) classes.
+        width: of the features.
+        seed: of the choice.
+    """
+    kinds, own, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    classes = max(int((kinds >= 0).sum()), 1)
+    most = min(IN_MEMORY, max(int(_WORK / (width * classes)), _OF_EACH_CLASS * classes))
+    if len(labels) <= most:
+        return np.arange(len(labels))
+    order = np.random.default_rng(seed).permutation(len(labels))
+    wanted = np.maximum(np.rint(most * counts / len(labels)), _OF_EACH_CLASS)
+    chosen = [order[own[order] == place][: int(number)] for place, number in enumerate(wanted)]
+    return np.sort(np.concatenate(chosen))
+
+
 class FoldHeads:
     """The heads of a data set, each fitted without one fold.
 
@@ -99,11 +122,16 @@ class FoldHeads:
         features: (m, d).
         dataset: these photos.
         seed: of the folds.
+
+    Raises:
+        DataError: nothing can be held out.
     """
 
     def __init__(self, features: np.ndarray, dataset: Dataset, *, seed: int = 0) -> None:
         self.folds = dataset.possible_folds(OUTER_FOLDS, seed=seed)
         self.numbers = [int(fold) for fold in np.unique(self.folds) if fold >= 0]
+        if not self.numbers:
+            raise DataError("no class has photos of two pictures or groups, so that none can be held out")
         heads = CalibratedHeads(features, dataset, seed=seed)
         self.heads = {fold: heads.of(np.flatnonzero(self.folds != fold)) for fold in self.numbers}
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from regraft.audit.photos import NO_LABEL, AuditPhotos
 from regraft.data.audit import positions_by_key
 from regraft.data.findings import HIGH, LOW, MEDIUM, Finding
+from regraft.photo_audit.photos import NO_LABEL, AuditPhotos
 
 _SHOWN = 5
 _SPLITS, _CLASSES = "splits", "classes"

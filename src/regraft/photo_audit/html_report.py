@@ -7,14 +7,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from regraft.audit.audit import Audit
-from regraft.audit.sections import Section, sections
-from regraft.audit.summary import MEANINGS, cards, effect_rows, summary
-from regraft.audit.tables import findings_table, mislabelled_table
-from regraft.audit.thumbnails import HEIGHT, WIDTH, Thumbnail, thumbnails
 from regraft.data.group_guess import PICTURES
 from regraft.errors import option, printable
 from regraft.files import atomic_write, write_failure
+from regraft.photo_audit.audit import Audit
+from regraft.photo_audit.sections import Section, sections
+from regraft.photo_audit.summary import MEANINGS, cards, effect_rows, summary
+from regraft.photo_audit.tables import findings_table, mislabelled_table
+from regraft.photo_audit.thumbnails import HEIGHT, WIDTH, Thumbnail, thumbnails
 
 PAGE, FINDINGS, MISLABELLED = FILES = ("audit.html", "findings.csv", "likely-mislabelled.csv")
 _MOST = 480  # photos on the page, which mail must be able to carry
@@ -44,7 +44,7 @@ def write_audit_report(audit: Audit, folder: Path) -> list[Path]:
 def render(audit: Audit) -> str:
     """Return the page's HTML."""
     environment = Environment(
-        loader=PackageLoader("regraft.audit"),
+        loader=PackageLoader("regraft.photo_audit"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

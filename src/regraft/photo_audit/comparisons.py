@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from regraft.audit.audit import Audit
+from regraft.photo_audit.audit import Audit
 
 MOST = 60  # labels
 CLASSES = 5  # that a photo is compared with at most

@@ -1,7 +1,7 @@
 """The tables of an audit, as CSV that a spreadsheet opens."""
 
-from regraft.audit.audit import Audit
 from regraft.data.csv_text import csv_text
+from regraft.photo_audit.audit import Audit
 
 
 def findings_table(audit: Audit) -> str:

@@ -4,9 +4,9 @@ from collections.abc import Collection, Iterator
 
 import numpy as np
 
-from regraft.audit.held_out import PhotoFeatures
-from regraft.audit.photos import AuditPhotos
 from regraft.features.embedding import OpenPhotos, VectorBlock
+from regraft.photo_audit.held_out import PhotoFeatures
+from regraft.photo_audit.photos import AuditPhotos
 
 
 class MadeEmbedder:
@@ -20,7 +20,7 @@ class MadeEmbedder:
 
     def __init__(self, vectors: np.ndarray, *, damaged: Collection[int] = (), block: int = 16) -> None:
         self._vectors, self._damaged, self._block = vectors.astype(np.float32), set(damaged), block
-        self.passes = 0
+        self.passes, self.dimension = 0, vectors.shape[1]
 
     def blocks(self, photos: OpenPhotos) -> Iterator[VectorBlock]:
         self.passes += 1
@@ -43,4 +43,4 @@ class MadeEmbedder:
 
 def features_of(photos: AuditPhotos, embedder: MadeEmbedder) -> PhotoFeatures:
     opened = OpenPhotos(photos.sources, photos.keys, photos.unreadable, photos.headers)
-    return PhotoFeatures(embedder, opened)  # type: ignore[arg-type]
+    return PhotoFeatures(embedder, opened, photos.labels)  # type: ignore[arg-type]

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from tests.audit.made import made
+from tests.photo_audit.made import made
 
-from regraft.audit.duplicates import find_duplicates, find_subject_leaks, redundant
+from regraft.photo_audit.duplicates import find_duplicates, find_subject_leaks, redundant
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 

@@ -3,11 +3,11 @@
 import csv
 from pathlib import Path
 
-from regraft.audit.audit import Audit
-from regraft.audit.duplicates import redundant
-from regraft.audit.photos import NO_LABEL, AuditPhotos
 from regraft.errors import OptionError, option, printable
 from regraft.files import atomic_write, write_failure
+from regraft.photo_audit.audit import Audit
+from regraft.photo_audit.duplicates import redundant
+from regraft.photo_audit.photos import NO_LABEL, AuditPhotos
 
 _NOTE = "finding"  # a column that training does not read
 

@@ -2,17 +2,17 @@
 
 import numpy as np
 
-from regraft.audit.cues import file_cues
-from regraft.audit.held_out import HeldOutAnswers
-from regraft.audit.photos import photos_of
-from regraft.audit.quality import find_imbalance
-from regraft.audit.shortcuts import score_cues
-from regraft.audit.words import label_findings, shortcut_findings
 from regraft.data.dataset import Dataset
 from regraft.data.findings import HIGH, LOW, Finding, in_order
 from regraft.data.splits import OUTER_FOLDS
 from regraft.errors import DataError
 from regraft.evaluation.label_errors import find_label_errors
+from regraft.photo_audit.cues import file_cues
+from regraft.photo_audit.held_out import HeldOutAnswers
+from regraft.photo_audit.photos import photos_of
+from regraft.photo_audit.quality import find_imbalance
+from regraft.photo_audit.shortcuts import score_cues
+from regraft.photo_audit.words import label_findings, shortcut_findings
 
 _SHOWN = 3  # likely wrong labels that are named
 

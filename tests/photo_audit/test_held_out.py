@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from tests.audit.embedding import MadeEmbedder, features_of
-from tests.audit.made import made
+from tests.photo_audit.embedding import MadeEmbedder, features_of
+from tests.photo_audit.made import made
 
-from regraft.audit import held_out
-from regraft.audit.held_out import HeldOutAnswers, held_out_answers
-from regraft.audit.photos import AuditPhotos
 from regraft.errors import DataError
+from regraft.photo_audit import held_out
+from regraft.photo_audit.held_out import HeldOutAnswers, held_out_answers
+from regraft.photo_audit.photos import AuditPhotos
 
 
 def clusters(labels: np.ndarray, *, seed: int = 0, width: int = 12, apart: float = 2.0) -> np.ndarray:

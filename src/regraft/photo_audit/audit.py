@@ -6,22 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from regraft.audit.cues import file_cues, pixel_cues
-from regraft.audit.duplicates import find_duplicates, find_subject_leaks
-from regraft.audit.effects import Effect, effect_of_copies_across, effect_of_groups, effect_of_labels, listed
-from regraft.audit.held_out import HeldOutAnswers, PhotoFeatures, held_out_answers
-from regraft.audit.photos import AuditPhotos
-from regraft.audit.quality import find_imbalance, find_poor_photos
-from regraft.audit.shortcuts import CueScore, score_cues
-from regraft.audit.words import (
-    FIRST,
-    expected_in_words,
-    label_findings,
-    lines_of,
-    outlier_findings,
-    shortcut_findings,
-    unreadable_findings,
-)
 from regraft.data.findings import Finding, in_order
 from regraft.data.group_guess import PICTURES, GroupGuess, guess_groups
 from regraft.data.samples import Samples
@@ -30,6 +14,22 @@ from regraft.evaluation.label_errors import LabelErrors, find_label_errors
 from regraft.features.embedding import Embedder
 from regraft.features.neighbours import outliers
 from regraft.features.pictures import measures_of, pictures_of, with_scenes_joined
+from regraft.photo_audit.cues import file_cues, pixel_cues
+from regraft.photo_audit.duplicates import find_duplicates, find_subject_leaks
+from regraft.photo_audit.effects import Effect, effect_of_copies_across, effect_of_groups, effect_of_labels, listed
+from regraft.photo_audit.held_out import HeldOutAnswers, PhotoFeatures, held_out_answers
+from regraft.photo_audit.photos import AuditPhotos
+from regraft.photo_audit.quality import find_imbalance, find_poor_photos
+from regraft.photo_audit.shortcuts import CueScore, score_cues
+from regraft.photo_audit.words import (
+    FIRST,
+    expected_in_words,
+    label_findings,
+    lines_of,
+    outlier_findings,
+    shortcut_findings,
+    unreadable_findings,
+)
 from regraft.progress import Observer
 
 _LEAST_TO_LEARN = 10  # photos
@@ -159,7 +159,8 @@ def _look(
     measured = measures_of(photos.sources, photos.keys, ranges, embedder.compute, observer)
     photos = photos.without(measured.unreadable)
     pictures = pictures_of(photos.sources, photos.keys, ranges, embedder.compute, observer)
-    features = PhotoFeatures(embedder, replace(opened, keys=photos.keys, unreadable=photos.unreadable), seed=seed)
+    opened = replace(opened, keys=photos.keys, unreadable=photos.unreadable)
+    features = PhotoFeatures(embedder, opened, photos.labels, seed=seed)
     photos = photos.without(features.unreadable)
     pictures = with_scenes_joined(
         photos.sources,

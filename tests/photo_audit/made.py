@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from regraft.audit.photos import AuditPhotos
 from regraft.data.near_duplicates import Pictures
 from regraft.data.photo_list import PhotoList
 from regraft.images.headers import Header
+from regraft.photo_audit.photos import AuditPhotos
 
 
 def made(

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
-from tests.audit.made import made
 from tests.fixtures.scenes import scene
+from tests.photo_audit.made import made
 
-from regraft.audit.photos import AuditPhotos
-from regraft.audit.quality import find_imbalance, find_poor_photos
 from regraft.data.findings import Finding
 from regraft.images.headers import Header
 from regraft.images.measures import MEASURES, measure
+from regraft.photo_audit.photos import AuditPhotos
+from regraft.photo_audit.quality import find_imbalance, find_poor_photos
 
 
 def seen(images: Sequence[Image.Image]) -> np.ndarray:

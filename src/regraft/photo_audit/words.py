@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from regraft.audit.held_out import HeldOutAnswers
-from regraft.audit.photos import AuditPhotos
-from regraft.audit.shortcuts import CueScore, Giveaway
 from regraft.data.findings import HIGH, IN_GROUPS, KINDS, LOW, MEDIUM, WITHOUT_NAMES, Finding
 from regraft.errors import first_few
 from regraft.evaluation.label_errors import LabelErrors
+from regraft.photo_audit.held_out import HeldOutAnswers
+from regraft.photo_audit.photos import AuditPhotos
+from regraft.photo_audit.shortcuts import CueScore, Giveaway
 
 _LIKELY, _POSSIBLY = 0.5, 0.1  # probability that a label is wrong, from which on it is of high or medium severity
 _MANY = 0.1  # share of unreadable photos that is of high severity

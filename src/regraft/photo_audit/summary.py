@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from regraft.audit.audit import Audit
-from regraft.audit.effects import Effect
-from regraft.audit.photos import NO_LABEL
 from regraft.data.findings import HIGH, KINDS, LOW, MEDIUM, SEVERITIES, Finding
 from regraft.errors import first_few
+from regraft.photo_audit.audit import Audit
+from regraft.photo_audit.effects import Effect
+from regraft.photo_audit.photos import NO_LABEL
 
 _NAMED = 4
 MEANINGS = {HIGH: "it makes figures wrong", MEDIUM: "it may", LOW: "worth a look"}

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from tests.audit.made import made
-from tests.audit.test_held_out import clusters
 from tests.fixtures.learning import dataset_of
+from tests.photo_audit.made import made
+from tests.photo_audit.test_held_out import clusters
 
-from regraft.audit.effects import (
+from regraft.photo_audit.effects import (
     Effect,
     effect_of,
     effect_of_copies_across,

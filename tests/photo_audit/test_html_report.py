@@ -15,20 +15,20 @@ import pytest
 from PIL import Image
 from tests.fixtures.scenes import scene
 
-from regraft.audit import html_report
-from regraft.audit.audit import Audit
-from regraft.audit.comparisons import comparisons, nearest_of_each_class
-from regraft.audit.cues import Cue, Names
-from regraft.audit.effects import Effect
-from regraft.audit.held_out import HeldOutAnswers
-from regraft.audit.html_report import FILES, render, write_audit_report
-from regraft.audit.photos import AuditPhotos
-from regraft.audit.shortcuts import CueScore, Giveaway
-from regraft.audit.thumbnails import thumbnails
-from regraft.audit.words import label_findings, shortcut_findings
 from regraft.data.findings import Finding, in_order
 from regraft.data.photo_list import PhotoList
 from regraft.evaluation.label_errors import LabelErrors
+from regraft.photo_audit import html_report
+from regraft.photo_audit.audit import Audit
+from regraft.photo_audit.comparisons import comparisons, nearest_of_each_class
+from regraft.photo_audit.cues import Cue, Names
+from regraft.photo_audit.effects import Effect
+from regraft.photo_audit.held_out import HeldOutAnswers
+from regraft.photo_audit.html_report import FILES, render, write_audit_report
+from regraft.photo_audit.photos import AuditPhotos
+from regraft.photo_audit.shortcuts import CueScore, Giveaway
+from regraft.photo_audit.thumbnails import thumbnails
+from regraft.photo_audit.words import label_findings, shortcut_findings
 
 CLASSES = ("ant", "bee")
 

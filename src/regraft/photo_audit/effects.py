@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from regraft.audit.held_out import FoldHeads
 from regraft.data.dataset import Dataset
 from regraft.data.splits import OUTER_FOLDS
 from regraft.evaluation.intervals import Interval, mean_interval
 from regraft.evaluation.label_errors import find_label_errors
 from regraft.heads.probe import fit_calibrated_head
 from regraft.heads.search import fit_head
+from regraft.photo_audit.held_out import FoldHeads
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from regraft.audit.cues import Cue, Names, Numbers, Property
 from regraft.evaluation.intervals import LEVEL, Interval, wilson
 from regraft.evaluation.proportions import proportion_of
+from regraft.photo_audit.cues import Cue, Names, Numbers, Property
 
 _BINS = 10  # of a number
 _MOST_NAMES = 30  # of a property; rarer ones are one

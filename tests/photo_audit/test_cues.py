@@ -5,9 +5,9 @@ import calendar
 import numpy as np
 import pytest
 
-from regraft.audit.cues import Cue, Names, Numbers, file_cues, pixel_cues
 from regraft.images.headers import Header
 from regraft.images.measures import MEASURES
+from regraft.photo_audit.cues import Cue, Names, Numbers, file_cues, pixel_cues
 
 SOME = Header(640, 480, 1000, "JPEG", "RGB", "quality 75", "Canon EOS", 86_400)
 OTHER = Header(1024, 1024, 2_500_000, "PNG", "L", "", "", None)

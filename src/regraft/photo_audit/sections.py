@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from regraft.audit.audit import FIRST, Audit
-from regraft.audit.comparisons import MOST, Comparison, comparisons
-from regraft.audit.photos import NO_LABEL, AuditPhotos
-from regraft.audit.shortcuts import CueScore
-from regraft.audit.summary import SECTIONS, capital, counted, percent
-from regraft.audit.words import expected_in_words
 from regraft.data.findings import KINDS, SEVERITIES, Finding
+from regraft.photo_audit.audit import Audit
+from regraft.photo_audit.comparisons import MOST, Comparison, comparisons
+from regraft.photo_audit.photos import NO_LABEL, AuditPhotos
+from regraft.photo_audit.shortcuts import CueScore
+from regraft.photo_audit.summary import SECTIONS, capital, counted, percent
+from regraft.photo_audit.words import FIRST, expected_in_words
 
 NOTHING = ""  # the severity of a section that has no finding
 _GROUPS = {"duplicates": 40, "subject-leak": 20}

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from regraft.audit.photos import NO_LABEL, AuditPhotos
 from regraft.data.findings import LOW, MEDIUM, Finding
 from regraft.images.measures import column
+from regraft.photo_audit.photos import NO_LABEL, AuditPhotos
 
 _SMALL = 4  # times smaller than usual, on the shorter side, is odd
 _LEAST_SIDE = 48  # pixels, fewer of which are odd where most have more

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.audit.made import made
+from tests.photo_audit.made import made
 
-from regraft.audit.photos import AuditPhotos, find_audit_photos
 from regraft.data.columns import Columns
 from regraft.errors import DataError, OptionError
+from regraft.photo_audit.photos import AuditPhotos, find_audit_photos
 
 
 def laid_out(folder: Path, *names: str) -> Path:
