@@ -218,22 +218,23 @@ def _effects(
     """Return what copies, groups that are guessed, and likely wrong labels change, on the photos in memory."""
     positions = answers.positions[answers.learned]
     values = features.values[features.rows_of(positions)]
-    joined = photos.dataset(positions)
+    joined = answers.dataset if answers.learned.all() else answers.dataset.select(answers.learned)
+    known = {} if answers.heads is None else {joined: answers.heads}
     found: list[Effect | None] = []
     numbers = photos.numbers[positions]
     if len(np.unique(numbers)) < len(numbers):
         apart = photos.dataset(positions, pictures=False)
         words = ("with copies and near-duplicates on both sides of a split", "with these on one side")
-        found.append(effect_of_groups("near-duplicate", words, values, apart, joined, seed=seed))
+        found.append(effect_of_groups("near-duplicate", words, values, apart, joined, known=known, seed=seed))
         splits = np.array([str(photos.splits[place]) for place in positions.tolist()])
         found.append(effect_of_copies_across(values, joined, splits == "train", splits == "validation", seed=seed))
     if guess is not None and set(guess.kinds) != {PICTURES}:
         grouped = _grouped(joined.samples, [_names(guess)[place] for place in positions.tolist()])
         words = ("with photos of one guessed group on both sides of a split", "with these on one side")
         together = replace(joined, samples=grouped, _folds={}, _groups=None)
-        found.append(effect_of_groups("subject-leak", words, values, joined, together, seed=seed))
+        found.append(effect_of_groups("subject-leak", words, values, joined, together, known=known, seed=seed))
     if len(labels):
-        found.append(effect_of_labels(values, joined, seed=seed))
+        found.append(effect_of_labels(values, joined, heads=answers.heads, seed=seed))
     return listed(found)
 
 

@@ -1,13 +1,14 @@
 """What was found, in figures: accuracy with it and without it, on the same photos, with intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from regraft.data.dataset import Dataset
-from regraft.data.splits import OUTER_FOLDS
+from regraft.errors import DataError
 from regraft.evaluation.intervals import Interval, mean_interval
 from regraft.evaluation.label_errors import find_label_errors
 from regraft.heads.probe import fit_calibrated_head
@@ -92,7 +93,14 @@ def effect_of(
 
 
 def effect_of_groups(
-    kind: str, words: tuple[str, str], features: np.ndarray, apart: Dataset, joined: Dataset, *, seed: int = 0
+    kind: str,
+    words: tuple[str, str],
+    features: np.ndarray,
+    apart: Dataset,
+    joined: Dataset,
+    *,
+    known: Mapping[Dataset, FoldHeads] = MappingProxyType({}),
+    seed: int = 0,
 ) -> Effect | None:
     """Return what it changes that photos which belong together stay on one side of every split.
 
@@ -102,11 +110,15 @@ def effect_of_groups(
         features: (m, d).
         apart: m photos, in groups of which some are left out.
         joined: the same photos, in all groups.
+        known: heads that were fitted before, by their data sets.
         seed: of the folds.
     """
     correct, asked = [], np.ones(len(apart), dtype=bool)
     for dataset in (apart, joined):
-        heads = FoldHeads(features, dataset, seed=seed)
+        try:
+            heads = known[dataset] if dataset in known else FoldHeads(features, dataset, seed=seed)
+        except DataError:  # nothing is left to hold out where all that belongs together is
+            return None
         found = np.zeros((len(dataset), len(dataset.classes)))
         heads.answer(features, heads.folds, found)
         correct.append(found.argmax(axis=1) == dataset.labels)
@@ -143,7 +155,9 @@ def effect_of_copies_across(
     return effect_of("near-duplicate", words, (correct[0], correct[1]), groups[evaluated])
 
 
-def effect_of_labels(features: np.ndarray, dataset: Dataset, *, seed: int = 0) -> Effect | None:
+def effect_of_labels(
+    features: np.ndarray, dataset: Dataset, *, heads: FoldHeads | None = None, seed: int = 0
+) -> Effect | None:
     """Return what it changes not to learn from photos whose labels are likely wrong.
 
     Nothing that is evaluated takes part: for each fold, the photos to leave out are found among the others alone, by
@@ -152,13 +166,14 @@ def effect_of_labels(features: np.ndarray, dataset: Dataset, *, seed: int = 0) -
     Args:
         features: (m, d).
         dataset: m photos.
+        heads: of these, where they were fitted before.
         seed: of the folds.
     """
-    folds, labels, classes = dataset.possible_folds(OUTER_FOLDS, seed=seed), dataset.labels, len(dataset.classes)
-    numbers = [int(fold) for fold in np.unique(folds) if fold >= 0]
+    fitted = heads or FoldHeads(features, dataset, seed=seed)
+    folds, labels, classes, numbers = fitted.folds, dataset.labels, len(dataset.classes), fitted.numbers
     if len(numbers) < 3:
         return None
-    strengths = {fold: head.head.strength for fold, head in FoldHeads(features, dataset, seed=seed).heads.items()}
+    strengths = {fold: head.head.strength for fold, head in fitted.heads.items()}
     asked = folds >= 0
     before, after = np.zeros(len(labels), dtype=bool), np.zeros(len(labels), dtype=bool)
     for fold in numbers:

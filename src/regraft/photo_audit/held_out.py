@@ -153,6 +153,7 @@ class HeldOutAnswers:
         folds: (m,), -1 for photos that are learned from only.
         probabilities: (m, c); NaN for these.
         learned: (m,) booleans: whether heads learned from them, those without their folds.
+        heads: by fold, fitted on these photos in their order; None where other things gave the answers.
     """
 
     positions: np.ndarray
@@ -160,6 +161,7 @@ class HeldOutAnswers:
     folds: np.ndarray
     probabilities: np.ndarray
     learned: np.ndarray
+    heads: FoldHeads | None = None
 
     @property
     def correct(self) -> np.ndarray:
@@ -182,7 +184,7 @@ def held_out_answers(
     folds = _folds_of_all(dataset, learned, heads)
     probabilities = np.full((len(positions), len(dataset.classes)), np.nan)
     features.answer(positions, folds, heads, probabilities)
-    return HeldOutAnswers(positions, dataset, folds, probabilities, learned)
+    return HeldOutAnswers(positions, dataset, folds, probabilities, learned, heads)
 
 
 def _folds_of_all(dataset: Dataset, learned: np.ndarray, heads: FoldHeads) -> np.ndarray:
