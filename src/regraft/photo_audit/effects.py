@@ -169,7 +169,10 @@ def effect_of_labels(
         heads: of these, where they were fitted before.
         seed: of the folds.
     """
-    fitted = heads or FoldHeads(features, dataset, seed=seed)
+    try:
+        fitted = heads or FoldHeads(features, dataset, seed=seed)
+    except DataError:  # nothing can be held out
+        return None
     folds, labels, classes, numbers = fitted.folds, dataset.labels, len(dataset.classes), fitted.numbers
     if len(numbers) < 3:
         return None
