@@ -90,8 +90,8 @@ def test_damaged_photos_in_the_middle_change_nothing() -> None:
     spread = np.full((64, 12), 1e6)
     spread[np.delete(np.arange(64), lost)] = vectors
     keys = [b"%d" % place for place in range(60)]  # folds are dealt by contents
-    for place in lost:
-        keys.insert(place, b"" if place == 31 else b"lost %d" % place)  # 31 is known beforehand; the others are found when they are decoded
+    for place in lost:  # 31 is known beforehand; the others are found when they are decoded
+        keys.insert(place, b"" if place == 31 else b"lost %d" % place)
     found = answers(made(more.tolist(), keys=keys), MadeEmbedder(spread, damaged=lost))
     assert np.isin(lost, found.positions).sum() == 0
     assert found.dataset.labels.tolist() == labels.tolist()

@@ -75,7 +75,7 @@ def test_a_shortcut() -> None:
     assert in_file.files == ("2.jpg", "4.jpg")
     said = (
         "class b: all are PNG, of the others none. "
-        "The file format alone is right in 90% [80%, 95%] where chance is 50%."
+        "A guess by the file format alone is right in 90% [80%, 95%] where chance is 50%."
     )
     assert in_file.advice == f"{said} Save or collect all classes alike, or evaluate on photos from elsewhere."
     assert in_pixels.advice == f"{said} It may be the subject itself: look, and evaluate on photos from elsewhere."

@@ -7,6 +7,7 @@ import numpy as np
 from regraft.audit.photos import AuditPhotos
 from regraft.data.dataset import Dataset
 from regraft.data.splits import OUTER_FOLDS
+from regraft.errors import DataError
 from regraft.features.embedding import Embedder, OpenPhotos
 from regraft.features.neighbours import Projection
 from regraft.heads.probe import CalibratedHeads
@@ -151,6 +152,8 @@ def held_out_answers(
     dataset = photos.dataset(positions)
     part = dataset if learned.all() else dataset.select(learned)
     heads = FoldHeads(features.values[features.rows_of(positions[learned])], part, seed=seed)
+    if not heads.numbers:
+        raise DataError("no class has photos of two groups, copies taken as one: none can be learned from and held out")
     folds = _folds_of_all(dataset, learned, heads)
     probabilities = np.full((len(positions), len(dataset.classes)), np.nan)
     features.answer(positions, folds, heads, probabilities)

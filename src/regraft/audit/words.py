@@ -67,7 +67,7 @@ def shortcut_findings(photos: AuditPhotos, answers: HeldOutAnswers, cues: Sequen
             else "It may be the subject itself: look, and evaluate on photos from elsewhere."
         )
         advice = (
-            f"{said}. The {score.cue.name} alone is right in {score.accuracy:.0%} "
+            f"{said}. A guess by the {score.cue.name} alone is right in {score.accuracy:.0%} "
             f"[{score.interval[0]:.0%}, {score.interval[1]:.0%}] where chance is {score.chance:.0%}. {remedy}"
         )
         more = {
