@@ -131,7 +131,9 @@ class FoldHeads:
         self.folds = dataset.possible_folds(OUTER_FOLDS, seed=seed)
         self.numbers = [int(fold) for fold in np.unique(self.folds) if fold >= 0]
         if not self.numbers:
-            raise DataError("no class has photos of two pictures or groups, so that none can be held out")
+            raise DataError(
+                "no class has photos of two groups, copies taken as one: none can be learned from and held out"
+            )
         heads = CalibratedHeads(features, dataset, seed=seed)
         self.heads = {fold: heads.of(np.flatnonzero(self.folds != fold)) for fold in self.numbers}
 
