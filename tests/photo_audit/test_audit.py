@@ -84,7 +84,7 @@ def test_json_is_plain_and_complete(faulty: Found) -> None:
 def test_lines_say_all_of_it(faulty: Found) -> None:
     text = str(faulty.audit)
     lines = text.splitlines()
-    assert lines[0].startswith("96 photos, ")
+    assert lines[0].startswith("96 photos; ")
     assert lines == [line for part in faulty.audit.lines() for line in [part]]
     for kind in {one.kind for one in faulty.audit.findings}:
         assert f"{kind}: " in text
@@ -201,7 +201,7 @@ def test_guessed_groups_on_both_sides(tmp_path: Path, pocket: Embedder) -> None:
     assert {one.severity for one in leaks} == {"medium"}
     assert all(one.more["guessed"] and len(one.files) == 4 for one in leaks)
     assert found.audit.guess is not None
-    assert "regraft fit --groups guessed" in str(found.audit)
+    assert "fit with grouping='guessed'." in str(found.audit)
     assert [one.kind for one in found.audit.effects if one.kind == "subject-leak"] == ["subject-leak"]
 
 

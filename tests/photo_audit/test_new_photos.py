@@ -32,7 +32,7 @@ def test_other_photos_of_the_same_classes(classifier: Classifier, tmp_path: Path
     found = compare_new_photos(classifier, new, COMPUTE, Observer())
     assert (found.count, found.left_out, found.differs) == (16, 0, False)
     assert [one.name for one in found.classes] == ["day", "night"]
-    assert [one.value for one in found.classes] == [0.5, 0.5]
+    assert [one.share for one in found.classes] == [0.5, 0.5]
     assert np.isfinite(found.distances).all()
 
 
@@ -40,14 +40,10 @@ def test_photos_of_one_class_alone_and_of_another_size(classifier: Classifier, t
     new = [save(tinted(100 + k, "day").resize((300, 60)), tmp_path / f"{k}.jpg") for k in range(16)]
     found = compare_new_photos(classifier, new, COMPUTE, Observer())
     assert found.differs
-    measures = {one.name: one for one in found.measures}
-    changed = [
-        one for one in measures.values() if one.training is not None and one.median not in (None, one.training[2])
-    ]
-    assert all(one.value == 1 for one in changed if one.median in (300, 60))
-    assert any(one.differs for one in measures.values())
+    (ratio,) = [one for one in found.measures if one.median == 5]  # 300 / 60, where all were square
+    assert (ratio.share, ratio.differs, ratio.training) == (1.0, True, (1.0,) * 5)
     day = next(one for one in found.classes if one.name == "day")
-    assert (day.value, day.expected, day.differs) == (1.0, pytest.approx(0.5, abs=0.05), True)
+    assert (day.share, day.expected, day.differs) == (1.0, pytest.approx(0.5, abs=0.05), True)
 
 
 def test_photos_that_cannot_be_read_are_left_out_where_they_are(classifier: Classifier, tmp_path: Path) -> None:

@@ -59,6 +59,16 @@ def test_a_number_is_told_apart_at_a_threshold() -> None:
     assert found.far_above_chance
 
 
+@pytest.mark.parametrize("each", [4, 8, 20, 25, 100])
+def test_a_number_that_is_the_label_scores_1_of_few_photos_too(each: int) -> None:
+    labels = np.repeat([0, 1], each)
+    values = 100.0 * labels + np.random.default_rng(each).permutation(2 * each) / each
+    found = score(numbers(values), labels)
+    assert found.accuracy == 1
+    assert found.giveaway is not None
+    assert (found.giveaway.share, found.giveaway.share_of_others) == (1, 0)
+
+
 def test_shares_and_accuracy_by_hand() -> None:
     # 30 of 40 a and 10 of 40 b are PNG: whoever answers a for these is right in 3/4 of each class
     labels = np.repeat([0, 1], 40)

@@ -141,7 +141,7 @@ def test_findings_in_lines() -> None:
     assert lines_of([*copies, *wrong, *dark], 1000, shown=2) == [
         "1,000 photos; findings: 9 (6 high, 2 medium, 1 low), in 20 photos",
         "",
-        "high    exact-duplicate: copies of one photo (6, 6 across splits)",
+        "high    exact-duplicate: copies of one photo (6; across splits: 6)",
         "        advice of copies.",
         "        0.jpg = copy0.jpg",
         "        1.jpg = copy1.jpg",
@@ -180,7 +180,7 @@ def test_all_shortcuts_are_said_without_their_files() -> None:
     [
         (
             Finding("subject-leak", HIGH, ("a", "b", "c"), "p1.", ("splits",)),
-            "groups on both sides of a split (1, 1 across splits)",
+            "groups on both sides of a split (1; across splits: 1)",
             ["a = b = c"],
         ),
         (Finding("exact-duplicate", MEDIUM, ("a", "b", "c"), "keep."), "copies of one photo (1)", ["a = b = c"]),

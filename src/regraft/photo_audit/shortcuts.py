@@ -9,7 +9,7 @@ from regraft.evaluation.intervals import LEVEL, Interval, wilson
 from regraft.evaluation.proportions import proportion_of
 from regraft.photo_audit.cues import Cue, Names, Numbers, Property
 
-_BINS = 10  # of a number
+_BINS, _PER_BIN = 10, 8  # of a number at most, and of how many photos each, or two for each class
 _MOST_NAMES = 30  # of a property; rarer ones are one
 _THRESHOLDS = 40  # of a number that are tried to tell a class apart
 _SMOOTHING = 0.5  # photos that are added to each bin of each class (Jeffreys)
@@ -86,7 +86,7 @@ def score_cues(
     level = 1 - (1 - LEVEL) / max(len(cues), 1)
     scores = []
     for cue in cues:
-        codes = np.stack([_codes(one) for one in cue.properties], axis=1)
+        codes = np.stack([_codes(one, len(present)) for one in cue.properties], axis=1)
         correct, asked = _answers(codes, own, folds) == own, folds >= 0
         within = None if groups is None else groups[asked]
         proportion = proportion_of(correct[asked], within, labels=own[asked], level=level)
@@ -97,8 +97,8 @@ def score_cues(
     return scores
 
 
-def _codes(one: Property) -> np.ndarray:
-    """Return (n,) numbers of bins; 0 is for photos without a value."""
+def _codes(one: Property, classes: int) -> np.ndarray:
+    """Return (n,) numbers of bins, by which so many classes are told apart; 0 is for photos without a value."""
     if isinstance(one, Names):
         names, counts = np.unique(one.values.astype(str), return_counts=True)
         frequent = names[np.argsort(-counts, kind="stable")][:_MOST_NAMES]
@@ -107,7 +107,8 @@ def _codes(one: Property) -> np.ndarray:
     known = ~np.isnan(one.values)
     found = np.zeros(len(one.values), dtype=np.int64)
     if known.any():
-        edges = np.unique(np.quantile(one.values[known], np.linspace(0, 1, _BINS + 1)[1:-1]))
+        bins = min(2 * max(int(known.sum()) // (2 * _PER_BIN), classes), _BINS)  # even: two equal classes share none
+        edges = np.unique(np.quantile(one.values[known], np.linspace(0, 1, bins + 1)[1:-1]))
         found[known] = np.searchsorted(edges, one.values[known], side="right") + 1
     return found
 

@@ -127,8 +127,8 @@ def _heading(own: Sequence[Finding]) -> str:
     said = [] if own[0].kind in WITHOUT_NAMES else [f"{count:,}"]
     for name in ("splits", "classes"):
         across = sum(name in one.across for one in own)
-        said += [f"{across:,} across {name}"] if across else []
-    return KINDS[own[0].kind].title + (f" ({', '.join(said)})" if said else "")
+        said += [f"across {name}: {across:,}"] if across else []
+    return KINDS[own[0].kind].title + (f" ({'; '.join(said)})" if said else "")
 
 
 def _details(own: Sequence[Finding], where: str, shown: int) -> list[str]:
