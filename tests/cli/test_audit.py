@@ -47,8 +47,8 @@ def test_copies_in_lines_and_as_json(run: Run, pets: Path, tiny_network: str) ->
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("18 photos; ")
     assert "high    exact-duplicate: copies of one photo (1; across classes: 1)" in done.stdout
-    assert "pets/blue/again.jpg, pets/red/2.jpg" in done.stdout
-    assert "medium exact-duplicate: copies of one photo\n" in done.stdout
+    assert "blue/again.jpg = red/2.jpg" in done.stdout
+    assert "medium  exact-duplicate: copies of one photo (1)\n" in done.stdout
     assert done.stderr.startswith("18 photos of pets; labels: blue 9, red 9\n")
     copies = found_in(run("audit", "pets", "--model", tiny_network, "--json"))["exact-duplicate"]
     assert [(one["severity"], one.get("across"), one["files"]) for one in copies] == [
