@@ -201,7 +201,7 @@ def test_guessed_groups_on_both_sides(tmp_path: Path, pocket: Embedder) -> None:
     assert {one.severity for one in leaks} == {"medium"}
     assert all(one.more["guessed"] and len(one.files) == 4 for one in leaks)
     assert found.audit.guess is not None
-    assert "regraft fit --groups guessed" in str(found.audit)
+    assert "Where that is right, `fit` takes grouping='guessed'." in str(found.audit)
     assert [one.kind for one in found.audit.effects if one.kind == "subject-leak"] == ["subject-leak"]
 
 

@@ -24,7 +24,7 @@ from regraft.audit.words import (
 from regraft.data.findings import Finding, in_order
 from regraft.data.group_guess import PICTURES, GroupGuess, guess_groups
 from regraft.data.samples import Samples
-from regraft.errors import DataError, printable
+from regraft.errors import DataError, option, printable
 from regraft.evaluation.label_errors import LabelErrors, find_label_errors
 from regraft.features.embedding import Embedder
 from regraft.features.neighbours import outliers
@@ -74,7 +74,10 @@ class Audit:
             lines += ["", "What that changes (a new last layer, out-of-fold; 95 % intervals of the differences):"]
             lines += [f"  {effect}" for effect in self.effects]
         if self.guess is not None and set(self.guess.kinds) != {PICTURES}:
-            lines += ["", f"{self.guess.words}. Where that is right: regraft fit --groups guessed"]
+            lines += [
+                "",
+                f"{self.guess.words}. Where that is right, `fit` takes {option('FitSettings.grouping', 'guessed')}.",
+            ]
         return lines
 
     def __str__(self) -> str:
