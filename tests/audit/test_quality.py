@@ -128,6 +128,12 @@ def test_a_class_of_few_photos() -> None:
     assert find_imbalance(made([0] * 20 + [1] * 10)) == []
 
 
+def test_classes_that_are_equally_small() -> None:
+    (one,) = find_imbalance(made([0] * 6 + [1] * 6))
+    assert (one.severity, one.more["counts"]) == ("low", {"a": 6, "b": 6})
+    assert one.advice == "each class has 6 photos alone: its figures rest on a few photos. Add some."
+
+
 def test_only_photos_that_are_trained_on_count() -> None:
     splits = ["train"] * 40 + ["test"] * 200 + ["validation"] * 200
     assert find_imbalance(made([0, 1] * 20 + [0] * 400, splits=splits)) == []
