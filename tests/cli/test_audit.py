@@ -123,6 +123,11 @@ def test_a_table_with_groups(run: Run, pets: Path, tiny_network: str) -> None:
     done = run("audit", "t.csv", "--group-column", "who", "--model", tiny_network, "--json")
     (leak,) = found_in(done)["subject-leak"]
     assert (leak["group"], leak["severity"], len(leak["files"])) == ("p0", "high", 4)  # type: ignore[arg-type]
+    done = run("audit", "t.csv", "--group-column", "who", "--model", tiny_network, "--write-clean", "clean.csv")
+    assert "16 of 16 photos to keep; `regraft fit` keeps its groups together by --group-column group" in done.stderr
+    fitted = run("fit", "clean.csv", "--group-column", "group", "--model", tiny_network, "--out", "m.safetensors")
+    assert fitted.exit_code == 1  # both photos of the validation split are of a group that is trained on
+    assert "so none is left to evaluate on" in " ".join(fitted.stderr.split())
 
 
 def test_what_to_keep_is_written_and_read_by_fit(run: Run, pets: Path, tiny_network: str) -> None:

@@ -14,7 +14,8 @@ from regraft.data.near_duplicates import Pictures
 from regraft.engines.compute import Compute
 from regraft.errors import DataError
 from regraft.features import pictures as module
-from regraft.features.pictures import join_pictures
+from regraft.features.pictures import join_pictures, measures_of, number_photos, pictures_of, with_scenes_joined
+from regraft.images.measures import MEASURES, measure
 from regraft.progress import Observer
 
 
@@ -153,3 +154,60 @@ def test_colours_stay_with_their_photos(folder: Path) -> None:
     assert part.colours is not None
     assert part.colours.tolist() == pictures.colours[[4, 2]].tolist()
     assert Pictures.joined([part, part]).colours == pytest.approx(np.tile(pictures.colours[[4, 2]], (2, 1)))
+
+
+# --- what an audit asks of any photos ---
+
+
+def some_photos(folder: Path) -> list[Path]:
+    """Return five photos: a picture, another, the first mirrored, one that is cut off, and a part of the second."""
+    first, second = scene(0), scene(1)
+    images = (first, second, ImageOps.mirror(first))
+    found = [save(image, folder / f"{number}.jpg") for number, image in enumerate(images)]
+    (folder / "3.jpg").write_bytes(found[1].read_bytes()[:900])
+    return [*found, folder / "3.jpg", save(second.crop((51, 0, 256, 205)), folder / "4.jpg")]
+
+
+KEYS = [bytes([number + 1]) * 32 for number in range(5)]
+
+
+def test_pictures_of_photos_without_labels(tmp_path: Path) -> None:
+    found = pictures_of(some_photos(tmp_path), KEYS, (), Compute(), Observer())
+    assert found.numbers[0] == found.numbers[2]
+    assert len(np.unique(found.numbers[[0, 1, 3]])) == 3
+    assert not found.keys[3].any()
+    assert found.keys[[0, 1, 2, 4]].any(axis=1).all()
+    unread = pictures_of(some_photos(tmp_path), [KEYS[0], b"", KEYS[2], b"", KEYS[4]], (), Compute(), Observer())
+    assert not unread.keys[[1, 3]].any()
+    assert (number_photos(some_photos(tmp_path), KEYS, (), Compute(), Observer()) == found.numbers).all()
+
+
+def test_measures_of_photos_and_which_cannot_be_decoded(tmp_path: Path, listener: Any) -> None:
+    photos = some_photos(tmp_path)
+    found = measures_of(photos, KEYS, (), Compute(), listener)
+    assert found.values.shape == (5, len(MEASURES))
+    assert list(found.unreadable) == [3]
+    with Image.open(photos[1]) as image:
+        expected = measure(np.asarray(image.convert("RGB").resize((256, 256)))[None])
+    np.testing.assert_allclose(found.values[1], expected[0], atol=0.5)
+    assert ("begin", ("measuring photos", 5)) in listener.heard
+    again = type(listener)()
+    np.testing.assert_array_equal(measures_of(photos, KEYS, (), Compute(), again).values[:3], found.values[:3])
+    assert found.computed > measures_of(photos, KEYS, (), Compute(), again).computed  # the cache has them
+
+
+def test_parts_of_a_scene_are_joined_where_features_are_alike(tmp_path: Path) -> None:
+    photos = some_photos(tmp_path)
+    before = pictures_of(photos, KEYS, (), Compute(), Observer())
+    assert before.numbers[1] != before.numbers[4]
+    features = np.eye(5, 8, dtype=np.float32)
+    features[3], features[4] = 0, features[1] + 0.01 * features[2]
+    after = with_scenes_joined(photos, KEYS, before, features, ranges=(), compute=Compute(), observer=Observer())
+    numbers = after.numbers
+    assert numbers[1] == numbers[4]
+    assert numbers[0] == numbers[2]
+    assert len(np.unique(numbers)) == 3
+    np.testing.assert_array_equal(after.keys, before.keys)
+    nothing = np.zeros((5, 4), dtype=np.float32)  # as where no photo can be read
+    same = with_scenes_joined(photos, KEYS, before, nothing, ranges=(), compute=Compute(), observer=Observer())
+    assert same.numbers.tolist() == before.numbers.tolist()

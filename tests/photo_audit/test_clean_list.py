@@ -158,6 +158,11 @@ def test_only_a_table_of_files_can_be_written(tmp_path: Path) -> None:
             check_clean_list(photos, Path(name))
 
 
+def test_photos_without_labels_are_no_training_data() -> None:
+    with pytest.raises(OptionError, match="names photos with their labels, and those of made have none"):
+        check_clean_list(made([-1, -1]), Path("clean.csv"))
+
+
 def test_photos_in_a_table_have_no_names_that_another_table_could_give(tmp_path: Path) -> None:
     import pandas as pd
 

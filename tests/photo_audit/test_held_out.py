@@ -140,6 +140,17 @@ def test_beyond_memory_no_head_answers_what_it_or_its_group_learned_from(monkeyp
     assert abs(found.correct[known].mean() - 0.5) < 0.25
 
 
+def test_beyond_memory_a_class_of_one_sampled_photo_is_known_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held_out, "IN_MEMORY", 30)
+    labels = np.array([0, 1] * 100 + [2, 2, 2, 2])
+    found = answers(made(labels.tolist()), MadeEmbedder(clusters(labels, apart=5.0)))
+    rare = labels[found.positions] == 2
+    assert (found.learned & rare).sum() == 1
+    asked = np.isfinite(found.probabilities).all(axis=1)
+    assert np.flatnonzero(~asked).tolist() == np.flatnonzero(found.learned & rare).tolist()
+    assert found.correct[asked].all()
+
+
 def test_nothing_can_be_read_or_held_out() -> None:
     nothing = features_of(made([0, 1], keys=[b"", b""]), MadeEmbedder(np.zeros((2, 4))))
     assert (len(nothing.values), nothing.projection, nothing.points.shape) == (0, None, (2, 1))

@@ -92,6 +92,14 @@ def test_a_class_that_is_less_sharp_than_the_others_is_not_blurred(ordinary: np.
     assert len(found(made([0] * 40), measures)["blurred"]) == 10
 
 
+def test_photos_whose_sharpness_varies_much_are_not_blurred(ordinary: np.ndarray) -> None:
+    measures = ordinary.copy()
+    measures[:, 2] = np.linspace(-2, 2, 40)  # median 0, median absolute deviation 1: the limit is 4 * 1.48 below
+    assert found(made([0] * 40), measures) == {}
+    measures[7, 2] = -6.5
+    assert found(made([0] * 40), measures) == {"blurred": ("7.jpg",)}
+
+
 def test_small_photos_among_small_photos_are_not_odd(ordinary: np.ndarray) -> None:
     assert found(made([0] * 40, headers=[Header(32, 32)] * 40), ordinary) == {}
     panoramas = [Header(2000, 500)] * 39 + [Header(500, 500)]
@@ -126,6 +134,12 @@ def test_a_class_of_few_photos() -> None:
     (one,) = find_imbalance(made([0] * 20 + [1] * 9))
     assert (one.severity, one.more["counts"]) == ("low", {"a": 20, "b": 9})
     assert find_imbalance(made([0] * 20 + [1] * 10)) == []
+
+
+def test_classes_that_are_equally_small() -> None:
+    (one,) = find_imbalance(made([0] * 6 + [1] * 6))
+    assert (one.severity, one.more["counts"]) == ("low", {"a": 6, "b": 6})
+    assert one.advice == "each class has 6 photos alone: its figures rest on a few photos. Add some."
 
 
 def test_only_photos_that_are_trained_on_count() -> None:

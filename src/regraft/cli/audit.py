@@ -124,7 +124,9 @@ def _write(found: "Audit", *, report: Path | None, clean: Path | None) -> None:
         from regraft.photo_audit.clean_list import write_clean_list
 
         kept = write_clean_list(found, clean)
-        note(f"wrote {printable(clean)}: {kept:,} of {counted(len(found.photos), 'photo')} to keep")
+        groups = any(name is not None for name in found.photos.groups)
+        how = "; `regraft fit` keeps its groups together by --group-column group" if groups else ""
+        note(f"wrote {printable(clean)}: {kept:,} of {counted(len(found.photos), 'photo')} to keep{how}")
     if report is not None:
         from regraft.photo_audit.html_report import write_audit_report
 

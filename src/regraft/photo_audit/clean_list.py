@@ -13,7 +13,7 @@ _NOTE = "finding"  # a column that training does not read
 
 
 def check_clean_list(photos: AuditPhotos, path: Path) -> None:
-    """Raise `OptionError` where a table cannot name these photos, or has another ending than a table's.
+    """Raise `OptionError` where a table cannot name these photos with labels, or has another ending than a table's.
 
     Args:
         photos: that are to be named.
@@ -21,6 +21,11 @@ def check_clean_list(photos: AuditPhotos, path: Path) -> None:
     """
     if path.suffix.lower() != ".csv":
         raise OptionError(f"{option('write_clean')} must end in .csv. Got {printable(path)}.")
+    if not photos.listed.has_labels:
+        raise OptionError(
+            f"{option('write_clean')} names photos with their labels, and those of {printable(photos.listed.where)} "
+            "have none. Leave it out: the findings name what to look at."
+        )
     if not all(isinstance(source, Path) for source in photos.sources):
         raise OptionError(
             f"{option('write_clean')} names files, and the photos of {printable(photos.listed.where)} lie inside a "

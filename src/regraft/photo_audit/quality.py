@@ -97,6 +97,8 @@ def find_imbalance(photos: AuditPhotos) -> list[Finding]:
         advice = f"{said}: judge by balanced accuracy and by each class's recall, not by accuracy; add photos of it."
         return [Finding("imbalance", MEDIUM, (), advice, more=more)]
     if counts[small] < _FEW:
+        if counts[small] == counts[large]:
+            said = f"each class has {counts[small]:,} photo{'' if counts[small] == 1 else 's'} alone"
         advice = f"{said}: its figures rest on a few photos. Add some."
         return [Finding("imbalance", LOW, (), advice, more=more)]
     return []
