@@ -9,6 +9,7 @@ import pytest
 
 from regraft.classifier.group_figures import GroupFigures
 from regraft.classifier.record import Attempt, EvaluationRecord, FeatureTrial, FitRecord, OverBudget, Timing
+from regraft.data.findings import FindingCount
 from regraft.evaluation.report import Report
 from regraft.features.extraction import Features
 
@@ -55,6 +56,10 @@ def fitted(report: Report) -> FitRecord:
         stages=("layer3.5", "layer4.1"),
         features_tried=TRIED_FEATURES,
         by_group=BY_GROUP,
+        findings=(
+            FindingCount("shortcut", "high", 1, "class a: all are PNG."),
+            FindingCount("likely-mislabelled", "low", 12),
+        ),
         group_column="clinic",
     )
 
@@ -106,6 +111,10 @@ def test_a_record_in_plain_json(fitted: FitRecord, report: Report) -> None:
             {"strategy": "scratch", "seconds": 9000.0, "budget": "--budget 3h"},
         ],
         "reason": "it helps",
+        "findings": [
+            {"kind": "shortcut", "severity": "high", "count": 1, "said": "class a: all are PNG."},
+            {"kind": "likely-mislabelled", "severity": "low", "count": 12, "said": ""},
+        ],
         "features": "late",
         "stages": ["layer3.5", "layer4.1"],
         "group_column": "clinic",

@@ -142,6 +142,7 @@ def test_beyond_memory_no_head_answers_what_it_or_its_group_learned_from(monkeyp
 
 def test_beyond_memory_a_class_of_one_sampled_photo_is_known_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held_out, "IN_MEMORY", 30)
+    monkeypatch.setattr(held_out, "_OF_EACH_CLASS", 1)
     labels = np.array([0, 1] * 100 + [2, 2, 2, 2])
     found = answers(made(labels.tolist()), MadeEmbedder(clusters(labels, apart=5.0)))
     rare = labels[found.positions] == 2
@@ -149,6 +150,19 @@ def test_beyond_memory_a_class_of_one_sampled_photo_is_known_by_it(monkeypatch: 
     asked = np.isfinite(found.probabilities).all(axis=1)
     assert np.flatnonzero(~asked).tolist() == np.flatnonzero(found.learned & rare).tolist()
     assert found.correct[asked].all()
+
+
+def test_the_sample_has_of_each_class_its_share_and_of_rare_ones_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held_out, "IN_MEMORY", 100)
+    labels = np.array([0] * 300 + [1] * 100 + [2] * 3)
+    found = features_of(made(labels.tolist()), MadeEmbedder(clusters(labels)))
+    assert np.bincount(labels[found.sample]).tolist() == [74, 25, 3]  # 100 * 300 / 403, 100 * 100 / 403, all three
+
+
+def test_many_classes_leave_fewer_photos_to_learn_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held_out, "_WORK", 4 * 12 * 100.0)  # 4 classes x 12 features x 100 photos
+    labels = np.arange(400) % 4
+    assert len(features_of(made(labels.tolist()), MadeEmbedder(clusters(labels))).sample) == 100
 
 
 def test_nothing_can_be_read_or_held_out() -> None:

@@ -123,6 +123,18 @@ def test_how_many_are_expected(wrong: list[float], said: str) -> None:
     assert expected_in_words(errors(wrong), 3) == said
 
 
+@pytest.mark.parametrize(("wrong", "said"), [(3, "; roughly, as what looked at them is right in 85% alone"), (2, "")])
+def test_a_classifier_that_is_often_wrong_gives_a_rough_number(wrong: int, said: str) -> None:
+    """Of 20 photos."""
+    labels = [0, 1] * 10
+    photos, probabilities = made(labels), np.eye(2)[labels]
+    probabilities[:wrong] = 1 - probabilities[:wrong]
+    rows = np.arange(20)
+    answers = HeldOutAnswers(rows, photos.dataset(rows), rows % 5, probabilities, np.ones(20, dtype=bool))
+    whole = expected_in_words(errors([0.9]), 3, answers)
+    assert whole == f"of the first 1 likely wrong labels about 1 is expected to be wrong indeed{said}"
+
+
 # --- lists ---
 
 

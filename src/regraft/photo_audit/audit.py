@@ -68,7 +68,7 @@ class Audit:
     def lines(self) -> list[str]:
         """Return the findings in lines, the severest first, what they change in figures, and guessed groups."""
         lines = lines_of(self.findings, len(self.photos), where=self.photos.folder)
-        expected = "" if self.labels is None else expected_in_words(self.labels, FIRST)
+        expected = "" if self.labels is None else expected_in_words(self.labels, FIRST, self.answers)
         lines += ["", expected] if expected else []
         if self.effects:
             lines += ["", "What that changes (a new last layer, out-of-fold; 95 % intervals of the differences):"]

@@ -186,7 +186,7 @@ def _labels(audit: Audit, names: PhotoNames) -> Section | None:
     findings = audit.of("likely-mislabelled")
     if not findings or audit.labels is None:
         return None
-    expected = capital(expected_in_words(audit.labels, FIRST))
+    expected = capital(expected_in_words(audit.labels, FIRST, audit.answers))
     said = (
         "Each photo was answered by a classifier that had not learned from it. Where that one is surer of another "
         "class than photos of that class are on average, the label is likely wrong.",

@@ -13,6 +13,7 @@ from regraft.photo_audit.photos import AuditPhotos
 from regraft.photo_audit.shortcuts import CueScore, Giveaway
 
 _LIKELY, _POSSIBLY = 0.5, 0.1  # probability that a label is wrong, from which on it is of high or medium severity
+_GOOD = 0.9  # accuracy from which on mistakes of the classifier are rarely taken for wrong labels
 _MANY = 0.1  # share of unreadable photos that is of high severity
 FIRST = 20  # likely wrong labels of which it is said how many are to be expected wrong
 _SHOWN = 4
@@ -154,15 +155,25 @@ def _short(file: str, where: str) -> str:
     return file.removeprefix(where.rstrip("/") + "/") if where else file
 
 
-def expected_in_words(labels: LabelErrors, first: int) -> str:
-    """Return how many of the `first` labels that are likely wrong are to be expected wrong, "" where there are none."""
+def expected_in_words(labels: LabelErrors, first: int, answers: HeldOutAnswers | None = None) -> str:
+    """Return how many of the `first` labels that are likely wrong are to be expected wrong, "" where there are none.
+
+    Args:
+        labels: that are likely wrong.
+        first: how many of them it is said of.
+        answers: that they were found by: where many are wrong, some of these mistakes are taken for wrong labels.
+    """
     count = min(first, len(labels))
     if not count:
         return ""
     expected = labels.expected(count)
     about = "fewer than 1" if expected < 0.5 else f"about {expected:.0f}"
     verb = "is" if count == 1 else "are"
-    return f"of the first {count:,} likely wrong labels {about} {verb} expected to be wrong indeed"
+    said = f"of the first {count:,} likely wrong labels {about} {verb} expected to be wrong indeed"
+    accuracy = 1.0 if answers is None else float(answers.correct[answers.folds >= 0].mean())
+    if accuracy >= _GOOD:
+        return said
+    return f"{said}; roughly, as what looked at them is right in {accuracy:.0%} alone"
 
 
 def _share(value: float) -> str:
