@@ -20,7 +20,7 @@ class Measure:
 
     Attributes:
         name: by which it is found.
-        words: what people call it, after "the".
+        words: what people call it, after "a".
     """
 
     name: str
@@ -31,16 +31,16 @@ MEASURES = (
     Measure("brightness", "brightness"),
     Measure("contrast", "contrast"),
     Measure("sharpness", "sharpness"),
-    Measure("red", "amount of red"),
-    Measure("green", "amount of green"),
-    Measure("blue", "amount of blue"),
-    Measure("border_brightness", "brightness of the border"),
-    Measure("border_evenness", "variation along the border"),
-    Measure("border_edge", "step from the border to the picture"),
-    Measure("border_red", "redness of the border"),
-    Measure("border_blue", "blueness of the border"),
-    Measure("corner_detail", "detail in the corners"),
-    Measure("corner_contrast", "contrast in the corners"),
+    Measure("red", "mean red"),
+    Measure("green", "mean green"),
+    Measure("blue", "mean blue"),
+    Measure("border_brightness", "border brightness"),
+    Measure("border_evenness", "border variation"),
+    Measure("border_edge", "step from border to picture"),
+    Measure("border_red", "border redness"),
+    Measure("border_blue", "border blueness"),
+    Measure("corner_detail", "corner detail"),
+    Measure("corner_contrast", "corner contrast"),
     Measure("background_brightness", "brightness around the middle"),
     Measure("background_contrast", "contrast around the middle"),
     Measure("background_red", "redness around the middle"),

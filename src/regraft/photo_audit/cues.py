@@ -102,7 +102,9 @@ def pixel_cues(measures: np.ndarray) -> list[Cue]:
 
 def _measure(measures: np.ndarray, name: str) -> Numbers:
     words = _WORDS[name]
-    return Numbers(column(measures, name).astype(np.float64), lambda bound, value: f"have {words} {bound} {value:.0f}")
+    return Numbers(
+        column(measures, name).astype(np.float64), lambda bound, value: f"have a {words} of {bound} {value:.0f}"
+    )
 
 
 def _names(values: Sequence[str], said: Callable[[str], str]) -> Names:
