@@ -100,4 +100,4 @@ def test_pixels_have_four_cues_of_all_measures_but_those_of_quality() -> None:
     green = cues["mean colour"].properties[1]
     assert isinstance(green, Numbers)
     assert green.values.tolist() == [4, 4 + len(MEASURES)]
-    assert green.said("at least", 12.4) == "have amount of green at least 12"
+    assert green.said("at least", 12.4) == "have a mean green of at least 12"
