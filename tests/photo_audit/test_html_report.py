@@ -116,7 +116,7 @@ def test_files_are_exact(tmp_path: Path) -> None:
         "kind,severity,number,file,advice\n"
         f"exact-duplicate,high,1,{names[0]},'=keep one\n"
         f"exact-duplicate,high,1,{names[2]},'=keep one\n"
-        f'likely-mislabelled,high,2,"{names[1]}","labelled bee, looks like ant (given label: 25%): look at it."\n'
+        f'likely-mislabelled,medium,2,"{names[1]}","labelled bee, looks like ant (given label: 25%): look at it."\n'
         "imbalance,low,3,,add some\n"
     )
     assert paths[2].read_text() == (

@@ -135,6 +135,15 @@ def test_a_classifier_that_is_often_wrong_gives_a_rough_number(wrong: int, said:
     assert whole == f"of the first 1 likely wrong labels about 1 is expected to be wrong indeed{said}"
 
 
+def test_what_is_often_wrong_itself_finds_nothing_of_high_severity() -> None:
+    labels = [0, 1] * 10
+    photos, probabilities = made(labels), np.eye(2)[labels]
+    probabilities[:3] = 1 - probabilities[:3]
+    rows = np.arange(20)
+    answers = HeldOutAnswers(rows, photos.dataset(rows), rows % 5, probabilities, np.ones(20, dtype=bool))
+    assert [one.severity for one in label_findings(photos, answers, errors([0.99, 0.2, 0.01]))] == [MEDIUM, MEDIUM, LOW]
+
+
 # --- lists ---
 
 

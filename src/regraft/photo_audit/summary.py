@@ -27,7 +27,7 @@ _TO_DO = {
 }
 _WRONG = {
     HIGH: "More likely wrong than right.",
-    MEDIUM: "Wrong with a probability of 10 to 50 %.",
+    MEDIUM: "Wrong with a probability of 10 % or more.",
     LOW: "Wrong with a probability of less than 10 %.",
 }
 # the section of the page that shows a kind of finding

@@ -34,12 +34,16 @@ def unreadable_findings(photos: AuditPhotos) -> list[Finding]:
 
 
 def label_findings(photos: AuditPhotos, answers: HeldOutAnswers, labels: LabelErrors) -> list[Finding]:
-    """Return a finding for each label that is likely wrong, the least probable first."""
+    """Return a finding for each label that is likely wrong, the least probable first.
+
+    None is of high severity where what looked at them is often wrong itself.
+    """
     classes, found = answers.dataset.classes, []
+    likely = HIGH if _accuracy(answers) >= _GOOD else MEDIUM
     rows = zip(labels.photos.tolist(), labels.suggested.tolist(), labels.given.tolist(), labels.wrong, strict=True)
     for row, suggested, probability, wrong in rows:
         given = classes[int(answers.dataset.labels[row])]
-        severity = HIGH if wrong >= _LIKELY else MEDIUM if wrong >= _POSSIBLY else LOW
+        severity = likely if wrong >= _LIKELY else MEDIUM if wrong >= _POSSIBLY else LOW
         more = {
             "label": given,
             "suggested": classes[suggested],
@@ -170,10 +174,15 @@ def expected_in_words(labels: LabelErrors, first: int, answers: HeldOutAnswers |
     about = "fewer than 1" if expected < 0.5 else f"about {expected:.0f}"
     verb = "is" if count == 1 else "are"
     said = f"of the first {count:,} likely wrong labels {about} {verb} expected to be wrong indeed"
-    accuracy = 1.0 if answers is None else float(answers.correct[answers.folds >= 0].mean())
+    accuracy = 1.0 if answers is None else _accuracy(answers)
     if accuracy >= _GOOD:
         return said
     return f"{said}; roughly, as what looked at them is right in {accuracy:.0%} alone"
+
+
+def _accuracy(answers: HeldOutAnswers) -> float:
+    asked = answers.folds >= 0
+    return float(answers.correct[asked].mean()) if asked.any() else 1.0
 
 
 def _share(value: float) -> str:
