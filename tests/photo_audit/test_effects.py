@@ -12,6 +12,7 @@ from regraft.photo_audit.effects import (
     effect_of_copies_across,
     effect_of_groups,
     effect_of_labels,
+    effect_of_shortcut,
     listed,
 )
 
@@ -160,3 +161,26 @@ def test_labels_of_groups_count_as_groups() -> None:
     assert alone is not None
     assert grouped is not None
     assert grouped.photos == 60
+
+
+def test_photos_that_contradict_a_shortcut() -> None:
+    """45 of 50 that fit it are right, 10 of 20 others. Wilson: [0.78640, 0.95652] and [0.29930, 0.70070]."""
+    correct = np.repeat([True, False, True, False], [45, 5, 10, 10])
+    found = effect_of_shortcut(WORDS, correct, np.repeat([True, False], [50, 20]))
+    assert found is not None
+    assert (found.kind, found.photos, found.accuracy, found.other_accuracy) == ("shortcut", 70, 0.9, 0.5)
+    # Newcombe: -0.4 - sqrt(0.20070^2 + 0.05652^2), -0.4 + sqrt(0.20070^2 + 0.11360^2)
+    assert (found.difference, *(found.interval or ())) == pytest.approx((-0.4, -0.60851, -0.16938), abs=1e-4)
+
+
+@pytest.mark.parametrize("fitting", [66, 4, 70])
+def test_few_photos_say_nothing_of_a_shortcut(fitting: int) -> None:
+    assert effect_of_shortcut(WORDS, np.ones(70, dtype=bool), np.arange(70) < fitting) is None
+
+
+def test_groups_widen_what_a_shortcut_changes() -> None:
+    correct, fits = np.tile([True, True, False, False], 20), np.repeat([True, False], 40)
+    alone, together = (effect_of_shortcut(WORDS, correct, fits, one) for one in (None, np.arange(80) // 2))
+    assert alone is not None
+    assert together is not None
+    assert (together.interval or (0,))[0] < (alone.interval or (0,))[0]

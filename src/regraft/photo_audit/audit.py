@@ -16,7 +16,14 @@ from regraft.features.neighbours import outliers
 from regraft.features.pictures import measures_of, pictures_of, with_scenes_joined
 from regraft.photo_audit.cues import file_cues, pixel_cues
 from regraft.photo_audit.duplicates import find_duplicates, find_subject_leaks
-from regraft.photo_audit.effects import Effect, effect_of_copies_across, effect_of_groups, effect_of_labels, listed
+from regraft.photo_audit.effects import (
+    Effect,
+    effect_of_copies_across,
+    effect_of_groups,
+    effect_of_labels,
+    effect_of_shortcut,
+    listed,
+)
 from regraft.photo_audit.held_out import HeldOutAnswers, PhotoFeatures, held_out_answers
 from regraft.photo_audit.photos import AuditPhotos
 from regraft.photo_audit.quality import find_imbalance, find_poor_photos
@@ -139,6 +146,7 @@ def audit(photos: AuditPhotos, embedder: Embedder, *, observer: Observer | None 
         labels = find_label_errors(answers.dataset.labels, answers.probabilities)
         cues = _cues(photos, answers, measures)
         effects = _effects(photos, features, answers, guess=guess, labels=labels, seed=seed)
+        effects = (*effects, *_effects_of_shortcuts(answers, cues))
         findings += label_findings(photos, answers, labels)
         findings += shortcut_findings(photos, answers, cues)
     else:
@@ -235,6 +243,23 @@ def _effects(
         found.append(effect_of_groups("subject-leak", words, values, joined, together, known=known, seed=seed))
     if len(labels):
         found.append(effect_of_labels(values, joined, heads=answers.heads, seed=seed))
+    return listed(found)
+
+
+def _effects_of_shortcuts(answers: HeldOutAnswers, cues: Sequence[CueScore]) -> tuple[Effect, ...]:
+    """Return how photos are answered whose class is not what a cue that was named says."""
+    dataset, asked = answers.dataset, answers.folds >= 0
+    found = []
+    for score in cues:
+        if score.far_above_chance and score.giveaway is not None:
+            name, has = dataset.classes[score.giveaway.label], score.giveaway.has
+            fits = has == (dataset.labels == score.giveaway.label)
+            words = (
+                f"where {score.cue.name} and class fit ({name}: {score.giveaway.words})",
+                "where they do not",
+            )
+            groups = None if dataset.groups is None else dataset.groups[asked]
+            found.append(effect_of_shortcut(words, answers.correct[asked], fits[asked], groups))
     return listed(found)
 
 

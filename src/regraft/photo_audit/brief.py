@@ -1,5 +1,7 @@
 """What of an audit comes with every fit: from headers and held-out answers that are there already."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from regraft.data.dataset import Dataset
@@ -17,20 +19,15 @@ from regraft.photo_audit.words import label_findings, shortcut_findings
 _SHOWN = 3  # likely wrong labels that are named
 
 
-def findings_of_fit(
-    trained: Dataset, evaluated: Dataset, probabilities: np.ndarray, *, seed: int = 0
-) -> tuple[Finding, ...]:
-    """Return what matters: shortcuts of files, classes of very different size, labels that are likely wrong.
+def findings_of_photos(trained: Dataset, *, seed: int = 0) -> tuple[Finding, ...]:
+    """Return what headers and labels say of photos that are learned from: shortcuts of files, uneven classes.
 
     Args:
-        trained: the photos that are learned from.
-        evaluated: those that evaluate, which may be the same.
-        probabilities: (n, c) of these, by what did not learn from each.
+        trained: the photos.
         seed: of the folds.
     """
-    found: list[Finding] = []
     photos = photos_of(trained)
-    found += find_imbalance(photos)
+    found = find_imbalance(photos)
     if trained.headers:
         try:
             folds = trained.possible_folds(OUTER_FOLDS, seed=seed)
@@ -39,17 +36,24 @@ def findings_of_fit(
         everything = np.ones(len(trained), dtype=bool)
         unanswered = HeldOutAnswers(np.arange(len(trained)), trained, folds, np.empty((0, 0)), everything)
         cues = [cue for cue in file_cues(trained.headers) if cue.of_file]
-        found += shortcut_findings(photos, unanswered, score_cues(cues, trained.labels, folds, groups=trained.groups))
-    everything = np.ones(len(evaluated), dtype=bool)
-    answers = HeldOutAnswers(
-        np.arange(len(evaluated)), evaluated, np.zeros(len(evaluated), dtype=int), probabilities, everything
-    )
-    labels = find_label_errors(evaluated.labels, probabilities)
-    found += label_findings(photos_of(evaluated), answers, labels)
+        scores = score_cues(cues, trained.labels, folds, groups=trained.groups)
+        found = [*found, *shortcut_findings(photos, unanswered, scores)]
     return tuple(in_order(found))
 
 
-def lines_of_fit(findings: tuple[Finding, ...]) -> list[str]:
+def findings_of_answers(evaluated: Dataset, probabilities: np.ndarray) -> tuple[Finding, ...]:
+    """Return the labels that are likely wrong.
+
+    Args:
+        evaluated: n photos.
+        probabilities: (n, c) of these, by what did not learn from each.
+    """
+    everything = np.arange(len(evaluated))
+    answers = HeldOutAnswers(everything, evaluated, np.zeros_like(everything), probabilities, everything >= 0)
+    return tuple(label_findings(photos_of(evaluated), answers, find_label_errors(evaluated.labels, probabilities)))
+
+
+def lines_of_fit(findings: Sequence[Finding]) -> list[str]:
     """Return what of these is said when a classifier is fitted: nothing that is of low severity."""
     lines = [f"{one.kind}: {one.advice}" for one in findings if one.severity != LOW and not _of_label(one)]
     doubted = [one for one in findings if one.severity == HIGH and _of_label(one)]

@@ -11,14 +11,17 @@ from regraft.data.dataset import Dataset
 from regraft.errors import DataError
 from regraft.evaluation.intervals import Interval, mean_interval
 from regraft.evaluation.label_errors import find_label_errors
+from regraft.evaluation.proportions import proportion_of
 from regraft.heads.probe import fit_calibrated_head
 from regraft.heads.search import fit_head
 from regraft.photo_audit.held_out import FoldHeads
 
+_FEWEST = 5  # photos of which a figure says something
+
 
 @dataclass(frozen=True)
 class Effect:
-    """Accuracy on the same photos in two ways.
+    """Accuracy on the same photos in two ways; of a shortcut, on two parts of them.
 
     Attributes:
         kind: of finding.
@@ -127,6 +130,31 @@ def effect_of_groups(
         return None
     groups = None if joined.groups is None else joined.groups[asked]
     return effect_of(kind, words, (correct[0][asked], correct[1][asked]), groups)
+
+
+def effect_of_shortcut(
+    words: tuple[str, str], correct: np.ndarray, fits: np.ndarray, groups: np.ndarray | None = None
+) -> Effect | None:
+    """Return how much worse photos are answered whose class is not what a shortcut says; None where those are few.
+
+    The two figures are of different photos: their difference has Newcombe's interval (1998, method 10).
+
+    Args:
+        words: of photos whose class fits the shortcut, and of the others.
+        correct: (n,) booleans: what heads that saw all of it answered right.
+        fits: (n,) booleans: photos whose class fits.
+        groups: (n,) of photos that are not independent.
+    """
+    if min(fits.sum(), (~fits).sum()) < _FEWEST:
+        return None
+    parts = [proportion_of(correct[own], None if groups is None else groups[own]) for own in (fits, ~fits)]
+    if parts[0] is None or parts[1] is None:
+        return None
+    (first, second), difference = [one.interval() for one in parts if one], parts[1].value - parts[0].value
+    below = np.hypot(parts[1].value - second[0], first[1] - parts[0].value)
+    above = np.hypot(second[1] - parts[1].value, parts[0].value - first[0])
+    interval = (difference - float(below), difference + float(above))
+    return Effect("shortcut", *words, len(correct), parts[0].value, parts[1].value, difference, interval)
 
 
 def effect_of_copies_across(

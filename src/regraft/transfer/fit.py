@@ -12,7 +12,7 @@ from regraft.classifier.group_figures import GroupFigures, figures_by_group
 from regraft.classifier.record import Attempt, FitRecord, OverBudget, Timing
 from regraft.classifier.reference import TrainingReference
 from regraft.data.dataset import Dataset
-from regraft.data.findings import counts_of
+from regraft.data.findings import counts_of, in_order
 from regraft.data.group_folds import leave_groups_out
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
@@ -21,7 +21,7 @@ from regraft.evaluation.report import Report, beats_majority
 from regraft.features.extraction import FeatureExtractor
 from regraft.networks.backbones import Backbone
 from regraft.networks.depths import LAST
-from regraft.photo_audit.brief import findings_of_fit, lines_of_fit
+from regraft.photo_audit.brief import findings_of_answers, findings_of_photos, lines_of_fit
 from regraft.progress import Observer
 from regraft.training.checkpoints import Run
 from regraft.transfer.auto import choose
@@ -177,11 +177,11 @@ def _fit(
         first_depths=experiment.choices.get(trained.outcome.head.choice, ()),
     )
     classifier.reference = _reference_of(experiment, trained, classifier)
-    findings = findings_of_fit(dataset, evaluated, trained.probabilities, seed=settings.seed)
-    for line in lines_of_fit(findings):
+    doubted = findings_of_answers(evaluated, trained.probabilities)
+    for line in lines_of_fit(doubted):
         experiment.observer.say(line)
     record = _record(experiment, trained, report, classifier, time.monotonic() - started)
-    record = replace(record, findings=counts_of(findings))
+    record = replace(record, findings=counts_of(in_order([*findings_of_photos(dataset, seed=settings.seed), *doubted])))
     classifier.record = record if choice is None else replace(record, networks_tried=choice.tried)
     return FitResult(classifier, classifier.record, experiment, trained.probabilities)
 

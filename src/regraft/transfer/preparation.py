@@ -19,6 +19,7 @@ from regraft.features.joint import JointExtractor
 from regraft.features.pictures import join_parts_of_pictures, join_pictures
 from regraft.networks.backbones import Backbone
 from regraft.networks.depths import LAST
+from regraft.photo_audit.brief import findings_of_photos, lines_of_fit
 from regraft.progress import Observer
 from regraft.transfer.experiment import Experiment, outer_folds, training_accelerator
 from regraft.transfer.settings import BY_GROUPS, GUESSED, JOIN, FitSettings
@@ -78,9 +79,11 @@ def open_splits(
     dataset.samples.check_trainable()
     if not rest:
         outer_folds(dataset, settings)
-        return dataset, None
-    check_validation(rest[0], dataset)
-    return dataset, rest[0]
+    else:
+        check_validation(rest[0], dataset)
+    for line in lines_of_fit(findings_of_photos(dataset, seed=settings.seed)):
+        observer.say(line)
+    return dataset, rest[0] if rest else None
 
 
 def _check_groups(splits: Mapping[str, Samples], settings: FitSettings) -> None:
