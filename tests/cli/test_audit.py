@@ -158,7 +158,8 @@ def test_a_name_that_no_table_can_hold(run: Run, pets: Path, tiny_network: str) 
     photo(pets / "red" / os.fsdecode(b"\xe9.jpg"), "red", 77)
     done = run("audit", "pets", "--model", tiny_network, "--json", "--write-clean", "clean.csv")
     assert done.exit_code == 1
-    assert "a file name is no UTF-8: " in done.stderr
+    assert "error: --write-clean: names that are no UTF-8 cannot stand in a table:" in done.stderr
+    assert "Rename them." in done.stderr
     assert "Traceback" not in done.output
     assert not Path("clean.csv").exists()
 

@@ -74,7 +74,7 @@ def test_json_is_plain_and_complete(faulty: Found) -> None:
     assert found["images"] == len(faulty.audit.photos) == 96
     assert [one["kind"] for one in found["findings"]] == [one.kind for one in faulty.audit.findings]
     assert found["notes"] == []
-    assert {one["kind"] for one in found["figures"]} == {"near-duplicate", "likely-mislabelled"}
+    assert {one["kind"] for one in found["figures"]} == {"near-duplicate", "likely-mislabelled", "shortcut"}
     expected = found["mislabelled_expected"]
     assert expected["first"] == min(20, len(faulty.audit.of("likely-mislabelled")))
     assert 0.5 < expected["wrong"] <= expected["first"]

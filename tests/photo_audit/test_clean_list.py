@@ -128,8 +128,8 @@ def test_a_name_that_is_no_utf_8(tmp_path: Path) -> None:
     folder = classes(tmp_path / "photos", 2)
     shutil.copy(folder / "day" / "0.jpg", folder / "night" / os.fsdecode(b"\xe9.jpg"))
     photos = dataclasses.replace(find_audit_photos(folder), keys=tuple(b"%d" % k for k in range(5)))
-    with pytest.raises(OutputError, match="no UTF-8"):
-        write_clean_list(audit_of(photos), tmp_path / "clean.csv")
+    with pytest.raises(OptionError, match="names that are no UTF-8 cannot stand in a table"):
+        check_clean_list(photos, tmp_path / "clean.csv")
     assert not (tmp_path / "clean.csv").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]  # nor what it was written into
 
@@ -159,7 +159,7 @@ def test_only_a_table_of_files_can_be_written(tmp_path: Path) -> None:
 
 
 def test_photos_without_labels_are_no_training_data() -> None:
-    with pytest.raises(OptionError, match="names photos with their labels, and those of made have none"):
+    with pytest.raises(OptionError, match="writes a table of photos and their labels, and made has none"):
         check_clean_list(made([-1, -1]), Path("clean.csv"))
 
 
@@ -186,3 +186,29 @@ def test_fit_learns_from_it(tmp_path: Path, pocket: Embedder) -> None:
     result = fit(splits, lambda: load_backbone("pocket"), model="pocket", settings=FROZEN, compute=compute)
     assert result.report.n == 19
     assert result.classifier.classes == ("day", "night")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["cat", "nan"], "read as if these classes were no value: 'nan'"),
+        (["cat", "dog", "cat and dog"], "several labels"),
+    ],
+)
+def test_classes_that_no_table_would_give_back(tmp_path: Path, names: list[str], said: str) -> None:
+    for name in names:
+        for place in range(2):
+            save(tinted(place, "day"), tmp_path / name / f"{place}.jpg")
+    with pytest.raises(OptionError, match=r"^write_clean") as error:
+        check_clean_list(find_audit_photos(tmp_path), tmp_path / "clean.csv")
+    assert said in str(error.value)
+
+
+def test_a_line_end_within_a_name_is_kept(tmp_path: Path) -> None:
+    for name in ("a\rb.jpg", "c.jpg"):
+        for label in ("day", "night"):
+            save(tinted(len(name), label), tmp_path / "photos" / label / name)
+    photos = dataclasses.replace(find_audit_photos(tmp_path / "photos"), keys=tuple(b"%d" % k for k in range(4)))
+    assert write_clean_list(audit_of(photos), tmp_path / "clean.csv") == 4
+    found = find_samples(tmp_path / "clean.csv")["train"]
+    assert sorted(map(str, found.sources)) == sorted(map(str, photos.sources))

@@ -152,3 +152,12 @@ def test_near_duplicates_of_a_photo_that_was_dropped_as_a_contradiction_stay() -
 def test_names_are_those_of_the_photos() -> None:
     photos = made([0, 0], keys=[b"x", b"x"])
     assert photos.names([1, 0]) == (str(Path("1.jpg")), str(Path("0.jpg")))
+
+
+def test_a_labelled_copy_is_kept_before_one_without_label_or_split() -> None:
+    photos = made(
+        [-1, 0, 0, 1, 1], keys=[b"x", b"x", b"c", b"d", b"e"], splits=[None, "train", "train", "train", "train"]
+    )
+    assert redundant(photos) == {0: "copy of 1.jpg"}
+    (one,) = find_duplicates(photos)
+    assert one.across == ()  # a photo beside the splits is in none

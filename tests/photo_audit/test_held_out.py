@@ -179,3 +179,11 @@ def test_the_folds_of_all_photos_come_from_one_pass_in_memory() -> None:
     embedder = MadeEmbedder(clusters(labels))
     answers(made(labels.tolist()), embedder)
     assert embedder.passes == 1
+
+
+def test_photos_that_nothing_is_learned_from_take_no_room_in_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held_out, "IN_MEMORY", 60)
+    labels = [-1] * 500 + [0, 1] * 25
+    found = features_of(made(labels), MadeEmbedder(clusters(np.array(labels))))
+    assert (np.array(labels)[found.sample] >= 0).sum() == 50
+    assert len(found.sample) == 60

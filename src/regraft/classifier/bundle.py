@@ -299,7 +299,8 @@ def _lasting(classifier: Classifier) -> dict[str, Any]:
     over_budget = tuple(replace(one, seconds=None, budget="") for one in record.over_budget)
     lasting = replace(record, timing=None, tried=tried, over_budget=over_budget, unreadable=unreadable)
     by_group = tuple(replace(one, name=str(place)) for place, one in enumerate(record.by_group, 1))  # patients, clinics
-    lasting = replace(lasting, networks_tried=networks, by_group=by_group)
+    findings = tuple(replace(one, said="") for one in record.findings)  # cameras and dates may say where and when
+    lasting = replace(lasting, networks_tried=networks, by_group=by_group, findings=findings)
     if local:
         reason = record.reason and record.reason.replace(local, name)
         lasting = replace(lasting, model=record.model.replace(local, name), reason=reason)

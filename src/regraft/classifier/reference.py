@@ -114,7 +114,7 @@ class TrainingReference:
         headers: Sequence[Header | None] = (),
         colours: np.ndarray | None = None,
     ) -> "TrainingReference | None":
-        """Return the reference of n training photos; None where they are fewer than 10.
+        """Return the reference of n training photos; None where fewer than 10 can be compared with others.
 
         The same photos give the same reference.
 
@@ -139,11 +139,15 @@ class TrainingReference:
         found = np.full(len(features), np.nan)
         for fold in np.unique(folds):
             others, own = asked[folds[asked] != fold], asked[folds[asked] == fold]
+            if not (len(others) and len(own)):  # one group holds nearly all photos
+                continue
             near = _share_of_each(labels, np.flatnonzero(folds != fold), generator)
             learned = Projection.of(features[others][:, columns], rank=rank, seed=_SEED)
             points = [learned.project(features[rows][:, columns]) for rows in (own, near)]
             found[own] = nearest_distances(*points, projected=True)
         known = np.flatnonzero(np.isfinite(found))
+        if len(known) < _FEWEST:
+            return None
         return cls(
             projection=projection,
             points=projection.project(features[kept][:, columns]).astype(np.float16).astype(np.float32),

@@ -143,6 +143,18 @@ def choose_columns(
     return ChosenColumns(chosen["image_column"], label, group, one_hot, tuple(notes))
 
 
+def group_column(table: Table, name: str) -> str:
+    """Return the column of groups that an option names.
+
+    Raises:
+        MissingColumnError: it is not there.
+    """
+    found = _candidates(table, "group_column", name)
+    if not found:
+        raise MissingColumnError(f"{table.file}: {_not_there(table, 'group_column', name)}")
+    return found[0]
+
+
 @dataclass(frozen=True)
 class SplitRows:
     """The rows of each split of one table.

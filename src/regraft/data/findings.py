@@ -16,52 +16,100 @@ class Kind:
         name: as JSON and tables have it.
         title: for people, of several of them.
         why: one sentence on what it does to figures or to a classifier.
+        to_do: one sentence on what to do.
+        together: one finding lists all photos of this kind.
     """
 
     name: str
     title: str
     why: str
+    to_do: str
+    together: bool = False
 
 
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("unreadable", "files that cannot be read", "They are left out of everything."),
+        Kind(
+            "unreadable",
+            "files that cannot be read",
+            "They are left out of everything.",
+            "Copy them again, or leave them out.",
+            together=True,
+        ),
         Kind(
             "exact-duplicate",
             "copies of one photo",
             "A copy that is learned from and evaluated on makes figures too good.",
+            "Keep one of each.",
         ),
         Kind(
             "near-duplicate",
             "photos that show the same picture",
             "Saved again, resized, mirrored, turned, edited or cut out: what was learned by heart is taken for skill.",
+            "Keep one of each, or all of them in one split.",
         ),
         Kind(
             "subject-leak",
             "groups on both sides of a split",
             "Photos of one patient or object in training and in what evaluates make figures too good.",
+            "Move all photos of a group into one split.",
         ),
         Kind(
             "likely-mislabelled",
             "labels that are likely wrong",
             "They teach mistakes, and count right answers as wrong.",
+            "Look at them in this order, and correct those that are wrong.",
         ),
         Kind(
             "shortcut",
             "cues that give classes away besides the subject",
             "A classifier may learn it instead of the subject, and fail wherever it is absent.",
+            "Save or collect all classes alike, or evaluate on photos from elsewhere.",
         ),
-        Kind("outlier", "photos unlike all others of their class", "They may be of something else."),
-        Kind("imbalance", "classes of very different size", "Accuracy then says little about the small ones."),
-        Kind("odd-size", "photos of an unusual size or shape", "They are enlarged or squeezed to the network's size."),
-        Kind("low-contrast", "photos with next to no contrast", "There may be nothing to see in them."),
-        Kind("blurred", "photos that are less sharp than the others", "Details that tell classes apart may be gone."),
-        Kind("dark", "photos that are nearly black", "There may be nothing to see in them."),
+        Kind(
+            "outlier",
+            "photos unlike all others of their class",
+            "They may be of something else.",
+            "Look whether they are of what the others are.",
+            together=True,
+        ),
+        Kind(
+            "imbalance",
+            "classes of very different size",
+            "Accuracy then says little about the small ones.",
+            "Judge by each class's own figures; add photos of the small ones.",
+        ),
+        Kind(
+            "odd-size",
+            "photos of an unusual size or shape",
+            "They are enlarged or squeezed to the network's size.",
+            "Look whether they are whole photos.",
+            together=True,
+        ),
+        Kind(
+            "low-contrast",
+            "photos with next to no contrast",
+            "There may be nothing to see in them.",
+            "Look whether there is anything to see.",
+            together=True,
+        ),
+        Kind(
+            "blurred",
+            "photos that are less sharp than the others",
+            "Details that tell classes apart may be gone.",
+            "Look whether they are out of focus.",
+            together=True,
+        ),
+        Kind(
+            "dark",
+            "photos that are nearly black",
+            "There may be nothing to see in them.",
+            "Look whether there is anything to see.",
+            together=True,
+        ),
     )
 }
-
-
 IN_GROUPS = ("exact-duplicate", "near-duplicate", "subject-leak")  # kinds whose findings list one group each
 WITHOUT_NAMES = ("shortcut", "imbalance")  # kinds whose advice names classes and no photo
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from regraft.data.cells import as_text, check_labels, groups_of, is_missing, one_hot_labels
-from regraft.data.columns import ChosenColumns, Columns, MissingColumnError, choose_columns, rows_by_split
+from regraft.data.columns import ChosenColumns, Columns, MissingColumnError, choose_columns, group_column, rows_by_split
 from regraft.data.csv_table import CsvTable, read_csv_table
 from regraft.data.folders import SPLIT_FOLDERS, entries, split_of
 from regraft.data.image_paths import find_images
@@ -119,6 +119,24 @@ def rows_in_table(path: Path, columns: Columns) -> TableRows:
                     splits[position] = split
             found.splits += splits
     return found
+
+
+def groups_in_table(path: Path, name: str) -> tuple[list[str | None], list[str]]:
+    """Return the group of each row of `rows_in_table`, None where it has none, and notes on these.
+
+    Args:
+        path: of a table, or of a folder of Parquet files.
+        name: of the group column.
+
+    Raises:
+        MissingColumnError: the column is not there.
+    """
+    cells: list[Any] = []
+    for file in _in_order_of_splits(path):
+        with _open(file) as table:
+            cells += table.values(group_column(table, name))
+    groups, notes = groups_of(cells, name, str(path))
+    return [group and clean_name(group) for group in groups], notes
 
 
 def _with_labels_if_any(table: CsvTable | ParquetTable, columns: Columns, split: str | None) -> ChosenColumns:

@@ -168,7 +168,7 @@ def _look(
     photos = photos.without(measured.unreadable)
     pictures = pictures_of(photos.sources, photos.keys, ranges, embedder.compute, observer)
     opened = replace(opened, keys=photos.keys, unreadable=photos.unreadable)
-    features = PhotoFeatures(embedder, opened, photos.labels, seed=seed)
+    features = PhotoFeatures(embedder, opened, photos.labels_to_learn(), seed=seed)
     photos = photos.without(features.unreadable)
     pictures = with_scenes_joined(
         photos.sources,
@@ -237,7 +237,8 @@ def _effects(
         splits = np.array([str(photos.splits[place]) for place in positions.tolist()])
         found.append(effect_of_copies_across(values, joined, splits == "train", splits == "validation", seed=seed))
     if guess is not None and set(guess.kinds) != {PICTURES}:
-        grouped = _grouped(joined.samples, [_names(guess)[place] for place in positions.tolist()])
+        names = _names(guess)
+        grouped = _grouped(joined.samples, [names[place] for place in positions.tolist()])
         words = ("with photos of one guessed group on both sides of a split", "with these on one side")
         together = replace(joined, samples=grouped, _folds={}, _groups=None)
         found.append(effect_of_groups("subject-leak", words, values, joined, together, known=known, seed=seed))
@@ -275,5 +276,5 @@ def _outliers(photos: AuditPhotos, features: PhotoFeatures, seed: int) -> np.nda
     """
     points = features.points.copy()
     points[[not key for key in photos.keys]] = np.nan
-    found: np.ndarray = outliers(points, photos.labels, numbers=photos.numbers, seed=seed).order
+    found: np.ndarray = outliers(points, photos.labels_to_learn(), numbers=photos.numbers, seed=seed).order
     return found

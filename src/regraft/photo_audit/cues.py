@@ -1,8 +1,8 @@
 """What a photo's class could be guessed from without its subject: its file, its border, its colours."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from regraft.files import size_in_words
 from regraft.images.headers import Header
 from regraft.images.measures import MEASURES, column
 
-_DAY = 86_400
+_EPOCH = datetime(1970, 1, 1)  # Windows knows no time before it
 _WORDS = {measure.name: measure.words for measure in MEASURES}
 Text = Callable[[float], str]
 
@@ -112,7 +112,7 @@ def _names(values: Sequence[str], said: Callable[[str], str]) -> Names:
 
 
 def _taken(bound: str, seconds: float) -> str:
-    day = time.strftime("%Y-%m-%d", time.gmtime(seconds))
+    day = (_EPOCH + timedelta(seconds=seconds)).date().isoformat()
     return f"were taken {'until' if bound == 'at most' else 'from'} {day}{'' if bound == 'at most' else ' on'}"
 
 

@@ -52,7 +52,7 @@ def _finding(photos: AuditPhotos, kind: str, positions: Sequence[int]) -> Findin
         labels = sorted({photos.classes[label] for label in photos.labels[list(positions)].tolist() if label >= 0})
         advice = f"{what} stands under {' and '.join(labels)}: keep it under its right class alone."
     elif _SPLITS in across:
-        splits = sorted({str(photos.splits[place]) for place in positions})
+        splits = sorted({str(photos.splits[place]) for place in positions} - {str(None)})
         advice = f"{what} is in {' and '.join(splits)}: figures of one do not hold for new photos. Keep one."
     elif kind == _EXACT:
         advice = "the same photo more than once: keep one. `fit` keeps them on one side of every split."
@@ -65,7 +65,7 @@ def _finding(photos: AuditPhotos, kind: str, positions: Sequence[int]) -> Findin
 def _across(photos: AuditPhotos, positions: Sequence[int]) -> tuple[str, ...]:
     places = list(positions)
     labels = {label for label in photos.labels[places].tolist() if label != NO_LABEL}
-    splits = {photos.splits[place] for place in places}
+    splits = {photos.splits[place] for place in places} - {None}  # photos beside the splits are in none
     return tuple(name for name, found in ((_SPLITS, splits), (_CLASSES, labels)) if len(found) > 1)
 
 
@@ -84,7 +84,7 @@ def find_subject_leaks(photos: AuditPhotos, guessed: Sequence[str | None] = ()) 
             members[name].append(place)
     found = []
     for name, positions in members.items():
-        splits = sorted({str(photos.splits[place]) for place in positions})
+        splits = sorted({str(photos.splits[place]) for place in positions} - {str(None)})
         if len(splits) > 1:
             said = "what seems to be one group" if is_guess else "the group"
             advice = (
@@ -104,7 +104,7 @@ def redundant(photos: AuditPhotos) -> dict[int, str]:
     trained on; and what stands under two classes, for nothing says which is right.
     """
     dropped = dict.fromkeys(photos.unreadable, "unreadable")
-    order = {"test": 0, "validation": 1, None: 2, "train": 2}
+    order = {"test": 0, "validation": 1, "train": 2, None: 3}
     for kind, sets in ((_EXACT, _equal(photos)), (_NEAR, _shared(photos.numbers.tolist(), photos))):
         for positions in sets:
             left = [place for place in positions if place not in dropped]
@@ -112,7 +112,7 @@ def redundant(photos: AuditPhotos) -> dict[int, str]:
             if _CLASSES in across and kind == _EXACT:
                 dropped |= dict.fromkeys(left, "one photo under several classes")
             elif len(left) > 1 and kind == _EXACT:
-                kept = min(left, key=lambda place: (order[photos.splits[place]], place))
+                kept = min(left, key=lambda p: (order[photos.splits[p]], bool(photos.labels[p] == NO_LABEL), p))
                 dropped |= {p: f"copy of {photos.names([kept])[0]}" for p in left if p != kept}
             elif _SPLITS in across:
                 best = min(order[photos.splits[place]] for place in left)

@@ -170,17 +170,22 @@ def effect_of_copies_across(
         seed: of the inner folds.
     """
     groups = dataset.groups
-    if groups is None or not evaluated.any():
+    numbers = groups if dataset.pictures is None else dataset.pictures.numbers  # not what belongs together otherwise
+    if numbers is None or not evaluated.any():
         return None
-    leaked = trained & np.isin(groups, groups[evaluated])
+    leaked = trained & np.isin(numbers, numbers[evaluated])
     correct = []
     for learn in (trained, trained & ~leaked):
         if not leaked.any() or len(np.unique(dataset.labels[learn])) < 2:
             return None
-        head = fit_calibrated_head(features[learn], dataset.select(learn), seed=seed)
+        try:
+            head = fit_calibrated_head(features[learn], dataset.select(learn), seed=seed)
+        except DataError:  # no split of what is left can choose a strength
+            return None
         correct.append(head.probabilities(features[evaluated]).argmax(axis=1) == dataset.labels[evaluated])
     words = ("where training has photos of the validation split", "without these in training")
-    return effect_of("near-duplicate", words, (correct[0], correct[1]), groups[evaluated])
+    own = None if groups is None else groups[evaluated]
+    return effect_of("near-duplicate", words, (correct[0], correct[1]), own)
 
 
 def effect_of_labels(

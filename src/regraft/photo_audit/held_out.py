@@ -12,7 +12,7 @@ from regraft.features.neighbours import Projection
 from regraft.heads.probe import CalibratedHeads
 from regraft.photo_audit.photos import AuditPhotos
 
-IN_MEMORY = 10_000  # photos whose features are held; of more, a sample is, and heads learn from that
+IN_MEMORY = 10_000  # photos whose features are held; of more, a sample is (of each class some), and heads learn from it
 _WORK = 4e8  # n * d * c of the photos that heads learn from: a few seconds for those of all folds
 _OF_EACH_CLASS = 20  # photos that the sample has at least, where there are so many
 _RANK = 257  # numbers of each photo by which near-duplicates and outliers of all are found
@@ -24,7 +24,8 @@ class PhotoFeatures:
     Args:
         embedder: makes them.
         photos: as `embedder.open` saw them.
-        labels: (n,) classes, of each of which the sample has its share; -1 for photos without a label.
+        labels: (n,) classes, of each of which the sample has its share; -1 for photos that nothing is learned from,
+            which the sample has as far as there is room.
         seed: of the sample.
     """
 
@@ -106,13 +107,15 @@ def _share_of_each(labels: np.ndarray, width: int, seed: int) -> np.ndarray:
     """
     kinds, own, counts = np.unique(labels, return_inverse=True, return_counts=True)
     classes = max(int((kinds >= 0).sum()), 1)
-    most = min(IN_MEMORY, max(int(_WORK / (width * classes)), _OF_EACH_CLASS * classes))
+    most = max(min(IN_MEMORY, int(_WORK / (width * classes))), _OF_EACH_CLASS * classes)
     if len(labels) <= most:
         return np.arange(len(labels))
     order = np.random.default_rng(seed).permutation(len(labels))
-    wanted = np.maximum(np.rint(most * counts / len(labels)), _OF_EACH_CLASS)
-    chosen = [order[own[order] == place][: int(number)] for place, number in enumerate(wanted)]
-    return np.sort(np.concatenate(chosen))
+    shares = np.where(kinds >= 0, counts, 0) / max(int(counts[kinds >= 0].sum()), 1)
+    wanted = np.maximum(np.rint(most * shares), np.where(kinds >= 0, _OF_EACH_CLASS, 0)).astype(np.int64)
+    chosen = np.concatenate([order[own[order] == place][:number] for place, number in enumerate(wanted.tolist())])
+    others = order[labels[order] < 0][: max(most - len(chosen), 0)]
+    return np.sort(np.concatenate([chosen, others]))
 
 
 class FoldHeads:

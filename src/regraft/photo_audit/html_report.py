@@ -79,7 +79,7 @@ def _context(audit: Audit) -> dict[str, Any]:
         "width": WIDTH,
         "height": HEIGHT,
         "guessed": guessed,
-        "groups_option": option("groups", "guessed"),
+        "groups_option": option("FitSettings.grouping", "guessed"),
         "notes": audit.notes,
         "version": version("regraft"),
     }

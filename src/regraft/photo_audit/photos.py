@@ -9,10 +9,11 @@ import numpy as np
 
 from regraft.data.columns import Columns
 from regraft.data.dataset import Dataset
-from regraft.data.layouts import find_samples, split_names
+from regraft.data.layouts import find_samples, readers_of, split_names
 from regraft.data.near_duplicates import Pictures
 from regraft.data.photo_list import PhotoList, list_photos
 from regraft.data.samples import Samples, clean_name, natural_order
+from regraft.data.tables import groups_in_table
 from regraft.errors import DataError
 from regraft.images.headers import Header
 from regraft.images.sources import Source
@@ -101,6 +102,10 @@ class AuditPhotos:
         usable[usable] = counts[self.labels[usable]] > 1
         return np.flatnonzero(usable)
 
+    def labels_to_learn(self) -> np.ndarray:
+        """Return (n,) classes, -1 for photos without one and for those of the test split, whose labels are not used."""
+        return np.where([split == _TEST for split in self.splits], NO_LABEL, self.labels)
+
     def dataset(self, positions: np.ndarray, *, pictures: bool = True, groups: bool = True) -> Dataset:
         """Return labelled photos as what heads learn from.
 
@@ -148,6 +153,10 @@ def find_audit_photos(data: str | Path, columns: Columns | None = None) -> Audit
     """
     columns = columns or Columns()
     listed = list_photos(data, replace(columns, group=None))
+    path = Path(data).expanduser()
+    if columns.group is not None and any(reader.is_table for reader in readers_of(path)):
+        names, notes = groups_in_table(path, columns.group)
+        return label_photos(replace(listed, notes=(*listed.notes, *notes)), tuple(names))
     groups = _groups(data, columns)
     return label_photos(listed, tuple(groups.get(source) for source in listed.sources))
 
@@ -167,18 +176,22 @@ def label_photos(listed: PhotoList, groups: tuple[str | None, ...]) -> AuditPhot
 
 
 def _groups(data: str | Path, columns: Columns) -> dict[Source, str | None]:
-    """Return the name of each photo's group; those of splits that training would refuse are not known."""
+    """Return the name of each photo's group by its file's name; those of splits that training would refuse are unknown.
+
+    Raises:
+        OptionError, DataError: a group column of what is no table.
+    """
     try:
         splits = split_names(data, columns)
-    except DataError:
+    except DataError:  # one photo or a glob, or folders that say nothing of splits
+        if columns.group is not None:
+            raise
         return {}
     found: dict[Source, str | None] = {}
     for split in splits:
         try:
             samples = find_samples(data, columns, splits=(split,))[split]
         except DataError:  # it has no labels, as a folder of photos to be answered
-            if columns.group is not None:
-                raise
             continue
         if samples.groups is not None:
             for source, number in zip(samples.sources, samples.groups.tolist(), strict=True):

@@ -36,7 +36,7 @@ def find_poor_photos(photos: AuditPhotos, measures: np.ndarray) -> list[Finding]
     ]
     sharpness = column(measures, "sharpness")
     usual = readable & ~dark & ~flat
-    blurred = _blurred(sharpness, photos.labels, usual)
+    blurred = _blurred(sharpness, photos.labels_to_learn(), usual)
     found.append(_of(photos, "blurred", np.flatnonzero(blurred), "look whether they are out of focus", sharpness))
     return [one for one in found if one is not None]
 

@@ -1,9 +1,7 @@
 """The sections of an audit's page: which photos are shown, and what stands below them."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ from regraft.photo_audit.comparisons import MOST, Comparison, comparisons
 from regraft.photo_audit.photos import NO_LABEL, AuditPhotos
 from regraft.photo_audit.shortcuts import CueScore
 from regraft.photo_audit.summary import SECTIONS, capital, counted, percent
-from regraft.photo_audit.words import FIRST, expected_in_words
+from regraft.photo_audit.words import FIRST, expected_in_words, short_name
 
 NOTHING = ""  # the severity of a section that has no finding
 _GROUPS = {"duplicates": 40, "subject-leak": 20}
@@ -132,16 +130,11 @@ class PhotoNames:
         """Find the folder."""
         sources = self.photos.sources
         self.places = {str(source): place for place, source in enumerate(sources)}
-        folders = {str(source.parent) for source in sources if isinstance(source, Path)}
-        try:
-            self.folder = os.path.commonpath([min(folders), max(folders)]) if folders else ""
-        except ValueError:  # some paths are absolute and some are not
-            self.folder = ""
+        self.folder = self.photos.folder
 
     def of(self, position: int) -> str:
         """Return the name of the photo at a position."""
-        name = str(self.photos.sources[position])
-        return name.removeprefix(f"{self.folder}{os.sep}") if self.folder else name
+        return short_name(str(self.photos.sources[position]), self.folder)
 
     def label(self, position: int) -> str:
         """Return the class of a photo, "" where it has none."""

@@ -11,20 +11,6 @@ from regraft.photo_audit.photos import NO_LABEL
 
 _NAMED = 4
 MEANINGS = {HIGH: "it makes figures wrong", MEDIUM: "it may", LOW: "worth a look"}
-_TO_DO = {
-    "unreadable": "Copy them again, or leave them out.",
-    "exact-duplicate": "Keep one of each.",
-    "near-duplicate": "Keep one of each, or all of them in one split.",
-    "subject-leak": "Move all photos of a group into one split.",
-    "likely-mislabelled": "Look at them in this order, and correct those that are wrong.",
-    "shortcut": "Save or collect all classes alike, or evaluate on photos from elsewhere.",
-    "outlier": "Look whether they are of what the others are.",
-    "imbalance": "Judge by each class's own figures; add photos of the small ones.",
-    "odd-size": "Look whether they are whole photos.",
-    "low-contrast": "Look whether there is anything to see.",
-    "blurred": "Look whether they are out of focus.",
-    "dark": "Look whether there is anything to see.",
-}
 _WRONG = {
     HIGH: "More likely wrong than right.",
     MEDIUM: "Wrong with a probability of 10 % or more.",
@@ -89,7 +75,7 @@ def summary(audit: Audit) -> list[dict[str, str]]:
                 "why": why,
                 "count": _count(own),
                 "more": _across(own),
-                "to_do": _TO_DO[kind],
+                "to_do": KINDS[kind].to_do,
                 "section": SECTIONS[kind],
             }
         )
@@ -144,6 +130,8 @@ def _so(effect: Effect) -> str:
     low, high = effect.interval
     if low <= 0 <= high:
         return "No clear change: it may be chance."
+    if effect.kind == "shortcut":
+        return "Photos that contradict it are answered worse." if high < 0 else "They are answered better."
     if effect.kind == "likely-mislabelled":
         return "Right labels make the classifier better." if low > 0 else "Leaving these photos out costs accuracy."
     return "The first figure is too good." if high < 0 else "The first figure is not too good."

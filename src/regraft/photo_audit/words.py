@@ -1,5 +1,6 @@
 """Findings of labels, cues and features, and all findings in lines for people."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 
@@ -18,7 +19,6 @@ _MANY = 0.1  # share of unreadable photos that is of high severity
 FIRST = 20  # likely wrong labels of which it is said how many are to be expected wrong
 _SHOWN = 4
 _SHOWN_EQUAL = 6  # photos of one picture
-_OF_MANY = ("unreadable", "outlier", "odd-size", "low-contrast", "blurred", "dark")  # one finding of all photos
 _ALL, _NONE = 0.995, 0.005  # shares that are said as all and none
 
 
@@ -128,7 +128,7 @@ def lines_of(findings: Sequence[Finding], images: int, *, where: str = "", shown
 
 
 def _heading(own: Sequence[Finding]) -> str:
-    count = len(own[0].files) if own[0].kind in _OF_MANY else len(own)
+    count = len(own[0].files) if KINDS[own[0].kind].together else len(own)
     said = [] if own[0].kind in WITHOUT_NAMES else [f"{count:,}"]
     for name in ("splits", "classes"):
         across = sum(name in one.across for one in own)
@@ -141,11 +141,11 @@ def _details(own: Sequence[Finding], where: str, shown: int) -> list[str]:
     if kind in WITHOUT_NAMES:
         return [one.advice for one in own]
     if kind == "likely-mislabelled":
-        lines = [f"{_short(one.files[0], where)}: {one.advice}" for one in own[:shown]]
+        lines = [f"{short_name(one.files[0], where)}: {one.advice}" for one in own[:shown]]
     elif len(own) == 1 and kind not in IN_GROUPS:
-        return [own[0].advice, first_few([_short(file, where) for file in own[0].files], shown)]
+        return [own[0].advice, first_few([short_name(file, where) for file in own[0].files], shown)]
     else:
-        sets = [[_short(file, where) for file in one.files] for one in own[:shown]]
+        sets = [[short_name(file, where) for file in one.files] for one in own[:shown]]
         lines = [own[0].advice, *(" = ".join(files[:_SHOWN_EQUAL]) + _more(len(files)) for files in sets)]
     return [*lines, *([f"... and {len(own) - shown:,} more"] if len(own) > shown else [])]
 
@@ -154,9 +154,9 @@ def _more(count: int) -> str:
     return f" and {count - _SHOWN_EQUAL:,} more" if count > _SHOWN_EQUAL else ""
 
 
-def _short(file: str, where: str) -> str:
-    """Return the name of a photo within the folder that was named."""
-    return file.removeprefix(where.rstrip("/") + "/") if where else file
+def short_name(file: str, folder: str) -> str:
+    """Return the name of a photo within a folder, as it is where the folder is ""."""
+    return file.removeprefix(folder.rstrip(os.sep) + os.sep) if folder else file
 
 
 def expected_in_words(labels: LabelErrors, first: int, answers: HeldOutAnswers | None = None) -> str:
