@@ -321,3 +321,12 @@ def test_heads_that_several_choices_need_are_fitted_once(monkeypatch: pytest.Mon
     rare = np.where(np.arange(60) == np.flatnonzero(folds == 1)[0], LEARNED, nested(folds)[0])
     select_heads(features, labels, 3, folds=[rare, *nested(folds)[1:]])
     assert parts[1] == 16 + 1  # a photo that one choice does not hold out sets one of its parts apart
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_features_that_are_all_equal_leave_the_class_frequencies(classes: int) -> None:
+    labels = np.arange(30) % classes
+    labels[:6] = 0
+    head = fit_head(np.ones((30, 4), np.float32), labels, classes, strength=1.0)
+    shares = np.bincount(labels) / 30
+    assert probabilities(head, np.ones((1, 4), np.float32))[0] == pytest.approx(shares, abs=1e-4)

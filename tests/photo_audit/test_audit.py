@@ -217,3 +217,25 @@ def test_a_class_saved_with_other_jpeg_tables_is_named(tmp_path: Path, pocket: E
     assert one.more["balanced_accuracy"] == 1
     said = ("class a: all are JPEGs of quality 60, of the others none", "class b: all are JPEGs of quality 90")
     assert one.advice.startswith(said)
+
+
+def test_labels_are_not_doubted_where_nothing_tells_classes_apart(tmp_path: Path, pocket: Embedder) -> None:
+    for label in ("day", "night"):
+        for place in range(12):
+            save(tinted(place if label == "day" else 50 + place, "day"), tmp_path / label / f"{place}.jpg")
+    found = audited(tmp_path, pocket)
+    assert found.audit.labels is None
+    assert found.audit.of("likely-mislabelled") == []
+    assert any(note.startswith("no label is doubted") for note in found.audit.notes)
+
+
+def test_a_guess_that_joins_what_photos_show_already_is_none(tmp_path: Path, pocket: Embedder) -> None:
+    for label in ("day", "night"):
+        for place in range(10):
+            photo = tinted(place + (50 if label == "night" else 0), label)
+            save(photo, tmp_path / label / f"{label}{place}_1.jpg")
+            save(photo.resize((200, 200)), tmp_path / label / f"{label}{place}_2.jpg")
+    found = audited(tmp_path, pocket)
+    assert len(found.audit.of("near-duplicate")) == 20
+    assert found.audit.guess is None
+    assert "subject-leak" not in {one.kind for one in found.audit.effects}

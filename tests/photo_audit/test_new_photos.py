@@ -29,7 +29,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
 
 def test_other_photos_of_the_same_classes(classifier: Classifier, tmp_path: Path) -> None:
     new = sorted(classes(tmp_path, 8, first=100).rglob("*.jpg"))
-    found = compare_new_photos(classifier, new, COMPUTE, Observer())
+    found, _ = compare_new_photos(classifier, new, COMPUTE, Observer())
     assert (found.count, found.left_out, found.differs) == (16, 0, False)
     assert [one.name for one in found.classes] == ["day", "night"]
     assert [one.share for one in found.classes] == [0.5, 0.5]
@@ -38,7 +38,7 @@ def test_other_photos_of_the_same_classes(classifier: Classifier, tmp_path: Path
 
 def test_photos_of_one_class_alone_and_of_another_size(classifier: Classifier, tmp_path: Path) -> None:
     new = [save(tinted(100 + k, "day").resize((300, 60)), tmp_path / f"{k}.jpg") for k in range(16)]
-    found = compare_new_photos(classifier, new, COMPUTE, Observer())
+    found, _ = compare_new_photos(classifier, new, COMPUTE, Observer())
     assert found.differs
     (ratio,) = [one for one in found.measures if one.median == 5]  # 300 / 60, where all were square
     assert (ratio.share, ratio.differs, ratio.training) == (1.0, True, (1.0,) * 5)
@@ -48,10 +48,10 @@ def test_photos_of_one_class_alone_and_of_another_size(classifier: Classifier, t
 
 def test_photos_that_cannot_be_read_are_left_out_where_they_are(classifier: Classifier, tmp_path: Path) -> None:
     new = sorted(classes(tmp_path, 3, first=100).rglob("*.jpg"))
-    whole = compare_new_photos(classifier, new, COMPUTE, Observer())
+    whole, _ = compare_new_photos(classifier, new, COMPUTE, Observer())
     new[2].write_bytes(b"")
     new[4].write_bytes(new[4].read_bytes()[:600])
-    found = compare_new_photos(classifier, new, COMPUTE, Observer())
+    found, _ = compare_new_photos(classifier, new, COMPUTE, Observer())
     assert (found.count, found.left_out) == (4, 2)
     assert np.flatnonzero(np.isnan(found.distances)).tolist() == [2, 4]
     kept = [0, 1, 3, 5]
@@ -68,3 +68,22 @@ def test_a_classifier_that_keeps_nothing_of_its_photos(classifier: Classifier, t
     empty = dataclasses.replace(classifier, reference=None)
     with pytest.raises(DataError, match="keeps nothing of its training photos"):
         compare_new_photos(empty, [save(tinted(0, "day"), tmp_path / "a.jpg")], COMPUTE, Observer())
+
+
+def test_training_photos_among_them_are_left_out(tmp_path: Path) -> None:
+    learned = classes(tmp_path / "learned", 16)
+    settings = FitSettings(strategy="frozen")
+    splits = find_samples(learned)
+    made = fit(splits, lambda: load_backbone("pocket"), model="pocket", settings=settings, compute=COMPUTE).classifier
+    new = sorted(classes(tmp_path / "new", 3, first=100).rglob("*.jpg"))
+    old = sorted(learned.rglob("*.jpg"))[:5]
+    (tmp_path / "new" / "empty.jpg").write_bytes(b"")
+    found, compared = compare_new_photos(
+        made, [old[0], tmp_path / "new" / "empty.jpg", *new, *old[1:]], COMPUTE, Observer()
+    )
+    assert compared == (tmp_path / "new" / "empty.jpg", *new)
+    assert (found.count, found.left_out) == (6, 1)
+    alone, _ = compare_new_photos(made, new, COMPUTE, Observer())
+    np.testing.assert_allclose(found.distances[1:], alone.distances, rtol=1e-4)
+    with pytest.raises(DataError, match="all 5 photos are training photos"):
+        compare_new_photos(made, old, COMPUTE, Observer())

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.photo_audit.made import made
 
 from regraft.data.columns import Columns
@@ -159,3 +160,26 @@ def test_pictures_and_named_groups_can_be_left_out() -> None:
 def test_pictures_have_numbers_or_are_all_their_own() -> None:
     assert made([0] * 3, numbers=[4, 4, 9]).numbers.tolist() == [4, 4, 9]
     assert made([0] * 3).numbers.tolist() == [0, 1, 2]
+
+
+def test_what_training_would_say_is_said(tmp_path: Path) -> None:
+    """Hidden photos, a folder one level too high, several labels in a cell, clips that names count."""
+    tinted = Image.new("RGB", (8, 8))
+    for name in ("p/cat/1.jpg", "p/cat/2.jpg", "p/dog/1.jpg", "p/dog/2.jpg", "p/cat/.hidden.jpg", "w/in/cat/1.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        tinted.save(tmp_path / name)
+    assert any("passed over as hidden" in note for note in find_audit_photos(tmp_path / "p").listed.notes)
+    refused = [note for note in find_audit_photos(tmp_path / "w").listed.notes if "`fit` would refuse" in note]
+    assert ["one class only" in note for note in refused] == [True]
+    (tmp_path / "p" / "t.csv").write_text("image,label\ncat/1.jpg,cat\ndog/1.jpg,dog\ncat/2.jpg,cat|dog\n")
+    notes = find_audit_photos(tmp_path / "p" / "t.csv").listed.notes
+    assert any("look like several labels of one photo" in note for note in notes)
+
+
+def test_groups_of_rows_without_labels_are_known(tmp_path: Path) -> None:
+    for place in range(3):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{place}.jpg")
+    (tmp_path / "t.csv").write_text("image,label,split,patient\n0.jpg,a,train,p\n1.jpg,b,train,\n2.jpg,,test,p\n")
+    assert find_audit_photos(tmp_path / "t.csv", Columns(group="patient")).groups == ("p", None, "p")
+    (tmp_path / "u.csv").write_text("image,patient\n0.jpg,p\n1.jpg,q\n2.jpg,p\n")
+    assert find_audit_photos(tmp_path / "u.csv", Columns(group="patient")).groups == ("p", "q", "p")

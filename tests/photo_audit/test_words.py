@@ -37,9 +37,9 @@ def test_photos_that_cannot_be_read() -> None:
     (one,) = unreadable_findings(made([0] * 20, keys=[b"x"] * 18 + [b""] * 2))  # not more than a tenth
     assert (one.severity, one.files) == (MEDIUM, ("18.jpg", "19.jpg"))
     assert one.more == {"reasons": dict.fromkeys(one.files, "the file is empty")}
-    assert one.advice == "the file is empty: copy them again, or leave out what is damaged."
+    assert one.advice == "the file is empty. Leave them out, or copy again what is damaged."
     (one,) = unreadable_findings(made([0] * 9, keys=[b"x"] * 8 + [b""]))
-    assert (one.severity, one.advice) == (HIGH, "the file is empty: copy it again, or leave out what is damaged.")
+    assert (one.severity, one.advice) == (HIGH, "the file is empty. Leave them out, or copy again what is damaged.")
 
 
 def test_a_label_that_is_likely_wrong() -> None:
@@ -208,7 +208,7 @@ def test_all_shortcuts_are_said_without_their_files() -> None:
         (Finding("shortcut", HIGH, ("a",), "class a."), "cues that give classes away besides the subject", []),
         (Finding("dark", LOW, ("a",), "look."), "photos that are nearly black (1)", ["a"]),
         (Finding("dark", LOW, ("a", "b", "c"), "look."), "photos that are nearly black (3)", ["a, b, c"]),
-        (Finding("imbalance", LOW, (), "few."), "classes of very different size", []),
+        (Finding("imbalance", LOW, (), "few."), "classes of few photos, or of very different size", []),
     ],
 )
 def test_a_single_finding_is_counted_as_what_it_is(found: Finding, head: str, files: list[str]) -> None:

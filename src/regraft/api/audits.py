@@ -57,7 +57,8 @@ def drift(classifier: TransferClassifier | Classifier | str | Path, photos: Any,
 
     Args:
         classifier: fitted, or the file of one.
-        photos: a folder or table, or a list of paths, PIL images or arrays.
+        photos: a folder or table, or a list of paths, PIL images or arrays; training photos among them are left out, so
+            that positions in `ranking` and `distances` are of the others.
         options: columns of a table; fields of `Compute`.
 
     Raises:
@@ -73,7 +74,7 @@ def drift(classifier: TransferClassifier | Classifier | str | Path, photos: Any,
         classifier = classifier._fitted()
     elif not isinstance(classifier, Classifier):
         classifier = load_bundle(Path(classifier).expanduser())
-    return compare_new_photos(classifier, found, compute, LogObserver())
+    return compare_new_photos(classifier, found, compute, LogObserver())[0]
 
 
 def _photos(data: Any, y: Any, groups: Any, columns: Columns) -> AuditPhotos:

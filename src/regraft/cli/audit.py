@@ -63,7 +63,7 @@ def audit(
     them. `regraft audit FILE NEW` says how new photos differ from those that the classifier in FILE learned from.
     """
     check_stdout("Send it to a terminal or into a file: > FILE.")
-    if Path(data).suffix.startswith(".safetensor"):
+    if Path(data).suffix.startswith(".safetensor") and not Path(data).expanduser().is_dir():
         others = {"--model": model, "--weights": weights, "--report": report, "--write-clean": write_clean}
         _compare_new(data, new or [], given, json=json, others=others)
         return
@@ -124,9 +124,14 @@ def _write(found: "Audit", *, report: Path | None, clean: Path | None) -> None:
         from regraft.photo_audit.clean_list import write_clean_list
 
         kept = write_clean_list(found, clean)
-        groups = any(name is not None for name in found.photos.groups)
-        how = "; `regraft fit` keeps its groups together by --group-column group" if groups else ""
-        note(f"wrote {printable(clean)}: {kept:,} of {counted(len(found.photos), 'photo')} to keep{how}")
+        unlabelled = int((found.photos.labels < 0).sum())
+        without = f"; {unlabelled:,} have no label" if unlabelled else ""
+        nothing = ", nothing to learn from" if not kept else ""
+        group = ""
+        if any(name is not None for name in found.photos.groups):
+            group = "; `regraft fit` keeps its groups together by --group-column group"
+        photos = counted(len(found.photos), "photo")
+        note(f"wrote {printable(clean)}: {kept:,} of {photos} to keep{nothing}{without}{group}")
     if report is not None:
         from regraft.photo_audit.html_report import write_audit_report
 
@@ -159,11 +164,12 @@ def _compare_new(
     from regraft.classifier.bundle import load_bundle
     from regraft.photo_audit.new_photos import compare_new_photos
 
-    found = compare_new_photos(load_bundle(Path(file).expanduser()), photos, given.compute(), given.observer())
+    classifier = load_bundle(Path(file).expanduser())
+    found, compared = compare_new_photos(classifier, photos, given.compute(), given.observer())
     if json:
-        result_json({"file": file, "photos": [str(photo) for photo in photos], **found.to_json()})
+        result_json({"file": file, "photos": [str(photo) for photo in compared], **found.to_json()})
         return
     result(printable(str(found), lines=True))
-    farthest = [str(photos[place]) for place in found.ranking[:_FARTHEST].tolist()]
+    farthest = [str(compared[place]) for place in found.ranking[:_FARTHEST].tolist()]
     if farthest:
         result(f"\nthe farthest: {printable(first_few(farthest, _FARTHEST))}")

@@ -76,7 +76,7 @@ KINDS: Mapping[str, Kind] = {
         ),
         Kind(
             "imbalance",
-            "classes of very different size",
+            "classes of few photos, or of very different size",
             "Accuracy then says little about the small ones.",
             "Judge by each class's own figures; add photos of the small ones.",
         ),

@@ -238,7 +238,8 @@ class Regressions:
             curvature = curvature.sum(axis=1, keepdims=True)
             error = (error[:, 1:] - error[:, :1]) * self._basis[0, 1]
         gradient = error.reshape(len(task.weights), -1) @ task.rows
-        return _Sums(loss, gradient.reshape(count, -1, task.rows.shape[1]), error.sum(axis=2), curvature)
+        rows = len(task.weights) // count  # not -1, which is undefined where no feature varies
+        return _Sums(loss, gradient.reshape(count, rows, task.rows.shape[1]), error.sum(axis=2), curvature)
 
     def _centre(self, cell: int, *, scatter: bool) -> np.ndarray | None:
         """Centre the features of a cell, in place; return its (d, d) scatter matrix."""

@@ -11,6 +11,7 @@ from regraft.data.group_guess import PICTURES, GroupGuess, guess_groups
 from regraft.data.samples import Samples
 from regraft.errors import DataError, option, printable
 from regraft.evaluation.label_errors import LabelErrors, find_label_errors
+from regraft.evaluation.report import beats_majority
 from regraft.features.embedding import Embedder
 from regraft.features.neighbours import outliers
 from regraft.features.pictures import measures_of, pictures_of, with_scenes_joined
@@ -144,10 +145,16 @@ def audit(photos: AuditPhotos, embedder: Embedder, *, observer: Observer | None 
             problem = str(error).replace("\n", " ")
     if answers is not None:
         labels = find_label_errors(answers.dataset.labels, answers.probabilities)
+        if not _better_than_chance(answers):
+            labels = None
+            notes.append(
+                "no label is doubted: what the network sees does not tell these classes apart clearly better than "
+                "always saying the largest does"
+            )
         cues = _cues(photos, answers, measures)
         effects = _effects(photos, features, answers, guess=guess, labels=labels, seed=seed)
         effects = (*effects, *_effects_of_shortcuts(answers, cues))
-        findings += label_findings(photos, answers, labels)
+        findings += [] if labels is None else label_findings(photos, answers, labels)
         findings += shortcut_findings(photos, answers, cues)
     else:
         notes.append(f"no labels, shortcuts or figures were looked at: {problem}")
@@ -193,12 +200,22 @@ def _why_not(photos: AuditPhotos, positions: np.ndarray) -> str:
     return ""
 
 
+def _better_than_chance(answers: HeldOutAnswers) -> bool:
+    asked, dataset = answers.folds >= 0, answers.dataset
+    groups = None if dataset.groups is None else dataset.groups[asked]
+    return beats_majority(answers.probabilities[asked], dataset.labels[asked], groups=groups).clear
+
+
 def _guess(photos: AuditPhotos, *, pictures: bool = True) -> GroupGuess | None:
     """Return groups that are guessed where the data set names none, by what photos show or not."""
     if any(name is not None for name in photos.groups):
         return None
     numbers = photos.numbers if pictures else None
-    return guess_groups(photos.sources, photos.labels, photos.headers, numbers)
+    found = guess_groups(photos.sources, photos.labels, photos.headers, numbers)
+    if found is None or not pictures:
+        return found
+    pairs = np.unique(np.stack([found.groups, photos.numbers]), axis=1)
+    return found if pairs.shape[1] > len(np.unique(found.groups)) else None  # else it is what photos show, again
 
 
 def _names(guess: GroupGuess) -> list[str | None]:
@@ -220,7 +237,7 @@ def _effects(
     answers: HeldOutAnswers,
     *,
     guess: GroupGuess | None,
-    labels: LabelErrors,
+    labels: LabelErrors | None,
     seed: int,
 ) -> tuple[Effect, ...]:
     """Return what copies, groups that are guessed, and likely wrong labels change, on the photos in memory."""
@@ -242,7 +259,7 @@ def _effects(
         words = ("with photos of one guessed group on both sides of a split", "with these on one side")
         together = replace(joined, samples=grouped, _folds={}, _groups=None)
         found.append(effect_of_groups("subject-leak", words, values, joined, together, known=known, seed=seed))
-    if len(labels):
+    if labels is not None and len(labels):
         found.append(effect_of_labels(values, joined, heads=answers.heads, seed=seed))
     return listed(found)
 

@@ -25,8 +25,8 @@ def check_clean_list(photos: AuditPhotos, path: Path) -> None:
         raise OptionError(f"{name} must end in .csv. Got {printable(path)}.")
     if not photos.listed.has_labels:
         raise OptionError(
-            f"{name} writes a table of photos and their labels, and {where} has none. Leave it out: --report lists "
-            "every finding with its files."
+            f"{name} writes a table of photos and their labels, and {where} has none. Leave it out: the findings "
+            "name the files."
         )
     if not all(isinstance(source, Path) for source in photos.sources):
         raise OptionError(
@@ -41,6 +41,12 @@ def check_clean_list(photos: AuditPhotos, path: Path) -> None:
         raise OptionError(
             f"{name}: a table would be read as if these classes were no value: {', '.join(map(repr, missing))}. Rename "
             "them."
+        )
+    broken = [one for one in photos.classes if "\n" in one or "\r" in one]
+    if broken:
+        raise OptionError(
+            f"{name}: names of classes with line ends cannot stand in a table: {', '.join(map(repr, broken))}. Rename "
+            "these folders or labels."
         )
     try:
         check_labels(photos.classes, None, where)

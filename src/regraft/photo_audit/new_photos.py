@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.drift import Drift, compare_with_training
 from regraft.classifier.predict import Predictor
@@ -14,8 +16,10 @@ from regraft.progress import Observer
 
 def compare_new_photos(
     classifier: Classifier, sources: Sequence[Source], compute: Compute, observer: Observer
-) -> Drift:
-    """Return how new photos differ from the training photos: distance, answers, sizes and colours.
+) -> tuple[Drift, tuple[Source, ...]]:
+    """Return how new photos differ from the training photos (distance, answers, sizes, colours), and of which that is.
+
+    Photos that are training photos themselves are named by their number, and left out.
 
     Args:
         classifier: with what it keeps of its training photos.
@@ -24,7 +28,7 @@ def compare_new_photos(
         observer: hears findings and progress.
 
     Raises:
-        DataError: the classifier keeps nothing of its training photos, or no photo can be read.
+        DataError: the classifier keeps nothing of its training photos, no photo can be read, or none is new.
     """
     reference = classifier.reference
     if reference is None:
@@ -36,16 +40,27 @@ def compare_new_photos(
     answers = Predictor(classifier, compute, observer).predict_with_features(sources)
     if len(answers.predictions.unreadable) == len(sources):
         raise DataError(f"none of the {len(sources):,} new photos can be read. Name others.")
-    seen = int(classifier.was_seen(answers.keys, "training").sum())
-    if seen:
-        observer.say(f"{seen:,} of these {len(sources):,} photos are training photos, which differ from none")
+    readable = np.array([bool(key) for key in answers.keys])
+    seen = np.zeros(len(sources), dtype=bool)
+    seen[readable] = classifier.was_seen([key for key in answers.keys if key], "training")
+    if seen.all():
+        raise DataError(
+            f"all {len(sources):,} photos are training photos of this classifier, which differ from none. Name new "
+            "ones."
+        )
+    if seen.any():
+        observer.say(f"{seen.sum():,} of these {len(sources):,} photos are training photos, and are left out")
+    new = np.flatnonzero(~seen).tolist()
+    fresh = tuple(sources[place] for place in new)
+    keys = [answers.keys[place] for place in new]
     record = classifier.record
-    return compare_with_training(
+    found = compare_with_training(
         reference,
-        answers.features[:, classifier.columns],
-        answers.predictions.probabilities,
+        answers.features[new][:, classifier.columns],
+        answers.predictions.probabilities[new],
         classes=classifier.classes,
-        headers=answers.headers,
-        colours=mean_colours_of(sources, answers.keys, answers.ranges, compute, observer),
+        headers=[answers.headers[place] for place in new],
+        colours=mean_colours_of(fresh, keys, answers.ranges, compute, observer),
         report=None if record is None else record.report,
     )
+    return found, fresh

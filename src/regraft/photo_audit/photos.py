@@ -154,10 +154,11 @@ def find_audit_photos(data: str | Path, columns: Columns | None = None) -> Audit
     columns = columns or Columns()
     listed = list_photos(data, replace(columns, group=None))
     path = Path(data).expanduser()
+    groups, said = _groups(data, columns)
+    listed = replace(listed, notes=tuple(dict.fromkeys([*listed.notes, *said])))
     if columns.group is not None and any(reader.is_table for reader in readers_of(path)):
         names, notes = groups_in_table(path, columns.group)
         return label_photos(replace(listed, notes=(*listed.notes, *notes)), tuple(names))
-    groups = _groups(data, columns)
     return label_photos(listed, tuple(groups.get(source) for source in listed.sources))
 
 
@@ -175,8 +176,10 @@ def label_photos(listed: PhotoList, groups: tuple[str | None, ...]) -> AuditPhot
     return AuditPhotos(listed, classes, labels, groups)
 
 
-def _groups(data: str | Path, columns: Columns) -> dict[Source, str | None]:
+def _groups(data: str | Path, columns: Columns) -> tuple[dict[Source, str | None], list[str]]:
     """Return the name of each photo's group by its file's name; those of splits that training would refuse are unknown.
+
+    And what training would say of the photos: what is passed over, or why it would refuse them.
 
     Raises:
         OptionError, DataError: a group column of what is no table.
@@ -186,15 +189,21 @@ def _groups(data: str | Path, columns: Columns) -> dict[Source, str | None]:
     except DataError:  # one photo or a glob, or folders that say nothing of splits
         if columns.group is not None:
             raise
-        return {}
+        return {}, []
     found: dict[Source, str | None] = {}
+    said: list[str] = []
     for split in splits:
         try:
             samples = find_samples(data, columns, splits=(split,))[split]
-        except DataError:  # it has no labels, as a folder of photos to be answered
+            said += samples.notes
+            if split == "train":
+                samples.check_trainable()
+        except DataError as error:  # it has no labels, as a folder of photos to be answered, or none to learn from
+            if split != _TEST:
+                said.append(f"`fit` would refuse these photos: {error}")
             continue
         if samples.groups is not None:
             for source, number in zip(samples.sources, samples.groups.tolist(), strict=True):
                 known = number < len(samples.group_names)
                 found[source] = samples.group_names[number] if known else None
-    return found
+    return found, said

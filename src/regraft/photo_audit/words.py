@@ -29,7 +29,9 @@ def unreadable_findings(photos: AuditPhotos) -> list[Finding]:
     files = photos.names(list(photos.unreadable))
     severity = HIGH if len(files) > _MANY * len(photos) else MEDIUM
     reasons = dict(zip(files, photos.unreadable.values(), strict=True))
-    advice = f"{reasons[files[0]]}: copy {'it' if len(files) == 1 else 'them'} again, or leave out what is damaged."
+    counts = Counter(reasons.values()).most_common()
+    said = [reason if len(counts) == 1 else f"{reason} ({count:,})" for reason, count in counts]
+    advice = f"{first_few(said, _SHOWN)}. Leave them out, or copy again what is damaged."
     return [Finding("unreadable", severity, files, advice, more={"reasons": reasons})]
 
 
