@@ -24,6 +24,7 @@ def hung(folder: Path, count: int) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="forks")
 def test_thirty_processes(tmp_path: Path) -> None:
     """Without what this tests, one in nine hangs."""
