@@ -15,7 +15,7 @@ from regraft.data.columns import Columns
 from regraft.data.photos import find_photos
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, first_few, printable
-from regraft.files import check_output, prepare_folder
+from regraft.files import check_output, prepare_folder, size_in_words
 
 if TYPE_CHECKING:
     from regraft.photo_audit.audit import Audit
@@ -136,7 +136,7 @@ def _write(found: "Audit", *, report: Path | None, clean: Path | None) -> None:
         from regraft.photo_audit.html_report import write_audit_report
 
         for path in write_audit_report(found, report):
-            note(f"wrote {printable(path)} ({path.stat().st_size / 1e6:.1f} MB)")
+            note(f"wrote {printable(path)} ({size_in_words(path.stat().st_size)})")
 
 
 def _compare_new(
