@@ -267,7 +267,8 @@ def _compute(
     title: str = "looking for copies",
 ) -> Features:
     """Return what `engine` makes of photos, from the cache where it is there."""
-    about = {"architecture": engine.name, "engine": f"{SIDE} x {SIDE} pixels", "version": _VERSION, "reading": READING}
+    size = f"{engine.preprocess.width} x {engine.preprocess.height} pixels"
+    about = {"architecture": engine.name, "engine": size, "version": _VERSION, "reading": READING}
     about |= {"preprocess": engine.preprocess.to_json()}
     return compute_once(
         sources,
