@@ -62,7 +62,7 @@ def test_scikit_learn_cross_validates_a_list_of_paths(shared: Path, network: str
 
 # --- engines ---
 
-SAME_ACCURACY = 0.003  # of the photos: 3 of 1,000, one of 396
+SAME_ACCURACY = 0.003  # of the photos: 3 of 1,000 (and a rounding), one of 396
 SAME_ANSWERS = 0.995
 
 
@@ -123,7 +123,9 @@ def test_answers_do_not_depend_on_the_engine(known: dict[str, Known], name: str,
     right = {engine: np.mean(photos.answers(engine, engine) == photos.labels) for engine in photos.features}
     assert right["torch-float32"] >= 0.95
     for engine, accuracy in right.items():
-        assert abs(accuracy - right["torch-float32"]) <= SAME_ACCURACY, engine
+        assert abs(accuracy - right["torch-float32"]) <= SAME_ACCURACY + 1e-9, (
+            engine
+        )  # 3 of 1,000 is 0.003 and a rounding
     for fitted_on, run_by in itertools.permutations(photos.features, 2):
         same = np.mean(photos.answers(fitted_on, fitted_on) == photos.answers(fitted_on, run_by))
         assert same >= SAME_ANSWERS, (fitted_on, run_by)
