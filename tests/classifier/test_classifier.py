@@ -177,6 +177,8 @@ def test_was_seen(classifier: Callable[..., Classifier]) -> None:
     assert made.was_seen(keys, "validation").tolist() == [True, False, False, False, False]
     assert made.was_seen(keys, "testing").tolist() == [False] * 5
     assert made.was_seen([], "training").tolist() == []
+    unreadable = [b"", keys[1], b"", keys[2]]  # which keep their places
+    assert made.was_seen(unreadable, "training").tolist() == [False, True, False, False]
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

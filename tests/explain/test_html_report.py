@@ -5,7 +5,6 @@ import io
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.conftest import photo
+from tests.fixtures.pages import Page
 
 from regraft.classifier.record import FeatureTrial, NetworkTrial
 from regraft.evaluation.report import ClassFigures
@@ -24,25 +24,6 @@ from regraft.transfer import auto
 from regraft.transfer.auto_plan import AutoPlan, auto_in_words
 
 Explained = Callable[..., Explanation]
-
-
-class Page(HTMLParser):
-    """Collects tags with their attributes, and the text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 def words(text: str) -> str:

@@ -3,16 +3,15 @@
 import base64
 import csv
 import io
-import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.fixtures.pages import Page
 from tests.fixtures.scenes import scene
 
 from regraft.data.findings import Finding, in_order
@@ -31,26 +30,6 @@ from regraft.photo_audit.thumbnails import thumbnails
 from regraft.photo_audit.words import label_findings, shortcut_findings
 
 CLASSES = ("ant", "bee")
-
-
-class Page(HTMLParser):
-    """Collects tags with their attributes, and the text outside of styles."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(text)
-        self.text = re.sub(r"\s+", " ", self.text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 def photos_at(folder: Path, names: Sequence[str], labels: Sequence[int]) -> AuditPhotos:

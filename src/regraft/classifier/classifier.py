@@ -112,8 +112,9 @@ class Classifier:
         return module
 
     def was_seen(self, keys: Sequence[bytes], role: str) -> np.ndarray:
-        """Return (n,) booleans: which images, by content key, took part in `role` when this was made."""
-        return np.isin(short_keys(keys), self.seen.get(role, _NOTHING))
+        """Return (n,) booleans: which images, by content key, took part in `role` when this was made; b"" is none."""
+        known = np.array([bool(key) for key in keys], dtype=bool)
+        return known & np.isin(short_keys(keys), self.seen.get(role, _NOTHING))
 
     def recognises(self, dataset: Dataset, role: str, *, near: bool = True) -> np.ndarray:
         """Return (n,) booleans: which photos took part in `role` when this was made, as they are or edited.
@@ -211,5 +212,5 @@ def check_one_network(purpose: str, count: int, model: str) -> None:
 
 def short_keys(keys: Sequence[bytes]) -> np.ndarray:
     """Return (n,) uint64: the first 8 bytes of each content key. Enough to recognise a photo, not to restore it."""
-    joined = b"".join(key[:8] for key in keys)
+    joined = b"".join(key[:8].ljust(8, b"\0") for key in keys)  # b"" keeps its place
     return np.frombuffer(joined, dtype=">u8").astype(np.uint64)

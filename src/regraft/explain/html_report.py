@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from regraft.attribution.backward_rules import DECONVNET
@@ -62,7 +62,10 @@ def write_report(explanation: Explanation, folder: Path) -> Path:
 def render(explanation: Explanation) -> str:
     """Return the page's HTML."""
     environment = Environment(
-        loader=PackageLoader("regraft.explain"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=ChoiceLoader([PackageLoader("regraft.explain"), PackageLoader("regraft.plots")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
     )
     return environment.get_template("report.html.jinja").render(**_context(explanation))
 

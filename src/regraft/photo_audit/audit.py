@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from regraft.data.findings import Finding, in_order
-from regraft.data.group_guess import PICTURES, GroupGuess, guess_groups
+from regraft.data.group_guess import GroupGuess, guess_groups
 from regraft.data.samples import Samples
 from regraft.errors import DataError, option, printable
 from regraft.evaluation.label_errors import LabelErrors, find_label_errors
@@ -81,7 +81,7 @@ class Audit:
         if self.effects:
             lines += ["", "What that changes (a new last layer, out-of-fold; 95 % intervals of the differences):"]
             lines += [f"  {effect}" for effect in self.effects]
-        if self.guess is not None and set(self.guess.kinds) != {PICTURES}:
+        if self.guess is not None:
             asked = option("FitSettings.grouping", "guessed")
             lines += ["", f"{self.guess.words}. Where that is right, fit with {asked}."]
         return lines
@@ -253,7 +253,7 @@ def _effects(
         found.append(effect_of_groups("near-duplicate", words, values, apart, joined, known=known, seed=seed))
         splits = np.array([str(photos.splits[place]) for place in positions.tolist()])
         found.append(effect_of_copies_across(values, joined, splits == "train", splits == "validation", seed=seed))
-    if guess is not None and set(guess.kinds) != {PICTURES}:
+    if guess is not None:
         names = _names(guess)
         grouped = _grouped(joined.samples, [names[place] for place in positions.tolist()])
         words = ("with photos of one guessed group on both sides of a split", "with these on one side")

@@ -4,10 +4,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from regraft.data.group_guess import PICTURES
 from regraft.errors import option, printable
 from regraft.files import atomic_write, write_failure
 from regraft.photo_audit.audit import Audit
@@ -44,7 +43,7 @@ def write_audit_report(audit: Audit, folder: Path) -> list[Path]:
 def render(audit: Audit) -> str:
     """Return the page's HTML."""
     environment = Environment(
-        loader=PackageLoader("regraft.photo_audit"),
+        loader=ChoiceLoader([PackageLoader("regraft.photo_audit"), PackageLoader("regraft.plots")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -61,7 +60,7 @@ def _shown(value: object) -> object:
 def _context(audit: Audit) -> dict[str, Any]:
     parts = sections(audit)
     guess = audit.guess
-    guessed = "" if guess is None or set(guess.kinds) == {PICTURES} else guess.words
+    guessed = "" if guess is None else guess.words
     effects = effect_rows(audit.effects)
     contents = [("figures", "What it changes in figures")] if effects else []
     return {

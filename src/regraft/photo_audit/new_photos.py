@@ -40,9 +40,7 @@ def compare_new_photos(
     answers = Predictor(classifier, compute, observer).predict_with_features(sources)
     if len(answers.predictions.unreadable) == len(sources):
         raise DataError(f"none of the {len(sources):,} new photos can be read. Name others.")
-    readable = np.array([bool(key) for key in answers.keys])
-    seen = np.zeros(len(sources), dtype=bool)
-    seen[readable] = classifier.was_seen([key for key in answers.keys if key], "training")
+    seen = classifier.was_seen(answers.keys, "training")
     if seen.all():
         raise DataError(
             f"all {len(sources):,} photos are training photos of this classifier, which differ from none. Name new "
