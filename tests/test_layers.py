@@ -30,7 +30,11 @@ ORDER = {
         "proportions",
         "metrics",
         "paired",
+        "figures",
+        "report_fields",
+        "report_lines",
         "report",
+        "skill",
     ],
     "plots": [
         "curves",

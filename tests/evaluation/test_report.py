@@ -10,7 +10,9 @@ import pytest
 from scipy import special, stats
 
 from regraft.evaluation import metrics
-from regraft.evaluation.report import ClassFigures, ReliabilityBin, Report, beats_majority
+from regraft.evaluation.figures import ClassFigures, ReliabilityBin
+from regraft.evaluation.report import Report
+from regraft.evaluation.skill import beats_majority
 
 CLASSES = ("cat", "dog", "owl")
 LABELS = np.array([0, 0, 1, 1, 0])  # no owl among the photos

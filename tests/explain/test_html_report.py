@@ -15,7 +15,7 @@ from tests.conftest import photo
 from tests.fixtures.pages import Page
 
 from regraft.classifier.record import FeatureTrial, NetworkTrial
-from regraft.evaluation.report import ClassFigures
+from regraft.evaluation.figures import ClassFigures
 from regraft.explain import explain
 from regraft.explain.depth import DepthAdvice, advise_by_depth
 from regraft.explain.explain import Explanation

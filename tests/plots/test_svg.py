@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from regraft.evaluation.report import ReliabilityBin
+from regraft.evaluation.figures import ReliabilityBin
 from regraft.plots.curves import COLOURS
 from regraft.plots.svg import bar_chart, curve_chart, reliability_chart
 

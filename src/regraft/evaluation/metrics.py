@@ -99,21 +99,34 @@ class Predictions:
         labels: (n,) true classes.
         probabilities: (n, c).
         positive: the class that AUC and average precision are of; None where there are more than two classes.
+        decisions: (n,) answers of a rule; None where the most probable class is the answer. Accuracy, recalls and the
+            confusion matrix are of these; calibration is of the most probable class whatever the rule.
     """
 
     labels: np.ndarray
     probabilities: np.ndarray
     positive: int | None = None
+    decisions: np.ndarray | None = None
+
+    @cached_property
+    def most_probable(self) -> np.ndarray:
+        """Return (n,) most probable classes."""
+        return np.asarray(self.probabilities.argmax(axis=1))
 
     @cached_property
     def answers(self) -> np.ndarray:
-        """Return (n,) most probable classes."""
-        return np.asarray(self.probabilities.argmax(axis=1))
+        """Return (n,) classes that are answered."""
+        return self.most_probable if self.decisions is None else self.decisions
 
     @cached_property
     def correct(self) -> np.ndarray:
         """Return (n,) booleans: is the answer the true class?"""
         return np.asarray(self.answers == self.labels)
+
+    @cached_property
+    def most_probable_correct(self) -> np.ndarray:
+        """Return (n,) booleans: is the most probable class the true one?"""
+        return np.asarray(self.most_probable == self.labels)
 
     @cached_property
     def in_top_k(self) -> np.ndarray:
@@ -122,7 +135,7 @@ class Predictions:
 
     @cached_property
     def confidence(self) -> np.ndarray:
-        """Return (n,) probabilities of the answers."""
+        """Return (n,) probabilities of the most probable classes."""
         return np.asarray(self.probabilities.max(axis=1))
 
     @cached_property
@@ -183,7 +196,7 @@ def _balanced_accuracy(predictions: Predictions) -> Figure:
 
 
 def _calibration_error(predictions: Predictions) -> Figure:
-    known = predictions.bins, predictions.confidence, predictions.correct.astype(float)
+    known = predictions.bins, predictions.confidence, predictions.most_probable_correct.astype(float)
     return lambda weights: expected_calibration_error(reliability(*known, weights=weights))
 
 

@@ -11,7 +11,7 @@ from regraft.data.group_guess import GroupGuess, guess_groups
 from regraft.data.samples import Samples
 from regraft.errors import DataError, option, printable
 from regraft.evaluation.label_errors import LabelErrors, find_label_errors
-from regraft.evaluation.report import beats_majority
+from regraft.evaluation.skill import beats_majority
 from regraft.features.embedding import Embedder
 from regraft.features.neighbours import outliers
 from regraft.features.pictures import measures_of, pictures_of, with_scenes_joined

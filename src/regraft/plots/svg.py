@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from regraft.evaluation.report import ReliabilityBin
+from regraft.evaluation.figures import ReliabilityBin
 from regraft.plots.curves import COLOURS, Curves, draw_curves, grid_lines, percent_ticks
 
 if TYPE_CHECKING:

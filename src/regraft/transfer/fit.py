@@ -17,7 +17,8 @@ from regraft.data.group_folds import leave_groups_out
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, SanityError, option
-from regraft.evaluation.report import Report, beats_majority
+from regraft.evaluation.report import Report
+from regraft.evaluation.skill import beats_majority
 from regraft.features.extraction import FeatureExtractor
 from regraft.networks.backbones import Backbone
 from regraft.networks.depths import LAST

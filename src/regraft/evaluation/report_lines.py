@@ -1,0 +1,52 @@
+"""Parts of a report as lines for a terminal."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from regraft.evaluation.figures import ClassFigures
+from regraft.evaluation.intervals import Interval
+
+_CLASSES_SHOWN = 20
+_WORST_SHOWN = 10
+_CONFUSIONS_SHOWN = 3
+
+
+def shown(value: float | None, interval: Interval | None, *, percent: bool) -> str:
+    """Return a figure with its interval, in percent or with three digits."""
+    if value is None:
+        return "none"
+    scale, digits, unit = (100, 1, " %") if percent else (1, 3, "")
+    text = f"{scale * value:.{digits}f}{unit}"
+    if interval is None:
+        return text
+    return f"{text} [{scale * interval[0]:.{digits}f}, {scale * interval[1]:.{digits}f}]"
+
+
+def class_lines(classes: Sequence[str], per_class: Mapping[str, ClassFigures]) -> list[str]:
+    """Return the table of classes; of many those that are missed most."""
+    names, title = list(classes), ""
+    if len(names) > _CLASSES_SHOWN:
+        names.sort(key=lambda name: (per_class[name].recall is None, per_class[name].recall or 0))
+        names, title = names[:_WORST_SHOWN], f"the {_WORST_SHOWN} classes that are missed most"
+    width = max(*(len(name) for name in names), len(title), len("class"))
+    lines = [f"  {title or 'class':<{width}}  photos  {'recall':<24}  precision      F1"]
+    for name in names:
+        row = per_class[name]
+        recall = shown(row.recall, row.recall_interval, percent=True)
+        precision, f1 = shown(row.precision, None, percent=True), shown(row.f1, None, percent=False)
+        lines.append(f"  {name:<{width}}  {row.support:>6,}  {recall:<24}  {precision:>9}  {f1:>6}")
+    return lines
+
+
+def confusion_lines(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[str]:
+    """Return the most frequent confusions, in one line after an empty one; nothing where there are none."""
+    table = np.array(confusion)
+    np.fill_diagonal(table, 0)
+    worst = [divmod(int(cell), len(classes)) for cell in np.argsort(-table, axis=None, kind="stable")]
+    found = [
+        f"{classes[truth]} taken for {classes[answer]}: {table[truth, answer]:,}"
+        for truth, answer in worst[:_CONFUSIONS_SHOWN]
+        if table[truth, answer]
+    ]
+    return ["", "  " + "; ".join(found)] if found else []
