@@ -18,7 +18,7 @@ from regraft.classifier.predict import Predictor
 from regraft.data.layouts import find_samples
 from regraft.engines.compute import Compute
 from regraft.errors import TrainingError
-from regraft.evaluation import report
+from regraft.evaluation import figures
 from regraft.evaluation.intervals import bootstrap
 from regraft.heads import probe
 from regraft.heads.search import select_heads
@@ -150,7 +150,7 @@ def damaged_caches(folder: Path, limit: float) -> dict[str, Any]:
 
 def _hurry() -> None:
     """Draw few bootstrap samples and try few penalties: neither is looked at, and both take long."""
-    report.bootstrap = _few_draws  # type: ignore[attr-defined]
+    figures.bootstrap = _few_draws  # type: ignore[attr-defined]
     probe.select_heads = functools.partial(select_heads, strengths=(1.0, 0.1))  # type: ignore[assignment]
     torch.set_num_threads(1)  # nor that threads wait for each other over so small a network
 
