@@ -170,6 +170,7 @@ ORDER = {
         "named",
         "predict",
         "evaluate",
+        "paired_evaluation",
     ],
     "photo_audit": [
         "cues",

@@ -113,6 +113,7 @@ def _right_answers(right: Callable[[Predictions], np.ndarray]) -> Callable[[_Pai
     def compared(pair: _Pair, name: str) -> Difference:
         a, b = right(pair.a), right(pair.b)
         won, lost = int((a & ~b).sum()), int((b & ~a).sum())
+        p_value: float | None
         interval: Interval | None
         if pair.groups is None:
             p_value, interval = mcnemar(won, lost), score_interval(won, lost, len(a))
@@ -171,8 +172,8 @@ def _losses(loss: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[[_
 
 def _auc(pair: _Pair, name: str) -> Difference:
     positive, is_positive = pair.a.positive, pair.a.labels == pair.a.positive
-    scores = (one.probabilities[:, positive] for one in (pair.a, pair.b))
-    found = auc_difference(*scores, is_positive, groups=pair.groups, folds=pair.folds)
+    ours, theirs = (one.probabilities[:, positive] for one in (pair.a, pair.b))
+    found = auc_difference(ours, theirs, is_positive, groups=pair.groups, folds=pair.folds)
     return Difference(name, found.value, found.interval, found.p_value)
 
 

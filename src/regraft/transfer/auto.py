@@ -8,7 +8,7 @@ import numpy as np
 from regraft.classifier.record import Attempt, OverBudget
 from regraft.data.dataset import Dataset
 from regraft.errors import ModelError, option
-from regraft.evaluation.intervals import mean_interval
+from regraft.evaluation.intervals import LEVEL, mean_interval
 from regraft.evaluation.metrics import photo_log_loss
 from regraft.evaluation.proportions import interval_of, proportion_of
 from regraft.options import Duration
@@ -49,7 +49,7 @@ def choose(experiment: Experiment, folds: np.ndarray, *, budget: float) -> Choic
     """Try the last layer first, then more of the network in order of cost, on held-out folds (n,).
 
     Two candidates are compared by the mean difference of their log losses, photo by photo; one is proven worse where
-    the 95 % interval of that (of independent groups, where there are groups) lies above 0.
+    the interval of that (of independent groups, where there are groups) lies above 0: see `cheapest`.
 
     Args:
         experiment: what is learned from.
@@ -202,18 +202,27 @@ def _accuracy(right: np.ndarray, dataset: Dataset) -> str:
 def cheapest(losses: Mapping[Candidate, np.ndarray], groups: np.ndarray | None) -> Candidate:
     """Return the first candidate, in order of cost, that no other is proven better than.
 
+    It is tested against each of k - 1 others, each at 5 % / (k - 1) (Bonferroni): so the chance that a costlier one is
+    taken than the cheapest of the best is at most 5 %, however many there are.
+
     Args:
         losses: (n,) log loss of each photo, by candidate.
         groups: (n,) what is not independent, or None.
     """
     order = list(losses)
     for candidate in order:
-        gains = [
-            mean_interval(losses[candidate] - losses[other], groups=groups) for other in order if other != candidate
-        ]
-        if all(gain.low <= 0 for gain in gains):
+        others = [other for other in order if other != candidate]
+        if not any(_proven_better(losses, other, candidate, groups) for other in others):
             return candidate
     return min(order, key=lambda candidate: float(losses[candidate].mean()))
+
+
+def _proven_better(
+    losses: Mapping[Candidate, np.ndarray], better: Candidate, worse: Candidate, groups: np.ndarray | None
+) -> bool:
+    """Tell whether one of the candidates is proven better than another, as one of all comparisons of that."""
+    level = 1 - (1 - LEVEL) / (len(losses) - 1)
+    return mean_interval(losses[worse] - losses[better], groups=groups, level=level).low > 0
 
 
 def _attempts(
@@ -235,7 +244,7 @@ def _reason(chosen: Candidate, losses: Mapping[Candidate, np.ndarray], groups: n
     for other in others:
         worse = mean_interval(losses[other] - losses[base], groups=groups)
         parts.append(f"{other}: log loss {worse.value:+.3f} [{worse.low:+.3f}, {worse.high:+.3f}]")
-    proven = chosen != base and mean_interval(losses[base] - losses[chosen], groups=groups).low > 0
+    proven = chosen != base and _proven_better(losses, chosen, base, groups)
     taken = {
         "frozen": "training more of the network is not proven to help" if others else "the last layer alone is trained",
     }.get(
