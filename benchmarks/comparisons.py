@@ -22,7 +22,7 @@ from regraft.heads.search import fit_head
 from regraft.transfer.comparison import advise
 
 SAMPLES, QUICK_SAMPLES = 500, 20
-DRAWS = 100  # of the bootstrap
+DRAWS = 50  # of the bootstrap
 PROVEN, TAKEN, ANY = "anything proven", "another taken than the cheapest", "any of three figures (before)"
 CHANCE, POWER = "taken where nothing differs", "found where one is better"
 FIGURES = ("log_loss", "brier", "accuracy", "balanced_accuracy", "auc", "average_precision")
@@ -109,15 +109,15 @@ class Skewed:
 
 @dataclass(frozen=True)
 class CrossValidated:
-    """Last layers on features of networks that are equally good, out-of-fold: learning is part of the chance.
+    """Last layers on features of networks, out-of-fold: learning from these photos is part of the chance.
 
     Attributes:
         photos: n.
-        networks: k.
+        noise: of the features of each of k networks.
     """
 
     photos: int
-    networks: int = 2
+    noise: tuple[float, ...] = (2.0, 2.0)
     figures = FIGURES
 
     def draw(self, generator: np.random.Generator) -> Sample:
@@ -125,11 +125,12 @@ class CrossValidated:
         n = self.photos
         labels, folds = np.arange(n) % 2, np.arange(n) // 2 % 5
         shared = generator.normal(size=(n, 10)) + 0.5 * labels[:, None]
-        answers = np.zeros((self.networks, n, 2))
-        for number in range(self.networks):
-            features = (shared @ generator.normal(size=(10, 20)) + 2 * generator.normal(size=(n, 20))).astype("f4")
+        mixing = generator.normal(size=(10, 20))  # the same for all: another would be a better or a worse network
+        answers = np.zeros((len(self.noise), n, 2))
+        for number, noise in enumerate(self.noise):
+            features = (shared @ mixing + noise * generator.normal(size=(n, 20))).astype("f4")
             for fold in range(5):
-                head = fit_head(features[folds != fold], labels[folds != fold], 2, strength=0.05)
+                head = fit_head(features[folds != fold], labels[folds != fold], 2, strength=1.0)
                 answers[number, folds == fold] = softmax(head.logits(features[folds == fold]), axis=1)
         return Sample(answers, labels, folds=folds)
 
@@ -148,7 +149,7 @@ NULL: dict[str, Case | Skewed | CrossValidated] = {
     "rare, large losses, 60 photos": Skewed(60),
     "rare, large losses, 300 photos": Skewed(300),
     "last layers out-of-fold, 80 photos": CrossValidated(80),
-    "last layers of 4 networks, 80 photos": CrossValidated(80, 4),
+    "last layers of 4 networks, 80 photos": CrossValidated(80, (2.0,) * 4),
 }
 BETTER = {
     "60 photos": Case(60, skills=(1.5, 2.0), before=True),
@@ -156,6 +157,8 @@ BETTER = {
     "1,000 photos": Case(1000, skills=(1.5, 1.65)),
     "200 photos, 15 % positive": Case(200, share=0.15, skills=(1.5, 1.8)),
     "300 photos in 30 groups": Case(300, skills=(1.5, 2.0), group=10),
+    "last layers out-of-fold, 80 photos": CrossValidated(80, noise=(2.0, 0.7)),
+    "last layers out-of-fold, 200 photos": CrossValidated(200, noise=(2.0, 0.9)),
     "4 classifiers, the last better, 200 photos": Case(200, skills=(1.5, 1.5, 1.5, 1.8)),
 }
 

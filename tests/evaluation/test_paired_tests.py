@@ -6,8 +6,9 @@ import math
 import numpy as np
 import pytest
 from scipy.stats import binomtest, false_discovery_control, ttest_1samp
+from scipy.stats import t as student
 
-from regraft.evaluation.paired_tests import holm, mcnemar, mean_test, score_interval, sign_flip_test
+from regraft.evaluation.paired_tests import fold_widening, holm, mcnemar, mean_test, score_interval, sign_flip_test
 
 
 @pytest.mark.parametrize(("won", "lost"), [(4, 0), (6, 0), (3, 9), (5, 5), (40, 17), (0, 1)])
@@ -98,3 +99,16 @@ def test_holm_corrects_for_the_number() -> None:
     corrected = np.array(holm(p_values.tolist()), dtype=float)
     assert np.all(corrected <= np.minimum(8 * p_values, 1))
     assert np.all(corrected >= false_discovery_control(p_values) - 1e-12)
+
+
+def test_folds_that_learned_from_the_same_photos_widen_errors() -> None:
+    """Nadeau and Bengio (2003): of five folds 1/5 becomes 1/5 + 1/4, 9/4 as much; of ten 1/10 + 1/9."""
+    assert fold_widening(None) == 1
+    assert fold_widening(np.arange(20) % 5) == pytest.approx(1.5)
+    assert fold_widening(np.arange(20) % 10) == pytest.approx(math.sqrt((1 / 10 + 1 / 9) * 10))
+    assert fold_widening(np.zeros(4)) == pytest.approx(math.sqrt(1 + 1 / 4))
+    values = np.random.default_rng(0).normal(0.5, 1.0, 30)
+    mean, p_value = mean_test(values, widening=1.5)
+    plain = ttest_1samp(values, 0.0)
+    assert (mean.high - mean.low) == pytest.approx(1.5 * np.diff(plain.confidence_interval())[0])
+    assert p_value == pytest.approx(2 * student.sf(plain.statistic / 1.5, 29), rel=1e-4)

@@ -135,6 +135,7 @@ def auc_difference(
     *,
     groups: np.ndarray | None = None,
     folds: np.ndarray | None = None,
+    widening: float = 1.0,
     level: float = LEVEL,
 ) -> AucDifference:
     """Compare the AUCs of two scores of the same photos (DeLong et al. 1988), with Student's distribution.
@@ -145,6 +146,7 @@ def auc_difference(
         positive: (n,) booleans.
         groups: as in `estimate_auc`.
         folds: as in `estimate_auc`.
+        widening: of the standard error, as in `paired_tests.fold_widening`.
         level: of the interval.
     """
     found = estimate_auc(np.stack([a, b]), positive, groups=groups, folds=folds)
@@ -153,7 +155,7 @@ def auc_difference(
     variance = float(contrast @ found.covariance() @ contrast)
     if not math.isfinite(variance):
         return AucDifference(value, None, None)
-    error = math.sqrt(max(variance, 0.0))
+    error = widening * math.sqrt(max(variance, 0.0))
     if not error:  # the same order, or both perfect
         return AucDifference(value, None, None if value else 1.0)
     freedom = found.degrees_of_freedom(contrast)

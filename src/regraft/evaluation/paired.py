@@ -14,7 +14,15 @@ from scipy.special import stdtr
 from regraft.evaluation.delong import auc_difference
 from regraft.evaluation.intervals import RESAMPLES, Interval, bootstrap_weights, quantile
 from regraft.evaluation.metrics import METRICS, Figure, Predictions, photo_brier, photo_log_loss, prepare
-from regraft.evaluation.paired_tests import SIGNIFICANCE, mcnemar, mean_test, score_interval, sign_flip_test
+from regraft.evaluation.paired_tests import (
+    SIGNIFICANCE,
+    fold_widening,
+    mcnemar,
+    mean_test,
+    score_interval,
+    sign_flip_test,
+    widened,
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,11 @@ class _Pair:
     seed: int
     resamples: int
 
+    @property
+    def widening(self) -> float:
+        """Return by how much standard errors grow, as folds were answered by classifiers of their own."""
+        return fold_widening(self.folds)
+
 
 def paired_differences(
     a: np.ndarray,
@@ -88,8 +101,8 @@ def paired_differences(
         labels: (n,) true classes.
         positive: the class that AUC and average precision are of; None where there are more than two classes.
         groups: (n,) numbers of photos that are not independent, or None.
-        folds: (n,) numbers, where folds were answered by classifiers of their own, so that scores of different folds
-            are not ranked together; None where one classifier answered all.
+        folds: (n,) numbers, where folds were answered by classifiers of their own: scores of different folds are not
+            ranked together, and errors are larger, see `fold_widening`. None where one classifier answered all.
         seed: of the draws.
         resamples: number of draws of figures that have no test of their own.
     """
@@ -113,13 +126,12 @@ def _right_answers(right: Callable[[Predictions], np.ndarray]) -> Callable[[_Pai
     def compared(pair: _Pair, name: str) -> Difference:
         a, b = right(pair.a), right(pair.b)
         won, lost = int((a & ~b).sum()), int((b & ~a).sum())
-        p_value: float | None
-        interval: Interval | None
+        value, differences = (won - lost) / len(a), a.astype(float) - b
+        p_value, interval = _signs_and_mean(differences, differences, pair)
         if pair.groups is None:
-            p_value, interval = mcnemar(won, lost), score_interval(won, lost, len(a))
-        else:
-            p_value, interval = _signs_and_mean(a.astype(float) - b, a.astype(float) - b, pair)
-        return Difference(name, (won - lost) / len(a), _holding_0(interval, p_value), p_value, won, lost)
+            interval = widened(score_interval(won, lost, len(a)), value, pair.widening)
+            p_value = mcnemar(won, lost) if pair.folds is None else p_value
+        return Difference(name, value, _holding_0(interval, p_value), p_value, won, lost)
 
     return compared
 
@@ -143,7 +155,7 @@ def _signs_and_mean(signed: np.ndarray, values: np.ndarray, pair: _Pair) -> tupl
     The mean's takes four photos won and none lost for proof; that of signs supposes that both are alike in all. Where
     nothing differs, as many units could differ as in `score_interval`.
     """
-    mean, p_value = mean_test(values, pair.groups)
+    mean, p_value = mean_test(values, pair.groups, widening=pair.widening)
     if p_value is None:
         return None, None
     if not signed.any():
@@ -164,7 +176,7 @@ def _losses(loss: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[[_
 
     def compared(pair: _Pair, name: str) -> Difference:
         ours, theirs = (loss(one.labels, one.probabilities) for one in (pair.a, pair.b))
-        mean, p_value = mean_test(ours - theirs, pair.groups)
+        mean, p_value = mean_test(ours - theirs, pair.groups, widening=pair.widening)
         return Difference(name, mean.value, None if p_value is None else (mean.low, mean.high), p_value)
 
     return compared
@@ -173,7 +185,7 @@ def _losses(loss: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[[_
 def _auc(pair: _Pair, name: str) -> Difference:
     positive, is_positive = pair.a.positive, pair.a.labels == pair.a.positive
     ours, theirs = (one.probabilities[:, positive] for one in (pair.a, pair.b))
-    found = auc_difference(ours, theirs, is_positive, groups=pair.groups, folds=pair.folds)
+    found = auc_difference(ours, theirs, is_positive, groups=pair.groups, folds=pair.folds, widening=pair.widening)
     return Difference(name, found.value, found.interval, found.p_value)
 
 
@@ -210,7 +222,7 @@ def _drawn(figures: dict[str, tuple[Figure, Figure]], pair: _Pair) -> dict[str, 
         if 2 * len(defined) < len(own) or fewest < 2:
             found[name] = Difference(name, value, None)
             continue
-        error = float(defined.std()) * np.sqrt(count / (count - 1))
+        error = pair.widening * float(defined.std()) * np.sqrt(count / (count - 1))
         half = quantile(groups=fewest) * error
         p_value = 2 * float(stdtr(fewest - 1, -abs(value) / error)) if error else float(not value)
         found[name] = Difference(name, value, (value - half, value + half), p_value)
