@@ -15,6 +15,7 @@ from regraft.classifier.evaluate import evaluate
 from regraft.classifier.paired_evaluation import evaluate_paired
 from regraft.data.layouts import find_samples
 from regraft.errors import DataError, OptionError
+from regraft.evaluation.goals import DecisionRequest
 from regraft.transfer.fit import FitResult
 
 Photos = Callable[..., Path]
@@ -39,7 +40,10 @@ def test_the_order_of_classes_makes_no_difference(trained: FitResult, photos: Ph
     found = evaluate_paired({"one": trained.classifier, "other": other}, new)
     assert found.reports["one"].classes == found.reports["other"].classes == ("blue", "green", "red")
     assert found.reports["other"].confusion == found.reports["one"].confusion
-    assert found.reports["one"] == evaluate(trained.classifier, new).report
+    alone = evaluate(trained.classifier, new).report
+    assert alone is not None
+    assert found.reports["one"].figures == alone.figures
+    assert found.reports["one"].intervals == alone.intervals
     assert [pair.difference for pair in found.pairs] == pytest.approx([0.0] * len(found.pairs), abs=1e-7)
     assert {pair.verdict for pair in found.pairs} == {"not proven"}
 
@@ -62,6 +66,19 @@ def test_who_is_right_alone_is_counted(trained: FitResult, photos: Photos) -> No
     assert [one["classifier"] for one in told["classifiers"]] == ["a", "b"]
     assert [one["accuracy"] for one in told["classifiers"]] == [1.0, 5 / 12]
     assert {"a", "b", "metric", "difference", "low", "high", "p_value", "p_corrected"} <= set(told["pairs"][0])
+
+
+def test_each_answers_by_its_own_rule(trained: FitResult, photos: Photos) -> None:
+    """Costs under which red is always answered, by the class's name in either order."""
+    new = find_samples(photos("new", first_seed=500, red=3, green=2, blue=7))["train"]
+    for order in ([0, 1, 2], [2, 0, 1]):
+        always_red = with_classes(trained.classifier, order)
+        always_red.decide_by(DecisionRequest(cost="red:blue=1000000,red:green=1000000"))
+        found = evaluate_paired({"a": trained.classifier, "b": always_red}, new)
+        assert found.reports["b"].confusion == [[0, 0, 7], [0, 0, 2], [0, 0, 3]]
+        assert "red" in found.reports["b"].decided_by
+        (accuracy,) = (pair for pair in found.pairs if pair.metric == "accuracy")
+        assert (accuracy.only_a, accuracy.only_b) == (0, 9)
 
 
 def test_what_any_was_trained_on_is_left_out_for_all(

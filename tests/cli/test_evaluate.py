@@ -89,6 +89,8 @@ def test_wrong_pairs_are_told_in_words(fails: Callable[..., str], run: Run, bund
     others = photos("others", first_seed=500, red=3, blue=2)
     twice = fails("evaluate", bundle.name, bundle.name, others)
     assert f"{bundle.name} is named twice: each classifier is compared with the others once." in twice
+    several = fails("evaluate", bundle.name, "other.safetensors", others, "--out", "answers.csv")
+    assert "--out is for the answers of one classifier. Got 2: name one, or leave --out out." in several
     assert "gone.safetensors does not exist" in fails("evaluate", bundle.name, "gone.safetensors", others)
     two = run("evaluate", bundle.name, others, others)
     assert two.exit_code == 2

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from regraft.errors import DataError, OptionError, option, printable, shortlist
 from regraft.evaluation.paired import paired_differences
 from regraft.evaluation.pairwise import Compared, PairedDifference, decision_in_words, judge_pairs, metric_in_words
 from regraft.evaluation.report import Report, check_positive
+from regraft.evaluation.report_fields import Estimate
 from regraft.features.extraction import Features
 from regraft.features.pictures import join_pictures
 from regraft.progress import Observer
@@ -103,23 +104,56 @@ def _counts(pair: PairedDifference) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Answers:
-    """What one classifier says of the photos that it could read.
+    """What one classifier says of n photos.
 
     Attributes:
-        dataset: these photos.
+        classifier: that.
+        dataset: the photos.
         probabilities: (n, c) in the order of the first classifier's classes.
+        decisions: (n,) classes that are answered, in that order, too; None where the most probable ones are.
         seen: (n,) booleans by role: "training", "files" (of these, equal files) and "validation".
         features: that they rest on.
     """
 
+    classifier: Classifier
     dataset: Dataset
     probabilities: np.ndarray
+    decisions: np.ndarray | None
     seen: Mapping[str, np.ndarray]
     features: Features
 
-    def at(self, positions: np.ndarray) -> np.ndarray:
-        """Return where photos stand that stood at these positions among all that were found."""
-        return np.searchsorted(self.dataset.positions, positions)
+    def select(self, positions: np.ndarray) -> "_Answers":
+        """Return what it says of the photos that stood at these positions among all that were found."""
+        places = np.searchsorted(self.dataset.positions, positions)
+        return replace(
+            self,
+            dataset=self.dataset.select(places),
+            probabilities=self.probabilities[places],
+            decisions=None if self.decisions is None else self.decisions[places],
+            seen={role: mask[places] for role, mask in self.seen.items()},
+        )
+
+    def record(self, estimate: Estimate, positive: str | None, seed: int) -> EvaluationRecord:
+        """Return its figures."""
+        classifier, dataset = self.classifier, self.dataset
+        report = Report.from_probabilities(
+            self.probabilities,
+            dataset.labels,
+            dataset.classes,
+            estimate=estimate,
+            positive=positive,
+            groups=dataset.groups,
+            decisions=self.decisions,
+            decided_by="" if classifier.decision is None else classifier.decision.in_words(classifier.classes),
+            seed=seed,
+        )
+        return EvaluationRecord(
+            report=report,
+            model=classifier.model,
+            strategy=classifier.strategy,
+            temperature=classifier.temperature,
+            engine=self.features.engine,
+        )
 
 
 def evaluate_paired(
@@ -153,46 +187,40 @@ def evaluate_paired(
     classes = _common_classes(classifiers)
     check_positive(positive, classes)
     answers = _answer(classifiers, samples.aligned(classes), compute, near=near, observer=observer)
-    chosen, trained_on = _unseen(list(answers.values()), samples, observer)
-    datasets = [one.dataset.select(one.at(chosen)) for one in answers.values()]
-    labels, groups = datasets[0].labels, datasets[0].groups
-    validated = any(one.seen["validation"][one.at(chosen)].any() for one in answers.values())
-    probabilities = {name: one.probabilities[one.at(chosen)] for name, one in answers.items()}
     lost = {photo.position: photo.name for one in answers.values() for photo in one.dataset.unreadable}
-    records = {
-        name: EvaluationRecord(
-            report=Report.from_probabilities(
-                probabilities[name],
-                labels,
-                classes,
-                estimate="validation" if validated else "test",
-                positive=positive,
-                groups=groups,
-                seed=seed,
-            ),
-            model=classifier.model,
-            strategy=classifier.strategy,
-            temperature=classifier.temperature,
-            engine=answers[name].features.engine,
-        )
-        for name, classifier in classifiers.items()
-    }
+    chosen, trained_on = _unseen(list(answers.values()), samples, observer)
+    answers = {name: one.select(chosen) for name, one in answers.items()}
+    validated = any(one.seen["validation"].any() for one in answers.values())
+    records = {name: one.record("validation" if validated else "test", positive, seed) for name, one in answers.items()}
     number = None
     if len(classes) == 2:
         number = classes.index(positive) if positive else 1
-    names = list(classifiers)
-    compared = [
-        Compared(
-            a,
-            b,
-            paired_differences(probabilities[a], probabilities[b], labels, positive=number, groups=groups, seed=seed),
-            len(labels),
-        )
-        for place, b in enumerate(names)
-        for a in names[place + 1 :]
-    ]
+    names = list(answers)
+    pairs = judge_pairs(
+        [
+            _compared((a, answers[a]), (b, answers[b]), positive=number, seed=seed)
+            for place, b in enumerate(names)
+            for a in names[place + 1 :]
+        ]
+    )
     unreadable = tuple(lost[position] for position in sorted(lost))
-    return PairedEvaluation(records, judge_pairs(compared), unreadable, trained_on, time.monotonic() - started)
+    return PairedEvaluation(records, pairs, unreadable, trained_on, time.monotonic() - started)
+
+
+def _compared(
+    first: tuple[str, _Answers], second: tuple[str, _Answers], *, positive: int | None, seed: int
+) -> Compared:
+    (a_name, a), (b_name, b) = first, second
+    found = paired_differences(
+        a.probabilities,
+        b.probabilities,
+        a.dataset.labels,
+        positive=positive,
+        groups=a.dataset.groups,
+        decisions=(a.decisions, b.decisions),
+        seed=seed,
+    )
+    return Compared(a_name, b_name, found, len(a.dataset))
 
 
 def _common_classes(classifiers: Mapping[str, Classifier]) -> tuple[str, ...]:
@@ -229,7 +257,9 @@ def _answer(
         order = [classifier.classes.index(one) for one in samples.classes]
         seen = {role: classifier.recognises(dataset, role, near=near) for role in ("training", "validation")}
         seen["files"] = classifier.was_seen(dataset.keys, "training")
-        answers[name] = _Answers(dataset, classifier.probabilities(features.values)[:, order], seen, features)
+        probabilities = classifier.probabilities(features.values)
+        by_rule = None if classifier.decision is None else np.argsort(order)[classifier.answers(probabilities)]
+        answers[name] = _Answers(classifier, dataset, probabilities[:, order], by_rule, seen, features)
     return answers
 
 
@@ -238,20 +268,18 @@ def _unseen(answers: Sequence[_Answers], samples: Samples, observer: Observer) -
     common = answers[0].dataset.positions
     for one in answers[1:]:
         common = np.intersect1d(common, one.dataset.positions)
-    trained, files = (
-        np.any([one.seen[role][one.at(common)] for one in answers], axis=0) for role in ("training", "files")
-    )
+    known = [one.select(common) for one in answers]
+    trained, files = (np.any([one.seen[role] for one in known], axis=0) for role in ("training", "files"))
     if trained.all():
         raise DataError(
             f"{samples.where}: on each of these {len(trained):,} photos at least one of the classifiers was trained, "
             "so that they cannot evaluate all. Name photos that none of them has seen."
         )
-    first = answers[0].dataset.select(answers[0].at(common))
     reasons = {
         "were trained on by at least one classifier": files,
         "show the same picture as a photo that at least one classifier was trained on": trained & ~files,
     }
-    kept = first.leave_out(reasons, observer)
+    kept = known[0].dataset.leave_out(reasons, observer)
     absent = [name for name, count in kept.samples.counts().items() if not count]
     if absent:
         observer.say(f"no photos of {len(absent)} classes here, whose recall is unknown: {', '.join(absent[:20])}")

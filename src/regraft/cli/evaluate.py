@@ -1,22 +1,21 @@
 """`regraft evaluate`: a classifier, or several, evaluated on photos that they have not seen."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from regraft.cli import options
 from regraft.cli.console import check_stdout, counted, note, result, result_json
-from regraft.cli.training_options import COMPUTE, CommandOptions, with_options
+from regraft.cli.held_out_answers import check_answers_file, write_held_out_answers
+from regraft.cli.outputs import check_keeps_inputs
+from regraft.cli.training_options import COMPUTE, CommandOptions, decision_request, with_options
 from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples, split_names
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, printable
 from regraft.images.formats import IMAGE_SUFFIXES
 from regraft.transfer.settings import JOIN, FitSettings
-
-if TYPE_CHECKING:
-    from regraft.data.samples import Samples
 
 
 def _files(given: list[Path]) -> list[Path]:
@@ -27,7 +26,19 @@ def _files(given: list[Path]) -> list[Path]:
     return given
 
 
-@with_options(Columns, FitSettings, Compute, only=("positive", "near_duplicates", *COMPUTE))
+def _check_distinct(files: list[Path], out: Path | None) -> None:
+    twice = [str(file) for place, file in enumerate(files) if file in files[:place]]
+    if twice:
+        raise OptionError(f"{printable(twice[0])} is named twice: each classifier is compared with the others once.")
+    if len(files) > 1 and out is not None:
+        raise OptionError(
+            f"--out is for the answers of one classifier. Got {len(files)}: name one, or leave --out out."
+        )
+
+
+@with_options(
+    Columns, FitSettings, Compute, only=("positive", "cost", "threshold", "balance", "near_duplicates", *COMPUTE)
+)
 def evaluate(
     classifiers: Annotated[
         list[Path],
@@ -44,6 +55,10 @@ def evaluate(
         options.Split | None,
         typer.Option(help="Which split to evaluate on, where there are splits. [default: test, else validation]"),
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write photo, label, answer and probabilities of each photo, too.", metavar="FILE.csv"),
+    ] = None,
     json: options.Json = False,
     given: CommandOptions,
 ) -> None:
@@ -53,37 +68,50 @@ def evaluate(
     differ in, with tests.
     """
     check_stdout("Send it to a terminal or into a file: > FILE.")
+    _check_distinct(classifiers, out)
+    if out is not None:
+        check_answers_file(out, option="--out")
+    request = decision_request(given)
     columns = given.columns()
     chosen = split.value if split is not None else split_names(data, columns)[-1]
     samples = find_samples(data, columns, splits=(chosen,))[chosen]
     named = ", ".join(map(printable, classifiers))
     note(f"evaluating {named} on {counted(len(samples), 'photo')} of {printable(samples.where)}")
-    settings = {
+
+    from regraft.classifier.evaluate import evaluation_of
+    from regraft.classifier.paired_evaluation import evaluate_paired
+
+    if out is not None:
+        check_keeps_inputs(out, [*classifiers, data], samples.sources)
+    loaded = _load(classifiers, request, given.values["positive"])
+    settings: dict[str, Any] = {
         "compute": given.compute(),
         "positive": given.values["positive"],
         "near": given.values["near_duplicates"] == JOIN,
         "observer": given.observer(),
     }
-    if len(classifiers) > 1:
-        found = _several(classifiers, samples, settings)
-        result_json(found.to_json()) if json else result(str(found))
+    if len(loaded) > 1:
+        compared = evaluate_paired(loaded, samples, **settings)
+        result_json(compared.to_json()) if json else result(str(compared))
         return
-
-    from regraft.classifier.bundle import load_bundle
-    from regraft.classifier.evaluate import evaluate as evaluate_classifier
-
-    record = evaluate_classifier(load_bundle(classifiers[0]), samples, **settings)
+    (classifier,) = loaded.values()
+    found = evaluation_of(classifier, samples, **settings)
+    if out is not None:
+        answers = classifier.answers(found.probabilities)
+        write_held_out_answers(out, found.dataset, found.probabilities, answers, None)
     if json:
-        result_json(record.to_json())
-    else:
-        result(str(record.report))
+        result_json(found.record.to_json())
+        return
+    result(str(found.record.report))
+    if found.record.groups is not None:
+        result(f"\n{found.record.groups}")
 
 
-def _several(files: list[Path], samples: "Samples", settings: dict[str, Any]) -> Any:
+def _load(files: list[Path], request: Any, positive: str | None) -> dict[str, Any]:
+    """Return the classifiers in the files, by name, deciding as was asked."""
     from regraft.classifier.bundle import load_bundle
-    from regraft.classifier.paired_evaluation import evaluate_paired
 
-    twice = [str(file) for place, file in enumerate(files) if file in files[:place]]
-    if twice:
-        raise OptionError(f"{printable(twice[0])} is named twice: each classifier is compared with the others once.")
-    return evaluate_paired({str(file): load_bundle(file) for file in files}, samples, **settings)
+    loaded = {str(file): load_bundle(file) for file in files}
+    for classifier in loaded.values():
+        classifier.decide_by(request, positive)
+    return loaded

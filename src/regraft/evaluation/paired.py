@@ -87,6 +87,7 @@ def paired_differences(
     positive: int | None = None,
     groups: np.ndarray | None = None,
     folds: np.ndarray | None = None,
+    decisions: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> dict[str, Difference]:
@@ -103,11 +104,15 @@ def paired_differences(
         groups: (n,) numbers of photos that are not independent, or None.
         folds: (n,) numbers, where folds were answered by classifiers of their own: scores of different folds are not
             ranked together, and errors are larger, see `fold_widening`. None where one classifier answered all.
+        decisions: (n,) answers of each by its rule; None where the most probable class is the answer.
         seed: of the draws.
         resamples: number of draws of figures that have no test of their own.
     """
     known = {"folds": folds} if "folds" in Predictions.__dataclass_fields__ else {}
-    ours, theirs = (Predictions(labels, probabilities, positive, **known) for probabilities in (a, b))
+    ours, theirs = (
+        Predictions(labels, probabilities, positive, answers, **known)
+        for probabilities, answers in zip((a, b), decisions, strict=True)
+    )
     pair = _Pair(ours, theirs, groups, folds, seed, resamples)
     found, drawn = {}, {}
     figures = [prepare(ours), prepare(theirs)]
