@@ -11,8 +11,8 @@ from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from tests.fixtures.learning import dataset_of
+from tests.heads.problems import BoundedScaler
 
 from regraft.data.dataset import Dataset
 from regraft.data.splits import OUTER_FOLDS, stratified_folds
@@ -273,7 +273,7 @@ def test_out_of_fold_needs_two_of_each_class() -> None:
 
 
 def scikit_learn(strength: float, n: int) -> object:
-    return make_pipeline(StandardScaler(), LogisticRegression(C=1 / (n * strength), solver="newton-cholesky"))
+    return make_pipeline(BoundedScaler(), LogisticRegression(C=1 / (n * strength), solver="newton-cholesky"))
 
 
 def held_out_logits(strength: float, features: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> np.ndarray:

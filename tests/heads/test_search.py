@@ -85,6 +85,22 @@ def test_constant_features_get_no_weight() -> None:
     np.testing.assert_allclose(head.bias, alone.bias, rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize("n", [20, 80])  # by the photos' Gram matrix, and by the features' correlations
+def test_a_feature_that_few_photos_hardly_show_does_not_decide_for_one_that_shows_it(n: int) -> None:
+    """Its deviation is 1e-4 of the others'; a photo that shows it as they are shown has z = 10,000 without a bound."""
+    features, labels = overlapping(n, 40, 2, spread=1.0)
+    features[:, 0] = 1e-4 * np.random.default_rng(1).normal(size=n)
+    head = fit_head(features, labels, 2, strength=0.01)
+    photo = features[:1].copy()
+    before = head.logits(photo)
+    photo[0, 0] = 1.0
+    assert np.abs(head.logits(photo) - before).max() < 0.1
+    deviations = features.astype(np.float64).std(axis=0)
+    assert deviations[0] < 0.01 * deviations[1:].min()
+    # a feature that is seen as the others are keeps its say: its logits go with its own deviation
+    assert np.abs(head.weight[:, 1:] * deviations[1:]).max() > 0.1
+
+
 def test_eigenvalues_that_are_nan_are_computed_in_double_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     """A routine in float32 may give NaN for some finite matrices of low rank."""
     features, labels = overlapping(60, 20, 2)
@@ -118,7 +134,7 @@ def test_units_of_the_features_do_not_matter() -> None:
 
 
 def test_every_photo_twice_changes_nothing() -> None:
-    features, labels = overlapping(90, 5, 3)  # the loss is a mean: n does not shift the balance with the penalty
+    features, labels = overlapping(120, 5, 3)  # the loss is a mean: n does not shift the balance with the penalty
     once = fit_head(features, labels, 3, strength=0.1)
     twice = fit_head(np.vstack([features, features]), np.hstack([labels, labels]), 3, strength=0.1)
     np.testing.assert_allclose(probabilities(twice, features), probabilities(once, features), rtol=0, atol=1e-3)

@@ -11,6 +11,11 @@ over W (c, d) and b (c,). Two things make this fast (`heads.lbfgs` has the rest)
   for class k and a direction of variance v it is near v mean(p_k (1 - p_k)) (Boehning 1992 has the bound v / 2).
 - All parts take their steps together: a photo's features are read once, in one product for all parts it is in.
 
+A feature that hardly varies in a part would make a new photo that shows it hundreds of deviations large, and one such
+feature would decide. So a deviation counts as at least a low quantile of all d of them, times sqrt(100 / n): the fewer
+the photos, the less one feature's deviation is known, and with many the bound goes to zero (in the spirit of moderated
+variances, Smyth 2004).
+
 Neither mean nor directions of a part depend on photos outside it. Two classes have opposite rows, because of the
 penalty, and share one: q = 1 row instead of c = 2, q = c otherwise.
 """
@@ -31,6 +36,7 @@ from regraft.runtime import cpu_count
 
 _BLOCK = 1024  # photos of one product: enough for full speed, few enough to stay in a processor's cache
 _FEW = 0.75  # photos per feature, below which the Gram matrix of the photos is decomposed
+_RARELY_SEEN, _TRUSTED = 0.1, 100  # share of features whose deviation is raised with so many photos
 _LEAST_VARIANCE = 1e-10  # of the largest: directions that vary less are rounding
 
 Item = TypeVar("Item")
@@ -258,11 +264,11 @@ class Regressions:
         if n < _FEW * d:
             rows = np.concatenate([self._features[self.cells[cell]] + off[cell] for cell in cells])
             deviation = np.sqrt(np.mean(np.square(rows), axis=0, dtype=np.float64))
-            inverse = _inverse(deviation)
+            inverse = _inverse(deviation, n)
             variances, directions, rows = _decompose_few(rows * inverse.astype(np.float32))
         else:
             scatter = np.sum([scatters[cell] for cell in cells], axis=0) + (off[cells] * counts[:, None]).T @ off[cells]
-            inverse = _inverse(np.sqrt(np.diag(scatter).astype(np.float64) / n))
+            inverse = _inverse(np.sqrt(np.diag(scatter).astype(np.float64) / n), n)
             scale = inverse.astype(np.float32)
             variances, directions = _eigh((scatter * scale * scale[:, None] / n).astype(np.float32))
             directions = directions.T
@@ -310,9 +316,16 @@ def _decompose_few(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return values[kept] / len(rows), directions, (vectors * lengths).astype(np.float32)
 
 
-def _inverse(deviation: np.ndarray) -> np.ndarray:
-    """Return 1 / deviation; 0 for a constant feature."""
-    return np.asarray(np.divide(1, deviation, out=np.zeros(len(deviation)), where=deviation > 1e-8))
+def _inverse(deviation: np.ndarray, n: int) -> np.ndarray:
+    """Return 1 / deviation (d,) of n photos, of the least that counts where it is below that; 0 for a constant feature.
+
+    The least is the deviation that a tenth of the features are below, times sqrt(`_TRUSTED` / n).
+    """
+    varying = deviation > 1e-8
+    if varying.any():
+        least = np.quantile(deviation[varying], _RARELY_SEEN, method="lower") * np.sqrt(_TRUSTED / n)
+        deviation = np.maximum(deviation, least)
+    return np.asarray(np.divide(1, deviation, out=np.zeros(len(deviation)), where=varying))
 
 
 def _blocks(task: _Task) -> list[_Task]:
