@@ -63,6 +63,7 @@ ORDER = {
         "loading",
     ],
     "data": [
+        "class_weights",
         "splits",
         "samples",
         "archives",

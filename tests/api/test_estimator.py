@@ -87,6 +87,7 @@ def test_parameters_can_be_read_and_set(make: Make, tiny_network: str) -> None:
         "cache": True,
         "cache_limit": None,
         "positive": None,
+        "class_weight": None,
         "force": False,
         "train_from": None,
         "train_only": None,

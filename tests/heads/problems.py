@@ -33,14 +33,18 @@ class BoundedScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray((features - self.mean_) / self.scale_)
 
 
-def of_scikit_learn(features: np.ndarray, labels: np.ndarray, strength: float) -> np.ndarray:
-    """Return the probabilities at the same minimum.
+def of_scikit_learn(
+    features: np.ndarray, labels: np.ndarray, strength: float, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the probabilities at the same minimum; with weights (c,) of the classes, brought back to their shares.
 
     scikit-learn minimises C sum(loss) + ||w||^2 / 2. For two classes it has one vector w, the difference of our two
     rows; at the minimum they are w / 2 and -w / 2, so that ||W||^2 = ||w||^2 / 2 and its C is twice as large.
     """
     classes = len(np.unique(labels))
-    scale = {2: 2.0}.get(classes, 1.0) / (len(labels) * strength)
+    weights = np.ones(classes) if weights is None else weights
+    scale = {2: 2.0}.get(classes, 1.0) / (weights[labels].sum() * strength)
     scaled = BoundedScaler().fit_transform(features)
-    model = LogisticRegression(C=scale, tol=1e-9, max_iter=10_000).fit(scaled, labels)
-    return np.asarray(model.predict_proba(scaled))
+    model = LogisticRegression(C=scale, tol=1e-9, max_iter=10_000, class_weight=dict(enumerate(weights)))
+    found = model.fit(scaled, labels).predict_proba(scaled) / weights  # Elkan 2001
+    return np.asarray(found / found.sum(axis=1, keepdims=True))

@@ -9,6 +9,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.metrics import log_loss
 from tests.heads.problems import of_scikit_learn, overlapping
 
+from regraft.data.class_weights import ClassWeights
 from regraft.heads.linear import LinearHead
 from regraft.heads.logistic import Regressions
 from regraft.heads.search import ABSENT, LEARNED, STRENGTHS, Selection, fit_head, select_heads
@@ -68,10 +69,12 @@ def test_two_classes_minimise_the_documented_objective(strength: float) -> None:
     np.testing.assert_allclose(probabilities(head, features), expected, rtol=0, atol=1e-3)
 
 
-def test_an_infinite_penalty_leaves_the_class_frequencies() -> None:
+@pytest.mark.parametrize("class_weights", [None, ClassWeights(), ClassWeights((5.0, 1.0, 2.0))])
+def test_an_infinite_penalty_leaves_the_class_frequencies(class_weights: ClassWeights | None) -> None:
+    """Whatever the weights w: the weighted shares q_k = w_k n_k / sum(w n), without weights q / w, are the shares."""
     features, _ = overlapping(100, 6, 3)
     labels = np.repeat([0, 1, 2], [70, 20, 10])  # the bias is free, so that the mean probability is the frequency
-    found = probabilities(fit_head(features, labels, 3, strength=1e4), features)
+    found = probabilities(fit_head(features, labels, 3, strength=1e4, class_weights=class_weights), features)
     np.testing.assert_allclose(found, np.tile([0.7, 0.2, 0.1], (100, 1)), rtol=0, atol=1e-3)
 
 

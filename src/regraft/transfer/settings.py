@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from regraft.data.class_weights import ALLOWED, ClassWeights, is_class_weight
 from regraft.errors import OptionError, option
 from regraft.networks.names import NetworkNames
 from regraft.options import GROUP, Seconds, check_settings, declared_settings, number, setting, truth, whole_number
@@ -49,6 +50,9 @@ class FitSettings:
         grouping: "given" takes the groups that are named; "guessed" guesses them from names, bursts of one camera and
             near-duplicates.
         positive: the class that AUC and average precision are of, where there are two; default the second.
+        class_weight: how much the photos of each class count in training: "balanced", so that classes weigh the same,
+            or "malignant=5,benign=1"; None for all photos alike. Probabilities stay those of the shares that the
+            classes have.
         force: True keeps a classifier that is no better than always saying the largest class.
         train_from: the first stage that is trained, instead of the last two.
         train_only: the one stage that is trained.
@@ -102,6 +106,13 @@ class FitSettings:
         allowed="the name of a class",
         check=lambda value: isinstance(value, str),
     )
+    class_weight: str | None = setting(
+        None,
+        help="How much photos of each class count in training: balanced (classes weigh the same), or by name, as "
+        "malignant=5,benign=1; others count 1. Probabilities stay those of the shares that the classes have.",
+        allowed=ALLOWED,
+        check=is_class_weight,
+    )
     force: bool = setting(
         False,
         help="Keep a classifier that is no better than chance.",
@@ -153,6 +164,7 @@ class FitSettings:
 
         self.check_training(compute)
         check_positive(self.positive, classes)
+        self.class_weights(classes)
 
     def check_training(self, compute: "Compute") -> None:
         """Raise `OptionError` for a value, or options of training that do not go together or cannot be had here."""
@@ -170,6 +182,14 @@ class FitSettings:
             from regraft.networks.lora import check_peft
 
             check_peft()
+
+    def class_weights(self, classes: Sequence[str]) -> ClassWeights | None:
+        """Return the weights of `classes` in training; None where all photos count alike.
+
+        Raises:
+            OptionError: the option names no class, or one twice.
+        """
+        return None if self.class_weight is None else ClassWeights.parse(self.class_weight, classes)
 
     def check_used(
         self,
@@ -261,6 +281,8 @@ class FitSettings:
         """Return what the trained weights depend on, by the names that the user knows, in JSON types."""
         named = ("strategy", "features", "seed", "folds", "train_from", "train_only", "lora", "budget", "precision")
         chosen = {option(name): getattr(self, name) for name in named if name != "budget" or self.strategy == AUTO}
+        if self.class_weight is not None:  # runs that began before there was this option can be resumed
+            chosen[option("class_weight")] = self.class_weight
         chosen |= {option(f"Schedule.{name}"): getattr(self.schedule, name) for name in declared_settings(Schedule)}
         chosen[option("cache", False)] = not compute.cache  # views from the cache are fewer, and in float16
         return chosen | {option("device"): compute.torch_device.type}
