@@ -13,6 +13,8 @@ BENCHMARKS = {  # module: what it measures; the longest last
     "features": "photo files to features, against plain loops and the bound",
     "heads": "the last layer on 50,000 photos of 100 classes: time and memory",
     "depths": "features of several depths: what they cost, and give on six sets of real photos",
+    "few_photos": "out-of-fold figures of few photos beside those on all others",
+    "probabilities": "temperature against other calibrators, and weights of classes",
     "audit": "what an audit finds of planted faults, its labels beside cleanlab's, and what it takes",
     "cached_trunk": "training steps on cached activations, against the whole network",
     "fine_tuning": "training on cached activations, against the bound, and where the time of a fit goes",
