@@ -16,6 +16,7 @@ BENCHMARKS = {  # module: what it measures; the longest last
     "depths": "features of several depths: what they cost, and give on six sets of real photos",
     "few_photos": "out-of-fold figures of few photos beside those on all others",
     "probabilities": "temperature against other calibrators, and weights of classes",
+    "comparisons": "how often compare takes chance for proof, and finds a difference, in made-up samples",
     "audit": "what an audit finds of planted faults, its labels beside cleanlab's, and what it takes",
     "cached_trunk": "training steps on cached activations, against the whole network",
     "fine_tuning": "training on cached activations, against the bound, and where the time of a fit goes",

@@ -31,7 +31,10 @@ ORDER = {
         "decisions",
         "goals",
         "metrics",
+        "delong",
+        "paired_tests",
         "paired",
+        "pairwise",
         "figures",
         "report_lines",
         "operating_points",
@@ -173,6 +176,7 @@ ORDER = {
         "named",
         "predict",
         "evaluate",
+        "paired_evaluation",
     ],
     "photo_audit": [
         "cues",
