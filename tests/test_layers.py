@@ -40,6 +40,7 @@ ORDER = {
         "curves",
         "images",
         "learning_curve",
+        "page",
         "svg",
     ],
     "images": [
@@ -220,7 +221,13 @@ ORDER = {
         "top_activations",
         "unit_pictures",
         "examples",
+        "mistakes",
+        "explanation",
         "explain",
+        "confusion",
+        "next_steps",
+        "first_page",
+        "network_sections",
         "html_report",
     ],
     "api": [

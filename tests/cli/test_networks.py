@@ -23,7 +23,7 @@ Fails = Callable[..., str]
     ("options", "message"),
     [
         (["--weights", "w.pth"], "--weights is a file of one network. Got 2 networks (--model)."),
-        (["--report", "r"], "--report shows one network. Got 2 (--model), whose features are joined."),
+        (["--report", "r", "--units", "2"], "--units shows one network. Got 2 (--model), whose features are joined."),
         (["--strategy", "top"], "--strategy top trains one network. Got 2 (--model), whose features are joined."),
         (["--strategy", "whole"], "--strategy whole trains one network."),
         (["--strategy", "scratch"], "--strategy scratch trains one network."),

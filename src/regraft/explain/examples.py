@@ -16,7 +16,7 @@ from regraft.images.sources import Source
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer, progress
 
-MISTAKES, UNCERTAIN, TYPICAL = 6, 6, 8  # photos shown of each kind, at most
+MISTAKES, UNCERTAIN, TYPICAL = 6, 3, 4  # photos shown of each kind, at most
 _WINDOW, _STRIDE = 4, 8  # the covered square is a quarter of the image's side and moves by an eighth
 
 
