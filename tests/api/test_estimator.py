@@ -641,8 +641,8 @@ def test_mistakes_in_explain(fitted: TransferClassifier, sixteen: list[str], tmp
         fitted.explain(folder, out=tmp_path / "other")
     with pytest.raises(OptionError, match=r"^stages must be a stage .* Got 'blocks\.9'"):
         fitted.explain(folder, out=tmp_path / "other", stages="blocks.9")
-    with pytest.raises(OptionError, match=r"^units must be 1 or more\. Got 0\."):
-        fitted.explain(folder, out=tmp_path / "other", units=0)
+    with pytest.raises(OptionError, match=r"^units must be 0 or more\. Got -1\."):
+        fitted.explain(folder, out=tmp_path / "other", units=-1)
     with pytest.raises(OutputError, match=r"could not be written: Not a directory"):
         fitted.explain(folder, out=Path(sixteen[0]) / "below")
 

@@ -84,8 +84,8 @@ def test_mistakes_are_sorted_by_a_click(browser: Browser, tmp_path: Path) -> Non
     assert names() == ["a9.jpg", "a10.jpg", "b.jpg"]  # numbers in names by their size
     page.click("th[data-kind=text]:last-of-type button")
     assert names() == ["b.jpg", "a10.jpg", "a9.jpg"]
-    page.click("text=probability of the answer")
+    page.click("th[data-kind=number] button >> nth=0")  # the probability of the answer
     assert names() == ["b.jpg", "a9.jpg", "a10.jpg"]
-    assert page.get_attribute("text=probability of the answer >> xpath=..", "aria-sort") == "descending"
-    page.click("text=probability of the answer")
+    assert page.get_attribute("th[data-kind=number] >> nth=0", "aria-sort") == "descending"
+    page.click("th[data-kind=number] button >> nth=0")
     assert names() == ["a10.jpg", "a9.jpg", "b.jpg"]
