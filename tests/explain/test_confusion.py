@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tests.explain.made import report_of
 
-from regraft.explain.confusion import MixedPair, confusion_context, mistakes_of, mixed_pairs, never_answered
+from regraft.explain.confusion import MixedPair, confusion_context, mistakes_of, mixed_pairs
 
 NAMES = ("lily", "lotus", "rose")
 COUNTS = [[7, 3, 0], [5, 4, 1], [0, 0, 10]]
@@ -15,13 +15,6 @@ def test_pairs_count_both_directions() -> None:
     assert mistakes_of(report) == 9
     assert mixed_pairs(report) == [MixedPair("lotus", "lily", 5, 3), MixedPair("lotus", "rose", 1, 0)]
     assert [pair.mistakes for pair in mixed_pairs(report)] == [8, 1]
-    assert never_answered(report) == []
-
-
-def test_a_class_that_is_never_answered() -> None:
-    assert never_answered(report_of([[5, 0, 0], [2, 0, 0], [0, 0, 3]], NAMES)) == ["lotus"]
-    # a class without photos is none that is missed
-    assert never_answered(report_of([[5, 0, 0], [0, 0, 0], [0, 0, 3]], NAMES)) == []
 
 
 def test_the_grid_has_every_count_coloured_by_its_share_of_the_row() -> None:

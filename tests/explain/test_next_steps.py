@@ -1,10 +1,13 @@
 """What to do next follows from what was found and from what was tried."""
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
-from tests.explain.made import explanation_of
+from tests.explain.made import answers_of, dataset_of, explanation_of
 
+from regraft.classifier.full_report import Answers, full_report
 from regraft.classifier.group_figures import GroupFigures
 from regraft.classifier.record import Attempt, NetworkTrial, OverBudget
 from regraft.data.findings import FindingCount
@@ -106,3 +109,21 @@ def test_shortcuts_of_files_are_named() -> None:
     found = steps(explanation_of(EVEN, NAMES, record={"findings": (cue, mild)}))
     assert "all are 64 x 64 pixels" in found["Make sure that it looks at the right thing"]
     assert "border" not in " ".join(found.values())
+
+
+def test_a_class_that_is_missed_often_wants_a_goal() -> None:
+    """Of 20 ill ones 8 are found, which is fewer than 70 %."""
+    labels, probabilities = answers_of([[190, 10], [12, 8]])
+    dataset, folds = dataset_of(labels, ("well", "ill")), np.arange(220) % 5
+    report = full_report(
+        dataset, probabilities, Answers.by(None, probabilities), estimate="out-of-fold", folds=folds, resamples=20
+    )
+    found = explanation_of([[190, 10], [12, 8]], ("well", "ill"), record=AUTO_TRIED, reports={OF_FIT: report})
+    assert steps(found)["Say how many of ill it must find"] == (
+        'It finds 8 of 20 where the more probable class is the answer; with `goal "sensitivity>=0.9 for ill"` about '
+        "90 of 100, for more false alarms."
+    )
+    decided = explanation_of(
+        [[190, 10], [12, 8]], ("well", "ill"), reports={OF_FIT: replace(report, decided_by="a threshold")}
+    )
+    assert "Say how many of ill it must find" not in steps(decided)

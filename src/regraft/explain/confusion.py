@@ -54,12 +54,6 @@ def mistakes_of(report: Report) -> int:
     return int(np.sum(report.confusion) - np.trace(report.confusion))
 
 
-def never_answered(report: Report) -> list[str]:
-    """Return the classes that have photos and are the answer to none."""
-    counts = np.array(report.confusion)
-    return [name for place, name in enumerate(report.classes) if counts[place].any() and not counts[:, place].any()]
-
-
 def confusion_context(report: Report) -> dict[str, Any]:
     """Return the template's part on what is taken for what: a grid, or a list where the classes are too many."""
     names, counts = report.classes, np.array(report.confusion)

@@ -60,14 +60,18 @@ class ExplainedExample:
     covered: np.ndarray
 
 
-def choose_examples(probabilities: np.ndarray, labels: np.ndarray | None) -> list[Example]:
+def choose_examples(
+    probabilities: np.ndarray, labels: np.ndarray | None, answers: np.ndarray | None = None
+) -> list[Example]:
     """Return the most confident mistakes, the least certain, and the most typical photos of each class.
 
     Args:
         probabilities: (n, c) that the classifier is evaluated by.
         labels: (n,) true classes; None where they are not known: there are no mistakes then.
+        answers: (n,) of a rule; None where the most probable class is the answer.
     """
-    answers, certain = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    answers = probabilities.argmax(axis=1) if answers is None else answers
+    certain = probabilities[np.arange(len(probabilities)), answers]
     truth = answers if labels is None else labels
 
     def shown(kind: str, photo: int) -> Example:

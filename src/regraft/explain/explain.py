@@ -134,7 +134,7 @@ def _look(found: Explanation, work: "_Work") -> None:
         return
     evaluated = subject.evaluated
     found.examples = explain_examples(
-        choose_examples(subject.probabilities, evaluated.labels if subject.labelled else None),
+        choose_examples(subject.probabilities, evaluated.labels if subject.labelled else None, subject.answers),
         evaluated.samples.sources,
         subject.backbone,
         subject.head,

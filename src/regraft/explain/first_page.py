@@ -5,7 +5,7 @@ from typing import Any
 
 from regraft.errors import first_few
 from regraft.evaluation.report import Report
-from regraft.explain.confusion import MixedPair, mistakes_of, mixed_pairs, never_answered
+from regraft.explain.confusion import MixedPair, mistakes_of, mixed_pairs
 from regraft.explain.explanation import Explanation
 from regraft.explain.next_steps import next_steps
 from regraft.explain.subject import OF_FIT, ON_THESE
@@ -65,6 +65,7 @@ def _headline(report: Report, found: Explanation) -> dict[str, Any]:
         "high": None if interval is None else 100 * interval[1],
         "mark": 100 * report.majority_share,
         "never": _never(report),
+        "decided": f"Its answers are decided by {report.decided_by}." if report.decided_by else "",
         "also": [_also(found.subject.reports[title]) for title in others],
     }
 
@@ -75,8 +76,7 @@ def _also(report: Report) -> str:
 
 
 def _never(report: Report) -> str:
-    names = never_answered(report)
-    return f"It never answers {listed(names)}." if names else ""
+    return f"It never answers {listed(report.never_answered)}." if report.never_answered else ""
 
 
 def _pair_card(report: Report) -> list[dict[str, str]]:

@@ -19,7 +19,6 @@ from regraft.explain.mistakes import MOST_DOUBTS, MOST_MISTAKES
 from regraft.explain.network_sections import (
     CAVEAT,
     depth_context,
-    drawn,
     filters_picture,
     has_classes,
     looked,
@@ -27,12 +26,13 @@ from regraft.explain.network_sections import (
     moved_context,
     unit_stages,
 )
+from regraft.explain.trade_offs import trade_off_context
 from regraft.explain.words import interval_in_words, listed, value_in_words
 from regraft.files import atomic_write, write_failure
 from regraft.networks.weights import without_folders
 from regraft.photo_audit.summary import capital
 from regraft.plots import svg as charts
-from regraft.plots.page import page_environment
+from regraft.plots.page import drawn, page_environment
 
 FILE, UNITS_FILE = FILES = ("report.html", "units.html")
 _MOST_BYTES = 4_000_000  # of the pictures of units within the report
@@ -191,6 +191,7 @@ def _figures(title: str, report: Report) -> dict[str, Any]:
         "figures": rows,
         **_classes(report),
         **confusion_context(report),
+        **trade_off_context(report),
         "reliability": drawn(chart, "Share of right answers by probability of the answer") if chart else "",
     }
 

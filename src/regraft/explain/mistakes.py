@@ -115,8 +115,8 @@ def find_mistakes(subject: Subject) -> Mistakes:
         return Mistakes()
     photos = photos_of(evaluated)
     names = PhotoNames(photos)
-    answers, classes, labels = probabilities.argmax(axis=1), evaluated.classes, evaluated.labels
-    sure = probabilities.max(axis=1)
+    answers, classes, labels = subject.answers, evaluated.classes, evaluated.labels
+    sure = probabilities[np.arange(len(labels)), answers]
     wrong = np.flatnonzero(answers != labels)
     order = wrong[np.argsort(-sure[wrong], kind="stable")].tolist()
     findings = [] if subject.seen else findings_of_answers(evaluated, probabilities)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
 from regraft.attribution.backward_rules import DECONVNET
 from regraft.explain.depth import LearningCurve
@@ -18,6 +17,7 @@ from regraft.photo_audit.photos import photos_of
 from regraft.photo_audit.sections import PhotoNames
 from regraft.plots import images as figures
 from regraft.plots import svg as charts
+from regraft.plots.page import drawn
 
 CAVEAT = (
     "Such a picture shows which pattern excites the unit. It does not show why the network answered as it did: "
@@ -223,9 +223,3 @@ def filters_picture(weight: np.ndarray | None) -> str:
         return ""
     tiles = figures.filter_pictures(weight)
     return figures.as_data(figures.grid(tiles, columns=16, tile=48), kind="png")
-
-
-def drawn(chart: str, label: str) -> Markup:
-    """Return a chart for the page, with a text for those who cannot see it."""
-    named = Markup('<svg role="img" aria-label="{}"').format(label)
-    return named + Markup(chart.removeprefix("<svg"))

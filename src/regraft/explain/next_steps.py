@@ -19,6 +19,7 @@ from regraft.transfer.strategies import AUTO
 _MOST = 4  # steps that are named
 _FEW_MISTAKES = 6  # with fewer, no other way of training could be proven better (sign test)
 _FEW_PHOTOS = 10  # of a class: the interval of its recall is wider than 50 points
+_MISSED = 0.7  # recall below which a class is missed often
 _SMALL = 0.2  # of the median class
 
 
@@ -45,7 +46,14 @@ def next_steps(found: Explanation, report: Report) -> list[NextStep]:
         report: the figures that the page begins with.
     """
     record = found.subject.record
-    steps = [*_labels(found), *_shortcuts(record), *_groups(record, report), *_small_classes(report), *_photos(found)]
+    steps = [
+        *_labels(found),
+        *_shortcuts(record),
+        *_goal(report),
+        *_groups(record, report),
+        *_small_classes(report),
+        *_photos(found),
+    ]
     if mistakes_of(report) >= _FEW_MISTAKES:
         steps += _training(found, record)
     elsewhere = NextStep(
@@ -70,6 +78,24 @@ def _shortcuts(record: FitRecord | None) -> Iterator[NextStep]:
     for one in () if record is None else record.findings:
         if one.kind == "shortcut" and one.severity == HIGH:
             yield NextStep("Make sure that it looks at the right thing", f"{KINDS['shortcut'].why} {one.said}")
+
+
+def _goal(report: Report) -> Iterator[NextStep]:
+    """Yield that a threshold finds more of a class that is missed often, where nobody has chosen one."""
+    points = report.operating_points
+    if points is None or report.decided_by or points.of not in report.classes:
+        return
+    place = report.classes.index(points.of)
+    recall = report.per_class[points.of].recall
+    if recall is not None and recall < _MISSED:
+        found = f"{report.confusion[place][place]:,} of {sum(report.confusion[place]):,}"
+        goal = f'{option("goal")} "sensitivity>=0.9 for {points.of}"'
+        yield NextStep(
+            f"Say how many of {points.of} it must find",
+            f"It finds {found} where the more probable class is the answer; with `{goal}` about "
+            "90 of 100, for more false alarms.",
+            "points",
+        )
 
 
 def _groups(record: FitRecord | None, report: Report) -> Iterator[NextStep]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from regraft.classifier.classifier import Classifier
+from regraft.classifier.full_report import Answers, full_report, nesting_folds
 from regraft.classifier.predict import Predictor
 from regraft.classifier.record import FitRecord
 from regraft.data.columns import Columns as TableColumns
@@ -54,6 +55,7 @@ class Subject:
         strategy: how the classifier was trained; "frozen" where the network is as it was pretrained.
         evaluated: the photos that evaluate the classifier; None for a network alone.
         probabilities: (m, c) of these.
+        decided: (m,) what they were answered; None where the most probable class is the answer.
         note: how these answers came about, in a sentence.
         record: how the classifier was made; None where that is not known.
         reports: figures that the report begins with, by title.
@@ -68,6 +70,7 @@ class Subject:
     strategy: str = "frozen"
     evaluated: Dataset | None = None
     probabilities: np.ndarray | None = None
+    decided: np.ndarray | None = None
     note: str = ""
     record: FitRecord | None = None
     reports: Mapping[str, Report] = field(default_factory=dict)
@@ -75,6 +78,13 @@ class Subject:
     joined: bool = False
     features: np.ndarray | None = None
     seen: bool = False
+
+    @property
+    def answers(self) -> np.ndarray:
+        """Return (m,) what the photos that evaluate the classifier were answered; none for a network alone."""
+        if self.probabilities is None:
+            return np.empty(0, dtype=np.int64)
+        return np.asarray(self.probabilities.argmax(axis=1)) if self.decided is None else self.decided
 
     @property
     def fine_tuned(self) -> bool:
@@ -167,7 +177,7 @@ def subject_of_classifier(
     dataset, features = predictor.features(dataset, labelled=labelled)
     probabilities = classifier.probabilities(features.values)
     if not labelled:
-        dataset = dataset.relabelled(probabilities.argmax(axis=1))
+        dataset = dataset.relabelled(classifier.answers(probabilities))
     unseen, kind = ~classifier.recognises(dataset, "training"), strategy_named(classifier.strategy)
     note = _SEEN_NOTE
     record = classifier.record
@@ -177,13 +187,15 @@ def subject_of_classifier(
         evaluated, probabilities = dataset.select(unseen), probabilities[unseen]
         note = _unseen_note(unseen, labelled=labelled)
         if labelled:
-            reports[ON_THESE] = Report.from_probabilities(
+            fitted = reports.get(OF_FIT)
+            reports[ON_THESE] = full_report(
+                evaluated,
                 probabilities,
-                evaluated.labels,
-                classifier.classes,
+                Answers.by(classifier.decision, probabilities),
                 estimate="validation" if classifier.recognises(dataset, "validation").any() else "test",
+                folds=nesting_folds(evaluated, seed=seed),
                 positive=positive,
-                groups=evaluated.groups,
+                known=None if fitted is None else fitted.operating_points,
                 seed=seed,
             )
     return Subject(
@@ -196,6 +208,7 @@ def subject_of_classifier(
         strategy=classifier.strategy,
         evaluated=evaluated,
         probabilities=probabilities,
+        decided=classifier.answers(probabilities),
         note=note,
         record=record,
         reports=reports,
@@ -252,6 +265,7 @@ def subject_of_fit(result: FitResult) -> Subject:
         strategy=classifier.strategy,
         evaluated=result.evaluated,
         probabilities=result.probabilities,
+        decided=result.held_out.answers.labels,
         note=note,
         record=result.record,
         reports={OF_FIT: result.report},

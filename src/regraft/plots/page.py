@@ -50,3 +50,9 @@ def as_attribute(value: str) -> Markup:
     Markup('&#34;a&#34; by b')
     """
     return escape(_CODE.sub(r"\1", printable(value)))
+
+
+def drawn(chart: str, label: str) -> Markup:
+    """Return a chart for the page, with a text for those who cannot see it."""
+    named = Markup('<svg role="img" aria-label="{}"').format(label)
+    return named + Markup(chart.removeprefix("<svg"))
