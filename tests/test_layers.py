@@ -47,6 +47,7 @@ ORDER = {
         "curves",
         "images",
         "learning_curve",
+        "page",
         "svg",
     ],
     "images": [
@@ -231,7 +232,14 @@ ORDER = {
         "top_activations",
         "unit_pictures",
         "examples",
+        "mistakes",
+        "explanation",
         "explain",
+        "confusion",
+        "next_steps",
+        "first_page",
+        "network_sections",
+        "trade_offs",
         "html_report",
     ],
     "api": [
