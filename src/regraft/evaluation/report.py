@@ -15,10 +15,10 @@ from regraft.evaluation.intervals import RESAMPLES, Interval
 from regraft.evaluation.metrics import METRICS, Metric, Predictions
 from regraft.evaluation.proportions import interval_of, proportion_of
 from regraft.evaluation.report_fields import ESTIMATES, Estimate, ReportFields, figure_fields
-from regraft.evaluation.report_lines import class_lines, confusion_lines, shown
+from regraft.evaluation.report_lines import class_lines, confusion_lines, estimate_note, shown, wrapped
 from regraft.validation import convert
 
-_HEADLINES = 3  # title, empty line, accuracy
+_HEADLINES = 2  # an empty line, accuracy
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Report:
         majority_interval: of it, made as that of the accuracy; None where too little is known.
         positive: for two classes, the one that auc and average_precision are of.
         reliability: the bins of confidence that hold photos.
+        folds: out-of-fold, how many classifiers answered, each the photos of its fold; None where one answered all, and
+            in older files.
     """
 
     classes: tuple[str, ...]
@@ -50,6 +52,7 @@ class Report:
     positive: str | None = None
     reliability: tuple[ReliabilityBin, ...] = ()
     majority_interval: Interval | None = None
+    folds: int | None = None
 
     @property
     def accuracy(self) -> float:
@@ -66,12 +69,14 @@ class Report:
         estimate: Estimate,
         positive: str | None = None,
         groups: np.ndarray | None = None,
+        folds: np.ndarray | None = None,
         seed: int = 0,
         resamples: int = RESAMPLES,
     ) -> "Report":
         """Evaluate (n, c) probabilities against (n,) labels, indices into `classes`.
 
-        Photos of one group, (n,) `groups`, are not independent: they make every interval wider.
+        Photos of one group, (n,) `groups`, are not independent: they make every interval wider. Where a classifier for
+        each fold answered, (n,) `folds` are their numbers: only photos of one fold are ranked against each other.
 
         Raises:
             ValueError: no photos, probabilities that are not finite, or an unknown `estimate`.
@@ -82,7 +87,7 @@ class Report:
             raise ValueError(f"expected finite probabilities of one photo or more. Got shape {probabilities.shape}.")
         positive = (positive or classes[1]) if len(classes) == 2 else None
         column = list(classes).index(positive) if positive is not None else None
-        predictions = Predictions(labels, probabilities, column)
+        predictions = Predictions(labels, probabilities, column, folds=folds)
         figures, intervals = figures_of(predictions, groups=groups, seed=seed, resamples=resamples)
         confusion = metrics.confusion_matrix(labels, predictions.answers, len(classes))
         support = confusion.sum(axis=1)
@@ -98,6 +103,7 @@ class Report:
             positive=positive,
             reliability=tuple(reliability_bins(predictions, groups)),
             majority_interval=interval_of(proportion_of(labels == support.argmax(), groups)),
+            folds=None if folds is None else len(np.unique(folds)),
         )
 
     @classmethod
@@ -122,6 +128,7 @@ class Report:
             positive=fields.positive,
             reliability=fields.reliability,
             majority_interval=fields.majority_interval,
+            folds=fields.folds,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -131,6 +138,8 @@ class Report:
             "n": self.n,
             "classes": list(self.classes),
             "estimate": self.estimate,
+            "estimate_note": self.estimate_note,
+            "folds": self.folds,
             "accuracy": self.figures["accuracy"],
             "accuracy_interval": bounds["accuracy"],
             **{name: value for name, value in self.figures.items() if name != "accuracy"},
@@ -142,6 +151,11 @@ class Report:
             "positive": self.positive,
             "reliability": [_row(one) for one in self.reliability],
         }
+
+    @property
+    def estimate_note(self) -> str:
+        """Return whose figures these are and how far the intervals go, in sentences; "" where nothing is to be said."""
+        return estimate_note(self.estimate, self.folds)
 
     def rows(self) -> Iterator[tuple[Metric, str, float | None, Interval | None]]:
         """Yield metric, title, figure and interval as people see them: what is better when higher comes first.
@@ -172,10 +186,12 @@ class Report:
     @property
     def headline(self) -> str:
         """Return the beginning of the table: what was evaluated, and the accuracy."""
-        return "\n".join(map(printable, self._figure_lines()[:_HEADLINES]))
+        lines = self._figure_lines()
+        return "\n".join(map(printable, lines[: lines.index("") + _HEADLINES]))
 
     def _figure_lines(self) -> list[str]:
-        lines = [f"{self.estimate}, n = {self.n:,}, {len(self.classes):,} classes; 95 % intervals in brackets", ""]
+        title = f"{self.estimate}, n = {self.n:,}, {len(self.classes):,} classes; 95 % intervals in brackets"
+        lines = [title, *wrapped(self.estimate_note), ""]
         rows = list(self.rows())
         width = max(len(title) for _, title, _, _ in rows)
         for metric, title, value, interval in rows:

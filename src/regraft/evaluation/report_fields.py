@@ -28,6 +28,7 @@ class ReportFields(Struct):
     majority_interval: Bounds = None
     reliability: tuple[ReliabilityBin, ...] = ()
     positive: str | None = None
+    folds: Count | None = None
 
     def __post_init__(self) -> None:
         """Check that all tables are of the same classes."""

@@ -160,6 +160,7 @@ def _fit(
         estimate="validation" if validation else "out-of-fold",
         positive=settings.positive,
         groups=evaluated.groups,
+        folds=None if validation else experiment.folds(),
         seed=settings.seed,
     )
     if not settings.force:
