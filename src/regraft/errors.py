@@ -55,6 +55,10 @@ class SanityError(RegraftError, ValueError):
     """The classifier is no better than always answering the largest class."""
 
 
+class GoalError(RegraftError, ValueError):
+    """No threshold meets the goal that was asked for."""
+
+
 class EngineError(RegraftError, RuntimeError):
     """An engine cannot run a network, or does not give its features."""
 

@@ -24,6 +24,7 @@ from regraft.cli.formats import (
     format_of,
 )
 from regraft.errors import DataError, OptionError
+from regraft.evaluation.decisions import Decision, ThresholdRule
 
 SOURCES = (Path("10.jpg"), Path("a, b.jpg"), Path("2.jpg"))
 PROBABILITIES = np.array([[0.25, 0.75], [np.nan, np.nan], [0.9999, 0.0001]])
@@ -46,10 +47,30 @@ def test_jsonl() -> None:
         "prediction": "dog",
         "probability": 0.75,
         "probabilities": {"cat": 0.25, "dog": 0.75},
+        "decided_by": "most probable class",
         "error": None,
     }
     assert rows[1]["probabilities"] is None
     assert rows[1]["error"] == "not an image"
+
+
+def test_answers_are_those_of_the_rule() -> None:
+    """From 0.3 on it is a dog: the answer, its probability and the rule stand in every format."""
+    decision = Decision(ThresholdRule(1, 0.3), "threshold 0.3 for dog")
+    sources = (Path("a.jpg"), Path("b.jpg"), Path("c.jpg"))
+    probabilities = np.array([[0.65, 0.35], [np.nan, np.nan], [0.75, 0.25]])
+    found = Predictions(sources, probabilities, {1: "torn"}, decision)
+    assert found.answers.tolist() == [1, -1, 0]
+    for table in (
+        pd.read_csv(io.StringIO(as_csv(found, CLASSES))),
+        pd.read_parquet(io.BytesIO(as_parquet(found, CLASSES))),
+    ):
+        assert table["prediction"].fillna("").tolist() == ["dog", "", "cat"]
+        assert table["probability"].tolist() == pytest.approx([0.35, np.nan, 0.75], nan_ok=True)
+        assert table["decided_by"].fillna("").tolist() == ["threshold 0.3 for dog", "", "threshold 0.3 for dog"]
+    lines = as_table(found, CLASSES).splitlines()
+    assert lines[0].split() == ["a.jpg", "dog", "35.0%", "(cat", "65.0%)"]
+    assert lines[2].split() == ["c.jpg", "cat", "75.0%", "(dog", "25.0%)"]
 
 
 def test_every_table_has_the_same_cells_and_both_json_the_same_objects() -> None:

@@ -149,7 +149,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Which photo each is of: `photos(X)` has them in the same order.
         """
-        answers = self.predict_proba(X, **columns).argmax(axis=1)
+        answers = self._fitted().answers(self.predict_proba(X, **columns))
         return np.asarray(self.classes_[answers])
 
     def photos(self, X: Any, **columns: Any) -> list[Source]:
@@ -178,7 +178,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         else:
             sources = find_photos_of(X, read)
             truth = _positions(y, len(sources), classifier)
-        answers = self.predict_proba(sources).argmax(axis=1)
+        answers = classifier.answers(self.predict_proba(sources))
         return float(accuracy_score(truth, answers, sample_weight=sample_weight))
 
     def explain(

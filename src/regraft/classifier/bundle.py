@@ -22,6 +22,7 @@ from regraft.classifier.schema import Description, NetworkFields
 from regraft.engines.kinds import ENGINE_KINDS
 from regraft.engines.workload import EngineChoice
 from regraft.errors import BundleError, ModelError, WeightsError, option, printable, shortlist
+from regraft.evaluation.decisions import Decision
 from regraft.files import atomic_write, is_file, parse_json
 from regraft.heads.kinds import HEADS
 from regraft.heads.linear import Head, LinearHead
@@ -34,7 +35,7 @@ from regraft.networks.tracing import HookPoint, as_hook_point
 from regraft.networks.weights import without_folders
 from regraft.validation import convert
 
-NEWEST = 2  # format: 2 has features of several depths or networks
+NEWEST = 3  # format: 2 has features of several depths or networks, 3 a rule that decides what is answered
 _KEY = "regraft"
 _BACKBONE, _JOINED = "backbone.", "joined."
 _HEAD = "head."
@@ -61,7 +62,7 @@ def save_bundle(classifier: Classifier, path: Path) -> None:
     tensors |= {_REFERENCE + name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in kept.items()}
     first, *joined = _networks(classifier)
     about = {
-        "format": NEWEST if joined or "depths" in first else 1,  # what older programs can use, they may read
+        "format": _format(classifier, first, joined),
         "classes": list(classifier.classes),
         "label_type": classifier.label_type,
         **({"label_dtype": classifier.label_dtype} if classifier.label_dtype else {}),
@@ -72,6 +73,7 @@ def save_bundle(classifier: Classifier, path: Path) -> None:
         **({} if classifier.head.kind == LinearHead.kind else {"head": classifier.head.kind}),
         **first,
         **({"joined": joined} if joined else {}),
+        **({} if classifier.decision is None else {"decision": classifier.decision.to_json(classifier.classes)}),
         "numbers": _lasting(classifier),
         "versions": {name: version(name) for name in ("regraft", "torch", "timm")}
         | {"python": platform.python_version()},
@@ -122,6 +124,9 @@ def load_bundle(path: Path) -> Classifier:
         joined_choices=tuple(engines[1:]),
         first_depths=tuple(one.first_depth for one in networks),
         reference=reference,
+        decision=None
+        if description.decision is None
+        else Decision.from_json(description.decision, description.classes),
     )
     width = sum(depth.units for depth in classifier.depths) + sum(backbone.features for backbone in backbones)
     if head.features != width:
@@ -130,6 +135,13 @@ def load_bundle(path: Path) -> Classifier:
             "again."
         )
     return classifier
+
+
+def _format(classifier: Classifier, first: Mapping[str, Any], joined: Sequence[Mapping[str, Any]]) -> int:
+    """Return the oldest format that says all: what older programs can use, they may read."""
+    if classifier.decision is not None:
+        return 3
+    return 2 if joined or "depths" in first else 1
 
 
 def _prefix(number: int) -> str:

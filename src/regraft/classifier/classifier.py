@@ -13,7 +13,9 @@ from regraft.classifier.reference import TrainingReference
 from regraft.data.dataset import Dataset
 from regraft.data.near_duplicates import seen_before
 from regraft.engines.workload import EngineChoice
-from regraft.errors import OptionError, printable
+from regraft.errors import OptionError, option, printable
+from regraft.evaluation.decisions import Decision, answers_of
+from regraft.evaluation.goals import DecisionRequest
 from regraft.features.depths import columns_from
 from regraft.heads.linear import Columns, Head, linear_of
 from regraft.images.perceptual_hash import HASH_BYTES
@@ -47,6 +49,7 @@ class Classifier:
         first_depths: the number of the first depth of each network that is used; its own features always are.
         reference: what new photos are compared with; None where the network was trained further, which draws the photos
             that it learned from together, and in older files.
+        decision: what answers; None where the most probable class does.
     """
 
     backbone: Backbone
@@ -64,6 +67,7 @@ class Classifier:
     joined_choices: tuple[EngineChoice | None, ...] = ()
     first_depths: tuple[int, ...] = ()
     reference: TrainingReference | None = None
+    decision: Decision | None = None
 
     @property
     def backbones(self) -> tuple[Backbone, ...]:
@@ -96,6 +100,29 @@ class Classifier:
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Return (n, c) calibrated probabilities of (n, width) features."""
         return np.asarray(softmax(self.logits(features).astype(np.float64), axis=1))
+
+    def answers(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return (n,) classes that are answered, of (n, c) probabilities."""
+        return answers_of(self.decision, probabilities)
+
+    def decide_by(self, request: DecisionRequest, positive: str | None = None) -> None:
+        """Take another decision than that of the fit, one that needs no photos to be chosen; nothing asked: none.
+
+        Raises:
+            OptionError: a request that cannot be met.
+        """
+        request.check()
+        if request.is_given():
+            self.decision = request.fixed(self.classes, self._training_shares(request), positive)
+
+    def _training_shares(self, request: DecisionRequest) -> np.ndarray | None:
+        counts = () if self.record is None else self.record.class_counts
+        if request.balance and not counts:
+            raise OptionError(
+                f"{option('balance')} needs to know how many photos of each class were learned from, which this file "
+                "(of an older regraft) does not say. Fit it again."
+            )
+        return np.array(counts, dtype=np.float64) / max(sum(counts), 1) if counts else None
 
     def as_module(self) -> nn.Module:
         """Return all of it as one PyTorch module in eval mode: for an export, or to be part of another program.

@@ -9,6 +9,7 @@ import numpy as np
 
 from regraft.classifier.reference import MEASURE_LEVELS, TrainingReference, measures_of
 from regraft.errors import OptionError, option, printable
+from regraft.evaluation.decisions import Decision, answers_of
 from regraft.evaluation.intervals import Interval, mean_interval, quantile, wilson
 from regraft.evaluation.proportions import Proportion, chance_of_as_many, proportion_of
 from regraft.evaluation.report import Report
@@ -188,6 +189,7 @@ def compare_with_training(
     colours: np.ndarray | None = None,
     groups: np.ndarray | None = None,
     report: Report | None = None,
+    decision: Decision | None = None,
 ) -> Drift:
     """Return how m new photos differ from the training photos.
 
@@ -205,6 +207,7 @@ def compare_with_training(
         groups: (m,) numbers of photos that are not independent, as those of one scene; None: all are.
         report: of the photos that evaluated the classifier: by what it is confused, and how sure it was, follows which
             answers are expected; None: answers are compared with the training photos' classes.
+        decision: what answers, as in the report; None for the most probable class.
 
     Raises:
         OptionError: features or probabilities are not those of this classifier.
@@ -223,7 +226,7 @@ def compare_with_training(
         count=count,
         left_out=len(features) - count,
         far=_named([_far(reference, distances[rows], own, level) for level in FAR]),
-        classes=_named(list(_answers(reference, probabilities[rows], classes, own, report))),
+        classes=_named(list(_answers(reference, answers_of(decision, probabilities[rows]), classes, own, report))),
         measures=_named(
             [
                 _outside(reference, name, figures[known], None if groups is None else groups[known])
@@ -282,7 +285,7 @@ def _more(name: str, true: np.ndarray, groups: np.ndarray | None, expected: floa
 
 def _answers(
     reference: TrainingReference,
-    probabilities: np.ndarray,
+    answers: np.ndarray,
     classes: Sequence[str],
     groups: np.ndarray | None,
     report: Report | None,
@@ -291,7 +294,6 @@ def _answers(
     counts = reference.counts.astype(np.float64)
     trials = float(counts.sum() if report is None else min(report.n, counts.sum()))
     expected = _expected_answers(counts / counts.sum(), report)
-    answers = probabilities.argmax(axis=1)
     for number, name in enumerate(classes):
         chosen, share = proportion_of(answers == number, groups), float(expected[number])
         around = wilson(share * trials, trials)

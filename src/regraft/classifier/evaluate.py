@@ -1,16 +1,37 @@
 """How a classifier does on labelled photos that it has not seen."""
 
 import time
+from dataclasses import dataclass
+
+import numpy as np
 
 from regraft.classifier.classifier import Classifier
+from regraft.classifier.full_report import Answers, full_report, group_report, nesting_folds
 from regraft.classifier.predict import Predictor
 from regraft.classifier.record import EvaluationRecord, Timing
+from regraft.data.dataset import Dataset
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.errors import DataError
-from regraft.evaluation.report import Report, check_positive
+from regraft.evaluation.report import check_positive
+from regraft.evaluation.report_fields import Estimate
 from regraft.features.pictures import join_pictures
 from regraft.progress import Observer
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What `evaluation_of` gave.
+
+    Attributes:
+        record: the figures, and how they were found.
+        dataset: the n photos that they are of.
+        probabilities: (n, c) of these.
+    """
+
+    record: EvaluationRecord
+    dataset: Dataset
+    probabilities: np.ndarray
 
 
 def evaluate(
@@ -23,6 +44,22 @@ def evaluate(
     near: bool = True,
     observer: Observer | None = None,
 ) -> EvaluationRecord:
+    """Return the record of `evaluation_of`, which has the arguments in words."""
+    return evaluation_of(
+        classifier, samples, compute=compute, positive=positive, seed=seed, near=near, observer=observer
+    ).record
+
+
+def evaluation_of(
+    classifier: Classifier,
+    samples: Samples,
+    *,
+    compute: Compute | None = None,
+    positive: str | None = None,
+    seed: int = 0,
+    near: bool = True,
+    observer: Observer | None = None,
+) -> Evaluation:
     """Evaluate `classifier` on photos that it has not seen; those that it was trained on are named and left out.
 
     Args:
@@ -60,17 +97,24 @@ def evaluate(
     absent = [name for name, count in dataset.samples.counts().items() if not count]
     if absent:
         observer.say(f"no photos of {len(absent)} classes here, whose recall is unknown: {', '.join(absent[:20])}")
-    report = Report.from_probabilities(
-        classifier.probabilities(features.values),
-        dataset.labels,
-        classifier.classes,
-        estimate="validation" if validated.any() else "test",
+    probabilities = classifier.probabilities(features.values)
+    estimate: Estimate = "validation" if validated.any() else "test"
+    fitted = None if classifier.record is None else classifier.record.report
+    report = full_report(
+        dataset,
+        probabilities,
+        Answers.by(classifier.decision, probabilities),
+        estimate=estimate,
+        folds=nesting_folds(dataset, seed=seed),
         positive=positive,
-        groups=dataset.groups,
+        known=None if fitted is None else fitted.operating_points,
         seed=seed,
     )
-    return EvaluationRecord(
+    record = EvaluationRecord(
         report=report,
+        groups=group_report(
+            dataset, probabilities, classifier.decision, estimate=estimate, positive=positive, seed=seed
+        ),
         model=classifier.model,
         strategy=classifier.strategy,
         temperature=classifier.temperature,
@@ -79,3 +123,4 @@ def evaluate(
         timing=Timing.of([features], time.monotonic() - started),
         trained_on=int(trained_on.sum()),
     )
+    return Evaluation(record, dataset, probabilities)

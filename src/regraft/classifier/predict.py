@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from regraft.data.audit import inspect
 from regraft.data.dataset import Dataset, open_datasets
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
+from regraft.evaluation.decisions import Decision, answers_of, decided_by
 from regraft.features.extraction import Features
 from regraft.features.joint import JointExtractor
 from regraft.images.headers import Header
@@ -26,11 +28,25 @@ class Predictions:
         sources: the images.
         probabilities: (n, c); rows of unreadable images are NaN.
         unreadable: reasons by position.
+        decision: what answers; None where the most probable class does.
     """
 
     sources: tuple[Source, ...]
     probabilities: np.ndarray
     unreadable: dict[int, str]
+    decision: Decision | None = None
+
+    @cached_property
+    def answers(self) -> np.ndarray:
+        """Return (n,) classes that are answered; -1 for unreadable images."""
+        found = answers_of(self.decision, np.nan_to_num(self.probabilities))
+        found[sorted(self.unreadable)] = -1
+        return found
+
+    @property
+    def decided_by(self) -> str:
+        """Return the rule that answered, as the user asked for it."""
+        return decided_by(self.decision)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +104,7 @@ class Predictor:
         probabilities[sorted(unreadable)] = np.nan
         features.values[sorted(unreadable)] = np.nan
         keys = tuple(b"" if place in unreadable else key for place, key in enumerate(inspection.keys))
-        predictions = Predictions(sources, probabilities, unreadable)
+        predictions = Predictions(sources, probabilities, unreadable, self.classifier.decision)
         return ExplainedPredictions(predictions, features.values, keys, inspection.headers, ranges)
 
     def open(self, samples: Samples) -> Dataset:

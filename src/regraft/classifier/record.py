@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from regraft.classifier.full_report import GroupReport
 from regraft.classifier.group_figures import GroupFigures
 from regraft.data.findings import FindingCount
 from regraft.errors import shortlist
@@ -201,6 +202,7 @@ class EvaluationRecord:
         unreadable: names of photos that could not be read.
         timing: None where it was read from a file.
         trained_on: how many photos were left out, as the classifier was trained on them; None of a fit.
+        groups: the figures by patient, or whatever groups are; None where there are none.
     """
 
     report: Report | None
@@ -211,6 +213,7 @@ class EvaluationRecord:
     unreadable: tuple[str, ...] = ()
     timing: Timing | None = None
     trained_on: int | None = None
+    groups: GroupReport | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -218,11 +221,13 @@ class EvaluationRecord:
         found |= {"model": self.model, "strategy": self.strategy, "temperature": self.temperature}
         found |= {"engine": self.engine, "unreadable": list(self.unreadable)}
         found |= {} if self.timing is None else self.timing.to_json()
+        found |= {} if self.groups is None else {"groups": self.groups.to_json()}
         return found if self.trained_on is None else found | {"trained_on": self.trained_on}
 
     def __str__(self) -> str:
         """Return the report for a terminal, and what was left out of it."""
         lines = ["no figures are known" if self.report is None else str(self.report), ""]
+        lines += [] if self.groups is None else [str(self.groups), ""]
         if self.trained_on:
             lines.append(f"  left out, as the classifier was trained on them: {self.trained_on:,}")
         if self.unreadable:
@@ -252,6 +257,7 @@ class FitRecord(EvaluationRecord):
         by_group: the figures of each group that was left out, the lowest accuracy first; nothing where folds were none.
         findings: what an audit of the photos found, without their names.
         group_column: what these groups are, as the user called them; "" where nobody did.
+        class_counts: photos of each class that were learned from, in class order; nothing in older files.
     """
 
     seed: int = 0
@@ -270,6 +276,7 @@ class FitRecord(EvaluationRecord):
     by_group: tuple[GroupFigures, ...] = ()
     group_column: str = ""
     findings: tuple[FindingCount, ...] = ()
+    class_counts: tuple[int, ...] = ()
 
     @property
     def features_asked(self) -> str:
@@ -287,7 +294,7 @@ class FitRecord(EvaluationRecord):
             found |= {"networks_tried": [trial.to_json() for trial in self.networks_tried]}
         if self.by_group:
             found |= {"group_column": self.group_column, "by_group": [one.to_json() for one in self.by_group]}
-        found |= {"findings": [one.to_json() for one in self.findings]}
+        found |= {"findings": [one.to_json() for one in self.findings], "class_counts": list(self.class_counts)}
         if self.tried is not None:
             found |= {"tried": [attempt.to_json() for attempt in self.tried]}
             found |= {"over_budget": [one.to_json() for one in self.over_budget], "reason": self.reason}
@@ -324,4 +331,6 @@ class FitRecord(EvaluationRecord):
             by_group=tuple(map(GroupFigures.from_json, found.get("by_group", ()))),
             group_column=found.get("group_column", ""),
             findings=tuple(map(FindingCount.from_json, found.get("findings", ()))),
+            class_counts=tuple(found.get("class_counts", ())),
+            groups=None if found.get("groups") is None else GroupReport.from_json(found["groups"]),
         )

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from regraft.classifier.labels import make_labels
+from regraft.evaluation.decisions import Decision
 from regraft.evaluation.report import Report
 from regraft.images.preprocess import CROP_MODES, INTERPOLATIONS
 from regraft.images.value_range import KINDS
@@ -130,6 +131,8 @@ class RecordFields(Struct):
     findings: list[FindingFields] = []
     by_group: list[GroupFields] = []
     group_column: str = ""
+    class_counts: list[Count] = []
+    groups: dict[str, Any] | None = None
 
 
 class DepthFields(Struct):
@@ -164,7 +167,7 @@ class NetworkFields(Struct, kw_only=True):
 class Description(NetworkFields, kw_only=True):
     """The description in a bundle, without its digest."""
 
-    format: Literal[1, 2]
+    format: Literal[1, 2, 3]
     classes: Annotated[list[str], Meta(min_length=2)]
     label_type: str
     model: str
@@ -175,6 +178,7 @@ class Description(NetworkFields, kw_only=True):
     head: str = "linear"
     label_dtype: str = ""
     joined: list[NetworkFields] = []
+    decision: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Check what concerns several fields."""
@@ -186,3 +190,10 @@ class Description(NetworkFields, kw_only=True):
         convert(self.numbers, RecordFields)
         if "confusion" in self.numbers and list(Report.from_json(self.numbers).classes) != self.classes:
             raise ValueError("numbers must be of the same classes")
+        for part in filter(None, (self.numbers.get("groups"),)):
+            if list(Report.from_json(part).classes) != self.classes:
+                raise ValueError("numbers.groups must be of the same classes")
+        if self.numbers.get("class_counts") and len(self.numbers["class_counts"]) != len(self.classes):
+            raise ValueError("numbers.class_counts must have one number for each class")
+        if self.decision is not None:
+            Decision.from_json(self.decision, self.classes)

@@ -13,6 +13,7 @@ from regraft.cli.closing import has_test_photos, left_out, next_step, why_n
 from regraft.cli.console import note, result, result_json
 from regraft.cli.dry_run import print_plans
 from regraft.cli.dry_run_networks import print_networks
+from regraft.cli.held_out_answers import check_answers_file, write_held_out_answers
 from regraft.cli.options import file_path
 from regraft.cli.outputs import check_keeps_inputs
 from regraft.cli.training_options import (
@@ -79,6 +80,13 @@ def fit(
             help="Write a report into this folder too: what the layers learned, mistakes, how far it carries."
         ),
     ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the held-out answers that the figures are of, too: photo, label, fold, answer, probabilities.",
+            metavar="FILE.csv",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be trained and how long it will take, and stop.")
     ] = False,
@@ -93,10 +101,12 @@ def fit(
     networks = read_names(model or None)
     networks.check(weights=weights is not None)
     _check_files(out, report, networks, writes=not dry_run)
+    if predictions is not None:
+        check_answers_file(predictions, option="--predictions")
     splits = find_samples(data, given.columns())
     splits["train"].check_trainable()
     if not dry_run:
-        _check_inputs([data, weights, *networks.names], splits, out=out, report=report)
+        _check_inputs([data, weights, *networks.names], splits, out=out, report=report, predictions=predictions)
     tested = has_test_photos(data, given.columns())
     narrowed = any(given.values[name] for name in ("train_from", "train_only", "lora"))
     strategy = given.values["strategy"] or ("top" if narrowed else AUTO)
@@ -121,6 +131,9 @@ def fit(
     save_bundle(trained.classifier, out)
     trained.run.finish()
     observer.finish(trained.record.to_json())
+    if predictions is not None:
+        found = trained.held_out
+        write_held_out_answers(predictions, found.dataset, found.probabilities, found.answers.labels, found.folds)
     _print_figures(trained, splits, out, json=json)
     if report is not None:
         _report(trained, report, compute, observer)
@@ -185,7 +198,12 @@ def _check_files(out: Path, report: Path | None, networks: NetworkNames, *, writ
 
 
 def _check_inputs(
-    named: Sequence[str | Path | None], splits: Mapping[str, Samples], *, out: Path, report: Path | None
+    named: Sequence[str | Path | None],
+    splits: Mapping[str, Samples],
+    *,
+    out: Path,
+    report: Path | None,
+    predictions: Path | None,
 ) -> None:
     """Raise `OptionError` where a file that is read would be overwritten.
 
@@ -194,9 +212,12 @@ def _check_inputs(
         splits: the photos.
         out: the classifier's file.
         report: the folder of the report.
+        predictions: the file of the held-out answers.
     """
     sources = [source for samples in splits.values() for source in samples.sources]
     check_keeps_inputs(out, named, sources)
+    if predictions is not None:
+        check_keeps_inputs(predictions, named, sources, option="--predictions")
     if report is not None:
         from regraft.explain.html_report import FILE  # takes seconds
 
@@ -212,6 +233,8 @@ def _print_figures(trained: "FitResult", splits: Mapping[str, Samples], out: Pat
         result_json({**record.to_json(), "out": str(out)}, kept=kept)
     else:
         result(str(trained.report), kept=kept)
+        if record.groups is not None:
+            result(f"\n{record.groups}", kept=kept)
         if record.by_group:
             result(f"\n{group_table(record.by_group, record.group_column)}", kept=kept)
         result(f"\n  {printable(record.trained)}; {printable(record.frozen)}\n  {why_n(trained, splits)}", kept=kept)

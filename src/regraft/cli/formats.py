@@ -91,7 +91,9 @@ def as_table(predictions: "Predictions", classes: Sequence[str], *, width: int |
         classes: their names.
         width: columns of the terminal, into which names are cut; None to show them whole.
     """
-    best, second = np.argsort(-np.nan_to_num(predictions.probabilities), axis=1, kind="stable").T[:2]
+    first, next_best = np.argsort(-np.nan_to_num(predictions.probabilities), axis=1, kind="stable").T[:2]
+    best = predictions.answers
+    second = np.where(first == best, next_best, first)
     answered = [row for row in range(len(predictions.sources)) if row not in predictions.unreadable]
     names = [printable(source) for source in predictions.sources]
     answers = {column: printable(classes[column]) for row in answered for column in (best[row], second[row])}
@@ -137,14 +139,16 @@ def as_tsv(predictions: "Predictions", classes: Sequence[str]) -> str:
 
 
 def _rows(predictions: "Predictions", classes: Sequence[str]) -> Iterable[list[object]]:
-    yield ["file", "prediction", "probability", *(f"probability_{name}" for name in classes), "error"]
+    heads = ["file", "prediction", "probability", *(f"probability_{name}" for name in classes)]
+    yield [*heads, "decided_by", "error"]
     for row, source in enumerate(predictions.sources):
         if row in predictions.unreadable:
-            yield [source, "", "", *("" for _ in classes), predictions.unreadable[row]]
+            yield [source, "", "", *("" for _ in classes), "", predictions.unreadable[row]]
         else:
             values = predictions.probabilities[row]
-            best = int(values.argmax())
-            yield [source, classes[best], f"{values[best]:.6f}", *(f"{value:.6f}" for value in values), ""]
+            answer = int(predictions.answers[row])
+            shown = [f"{value:.6f}" for value in values]
+            yield [source, classes[answer], shown[answer], *shown, predictions.decided_by, ""]
 
 
 def as_json(predictions: "Predictions", classes: Sequence[str]) -> str:
@@ -161,12 +165,13 @@ def _records(predictions: "Predictions", classes: Sequence[str]) -> Iterable[dic
     for row, source in enumerate(predictions.sources):
         record: dict[str, object] = {"file": str(source), "prediction": None, "probability": None}
         if row in predictions.unreadable:
-            record |= {"probabilities": None, "error": predictions.unreadable[row]}
+            record |= {"probabilities": None, "decided_by": None, "error": predictions.unreadable[row]}
         else:
             values = [round(float(value), 6) for value in predictions.probabilities[row]]
-            best = int(predictions.probabilities[row].argmax())
-            record |= {"prediction": classes[best], "probability": values[best]}
-            record |= {"probabilities": dict(zip(classes, values, strict=True)), "error": None}
+            answer = int(predictions.answers[row])
+            record |= {"prediction": classes[answer], "probability": values[answer]}
+            record |= {"probabilities": dict(zip(classes, values, strict=True))}
+            record |= {"decided_by": predictions.decided_by, "error": None}
         yield record
 
 
@@ -179,13 +184,14 @@ def as_parquet(predictions: "Predictions", classes: Sequence[str]) -> bytes:
     probabilities = np.asarray(predictions.probabilities, dtype=np.float64)
     columns = {
         name: pa.array([None if record[name] is None else utf8(record[name]) for record in records], pa.string())
-        for name in ("file", "prediction", "error")
+        for name in ("file", "prediction", "decided_by", "error")
     }
-    columns["probability"] = pa.array(probabilities.max(axis=1), from_pandas=True)  # NaN is null
+    answered = probabilities[np.arange(len(probabilities)), predictions.answers]
+    columns["probability"] = pa.array(answered, from_pandas=True)  # NaN is null
     by_class = [f"probability_{utf8(name)}" for name in classes]
     columns |= {name: pa.array(probabilities[:, at], from_pandas=True) for at, name in enumerate(by_class)}
     file = io.BytesIO()
-    order = ["file", "prediction", "probability", *by_class, "error"]
+    order = ["file", "prediction", "probability", *by_class, "decided_by", "error"]
     pq.write_table(pa.table([columns[name] for name in order], names=order), file)
     return file.getvalue()
 

@@ -15,12 +15,13 @@ from regraft.cli.formats import FORMATTERS, Format, as_kaggle, as_table, check_k
 from regraft.cli.outputs import check_keeps_inputs, end_naming_unreadable
 from regraft.cli.submission_answers import Answer
 from regraft.cli.submissions import plan_submission
-from regraft.cli.training_options import COMPUTE, CommandOptions, with_options
+from regraft.cli.training_options import COMPUTE, CommandOptions, decision_request, with_options
 from regraft.data.columns import Columns
 from regraft.data.photos import find_photos
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, OutputError, printable
 from regraft.files import atomic_write, check_output
+from regraft.transfer.settings import FitSettings
 
 if TYPE_CHECKING:
     from regraft.classifier.predict import Predictions
@@ -30,7 +31,13 @@ _ELSEWHERE = "The answers can be written into a file: --out FILE."
 _Write = Callable[["Predictions"], str | bytes]
 
 
-@with_options(Columns, Compute, only=COMPUTE, without=("label_column", "group_column", "split_column"))
+@with_options(
+    Columns,
+    FitSettings,
+    Compute,
+    only=("cost", "threshold", "balance", *COMPUTE),
+    without=("label_column", "group_column", "split_column"),
+)
 def predict(
     bundle: options.Bundle,
     photos: Annotated[list[str], typer.Argument(help="Files, folders, tables or globs ('*.jpg').", show_default=False)],
@@ -66,6 +73,7 @@ def predict(
     """Classify photos. An unreadable one is named in its row, the others are answered, and the exit code is 3."""
     file = _checked_file(out)
     format = _checked_format(format, file, like, used={"--answer": answer, "--positive": positive, "--clip": clip})
+    request = decision_request(given)
     sources = find_photos(photos, given.columns())
     if file is not None:
         check_keeps_inputs(file, [bundle, *photos, like], sources)
@@ -76,6 +84,8 @@ def predict(
     write: _Write
     classes = tuple(read_description(bundle)["classes"])
     clip = DEFAULT_CLIP if clip is None else clip
+    classifier = load_bundle(bundle)
+    classifier.decide_by(request, positive if positive in classes else None)
     if like is not None:
         plan = plan_submission(like, sources, classes, positive=positive, clip=clip, answer=answer)
         sources, write = list(plan.sources), plan.text
@@ -83,7 +93,9 @@ def predict(
             note(printable(line, lines=True))
     else:
         write = _writer(format, classes, positive=positive, clip=clip, to_terminal=file is None)
-    predictions = Predictor(load_bundle(bundle), given.compute(), given.observer()).predict(sources)
+    predictions = Predictor(classifier, given.compute(), given.observer()).predict(sources)
+    if classifier.decision is not None:
+        note(f"decided by {classifier.decision.in_words(classes)}")
     _put(write(predictions), file, format, counted(len(sources), "photo"))
     end_naming_unreadable((sources[place], reason) for place, reason in sorted(predictions.unreadable.items()))
 

@@ -16,7 +16,7 @@ from regraft.cli.formats import clipped
 from regraft.cli.submission_sample import Sample, is_exact_cell, some
 from regraft.errors import DataError, OptionError, did_you_mean, printable, shortlist
 
-Cells = Callable[[np.ndarray], list[str]]  # probabilities of one photo, (c,), to the cells of its row
+Cells = Callable[[np.ndarray, int], list[str]]  # probabilities of one photo, (c,), and its answer to its cells
 
 
 class Answer(StrEnum):
@@ -48,7 +48,7 @@ def column_per_class(
         )
     columns = [matched[name] for name in names]
 
-    def cells(probabilities: np.ndarray) -> list[str]:
+    def cells(probabilities: np.ndarray, _: int) -> list[str]:
         mixed = (1 - clip) * probabilities + clip / len(classes)  # it still adds up to 1
         return [f"{mixed[at]:.6g}" for at in columns]
 
@@ -75,15 +75,15 @@ def one_column(
             )
         at = list(classes).index(chosen)
         said = f"{heading}: probability of {printable(chosen)}{_kept_away(clip)} ({shown})"
-        return lambda row: [f"{clipped(row[at], clip):.6f}"], [said]
+        return lambda row, _: [f"{clipped(row[at], clip):.6f}"], [said]
     guesses = _guesses(values, classes)
     if guesses > 1:
         said = f"{heading}: names of the {guesses} likeliest classes, best first ({shown})"
-        return lambda row: [" ".join(classes[at] for at in np.argsort(-row, kind="stable")[:guesses])], [said]
+        return lambda row, _: [" ".join(classes[at] for at in np.argsort(-row, kind="stable")[:guesses])], [said]
     written, notes = _written_labels(sample, heading, values, classes, positive=positive)
     if len(classes) == 2 and all(map(_is_number, classes)) and positive is None:
         notes.append("a probability is written with --positive, the class that it is of")
-    return lambda row: [written[int(row.argmax())]], [f"{heading}: {notes[0]} ({shown})", *notes[1:]]
+    return lambda _, answer: [written[answer]], [f"{heading}: {notes[0]} ({shown})", *notes[1:]]
 
 
 def _answer_of(

@@ -28,7 +28,7 @@ class Submission:
         sample: what is filled.
         ids: position of the column of ids.
         sources: the photo of each row.
-        cells: probabilities of one photo, (c,), to the cells of the other columns.
+        cells: probabilities of one photo, (c,), and its answer to the cells of the other columns.
         notes: what the sample was taken to mean.
     """
 
@@ -43,7 +43,11 @@ class Submission:
         rows = [list(self.sample.header)]
         for row, name in enumerate(self.sample.column(self.ids)):
             empty = [""] * (len(self.sample.header) - 1)
-            cells = empty if row in predictions.unreadable else self.cells(predictions.probabilities[row])
+            cells = (
+                empty
+                if row in predictions.unreadable
+                else self.cells(predictions.probabilities[row], int(predictions.answers[row]))
+            )
             rows.append([*cells[: self.ids], name, *cells[self.ids :]])
         return csv_text(rows, delimiter=self.sample.delimiter, exact=True)
 

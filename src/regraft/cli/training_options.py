@@ -14,6 +14,7 @@ from regraft.cli.console import TerminalObserver, note
 from regraft.data.columns import Columns
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError
+from regraft.evaluation.goals import DecisionRequest
 from regraft.files import parse_size, size_in_words
 from regraft.options import Bytes, Interval, Seconds, Setting, declared_settings, interval
 from regraft.training.schedule import Schedule
@@ -265,6 +266,18 @@ def parse_interval(text: str, flag: str) -> Interval:
     if not interval((low, high)):
         raise OptionError(f"{flag} must be two numbers, the lower first, like 0:4095. Got {text!r}.")
     return low, high
+
+
+def decision_request(given: CommandOptions) -> DecisionRequest:
+    """Return how a command that does not train is to decide: by costs, a threshold or balance, or as the file says.
+
+    Raises:
+        OptionError: several of these.
+    """
+    values = given.values
+    request = DecisionRequest(None, values["cost"], values["threshold"], bool(values["balance"]))
+    request.check()
+    return request
 
 
 def networks_to_choose_from(named: Sequence[str], *, fetch: bool = True) -> list[str]:

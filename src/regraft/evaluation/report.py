@@ -10,12 +10,22 @@ from msgspec import UNSET
 
 from regraft.errors import OptionError, did_you_mean, option, printable
 from regraft.evaluation import metrics
+from regraft.evaluation.decisions import MOST_PROBABLE
 from regraft.evaluation.figures import ClassFigures, ReliabilityBin, figures_by_class, figures_of, reliability_bins
 from regraft.evaluation.intervals import RESAMPLES, Interval
 from regraft.evaluation.metrics import METRICS, Metric, Predictions
+from regraft.evaluation.operating_points import OperatingPoints
 from regraft.evaluation.proportions import interval_of, proportion_of
 from regraft.evaluation.report_fields import ESTIMATES, Estimate, ReportFields, figure_fields
-from regraft.evaluation.report_lines import class_lines, confusion_lines, estimate_note, shown, wrapped
+from regraft.evaluation.report_lines import (
+    class_lines,
+    confusion_lines,
+    estimate_note,
+    never_answered_lines,
+    shown,
+    wrapped,
+)
+from regraft.evaluation.trade_offs import TradeOffs
 from regraft.validation import convert
 
 _HEADLINES = 2  # an empty line, accuracy
@@ -36,7 +46,11 @@ class Report:
         majority_share: proportion of photos of the largest class: the accuracy of always answering it.
         majority_interval: of it, made as that of the accuracy; None where too little is known.
         positive: for two classes, the one that auc and average_precision are of.
-        reliability: the bins of confidence that hold photos.
+        reliability: the bins of confidence that hold photos, of the most probable classes.
+        decided_by: the rule that answered, in words; "" where the most probable class is the answer. Accuracy, recalls
+            and the confusion matrix are of these answers.
+        operating_points: what it takes to find one class; None where that was not asked.
+        trade_offs: of two classes the curves of the positive one; None where they were not asked.
         folds: out-of-fold, how many classifiers answered, each the photos of its fold; None where one answered all, and
             in older files.
     """
@@ -53,6 +67,19 @@ class Report:
     reliability: tuple[ReliabilityBin, ...] = ()
     majority_interval: Interval | None = None
     folds: int | None = None
+    decided_by: str = ""
+    operating_points: OperatingPoints | None = None
+    trade_offs: TradeOffs | None = None
+
+    @property
+    def never_answered(self) -> list[str]:
+        """Return the classes that have photos here, and that no photo was answered with."""
+        answered = np.array(self.confusion).sum(axis=0)
+        return [
+            name
+            for name, count in zip(self.classes, answered, strict=True)
+            if not count and self.per_class[name].support
+        ]
 
     @property
     def accuracy(self) -> float:
@@ -70,6 +97,8 @@ class Report:
         positive: str | None = None,
         groups: np.ndarray | None = None,
         folds: np.ndarray | None = None,
+        decisions: np.ndarray | None = None,
+        decided_by: str = "",
         seed: int = 0,
         resamples: int = RESAMPLES,
     ) -> "Report":
@@ -77,6 +106,7 @@ class Report:
 
         Photos of one group, (n,) `groups`, are not independent: they make every interval wider. Where a classifier for
         each fold answered, (n,) `folds` are their numbers: only photos of one fold are ranked against each other.
+        `decisions` (n,) are the answers where they are not the most probable classes, and `decided_by` says whose.
 
         Raises:
             ValueError: no photos, probabilities that are not finite, or an unknown `estimate`.
@@ -87,7 +117,7 @@ class Report:
             raise ValueError(f"expected finite probabilities of one photo or more. Got shape {probabilities.shape}.")
         positive = (positive or classes[1]) if len(classes) == 2 else None
         column = list(classes).index(positive) if positive is not None else None
-        predictions = Predictions(labels, probabilities, column, folds=folds)
+        predictions = Predictions(labels, probabilities, column, decisions, folds)
         figures, intervals = figures_of(predictions, groups=groups, seed=seed, resamples=resamples)
         confusion = metrics.confusion_matrix(labels, predictions.answers, len(classes))
         support = confusion.sum(axis=1)
@@ -104,6 +134,7 @@ class Report:
             reliability=tuple(reliability_bins(predictions, groups)),
             majority_interval=interval_of(proportion_of(labels == support.argmax(), groups)),
             folds=None if folds is None else len(np.unique(folds)),
+            decided_by=decided_by,
         )
 
     @classmethod
@@ -129,6 +160,9 @@ class Report:
             reliability=fields.reliability,
             majority_interval=fields.majority_interval,
             folds=fields.folds,
+            decided_by=fields.decided_by,
+            operating_points=fields.operating_points,
+            trade_offs=fields.trade_offs,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -150,6 +184,10 @@ class Report:
             "majority_interval": self.majority_interval and list(self.majority_interval),
             "positive": self.positive,
             "reliability": [_row(one) for one in self.reliability],
+            "decided_by": self.decided_by or MOST_PROBABLE,
+            "never_answered": self.never_answered,
+            "operating_points": self.operating_points and self.operating_points.to_json(),
+            "trade_offs": self.trade_offs and self.trade_offs.to_json(),
         }
 
     @property
@@ -179,9 +217,16 @@ class Report:
                     "",
                     *class_lines(self.classes, self.per_class),
                     *confusion_lines(self.classes, self.confusion),
+                    *(never_answered_lines(self.never_answered)),
+                    *(["", *self.operating_points.lines()] if self.operating_points else []),
                 ],
             )
         )
+
+    @property
+    def figure_table(self) -> str:
+        """Return the figures of all classes together, for a terminal."""
+        return "\n".join(map(printable, self._figure_lines()))
 
     @property
     def headline(self) -> str:
@@ -196,7 +241,7 @@ class Report:
         width = max(len(title) for _, title, _, _ in rows)
         for metric, title, value, interval in rows:
             lines.append(f"  {title:<{width}}  {shown(value, interval, percent=metric.percent)}")
-        return lines
+        return [*lines, f"  decided by {self.decided_by}"] if self.decided_by else lines
 
 
 def _row(row: ClassFigures | ReliabilityBin) -> dict[str, Any]:

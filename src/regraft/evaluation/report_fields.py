@@ -5,8 +5,11 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from regraft.evaluation.decisions import MOST_PROBABLE
 from regraft.evaluation.figures import ClassFigures, ReliabilityBin
 from regraft.evaluation.metrics import METRICS
+from regraft.evaluation.operating_points import OperatingPoints
+from regraft.evaluation.trade_offs import TradeOffs
 from regraft.validation import ROUNDING, Bounds, Count, Fraction
 
 Estimate = Literal["out-of-fold", "validation", "test"]
@@ -29,6 +32,9 @@ class ReportFields(Struct):
     reliability: tuple[ReliabilityBin, ...] = ()
     positive: str | None = None
     folds: Count | None = None
+    decided_by: str = ""
+    operating_points: OperatingPoints | None = None
+    trade_offs: TradeOffs | None = None
 
     def __post_init__(self) -> None:
         """Check that all tables are of the same classes."""
@@ -39,6 +45,11 @@ class ReportFields(Struct):
             raise ValueError("per_class must have the classes")
         if self.positive is not None and self.positive not in self.classes:
             raise ValueError("positive must be one of the classes")
+        if self.decided_by == MOST_PROBABLE:
+            self.decided_by = ""
+        for table in (self.operating_points, self.trade_offs):
+            if table is not None and table.of not in self.classes:
+                raise ValueError("operating_points.of and trade_offs.of must be one of the classes")
 
 
 def figure_fields() -> type[Struct]:

@@ -61,6 +61,12 @@ def class_lines(classes: Sequence[str], per_class: Mapping[str, ClassFigures]) -
     return lines
 
 
+def never_answered_lines(names: Sequence[str]) -> list[str]:
+    """Return a line that names the classes that are never answered; nothing where there are none."""
+    more = f" and {len(names) - _WORST_SHOWN:,} more" if len(names) > _WORST_SHOWN else ""
+    return [f"  never answered: {', '.join(names[:_WORST_SHOWN])}{more}"] if names else []
+
+
 def confusion_lines(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[str]:
     """Return the most frequent confusions, in one line after an empty one; nothing where there are none."""
     table = np.array(confusion)

@@ -60,5 +60,6 @@ def compare_new_photos(
         headers=[answers.headers[place] for place in new],
         colours=mean_colours_of(fresh, keys, answers.ranges, compute, observer),
         report=None if record is None else record.report,
+        decision=classifier.decision,
     )
     return found, fresh

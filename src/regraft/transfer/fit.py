@@ -30,6 +30,7 @@ from regraft.transfer.budget import Clock
 from regraft.transfer.cross_validation import cross_validate
 from regraft.transfer.experiment import Experiment, open_run
 from regraft.transfer.feature_choice import try_features
+from regraft.transfer.held_out import HeldOutAnswers, answer_held_out, class_counts
 from regraft.transfer.network_choice import NetworkChoice, choose_network
 from regraft.transfer.preparation import prepare_experiment
 from regraft.transfer.settings import BY_GROUPS, FitSettings
@@ -45,13 +46,18 @@ class FitResult:
         classifier: with its record.
         record: how it was made, and its figures.
         experiment: the photos, and the network before anything was trained.
-        probabilities: (n, c) of the photos that evaluated the classifier.
+        held_out: the photos that evaluated the classifier, and what they were answered.
     """
 
     classifier: Classifier
     record: FitRecord
     experiment: Experiment
-    probabilities: np.ndarray
+    held_out: HeldOutAnswers
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Return (n, c) probabilities of the photos that evaluated the classifier."""
+        return self.held_out.probabilities
 
     @property
     def report(self) -> Report:
@@ -67,7 +73,7 @@ class FitResult:
     @property
     def evaluated(self) -> Dataset:
         """Return the photos that evaluated the classifier: each out-of-fold where there is no validation split."""
-        return self.experiment.validation or self.experiment.dataset
+        return self.held_out.dataset
 
 
 def fit(
@@ -152,19 +158,9 @@ def _fit(
     if choice is not None and experiment.validation is None:
         trained = replace(trained, probabilities=choice.answer_folds(trained.probabilities))
     dataset, validation = experiment.dataset, experiment.validation
-    evaluated = validation or dataset
-    report = Report.from_probabilities(
-        trained.probabilities,
-        evaluated.labels,
-        evaluated.classes,
-        estimate="validation" if validation else "out-of-fold",
-        positive=settings.positive,
-        groups=evaluated.groups,
-        folds=None if validation else experiment.folds(),
-        seed=settings.seed,
-    )
+    held_out = answer_held_out(experiment, trained.probabilities)
     if not settings.force:
-        check_sanity(trained.probabilities, evaluated, report)
+        check_sanity(trained.probabilities, held_out.dataset, held_out.report)
     classifier = Classifier(
         backbone=trained.outcome.backbone,
         head=trained.outcome.head.head,
@@ -177,15 +173,16 @@ def _fit(
         joined=experiment.joined,
         joined_choices=experiment.joined_choices,
         first_depths=experiment.choices.get(trained.outcome.head.choice, ()),
+        decision=held_out.answers.decision,
     )
     classifier.reference = _reference_of(experiment, trained, classifier)
-    doubted = findings_of_answers(evaluated, trained.probabilities)
+    doubted = findings_of_answers(held_out.dataset, trained.probabilities)
     for line in lines_of_fit(doubted):
         experiment.observer.say(line)
-    record = _record(experiment, trained, report, classifier, time.monotonic() - started)
+    record = _record(experiment, trained, held_out, classifier, time.monotonic() - started)
     record = replace(record, findings=counts_of(in_order([*findings_of_photos(dataset, seed=settings.seed), *doubted])))
     classifier.record = record if choice is None else replace(record, networks_tried=choice.tried)
-    return FitResult(classifier, classifier.record, experiment, trained.probabilities)
+    return FitResult(classifier, classifier.record, experiment, held_out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,7 +268,7 @@ def _reference_of(experiment: Experiment, trained: _Training, classifier: Classi
 
 
 def _record(
-    experiment: Experiment, trained: _Training, report: Report, classifier: Classifier, seconds: float
+    experiment: Experiment, trained: _Training, held_out: HeldOutAnswers, classifier: Classifier, seconds: float
 ) -> FitRecord:
     parts = [part for part in (experiment.dataset, experiment.validation) if part is not None]
     features = [part for part in (experiment.features, experiment.validation_features) if part is not None]
@@ -279,7 +276,10 @@ def _record(
     trials = () if candidate.kind.random_weights else try_features(experiment)
     stages = tuple(depth.stage for depth in classifier.depths)
     return FitRecord(
-        report=report,
+        report=held_out.report,
+        groups=held_out.groups,
+        by_group=_by_group(experiment, held_out),
+        class_counts=tuple(class_counts(experiment.dataset).tolist()),
         model=classifier.model,
         strategy=classifier.strategy,
         temperature=classifier.temperature,
@@ -298,17 +298,16 @@ def _record(
         features=trained.outcome.head.choice or LAST,
         stages=stages,
         features_tried=trials,
-        by_group=_by_group(experiment, trained.probabilities),
         group_column=experiment.dataset.samples.grouped_by if experiment.settings.folds == BY_GROUPS else "",
     )
 
 
-def _by_group(experiment: Experiment, probabilities: np.ndarray) -> tuple[GroupFigures, ...]:
-    """Return the figures of each group that was left out, of out-of-fold probabilities (n, c)."""
+def _by_group(experiment: Experiment, held_out: HeldOutAnswers) -> tuple[GroupFigures, ...]:
+    """Return the figures of each group that was left out."""
     if experiment.settings.folds != BY_GROUPS:
         return ()
     found = leave_groups_out(experiment.dataset)
-    return figures_by_group(probabilities.argmax(axis=1) == experiment.dataset.labels, found.folds, found.names)
+    return figures_by_group(held_out.answers.labels == experiment.dataset.labels, found.folds, found.names)
 
 
 def candidate_of(settings: FitSettings) -> Candidate | None:
@@ -322,9 +321,10 @@ def check_sanity(probabilities: np.ndarray, dataset: Dataset, report: Report) ->
     """Raise `SanityError` unless (n, c) probabilities are clearly better than always saying the largest class."""
     skill = beats_majority(probabilities, dataset.labels, groups=dataset.groups)
     if not skill.clear:
+        accuracy = float(np.mean(probabilities.argmax(axis=1) == dataset.labels))  # whatever rule decides
         raise SanityError(
             f"this classifier is not clearly better than always saying the largest class: accuracy "
-            f"{report.accuracy:.1%} where the largest class has {report.majority_share:.1%} of the photos, and a gain "
+            f"{accuracy:.1%} where the largest class has {report.majority_share:.1%} of the photos, and a gain "
             f"in log loss of {skill.gain:.3f} (95 % interval {skill.low:.3f} to {skill.high:.3f}) over the class "
             "shares. Likely reasons: labels that do not belong to their photos (a shuffled table, a shifted column); "
             "weights or preprocessing that do not belong to the network; too few photos; or classes that look alike. "

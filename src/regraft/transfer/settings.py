@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from regraft.errors import OptionError, option
+from regraft.evaluation.goals import COST_EXAMPLE, GOAL_EXAMPLE, THRESHOLD_EXAMPLE, DecisionRequest
 from regraft.networks.names import NetworkNames
 from regraft.options import GROUP, Seconds, check_settings, declared_settings, number, setting, truth, whole_number
 from regraft.training.schedule import Schedule
@@ -49,6 +50,11 @@ class FitSettings:
         grouping: "given" takes the groups that are named; "guessed" guesses them from names, bursts of one camera and
             near-duplicates.
         positive: the class that AUC and average precision are of, where there are two; default the second.
+        goal: a least sensitivity, specificity or precision of a class, which decides from which probability on it is
+            answered.
+        cost: what mistakes cost; the class with the least expected cost is answered.
+        threshold: the probability from which on a class is answered.
+        balance: True answers the class whose probability exceeds its share of the photos most.
         force: True keeps a classifier that is no better than always saying the largest class.
         train_from: the first stage that is trained, instead of the last two.
         train_only: the one stage that is trained.
@@ -102,6 +108,32 @@ class FitSettings:
         allowed="the name of a class",
         check=lambda value: isinstance(value, str),
     )
+    goal: str | None = setting(
+        None,
+        help=f"What answers must reach, {GOAL_EXAMPLE!r} (or specificity, precision): the threshold is chosen on "
+        "held-out photos.",
+        allowed=f"text like {GOAL_EXAMPLE!r}",
+        check=lambda value: isinstance(value, str),
+    )
+    cost: str | None = setting(
+        None,
+        help=f"What mistakes cost, TRUE:ANSWER=COST with commas between, {COST_EXAMPLE}; others cost 1. The cheapest "
+        "answer is given.",
+        allowed=f"text like {COST_EXAMPLE!r}",
+        check=lambda value: isinstance(value, str),
+    )
+    threshold: str | None = setting(
+        None,
+        help=f"Answer a class from this probability on: 0.2, or {THRESHOLD_EXAMPLE!r}.",
+        allowed=f"a probability, or text like {THRESHOLD_EXAMPLE!r}",
+        check=lambda value: isinstance(value, str) or number(value, 0, 1),
+    )
+    balance: bool = setting(
+        False,
+        help="Answer as if all classes were equally frequent: rare ones are found more often.",
+        allowed="True or False",
+        check=truth,
+    )
     force: bool = setting(
         False,
         help="Keep a classifier that is no better than chance.",
@@ -142,6 +174,11 @@ class FitSettings:
     )
     schedule: Schedule = field(default_factory=Schedule, metadata=GROUP)
 
+    @property
+    def decision(self) -> DecisionRequest:
+        """Return how answers are to be decided."""
+        return DecisionRequest(self.goal, self.cost, self.threshold, bool(self.balance))
+
     def check(self, compute: "Compute", classes: Sequence[str]) -> None:
         """Raise `OptionError` for a value outside what is allowed.
 
@@ -153,11 +190,15 @@ class FitSettings:
 
         self.check_training(compute)
         check_positive(self.positive, classes)
+        request = self.decision
+        request.goal_of(classes, self.positive)
+        request.fixed(classes, None, self.positive)
 
     def check_training(self, compute: "Compute") -> None:
         """Raise `OptionError` for a value, or options of training that do not go together or cannot be had here."""
         check_settings(self)
         self._check_together()
+        self.decision.check()
         if self.precision == "fp16" and compute.torch_device.type == "cpu":
             raise OptionError(
                 f"{option('precision', 'fp16')} needs a GPU, and training runs on the CPU here ({option('device')}). "

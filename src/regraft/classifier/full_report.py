@@ -1,0 +1,233 @@
+"""A report with all that thresholds decide: the answers of a rule, operating points, curves; and figures by patient."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from regraft.data.dataset import Dataset
+from regraft.data.splits import OUTER_FOLDS
+from regraft.errors import DataError, GoalError, option, printable
+from regraft.evaluation.decisions import Decision, DecisionRule, answers_of
+from regraft.evaluation.goals import DecisionRequest, Goal, check_goal_photos
+from regraft.evaluation.operating_points import (
+    OperatingPoints,
+    choose,
+    nested_answers,
+    operating_points,
+    points_at,
+)
+from regraft.evaluation.report import Report
+from regraft.evaluation.report_fields import Estimate
+from regraft.evaluation.trade_offs import trade_offs
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What photos are answered, and by which rule.
+
+    Attributes:
+        labels: (n,) answers.
+        decision: the rule; None where the most probable class is the answer.
+        label: the class that the rule is about; None where it is about all.
+    """
+
+    labels: np.ndarray
+    decision: Decision | None = None
+    label: int | None = None
+
+    @classmethod
+    def by(cls, decision: Decision | None, probabilities: np.ndarray) -> "Answers":
+        """Return the answers of a decision that these photos did not choose."""
+        return cls(answers_of(decision, probabilities), decision, None if decision is None else class_of(decision.rule))
+
+
+def class_of(rule: DecisionRule) -> int | None:
+    """Return the class that a rule is about; None where it is about all."""
+    label = getattr(rule, "label", None)
+    return None if label is None else int(label)
+
+
+def decide(
+    request: DecisionRequest,
+    dataset: Dataset,
+    probabilities: np.ndarray,
+    *,
+    folds: np.ndarray,
+    shares: np.ndarray,
+    positive: str | None = None,
+) -> Answers:
+    """Choose the decision on held-out probabilities, and answer each photo by what the other folds choose.
+
+    Args:
+        request: what is asked for.
+        dataset: the photos that evaluate the classifier.
+        probabilities: (n, c) of these, by what was not fitted on the photo.
+        folds: (n,) numbers that the choice is nested by.
+        shares: (c,) of the classes among the training photos.
+        positive: of two classes the one that is meant where none is named.
+
+    Raises:
+        GoalError: no threshold meets the goal.
+        DataError: too few photos to promise it.
+    """
+    goal = request.goal_of(dataset.classes, positive)
+    if goal is None:
+        return Answers.by(request.fixed(dataset.classes, shares, positive), probabilities)
+    check_goal_photos(goal, np.bincount(dataset.labels, minlength=len(dataset.classes)).tolist(), dataset.classes)
+    decision = choose(goal, dataset.labels, probabilities, goal.said(dataset.classes))
+    if decision is None:
+        raise GoalError(_unreached(goal, dataset))
+    return Answers(nested_answers(goal, dataset.labels, probabilities, folds), decision, goal.label)
+
+
+def _unreached(goal: Goal, dataset: Dataset) -> str:
+    name = dataset.classes[goal.label]
+    return (
+        f"{option('goal', goal.said(dataset.classes))}: no threshold reaches that on the {len(dataset):,} photos that "
+        f"evaluate the classifier. Ask for less, or leave it out and look at what each threshold for {name} gives. "
+        "What was computed is kept: the same command without it goes on from there."
+    )
+
+
+def nesting_folds(dataset: Dataset, *, seed: int) -> np.ndarray:
+    """Return (n,) numbers of folds that a choice on photos of one classifier is nested by; groups stay whole."""
+    try:
+        return dataset.possible_folds(OUTER_FOLDS, seed=seed)
+    except DataError:  # some class cannot be spread: as far as it goes
+        units = np.arange(len(dataset)) if dataset.groups is None else np.unique(dataset.groups, return_inverse=True)[1]
+        return np.asarray(np.random.default_rng(seed).permutation(int(units.max()) + 1)[units] % OUTER_FOLDS)
+
+
+def full_report(
+    dataset: Dataset,
+    probabilities: np.ndarray,
+    answers: Answers,
+    *,
+    estimate: Estimate,
+    folds: np.ndarray,
+    positive: str | None = None,
+    known: OperatingPoints | None = None,
+    seed: int = 0,
+    **more: Any,
+) -> Report:
+    """Return the figures of held-out probabilities (n, c), with operating points and, of two classes, the curves.
+
+    Args:
+        dataset: the n photos.
+        probabilities: (n, c).
+        answers: of these.
+        estimate: what the probabilities are.
+        folds: (n,) numbers that thresholds are nested by; out-of-fold, those of the classifiers that answered.
+        positive: of two classes the one that AUC, operating points and curves are of; default the second.
+        known: thresholds that were chosen on other photos, which are not chosen again.
+        seed: of the bootstrap.
+        more: for `Report.from_probabilities`.
+    """
+    classes, labels, decision = dataset.classes, dataset.labels, answers.decision
+    report = Report.from_probabilities(
+        probabilities,
+        labels,
+        classes,
+        estimate=estimate,
+        positive=positive,
+        groups=dataset.groups,
+        decisions=None if decision is None else answers.labels,
+        decided_by="" if decision is None else decision.in_words(classes),
+        folds=folds if estimate == "out-of-fold" else None,
+        seed=seed,
+        **more,
+    )
+    label = answers.label if report.positive is None else list(classes).index(report.positive)
+    if label is None or not 0 < (labels == label).sum() < len(labels):
+        return report
+    if known is not None and known.of == classes[label]:
+        points = points_at(known, labels, probabilities, classes, groups=dataset.groups)
+    else:
+        points = operating_points(labels, probabilities, classes, label, folds=folds, groups=dataset.groups)
+    curves = trade_offs(labels == label, probabilities[:, label], classes[label], groups=dataset.groups, seed=seed)
+    return replace(report, operating_points=points, trade_offs=curves)
+
+
+@dataclass(frozen=True, eq=False)
+class GroupReport:
+    """Figures by patient (or whatever groups are), each by the mean of its photos' probabilities.
+
+    Attributes:
+        grouped_by: what the user calls a group; "" where nobody did.
+        report: of the groups, as of independent photos.
+        mixed: how many groups hold photos of several classes, and are left out.
+    """
+
+    grouped_by: str
+    report: Report
+    mixed: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {"grouped_by": self.grouped_by, "mixed": self.mixed, **self.report.to_json()}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Self:
+        """Return what `to_json` gave.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        return cls(found.get("grouped_by", ""), Report.from_json(found), found.get("mixed", 0))
+
+    def __str__(self) -> str:
+        """Return the figures for a terminal."""
+        what = printable(self.grouped_by) or "group"
+        mixed = f"; {self.mixed:,} of several classes are left out" if self.mixed else ""
+        return f"by {what}, of the mean of its photos' probabilities{mixed}:\n{self.report.figure_table}"
+
+
+def group_report(
+    dataset: Dataset,
+    probabilities: np.ndarray,
+    decision: Decision | None,
+    *,
+    estimate: Estimate,
+    folds: np.ndarray | None = None,
+    **more: Any,
+) -> GroupReport | None:
+    """Return the figures by named group; None where there are no such, or none with several photos.
+
+    Groups that near-duplicates join are not independent of each other: they make the intervals wider.
+
+    Args:
+        dataset: the n photos.
+        probabilities: (n, c) of these.
+        decision: the rule that answers; None for the most probable class.
+        estimate: what the probabilities are.
+        folds: (n,) numbers of the classifiers that answered, the same within a group; None where one answered all.
+        more: for `Report.from_probabilities`.
+    """
+    if dataset.samples.groups is None or not any(dataset.samples.group_names):
+        return None
+    units, first, of = np.unique(dataset.samples.groups, return_index=True, return_inverse=True)
+    counts = np.bincount(of.ravel())
+    if counts.max() < 2:
+        return None
+    labels, classes = dataset.labels, len(dataset.classes)
+    means = np.stack([np.bincount(of.ravel(), probabilities[:, k]) / counts for k in range(classes)], axis=1)
+    pure = np.bincount(of.ravel(), labels != labels[first][of.ravel()]) == 0
+    truth = labels[first][pure]
+    if not len(truth) or len(np.unique(truth)) < 2:
+        return None
+    joined = dataset.groups
+    linked = None if joined is None else joined[first][pure]
+    report = Report.from_probabilities(
+        means[pure],
+        truth,
+        dataset.classes,
+        estimate=estimate,
+        groups=None if linked is None or len(np.unique(linked)) == len(linked) else linked,
+        decisions=None if decision is None else decision.rule.answers(means[pure]),
+        decided_by="" if decision is None else decision.in_words(dataset.classes),
+        folds=None if folds is None else folds[first][pure],
+        **more,
+    )
+    return GroupReport(dataset.samples.grouped_by, report, int(len(units) - pure.sum()))

@@ -1,0 +1,276 @@
+"""What users ask of the answers: a goal, costs, a threshold or balance; and the decision that meets it."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from regraft.errors import DataError, OptionError, did_you_mean, option
+from regraft.evaluation.decisions import CostRule, Decision, ThresholdRule
+
+SENSITIVITY, SPECIFICITY, PRECISION = "sensitivity", "specificity", "precision"
+_FIGURES = {
+    **dict.fromkeys(("sensitivity", "recall", "tpr"), SENSITIVITY),
+    **dict.fromkeys(("specificity", "tnr"), SPECIFICITY),
+    **dict.fromkeys(("precision", "ppv"), PRECISION),
+}
+_NUMBER = r"[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?"
+_GOAL = re.compile(rf"\s*(\w+)\s*(?:>=|=>|≥)\s*({_NUMBER})\s*(%?)\s*(?:for\s+(.+?))?\s*", re.DOTALL)
+_THRESHOLD = re.compile(rf"\s*({_NUMBER})\s*(%?)\s*(?:for\s+(.+?))?\s*", re.DOTALL)
+_COST = re.compile(rf"(.+?)\s*=\s*({_NUMBER})\s*(?:,|$)", re.DOTALL)
+GOAL_EXAMPLE = "sensitivity>=0.95 for malignant"
+COST_EXAMPLE = "malignant:benign=20"
+THRESHOLD_EXAMPLE = "0.2 for malignant"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A least sensitivity, specificity or precision of one class against all others.
+
+    Attributes:
+        figure: one of `SENSITIVITY`, `SPECIFICITY` and `PRECISION`.
+        least: above 0 and below 1.
+        label: the class.
+    """
+
+    figure: str
+    least: float
+    label: int
+
+    def threshold(self, is_class: np.ndarray, scores: np.ndarray) -> float | None:
+        """Return the threshold on the class's probability that meets the goal; None where none does.
+
+        Sensitivity and specificity are met in expectation on new photos from the same source, whatever the
+        distribution (as conformal p-values are, Vovk et al. 2005): of m photos of the class the threshold is the k-th
+        smallest probability, k = floor((1 - least)(m + 1)), which a new one falls short of with probability k / (m + 1)
+        at most. Of all such thresholds it is one with the fewest alarms (for a specificity, with the most hits), and of
+        these the middle of the gap that has most hits (fewest alarms): well separated classes are cut between them. A
+        precision counts one false alarm more than there is, and the lowest threshold from which on it holds is
+        taken.
+
+        Args:
+            is_class: (n,) booleans.
+            scores: (n,) probabilities of the class, by what was not fitted on the photo.
+        """
+        hits, others = np.sort(scores[is_class]), np.sort(scores[~is_class])[::-1]
+        if self.figure == PRECISION:
+            return _precise_threshold(is_class, scores, self.least)
+        ordered = hits if self.figure == SENSITIVITY else others
+        rank = math.floor((1 - self.least) * (len(ordered) + 1) + 1e-9)
+        if not rank:
+            return None
+        edge = float(ordered[rank - 1])
+        if self.figure == SENSITIVITY:  # down to the next of the others, which would be one more alarm
+            below = others[others < edge]
+            low = float(below[0]) if len(below) else -1.0
+            high = float(hits[hits > low][0])
+        else:  # up to the next of the class, which would be one hit less
+            above = hits[hits >= edge]
+            if not len(above):
+                return edge
+            high = float(above[0])
+            low = float(others[others < high][0]) if (others < high).any() else -1.0
+        return (low + high) / 2 if low >= 0 else high
+
+    def needed(self) -> int:
+        """Return how many photos (of the class, or for a specificity of the others) it takes to promise the goal."""
+        return math.ceil(1 / (1 - self.least) - 1e-9) - 1
+
+    def said(self, classes: Sequence[str]) -> str:
+        """Return the goal as a user would say it."""
+        return f"{self.figure} >= {self.least:.10g} for {classes[self.label]}"
+
+
+def _precise_threshold(is_class: np.ndarray, scores: np.ndarray, least: float) -> float | None:
+    order = np.argsort(-scores, kind="stable")
+    hits, count = np.cumsum(is_class[order]), np.arange(1, len(scores) + 1)
+    ends = np.append(np.diff(scores[order]) != 0, True)  # a threshold takes all of equal scores or none
+    good = np.flatnonzero(ends & (hits >= least * (count + 1) - 1e-9))
+    return float(scores[order][good[-1]]) if len(good) else None
+
+
+@dataclass(frozen=True)
+class DecisionRequest:
+    """How answers are to be decided; at most one of these is asked for.
+
+    Attributes:
+        goal: as text, see `GOAL_EXAMPLE`.
+        cost: likewise, see `COST_EXAMPLE`.
+        threshold: likewise, see `THRESHOLD_EXAMPLE`; a number too.
+        balance: whether every class counts alike, however many photos it has.
+    """
+
+    goal: str | None = None
+    cost: str | None = None
+    threshold: str | float | None = None
+    balance: bool = False
+
+    @property
+    def asked(self) -> list[str]:
+        """Return the options that are asked for."""
+        return [option(name) for name in ("goal", "cost", "threshold", "balance") if getattr(self, name)]
+
+    def check(self) -> None:
+        """Raise `OptionError` where several are asked for."""
+        given = [name for name in ("goal", "cost", "threshold", "balance") if getattr(self, name) not in (None, False)]
+        if len(given) > 1:
+            names = " and ".join(map(option, given))
+            raise OptionError(f"{names} exclude each other: each decides what is answered. Name one.")
+
+    def is_given(self) -> bool:
+        """Tell whether anything is asked for."""
+        return self.goal is not None or self.cost is not None or self.threshold is not None or bool(self.balance)
+
+    def goal_of(self, classes: Sequence[str], positive: str | None = None) -> Goal | None:
+        """Return the goal, None where there is none.
+
+        Args:
+            classes: c names.
+            positive: of two classes the one that is meant where none is named; default the second.
+
+        Raises:
+            OptionError: it is none.
+        """
+        if self.goal is None:
+            return None
+        found = _GOAL.fullmatch(str(self.goal))
+        figure = _FIGURES.get(found[1].lower()) if found else None
+        if not found or figure is None:
+            raise OptionError(
+                f"{option('goal')} must be a least sensitivity, specificity or precision, and of which class, like "
+                f"{GOAL_EXAMPLE!r}. Got {self.goal!r}."
+            )
+        least = _share(found[2], found[3])
+        if not 0 < least < 1:
+            raise OptionError(f"{option('goal')} must ask for more than 0 and less than 1 (100 %). Got {self.goal!r}.")
+        return Goal(figure, least, _label("goal", found[4], classes, positive))
+
+    def fixed(
+        self, classes: Sequence[str], shares: np.ndarray | None = None, positive: str | None = None
+    ) -> Decision | None:
+        """Return the decision that needs no photos to be chosen; None for a goal, and where nothing is asked for.
+
+        Args:
+            classes: c names.
+            shares: (c,) of the classes among the training photos; only balance needs them.
+            positive: as of `goal_of`.
+
+        Raises:
+            OptionError: costs or a threshold that are none.
+        """
+        if self.cost is not None:
+            return Decision(CostRule(read_costs(str(self.cost), classes)), f"cost {self.cost}")
+        if self.threshold is not None:
+            found = _THRESHOLD.fullmatch(str(self.threshold))
+            share = _share(found[1], found[2]) if found else -1.0
+            if not found or not 0 < share < 1:
+                raise OptionError(
+                    f"{option('threshold')} must be a probability above 0 and below 1 (100 %), and of which class, "
+                    f"like {THRESHOLD_EXAMPLE!r}. Got {self.threshold!r}."
+                )
+            label = _label("threshold", found[3], classes, positive)
+            return Decision(ThresholdRule(label, share), f"threshold {share:.10g} for {classes[label]}")
+        if self.balance and shares is not None:
+            return Decision(balance_rule(shares), "balance")
+        return None
+
+
+def balance_rule(shares: np.ndarray) -> CostRule:
+    """Return the rule that answers the class whose probability exceeds its share (c,) most.
+
+    It is the most probable class where all classes are equally frequent (Saerens et al. 2002), and so what gives the
+    highest balanced accuracy that these probabilities allow.
+    """
+    return CostRule.weighted(1 / np.maximum(shares, 1e-12) / len(shares))
+
+
+def read_costs(text: str, classes: Sequence[str]) -> np.ndarray:
+    """Return (c, c) costs, 1 for every mistake that is not named.
+
+    Args:
+        text: "TRUE:ANSWER=COST", several with commas between.
+        classes: c names.
+
+    Raises:
+        OptionError: it is something else, or names another class.
+    """
+    costs = np.ones((len(classes), len(classes)))
+    np.fill_diagonal(costs, 0.0)
+    rest = text.strip()
+    while rest:
+        found = _COST.match(rest)
+        pair = _pair(found[1].strip(), classes) if found else None
+        if not found or pair is None:
+            names = ", ".join(classes[:10])
+            hint = did_you_mean(rest.partition(":")[0].strip(), classes)
+            raise OptionError(
+                f"{option('cost')} must say what a mistake costs, TRUE:ANSWER=COST, like {COST_EXAMPLE}, with classes "
+                f"of {names}; others cost 1. Got {text!r}.{hint}"
+            )
+        cost = float(found[2])
+        if not 0 < cost <= 1e6:
+            raise OptionError(f"{option('cost')} must be numbers above 0, up to 1,000,000. Got {text!r}.")
+        costs[pair] = cost
+        rest = rest[found.end() :].strip()
+    if not text.strip():
+        raise OptionError(f"{option('cost')} must say what a mistake costs, like {COST_EXAMPLE}. Got nothing.")
+    return costs
+
+
+def _pair(text: str, classes: Sequence[str]) -> tuple[int, int] | None:
+    """Return the two different classes of "TRUE:ANSWER", whose names may hold colons; None if there are none such."""
+    places = [place for place, letter in enumerate(text) if letter == ":"]
+    for place in places:
+        true, answer = text[:place].strip(), text[place + 1 :].strip()
+        if true in classes and answer in classes and true != answer:
+            return list(classes).index(true), list(classes).index(answer)
+    return None
+
+
+def _label(name: str, named: str | None, classes: Sequence[str], positive: str | None) -> int:
+    if named is None and len(classes) == 2:
+        return 1 if positive is None else list(classes).index(positive)
+    if named is None:
+        raise OptionError(f"{option(name)} must name its class where there are {len(classes)}: ... for CLASS.")
+    if named not in classes:
+        shown = ", ".join(classes[:20])
+        raise OptionError(f"{option(name)} must be for one of {shown}. Got {named!r}.{did_you_mean(named, classes)}")
+    return list(classes).index(named)
+
+
+def _share(number: str, sign: str) -> float:
+    return float(number) / (100 if sign else 1)
+
+
+def check_goal_photos(goal: Goal, counts: Sequence[int], classes: Sequence[str]) -> None:
+    """Raise `DataError` where too few photos evaluate the classifier to promise a goal.
+
+    Args:
+        goal: what is asked for.
+        counts: (c,) photos of each class.
+        classes: c names.
+    """
+    own, all_photos = counts[goal.label], sum(counts)
+    there = all_photos - own if goal.figure == SPECIFICITY else own
+    if there < goal.needed():
+        which = (
+            f"photos of other classes than {classes[goal.label]}"
+            if goal.figure == SPECIFICITY
+            else (f"photos of {classes[goal.label]}")
+        )
+        largest = there / (there + 1)
+        raise DataError(
+            f"{option('goal', goal.said(classes))} takes at least {goal.needed():,} {which} to be promised. Got "
+            f"{there:,}, which allow for {percent_down(largest)} at most. Ask for less, or add photos."
+        )
+
+
+def percent_down(share: float) -> str:
+    """Return a share in percent, rounded down to a tenth.
+
+    >>> percent_down(0.98039)
+    '98.0 %'
+    """
+    return f"{math.floor(1000 * share) / 10:.1f} %"

@@ -1,0 +1,70 @@
+"""What the photos that evaluate a new classifier are answered, and the figures of that."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from regraft.classifier.full_report import Answers, GroupReport, decide, full_report, group_report, nesting_folds
+from regraft.data.dataset import Dataset
+from regraft.evaluation.report import Report
+from regraft.evaluation.report_fields import Estimate
+from regraft.transfer.experiment import Experiment
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutAnswers:
+    """Photos that evaluate a classifier, answered by what did not learn from them.
+
+    Attributes:
+        dataset: n photos.
+        probabilities: (n, c).
+        answers: of these.
+        folds: (n,) numbers: each photo was answered by what was learned without its fold; None with a validation split.
+        report: the figures.
+        groups: the figures by patient, or whatever groups are; None where there are none.
+    """
+
+    dataset: Dataset
+    probabilities: np.ndarray
+    answers: Answers
+    folds: np.ndarray | None
+    report: Report
+    groups: GroupReport | None
+
+
+def class_counts(dataset: Dataset) -> np.ndarray:
+    """Return (c,) numbers of photos of each class."""
+    return np.bincount(dataset.labels, minlength=len(dataset.classes))
+
+
+def answer_held_out(experiment: Experiment, probabilities: np.ndarray) -> HeldOutAnswers:
+    """Return answers and figures of held-out probabilities (n, c): out-of-fold, or of the validation photos.
+
+    Raises:
+        GoalError: no threshold meets the goal of the settings.
+        DataError: too few photos to promise it.
+    """
+    settings, validation = experiment.settings, experiment.validation
+    dataset = validation or experiment.dataset
+    estimate: Estimate = "validation" if validation else "out-of-fold"
+    folds = nesting_folds(validation, seed=settings.seed) if validation else experiment.folds()
+    counts = class_counts(experiment.dataset)
+    answers = decide(
+        settings.decision,
+        dataset,
+        probabilities,
+        folds=folds,
+        shares=counts / counts.sum(),
+        positive=settings.positive,
+    )
+    own = None if validation else folds
+    how: dict[str, Any] = {"estimate": estimate, "positive": settings.positive, "seed": settings.seed}
+    return HeldOutAnswers(
+        dataset=dataset,
+        probabilities=probabilities,
+        answers=answers,
+        folds=own,
+        report=full_report(dataset, probabilities, answers, folds=folds, **how),
+        groups=group_report(dataset, probabilities, answers.decision, folds=own, **how),
+    )

@@ -1,0 +1,179 @@
+"""What decides the answers, from `fit` to `predict`: goals, costs, thresholds and balance; and held-out answers."""
+
+import csv
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
+from typer.testing import Result
+
+Run = Callable[..., Result]
+Photos = Callable[..., Path]
+Fails = Callable[..., str]
+FAST = ("--strategy", "frozen", "--features", "last", "--force")
+
+
+@pytest.fixture
+def mixed(photos: Photos, tmp_path: Path) -> Path:
+    """Twelve red and twelve blue photos, three of each under the other label: no classifier can tell all."""
+    folder = photos("mixed", red=12, blue=12)
+    for number in range(3):
+        a, b = folder / "red" / f"{number}.jpg", folder / "blue" / f"{number}.jpg"
+        shutil.move(a, tmp_path / "kept.jpg")
+        shutil.move(b, a)
+        shutil.move(tmp_path / "kept.jpg", b)
+    return folder
+
+
+def test_a_goal_decides_from_fit_to_predict(run: Run, mixed: Path, tiny_network: str) -> None:
+    goal = ("--goal", "sensitivity>=0.9 for red")
+    done = run("fit", mixed, "--model", tiny_network, *FAST, *goal, "--json", "--predictions", "held-out.csv")
+    assert done.exit_code == 0, done.output
+    numbers = json.loads(done.stdout)
+    assert numbers["decided_by"].startswith("sensitivity >= 0.9 for red: red from a probability of ")
+    rows = list(csv.DictReader(Path("held-out.csv").read_text().splitlines()))
+    assert len(rows) == 24
+    hits = sum(row["label"] == row["answer"] == "red" for row in rows)
+    assert numbers["per_class"]["red"]["recall"] == hits / 12
+    assert numbers["confusion"][1] == [12 - hits, hits]
+    # the threshold of the file: of 12 photos the floor(.1 * 13) = 1st smallest probability of red, and below it down to
+    # the middle of the gap
+    smallest = min(float(row["probability_red"]) for row in rows if row["label"] == "red")
+    below = [float(row["probability_red"]) for row in rows if row["label"] == "blue"]
+    smallest = (smallest + max(value for value in below if value < smallest)) / 2
+    answers = run("predict", "classifier.safetensors", mixed, "--format", "csv")
+    assert "decided by sensitivity >= 0.9 for red: red from" in answers.stderr
+    for row in csv.DictReader(answers.stdout.splitlines()):
+        assert row["decided_by"] == "sensitivity >= 0.9 for red"
+        assert row["prediction"] == ("red" if float(row["probability_red"]) >= smallest - 1e-6 else "blue")
+    table = numbers["operating_points"]
+    assert table["of"] == "red"
+    assert [point["least_sensitivity"] for point in table["points"]] == [0.8, 0.9]
+    assert table["points"][1]["threshold"] == pytest.approx(smallest, rel=1e-8)
+
+
+def test_each_fold_of_a_goal_is_answered_by_the_others(run: Run, mixed: Path, tiny_network: str) -> None:
+    """The answers of the table are those of thresholds that the other folds choose, worked out from the table alone."""
+    goal = ("--goal", "sensitivity>=0.8 for blue")
+    done = run("fit", mixed, "--model", tiny_network, *FAST, *goal, "--predictions", "held-out.csv")
+    assert done.exit_code == 0, done.output
+    table = pd.read_csv("held-out.csv")
+    for fold in range(5):
+        others, own = table[table["fold"] != fold], table[table["fold"] == fold]
+        hits = np.sort(others.loc[others["label"] == "blue", "probability_blue"])
+        edge = hits[max(math.floor(0.2 * (len(hits) + 1) + 1e-9), 1) - 1]
+        alarms = others.loc[others["label"] == "red", "probability_blue"]
+        low = alarms[alarms < edge].max()  # the middle of the gap below which there is one more alarm
+        expected = np.where(own["probability_blue"] >= (low + hits[hits > low].min()) / 2, "blue", "red")
+        assert own["answer"].tolist() == expected.tolist()
+
+
+def test_held_out_answers_give_the_figures_in_scikit_learn(run: Run, mixed: Path, tiny_network: str) -> None:
+    done = run("fit", mixed, "--model", tiny_network, *FAST, "--json", "--predictions", "out.parquet")
+    numbers, table = json.loads(done.stdout), pd.read_parquet("out.parquet")
+    assert numbers["decided_by"] == "most probable class"
+    assert numbers["accuracy"] == accuracy_score(table["label"], table["answer"])
+    columns = ["probability_blue", "probability_red"]
+    assert numbers["log_loss"] == pytest.approx(log_loss(table["label"], table[columns]), rel=1e-6)
+    assert sorted(table["fold"].unique()) == [0, 1, 2, 3, 4]
+    assert table["group"].isna().all()
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "json", "jsonl", "parquet"])
+def test_evaluate_writes_every_answer(run: Run, bundle: Path, photos: Photos, ending: str) -> None:
+    others = photos("others", first_seed=500, red=4, blue=3)
+    done = run("evaluate", bundle, others, "--json", "--out", f"answers.{ending}")
+    assert done.exit_code == 0, done.output
+    read = {
+        "csv": pd.read_csv,
+        "tsv": lambda file: pd.read_csv(file, sep="\t"),
+        "json": pd.read_json,
+        "jsonl": lambda file: pd.read_json(file, lines=True),
+        "parquet": pd.read_parquet,
+    }[ending]
+    table = read(f"answers.{ending}")
+    assert list(table) == ["file", "label", "fold", "group", "answer", "probability_blue", "probability_red"]
+    assert len(table) == 7
+    assert table["fold"].isna().all()
+    assert json.loads(done.stdout)["auc"] == roc_auc_score(table["label"] == "red", table["probability_red"])
+
+
+def test_evaluate_and_predict_take_another_decision(run: Run, bundle: Path, photos: Photos) -> None:
+    others = photos("others", first_seed=500, red=4, blue=3)
+    all_red = ("--threshold", "0.000001 for red")
+    numbers = json.loads(run("evaluate", bundle, others, "--json", *all_red).stdout)
+    assert numbers["confusion"] == [[0, 3], [0, 4]]
+    assert numbers["never_answered"] == ["blue"]
+    assert numbers["decided_by"].startswith("threshold 1e-06 for red: red from a probability of 0.0001 % on, else blue")
+    assert "never answered: blue" in run("evaluate", bundle, others, *all_red).stdout
+    done = run("predict", bundle, others, "--format", "jsonl", "--cost", "blue:red=1000000")
+    assert {json.loads(line)["decided_by"] for line in done.stdout.splitlines()} == {"cost blue:red=1000000"}
+    assert run("predict", bundle, others, "--balance").exit_code == 0
+
+
+def test_the_table_of_the_fit_is_evaluated_on_other_photos(run: Run, mixed: Path, tiny_network: str, photos: Photos):
+    fitted = json.loads(run("fit", mixed, "--model", tiny_network, *FAST, "--json").stdout)
+    others = photos("others", first_seed=500, red=8, blue=8)
+    done = run("evaluate", "classifier.safetensors", others, "--json", "--out", "answers.csv")
+    there, table = json.loads(done.stdout)["operating_points"], pd.read_csv("answers.csv")
+    assert [p["threshold"] for p in there["points"]] == [p["threshold"] for p in fitted["operating_points"]["points"]]
+    for point in there["points"]:
+        answered = table["probability_red"] >= point["threshold"]
+        assert point["sensitivity"] == answered[table["label"] == "red"].mean()
+        assert point["specificity"] == 1 - answered[table["label"] == "blue"].mean()
+    assert "to find red" in run("evaluate", "classifier.safetensors", others).stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--goal", "sensitivity>=0.9", "--balance"), "--goal and --balance exclude each other"),
+        (("--goal", "sensitivity for red"), "--goal must be a least sensitivity, specificity or precision"),
+        (("--goal", "recall>=0.9 for rde"), "--goal must be for one of blue, red. Got 'rde'. Did you mean 'red'?"),
+        (("--goal", "sensitivity>=0.99 for red"), "takes at least 99 photos of red to be promised. Got 12"),
+        (("--cost", "red:rot=3"), "--cost must say what a mistake costs"),
+        (("--threshold", "2"), "--threshold must be a probability above 0 and below 1"),
+        (("--predictions", "held-out.xlsx"), "answers are not written as .xlsx"),
+        (("--predictions", "held-out.txt"), "Name it held-out.csv, or"),
+        (("--predictions", "held-out"), "must be a file that ends in .csv"),
+        (("--predictions", "nowhere/held-out.csv"), "the folder nowhere does not exist"),
+    ],
+)
+def test_wrong_decisions_are_named_before_anything_is_trained(
+    fails: Fails, mixed: Path, tiny_network: str, options: tuple[str, ...], said: str
+) -> None:
+    assert said in fails("fit", mixed, "--model", tiny_network, *FAST, *options)
+    assert not Path("classifier.safetensors").exists()
+
+
+def test_a_goal_that_no_threshold_reaches_keeps_what_was_computed(fails: Fails, mixed: Path, tiny_network: str) -> None:
+    message = fails("fit", mixed, "--model", tiny_network, *FAST, "--goal", "precision>=0.999 for red")
+    assert "--goal precision >= 0.999 for red" in message
+    assert "no threshold reaches that on the 24 photos" in message or "at least 999 photos" in message
+
+
+def test_a_file_that_is_read_is_not_overwritten(fails: Fails, bundle: Path, photos: Photos) -> None:
+    (bundle.parent / "table.csv").write_text(f"image,label\n{photos('x', red=1)}/red/0.jpg,red\n")
+    assert "is a file that is read here" in fails("evaluate", bundle, "table.csv", "--out", "table.csv")
+
+
+def test_figures_by_patient(run: Run, mixed: Path, tiny_network: str) -> None:
+    """Two photos of each patient: his probability is their mean, and his figures are those of 12 patients."""
+    rows = [f"{label}/{n}.jpg,{label},{label}{n // 2}" for label in ("red", "blue") for n in range(12)]
+    Path("table.csv").write_text("\n".join(["image,label,patient", *rows]))
+    table = ("table.csv", "--image-root", mixed, "--group-column", "patient")
+    done = run("fit", *table, "--model", tiny_network, *FAST, "--json", "--predictions", "out.csv")
+    assert done.exit_code == 0, done.output
+    found, answers = json.loads(done.stdout)["groups"], pd.read_csv("out.csv")
+    by_patient = answers.groupby("group").agg({"label": "first", "probability_red": "mean"})
+    assert (found["grouped_by"], found["n"], found["mixed"]) == ("patient", 12, 0)
+    assert found["accuracy"] == ((by_patient["probability_red"] > 0.5) == (by_patient["label"] == "red")).mean()
+    assert found["auc"] == roc_auc_score(by_patient["label"] == "red", by_patient["probability_red"])
+    shown = run("fit", *table, "--model", tiny_network, *FAST)
+    assert "by patient, of the mean of its photos' probabilities:" in shown.stdout
