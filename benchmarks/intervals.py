@@ -19,7 +19,7 @@ from regraft.data.splits import OUTER_FOLDS
 from regraft.evaluation.figures import figures_of
 from regraft.evaluation.intervals import Interval, mean_interval
 from regraft.evaluation.metrics import Predictions
-from regraft.heads.linear import CalibratedHead
+from regraft.heads.linear import CalibratedHead, LinearHead
 from regraft.heads.probe import CalibratedHeads
 
 SAMPLES, RESAMPLES = 400, 200
@@ -70,9 +70,9 @@ def sizes(kind: str, count: int) -> np.ndarray:
     if kind == "equal":
         return np.full(count, 10)
     if kind == "halving":
-        return np.maximum(n >> np.arange(1, count + 1), 1)
+        return np.asarray(np.maximum(n >> np.arange(1, count + 1), 1))
     first = n // {"one of half": 2, "one of a third": 3}[kind]
-    return np.array([first, *[max(round((n - first) / (count - 1)), 1)] * (count - 1)])
+    return np.asarray([first, *[max(round((n - first) / (count - 1)), 1)] * (count - 1)])
 
 
 def grouped(kind: str, count: int, correlation: float, generator: np.random.Generator) -> Drawn:
@@ -120,6 +120,7 @@ def out_of_fold(auc: float, n: int, positives: float, generator: np.random.Gener
 
 def truths_of(head: CalibratedHead, apart: np.ndarray, positives: float) -> dict[str, float]:
     """Return the figures of a head on all photos that there could be: its score is normal in both classes."""
+    assert isinstance(head.head, LinearHead)
     weight, bias = (np.asarray(one[1] - one[0], dtype=float) for one in (head.head.weight, head.head.bias))
     length = float(np.linalg.norm(weight)) or 1.0
     distance, cut = float(weight @ apart) / length, -float(bias) / length

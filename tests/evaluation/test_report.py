@@ -609,3 +609,51 @@ def test_groups_are_the_evidence_not_photos() -> None:
 def test_one_group_is_no_evidence() -> None:
     found = beats_majority(of_truth(HALF_AND_HALF, 0.99), HALF_AND_HALF, groups=np.zeros(100, int))
     assert (found.low, found.high, found.clear) == (-math.inf, math.inf, False)
+
+
+# --- out-of-fold ---
+
+
+def test_figures_of_several_classifiers_are_ranked_within_folds() -> None:
+    """In fold 0 the dog leads by 0.9 to 0.5, in fold 4 by 0.4 to 0.1; together 0.4 is behind 0.5: 3 of 4 pairs."""
+    of_dog, labels, folds = np.array([0.9, 0.5, 0.4, 0.1]), np.array([1, 0, 1, 0]), np.array([0, 0, 4, 4])
+    kinds = {None: 0.75, 4: 1.0}
+    for number, auc in kinds.items():
+        found = Report.from_probabilities(
+            binary(of_dog),
+            labels,
+            CLASSES[:2],
+            estimate="out-of-fold",
+            folds=None if number is None else folds,
+            resamples=50,
+        )
+        assert found.figures["auc"] == auc
+        assert found.folds == (None if number is None else 2)
+        assert found.to_json()["folds"] == found.folds
+        assert Report.from_json(found.to_json()) == found
+
+
+def test_folds_without_both_classes_have_no_ranking() -> None:
+    found = Report.from_probabilities(
+        binary(OF_DOG), PETS, CLASSES[:2], estimate="out-of-fold", folds=np.arange(5), resamples=20
+    )
+    for name in ("auc", "average_precision"):
+        assert (found.figures[name], found.intervals[name]) == (None, None)
+    assert " ".join(str(found).split()).count("ROC AUC (dog) none") == 1
+
+
+def test_out_of_fold_says_whose_figures_these_are(report: Report) -> None:
+    out_of_fold = Report.from_probabilities(
+        PROBABILITIES, LABELS, CLASSES, estimate="out-of-fold", folds=np.array([0, 0, 1, 2, 2]), resamples=20
+    )
+    note = out_of_fold.estimate_note
+    assert note.startswith("These are figures of 3 classifiers, each of which answered the photos of one fold")
+    assert out_of_fold.to_json()["estimate_note"] == note
+    title, *lines = str(out_of_fold).split("\n")
+    assert title.startswith("out-of-fold, n = 5")
+    said = lines[: lines.index("")]
+    assert all(line.startswith("  ") and len(line) <= 100 for line in said)
+    assert " ".join(map(str.strip, said)) == note
+    assert out_of_fold.headline.split("\n") == [title, *said, "", lines[len(said) + 1]]
+    assert "accuracy" in out_of_fold.headline.split("\n")[-1]
+    assert (report.estimate_note, report.to_json()["estimate_note"]) == ("", "")  # of photos of a test folder
