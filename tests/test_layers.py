@@ -28,6 +28,7 @@ ORDER = {
         "label_errors",
         "ranking",
         "proportions",
+        "calibration_error",
         "decisions",
         "goals",
         "metrics",

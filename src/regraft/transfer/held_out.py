@@ -58,12 +58,13 @@ def answer_held_out(experiment: Experiment, probabilities: np.ndarray) -> HeldOu
         shares=counts / counts.sum(),
         positive=settings.positive,
     )
+    own = None if validation else folds
     how: dict[str, Any] = {"estimate": estimate, "positive": settings.positive, "seed": settings.seed}
     return HeldOutAnswers(
         dataset=dataset,
         probabilities=probabilities,
         answers=answers,
-        folds=None if validation else folds,
+        folds=own,
         report=full_report(dataset, probabilities, answers, folds=folds, **how),
-        groups=group_report(dataset, probabilities, answers.decision, **how),
+        groups=group_report(dataset, probabilities, answers.decision, folds=own, **how),
     )
