@@ -28,6 +28,7 @@ ORDER = {
         "label_errors",
         "ranking",
         "proportions",
+        "calibration_error",
         "decisions",
         "goals",
         "metrics",
@@ -47,6 +48,7 @@ ORDER = {
         "curves",
         "images",
         "learning_curve",
+        "page",
         "svg",
     ],
     "images": [
@@ -70,6 +72,7 @@ ORDER = {
         "loading",
     ],
     "data": [
+        "class_weights",
         "splits",
         "samples",
         "archives",
@@ -230,7 +233,14 @@ ORDER = {
         "top_activations",
         "unit_pictures",
         "examples",
+        "mistakes",
+        "explanation",
         "explain",
+        "confusion",
+        "next_steps",
+        "first_page",
+        "network_sections",
+        "trade_offs",
         "html_report",
     ],
     "api": [

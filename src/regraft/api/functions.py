@@ -30,7 +30,16 @@ from regraft.transfer.comparison import Comparison
 from regraft.transfer.settings import JOIN, FitSettings
 from regraft.transfer.strategies import STRATEGIES
 
-_NOT_HERE = ("strategy", "force", "train_from", "train_only", "lora", "budget", "restart")  # of `FitSettings`
+_NOT_HERE = (
+    "strategy",
+    "force",
+    "train_from",
+    "train_only",
+    "lora",
+    "class_weight",
+    "budget",
+    "restart",
+)  # of `FitSettings`
 _OF_EVALUATE = ("groups", "split", "positive", "seed", "near_duplicates")  # arguments of `evaluate`
 _OWN = ("groups", "model", "strategies", "sizes", "budget", "schedule")  # arguments of `compare`
 

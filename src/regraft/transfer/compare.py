@@ -145,7 +145,7 @@ def _compared(
     rows: list[ComparisonRow] = []
     models = len({model for model, _, _ in outcomes})
     for key, outcome in outcomes.items():
-        figures = _figures(key, outcome, dataset, settings, learned[key[2]])
+        figures = _figures(key, outcome, experiment, learned[key[2]])
         rows += figures
         notes += [f"{_title(key, models)}: {note}" for note in _lacking(figures)]
     classes = len(dataset.classes)
@@ -166,11 +166,9 @@ def _compared(
     return Comparison(rows, pairs, advice, notes, classes)
 
 
-def _figures(
-    key: Key, outcome: CrossValidation, dataset: Dataset, settings: FitSettings, learned: int
-) -> list[ComparisonRow]:
+def _figures(key: Key, outcome: CrossValidation, experiment: Experiment, learned: int) -> list[ComparisonRow]:
     """Return one row for every figure of what was cross-validated."""
-    mask = outcome.answered
+    mask, dataset, settings = outcome.answered, experiment.dataset, experiment.settings
     report = Report.from_probabilities(
         outcome.probabilities[mask],
         dataset.labels[mask],
@@ -178,6 +176,7 @@ def _figures(
         estimate="out-of-fold",
         positive=settings.positive,
         groups=None if dataset.groups is None else dataset.groups[mask],
+        folds=experiment.folds()[mask],
         seed=settings.seed,
     )
     model, strategy, size = key

@@ -239,8 +239,9 @@ class _Trials:
         if features.computed:
             self._rates[name] = features.seconds / features.computed
         own = features.values[:, columns_from([network], first_depths([network])[LAST])]
-        seed = self._settings.seed
-        heads, folds = CalibratedHeads(own, sample, seed=seed), sample.possible_folds(OUTER_FOLDS, seed=seed)
+        seed, weights = self._settings.seed, self._settings.class_weights(sample.classes)
+        heads = CalibratedHeads(own, sample, seed=seed, class_weights=weights)
+        folds = sample.possible_folds(OUTER_FOLDS, seed=seed)
         losses = []
         for fold in np.unique(folds[folds >= 0]):
             head, held_out = heads.of(np.flatnonzero(folds != fold)), folds == fold
