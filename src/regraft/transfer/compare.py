@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from regraft.data.dataset import Dataset
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, option
@@ -141,7 +140,7 @@ def _distinct(sizes: Sequence[Size], labels: np.ndarray, folds: np.ndarray) -> t
 def _compared(
     outcomes: Mapping[Key, CrossValidation], experiment: Experiment, notes: list[str], learned: Mapping[Size, int]
 ) -> Comparison:
-    dataset, settings = experiment.dataset, experiment.settings
+    dataset = experiment.dataset
     rows: list[ComparisonRow] = []
     models = len({model for model, _, _ in outcomes})
     for key, outcome in outcomes.items():
