@@ -12,11 +12,16 @@ from benchmarks.record import progress
 BENCHMARKS = {  # module: what it measures; the longest last
     "features": "photo files to features, against plain loops and the bound",
     "heads": "the last layer on 50,000 photos of 100 classes: time and memory",
+    "decisions": "does a goal hold on photos that were held back from the beginning",
     "depths": "features of several depths: what they cost, and give on six sets of real photos",
+    "few_photos": "out-of-fold figures of few photos beside those on all others",
+    "probabilities": "temperature against other calibrators, and weights of classes",
+    "comparisons": "how often compare takes chance for proof, and finds a difference, in made-up samples",
     "audit": "what an audit finds of planted faults, its labels beside cleanlab's, and what it takes",
     "cached_trunk": "training steps on cached activations, against the whole network",
     "fine_tuning": "training on cached activations, against the bound, and where the time of a fit goes",
     "growth": "time and memory from 1,000 to 50,000 photos",
+    "intervals": "how often the intervals of the figures hold the truth, by simulation",
     "startup": "the shell's commands, and where the time of one prediction goes",
     "job": "the whole job on 1,000 photos, against fastai, Keras, and logistic regression by hand",
 }
