@@ -7,9 +7,10 @@ import numpy as np
 
 from regraft.classifier.full_report import Answers, GroupReport, decide, full_report, group_report, nesting_folds
 from regraft.data.dataset import Dataset
+from regraft.evaluation.decisions import CostRule, Decision
 from regraft.evaluation.report import Report
 from regraft.evaluation.report_fields import Estimate
-from regraft.transfer.experiment import Experiment
+from regraft.transfer.experiment import Experiment, class_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,15 +50,19 @@ def answer_held_out(experiment: Experiment, probabilities: np.ndarray) -> HeldOu
     dataset = validation or experiment.dataset
     estimate: Estimate = "validation" if validation else "out-of-fold"
     folds = nesting_folds(validation, seed=settings.seed) if validation else experiment.folds()
-    counts = class_counts(experiment.dataset)
-    answers = decide(
-        settings.decision,
-        dataset,
-        probabilities,
-        folds=folds,
-        shares=counts / counts.sum(),
-        positive=settings.positive,
-    )
+    counts, weights = class_counts(experiment.dataset), class_weights(settings, experiment.dataset)
+    if weights is not None and not settings.decision.is_given():
+        decision = Decision(CostRule.weighted(weights), f"class weights {settings.class_weight}")
+        answers = Answers.by(decision, probabilities)
+    else:
+        answers = decide(
+            settings.decision,
+            dataset,
+            probabilities,
+            folds=folds,
+            shares=counts / counts.sum(),
+            positive=settings.positive,
+        )
     own = None if validation else folds
     how: dict[str, Any] = {"estimate": estimate, "positive": settings.positive, "seed": settings.seed}
     return HeldOutAnswers(
