@@ -27,7 +27,7 @@ from regraft.transfer.settings import JOIN, FitSettings
 from regraft.transfer.strategies import STRATEGIES
 
 _NOT_HERE = ("strategy", "force", "train_from", "train_only", "lora", "budget", "restart")  # of `FitSettings`
-_OF_EVALUATE = ("groups", "split", "positive", "seed", "near_duplicates")  # arguments of `evaluate`
+_OF_EVALUATE = ("groups", "split", "positive", "seed", "near_duplicates", "level")  # arguments of `evaluate`
 _OWN = ("groups", "model", "strategies", "sizes", "budget", "schedule")  # arguments of `compare`
 
 
@@ -41,6 +41,7 @@ def evaluate(
     positive: Any = None,
     seed: int = 0,
     near_duplicates: str | None = None,
+    level: int | None = None,
     **options: Any,
 ) -> EvaluationRecord:
     """Evaluate a classifier on labelled photos; those that it was trained on are left out.
@@ -58,6 +59,7 @@ def evaluate(
         seed: of the bootstrap.
         near_duplicates: "join", or "ignore" to take a training photo that was edited for a new one; None for what the
             estimator has, else "join".
+        level: of the tree that the classes lie in, whose nodes the figures are of then; None for the classes.
         options: columns of a table; `device`, `engine`, `batch_size`, `cache` and so on, fields of `Compute`; what is
             left out is as in an estimator.
 
@@ -89,7 +91,13 @@ def evaluate(
             raise OptionError(f"{option('split')} is for a folder or table with splits. X is a list: leave it out.")
         samples = find_labelled(X, y, groups, columns)[0]["train"]
     return evaluate_classifier(
-        fitted, samples, compute=compute, observer=LogObserver(), near=settings.near_duplicates == JOIN, **own
+        fitted,
+        samples,
+        compute=compute,
+        observer=LogObserver(),
+        near=settings.near_duplicates == JOIN,
+        level=level,
+        **own,
     )
 
 

@@ -32,6 +32,7 @@ def evaluate(
         Path | None,
         typer.Option(help="Write photo, label, answer and probabilities of each photo, too.", metavar="FILE.csv"),
     ] = None,
+    level: options.Level = None,
     json: options.Json = False,
     given: CommandOptions,
 ) -> None:
@@ -51,21 +52,21 @@ def evaluate(
     if out is not None:
         check_keeps_inputs(out, [bundle, data], samples.sources)
     classifier = load_bundle(bundle)
-    classifier.decide_by(request, given.values["positive"])
     found = evaluation_of(
         classifier,
         samples,
         compute=given.compute(),
         positive=given.values["positive"],
         near=given.values["near_duplicates"] == JOIN,
+        level=level,
+        request=request,
         observer=given.observer(),
     )
     if out is not None:
-        answers = classifier.answers(found.probabilities)
-        write_held_out_answers(out, found.dataset, found.probabilities, answers, None)
+        write_held_out_answers(out, found.dataset, found.probabilities, found.answers, None)
     if json:
         result_json(found.record.to_json())
         return
     result(str(found.record.report))
-    if found.record.groups is not None:
-        result(f"\n{found.record.groups}")
+    for part in filter(None, (found.record.groups, found.record.taxonomy)):
+        result(f"\n{part}")

@@ -153,7 +153,7 @@ def subject_of_classifier(
         DataError: the photos cannot be used, or have a class that the classifier does not know.
     """
     classifier.check_single("A report")
-    samples = samples.aligned(classifier.classes) if labelled else replace(samples, classes=classifier.classes)
+    samples = classifier.align(samples) if labelled else replace(samples, classes=classifier.classes)
     pretrained = _before(classifier, before, observer)  # a mistake in it is reported before the work
     predictor = Predictor(classifier, compute, observer)
     (dataset,) = join_pictures([predictor.open(samples)], compute, observer)

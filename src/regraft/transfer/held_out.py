@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 
 from regraft.classifier.full_report import Answers, GroupReport, decide, full_report, group_report, nesting_folds
+from regraft.classifier.tree import figures_in_tree
 from regraft.data.dataset import Dataset
 from regraft.evaluation.report import Report
 from regraft.evaluation.report_fields import Estimate
+from regraft.evaluation.tree_figures import TreeFigures
 from regraft.transfer.experiment import Experiment
 
 
@@ -23,6 +25,7 @@ class HeldOutAnswers:
         folds: (n,) numbers: each photo was answered by what was learned without its fold; None with a validation split.
         report: the figures.
         groups: the figures by patient, or whatever groups are; None where there are none.
+        taxonomy: the figures at every level of the tree that the classes lie in; None where there is none.
     """
 
     dataset: Dataset
@@ -31,6 +34,7 @@ class HeldOutAnswers:
     folds: np.ndarray | None
     report: Report
     groups: GroupReport | None
+    taxonomy: TreeFigures | None
 
 
 def class_counts(dataset: Dataset) -> np.ndarray:
@@ -66,4 +70,5 @@ def answer_held_out(experiment: Experiment, probabilities: np.ndarray) -> HeldOu
         folds=None if validation else folds,
         report=full_report(dataset, probabilities, answers, folds=folds, **how),
         groups=group_report(dataset, probabilities, answers.decision, **how),
+        taxonomy=figures_in_tree(dataset, probabilities, answers.labels, dataset.classes, dataset.samples.taxonomy),
     )
