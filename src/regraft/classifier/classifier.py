@@ -134,6 +134,15 @@ class Classifier:
         if request.is_given():
             self.decision = request.fixed(self.classes, self._training_shares(request), positive)
 
+    def passed_over_at(self, level: Level, request: DecisionRequest) -> str:
+        """Return in words which decision of the classes does not answer at a level; "" where there is none."""
+        if self.decision is None or request.is_given():
+            return ""
+        return (
+            f"{printable(self.decision.asked)} decides among the classes: at level {level.number} the most probable "
+            "node is answered"
+        )
+
     def decision_at(self, level: Level, request: DecisionRequest, positive: str | None = None) -> Decision | None:
         """Return the decision that is asked for among the nodes of a level; None: the most probable node answers.
 

@@ -90,7 +90,7 @@ def evaluation_of(
     """
     observer, request = observer or Observer(), request or DecisionRequest()
     started = time.monotonic()
-    target = _target_of(classifier, level, request, positive)
+    target = _target_of(classifier, level, request, positive, observer)
     check_positive(positive, target.classes)
     predictor = Predictor(classifier, compute, observer)
     aligned = aligned_by_tree(samples, classifier.classes, classifier.taxonomy, inner=True)
@@ -130,9 +130,13 @@ class _Target:
     decision: Decision | None
 
 
-def _target_of(classifier: Classifier, number: int | None, request: DecisionRequest, positive: str | None) -> _Target:
+def _target_of(
+    classifier: Classifier, number: int | None, request: DecisionRequest, positive: str | None, observer: Observer
+) -> _Target:
     if number is not None:
         level = level_of(classifier.taxonomy, classifier.classes, number)
+        for line in filter(None, [classifier.passed_over_at(level, request)]):
+            observer.say(line)
         return _Target(classifier, level.nodes, level, classifier.decision_at(level, request, positive))
     classifier.decide_by(request, positive)
     return _Target(classifier, classifier.classes, None, classifier.decision)

@@ -119,6 +119,8 @@ def _decide(
     classes = classifier.classes if level is None else level.nodes
     meant = positive if positive in classes else None
     if level is not None:
+        for line in filter(None, [classifier.passed_over_at(level, request)]):
+            note(line)
         return classes, classifier.decision_at(level, request, meant)
     classifier.decide_by(request, meant)
     return classes, classifier.decision

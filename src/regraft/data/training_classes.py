@@ -31,7 +31,7 @@ class TaxonomyOptions:
     )
     max_class_size: int | None = setting(
         None,
-        help="With --taxonomy: learn nodes of the tree with at most so many photos as one class. [default: labels are "
+        help="Of a taxonomy: learn nodes of the tree with at most so many photos as one class. [default: labels are "
         "the classes]",
         allowed="a whole number from 1",
         check=lambda value: whole_number(value, 1),
@@ -45,7 +45,7 @@ class TaxonomyOptions:
 
         Args:
             splits: "train", whose photos are counted, and others.
-            order: of the classes.
+            order: of classes that the labels are not.
 
         Raises:
             OptionError: a maximum without a tree.
@@ -65,7 +65,8 @@ class TaxonomyOptions:
         if self.max_class_size is not None:
             names |= tree.training_classes(labels, self.max_class_size)
             notes.append(_in_words(names, labels, self.max_class_size))
-        classes = order(set(names.values()))
+        same = set(names.values()) == set(labels)
+        classes = list(labels) if same else list(order(set(names.values())))
         if len(classes) < 2:
             raise DataError(
                 f"{option('max_class_size')} {self.max_class_size:,} leaves one class, {classes[0]!r}. Name a smaller "
