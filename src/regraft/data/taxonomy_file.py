@@ -15,7 +15,7 @@ from regraft.files import read_regular
 
 YAML_SUFFIXES = (".yaml", ".yml", ".json")  # JSON is YAML
 _MAX_BYTES = 20_000_000
-_MAX_DEPTH = 2_000
+_MAX_DEPTH = 1_000
 _NULLS = ("", "~", "null", "Null", "NULL")  # as YAML writes nothing
 _CHILD, _PARENT = "child", "parent"
 
@@ -186,4 +186,6 @@ def _text(file: Path) -> str:
         return re.sub(r"\r\n?", "\n", data.decode(encoding))
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{printable(file)}, line {line}: it is not {encoding[:6]} text. Save it as UTF-8.") from None
+        raise DataError(
+            f"{printable(file)}, line {line}: it is not {encoding.removesuffix('-sig')} text. Save it as UTF-8."
+        ) from None
