@@ -23,6 +23,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_pre
 import regraft
 from regraft.api.estimator import TransferClassifier, _photos_to_explain, load
 from regraft.data.columns import Columns
+from regraft.data.training_classes import TaxonomyOptions
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, ModelError, OptionError, OutputError, SanityError
 from regraft.networks.weights import without_folders
@@ -91,6 +92,8 @@ def test_parameters_can_be_read_and_set(make: Make, tiny_network: str) -> None:
         "cost": None,
         "threshold": None,
         "balance": False,
+        "taxonomy": None,
+        "max_class_size": None,
         "force": False,
         "train_from": None,
         "train_only": None,
@@ -107,7 +110,7 @@ def test_parameters_can_be_read_and_set(make: Make, tiny_network: str) -> None:
 
 OPTIONS = {
     name: declared
-    for kind in (FitSettings, Compute)
+    for kind in (TaxonomyOptions, FitSettings, Compute)
     for name, declared in declared_settings(kind).items()
     if name != "restart"  # of checkpoints, which only commands keep
 }

@@ -53,7 +53,7 @@ def test_labels_become_training_classes_and_the_photos_of_each_are_said(tree: Pa
 
 
 def test_other_splits_follow_the_training_photos(tree: Path) -> None:
-    """ "halo" has no training photos: it belongs to nevus, which some have. A class that is not learned stays itself."""
+    """Of halo there are no training photos: it belongs to nevus, which has some. Warts are of no class."""
     validation = samples("validation", halo=2, melanoma=1, wart=1)
     found = TaxonomyOptions(tree).apply({"train": samples(nevus=4, melanoma=5), "validation": validation})
     assert found["train"].classes == ("melanoma", "nevus")
@@ -84,11 +84,11 @@ def test_mistakes_are_named(tree: Path) -> None:
     train = {"train": samples(blue=2, melanoma=3)}
     with pytest.raises(OptionError, match="max_class_size goes with taxonomy"):
         TaxonomyOptions(None, 10).apply(train)
-    with pytest.raises(OptionError, match="max_class_size must be a whole number from 1. Got 0"):
+    with pytest.raises(OptionError, match=r"max_class_size must be a whole number from 1\. Got 0"):
         TaxonomyOptions(tree, 0).apply(train)
     with pytest.raises(
         DataError, match=r"(?s)photos: 1 labels are not in the tree.*melanom\n.*Did you mean 'melanoma'"
     ):
         TaxonomyOptions(tree).apply({"train": samples(blue=2, melanom=3)})
-    with pytest.raises(DataError, match="max_class_size 9 leaves one class, 'benign'. Name a smaller one"):
+    with pytest.raises(DataError, match=r"max_class_size 9 leaves one class, 'benign'\. Name a smaller one"):
         TaxonomyOptions(tree, 9).apply({"train": samples(blue=2, wart=3)})

@@ -114,7 +114,11 @@ def test_json_and_the_table_for_a_terminal() -> None:
     )
     assert TreeFigures.from_json(json.loads(json.dumps(figures.to_json()))) == figures
     lines = str(figures).splitlines()
-    assert lines[1].split() == "level nodes photos accuracy always the largest balanced accuracy".split()
+    assert lines[1].split() == [
+        *("level", "nodes", "photos", "accuracy", "always", "the", "largest"),
+        "balanced",
+        "accuracy",
+    ]
     assert lines[2].startswith("  1      2      6       66.7 % [30.0, 90.3]  66.7 % [30.0, 90.3]  62.5 % [")
     assert lines[3].startswith("  2      3      6       50.0 % [18.8, 81.2]  33.3 % [")
     assert lines[4].startswith(

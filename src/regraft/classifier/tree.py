@@ -77,11 +77,11 @@ def say_inner_labels(dataset: Dataset, classes: Sequence[str], observer: Observe
 def places_at(level: Level, labels: Sequence[str], classes: Sequence[str], taxonomy: Taxonomy) -> np.ndarray:
     """Return (k,) nodes of k labels at a level, -1 for one that does not say which."""
     own = dict(zip(classes, level.columns.tolist(), strict=True))
-    nodes = {name: place for place, name in enumerate(level.nodes)}
+    nodes = {taxonomy.node_at(level.number, name): place for name, place in own.items()}
     found = []
     for label in labels:
-        way = taxonomy.path(label) if label in taxonomy else ()
-        node = nodes.get(way[level.number - 1], -1) if len(way) >= level.number else -1
+        reaches = label in taxonomy and len(taxonomy.path(label)) >= level.number
+        node = nodes.get(taxonomy.node_at(level.number, label), -1) if reaches else -1
         found.append(own.get(label, node))
     return np.array(found, dtype=np.int64)
 

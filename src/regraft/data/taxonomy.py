@@ -111,19 +111,25 @@ class Taxonomy:
         return found
 
     def levels(self, classes: Sequence[str]) -> tuple[Level, ...]:
-        """Return the levels that divide c classes, each further than the one before; the last has each by itself.
+        """Return the levels that divide c classes, each further than the one before; the last is of the classes.
 
         A class that is less deep than a level stands for itself there.
         """
-        ways = [self.path(name) for name in classes]
+        deepest = max(len(self.path(name)) for name in classes)
         found: list[Level] = []
-        for number in range(1, max(map(len, ways)) + 1):
-            names = [way[min(number, len(way)) - 1] for way in ways]
+        for number in range(1, deepest + 1):
+            names = [self.node_at(number, name) for name in classes]
             nodes = tuple(dict.fromkeys(names))
             if len(nodes) > (len(found[-1].nodes) if found else 1):
                 position = {node: place for place, node in enumerate(nodes)}
-                found.append(Level(number, nodes, np.array([position[name] for name in names])))
+                columns = np.array([position[name] for name in names])
+                found.append(Level(number, tuple(classes) if len(nodes) == len(classes) else nodes, columns))
         return tuple(found)
+
+    def node_at(self, number: int, node: str) -> str:
+        """Return the node at or above this one at a level; a node that is less deep stands for itself."""
+        way = self.path(node)
+        return way[min(number, len(way)) - 1]
 
     def class_of(self, label: str, classes: Collection[str]) -> str | None:
         """Return the class that a label belongs to: itself, or the nearest above it; None where neither is a class."""
