@@ -199,9 +199,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Args:
             X: photos, with labels or without: a folder (of splits, train and validation), a table, or n images.
             y: (n,) labels of n images; None for images without, and for a folder or table.
-            out: the folder of the report, which is one file: report.html.
+            out: the folder of the report: report.html, and units.html where its pictures of units are many.
             stages: whose units are shown; none for all.
-            units: how many of each stage.
+            units: how many of each stage; 0 for none, in a third of the time.
             method: "deconvnet", "guided", or "auto".
             columns: of a table.
 
@@ -211,7 +211,6 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             OutputError: it cannot be written there.
         """
         classifier, folder = self._fitted(), Path(out)
-        classifier.check_single("A report")
         stages = [stages] if isinstance(stages, str) else stages
         prepare_folder(folder, option="out")
         check_options(classifier.backbone, stages, method=method, units=units)
@@ -329,14 +328,14 @@ def load(path: str | Path) -> TransferClassifier:
     """Return the fitted classifier in a file that `save` or `regraft fit` wrote. Nothing in it is executed.
 
     Of its arguments it has those that the file tells: `model` and `strategy` (where they were chosen, what was taken),
-    `features`, `seed`, `train_from`, `train_only` and `lora`. All others have their defaults.
+    `features`, `seed`, `train_from`, `train_only`, `lora` and `class_weight`. All others have their defaults.
 
     Raises:
         BundleError: no such file, damaged, not a regraft classifier, or written by a newer version.
     """
     classifier = load_bundle(Path(path))
     record = classifier.record
-    names = ("seed", "train_from", "train_only", "lora")
+    names = ("seed", "train_from", "train_only", "lora", "class_weight")
     kept = {} if record is None else {name: getattr(record, name) for name in names}
     if record is not None and strategy_named(classifier.strategy).starts_from_features:
         kept["features"] = record.features_asked

@@ -81,7 +81,7 @@ def evaluation_of(
         seed: of the bootstrap.
         near: whether a training photo that was edited counts as such; False takes it for a new one.
         level: of the tree, whose nodes the figures are of then instead of the classes.
-        request: what decides instead of the classifier's own decision; one that needs no photos to be chosen.
+        request: what decides among the nodes of the level, instead of the most probable one; it needs no photos.
         observer: hears findings and progress.
 
     Raises:
@@ -138,7 +138,6 @@ def _target_of(
         for line in filter(None, [classifier.passed_over_at(level, request)]):
             observer.say(line)
         return _Target(classifier, level.nodes, level, classifier.decision_at(level, request, positive))
-    classifier.decide_by(request, positive)
     return _Target(classifier, classifier.classes, None, classifier.decision)
 
 

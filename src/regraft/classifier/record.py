@@ -249,6 +249,7 @@ class FitRecord(EvaluationRecord):
         train_from: the first stage that was trained, if the user named it.
         train_only: the one stage that was trained.
         lora: rank of the adapters, 0 for none.
+        class_weight: how much photos of each class counted, as it was given; None for all alike.
         trained: what was trained, in words.
         frozen: "0 of N frozen tensors changed".
         tried: what "auto" tried; None where there was nothing to choose.
@@ -268,6 +269,7 @@ class FitRecord(EvaluationRecord):
     train_from: str | None = None
     train_only: str | None = None
     lora: int = 0
+    class_weight: str | None = None
     trained: str = ""
     frozen: str = ""
     tried: tuple[Attempt, ...] | None = None
@@ -290,7 +292,7 @@ class FitRecord(EvaluationRecord):
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
         found = super().to_json()
-        found |= {name: getattr(self, name) for name in ("seed", "train_from", "train_only", "lora")}
+        found |= {name: getattr(self, name) for name in ("seed", "train_from", "train_only", "lora", "class_weight")}
         found |= {"trained": self.trained, "frozen": self.frozen}
         found |= {"features": self.features, "stages": list(self.stages)}
         found |= {"features_tried": [trial.to_json() for trial in self.features_tried]}
@@ -323,6 +325,7 @@ class FitRecord(EvaluationRecord):
             train_from=found.get("train_from"),
             train_only=found.get("train_only"),
             lora=found.get("lora", 0),
+            class_weight=found.get("class_weight"),
             trained=found.get("trained", ""),
             frozen=found.get("frozen", ""),
             tried=None if tried is None else tuple(Attempt.from_json(attempt) for attempt in tried),

@@ -122,6 +122,7 @@ class RecordFields(Struct):
     train_from: str | None = None
     train_only: str | None = None
     lora: Count = 0
+    class_weight: str | None = None
     unreadable: list[str] = []
     tried: list[AttemptFields] = []
     over_budget: list[OverBudgetFields] = []

@@ -79,7 +79,15 @@ def fit(
     report: Annotated[
         Path | None,
         typer.Option(
-            help="Write a report into this folder too: what the layers learned, mistakes, how far it carries."
+            help="Write a report into this folder too: how good it is, its mistakes, labels to check, what to do next."
+        ),
+    ] = None,
+    units: Annotated[
+        int | None,
+        typer.Option(
+            help="Units to show of each stage in the report, which takes it three times as long. [default: none]",
+            min=0,
+            show_default=False,
         ),
     ] = None,
     predictions: Annotated[
@@ -102,7 +110,7 @@ def fit(
     """
     networks = read_names(model or None)
     networks.check(weights=weights is not None)
-    _check_files(out, report, networks, writes=not dry_run)
+    _check_files(out, report, units, networks, writes=not dry_run)
     if predictions is not None:
         check_answers_file(predictions, option="--predictions")
     tree = given.taxonomy()
@@ -141,7 +149,7 @@ def fit(
         write_held_out_answers(predictions, found.dataset, found.probabilities, found.answers.labels, found.folds)
     _print_figures(trained, splits, out, json=json)
     if report is not None:
-        _report(trained, report, compute, observer)
+        _report(trained, report, units or 0, compute, observer)
     note(next_step(out, data, splits["train"], tested=tested))
 
 
@@ -185,11 +193,15 @@ def _train(networks: NetworkNames, weights: Path | None, splits: Mapping[str, Sa
     return train(splits, load, model=joined_name(names), joined=joined, **how)
 
 
-def _check_files(out: Path, report: Path | None, networks: NetworkNames, *, writes: bool) -> None:
-    if report is not None and networks.joined:
+def _check_files(out: Path, report: Path | None, units: int | None, networks: NetworkNames, *, writes: bool) -> None:
+    if units is not None and report is None:
         raise OptionError(
-            f"--report shows one network. Got {len(networks.names)} (--model), whose features are joined. Leave "
-            "--report out, or name one network."
+            f"--units {units} goes with --report, which shows them. Add --report FOLDER, or leave it out."
+        )
+    if units and networks.joined:
+        raise OptionError(
+            f"--units shows one network. Got {len(networks.names)} (--model), whose features are joined. Leave "
+            "--units out, or name one network."
         )
     if out.suffix.lower() in _OTHER_FORMATS:
         raise OptionError(
@@ -224,9 +236,10 @@ def _check_inputs(
     if predictions is not None:
         check_keeps_inputs(predictions, named, sources, option="--predictions")
     if report is not None:
-        from regraft.explain.html_report import FILE  # takes seconds
+        from regraft.explain.html_report import FILES  # takes seconds
 
-        check_keeps_inputs(report / FILE, named, sources, option="--report")
+        for name in FILES:
+            check_keeps_inputs(report / name, named, sources, option="--report")
 
 
 def _print_figures(trained: "FitResult", splits: Mapping[str, Samples], out: Path, *, json: bool) -> None:
@@ -249,7 +262,7 @@ def _print_figures(trained: "FitResult", splits: Mapping[str, Samples], out: Pat
     note(f"wrote {printable(out)} ({out.stat().st_size / 1e6:.1f} MB)")
 
 
-def _report(trained: "FitResult", folder: Path, compute: Compute, observer: Observer) -> None:
+def _report(trained: "FitResult", folder: Path, units: int, compute: Compute, observer: Observer) -> None:
     from regraft.explain.explain import explain
     from regraft.explain.html_report import write_report
     from regraft.explain.subject import subject_of_fit
@@ -257,6 +270,7 @@ def _report(trained: "FitResult", folder: Path, compute: Compute, observer: Obse
     note("making the report")
     found = explain(
         subject_of_fit(trained),
+        units=units,
         device=compute.torch_device,
         batch_size=compute.batch_size,
         seed=trained.record.seed,

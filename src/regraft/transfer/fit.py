@@ -292,6 +292,7 @@ def _record(
         train_from=candidate.train_from,
         train_only=candidate.train_only,
         lora=candidate.lora,
+        class_weight=experiment.settings.class_weight,
         trained=trained.outcome.plan.summary(),
         frozen=trained.outcome.proof,
         tried=trained.tried,

@@ -8,10 +8,11 @@ import numpy as np
 from regraft.classifier.full_report import Answers, GroupReport, decide, full_report, group_report, nesting_folds
 from regraft.classifier.tree import figures_in_tree
 from regraft.data.dataset import Dataset
+from regraft.evaluation.decisions import CostRule, Decision
 from regraft.evaluation.report import Report
 from regraft.evaluation.report_fields import Estimate
 from regraft.evaluation.tree_figures import TreeFigures
-from regraft.transfer.experiment import Experiment
+from regraft.transfer.experiment import Experiment, class_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,22 +54,27 @@ def answer_held_out(experiment: Experiment, probabilities: np.ndarray) -> HeldOu
     dataset = validation or experiment.dataset
     estimate: Estimate = "validation" if validation else "out-of-fold"
     folds = nesting_folds(validation, seed=settings.seed) if validation else experiment.folds()
-    counts = class_counts(experiment.dataset)
-    answers = decide(
-        settings.decision,
-        dataset,
-        probabilities,
-        folds=folds,
-        shares=counts / counts.sum(),
-        positive=settings.positive,
-    )
+    counts, weights = class_counts(experiment.dataset), class_weights(settings, experiment.dataset)
+    if weights is not None and not settings.decision.is_given():
+        decision = Decision(CostRule.weighted(weights), f"class weights {settings.class_weight}")
+        answers = Answers.by(decision, probabilities)
+    else:
+        answers = decide(
+            settings.decision,
+            dataset,
+            probabilities,
+            folds=folds,
+            shares=counts / counts.sum(),
+            positive=settings.positive,
+        )
+    own = None if validation else folds
     how: dict[str, Any] = {"estimate": estimate, "positive": settings.positive, "seed": settings.seed}
     return HeldOutAnswers(
         dataset=dataset,
         probabilities=probabilities,
         answers=answers,
-        folds=None if validation else folds,
+        folds=own,
         report=full_report(dataset, probabilities, answers, folds=folds, **how),
-        groups=group_report(dataset, probabilities, answers.decision, **how),
+        groups=group_report(dataset, probabilities, answers.decision, folds=own, **how),
         taxonomy=figures_in_tree(dataset, probabilities, answers.labels, dataset.classes, dataset.samples.taxonomy),
     )
