@@ -174,6 +174,7 @@ def _fit(
         joined_choices=experiment.joined_choices,
         first_depths=experiment.choices.get(trained.outcome.head.choice, ()),
         decision=held_out.answers.decision,
+        taxonomy=dataset.samples.taxonomy,
     )
     classifier.reference = _reference_of(experiment, trained, classifier)
     doubted = findings_of_answers(held_out.dataset, trained.probabilities)
@@ -278,6 +279,7 @@ def _record(
     return FitRecord(
         report=held_out.report,
         groups=held_out.groups,
+        taxonomy=held_out.taxonomy,
         by_group=_by_group(experiment, held_out),
         class_counts=tuple(class_counts(experiment.dataset).tolist()),
         model=classifier.model,
