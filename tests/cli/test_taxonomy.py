@@ -1,6 +1,7 @@
 """Classes that lie in a tree, from `fit` to `predict` and `evaluate`."""
 
 import csv
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -172,6 +173,22 @@ def test_a_decision_of_the_classes_does_not_answer_at_a_level(run: Run, photos: 
     assert said in run("evaluate", "classifier.safetensors", new, "--level", 1).stderr
 
 
+def test_distance_in_the_tree_as_cost(run: Run, fails: Fails, fitted: Path, bundle: Path, photos: Photos) -> None:
+    """Grey is 5 edges from red and 4 from sea, and red 3 from sea: the least expected distance, from the table alone."""
+    new = photos("new", first_seed=500, grey=2, red=2, blue=2)
+    done = run("predict", fitted, new, "--format", "csv", "--cost", "taxonomy")
+    table = pd.read_csv(io.StringIO(done.stdout))
+    costs = table[[f"probability_{name}" for name in CLASSES]].to_numpy() @ [[0, 5, 4], [5, 0, 3], [4, 3, 0]]
+    assert table["prediction"].tolist() == [CLASSES[answer] for answer in costs.argmin(axis=1)]
+    assert set(table["decided_by"]) == {"cost taxonomy"}
+    assert (
+        "cost taxonomy" in json.loads(run("evaluate", fitted, new, "--json", "--cost", "taxonomy").stdout)["decided_by"]
+    )
+    assert "--cost taxonomy is the distance in the tree of the classes" in fails(
+        "predict", bundle, new, "--cost", "taxonomy"
+    )
+
+
 def test_wrong_levels_and_files(run: Run, fails: Fails, fitted: Path, bundle: Path, photos: Photos) -> None:
     new = photos("new", first_seed=500, red=2, grey=2)
     for command in ("predict", "evaluate"):
@@ -179,12 +196,14 @@ def test_wrong_levels_and_files(run: Run, fails: Fails, fitted: Path, bundle: Pa
         assert allowed in fails(command, fitted, new, "--level", 3)
         assert "--level is for classes that lie in a tree" in fails(command, bundle, new, "--level", 1)
         assert run(command, fitted, new, "--level", 0).exit_code == 2
+    assert "--level is of one classifier. Got 2" in fails("evaluate", fitted, bundle, new, "--level", 1)
 
 
 @pytest.mark.parametrize(
     ("tree", "options", "said"),
     [
         (None, ("--max-class-size", 5), "--max-class-size goes with --taxonomy"),
+        (None, ("--cost", "taxonomy"), "--cost taxonomy is the distance in the tree of the classes, and none is known"),
         ("a: [red]\nb: [bleu]", (), "1 labels are not in the tree of classes:\n  blue\n"),
         ("a: [red]\nb: [bleu]", (), "Did you mean 'bleu'?"),
         ("a: [red, blue]\nb: [red]", (), "tree.yaml, line 2: 'red' stands below 'b', and in line 1 below 'a'"),

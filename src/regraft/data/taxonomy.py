@@ -197,6 +197,11 @@ class Taxonomy:
         return cls(parents)  # a DataError is a ValueError
 
 
+def distances_between(classes: Sequence[str], taxonomy: Taxonomy | None) -> np.ndarray | None:
+    """Return (c, c) distances between classes; None without a tree."""
+    return None if taxonomy is None else taxonomy.distances(classes)
+
+
 def _circle(parents: Mapping[str, str | None], outside: Collection[str]) -> list[str]:
     """Return the first names of a circle, which begins and ends with the same; `outside` lie on none."""
     node = next(name for name in parents if name not in outside)
