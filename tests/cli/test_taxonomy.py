@@ -13,6 +13,9 @@ import pytest
 from sklearn.metrics import accuracy_score
 from typer.testing import Result
 
+from regraft.classifier.bundle import load_bundle, save_bundle
+from regraft.evaluation.goals import DecisionRequest
+
 Run = Callable[..., Result]
 Photos = Callable[..., Path]
 Fails = Callable[..., str]
@@ -158,19 +161,16 @@ def test_photos_with_labels_of_a_level_alone(run: Run, fails: Fails, fitted: Pat
     assert "Evaluate at a level: --level 1." in message
 
 
-def test_a_decision_of_the_classes_does_not_answer_at_a_level(run: Run, photos: Photos, tiny_network: str) -> None:
-    Path("tree.csv").write_text("child,parent\nred,vivid\nblue,vivid\ngrey,dull\n")
-    learned, new = photos("learned", red=4, blue=4, grey=4), photos("new", first_seed=500, red=2, grey=2)
-    tree = ("--taxonomy", "tree.csv", "--threshold", "0.000001 for grey")
-    assert run("fit", learned, "--model", tiny_network, *FAST, *tree).exit_code == 0
-    classes, level = (
-        run("predict", "classifier.safetensors", new, "--format", "jsonl", *more) for more in ((), ("--level", 1))
-    )
+def test_a_decision_of_the_classes_does_not_answer_at_a_level(run: Run, fitted: Path, photos: Photos) -> None:
+    new, classifier = photos("new", first_seed=500, red=2, grey=2), load_bundle(fitted)
+    classifier.decide_by(DecisionRequest(threshold="0.000001 for grey"))
+    save_bundle(classifier, fitted)
+    classes, level = (run("predict", fitted, new, "--format", "jsonl", *more) for more in ((), ("--level", 1)))
     assert {json.loads(line)["prediction"] for line in classes.stdout.splitlines()} == {"grey"}
     assert {json.loads(line)["prediction"] for line in level.stdout.splitlines()} == {"dull", "vivid"}
     said = "threshold 1e-06 for grey decides among the classes: at level 1 the most probable node is answered"
     assert said in level.stderr
-    assert said in run("evaluate", "classifier.safetensors", new, "--level", 1).stderr
+    assert said in run("evaluate", fitted, new, "--level", 1).stderr
 
 
 def test_distance_in_the_tree_as_cost(run: Run, fails: Fails, fitted: Path, bundle: Path, photos: Photos) -> None:

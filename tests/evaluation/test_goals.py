@@ -182,5 +182,5 @@ def test_the_distance_in_a_tree_as_cost_by_hand() -> None:
     assert decision is not None
     assert decision.asked == "cost taxonomy"
     assert decision.rule.answers(np.array([[0.39, 0.31, 0.30], [0.41, 0.30, 0.29]])).tolist() == [1, 0]
-    with pytest.raises(OptionError, match="taxonomy.* is the distance in the tree of the classes, and none is known"):
+    with pytest.raises(OptionError, match=r"taxonomy.* is the distance in the tree of the classes, and none is known"):
         DecisionRequest(cost="taxonomy").fixed("abc")
