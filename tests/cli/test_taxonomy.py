@@ -158,7 +158,7 @@ def test_photos_with_labels_of_a_level_alone(run: Run, fails: Fails, fitted: Pat
     assert numbers["taxonomy"]["distances"] is None
     message = fails("evaluate", fitted, others)
     assert "no photo has a label that is one of these classes: grey, red, sea" in message
-    assert "Evaluate at a level: --level 1." in message
+    assert "Evaluate at a level that they reach: --level 1." in message
 
 
 def test_a_decision_of_the_classes_does_not_answer_at_a_level(run: Run, fitted: Path, photos: Photos) -> None:
@@ -174,7 +174,7 @@ def test_a_decision_of_the_classes_does_not_answer_at_a_level(run: Run, fitted: 
 
 
 def test_distance_in_the_tree_as_cost(run: Run, fails: Fails, fitted: Path, bundle: Path, photos: Photos) -> None:
-    """Grey is 5 edges from red and 4 from sea, and red 3 from sea: the least expected distance, from the table alone."""
+    """Grey is 5 edges from red and 4 from sea, and red 3 from sea: the answer follows from the table alone."""
     new = photos("new", first_seed=500, grey=2, red=2, blue=2)
     done = run("predict", fitted, new, "--format", "csv", "--cost", "taxonomy")
     table = pd.read_csv(io.StringIO(done.stdout))

@@ -115,10 +115,10 @@ class Taxonomy:
 
         A class that is less deep than a level stands for itself there.
         """
-        deepest = max(len(self.path(name)) for name in classes)
+        ways = [self.path(name) for name in classes]
         found: list[Level] = []
-        for number in range(1, deepest + 1):
-            names = [self.node_at(number, name) for name in classes]
+        for number in range(1, max(map(len, ways)) + 1):
+            names = [way[min(number, len(way)) - 1] for way in ways]
             nodes = tuple(dict.fromkeys(names))
             if len(nodes) > (len(found[-1].nodes) if found else 1):
                 position = {node: place for place, node in enumerate(nodes)}
