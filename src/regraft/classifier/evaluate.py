@@ -13,6 +13,7 @@ from regraft.data.dataset import Dataset
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.errors import DataError
+from regraft.evaluation.conformal import Coverage, nested_sets
 from regraft.evaluation.report import check_positive
 from regraft.evaluation.report_fields import Estimate
 from regraft.features.pictures import join_pictures
@@ -100,14 +101,16 @@ def evaluation_of(
     probabilities = classifier.probabilities(features.values)
     estimate: Estimate = "validation" if validated.any() else "test"
     fitted = None if classifier.record is None else classifier.record.report
+    folds = nesting_folds(dataset, seed=seed)
     report = full_report(
         dataset,
         probabilities,
         Answers.by(classifier.decision, probabilities),
         estimate=estimate,
-        folds=nesting_folds(dataset, seed=seed),
+        folds=folds,
         positive=positive,
         known=None if fitted is None else fitted.operating_points,
+        sets=_sets(classifier, dataset, probabilities, folds=folds if validated.any() else None),
         seed=seed,
     )
     record = EvaluationRecord(
@@ -124,3 +127,13 @@ def evaluation_of(
         trained_on=int(trained_on.sum()),
     )
     return Evaluation(record, dataset, probabilities)
+
+
+def _sets(
+    classifier: Classifier, dataset: Dataset, probabilities: np.ndarray, *, folds: np.ndarray | None
+) -> np.ndarray | None:
+    """Return (n, c) booleans, the classifier's sets; by (n,) folds where its thresholds were chosen on these photos."""
+    sets = classifier.sets(probabilities, Coverage())
+    if sets is None or folds is None:
+        return sets
+    return nested_sets(probabilities, dataset.labels, folds, groups=dataset.groups, coverage=Coverage())

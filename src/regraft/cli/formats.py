@@ -1,15 +1,15 @@
-"""Predictions as text: a table for people, CSV and JSON lines for programs, Kaggle's submission file."""
+"""Predictions as files: a table for people, CSV, JSON and Parquet for programs, Kaggle's submission file."""
 
 import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.cells import cell_len
 
+from regraft.cli.answer_table import as_table
 from regraft.cli.console import json_text
 from regraft.data.csv_text import csv_text, safe_cell
 from regraft.data.samples import natural_order
@@ -18,10 +18,6 @@ from regraft.files import utf8
 
 if TYPE_CHECKING:  # it imports torch
     from regraft.classifier.predict import Predictions
-
-
-_LEAST_FILE, _LEAST_SHOWN = 24, 8  # cells of a line that names are not cut below
-_BESIDE_NAMES = len("    100.0%  ( 50.0%)")  # what stands in a line of the table beside file and answers
 
 
 class Format(StrEnum):
@@ -83,51 +79,6 @@ def _allowed() -> str:
     return f"{', '.join(endings[:-1])} and {endings[-1]}"
 
 
-def as_table(predictions: "Predictions", classes: Sequence[str], *, width: int | None = None) -> str:
-    """Return aligned lines: file, answer and its probability, the second guess, or why there is no answer.
-
-    Args:
-        predictions: what is shown.
-        classes: their names.
-        width: columns of the terminal, into which names are cut; None to show them whole.
-    """
-    first, next_best = np.argsort(-np.nan_to_num(predictions.probabilities), axis=1, kind="stable").T[:2]
-    best = predictions.answers
-    second = np.where(first == best, next_best, first)
-    answered = [row for row in range(len(predictions.sources)) if row not in predictions.unreadable]
-    names = [printable(source) for source in predictions.sources]
-    answers = {column: printable(classes[column]) for row in answered for column in (best[row], second[row])}
-    if width is not None:
-        longest = max(map(cell_len, answers.values()), default=0)
-        room = max(_LEAST_SHOWN, (width - _BESIDE_NAMES - _LEAST_FILE) // 2)
-        answers = {column: _cut(answer, room) for column, answer in answers.items()}
-        left = width - _BESIDE_NAMES - 2 * min(longest, room)
-        names = [_cut(name, left, keep_end=True) for name in names]
-    file_width = max(map(cell_len, names), default=0)
-    answer_width = max((cell_len(answers[best[row]]) for row in answered), default=0)
-    lines = []
-    for row, name in enumerate(names):
-        start = name + " " * (file_width - cell_len(name))
-        if row in predictions.unreadable:
-            lines.append(f"{start}  unreadable: {printable(predictions.unreadable[row])}")
-            continue
-        answer, values = answers[best[row]], predictions.probabilities[row]
-        answer += " " * (answer_width - cell_len(answer))
-        guess = f"({answers[second[row]]} {values[second[row]]:.1%})"
-        lines.append(f"{start}  {answer}  {values[best[row]]:6.1%}  {guess}")
-    return "\n".join(lines) + "\n"
-
-
-def _cut(text: str, width: int, *, keep_end: bool = False) -> str:
-    """Return `text` in at most `width` cells of a terminal, of which "..." stands for what is left out."""
-    if cell_len(text) <= width:
-        return text
-    kept = text[::-1] if keep_end else text
-    while cell_len(kept) > width - 3:
-        kept = kept[:-1]
-    return f"...{kept[::-1]}" if keep_end else f"{kept}..."
-
-
 def as_csv(predictions: "Predictions", classes: Sequence[str]) -> str:
     """Return a table with one column of probability per class; unreadable images have only an error."""
     return csv_text(_rows(predictions, classes))
@@ -139,16 +90,23 @@ def as_tsv(predictions: "Predictions", classes: Sequence[str]) -> str:
 
 
 def _rows(predictions: "Predictions", classes: Sequence[str]) -> Iterable[list[object]]:
-    heads = ["file", "prediction", "probability", *(f"probability_{name}" for name in classes)]
-    yield [*heads, "decided_by", "error"]
-    for row, source in enumerate(predictions.sources):
-        if row in predictions.unreadable:
-            yield [source, "", "", *("" for _ in classes), "", predictions.unreadable[row]]
-        else:
-            values = predictions.probabilities[row]
-            answer = int(predictions.answers[row])
-            shown = [f"{value:.6f}" for value in values]
-            yield [source, classes[answer], shown[answer], *shown, predictions.decided_by, ""]
+    """Yield heads, then the cells of each image: those of a record, with a column for the probability of each class."""
+    extra = _more(predictions, classes)
+    yield ["file", "prediction", "probability", *(f"probability_{name}" for name in classes), *extra, "error"]
+    for row, record in enumerate(_records(predictions, classes)):
+        known = record["probabilities"]
+        values = ["" if known is None else f"{value:.6f}" for value in predictions.probabilities[row]]
+        given = record["probability"]
+        shown = "" if given is None else values[predictions.answers[row]]
+        more = [_cell(record[name]) for name in (*extra, "error")]
+        yield [predictions.sources[row], _cell(record["prediction"]), shown, *values, *more]
+
+
+def _cell(value: Any) -> str:
+    """Return nothing for None, true or false, or text; a list as JSON, for names may hold any separator."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json_text(value)
 
 
 def as_json(predictions: "Predictions", classes: Sequence[str]) -> str:
@@ -161,18 +119,34 @@ def as_jsonl(predictions: "Predictions", classes: Sequence[str]) -> str:
     return "".join(f"{json_text(record)}\n" for record in _records(predictions, classes))
 
 
-def _records(predictions: "Predictions", classes: Sequence[str]) -> Iterable[dict[str, object]]:
+def _records(predictions: "Predictions", classes: Sequence[str]) -> Iterable[dict[str, Any]]:
+    extra = _more(predictions, classes)
     for row, source in enumerate(predictions.sources):
-        record: dict[str, object] = {"file": str(source), "prediction": None, "probability": None}
-        if row in predictions.unreadable:
-            record |= {"probabilities": None, "decided_by": None, "error": predictions.unreadable[row]}
-        else:
+        error = predictions.unreadable.get(row)
+        record: dict[str, Any] = {"file": str(source), "prediction": None, "probability": None, "probabilities": None}
+        if error is None:
             values = [round(float(value), 6) for value in predictions.probabilities[row]]
-            answer = int(predictions.answers[row])
-            record |= {"prediction": classes[answer], "probability": values[answer]}
-            record |= {"probabilities": dict(zip(classes, values, strict=True))}
-            record |= {"decided_by": predictions.decided_by, "error": None}
-        yield record
+            record["probabilities"] = dict(zip(classes, values, strict=True))
+            if not predictions.withheld[row]:
+                answer = int(predictions.answers[row])
+                record |= {"prediction": classes[answer], "probability": values[answer]}
+        yield (
+            record | {name: column[row] if error is None else None for name, column in extra.items()} | {"error": error}
+        )
+
+
+def _more(predictions: "Predictions", classes: Sequence[str]) -> dict[str, Sequence[Any]]:
+    """Return by name what stands behind the probabilities of each image: text, true or false, or a list; or None.
+
+    All formats for programs are made of these columns.
+    """
+    count = len(predictions.sources)
+    found: dict[str, Sequence[Any]] = {"decided_by": [predictions.decided_by] * count}
+    if predictions.coverage is not None and predictions.sets is not None:
+        found["set"] = [[classes[label] for label in labels] for labels in predictions.likeliest_first()]
+    for name, marks in (("unsure", predictions.unsure), ("unlike_training", predictions.unlike)):
+        found[name] = [None] * count if marks is None else marks.tolist()
+    return found
 
 
 def as_parquet(predictions: "Predictions", classes: Sequence[str]) -> bytes:
@@ -182,18 +156,27 @@ def as_parquet(predictions: "Predictions", classes: Sequence[str]) -> bytes:
 
     records = list(_records(predictions, classes))
     probabilities = np.asarray(predictions.probabilities, dtype=np.float64)
+    types = {"set": pa.list_(pa.string()), "unsure": pa.bool_(), "unlike_training": pa.bool_()}
+    extra = list(_more(predictions, classes))
     columns = {
-        name: pa.array([None if record[name] is None else utf8(record[name]) for record in records], pa.string())
-        for name in ("file", "prediction", "decided_by", "error")
+        name: pa.array([_utf8(record[name]) for record in records], types.get(name, pa.string()))
+        for name in ("file", "prediction", *extra, "error")
     }
     answered = probabilities[np.arange(len(probabilities)), predictions.answers]
+    answered[predictions.withheld] = np.nan
     columns["probability"] = pa.array(answered, from_pandas=True)  # NaN is null
     by_class = [f"probability_{utf8(name)}" for name in classes]
     columns |= {name: pa.array(probabilities[:, at], from_pandas=True) for at, name in enumerate(by_class)}
     file = io.BytesIO()
-    order = ["file", "prediction", "probability", *by_class, "decided_by", "error"]
+    order = ["file", "prediction", "probability", *by_class, *extra, "error"]
     pq.write_table(pa.table([columns[name] for name in order], names=order), file)
     return file.getvalue()
+
+
+def _utf8(value: Any) -> Any:
+    if isinstance(value, list):
+        return [utf8(one) for one in value]
+    return utf8(value) if isinstance(value, str) else value
 
 
 def as_kaggle(predictions: "Predictions", classes: Sequence[str], *, positive: str | None, clip: float) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 
 from regraft.classifier.full_report import Answers, GroupReport, decide, full_report, group_report, nesting_folds
 from regraft.data.dataset import Dataset
+from regraft.evaluation.conformal import Coverage, nested_sets
 from regraft.evaluation.report import Report
 from regraft.evaluation.report_fields import Estimate
 from regraft.transfer.experiment import Experiment
@@ -58,12 +59,13 @@ def answer_held_out(experiment: Experiment, probabilities: np.ndarray) -> HeldOu
         shares=counts / counts.sum(),
         positive=settings.positive,
     )
+    sets = nested_sets(probabilities, dataset.labels, folds, groups=dataset.groups, coverage=Coverage())
     how: dict[str, Any] = {"estimate": estimate, "positive": settings.positive, "seed": settings.seed}
     return HeldOutAnswers(
         dataset=dataset,
         probabilities=probabilities,
         answers=answers,
         folds=None if validation else folds,
-        report=full_report(dataset, probabilities, answers, folds=folds, **how),
+        report=full_report(dataset, probabilities, answers, folds=folds, sets=sets, **how),
         groups=group_report(dataset, probabilities, answers.decision, **how),
     )
