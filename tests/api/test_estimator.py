@@ -87,6 +87,10 @@ def test_parameters_can_be_read_and_set(make: Make, tiny_network: str) -> None:
         "cache": True,
         "cache_limit": None,
         "positive": None,
+        "goal": None,
+        "cost": None,
+        "threshold": None,
+        "balance": False,
         "force": False,
         "train_from": None,
         "train_only": None,
@@ -269,6 +273,23 @@ def test_second_fit_replaces_the_first(fitted: TransferClassifier, sixteen: list
     assert fitted.fit(folder) is fitted
     assert fitted.classes_.tolist() == ["green", "grey", "red"]
     assert fitted.predict_proba(sixteen).shape == (16, 3)
+
+
+@pytest.mark.parametrize("threshold", [1e-6, "0.000001 for b"])
+def test_a_threshold_decides_what_is_predicted(
+    make: Make, sixteen: list[str], tmp_path: Path, threshold: float | str
+) -> None:
+    """Nearly everything is answered b; the probabilities stay as they are, also through a file."""
+    plain = make(strategy="frozen").fit(sixteen, eight_each("a", "b"))
+    ruled = make(strategy="frozen", threshold=threshold).fit(sixteen, eight_each("a", "b"))
+    ruled.save(tmp_path / "m.safetensors")
+    for one in (ruled, load(tmp_path / "m.safetensors")):
+        assert np.array_equal(one.predict_proba(sixteen), plain.predict_proba(sixteen))
+        assert one.predict(sixteen).tolist() == ["b"] * 16
+        assert one.score(sixteen, eight_each("a", "b")) == 0.5
+    assert ruled.report_ is not None
+    assert ruled.report_.decided_by.startswith("threshold 1e-06 for b")
+    assert plain.score(sixteen, eight_each("a", "b")) == 1.0
 
 
 def test_positive_may_be_a_number(make: Make, sixteen: list[str]) -> None:

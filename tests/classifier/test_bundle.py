@@ -23,7 +23,9 @@ from regraft.classifier.classifier import Classifier
 from regraft.classifier.record import Attempt, FitRecord, OverBudget, Timing
 from regraft.classifier.reference import TrainingReference
 from regraft.engines.workload import EngineChoice
-from regraft.errors import BundleError, OutputError
+from regraft.errors import BundleError, OptionError, OutputError
+from regraft.evaluation.decisions import CostRule, Decision, ThresholdRule
+from regraft.evaluation.goals import DecisionRequest
 from regraft.evaluation.report import Report
 from regraft.networks.backbones import load_backbone
 
@@ -666,3 +668,60 @@ def test_a_changed_network_is_saved_as_it_is(classifier: Make, tmp_path: Path) -
     after = load_bundle(tmp_path / "m.safetensors")
     assert after.backbone.fingerprint() == made.backbone.fingerprint()
     assert after.backbone.fingerprint() != load_backbone(made.model).fingerprint()
+
+
+# --- what decides ---
+
+
+@pytest.mark.parametrize(
+    "decision",
+    [
+        Decision(ThresholdRule(1, 0.2), "threshold 0.2 for dog"),
+        Decision(CostRule(np.array([[0.0, 1, 1], [5, 0, 1], [1, 1, 0]])), "cost dog:Kätzchen=5"),
+    ],
+)
+def test_a_decision_is_kept_and_older_programs_refuse_it(classifier: Make, tmp_path: Path, decision: Decision) -> None:
+    before, file = classifier(), tmp_path / "m.safetensors"
+    before.decision = decision
+    save_bundle(before, file)
+    after = load_bundle(file)
+    probabilities = np.random.default_rng(0).dirichlet([1, 1, 1], 100)
+    assert after.decision is not None
+    assert after.decision.asked == decision.asked
+    assert (after.answers(probabilities) == decision.rule.answers(probabilities)).all()
+    assert (after.answers(probabilities) != probabilities.argmax(axis=1)).any()
+    assert read_description(file)["format"] == 3  # a program that knows 1 and 2 would answer otherwise
+    after.decision = None
+    save_bundle(after, file)
+    assert read_description(file)["format"] < 3
+
+
+@pytest.mark.parametrize(
+    ("decision", "said"),
+    [
+        ({"rule": "threshold", "asked": "", "class": "cat", "threshold": 0.2}, "must be one of the classes. Got 'cat'"),
+        ({"rule": "vote", "asked": ""}, "decision.rule must be one of threshold, costs"),
+        ({"rule": "costs", "asked": "", "costs": [[0]]}, "3 rows and columns"),
+    ],
+)
+def test_a_damaged_decision_is_refused(bundle: Path, decision: dict[str, Any], said: str) -> None:
+    describe(bundle, lambda about: about.update(format=3, decision=decision))
+    assert said in message_of(bundle)
+
+
+def test_another_decision_than_that_of_the_file(classifier: Make) -> None:
+    found = classifier()
+    found.decide_by(DecisionRequest())
+    assert found.decision is None
+    found.decide_by(DecisionRequest(threshold="0.3 for dog"))
+    assert found.decision is not None
+    assert found.decision.rule == ThresholdRule(1, 0.3)
+    found.decide_by(DecisionRequest())  # nothing asked for: as the file says
+    assert found.decision.asked == "threshold 0.3 for dog"
+    with pytest.raises(OptionError, match="balance needs to know how many photos of each class were learned from"):
+        found.decide_by(DecisionRequest(balance=True))
+    assert found.record is not None
+    found.record = replace(found.record, class_counts=(70, 20, 10))
+    found.decide_by(DecisionRequest(balance=True))
+    # ratios to the shares: .6 / .7, .2 / .2, .2 / .1
+    assert found.answers(np.array([[0.6, 0.2, 0.2]])).tolist() == [2]

@@ -54,22 +54,24 @@ def test_wrong_goals_say_what_is_allowed(text: str, reason: str):
 
 
 def test_the_threshold_of_a_sensitivity_by_hand():
-    hits, others = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1], [0.05, 0.95]
-    is_class, scores = np.array([True] * 9 + [False] * 2), np.array(hits + others)
+    hits, others = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1], [0.02, 0.14, 0.95]
+    is_class, scores = np.array([True] * 9 + [False] * 3), np.array(hits + others)
     # 9 photos: a new one falls below the k-th smallest with probability k / 10
-    assert Goal("sensitivity", 0.9, 1).threshold(is_class, scores) == 0.1
-    assert Goal("sensitivity", 0.8, 1).threshold(is_class, scores) == 0.2
-    assert Goal("sensitivity", 0.75, 1).threshold(is_class, scores) == 0.2  # floor(2.5)
+    assert Goal("sensitivity", 0.9, 1).threshold(is_class, scores) == pytest.approx(0.06)  # k = 1: between .02 and .1
+    assert Goal("sensitivity", 0.8, 1).threshold(is_class, scores) == pytest.approx(0.17)  # k = 2: between .14 and .2
+    assert Goal("sensitivity", 0.75, 1).threshold(is_class, scores) == pytest.approx(0.17)  # k = floor(2.5)
+    # k = 5 allows for .5, but no other lies between it and .14: the same alarms, and more hits
+    assert Goal("sensitivity", 0.5, 1).threshold(is_class, scores) == pytest.approx(0.17)
     assert Goal("sensitivity", 0.91, 1).threshold(is_class, scores) is None  # it would take 11 photos
     assert Goal("sensitivity", 0.91, 1).needed() == 11
 
 
 def test_the_threshold_of_a_specificity_by_hand():
-    is_class = np.array([False] * 4 + [True])
-    scores = np.array([0.1, 0.4, 0.2, 0.3, 0.9])
+    is_class = np.array([False] * 4 + [True] * 2)
+    scores = np.array([0.1, 0.4, 0.2, 0.3, 0.9, 0.36])
     # a new one of the others reaches the k-th largest of 4 with probability k / 5
-    assert Goal("specificity", 0.8, 1).threshold(is_class, scores) == 0.4
-    assert Goal("specificity", 0.6, 1).threshold(is_class, scores) == 0.3
+    assert Goal("specificity", 0.8, 1).threshold(is_class, scores) == pytest.approx(0.65)  # from .4 on: up to .9
+    assert Goal("specificity", 0.6, 1).threshold(is_class, scores) == pytest.approx(0.33)  # from .3 on: up to .36
     assert Goal("specificity", 0.9, 1).threshold(is_class, scores) is None
 
 
@@ -82,19 +84,27 @@ def test_the_threshold_of_a_precision_by_hand():
     assert Goal("precision", 0.8, 1).threshold(is_class, scores) is None
 
 
+def test_separate_classes_are_cut_between_them():
+    is_class, scores = np.array([True] * 20 + [False] * 20), np.array([0.97] * 20 + [0.05] * 20)
+    assert Goal("sensitivity", 0.9, 1).threshold(is_class, scores) == pytest.approx(0.51)
+    assert Goal("specificity", 0.9, 1).threshold(is_class, scores) == pytest.approx(0.51)
+
+
 def test_a_sensitivity_is_kept_on_new_photos():
     generator = np.random.default_rng(0)
     for least, count in ((0.9, 30), (0.8, 12)):
         reached = []
-        for _ in range(4000):
+        for _ in range(1000):
             hits = generator.uniform(size=count)
-            threshold = Goal("sensitivity", least, 1).threshold(np.ones(count, dtype=bool), hits)
+            others = np.arange(1, 10_000) / 10_000  # everywhere: the middle of a gap is its edge
+            is_class = np.arange(count + len(others)) < count
+            threshold = Goal("sensitivity", least, 1).threshold(is_class, np.concatenate([hits, others]))
             assert threshold is not None
             reached.append(1 - threshold)  # the sensitivity on new photos, exactly
         # of uniform probabilities the k-th smallest of m has the mean k / (m + 1)
         expected = 1 - np.floor((1 - least) * (count + 1) + 1e-9) / (count + 1)
         assert expected >= least
-        assert np.mean(reached) == pytest.approx(expected, abs=4 * np.std(reached) / np.sqrt(4000))
+        assert np.mean(reached) == pytest.approx(expected, abs=1e-4 + 4 * np.std(reached) / np.sqrt(1000))
 
 
 def test_costs_are_read():

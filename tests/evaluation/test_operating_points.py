@@ -18,8 +18,8 @@ def test_each_fold_is_answered_by_the_threshold_of_the_others():
     labels = np.array([1, 1, 1, 1, 0, 0])
     probabilities = two([0.9, 0.6, 0.5, 0.3, 0.55, 0.2])
     folds = np.array([0, 0, 1, 1, 0, 1])
-    # sensitivity >= 2/3: of two hits the smallest, k = floor(1/3 * 3) = 1. Fold 0 by {.5, .3}: from .3 on; fold 1 by
-    # {.9, .6}: from .6 on
+    # sensitivity >= 2/3: of two hits the smallest, k = floor(1/3 * 3) = 1. Fold 0 by the hits {.5, .3} and .2: from .25
+    # on; fold 1 by {.9, .6} and .55: from .575 on
     found = nested_answers(Goal("sensitivity", 2 / 3, 1), labels, probabilities, folds)
     assert found.tolist() == [1, 1, 0, 0, 1, 0]
 
@@ -50,11 +50,12 @@ def test_the_table_has_what_the_photos_can_promise():
 
 
 def test_known_thresholds_are_not_chosen_again():
-    known = operating_points(
-        np.array([0] * 5 + [1] * 9), two([0.1] * 5 + [0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95]), TWO, 1,
-        folds=np.arange(14) % 5,
-    )  # fmt: skip
-    assert [(point.least_sensitivity, point.threshold) for point in known.points] == [(0.8, 0.3), (0.9, 0.2)]
+    scores = two([0.1, 0.1, 0.1, 0.1, 0.26, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95])
+    known = operating_points(np.array([0] * 5 + [1] * 9), scores, TWO, 1, folds=np.arange(14) % 5)
+    assert [(point.least_sensitivity, point.threshold) for point in known.points] == [
+        (0.8, pytest.approx(0.28)),  # between .26 and .3
+        (0.9, pytest.approx(0.15)),
+    ]
     there = points_at(known, np.array([1, 1, 0, 0]), two([0.25, 0.3, 0.31, 0.05]), TWO)
     assert [(point.sensitivity, point.specificity, point.alarms) for point in there.points] == [
         (0.5, 0.5, 0.5),

@@ -45,8 +45,9 @@ class Goal:
         Sensitivity and specificity are met in expectation on new photos from the same source, whatever the
         distribution (as conformal p-values are, Vovk et al. 2005): of m photos of the class the threshold is the k-th
         smallest probability, k = floor((1 - least)(m + 1)), which a new one falls short of with probability k / (m + 1)
-        at most. Of all such thresholds it is the one with the fewest alarms; for a least specificity, with the most
-        hits. A precision counts one false alarm more than there is, and the lowest threshold from which on it holds is
+        at most. Of all such thresholds it is one with the fewest alarms (for a specificity, with the most hits), and of
+        these the middle of the gap that has most hits (fewest alarms): well separated classes are cut between them. A
+        precision counts one false alarm more than there is, and the lowest threshold from which on it holds is
         taken.
 
         Args:
@@ -58,7 +59,20 @@ class Goal:
             return _precise_threshold(is_class, scores, self.least)
         ordered = hits if self.figure == SENSITIVITY else others
         rank = math.floor((1 - self.least) * (len(ordered) + 1) + 1e-9)
-        return float(ordered[rank - 1]) if rank else None
+        if not rank:
+            return None
+        edge = float(ordered[rank - 1])
+        if self.figure == SENSITIVITY:  # down to the next of the others, which would be one more alarm
+            below = others[others < edge]
+            low = float(below[0]) if len(below) else -1.0
+            high = float(hits[hits > low][0])
+        else:  # up to the next of the class, which would be one hit less
+            above = hits[hits >= edge]
+            if not len(above):
+                return edge
+            high = float(above[0])
+            low = float(others[others < high][0]) if (others < high).any() else -1.0
+        return (low + high) / 2 if low >= 0 else high
 
     def needed(self) -> int:
         """Return how many photos (of the class, or for a specificity of the others) it takes to promise the goal."""

@@ -68,7 +68,7 @@ class OperatingPoints:
         """Return the table for a terminal."""
         if not self.points:
             return []
-        heads = [f"to find {self.of}", "from", "sensitivity", "specificity", "alarms per 100"]
+        heads = [f"to find {self.of}", "threshold", "sensitivity", "specificity", "alarms per 100"]
         rows = [
             [
                 f"{100 * point.least_sensitivity:.0f} %",

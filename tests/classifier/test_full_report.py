@@ -1,0 +1,139 @@
+"""Reports with what thresholds decide, and figures by patient, against sums that are worked out by hand."""
+
+import json
+
+import numpy as np
+import pytest
+from tests.fixtures.learning import dataset_of
+
+from regraft.classifier.full_report import Answers, GroupReport, decide, full_report, group_report, nesting_folds
+from regraft.data.dataset import Dataset
+from regraft.errors import DataError, GoalError
+from regraft.evaluation.decisions import Decision, ThresholdRule
+from regraft.evaluation.goals import DecisionRequest
+from regraft.evaluation.report import Report
+
+TWO = ("benign", "malignant")
+
+
+def two(scores: np.ndarray) -> np.ndarray:
+    return np.stack([1 - scores, scores], axis=1)
+
+
+@pytest.fixture(scope="module")
+def lesions() -> tuple[Dataset, np.ndarray]:
+    """60 benign and 20 malignant ones, whose probabilities overlap."""
+    generator = np.random.default_rng(0)
+    labels = np.array([0] * 60 + [1] * 20)
+    return dataset_of(labels, classes=TWO), two(np.clip(0.25 * labels + generator.beta(2, 5, 80), 0.01, 0.99))
+
+
+def report_of(dataset: Dataset, probabilities: np.ndarray, answers: Answers) -> Report:
+    folds = nesting_folds(dataset, seed=0)
+    return full_report(dataset, probabilities, answers, estimate="out-of-fold", folds=folds, resamples=20)
+
+
+def test_a_report_survives_json(lesions: tuple[Dataset, np.ndarray]) -> None:
+    dataset, probabilities = lesions
+    decision = Decision(ThresholdRule(1, 0.3), "threshold 0.3 for malignant")
+    before = report_of(dataset, probabilities, Answers.by(decision, probabilities))
+    after = Report.from_json(json.loads(json.dumps(before.to_json())))
+    assert after == before
+    assert str(after) == str(before)
+    assert "decided by threshold 0.3 for malignant: malignant from a probability of 30 % on, else benign" in str(after)
+    assert after.operating_points is not None
+    assert after.trade_offs is not None
+    assert after.trade_offs.share == 0.25
+
+
+def test_answers_follow_the_rule_and_calibration_does_not(lesions: tuple[Dataset, np.ndarray]) -> None:
+    dataset, probabilities = lesions
+    plain = report_of(dataset, probabilities, Answers.by(None, probabilities))
+    decision = Decision(ThresholdRule(1, 0.3), "threshold 0.3 for malignant")
+    ruled = report_of(dataset, probabilities, Answers.by(decision, probabilities))
+    answered = probabilities[:, 1] >= 0.3
+    assert ruled.accuracy == (answered == dataset.labels).mean() != plain.accuracy
+    assert ruled.per_class["malignant"].recall == answered[60:].mean()
+    assert ruled.confusion[1] == [int((~answered[60:]).sum()), int(answered[60:].sum())]
+    for name in ("log_loss", "brier", "ece", "auc", "average_precision"):
+        assert ruled.figures[name] == plain.figures[name]
+    assert ruled.reliability == plain.reliability
+
+
+def test_a_goal_is_chosen_by_all_and_judged_by_folds(lesions: tuple[Dataset, np.ndarray]) -> None:
+    dataset, probabilities = lesions
+    request = DecisionRequest(goal="sensitivity>=0.8 for malignant")
+    folds = nesting_folds(dataset, seed=0)
+    found = decide(request, dataset, probabilities, folds=folds, shares=np.array([0.75, 0.25]))
+    assert found.decision is not None
+    assert found.decision.asked == "sensitivity >= 0.8 for malignant"
+    hits = np.sort(probabilities[60:, 1])
+    rule = found.decision.rule
+    assert isinstance(rule, ThresholdRule)
+    assert rule.threshold <= hits[3]  # k = floor(.2 * 21) = 4
+    others = probabilities[:60, 1]
+    assert ((others >= rule.threshold) == (others >= hits[3])).all()  # lower than that only as far as it costs nothing
+    assert (found.labels != rule.answers(probabilities)).any()  # nested: other thresholds
+
+
+def test_goals_that_cannot_be_had(lesions: tuple[Dataset, np.ndarray]) -> None:
+    dataset, probabilities = lesions
+    how = {"folds": nesting_folds(dataset, seed=0), "shares": np.array([0.75, 0.25])}
+    with pytest.raises(DataError, match="at least 99 photos of malignant to be promised"):
+        decide(DecisionRequest(goal="sensitivity>=0.99 for malignant"), dataset, probabilities, **how)
+    noise = two(np.tile([0.2, 0.4], 40))
+    with pytest.raises(GoalError, match="no threshold reaches that on the 80 photos that evaluate the classifier"):
+        decide(DecisionRequest(goal="precision>=0.9 for malignant"), dataset, noise, **how)
+
+
+def test_three_classes_have_a_table_where_a_rule_is_for_one() -> None:
+    generator = np.random.default_rng(1)
+    labels = np.arange(90) % 3
+    probabilities = generator.dirichlet([1, 1, 1], 90) / 2 + np.eye(3)[labels] / 2
+    dataset = dataset_of(labels, classes=("ant", "bee", "wasp"))
+    assert report_of(dataset, probabilities, Answers.by(None, probabilities)).operating_points is None
+    decision = Decision(ThresholdRule(2, 0.4), "threshold 0.4 for wasp")
+    found = report_of(dataset, probabilities, Answers.by(decision, probabilities))
+    assert found.operating_points is not None
+    assert (found.operating_points.of, len(found.operating_points.points)) == ("wasp", 3)
+
+
+def test_photos_of_one_class_have_no_table() -> None:
+    probabilities = two(np.array([0.2, 0.7, 0.9]))
+    dataset = dataset_of([1, 1, 1], classes=TWO)
+    found = report_of(dataset, probabilities, Answers.by(None, probabilities))
+    assert (found.operating_points, found.trade_offs) == (None, None)
+
+
+def grouped(labels: list[int], groups: list[int], names: tuple[str | None, ...]) -> Dataset:
+    dataset = dataset_of(labels, np.array(groups), TWO)
+    object.__setattr__(dataset.samples, "group_names", names)
+    object.__setattr__(dataset.samples, "grouped_by", "patient")
+    return dataset
+
+
+def test_a_patient_is_the_mean_of_his_photos() -> None:
+    # anna .2 and .9: malignant by .55; bert .1; carl .6 and .2: benign by .4; dora has both labels; emil .3, malignant
+    dataset = grouped([1, 1, 0, 0, 0, 0, 1, 1], [0, 0, 1, 2, 2, 3, 3, 4], ("anna", "bert", "carl", "dora", "emil"))
+    probabilities = two(np.array([0.2, 0.9, 0.1, 0.6, 0.2, 0.5, 0.5, 0.3]))
+    found = group_report(dataset, probabilities, None, estimate="out-of-fold")
+    assert found is not None
+    assert (found.grouped_by, found.mixed, found.report.n) == ("patient", 1, 4)
+    assert found.report.confusion == [[2, 0], [1, 1]]
+    # of the pairs .55 > .1, .55 > .4, .3 > .1, .3 < .4
+    assert found.report.figures["auc"] == 0.75
+    ruled = group_report(dataset, probabilities, Decision(ThresholdRule(1, 0.3), "x"), estimate="out-of-fold")
+    assert ruled is not None
+    assert ruled.report.confusion == [[1, 1], [0, 2]]
+    back = GroupReport.from_json(json.loads(json.dumps(found.to_json())))
+    assert (back.report, back.mixed, back.grouped_by) == (found.report, 1, "patient")
+    assert str(found).startswith("by patient, of the mean of its photos' probabilities; 1 of several classes are left")
+
+
+def test_without_named_groups_of_several_photos_there_is_nothing_by_patient() -> None:
+    probabilities = two(np.array([0.2, 0.9, 0.4]))
+    assert group_report(dataset_of([0, 1, 0], classes=TWO), probabilities, None, estimate="test") is None
+    alone = grouped([0, 1, 0], [0, 1, 2], ("a", "b", "c"))
+    assert group_report(alone, probabilities, None, estimate="test") is None
+    one_class = grouped([0, 0, 0], [0, 0, 1], ("a", "b"))
+    assert group_report(one_class, probabilities, None, estimate="test") is None
