@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.errors import DataError
 from regraft.evaluation.conformal import Coverage, nested_sets
-from regraft.evaluation.report import check_positive
+from regraft.evaluation.report import Report, check_positive
 from regraft.evaluation.report_fields import Estimate
 from regraft.features.pictures import join_pictures
 from regraft.progress import Observer
@@ -100,24 +101,10 @@ def evaluation_of(
         observer.say(f"no photos of {len(absent)} classes here, whose recall is unknown: {', '.join(absent[:20])}")
     probabilities = classifier.probabilities(features.values)
     estimate: Estimate = "validation" if validated.any() else "test"
-    fitted = None if classifier.record is None else classifier.record.report
-    folds = nesting_folds(dataset, seed=seed)
-    report = full_report(
-        dataset,
-        probabilities,
-        Answers.by(classifier.decision, probabilities),
-        estimate=estimate,
-        folds=folds,
-        positive=positive,
-        known=None if fitted is None else fitted.operating_points,
-        sets=_sets(classifier, dataset, probabilities, folds=folds if validated.any() else None),
-        seed=seed,
-    )
+    how: dict[str, Any] = {"estimate": estimate, "positive": positive, "seed": seed}
     record = EvaluationRecord(
-        report=report,
-        groups=group_report(
-            dataset, probabilities, classifier.decision, estimate=estimate, positive=positive, seed=seed
-        ),
+        report=_report(classifier, dataset, probabilities, **how),
+        groups=group_report(dataset, probabilities, classifier.decision, **how),
         model=classifier.model,
         strategy=classifier.strategy,
         temperature=classifier.temperature,
@@ -129,11 +116,23 @@ def evaluation_of(
     return Evaluation(record, dataset, probabilities)
 
 
-def _sets(
-    classifier: Classifier, dataset: Dataset, probabilities: np.ndarray, *, folds: np.ndarray | None
-) -> np.ndarray | None:
-    """Return (n, c) booleans, the classifier's sets; by (n,) folds where its thresholds were chosen on these photos."""
+def _report(
+    classifier: Classifier, dataset: Dataset, probabilities: np.ndarray, *, estimate: Estimate, seed: int, **more: Any
+) -> Report:
+    """Return the report of probabilities (n, c); sets are nested where these photos chose their thresholds."""
+    folds = nesting_folds(dataset, seed=seed)
     sets = classifier.sets(probabilities, Coverage())
-    if sets is None or folds is None:
-        return sets
-    return nested_sets(probabilities, dataset.labels, folds, groups=dataset.groups, coverage=Coverage())
+    if sets is not None and estimate == "validation":
+        sets = nested_sets(probabilities, dataset.labels, folds, groups=dataset.groups, coverage=Coverage())
+    fitted = None if classifier.record is None else classifier.record.report
+    return full_report(
+        dataset,
+        probabilities,
+        Answers.by(classifier.decision, probabilities),
+        estimate=estimate,
+        folds=folds,
+        known=None if fitted is None else fitted.operating_points,
+        sets=sets,
+        seed=seed,
+        **more,
+    )

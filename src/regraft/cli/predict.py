@@ -133,12 +133,13 @@ def _say_sets(predictions: "Predictions", classifier: "Classifier") -> None:
     asked, held_out = predictions.coverage, classifier.held_out
     assert asked is not None  # nor would the predictor have taken them
     assert held_out is not None
-    of = "each class" if asked.of == "classes" else "all photos together"
-    note(f"sets hold the true class of {asked} of the photos of {of}")
+    of = "the photos of each class" if asked.of == "classes" else "all photos"
+    note(f"sets hold the true class of {asked} of {of}")
     pooled = [printable(classifier.classes[label]) for label in held_out.pooled(asked)]
     if pooled:
-        few = f"of these together, as fewer than {asked.needed():,} were held out of some: {', '.join(pooled[:20])}"
-        note(f"{few}{f' and {len(pooled) - 20:,} more' if len(pooled) > 20 else ''}")
+        more = f" and {len(pooled) - 20:,} more" if len(pooled) > 20 else ""
+        names = f"{', '.join(pooled[:20])}{more}"
+        note(f"of these classes together, as fewer than {asked.needed():,} were held out of some of them: {names}")
     if predictions.abstains:
         unlike = "" if predictions.unlike is None else f"; {int(predictions.unlike.sum()):,} are {UNLIKE}"
         note(f"not sure of {int(predictions.withheld.sum()):,} of {counted(len(predictions.sources), 'photo')}{unlike}")
