@@ -106,13 +106,14 @@ class HeldOutScores:
         category = self._categories(coverage)
         if category is None:
             return None
-        found = np.empty(self.classes, dtype=np.float32)
         of_photo = category[self.labels]
-        for number in np.unique(category):
-            own = of_photo == number
+        order = np.argsort(of_photo, kind="stable")
+        numbers, starts = np.unique(of_photo[order], return_index=True)
+        by_category = np.empty(self.classes, dtype=np.float32)
+        for number, own in zip(numbers, np.split(order, starts[1:]), strict=True):
             units = None if self.groups is None else self.groups[own]
-            found[category == number] = _threshold(self.scores[own], units, 1 - coverage.share)
-        return found
+            by_category[number] = _threshold(self.scores[own], units, 1 - coverage.share)
+        return np.asarray(by_category[category])
 
     def sets(self, probabilities: np.ndarray, coverage: Coverage) -> np.ndarray | None:
         """Return (n, c) booleans, which classes each photo may be, of probabilities (n, c); None as `thresholds`.
@@ -155,10 +156,11 @@ class HeldOutScores:
         if coverage.of == "photos":
             return np.zeros(self.classes, dtype=np.int64)
         units = np.arange(len(self.labels)) if self.groups is None else self.groups
-        pairs = np.unique(np.stack([self.labels, units], axis=1), axis=0)
-        counts = np.bincount(pairs[:, 0], minlength=self.classes)
+        pairs = np.unique(self.labels.astype(np.int64) * len(units) + units)
+        labels, units = np.divmod(pairs, len(units))
+        counts = np.bincount(labels, minlength=self.classes)
         order, count = np.argsort(counts, kind="stable"), int((counts < needed).sum())
-        while 0 < count < self.classes and len(np.unique(pairs[np.isin(pairs[:, 0], order[:count]), 1])) < needed:
+        while 0 < count < self.classes and len(np.unique(units[np.isin(labels, order[:count])])) < needed:
             count += 1
         found = np.arange(self.classes)
         found[order[:count]] = found[order[0]]
