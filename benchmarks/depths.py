@@ -128,6 +128,7 @@ def judge(record: Record, name: str, photos: Photos, by: str, root: Path) -> Non
             estimate="validation" if experiment.validation else "out-of-fold",
             positive=photos.positive,
             groups=evaluated.groups,
+            folds=None if experiment.validation else experiment.folds(),
         )
         losses = photo_log_loss(evaluated.labels, probabilities)
         gain = mean_interval(losses - last, groups=evaluated.groups)

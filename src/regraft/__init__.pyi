@@ -4,6 +4,7 @@ from .api.estimator import TransferClassifier as TransferClassifier
 from .api.estimator import load as load
 from .api.functions import compare as compare
 from .api.functions import evaluate as evaluate
+from .api.functions import evaluate_paired as evaluate_paired
 from .api.vectors import Embedding as Embedding
 from .api.vectors import embed as embed
 from .api.vectors import similar as similar
@@ -12,6 +13,7 @@ from .attribution.cam import occlusion as occlusion
 from .attribution.deconvnet import deconvnet as deconvnet
 from .attribution.deconvnet import guided_backprop as guided_backprop
 from .classifier.drift import Drift as Drift
+from .classifier.paired_evaluation import PairedEvaluation as PairedEvaluation
 from .classifier.record import EvaluationRecord as EvaluationRecord
 from .errors import BundleError as BundleError
 from .errors import DataError as DataError

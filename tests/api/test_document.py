@@ -42,6 +42,7 @@ def test_every_public_function_is_in_the_document() -> None:
         "load",
         "compare",
         "evaluate",
+        "evaluate_paired",
         "embed",
         "similar",
         "audit",

@@ -204,3 +204,33 @@ def test_the_plan_of_auto_names_arguments_as_they_are_given(
         {"strategy": "top", "seconds": 200.0, "budget": "budget=240"},
         {"strategy": "whole", "seconds": 2400.0, "budget": "budget=3000"},
     ]
+
+
+# --- evaluate_paired ---
+
+
+def test_classifiers_in_any_form_are_compared(fitted: TransferClassifier, new: Path, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "m.safetensors")
+    forms = {"fitted": fitted, "file": tmp_path / "m.safetensors", "classifier": fitted.classifier_}
+    found = regraft.evaluate_paired(forms, new, batch_size=2)
+    assert {name: report.accuracy for name, report in found.reports.items()} == dict.fromkeys(forms, 5 / 6)
+    assert (found.trained_on, {pair.n for pair in found.pairs}) == (1, {6})
+    listed = regraft.evaluate_paired([fitted, str(tmp_path / "m.safetensors")], str(new), positive="blue")
+    assert list(listed.reports) == ["classifier 1", str(tmp_path / "m.safetensors")]
+    assert {report.positive for report in listed.reports.values()} == {"blue"}
+
+
+def test_mistakes_in_evaluate_paired(fitted: TransferClassifier, new: Path) -> None:
+    mistakes: list[tuple[dict[str, Any], type[Exception], str]] = [
+        ({"classifiers": "m.safetensors"}, OptionError, "classifiers must be classifiers by name, or a list of files"),
+        ({"classifiers": [fitted]}, OptionError, "classifiers must be two or more. Got classifier 1 alone."),
+        ({"classifiers": [fitted, 3]}, OptionError, "classifier must be a fitted TransferClassifier, or the file of"),
+        ({"seed": -1}, OptionError, "seed must be a whole number from 0. Got -1."),
+        ({"split": "val"}, OptionError, "split must be one of train, validation, test. Got 'val'."),
+        ({"near_duplicates": "no"}, OptionError, "near_duplicates must be one of join, ignore. Got 'no'"),
+        ({"devic": "cpu"}, TypeError, "evaluate_paired has no argument 'devic'. Did you mean 'device'?"),
+    ]
+    for arguments, error, message in mistakes:
+        with pytest.raises(error) as caught:
+            regraft.evaluate_paired(**{"classifiers": {"a": fitted, "b": fitted}, "X": new, **arguments})
+        assert message in str(caught.value)

@@ -37,6 +37,7 @@ def test_a_report_survives_json(lesions: tuple[Dataset, np.ndarray]) -> None:
     dataset, probabilities = lesions
     decision = Decision(ThresholdRule(1, 0.3), "threshold 0.3 for malignant")
     before = report_of(dataset, probabilities, Answers.by(decision, probabilities))
+    assert before.folds == 5
     after = Report.from_json(json.loads(json.dumps(before.to_json())))
     assert after == before
     assert str(after) == str(before)
@@ -122,6 +123,10 @@ def test_a_patient_is_the_mean_of_his_photos() -> None:
     assert found.report.confusion == [[2, 0], [1, 1]]
     # of the pairs .55 > .1, .55 > .4, .3 > .1, .3 < .4
     assert found.report.figures["auc"] == 0.75
+    # anna and bert in one fold, the others in the other: of .55 > .1 and .3 < .4
+    by_fold = group_report(dataset, probabilities, None, estimate="out-of-fold", folds=np.arange(8) // 3 > 0)
+    assert by_fold is not None
+    assert (by_fold.report.figures["auc"], by_fold.report.folds) == (0.5, 2)
     ruled = group_report(dataset, probabilities, Decision(ThresholdRule(1, 0.3), "x"), estimate="out-of-fold")
     assert ruled is not None
     assert ruled.report.confusion == [[1, 1], [0, 2]]

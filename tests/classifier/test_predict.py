@@ -17,6 +17,7 @@ from regraft.engines.kinds import WORTH_CONVERTING
 from regraft.errors import DataError, OptionError
 from regraft.evaluation.conformal import Coverage, HeldOutScores
 from regraft.evaluation.decisions import CostRule, Decision, ThresholdRule
+from regraft.evaluation.levels import Level
 from regraft.features import extraction
 from regraft.heads.linear import LinearHead
 from regraft.networks import backbones
@@ -186,6 +187,22 @@ def test_without_sets_nothing_is_known_to_be_unsure() -> None:
     assert found.unsure is None
     assert found.withheld.tolist() == [False]
     assert found.likeliest_first() == []
+
+
+def test_sets_of_a_level_hold_the_nodes_of_their_classes() -> None:
+    """Two classes that are not told apart are one node, of which the answer is sure."""
+    level = Level(1, ("animal", "plant"), np.array([0, 0, 1]))
+    sets = np.array([[True, True, False], [True, False, True], [False, False, False]])
+    shares = np.array([[0.5, 0.4, 0.1], [0.5, 0.1, 0.4], [0.3, 0.3, 0.4]])
+    photos = tuple(Path(f"{number}.jpg") for number in range(3))
+    found = Predictions(photos, shares, {}, levels=(level,), sets=sets, unlike=np.zeros(3, dtype=bool))
+    assert found.unsure is not None
+    assert found.unsure.tolist() == [True, True, True]
+    above = found.at(level)
+    assert above.sets is not None
+    assert above.sets.tolist() == [[True, False], [True, True], [False, False]]
+    assert above.unsure is not None
+    assert above.unsure.tolist() == [False, True, True]
 
 
 def test_without_a_reference_sets_alone_say_what_is_unsure() -> None:

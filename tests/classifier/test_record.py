@@ -47,6 +47,7 @@ def fitted(report: Report) -> FitRecord:
         seed=3,
         train_from="layer4",
         lora=8,
+        class_weight="a=2,b=1",
         trained="trained: layer4",
         frozen="0 of 9 frozen tensors changed",
         tried=TRIED,
@@ -98,6 +99,7 @@ def test_a_record_in_plain_json(fitted: FitRecord, report: Report) -> None:
         "train_from": "layer4",
         "train_only": None,
         "lora": 8,
+        "class_weight": "a=2,b=1",
         "trained": "trained: layer4",
         "frozen": "0 of 9 frozen tensors changed",
         "tried": [

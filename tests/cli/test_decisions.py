@@ -177,3 +177,18 @@ def test_figures_by_patient(run: Run, mixed: Path, tiny_network: str) -> None:
     assert found["auc"] == roc_auc_score(by_patient["label"] == "red", by_patient["probability_red"])
     shown = run("fit", *table, "--model", tiny_network, *FAST)
     assert "by patient, of the mean of its photos' probabilities:" in shown.stdout
+
+
+def test_weights_of_classes_decide_by_the_same_weights(run: Run, mixed: Path, tiny_network: str) -> None:
+    """Answered is the largest weight times probability, whose shares are those of the photos; a goal goes before."""
+    weights = ("--class-weight", "blue=3,red=1")
+    done = run("fit", mixed, "--model", tiny_network, *FAST, *weights, "--json", "--predictions", "out.csv")
+    assert done.exit_code == 0, done.output
+    table = pd.read_csv("out.csv")
+    expected = np.where(3 * table["probability_blue"] >= table["probability_red"], "blue", "red")
+    assert table["answer"].tolist() == expected.tolist()
+    assert json.loads(done.stdout)["decided_by"].startswith(
+        "class weights blue=3,red=1: red above a probability of 75 %"
+    )
+    ruled = run("fit", mixed, "--model", tiny_network, *FAST, *weights, "--threshold", "0.4", "--json")
+    assert json.loads(ruled.stdout)["decided_by"].startswith("threshold 0.4 for red")

@@ -62,3 +62,36 @@ def test_split_column_is_used_by_fit_and_evaluate(run: Run, tiny_network: str, p
     done = run(*whole, "--json")
     assert "12 of 16 photos" in done.stderr
     assert json.loads(done.stdout)["n"] == 4
+
+
+def test_two_classifiers_are_compared_on_the_same_photos(
+    run: Run, bundle: Path, photos: Photos, tmp_path: Path
+) -> None:
+    others = photos("others", first_seed=500, red=6, blue=4)
+    shutil.copy(bundle, tmp_path / "copy.safetensors")
+    shutil.copy(bundle.parent / "learned" / "red" / "3.jpg", others / "red" / "known.jpg")
+    done = run("evaluate", bundle.name, "copy.safetensors", others, "--json", "--positive", "blue")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert (told["n"], told["trained_on"]) == (10, 1)
+    assert [(one["classifier"], one["positive"]) for one in told["classifiers"]] == [
+        (bundle.name, "blue"),
+        ("copy.safetensors", "blue"),
+    ]
+    assert {(pair["a"], pair["b"]) for pair in told["pairs"]} == {("copy.safetensors", bundle.name)}
+    assert {pair["metric"] for pair in told["pairs"] if pair["decides"]} == {"log_loss"}
+    shown = run("evaluate", bundle.name, "copy.safetensors", others).stdout
+    assert f"copy.safetensors against {bundle.name}:" in shown
+    assert "right alone: 0 against 0 photos" in shown
+
+
+def test_wrong_pairs_are_told_in_words(fails: Callable[..., str], run: Run, bundle: Path, photos: Photos) -> None:
+    others = photos("others", first_seed=500, red=3, blue=2)
+    twice = fails("evaluate", bundle.name, bundle.name, others)
+    assert f"{bundle.name} is named twice: each classifier is compared with the others once." in twice
+    several = fails("evaluate", bundle.name, "other.safetensors", others, "--out", "answers.csv")
+    assert "--out is for the answers of one classifier. Got 2: name one, or leave --out out." in several
+    assert "gone.safetensors does not exist" in fails("evaluate", bundle.name, "gone.safetensors", others)
+    two = run("evaluate", bundle.name, others, others)
+    assert two.exit_code == 2
+    assert "unexpected extra arguments" in two.stderr

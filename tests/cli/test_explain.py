@@ -138,6 +138,40 @@ def test_fit_writes_a_report_too(run: Run, pets: Path, tiny_network: str, tmp_pa
     text = (report / "report.html").read_text()
     assert f"{100 * told['accuracy']:.1f} %" in text
     assert "by a classifier that learned without it (out-of-fold)" in text
+    assert "What the units see" not in text
+    assert "photos through the pretrained network: 20 images" in done.stderr
+
+
+def test_fit_shows_units_if_they_are_asked_for(
+    run: Run, fails: Fails, pets: Path, tiny_network: str, tmp_path: Path
+) -> None:
+    fit = ("fit", pets, "--model", tiny_network, "--strategy", "frozen", "--out", tmp_path / "pets.safetensors")
+    done = run(*fit, "--report", tmp_path / "report", "--units", 1)
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "report" / "report.html").read_text()
+    assert "What the units see" in text
+    assert ">unit " in text
+    assert "--units 1 goes with --report, which shows them. Add --report FOLDER, or leave it out." in fails(
+        *fit, "--units", 1
+    )
+
+
+def test_joined_networks_have_a_report_of_their_answers(
+    run: Run, pets: Path, tiny_network: str, other_network: str, tmp_path: Path
+) -> None:
+    out, networks = tmp_path / "pets.safetensors", ("--model", tiny_network, "--model", other_network)
+    done = run("fit", pets, *networks, "--out", out, "--report", tmp_path / "report", "--json")
+    assert done.exit_code == 0, done.output
+    again = run("explain", out, pets, "--out", tmp_path / "again", "--json")
+    assert again.exit_code == 0, again.output
+    for folder in ("report", "again"):
+        text = (tmp_path / folder / "report.html").read_text()
+        assert f"{100 * json.loads(done.stdout)['accuracy']:.1f} %" in text
+        assert "Confusion matrix" in text
+        assert "Would more photos help?" in text
+        assert "Several networks are joined under one last layer" in text
+        assert "Where it looks" not in text
+    assert json.loads(again.stdout)["stages"] == []
 
 
 def test_a_test_folder_is_not_read(run: Run, bundle: Path, photos: Callable[..., Path], tmp_path: Path) -> None:
@@ -162,6 +196,10 @@ def test_a_test_folder_is_not_read(run: Run, bundle: Path, photos: Callable[...,
         (["pets.safetensors", "pets/red/0.jpg"], "pets/red/0.jpg is one photo. Name the folder that it lies in."),
         (["resnet5O", "pets"], "There is no network named 'resnet5O'. Did you mean 'resnet50'"),
         (["pets.safetensors", "nowhere"], "nowhere does not exist"),
+        (
+            ["pets.safetensors", "pets", "--units", "0", "--stage", "blocks.1"],
+            "--stage goes with --units of 1 or more.",
+        ),
         (["pets.safetensors", "pets", "--stage", "blocks"], "--stage must be a stage with a map of units: "),
         (
             ["pets.safetensors", "pets", "--method", "cam"],
@@ -201,4 +239,7 @@ def test_no_photo_is_overwritten(fails: Fails, photos: Photos, tiny_network: str
     (tmp_path / "shown" / "report.html").symlink_to(photo)
     message = fails("explain", tiny_network, "photos", "--out", "shown")
     assert "--out shown/report.html is a file that is read here: photos/red/0.jpg. Name another." in message
+    (tmp_path / "shown" / "report.html").rename(tmp_path / "shown" / "units.html")
+    message = fails("explain", tiny_network, "photos", "--out", "shown")
+    assert "--out shown/units.html is a file that is read here: photos/red/0.jpg. Name another." in message
     assert photo.read_bytes() == before

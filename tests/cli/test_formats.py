@@ -28,6 +28,7 @@ from regraft.cli.formats import (
 from regraft.errors import DataError, OptionError
 from regraft.evaluation.conformal import Coverage
 from regraft.evaluation.decisions import Decision, ThresholdRule
+from regraft.evaluation.levels import Level
 
 SOURCES = (Path("10.jpg"), Path("a, b.jpg"), Path("2.jpg"))
 PROBABILITIES = np.array([[0.25, 0.75], [np.nan, np.nan], [0.9999, 0.0001]])
@@ -132,6 +133,20 @@ def test_withheld_answers_are_empty_and_their_probabilities_stay() -> None:
     assert records[1]["probabilities"]["green"] == 0.45
     table = pd.read_parquet(io.BytesIO(as_parquet(found, COLOURS)))
     assert table["prediction"].isna().tolist() == table["probability"].isna().tolist() == [False] + [True] * 4
+
+
+def test_the_way_to_an_answer_that_is_withheld_is_empty() -> None:
+    level = Level(1, ("warm", "cold"), np.array([0, 1, 1]))
+    found = replace(doubted(abstains=True), levels=(level,))
+    rows = list(csv.DictReader(io.StringIO(as_csv(found, COLOURS))))
+    assert [row["level_1"] for row in rows] == ["warm", "", "", "", ""]
+    assert [row["level_1_probability"] for row in rows] == ["0.900000", "", "", "", ""]
+    records = [json.loads(line) for line in as_jsonl(found, COLOURS).splitlines()]
+    assert [record["path"] is None for record in records] == [False] + [True] * 4
+    table = pd.read_parquet(io.BytesIO(as_parquet(found, COLOURS)))
+    assert list(table.columns) == list(rows[0])
+    assert table["level_1_probability"].isna().tolist() == [False] + [True] * 4
+    assert as_table(found, COLOURS).splitlines()[0].endswith("  in warm 90.0%")
 
 
 def test_without_a_coverage_there_are_doubts_and_no_sets() -> None:

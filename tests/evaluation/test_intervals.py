@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from regraft.evaluation.intervals import Mean, bootstrap, bootstrap_weights, distance_interval, mean_interval, wilson
+from regraft.evaluation.intervals import (
+    Mean,
+    bootstrap,
+    bootstrap_weights,
+    distance_interval,
+    effective_groups,
+    mean_interval,
+    wilson,
+)
 
 Z = 1.959963984540054  # of 95 %
 
@@ -57,14 +65,43 @@ def test_wilson_of_no_trials(trials: int) -> None:
         ([7, 7, 3, 3], 1.0),  # sums -2 and 2: 2 / 1 * 8 / 16
         ([7, 3, 7, 3], 0.5),  # sums -1 and 1: 2 / 1 * 2 / 16
         ([7, 3, 3, 7], 0.0),  # sums 0 and 0
-        ([1, 1, 1, 2], math.sqrt(2 * (1.5**2 + 1.5**2)) / 4),  # sums -1.5 and 1.5
+        ([1, 1, 1, 2], math.sqrt(1.5**2 / (1 / 4) + 1.5**2 / (3 / 4)) / 4),  # sums -1.5 and 1.5, shares 3 / 4 and 1 / 4
     ],
 )
 def test_mean_interval_by_hand(groups: list[int] | None, error: float) -> None:
     found = mean_interval(np.array([1.0, 2.0, 3.0, 4.0]), groups=None if groups is None else np.array(groups))
     assert found.value == 2.5
-    reach = Z if groups is None else stats.t(len(set(groups)) - 1).ppf(0.975)  # Student's: few groups know little
+    # Student's, as few groups know little: of 4, of 2, and of 16 / (9 + 1)
+    effective = 0 if groups is None else 1.6 if groups == [1, 1, 1, 2] else len(set(groups))
+    reach = Z if groups is None else stats.t(effective - 1).ppf(0.975)
     assert (found.low, found.high) == pytest.approx((2.5 - reach * error, 2.5 + reach * error), rel=1e-9)
+
+
+def test_nearly_all_photos_in_one_group_tell_nothing() -> None:
+    """Of 10,000 and 1 the effective number is 1.0002: an interval that is wide, and yet numbers."""
+    found = mean_interval(np.arange(10_001.0), groups=np.arange(10_001) // 10_000)
+    assert np.isfinite([found.low, found.high]).all()
+    assert found.high - found.low > 1e6
+
+
+def test_effective_groups() -> None:
+    """Five alike are five; a half and ten twentieths are 1 / (1 / 4 + 10 / 400)."""
+    assert effective_groups(np.full(5, 1 / 5)) == pytest.approx(5)
+    assert effective_groups(np.array([1 / 2] + [1 / 20] * 10)) == pytest.approx(1 / 0.275)
+
+
+@pytest.mark.parametrize("sizes", [[10] * 8, [70] + [10] * 7, [128, 64, 32, 16, 8, 4, 2, 2], [30, 30, 5, 5, 5, 5]])
+@pytest.mark.parametrize("correlation", [0.05, 0.9])
+def test_mean_interval_of_unequal_groups_keeps_its_level(sizes: list[int], correlation: float) -> None:
+    """Normal values that correlate within groups: 93 to 99 % hold the mean, give or take what 1,000 samples tell."""
+    generator = np.random.default_rng(0)
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    held = 0
+    for _ in range(1000):
+        values = math.sqrt(correlation) * generator.normal(size=len(sizes))[groups]
+        found = mean_interval(values + math.sqrt(1 - correlation) * generator.normal(size=len(groups)), groups=groups)
+        held += found.low <= 0 <= found.high
+    assert stats.binom(1000, 0.93).ppf(0.001) <= held <= stats.binom(1000, 0.99).ppf(0.999)
 
 
 def test_mean_interval_is_the_textbooks() -> None:
@@ -186,6 +223,15 @@ def test_few_groups_widen_the_interval(groups: int, student: float) -> None:
     assert interval() == pytest.approx((400 - 375 * factor, 400 + 575 * factor), rel=1e-3, abs=0.1)
     expected = (400 - 375 * factor, 400 * math.exp(575 * factor / 400))  # of a loss the upper side in proportion
     assert interval(losses=("figure",)) == pytest.approx(expected, rel=1e-3, abs=0.1)
+
+
+def test_bootstrap_of_unequal_groups_counts_the_effective_ones() -> None:
+    """Of 6, 1, 1, 1 and 1 photos: 100 / 40 = 2.5 groups, Student's quantile of 1.5, and sqrt(2.5 / 1.5)."""
+    draws = np.random.default_rng(0).permutation(1001).astype(float).tolist()
+    groups = np.array([3] * 6 + [1, 4, 2, 9])
+    found = bootstrap(in_turn([*draws, 400.0]), 10, resamples=1001, groups=groups)["figure"]
+    factor = stats.t(1.5).ppf(0.975) / Z * math.sqrt(2.5 / 1.5)
+    assert found == pytest.approx((400 - 375 * factor, 400 + 575 * factor))
 
 
 def test_upper_bound_of_a_loss_is_in_proportion() -> None:

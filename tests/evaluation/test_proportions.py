@@ -49,6 +49,20 @@ def test_measured_design_effect_by_hand() -> None:
     )
 
 
+def test_design_effect_of_unequal_groups_by_hand() -> None:
+    """Four photos, 3 correct, and two pairs, one of them correct: 5 of 8. The residual sums are 0.5, 0.75 and -1.25.
+
+    Over 8, squared, and divided by 1 - share (1 / 2, 3 / 4 and 3 / 4) they add up to the variance. Two groups have
+    correct answers, two have wrong ones: two differ. Alike they would be 1 / (1 / 4 + 2 / 16) = 8 / 3 groups.
+    """
+    proportion = proportion_of(bits("11101100"), np.array([4, 4, 4, 4, 2, 2, 9, 9]))
+    assert proportion is not None
+    variance = (0.5**2 / (1 / 2) + 0.75**2 / (3 / 4) + 1.25**2 / (3 / 4)) / 64
+    effect = (2 * variance / (15 / 64 / 8) + 3) / 3
+    reach = stats.t(8 / 3 - 1).ppf(0.975)
+    assert proportion == Proportion(5 / 8, pytest.approx(8 / effect), pytest.approx(reach))
+
+
 def test_groups_that_vary_less_than_chance_are_worth_no_more_than_photos() -> None:
     """Each of four pairs is half correct: measured is 0, taken is 1; all four differ, the worst is 2: (4 + 2) / 5."""
     proportion = proportion_of(bits("10101010"), np.arange(8) // 2)
@@ -62,7 +76,7 @@ def test_groups_that_are_all_alike_are_known_as_so_many(answer: bool) -> None:
     proportion = proportion_of(np.full(100, answer), np.arange(100) // 20)
     assert proportion == Proportion(float(answer), pytest.approx(5), pytest.approx(2.776445105))
     uneven = proportion_of(np.full(10, answer), np.array([1] * 6 + [2, 2, 3, 3]))
-    assert uneven == Proportion(float(answer), pytest.approx(100 / 44), pytest.approx(4.302652730))
+    assert uneven == Proportion(float(answer), pytest.approx(100 / 44), pytest.approx(stats.t(100 / 44 - 1).ppf(0.975)))
 
 
 def test_a_mistake_makes_nothing_look_better() -> None:
@@ -135,6 +149,19 @@ def test_mean_with_a_share_of_which_nothing_is_known() -> None:
     assert mean_of_proportions([None, None]) is None
 
 
+@pytest.mark.parametrize("sizes", [[50] + [10] * 5, [150] + [5] * 30, [64, 32, 16, 8, 4, 2, 2]])
+def test_a_group_of_half_of_the_photos_keeps_the_level(sizes: list[int]) -> None:
+    """84 % are right, of groups from Beta distributions with a correlation of 0.2: 500 samples, 93 % at least."""
+    generator, groups = np.random.default_rng(0), np.repeat(np.arange(len(sizes)), sizes)
+    held = 0
+    for _ in range(500):
+        right = generator.beta(4 * 0.84, 4 * 0.16, len(sizes))[groups]
+        interval = interval_of(proportion_of(generator.random(len(groups)) < right, groups))
+        assert interval is not None
+        held += interval[0] <= 0.84 <= interval[1]
+    assert held >= stats.binom(500, 0.95).ppf(0.001)
+
+
 @pytest.mark.parametrize("counts", [(20, 20), (40, 10), (25, 25, 25, 25)])
 def test_mean_of_proportions_keeps_its_level(counts: tuple[int, ...]) -> None:
     generator = np.random.default_rng(0)
@@ -171,6 +198,20 @@ def test_auc_bounds_solve_their_equation(auc: float, positives: float, negatives
         rest = 1 - bound
         variance = bound * rest * (1 + others * (rest / (2 - bound) + bound / (1 + bound))) / (positives * negatives)
         assert (auc - bound) ** 2 == pytest.approx(Z**2 * variance, rel=1e-6)
+
+
+def test_auc_within_folds_has_the_variances_of_the_folds() -> None:
+    """Two folds, 4 x 6 and 6 x 2 pairs of 10 and 8 photos: (24^2 v_1 + 12^2 v_2) / 36^2, v of Hanley and McNeil."""
+
+    def variance(a: float, m: float, n: float) -> float:
+        q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
+        # with (m - 1) and (n - 1) replaced by their mean, as Newcombe's method 5 does
+        return (a * (1 - a) + ((m + n) / 2 - 1) * (q1 + q2 - 2 * a * a)) / (m * n)
+
+    positive, negative = Proportion(1.0, 10, Z), Proportion(1.0, 8, Z)
+    for bound in auc_interval(0.8, positive, negative, np.array([[4 / 10, 6 / 8], [6 / 10, 2 / 8]])):
+        expected = (24**2 * variance(bound, 4, 6) + 12**2 * variance(bound, 6, 2)) / 36**2
+        assert (0.8 - bound) ** 2 == pytest.approx(Z**2 * expected, rel=1e-6)
 
 
 def test_auc_of_the_other_class_is_the_mirror() -> None:

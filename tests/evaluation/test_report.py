@@ -241,12 +241,16 @@ def test_correlated_recalls_are_not_treated_as_independent() -> None:
 
 
 def test_a_class_of_a_single_patient_leaves_its_recall_open() -> None:
-    """Half of the balanced accuracy may be anything; the other half is 10 of 10 photos, one of each patient."""
+    """One patient holds half of all, ten others a twentieth each: all right, like 1 / (1 / 4 + 10 / 400) patients.
+
+    That reaches further than the two recalls, one of which may be anything while the other is 10 of 10.
+    """
     groups = np.concatenate([np.zeros(10, int), np.arange(1, 11)])
     found = Report.from_probabilities(PERFECT, HALVES, CLASSES[:2], estimate="test", groups=groups, resamples=20)
-    squared = 1.959963984540054**2
+    effective = 1 / 0.275
+    squared = stats.t(effective - 1).ppf(0.975) ** 2
     assert found.per_class["cat"].recall_interval is None
-    assert found.intervals["balanced_accuracy"] == pytest.approx((10 / (10 + squared) / 2, 1.0))
+    assert found.intervals["balanced_accuracy"] == pytest.approx((effective / (effective + squared), 1.0))
     assert found.intervals["auc"] is None
 
 
@@ -589,14 +593,15 @@ def test_one_confident_mistake_does_not_outweigh_the_right_answers() -> None:
 def test_groups_are_the_evidence_not_photos() -> None:
     """60 photos of one patient gain log 1.8 each, 40 of another log 1.1: clear as photos, not as two patients.
 
-    Their residuals sum to +-60 (log 1.8 - mean): se^2 = 2 / 1 * 2 * that^2 / 100^2; Student's quantile of 1 is 12.7.
+    Their residuals sum to +-60 (log 1.8 - mean): se^2 = that^2 (1 / 0.4 + 1 / 0.6) / 100^2. They are worth
+    1 / (0.36 + 0.16) equal patients.
     """
     truth, groups = np.repeat([0.9, 0.55], [60, 40]), np.repeat([8, 3], [60, 40])
     probabilities = of_truth(HALF_AND_HALF, truth)
     assert beats_majority(probabilities, HALF_AND_HALF).clear
     found = beats_majority(probabilities, HALF_AND_HALF, groups=groups)
     mean = 0.6 * math.log(1.8) + 0.4 * math.log(1.1)
-    half = 12.706204736 * math.sqrt(4) * 60 * (math.log(1.8) - mean) / 100
+    half = stats.t(1 / 0.52 - 1).ppf(0.975) * math.sqrt(1 / 0.4 + 1 / 0.6) * 60 * (math.log(1.8) - mean) / 100
     assert (found.gain, found.low, found.high) == pytest.approx((mean, mean - half, mean + half))
     assert not found.clear
 
@@ -606,21 +611,49 @@ def test_one_group_is_no_evidence() -> None:
     assert (found.low, found.high, found.clear) == (-math.inf, math.inf, False)
 
 
-# --- calibration error ---
+# --- out-of-fold ---
 
 
-@pytest.mark.parametrize("gap", [0.1, 0.2])
-def test_interval_of_the_calibration_error_holds_its_level(gap: float) -> None:
-    """Correct less often than the confidence says, by `gap`: the true error is the gap. 60 samples of 150 photos."""
-    generator = np.random.default_rng(0)
-    held = 0
-    for _ in range(60):
-        confidence = 0.7 + 0.3 * generator.random(150)
-        wrong = generator.random(150) > confidence - gap
-        evaluated = Report.from_probabilities(
-            binary(confidence), 1 - wrong, CLASSES[:2], estimate="test", resamples=200
+def test_figures_of_several_classifiers_are_ranked_within_folds() -> None:
+    """In fold 0 the dog leads by 0.9 to 0.5, in fold 4 by 0.4 to 0.1; together 0.4 is behind 0.5: 3 of 4 pairs."""
+    of_dog, labels, folds = np.array([0.9, 0.5, 0.4, 0.1]), np.array([1, 0, 1, 0]), np.array([0, 0, 4, 4])
+    kinds = {None: 0.75, 4: 1.0}
+    for number, auc in kinds.items():
+        found = Report.from_probabilities(
+            binary(of_dog),
+            labels,
+            CLASSES[:2],
+            estimate="out-of-fold",
+            folds=None if number is None else folds,
+            resamples=50,
         )
-        low, high = evaluated.intervals["ece"]
-        assert low <= evaluated.figures["ece"] <= high
-        held += low <= gap <= high
-    assert held >= stats.binom(60, 0.95).ppf(0.001)
+        assert found.figures["auc"] == auc
+        assert found.folds == (None if number is None else 2)
+        assert found.to_json()["folds"] == found.folds
+        assert Report.from_json(found.to_json()) == found
+
+
+def test_folds_without_both_classes_have_no_ranking() -> None:
+    found = Report.from_probabilities(
+        binary(OF_DOG), PETS, CLASSES[:2], estimate="out-of-fold", folds=np.arange(5), resamples=20
+    )
+    for name in ("auc", "average_precision"):
+        assert (found.figures[name], found.intervals[name]) == (None, None)
+    assert " ".join(str(found).split()).count("ROC AUC (dog) none") == 1
+
+
+def test_out_of_fold_says_whose_figures_these_are(report: Report) -> None:
+    out_of_fold = Report.from_probabilities(
+        PROBABILITIES, LABELS, CLASSES, estimate="out-of-fold", folds=np.array([0, 0, 1, 2, 2]), resamples=20
+    )
+    note = out_of_fold.estimate_note
+    assert note.startswith("These are figures of 3 classifiers, each of which answered the photos of one fold")
+    assert out_of_fold.to_json()["estimate_note"] == note
+    title, *lines = str(out_of_fold).split("\n")
+    assert title.startswith("out-of-fold, n = 5")
+    said = lines[: lines.index("")]
+    assert all(line.startswith("  ") and len(line) <= 100 for line in said)
+    assert " ".join(map(str.strip, said)) == note
+    assert out_of_fold.headline.split("\n") == [title, *said, "", lines[len(said) + 1]]
+    assert "accuracy" in out_of_fold.headline.split("\n")[-1]
+    assert (report.estimate_note, report.to_json()["estimate_note"]) == ("", "")  # of photos of a test folder

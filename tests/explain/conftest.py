@@ -8,7 +8,8 @@ import torch
 
 from regraft.data.layouts import find_samples
 from regraft.engines.compute import Compute
-from regraft.explain.explain import Explanation, explain
+from regraft.explain.explain import explain
+from regraft.explain.explanation import Explanation
 from regraft.explain.subject import subject_of_fit
 from regraft.networks.backbones import load_backbone
 from regraft.training.schedule import Schedule

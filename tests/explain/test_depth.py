@@ -8,6 +8,7 @@ import torch
 from tests.fixtures.learning import Listener, dataset_of
 
 from regraft.data.dataset import Dataset
+from regraft.explain import depth
 from regraft.explain.depth import (
     DepthPoint,
     _interval,
@@ -80,11 +81,11 @@ def test_sizes_ascend_to_what_a_fold_leaves() -> None:
     listener = Listener()
     found = accuracy_by_size(values, dataset, seed=0, observer=listener)
     # 100 photos of each class, of which a fold leaves 80; 100 of the list is too many, 50 is below 0.75 * 80
-    assert [size for size, _, _ in found] == [5, 10, 20, 50, 80]
-    assert all(0 <= low < accuracy < high <= 1 for _, accuracy, (low, high) in found)
+    assert [size for size, _, _ in found.points] == [5, 10, 20, 50, 80]
+    assert all(0 <= low < accuracy < high <= 1 for _, accuracy, (low, high) in found.points)
     # the last size is all that there is
     (whole,) = accuracy_by_depth({"stage": values}, dataset, seed=0, task="")
-    assert found[-1][1:] == (whole.accuracy, whole.interval)
+    assert found.points[-1][1:] == (whole.accuracy, whole.interval)
     assert listener.heard == [
         ("begin", ("learning curve of the last layer", 1000)),
         *[("advance", 200)] * 5,
@@ -94,8 +95,8 @@ def test_sizes_ascend_to_what_a_fold_leaves() -> None:
 
 def test_separated_classes_are_learned_from_few_photos_and_noise_from_none() -> None:
     alone = features(200, 10)[:, :1]  # the noise beside it can mislead five photos
-    assert {accuracy for _, accuracy, _ in accuracy_by_size(alone, photos(200), seed=0)} == {1}
-    for _, accuracy, _ in accuracy_by_size(features(200, 0), photos(200), seed=0):
+    assert {accuracy for _, accuracy, _ in accuracy_by_size(alone, photos(200), seed=0).points} == {1}
+    for _, accuracy, _ in accuracy_by_size(features(200, 0), photos(200), seed=0).points:
         assert abs(accuracy - 0.5) < 4 * 0.5 / math.sqrt(200)
 
 
@@ -109,7 +110,29 @@ def test_sizes_that_are_near_all_are_left_out(counts: list[int], folds: int, exp
     values = (10.0 * labels[:, None] + np.random.default_rng(0).normal(0, 1, (len(labels), 2))).astype(np.float32)
     groups = np.concatenate([np.arange(count) % folds for count in counts])  # so many groups are so many folds
     found = accuracy_by_size(values, dataset_of(labels, groups, NAMES), seed=0)
-    assert [size for size, _, _ in found] == expected
+    assert [size for size, _, _ in found.points] == expected
+
+
+@pytest.mark.parametrize(("losses", "rises"), [(2, True), (8, False)])
+def test_the_last_step_of_the_learning_curve_is_compared_photo_by_photo(
+    monkeypatch: pytest.MonkeyPatch, losses: int, rises: bool
+) -> None:
+    """Of a hundred photos the step won 12 and lost 2 or 8: the sign test of 12 in 14 gives 0.013, of 12 in 20 0.50."""
+    won, lost = np.arange(100) < 12, np.arange(100) >= 100 - losses
+
+    def answered(_: np.ndarray, __: Dataset, sizes: list[int | None], **___: object) -> list[np.ndarray]:
+        return [*[np.zeros(100, dtype=bool)] * (len(sizes) - 2), ~won, ~lost]
+
+    monkeypatch.setattr(depth, "answered_rightly", answered)
+    found = accuracy_by_size(features(100, 1), photos(100), seed=0)
+    assert found.gain is not None
+    assert found.gain.value == pytest.approx((12 - losses) / 100)
+    assert found.rises == rises
+
+
+def test_a_single_size_is_no_step() -> None:
+    found = accuracy_by_size(features(8, 10), photos(8), seed=0)
+    assert (len(found.points), found.gain, found.rises) == (1, None, False)
 
 
 def points(**right: list[int] | np.ndarray) -> list[DepthPoint]:

@@ -12,7 +12,8 @@ from torch import nn
 from regraft.data.layouts import find_samples
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, OptionError
-from regraft.explain.explain import Explanation, explain, first_filters
+from regraft.explain.explain import explain, first_filters
+from regraft.explain.explanation import Explanation
 from regraft.explain.subject import subject_of_network
 from regraft.networks.backbones import load_backbone
 from regraft.progress import Observer
@@ -31,7 +32,8 @@ def test_one_stage_and_its_units_can_be_asked_for(explained: Explained) -> None:
     [
         ({"stages": ("blocks.9",)}, r"stages must be a stage with a map of units: conv_stem.*Got 'blocks\.9'"),
         ({"method": "gradient"}, r"method must be one of auto, deconvnet, guided\. Got 'gradient'"),
-        ({"units": 0}, r"units must be 1 or more\. Got 0"),
+        ({"units": -1}, r"units must be 0 or more\. Got -1"),
+        ({"units": 0, "stages": ("blocks.1",)}, r"stages goes with units of 1 or more\. Got units=0"),
     ],
 )
 def test_mistakes_are_named(explained: Explained, options: dict[str, object], message: str) -> None:
@@ -73,7 +75,7 @@ def test_photos_without_labels_and_of_one_class(tiny_network: str, photos: Calla
         )
         found = explain(subject, stages=("blocks.1",), units=1, device=torch.device("cpu"))
         assert found.notes == [note]
-        assert (found.depth, found.depth_advice, found.sizes, found.examples, found.moved) == ({}, None, [], [], {})
+        assert (found.depth, found.depth_advice, found.sizes, found.examples, found.moved) == ({}, None, None, [], {})
 
 
 def test_photos_that_are_gone(tiny_network: str, photos: Callable[..., Path]) -> None:

@@ -13,7 +13,7 @@ from regraft.data.layouts import find_samples
 from regraft.data.samples import Samples
 from regraft.engines.pytorch import TorchEngine
 from regraft.errors import DataError
-from regraft.explain.explain import Explanation
+from regraft.explain.explanation import Explanation
 from regraft.explain.top_activations import StageUnits, find_top_activations
 from regraft.explain.unit_pictures import draw_units, read_pixels
 from regraft.images.decoding import decode

@@ -11,9 +11,10 @@ from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from tests.fixtures.learning import dataset_of
+from tests.heads.problems import BoundedScaler, of_scikit_learn
 
+from regraft.data.class_weights import ClassWeights
 from regraft.data.dataset import Dataset
 from regraft.data.splits import OUTER_FOLDS, stratified_folds
 from regraft.errors import DataError
@@ -210,8 +211,9 @@ def test_class_in_two_folds_is_learned_from_without_either(monkeypatch: pytest.M
     whole = labelled(np.vstack([data.features, np.eye(2, 6, k=4) * 30]), np.append(data.labels, [2, 2]))
     tasks: list[np.ndarray] = []
 
-    def hears(*given: np.ndarray, folds: list[np.ndarray], exact: bool) -> object:
+    def hears(*given: np.ndarray, folds: list[np.ndarray], exact: bool, class_weights: None) -> object:
         assert exact
+        assert class_weights is None
         tasks.extend(folds)
         return select_heads(*given, folds=folds)  # type: ignore[arg-type]
 
@@ -273,7 +275,7 @@ def test_out_of_fold_needs_two_of_each_class() -> None:
 
 
 def scikit_learn(strength: float, n: int) -> object:
-    return make_pipeline(StandardScaler(), LogisticRegression(C=1 / (n * strength), solver="newton-cholesky"))
+    return make_pipeline(BoundedScaler(), LogisticRegression(C=1 / (n * strength), solver="newton-cholesky"))
 
 
 def held_out_logits(strength: float, features: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> np.ndarray:
@@ -321,6 +323,28 @@ def test_temperature_mends_a_head_that_is_too_sure(monkeypatch: pytest.MonkeyPat
         fresh.labels, found.probabilities(fresh.features)
     )
     assert gain > 0.1
+
+
+@pytest.mark.parametrize("features", [6, 60])
+def test_weights_of_classes_are_each_training_sets_own_and_chosen_without(features: int) -> None:
+    """By hand, fold by fold: weights of the photos that are learned from, strength and temperature by plain losses."""
+    plain = clusters(20, features=features)
+    rare = plain.select((plain.labels < 2) | (np.cumsum(plain.labels == 2) <= 7))
+    heads = CalibratedHeads(rare.features, rare.dataset, seed=5, all_too=True, class_weights=ClassWeights())
+    folds = rare.dataset.possible_folds(5, seed=5)
+    for fold in range(5):
+        learned = np.flatnonzero(folds != fold)
+        x, y, inner = rare.features[learned], rare.labels[learned], folds[learned]
+        (found,) = select_heads(x, y, 3, folds=[inner], class_weights=ClassWeights())
+        losses = log_loss(y, softmax(found.logits.astype(np.float64), axis=1))
+        assert found.losses[found.strength] == pytest.approx(losses, rel=1e-6)
+        expected = CalibratedHead(found.head, fit_temperature(found.logits, y)).probabilities(rare.features)
+        weighted = heads.of(learned)
+        np.testing.assert_allclose(weighted.probabilities(rare.features), expected, rtol=0, atol=5e-3)
+        weights = len(y) / (3 * np.bincount(y))
+        of_scikit = of_scikit_learn(x, y, found.strength, weights)
+        plain_logits = weighted.head.logits(x).astype(np.float64)
+        np.testing.assert_allclose(softmax(plain_logits, axis=1), of_scikit, rtol=0, atol=5e-3)
 
 
 # --- few photos ---
@@ -478,11 +502,13 @@ def test_a_class_that_the_sample_has_in_one_fold_alone_is_learned_from(monkeypat
     data, choices = rare(rare=40)
     missing: list[int] = []
 
-    def hears(features: np.ndarray, labels: np.ndarray, *given: object, folds: list[np.ndarray], exact: bool) -> object:
+    def hears(
+        features: np.ndarray, labels: np.ndarray, *given: object, folds: list[np.ndarray], **more: object
+    ) -> object:
         for task in folds:
             learned = [(task != ABSENT) & (task != fold) for fold in np.unique(task[task >= 0])]
             missing.extend(3 - len(np.unique(labels[one])) for one in learned)
-        return select_heads(features, labels, *given, folds=folds, exact=exact)  # type: ignore[arg-type]
+        return select_heads(features, labels, *given, folds=folds, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(probe_module, "select_heads", hears)
     rng = np.random.default_rng(0)

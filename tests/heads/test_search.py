@@ -9,6 +9,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.metrics import log_loss
 from tests.heads.problems import of_scikit_learn, overlapping
 
+from regraft.data.class_weights import ClassWeights
 from regraft.heads.linear import LinearHead
 from regraft.heads.logistic import Regressions
 from regraft.heads.search import ABSENT, LEARNED, STRENGTHS, Selection, fit_head, select_heads
@@ -68,10 +69,12 @@ def test_two_classes_minimise_the_documented_objective(strength: float) -> None:
     np.testing.assert_allclose(probabilities(head, features), expected, rtol=0, atol=1e-3)
 
 
-def test_an_infinite_penalty_leaves_the_class_frequencies() -> None:
+@pytest.mark.parametrize("class_weights", [None, ClassWeights(), ClassWeights((5.0, 1.0, 2.0))])
+def test_an_infinite_penalty_leaves_the_class_frequencies(class_weights: ClassWeights | None) -> None:
+    """Whatever the weights w: the weighted shares q_k = w_k n_k / sum(w n), without weights q / w, are the shares."""
     features, _ = overlapping(100, 6, 3)
     labels = np.repeat([0, 1, 2], [70, 20, 10])  # the bias is free, so that the mean probability is the frequency
-    found = probabilities(fit_head(features, labels, 3, strength=1e4), features)
+    found = probabilities(fit_head(features, labels, 3, strength=1e4, class_weights=class_weights), features)
     np.testing.assert_allclose(found, np.tile([0.7, 0.2, 0.1], (100, 1)), rtol=0, atol=1e-3)
 
 
@@ -83,6 +86,22 @@ def test_constant_features_get_no_weight() -> None:
     assert np.array_equal(head.weight[:, :3], np.zeros((3, 3)))
     np.testing.assert_allclose(head.weight[:, 3:], alone.weight, rtol=0, atol=1e-3)
     np.testing.assert_allclose(head.bias, alone.bias, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("n", [20, 80])  # by the photos' Gram matrix, and by the features' correlations
+def test_a_feature_that_few_photos_hardly_show_does_not_decide_for_one_that_shows_it(n: int) -> None:
+    """Its deviation is 1e-4 of the others'; a photo that shows it as they are shown has z = 10,000 without a bound."""
+    features, labels = overlapping(n, 40, 2, spread=1.0)
+    features[:, 0] = 1e-4 * np.random.default_rng(1).normal(size=n)
+    head = fit_head(features, labels, 2, strength=0.01)
+    photo = features[:1].copy()
+    before = head.logits(photo)
+    photo[0, 0] = 1.0
+    assert np.abs(head.logits(photo) - before).max() < 0.1
+    deviations = features.astype(np.float64).std(axis=0)
+    assert deviations[0] < 0.01 * deviations[1:].min()
+    # a feature that is seen as the others are keeps its say: its logits go with its own deviation
+    assert np.abs(head.weight[:, 1:] * deviations[1:]).max() > 0.1
 
 
 def test_eigenvalues_that_are_nan_are_computed_in_double_precision(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +137,7 @@ def test_units_of_the_features_do_not_matter() -> None:
 
 
 def test_every_photo_twice_changes_nothing() -> None:
-    features, labels = overlapping(90, 5, 3)  # the loss is a mean: n does not shift the balance with the penalty
+    features, labels = overlapping(120, 5, 3)  # the loss is a mean: n does not shift the balance with the penalty
     once = fit_head(features, labels, 3, strength=0.1)
     twice = fit_head(np.vstack([features, features]), np.hstack([labels, labels]), 3, strength=0.1)
     np.testing.assert_allclose(probabilities(twice, features), probabilities(once, features), rtol=0, atol=1e-3)

@@ -10,7 +10,7 @@ import pytest
 
 from regraft.evaluation.figures import ReliabilityBin
 from regraft.plots.curves import COLOURS
-from regraft.plots.svg import bar_chart, curve_chart, reliability_chart
+from regraft.plots.svg import bar_chart, curve_chart, reliability_chart, trade_off_chart
 
 SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 
@@ -48,6 +48,10 @@ CHARTS: dict[str, tuple[Callable[[], str], list[str]]] = {
         ["perfect calibration", "photos (area: how many)", "probability of the answer", "accuracy"],
     ),
     "one bin": (lambda: reliability_chart(BINS[1:2]), ["perfect calibration"]),
+    "trade-offs": (
+        lambda: trade_off_chart([(0, 0.2, 0.1, 0.4), (1, 1, 0.9, 1)], x_label="x", y_label="y", guess=((0, 0), (1, 1))),
+        ["x", "y"],
+    ),
     "bars": (
         lambda: bar_chart({"conv1": 0.0, "layer1": 0.02, "layer<2>": 0.5}, x_label="change & more"),
         ["conv1", "layer1", "layer<2>", "change & more"],
@@ -176,3 +180,19 @@ def test_bars_are_as_long_as_their_values() -> None:
         tops.append(corners[:, 1].min())
     assert np.array(lengths) / lengths[0] == pytest.approx([1, 4, 2], abs=0.01)
     assert tops == sorted(tops)  # from top to bottom
+
+
+def corners(path: ElementTree.Element) -> np.ndarray:
+    return np.array(re.findall(r"[ML] (-?[\d.]+) (-?[\d.]+)", path.attrib["d"]), dtype=float)
+
+
+def test_a_curve_of_trade_offs_goes_through_its_points() -> None:
+    """The dashed line from (0, 0) to (1, 1) gives the axes' lengths."""
+    points = [(0.0, 0.5, 0.4, 0.6), (0.5, 0.75, 0.7, 0.8), (1.0, 1.0, 0.9, 1.0)]
+    text = trade_off_chart(points, x_label="false alarms", y_label="found", guess=((0, 0), (1, 1)))
+    root = ElementTree.fromstring(text)
+    paths = [path for path in root.iter(f"{SVG}path") if "fill: none" in path.attrib.get("style", "")]
+    dashed = corners(next(path for path in paths if "dasharray" in path.attrib["style"]))
+    line = corners(next(path for path in paths if COLOURS[0] in path.attrib["style"]))
+    slope = dashed[1] - dashed[0]
+    np.testing.assert_allclose((line - dashed[0]) / slope, [(x, y) for x, y, _, _ in points], atol=1e-3)

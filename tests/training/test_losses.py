@@ -48,6 +48,41 @@ def test_logits_are_float32_whatever_the_network_computes_in() -> None:
     assert float(logits.detach()) == pytest.approx(10.03)
 
 
+def test_weights_multiply_each_photos_loss_of_logits_plus_their_logarithms() -> None:
+    """Two photos, by hand: logits (0, ln 2) and (0, 0), labels 0 and 1, weights 1/2 and 2.
+
+    Plus log w they are in proportion (1/2 : 4) and (1/2 : 2): losses ln 9 and ln 5/4, times 1/2 and 2.
+    """
+    objective = LabelLoss(np.array([0, 1]), 2, weights=np.array([0.5, 2.0]))
+    logits = torch.tensor([[0.0, np.log(2)], [0.0, 0.0]])
+    targets = objective.targets([(0, 0), (1, 0)])
+    expected = (0.5 * np.log(9) + 2 * np.log(5 / 4)) / 2
+    assert float(objective.loss(logits, logits, targets)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_mixed_and_smoothed_targets_are_weighted_part_by_part() -> None:
+    """A target of 0.7 of class 0 and 0.3 of class 1 costs 0.7 and 0.3 of what photos of these classes do."""
+    objective = LabelLoss(LABELS, 3, smoothing=0.1, weights=np.array([0.5, 3.0, 1.0]))
+    features, logits = student()
+    pure = [objective.loss(features[:1], logits[:1], [torch.eye(3)[[label]]]) for label in (0, 1)]
+    mixed = objective.loss(features[:1], logits[:1], [torch.tensor([[0.7, 0.3, 0.0]])])
+    assert float(mixed) == pytest.approx(0.7 * float(pure[0]) + 0.3 * float(pure[1]), rel=1e-5)
+    logged = log_softmax(logits[0].numpy() + np.log([0.5, 3.0, 1.0]))
+    assert float(pure[1]) == pytest.approx(-3.0 * (0.9 * logged[1] + 0.1 * logged.mean()), rel=1e-5)
+
+
+def test_least_weighted_loss_gives_the_probabilities_of_the_classes_own_shares() -> None:
+    """Three photos of class 0 and one of class 1 that look alike: whatever the weights, 3 : 1."""
+    objective = LabelLoss(np.array([0, 0, 0, 1]), 2, weights=np.array([0.5, 2.5]))
+    targets = objective.targets([(photo, 0) for photo in range(4)])
+    logits = torch.tensor([np.log(3.0), 0.0]).float().requires_grad_()
+    shown = logits.expand(4, 2)
+    (slope,) = torch.autograd.grad(objective.loss(shown, shown, targets), logits)
+    assert slope.abs().max() < 1e-6
+    (slope,) = torch.autograd.grad(LabelLoss(LABELS, 2).loss(shown, shown + 0.1 * torch.eye(2)[0], targets), logits)
+    assert slope.abs().max() > 1e-2  # else nothing is shown
+
+
 def test_labels_are_cross_entropy_with_smoothing() -> None:
     objective = LabelLoss(LABELS, 3, smoothing=0.3)
     features, logits = student()

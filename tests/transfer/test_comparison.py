@@ -1,5 +1,6 @@
 """Advice: what is taken of the things compared, as far as the paired differences support it."""
 
+from dataclasses import replace
 from typing import Any
 
 from regraft.transfer.comparison import Comparison, ComparisonRow, PairedDifference, advise
@@ -14,13 +15,16 @@ def row(metric: str, mean: float | None, low: float | None, high: float | None, 
 
 
 def pair(both: tuple[str, str], metric: str, value: float, half: float, verdict: str) -> PairedDifference:
+    """Return a difference; log loss decides."""
     a, b = both
-    return PairedDifference(a, b, metric, value, value - half, value + half, verdict, 9)
+    decides, p = metric == "log_loss", 0.2 if verdict == "not proven" else 0.0104
+    return PairedDifference(a, b, metric, value, value - half, value + half, verdict, 9, p, p, decides)
 
 
 ROWS = [
     row("accuracy", 0.931, 0.919, 0.943),
     row("balanced_accuracy", 0.93, 0.92, 0.94),
+    row("log_loss", 0.2, 0.18, 0.22),
 ]
 
 
@@ -28,56 +32,64 @@ def test_a_gain_that_is_not_proven_is_not_worth_it() -> None:
     pairs = [
         pair(("top", "frozen"), "accuracy", 0.004, 0.009, "not proven"),
         pair(("top", "frozen"), "balanced_accuracy", 0.003, 0.009, "not proven"),
+        pair(("top", "frozen"), "log_loss", -0.01, 0.03, "not proven"),
     ]
     assert advise(ROWS, pairs, ["frozen", "top"], 3) == (
-        "Take frozen: more training is not worth it. frozen: accuracy 0.931 [0.919, 0.943], balanced accuracy 0.930 "
-        "[0.920, 0.940]; top: accuracy +0.004 [-0.005, +0.013], not proven, balanced accuracy +0.003 [-0.006, +0.012], "
-        "not proven."
+        "Take frozen: more training is not proven to help. Log loss decides, at 5 %; other figures describe. "
+        "frozen: log loss 0.200 [0.180, 0.220], accuracy 0.931 [0.919, 0.943], balanced accuracy 0.930 "
+        "[0.920, 0.940]; top: log loss -0.010 [-0.040, +0.020], not proven (p = 0.2), accuracy +0.004 "
+        "[-0.005, +0.013], balanced accuracy +0.003 [-0.006, +0.012]."
     )
 
 
 def test_a_proven_gain_is_taken_the_cheapest_first() -> None:
     pairs = [
-        pair(("top", "frozen"), "accuracy", 0.02, 0.01, "better"),
-        pair(("top", "frozen"), "balanced_accuracy", 0.02, 0.01, "better"),
-        pair(("whole", "frozen"), "accuracy", 0.021, 0.01, "better"),
-        pair(("whole", "frozen"), "balanced_accuracy", 0.02, 0.01, "better"),
-        pair(("whole", "top"), "accuracy", 0.001, 0.01, "not proven"),
-        pair(("whole", "top"), "balanced_accuracy", 0.0, 0.01, "not proven"),
+        pair(("top", "frozen"), "log_loss", -0.05, 0.01, "better"),
+        pair(("whole", "frozen"), "log_loss", -0.051, 0.01, "better"),
+        pair(("whole", "top"), "log_loss", -0.001, 0.01, "not proven"),
     ]
     text = advise(ROWS, pairs, ["frozen", "top", "whole"], 3)
-    assert text.startswith("Take top. ")
-    assert "top: accuracy +0.020 [+0.010, +0.030], proven" in text
+    assert text.startswith(
+        "Take top. Log loss decides, at 5 % over all 3 comparisons together (Holm: each p is corrected for them); "
+        "other figures describe. frozen: "
+    )
+    assert "top: log loss -0.050 [-0.060, -0.040], proven better (p = 0.01)" in text
 
 
 def test_between_networks_that_were_not_trained_more_nothing_is_said_of_that() -> None:
-    pairs = [
-        pair(("B frozen", "A frozen"), "accuracy", 0.004, 0.009, "not proven"),
-        pair(("B frozen", "A frozen"), "balanced_accuracy", 0.003, 0.009, "not proven"),
-    ]
+    pairs = [pair(("B frozen", "A frozen"), "log_loss", 0.004, 0.009, "not proven")]
     names = ["A frozen", "B frozen"]
-    assert advise(ROWS, pairs, names, 3, networks=["A", "B"]).startswith("Take A frozen. A frozen: accuracy 0.931")
-    pairs += [pair(("A top", name), "accuracy", 0.0, 0.01, "not proven") for name in names]
+    assert advise(ROWS, pairs, names, 3, networks=["A", "B"]).startswith("Take A frozen. Log loss decides")
+    pairs += [pair(("A top", name), "log_loss", 0.0, 0.01, "not proven") for name in names]
     text = advise(ROWS, pairs, [*names, "A top"], 3, networks=["A", "B", "A"])
-    assert text.startswith("Take A frozen: more training is not worth it. ")
+    assert text.startswith("Take A frozen: more training is not proven to help. ")
     text = advise(ROWS, pairs, [*names, "B top"], 3, networks=["A", "B", "B"])
     assert text.startswith("Take A frozen. ")
 
 
-def test_a_metric_that_is_missing_has_no_say_and_is_not_named() -> None:
+def test_where_log_loss_is_missing_accuracy_decides_and_what_is_missing_is_not_named() -> None:
     rows = [ROWS[0], row("average_precision", None, None, None)]
-    pairs = [pair(("top", "frozen"), "accuracy", 0.02, 0.01, "better")]
+    pairs = [replace(pair(("top", "frozen"), "accuracy", 0.02, 0.01, "better"), decides=True)]
     assert advise(rows, pairs, ["frozen", "top"], 2) == (
-        "Take top. frozen: accuracy 0.931 [0.919, 0.943]; top: accuracy +0.020 [+0.010, +0.030], proven."
+        "Take top. Accuracy decides (not all probabilities are calibrated), at 5 %; other figures describe. "
+        "frozen: accuracy 0.931 [0.919, 0.943]; top: accuracy +0.020 [+0.010, +0.030], proven better (p = 0.01)."
     )
 
 
-def test_a_gain_in_one_figure_and_a_loss_in_another_decide_nothing() -> None:
+def test_what_does_not_decide_is_no_proof() -> None:
+    """Three figures would be three chances to be wrong."""
     pairs = [
         pair(("top", "frozen"), "accuracy", 0.02, 0.01, "better"),
-        pair(("top", "frozen"), "balanced_accuracy", -0.02, 0.01, "worse"),
+        pair(("top", "frozen"), "balanced_accuracy", 0.02, 0.01, "better"),
+        pair(("top", "frozen"), "log_loss", -0.02, 0.03, "not proven"),
     ]
     assert advise(ROWS, pairs, ["frozen", "top"], 3).startswith("Take frozen")
+
+
+def test_one_alone_is_taken_and_nothing_is_decided() -> None:
+    assert advise(ROWS, [], ["frozen"], 3) == (
+        "Take frozen. frozen: accuracy 0.931 [0.919, 0.943], balanced accuracy 0.930 [0.920, 0.940]."
+    )
 
 
 def test_a_comparison_is_plain_json_and_an_aligned_table() -> None:

@@ -95,6 +95,7 @@ def cut_off(path: Path) -> Path:
 def test_without_a_validation_split_every_figure_is_out_of_fold(fit: Fit, photos: Photos) -> None:
     result = fit(photos(red=9, blue=8))
     assert (result.report.estimate, result.report.n) == ("out-of-fold", 17)
+    assert result.report.folds == 5  # photos are ranked within these
     assert result.report.classes == result.classifier.classes == ("blue", "red")
     assert result.report.confusion == [[8, 0], [0, 9]]
 
@@ -104,6 +105,7 @@ def test_validation_split_evaluates_and_takes_no_part(fit: Fit, photos: Photos) 
     photos("data/validation", first_seed=100, red=3, blue=4)
     evaluated, alone = fit(train_folder.parent), fit(train_folder)
     assert (evaluated.report.estimate, evaluated.report.n) == ("validation", 7)
+    assert evaluated.report.folds is None
     assert evaluated.report.confusion == [[4, 0], [0, 3]]
     assert np.array_equal(evaluated.classifier.head.weight, alone.classifier.head.weight)
     assert np.array_equal(evaluated.classifier.head.bias, alone.classifier.head.bias)

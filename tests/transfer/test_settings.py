@@ -29,6 +29,8 @@ def refused(compute: Compute = CPU, **given: Any) -> str:
         {"strategy": "top", "train_only": "blocks.3"},
         {"seed": 2**32 - 1},
         {"positive": "cat", "force": True, "restart": True},
+        {"class_weight": "balanced"},
+        {"class_weight": "dog=2.5", "strategy": "top"},
         {"strategy": "scratch", "precision": "bf16"},
     ],
 )
@@ -51,6 +53,12 @@ def test_what_is_allowed(given: dict[str, Any]) -> None:
         ({"lora": -1}, "lora must be a rank, a whole number from 1. Got -1."),
         ({"lora": 1.5}, "lora must be a rank, a whole number from 1. Got 1.5."),
         ({"force": "x"}, "force must be True or False. Got 'x'."),
+        (
+            {"class_weight": "cat=-1"},
+            "class_weight must be balanced, or weights by class, each a number from 1e-06 to 1e+06, as "
+            "malignant=5,benign=1. Got 'cat=-1'.",
+        ),
+        ({"class_weight": "cow=2"}, "class_weight must name classes: cat, dog. Got 'cow'."),
         ({"train_from": 3}, "train_from must be the name of a stage. Got 3."),
         (
             {"strategy": "top", "train_from": "a", "train_only": "b"},
@@ -105,6 +113,8 @@ def test_what_trained_weights_depend_on_is_plain_json() -> None:
     assert "budget" not in found  # of "auto" alone
     assert not {"force", "positive", "restart"} & set(found)
     assert FitSettings(strategy="auto", budget=5.0).training_arguments(CPU)["budget"] == 5.0
+    assert "class_weight" not in found  # as in runs that began before there was this option
+    assert FitSettings(class_weight="dog=2").training_arguments(CPU)["class_weight"] == "dog=2"
     schedule = set(Schedule.__dataclass_fields__)
     assert schedule <= set(found)
     with flags_in_messages(flags_of(FitSettings, Schedule)):

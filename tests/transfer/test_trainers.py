@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tests.fixtures.learning import dataset_of
 
+from regraft.data.class_weights import ClassWeights
 from regraft.data.layouts import find_samples
 from regraft.engines.compute import Compute
 from regraft.features.depths import columns_from
@@ -15,8 +16,10 @@ from regraft.heads.probe import CalibratedHeads, fit_calibrated_head
 from regraft.networks.backbones import load_backbone
 from regraft.progress import Observer
 from regraft.training.checkpoints import Run
+from regraft.training.losses import LabelLoss
 from regraft.training.schedule import Schedule
-from regraft.transfer.experiment import Experiment
+from regraft.transfer import trainers
+from regraft.transfer.experiment import Experiment, class_weights
 from regraft.transfer.preparation import prepare_experiment
 from regraft.transfer.settings import FitSettings
 from regraft.transfer.strategies import Candidate
@@ -67,6 +70,40 @@ def test_a_network_trained_further_says_so_and_takes_the_temperature_that_it_is_
     outcome = trainer_of(Candidate("top"), experiment).fit(1.25)
     assert outcome.backbone.source == experiment.backbone.source + FURTHER
     assert outcome.head.temperature == 1.25
+
+
+def test_weights_of_classes_reach_the_last_layer_and_the_training(
+    photos: Callable[..., Path], tiny_network: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """18 red photos and 6 blue ones: 24 / (2 n_k), whose mean over the photos is 1."""
+    samples = find_samples(photos(red=18, blue=6))
+    settings = FitSettings(**PLAIN, class_weight="balanced")
+    experiment = prepare_experiment(samples, lambda: load_backbone(tiny_network), settings, Compute(), Observer())
+    weights = class_weights(settings, experiment.dataset)
+    assert experiment.dataset.classes == ("blue", "red")
+    np.testing.assert_allclose(weights, [2.0, 2 / 3])
+    columns = {name: columns_from([experiment.backbone], first) for name, first in experiment.choices.items()}
+    values, dataset = experiment.features.values, experiment.dataset
+    given: dict[str, Any] = {"seed": 0, "all_too": True, "choices": columns}
+    expected = CalibratedHeads(values, dataset, class_weights=ClassWeights(), **given).of(np.arange(24))
+    plain = CalibratedHeads(values, dataset, **given).of(np.arange(24))
+    found = trainer_of(Candidate("frozen"), experiment).fit().head.head.state()["weight"]
+    assert np.array_equal(found, expected.head.state()["weight"])
+    assert not np.array_equal(found, plain.head.state()["weight"])
+
+    heard: list[np.ndarray] = []
+
+    def hears(*given: Any, weights: np.ndarray, **more: Any) -> LabelLoss:
+        heard.append(weights)
+        return LabelLoss(*given, weights=weights, **more)
+
+    monkeypatch.setattr(trainers, "LabelLoss", hears)
+    trainer = trainer_of(Candidate("top"), experiment)
+    trainer.fit(1.0)
+    some = np.concatenate([np.flatnonzero(dataset.labels == label)[:count] for label, count in ((0, 6), (1, 9))])
+    trainer.predict_held_out(np.sort(some), np.arange(2), name="fold")
+    np.testing.assert_allclose(heard[0], [2.0, 2 / 3])
+    np.testing.assert_allclose(heard[1], [15 / 12, 15 / 18])  # of the photos that are learned from
 
 
 def test_a_sixth_is_held_out_with_whole_groups() -> None:

@@ -23,7 +23,8 @@ from regraft.classifier.predict import Predictions, Predictor
 from regraft.data.audit import unreadable_lines
 from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples, split_names
-from regraft.data.samples import Samples
+from regraft.data.samples import Samples, natural_order
+from regraft.data.training_classes import TaxonomyOptions
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, did_you_mean, printable, shortlist
 from regraft.evaluation.conformal import Coverage
@@ -114,6 +115,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         settings.check_used((settings.strategy,), compute, besides=USED_BY_CHOICE if named.choose else ())
         networks = self._networks(named)
         splits, labels = find_labelled(X, y, groups, columns_of(columns, "fit", own=("groups",)))
+        splits = self._options(TaxonomyOptions).apply(splits, natural_order if labels is None else sorted)
         loaders = {name: functools.partial(load_backbone, name, self.weights) for name in networks}
         if named.choose:
             result = fit_best(splits, loaders, settings=settings, compute=compute, observer=observer)
@@ -123,7 +125,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             result = fit(
                 splits, load, model=model, settings=settings, compute=compute, observer=observer, joined=joined
             )
-        if labels is not None:
+        if labels is not None and result.classifier.classes == labels.names:  # else they are nodes of the tree: text
             result.classifier.label_type, result.classifier.label_dtype = labels.type, labels.dtype
         _warn_of_unreadable(result.experiment)
         self._adopt(result.classifier)
@@ -194,7 +196,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classifier, read = self._fitted(), columns_of(columns, "score")
         if is_place(X) and y is None:
             chosen = split_names(X, read)[-1]
-            samples = find_samples(X, read, splits=(chosen,))[chosen].aligned(classifier.classes)
+            samples = classifier.align(find_samples(X, read, splits=(chosen,))[chosen])
             sources, truth = list(samples.sources), samples.labels
         else:
             sources = find_photos_of(X, read)
@@ -218,9 +220,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Args:
             X: photos, with labels or without: a folder (of splits, train and validation), a table, or n images.
             y: (n,) labels of n images; None for images without, and for a folder or table.
-            out: the folder of the report, which is one file: report.html.
+            out: the folder of the report: report.html, and units.html where its pictures of units are many.
             stages: whose units are shown; none for all.
-            units: how many of each stage.
+            units: how many of each stage; 0 for none, in a third of the time.
             method: "deconvnet", "guided", or "auto".
             columns: of a table.
 
@@ -230,7 +232,6 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             OutputError: it cannot be written there.
         """
         classifier, folder = self._fitted(), Path(out)
-        classifier.check_single("A report")
         stages = [stages] if isinstance(stages, str) else stages
         prepare_folder(folder, option="out")
         check_options(classifier.backbone, stages, method=method, units=units)
@@ -306,7 +307,7 @@ def _parameters() -> dict[str, inspect.Parameter]:
     own: dict[str, Any] = {"model": None, "weights": None, "schedule": None}
     options = {
         name: declared.default
-        for kind in (FitSettings, Compute)
+        for kind in (TaxonomyOptions, FitSettings, Compute)
         for name, (declared, _) in declared_settings(kind).items()
         if name not in _LEFT_OUT
     }
@@ -333,7 +334,7 @@ def _document(kind: type[TransferClassifier]) -> None:
             subsequent_indent=" " * 12,
             break_on_hyphens=False,
         )
-        for settings in (FitSettings, Compute)
+        for settings in (TaxonomyOptions, FitSettings, Compute)
         for name, (_, said) in declared_settings(settings).items()
         if name in _parameters()
     ]
@@ -348,14 +349,14 @@ def load(path: str | Path) -> TransferClassifier:
     """Return the fitted classifier in a file that `save` or `regraft fit` wrote. Nothing in it is executed.
 
     Of its arguments it has those that the file tells: `model` and `strategy` (where they were chosen, what was taken),
-    `features`, `seed`, `train_from`, `train_only` and `lora`. All others have their defaults.
+    `features`, `seed`, `train_from`, `train_only`, `lora` and `class_weight`. All others have their defaults.
 
     Raises:
         BundleError: no such file, damaged, not a regraft classifier, or written by a newer version.
     """
     classifier = load_bundle(Path(path))
     record = classifier.record
-    names = ("seed", "train_from", "train_only", "lora")
+    names = ("seed", "train_from", "train_only", "lora", "class_weight")
     kept = {} if record is None else {name: getattr(record, name) for name in names}
     if record is not None and strategy_named(classifier.strategy).starts_from_features:
         kept["features"] = record.features_asked

@@ -1,7 +1,7 @@
-"""`compare` and `evaluate`, as the commands of these names do, on folders, tables and lists of images."""
+"""`compare`, `evaluate` and `evaluate_paired`, as the commands do, on folders, tables and lists of images."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,12 @@ from regraft.api.log import LogObserver
 from regraft.classifier.bundle import load_bundle
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.evaluate import evaluate as evaluate_classifier
+from regraft.classifier.paired_evaluation import PairedEvaluation
+from regraft.classifier.paired_evaluation import evaluate_paired as evaluate_classifiers
 from regraft.classifier.record import EvaluationRecord
+from regraft.data.columns import Columns
 from regraft.data.layouts import SPLITS, split_names
+from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.errors import ModelError, OptionError, did_you_mean, option
 from regraft.networks.backbones import load_backbone
@@ -26,8 +30,17 @@ from regraft.transfer.comparison import Comparison
 from regraft.transfer.settings import JOIN, FitSettings
 from regraft.transfer.strategies import STRATEGIES
 
-_NOT_HERE = ("strategy", "force", "train_from", "train_only", "lora", "budget", "restart")  # of `FitSettings`
-_OF_EVALUATE = ("groups", "split", "positive", "seed", "near_duplicates")  # arguments of `evaluate`
+_NOT_HERE = (
+    "strategy",
+    "force",
+    "train_from",
+    "train_only",
+    "lora",
+    "class_weight",
+    "budget",
+    "restart",
+)  # of `FitSettings`
+_OF_EVALUATE = ("groups", "split", "positive", "seed", "near_duplicates", "level")  # arguments of `evaluate`
 _OWN = ("groups", "model", "strategies", "sizes", "budget", "schedule")  # arguments of `compare`
 
 
@@ -41,6 +54,7 @@ def evaluate(
     positive: Any = None,
     seed: int = 0,
     near_duplicates: str | None = None,
+    level: int | None = None,
     **options: Any,
 ) -> EvaluationRecord:
     """Evaluate a classifier on labelled photos; those that it was trained on are left out.
@@ -58,6 +72,7 @@ def evaluate(
         seed: of the bootstrap.
         near_duplicates: "join", or "ignore" to take a training photo that was edited for a new one; None for what the
             estimator has, else "join".
+        level: of the tree that the classes lie in, whose nodes the figures are of then; None for the classes.
         options: columns of a table; `device`, `engine`, `batch_size`, `cache` and so on, fields of `Compute`; what is
             left out is as in an estimator.
 
@@ -81,16 +96,84 @@ def evaluate(
     if near_duplicates is not None:
         settings = replace(settings, near_duplicates=near_duplicates)
     check_settings(settings)
+    samples = _samples(X, y, groups, split, columns)
+    return evaluate_classifier(
+        fitted,
+        samples,
+        compute=compute,
+        observer=LogObserver(),
+        near=settings.near_duplicates == JOIN,
+        level=level,
+        **own,
+    )
+
+
+def evaluate_paired(
+    classifiers: Mapping[str, TransferClassifier | Classifier | str | Path] | Sequence[Any],
+    X: Any,
+    y: Any = None,
+    *,
+    groups: Any = None,
+    split: str | None = None,
+    positive: Any = None,
+    seed: int = 0,
+    near_duplicates: str = JOIN,
+    **options: Any,
+) -> PairedEvaluation:
+    """Evaluate two classifiers or more on the same labelled photos, and compare them pair by pair.
+
+    Photos that any of them was trained on are left out for all. `print` shows the result; `reports` holds each one's
+    figures, `pairs` every paired difference with its interval, p-value and verdict. Log loss decides; the tests of
+    several pairs are corrected for their number.
+
+    Args:
+        classifiers: by name, or in a list, each fitted or the file of one; of the same classes.
+        X: a folder or table, or n images, as for `TransferClassifier`.
+        y: (n,) labels of n images; None for a folder or table.
+        groups: (n,) what belongs together, which makes the intervals wider; of a table: `group_column`.
+        split: "train", "validation" or "test" of a folder that has splits; None for test, else validation.
+        positive: the class that AUC and average precision are of, where there are two; None for the second.
+        seed: of the draws.
+        near_duplicates: "join", or "ignore" to take a training photo that was edited for a new one.
+        options: columns of a table; `device`, `engine`, `batch_size`, `cache` and so on, fields of `Compute`.
+
+    Raises:
+        DataError: photos or labels that cannot be used, or no photo that none was trained on.
+        OptionError: a value that is not allowed, or classifiers of different classes.
+        BundleError: a file that is no classifier.
+    """
+    named, given = split_options(options, "evaluate_paired", Compute, own=_OF_EVALUATE)
+    columns = columns_of(named, "evaluate_paired")
+    own = plain({"positive": positive, "seed": seed})
+    if not whole_number(own["seed"], 0):
+        raise OptionError(f"{option('seed')} must be a whole number from 0. Got {seed!r}.")
+    check_settings(FitSettings(near_duplicates=near_duplicates))
+    if isinstance(classifiers, str | Path) or not isinstance(classifiers, Mapping | Sequence):
+        raise OptionError(
+            f"{option('classifiers')} must be classifiers by name, or a list of files. Got "
+            f"{type(classifiers).__name__}."
+        )
+    listed = [] if isinstance(classifiers, Mapping) else enumerate(classifiers, 1)
+    by_name = {str(one) if is_place(one) else f"classifier {number}": one for number, one in listed}
+    by_name |= classifiers if isinstance(classifiers, Mapping) else {}
+    fitted = {
+        str(name): one._fitted() if isinstance(one, TransferClassifier) else _classifier(one)
+        for name, one in by_name.items()
+    }
+    samples = _samples(X, y, groups, split, columns)
+    return evaluate_classifiers(
+        fitted, samples, compute=Compute(**given), observer=LogObserver(), near=near_duplicates == JOIN, **own
+    )
+
+
+def _samples(X: Any, y: Any, groups: Any, split: str | None, columns: Columns) -> Samples:
+    """Return the labelled photos that evaluate, of the split that is meant where there are splits."""
     if is_place(X):
         chosen = _split(split, X, columns)
-        samples = find_labelled(X, y, groups, columns, splits=(chosen,))[0][chosen]
-    else:
-        if split is not None:
-            raise OptionError(f"{option('split')} is for a folder or table with splits. X is a list: leave it out.")
-        samples = find_labelled(X, y, groups, columns)[0]["train"]
-    return evaluate_classifier(
-        fitted, samples, compute=compute, observer=LogObserver(), near=settings.near_duplicates == JOIN, **own
-    )
+        return find_labelled(X, y, groups, columns, splits=(chosen,))[0][chosen]
+    if split is not None:
+        raise OptionError(f"{option('split')} is for a folder or table with splits. X is a list: leave it out.")
+    return find_labelled(X, y, groups, columns)[0]["train"]
 
 
 def compare(

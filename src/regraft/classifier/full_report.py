@@ -121,7 +121,7 @@ def full_report(
         probabilities: (n, c).
         answers: of these.
         estimate: what the probabilities are.
-        folds: (n,) numbers that thresholds are nested by.
+        folds: (n,) numbers that thresholds are nested by; out-of-fold, those of the classifiers that answered.
         positive: of two classes the one that AUC, operating points and curves are of; default the second.
         known: thresholds that were chosen on other photos, which are not chosen again.
         sets: (n, c) booleans, conformal sets of the default coverage by other photos; None where there are none.
@@ -138,6 +138,7 @@ def full_report(
         groups=dataset.groups,
         decisions=None if decision is None else answers.labels,
         decided_by="" if decision is None else decision.in_words(classes),
+        folds=folds if estimate == "out-of-fold" else None,
         seed=seed,
         **more,
     )
@@ -190,7 +191,13 @@ class GroupReport:
 
 
 def group_report(
-    dataset: Dataset, probabilities: np.ndarray, decision: Decision | None, *, estimate: Estimate, **more: Any
+    dataset: Dataset,
+    probabilities: np.ndarray,
+    decision: Decision | None,
+    *,
+    estimate: Estimate,
+    folds: np.ndarray | None = None,
+    **more: Any,
 ) -> GroupReport | None:
     """Return the figures by named group; None where there are no such, or none with several photos.
 
@@ -201,6 +208,7 @@ def group_report(
         probabilities: (n, c) of these.
         decision: the rule that answers; None for the most probable class.
         estimate: what the probabilities are.
+        folds: (n,) numbers of the classifiers that answered, the same within a group; None where one answered all.
         more: for `Report.from_probabilities`.
     """
     if dataset.samples.groups is None or not any(dataset.samples.group_names):
@@ -225,6 +233,7 @@ def group_report(
         groups=None if linked is None or len(np.unique(linked)) == len(linked) else linked,
         decisions=None if decision is None else decision.rule.answers(means[pure]),
         decided_by="" if decision is None else decision.in_words(dataset.classes),
+        folds=None if folds is None else folds[first][pure],
         **more,
     )
     return GroupReport(dataset.samples.grouped_by, report, int(len(units) - pure.sum()))

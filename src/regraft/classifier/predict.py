@@ -1,7 +1,7 @@
 """A classifier that is ready to answer. It imports nothing that trains, so that one photo is answered at once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +14,7 @@ from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.evaluation.conformal import Coverage
 from regraft.evaluation.decisions import Decision, answers_of, decided_by
+from regraft.evaluation.levels import Level
 from regraft.features.extraction import Features
 from regraft.features.joint import JointExtractor
 from regraft.images.headers import Header
@@ -31,6 +32,7 @@ class Predictions:
         probabilities: (n, c); rows of unreadable images are NaN.
         unreadable: reasons by position.
         decision: what answers; None where the most probable class does.
+        levels: of the tree that the classes lie in; none without a tree.
         sets: (n, c) booleans, the classes that each image may be; None where the classifier's file cannot say.
         unlike: (n,) booleans: which images are unlike the training photos; None likewise.
         coverage: that was asked of the sets; None where nobody asked, and they only say what is unsure.
@@ -41,6 +43,7 @@ class Predictions:
     probabilities: np.ndarray
     unreadable: dict[int, str]
     decision: Decision | None = None
+    levels: tuple[Level, ...] = ()
     sets: np.ndarray | None = None
     unlike: np.ndarray | None = None
     coverage: Coverage | None = None
@@ -86,6 +89,24 @@ class Predictions:
             return np.zeros(len(self.sources), dtype=bool)
         alarm = None if self.decision is None else class_of(self.decision.rule)
         return self.unsure if alarm is None else self.unsure & (self.answers != alarm)
+
+    @cached_property
+    def level_sums(self) -> tuple[np.ndarray, ...]:
+        """Return (n, m) probabilities of the m nodes of each of `levels`."""
+        return tuple(level.sums(self.probabilities) for level in self.levels)
+
+    def at(self, level: Level, decision: Decision | None = None) -> "Predictions":
+        """Return the same of the nodes of a level, whose probabilities are sums.
+
+        A set holds the nodes of its classes, and so that of the true class at least as often.
+
+        Args:
+            level: one of `levels`.
+            decision: what answers among its nodes; None: the most probable one.
+        """
+        above = tuple(one.of(level) for one in self.levels if one.number <= level.number)
+        sets = None if self.sets is None else level.sums(self.sets) > 0
+        return replace(self, probabilities=level.sums(self.probabilities), decision=decision, levels=above, sets=sets)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +181,7 @@ class Predictor:
             probabilities,
             unreadable,
             self.classifier.decision,
+            self.classifier.levels,
             sets=self.classifier.sets(probabilities, self._asked or Coverage()),
             unlike=self.classifier.unlike_training(features.values),
             coverage=self._asked,

@@ -10,6 +10,7 @@ from regraft.data.findings import FindingCount
 from regraft.errors import shortlist
 from regraft.evaluation.intervals import Interval
 from regraft.evaluation.report import Report
+from regraft.evaluation.tree_figures import TreeFigures
 from regraft.features.extraction import Features
 
 
@@ -203,6 +204,7 @@ class EvaluationRecord:
         timing: None where it was read from a file.
         trained_on: how many photos were left out, as the classifier was trained on them; None of a fit.
         groups: the figures by patient, or whatever groups are; None where there are none.
+        taxonomy: the figures at every level of the tree that the classes lie in; None where there is none.
     """
 
     report: Report | None
@@ -214,6 +216,7 @@ class EvaluationRecord:
     timing: Timing | None = None
     trained_on: int | None = None
     groups: GroupReport | None = None
+    taxonomy: TreeFigures | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -222,12 +225,13 @@ class EvaluationRecord:
         found |= {"engine": self.engine, "unreadable": list(self.unreadable)}
         found |= {} if self.timing is None else self.timing.to_json()
         found |= {} if self.groups is None else {"groups": self.groups.to_json()}
+        found |= {} if self.taxonomy is None else {"taxonomy": self.taxonomy.to_json()}
         return found if self.trained_on is None else found | {"trained_on": self.trained_on}
 
     def __str__(self) -> str:
         """Return the report for a terminal, and what was left out of it."""
         lines = ["no figures are known" if self.report is None else str(self.report), ""]
-        lines += [] if self.groups is None else [str(self.groups), ""]
+        lines += [line for part in (self.groups, self.taxonomy) if part is not None for line in (str(part), "")]
         if self.trained_on:
             lines.append(f"  left out, as the classifier was trained on them: {self.trained_on:,}")
         if self.unreadable:
@@ -245,6 +249,7 @@ class FitRecord(EvaluationRecord):
         train_from: the first stage that was trained, if the user named it.
         train_only: the one stage that was trained.
         lora: rank of the adapters, 0 for none.
+        class_weight: how much photos of each class counted, as it was given; None for all alike.
         trained: what was trained, in words.
         frozen: "0 of N frozen tensors changed".
         tried: what "auto" tried; None where there was nothing to choose.
@@ -264,6 +269,7 @@ class FitRecord(EvaluationRecord):
     train_from: str | None = None
     train_only: str | None = None
     lora: int = 0
+    class_weight: str | None = None
     trained: str = ""
     frozen: str = ""
     tried: tuple[Attempt, ...] | None = None
@@ -286,7 +292,7 @@ class FitRecord(EvaluationRecord):
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
         found = super().to_json()
-        found |= {name: getattr(self, name) for name in ("seed", "train_from", "train_only", "lora")}
+        found |= {name: getattr(self, name) for name in ("seed", "train_from", "train_only", "lora", "class_weight")}
         found |= {"trained": self.trained, "frozen": self.frozen}
         found |= {"features": self.features, "stages": list(self.stages)}
         found |= {"features_tried": [trial.to_json() for trial in self.features_tried]}
@@ -319,6 +325,7 @@ class FitRecord(EvaluationRecord):
             train_from=found.get("train_from"),
             train_only=found.get("train_only"),
             lora=found.get("lora", 0),
+            class_weight=found.get("class_weight"),
             trained=found.get("trained", ""),
             frozen=found.get("frozen", ""),
             tried=None if tried is None else tuple(Attempt.from_json(attempt) for attempt in tried),
@@ -333,4 +340,5 @@ class FitRecord(EvaluationRecord):
             findings=tuple(map(FindingCount.from_json, found.get("findings", ()))),
             class_counts=tuple(found.get("class_counts", ())),
             groups=None if found.get("groups") is None else GroupReport.from_json(found["groups"]),
+            taxonomy=None if found.get("taxonomy") is None else TreeFigures.from_json(found["taxonomy"]),
         )

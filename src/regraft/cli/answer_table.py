@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.cells import cell_len
 
+from regraft.cli.tree_answers import path_text
 from regraft.errors import printable
 
 if TYPE_CHECKING:  # it imports torch
@@ -56,7 +57,9 @@ def as_table(predictions: "Predictions", classes: Sequence[str], *, width: int |
             guess = (
                 "{" + _listed(sets[row], names) + "}" if asked else f"({names[second[row]]} {values[second[row]]:.1%})"
             )
-            lines.append(f"{start}  {answer}  {values[best[row]]:6.1%}  {guess}{marks[row]}")
+            line = f"{start}  {answer}  {values[best[row]]:6.1%}  {guess}{marks[row]}"
+            above = path_text(predictions, row)
+            lines.append(line if not above or (width and cell_len(line + above) > width) else line + above)
     return "\n".join(lines) + "\n"
 
 

@@ -44,13 +44,14 @@ def demo(
     short = ["--train-batch-size", "16", "--epochs", "12"]  # two minutes in all on two cores
     strategies = ["--strategies", "scratch,frozen,top"]
     _run("compare", str(photos), *own, *strategies, *short, "--out", str(out / "comparison.png"))
-    _run("fit", str(photos), *own, "--strategy", "frozen", "--out", str(file), "--report", str(out / "report"))
+    report = ["--report", str(out / "report"), "--units", "4"]
+    _run("fit", str(photos), *own, "--strategy", "frozen", "--out", str(file), *report)
     _run("predict", str(file), str(out / "new"), "--format", "csv", "--out", str(answers))
     right = _right(answers, names)
     note(
         f"\nDone in {time.monotonic() - started:.0f} s. Of the {len(names)} new digits {right} were answered right. "
         f"Look at:\n"
-        f"  {printable(out / 'report' / 'report.html')}  what the layers learned, the mistakes, how far it carries\n"
+        f"  {printable(out / 'report' / 'report.html')}  how good it is, its mistakes, what the layers learned\n"
         f"  {printable(out / 'comparison.png')}  learning from scratch against learning from what was learned before\n"
         f"  {printable(answers)}  the answers\n"
         f"  {printable(file)}  the classifier, one safe file\n"

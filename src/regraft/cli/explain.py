@@ -40,12 +40,17 @@ def explain(
         Path, typer.Argument(help="Photos, with labels as for `regraft fit` or without.", show_default=False)
     ],
     *,
-    out: Annotated[Path, typer.Option(help="Folder of the report, which is one file: report.html.")] = Path("report"),
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder of the report: report.html, and units.html where its pictures of units are many."),
+    ] = Path("report"),
     stage: Annotated[
         list[str] | None,
         typer.Option(help="Show units of this stage; may be given several times. [default: all]", show_default=False),
     ] = None,
-    units: Annotated[int, typer.Option(help="Units to show of each stage.", min=1)] = 16,
+    units: Annotated[
+        int, typer.Option(help="Units to show of each stage; 0 for none, in a third of the time.", min=0)
+    ] = 16,
     method: Annotated[
         str,
         typer.Option(
@@ -78,10 +83,11 @@ def explain(
     from regraft.classifier.classifier import Classifier
     from regraft.explain.explain import check_options
     from regraft.explain.explain import explain as look_into
-    from regraft.explain.html_report import FILE, write_report
+    from regraft.explain.html_report import FILES, write_report
     from regraft.networks.registry import check_model_name
 
-    check_keeps_inputs(out / FILE, [model, photos, weights, before], samples.sources)
+    for name in FILES:
+        check_keeps_inputs(out / name, [model, photos, weights, before], samples.sources)
 
     compute, seed, observer = given.compute(), given.values["seed"], given.observer()
     if before is not None:

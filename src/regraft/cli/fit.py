@@ -25,6 +25,7 @@ from regraft.cli.training_options import (
 from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples
 from regraft.data.samples import Samples
+from regraft.data.training_classes import TaxonomyOptions
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, printable
 from regraft.files import check_output, prepare_folder
@@ -47,6 +48,7 @@ _OTHER_FORMATS = (
 
 @with_options(
     Columns,
+    TaxonomyOptions,
     FitSettings,
     Compute,
     Schedule,
@@ -77,7 +79,15 @@ def fit(
     report: Annotated[
         Path | None,
         typer.Option(
-            help="Write a report into this folder too: what the layers learned, mistakes, how far it carries."
+            help="Write a report into this folder too: how good it is, its mistakes, labels to check, what to do next."
+        ),
+    ] = None,
+    units: Annotated[
+        int | None,
+        typer.Option(
+            help="Units to show of each stage in the report, which takes it three times as long. [default: none]",
+            min=0,
+            show_default=False,
         ),
     ] = None,
     predictions: Annotated[
@@ -100,13 +110,16 @@ def fit(
     """
     networks = read_names(model or None)
     networks.check(weights=weights is not None)
-    _check_files(out, report, networks, writes=not dry_run)
+    _check_files(out, report, units, networks, writes=not dry_run)
     if predictions is not None:
         check_answers_file(predictions, option="--predictions")
-    splits = find_samples(data, given.columns())
+    tree = given.taxonomy()
+    splits = tree.apply(find_samples(data, given.columns()))
     splits["train"].check_trainable()
     if not dry_run:
-        _check_inputs([data, weights, *networks.names], splits, out=out, report=report, predictions=predictions)
+        _check_inputs(
+            [data, weights, tree.taxonomy, *networks.names], splits, out=out, report=report, predictions=predictions
+        )
     tested = has_test_photos(data, given.columns())
     narrowed = any(given.values[name] for name in ("train_from", "train_only", "lora"))
     strategy = given.values["strategy"] or ("top" if narrowed else AUTO)
@@ -136,7 +149,7 @@ def fit(
         write_held_out_answers(predictions, found.dataset, found.probabilities, found.answers.labels, found.folds)
     _print_figures(trained, splits, out, json=json)
     if report is not None:
-        _report(trained, report, compute, observer)
+        _report(trained, report, units or 0, compute, observer)
     note(next_step(out, data, splits["train"], tested=tested))
 
 
@@ -180,11 +193,15 @@ def _train(networks: NetworkNames, weights: Path | None, splits: Mapping[str, Sa
     return train(splits, load, model=joined_name(names), joined=joined, **how)
 
 
-def _check_files(out: Path, report: Path | None, networks: NetworkNames, *, writes: bool) -> None:
-    if report is not None and networks.joined:
+def _check_files(out: Path, report: Path | None, units: int | None, networks: NetworkNames, *, writes: bool) -> None:
+    if units is not None and report is None:
         raise OptionError(
-            f"--report shows one network. Got {len(networks.names)} (--model), whose features are joined. Leave "
-            "--report out, or name one network."
+            f"--units {units} goes with --report, which shows them. Add --report FOLDER, or leave it out."
+        )
+    if units and networks.joined:
+        raise OptionError(
+            f"--units shows one network. Got {len(networks.names)} (--model), whose features are joined. Leave "
+            "--units out, or name one network."
         )
     if out.suffix.lower() in _OTHER_FORMATS:
         raise OptionError(
@@ -219,9 +236,10 @@ def _check_inputs(
     if predictions is not None:
         check_keeps_inputs(predictions, named, sources, option="--predictions")
     if report is not None:
-        from regraft.explain.html_report import FILE  # takes seconds
+        from regraft.explain.html_report import FILES  # takes seconds
 
-        check_keeps_inputs(report / FILE, named, sources, option="--report")
+        for name in FILES:
+            check_keeps_inputs(report / name, named, sources, option="--report")
 
 
 def _print_figures(trained: "FitResult", splits: Mapping[str, Samples], out: Path, *, json: bool) -> None:
@@ -233,8 +251,8 @@ def _print_figures(trained: "FitResult", splits: Mapping[str, Samples], out: Pat
         result_json({**record.to_json(), "out": str(out)}, kept=kept)
     else:
         result(str(trained.report), kept=kept)
-        if record.groups is not None:
-            result(f"\n{record.groups}", kept=kept)
+        for part in filter(None, (record.groups, record.taxonomy)):
+            result(f"\n{part}", kept=kept)
         if record.by_group:
             result(f"\n{group_table(record.by_group, record.group_column)}", kept=kept)
         result(f"\n  {printable(record.trained)}; {printable(record.frozen)}\n  {why_n(trained, splits)}", kept=kept)
@@ -244,7 +262,7 @@ def _print_figures(trained: "FitResult", splits: Mapping[str, Samples], out: Pat
     note(f"wrote {printable(out)} ({out.stat().st_size / 1e6:.1f} MB)")
 
 
-def _report(trained: "FitResult", folder: Path, compute: Compute, observer: Observer) -> None:
+def _report(trained: "FitResult", folder: Path, units: int, compute: Compute, observer: Observer) -> None:
     from regraft.explain.explain import explain
     from regraft.explain.html_report import write_report
     from regraft.explain.subject import subject_of_fit
@@ -252,6 +270,7 @@ def _report(trained: "FitResult", folder: Path, compute: Compute, observer: Obse
     note("making the report")
     found = explain(
         subject_of_fit(trained),
+        units=units,
         device=compute.torch_device,
         batch_size=compute.batch_size,
         seed=trained.record.seed,

@@ -11,6 +11,7 @@ import numpy as np
 
 from regraft.cli.answer_table import as_table
 from regraft.cli.console import json_text
+from regraft.cli.tree_answers import path_columns, path_records
 from regraft.data.csv_text import csv_text, safe_cell
 from regraft.data.samples import natural_order
 from regraft.errors import DataError, OptionError, did_you_mean, printable, shortlist
@@ -90,23 +91,22 @@ def as_tsv(predictions: "Predictions", classes: Sequence[str]) -> str:
 
 
 def _rows(predictions: "Predictions", classes: Sequence[str]) -> Iterable[list[object]]:
-    """Yield heads, then the cells of each image: those of a record, with a column for the probability of each class."""
-    extra = _more(predictions, classes)
-    yield ["file", "prediction", "probability", *(f"probability_{name}" for name in classes), *extra, "error"]
+    """Yield heads, then the cells of each image."""
+    more = _path_columns(predictions) | _more(predictions, classes)
+    yield ["file", "prediction", "probability", *(f"probability_{name}" for name in classes), *more, "error"]
     for row, record in enumerate(_records(predictions, classes)):
         known = record["probabilities"]
         values = ["" if known is None else f"{value:.6f}" for value in predictions.probabilities[row]]
-        given = record["probability"]
-        shown = "" if given is None else values[predictions.answers[row]]
-        more = [_cell(record[name]) for name in (*extra, "error")]
-        yield [predictions.sources[row], _cell(record["prediction"]), shown, *values, *more]
+        shown = "" if record["probability"] is None else values[predictions.answers[row]]
+        cells = [_cell(column[row]) for column in more.values()]
+        yield [predictions.sources[row], _cell(record["prediction"]), shown, *values, *cells, _cell(record["error"])]
 
 
 def _cell(value: Any) -> str:
-    """Return nothing for None, true or false, or text; a list as JSON, for names may hold any separator."""
+    """Return nothing for None, text, digits, true or false; a list as JSON, for names may hold any separator."""
     if value is None or isinstance(value, str):
         return value or ""
-    return json_text(value)
+    return f"{value:.6f}" if isinstance(value, float) else json_text(value)
 
 
 def as_json(predictions: "Predictions", classes: Sequence[str]) -> str:
@@ -120,32 +120,46 @@ def as_jsonl(predictions: "Predictions", classes: Sequence[str]) -> str:
 
 
 def _records(predictions: "Predictions", classes: Sequence[str]) -> Iterable[dict[str, Any]]:
-    extra = _more(predictions, classes)
+    more = _more(predictions, classes)
     for row, source in enumerate(predictions.sources):
         error = predictions.unreadable.get(row)
         record: dict[str, Any] = {"file": str(source), "prediction": None, "probability": None, "probabilities": None}
+        record |= {"path": None} if predictions.levels else {}
         if error is None:
             values = [round(float(value), 6) for value in predictions.probabilities[row]]
             record["probabilities"] = dict(zip(classes, values, strict=True))
             if not predictions.withheld[row]:
                 answer = int(predictions.answers[row])
                 record |= {"prediction": classes[answer], "probability": values[answer]}
-        yield (
-            record | {name: column[row] if error is None else None for name, column in extra.items()} | {"error": error}
-        )
+                record |= {"path": path_records(predictions, row)} if predictions.levels else {}
+        yield record | {name: column[row] for name, column in more.items()} | {"error": error}
 
 
-def _more(predictions: "Predictions", classes: Sequence[str]) -> dict[str, Sequence[Any]]:
-    """Return by name what stands behind the probabilities of each image: text, true or false, or a list; or None.
+def _path_columns(predictions: "Predictions") -> dict[str, list[Any]]:
+    """Return the nodes above each answer and their probabilities, by name; None where there is no answer."""
+    given = [
+        row not in predictions.unreadable and not withheld for row, withheld in enumerate(predictions.withheld.tolist())
+    ]
+    return {
+        name: [cell if there else None for cell, there in zip(column, given, strict=True)]
+        for name, column in path_columns(predictions).items()
+    }
 
-    All formats for programs are made of these columns.
+
+def _more(predictions: "Predictions", classes: Sequence[str]) -> dict[str, list[Any]]:
+    """Return by name what all formats for programs have of each image besides answer and probabilities.
+
+    That is text, true or false, or a list of names; None where nothing is known, and of an unreadable image.
     """
     count = len(predictions.sources)
-    found: dict[str, Sequence[Any]] = {"decided_by": [predictions.decided_by] * count}
+    found: dict[str, list[Any]] = {"decided_by": [predictions.decided_by] * count}
     if predictions.coverage is not None and predictions.sets is not None:
         found["set"] = [[classes[label] for label in labels] for labels in predictions.likeliest_first()]
     for name, marks in (("unsure", predictions.unsure), ("unlike_training", predictions.unlike)):
         found[name] = [None] * count if marks is None else marks.tolist()
+    for column in found.values():
+        for row in predictions.unreadable:
+            column[row] = None
     return found
 
 
@@ -157,10 +171,11 @@ def as_parquet(predictions: "Predictions", classes: Sequence[str]) -> bytes:
     records = list(_records(predictions, classes))
     probabilities = np.asarray(predictions.probabilities, dtype=np.float64)
     types = {"set": pa.list_(pa.string()), "unsure": pa.bool_(), "unlike_training": pa.bool_()}
-    extra = list(_more(predictions, classes))
+    types |= {f"level_{level.number}_probability": pa.float64() for level in predictions.levels}
+    more = _path_columns(predictions) | _more(predictions, classes)
+    cells = {name: [record[name] for record in records] for name in ("file", "prediction", "error")} | more
     columns = {
-        name: pa.array([_utf8(record[name]) for record in records], types.get(name, pa.string()))
-        for name in ("file", "prediction", *extra, "error")
+        name: pa.array([_utf8(cell) for cell in own], types.get(name, pa.string())) for name, own in cells.items()
     }
     answered = probabilities[np.arange(len(probabilities)), predictions.answers]
     answered[predictions.withheld] = np.nan
@@ -168,7 +183,7 @@ def as_parquet(predictions: "Predictions", classes: Sequence[str]) -> bytes:
     by_class = [f"probability_{utf8(name)}" for name in classes]
     columns |= {name: pa.array(probabilities[:, at], from_pandas=True) for at, name in enumerate(by_class)}
     file = io.BytesIO()
-    order = ["file", "prediction", "probability", *by_class, *extra, "error"]
+    order = ["file", "prediction", "probability", *by_class, *more, "error"]
     pq.write_table(pa.table([columns[name] for name in order], names=order), file)
     return file.getvalue()
 

@@ -22,12 +22,15 @@ from regraft.data.photos import find_photos
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, OutputError, printable
 from regraft.evaluation.conformal import Coverage, CoverageOf
+from regraft.evaluation.goals import DecisionRequest
 from regraft.files import atomic_write, check_output
 from regraft.transfer.settings import FitSettings
 
 if TYPE_CHECKING:
     from regraft.classifier.classifier import Classifier
     from regraft.classifier.predict import Predictions
+    from regraft.evaluation.decisions import Decision
+    from regraft.evaluation.levels import Level
 
 DEFAULT_CLIP = 0.005
 _ELSEWHERE = "The answers can be written into a file: --out FILE."
@@ -87,6 +90,7 @@ def predict(
             "--abstain", help="Give no answer where the set is not one class, or the photo unlike the others."
         ),
     ] = False,
+    level: options.Level = None,
     given: CommandOptions,
 ) -> None:
     """Classify photos. An unreadable one is named in its row, the others are answered, and the exit code is 3."""
@@ -105,12 +109,14 @@ def predict(
 
     from regraft.classifier.bundle import load_bundle, read_description
     from regraft.classifier.predict import Predictor
+    from regraft.classifier.tree import level_of
 
     write: _Write
     classes = tuple(read_description(bundle)["classes"])
     clip = DEFAULT_CLIP if clip is None else clip
     classifier = load_bundle(bundle)
-    classifier.decide_by(request, positive if positive in classes else None)
+    at = None if level is None else level_of(classifier.taxonomy, classes, level)
+    classes, decision = _decide(classifier, at, request, positive)
     if like is not None:
         plan = plan_submission(like, sources, classes, positive=positive, clip=clip, answer=answer)
         sources, write = list(plan.sources), plan.text
@@ -120,8 +126,9 @@ def predict(
         write = _writer(format, classes, positive=positive, clip=clip, to_terminal=file is None)
     predictor = Predictor(classifier, given.compute(), given.observer(), coverage=asked, abstain=abstain)
     predictions = predictor.predict(sources)
-    if classifier.decision is not None:
-        note(f"decided by {classifier.decision.in_words(classes)}")
+    predictions = predictions if at is None else predictions.at(at, decision)
+    if decision is not None:
+        note(f"decided by {decision.in_words(classes)}")
     if asked is not None:
         _say_sets(predictions, classifier)
     _put(write(predictions), file, format, counted(len(sources), "photo"))
@@ -145,6 +152,24 @@ def _say_sets(predictions: "Predictions", classifier: "Classifier") -> None:
         note(f"not sure of {int(predictions.withheld.sum()):,} of {counted(len(predictions.sources), 'photo')}{unlike}")
         if predictions.unlike is None:
             note("whether photos are unlike the training photos is not known: the network was trained further")
+
+
+def _decide(
+    classifier: "Classifier", level: "Level | None", request: DecisionRequest, positive: str | None
+) -> tuple[tuple[str, ...], "Decision | None"]:
+    """Return the classes, or the nodes of a level, that are answered, and what decides among them.
+
+    Raises:
+        OptionError: a request that cannot be met.
+    """
+    classes = classifier.classes if level is None else level.nodes
+    meant = positive if positive in classes else None
+    if level is not None:
+        for line in filter(None, [classifier.passed_over_at(level, request)]):
+            note(line)
+        return classes, classifier.decision_at(level, request, meant)
+    classifier.decide_by(request, meant)
+    return classes, classifier.decision
 
 
 def _checked_file(out: str | None) -> Path | None:

@@ -1,6 +1,6 @@
 """The figures of predictions, each with its interval: of all photos, of each class, and of each bin of confidence."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,10 +51,15 @@ class ReliabilityBin:
 
 
 def figures_of(
-    predictions: Predictions, *, groups: np.ndarray | None, seed: int, resamples: int
+    predictions: Predictions,
+    *,
+    groups: np.ndarray | None,
+    seed: int,
+    resamples: int,
+    only: Collection[str] = METRICS,
 ) -> tuple[dict[str, float | None], dict[str, Interval | None]]:
-    """Return every figure and its 95 % interval, made as its row in `METRICS` says."""
-    prepared = metrics.prepare(predictions)
+    """Return every figure, or `only` some, and its 95 % interval, made as its row in `METRICS` says."""
+    prepared = {name: figure for name, figure in metrics.prepare(predictions).items() if name in only}
     values = {name: figure(None) for name, figure in prepared.items()}
     drawn = [name for name in prepared if METRICS[name].bootstrap is not None]
     draws = bootstrap(

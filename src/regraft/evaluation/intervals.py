@@ -11,12 +11,36 @@ from scipy.special import stdtrit
 LEVEL = 0.95
 RESAMPLES = 1000
 _LARGEST_EXPONENT = 700.0  # that a float can hold
+_LARGEST_QUANTILE = 1e6  # of nearly all photos in one group nothing is known; its square is still a number
 Interval = tuple[float, float]
 
 
-def quantile(level: float = LEVEL, *, groups: int | None = None) -> float:
-    """Return how many standard errors an interval reaches: the normal quantile, or Student's for `groups` groups."""
-    return NormalDist().inv_cdf((1 + level) / 2) if groups is None else float(stdtrit(groups - 1, (1 + level) / 2))
+def quantile(level: float = LEVEL, *, groups: float | None = None) -> float:
+    """Return how many standard errors an interval reaches: the normal quantile, or Student's for `groups` groups.
+
+    Of unequal groups that is their effective number, which need not be whole.
+    """
+    if groups is None:
+        return NormalDist().inv_cdf((1 + level) / 2)
+    return min(float(stdtrit(groups - 1, (1 + level) / 2)), _LARGEST_QUANTILE)
+
+
+def effective_groups(shares: np.ndarray) -> float:
+    """Return how many equal groups tell as much as those with `shares` (g,) of all weight (Kish 1965): 1 / sum s^2."""
+    return float(1 / np.sum(shares**2))
+
+
+def group_variance(residuals: np.ndarray, shares: np.ndarray) -> float:
+    """Return the variance of a mean from independent groups that may be unequal (CR2 of Bell and McCaffrey 2002).
+
+    A group that holds much of the weight draws the mean towards itself, which leaves it less to differ by: the expected
+    square of its residual is too small by the factor 1 - share, and is divided by it.
+
+    Args:
+        residuals: (g,) sums of weight times what a photo differs from the mean; the weights of all photos add up to 1.
+        shares: (g,) sums of the weights.
+    """
+    return float(np.sum(residuals**2 / (1 - shares)))
 
 
 def wilson(successes: float, trials: float, level: float = LEVEL, *, reach: float | None = None) -> Interval:
@@ -47,18 +71,16 @@ class Mean:
 def mean_interval(values: np.ndarray, *, groups: np.ndarray | None = None, level: float = LEVEL) -> Mean:
     """Return the mean of (n,) `values` with a normal-theory interval; infinite with fewer than two photos or groups.
 
-    With `groups` (n,) the standard error is that of independent groups, not photos (cluster-robust), with Student's
-    quantile of G - 1: se^2 = G / (G - 1) sum_g (sum_{i in g} (x_i - mean))^2 / n^2.
+    With `groups` (n,) the standard error is that of independent groups, not photos (cluster-robust), see
+    `group_variance`, with Student's quantile of their effective number.
     """
-    mean = float(np.mean(values))
-    sums: np.ndarray = values - mean
-    if groups is not None:
-        sums = np.bincount(np.unique(groups, return_inverse=True)[1], weights=sums)
-    count = len(sums)
-    if count < 2:
+    n, mean = len(values), float(np.mean(values))
+    unit = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
+    shares = np.bincount(unit) / n
+    if len(shares) < 2:
         return Mean(mean, float("-inf"), float("inf"))
-    error = float(np.sqrt(count / (count - 1) * np.sum(sums**2)) / len(values))
-    half = quantile(level, groups=None if groups is None else count) * error
+    error = math.sqrt(group_variance(np.bincount(unit, weights=values - mean) / n, shares))
+    half = quantile(level, groups=None if groups is None else effective_groups(shares)) * error
     return Mean(mean, mean - half, mean + half)
 
 
@@ -88,10 +110,10 @@ def bootstrap(
     A figure that is undefined (NaN) in more than half of the draws has no interval; otherwise such draws are left out.
     `distances` holds the values of the figures that are means of absolute differences, see `distance_interval`.
 
-    Draws of few groups vary too little: with G `groups` the distance of both bounds from the figure is multiplied by
-    t / z sqrt(G / (G - 1)), Student's quantile over the normal one and the correction of the variance. One group has no
-    interval. `losses` are never below 0 and dominated by few photos (or groups), which the sample may lack: their
-    upper bounds are moved out in proportion, on a logarithmic scale.
+    Draws of few groups vary too little: with G `groups`, their effective number, the distance of both bounds from the
+    figure is multiplied by t / z sqrt(G / (G - 1)), Student's quantile over the normal one and the correction of the
+    variance. One group has no interval. `losses` are never below 0 and dominated by few photos (or groups), which the
+    sample may lack: their upper bounds are moved out in proportion, on a logarithmic scale.
     """
     distances = distances or {}
     draws = [dict(figures(weights)) for weights in bootstrap_weights(n, resamples=resamples, seed=seed, groups=groups)]
@@ -107,11 +129,13 @@ def bootstrap(
             intervals[name] = _percentiles(values, level)
     if groups is None and not losses:
         return intervals
-    figure, count, factor = figures(np.ones(n)), n if groups is None else len(np.unique(groups)), 1.0
-    if count < 2:
+    sizes, factor = np.ones(n) if groups is None else np.unique(groups, return_counts=True)[1], 1.0
+    if len(sizes) < 2:
         return dict.fromkeys(intervals)
     if groups is not None:
+        count = effective_groups(sizes / n)
         factor = quantile(level, groups=count) / quantile(level) * math.sqrt(count / (count - 1))
+    figure = figures(np.ones(n))
     return {name: pair and _moved(pair, figure[name], factor, loss=name in losses) for name, pair in intervals.items()}
 
 

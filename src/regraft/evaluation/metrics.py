@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from regraft.evaluation.calibration import confidence_bins, expected_calibration_error, reliability
+from regraft.evaluation.calibration_error import calibration_error_interval
 from regraft.evaluation.intervals import Interval, wilson
 from regraft.evaluation.proportions import (
     Proportion,
@@ -101,12 +102,15 @@ class Predictions:
         positive: the class that AUC and average precision are of; None where there are more than two classes.
         decisions: (n,) answers of a rule; None where the most probable class is the answer. Accuracy, recalls and the
             confusion matrix are of these; calibration is of the most probable class whatever the rule.
+        folds: (n,) numbers of the fold that each photo was held out with, where a classifier for each of them answered;
+            None where one classifier answered all. Photos are ranked within folds: see `ranking`.
     """
 
     labels: np.ndarray
     probabilities: np.ndarray
     positive: int | None = None
     decisions: np.ndarray | None = None
+    folds: np.ndarray | None = None
 
     @cached_property
     def most_probable(self) -> np.ndarray:
@@ -146,7 +150,7 @@ class Predictions:
     @cached_property
     def ranking(self) -> Ranking:
         """Return the ranking by the probability of the positive class."""
-        return Ranking(self.labels == self.positive, self.probabilities[:, self.positive])
+        return Ranking(self.labels == self.positive, self.probabilities[:, self.positive], self.folds)
 
     def accuracy_of(self, chosen: np.ndarray, groups: np.ndarray | None) -> Proportion | None:
         """Return the accuracy on the `chosen` photos, (n,) booleans; `groups` (n,) as in `proportion_of`."""
@@ -211,7 +215,9 @@ def _auc_interval(predictions: Predictions, auc: float, groups: np.ndarray | Non
     """Return the score interval: a perfect ranking has no scatter to draw from."""
     is_positive = predictions.labels == predictions.positive
     positive, negative = (predictions.accuracy_of(chosen, groups) for chosen in (is_positive, ~is_positive))
-    return None if positive is None or negative is None else auc_interval(auc, positive, negative)
+    if positive is None or negative is None or not np.isfinite(auc):
+        return None
+    return auc_interval(auc, positive, negative, predictions.ranking.shares)
 
 
 def _average_precision_interval(
@@ -219,7 +225,7 @@ def _average_precision_interval(
 ) -> Interval | None:
     """Return Wilson's interval: a mean over the positives of a precision, which varies less than hit or miss."""
     positive = predictions.accuracy_of(predictions.labels == predictions.positive, groups)
-    if positive is None:
+    if positive is None or not np.isfinite(average_precision):
         return None
     return wilson(average_precision * positive.trials, positive.trials, reach=positive.quantile)
 
@@ -288,6 +294,9 @@ _TABLE = (
         limits=(0.0, 1.0),
         depends_on_temperature=True,
         bootstrap="distance",
+        closed_form=lambda predictions, error, groups: calibration_error_interval(
+            error, predictions.confidence, predictions.most_probable_correct, groups
+        ),
     ),
     Metric(
         "auc",

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import betaln, gammaln, logsumexp
 
-from regraft.evaluation.intervals import LEVEL, Interval, quantile, wilson
+from regraft.evaluation.intervals import LEVEL, Interval, effective_groups, group_variance, quantile, wilson
 
 _LARGEST_BELOW_ONE = 1 - 1e-9
 
@@ -37,9 +37,9 @@ def proportion_of(
     """Return the proportion of `correct` photos; None for no photos, or for a single group of several.
 
     With groups the effective number is that of the photos divided by the design effect (Kish 1965): the measured
-    between-group variance over that of independent photos, but at least 1. Where few groups differ from the others the
-    measurement is unreliable: it is averaged with the worst case, all photos of a group alike, which counts as one
-    group that differs. So groups that are correct throughout are worth no more than their number.
+    between-group variance (`group_variance`) over that of independent photos, but at least 1. Where few groups differ
+    from the others the measurement is unreliable: it is averaged with the worst case, all photos of a group alike,
+    which counts as one group that differs. So groups that are correct throughout are worth no more than their number.
 
     Args:
         correct: (n,) booleans.
@@ -60,15 +60,16 @@ def proportion_of(
         return Proportion(value, independent, quantile(level))
     if count < 2:
         return None
-    worst = independent * float(np.sum(np.bincount(unit, weights) ** 2))
+    shares = np.bincount(unit, weights)
+    alike = effective_groups(shares)
+    worst = independent / alike
     differing = min(len(np.unique(unit[correct])), len(np.unique(unit[~correct])))
     measured = 1.0
     if differing:
         residuals = np.bincount(unit, weights * (correct - means[stratum]))
-        variance = count / (count - 1) * float(np.sum(residuals**2))
-        measured = max(independent * variance / (value * (1 - value)), 1.0)
+        measured = max(independent * group_variance(residuals, shares) / (value * (1 - value)), 1.0)
     effect = (differing * measured + worst) / (differing + 1)
-    return Proportion(value, independent / effect, quantile(level, groups=count))
+    return Proportion(value, independent / effect, quantile(level, groups=alike))
 
 
 def chance_of_as_many(count: int, trials: int, *, before: float, of: float) -> float:
@@ -115,23 +116,30 @@ def wider(one: Interval | None, other: Interval | None) -> Interval | None:
     return min(one[0], other[0]), max(one[1], other[1])
 
 
-def auc_interval(auc: float, positive: Proportion, negative: Proportion) -> Interval:
+def auc_interval(auc: float, positive: Proportion, negative: Proportion, shares: np.ndarray | None = None) -> Interval:
     """Return the score interval of an area under the ROC curve (Newcombe 2006, method 5), by two effective numbers.
 
     It solves |auc - a| = q standard errors, those of Hanley and McNeil (1982) at a, so that a perfect ranking has an
-    interval too.
+    interval too. Of pairs within folds the variances of the folds are put together by their squared numbers of pairs.
+
+    Args:
+        auc: the area.
+        positive: with how many there are.
+        negative: with how many there are.
+        shares: (folds, 2) of the positives and of the negatives that are in each fold; None: all are in one.
     """
     reach = max(positive.quantile, negative.quantile)
-    low = _auc_bound(auc, positive.trials, negative.trials, reach)
-    return low, 1 - _auc_bound(1 - auc, positive.trials, negative.trials, reach)
+    counts = (np.ones((1, 2)) if shares is None else shares) * [positive.trials, negative.trials]
+    pairs = counts.prod(axis=1)
+    others = float(pairs @ np.maximum(counts.mean(axis=1) - 1, 0.0) / pairs.sum())  # of a pair's photos, on average
+    low = _auc_bound(auc, float(pairs.sum()), others, reach)
+    return low, 1 - _auc_bound(1 - auc, float(pairs.sum()), others, reach)
 
 
-def _auc_bound(auc: float, positives: float, negatives: float, reach: float) -> float:
-    others = (positives + negatives) / 2 - 1
-
+def _auc_bound(auc: float, pairs: float, others: float, reach: float) -> float:
     def beyond(a: float) -> float:
         spread = 1 + others * ((1 - a) / (2 - a) + a / (1 + a))
-        return auc - a - reach * float(np.sqrt(a * (1 - a) * spread / (positives * negatives)))
+        return auc - a - reach * float(np.sqrt(a * (1 - a) * spread / pairs))
 
     upper = min(auc, _LARGEST_BELOW_ONE)
     return float(brentq(beyond, 0.0, upper)) if upper > 0 and beyond(upper) < 0 else 0.0

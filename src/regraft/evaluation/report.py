@@ -18,11 +18,18 @@ from regraft.evaluation.metrics import METRICS, Metric, Predictions
 from regraft.evaluation.operating_points import OperatingPoints
 from regraft.evaluation.proportions import interval_of, proportion_of
 from regraft.evaluation.report_fields import ESTIMATES, Estimate, ReportFields, figure_fields
-from regraft.evaluation.report_lines import class_lines, confusion_lines, never_answered_lines, shown
+from regraft.evaluation.report_lines import (
+    class_lines,
+    confusion_lines,
+    estimate_note,
+    never_answered_lines,
+    shown,
+    wrapped,
+)
 from regraft.evaluation.trade_offs import TradeOffs
 from regraft.validation import convert
 
-_HEADLINES = 3  # title, empty line, accuracy
+_HEADLINES = 2  # an empty line, accuracy
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,8 @@ class Report:
         trade_offs: of two classes the curves of the positive one; None where they were not asked.
         conformal: what sets of a stated coverage come to; None where too few photos are known to promise it, or that
             was not asked.
+        folds: out-of-fold, how many classifiers answered, each the photos of its fold; None where one answered all, and
+            in older files.
     """
 
     classes: tuple[str, ...]
@@ -60,6 +69,7 @@ class Report:
     positive: str | None = None
     reliability: tuple[ReliabilityBin, ...] = ()
     majority_interval: Interval | None = None
+    folds: int | None = None
     decided_by: str = ""
     operating_points: OperatingPoints | None = None
     trade_offs: TradeOffs | None = None
@@ -90,6 +100,7 @@ class Report:
         estimate: Estimate,
         positive: str | None = None,
         groups: np.ndarray | None = None,
+        folds: np.ndarray | None = None,
         decisions: np.ndarray | None = None,
         decided_by: str = "",
         seed: int = 0,
@@ -97,8 +108,9 @@ class Report:
     ) -> "Report":
         """Evaluate (n, c) probabilities against (n,) labels, indices into `classes`.
 
-        Photos of one group, (n,) `groups`, are not independent: they make every interval wider. `decisions` (n,) are
-        the answers where they are not the most probable classes, and `decided_by` says whose.
+        Photos of one group, (n,) `groups`, are not independent: they make every interval wider. Where a classifier for
+        each fold answered, (n,) `folds` are their numbers: only photos of one fold are ranked against each other.
+        `decisions` (n,) are the answers where they are not the most probable classes, and `decided_by` says whose.
 
         Raises:
             ValueError: no photos, probabilities that are not finite, or an unknown `estimate`.
@@ -109,7 +121,7 @@ class Report:
             raise ValueError(f"expected finite probabilities of one photo or more. Got shape {probabilities.shape}.")
         positive = (positive or classes[1]) if len(classes) == 2 else None
         column = list(classes).index(positive) if positive is not None else None
-        predictions = Predictions(labels, probabilities, column, decisions)
+        predictions = Predictions(labels, probabilities, column, decisions, folds)
         figures, intervals = figures_of(predictions, groups=groups, seed=seed, resamples=resamples)
         confusion = metrics.confusion_matrix(labels, predictions.answers, len(classes))
         support = confusion.sum(axis=1)
@@ -125,6 +137,7 @@ class Report:
             positive=positive,
             reliability=tuple(reliability_bins(predictions, groups)),
             majority_interval=interval_of(proportion_of(labels == support.argmax(), groups)),
+            folds=None if folds is None else len(np.unique(folds)),
             decided_by=decided_by,
         )
 
@@ -150,6 +163,7 @@ class Report:
             positive=fields.positive,
             reliability=fields.reliability,
             majority_interval=fields.majority_interval,
+            folds=fields.folds,
             decided_by=fields.decided_by,
             operating_points=fields.operating_points,
             trade_offs=fields.trade_offs,
@@ -163,6 +177,8 @@ class Report:
             "n": self.n,
             "classes": list(self.classes),
             "estimate": self.estimate,
+            "estimate_note": self.estimate_note,
+            "folds": self.folds,
             "accuracy": self.figures["accuracy"],
             "accuracy_interval": bounds["accuracy"],
             **{name: value for name, value in self.figures.items() if name != "accuracy"},
@@ -179,6 +195,11 @@ class Report:
             "trade_offs": self.trade_offs and self.trade_offs.to_json(),
             "conformal": self.conformal and self.conformal.to_json(),
         }
+
+    @property
+    def estimate_note(self) -> str:
+        """Return whose figures these are and how far the intervals go, in sentences; "" where nothing is to be said."""
+        return estimate_note(self.estimate, self.folds)
 
     def rows(self) -> Iterator[tuple[Metric, str, float | None, Interval | None]]:
         """Yield metric, title, figure and interval as people see them: what is better when higher comes first.
@@ -217,10 +238,12 @@ class Report:
     @property
     def headline(self) -> str:
         """Return the beginning of the table: what was evaluated, and the accuracy."""
-        return "\n".join(map(printable, self._figure_lines()[:_HEADLINES]))
+        lines = self._figure_lines()
+        return "\n".join(map(printable, lines[: lines.index("") + _HEADLINES]))
 
     def _figure_lines(self) -> list[str]:
-        lines = [f"{self.estimate}, n = {self.n:,}, {len(self.classes):,} classes; 95 % intervals in brackets", ""]
+        title = f"{self.estimate}, n = {self.n:,}, {len(self.classes):,} classes; 95 % intervals in brackets"
+        lines = [title, *wrapped(self.estimate_note), ""]
         rows = list(self.rows())
         width = max(len(title) for _, title, _, _ in rows)
         for metric, title, value, interval in rows:

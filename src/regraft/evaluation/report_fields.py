@@ -32,6 +32,7 @@ class ReportFields(Struct):
     majority_interval: Bounds = None
     reliability: tuple[ReliabilityBin, ...] = ()
     positive: str | None = None
+    folds: Count | None = None
     decided_by: str = ""
     operating_points: OperatingPoints | None = None
     trade_offs: TradeOffs | None = None

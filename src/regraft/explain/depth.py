@@ -83,10 +83,25 @@ def accuracy_by_depth(
     return points
 
 
+@dataclass(frozen=True)
+class LearningCurve:
+    """How accurate a last layer is that learned from so many photos of each class.
+
+    Attributes:
+        points: photos of each class, accuracy, and its 95 % interval; the last of all that a fold leaves.
+        gain: accuracy at the last point less that at the one before, photo by photo; None of a single point.
+        rises: whether the last step is proven to gain, by its interval and the sign test.
+    """
+
+    points: list[tuple[int, float, Interval | None]]
+    gain: Mean | None = None
+    rises: bool = False
+
+
 def accuracy_by_size(
     features: np.ndarray, dataset: Dataset, *, seed: int, observer: Observer | None = None
-) -> list[tuple[int, float, Interval | None]]:
-    """Return how accurate a last layer is that learned from so many photos of each class, with intervals.
+) -> LearningCurve:
+    """Return how accurate a last layer is that learned from so many photos of each class.
 
     Every size is evaluated on all photos; the last size is all that a fold leaves of the largest class.
 
@@ -103,10 +118,14 @@ def accuracy_by_size(
     total = len(sizes) * len(dataset)
     with progress(observer, "learning curve of the last layer", total, patience=_PATIENCE) as advance:
         rights = answered_rightly(features, dataset, sizes, seed=seed, advance=advance)
-    return [
+    points = [
         (learnable if size is None else size, float(right.mean()), _interval(right, dataset))
         for size, right in zip(sizes, rights, strict=True)
     ]
+    if len(points) < 2:
+        return LearningCurve(points)
+    before, last = rights[-2:]
+    return LearningCurve(points, _gain(last, before, dataset.groups), _proven(last, before, dataset.groups))
 
 
 def _interval(right: np.ndarray, dataset: Dataset) -> Interval | None:
@@ -151,7 +170,7 @@ def advise_by_depth(
     comparison = _Comparison.of(points, groups)
     chance = max(random, key=lambda point: point.accuracy, default=None)
     most = max(points, key=lambda point: point.accuracy)
-    if chance is not None and not _proven(most, chance, groups):
+    if chance is not None and not _proven(most.right, chance.right, groups):
         advice = (
             f"Pretraining is not proven to help with these photos: {_percent(most)} after {most.stage}, and with "
             f"random weights {_percent(chance)} after {chance.stage}. More photos may prove it; if not, look whether "
@@ -191,10 +210,16 @@ class _Comparison:
     @classmethod
     def of(cls, points: Sequence[DepthPoint], groups: np.ndarray | None) -> Self:
         """Compare stages, from pixels on."""
-        place = next(k for k, point in enumerate(points) if not any(_proven(p, point, groups) for p in points[k + 1 :]))
+        place = next(
+            k
+            for k, point in enumerate(points)
+            if not any(_proven(p.right, point.right, groups) for p in points[k + 1 :])
+        )
         best, last = points[place], points[-1]
         following = "" if best is last else points[place + 1].stage
-        return cls(best, following, last, _gain(last, best, groups), _proven(best, last, groups))
+        return cls(
+            best, following, last, _gain(last.right, best.right, groups), _proven(best.right, last.right, groups)
+        )
 
     @property
     def shown(self) -> str:
@@ -233,19 +258,19 @@ def _where_it_rests(found: _Comparison, auto: str) -> str:
     return advice + (f". {auto}" if auto else test)
 
 
-def _proven(better: DepthPoint, worse: DepthPoint, groups: np.ndarray | None) -> bool:
-    """Tell whether `better` answers more photos rightly: by the interval and, of single photos, by the sign test.
+def _proven(better: np.ndarray, worse: np.ndarray, groups: np.ndarray | None) -> bool:
+    """Tell whether `better` (n,) has more right answers: by the interval and, of single photos, by the sign test.
 
     The interval alone takes four photos won and none lost for proof; the sign test (exact, two-sided) asks for six.
     """
     if _gain(better, worse, groups).low <= 0:
         return False
-    won, lost = int((better.right & ~worse.right).sum()), int((worse.right & ~better.right).sum())
+    won, lost = int((better & ~worse).sum()), int((worse & ~better).sum())
     return groups is not None or float(binomtest(won, won + lost).pvalue) < 1 - LEVEL
 
 
-def _gain(later: DepthPoint, earlier: DepthPoint, groups: np.ndarray | None) -> Mean:
-    return mean_interval(later.right.astype(float) - earlier.right, groups=groups)
+def _gain(later: np.ndarray, earlier: np.ndarray, groups: np.ndarray | None) -> Mean:
+    return mean_interval(later.astype(float) - earlier, groups=groups)
 
 
 def _percent(point: DepthPoint) -> str:

@@ -16,7 +16,7 @@ from regraft.images.sources import Source
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer, progress
 
-MISTAKES, UNCERTAIN, TYPICAL = 6, 6, 8  # photos shown of each kind, at most
+MISTAKES, UNCERTAIN, TYPICAL = 6, 3, 4  # photos shown of each kind, at most
 _WINDOW, _STRIDE = 4, 8  # the covered square is a quarter of the image's side and moves by an eighth
 
 
@@ -60,14 +60,18 @@ class ExplainedExample:
     covered: np.ndarray
 
 
-def choose_examples(probabilities: np.ndarray, labels: np.ndarray | None) -> list[Example]:
+def choose_examples(
+    probabilities: np.ndarray, labels: np.ndarray | None, answers: np.ndarray | None = None
+) -> list[Example]:
     """Return the most confident mistakes, the least certain, and the most typical photos of each class.
 
     Args:
         probabilities: (n, c) that the classifier is evaluated by.
         labels: (n,) true classes; None where they are not known: there are no mistakes then.
+        answers: (n,) of a rule; None where the most probable class is the answer.
     """
-    answers, certain = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    answers = probabilities.argmax(axis=1) if answers is None else answers
+    certain = probabilities[np.arange(len(probabilities)), answers]
     truth = answers if labels is None else labels
 
     def shown(kind: str, photo: int) -> Example:

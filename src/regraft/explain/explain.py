@@ -1,8 +1,7 @@
-"""Everything that a report shows, gathered: one pass over the photos, pictures of units, probes by depth, mistakes."""
+"""Gathers everything that a report shows: pictures of units, probes by depth, mistakes, where the network looks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,17 +11,16 @@ from regraft.attribution.backward_rules import DECONVNET, GUIDED
 from regraft.data.samples import Samples
 from regraft.data.splits import OUTER_FOLDS
 from regraft.errors import DataError, ModelError, OptionError, did_you_mean, option
-from regraft.evaluation.intervals import Interval
 from regraft.explain.depth import (
-    DepthAdvice,
-    DepthPoint,
     accuracy_by_depth,
     accuracy_by_size,
     advise_by_depth,
     movement,
     same_shape,
 )
-from regraft.explain.examples import ExplainedExample, choose_examples, explain_examples
+from regraft.explain.examples import choose_examples, explain_examples
+from regraft.explain.explanation import Explanation
+from regraft.explain.mistakes import find_mistakes
 from regraft.explain.subject import Subject
 from regraft.explain.top_activations import (
     MOST_POOLED,
@@ -40,76 +38,13 @@ from regraft.transfer.strategies import strategy_named
 METHODS = {"auto": "", "deconvnet": DECONVNET, "guided": GUIDED}
 PRETRAINED, RANDOM = "pretrained", "random weights"
 _RANDOM_SEED = 1
+_PROBED, _PROBED_OF_EACH = 400, 20  # photos that are probed by depth where no units are pictured; of each class
+_JOINED = (
+    "Several networks are joined under one last layer: what the layers of each see, where it looks and how far it "
+    "carries are not shown."
+)
 _BEFORE = 4  # units of each trained stage that are shown before and after
 _MOVED = 1e-6  # relative; less is rounding
-
-
-@dataclass(eq=False)
-class Explanation:
-    """What a report shows.
-
-    Attributes:
-        subject: what is explained.
-        filters: (c, 3, k, k) of the first layer; None where it does not look at pixels by filters.
-        stages: the pictures of units by stage.
-        before: of the trained stages, the same units before training.
-        moved: by stage, how far training moved the weights, relative to their size.
-        depth: by name ("pretrained", "random weights"), accuracy by stage.
-        depth_advice: what these say; None without labels.
-        sizes: accuracy of a new last layer by the number of labelled photos of each class.
-        examples: photos that are worth a look, and where the network looks in them.
-        notes: what is left out, and why.
-    """
-
-    subject: Subject
-    filters: np.ndarray | None = None
-    stages: list[StagePictures] = field(default_factory=list)
-    before: dict[str, StagePictures] = field(default_factory=dict)
-    moved: dict[str, float] = field(default_factory=dict)
-    depth: dict[str, list[DepthPoint]] = field(default_factory=dict)
-    depth_advice: DepthAdvice | None = None
-    sizes: list[tuple[int, float, Interval | None]] = field(default_factory=list)
-    examples: list[ExplainedExample] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what was found, without pictures, in JSON types."""
-        classes, labels = self.subject.dataset.classes, self.subject.dataset.labels
-        return {
-            "stages": [
-                {
-                    "stage": stage.stage,
-                    "method": stage.method,
-                    "refusal": stage.refusal,
-                    "receptive_field": list(stage.side),
-                    "units": [
-                        {
-                            "unit": unit.unit,
-                            "activations": unit.activations,
-                            "photos": [str(self.subject.dataset.samples.sources[photo]) for photo in unit.photos],
-                            "classes": [classes[labels[photo]] for photo in unit.photos],
-                        }
-                        for unit in stage.units
-                    ],
-                }
-                for stage in self.stages
-            ],
-            "depth": {
-                name: [
-                    {"stage": p.stage, "accuracy": p.accuracy, "interval": p.interval and list(p.interval)}
-                    for p in points
-                ]
-                for name, points in self.depth.items()
-            },
-            "carries_to": None if self.depth_advice is None else self.depth_advice.stage,
-            "advice": None if self.depth_advice is None else self.depth_advice.advice,
-            "learning_curve": [
-                {"size": size, "accuracy": accuracy, "interval": interval and list(interval)}
-                for size, accuracy, interval in self.sizes
-            ],
-            "moved": self.moved,
-            "notes": self.notes,
-        }
 
 
 def explain(
@@ -128,7 +63,7 @@ def explain(
     Args:
         subject: network, photos and answers.
         stages: which are pictured; none for all that have a map.
-        units: how many of each stage.
+        units: how many of each stage; 0 pictures none, and takes a third of the time.
         method: "deconvnet", "guided", or "auto": a deconvnet where most of the network's steps down in size are
             max-poolings, whose switches it needs, else guided backpropagation (Springenberg et al. 2015).
         device: where it runs.
@@ -143,38 +78,76 @@ def explain(
     observer = observer or Observer()
     check_options(subject.backbone, stages, method=method, units=units)
     work = _Work(subject, device, batch_size, seed, observer)
-    found = Explanation(subject)
+    found = Explanation(subject, mistakes=find_mistakes(subject))
+    if subject.joined and stages:
+        raise OptionError(f"{option('stages')} shows one network, and several are joined. Leave it out.")
+    if subject.joined:
+        found.notes.append(_JOINED)
+    elif units:
+        _picture_units(found, work, stages, units=units, method=method)
+    else:
+        _measure_movement(found)
+    if subject.labelled:
+        _probe(found, work, units=units)
+    else:
+        named = "units are named by the classifier's answers" if subject.head is not None else "units have no names"
+        found.notes.append(f"The photos have no labels: {named}, and how far the network carries is not shown.")
+    if not subject.joined:
+        _look(found, work)
+    return found
+
+
+def _picture_units(found: Explanation, work: "_Work", stages: Sequence[str], *, units: int, method: str) -> None:
+    """Run all photos through the network, and draw what excites its units; of a trained one, what did before, too."""
+    subject = found.subject
     activations = work.find_top_activations(subject.backbone, "photos through the network")
     found.filters = first_filters(subject.backbone.module)
     wanted = [name for name in activations.stages if not stages or name in stages]
     chosen = {name: discriminative_units(activations.stages[name], activations.counts, units) for name in wanted}
     rule = METHODS[method] or work.rule(activations)
     found.stages = work.draw(subject.backbone, activations, chosen, rule, "pictures of units")
-    _compare_with_before(found, work, chosen, rule)
-    if subject.labelled:
-        _probe(found, work)
-    else:
-        named = "units are named by the classifier's answers" if subject.head is not None else "units have no names"
-        found.notes.append(f"The photos have no labels: {named}, and how far the network carries is not shown.")
-    if subject.evaluated is not None and subject.probabilities is not None and subject.head is not None:
-        evaluated = subject.evaluated
-        shown = choose_examples(subject.probabilities, evaluated.labels if subject.labelled else None)
-        found.examples = explain_examples(
-            shown,
-            evaluated.samples.sources,
-            subject.backbone,
-            subject.head,
-            first=subject.first,
-            places=stage_maps_of(subject.backbone),
-            device=device,
-            observer=observer,
+    before = _measure_movement(found)
+    if before is None:
+        return
+    trained = {name: picked[:_BEFORE] for name, picked in chosen.items() if found.moved.get(name, 0.0) > _MOVED}
+    activations = work.find_top_activations(before, "photos through the network before training")
+    pictures = work.draw(before, activations, trained, rule, "pictures of units before training")
+    found.before = {stage.stage: stage for stage in pictures}
+
+
+def _measure_movement(found: Explanation) -> Backbone | None:
+    """Find how far training moved each stage; return the network before, None where nothing was trained, or no such."""
+    subject, before = found.subject, found.subject.pretrained
+    if not subject.fine_tuned:
+        return None
+    if before is None or not same_shape(before, subject.backbone):
+        found.notes.append(_no_before(subject, "what training changed, and how far the pretrained network carries"))
+        return None
+    found.moved = movement(before, subject.backbone)
+    return before
+
+
+def _look(found: Explanation, work: "_Work") -> None:
+    """Find where the network looks in photos that are worth a look."""
+    subject = found.subject
+    if subject.evaluated is None or subject.probabilities is None or subject.head is None:
+        return
+    evaluated = subject.evaluated
+    found.examples = explain_examples(
+        choose_examples(subject.probabilities, evaluated.labels if subject.labelled else None, subject.answers),
+        evaluated.samples.sources,
+        subject.backbone,
+        subject.head,
+        first=subject.first,
+        places=stage_maps_of(subject.backbone),
+        device=work.device,
+        observer=work.observer,
+    )
+    if found.examples and found.examples[0].cam is None:
+        found.notes.append(
+            "Where the network looks is shown by occlusion alone: the last layer sees several depths, and "
+            "Grad-CAM shows what a single one of them says."
         )
-        if found.examples and found.examples[0].cam is None:
-            found.notes.append(
-                "Where the network looks is shown by occlusion alone: the last layer sees several depths, and "
-                "Grad-CAM shows what a single one of them says."
-            )
-    return found
 
 
 def check_options(backbone: Backbone, stages: Sequence[str], *, method: str, units: int) -> None:
@@ -183,8 +156,12 @@ def check_options(backbone: Backbone, stages: Sequence[str], *, method: str, uni
         raise OptionError(
             f"{option('method')} must be one of {', '.join(METHODS)}. Got {method!r}.{did_you_mean(method, METHODS)}"
         )
-    if units < 1:
-        raise OptionError(f"{option('units')} must be 1 or more. Got {units}.")
+    if units < 0:
+        raise OptionError(f"{option('units')} must be 0 or more. Got {units}.")
+    if not units and stages:
+        raise OptionError(f"{option('stages')} goes with {option('units')} of 1 or more. Got {option('units', 0)}.")
+    if not units:
+        return
     names = [place.stage for place in stage_maps_of(backbone)]
     if not names:
         raise ModelError(
@@ -224,14 +201,20 @@ class _Work:
             self._passes[id(backbone)] = self._run(backbone, self.subject.dataset.samples, task)
         return self._passes[id(backbone)]
 
-    def pooled(self, backbone: Backbone, photos: np.ndarray, task: str) -> dict[str, np.ndarray]:
-        """Return, by stage, the pooled activations (m, units) of the photos at positions `photos` (m,)."""
-        return self._run(backbone, self.subject.dataset.samples.select(photos), task).pooled
+    def sample(self, count: int, most: int) -> np.ndarray:
+        """Return positions, ascending, of at most `most` of `count` photos, drawn at random."""
+        if count <= most:
+            return np.arange(count)
+        return np.sort(np.random.default_rng(self.seed).permutation(count)[:most])
+
+    def run(self, backbone: Backbone, photos: np.ndarray, task: str) -> TopActivations:
+        """Run the photos at positions `photos` (m,) through `backbone`; `sampled` of the result are such positions."""
+        found = self._run(backbone, self.subject.dataset.samples.select(photos), task)
+        found.sampled = photos[found.sampled]
+        return found
 
     def _run(self, backbone: Backbone, samples: Samples, task: str) -> TopActivations:
-        sampled = np.arange(len(samples))
-        if len(samples) > MOST_POOLED:
-            sampled = np.sort(np.random.default_rng(self.seed).permutation(len(samples))[:MOST_POOLED])
+        sampled = self.sample(len(samples), MOST_POOLED)
         found = find_top_activations(
             backbone,
             samples.sources,
@@ -280,39 +263,48 @@ class _Work:
             ]
 
 
-def _compare_with_before(found: Explanation, work: _Work, chosen: Mapping[str, Sequence[int]], rule: str) -> None:
+def _probe(found: Explanation, work: _Work, *, units: int) -> None:
+    """Evaluate a new last layer at every stage, with pretrained and with random weights, and by number of photos.
+
+    Without pictures of units, which need a pass over all photos, fewer photos are probed by depth.
+    """
     subject = found.subject
-    if not subject.fine_tuned:
-        return
-    before = subject.pretrained
-    if before is None or not same_shape(before, subject.backbone):
-        found.notes.append(_no_before(subject, "what training changed, and how far the pretrained network carries"))
-        return
-    found.moved = movement(before, subject.backbone)
-    trained = {name: units[:_BEFORE] for name, units in chosen.items() if found.moved.get(name, 0.0) > _MOVED}
-    activations = work.find_top_activations(before, "photos through the network before training")
-    pictures = work.draw(before, activations, trained, rule, "pictures of units before training")
-    found.before = {stage.stage: stage for stage in pictures}
-
-
-def _probe(found: Explanation, work: _Work) -> None:
-    """Evaluate a new last layer at every stage, with pretrained and with random weights, and by number of photos."""
-    subject, observer = found.subject, work.observer
     network = subject.pretrained if subject.fine_tuned else subject.backbone
-    if network is None:
+    if network is None or (subject.fine_tuned and not found.moved):
         return  # a network that was trained on these photos tells nothing of how far pretraining carries; it is noted
-    activations = work.find_top_activations(network, "photos through the pretrained network")
-    dataset = subject.dataset.select(activations.sampled)
+    dataset = subject.dataset
     if len(np.unique(dataset.labels)) < 2:
         found.notes.append("How far the network carries is not shown: all photos are of one class.")
         return
     try:
         dataset.folds(OUTER_FOLDS, seed=work.seed)
+        if not subject.joined:
+            _probe_depth(found, work, network, units=units)
     except DataError as error:
         found.notes.append(f"How far the network carries cannot be found: {error}")
         return
-    random = work.pooled(network.at_random(_RANDOM_SEED), activations.sampled, "photos through random weights")
-    for name, pooled in ((PRETRAINED, activations.pooled), (RANDOM, random)):
+    if subject.features is not None:
+        chosen = work.sample(len(dataset), MOST_POOLED)
+        part = dataset.select(chosen)
+        found.sizes = accuracy_by_size(subject.features[chosen], part, seed=work.seed, observer=work.observer)
+
+
+def _probe_depth(found: Explanation, work: _Work, network: Backbone, *, units: int) -> None:
+    """Evaluate a new last layer at every stage; of a network that was trained, by number of photos too.
+
+    Raises:
+        DataError: some class of the photos that are probed cannot be both learned from and held out.
+    """
+    subject, observer, task = found.subject, work.observer, "photos through the pretrained network"
+    if units:
+        activations = work.find_top_activations(network, task)
+    else:
+        most = min(max(_PROBED, _PROBED_OF_EACH * len(subject.dataset.classes)), MOST_POOLED)
+        activations = work.run(network, work.sample(len(subject.dataset), most), task)
+    dataset = subject.dataset.select(activations.sampled)
+    dataset.folds(OUTER_FOLDS, seed=work.seed)
+    random = work.run(network.at_random(_RANDOM_SEED), activations.sampled, "photos through random weights")
+    for name, pooled in ((PRETRAINED, activations.pooled), (RANDOM, random.pooled)):
         task = f"a last layer on every stage, {name}"
         found.depth[name] = accuracy_by_depth(pooled, dataset, seed=work.seed, task=task, observer=observer)
     found.depth_advice = advise_by_depth(
@@ -322,8 +314,9 @@ def _probe(found: Explanation, work: _Work) -> None:
         auto=auto_in_words(found.subject.record),
         trained=_stages_trained(found.subject),
     )
-    last = list(activations.pooled.values())[-1]
-    found.sizes = accuracy_by_size(last, dataset, seed=work.seed, observer=observer)
+    if subject.features is None:
+        last = list(activations.pooled.values())[-1]
+        found.sizes = accuracy_by_size(last, dataset, seed=work.seed, observer=observer)
 
 
 def _stages_trained(subject: Subject) -> set[str]:

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from regraft.classifier.classifier import Classifier
+from regraft.classifier.full_report import Answers, full_report, nesting_folds
 from regraft.classifier.predict import Predictor
 from regraft.classifier.record import FitRecord
-from regraft.data.columns import Columns
+from regraft.data.columns import Columns as TableColumns
 from regraft.data.dataset import Dataset, open_datasets
 from regraft.data.folders import image_files, split_of, subfolders
 from regraft.data.layouts import find_samples
@@ -18,11 +19,13 @@ from regraft.data.samples import Samples, together
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, OptionError, RegraftError, option
 from regraft.evaluation.report import Report
+from regraft.features.depths import columns_from, first_depths
 from regraft.features.joint import JointExtractor
 from regraft.features.pictures import join_pictures
-from regraft.heads.linear import Head
+from regraft.heads.linear import Columns, Head
 from regraft.images.sources import Source
 from regraft.networks.backbones import Backbone, load_backbone
+from regraft.networks.depths import LAST
 from regraft.networks.registry import LOCAL_PREFIX
 from regraft.networks.weights import without_folders
 from regraft.progress import Observer
@@ -45,10 +48,14 @@ class Subject:
         model: the network as the user named it.
         head: the classifier's last layer; None for a network alone.
         first: the column of the network's features that is the head's first.
+        joined: whether several networks are joined; `backbone` is the first of them then.
+        features: (n, d) of the photos, by the network or networks as they were pretrained; None where not known.
+        seen: whether every photo that evaluates the classifier was learned from.
         pretrained: the network before it was trained further; None if it was not, or is not at hand.
         strategy: how the classifier was trained; "frozen" where the network is as it was pretrained.
         evaluated: the photos that evaluate the classifier; None for a network alone.
         probabilities: (m, c) of these.
+        decided: (m,) what they were answered; None where the most probable class is the answer.
         note: how these answers came about, in a sentence.
         record: how the classifier was made; None where that is not known.
         reports: figures that the report begins with, by title.
@@ -63,10 +70,21 @@ class Subject:
     strategy: str = "frozen"
     evaluated: Dataset | None = None
     probabilities: np.ndarray | None = None
+    decided: np.ndarray | None = None
     note: str = ""
     record: FitRecord | None = None
     reports: Mapping[str, Report] = field(default_factory=dict)
     first: int = 0
+    joined: bool = False
+    features: np.ndarray | None = None
+    seen: bool = False
+
+    @property
+    def answers(self) -> np.ndarray:
+        """Return (m,) what the photos that evaluate the classifier were answered; none for a network alone."""
+        if self.probabilities is None:
+            return np.empty(0, dtype=np.int64)
+        return np.asarray(self.probabilities.argmax(axis=1)) if self.decided is None else self.decided
 
     @property
     def fine_tuned(self) -> bool:
@@ -79,7 +97,7 @@ class Subject:
         return strategy_named(self.strategy).random_weights
 
 
-def find_subject_photos(data: Path, columns: Columns | None = None) -> tuple[Samples, bool]:
+def find_subject_photos(data: Path, columns: TableColumns | None = None) -> tuple[Samples, bool]:
     """Return the photos of `data`, and whether they have labels. Of splits, train and validation are taken together.
 
     A flat folder whose names carry no labels is a folder of photos without labels.
@@ -122,8 +140,8 @@ def subject_of_network(
     if labelled:  # how far it carries is found by folds
         (dataset,) = join_pictures([dataset], compute, observer)
     backbone = backbone.with_ranges(dataset.ranges)
-    dataset, _ = JointExtractor([backbone], compute, observer).of_dataset(dataset, labelled=labelled)
-    return Subject(backbone, dataset, labelled, model)
+    dataset, features = JointExtractor([backbone], compute, observer).of_dataset(dataset, labelled=labelled)
+    return Subject(backbone, dataset, labelled, model, features=features.values)
 
 
 def subject_of_classifier(
@@ -152,16 +170,15 @@ def subject_of_classifier(
     Raises:
         DataError: the photos cannot be used, or have a class that the classifier does not know.
     """
-    classifier.check_single("A report")
-    samples = samples.aligned(classifier.classes) if labelled else replace(samples, classes=classifier.classes)
+    samples = classifier.align(samples) if labelled else replace(samples, classes=classifier.classes)
     pretrained = _before(classifier, before, observer)  # a mistake in it is reported before the work
     predictor = Predictor(classifier, compute, observer)
     (dataset,) = join_pictures([predictor.open(samples)], compute, observer)
     dataset, features = predictor.features(dataset, labelled=labelled)
     probabilities = classifier.probabilities(features.values)
     if not labelled:
-        dataset = dataset.relabelled(probabilities.argmax(axis=1))
-    unseen = ~classifier.recognises(dataset, "training")
+        dataset = dataset.relabelled(classifier.answers(probabilities))
+    unseen, kind = ~classifier.recognises(dataset, "training"), strategy_named(classifier.strategy)
     note = _SEEN_NOTE
     record = classifier.record
     reports = {OF_FIT: record.report} if record is not None and record.report is not None else {}
@@ -170,13 +187,15 @@ def subject_of_classifier(
         evaluated, probabilities = dataset.select(unseen), probabilities[unseen]
         note = _unseen_note(unseen, labelled=labelled)
         if labelled:
-            reports[ON_THESE] = Report.from_probabilities(
+            fitted = reports.get(OF_FIT)
+            reports[ON_THESE] = full_report(
+                evaluated,
                 probabilities,
-                evaluated.labels,
-                classifier.classes,
+                Answers.by(classifier.decision, probabilities),
                 estimate="validation" if classifier.recognises(dataset, "validation").any() else "test",
+                folds=nesting_folds(evaluated, seed=seed),
                 positive=positive,
-                groups=evaluated.groups,
+                known=None if fitted is None else fitted.operating_points,
                 seed=seed,
             )
     return Subject(
@@ -189,18 +208,26 @@ def subject_of_classifier(
         strategy=classifier.strategy,
         evaluated=evaluated,
         probabilities=probabilities,
+        decided=classifier.answers(probabilities),
         note=note,
         record=record,
         reports=reports,
         first=first_column(classifier),
+        joined=bool(classifier.joined),
+        features=None if kind.trains_network else features.values[:, own_columns(classifier.backbones)],
+        seen=not unseen.any(),
     )
 
 
 def first_column(classifier: Classifier) -> int:
-    """Return the column of its network's features that is the head's first."""
+    """Return the column of its network's features that is the head's first; 0 where several networks are joined."""
     columns = classifier.columns
-    assert isinstance(columns, slice)  # of one network
-    return int(columns.start or 0)
+    return int(columns.start or 0) if isinstance(columns, slice) else 0
+
+
+def own_columns(backbones: Sequence[Backbone]) -> Columns:
+    """Return which columns of features are the networks' own, and not of depths before these."""
+    return columns_from(backbones, first_depths(backbones)[LAST])
 
 
 _SEEN_NOTE = (
@@ -219,9 +246,9 @@ def _unseen_note(unseen: np.ndarray, *, labelled: bool) -> str:
 def subject_of_fit(result: FitResult) -> Subject:
     """Return a classifier that was just trained, with the photos and the answers that evaluated it."""
     classifier, experiment = result.classifier, result.experiment
-    classifier.check_single("A report")
     kind = strategy_named(classifier.strategy)
     parts = [part for part in (experiment.dataset, experiment.validation) if part is not None]
+    features = [part.values for part in (experiment.features, experiment.validation_features) if part is not None]
     note = (
         "These photos took no part in training."
         if experiment.validation
@@ -238,10 +265,13 @@ def subject_of_fit(result: FitResult) -> Subject:
         strategy=classifier.strategy,
         evaluated=result.evaluated,
         probabilities=result.probabilities,
+        decided=result.held_out.answers.labels,
         note=note,
         record=result.record,
         reports={OF_FIT: result.report},
         first=first_column(classifier),
+        joined=bool(classifier.joined),
+        features=np.concatenate(features)[:, own_columns(experiment.backbones)],
     )
 
 

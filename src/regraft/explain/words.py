@@ -1,6 +1,6 @@
 """How the report words figures and names."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 NAMED = 5  # of a list of names
 
@@ -46,3 +46,22 @@ def probability_in_words(probability: float) -> str:
     ('76.3 %', '> 99.9 %')
     """
     return "> 99.9 %" if probability > 0.9994 else f"{100 * probability:.1f} %"
+
+
+def rate_base(shares: Iterable[float]) -> int:
+    """Return of how many photos proportions are said: 100, or as many more that none is rounded to none or all.
+
+    >>> rate_base([0.863, 1.0]), rate_base([0.991, 0.9952]), rate_base([0.9996])
+    (100, 1000, 10000)
+    """
+    inside = [share for share in shares if 0 < share < 1]
+    return next((base for base in (100, 1000) if all(0 < round(base * s) < base for s in inside)), 10_000)
+
+
+def rate_in_words(share: float, base: int) -> str:
+    """Return a proportion as one of so many photos.
+
+    >>> rate_in_words(0.863, 100), rate_in_words(0.991, 1000)
+    ('86 of 100', '991 of 1,000')
+    """
+    return f"{round(base * share):,} of {base:,}"

@@ -5,11 +5,18 @@ z = (x - mean) / deviation, it minimises
 
     (1 / n) sum_i -log softmax(W z_i + b)[y_i]  +  (strength / 2) ||W||^2
 
-over W (c, d) and b (c,). Two things make this fast (`heads.lbfgs` has the rest):
+over W (c, d) and b (c,). With weights w of classes the loss of photo i counts
+w[y_i] times, n is the sum of these, and it is that of the logits W z_i + b + log w (`data.class_weights` says why).
+Two things make this fast (`heads.lbfgs` has the rest):
 
 - W is written in the principal directions of z, u (c, r) with r <= d, where the Hessian is about diagonal:
   for class k and a direction of variance v it is near v mean(p_k (1 - p_k)) (Boehning 1992 has the bound v / 2).
 - All parts take their steps together: a photo's features are read once, in one product for all parts it is in.
+
+A feature that hardly varies in a part would make a new photo that shows it hundreds of deviations large, and one such
+feature would decide. So a deviation counts as at least a low quantile of all d of them, times sqrt(100 / n): the fewer
+the photos, the less one feature's deviation is known, and with many the bound goes to zero (in the spirit of moderated
+variances, Smyth 2004).
 
 Neither mean nor directions of a part depend on photos outside it. Two classes have opposite rows, because of the
 penalty, and share one: q = 1 row instead of c = 2, q = c otherwise.
@@ -26,11 +33,13 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from regraft.data.class_weights import ClassWeights
 from regraft.heads.lbfgs import LBFGS, Value
 from regraft.runtime import cpu_count
 
 _BLOCK = 1024  # photos of one product: enough for full speed, few enough to stay in a processor's cache
 _FEW = 0.75  # photos per feature, below which the Gram matrix of the photos is decomposed
+_RARELY_SEEN, _TRUSTED = 0.1, 100  # share of features whose deviation is raised with so many photos
 _LEAST_VARIANCE = 1e-10  # of the largest: directions that vary less are rounding
 
 Item = TypeVar("Item")
@@ -51,6 +60,8 @@ class _Part:
         inverse: (d,) 1 / deviation of each feature, 0 for a constant one.
         variances: (r,) of the photos along the directions.
         rows: (n, r) photos in these coordinates; None where the photos of all parts are read together.
+        weights: (c,) of its classes, of mean 1 over its photos; None where they are equal.
+        shift: (c,) their logarithms, of mean 0: what is added to the logits that are kept.
         minimiser: at [u, b] (q, r + 1).
     """
 
@@ -62,6 +73,8 @@ class _Part:
     inverse: np.ndarray
     variances: np.ndarray
     rows: np.ndarray | None
+    weights: np.ndarray | None
+    shift: np.ndarray
     minimiser: LBFGS
 
     def raw_weights(self, point: np.ndarray) -> np.ndarray:
@@ -70,12 +83,16 @@ class _Part:
 
 
 class _Task(NamedTuple):
-    """Photos (m, k) with labels (m,), and the weights (p q, k) and offsets (p q, 1) of the p parts that they are in."""
+    """Photos (m, k) with labels (m,), and the weights (p q, k) and offsets (p q, 1) of the p parts that they are in.
+
+    `class_weights` (p, c) are these parts', None where all classes weigh the same.
+    """
 
     rows: np.ndarray
     labels: np.ndarray
     weights: np.ndarray
     offsets: np.ndarray
+    class_weights: np.ndarray | None
     parts: Sequence[int]
     cell: int
 
@@ -101,12 +118,21 @@ class Regressions:
         classes: c.
         cells: (n,) ascending integers from 0: photos of one cell are in the same parts.
         members: (parts, cells) booleans: which cells each part learns from. Every class must be in every part.
+        class_weights: of the losses; those that depend on counts are each part's own.
     """
 
     def __init__(
-        self, features: np.ndarray, labels: np.ndarray, classes: int, *, cells: np.ndarray, members: np.ndarray
+        self,
+        features: np.ndarray,
+        labels: np.ndarray,
+        classes: int,
+        *,
+        cells: np.ndarray,
+        members: np.ndarray,
+        class_weights: ClassWeights | None = None,
     ) -> None:
         self._features, self._labels, self._classes = features, labels, classes
+        self._class_weights = class_weights
         self._pool = ThreadPoolExecutor(cpu_count())
         bounds = np.searchsorted(cells, np.arange(members.shape[1] + 1))
         self.cells = [slice(first, last) for first, last in itertools.pairwise(bounds)]
@@ -144,7 +170,7 @@ class Regressions:
         part = self._parts[number]
         rows, offsets = part.raw_weights(self.point(number)), self.point(number)[:, -1]
         weight = self._basis.T @ rows
-        bias = self._basis.T @ offsets - weight @ part.mean
+        bias = self._basis.T @ offsets - weight @ part.mean - part.shift
         return weight, (bias - bias.mean()).astype(np.float32)
 
     def point(self, number: int) -> np.ndarray:
@@ -154,7 +180,7 @@ class Regressions:
     def start(self, number: int, layer: Layer) -> None:
         """Start a part from given weights and biases."""
         part, (weight, bias) = self._parts[number], layer
-        offsets = self._basis @ (bias + weight @ part.mean).astype(np.float32)
+        offsets = self._basis @ (bias + part.shift + weight @ part.mean).astype(np.float32)
         deviation = np.divide(1, part.inverse, out=np.zeros_like(part.inverse), where=part.inverse > 0)
         along = (self._basis @ weight * deviation) @ part.directions.T
         part.minimiser.restart(np.column_stack([along, offsets]))
@@ -208,7 +234,9 @@ class Regressions:
                 shared.append(number)
             else:
                 labels = np.concatenate([self._labels[self.cells[cell]] for cell in part.cells])
-                tasks.append(_Task(part.rows, labels, point[:, :-1], point[:, -1:], [number], 0))
+                tasks.append(
+                    _Task(part.rows, labels, point[:, :-1], point[:, -1:], self._weights_of([number]), [number], 0)
+                )
         unfolded = self._parallel(lambda number: self._parts[number].raw_weights(points[number]), shared)
         weights = dict(zip(shared, unfolded, strict=True))
         for cell, photos in enumerate(self.cells):
@@ -217,8 +245,14 @@ class Regressions:
                 stacked = np.concatenate([weights[number] for number in inside])
                 offsets = [points[number][:, -1] + weights[number] @ self._parts[number].off[cell] for number in inside]
                 offset = np.concatenate(offsets)[:, None]
-                tasks.append(_Task(self._features[photos], self._labels[photos], stacked, offset, inside, cell))
+                own = self._weights_of(inside)
+                tasks.append(_Task(self._features[photos], self._labels[photos], stacked, offset, own, inside, cell))
         return tasks
+
+    def _weights_of(self, parts: Sequence[int]) -> np.ndarray | None:
+        """Return the class weights (p, c) of some parts."""
+        weights = [self._parts[number].weights for number in parts]
+        return None if self._class_weights is None else np.stack([one for one in weights if one is not None])
 
     def _sums(self, task: _Task) -> _Sums:
         count, photos = len(task.parts), np.arange(len(task.labels))
@@ -227,13 +261,20 @@ class Regressions:
         if self._classes == 2:
             logits = self._basis[0][:, None] * logits
         logits -= logits.max(axis=1, keepdims=True)
-        right = logits[:, task.labels, photos].sum(axis=1, dtype=np.float64)
+        right = logits[:, task.labels, photos]
         error = np.exp(logits, out=logits)
         sums = error.sum(axis=1, keepdims=True)
-        loss = np.log(sums).sum(axis=(1, 2), dtype=np.float64) - right
         error /= sums
-        curvature = error.sum(axis=2) - np.einsum("pcm,pcm->pc", error, error)
+        if task.class_weights is None:
+            loss = np.log(sums).sum(axis=(1, 2), dtype=np.float64) - right.sum(axis=1, dtype=np.float64)
+            curvature = error.sum(axis=2) - np.einsum("pcm,pcm->pc", error, error)
+        else:
+            weights = task.class_weights[:, task.labels]
+            loss = np.sum(weights * (np.log(sums[:, 0]) - right), axis=1, dtype=np.float64)
+            curvature = np.einsum("pm,pcm->pc", weights, error * (1 - error))
         error[:, task.labels, photos] -= 1.0
+        if task.class_weights is not None:
+            error *= weights[:, None]
         if self._classes == 2:
             curvature = curvature.sum(axis=1, keepdims=True)
             error = (error[:, 1:] - error[:, :1]) * self._basis[0, 1]
@@ -249,24 +290,29 @@ class Regressions:
         return features.T @ features if scatter else None
 
     def _part(self, cells: np.ndarray, scatters: Sequence[np.ndarray | None]) -> _Part:
-        counts = np.array([self.cells[cell].stop - self.cells[cell].start for cell in cells])
-        n, d = int(counts.sum()), self._features.shape[1]
-        mean = counts @ self._centres[cells].astype(np.float64) / n
+        sizes = np.array([self.cells[cell].stop - self.cells[cell].start for cell in cells])
+        n, d = int(sizes.sum()), self._features.shape[1]
+        mean = sizes @ self._centres[cells].astype(np.float64) / n
         off = (self._centres - mean).astype(np.float32)
         labels = np.concatenate([self._labels[self.cells[cell]] for cell in cells])
         rows = None
         if n < _FEW * d:
             rows = np.concatenate([self._features[self.cells[cell]] + off[cell] for cell in cells])
             deviation = np.sqrt(np.mean(np.square(rows), axis=0, dtype=np.float64))
-            inverse = _inverse(deviation)
+            inverse = _inverse(deviation, n)
             variances, directions, rows = _decompose_few(rows * inverse.astype(np.float32))
         else:
-            scatter = np.sum([scatters[cell] for cell in cells], axis=0) + (off[cells] * counts[:, None]).T @ off[cells]
-            inverse = _inverse(np.sqrt(np.diag(scatter).astype(np.float64) / n))
+            scatter = np.sum([scatters[cell] for cell in cells], axis=0) + (off[cells] * sizes[:, None]).T @ off[cells]
+            inverse = _inverse(np.sqrt(np.diag(scatter).astype(np.float64) / n), n)
             scale = inverse.astype(np.float32)
             variances, directions = _eigh((scatter * scale * scale[:, None] / n).astype(np.float32))
             directions = directions.T
-        frequencies = np.log(np.maximum(np.bincount(labels, minlength=self._classes), 0.5))
+        counts = np.bincount(labels, minlength=self._classes)
+        weights, shift = None, np.zeros(self._classes)
+        if self._class_weights is not None:
+            weights = self._class_weights.normalised(counts)
+            shift = np.log(weights) - np.log(weights).mean()
+        frequencies = np.log(np.maximum(counts, 0.5)) + shift
         start = np.zeros((len(self._basis), len(variances) + 1), dtype=np.float32)
         start[:, -1] = self._basis @ (frequencies - frequencies.mean())
         return _Part(
@@ -278,6 +324,8 @@ class Regressions:
             inverse=inverse.astype(np.float32),
             variances=np.maximum(variances, 0),
             rows=rows,
+            weights=None if weights is None else weights.astype(np.float32),
+            shift=shift,
             minimiser=LBFGS(start),
         )
 
@@ -310,9 +358,16 @@ def _decompose_few(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return values[kept] / len(rows), directions, (vectors * lengths).astype(np.float32)
 
 
-def _inverse(deviation: np.ndarray) -> np.ndarray:
-    """Return 1 / deviation; 0 for a constant feature."""
-    return np.asarray(np.divide(1, deviation, out=np.zeros(len(deviation)), where=deviation > 1e-8))
+def _inverse(deviation: np.ndarray, n: int) -> np.ndarray:
+    """Return 1 / deviation (d,) of n photos, of the least that counts where it is below that; 0 for a constant feature.
+
+    The least is the deviation that a tenth of the features are below, times sqrt(`_TRUSTED` / n).
+    """
+    varying = deviation > 1e-8
+    if varying.any():
+        least = np.quantile(deviation[varying], _RARELY_SEEN, method="lower") * np.sqrt(_TRUSTED / n)
+        deviation = np.maximum(deviation, least)
+    return np.asarray(np.divide(1, deviation, out=np.zeros(len(deviation)), where=varying))
 
 
 def _blocks(task: _Task) -> list[_Task]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from regraft.data.class_weights import ClassWeights
 from regraft.data.dataset import Dataset
 from regraft.data.splits import OUTER_FOLDS
 from regraft.evaluation.calibration import fit_temperature
@@ -38,6 +39,7 @@ class CalibratedHeads:
             fits it by itself, where those of the folds may not be needed.
         choices: columns of the features that a head may see, by name. Which it sees is a part of the choice that is
             made from its own photos alone: the one with the lowest log loss on their inner folds.
+        class_weights: of the losses that the heads minimise; logits are those of the shares that the classes have.
     """
 
     def __init__(
@@ -48,9 +50,10 @@ class CalibratedHeads:
         seed: int,
         all_too: bool = False,
         choices: Mapping[str, Columns] | None = None,
+        class_weights: ClassWeights | None = None,
     ) -> None:
         self._features, self._dataset, self._seed, self._all_too = features, dataset, seed, all_too
-        self._choices = dict(choices or {"": EVERY})
+        self._choices, self._class_weights = dict(choices or {"": EVERY}), class_weights
         self._folds = dataset.possible_folds(OUTER_FOLDS, seed=seed)
         self._known: dict[bytes, CalibratedHead] = {}
         self._each: dict[bytes, dict[str, CalibratedHead]] = {}
@@ -84,7 +87,13 @@ class CalibratedHeads:
                 self._fit([*rests, np.ones_like(learned)] if self._all_too else rests)
             else:
                 within, everything = self._dataset.select(learned), np.arange(learned.sum())
-                heads = CalibratedHeads(self._features[learned], within, seed=self._seed, choices=self._choices)
+                heads = CalibratedHeads(
+                    self._features[learned],
+                    within,
+                    seed=self._seed,
+                    choices=self._choices,
+                    class_weights=self._class_weights,
+                )
                 self._known[name], self._each[name] = heads.of(everything), heads.of_each_choice(everything)
         return name
 
@@ -114,7 +123,9 @@ class CalibratedHeads:
             tasks = [_learned_where_alone(task[photos], dataset.labels) for task in tasks]
         found: list[dict[str, tuple[CalibratedHead, float]]] = [{} for _ in tasks]
         for name, columns in choices.items():
-            fitted = _choose_and_fit(features[:, columns], dataset, tasks, exact=bool(photos.all()))
+            fitted = _choose_and_fit(
+                features[:, columns], dataset, tasks, exact=bool(photos.all()), class_weights=self._class_weights
+            )
             for each, (head, temperature, loss) in zip(found, fitted, strict=True):
                 each[name] = CalibratedHead(head, temperature, columns, name), loss
         return found
@@ -174,7 +185,12 @@ def fit_calibrated_head(
 
 
 def _choose_and_fit(
-    features: np.ndarray, dataset: Dataset, tasks: Sequence[np.ndarray], *, exact: bool = True
+    features: np.ndarray,
+    dataset: Dataset,
+    tasks: Sequence[np.ndarray],
+    *,
+    exact: bool = True,
+    class_weights: ClassWeights | None = None,
 ) -> list[tuple[LinearHead, float, float]]:
     """Choose and fit for every task, (n,) fold numbers or what `heads.search` says instead of them.
 
@@ -183,7 +199,11 @@ def _choose_and_fit(
     """
     classes, labels = len(dataset.classes), dataset.labels
     choosing = [task for task in tasks if len(np.unique(labels[task >= 0])) > 1]
-    chosen = iter(select_heads(features, labels, classes, folds=choosing, exact=exact) if choosing else [])
+    chosen = iter(
+        select_heads(features, labels, classes, folds=choosing, exact=exact, class_weights=class_weights)
+        if choosing
+        else []
+    )
     fitted = []
     for task in tasks:
         held_out = task >= 0
@@ -193,6 +213,8 @@ def _choose_and_fit(
             fitted.append((found.head, temperature, found.losses[found.strength]))
         else:
             part = task != ABSENT
-            head = fit_head(features[part], labels[part], classes, strength=UNCHOSEN_STRENGTH)
+            head = fit_head(
+                features[part], labels[part], classes, strength=UNCHOSEN_STRENGTH, class_weights=class_weights
+            )
             fitted.append((head, 1.0, float("inf")))
     return fitted

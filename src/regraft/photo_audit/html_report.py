@@ -4,18 +4,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
-from regraft.errors import option, printable
+from regraft.errors import option
 from regraft.files import atomic_write, write_failure
 from regraft.photo_audit.audit import Audit
 from regraft.photo_audit.sections import Section, sections
 from regraft.photo_audit.summary import MEANINGS, cards, effect_rows, summary
 from regraft.photo_audit.tables import findings_table, mislabelled_table
-from regraft.photo_audit.thumbnails import HEIGHT, WIDTH, Thumbnail, thumbnails
+from regraft.photo_audit.thumbnails import Thumbnail, thumbnails
+from regraft.plots.page import page_environment
 
 PAGE, FINDINGS, MISLABELLED = FILES = ("audit.html", "findings.csv", "likely-mislabelled.csv")
+_TEMPLATE = "audit.html.jinja"
 _MOST = 480  # photos on the page, which mail must be able to carry
 _NOT_SHOWN = Thumbnail("", f"not shown: this page has {_MOST} photos at most")
 
@@ -42,19 +41,7 @@ def write_audit_report(audit: Audit, folder: Path) -> list[Path]:
 
 def render(audit: Audit) -> str:
     """Return the page's HTML."""
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("regraft.photo_audit"), PackageLoader("regraft.plots")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        finalize=_shown,
-    )
-    return environment.get_template("audit.html.jinja").render(**_context(audit))
-
-
-def _shown(value: object) -> object:
-    """Return text without what could turn its direction or forge another line; whatever the template shows passes."""
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return page_environment("regraft.photo_audit").get_template(_TEMPLATE).render(**_context(audit))
 
 
 def _context(audit: Audit) -> dict[str, Any]:
@@ -75,8 +62,6 @@ def _context(audit: Audit) -> dict[str, Any]:
         "contents": contents + [(part.anchor, part.title) for part in parts],
         "pictures": _pictures(audit, parts),
         "not_shown": _NOT_SHOWN,
-        "width": WIDTH,
-        "height": HEIGHT,
         "guessed": guessed,
         "groups_option": option("FitSettings.grouping", "guessed"),
         "notes": audit.notes,

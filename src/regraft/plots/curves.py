@@ -16,7 +16,7 @@ Curves = Mapping[str, Sequence[Point]]  # by name
 # distinct to the colour-blind, and on white as on black
 COLOURS = ("#2f7ed8", "#e0792f", "#1a9e77", "#c35fa0", "#7830f0", "#a83030")
 _DASHES = ("-", "--", ":")  # for more curves than colours
-_BAND = 0.16  # opacity
+BAND = 0.16  # opacity
 _MOST_DECIMALS = 6  # of a tick in percent: what is smaller is the noise of binary fractions
 
 
@@ -53,7 +53,7 @@ def draw_curves(
         known = [(x, *interval) for x, _, interval in ordered if interval is not None]
         if len(known) > 1:
             x, low, high = zip(*known, strict=True)
-            axes.fill_between(x, low, high, color=colour, alpha=_BAND, linewidth=0)
+            axes.fill_between(x, low, high, color=colour, alpha=BAND, linewidth=0)
         elif known:  # a band without width is not seen
             axes.vlines(*known[0], color=colour, linewidth=2, alpha=0.45)
     if logarithmic:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from regraft.evaluation.figures import ReliabilityBin
-from regraft.plots.curves import COLOURS, Curves, draw_curves, grid_lines, percent_ticks
+from regraft.plots.curves import BAND, COLOURS, Curves, draw_curves, grid_lines, percent_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,6 +70,38 @@ def reliability_chart(bins: Sequence[ReliabilityBin]) -> str:
     return _svg(draw)
 
 
+def trade_off_chart(
+    points: Sequence[tuple[float, float, float, float]],
+    *,
+    x_label: str,
+    y_label: str,
+    guess: tuple[tuple[float, float], tuple[float, float]],
+) -> str:
+    """Return an SVG of one proportion against another, with its 95 % band, and a dashed line of what guessing gives.
+
+    Args:
+        points: x, y, and the interval of y; ascending.
+        x_label: of the axis.
+        y_label: of the axis.
+        guess: the ends of the line.
+    """
+
+    def draw(axes: "Axes") -> None:
+        (x0, y0), (x1, y1) = guess
+        axes.plot([x0, x1], [y0, y1], color=_INK, linewidth=1, linestyle="--", alpha=0.5)
+        x, y, low, high = zip(*points, strict=True)
+        axes.plot(x, y, color=COLOURS[0], linewidth=1.8)
+        axes.fill_between(x, low, high, color=COLOURS[0], alpha=BAND, linewidth=0)
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.02, 1.04)
+        percent_ticks(axes.xaxis)
+        percent_ticks(axes.yaxis)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+
+    return _svg(draw, salt=x_label)  # a page has several, whose axes are alike
+
+
 def bar_chart(values: Mapping[str, float], *, x_label: str) -> str:
     """Return an SVG of one bar for each name, from top to bottom."""
 
@@ -85,14 +117,14 @@ def bar_chart(values: Mapping[str, float], *, x_label: str) -> str:
     return _svg(draw, height=0.9 + 0.27 * len(values))
 
 
-def _svg(draw: Callable[["Axes"], None], *, height: float = _SIZE[1]) -> str:
+def _svg(draw: Callable[["Axes"], None], *, height: float = _SIZE[1], salt: str = "") -> str:
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     style = {
         "svg.fonttype": "none",  # text stays text: it takes on the page's font, and can be searched and read aloud
-        "svg.hashsalt": "regraft",
+        "svg.hashsalt": f"regraft{salt}",  # of ids
         "font.size": 11,
         "text.color": _INK,
         "axes.labelcolor": _INK,

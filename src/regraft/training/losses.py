@@ -44,10 +44,16 @@ class LabelLoss(nn.Module):
         labels: (n,) positions of classes.
         classes: c.
         smoothing: share of the target that is spread over all classes (Szegedy et al. 2016).
+        weights: (c,) how much the loss of a photo of each class counts, of the logits plus their logarithms, so that
+            the logits are those of the shares that the classes have (see `data.class_weights`); None for all alike.
     """
 
-    def __init__(self, labels: np.ndarray, classes: int, *, smoothing: float = 0.0) -> None:
+    def __init__(
+        self, labels: np.ndarray, classes: int, *, smoothing: float = 0.0, weights: np.ndarray | None = None
+    ) -> None:
         super().__init__()
+        self._weights = None if weights is None else torch.from_numpy(weights).float()
+        self._shift = None if weights is None else torch.from_numpy(np.log(weights)).float()
         self.labels, self._classes, self._smoothing = labels, classes, smoothing
 
     def targets(self, pairs: Pairs) -> list[torch.Tensor]:
@@ -57,6 +63,14 @@ class LabelLoss(nn.Module):
 
     def loss(self, features: torch.Tensor, logits: torch.Tensor, targets: Sequence[torch.Tensor]) -> torch.Tensor:  # noqa: ARG002
         """Return the mean loss (nats) of features (b, d) and logits (b, c), float32."""
+        if self._weights is not None and self._shift is not None:
+            weighted = targets[0] * self._weights.to(logits.device)
+            mass = weighted.sum(dim=1)
+            shifted = logits + self._shift.to(logits.device)
+            losses = functional.cross_entropy(
+                shifted, weighted / mass[:, None], label_smoothing=self._smoothing, reduction="none"
+            )
+            return (mass * losses).mean()
         return functional.cross_entropy(logits, targets[0], label_smoothing=self._smoothing)
 
 

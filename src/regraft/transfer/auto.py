@@ -8,8 +8,8 @@ import numpy as np
 from regraft.classifier.record import Attempt, OverBudget
 from regraft.data.dataset import Dataset
 from regraft.errors import ModelError, option
-from regraft.evaluation.intervals import mean_interval
 from regraft.evaluation.metrics import photo_log_loss
+from regraft.evaluation.paired_tests import SIGNIFICANCE, fold_widening, mean_test
 from regraft.evaluation.proportions import interval_of, proportion_of
 from regraft.options import Duration
 from regraft.progress import Observer
@@ -49,7 +49,7 @@ def choose(experiment: Experiment, folds: np.ndarray, *, budget: float) -> Choic
     """Try the last layer first, then more of the network in order of cost, on held-out folds (n,).
 
     Two candidates are compared by the mean difference of their log losses, photo by photo; one is proven worse where
-    the 95 % interval of that (of independent groups, where there are groups) lies above 0.
+    the interval of that (of independent groups, where there are groups) lies above 0: see `cheapest`.
 
     Args:
         experiment: what is learned from.
@@ -62,19 +62,21 @@ def choose(experiment: Experiment, folds: np.ndarray, *, budget: float) -> Choic
     outcomes = search.outcomes
     losses = {c: photo_log_loss(dataset.labels, outcome.probabilities) for c, outcome in outcomes.items()}
     groups = dataset.groups
-    chosen = cheapest(losses, groups)
+    chosen = cheapest(losses, groups, folds)
     probabilities = np.empty_like(outcomes[chosen].probabilities)
     for fold in np.unique(folds):
         rest, held_out = folds != fold, folds == fold
-        without = cheapest({c: loss[rest] for c, loss in losses.items()}, None if groups is None else groups[rest])
+        without = cheapest(
+            {c: loss[rest] for c, loss in losses.items()}, None if groups is None else groups[rest], folds[rest]
+        )
         probabilities[held_out] = outcomes[without].probabilities[held_out]
     return Choice(
         candidate=chosen,
         probabilities=probabilities,
-        tried=[*_attempts(outcomes, losses, groups), *search.stopped],
+        tried=[*_attempts(outcomes, losses, groups, folds), *search.stopped],
         over_budget=search.over_budget,
         temperature=outcomes[chosen].temperature,
-        reason=_reason(chosen, losses, groups, search.stop),
+        reason=_reason(chosen, losses, (groups, folds), search.stop),
     )
 
 
@@ -199,43 +201,69 @@ def _accuracy(right: np.ndarray, dataset: Dataset) -> str:
     return f"{100 * np.mean(right):.1f} %{bounds} right, out-of-fold"
 
 
-def cheapest(losses: Mapping[Candidate, np.ndarray], groups: np.ndarray | None) -> Candidate:
+def cheapest(
+    losses: Mapping[Candidate, np.ndarray], groups: np.ndarray | None, folds: np.ndarray | None = None
+) -> Candidate:
     """Return the first candidate, in order of cost, that no other is proven better than.
+
+    It is tested against each of k - 1 others, each at 5 % / (k - 1) (Bonferroni): so the chance that a costlier one is
+    taken than the cheapest of the best is at most 5 %, however many there are.
 
     Args:
         losses: (n,) log loss of each photo, by candidate.
         groups: (n,) what is not independent, or None.
+        folds: (n,) numbers of what was answered by the same classifier; None where one answered all.
     """
     order = list(losses)
     for candidate in order:
-        gains = [
-            mean_interval(losses[candidate] - losses[other], groups=groups) for other in order if other != candidate
-        ]
-        if all(gain.low <= 0 for gain in gains):
+        others = [other for other in order if other != candidate]
+        if not any(_proven_better(losses, (other, candidate), groups, folds) for other in others):
             return candidate
     return min(order, key=lambda candidate: float(losses[candidate].mean()))
 
 
+def _proven_better(
+    losses: Mapping[Candidate, np.ndarray],
+    pair: tuple[Candidate, Candidate],
+    groups: np.ndarray | None,
+    folds: np.ndarray | None,
+) -> bool:
+    """Tell whether the first of a pair is proven better than the second, as one of all comparisons of that."""
+    better, worse = pair
+    p_value = mean_test(losses[worse] - losses[better], groups, widening=fold_widening(folds))[1]
+    gain = float(np.mean(losses[worse] - losses[better]))
+    return p_value is not None and gain > 0 and p_value <= SIGNIFICANCE / (len(losses) - 1)
+
+
 def _attempts(
-    outcomes: Mapping[Candidate, CrossValidation], losses: Mapping[Candidate, np.ndarray], groups: np.ndarray | None
+    outcomes: Mapping[Candidate, CrossValidation],
+    losses: Mapping[Candidate, np.ndarray],
+    groups: np.ndarray | None,
+    folds: np.ndarray,
 ) -> list[Attempt]:
     base = next(iter(losses.values()))
     found = []
     for candidate, outcome in outcomes.items():
-        gain = mean_interval(base - losses[candidate], groups=groups)
+        gain, _ = mean_test(base - losses[candidate], groups, widening=fold_widening(folds))
         interval = (gain.low, gain.high) if np.isfinite([gain.low, gain.high]).all() else None
         log_loss = float(losses[candidate].mean())
         found.append(Attempt(str(candidate), log_loss, gain.value, interval, round(outcome.seconds, 3)))
     return found
 
 
-def _reason(chosen: Candidate, losses: Mapping[Candidate, np.ndarray], groups: np.ndarray | None, stop: str) -> str:
+def _reason(
+    chosen: Candidate,
+    losses: Mapping[Candidate, np.ndarray],
+    together: tuple[np.ndarray | None, np.ndarray],
+    stop: str,
+) -> str:
     base, *others = losses
+    groups, folds = together
     parts = []
     for other in others:
-        worse = mean_interval(losses[other] - losses[base], groups=groups)
+        worse, _ = mean_test(losses[other] - losses[base], groups, widening=fold_widening(folds))
         parts.append(f"{other}: log loss {worse.value:+.3f} [{worse.low:+.3f}, {worse.high:+.3f}]")
-    proven = chosen != base and mean_interval(losses[base] - losses[chosen], groups=groups).low > 0
+    proven = chosen != base and _proven_better(losses, (chosen, base), groups, folds)
     taken = {
         "frozen": "training more of the network is not proven to help" if others else "the last layer alone is trained",
     }.get(

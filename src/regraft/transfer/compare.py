@@ -6,17 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from regraft.data.dataset import Dataset
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, option
 from regraft.evaluation.metrics import METRICS
 from regraft.evaluation.paired import paired_differences
+from regraft.evaluation.pairwise import Compared, judge_pairs, metric_in_words
 from regraft.evaluation.report import Report
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer
 from regraft.transfer.budget import Clock, OverBudgetError
-from regraft.transfer.comparison import Comparison, ComparisonRow, PairedDifference, advise, metric_in_words
+from regraft.transfer.comparison import Comparison, ComparisonRow, advise
 from regraft.transfer.cross_validation import CrossValidation, cross_validate
 from regraft.transfer.experiment import Experiment, open_run
 from regraft.transfer.preparation import ExtractedSplits, extract_splits, open_splits
@@ -140,11 +140,11 @@ def _distinct(sizes: Sequence[Size], labels: np.ndarray, folds: np.ndarray) -> t
 def _compared(
     outcomes: Mapping[Key, CrossValidation], experiment: Experiment, notes: list[str], learned: Mapping[Size, int]
 ) -> Comparison:
-    dataset, settings = experiment.dataset, experiment.settings
+    dataset = experiment.dataset
     rows: list[ComparisonRow] = []
     models = len({model for model, _, _ in outcomes})
     for key, outcome in outcomes.items():
-        figures = _figures(key, outcome, dataset, settings, learned[key[2]])
+        figures = _figures(key, outcome, experiment, learned[key[2]])
         rows += figures
         notes += [f"{_title(key, models)}: {note}" for note in _lacking(figures)]
     classes = len(dataset.classes)
@@ -152,21 +152,22 @@ def _compared(
     if not largest:
         return Comparison(rows, [], "", notes, classes)
     names = [_title(key, models, size=False) for key in largest]
-    pairs: list[PairedDifference] = []
-    for place, b in enumerate(largest):
-        for offset, a in enumerate(largest[place + 1 :], place + 1):
-            pairs += _pairs((names[offset], outcomes[a]), (names[place], outcomes[b]), dataset, settings)
+    pairs = judge_pairs(
+        [
+            _compared_pair((names[offset], outcomes[a]), (names[place], outcomes[b]), experiment)
+            for place, b in enumerate(largest)
+            for offset, a in enumerate(largest[place + 1 :], place + 1)
+        ]
+    )
     model, strategy, size = largest[0]
     first = [row for row in rows if (row.model, row.strategy, row.size) == (model, strategy, _named(size))]
     advice = advise(first, pairs, names, classes, networks=[model for model, _, _ in largest])
     return Comparison(rows, pairs, advice, notes, classes)
 
 
-def _figures(
-    key: Key, outcome: CrossValidation, dataset: Dataset, settings: FitSettings, learned: int
-) -> list[ComparisonRow]:
+def _figures(key: Key, outcome: CrossValidation, experiment: Experiment, learned: int) -> list[ComparisonRow]:
     """Return one row for every figure of what was cross-validated."""
-    mask = outcome.answered
+    mask, dataset, settings = outcome.answered, experiment.dataset, experiment.settings
     report = Report.from_probabilities(
         outcome.probabilities[mask],
         dataset.labels[mask],
@@ -174,6 +175,7 @@ def _figures(
         estimate="out-of-fold",
         positive=settings.positive,
         groups=None if dataset.groups is None else dataset.groups[mask],
+        folds=experiment.folds()[mask],
         seed=settings.seed,
     )
     model, strategy, size = key
@@ -206,32 +208,28 @@ def _lacking(figures: Sequence[ComparisonRow]) -> list[str]:
     return notes
 
 
-def _pairs(
-    first: tuple[str, CrossValidation], second: tuple[str, CrossValidation], dataset: Dataset, settings: FitSettings
-) -> list[PairedDifference]:
+def _compared_pair(
+    first: tuple[str, CrossValidation], second: tuple[str, CrossValidation], experiment: Experiment
+) -> Compared:
     """Return how far the first, a name and its outcome, exceeds the second in every figure that both have."""
     (a_name, a), (b_name, b) = first, second
+    dataset, settings = experiment.dataset, experiment.settings
     both = a.answered & b.answered
     positive = None
     if len(dataset.classes) == 2:
         positive = list(dataset.classes).index(settings.positive) if settings.positive else 1
-    differences = paired_differences(
+    found = paired_differences(
         a.probabilities[both],
         b.probabilities[both],
         dataset.labels[both],
         positive=positive,
         groups=None if dataset.groups is None else dataset.groups[both],
+        folds=experiment.folds()[both],
         seed=settings.seed,
     )
-    kept = [found for found in differences.values() if np.isfinite(found.value)]
     if not (a.calibrated and b.calibrated):  # a temperature of 1 against one that was set decides nothing
-        kept = [found for found in kept if not METRICS[found.metric].depends_on_temperature]
-    pairs = []
-    for found in kept:
-        low, high = found.interval or (None, None)
-        n = int(both.sum())
-        pairs.append(PairedDifference(a_name, b_name, found.metric, found.value, low, high, found.verdict, n))
-    return pairs
+        found = {name: one for name, one in found.items() if not METRICS[name].depends_on_temperature}
+    return Compared(a_name, b_name, found, int(both.sum()))
 
 
 def _named(size: Size) -> int | str:

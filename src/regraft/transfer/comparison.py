@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from regraft.errors import printable
+from regraft.evaluation.pairwise import PairedDifference, decision_in_words, metric_in_words
 from regraft.training.checkpoints import Run, nowhere
 
 
@@ -41,31 +42,6 @@ class ComparisonRow:
     seconds: float
     images_per_second: float | None
     folds: int
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """How far one thing that was compared exceeds another, on the photos that both were evaluated on.
-
-    Attributes:
-        a: one of them.
-        b: the other one.
-        metric: the figure's name.
-        difference: a - b.
-        low: of its 95 % interval; None where it is not known.
-        high: likewise.
-        verdict: "better", "worse" (a than b) or "not proven".
-        n: photos.
-    """
-
-    a: str
-    b: str
-    metric: str
-    difference: float
-    low: float | None
-    high: float | None
-    verdict: str
-    n: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,10 +105,9 @@ def advise(
     *,
     networks: Sequence[str] = (),
 ) -> str:
-    """Return what to take, and what the others gain or lose against the first.
+    """Return what to take, which figure decides, and what the others gain or lose against the first.
 
-    Taken is the first of `names` that no other is proven better than: in accuracy, log loss or (for two classes)
-    average precision, and proven worse in none of them. A metric that is missing has no say.
+    Taken is the first of `names` that no other is proven better than, in the figure that decides: see `judge_pairs`.
 
     Args:
         rows: of `Comparison`, of the first of `names`.
@@ -141,24 +116,22 @@ def advise(
         classes: c.
         networks: of each of `names`; none where it is the same for all.
     """
-    metrics = ("accuracy", "average_precision" if classes == 2 else "balanced_accuracy", "log_loss")
-
-    def proven(better: str, worse: str) -> bool:
-        relevant = [pair for pair in pairs if pair.metric in metrics]
-        found = {pair.verdict for pair in relevant if (pair.a, pair.b) == (better, worse)}
-        reverse = {pair.verdict for pair in relevant if (pair.a, pair.b) == (worse, better)}
-        return ("better" in found and "worse" not in found) or ("worse" in reverse and "better" not in reverse)
-
-    taken = next((name for name in names if not any(proven(other, name) for other in names)), names[0])
+    deciding = [pair for pair in pairs if pair.decides]
+    better = {(pair.a, pair.b) for pair in deciding if pair.verdict == "better"}
+    better |= {(pair.b, pair.a) for pair in deciding if pair.verdict == "worse"}
+    taken = next((name for name in names if not any((other, name) in better for other in names)), names[0])
+    shown = ("accuracy", "average_precision" if classes == 2 else "balanced_accuracy")
+    metrics = list(dict.fromkeys([*(pair.metric for pair in deciding), *shown]))
     first = {row.metric: row for row in rows if row.mean is not None}
-    parts = [f"{names[0]}: " + ", ".join(_level(first[metric]) for metric in metrics[:2] if metric in first)]
+    parts = [f"{names[0]}: " + ", ".join(_level(first[metric]) for metric in metrics if metric in first)]
     for name in names[1:]:
         against = {pair.metric: pair for pair in pairs if (pair.a, pair.b) == (name, names[0])}
-        parts.append(f"{name}: " + ", ".join(_said(against[metric]) for metric in metrics[:2] if metric in against))
+        parts.append(f"{name}: " + ", ".join(str(against[metric]) for metric in metrics if metric in against))
     network = dict(zip(names, networks or [""] * len(names), strict=True))
     alike = [name for name in names if network[name] == network[taken]]  # what trains more or less of the same network
-    more = ": more training is not worth it" if len(alike) > 1 and taken == alike[0] else ""
-    return f"Take {taken}{more}. {'; '.join(parts)}."
+    more = ": more training is not proven to help" if len(alike) > 1 and taken == alike[0] else ""
+    decision = decision_in_words(pairs)
+    return f"Take {taken}{more}. {decision}{' ' if decision else ''}{'; '.join(parts)}."
 
 
 def _level(row: ComparisonRow) -> str:
@@ -170,14 +143,3 @@ def _figure(row: ComparisonRow) -> str:
         return str(row.missing)
     bounds = "" if row.low is None else f" [{row.low:.3f}, {row.high:.3f}]"
     return f"{row.mean:.3f}{bounds}"
-
-
-def _said(pair: PairedDifference) -> str:
-    interval = "no interval" if pair.low is None else f"[{pair.low:+.3f}, {pair.high:+.3f}]"
-    verdict = {"better": "proven", "worse": "proven worse"}.get(pair.verdict, "not proven")
-    return f"{metric_in_words(pair.metric)} {pair.difference:+.3f} {interval}, {verdict}"
-
-
-def metric_in_words(metric: str) -> str:
-    """Return what people call a figure."""
-    return "AUC" if metric == "auc" else metric.replace("_", " ")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
+from regraft.data.class_weights import ClassWeights
 from regraft.data.dataset import Dataset
 from regraft.data.group_folds import leave_groups_out
 from regraft.data.splits import OUTER_FOLDS
@@ -112,7 +113,13 @@ class Experiment:
             seed=self.seed,
             all_too=self.validation is None,
             choices={name: columns_from(self.backbones, first) for name, first in self.choices.items()},
+            class_weights=self.class_weights,
         )
+
+    @property
+    def class_weights(self) -> ClassWeights | None:
+        """Return how much the photos of each class count in training; None where all count alike."""
+        return self.settings.class_weights(self.dataset.classes)
 
     @property
     def backbones(self) -> tuple[Backbone, ...]:
@@ -227,6 +234,12 @@ class Experiment:
             say=self.observer.say,
         )
         return choose_engine(workload, self.compute.engine, exact=True)
+
+
+def class_weights(settings: FitSettings, dataset: Dataset) -> np.ndarray | None:
+    """Return the weights (c,) of the classes in training on all of `dataset`; None where all photos count alike."""
+    weights = settings.class_weights(dataset.classes)
+    return None if weights is None else weights.of(np.bincount(dataset.labels, minlength=len(dataset.classes)))
 
 
 def outer_folds(dataset: Dataset, settings: FitSettings) -> np.ndarray:

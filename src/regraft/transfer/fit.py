@@ -176,6 +176,7 @@ def _fit(
         first_depths=experiment.choices.get(trained.outcome.head.choice, ()),
         decision=held_out.answers.decision,
         held_out=HeldOutScores.of(trained.probabilities, held_out.dataset.labels, held_out.dataset.groups),
+        taxonomy=dataset.samples.taxonomy,
     )
     classifier.reference = _reference_of(experiment, trained, classifier)
     doubted = findings_of_answers(held_out.dataset, trained.probabilities)
@@ -280,6 +281,7 @@ def _record(
     return FitRecord(
         report=held_out.report,
         groups=held_out.groups,
+        taxonomy=held_out.taxonomy,
         by_group=_by_group(experiment, held_out),
         class_counts=tuple(class_counts(experiment.dataset).tolist()),
         model=classifier.model,
@@ -292,6 +294,7 @@ def _record(
         train_from=candidate.train_from,
         train_only=candidate.train_only,
         lora=candidate.lora,
+        class_weight=experiment.settings.class_weight,
         trained=trained.outcome.plan.summary(),
         frozen=trained.outcome.proof,
         tried=trained.tried,

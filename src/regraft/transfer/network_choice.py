@@ -32,8 +32,8 @@ from regraft.data.samples import Samples
 from regraft.data.splits import OUTER_FOLDS
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, option, printable
-from regraft.evaluation.intervals import mean_interval
 from regraft.evaluation.metrics import photo_log_loss
+from regraft.evaluation.paired_tests import fold_widening, mean_test
 from regraft.features.depths import columns_from, first_depths
 from regraft.features.extraction import Features
 from regraft.features.joint import JointExtractor
@@ -239,8 +239,9 @@ class _Trials:
         if features.computed:
             self._rates[name] = features.seconds / features.computed
         own = features.values[:, columns_from([network], first_depths([network])[LAST])]
-        seed = self._settings.seed
-        heads, folds = CalibratedHeads(own, sample, seed=seed), sample.possible_folds(OUTER_FOLDS, seed=seed)
+        seed, weights = self._settings.seed, self._settings.class_weights(sample.classes)
+        heads = CalibratedHeads(own, sample, seed=seed, class_weights=weights)
+        folds = sample.possible_folds(OUTER_FOLDS, seed=seed)
         losses = []
         for fold in np.unique(folds[folds >= 0]):
             head, held_out = heads.of(np.flatnonzero(folds != fold)), folds == fold
@@ -259,15 +260,15 @@ class _Trials:
             self._seconds[name] += time.monotonic() - started
         losses = {name: photo_log_loss(dataset.labels, found) for name, found in answers.items()}
         groups = dataset.groups
-        chosen = cheapest_network(losses, self._costs, groups)
+        chosen = cheapest_network(losses, self._costs, groups, folds)
         others = np.full((len(dataset), len(dataset.classes)), np.nan)
         for fold in np.unique(folds):
             rest, held_out = folds != fold, folds == fold
             known = {name: loss[rest] for name, loss in losses.items()}
-            without = cheapest_network(known, self._costs, None if groups is None else groups[rest])
+            without = cheapest_network(known, self._costs, None if groups is None else groups[rest], folds[rest])
             if without != chosen:
                 others[held_out] = answers[without][held_out]
-        tried = tuple(self._trial(name, losses, chosen, groups) for name in self._order)
+        tried = tuple(self._trial(name, losses, chosen, (groups, folds)) for name in self._order)
         for trial in tried:
             self._observer.say(_in_words(trial))
         self._observer.say(f"network: {printable(chosen)}, the cheapest that is not proven worse than another")
@@ -277,7 +278,11 @@ class _Trials:
         return NetworkChoice(experiment, chosen, tried, others)
 
     def _trial(
-        self, name: str, losses: Mapping[str, np.ndarray], chosen: str, groups: np.ndarray | None
+        self,
+        name: str,
+        losses: Mapping[str, np.ndarray],
+        chosen: str,
+        together: tuple[np.ndarray | None, np.ndarray],
     ) -> NetworkTrial:
         trial = NetworkTrial(
             model=name,
@@ -288,7 +293,8 @@ class _Trials:
         )
         if name not in losses:
             return trial
-        worse = mean_interval(losses[name] - losses[chosen], groups=groups)
+        groups, folds = together
+        worse, _ = mean_test(losses[name] - losses[chosen], groups, widening=fold_widening(folds))
         found = (worse.low, worse.high) if name != chosen and np.isfinite([worse.low, worse.high]).all() else None
         log_loss = float(losses[name].mean())
         return replace(trial, log_loss=log_loss, log_loss_difference=worse.value, log_loss_interval=found)
@@ -329,16 +335,22 @@ def sample_of(dataset: Dataset) -> np.ndarray:
     return np.sort(np.concatenate(chosen))
 
 
-def cheapest_network(losses: Mapping[str, np.ndarray], costs: Mapping[str, int], groups: np.ndarray | None) -> str:
+def cheapest_network(
+    losses: Mapping[str, np.ndarray],
+    costs: Mapping[str, int],
+    groups: np.ndarray | None,
+    folds: np.ndarray | None = None,
+) -> str:
     """Return the cheapest network that no other is proven better than; of equally cheap ones the better one.
 
     Args:
         losses: (n,) log loss of each photo, by network.
         costs: multiply-adds, by network.
         groups: (n,) what is not independent, or None.
+        folds: (n,) numbers of what was answered by the same classifier; None where one answered all.
     """
     ordered = sorted(losses, key=lambda name: (costs[name], float(losses[name].mean())))
-    return str(cheapest(cast(Any, {name: losses[name] for name in ordered}), groups))
+    return str(cheapest(cast(Any, {name: losses[name] for name in ordered}), groups, folds))
 
 
 def _in_words(trial: NetworkTrial) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from regraft.data.class_weights import ALLOWED, ClassWeights, is_class_weight
 from regraft.errors import OptionError, option
 from regraft.evaluation.goals import COST_EXAMPLE, GOAL_EXAMPLE, THRESHOLD_EXAMPLE, DecisionRequest
 from regraft.networks.names import NetworkNames
@@ -50,6 +51,9 @@ class FitSettings:
         grouping: "given" takes the groups that are named; "guessed" guesses them from names, bursts of one camera and
             near-duplicates.
         positive: the class that AUC and average precision are of, where there are two; default the second.
+        class_weight: how much the photos of each class count in training: "balanced", so that classes weigh the same,
+            or "malignant=5,benign=1"; None for all photos alike. Probabilities stay those of the shares that the
+            classes have.
         goal: a least sensitivity, specificity or precision of a class, which decides from which probability on it is
             answered.
         cost: what mistakes cost; the class with the least expected cost is answered.
@@ -107,6 +111,13 @@ class FitSettings:
         help="Positive class of AUC and average precision. [default: the second of two]",
         allowed="the name of a class",
         check=lambda value: isinstance(value, str),
+    )
+    class_weight: str | None = setting(
+        None,
+        help="How much photos of each class count in training: balanced (classes weigh the same), or by name, as "
+        "malignant=5,benign=1; others count 1. Probabilities stay those of the shares that the classes have.",
+        allowed=ALLOWED,
+        check=is_class_weight,
     )
     goal: str | None = setting(
         None,
@@ -190,6 +201,7 @@ class FitSettings:
 
         self.check_training(compute)
         check_positive(self.positive, classes)
+        self.class_weights(classes)
         request = self.decision
         request.goal_of(classes, self.positive)
         request.fixed(classes, None, self.positive)
@@ -211,6 +223,14 @@ class FitSettings:
             from regraft.networks.lora import check_peft
 
             check_peft()
+
+    def class_weights(self, classes: Sequence[str]) -> ClassWeights | None:
+        """Return the weights of `classes` in training; None where all photos count alike.
+
+        Raises:
+            OptionError: the option names no class, or one twice.
+        """
+        return None if self.class_weight is None else ClassWeights.parse(self.class_weight, classes)
 
     def check_used(
         self,
@@ -302,6 +322,8 @@ class FitSettings:
         """Return what the trained weights depend on, by the names that the user knows, in JSON types."""
         named = ("strategy", "features", "seed", "folds", "train_from", "train_only", "lora", "budget", "precision")
         chosen = {option(name): getattr(self, name) for name in named if name != "budget" or self.strategy == AUTO}
+        if self.class_weight is not None:  # runs that began before there was this option can be resumed
+            chosen[option("class_weight")] = self.class_weight
         chosen |= {option(f"Schedule.{name}"): getattr(self.schedule, name) for name in declared_settings(Schedule)}
         chosen[option("cache", False)] = not compute.cache  # views from the cache are fewer, and in float16
         return chosen | {option("device"): compute.torch_device.type}

@@ -209,7 +209,12 @@ class FineTuningTrainer:
             self.plan,
             schedule,
             activations=activations,
-            objective=LabelLoss(labels, len(experiment.dataset.classes), smoothing=schedule.label_smoothing),
+            objective=LabelLoss(
+                labels,
+                len(experiment.dataset.classes),
+                smoothing=schedule.label_smoothing,
+                weights=self._class_weights(train),
+            ),
             train=train,
             validation=validate,
             rate=schedule.learning_rate(kind.adapter_rate if self.candidate.lora else kind.learning_rate),
@@ -222,6 +227,12 @@ class FineTuningTrainer:
         run_training(finetuner, f"training {self.candidate}, {name}", experiment.observer, pace=pace)
         temperature = fit_temperature(finetuner.logits(validate), labels[validate]) if len(validate) else None
         return finetuner, temperature, finetuner.earlier + time.monotonic() - started
+
+    def _class_weights(self, train: np.ndarray) -> np.ndarray | None:
+        """Return the weights (c,) of the classes for the photos that are trained on, of mean 1 over these."""
+        dataset, weights = self._experiment.dataset, self._experiment.class_weights
+        counts = np.bincount(dataset.labels[train], minlength=len(dataset.classes))
+        return None if weights is None else weights.normalised(counts)
 
     def _start(self, train: np.ndarray) -> CalibratedHead:
         """Return the head to start from: that of the features, or zeros for a network that has none to speak of."""

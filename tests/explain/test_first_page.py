@@ -1,0 +1,120 @@
+"""The first page: figures in whole photos, as they follow from counts."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.explain.made import explanation_of, report_of
+
+from regraft.evaluation.intervals import wilson
+from regraft.explain.explanation import Explanation
+from regraft.explain.first_page import first_page, main_report
+from regraft.explain.mistakes import Mistakes
+from regraft.explain.subject import OF_FIT, ON_THESE
+
+NAMES = ("lily", "lotus", "rose")
+
+
+def cards(found: Explanation) -> dict[str, tuple[str, str]]:
+    return {card["name"]: (card["value"], card["more"]) for card in first_page(found)["cards"]}
+
+
+def headline(found: Explanation) -> dict[str, Any]:
+    shown: dict[str, Any] = first_page(found)["headline"]
+    return shown
+
+
+def test_the_figures_are_said_of_a_hundred_photos() -> None:
+    found = explanation_of([[70, 30, 0], [30, 70, 0], [0, 4, 196]], NAMES)
+    shown = headline(found)
+    # 336 of 400 are right, 84 %; the interval by an independent formula: Wilson's score interval of a proportion
+    low, high = wilson(336, 400)
+    assert (shown["right"], shown["counted"]) == ("84 of 100", "336 of 400")
+    assert shown["likely"] == (
+        f"Of other photos like these, expect between {round(100 * low)} and {round(100 * high)} of 100 right."
+    )
+    assert (round(100 * low), round(100 * high)) == (80, 87)
+    assert (shown["largest"], shown["majority"], shown["majority_of"]) == ("rose", "50", " of 100")
+    assert shown["how"] == "Each photo was answered by a classifier that had not learned from it."
+    assert cards(found)["Most mixed up"] == ("lily and lotus", "60 of 64 mistakes")
+    assert cards(found)["Hardest class"] == ("lily", "70 of its 100 photos recognised")
+    assert cards(found)["Photos looked at"] == ("400", "lily 100, lotus 100, rose 200")
+
+
+def test_of_few_photos_their_own_number_is_said() -> None:
+    shown = headline(explanation_of([[18, 2], [4, 16]], ("cat", "dog")))
+    assert (shown["right"], shown["counted"], shown["majority"], shown["majority_of"]) == ("34 of 40", "", "20", "")
+    # Wilson of 34 of 40: (34 + 1.9207) / (40 + 3.8415) +- 1.96 / 43.8415 * sqrt(34 * 6 / 40 + 0.9604)
+    assert shown["likely"] == "Of other photos like these, expect between 71 and 93 of 100 right."
+
+
+def test_nearly_all_is_not_said_as_all() -> None:
+    shown = headline(explanation_of([[497, 3], [0, 500]], ("cat", "dog")))
+    assert shown["right"] == "997 of 1,000"
+    assert "of 1,000 right" in shown["likely"]
+
+
+def test_two_classes_have_their_mistakes_in_both_directions() -> None:
+    assert cards(explanation_of([[18, 2], [4, 16]], ("cat", "dog")))["Mistakes"] == (
+        "6",
+        "4 of dog taken for cat, 2 of cat for dog",
+    )
+    assert cards(explanation_of([[20, 0], [0, 20]], ("cat", "dog")))["Most mixed up"][0] == "nothing"
+
+
+def test_mistakes_that_are_spread_and_a_class_that_is_never_answered() -> None:
+    spread = explanation_of([[9, 1, 0], [0, 9, 1], [0, 0, 10]], NAMES)
+    assert cards(spread)["Most mixed up"] == ("no two classes", "2 mistakes, no pair twice.")
+    assert headline(spread)["never"] == ""
+    never = explanation_of([[9, 0, 1], [0, 0, 2], [0, 0, 10]], NAMES)
+    assert headline(never)["never"] == "It never answers lotus."
+
+
+def test_photos_never_seen_come_before_those_of_the_fit() -> None:
+    found = explanation_of([[18, 2], [4, 16]], ("cat", "dog"))
+    reports = {
+        OF_FIT: report_of([[20, 0], [1, 19]], ("cat", "dog")),
+        ON_THESE: report_of([[5, 5], [5, 5]], "ab", "test"),
+    }
+    found.subject.__dict__["reports"] = reports
+    assert main_report(found) == (ON_THESE, reports[ON_THESE])
+    assert headline(found)["right"] == "10 of 20"
+    assert headline(found)["also"] == ["When it was fitted, 98 of 100 were right (out-of-fold)."]
+
+
+@pytest.mark.parametrize(
+    ("mistakes", "more", "value", "said"),
+    [
+        (Mistakes(doubted=6, expected=4.4), {}, "6 labels", "About 4 of them are expected to be wrong indeed."),
+        (Mistakes(doubted=1, expected=0.3), {}, "1 label", "Fewer than one of them is expected to be wrong indeed."),
+        (
+            Mistakes(doubted=2, expected=1.2, sure=False),
+            {},
+            "2 labels",
+            "About 1 of them is expected to be wrong indeed, roughly: the classifier is often wrong itself.",
+        ),
+        (Mistakes(), {}, "none", "No label is clearly contradicted by what the photo looks like."),
+        (Mistakes(), {"seen": True}, "not known", "That takes photos that were not learned from."),
+    ],
+)
+def test_labels_to_check(mistakes: Mistakes, more: dict[str, Any], value: str, said: str) -> None:
+    found = explanation_of([[18, 2], [4, 16]], ("cat", "dog"), **more)
+    found.mistakes = mistakes
+    assert cards(found)["Labels to check"] == (value, said)
+
+
+def test_without_a_classifier_there_are_photos_alone() -> None:
+    found = explanation_of([[18, 2], [4, 16]], ("cat", "dog"), reports={})
+    shown = first_page(found)
+    assert shown["headline"] is None
+    assert [card["name"] for card in shown["cards"]] == ["Photos looked at"]
+    assert shown["steps"] == []
+
+
+def test_one_group_tells_nothing_of_other_photos() -> None:
+    found = explanation_of([[18, 2], [4, 16]], ("cat", "dog"))
+    report = found.subject.reports[OF_FIT]
+    report.intervals["accuracy"] = None
+    assert headline(found)["likely"].startswith("How far that may be off cannot be told")
+    assert headline(found)["low"] is None
+    assert np.isclose(headline(found)["value"], 85.0)
