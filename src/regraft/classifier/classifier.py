@@ -14,7 +14,7 @@ from regraft.classifier.tree import aligned_by_tree
 from regraft.data.dataset import Dataset
 from regraft.data.near_duplicates import seen_before
 from regraft.data.samples import Samples
-from regraft.data.taxonomy import Taxonomy
+from regraft.data.taxonomy import Taxonomy, distances_between
 from regraft.engines.workload import EngineChoice
 from regraft.errors import OptionError, option, printable
 from regraft.evaluation.conformal import Coverage, HeldOutScores
@@ -158,7 +158,8 @@ class Classifier:
         """
         request.check()
         if request.is_given():
-            self.decision = request.fixed(self.classes, self._training_shares(request), positive)
+            distances = distances_between(self.classes, self.taxonomy)
+            self.decision = request.fixed(self.classes, self._training_shares(request), positive, distances=distances)
 
     def passed_over_at(self, level: Level, request: DecisionRequest) -> str:
         """Return in words which decision of the classes does not answer at a level; "" where there is none."""
@@ -177,7 +178,8 @@ class Classifier:
         """
         request.check()
         shares = self._training_shares(request)
-        return request.fixed(level.nodes, None if shares is None else np.bincount(level.columns, shares), positive)
+        shares = None if shares is None else np.bincount(level.columns, shares)
+        return request.fixed(level.nodes, shares, positive, distances=distances_between(level.nodes, self.taxonomy))
 
     def _training_shares(self, request: DecisionRequest) -> np.ndarray | None:
         counts = () if self.record is None else self.record.class_counts

@@ -161,8 +161,8 @@ def _figures(
     if not len(dataset):
         raise DataError(
             f"{dataset.samples.where}: no photo has a label that is one of these classes: "
-            f"{first_few(target.classes, _SHOWN)}. Their labels are nodes above. Evaluate at a level: "
-            f"{option('level', 1)}."
+            f"{first_few(target.classes, _SHOWN)}. Their labels are nodes above. Evaluate at a level that they reach: "
+            f"{option('level', classifier.levels[0].number)}."
         )
     folds = nesting_folds(dataset, seed=seed)
     sets = _sets(target, dataset, probabilities[chosen], folds=folds if estimate == "validation" else None)

@@ -8,6 +8,7 @@ import numpy as np
 
 from regraft.data.dataset import Dataset
 from regraft.data.splits import OUTER_FOLDS
+from regraft.data.taxonomy import distances_between
 from regraft.errors import DataError, GoalError, option, printable
 from regraft.evaluation.conformal import ConformalFigures, Coverage
 from regraft.evaluation.decisions import Decision, DecisionRule, answers_of
@@ -75,7 +76,8 @@ def decide(
     """
     goal = request.goal_of(dataset.classes, positive)
     if goal is None:
-        return Answers.by(request.fixed(dataset.classes, shares, positive), probabilities)
+        distances = distances_between(dataset.classes, dataset.samples.taxonomy)
+        return Answers.by(request.fixed(dataset.classes, shares, positive, distances=distances), probabilities)
     check_goal_photos(goal, np.bincount(dataset.labels, minlength=len(dataset.classes)).tolist(), dataset.classes)
     decision = choose(goal, dataset.labels, probabilities, goal.said(dataset.classes))
     if decision is None:

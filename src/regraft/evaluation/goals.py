@@ -22,6 +22,7 @@ _THRESHOLD = re.compile(rf"\s*({_NUMBER})\s*(%?)\s*(?:for\s+(.+?))?\s*", re.DOTA
 _COST = re.compile(rf"(.+?)\s*=\s*({_NUMBER})\s*(?:,|$)", re.DOTALL)
 GOAL_EXAMPLE = "sensitivity>=0.95 for malignant"
 COST_EXAMPLE = "malignant:benign=20"
+TREE_COST = "taxonomy"  # a mistake costs the distance of the answer from the truth
 THRESHOLD_EXAMPLE = "0.2 for malignant"
 
 
@@ -148,7 +149,12 @@ class DecisionRequest:
         return Goal(figure, least, _label("goal", found[4], classes, positive))
 
     def fixed(
-        self, classes: Sequence[str], shares: np.ndarray | None = None, positive: str | None = None
+        self,
+        classes: Sequence[str],
+        shares: np.ndarray | None = None,
+        positive: str | None = None,
+        *,
+        distances: np.ndarray | None = None,
     ) -> Decision | None:
         """Return the decision that needs no photos to be chosen; None for a goal, and where nothing is asked for.
 
@@ -156,10 +162,18 @@ class DecisionRequest:
             classes: c names.
             shares: (c,) of the classes among the training photos; only balance needs them.
             positive: as of `goal_of`.
+            distances: (c, c) in the tree that the classes lie in, which may be the costs; None without a tree.
 
         Raises:
             OptionError: costs or a threshold that are none.
         """
+        if self.cost == TREE_COST:
+            if distances is None:
+                raise OptionError(
+                    f"{option('cost', TREE_COST)} is the distance in the tree of the classes, and none is known. Fit "
+                    f"with {option('taxonomy')}, or say what each mistake costs, like {COST_EXAMPLE}."
+                )
+            return Decision(CostRule(distances.astype(np.float64)), f"cost {TREE_COST}")
         if self.cost is not None:
             return Decision(CostRule(read_costs(str(self.cost), classes)), f"cost {self.cost}")
         if self.threshold is not None:

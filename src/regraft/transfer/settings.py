@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from regraft.data.class_weights import ALLOWED, ClassWeights, is_class_weight
 from regraft.errors import OptionError, option
-from regraft.evaluation.goals import COST_EXAMPLE, GOAL_EXAMPLE, THRESHOLD_EXAMPLE, DecisionRequest
+from regraft.evaluation.goals import COST_EXAMPLE, GOAL_EXAMPLE, THRESHOLD_EXAMPLE, TREE_COST, DecisionRequest
 from regraft.networks.names import NetworkNames
 from regraft.options import GROUP, Seconds, check_settings, declared_settings, number, setting, truth, whole_number
 from regraft.training.schedule import Schedule
 from regraft.transfer.strategies import AUTO, STRATEGIES, strategy_help
 
 if TYPE_CHECKING:  # the command line is made from these fields, and imports no torch
+    import numpy as np
+
     from regraft.engines.compute import Compute
 
 FEATURES = (AUTO, "last", "late", "all")
@@ -129,7 +131,7 @@ class FitSettings:
     cost: str | None = setting(
         None,
         help=f"What mistakes cost, TRUE:ANSWER=COST with commas between, {COST_EXAMPLE}; others cost 1. The cheapest "
-        "answer is given.",
+        f"answer is given. {TREE_COST}: its distance from the truth in the tree.",
         allowed=f"text like {COST_EXAMPLE!r}",
         check=lambda value: isinstance(value, str),
     )
@@ -190,12 +192,13 @@ class FitSettings:
         """Return how answers are to be decided."""
         return DecisionRequest(self.goal, self.cost, self.threshold, bool(self.balance))
 
-    def check(self, compute: "Compute", classes: Sequence[str]) -> None:
+    def check(self, compute: "Compute", classes: Sequence[str], distances: "np.ndarray | None" = None) -> None:
         """Raise `OptionError` for a value outside what is allowed.
 
         Args:
             compute: where training runs.
             classes: the names that there are.
+            distances: (c, c) in the tree that they lie in; None without a tree.
         """
         from regraft.evaluation.report import check_positive  # here: it imports scipy
 
@@ -204,7 +207,7 @@ class FitSettings:
         self.class_weights(classes)
         request = self.decision
         request.goal_of(classes, self.positive)
-        request.fixed(classes, None, self.positive)
+        request.fixed(classes, None, self.positive, distances=distances)
 
     def check_training(self, compute: "Compute") -> None:
         """Raise `OptionError` for a value, or options of training that do not go together or cannot be had here."""
