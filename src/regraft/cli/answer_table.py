@@ -35,13 +35,12 @@ def as_table(predictions: "Predictions", classes: Sequence[str], *, width: int |
     files = [printable(source) for source in predictions.sources]
     shown = {label for row in answered for label in (int(best[row]), *beside[row][:_NAMED])}
     names = {label: printable(classes[label]) for label in shown}
-    marks = {row: _mark(predictions, row) for row in answered}
     if width is not None:
-        fixed = _BESIDE_NAMES + max(map(len, marks.values()), default=0)
-        room = max(_LEAST_SHOWN, (width - fixed - _LEAST_FILE) // 2)
-        longest = min(max(map(cell_len, names.values()), default=0), room)
+        longest = max(map(cell_len, names.values()), default=0)
+        room = max(_LEAST_SHOWN, (width - _BESIDE_NAMES - _LEAST_FILE) // 2)
         names = {label: _cut(name, room) for label, name in names.items()}
-        files = [_cut(file, max(width - fixed - 2 * longest, _LEAST_SHOWN), keep_end=True) for file in files]
+        left = width - _BESIDE_NAMES - 2 * min(longest, room)
+        files = [_cut(file, left, keep_end=True) for file in files]
     file_width = max(map(cell_len, files), default=0)
     answer_width = max((cell_len(names[int(best[row])]) for row in answered), default=0)
     lines = []
@@ -57,7 +56,9 @@ def as_table(predictions: "Predictions", classes: Sequence[str], *, width: int |
             guess = (
                 "{" + _listed(sets[row], names) + "}" if asked else f"({names[second[row]]} {values[second[row]]:.1%})"
             )
-            line = f"{start}  {answer}  {values[best[row]]:6.1%}  {guess}{marks[row]}"
+            line = _marked(
+                f"{start}  {answer}  {values[best[row]]:6.1%}", f"  {guess}", _marks(predictions, row), width
+            )
             above = path_text(predictions, row)
             lines.append(line if not above or (width and cell_len(line + above) > width) else line + above)
     return "\n".join(lines) + "\n"
@@ -73,11 +74,17 @@ def _is_unlike(predictions: "Predictions", row: int) -> bool:
     return predictions.unlike is not None and bool(predictions.unlike[row])
 
 
-def _mark(predictions: "Predictions", row: int) -> str:
-    """Return the end of a line whose answer is doubted, else nothing."""
-    if _is_unlike(predictions, row):
-        return f"  {UNLIKE}"
-    return f"  {_NOT_SURE}" if predictions.unsure is not None and predictions.unsure[row] else ""
+def _marks(predictions: "Predictions", row: int) -> list[str]:
+    """Return ends of a line whose answer is doubted, the longest first; of another that there is none."""
+    unsure = predictions.unsure is not None and bool(predictions.unsure[row])
+    found = [f"  {UNLIKE}"] if _is_unlike(predictions, row) else []
+    return [*found, f"  {_NOT_SURE}"] if unsure or found else [""]
+
+
+def _marked(line: str, guess: str, marks: Sequence[str], width: int | None) -> str:
+    """Return a line with guess and mark; where the terminal is too narrow, the mark takes the place of the guess."""
+    ends = [guess + marks[0], *marks]
+    return next((line + end for end in ends if width is None or cell_len(line + end) <= width), line + ends[-1])
 
 
 def _doubt(predictions: "Predictions", row: int, own: Sequence[int], names: dict[int, str]) -> str:
