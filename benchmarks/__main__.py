@@ -12,6 +12,7 @@ from benchmarks.record import progress
 BENCHMARKS = {  # module: what it measures; the longest last
     "features": "photo files to features, against plain loops and the bound",
     "heads": "the last layer on 50,000 photos of 100 classes: time and memory",
+    "conformal": "do sets with a stated coverage hold it, and is what is unlike the training photos marked",
     "decisions": "does a goal hold on photos that were held back from the beginning",
     "depths": "features of several depths: what they cost, and give on six sets of real photos",
     "few_photos": "out-of-fold figures of few photos beside those on all others",

@@ -81,7 +81,8 @@ def test_predict_has_the_way_to_each_answer_with_sums(run: Run, fitted: Path, ph
     rows = list(csv.DictReader(done.stdout.splitlines()))
     assert list(rows[0])[3:] == [
         *(f"probability_{name}" for name in CLASSES),
-        *("level_1", "level_1_probability", "level_2", "level_2_probability", "decided_by", "error"),
+        *("level_1", "level_1_probability", "level_2", "level_2_probability"),
+        *("decided_by", "unsure", "unlike_training", "error"),
     ]
     for row in rows[:6]:
         values = [float(row[f"probability_{name}"]) for name in CLASSES]

@@ -17,6 +17,7 @@ from regraft.data.samples import Samples
 from regraft.data.taxonomy import Taxonomy, distances_between
 from regraft.engines.workload import EngineChoice
 from regraft.errors import OptionError, option, printable
+from regraft.evaluation.conformal import Coverage, HeldOutScores
 from regraft.evaluation.decisions import Decision, answers_of
 from regraft.evaluation.goals import DecisionRequest
 from regraft.evaluation.levels import Level
@@ -27,6 +28,7 @@ from regraft.networks.backbones import Backbone
 from regraft.networks.depths import Depth
 
 _PIXELS, _HASHES = ".pixels", ".hashes"  # after a role: of pictures
+UNLIKE_LEVEL = 0.95  # of the training photos: with few of them the limit of 99 % is set by one or two odd photos
 _NOTHING = np.empty(0, dtype=np.uint64)
 
 
@@ -54,6 +56,7 @@ class Classifier:
         reference: what new photos are compared with; None where the network was trained further, which draws the photos
             that it learned from together, and in older files.
         decision: what answers; None where the most probable class does.
+        held_out: what conformal sets are made by; None in older files.
         taxonomy: the tree that the classes lie in; None where none is known.
     """
 
@@ -73,6 +76,7 @@ class Classifier:
     first_depths: tuple[int, ...] = ()
     reference: TrainingReference | None = None
     decision: Decision | None = None
+    held_out: HeldOutScores | None = None
     taxonomy: Taxonomy | None = None
 
     @property
@@ -123,6 +127,28 @@ class Classifier:
     def answers(self, probabilities: np.ndarray) -> np.ndarray:
         """Return (n,) classes that are answered, of (n, c) probabilities."""
         return answers_of(self.decision, probabilities)
+
+    def sets(self, probabilities: np.ndarray, coverage: Coverage) -> np.ndarray | None:
+        """Return (n, c) booleans: which classes photos may be; None where that is not known. See `HeldOutScores`."""
+        return None if self.held_out is None else self.held_out.sets(probabilities, coverage)
+
+    def check_coverage(self, coverage: Coverage) -> None:
+        """Raise `OptionError` or `DataError` where sets of this coverage cannot be promised."""
+        if self.held_out is None:
+            raise OptionError(
+                f"{option('coverage')} needs the probabilities of photos that were held out when the classifier was "
+                "fitted, which this file (of an older regraft) does not hold. Fit it again."
+            )
+        self.held_out.check(coverage)
+
+    def unlike_training(self, features: np.ndarray) -> np.ndarray | None:
+        """Return (n,) booleans of features (n, width): which photos are unlike the training photos.
+
+        They are farther from these than 95 % of them from each other. None where no reference is kept.
+        """
+        if self.reference is None:
+            return None
+        return self.reference.distances_of(features[:, self.columns]) > self.reference.limit(UNLIKE_LEVEL)
 
     def decide_by(self, request: DecisionRequest, positive: str | None = None) -> None:
         """Take another decision than that of the fit, one that needs no photos to be chosen; nothing asked: none.

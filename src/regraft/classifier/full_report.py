@@ -10,6 +10,7 @@ from regraft.data.dataset import Dataset
 from regraft.data.splits import OUTER_FOLDS
 from regraft.data.taxonomy import distances_between
 from regraft.errors import DataError, GoalError, option, printable
+from regraft.evaluation.conformal import ConformalFigures, Coverage
 from regraft.evaluation.decisions import Decision, DecisionRule, answers_of
 from regraft.evaluation.goals import DecisionRequest, Goal, check_goal_photos
 from regraft.evaluation.operating_points import (
@@ -111,10 +112,11 @@ def full_report(
     folds: np.ndarray,
     positive: str | None = None,
     known: OperatingPoints | None = None,
+    sets: np.ndarray | None = None,
     seed: int = 0,
     **more: Any,
 ) -> Report:
-    """Return the figures of held-out probabilities (n, c), with operating points and, of two classes, the curves.
+    """Return the figures of held-out probabilities (n, c), with those of sets, operating points and, of two, curves.
 
     Args:
         dataset: the n photos.
@@ -124,6 +126,7 @@ def full_report(
         folds: (n,) numbers that thresholds are nested by; out-of-fold, those of the classifiers that answered.
         positive: of two classes the one that AUC, operating points and curves are of; default the second.
         known: thresholds that were chosen on other photos, which are not chosen again.
+        sets: (n, c) booleans, conformal sets of the default coverage by other photos; None where there are none.
         seed: of the bootstrap.
         more: for `Report.from_probabilities`.
     """
@@ -141,6 +144,9 @@ def full_report(
         seed=seed,
         **more,
     )
+    if sets is not None:
+        figures = ConformalFigures.of_sets(sets, labels, classes, Coverage(), groups=dataset.groups)
+        report = replace(report, conformal=figures)
     label = answers.label if report.positive is None else list(classes).index(report.positive)
     if label is None or not 0 < (labels == label).sum() < len(labels):
         return report

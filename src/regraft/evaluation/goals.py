@@ -77,7 +77,7 @@ class Goal:
 
     def needed(self) -> int:
         """Return how many photos (of the class, or for a specificity of the others) it takes to promise the goal."""
-        return math.ceil(1 / (1 - self.least) - 1e-9) - 1
+        return photos_needed(self.least)
 
     def said(self, classes: Sequence[str]) -> str:
         """Return the goal as a user would say it."""
@@ -256,6 +256,25 @@ def _label(name: str, named: str | None, classes: Sequence[str], positive: str |
 
 def _share(number: str, sign: str) -> float:
     return float(number) / (100 if sign else 1)
+
+
+def read_share(text: str) -> float | None:
+    """Return a share that is written as a number or in percent; None where it is neither, or names a class.
+
+    >>> read_share("0.95"), read_share(" 95 %"), read_share("0.95 for malignant"), read_share("most")
+    (0.95, 0.95, None, None)
+    """
+    found = _THRESHOLD.fullmatch(text)
+    return _share(found[1], found[2]) if found and found[3] is None else None
+
+
+def photos_needed(share: float) -> int:
+    """Return how many held-out photos it takes to promise, of new ones, a share below 1, whatever the distribution.
+
+    >>> photos_needed(0.9), photos_needed(0.95), photos_needed(0.99)
+    (9, 19, 99)
+    """
+    return math.ceil(1 / (1 - share) - 1e-9) - 1
 
 
 def check_goal_photos(goal: Goal, counts: Sequence[int], classes: Sequence[str]) -> None:
