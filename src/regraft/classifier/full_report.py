@@ -154,7 +154,14 @@ def full_report(
         points = points_at(known, labels, probabilities, classes, groups=dataset.groups)
     else:
         points = operating_points(labels, probabilities, classes, label, folds=folds, groups=dataset.groups)
-    curves = trade_offs(labels == label, probabilities[:, label], classes[label], groups=dataset.groups, seed=seed)
+    curves = trade_offs(
+        labels == label,
+        probabilities[:, label],
+        classes[label],
+        groups=dataset.groups,
+        folds=folds if estimate == "out-of-fold" else None,
+        seed=seed,
+    )
     return replace(report, operating_points=points, trade_offs=curves)
 
 
