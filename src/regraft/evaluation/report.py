@@ -199,7 +199,7 @@ class Report:
     @property
     def estimate_note(self) -> str:
         """Return whose figures these are and how far the intervals go, in sentences; "" where nothing is to be said."""
-        return estimate_note(self.estimate, self.folds)
+        return estimate_note(self.estimate, self.folds, self.n)
 
     def rows(self) -> Iterator[tuple[Metric, str, float | None, Interval | None]]:
         """Yield metric, title, figure and interval as people see them: what is better when higher comes first.
