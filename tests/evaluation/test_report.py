@@ -441,7 +441,7 @@ def test_no_name_steers_the_terminal() -> None:
 
 def test_headline(report: Report) -> None:
     lines = str(report).split("\n")
-    assert report.headline == "\n".join(lines[:3])
+    assert report.headline == "\n".join(lines[:4])
     assert lines[2].startswith("  accuracy ")
 
 
@@ -655,8 +655,9 @@ def test_out_of_fold_says_whose_figures_these_are(report: Report) -> None:
     said = lines[: lines.index("")]
     assert all(line.startswith("  ") and len(line) <= 100 for line in said)
     assert " ".join(map(str.strip, said)) == note
-    assert out_of_fold.headline.split("\n") == [title, *said, "", lines[len(said) + 1]]
-    assert "accuracy" in out_of_fold.headline.split("\n")[-1]
+    assert out_of_fold.headline.split("\n") == [title, *said, "", *lines[len(said) + 1 : len(said) + 3]]
+    assert "accuracy" in out_of_fold.headline.split("\n")[-2]
+    assert "always the largest class" in out_of_fold.headline.split("\n")[-1]
     assert (report.estimate_note, report.to_json()["estimate_note"]) == ("", "")  # of photos of a test folder
 
 
