@@ -180,9 +180,9 @@ def test_every_csv_has_safe_cells_and_stays_exact() -> None:
     found = answers("=1+1.jpg", "-2", "a\r.jpg", unreadable={2: "@torn"})
     rows = list(csv.reader(io.StringIO(as_csv(found, classes), newline="")))
     by = ["most probable class", "", ""]
+    about = ["decided_by", "unsure", "unlike_training"]
     assert rows == [
-        ["file", "prediction", "probability", "probability_=no", "probability_yes\r\n\x1b"]
-        + ["decided_by", "unsure", "unlike_training", "error"],
+        ["file", "prediction", "probability", "probability_=no", "probability_yes\r\n\x1b", *about, "error"],
         ["./=1+1.jpg", "yes\r\n\x1b", "0.750000", "0.250000", "0.750000", *by, ""],
         ["-2", "yes\r\n\x1b", "0.750000", "0.250000", "0.750000", *by, ""],
         ["a\r.jpg", "", "", "", "", "", "", "", "'@torn"],
