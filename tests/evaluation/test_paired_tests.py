@@ -8,7 +8,15 @@ import pytest
 from scipy.stats import binomtest, false_discovery_control, ttest_1samp
 from scipy.stats import t as student
 
-from regraft.evaluation.paired_tests import fold_widening, holm, mcnemar, mean_test, score_interval, sign_flip_test
+from regraft.evaluation.paired_tests import (
+    fold_widening,
+    holm,
+    mcnemar,
+    mean_test,
+    right_answers_test,
+    score_interval,
+    sign_flip_test,
+)
 
 
 @pytest.mark.parametrize(("won", "lost"), [(4, 0), (6, 0), (3, 9), (5, 5), (40, 17), (0, 1)])
@@ -112,3 +120,17 @@ def test_folds_that_learned_from_the_same_photos_widen_errors() -> None:
     plain = ttest_1samp(values, 0.0)
     assert (mean.high - mean.low) == pytest.approx(1.5 * np.diff(plain.confidence_interval())[0])
     assert p_value == pytest.approx(2 * student.sf(plain.statistic / 1.5, 29), rel=1e-4)
+
+
+def test_right_answers_of_folds_are_held_to_the_mean_and_to_the_signs() -> None:
+    """Of 100 photos 12 won and 2 lost: signs p = 0.013 (binomial); the mean with 1.5 times the error decides."""
+    a, b = np.arange(100) < 12, (np.arange(100) >= 12) & (np.arange(100) < 14)
+    found, p_value = right_answers_test(a, b)
+    assert p_value == pytest.approx(binomtest(12, 14).pvalue)
+    assert (found.low, found.high) == pytest.approx((0.0310, 0.1819), abs=1e-4)  # Tango's, by numeric maximisation
+    widened, p_of_folds = right_answers_test(a, b, folds=np.arange(100) % 5)
+    statistic = ttest_1samp(a.astype(float) - b, 0.0).statistic / 1.5
+    assert p_of_folds == pytest.approx(2 * student.sf(statistic, 99), rel=1e-4)
+    assert (widened.low, widened.high) == pytest.approx((0.1 - 1.5 * 0.0690, 0.1 + 1.5 * 0.0819), abs=2e-4)
+    none, unknown = right_answers_test(a, b, np.zeros(100))
+    assert (none.value, none.low, none.high, unknown) == (0.1, -math.inf, math.inf, None)

@@ -14,6 +14,7 @@ from regraft.attribution.cam import grad_cam
 from regraft.classifier.classifier import NetworkWithHead
 from regraft.data.layouts import find_samples
 from regraft.errors import DataError
+from regraft.evaluation.decisions import Decision, ThresholdRule
 from regraft.explain.examples import Example, choose_examples, explain_examples
 from regraft.explain.top_activations import stage_maps_of
 from regraft.heads.linear import LinearHead
@@ -177,6 +178,30 @@ def test_one_look_for_each_photo(tiny_network: str, photos: Callable[..., Path])
     state = backbone.module.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in before.items())
     assert not any(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in backbone.module.modules())
+
+
+@pytest.mark.parametrize(
+    ("temperature", "threshold", "answer"),
+    [(1.0, None, 0), (1.0, 0.1, 1), (1.0, 0.05, 1), (0.5, 0.05, 0), (0.5, 0.01, 1), (1.0, 0.2, 0)],
+)
+def test_the_final_classifier_answers_by_its_rule(
+    temperature: float, threshold: float | None, answer: int, tiny_network: str, photos: Callable[..., Path]
+) -> None:
+    """Logits 2 and 0 give the second class 1 / (1 + e^2) = 0.119, at half the temperature 1 / (1 + e^4) = 0.018."""
+    backbone = load_backbone(tiny_network)
+    weight, bias = np.zeros((2, backbone.features), dtype=np.float32), np.array([2.0, 0.0], dtype=np.float32)
+    decision = None if threshold is None else Decision(ThresholdRule(1, threshold), "a threshold")
+    (found,) = explain_examples(
+        [Example("mistake", 0, 1, 0, 0.454)],
+        find_samples(photos(red=1, blue=1))["train"].sources,
+        backbone,
+        LinearHead(weight, bias, 0.1),
+        temperature=temperature,
+        decision=decision,
+        places=stage_maps_of(backbone),
+        device=CPU,
+    )
+    assert found.now == answer
 
 
 def test_a_photo_that_is_gone_is_named(tiny_network: str, photos: Callable[..., Path]) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 from regraft.data.layouts import find_samples
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, OptionError
+from regraft.evaluation.decisions import Decision, ThresholdRule
 from regraft.explain.explain import explain, first_filters
 from regraft.explain.explanation import Explanation
 from regraft.explain.subject import subject_of_network
@@ -25,6 +26,13 @@ def test_one_stage_and_its_units_can_be_asked_for(explained: Explained) -> None:
     found = explained(stages=("blocks.1",), units=3)
     assert [stage.stage for stage in found.stages] == ["blocks.1"]
     assert len(found.stages[0].units) == 3
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_photos_are_answered_by_the_rule_of_the_file(explained: Explained, label: int) -> None:
+    """From a probability of 0 on, one class is always answered."""
+    found = explained(units=0, decision=Decision(ThresholdRule(label, 0.0), "a threshold"))
+    assert {one.now for one in found.examples} == {label}
 
 
 @pytest.mark.parametrize(

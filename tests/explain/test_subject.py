@@ -12,6 +12,7 @@ from regraft.classifier.classifier import Classifier
 from regraft.data.layouts import find_samples
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, OptionError
+from regraft.evaluation.decisions import Decision, ThresholdRule
 from regraft.explain.subject import (
     OF_FIT,
     ON_THESE,
@@ -125,6 +126,7 @@ def test_what_was_just_trained(fitted: Callable[..., FitResult]) -> None:
     assert dict(found.reports) == {OF_FIT: result.report}
     assert found.note.startswith("Each photo was answered by a classifier that learned without it (out-of-fold)")
     assert (found.labelled, found.pretrained, found.fine_tuned) == (True, None, False)
+    assert (found.temperature, found.decision) == (result.classifier.temperature, None)
     further = fitted("top")
     assert subject_of_fit(further).pretrained is further.experiment.backbone
     assert subject_of_fit(further).fine_tuned
@@ -145,7 +147,10 @@ def test_photos_that_a_classifier_was_trained_on_are_known_as_such(
     fitted: Callable[..., FitResult], photos: Photos, tmp_path: Path, listener: Listener
 ) -> None:
     result = fitted()
+    result.classifier.decision = Decision(ThresholdRule(1, 0.095), "a threshold")
     known = subject_of(result.classifier, tmp_path / "pets", listener)
+    assert (known.temperature, known.decision) == (result.classifier.temperature, result.classifier.decision)
+    assert subject_of_fit(result).decision is result.classifier.decision
     assert known.note.startswith("The classifier was trained on every one of these photos")
     assert list(known.reports) == [OF_FIT]
     assert known.evaluated is known.dataset

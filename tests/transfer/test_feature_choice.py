@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
+from scipy.stats import sem
+from scipy.stats import t as student
 
 from regraft.classifier.bundle import load_bundle, read_description, save_bundle
 from regraft.classifier.predict import Predictor
@@ -114,8 +116,12 @@ def test_what_each_choice_gives_is_out_of_fold(photos: Photos, tiny_network: str
         assert trial.log_loss == pytest.approx(losses.mean())
         assert trial.accuracy == right.mean()
         assert trial.log_loss_difference == pytest.approx((losses - chosen).mean())
-        low, high = trial.log_loss_interval or (0.0, 0.0)
-        assert low <= trial.log_loss_difference <= high
+        differences = losses - chosen  # of five heads: errors 1.5 times as large (Nadeau and Bengio 2003)
+        half = 1.5 * student.ppf(0.975, 19) * sem(differences)
+        assert trial.log_loss_interval == pytest.approx((differences.mean() - half, differences.mean() + half))
+        assert trial.accuracy_interval is not None
+        low, high = trial.accuracy_interval
+        assert low <= trial.accuracy_difference <= high
 
 
 def test_of_many_photos_all_choices_are_compared_on_one_sample(

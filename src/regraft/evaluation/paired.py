@@ -14,15 +14,7 @@ from scipy.special import stdtr
 from regraft.evaluation.delong import auc_difference
 from regraft.evaluation.intervals import RESAMPLES, Interval, bootstrap_weights, quantile
 from regraft.evaluation.metrics import METRICS, Figure, Predictions, photo_brier, photo_log_loss, prepare
-from regraft.evaluation.paired_tests import (
-    SIGNIFICANCE,
-    fold_widening,
-    mcnemar,
-    mean_test,
-    score_interval,
-    sign_flip_test,
-    widened,
-)
+from regraft.evaluation.paired_tests import fold_widening, holding_0, mean_test, right_answers_test, signs_and_mean
 
 
 @dataclass(frozen=True)
@@ -129,13 +121,9 @@ def _right_answers(right: Callable[[Predictions], np.ndarray]) -> Callable[[_Pai
 
     def compared(pair: _Pair, name: str) -> Difference:
         a, b = right(pair.a), right(pair.b)
-        won, lost = int((a & ~b).sum()), int((b & ~a).sum())
-        value, differences = (won - lost) / len(a), a.astype(float) - b
-        p_value, interval = _signs_and_mean(differences, differences, pair)
-        if pair.groups is None:
-            interval = widened(score_interval(won, lost, len(a)), value, pair.widening)
-            p_value = mcnemar(won, lost) if pair.folds is None else p_value
-        return Difference(name, value, _holding_0(interval, p_value), p_value, won, lost)
+        found, p_value = right_answers_test(a, b, pair.groups, pair.folds, seed=pair.seed)
+        interval = (found.low, found.high) if np.isfinite(found.low) else None
+        return Difference(name, found.value, interval, p_value, int((a & ~b).sum()), int((b & ~a).sum()))
 
     return compared
 
@@ -148,31 +136,11 @@ def _balanced_accuracy(pair: _Pair, name: str) -> Difference:
     means = np.bincount(numbers, differences) / counts
     value = float(means.mean())
     influence = value + weights * (differences - means[numbers])  # the classes' own counts are no finding
-    p_value, interval = _signs_and_mean(weights * differences, influence, pair)
+    p_value, interval = signs_and_mean(
+        weights * differences, influence, pair.groups, widening=pair.widening, seed=pair.seed
+    )
     won, lost = (int((differences == sign).sum()) for sign in (1, -1))
-    return Difference(name, value, _holding_0(interval, p_value), p_value, won, lost)
-
-
-def _signs_and_mean(signed: np.ndarray, values: np.ndarray, pair: _Pair) -> tuple[float | None, Interval | None]:
-    """Return the larger p-value of two tests, the signs of (n,) `signed` and the mean of `values`, and its interval.
-
-    The mean's takes four photos won and none lost for proof; that of signs supposes that both are alike in all. Where
-    nothing differs, as many units could differ as in `score_interval`.
-    """
-    mean, p_value = mean_test(values, pair.groups, widening=pair.widening)
-    if p_value is None:
-        return None, None
-    if not signed.any():
-        units = len(signed) if pair.groups is None else len(np.unique(pair.groups))
-        return 1.0, score_interval(0, 0, units)
-    return max(p_value, sign_flip_test(signed, pair.groups, seed=pair.seed)), (mean.low, mean.high)
-
-
-def _holding_0(interval: Interval | None, p_value: float | None) -> Interval | None:
-    """Return the interval, up to 0 where that is not excluded."""
-    if interval is None or (p_value is not None and p_value <= SIGNIFICANCE):
-        return interval
-    return min(interval[0], 0.0), max(interval[1], 0.0)
+    return Difference(name, value, holding_0(interval, p_value), p_value, won, lost)
 
 
 def _losses(loss: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[[_Pair, str], Difference]:

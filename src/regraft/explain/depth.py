@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Self
 
 import numpy as np
 import torch
-from scipy.stats import binomtest
 
 from regraft.data.dataset import Dataset
 from regraft.data.splits import OUTER_FOLDS
 from regraft.errors import option
-from regraft.evaluation.intervals import LEVEL, Interval, Mean, mean_interval
+from regraft.evaluation.intervals import Interval, Mean
+from regraft.evaluation.paired_tests import SIGNIFICANCE, holm, right_answers_test
 from regraft.evaluation.proportions import interval_of, proportion_of
+from regraft.explain.words import value_in_words
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer, progress
 from regraft.transfer.budget import Clock
@@ -21,7 +23,7 @@ from regraft.transfer.trainers import LinearProbe
 
 SIZES = (5, 10, 20, 50, 100, 200, 500, 1000)  # photos of each class, on the learning curve
 _PATIENCE = 1800.0  # seconds: the heads of one stage of many photos take minutes
-_FEW_MISTAKES = 6  # with fewer, no later stage could be proven better (sign test)
+_FEW_MISTAKES = 9  # with fewer, no later stage could be proven better: 8 won and none lost have p > 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +92,7 @@ class LearningCurve:
     Attributes:
         points: photos of each class, accuracy, and its 95 % interval; the last of all that a fold leaves.
         gain: accuracy at the last point less that at the one before, photo by photo; None of a single point.
-        rises: whether the last step is proven to gain, by its interval and the sign test.
+        rises: whether the last step is proven to gain, see `right_answers_test`.
     """
 
     points: list[tuple[int, float, Interval | None]]
@@ -112,8 +114,8 @@ def accuracy_by_size(
         observer: hears the progress.
     """
     observer = observer or Observer()
-    folds = len(np.unique(dataset.folds(OUTER_FOLDS, seed=seed)))
-    learnable = round(int(np.bincount(dataset.labels).max()) * (1 - 1 / folds))
+    folds = dataset.folds(OUTER_FOLDS, seed=seed)
+    learnable = round(int(np.bincount(dataset.labels).max()) * (1 - 1 / len(np.unique(folds))))
     sizes = [*(size for size in SIZES if size < 0.75 * learnable), None]
     total = len(sizes) * len(dataset)
     with progress(observer, "learning curve of the last layer", total, patience=_PATIENCE) as advance:
@@ -125,7 +127,8 @@ def accuracy_by_size(
     if len(points) < 2:
         return LearningCurve(points)
     before, last = rights[-2:]
-    return LearningCurve(points, _gain(last, before, dataset.groups), _proven(last, before, dataset.groups))
+    gain, p_value = right_answers_test(last, before, dataset.groups, folds, seed=seed)
+    return LearningCurve(points, gain, _proven(gain, p_value))
 
 
 def _interval(right: np.ndarray, dataset: Dataset) -> Interval | None:
@@ -150,6 +153,7 @@ class DepthAdvice:
 def advise_by_depth(
     points: Sequence[DepthPoint],
     groups: np.ndarray | None,
+    folds: np.ndarray | None = None,
     *,
     random: Sequence[DepthPoint] = (),
     auto: str = "",
@@ -157,32 +161,33 @@ def advise_by_depth(
 ) -> DepthAdvice:
     """Return up to which stage depth is proven to help.
 
-    Two stages are compared photo by photo: by the mean difference of right answers with a 95 % interval (of groups,
-    where there are groups) and, without groups, the sign test.
+    Two stages are compared photo by photo, see `right_answers_test`. The p-values of all pairs are corrected (Holm
+    1979): where no stage differs, the chance that any is called better is at most 5 %.
 
     Args:
         points: of `accuracy_by_depth`, from pixels on.
         groups: (n,) what is not independent, or None.
+        folds: (n,) numbers of what was answered by the same last layer; None where one answered all.
         random: the same of random weights: pretraining helps where its best stage is proven better than their best.
         auto: what "auto" found when it tried to train more, in sentences: they stand instead of the advice to try.
         trained: the stages that it tried to train.
     """
-    comparison = _Comparison.of(points, groups)
+    comparison = _Comparison.of(points, groups, folds)
     chance = max(random, key=lambda point: point.accuracy, default=None)
     most = max(points, key=lambda point: point.accuracy)
-    if chance is not None and not _proven(most.right, chance.right, groups):
+    if chance is not None and not _proven(*right_answers_test(most.right, chance.right, groups, folds)):
         advice = (
-            f"Pretraining is not proven to help with these photos: {_percent(most)} after {most.stage}, and with "
-            f"random weights {_percent(chance)} after {chance.stage}. More photos may prove it; if not, look whether "
-            "labels belong to their photos, or take a network that was pretrained on photos more like these."
+            f"Pretraining is not proven to help with these photos: {_shown(most)}, and with random weights "
+            f"{_shown(chance)}. More photos may prove it; if not, look whether labels belong to their photos, or take "
+            "a network that was pretrained on photos more like these."
         )
     elif comparison.falls:
         advice = _where_it_falls(comparison, auto, trained)
     elif comparison.best is comparison.last:
         advice = (
-            f"Depth helps up to the last stage ({_percent(comparison.last)} after {comparison.last.stage}): no earlier "
-            "stage is as good, and nothing suggests that these photos differ from those that the network was "
-            "pretrained on. A new last layer is the right start."
+            f"Depth helps up to the last stage ({_shown(comparison.last)}): no earlier stage is as good, and "
+            "nothing suggests that these photos differ from those that the network was pretrained on. A new last layer "
+            "is the right start."
         )
     else:
         advice = _where_it_rests(comparison, auto)
@@ -199,6 +204,7 @@ class _Comparison:
         last: the last stage.
         fall: its accuracy less that of `best`.
         falls: whether that is proven.
+        pairs: how many pairs of stages were compared.
     """
 
     best: DepthPoint
@@ -206,25 +212,30 @@ class _Comparison:
     last: DepthPoint
     fall: Mean
     falls: bool
+    pairs: int
 
     @classmethod
-    def of(cls, points: Sequence[DepthPoint], groups: np.ndarray | None) -> Self:
+    def of(cls, points: Sequence[DepthPoint], groups: np.ndarray | None, folds: np.ndarray | None) -> Self:
         """Compare stages, from pixels on."""
-        place = next(
-            k
-            for k, point in enumerate(points)
-            if not any(_proven(p.right, point.right, groups) for p in points[k + 1 :])
-        )
-        best, last = points[place], points[-1]
-        following = "" if best is last else points[place + 1].stage
-        return cls(
-            best, following, last, _gain(last.right, best.right, groups), _proven(best.right, last.right, groups)
-        )
+        pairs = list(combinations(range(len(points)), 2))
+        tests = [right_answers_test(points[k].right, points[j].right, groups, folds) for j, k in pairs]
+        corrected = holm([p_value for _, p_value in tests])
+        gains = {pair: gain for pair, (gain, _) in zip(pairs, tests, strict=True)}
+        proven = {
+            pair
+            for pair, p_value in zip(pairs, corrected, strict=True)
+            if p_value is not None and p_value <= SIGNIFICANCE
+        }
+        place = next(j for j in range(len(points)) if not any(gains[pair].value > 0 for pair in proven if pair[0] == j))
+        best, last, ends = points[place], points[-1], (place, len(points) - 1)
+        if best is last:
+            return cls(best, "", last, Mean(0.0, 0.0, 0.0), False, len(pairs))
+        return cls(best, points[place + 1].stage, last, gains[ends], ends in proven, len(pairs))
 
     @property
     def shown(self) -> str:
         """Return the accuracies of both."""
-        return f"{_percent(self.best)} after {self.best.stage}, {_percent(self.last)} after {self.last.stage}"
+        return f"{_shown(self.best)}, {_shown(self.last)}"
 
 
 def _where_it_falls(found: _Comparison, auto: str, trained: Collection[str]) -> str:
@@ -248,7 +259,9 @@ def _where_it_rests(found: _Comparison, auto: str) -> str:
             "room to prove anything: a new last layer does nearly all. "
         )
         return advice + (auto or "`regraft compare` tells whether more training does the rest.")
-    doubt = ", which the sign test does not confirm" if found.fall.low > 0 else ""
+    doubt = (
+        f", which is no proof among {found.pairs} pairs of stages" if found.fall.low > 0 or found.fall.high < 0 else ""
+    )
     advice = (
         f"After {best.stage}, no later stage is proven to add anything ({found.shown}; difference "
         f"{_said(found.fall)}{doubt}), and none is proven to lose: {len(best.right):,} photos do not settle from which "
@@ -258,26 +271,18 @@ def _where_it_rests(found: _Comparison, auto: str) -> str:
     return advice + (f". {auto}" if auto else test)
 
 
-def _proven(better: np.ndarray, worse: np.ndarray, groups: np.ndarray | None) -> bool:
-    """Tell whether `better` (n,) has more right answers: by the interval and, of single photos, by the sign test.
-
-    The interval alone takes four photos won and none lost for proof; the sign test (exact, two-sided) asks for six.
-    """
-    if _gain(better, worse, groups).low <= 0:
-        return False
-    won, lost = int((better & ~worse).sum()), int((worse & ~better).sum())
-    return groups is not None or float(binomtest(won, won + lost).pvalue) < 1 - LEVEL
+def _proven(gain: Mean, p_value: float | None) -> bool:
+    return p_value is not None and gain.value > 0 and p_value <= SIGNIFICANCE
 
 
-def _gain(later: np.ndarray, earlier: np.ndarray, groups: np.ndarray | None) -> Mean:
-    return mean_interval(later.astype(float) - earlier, groups=groups)
-
-
-def _percent(point: DepthPoint) -> str:
-    return f"{100 * point.accuracy:.1f} %"
+def _shown(point: DepthPoint) -> str:
+    return f"{value_in_words(point.accuracy, share=True)} after {point.stage}"
 
 
 def _said(mean: Mean) -> str:
+    """Return a difference in points with its interval, where one is known."""
+    if not np.isfinite(mean.low):
+        return f"{100 * mean.value:+.1f} points"
     return f"{100 * mean.value:+.1f} points [{100 * mean.low:+.1f}, {100 * mean.high:+.1f}]"
 
 

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.special import softmax
 
 from regraft.attribution.cam import grad_cam, occlusion
 from regraft.attribution.feature_maps import StageMap
 from regraft.classifier.classifier import NetworkWithHead
 from regraft.engines.pytorch import TorchEngine
+from regraft.evaluation.decisions import Decision, answers_of
 from regraft.explain.unit_pictures import read_pixels
 from regraft.heads.linear import Head
 from regraft.images.sources import Source
@@ -100,6 +102,8 @@ def explain_examples(
     head: Head,
     *,
     first: int = 0,
+    temperature: float = 1.0,
+    decision: Decision | None = None,
     places: Sequence[StageMap],
     device: torch.device,
     observer: Observer | None = None,
@@ -112,6 +116,8 @@ def explain_examples(
         backbone: the network.
         head: its last layer.
         first: the column of the network's features that is the head's first.
+        temperature: the head's logits are divided by it.
+        decision: what the classifier answers by; None where the most probable class is the answer.
         places: where the network's stages are read; the last one whose map the answer depends on is taken.
         device: where it runs.
         observer: hears the progress.
@@ -129,7 +135,7 @@ def explain_examples(
             image = engine.normalised(pixels[one.photo][None])
             cam, stage = _cam(module, places, image, one.answer) if only_last else (None, "")
             with torch.no_grad():
-                now = int(module(image).argmax())
+                probabilities = softmax(module(image).double().cpu().numpy() / temperature, axis=1)
             covered = occlusion(module, image, one.answer, window=window, stride=stride)
             found.append(
                 ExplainedExample(
@@ -137,7 +143,7 @@ def explain_examples(
                     pixels[one.photo],
                     None if cam is None else cam[0, 0].cpu().numpy(),
                     stage,
-                    now,
+                    int(answers_of(decision, probabilities)[0]),
                     covered[0, 0].cpu().numpy(),
                 )
             )

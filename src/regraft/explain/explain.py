@@ -139,6 +139,8 @@ def _look(found: Explanation, work: "_Work") -> None:
         subject.backbone,
         subject.head,
         first=subject.first,
+        temperature=subject.temperature,
+        decision=subject.decision,
         places=stage_maps_of(subject.backbone),
         device=work.device,
         observer=work.observer,
@@ -302,7 +304,7 @@ def _probe_depth(found: Explanation, work: _Work, network: Backbone, *, units: i
         most = min(max(_PROBED, _PROBED_OF_EACH * len(subject.dataset.classes)), MOST_POOLED)
         activations = work.run(network, work.sample(len(subject.dataset), most), task)
     dataset = subject.dataset.select(activations.sampled)
-    dataset.folds(OUTER_FOLDS, seed=work.seed)
+    folds = dataset.folds(OUTER_FOLDS, seed=work.seed)
     random = work.run(network.at_random(_RANDOM_SEED), activations.sampled, "photos through random weights")
     for name, pooled in ((PRETRAINED, activations.pooled), (RANDOM, random.pooled)):
         task = f"a last layer on every stage, {name}"
@@ -310,6 +312,7 @@ def _probe_depth(found: Explanation, work: _Work, network: Backbone, *, units: i
     found.depth_advice = advise_by_depth(
         found.depth[PRETRAINED],
         dataset.groups,
+        folds,
         random=found.depth[RANDOM],
         auto=auto_in_words(found.subject.record),
         trained=_stages_trained(found.subject),

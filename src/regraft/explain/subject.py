@@ -18,6 +18,7 @@ from regraft.data.photos import find_photos
 from regraft.data.samples import Samples, together
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, OptionError, RegraftError, option
+from regraft.evaluation.decisions import Decision
 from regraft.evaluation.report import Report
 from regraft.features.depths import columns_from, first_depths
 from regraft.features.joint import JointExtractor
@@ -47,6 +48,8 @@ class Subject:
         labelled: whether the labels are true ones.
         model: the network as the user named it.
         head: the classifier's last layer; None for a network alone.
+        temperature: the head's logits are divided by it.
+        decision: what the classifier answers by; None where the most probable class is the answer.
         first: the column of the network's features that is the head's first.
         joined: whether several networks are joined; `backbone` is the first of them then.
         features: (n, d) of the photos, by the network or networks as they were pretrained; None where not known.
@@ -78,6 +81,8 @@ class Subject:
     joined: bool = False
     features: np.ndarray | None = None
     seen: bool = False
+    temperature: float = 1.0
+    decision: Decision | None = None
 
     @property
     def answers(self) -> np.ndarray:
@@ -204,6 +209,8 @@ def subject_of_classifier(
         labelled=labelled,
         model=classifier.model,
         head=classifier.head,
+        temperature=classifier.temperature,
+        decision=classifier.decision,
         pretrained=pretrained and pretrained.with_ranges(dataset.ranges),
         strategy=classifier.strategy,
         evaluated=evaluated,
@@ -261,6 +268,8 @@ def subject_of_fit(result: FitResult) -> Subject:
         labelled=True,
         model=classifier.model,
         head=classifier.head,
+        temperature=classifier.temperature,
+        decision=classifier.decision,
         pretrained=experiment.backbone if kind.trains_network and not kind.random_weights else None,
         strategy=classifier.strategy,
         evaluated=result.evaluated,

@@ -1,11 +1,14 @@
 """What a last layer makes of each choice of features, on photos that it did not learn from."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from regraft.classifier.record import FeatureTrial, FitRecord
 from regraft.data.dataset import Dataset
-from regraft.evaluation.intervals import Mean, mean_interval
+from regraft.evaluation.intervals import Mean
 from regraft.evaluation.metrics import photo_log_loss
+from regraft.evaluation.paired_tests import fold_widening, mean_test, right_answers_test
 from regraft.networks.depths import ALL, LAST, LATE
 from regraft.transfer.experiment import Experiment
 
@@ -25,7 +28,7 @@ def try_features(experiment: Experiment) -> tuple[FeatureTrial, ...]:
     everything = np.arange(len(dataset))
     if experiment.validation is not None and experiment.validation_features is not None:
         evaluated, values = experiment.validation, experiment.validation_features.values
-        parts = [(everything, np.arange(len(evaluated)))]
+        folds, parts = None, [(everything, np.arange(len(evaluated)))]
     else:
         folds = experiment.folds()
         evaluated, values = dataset, features
@@ -38,15 +41,21 @@ def try_features(experiment: Experiment) -> tuple[FeatureTrial, ...]:
         chosen[held_out] = each[experiment.heads.of(learn).choice][held_out]
     compared = experiment.heads.compared
     sample = compared if compared < len(dataset) else None
-    return tuple(_trial(name, found, chosen, evaluated, sample) for name, found in each.items())
+    trials = [_trial(name, found, chosen, evaluated, folds) for name, found in each.items()]
+    return tuple(replace(trial, learned_from=sample) for trial in trials)
 
 
-def _trial(name: str, found: np.ndarray, chosen: np.ndarray, dataset: Dataset, sample: int | None) -> FeatureTrial:
-    labels = dataset.labels
+def _trial(
+    name: str, found: np.ndarray, chosen: np.ndarray, dataset: Dataset, folds: np.ndarray | None
+) -> FeatureTrial:
+    """Return what probabilities (n, c) come to against those of the choice; differences as `right_answers_test`'s."""
+    labels, groups = dataset.labels, dataset.groups
     losses = photo_log_loss(labels, found)
     right, right_chosen = found.argmax(axis=1) == labels, chosen.argmax(axis=1) == labels
-    accuracy = mean_interval(right.astype(float) - right_chosen, groups=dataset.groups)
-    loss = mean_interval(losses - photo_log_loss(labels, chosen), groups=dataset.groups)
+    accuracy, _ = right_answers_test(right, right_chosen, groups, folds)
+    loss, _ = mean_test(losses - photo_log_loss(labels, chosen), groups, widening=fold_widening(folds))
+    if np.array_equal(found, chosen):  # it is the choice itself: no estimate
+        accuracy = Mean(0.0, 0.0, 0.0)
     return FeatureTrial(
         features=name,
         accuracy=float(right.mean()),
@@ -55,7 +64,6 @@ def _trial(name: str, found: np.ndarray, chosen: np.ndarray, dataset: Dataset, s
         accuracy_interval=_interval(accuracy),
         log_loss_difference=loss.value,
         log_loss_interval=_interval(loss),
-        learned_from=sample,
     )
 
 
