@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy import special, stats
 from regraft.evaluation import metrics
 from regraft.evaluation.figures import ClassFigures, ReliabilityBin
 from regraft.evaluation.report import Report
-from regraft.evaluation.report_lines import estimate_note
+from regraft.evaluation.report_lines import cases_held, estimate_note
 from regraft.evaluation.skill import beats_majority
 
 CLASSES = ("cat", "dog", "owl")
@@ -663,8 +664,25 @@ def test_out_of_fold_says_whose_figures_these_are(report: Report) -> None:
 
 @pytest.mark.parametrize(("photos", "held"), [(80, "80"), (81, "85"), (150, "85"), (1000, "90"), (1001, None)])
 def test_how_far_an_interval_goes_is_said_by_the_number_of_photos(photos: int, held: str | None) -> None:
-    said = estimate_note("out-of-fold", 5, photos)
+    said = estimate_note("out-of-fold", 5, cases_held("out-of-fold", photos))
     if held is None:
         assert said.endswith("it is a little better as a rule.")
     else:
-        assert said.endswith(f"and lies in such intervals in about {held} of 100 cases, not in 95.")
+        assert said.endswith(f"and its accuracy lies in the interval in about {held} of 100 cases, not in 95.")
+    assert cases_held("test", photos) is None
+
+
+@pytest.mark.parametrize(
+    ("groups", "held"), [(None, 80), (np.arange(5), 80), (np.array([0, 1, 2, 3, 3]), None), (np.zeros(5), None)]
+)
+def test_with_groups_it_was_not_simulated(groups: np.ndarray | None, held: int | None) -> None:
+    """A group of one photo is no group; folds that are groups hold several."""
+    found = Report.from_probabilities(
+        PROBABILITIES, LABELS, CLASSES, estimate="out-of-fold", groups=groups, folds=groups, resamples=20
+    )
+    assert found.cases_held == held
+    assert ("of 100 cases" in found.estimate_note) == (held is not None)
+    assert Report.from_json(found.to_json()) == found
+    older = {name: value for name, value in found.to_json().items() if name != "independent"}
+    assert Report.from_json(older).cases_held is None
+    assert replace(found, decided_by="a rule").cases_held is None

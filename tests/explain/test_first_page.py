@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from tests.explain.made import explanation_of, report_of
 
-from regraft.evaluation.intervals import wilson
 from regraft.evaluation.operating_points import OperatingPoints
 from regraft.explain.explanation import Explanation
 from regraft.explain.first_page import first_page, main_report
@@ -26,18 +26,28 @@ def headline(found: Explanation) -> dict[str, Any]:
     return shown
 
 
+def wilson(k: int, n: int) -> tuple[float, float]:
+    """Return Wilson's score interval of a proportion as scipy has it."""
+    found = binomtest(k, n).proportion_ci(method="wilson")
+    return found.low, found.high
+
+
 def test_the_figures_are_said_of_a_hundred_photos() -> None:
     found = explanation_of([[70, 30, 0], [30, 70, 0], [0, 4, 196]], NAMES)
     shown = headline(found)
-    # 336 of 400 are right, 84 %; the interval by an independent formula: Wilson's score interval of a proportion
+    # 336 of 400 are right, 84 %
     low, high = wilson(336, 400)
     assert (shown["right"], shown["counted"]) == ("84 of 100", "336 of 400")
     assert shown["likely"] == (
-        f"Of other photos like these, expect between {round(100 * low)} and {round(100 * high)} of 100 right."
+        f"In the long run, of photos like these, between {round(100 * low)} and {round(100 * high)} of 100 are right "
+        "(95 % interval)."
     )
     assert (round(100 * low), round(100 * high)) == (80, 87)
     assert shown["beside"] == "Always answering the largest class (rose) would get 50 of 100 right (the red line)."
-    assert shown["how"] == "Each photo was answered by a classifier that had not learned from it."
+    assert shown["how"] == (
+        "Each photo was answered by a classifier that had not learned from it. The one in the file learned from all; "
+        "its rate lies there in about 90 of 100 cases, not 95."
+    )
     assert cards(found)["Most mixed up"] == ("lily and lotus", "60 of 64 mistakes")
     assert cards(found)["Hardest class"] == ("lily", "70 of its 100 photos recognised")
     assert cards(found)["Photos looked at"] == ("400", "lily 100, lotus 100, rose 200")
@@ -48,7 +58,22 @@ def test_of_few_photos_their_own_number_is_said() -> None:
     assert (shown["right"], shown["counted"], shown["unit"]) == ("34 of 40", "", "photos answered right")
     assert "(cat) would get 20 right" in shown["beside"]
     # Wilson of 34 of 40: (34 + 1.9207) / (40 + 3.8415) +- 1.96 / 43.8415 * sqrt(34 * 6 / 40 + 0.9604)
-    assert shown["likely"] == "Of other photos like these, expect between 71 and 93 of 100 right."
+    assert (
+        shown["likely"] == "In the long run, of photos like these, between 71 and 93 of 100 are right (95 % interval)."
+    )
+    assert shown["how"].endswith("its rate lies there in about 80 of 100 cases, not 95.")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"independent": False}, {"n": 1001}, {"estimate": "validation"}, {"intervals": {"accuracy": None}}],
+)
+def test_how_far_the_interval_goes_is_said_where_it_was_simulated(changed: dict[str, Any]) -> None:
+    """Not with groups, not of many photos, not where one classifier answered, not without an interval."""
+    found = explanation_of([[18, 2], [4, 16]], ("cat", "dog"))
+    other = replace(found.subject.reports[OF_FIT], **changed)
+    found = replace(found, subject=replace(found.subject, reports={OF_FIT: other}))
+    assert "100 cases" not in headline(found)["how"]
 
 
 def test_a_rule_that_is_to_find_a_class_is_told_by_what_it_finds_and_costs() -> None:
@@ -61,8 +86,8 @@ def test_a_rule_that_is_to_find_a_class_is_told_by_what_it_finds_and_costs() -> 
     shown, (low, high) = headline(found), wilson(225, 250)
     assert (shown["right"], shown["unit"], shown["counted"]) == ("90 of 100", "photos of malignant found", "225 of 250")
     assert shown["likely"] == (
-        f"Of other photos of malignant like these, expect between {round(100 * low)} and {round(100 * high)} of 100 to "
-        "be found."
+        f"In the long run, of photos of malignant like these, between {round(100 * low)} and {round(100 * high)} of "
+        "100 are found (95 % interval)."
     )
     assert shown["beside"] == (
         "The price: 36 of 100 others are taken for malignant. In all, 68 of 100 answers are right."
@@ -73,7 +98,7 @@ def test_a_rule_that_is_to_find_a_class_is_told_by_what_it_finds_and_costs() -> 
 def test_nearly_all_is_not_said_as_all() -> None:
     shown = headline(explanation_of([[497, 3], [0, 500]], ("cat", "dog")))
     assert shown["right"] == "997 of 1,000"
-    assert "of 1,000 right" in shown["likely"]
+    assert "of 1,000 are right" in shown["likely"]
 
 
 def test_two_classes_have_their_mistakes_in_both_directions() -> None:

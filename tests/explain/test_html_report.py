@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from tests.conftest import photo
-from tests.explain.made import explanation_of
+from tests.explain.made import explanation_of, report_of
 from tests.fixtures.pages import Page
 
 from regraft.classifier.record import FeatureTrial, NetworkTrial
@@ -23,11 +23,18 @@ from regraft.explain.explanation import Explanation
 from regraft.explain.html_report import render, write_report
 from regraft.explain.mistakes import Doubt, Mistake, Mistakes
 from regraft.explain.network_sections import CAVEAT
+from regraft.explain.subject import OF_FIT
 from regraft.photo_audit.thumbnails import Thumbnail
 from regraft.transfer import auto
 from regraft.transfer.auto_plan import AutoPlan, auto_in_words
 
 Explained = Callable[..., Explanation]
+
+
+def page_of(found: Explanation) -> Explanation:
+    """Return an explanation whose page can be made: its network has a name."""
+    backbone: Any = SimpleNamespace(recipe=SimpleNamespace(architecture="small"))
+    return replace(found, subject=replace(found.subject, backbone=backbone))
 
 
 def words(text: str) -> str:
@@ -197,6 +204,30 @@ def test_units_are_in_a_closed_section_and_in_a_second_file_where_they_are_many(
     assert len(whole.all("img")) - len(page.all("img")) == units == len(beside.all("img"))
     assert beside.all("script") == []
     assert all(str(image["src"]).startswith("data:image/") for image in beside.all("img"))
+    monkeypatch.undo()
+    write_report(found, tmp_path)  # whose pictures are few again: those of the earlier report go
+    assert [one.name for one in tmp_path.iterdir() if one.suffix == ".html"] == ["report.html"]
+    (tmp_path / "units.html").write_text("<h1>Units of the army</h1>")  # somebody's own
+    write_report(found, tmp_path)
+    assert (tmp_path / "units.html").read_text() == "<h1>Units of the army</h1>"
+
+
+@pytest.mark.parametrize(
+    ("changed", "whose", "more"),
+    [
+        ({}, " of the classifiers that answered", ", and its accuracy lies in the interval in about 80 of 100 cases"),
+        ({"folds": 5, "independent": False}, " of the 5 classifiers that answered", ""),
+        ({"estimate": "test"}, "", None),
+    ],
+)
+def test_what_intervals_hold_is_said_in_one_sentence(changed: dict[str, Any], whose: str, more: str | None) -> None:
+    report = replace(report_of([[18, 2], [4, 16]], ("cat", "dog")), **changed)
+    found = page_of(explanation_of([[18, 2], [4, 16]], ("cat", "dog"), reports={OF_FIT: report}))
+    written = f"; the one in the file learned from all photos, is a little better as a rule{more}"
+    assert (
+        f"Every interval is of 95 %: it holds the true figure{whose}, for endlessly many photos like these, in 19 of 20 "
+        f"cases{'' if more is None else written}. "
+    ) in words(Page(render(found)).text)
 
 
 def test_no_backtick_is_seen(explained: Explained) -> None:
@@ -212,8 +243,7 @@ def test_a_table_of_mistakes_can_be_sorted(tmp_path: Path) -> None:
     picture = Thumbnail("", "gone")
     one = Mistake("cat/`a`<b>.jpg", picture, "cat", "dog", 0.9996, 0.0004, in_doubt=True)
     found.mistakes = Mistakes((one,), 3, (Doubt("a.jpg", picture, "cat", "dog", "0.0 %", "99 %", "97 %"),), 1, 0.97)
-    backbone = SimpleNamespace(recipe=SimpleNamespace(architecture="small"))
-    html = render(replace(found, subject=replace(found.subject, backbone=backbone)))
+    html = render(page_of(found))
     page = Page(html)
     kinds = [head["data-kind"] for head in page.all("th") if "data-kind" in head]
     assert kinds == ["text", "text", "number", "number", "text"]

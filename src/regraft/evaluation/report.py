@@ -19,6 +19,7 @@ from regraft.evaluation.operating_points import OperatingPoints
 from regraft.evaluation.proportions import interval_of, proportion_of
 from regraft.evaluation.report_fields import ESTIMATES, Estimate, ReportFields, figure_fields
 from regraft.evaluation.report_lines import (
+    cases_held,
     class_lines,
     confusion_lines,
     estimate_note,
@@ -56,6 +57,7 @@ class Report:
             was not asked.
         folds: out-of-fold, how many classifiers answered, each the photos of its fold; None where one answered all, and
             in older files.
+        independent: whether no photo shares a group with another; False in older files, too.
     """
 
     classes: tuple[str, ...]
@@ -74,6 +76,7 @@ class Report:
     operating_points: OperatingPoints | None = None
     trade_offs: TradeOffs | None = None
     conformal: ConformalFigures | None = None
+    independent: bool = False
 
     @property
     def never_answered(self) -> list[str]:
@@ -139,6 +142,7 @@ class Report:
             majority_interval=interval_of(proportion_of(labels == support.argmax(), groups)),
             folds=None if folds is None else len(np.unique(folds)),
             decided_by=decided_by,
+            independent=groups is None or len(np.unique(groups)) == len(labels),
         )
 
     @classmethod
@@ -168,6 +172,7 @@ class Report:
             operating_points=fields.operating_points,
             trade_offs=fields.trade_offs,
             conformal=fields.conformal,
+            independent=fields.independent,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -179,6 +184,7 @@ class Report:
             "estimate": self.estimate,
             "estimate_note": self.estimate_note,
             "folds": self.folds,
+            "independent": self.independent,
             "accuracy": self.figures["accuracy"],
             "accuracy_interval": bounds["accuracy"],
             **{name: value for name, value in self.figures.items() if name != "accuracy"},
@@ -199,7 +205,15 @@ class Report:
     @property
     def estimate_note(self) -> str:
         """Return whose figures these are and how far the intervals go, in sentences; "" where nothing is to be said."""
-        return estimate_note(self.estimate, self.folds, self.n)
+        return estimate_note(self.estimate, self.folds, self.cases_held)
+
+    @property
+    def cases_held(self) -> int | None:
+        """Return in how many of 100 cases the accuracy's interval holds that of the classifier that is written.
+
+        None where that is about 95 or was not simulated, as with groups, and where a rule decides.
+        """
+        return cases_held(self.estimate, self.n) if self.independent and not self.decided_by else None
 
     def rows(self) -> Iterator[tuple[Metric, str, float | None, Interval | None]]:
         """Yield metric, title, figure and interval as people see them: what is better when higher comes first.

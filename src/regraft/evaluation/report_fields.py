@@ -37,6 +37,7 @@ class ReportFields(Struct):
     operating_points: OperatingPoints | None = None
     trade_offs: TradeOffs | None = None
     conformal: ConformalFigures | None = None
+    independent: bool = False
 
     def __post_init__(self) -> None:
         """Check that all tables are of the same classes."""

@@ -13,7 +13,7 @@ _WORST_SHOWN = 10
 _CONFUSIONS_SHOWN = 3
 _WIDTH = 100  # of sentences, in characters
 # up to so many photos the accuracy of the classifier that is written lay in the out-of-fold interval in so many of 100
-# simulations (`benchmarks/intervals.py`: 82, 76, 80, 85, 89 and 91 with 20, 40, 60, 100, 200 and 400 photos)
+# simulations (`benchmarks/intervals.py`: 82, 76, 80, 85, 89 and 91 with 20, 40, 60, 100, 200 and 400 photos, no groups)
 _HELD = {80: 80, 150: 85, 1000: 90}
 
 
@@ -28,13 +28,28 @@ def shown(value: float | None, interval: Interval | None, *, percent: bool) -> s
     return f"{text} [{scale * interval[0]:.{digits}f}, {scale * interval[1]:.{digits}f}]"
 
 
-def estimate_note(estimate: str, folds: int | None, photos: int) -> str:
-    """Return whose figures these are: out-of-fold those of several classifiers, none of which is the one written."""
+def cases_held(estimate: str, photos: int) -> int | None:
+    """Return in how many of 100 cases the out-of-fold interval holds the accuracy of the classifier that is written.
+
+    Simulations of so many independent photos came to that; None where it is about 95, and of other estimates.
+    """
+    if estimate != "out-of-fold":
+        return None
+    return next((held for most, held in _HELD.items() if photos <= most), None)
+
+
+def estimate_note(estimate: str, folds: int | None, held: int | None) -> str:
+    """Return whose figures these are: out-of-fold those of several classifiers, none of which is the one written.
+
+    Args:
+        estimate: what the probabilities are.
+        folds: how many classifiers answered; None where that is not known.
+        held: of `cases_held`; None leaves it out.
+    """
     if estimate != "out-of-fold":
         return ""
     count = "" if folds is None else f"{folds:,} "
-    held = next((held for most, held in _HELD.items() if photos <= most), None)
-    rough = f", and lies in such intervals in about {held} of 100 cases, not in 95" if held else ""
+    rough = f", and its accuracy lies in the interval in about {held} of 100 cases, not in 95" if held else ""
     return (
         f"Figures of {count}classifiers, each of which answered the photos that it had not learned from. The one that "
         f"is written learned from all: it is a little better as a rule{rough}."

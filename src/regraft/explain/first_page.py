@@ -51,8 +51,8 @@ def _headline(report: Report, found: Explanation) -> dict[str, Any]:
     likely = (
         "How far that may be off cannot be told: too few of these photos are independent of each other."
         if interval is None
-        else f"Of other photos like these, expect between {round(base * interval[0]):,} and "
-        f"{rate_in_words(interval[1], base)} right."
+        else f"In the long run, of photos like these, between {round(base * interval[0]):,} and "
+        f"{rate_in_words(interval[1], base)} are right (95 % interval)."
     )
     others = [title for title in found.subject.reports if found.subject.reports[title] is not report]
     baseline = f"{majority:,}" if few else rate_in_words(report.majority_share, base)
@@ -62,7 +62,7 @@ def _headline(report: Report, found: Explanation) -> dict[str, Any]:
         "right": f"{right:,} of {report.n:,}" if few else rate_in_words(report.accuracy, base),
         "counted": "" if few or report.n == base else f"{right:,} of {report.n:,}",
         "likely": likely,
-        "how": capital(HOW[report.estimate]),
+        "how": capital(HOW[report.estimate]) + _written(report),
         "value": 100 * report.accuracy,
         "low": None if interval is None else 100 * interval[0],
         "high": None if interval is None else 100 * interval[1],
@@ -71,6 +71,15 @@ def _headline(report: Report, found: Explanation) -> dict[str, Any]:
         "decided": f"Its answers are decided by {report.decided_by}." if report.decided_by else "",
         "also": [_also(found.subject.reports[title]) for title in others],
     }
+
+
+def _written(report: Report) -> str:
+    """Return how far the interval goes for the classifier in the file; "" where it goes as far as it says."""
+    if report.cases_held is None or report.intervals.get("accuracy") is None:
+        return ""
+    return (
+        f" The one in the file learned from all; its rate lies there in about {report.cases_held} of 100 cases, not 95."
+    )
 
 
 def _finding(report: Report) -> dict[str, Any] | None:
@@ -89,8 +98,8 @@ def _finding(report: Report) -> dict[str, Any] | None:
     likely = (
         "How far that may be off cannot be told: too few of these photos are independent of each other."
         if interval is None
-        else f"Of other photos of {of} like these, expect between {round(base * interval[0]):,} and "
-        f"{rate_in_words(interval[1], base)} to be found."
+        else f"In the long run, of photos of {of} like these, between {round(base * interval[0]):,} and "
+        f"{rate_in_words(interval[1], base)} are found (95 % interval)."
     )
     priced = rate_in_words(alarms / others, base_of_alarms)
     base = rate_base([report.accuracy])

@@ -37,15 +37,13 @@ from regraft.plots.page import drawn, page_environment
 FILE, UNITS_FILE = FILES = ("report.html", "units.html")
 _MOST_BYTES = 4_000_000  # of the pictures of units within the report
 _CLASSES_SHOWN = 40
-_INTERVALS = (
-    "Every interval is of 95 %: it holds the true figure, of endlessly many photos like these, in 19 of 20 cases."
-)
+_MADE_BY = "Made by regraft"  # at the end of every page
 
 
 def write_report(explanation: Explanation, folder: Path) -> Path:
     """Write `report.html` into `folder`, which is made if it is missing, and return its path.
 
-    Where the pictures of units are large, they go into `units.html` beside it.
+    Where the pictures of units are large, they go into `units.html` beside it; otherwise that of an earlier report goes.
 
     Raises:
         OutputError: it cannot be written.
@@ -59,7 +57,18 @@ def write_report(explanation: Explanation, folder: Path) -> Path:
     for name, text in pages.items():
         with atomic_write(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # file names may be no UTF-8
+    if UNITS_FILE not in pages:
+        _remove_units(folder / UNITS_FILE)
     return path
+
+
+def _remove_units(path: Path) -> None:
+    """Remove the pictures of an earlier report, which the new one does not have; another file of that name stays."""
+    try:
+        if path.is_file() and _MADE_BY in path.read_text(encoding="utf-8", errors="replace"):
+            path.unlink()
+    except OSError as error:
+        raise write_failure(path, error) from None
 
 
 def render(explanation: Explanation) -> str:
@@ -187,14 +196,26 @@ def _figures(title: str, report: Report) -> dict[str, Any]:
     chart = charts.reliability_chart(report.reliability) if report.reliability else ""
     return {
         "title": title,
-        "about": f"{report.n:,} photos, {report.estimate}: {HOW[report.estimate]} {_INTERVALS}",
-        "whose": report.estimate_note,
+        "about": f"{report.n:,} photos, {report.estimate}: {HOW[report.estimate]} {_intervals_in_words(report)}",
         "figures": rows,
         **_classes(report),
         **confusion_context(report),
         **trade_off_context(report),
         "reliability": drawn(chart, "Share of right answers by probability of the answer") if chart else "",
     }
+
+
+def _intervals_in_words(report: Report) -> str:
+    """Return what intervals hold: out-of-fold the figures of the classifiers that answered, not of the one written."""
+    out_of_fold, held = report.estimate == "out-of-fold", report.cases_held
+    count = "" if report.folds is None else f"{report.folds:,} "
+    answered = f" of the {count}classifiers that answered" if out_of_fold else ""
+    there = f", and its accuracy lies in the interval in about {held} of 100 cases" if held else ""
+    written = f"; the one in the file learned from all photos, is a little better as a rule{there}"
+    return (
+        f"Every interval is of 95 %: it holds the true figure{answered}, for endlessly many photos like these, in 19 "
+        f"of 20 cases{written if out_of_fold else ''}."
+    )
 
 
 def _classes(report: Report) -> dict[str, Any]:
