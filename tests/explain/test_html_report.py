@@ -225,8 +225,8 @@ def test_what_intervals_hold_is_said_in_one_sentence(changed: dict[str, Any], wh
     found = page_of(explanation_of([[18, 2], [4, 16]], ("cat", "dog"), reports={OF_FIT: report}))
     written = f"; the one in the file learned from all photos, is a little better as a rule{more}"
     assert (
-        f"Every interval is of 95 %: it holds the true figure{whose}, for endlessly many photos like these, in 19 of 20 "
-        f"cases{'' if more is None else written}. "
+        f"Every interval is of 95 %: it holds the true figure{whose}, for endlessly many photos like these, in 19 of "
+        f"20 cases{'' if more is None else written}. "
     ) in words(Page(render(found)).text)
 
 

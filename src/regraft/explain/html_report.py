@@ -43,7 +43,7 @@ _MADE_BY = "Made by regraft"  # at the end of every page
 def write_report(explanation: Explanation, folder: Path) -> Path:
     """Write `report.html` into `folder`, which is made if it is missing, and return its path.
 
-    Where the pictures of units are large, they go into `units.html` beside it; otherwise that of an earlier report goes.
+    Where the pictures of units are large, they go into `units.html` beside it; else that of an earlier report goes.
 
     Raises:
         OutputError: it cannot be written.
