@@ -134,4 +134,4 @@ class Predictor:
         classifier = self.classifier
         networks = [backbone.with_ranges(ranges) for backbone in classifier.backbones]
         earlier = (classifier.engine_choice, *(classifier.joined_choices or (None,) * len(classifier.joined)))
-        return JointExtractor(networks, self.compute, self._observer, earlier=earlier)
+        return JointExtractor(networks, self.compute, self._observer, earlier=earlier, tta=classifier.tta)
