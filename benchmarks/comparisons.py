@@ -251,7 +251,13 @@ def picture(record: Record, path: Path) -> None:
         chosen = [one for one in record.measurements if one.by in (PROVEN, ANY) and one.of.startswith(kind)]
         groups: dict[str, list[Bar]] = {}
         for one in chosen:
-            bar = Bar(one.by, one.median, f"{one.median:.1f}", "ours" if one.by == PROVEN else "other")
+            now = one.by == PROVEN
+            bar = Bar("now" if now else "before", one.median, f"{one.median:.1f}", "ours" if now else "other")
             groups.setdefault(one.of.removeprefix(f"{kind}: "), []).append(bar)
-        columns.append([Group(f"{name}, %", bars) for name, bars in groups.items()])
-    draw(path, "Left: chance taken for proof. Right: a difference that is found", columns, footnote=record.footnote())
+        columns.append([Group(name, bars) for name, bars in groups.items()])
+    draw(
+        path,
+        "Percent of samples. Left: chance taken for proof. Right: a difference that is found",
+        columns,
+        footnote=record.footnote(),
+    )

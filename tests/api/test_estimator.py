@@ -23,6 +23,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_pre
 import regraft
 from regraft.api.estimator import TransferClassifier, _photos_to_explain, load
 from regraft.data.columns import Columns
+from regraft.data.training_classes import TaxonomyOptions
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, ModelError, OptionError, OutputError, SanityError
 from regraft.networks.weights import without_folders
@@ -92,6 +93,8 @@ def test_parameters_can_be_read_and_set(make: Make, tiny_network: str) -> None:
         "cost": None,
         "threshold": None,
         "balance": False,
+        "taxonomy": None,
+        "max_class_size": None,
         "force": False,
         "train_from": None,
         "train_only": None,
@@ -108,7 +111,7 @@ def test_parameters_can_be_read_and_set(make: Make, tiny_network: str) -> None:
 
 OPTIONS = {
     name: declared
-    for kind in (FitSettings, Compute)
+    for kind in (TaxonomyOptions, FitSettings, Compute)
     for name, declared in declared_settings(kind).items()
     if name != "restart"  # of checkpoints, which only commands keep
 }
@@ -705,3 +708,27 @@ def test_auto_chooses_one_of_the_networks_beside_it(sixteen: list[str], tiny_net
 def test_what_several_networks_cannot_do(sixteen: list[str], options: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=f"^{re.escape(message)}"):
         TransferClassifier(**options).fit(sixteen, eight_each("a", "b"))
+
+
+# --- classes in a tree ---
+
+
+def test_training_classes_of_a_tree_are_text_and_labels_that_stay_keep_their_type(
+    make: Make, sixteen: list[str], tmp_path: Path
+) -> None:
+    """The photos of 2 and 10 are joined into "even"; with a small maximum the classes are numbers in NumPy's order."""
+    (tmp_path / "tree.yaml").write_text("even: [2, 10]\nodd: [3]\n")
+    labels = [2] * 4 + [10] * 4 + [3] * 8
+    joined = make(taxonomy=tmp_path / "tree.yaml", max_class_size=8).fit(sixteen, labels)
+    assert joined.classes_.tolist() == ["3", "even"]
+    assert set(joined.predict(sixteen)) <= {"3", "even"}
+    joined.save(tmp_path / "joined.safetensors")
+    again = load(tmp_path / "joined.safetensors")
+    assert again.classifier_.taxonomy is not None
+    assert again.score(sixteen, ["even"] * 8 + ["3"] * 8) == joined.score(sixteen, ["even"] * 8 + ["3"] * 8)
+    kept = make(taxonomy=str(tmp_path / "tree.yaml")).fit(sixteen, labels)
+    assert kept.classes_.tolist() == [2, 3, 10]
+    (level, classes) = kept.classifier_.levels
+    assert (level.nodes, classes.nodes) == (("even", "odd"), ("2", "3", "10"))
+    found = kept.predict_proba(sixteen)
+    assert level.sums(found)[:, 0] == pytest.approx(found[:, 0] + found[:, 2])

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.record import Measurement, Record, ratio, shown
 from PIL import Image
 
-from benchmarks import chart, embed_memory, ours, processes, startup
+from benchmarks import chart, comparisons, embed_memory, ours, processes, startup
 from regraft.engines.compute import Compute
 from regraft.features import extraction
 from regraft.features.embedding import Embedder
@@ -124,3 +124,17 @@ def test_made_up_photos_go_through_blocks_and_cache_into_a_file(
         assert file["features"].shape == (600, backbone.features)
         assert len(np.unique(file["features"], axis=0)) == 600
     assert sum(path.stat().st_size for path in (tmp_path / "cache").rglob("*")) > 600 * 4 * embedder.backbone.width
+
+
+def test_what_differs_far_is_found_by_all_and_what_is_equal_by_none() -> None:
+    """Classifiers that say the same do not differ in any sample."""
+    found = comparisons.shares(comparisons.Case(100, skills=(0.0, 5.0), before=True), 3)
+    assert set(found) == {comparisons.PROVEN, comparisons.TAKEN, comparisons.ANY, *comparisons.FIGURES}
+    assert set(found.values()) == {100}
+
+    class Same(comparisons.Case):
+        def draw(self, generator: np.random.Generator) -> comparisons.Sample:
+            sample = super().draw(generator)
+            return comparisons.Sample(sample.probabilities[[0, 0]], sample.labels)
+
+    assert set(comparisons.shares(Same(60, before=True), 2).values()) == {0}

@@ -22,6 +22,7 @@ from regraft.classifier.bundle import _digest, load_bundle, read_description, sa
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.record import Attempt, FitRecord, OverBudget, Timing
 from regraft.classifier.reference import TrainingReference
+from regraft.data.taxonomy import Taxonomy
 from regraft.engines.workload import EngineChoice
 from regraft.errors import BundleError, OptionError, OutputError
 from regraft.evaluation.decisions import CostRule, Decision, ThresholdRule
@@ -725,3 +726,39 @@ def test_another_decision_than_that_of_the_file(classifier: Make) -> None:
     found.decide_by(DecisionRequest(balance=True))
     # ratios to the shares: .6 / .7, .2 / .2, .2 / .1
     assert found.answers(np.array([[0.6, 0.2, 0.2]])).tolist() == [2]
+
+
+# --- the tree of classes ---
+
+TREE = {"pet": None, "7": None, "dog": "pet", "Kätzchen": "pet", "puppy": "dog"}
+
+
+def test_a_tree_of_classes_is_kept_and_older_programs_may_read_the_file(classifier: Make, tmp_path: Path) -> None:
+    """Their answers are the same: the tree alone is passed over."""
+    before = classifier()
+    save_bundle(before, tmp_path / "without.safetensors")
+    before.taxonomy = Taxonomy(TREE)
+    save_bundle(before, tmp_path / "m.safetensors")
+    after = load_bundle(tmp_path / "m.safetensors")
+    assert after.taxonomy is not None
+    assert list(after.taxonomy.parents.items()) == list(before.taxonomy.parents.items())
+    assert [level.nodes for level in after.levels] == [("pet", "7"), after.classes]
+    about, other = (read_description(tmp_path / f"{name}.safetensors") for name in ("m", "without"))
+    assert about["format"] == other["format"] == 1
+    assert set(about) - set(other) == {"taxonomy"}
+    assert load_bundle(tmp_path / "without.safetensors").levels == ()
+
+
+@pytest.mark.parametrize(
+    ("tree", "said"),
+    [
+        ({"parents": {"dog": None, "7": None}}, "taxonomy must have all classes"),
+        ({"parents": TREE | {"pet": "puppy"}}, "the tree goes round in a circle"),
+        ({"parents": TREE | {"pet": 3}}, "taxonomy.parents must be an object"),
+        ({}, "taxonomy.parents must be an object"),
+        ([], "taxonomy"),
+    ],
+)
+def test_a_damaged_tree_is_refused(bundle: Path, tree: Any, said: str) -> None:
+    describe(bundle, lambda about: about.update(taxonomy=tree))
+    assert said in message_of(bundle)

@@ -5,6 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from regraft.evaluation.delong import auc_difference, delong_interval, estimate_auc
+from regraft.evaluation.ranking import Ranking
 
 # Ovarian cancer and bowel obstruction (DeLong, DeLong and Clarke-Pearson 1988), the 43 patients with all three tests,
 # as SAS prints them with its results (PROC LOGISTIC, example "Comparing Receiver Operating Characteristic Curves"):
@@ -120,6 +121,7 @@ def test_folds_compare_only_their_own_photos() -> None:
     within = [placed(scores[folds == k], positive[folds == k]) for k in range(3)]
     found = estimate_auc(scores, positive, folds=folds)
     assert found.values[0] == pytest.approx(sum(p.sum() for p in within) / sum(p.size for p in within))
+    assert found.values[0] == pytest.approx(Ranking(positive, scores, folds).auc())
     shifted = estimate_auc(scores + 10 * folds, positive, folds=folds)
     assert shifted.values == pytest.approx(found.values)
     assert shifted.covariance() == pytest.approx(found.covariance())

@@ -33,6 +33,8 @@ def test_the_grid_has_every_count_coloured_by_its_share_of_the_row() -> None:
     assert found["grid"][1]["cells"][1]["strength"] == "0.54"
     assert found["grid"][2]["cells"][2]["strength"] == "0.80"
     assert found["confusions"] == []
+    assert not found["upright"]
+    assert confusion_context(report_of(COUNTS, "abc"))["upright"]  # there is room for names of a letter
 
 
 @pytest.mark.parametrize(("classes", "cell"), [(2, 52), (5, 52), (20, 38), (40, 19)])

@@ -23,7 +23,8 @@ from regraft.classifier.predict import Predictor
 from regraft.data.audit import unreadable_lines
 from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples, split_names
-from regraft.data.samples import Samples
+from regraft.data.samples import Samples, natural_order
+from regraft.data.training_classes import TaxonomyOptions
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, did_you_mean, printable, shortlist
 from regraft.explain.explain import check_options, explain
@@ -112,6 +113,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         settings.check_used((settings.strategy,), compute, besides=USED_BY_CHOICE if named.choose else ())
         networks = self._networks(named)
         splits, labels = find_labelled(X, y, groups, columns_of(columns, "fit", own=("groups",)))
+        splits = self._options(TaxonomyOptions).apply(splits, natural_order if labels is None else sorted)
         loaders = {name: functools.partial(load_backbone, name, self.weights) for name in networks}
         if named.choose:
             result = fit_best(splits, loaders, settings=settings, compute=compute, observer=observer)
@@ -121,7 +123,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             result = fit(
                 splits, load, model=model, settings=settings, compute=compute, observer=observer, joined=joined
             )
-        if labels is not None:
+        if labels is not None and result.classifier.classes == labels.names:  # else they are nodes of the tree: text
             result.classifier.label_type, result.classifier.label_dtype = labels.type, labels.dtype
         _warn_of_unreadable(result.experiment)
         self._adopt(result.classifier)
@@ -173,7 +175,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classifier, read = self._fitted(), columns_of(columns, "score")
         if is_place(X) and y is None:
             chosen = split_names(X, read)[-1]
-            samples = find_samples(X, read, splits=(chosen,))[chosen].aligned(classifier.classes)
+            samples = classifier.align(find_samples(X, read, splits=(chosen,))[chosen])
             sources, truth = list(samples.sources), samples.labels
         else:
             sources = find_photos_of(X, read)
@@ -284,7 +286,7 @@ def _parameters() -> dict[str, inspect.Parameter]:
     own: dict[str, Any] = {"model": None, "weights": None, "schedule": None}
     options = {
         name: declared.default
-        for kind in (FitSettings, Compute)
+        for kind in (TaxonomyOptions, FitSettings, Compute)
         for name, (declared, _) in declared_settings(kind).items()
         if name not in _LEFT_OUT
     }
@@ -311,7 +313,7 @@ def _document(kind: type[TransferClassifier]) -> None:
             subsequent_indent=" " * 12,
             break_on_hyphens=False,
         )
-        for settings in (FitSettings, Compute)
+        for settings in (TaxonomyOptions, FitSettings, Compute)
         for name, (_, said) in declared_settings(settings).items()
         if name in _parameters()
     ]

@@ -40,7 +40,7 @@ _NOT_HERE = (
     "budget",
     "restart",
 )  # of `FitSettings`
-_OF_EVALUATE = ("groups", "split", "positive", "seed", "near_duplicates")  # arguments of `evaluate`
+_OF_EVALUATE = ("groups", "split", "positive", "seed", "near_duplicates", "level")  # arguments of `evaluate`
 _OWN = ("groups", "model", "strategies", "sizes", "budget", "schedule")  # arguments of `compare`
 
 
@@ -54,6 +54,7 @@ def evaluate(
     positive: Any = None,
     seed: int = 0,
     near_duplicates: str | None = None,
+    level: int | None = None,
     **options: Any,
 ) -> EvaluationRecord:
     """Evaluate a classifier on labelled photos; those that it was trained on are left out.
@@ -71,6 +72,7 @@ def evaluate(
         seed: of the bootstrap.
         near_duplicates: "join", or "ignore" to take a training photo that was edited for a new one; None for what the
             estimator has, else "join".
+        level: of the tree that the classes lie in, whose nodes the figures are of then; None for the classes.
         options: columns of a table; `device`, `engine`, `batch_size`, `cache` and so on, fields of `Compute`; what is
             left out is as in an estimator.
 
@@ -96,7 +98,13 @@ def evaluate(
     check_settings(settings)
     samples = _samples(X, y, groups, split, columns)
     return evaluate_classifier(
-        fitted, samples, compute=compute, observer=LogObserver(), near=settings.near_duplicates == JOIN, **own
+        fitted,
+        samples,
+        compute=compute,
+        observer=LogObserver(),
+        near=settings.near_duplicates == JOIN,
+        level=level,
+        **own,
     )
 
 

@@ -19,6 +19,7 @@ from regraft.classifier.classifier import Classifier
 from regraft.classifier.record import FitRecord
 from regraft.classifier.reference import TrainingReference
 from regraft.classifier.schema import Description, NetworkFields
+from regraft.data.taxonomy import Taxonomy
 from regraft.engines.kinds import ENGINE_KINDS
 from regraft.engines.workload import EngineChoice
 from regraft.errors import BundleError, ModelError, WeightsError, option, printable, shortlist
@@ -76,6 +77,7 @@ def save_bundle(classifier: Classifier, path: Path) -> None:
         **({"joined": joined} if joined else {}),
         **({} if classifier.tta == NONE else {"tta": classifier.tta}),
         **({} if classifier.decision is None else {"decision": classifier.decision.to_json(classifier.classes)}),
+        **({} if classifier.taxonomy is None else {"taxonomy": classifier.taxonomy.to_json()}),
         "numbers": _lasting(classifier),
         "versions": {name: version(name) for name in ("regraft", "torch", "timm")}
         | {"python": platform.python_version()},
@@ -130,6 +132,7 @@ def load_bundle(path: Path) -> Classifier:
         if description.decision is None
         else Decision.from_json(description.decision, description.classes),
         tta=description.tta,
+        taxonomy=None if description.taxonomy is None else Taxonomy.from_json(description.taxonomy),
     )
     width = sum(depth.units for depth in classifier.depths) + sum(backbone.features for backbone in backbones)
     if head.features != width:

@@ -10,12 +10,16 @@ from torch import nn
 
 from regraft.classifier.record import FitRecord
 from regraft.classifier.reference import TrainingReference
+from regraft.classifier.tree import aligned_by_tree
 from regraft.data.dataset import Dataset
 from regraft.data.near_duplicates import seen_before
+from regraft.data.samples import Samples
+from regraft.data.taxonomy import Taxonomy
 from regraft.engines.workload import EngineChoice
 from regraft.errors import OptionError, option, printable
 from regraft.evaluation.decisions import Decision, answers_of
 from regraft.evaluation.goals import DecisionRequest
+from regraft.evaluation.levels import Level
 from regraft.features.depths import columns_from
 from regraft.heads.linear import Columns, Head, linear_of
 from regraft.images.perceptual_hash import HASH_BYTES
@@ -53,6 +57,7 @@ class Classifier:
         decision: what answers; None where the most probable class does.
         tta: the views of a photo over which features are averaged, a row of `images.tta.TTA`. The head is linear, so
             that its logits are the means of those of the views.
+        taxonomy: the tree that the classes lie in; None where none is known.
     """
 
     backbone: Backbone
@@ -72,6 +77,7 @@ class Classifier:
     reference: TrainingReference | None = None
     decision: Decision | None = None
     tta: str = NONE
+    taxonomy: Taxonomy | None = None
 
     @property
     def backbones(self) -> tuple[Backbone, ...]:
@@ -82,6 +88,19 @@ class Classifier:
     def columns(self) -> Columns:
         """Return which columns of the features of all networks and depths the head sees."""
         return columns_from(self.backbones, self.first_depths or (0,) * len(self.backbones))
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Return the levels of the tree that the classes lie in; none without a tree."""
+        return () if self.taxonomy is None else self.taxonomy.levels(self.classes)
+
+    def align(self, samples: Samples) -> Samples:
+        """Return samples whose labels are positions in `classes`: each label's own, or of the nearest node above it.
+
+        Raises:
+            DataError: a label that is neither a class nor below one.
+        """
+        return aligned_by_tree(samples, self.classes, self.taxonomy)
 
     @property
     def depths(self) -> tuple[Depth, ...]:
@@ -118,6 +137,25 @@ class Classifier:
         request.check()
         if request.is_given():
             self.decision = request.fixed(self.classes, self._training_shares(request), positive)
+
+    def passed_over_at(self, level: Level, request: DecisionRequest) -> str:
+        """Return in words which decision of the classes does not answer at a level; "" where there is none."""
+        if self.decision is None or request.is_given():
+            return ""
+        return (
+            f"{printable(self.decision.asked)} decides among the classes: at level {level.number} the most probable "
+            "node is answered"
+        )
+
+    def decision_at(self, level: Level, request: DecisionRequest, positive: str | None = None) -> Decision | None:
+        """Return the decision that is asked for among the nodes of a level; None: the most probable node answers.
+
+        Raises:
+            OptionError: a request that cannot be met.
+        """
+        request.check()
+        shares = self._training_shares(request)
+        return request.fixed(level.nodes, None if shares is None else np.bincount(level.columns, shares), positive)
 
     def _training_shares(self, request: DecisionRequest) -> np.ndarray | None:
         counts = () if self.record is None else self.record.class_counts

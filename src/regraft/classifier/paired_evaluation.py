@@ -186,7 +186,8 @@ def evaluate_paired(
     started = time.monotonic()
     classes = _common_classes(classifiers)
     check_positive(positive, classes)
-    answers = _answer(classifiers, samples.aligned(classes), compute, near=near, observer=observer)
+    aligned = next(iter(classifiers.values())).align(samples).aligned(classes)
+    answers = _answer(classifiers, aligned, compute, near=near, observer=observer)
     lost = {photo.position: photo.name for one in answers.values() for photo in one.dataset.unreadable}
     chosen, trained_on = _unseen(list(answers.values()), samples, observer)
     answers = {name: one.select(chosen) for name, one in answers.items()}

@@ -12,10 +12,12 @@ from regraft.data.dataset import Dataset, open_datasets
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.evaluation.decisions import Decision, answers_of, decided_by
+from regraft.evaluation.levels import Level
 from regraft.features.extraction import Features
 from regraft.features.joint import JointExtractor
 from regraft.images.headers import Header
 from regraft.images.sources import Source
+from regraft.images.tta import NONE, tta_in_words
 from regraft.images.value_range import Ranges, choose_ranges
 from regraft.progress import Observer
 
@@ -29,12 +31,14 @@ class Predictions:
         probabilities: (n, c); rows of unreadable images are NaN.
         unreadable: reasons by position.
         decision: what answers; None where the most probable class does.
+        levels: of the tree that the classes lie in; none without a tree.
     """
 
     sources: tuple[Source, ...]
     probabilities: np.ndarray
     unreadable: dict[int, str]
     decision: Decision | None = None
+    levels: tuple[Level, ...] = ()
 
     @cached_property
     def answers(self) -> np.ndarray:
@@ -47,6 +51,21 @@ class Predictions:
     def decided_by(self) -> str:
         """Return the rule that answered, as the user asked for it."""
         return decided_by(self.decision)
+
+    @cached_property
+    def level_sums(self) -> tuple[np.ndarray, ...]:
+        """Return (n, m) probabilities of the m nodes of each of `levels`."""
+        return tuple(level.sums(self.probabilities) for level in self.levels)
+
+    def at(self, level: Level, decision: Decision | None = None) -> "Predictions":
+        """Return the same of the nodes of a level, whose probabilities are sums.
+
+        Args:
+            level: one of `levels`.
+            decision: what answers among its nodes; None: the most probable one.
+        """
+        above = tuple(one.of(level) for one in self.levels if one.number <= level.number)
+        return Predictions(self.sources, level.sums(self.probabilities), self.unreadable, decision, above)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +104,8 @@ class Predictor:
     ) -> None:
         self.classifier, self.compute, self._observer = classifier, compute or Compute(), observer or Observer()
         self.compute.check()
+        if classifier.tta != NONE:
+            self._observer.say(f"answers are {tta_in_words(classifier.tta)}")
         self._extractor = self._other = self._new_extractor(classifier.backbone.preprocess.ranges)
 
     def predict(self, sources: Sequence[Source]) -> Predictions:
@@ -104,7 +125,7 @@ class Predictor:
         probabilities[sorted(unreadable)] = np.nan
         features.values[sorted(unreadable)] = np.nan
         keys = tuple(b"" if place in unreadable else key for place, key in enumerate(inspection.keys))
-        predictions = Predictions(sources, probabilities, unreadable, self.classifier.decision)
+        predictions = Predictions(sources, probabilities, unreadable, self.classifier.decision, self.classifier.levels)
         return ExplainedPredictions(predictions, features.values, keys, inspection.headers, ranges)
 
     def open(self, samples: Samples) -> Dataset:

@@ -10,6 +10,7 @@ from regraft.data.findings import FindingCount
 from regraft.errors import shortlist
 from regraft.evaluation.intervals import Interval
 from regraft.evaluation.report import Report
+from regraft.evaluation.tree_figures import TreeFigures
 from regraft.features.extraction import Features
 
 
@@ -235,6 +236,7 @@ class EvaluationRecord:
         timing: None where it was read from a file.
         trained_on: how many photos were left out, as the classifier was trained on them; None of a fit.
         groups: the figures by patient, or whatever groups are; None where there are none.
+        taxonomy: the figures at every level of the tree that the classes lie in; None where there is none.
     """
 
     report: Report | None
@@ -246,6 +248,7 @@ class EvaluationRecord:
     timing: Timing | None = None
     trained_on: int | None = None
     groups: GroupReport | None = None
+    taxonomy: TreeFigures | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -254,12 +257,13 @@ class EvaluationRecord:
         found |= {"engine": self.engine, "unreadable": list(self.unreadable)}
         found |= {} if self.timing is None else self.timing.to_json()
         found |= {} if self.groups is None else {"groups": self.groups.to_json()}
+        found |= {} if self.taxonomy is None else {"taxonomy": self.taxonomy.to_json()}
         return found if self.trained_on is None else found | {"trained_on": self.trained_on}
 
     def __str__(self) -> str:
         """Return the report for a terminal, and what was left out of it."""
         lines = ["no figures are known" if self.report is None else str(self.report), ""]
-        lines += [] if self.groups is None else [str(self.groups), ""]
+        lines += [line for part in (self.groups, self.taxonomy) if part is not None for line in (str(part), "")]
         if self.trained_on:
             lines.append(f"  left out, as the classifier was trained on them: {self.trained_on:,}")
         if self.unreadable:
@@ -376,4 +380,5 @@ class FitRecord(EvaluationRecord):
             findings=tuple(map(FindingCount.from_json, found.get("findings", ()))),
             class_counts=tuple(found.get("class_counts", ())),
             groups=None if found.get("groups") is None else GroupReport.from_json(found["groups"]),
+            taxonomy=None if found.get("taxonomy") is None else TreeFigures.from_json(found["taxonomy"]),
         )

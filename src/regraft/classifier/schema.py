@@ -5,8 +5,10 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from regraft.classifier.labels import make_labels
+from regraft.data.taxonomy import Taxonomy
 from regraft.evaluation.decisions import Decision
 from regraft.evaluation.report import Report
+from regraft.evaluation.tree_figures import TreeFigures
 from regraft.images.preprocess import CROP_MODES, INTERPOLATIONS
 from regraft.images.value_range import KINDS
 from regraft.networks.registry import LARGEST_CROP, LARGEST_SIDE
@@ -147,6 +149,7 @@ class RecordFields(Struct):
     group_column: str = ""
     class_counts: list[Count] = []
     groups: dict[str, Any] | None = None
+    taxonomy: TreeFigures | None = None
 
 
 class DepthFields(Struct):
@@ -194,6 +197,7 @@ class Description(NetworkFields, kw_only=True):
     joined: list[NetworkFields] = []
     decision: dict[str, Any] | None = None
     tta: Literal["none", "flip", "crops"] = "none"
+    taxonomy: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Check what concerns several fields."""
@@ -210,5 +214,9 @@ class Description(NetworkFields, kw_only=True):
                 raise ValueError("numbers.groups must be of the same classes")
         if self.numbers.get("class_counts") and len(self.numbers["class_counts"]) != len(self.classes):
             raise ValueError("numbers.class_counts must have one number for each class")
+        if self.taxonomy is not None:
+            tree = Taxonomy.from_json(self.taxonomy)
+            if not all(name in tree for name in self.classes):
+                raise ValueError("taxonomy must have all classes")
         if self.decision is not None:
             Decision.from_json(self.decision, self.classes)

@@ -14,6 +14,7 @@ from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples, split_names
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, printable
+from regraft.evaluation.goals import DecisionRequest
 from regraft.images.formats import IMAGE_SUFFIXES
 from regraft.transfer.settings import JOIN, FitSettings
 
@@ -26,7 +27,7 @@ def _files(given: list[Path]) -> list[Path]:
     return given
 
 
-def _check_distinct(files: list[Path], out: Path | None) -> None:
+def _check_distinct(files: list[Path], out: Path | None, level: int | None) -> None:
     twice = [str(file) for place, file in enumerate(files) if file in files[:place]]
     if twice:
         raise OptionError(f"{printable(twice[0])} is named twice: each classifier is compared with the others once.")
@@ -34,6 +35,8 @@ def _check_distinct(files: list[Path], out: Path | None) -> None:
         raise OptionError(
             f"--out is for the answers of one classifier. Got {len(files)}: name one, or leave --out out."
         )
+    if len(files) > 1 and level is not None:
+        raise OptionError(f"--level is of one classifier. Got {len(files)}: name one, or leave --level out.")
 
 
 @with_options(
@@ -59,6 +62,7 @@ def evaluate(
         Path | None,
         typer.Option(help="Write photo, label, answer and probabilities of each photo, too.", metavar="FILE.csv"),
     ] = None,
+    level: options.Level = None,
     json: options.Json = False,
     given: CommandOptions,
 ) -> None:
@@ -68,7 +72,7 @@ def evaluate(
     differ in, with tests.
     """
     check_stdout("Send it to a terminal or into a file: > FILE.")
-    _check_distinct(classifiers, out)
+    _check_distinct(classifiers, out, level)
     if out is not None:
         check_answers_file(out, option="--out")
     request = decision_request(given)
@@ -83,7 +87,7 @@ def evaluate(
 
     if out is not None:
         check_keeps_inputs(out, [*classifiers, data], samples.sources)
-    loaded = _load(classifiers, request, given.values["positive"])
+    loaded = _load(classifiers, request if level is None else DecisionRequest(), given.values["positive"])
     settings: dict[str, Any] = {
         "compute": given.compute(),
         "positive": given.values["positive"],
@@ -95,16 +99,15 @@ def evaluate(
         result_json(compared.to_json()) if json else result(str(compared))
         return
     (classifier,) = loaded.values()
-    found = evaluation_of(classifier, samples, **settings)
+    found = evaluation_of(classifier, samples, level=level, request=None if level is None else request, **settings)
     if out is not None:
-        answers = classifier.answers(found.probabilities)
-        write_held_out_answers(out, found.dataset, found.probabilities, answers, None)
+        write_held_out_answers(out, found.dataset, found.probabilities, found.answers, None)
     if json:
         result_json(found.record.to_json())
         return
     result(str(found.record.report))
-    if found.record.groups is not None:
-        result(f"\n{found.record.groups}")
+    for part in filter(None, (found.record.groups, found.record.taxonomy)):
+        result(f"\n{part}")
 
 
 def _load(files: list[Path], request: Any, positive: str | None) -> dict[str, Any]:

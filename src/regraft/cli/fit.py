@@ -25,6 +25,7 @@ from regraft.cli.training_options import (
 from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples
 from regraft.data.samples import Samples
+from regraft.data.training_classes import TaxonomyOptions
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, printable
 from regraft.files import check_output, prepare_folder
@@ -47,6 +48,7 @@ _OTHER_FORMATS = (
 
 @with_options(
     Columns,
+    TaxonomyOptions,
     FitSettings,
     Compute,
     Schedule,
@@ -111,10 +113,13 @@ def fit(
     _check_files(out, report, units, networks, writes=not dry_run)
     if predictions is not None:
         check_answers_file(predictions, option="--predictions")
-    splits = find_samples(data, given.columns())
+    tree = given.taxonomy()
+    splits = tree.apply(find_samples(data, given.columns()))
     splits["train"].check_trainable()
     if not dry_run:
-        _check_inputs([data, weights, *networks.names], splits, out=out, report=report, predictions=predictions)
+        _check_inputs(
+            [data, weights, tree.taxonomy, *networks.names], splits, out=out, report=report, predictions=predictions
+        )
     tested = has_test_photos(data, given.columns())
     narrowed = any(given.values[name] for name in ("train_from", "train_only", "lora"))
     strategy = given.values["strategy"] or ("top" if narrowed else AUTO)
@@ -240,18 +245,19 @@ def _check_inputs(
 def _print_figures(trained: "FitResult", splits: Mapping[str, Samples], out: Path, *, json: bool) -> None:
     from regraft.classifier.group_figures import group_table
     from regraft.transfer.feature_choice import features_in_words
+    from regraft.transfer.view_choice import record_of_views
 
     kept, record = f"The classifier is kept: {printable(out)}.", trained.record
     if json:
         result_json({**record.to_json(), "out": str(out)}, kept=kept)
     else:
         result(str(trained.report), kept=kept)
-        if record.groups is not None:
-            result(f"\n{record.groups}", kept=kept)
+        for part in filter(None, (record.groups, record.taxonomy)):
+            result(f"\n{part}", kept=kept)
         if record.by_group:
             result(f"\n{group_table(record.by_group, record.group_column)}", kept=kept)
         result(f"\n  {printable(record.trained)}; {printable(record.frozen)}\n  {why_n(trained, splits)}", kept=kept)
-        more = [features_in_words(record), left_out(record) if record.over_budget else ""]
+        more = [features_in_words(record), record_of_views(record), left_out(record) if record.over_budget else ""]
         for line in filter(None, more):
             result(f"  {line}", kept=kept)
     note(f"wrote {printable(out)} ({out.stat().st_size / 1e6:.1f} MB)")

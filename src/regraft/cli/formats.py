@@ -11,6 +11,7 @@ import numpy as np
 from rich.cells import cell_len
 
 from regraft.cli.console import json_text
+from regraft.cli.tree_answers import path_columns, path_records, path_text
 from regraft.data.csv_text import csv_text, safe_cell
 from regraft.data.samples import natural_order
 from regraft.errors import DataError, OptionError, did_you_mean, printable, shortlist
@@ -114,7 +115,9 @@ def as_table(predictions: "Predictions", classes: Sequence[str], *, width: int |
         answer, values = answers[best[row]], predictions.probabilities[row]
         answer += " " * (answer_width - cell_len(answer))
         guess = f"({answers[second[row]]} {values[second[row]]:.1%})"
-        lines.append(f"{start}  {answer}  {values[best[row]]:6.1%}  {guess}")
+        line = f"{start}  {answer}  {values[best[row]]:6.1%}  {guess}"
+        above = path_text(predictions, row)
+        lines.append(line if not above or (width and cell_len(line + above) > width) else line + above)
     return "\n".join(lines) + "\n"
 
 
@@ -140,15 +143,19 @@ def as_tsv(predictions: "Predictions", classes: Sequence[str]) -> str:
 
 def _rows(predictions: "Predictions", classes: Sequence[str]) -> Iterable[list[object]]:
     heads = ["file", "prediction", "probability", *(f"probability_{name}" for name in classes)]
-    yield [*heads, "decided_by", "error"]
+    tree = path_columns(predictions)
+    yield [*heads, *tree, "decided_by", "error"]
     for row, source in enumerate(predictions.sources):
         if row in predictions.unreadable:
-            yield [source, "", "", *("" for _ in classes), "", predictions.unreadable[row]]
+            yield [source, "", "", *("" for _ in [*classes, *tree]), "", predictions.unreadable[row]]
         else:
             values = predictions.probabilities[row]
             answer = int(predictions.answers[row])
             shown = [f"{value:.6f}" for value in values]
-            yield [source, classes[answer], shown[answer], *shown, predictions.decided_by, ""]
+            above = [
+                cells[row] if column % 2 == 0 else f"{cells[row]:.6f}" for column, cells in enumerate(tree.values())
+            ]
+            yield [source, classes[answer], shown[answer], *shown, *above, predictions.decided_by, ""]
 
 
 def as_json(predictions: "Predictions", classes: Sequence[str]) -> str:
@@ -165,12 +172,14 @@ def _records(predictions: "Predictions", classes: Sequence[str]) -> Iterable[dic
     for row, source in enumerate(predictions.sources):
         record: dict[str, object] = {"file": str(source), "prediction": None, "probability": None}
         if row in predictions.unreadable:
-            record |= {"probabilities": None, "decided_by": None, "error": predictions.unreadable[row]}
+            record |= {"probabilities": None, **({"path": None} if predictions.levels else {})}
+            record |= {"decided_by": None, "error": predictions.unreadable[row]}
         else:
             values = [round(float(value), 6) for value in predictions.probabilities[row]]
             answer = int(predictions.answers[row])
             record |= {"prediction": classes[answer], "probability": values[answer]}
             record |= {"probabilities": dict(zip(classes, values, strict=True))}
+            record |= {"path": path_records(predictions, row)} if predictions.levels else {}
             record |= {"decided_by": predictions.decided_by, "error": None}
         yield record
 
@@ -190,8 +199,12 @@ def as_parquet(predictions: "Predictions", classes: Sequence[str]) -> bytes:
     columns["probability"] = pa.array(answered, from_pandas=True)  # NaN is null
     by_class = [f"probability_{utf8(name)}" for name in classes]
     columns |= {name: pa.array(probabilities[:, at], from_pandas=True) for at, name in enumerate(by_class)}
+    tree = path_columns(predictions)
+    for name, cells in tree.items():
+        values = [None if row in predictions.unreadable else cell for row, cell in enumerate(cells)]
+        columns[name] = pa.array([utf8(cell) if isinstance(cell, str) else cell for cell in values])
     file = io.BytesIO()
-    order = ["file", "prediction", "probability", *by_class, "decided_by", "error"]
+    order = ["file", "prediction", "probability", *by_class, *tree, "decided_by", "error"]
     pq.write_table(pa.table([columns[name] for name in order], names=order), file)
     return file.getvalue()
 

@@ -30,6 +30,14 @@ NetworkOrFile = Annotated[
 Weights = Annotated[
     Path | None, typer.Option(help="Weights file of the network: .safetensors or a state dict.", show_default=False)
 ]
+Level = Annotated[
+    int | None,
+    typer.Option(
+        help="Of classes in a tree (fit --taxonomy): this level of it, counted from the top, instead of the classes.",
+        min=1,
+        show_default=False,
+    ),
+]
 Bundle = Annotated[Path, typer.Argument(help="A file that `regraft fit --out` wrote.", show_default=False)]
 
 

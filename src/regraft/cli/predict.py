@@ -20,11 +20,15 @@ from regraft.data.columns import Columns
 from regraft.data.photos import find_photos
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, OutputError, printable
+from regraft.evaluation.goals import DecisionRequest
 from regraft.files import atomic_write, check_output
 from regraft.transfer.settings import FitSettings
 
 if TYPE_CHECKING:
+    from regraft.classifier.classifier import Classifier
     from regraft.classifier.predict import Predictions
+    from regraft.evaluation.decisions import Decision
+    from regraft.evaluation.levels import Level
 
 DEFAULT_CLIP = 0.005
 _ELSEWHERE = "The answers can be written into a file: --out FILE."
@@ -68,6 +72,7 @@ def predict(
             help="--format kaggle and --like: keep probabilities this far from 0 and 1.", show_default=str(DEFAULT_CLIP)
         ),
     ] = None,
+    level: options.Level = None,
     given: CommandOptions,
 ) -> None:
     """Classify photos. An unreadable one is named in its row, the others are answered, and the exit code is 3."""
@@ -80,12 +85,14 @@ def predict(
 
     from regraft.classifier.bundle import load_bundle, read_description
     from regraft.classifier.predict import Predictor
+    from regraft.classifier.tree import level_of
 
     write: _Write
     classes = tuple(read_description(bundle)["classes"])
     clip = DEFAULT_CLIP if clip is None else clip
     classifier = load_bundle(bundle)
-    classifier.decide_by(request, positive if positive in classes else None)
+    at = None if level is None else level_of(classifier.taxonomy, classes, level)
+    classes, decision = _decide(classifier, at, request, positive)
     if like is not None:
         plan = plan_submission(like, sources, classes, positive=positive, clip=clip, answer=answer)
         sources, write = list(plan.sources), plan.text
@@ -94,10 +101,29 @@ def predict(
     else:
         write = _writer(format, classes, positive=positive, clip=clip, to_terminal=file is None)
     predictions = Predictor(classifier, given.compute(), given.observer()).predict(sources)
-    if classifier.decision is not None:
-        note(f"decided by {classifier.decision.in_words(classes)}")
+    predictions = predictions if at is None else predictions.at(at, decision)
+    if decision is not None:
+        note(f"decided by {decision.in_words(classes)}")
     _put(write(predictions), file, format, counted(len(sources), "photo"))
     end_naming_unreadable((sources[place], reason) for place, reason in sorted(predictions.unreadable.items()))
+
+
+def _decide(
+    classifier: "Classifier", level: "Level | None", request: DecisionRequest, positive: str | None
+) -> tuple[tuple[str, ...], "Decision | None"]:
+    """Return the classes, or the nodes of a level, that are answered, and what decides among them.
+
+    Raises:
+        OptionError: a request that cannot be met.
+    """
+    classes = classifier.classes if level is None else level.nodes
+    meant = positive if positive in classes else None
+    if level is not None:
+        for line in filter(None, [classifier.passed_over_at(level, request)]):
+            note(line)
+        return classes, classifier.decision_at(level, request, meant)
+    classifier.decide_by(request, meant)
+    return classes, classifier.decision
 
 
 def _checked_file(out: str | None) -> Path | None:

@@ -12,6 +12,7 @@ import typer
 
 from regraft.cli.console import TerminalObserver, note
 from regraft.data.columns import Columns
+from regraft.data.training_classes import TaxonomyOptions
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError
 from regraft.evaluation.goals import DecisionRequest
@@ -73,6 +74,10 @@ class CommandOptions:
     def columns(self) -> Columns:
         """Return how tables are read."""
         return Columns(**self._fields(Columns))
+
+    def taxonomy(self) -> TaxonomyOptions:
+        """Return the tree that the classes lie in."""
+        return TaxonomyOptions(**self._fields(TaxonomyOptions))
 
     def fit_settings(self, compute: Compute, *, defaults: Schedule | None = None, **more: Any) -> FitSettings:
         """Return how a network is trained, checked as far as it can be without photos.

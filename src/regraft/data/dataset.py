@@ -159,9 +159,14 @@ class Dataset:
         samples = replace(self.samples, groups=groups, group_names=tuple(names))
         return replace(self, samples=samples, _folds={}, _groups=None)
 
+    def with_labels(self, labels: np.ndarray, classes: Sequence[str]) -> "Dataset":
+        """Return the same photos with labels (n,) that are positions in other classes."""
+        samples = replace(self.samples, labels=labels, classes=tuple(classes))
+        return replace(self, samples=samples, _folds={}, _groups=self.groups)
+
     def relabelled(self, labels: np.ndarray) -> "Dataset":
         """Return the same photos with other labels (n,), positions in the same classes."""
-        return replace(self, samples=replace(self.samples, labels=labels), _folds={}, _groups=self.groups)
+        return self.with_labels(labels, self.classes)
 
     @classmethod
     def joined(cls, parts: Sequence["Dataset"]) -> "Dataset":

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from natsort import natsorted
 
+from regraft.data.taxonomy import Taxonomy
 from regraft.errors import DataError, did_you_mean, shortlist
 from regraft.images.sources import Source
 
@@ -32,6 +33,7 @@ class Samples:
         where: the folder or table they were found in.
         notes: what was passed over, in words.
         advice: what else could be meant, in words, for messages that refuse these photos.
+        taxonomy: the tree that the classes lie in; None where there is none.
     """
 
     sources: tuple[Source, ...]
@@ -43,6 +45,7 @@ class Samples:
     where: str = "the given images"
     notes: tuple[str, ...] = ()
     advice: str = ""
+    taxonomy: Taxonomy | None = None
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -121,6 +124,17 @@ class Samples:
             groups=None if self.groups is None else self.groups[chosen],
         )
 
+    def renamed(self, names: Mapping[str, str], classes: Sequence[str]) -> "Samples":
+        """Return the same samples by other names of their classes; several may get one name.
+
+        Args:
+            names: of each class the new one.
+            classes: the new names, in the order that they are to have.
+        """
+        position = {name: place for place, name in enumerate(classes)}
+        places = np.array([position[names[name]] for name in self.classes], dtype=np.int64)
+        return replace(self, labels=places[self.labels], classes=tuple(classes))
+
     def aligned(self, classes: Sequence[str]) -> "Samples":
         """Return the same samples with labels that are positions in `classes`, matched by name.
 
@@ -172,6 +186,7 @@ def together(parts: Sequence[Samples]) -> Samples:
         group_names=names,
         grouped_by=parts[0].grouped_by,
         where=" and ".join(part.where for part in parts),
+        taxonomy=parts[0].taxonomy,
     )
 
 

@@ -108,9 +108,8 @@ def paired_differences(
         seed: of the draws.
         resamples: number of draws of figures that have no test of their own.
     """
-    known = {"folds": folds} if "folds" in Predictions.__dataclass_fields__ else {}
     ours, theirs = (
-        Predictions(labels, probabilities, positive, answers, **known)
+        Predictions(labels, probabilities, positive, answers, folds)
         for probabilities, answers in zip((a, b), decisions, strict=True)
     )
     pair = _Pair(ours, theirs, groups, folds, seed, resamples)

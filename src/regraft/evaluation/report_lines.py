@@ -35,8 +35,8 @@ def estimate_note(estimate: str, folds: int | None) -> str:
     count = "" if folds is None else f"{folds:,} "
     return (
         f"These are figures of {count}classifiers, each of which answered the photos of one fold and learned from the "
-        "others. The classifier that is written learned from all and is a little better as a rule; its own figures lie "
-        "in the intervals less often: @@."
+        "others. The classifier that is written learned from all and is a little better as a rule; its own accuracy "
+        "lay in such an interval in 76 to 91 of 100 simulations with 20 to 400 photos, not in 95."
     )
 
 

@@ -12,6 +12,7 @@ from regraft.evaluation.report import Report
 
 MOST_CLASSES = 40  # of a grid
 _CONFUSIONS = 20  # that are listed of more classes
+_UPRIGHT = 3  # letters of a name that a cell has room for
 _WIDTH, _SMALLEST, _LARGEST = 760, 19, 52  # pixels: of all cells of a row, of one cell
 _LEAST, _MOST = 0.1, 0.8  # opacity of the smallest share above none, and of all
 
@@ -61,6 +62,7 @@ def confusion_context(report: Report) -> dict[str, Any]:
     return {
         "names": names,
         "grid": [] if many else _grid(names, counts),
+        "upright": max(map(len, names)) <= _UPRIGHT,
         "cell": min(max(_WIDTH // len(names), _SMALLEST), _LARGEST),
         "confusions": _list(names, counts) if many else [],
     }

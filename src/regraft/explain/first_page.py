@@ -86,7 +86,7 @@ def _pair_card(report: Report) -> list[dict[str, str]]:
         return [_card("Most mixed up", "nothing", "No photo was answered wrong.")]
     first = pairs[0]
     if len(report.classes) == 2:
-        return [_card("Mistakes", f"{mistakes:,}", _taken(first), "mistakes")]
+        return [_card("Mistakes", f"{mistakes:,}", _taken(first), "confusion")]
     if first.mistakes == 1 and len(pairs) > 1:
         return [
             _card("Most mixed up", "no two classes", f"{counted(mistakes, 'mistake')}, no pair twice.", "confusion")

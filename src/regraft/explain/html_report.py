@@ -188,6 +188,7 @@ def _figures(title: str, report: Report) -> dict[str, Any]:
     return {
         "title": title,
         "about": f"{report.n:,} photos, {report.estimate}: {HOW[report.estimate]} {_INTERVALS}",
+        "whose": report.estimate_note,
         "figures": rows,
         **_classes(report),
         **confusion_context(report),

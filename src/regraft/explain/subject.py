@@ -170,7 +170,7 @@ def subject_of_classifier(
     Raises:
         DataError: the photos cannot be used, or have a class that the classifier does not know.
     """
-    samples = samples.aligned(classifier.classes) if labelled else replace(samples, classes=classifier.classes)
+    samples = classifier.align(samples) if labelled else replace(samples, classes=classifier.classes)
     pretrained = _before(classifier, before, observer)  # a mistake in it is reported before the work
     predictor = Predictor(classifier, compute, observer)
     (dataset,) = join_pictures([predictor.open(samples)], compute, observer)

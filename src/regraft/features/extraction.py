@@ -300,7 +300,7 @@ def _of_parts(
     flat: list[int] = []
     computed = 0
     for pattern in np.unique(lacking[lacking.any(axis=1)], axis=0):
-        rows, places = np.flatnonzero((lacking == pattern).all(axis=1)), np.flatnonzero(pattern)
+        rows, places = np.flatnonzero((lacking == pattern).all(axis=1)), np.flatnonzero(pattern).tolist()
         named = [store for place in places if (store := stores[place]) is not None]
         together = PartStores(named, len(places) * width) if named else None
         own = run(rows.tolist(), [parts[place] for place in places], together)

@@ -81,17 +81,30 @@ class JointExtractor:
         Raises:
             DataError: more than a tenth cannot be read.
         """
-        features = self.extract(dataset.samples.sources, dataset.keys, dataset.labels if labelled else None)
+        dataset, parts = self.parts_of_dataset(dataset, TTA[self._tta].parts, labelled=labelled)
+        return dataset, mean_features(parts, self._tta)
+
+    def parts_of_dataset(
+        self, dataset: Dataset, parts: Sequence[str], *, labelled: bool = True
+    ) -> tuple[Dataset, dict[str, Features]]:
+        """Return the photos of `dataset` that can be decoded, and the features of parts of their views by name.
+
+        See `of_dataset`.
+        """
+        sources, labels = dataset.samples.sources, dataset.labels if labelled else None
+        found = self.extract_parts(sources, dataset.keys, labels, parts=parts)
+        features = found[parts[0]]
         readable = dataset.without(features.unreadable)
-        lost, found = readable.unreadable, len(readable) + len(readable.unreadable)
-        check_share_unreadable(readable.samples.where, [str(photo) for photo in lost], found)
+        lost, count = readable.unreadable, len(readable) + len(readable.unreadable)
+        check_share_unreadable(readable.samples.where, [str(photo) for photo in lost], count)
         if lost:
             self._observer.say(
-                f"{len(lost):,} of {found:,} images cannot be read and are left out:\n{shortlist(lost, len(lost))}"
+                f"{len(lost):,} of {count:,} images cannot be read and are left out:\n{shortlist(lost, len(lost))}"
             )
         if features.unreadable:  # else all are kept as they are: 50,000 photos have 256 MB
-            features = features.select(np.delete(np.arange(len(dataset)), sorted(features.unreadable)))
-        return readable, features
+            kept = np.delete(np.arange(len(dataset)), sorted(features.unreadable))
+            found = {part: one.select(kept) for part, one in found.items()}
+        return readable, found
 
 
 def mean_features(parts: Mapping[str, Features], tta: str) -> Features:

@@ -69,6 +69,12 @@ def decode_views(source: Source, preprocess: Preprocess, parts: Sequence[str]) -
     return np.stack(views)
 
 
+def decode_view(source: Source, preprocess: Preprocess, number: int) -> np.ndarray:
+    """Return the (h, w, 3) uint8 pixels of one view by its number. See `decode_views`."""
+    name, part = next((name, part) for name, part in PARTS.items() if number in part.numbers)
+    return np.asarray(decode_views(source, preprocess, (name,))[part.numbers.index(number)])
+
+
 def _enlarged(preprocess: Preprocess, share: float | None) -> Preprocess:
     """Return the transform whose crop keeps at most `share` of the resized image's short side."""
     if share is None or preprocess.crop_pct <= share:

@@ -99,7 +99,7 @@ def trade_off_chart(
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
 
-    return _svg(draw)
+    return _svg(draw, salt=x_label)  # a page has several, whose axes are alike
 
 
 def bar_chart(values: Mapping[str, float], *, x_label: str) -> str:
@@ -117,14 +117,14 @@ def bar_chart(values: Mapping[str, float], *, x_label: str) -> str:
     return _svg(draw, height=0.9 + 0.27 * len(values))
 
 
-def _svg(draw: Callable[["Axes"], None], *, height: float = _SIZE[1]) -> str:
+def _svg(draw: Callable[["Axes"], None], *, height: float = _SIZE[1], salt: str = "") -> str:
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     style = {
         "svg.fonttype": "none",  # text stays text: it takes on the page's font, and can be searched and read aloud
-        "svg.hashsalt": "regraft",
+        "svg.hashsalt": f"regraft{salt}",  # of ids
         "font.size": 11,
         "text.color": _INK,
         "axes.labelcolor": _INK,

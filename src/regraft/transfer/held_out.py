@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 
 from regraft.classifier.full_report import Answers, GroupReport, decide, full_report, group_report, nesting_folds
+from regraft.classifier.tree import figures_in_tree
 from regraft.data.dataset import Dataset
 from regraft.evaluation.decisions import CostRule, Decision
 from regraft.evaluation.report import Report
 from regraft.evaluation.report_fields import Estimate
+from regraft.evaluation.tree_figures import TreeFigures
 from regraft.transfer.experiment import Experiment, class_weights
 
 
@@ -24,6 +26,7 @@ class HeldOutAnswers:
         folds: (n,) numbers: each photo was answered by what was learned without its fold; None with a validation split.
         report: the figures.
         groups: the figures by patient, or whatever groups are; None where there are none.
+        taxonomy: the figures at every level of the tree that the classes lie in; None where there is none.
     """
 
     dataset: Dataset
@@ -32,6 +35,7 @@ class HeldOutAnswers:
     folds: np.ndarray | None
     report: Report
     groups: GroupReport | None
+    taxonomy: TreeFigures | None
 
 
 def class_counts(dataset: Dataset) -> np.ndarray:
@@ -72,4 +76,5 @@ def answer_held_out(experiment: Experiment, probabilities: np.ndarray) -> HeldOu
         folds=own,
         report=full_report(dataset, probabilities, answers, folds=folds, **how),
         groups=group_report(dataset, probabilities, answers.decision, folds=own, **how),
+        taxonomy=figures_in_tree(dataset, probabilities, answers.labels, dataset.classes, dataset.samples.taxonomy),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from regraft.data.class_weights import ALLOWED, ClassWeights, is_class_weight
 from regraft.errors import OptionError, option
 from regraft.evaluation.goals import COST_EXAMPLE, GOAL_EXAMPLE, THRESHOLD_EXAMPLE, DecisionRequest
+from regraft.images.tta import NONE, TTA
 from regraft.networks.names import NetworkNames
 from regraft.options import GROUP, Seconds, check_settings, declared_settings, number, setting, truth, whole_number
 from regraft.training.schedule import Schedule
@@ -44,6 +45,8 @@ class FitSettings:
         strategy: one of `strategies.STRATEGIES`, or "auto", which chooses between some of them.
         features: what the last layer sees: of the network's last layer, of its late or all its depths too, or "auto",
             which chooses between these.
+        tta: the views of a photo that an answer is the mean of (test-time augmentation): a row of `images.tta.TTA`, or
+            "auto", which chooses between them on held-out photos.
         seed: of folds, views and training.
         near_duplicates: "join" keeps photos that show the same picture on one side of every split; "ignore" does so for
             photos with equal pixels alone.
@@ -79,6 +82,13 @@ class FitSettings:
         help="What the last layer sees: the network's last features, those of late or of all depths too; auto: what "
         "held-out photos favour.",
         choices=FEATURES,
+    )
+    tta: str = setting(
+        NONE,
+        help="What an answer is the mean of: none: the photo alone; flip: it and its mirror image, 2 passes; crops: it "
+        "and its four corners, 5 passes; auto: what is proven better on held-out photos. Not flip where left and right "
+        "tell classes apart.",
+        choices=(*TTA, AUTO),
     )
     seed: int = setting(
         0,
@@ -290,6 +300,14 @@ class FitSettings:
                 f"alone: it would ignore {_them(ignored)}. Leave {_them(ignored)} out, or name one network."
             )
 
+    def check_views_named(self) -> None:
+        """Raise `OptionError` where views are to be chosen, and several networks stand side by side."""
+        if self.tta == AUTO:
+            raise OptionError(
+                f"{option('tta', AUTO)} chooses views for one network, and here several are compared. Name the views: "
+                f"{option('tta')} {', '.join(TTA)}."
+            )
+
     def _without_effect(self, compute: "Compute") -> Iterator[str]:
         """Yield what other options leave without effect."""
         if self._is_given("Schedule.views") and not compute.cache_bytes:
@@ -322,6 +340,8 @@ class FitSettings:
         """Return what the trained weights depend on, by the names that the user knows, in JSON types."""
         named = ("strategy", "features", "seed", "folds", "train_from", "train_only", "lora", "budget", "precision")
         chosen = {option(name): getattr(self, name) for name in named if name != "budget" or self.strategy == AUTO}
+        if self.tta != NONE:
+            chosen[option("tta")] = self.tta
         if self.class_weight is not None:  # runs that began before there was this option can be resumed
             chosen[option("class_weight")] = self.class_weight
         chosen |= {option(f"Schedule.{name}"): getattr(self.schedule, name) for name in declared_settings(Schedule)}
