@@ -18,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from regraft.classifier.bundle import _digest, load_bundle, read_description, save_bundle
+from regraft.classifier.bundle import NEWEST, _digest, load_bundle, read_description, save_bundle
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.record import Attempt, FitRecord, OverBudget, Timing
 from regraft.classifier.reference import TrainingReference
@@ -286,7 +286,7 @@ def test_foreign_safetensors(tmp_path: Path, metadata: dict[str, str] | None) ->
     [({"versions": {"regraft": "9.1"}}, "9.1"), ({"versions": {}}, "unknown"), ({"versions": []}, "unknown")],
 )
 def test_newer_format(bundle: Path, versions: dict[str, Any], theirs: str) -> None:
-    describe(bundle, lambda about: about.update({"format": 3, **versions}))
+    describe(bundle, lambda about: about.update({"format": NEWEST + 1, **versions}))
     assert message_of(bundle) == (
         f"{bundle} was written by a newer regraft ({theirs}; this is {version('regraft')}). "
         "Update it: pip install -U regraft"

@@ -304,12 +304,14 @@ def _of_parts(
         named = [store for place in places if (store := stores[place]) is not None]
         together = PartStores(named, len(places) * width) if named else None
         own = run(rows.tolist(), [parts[place] for place in places], together)
-        values[np.ix_(rows, places)] = own.values.reshape(len(rows), len(places), width)
+        values[rows[:, None], places] = own.values.reshape(len(rows), len(places), width)
         unreadable |= {int(rows[row]): reason for row, reason in own.unreadable.items()}
         flat += [int(rows[row]) for row in own.flat]
         computed += own.computed
     seconds = time.monotonic() - started
-    return Features(values.reshape(len(keys), -1), engine_name, unreadable, computed, seconds, tuple(sorted(flat)))
+    return Features(
+        values.reshape(len(keys), len(parts) * width), engine_name, unreadable, computed, seconds, tuple(sorted(flat))
+    )
 
 
 def compute_once(

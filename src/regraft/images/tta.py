@@ -88,6 +88,15 @@ TTA = {  # in order of cost
 }
 
 
+def parts_of(*rows: str) -> tuple[str, ...]:
+    """Return the parts, names in `PARTS`, that some rows of `TTA` need, each once.
+
+    >>> parts_of("flip", "crops")
+    ('plain', 'mirrored', 'corners')
+    """
+    return tuple(dict.fromkeys(part for row in rows for part in TTA[row].parts))
+
+
 def tta_in_words(tta: str) -> str:
     """Return what an answer is the mean of, e.g. "the mean of 2 views: the photo and its mirror image"."""
     return f"the mean of {TTA[tta].count} views: {TTA[tta].words}"

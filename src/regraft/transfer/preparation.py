@@ -17,7 +17,7 @@ from regraft.features.depths import columns_from, find_depths, first_depths
 from regraft.features.extraction import Features
 from regraft.features.joint import JointExtractor, mean_features
 from regraft.features.pictures import join_parts_of_pictures, join_pictures
-from regraft.images.tta import NONE, PLAIN, TTA
+from regraft.images.tta import NONE, PLAIN, parts_of
 from regraft.networks.backbones import Backbone
 from regraft.networks.depths import LAST
 from regraft.photo_audit.brief import findings_of_photos, lines_of_fit
@@ -246,8 +246,8 @@ def extract_splits(
     )
     photos = sum(map(len, every))
     chosen = [choice_of(one, compute.torch_device, photos) if compute.engine == AUTO else None for one in engines]
-    choices = tuple(TTA) if settings.tta == AUTO else (settings.tta,)
-    parts = tuple(dict.fromkeys(part for tta in choices for part in TTA[tta].parts))
+    choices = settings.tta_choices
+    parts = parts_of(*choices)
     dataset, views = extractor.parts_of_dataset(dataset, parts)
     dataset.samples.check_trainable()  # again: what could not be decoded is gone
     evaluating: dict[str, Features] = {}

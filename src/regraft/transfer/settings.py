@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from regraft.data.class_weights import ALLOWED, ClassWeights, is_class_weight
 from regraft.errors import OptionError, option
 from regraft.evaluation.goals import COST_EXAMPLE, GOAL_EXAMPLE, THRESHOLD_EXAMPLE, DecisionRequest
-from regraft.images.tta import NONE, TTA
+from regraft.images.tta import NONE, PARTS, TTA, parts_of
 from regraft.networks.names import NetworkNames
 from regraft.options import GROUP, Seconds, check_settings, declared_settings, number, setting, truth, whole_number
 from regraft.training.schedule import Schedule
@@ -199,6 +199,16 @@ class FitSettings:
     def decision(self) -> DecisionRequest:
         """Return how answers are to be decided."""
         return DecisionRequest(self.goal, self.cost, self.threshold, bool(self.balance))
+
+    @property
+    def tta_choices(self) -> tuple[str, ...]:
+        """Return the rows of `images.tta.TTA` that are tried: the one that is named, or all, in order of cost."""
+        return tuple(TTA) if self.tta == AUTO else (self.tta,)
+
+    @property
+    def passes(self) -> int:
+        """Return how many views of each photo go through the network."""
+        return sum(PARTS[part].count for part in parts_of(*self.tta_choices))
 
     def check(self, compute: "Compute", classes: Sequence[str]) -> None:
         """Raise `OptionError` for a value outside what is allowed.

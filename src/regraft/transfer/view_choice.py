@@ -43,8 +43,8 @@ class ViewChoice:
 def choose_views(experiment: Experiment) -> ViewChoice:
     """Compare the means over views by a new last layer, out-of-fold on the training photos. See `fewest_views`.
 
-    Of a network that is trained further the last layer chooses, too. Out-of-fold figures judge the choosing: where a
-    fold would have had other views, chosen without it, their last layer answers it.
+    Of a network that is trained further, or anew, the last layer of the pretrained one chooses, too. Out-of-fold
+    figures judge the choosing: where a fold would have had other views, chosen without it, their last layer answers it.
     """
     dataset = experiment.dataset
     try:
@@ -138,9 +138,9 @@ def _gain_in_words(trial: ViewTrial) -> str:
     interval = ""
     if trial.gain_interval is not None:
         low, high = trial.gain_interval
-        interval = f" [{-high:+.3f}, {-low:+.3f}]"
+        interval = f" [{0.0 - high:+.3f}, {0.0 - low:+.3f}]"
     points = f"{100 * trial.accuracy_gain:+.1f} points"
-    return f"{trial.tta} ({TTA[trial.tta].count} passes): log loss {-trial.gain:+.3f}{interval}, {points}"
+    return f"{trial.tta} ({TTA[trial.tta].count} passes): log loss {0.0 - trial.gain:+.3f}{interval}, {points}"
 
 
 def record_of_views(record: FitRecord) -> str:
