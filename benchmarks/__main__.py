@@ -14,6 +14,7 @@ BENCHMARKS = {  # module: what it measures; the longest last
     "heads": "the last layer on 50,000 photos of 100 classes: time and memory",
     "decisions": "does a goal hold on photos that were held back from the beginning",
     "depths": "features of several depths: what they cost, and give on six sets of real photos",
+    "test_views": "means over mirror images and corners of a photo: what they give and cost",
     "few_photos": "out-of-fold figures of few photos beside those on all others",
     "probabilities": "temperature against other calibrators, and weights of classes",
     "comparisons": "how often compare takes chance for proof, and finds a difference, in made-up samples",
