@@ -31,7 +31,6 @@ CASES = {  # photos of each class that are learned from, by set of photos
     "dogs-vs-cats": (5, 10),
     "hymenoptera": (5, 10),
     "rice-leaves": (5, 10),
-    "skin-lesions": (10, 100),
 }
 DRAWS = 20
 BOUNDED, UNBOUNDED = "as it is", "without the bound"
@@ -67,6 +66,16 @@ class PhotoSet:
         drawn = [
             generator.permutation(np.flatnonzero(self.labels == label))[:of_each] for label in range(len(self._classes))
         ]
+        learn = np.sort(np.concatenate(drawn))
+        return learn, np.setdiff1d(np.arange(len(self.labels)), learn)
+
+    def draw_shares(self, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return positions of about `count` photos, of each class its share, and of all others."""
+        generator = np.random.default_rng(seed)
+        drawn = []
+        for label in range(len(self._classes)):
+            own = generator.permutation(np.flatnonzero(self.labels == label))
+            drawn.append(own[: round(count * len(own) / len(self.labels))])
         learn = np.sort(np.concatenate(drawn))
         return learn, np.setdiff1d(np.arange(len(self.labels)), learn)
 

@@ -16,6 +16,7 @@ from benchmarks.record import Record, progress
 from regraft.data.dataset import Dataset
 from regraft.data.samples import Samples
 from regraft.data.splits import OUTER_FOLDS
+from regraft.evaluation.bounded_mean import bounded_mean
 from regraft.evaluation.figures import figures_of
 from regraft.evaluation.intervals import Interval, mean_interval
 from regraft.evaluation.metrics import Predictions
@@ -91,6 +92,36 @@ def grouped(kind: str, count: int, correlation: float, generator: np.random.Gene
     return evaluated(predictions, truths, groups=group) | {"mean": (mean.value, _MARGIN, (mean.low, mean.high))}
 
 
+# --- distance in a tree ---
+
+DISTANCES = {  # edges from answer to truth, and how often each comes
+    "90 % right": {0: 0.9, 2: 0.06, 4: 0.04},
+    "60 % right": {0: 0.6, 2: 0.2, 4: 0.15, 6: 0.05},
+    "97 % right, mistakes far": {0: 0.97, 2: 0.01, 8: 0.02},
+    "97 % right, mistakes near": {0: 0.97, 2: 0.028, 8: 0.002},
+}
+
+
+def tree_distance(kind: str, n: int, per_group: int, alike: float, generator: np.random.Generator) -> Drawn:
+    """Draw distances of n answers; each is that of its group's first with probability `alike`."""
+    edges, shares = np.array(list(DISTANCES[kind])), np.array(list(DISTANCES[kind].values()))
+    shape = (n // per_group, per_group)
+    first, own = (generator.choice(edges, size, p=shares) for size in ((shape[0], 1), shape))
+    values = np.where(generator.random(shape) < alike, first, own).ravel().astype(float)
+    groups = None if per_group == 1 else np.repeat(np.arange(shape[0]), per_group)
+    found, largest = bounded_mean(values, float(edges[-1]), groups=groups), float(edges[-1])
+    drawn: Drawn = {"distance": (found.value, float(edges @ shares), (found.low, found.high))}
+    wrong = values > 0
+    truth = float(edges @ shares / (1 - shares[0]))
+    drawn["distance of mistakes"] = (truth, truth, None)
+    if wrong.any():
+        groups = None if groups is None else groups[wrong]
+        mistakes = bounded_mean(values[wrong] - edges[1], largest - edges[1], groups=groups)
+        interval = (edges[1] + mistakes.low, edges[1] + mistakes.high)
+        drawn["distance of mistakes"] = (edges[1] + mistakes.value, truth, interval)
+    return drawn
+
+
 # --- out-of-fold ---
 
 
@@ -162,6 +193,18 @@ def cases() -> Iterator[tuple[str, str, Callable[[np.random.Generator], Drawn]]]
             for share in (0.5,) if auc == 0.98 else (0.15, 0.5):
                 kind = "noise" if auc == 0.5 else f"AUC at best {auc}"
                 yield "out-of-fold", f"{kind}, {n} photos, {share:.0%} positive", partial(out_of_fold, auc, n, share)
+    yield from tree_cases()
+
+
+def tree_cases() -> Iterator[tuple[str, str, Callable[[np.random.Generator], Drawn]]]:
+    """Yield those of distances in a tree."""
+    for kind in DISTANCES:
+        for n, per_group, alike in (
+            *((n, 1, 0.0) for n in (20, 60, 200, 1000)),
+            *((200, 5, 0.5), (1000, 10, 0.9)),
+        ):
+            name = f"{kind}, {n:,} photos" + (f" in groups of {per_group}, {alike:.0%} alike" if alike else "")
+            yield "distance in a tree", name, partial(tree_distance, kind, n, per_group, alike)
 
 
 def held(interval: Interval | None, truth: float) -> bool:

@@ -28,12 +28,12 @@ from regraft.evaluation.metrics import photo_log_loss
 from regraft.heads.probe import CalibratedHeads
 from regraft.heads.search import select_heads
 
-CASES = {  # photos of each class that are drawn
-    "skin-lesions": (50, 200),
-    "dogs-vs-cats": (50, 300),
-    "hymenoptera": (100,),
-    "rice-leaves": (50,),
-    "satellite": (10, 25),
+CASES = {  # photos that are drawn
+    "skin-lesions": (100, 300, 1000),
+    "dogs-vs-cats": (100, 600),
+    "hymenoptera": (200,),
+    "rice-leaves": (150,),
+    "satellite": (210, 525),
 }
 DRAWS, RESAMPLES = 20, 1000
 TEMPERATURE = "temperature"
@@ -106,7 +106,7 @@ def compare_calibrators(record: Record, photos: PhotoSet, case: str, *, size: in
     """Record, for every draw, log loss and calibration error on the other photos."""
     found: dict[str, list[list[float]]] = {}
     for seed in range(draws):
-        learn, rest = photos.draw(size, seed)
+        learn, rest = photos.draw_shares(size, seed)
         dataset = photos.dataset(learn)
         own = photos.choices["last"]
         features, others = photos.features[learn][:, own], photos.features[rest][:, own]
@@ -179,7 +179,7 @@ def measure(*, rounds: int, quick: bool) -> Record:  # noqa: ARG001 (draws are w
             if name == "skin-lesions":
                 compare_class_weights(record, photos, f"{name}, {network}")
             for size in sizes[:1] if quick else sizes:
-                compare_calibrators(record, photos, f"{name}, {network}, {size} of each", size=size, draws=draws)
+                compare_calibrators(record, photos, f"{name}, {network}, {size} photos", size=size, draws=draws)
     return record
 
 

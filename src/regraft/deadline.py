@@ -16,18 +16,21 @@ def deadline(seconds: float, error: Exception, *, within: tuple[str, ...]) -> It
     compiled code is not interrupted. Each line of these modules takes several times as long: this is for code that runs
     few lines unless something is wrong. A debugger or a coverage tool does not see the block.
 
+    Counted is the time that a processor works on this thread: what other programs take on a busy machine is not its
+    fault.
+
     Args:
-        seconds: from now on.
+        seconds: of work, from now on.
         error: what is raised.
         within: names of modules and packages.
     """
-    ends, before = time.monotonic() + seconds, sys.gettrace()
+    ends, before = time.thread_time() + seconds, sys.gettrace()
 
     def look(frame: FrameType, event: str, _: object) -> Any:  # called by Python for every call in this thread
         if event == "call":
             name = str(frame.f_globals.get("__name__", ""))
             return look if name.startswith(within) else None
-        if event == "line" and time.monotonic() > ends:
+        if event == "line" and time.thread_time() > ends:
             raise error
         return look
 

@@ -272,6 +272,29 @@ def test_kinds_of_image_have_equal_probabilities(fitted: TransferClassifier, six
         np.testing.assert_allclose(fitted.predict_proba(images), expected, rtol=0, atol=1e-5)
 
 
+def test_sets_of_images(fitted: TransferClassifier, sixteen: list[str], tmp_path: Path) -> None:
+    """Of 8 photos of a class 80 % take the floor(0.2 * 9) = 1st smallest probability, also through a file."""
+    held_out = fitted.classifier_.held_out
+    assert held_out is not None
+    lowest = [held_out.scores[held_out.labels == label].min() for label in range(2)]
+    expected = fitted.predict_proba(sixteen) >= np.array(lowest)
+    assert fitted.predict_set(sixteen, 0.8).tolist() == expected.tolist()
+    fitted.save(tmp_path / "m.safetensors")
+    for coverage in ("80%", 0.8):
+        assert load(tmp_path / "m.safetensors").predict_set(sixteen, coverage).tolist() == expected.tolist()
+    together = fitted.predict_proba(sixteen) >= np.sort(held_out.scores)[2]  # of 16 the floor(0.2 * 17) = 3rd
+    assert fitted.predict_set(sixteen, 0.8, coverage_of="photos").tolist() == together.tolist()
+
+
+def test_sets_that_cannot_be_promised(fitted: TransferClassifier, sixteen: list[str]) -> None:
+    with pytest.raises(DataError, match=r"^coverage of 95 % takes at least 19 held-out photos .* evaluated on 16, "):
+        fitted.predict_set(sixteen)
+    with pytest.raises(OptionError, match=r"^coverage must be a share above 0 and below 1"):
+        fitted.predict_set(sixteen, 95)
+    with pytest.raises(TypeError, match="predict_set"):
+        fitted.predict_set(sixteen, 0.8, covrage_of="photos")
+
+
 def test_second_fit_replaces_the_first(fitted: TransferClassifier, sixteen: list[str], photos: Photos) -> None:
     folder = photos("other", first_seed=300, red=6, green=6, grey=6)
     assert fitted.fit(folder) is fitted

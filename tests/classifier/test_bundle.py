@@ -25,6 +25,7 @@ from regraft.classifier.reference import TrainingReference
 from regraft.data.taxonomy import Taxonomy
 from regraft.engines.workload import EngineChoice
 from regraft.errors import BundleError, OptionError, OutputError
+from regraft.evaluation.conformal import Coverage, HeldOutScores
 from regraft.evaluation.decisions import CostRule, Decision, ThresholdRule
 from regraft.evaluation.goals import DecisionRequest
 from regraft.evaluation.report import Report
@@ -147,6 +148,47 @@ def test_round_trip_keeps_the_reference(classifier: Make, tmp_path: Path) -> Non
     save_bundle(after, tmp_path / "again.safetensors")
     assert (tmp_path / "again.safetensors").read_bytes() == file.read_bytes()
     assert read_description(file)["format"] == 1  # older versions pass over these tensors
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_round_trip_keeps_the_held_out_scores(classifier: Make, tmp_path: Path, grouped: bool) -> None:
+    """Probabilities of the true classes, these, and numbers of groups where there are such; nothing else."""
+    before, file, rng = classifier(), tmp_path / "m.safetensors", np.random.default_rng(0)
+    groups = np.arange(40) // 4 if grouped else None
+    before.held_out = HeldOutScores.of(rng.dirichlet(np.ones(3), 40), np.arange(40) % 3, groups)
+    save_bundle(before, file)
+    after = load_bundle(file)
+    assert after.held_out is not None
+    kept = {name: array.tolist() for name, array in before.held_out.state().items()}
+    assert {name: array.tolist() for name, array in after.held_out.state().items()} == kept
+    names = {name for name in load_file(file) if name.startswith("held_out.")}
+    assert names == {"held_out.scores", "held_out.labels"} | ({"held_out.groups"} if grouped else set())
+    assert read_description(file)["format"] == 1  # older programs pass over them
+    save_bundle(after, tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == file.read_bytes()
+
+
+def test_damaged_held_out_scores_are_refused(classifier: Make, tmp_path: Path) -> None:
+    made, file = classifier(), tmp_path / "m.safetensors"
+    made.held_out = HeldOutScores.of(np.full((20, 3), 1 / 3), np.arange(20) % 3)
+    save_bundle(made, file)
+    tensors, about = load_file(file), read_description(file)
+    tensors["held_out.labels"] = tensors["held_out.labels"] + 1
+    about["sha256"] = _digest({name: value for name, value in about.items() if name != "sha256"}, tensors)
+    save_file(tensors, file, {"regraft": json.dumps(about)})
+    assert "held_out.labels must be int32 from 0 to 2, one for each of 20 photos" in message_of(file)
+
+
+def test_a_file_without_held_out_scores_gives_no_sets(bundle: Path) -> None:
+    made = load_bundle(bundle)
+    assert made.held_out is None
+    assert made.sets(np.full((1, 3), 1 / 3), Coverage()) is None
+    with pytest.raises(OptionError) as failed:
+        made.check_coverage(Coverage())
+    assert str(failed.value) == (
+        "coverage needs the probabilities of photos that were held out when the classifier was fitted, which this file "
+        "(of an older regraft) does not hold. Fit it again."
+    )
 
 
 def test_a_file_without_a_reference_has_none(bundle: Path) -> None:

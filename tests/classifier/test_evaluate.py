@@ -5,11 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from regraft.classifier.evaluate import evaluate
+from regraft.classifier.evaluate import evaluate, evaluation_of
 from regraft.data.layouts import find_samples
 from regraft.errors import DataError, OptionError
+from regraft.evaluation.conformal import HeldOutScores
 from regraft.transfer.fit import FitResult
 
 Photos = Callable[..., Path]
@@ -73,3 +75,23 @@ def test_the_record_of_an_evaluation(trained: FitResult, photos: Photos) -> None
     assert found.timing is not None
     assert found.timing.images_computed == 15
     assert 0 < found.timing.extraction_seconds <= found.timing.seconds
+
+
+def test_sets_of_a_fit_are_evaluated_on_other_photos(trained: FitResult, photos: Photos) -> None:
+    """Their thresholds are put there by hand: from 0.9 on, of every class, so that each unsure photo's set is empty."""
+    trained.classifier.held_out = HeldOutScores.of(np.eye(3)[np.arange(60) % 3] * 0.9, np.arange(60) % 3)
+    new = photos("new", first_seed=700, red=4, green=4, blue=4)
+    found = evaluation_of(trained.classifier, find_samples(new)["train"])
+    conformal = found.record.report and found.record.report.conformal
+    assert conformal is not None
+    true = found.probabilities[np.arange(12), found.dataset.labels]
+    assert conformal.held == np.mean(true >= np.float32(0.9))
+    assert conformal.mean_size == np.mean((found.probabilities >= np.float32(0.9)).sum(axis=1))
+
+
+def test_sets_are_nested_on_photos_that_chose_them(trained: FitResult, photos: Photos, tmp_path: Path) -> None:
+    """Of six validation photos the others promise nothing, whatever the file says of these photos."""
+    trained.classifier.held_out = HeldOutScores.of(np.eye(3)[np.arange(60) % 3] * 0.9, np.arange(60) % 3)
+    found = evaluate(trained.classifier, find_samples(tmp_path / "known" / "validation")["train"])
+    assert found.report is not None
+    assert found.report.conformal is None

@@ -61,6 +61,9 @@ def test_who_is_right_alone_is_counted(trained: FitResult, photos: Photos) -> No
     assert text.splitlines()[0] == "test, n = 12, 3 classes; 95 % intervals in brackets"
     assert "\nLog loss decides, at 5 %; other figures describe.\n\nb against a:\n  log loss +" in text
     assert "; right alone: 0 against 7 photos" in text
+    # of 12 photos 7 are blue; b answers none of them so
+    assert ["always", "the", "largest", "class", "0.583"] in [line.split() for line in text.splitlines()]
+    assert "\nb: never answered: blue\n" in text
     told = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert (told["n"], told["classes"], told["estimate"]) == (12, ["blue", "green", "red"], "test")
     assert [one["classifier"] for one in told["classifiers"]] == ["a", "b"]

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 from regraft.classifier.classifier import Classifier
-from regraft.classifier.predict import Predictor
+from regraft.classifier.predict import Predictions, Predictor
 from regraft.engines import openvino
 from regraft.engines.compute import Compute
 from regraft.engines.kinds import WORTH_CONVERTING
-from regraft.errors import OptionError
+from regraft.errors import DataError, OptionError
+from regraft.evaluation.conformal import Coverage, HeldOutScores
+from regraft.evaluation.decisions import CostRule, Decision, ThresholdRule
+from regraft.evaluation.levels import Level
 from regraft.features import extraction
 from regraft.heads.linear import LinearHead
 from regraft.networks import backbones
@@ -138,3 +141,111 @@ def test_a_predictor_checks_its_settings_before_the_first_photo(classifier: Call
 def test_a_finished_classifier_loads_nothing_that_trains() -> None:
     found = subprocess.run([sys.executable, "-c", NOTHING_THAT_TRAINS], capture_output=True, text=True, check=True)
     assert found.stdout.split() == []
+
+
+# --- what is doubted ---
+
+MALIGNANT = Decision(ThresholdRule(1, 0.1), "threshold 0.1 for malignant")
+SETS = np.array([[True, False], [True, True], [False, False], [False, True], [True, False]])
+SHARES = np.array([[0.95, 0.05], [0.8, 0.2], [0.85, 0.15], [0.6, 0.4], [0.93, 0.07]])
+
+
+def predictions(decision: Decision | None = None, **more: Any) -> Predictions:
+    """Return answers to five photos, the last of which is unlike the training photos."""
+    photos = tuple(Path(f"{number}.jpg") for number in range(5))
+    unlike = np.array([False, False, False, False, True])
+    return Predictions(photos, SHARES, {}, decision, sets=SETS, unlike=unlike, **more)
+
+
+def test_an_answer_is_sure_where_it_is_alone_in_the_set() -> None:
+    """The fourth set is of one class, but not of the one that is answered; the fifth photo is unlike the others."""
+    found = predictions()
+    assert found.unsure is not None
+    assert found.unsure.tolist() == [False, True, True, True, True]
+    assert not found.withheld.any()
+    assert predictions(abstains=True).withheld.tolist() == [False, True, True, True, True]
+
+
+def test_an_alarm_is_never_withheld() -> None:
+    """From 0.1 on it is malignant: the rule's answers are given, unsure as they are, so its sensitivity stays."""
+    found = predictions(MALIGNANT, abstains=True)
+    assert found.answers.tolist() == [0, 1, 1, 1, 0]
+    assert found.unsure is not None
+    assert found.unsure.tolist() == [False, True, True, False, True]
+    assert found.withheld.tolist() == [False, False, False, False, True]
+
+
+def test_answers_of_costs_are_withheld_as_those_of_probabilities() -> None:
+    costs = Decision(CostRule(np.array([[0.0, 1.0], [9.0, 0.0]])), "cost malignant:benign=9")
+    found = predictions(costs, abstains=True)
+    assert found.answers.tolist() == [0, 1, 1, 1, 0]
+    assert found.withheld.tolist() == [False, True, True, False, True]
+
+
+def test_without_sets_nothing_is_known_to_be_unsure() -> None:
+    found = Predictions((Path("a.jpg"),), SHARES[:1], {}, unlike=np.array([True]), abstains=True)
+    assert found.unsure is None
+    assert found.withheld.tolist() == [False]
+    assert found.likeliest_first() == []
+
+
+def test_sets_of_a_level_hold_the_nodes_of_their_classes() -> None:
+    """Two classes that are not told apart are one node, of which the answer is sure."""
+    level = Level(1, ("animal", "plant"), np.array([0, 0, 1]))
+    sets = np.array([[True, True, False], [True, False, True], [False, False, False]])
+    shares = np.array([[0.5, 0.4, 0.1], [0.5, 0.1, 0.4], [0.3, 0.3, 0.4]])
+    photos = tuple(Path(f"{number}.jpg") for number in range(3))
+    found = Predictions(photos, shares, {}, levels=(level,), sets=sets, unlike=np.zeros(3, dtype=bool))
+    assert found.unsure is not None
+    assert found.unsure.tolist() == [True, True, True]
+    above = found.at(level)
+    assert above.sets is not None
+    assert above.sets.tolist() == [[True, False], [True, True], [False, False]]
+    assert above.unsure is not None
+    assert above.unsure.tolist() == [False, True, True]
+
+
+def test_without_a_reference_sets_alone_say_what_is_unsure() -> None:
+    found = Predictions((Path("a.jpg"), Path("b.jpg")), SHARES[:2], {}, sets=SETS[:2])
+    assert found.unsure is not None
+    assert found.unsure.tolist() == [False, True]
+
+
+def test_a_predictor_knows_sets_and_what_is_unlike(trained: FitResult, photos: Photos) -> None:
+    """By thresholds of the probabilities that evaluated the classifier, here of 30 that are put there by hand."""
+    scores, labels = np.linspace(0.01, 0.3, 30), np.arange(30) % 3
+    held_out = np.repeat((1 - scores[:, None]) / 2, 3, axis=1)
+    held_out[np.arange(30), labels] = scores
+    trained.classifier.held_out = HeldOutScores.of(held_out, labels)
+    known, strange = files(photos("known-colours", first_seed=300, red=2, blue=1)), files(photos("strange", grey=2))
+    found = Predictor(trained.classifier, coverage=Coverage(0.9)).predict([*known, *strange])
+    # of 10 photos of each class the floor(0.1 * 11) = 1st: 0.01, 0.02 and 0.03
+    assert found.sets is not None
+    assert found.sets.tolist() == (found.probabilities >= np.float32([0.01, 0.02, 0.03])).tolist()
+    assert found.coverage == Coverage(0.9)
+    assert found.unlike is not None
+    assert found.unlike[3:].all()  # grey
+    plain = Predictor(trained.classifier).predict(known)  # 95 % of all classes together, as of each it takes 19
+    assert plain.coverage is None
+    assert plain.sets is not None
+    assert plain.sets.tolist() == (plain.probabilities >= np.float32(0.01)).tolist()
+
+
+def test_a_coverage_is_checked_before_the_first_photo(trained: FitResult) -> None:
+    """Six photos validate it, of which nothing can be promised with 95 %: without being asked, it says nothing."""
+    assert trained.classifier.held_out is not None
+    assert len(trained.classifier.held_out.scores) == 6
+    with pytest.raises(DataError, match="takes at least 19 held-out photos to be promised"):
+        Predictor(trained.classifier, coverage=Coverage(0.95))
+    with pytest.raises(DataError, match="takes at least 19 held-out photos"):
+        Predictor(trained.classifier, abstain=True)
+    assert Predictor(trained.classifier).predict([]).unsure is None
+
+
+def test_what_cannot_be_read_is_neither_unsure_nor_unlike(trained: FitResult, tmp_path: Path) -> None:
+    (tmp_path / "torn.jpg").write_bytes(b"\xff\xd8torn")
+    trained.classifier.held_out = HeldOutScores.of(np.full((40, 3), 1 / 3), np.arange(40) % 3)
+    found = Predictor(trained.classifier).predict([tmp_path / "torn.jpg"])
+    assert found.unsure is not None
+    assert found.unlike is not None
+    assert [found.unsure.tolist(), found.unlike.tolist()] == [[False], [False]]

@@ -62,6 +62,7 @@ def fitted(report: Report) -> FitRecord:
             FindingCount("likely-mislabelled", "low", 12),
         ),
         group_column="clinic",
+        class_counts=(7, 5),
     )
 
 
@@ -100,6 +101,7 @@ def test_a_record_in_plain_json(fitted: FitRecord, report: Report) -> None:
         "train_only": None,
         "lora": 8,
         "class_weight": "a=2,b=1",
+        "class_counts": [7, 5],
         "trained": "trained: layer4",
         "frozen": "0 of 9 frozen tensors changed",
         "tried": [

@@ -65,6 +65,12 @@ def test_labels_above_or_beside_classes_come_after_them_where_they_are_asked_for
         aligned_by_tree(given, CLASSES, TREE)
 
 
+def test_the_root_of_all_says_nothing_at_any_level() -> None:
+    tree = Taxonomy({"skin": None, "benign": "skin", "melanoma": "skin", "blue": "benign", "wart": "benign"})
+    with pytest.raises(DataError, match="1 classes that the model does not know: skin"):
+        aligned_by_tree(samples("blue", "skin"), ("blue", "melanoma", "wart"), tree, inner=True)
+
+
 @pytest.mark.parametrize("label", ["cyst", "mole"])
 def test_labels_of_no_kind_that_is_known_are_refused(label: str) -> None:
     with pytest.raises(DataError, match=f"1 classes that the model does not know: {label}"):

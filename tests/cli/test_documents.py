@@ -15,6 +15,7 @@ import pytest
 from tests.fixtures.examples import write_examples
 from typer.testing import Result
 
+from regraft.classifier.full_report import GroupReport
 from regraft.classifier.group_figures import GroupFigures
 from regraft.classifier.record import FitRecord, NetworkTrial, Timing
 from regraft.evaluation.metrics import METRICS
@@ -140,6 +141,7 @@ def test_the_table_of_names_is_what_json_gives(folder: Path, run: Run) -> None:
         trained_on=1,
         networks_tried=networks,
         by_group=(GroupFigures("north", 48, 1.0, (0.926, 1.0)),),
+        groups=GroupReport("clinic", report, 0),
         **attempts,
     )
     assert set(documented) == {*full.to_json(), *METRICS, "out"}

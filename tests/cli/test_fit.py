@@ -41,7 +41,7 @@ def test_fit_says_what_it_will_do_and_what_it_did(run: Run, photos: Photos, tiny
     assert "wrote model.safetensors" in done.stderr
     assert "out-of-fold, n = 22, 2 classes" in done.stdout
     rows = [" ".join(line.split()) for line in done.stdout.splitlines()]
-    assert "These are figures of 5 classifiers, each of which" in rows[1]  # whose figures these are, above them
+    assert "Figures of 5 classifiers, each of which" in rows[1]  # whose figures these are, above them
     first = rows.index("") + 1
     assert rows[first] == "accuracy 100.0 % [85.1, 100.0]"  # Wilson: 22 / (22 + 1.96^2) = 0.851
     assert rows[first + 1] == "always the largest class 54.5 % [34.7, 73.1]"  # of 12 in 22, likewise

@@ -3,13 +3,16 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from regraft.classifier.predict import Predictions
+from regraft.cli.answer_table import as_table
 from regraft.cli.formats import (
     FORMATTERS,
     Format,
@@ -18,13 +21,14 @@ from regraft.cli.formats import (
     as_jsonl,
     as_kaggle,
     as_parquet,
-    as_table,
     as_tsv,
     check_kaggle,
     format_of,
 )
 from regraft.errors import DataError, OptionError
+from regraft.evaluation.conformal import Coverage
 from regraft.evaluation.decisions import Decision, ThresholdRule
+from regraft.evaluation.levels import Level
 
 SOURCES = (Path("10.jpg"), Path("a, b.jpg"), Path("2.jpg"))
 PROBABILITIES = np.array([[0.25, 0.75], [np.nan, np.nan], [0.9999, 0.0001]])
@@ -48,6 +52,8 @@ def test_jsonl() -> None:
         "probability": 0.75,
         "probabilities": {"cat": 0.25, "dog": 0.75},
         "decided_by": "most probable class",
+        "unsure": None,
+        "unlike_training": None,
         "error": None,
     }
     assert rows[1]["probabilities"] is None
@@ -77,8 +83,121 @@ def test_every_table_has_the_same_cells_and_both_json_the_same_objects() -> None
     csv_table = pd.read_csv(io.StringIO(as_csv(FOUND, CLASSES)))
     assert pd.read_csv(io.StringIO(as_tsv(FOUND, CLASSES)), sep="\t").equals(csv_table)
     parquet = pd.read_parquet(io.BytesIO(as_parquet(FOUND, CLASSES)))
-    pd.testing.assert_frame_equal(parquet, csv_table, check_dtype=False)
+    pd.testing.assert_frame_equal(parquet.fillna(np.nan), csv_table, check_dtype=False)
     assert json.loads(as_json(FOUND, CLASSES)) == [json.loads(row) for row in as_jsonl(FOUND, CLASSES).splitlines()]
+
+
+RED = 'a, "red" | one'  # whatever stands between names may be part of one
+COLOURS = (RED, "green", "blue")
+ASKED = Coverage()
+
+
+def doubted(*, coverage: Coverage | None = ASKED, **more: Any) -> Predictions:
+    """Return a sure answer, one of two, none of any, one unlike the training photos, and a photo that is torn."""
+    probabilities = np.array([[0.9, 0.06, 0.04], [0.4, 0.45, 0.15], [0.2, 0.3, 0.5], [0.02, 0.95, 0.03], [np.nan] * 3])
+    sets = np.array([[True, False, False], [True, True, False], [False] * 3, [False, True, False], [False] * 3])
+    unlike = np.array([False, False, False, True, False])
+    sources = tuple(Path(f"{letter}.jpg") for letter in "abcde")
+    return Predictions(sources, probabilities, {4: "torn"}, sets=sets, unlike=unlike, coverage=coverage, **more)
+
+
+def test_sets_and_doubts_stand_in_every_format() -> None:
+    found = doubted()
+    sets = [[RED], ["green", RED], [], ["green"]]  # the likeliest first
+    unsure, unlike = [False, True, True, True], [False, False, False, True]
+    rows = list(csv.DictReader(io.StringIO(as_csv(found, COLOURS))))
+    assert list(rows[0])[-5:] == ["decided_by", "set", "unsure", "unlike_training", "error"]
+    assert [json.loads(row["set"]) for row in rows[:4]] == sets
+    assert [row["unsure"] for row in rows] == ["false", "true", "true", "true", ""]
+    assert [row["unlike_training"] for row in rows] == ["false", "false", "false", "true", ""]
+    assert rows[4]["set"] == ""  # nothing, as against no class
+    assert [row["prediction"] for row in rows] == [RED, "green", "blue", "green", ""]
+    records = [json.loads(line) for line in as_jsonl(found, COLOURS).splitlines()]
+    table = pd.read_parquet(io.BytesIO(as_parquet(found, COLOURS)))
+    assert list(table.columns) == list(rows[0])
+    for name, expected in (("set", sets), ("unsure", unsure), ("unlike_training", unlike)):
+        assert [record[name] for record in records] == [*expected, None]
+        assert [list(one) if name == "set" else one for one in table[name][:4]] == expected
+        assert table[name][4] is None
+
+
+def test_withheld_answers_are_empty_and_their_probabilities_stay() -> None:
+    found = doubted(abstains=True)
+    rows = list(csv.DictReader(io.StringIO(as_csv(found, COLOURS))))
+    assert [row["prediction"] for row in rows] == [RED, "", "", "", ""]
+    assert [row["probability"] for row in rows] == ["0.900000", "", "", "", ""]
+    assert [row["probability_green"] for row in rows] == ["0.060000", "0.450000", "0.300000", "0.950000", ""]
+    records = [json.loads(line) for line in as_jsonl(found, COLOURS).splitlines()]
+    assert [record["prediction"] for record in records] == [RED, None, None, None, None]
+    assert [record["probability"] for record in records] == [0.9, None, None, None, None]
+    assert records[1]["probabilities"]["green"] == 0.45
+    table = pd.read_parquet(io.BytesIO(as_parquet(found, COLOURS)))
+    assert table["prediction"].isna().tolist() == table["probability"].isna().tolist() == [False] + [True] * 4
+
+
+def test_the_way_to_an_answer_that_is_withheld_is_empty() -> None:
+    level = Level(1, ("warm", "cold"), np.array([0, 1, 1]))
+    found = replace(doubted(abstains=True), levels=(level,))
+    rows = list(csv.DictReader(io.StringIO(as_csv(found, COLOURS))))
+    assert [row["level_1"] for row in rows] == ["warm", "", "", "", ""]
+    assert [row["level_1_probability"] for row in rows] == ["0.900000", "", "", "", ""]
+    records = [json.loads(line) for line in as_jsonl(found, COLOURS).splitlines()]
+    assert [record["path"] is None for record in records] == [False] + [True] * 4
+    table = pd.read_parquet(io.BytesIO(as_parquet(found, COLOURS)))
+    assert list(table.columns) == list(rows[0])
+    assert table["level_1_probability"].isna().tolist() == [False] + [True] * 4
+
+
+def test_without_a_coverage_there_are_doubts_and_no_sets() -> None:
+    rows = list(csv.DictReader(io.StringIO(as_csv(doubted(coverage=None), COLOURS))))
+    assert list(rows[0])[-4:] == ["decided_by", "unsure", "unlike_training", "error"]
+    assert [row["unsure"] for row in rows] == ["false", "true", "true", "true", ""]
+
+
+def test_the_table_says_what_is_doubted() -> None:
+    short = ("red", "green", "blue")
+    assert as_table(doubted(coverage=None), short).splitlines() == [
+        "a.jpg  red     90.0%  (green 6.0%)",
+        "b.jpg  green   45.0%  (red 40.0%)  not sure",
+        "c.jpg  blue    50.0%  (green 30.0%)  not sure",
+        "d.jpg  green   95.0%  (blue 3.0%)  unlike the training photos",
+        "e.jpg  unreadable: torn",
+    ]
+    assert as_table(doubted(), short).splitlines()[:4] == [
+        "a.jpg  red     90.0%  {red}",
+        "b.jpg  green   45.0%  {green, red}  not sure",
+        "c.jpg  blue    50.0%  {}  not sure",
+        "d.jpg  green   95.0%  {green}  unlike the training photos",
+    ]
+    assert as_table(doubted(abstains=True), short).splitlines()[:4] == [
+        "a.jpg  red     90.0%  {red}",
+        "b.jpg  not sure: green or red?",
+        "c.jpg  not sure: blue?",
+        "d.jpg  not sure: unlike the training photos",
+    ]
+
+
+def test_a_large_set_is_cut_in_the_table() -> None:
+    found = Predictions((Path("a.jpg"),), np.full((1, 12), 1 / 12), {}, sets=np.ones((1, 12), dtype=bool))
+    for abstains, told in ((False, "{a, b, c and 9 more}  not sure"), (True, "not sure: a, b, c and 9 more?")):
+        shown = as_table(replace(found, coverage=Coverage(), abstains=abstains), "abcdefghijkl")
+        assert shown.rstrip().endswith(told)
+
+
+def test_doubts_fit_the_terminal() -> None:
+    """Where a line has no room for both, a doubt takes the place of the second guess, a short one if need be."""
+    found = replace(doubted(coverage=None), sources=tuple(Path("x" * 90) / f"{n}.jpg" for n in range(5)))
+    short = replace(found, sources=tuple(Path(f"{n}.jpg") for n in range(5)))
+    for predictions, width, first, second in (
+        (short, 62, "(red 40.0%)  not sure", "(blue 3.0%)  unlike the training photos"),
+        (short, 48, "(red 40.0%)  not sure", "95.0%  unlike the training photos"),
+        (found, 60, "45.0%  not sure", "95.0%  not sure"),
+    ):
+        lines = as_table(predictions, ("red", "green", "blue"), width=width).splitlines()
+        assert max(map(len, lines)) <= width
+        assert lines[1].endswith(first)
+        assert lines[3].endswith(second)
+    assert lines[0].endswith("(green 6.0%)")
 
 
 def test_parquet_holds_names_that_are_no_utf_8() -> None:

@@ -1,6 +1,7 @@
 """Classes that lie in a tree, from `fit` to `predict` and `evaluate`."""
 
 import csv
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -11,6 +12,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score
 from typer.testing import Result
+
+from regraft.classifier.bundle import load_bundle, save_bundle
+from regraft.evaluation.goals import DecisionRequest
 
 Run = Callable[..., Result]
 Photos = Callable[..., Path]
@@ -77,7 +81,8 @@ def test_predict_has_the_way_to_each_answer_with_sums(run: Run, fitted: Path, ph
     rows = list(csv.DictReader(done.stdout.splitlines()))
     assert list(rows[0])[3:] == [
         *(f"probability_{name}" for name in CLASSES),
-        *("level_1", "level_1_probability", "level_2", "level_2_probability", "decided_by", "error"),
+        *("level_1", "level_1_probability", "level_2", "level_2_probability"),
+        *("decided_by", "unsure", "unlike_training", "error"),
     ]
     for row in rows[:6]:
         values = [float(row[f"probability_{name}"]) for name in CLASSES]
@@ -154,22 +159,35 @@ def test_photos_with_labels_of_a_level_alone(run: Run, fails: Fails, fitted: Pat
     assert numbers["taxonomy"]["distances"] is None
     message = fails("evaluate", fitted, others)
     assert "no photo has a label that is one of these classes: grey, red, sea" in message
-    assert "Evaluate at a level: --level 1." in message
+    assert "Evaluate at a level that they reach: --level 1." in message
 
 
-def test_a_decision_of_the_classes_does_not_answer_at_a_level(run: Run, photos: Photos, tiny_network: str) -> None:
-    Path("tree.csv").write_text("child,parent\nred,vivid\nblue,vivid\ngrey,dull\n")
-    learned, new = photos("learned", red=4, blue=4, grey=4), photos("new", first_seed=500, red=2, grey=2)
-    tree = ("--taxonomy", "tree.csv", "--threshold", "0.000001 for grey")
-    assert run("fit", learned, "--model", tiny_network, *FAST, *tree).exit_code == 0
-    classes, level = (
-        run("predict", "classifier.safetensors", new, "--format", "jsonl", *more) for more in ((), ("--level", 1))
-    )
+def test_a_decision_of_the_classes_does_not_answer_at_a_level(run: Run, fitted: Path, photos: Photos) -> None:
+    new, classifier = photos("new", first_seed=500, red=2, grey=2), load_bundle(fitted)
+    classifier.decide_by(DecisionRequest(threshold="0.000001 for grey"))
+    save_bundle(classifier, fitted)
+    classes, level = (run("predict", fitted, new, "--format", "jsonl", *more) for more in ((), ("--level", 1)))
     assert {json.loads(line)["prediction"] for line in classes.stdout.splitlines()} == {"grey"}
     assert {json.loads(line)["prediction"] for line in level.stdout.splitlines()} == {"dull", "vivid"}
     said = "threshold 1e-06 for grey decides among the classes: at level 1 the most probable node is answered"
     assert said in level.stderr
-    assert said in run("evaluate", "classifier.safetensors", new, "--level", 1).stderr
+    assert said in run("evaluate", fitted, new, "--level", 1).stderr
+
+
+def test_distance_in_the_tree_as_cost(run: Run, fails: Fails, fitted: Path, bundle: Path, photos: Photos) -> None:
+    """Grey is 5 edges from red and 4 from sea, and red 3 from sea: the answer follows from the table alone."""
+    new = photos("new", first_seed=500, grey=2, red=2, blue=2)
+    done = run("predict", fitted, new, "--format", "csv", "--cost", "taxonomy")
+    table = pd.read_csv(io.StringIO(done.stdout))
+    costs = table[[f"probability_{name}" for name in CLASSES]].to_numpy() @ [[0, 5, 4], [5, 0, 3], [4, 3, 0]]
+    assert table["prediction"].tolist() == [CLASSES[answer] for answer in costs.argmin(axis=1)]
+    assert set(table["decided_by"]) == {"cost taxonomy"}
+    assert (
+        "cost taxonomy" in json.loads(run("evaluate", fitted, new, "--json", "--cost", "taxonomy").stdout)["decided_by"]
+    )
+    assert "--cost taxonomy is the distance in the tree of the classes" in fails(
+        "predict", bundle, new, "--cost", "taxonomy"
+    )
 
 
 def test_wrong_levels_and_files(run: Run, fails: Fails, fitted: Path, bundle: Path, photos: Photos) -> None:
@@ -179,12 +197,14 @@ def test_wrong_levels_and_files(run: Run, fails: Fails, fitted: Path, bundle: Pa
         assert allowed in fails(command, fitted, new, "--level", 3)
         assert "--level is for classes that lie in a tree" in fails(command, bundle, new, "--level", 1)
         assert run(command, fitted, new, "--level", 0).exit_code == 2
+    assert "--level is of one classifier. Got 2" in fails("evaluate", fitted, bundle, new, "--level", 1)
 
 
 @pytest.mark.parametrize(
     ("tree", "options", "said"),
     [
         (None, ("--max-class-size", 5), "--max-class-size goes with --taxonomy"),
+        (None, ("--cost", "taxonomy"), "--cost taxonomy is the distance in the tree of the classes, and none is known"),
         ("a: [red]\nb: [bleu]", (), "1 labels are not in the tree of classes:\n  blue\n"),
         ("a: [red]\nb: [bleu]", (), "Did you mean 'bleu'?"),
         ("a: [red, blue]\nb: [red]", (), "tree.yaml, line 2: 'red' stands below 'b', and in line 1 below 'a'"),

@@ -173,3 +173,14 @@ def test_too_few_photos_to_promise_a_goal():
         check_goal_photos(Goal("sensitivity", 0.95, 1), [500, 18], TWO)
     with pytest.raises(DataError, match="at least 9 photos of other classes than malignant"):
         check_goal_photos(Goal("specificity", 0.9, 1), [8, 500], TWO)
+
+
+def test_the_distance_in_a_tree_as_cost_by_hand() -> None:
+    """a is 3 edges from b and c, which are 2 apart: a costs .61 * 3 = 1.83, b .39 * 3 + .30 * 2 = 1.77."""
+    distances = np.array([[0, 3, 3], [3, 0, 2], [3, 2, 0]])
+    decision = DecisionRequest(cost="taxonomy").fixed("abc", distances=distances)
+    assert decision is not None
+    assert decision.asked == "cost taxonomy"
+    assert decision.rule.answers(np.array([[0.39, 0.31, 0.30], [0.41, 0.30, 0.29]])).tolist() == [1, 0]
+    with pytest.raises(OptionError, match=r"taxonomy.* is the distance in the tree of the classes, and none is known"):
+        DecisionRequest(cost="taxonomy").fixed("abc")

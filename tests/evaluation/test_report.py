@@ -12,6 +12,7 @@ from scipy import special, stats
 from regraft.evaluation import metrics
 from regraft.evaluation.figures import ClassFigures, ReliabilityBin
 from regraft.evaluation.report import Report
+from regraft.evaluation.report_lines import estimate_note
 from regraft.evaluation.skill import beats_majority
 
 CLASSES = ("cat", "dog", "owl")
@@ -440,7 +441,7 @@ def test_no_name_steers_the_terminal() -> None:
 
 def test_headline(report: Report) -> None:
     lines = str(report).split("\n")
-    assert report.headline == "\n".join(lines[:3])
+    assert report.headline == "\n".join(lines[:4])
     assert lines[2].startswith("  accuracy ")
 
 
@@ -647,13 +648,23 @@ def test_out_of_fold_says_whose_figures_these_are(report: Report) -> None:
         PROBABILITIES, LABELS, CLASSES, estimate="out-of-fold", folds=np.array([0, 0, 1, 2, 2]), resamples=20
     )
     note = out_of_fold.estimate_note
-    assert note.startswith("These are figures of 3 classifiers, each of which answered the photos of one fold")
+    assert note.startswith("Figures of 3 classifiers, each of which answered the photos that it had not learned from.")
     assert out_of_fold.to_json()["estimate_note"] == note
     title, *lines = str(out_of_fold).split("\n")
     assert title.startswith("out-of-fold, n = 5")
     said = lines[: lines.index("")]
     assert all(line.startswith("  ") and len(line) <= 100 for line in said)
     assert " ".join(map(str.strip, said)) == note
-    assert out_of_fold.headline.split("\n") == [title, *said, "", lines[len(said) + 1]]
-    assert "accuracy" in out_of_fold.headline.split("\n")[-1]
+    assert out_of_fold.headline.split("\n") == [title, *said, "", *lines[len(said) + 1 : len(said) + 3]]
+    assert "accuracy" in out_of_fold.headline.split("\n")[-2]
+    assert "always the largest class" in out_of_fold.headline.split("\n")[-1]
     assert (report.estimate_note, report.to_json()["estimate_note"]) == ("", "")  # of photos of a test folder
+
+
+@pytest.mark.parametrize(("photos", "held"), [(80, "80"), (81, "85"), (150, "85"), (1000, "90"), (1001, None)])
+def test_how_far_an_interval_goes_is_said_by_the_number_of_photos(photos: int, held: str | None) -> None:
+    said = estimate_note("out-of-fold", 5, photos)
+    if held is None:
+        assert said.endswith("it is a little better as a rule.")
+    else:
+        assert said.endswith(f"and lies in such intervals in about {held} of 100 cases, not in 95.")

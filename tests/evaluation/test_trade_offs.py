@@ -57,6 +57,22 @@ def test_a_perfect_ranking_has_a_band_too():
     assert low == pytest.approx(10 / (10 + 1.959964**2), abs=1e-4)  # Wilson's lower bound of 10 of 10
 
 
+def test_folds_of_other_intercepts_are_ranked_as_one() -> None:
+    """Two folds rank their photos equally well, one by probabilities a tenth as large: the curve is that of one."""
+    is_class, scores = drawn(400, 4)
+    odds = np.clip(scores, 0.01, 0.99) / (1 - np.clip(scores, 0.01, 0.99))
+    both, folds = np.tile(is_class, 2), np.repeat([0, 1], 400)
+    two = np.concatenate([odds / (1 + odds), odds / 10 / (1 + odds / 10)])
+    alone = found_of(is_class, odds / (1 + odds))
+    within = trade_offs(both, two, "malignant", folds=folds)
+    pooled = trade_offs(both, two, "malignant")
+    assert within is not None
+    assert pooled is not None
+    assert [point[1] for point in within.roc] == pytest.approx([point[1] for point in alone.roc], abs=0.02)
+    assert sum(point[1] for point in pooled.roc) < sum(point[1] for point in alone.roc) - 1  # worse than either
+    assert [point[1] for point in within.net_benefit] == [point[1] for point in pooled.net_benefit]
+
+
 def test_one_class_alone_has_no_curves():
     assert trade_offs(np.ones(5, dtype=bool), np.ones(5), "a") is None
 

@@ -1,5 +1,6 @@
 """The first page: figures in whole photos, as they follow from counts."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from tests.explain.made import explanation_of, report_of
 
 from regraft.evaluation.intervals import wilson
+from regraft.evaluation.operating_points import OperatingPoints
 from regraft.explain.explanation import Explanation
 from regraft.explain.first_page import first_page, main_report
 from regraft.explain.mistakes import Mistakes
@@ -34,7 +36,7 @@ def test_the_figures_are_said_of_a_hundred_photos() -> None:
         f"Of other photos like these, expect between {round(100 * low)} and {round(100 * high)} of 100 right."
     )
     assert (round(100 * low), round(100 * high)) == (80, 87)
-    assert (shown["largest"], shown["majority"], shown["majority_of"]) == ("rose", "50", " of 100")
+    assert shown["beside"] == "Always answering the largest class (rose) would get 50 of 100 right (the red line)."
     assert shown["how"] == "Each photo was answered by a classifier that had not learned from it."
     assert cards(found)["Most mixed up"] == ("lily and lotus", "60 of 64 mistakes")
     assert cards(found)["Hardest class"] == ("lily", "70 of its 100 photos recognised")
@@ -43,9 +45,29 @@ def test_the_figures_are_said_of_a_hundred_photos() -> None:
 
 def test_of_few_photos_their_own_number_is_said() -> None:
     shown = headline(explanation_of([[18, 2], [4, 16]], ("cat", "dog")))
-    assert (shown["right"], shown["counted"], shown["majority"], shown["majority_of"]) == ("34 of 40", "", "20", "")
+    assert (shown["right"], shown["counted"], shown["unit"]) == ("34 of 40", "", "photos answered right")
+    assert "(cat) would get 20 right" in shown["beside"]
     # Wilson of 34 of 40: (34 + 1.9207) / (40 + 3.8415) +- 1.96 / 43.8415 * sqrt(34 * 6 / 40 + 0.9604)
     assert shown["likely"] == "Of other photos like these, expect between 71 and 93 of 100 right."
+
+
+def test_a_rule_that_is_to_find_a_class_is_told_by_what_it_finds_and_costs() -> None:
+    """225 of 250 malignant ones are found, and 450 of 1,250 benign ones raise an alarm."""
+    found = explanation_of([[800, 450], [25, 225]], ("benign", "malignant"))
+    report = found.subject.reports[OF_FIT]
+    table = OperatingPoints("malignant", ())
+    ruled = replace(report, decided_by="sensitivity >= 0.9 for malignant: ...", operating_points=table)
+    found = replace(found, subject=replace(found.subject, reports={OF_FIT: ruled}))
+    shown, (low, high) = headline(found), wilson(225, 250)
+    assert (shown["right"], shown["unit"], shown["counted"]) == ("90 of 100", "photos of malignant found", "225 of 250")
+    assert shown["likely"] == (
+        f"Of other photos of malignant like these, expect between {round(100 * low)} and {round(100 * high)} of 100 to "
+        "be found."
+    )
+    assert shown["beside"] == (
+        "The price: 36 of 100 others are taken for malignant. In all, 68 of 100 answers are right."
+    )
+    assert (shown["value"], shown["mark"]) == (90.0, None)
 
 
 def test_nearly_all_is_not_said_as_all() -> None:

@@ -64,14 +64,16 @@ def test_labels_come_first_and_four_steps_are_the_most() -> None:
     found.mistakes = Mistakes(doubted=2, expected=1.6)
     found.sizes = LearningCurve([(10, 0.8, None), (40, 0.9, None)], Mean(0.1, 0.04, 0.16), rises=True)
     assert list(steps(found)) == [
-        "Check these 2 labels first",
+        "Check these 2 labels",
         "Add photos of each class",
         "Let it learn more than the last layer",
         ELSEWHERE,
     ]
-    assert "about 2 of them are expected to be wrong indeed" in steps(found)["Check these 2 labels first"]
+    assert "about 2 of them are expected to be wrong indeed" in steps(found)["Check these 2 labels"]
     found.mistakes = Mistakes(doubted=1, expected=0.9)
-    assert next(iter(steps(found))) == "Check this label first"
+    assert next(iter(steps(found))) == "Check this label"
+    found.mistakes = Mistakes(doubted=2, expected=0.3)  # probably mistakes of the classifier
+    assert "Check these 2 labels" not in list(steps(found))[:2]
 
 
 @pytest.mark.parametrize("rises", [True, False])

@@ -124,3 +124,9 @@ def test_a_comparison_is_plain_json_and_an_aligned_table() -> None:
         "frozen    all (4)       0.900 [0.850, 0.950]  0.800              not calibrated  5      2.0      4",
         "scratch   6 (4)         0.500                 0.500              1.000           5      2.0",
     ]
+
+
+def test_below_all_accuracies_stands_that_of_the_largest_class() -> None:
+    lines = Comparison(ROWS, [], "", classes=3, majority_share=0.4).table().splitlines()
+    assert lines[-1].startswith("always the largest class")
+    assert lines[-1].index("0.400") == lines[0].index("accuracy") == lines[1].index("0.931")

@@ -19,7 +19,7 @@ from regraft.api.log import LogObserver
 from regraft.classifier.bundle import load_bundle, save_bundle
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.labels import make_labels, read_labels
-from regraft.classifier.predict import Predictor
+from regraft.classifier.predict import Predictions, Predictor
 from regraft.data.audit import unreadable_lines
 from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples, split_names
@@ -27,6 +27,7 @@ from regraft.data.samples import Samples, natural_order
 from regraft.data.training_classes import TaxonomyOptions
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, did_you_mean, printable, shortlist
+from regraft.evaluation.conformal import Coverage
 from regraft.explain.explain import check_options, explain
 from regraft.explain.html_report import write_report
 from regraft.explain.subject import find_subject_photos, subject_of_classifier, without_labels
@@ -43,6 +44,7 @@ from regraft.transfer.settings import USED_BY_CHOICE, FitSettings
 from regraft.transfer.strategies import strategy_named
 
 T = TypeVar("T")
+_OF_SETS = ("coverage", "coverage_of")  # arguments of `predict_set`
 _LEFT_OUT = ("restart",)  # options that mean nothing in Python: there are no checkpoints
 
 
@@ -136,15 +138,34 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             DataError: an image that cannot be read; all of them are named.
         """
-        classifier = self._fitted()
-        sources = find_photos_of(X, columns_of(columns, "predict_proba"))
-        predictions = Predictor(classifier, self._options(Compute)).predict(sources)
+        return self._predictions(X, columns_of(columns, "predict_proba")).probabilities
+
+    def predict_set(
+        self, X: Any, coverage: float | str = 0.95, *, coverage_of: str = "classes", **columns: Any
+    ) -> np.ndarray:
+        """Return (n, c) booleans, the classes that each of n images may be, columns as in `classes_`: conformal sets.
+
+        They hold the true class of the share `coverage` of new images from the same source: of those of each class, or
+        with `coverage_of="photos"` of all together. A set may hold several classes, or none.
+
+        Raises:
+            DataError: an image that cannot be read, or too few were held out to promise that coverage.
+            OptionError: no share, or a file of an older regraft, which does not hold what it takes.
+        """
+        asked, read = Coverage.read(coverage, coverage_of), columns_of(columns, "predict_set", own=_OF_SETS)
+        found = self._predictions(X, read, asked).sets
+        assert found is not None  # as the coverage can be promised
+        return found
+
+    def _predictions(self, X: Any, columns: Columns, coverage: Coverage | None = None) -> Predictions:
+        sources = find_photos_of(X, columns)
+        predictions = Predictor(self._fitted(), self._options(Compute), coverage=coverage).predict(sources)
         if predictions.unreadable:
             lines = unreadable_lines(predictions.sources, predictions.unreadable)
             raise DataError(
                 f"{len(lines)} of {len(sources)} images cannot be read:\n{shortlist(lines)}\nLeave them out."
             )
-        return predictions.probabilities
+        return predictions
 
     def predict(self, X: Any, **columns: Any) -> np.ndarray:
         """Return (n,) labels of n images, or of all in a folder, of the type that `fit` was given.

@@ -23,6 +23,7 @@ from regraft.data.taxonomy import Taxonomy
 from regraft.engines.kinds import ENGINE_KINDS
 from regraft.engines.workload import EngineChoice
 from regraft.errors import BundleError, ModelError, WeightsError, option, printable, shortlist
+from regraft.evaluation.conformal import HeldOutScores
 from regraft.evaluation.decisions import Decision
 from regraft.files import atomic_write, is_file, parse_json
 from regraft.heads.kinds import HEADS
@@ -43,6 +44,7 @@ _BACKBONE, _JOINED = "backbone.", "joined."
 _HEAD = "head."
 _SEEN = "seen."
 _REFERENCE = "reference."  # older programs pass over it
+_HELD_OUT = "held_out."  # likewise
 _KINDS = frozenset({torch.float32, torch.float16, torch.float64, torch.int64, torch.int32, torch.uint8, torch.bool})
 
 
@@ -57,11 +59,12 @@ def save_bundle(classifier: Classifier, path: Path) -> None:
         for number, backbone in enumerate(classifier.backbones)
         for name, tensor in backbone.module.state_dict().items()
     }
-    tensors |= {_HEAD + name: torch.from_numpy(array) for name, array in classifier.head.state().items()}
+    parts = {_HEAD: classifier.head, _REFERENCE: classifier.reference, _HELD_OUT: classifier.held_out}
+    for prefix, part in parts.items():
+        kept = {} if part is None else part.state()
+        tensors |= {prefix + name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in kept.items()}
     for role, keys in classifier.seen.items():
         tensors[_SEEN + role] = torch.from_numpy(keys.view(np.int64))
-    kept = {} if classifier.reference is None else classifier.reference.state()
-    tensors |= {_REFERENCE + name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in kept.items()}
     first, *joined = _networks(classifier)
     about = {
         "format": _format(classifier, first, joined),
@@ -102,10 +105,10 @@ def load_bundle(path: Path) -> Classifier:
     if about.pop("sha256", None) != _digest(about, tensors):
         raise BundleError(f"{path} is damaged: its contents are not what was saved. Copy it again.")
     try:
-        description, head, reference = _check(about, tensors)
+        description, head, reference, held_out = _check(about, tensors)
     except ValueError as error:
         raise BundleError(f"{path} cannot be used: {printable(str(error))}. Fit it again.") from None
-    seen = {n.removeprefix(_SEEN): t.numpy().view(np.uint64) for n, t in tensors.items() if n.startswith(_SEEN)}
+    seen = {role: keys.view(np.uint64) for role, keys in _arrays(tensors, _SEEN).items()}
     networks = (description, *description.joined)
     try:
         backbones = [_rebuild(one, _state(tensors, number)) for number, one in enumerate(networks)]
@@ -132,6 +135,7 @@ def load_bundle(path: Path) -> Classifier:
         if description.decision is None
         else Decision.from_json(description.decision, description.classes),
         tta=description.tta,
+        held_out=held_out,
         taxonomy=None if description.taxonomy is None else Taxonomy.from_json(description.taxonomy),
     )
     width = sum(depth.units for depth in classifier.depths) + sum(backbone.features for backbone in backbones)
@@ -267,8 +271,8 @@ def _check_kinds(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
 
 def _check(
     about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
-) -> tuple[Description, Head, TrainingReference | None]:
-    """Return description, head and reference of a bundle whose parts fit together.
+) -> tuple[Description, Head, TrainingReference | None, HeldOutScores | None]:
+    """Return description, head, reference and held-out scores of a bundle whose parts fit together.
 
     Raises:
         ValueError: they do not.
@@ -276,18 +280,19 @@ def _check(
     description: Description = convert(about, Description)
     if description.head not in HEADS:
         raise ValueError(f"head must be one of {', '.join(HEADS)}. Got {description.head!r}")
-    state = {name.removeprefix(_HEAD): t.numpy() for name, t in tensors.items() if name.startswith(_HEAD)}
-    head = HEADS[description.head].from_state(
-        state, classes=len(description.classes), strength=description.head_strength
-    )
+    classes = len(description.classes)
+    state, kept, scores = (_arrays(tensors, prefix) for prefix in (_HEAD, _REFERENCE, _HELD_OUT))
+    head = HEADS[description.head].from_state(state, classes=classes, strength=description.head_strength)
     _check_tensors(tensors)
     for network in (description, *description.joined):
         if network.engine is not None and network.engine.engine not in ENGINE_KINDS:
             raise ValueError(f"engine must be one of {', '.join(ENGINE_KINDS)}. Got {network.engine.engine!r}")
-    kept = {name.removeprefix(_REFERENCE): t.numpy() for name, t in tensors.items() if name.startswith(_REFERENCE)}
-    if not kept:
-        return description, head, None
-    return description, head, TrainingReference.from_state(kept, classes=len(description.classes), width=head.features)
+    reference = TrainingReference.from_state(kept, classes=classes, width=head.features) if kept else None
+    return description, head, reference, HeldOutScores.from_state(scores, classes=classes) if scores else None
+
+
+def _arrays(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): t.numpy() for name, t in tensors.items() if name.startswith(prefix)}
 
 
 def _check_tensors(tensors: Mapping[str, torch.Tensor]) -> None:

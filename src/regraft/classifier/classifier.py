@@ -14,9 +14,10 @@ from regraft.classifier.tree import aligned_by_tree
 from regraft.data.dataset import Dataset
 from regraft.data.near_duplicates import seen_before
 from regraft.data.samples import Samples
-from regraft.data.taxonomy import Taxonomy
+from regraft.data.taxonomy import Taxonomy, distances_between
 from regraft.engines.workload import EngineChoice
 from regraft.errors import OptionError, option, printable
+from regraft.evaluation.conformal import Coverage, HeldOutScores
 from regraft.evaluation.decisions import Decision, answers_of
 from regraft.evaluation.goals import DecisionRequest
 from regraft.evaluation.levels import Level
@@ -28,6 +29,7 @@ from regraft.networks.backbones import Backbone
 from regraft.networks.depths import Depth
 
 _PIXELS, _HASHES = ".pixels", ".hashes"  # after a role: of pictures
+UNLIKE_LEVEL = 0.95  # of the training photos: with few of them the limit of 99 % is set by one or two odd photos
 _NOTHING = np.empty(0, dtype=np.uint64)
 
 
@@ -57,6 +59,7 @@ class Classifier:
         decision: what answers; None where the most probable class does.
         tta: the views of a photo over which features are averaged, a row of `images.tta.TTA`. The head is linear, so
             that its logits are the means of those of the views.
+        held_out: what conformal sets are made by; None in older files.
         taxonomy: the tree that the classes lie in; None where none is known.
     """
 
@@ -77,6 +80,7 @@ class Classifier:
     reference: TrainingReference | None = None
     decision: Decision | None = None
     tta: str = NONE
+    held_out: HeldOutScores | None = None
     taxonomy: Taxonomy | None = None
 
     @property
@@ -128,6 +132,28 @@ class Classifier:
         """Return (n,) classes that are answered, of (n, c) probabilities."""
         return answers_of(self.decision, probabilities)
 
+    def sets(self, probabilities: np.ndarray, coverage: Coverage) -> np.ndarray | None:
+        """Return (n, c) booleans: which classes photos may be; None where that is not known. See `HeldOutScores`."""
+        return None if self.held_out is None else self.held_out.sets(probabilities, coverage)
+
+    def check_coverage(self, coverage: Coverage) -> None:
+        """Raise `OptionError` or `DataError` where sets of this coverage cannot be promised."""
+        if self.held_out is None:
+            raise OptionError(
+                f"{option('coverage')} needs the probabilities of photos that were held out when the classifier was "
+                "fitted, which this file (of an older regraft) does not hold. Fit it again."
+            )
+        self.held_out.check(coverage)
+
+    def unlike_training(self, features: np.ndarray) -> np.ndarray | None:
+        """Return (n,) booleans of features (n, width): which photos are unlike the training photos.
+
+        They are farther from these than 95 % of them from each other. None where no reference is kept.
+        """
+        if self.reference is None:
+            return None
+        return self.reference.distances_of(features[:, self.columns]) > self.reference.limit(UNLIKE_LEVEL)
+
     def decide_by(self, request: DecisionRequest, positive: str | None = None) -> None:
         """Take another decision than that of the fit, one that needs no photos to be chosen; nothing asked: none.
 
@@ -136,7 +162,8 @@ class Classifier:
         """
         request.check()
         if request.is_given():
-            self.decision = request.fixed(self.classes, self._training_shares(request), positive)
+            distances = distances_between(self.classes, self.taxonomy)
+            self.decision = request.fixed(self.classes, self._training_shares(request), positive, distances=distances)
 
     def passed_over_at(self, level: Level, request: DecisionRequest) -> str:
         """Return in words which decision of the classes does not answer at a level; "" where there is none."""
@@ -155,7 +182,8 @@ class Classifier:
         """
         request.check()
         shares = self._training_shares(request)
-        return request.fixed(level.nodes, None if shares is None else np.bincount(level.columns, shares), positive)
+        shares = None if shares is None else np.bincount(level.columns, shares)
+        return request.fixed(level.nodes, shares, positive, distances=distances_between(level.nodes, self.taxonomy))
 
     def _training_shares(self, request: DecisionRequest) -> np.ndarray | None:
         counts = () if self.record is None else self.record.class_counts

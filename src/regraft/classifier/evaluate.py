@@ -14,6 +14,7 @@ from regraft.data.dataset import Dataset
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, first_few, option
+from regraft.evaluation.conformal import Coverage, nested_sets
 from regraft.evaluation.decisions import Decision
 from regraft.evaluation.goals import DecisionRequest
 from regraft.evaluation.levels import Level
@@ -160,9 +161,11 @@ def _figures(
     if not len(dataset):
         raise DataError(
             f"{dataset.samples.where}: no photo has a label that is one of these classes: "
-            f"{first_few(target.classes, _SHOWN)}. Their labels are nodes above. Evaluate at a level: "
-            f"{option('level', 1)}."
+            f"{first_few(target.classes, _SHOWN)}. Their labels are nodes above. Evaluate at a level that they reach: "
+            f"{option('level', classifier.levels[0].number)}."
         )
+    folds = nesting_folds(dataset, seed=seed)
+    sets = _sets(target, dataset, probabilities[chosen], folds=folds if estimate == "validation" else None)
     probabilities = probabilities[chosen] if level is None else level.sums(probabilities[chosen])
     absent = [name for name, count in dataset.samples.counts().items() if not count]
     if absent:
@@ -174,9 +177,10 @@ def _figures(
         probabilities,
         found,
         estimate=estimate,
-        folds=nesting_folds(dataset, seed=seed),
+        folds=folds,
         positive=positive,
         known=None if fitted is None or level is not None else fitted.operating_points,
+        sets=sets,
         seed=seed,
     )
     record = EvaluationRecord(
@@ -188,3 +192,18 @@ def _figures(
         temperature=classifier.temperature,
     )
     return Evaluation(record, dataset, probabilities, found.labels)
+
+
+def _sets(
+    target: _Target, dataset: Dataset, probabilities: np.ndarray, *, folds: np.ndarray | None
+) -> np.ndarray | None:
+    """Return (n, m) booleans, sets of the m classes or nodes, of probabilities (n, c) of the classes.
+
+    With `folds` (n,) they are nested by these, as the photos chose the classifier's thresholds; not of nodes.
+    """
+    sets = target.classifier.sets(probabilities, Coverage())
+    if sets is None or folds is None:
+        return sets if sets is None or target.level is None else target.level.sums(sets) > 0
+    if target.level is not None:
+        return None
+    return nested_sets(probabilities, dataset.labels, folds, groups=dataset.groups, coverage=Coverage())

@@ -8,7 +8,9 @@ import numpy as np
 
 from regraft.data.dataset import Dataset
 from regraft.data.splits import OUTER_FOLDS
+from regraft.data.taxonomy import distances_between
 from regraft.errors import DataError, GoalError, option, printable
+from regraft.evaluation.conformal import ConformalFigures, Coverage
 from regraft.evaluation.decisions import Decision, DecisionRule, answers_of
 from regraft.evaluation.goals import DecisionRequest, Goal, check_goal_photos
 from regraft.evaluation.operating_points import (
@@ -74,7 +76,8 @@ def decide(
     """
     goal = request.goal_of(dataset.classes, positive)
     if goal is None:
-        return Answers.by(request.fixed(dataset.classes, shares, positive), probabilities)
+        distances = distances_between(dataset.classes, dataset.samples.taxonomy)
+        return Answers.by(request.fixed(dataset.classes, shares, positive, distances=distances), probabilities)
     check_goal_photos(goal, np.bincount(dataset.labels, minlength=len(dataset.classes)).tolist(), dataset.classes)
     decision = choose(goal, dataset.labels, probabilities, goal.said(dataset.classes))
     if decision is None:
@@ -109,10 +112,11 @@ def full_report(
     folds: np.ndarray,
     positive: str | None = None,
     known: OperatingPoints | None = None,
+    sets: np.ndarray | None = None,
     seed: int = 0,
     **more: Any,
 ) -> Report:
-    """Return the figures of held-out probabilities (n, c), with operating points and, of two classes, the curves.
+    """Return the figures of held-out probabilities (n, c), with those of sets, operating points and, of two, curves.
 
     Args:
         dataset: the n photos.
@@ -122,6 +126,7 @@ def full_report(
         folds: (n,) numbers that thresholds are nested by; out-of-fold, those of the classifiers that answered.
         positive: of two classes the one that AUC, operating points and curves are of; default the second.
         known: thresholds that were chosen on other photos, which are not chosen again.
+        sets: (n, c) booleans, conformal sets of the default coverage by other photos; None where there are none.
         seed: of the bootstrap.
         more: for `Report.from_probabilities`.
     """
@@ -139,6 +144,9 @@ def full_report(
         seed=seed,
         **more,
     )
+    if sets is not None:
+        figures = ConformalFigures.of_sets(sets, labels, classes, Coverage(), groups=dataset.groups)
+        report = replace(report, conformal=figures)
     label = answers.label if report.positive is None else list(classes).index(report.positive)
     if label is None or not 0 < (labels == label).sum() < len(labels):
         return report
@@ -146,7 +154,14 @@ def full_report(
         points = points_at(known, labels, probabilities, classes, groups=dataset.groups)
     else:
         points = operating_points(labels, probabilities, classes, label, folds=folds, groups=dataset.groups)
-    curves = trade_offs(labels == label, probabilities[:, label], classes[label], groups=dataset.groups, seed=seed)
+    curves = trade_offs(
+        labels == label,
+        probabilities[:, label],
+        classes[label],
+        groups=dataset.groups,
+        folds=folds if estimate == "out-of-fold" else None,
+        seed=seed,
+    )
     return replace(report, operating_points=points, trade_offs=curves)
 
 

@@ -18,6 +18,7 @@ from regraft.evaluation.paired import paired_differences
 from regraft.evaluation.pairwise import Compared, PairedDifference, decision_in_words, judge_pairs, metric_in_words
 from regraft.evaluation.report import Report, check_positive
 from regraft.evaluation.report_fields import Estimate
+from regraft.evaluation.report_lines import never_answered_lines
 from regraft.features.extraction import Features
 from regraft.features.pictures import join_pictures
 from regraft.progress import Observer
@@ -67,7 +68,10 @@ class PairedEvaluation:
         """Return a table of the figures, the differences in words, and what was left out, for a terminal."""
         first = next(iter(self.reports.values()))
         head = f"{first.estimate}, n = {first.n:,}, {len(first.classes):,} classes; 95 % intervals in brackets"
-        lines = [head, "", *self._table(), "", decision_in_words(self.pairs)]
+        lines = [head, "", *self._table()]
+        for name, report in self.reports.items():
+            lines += [printable(f"{name}: {line.strip()}") for line in never_answered_lines(report.never_answered)]
+        lines += ["", decision_in_words(self.pairs)]
         for a, b in dict.fromkeys((pair.a, pair.b) for pair in self.pairs):
             lines += ["", f"{printable(a)} against {printable(b)}:"]
             own = sorted((pair for pair in self.pairs if (pair.a, pair.b) == (a, b)), key=lambda pair: not pair.decides)
@@ -84,6 +88,8 @@ class PairedEvaluation:
         rows = [["", *map(metric_in_words, metrics)]]
         for name, report in reports.items():
             rows.append([printable(name), *(_figure(report, metric) for metric in metrics)])
+        baseline = {"accuracy": f"{next(iter(reports.values())).majority_share:.3f}"}
+        rows.append(["always the largest class", *(baseline.get(metric, "") for metric in metrics)])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
 

@@ -1,16 +1,18 @@
 """A classifier that is ready to answer. It imports nothing that trains, so that one photo is answered at once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from regraft.classifier.classifier import Classifier
+from regraft.classifier.full_report import class_of
 from regraft.data.audit import inspect
 from regraft.data.dataset import Dataset, open_datasets
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
+from regraft.evaluation.conformal import Coverage
 from regraft.evaluation.decisions import Decision, answers_of, decided_by
 from regraft.evaluation.levels import Level
 from regraft.features.extraction import Features
@@ -32,6 +34,10 @@ class Predictions:
         unreadable: reasons by position.
         decision: what answers; None where the most probable class does.
         levels: of the tree that the classes lie in; none without a tree.
+        sets: (n, c) booleans, the classes that each image may be; None where the classifier's file cannot say.
+        unlike: (n,) booleans: which images are unlike the training photos; None likewise.
+        coverage: that was asked of the sets; None where nobody asked, and they only say what is unsure.
+        abstains: whether unsure answers are withheld.
     """
 
     sources: tuple[Source, ...]
@@ -39,6 +45,10 @@ class Predictions:
     unreadable: dict[int, str]
     decision: Decision | None = None
     levels: tuple[Level, ...] = ()
+    sets: np.ndarray | None = None
+    unlike: np.ndarray | None = None
+    coverage: Coverage | None = None
+    abstains: bool = False
 
     @cached_property
     def answers(self) -> np.ndarray:
@@ -53,6 +63,35 @@ class Predictions:
         return decided_by(self.decision)
 
     @cached_property
+    def unsure(self) -> np.ndarray | None:
+        """Return (n,) booleans: where the set is not the answer alone, or the image is unlike the training photos."""
+        if self.sets is None:
+            return None
+        alone = (self.sets.sum(axis=1) == 1) & self.sets[np.arange(len(self.sets)), self.answers]
+        found: np.ndarray = ~alone if self.unlike is None else ~alone | self.unlike
+        found[sorted(self.unreadable)] = False
+        return found
+
+    def likeliest_first(self) -> list[list[int]]:
+        """Return the classes of each image's set, the most probable first; of no sets nothing."""
+        if self.sets is None:
+            return []
+        order = np.argsort(-np.nan_to_num(self.probabilities), axis=1, kind="stable")
+        inside = np.take_along_axis(self.sets, order, axis=1)
+        return [labels[chosen].tolist() for labels, chosen in zip(order, inside, strict=True)]
+
+    @cached_property
+    def withheld(self) -> np.ndarray:
+        """Return (n,) booleans: which answers are not given.
+
+        An answer that a goal or threshold is for, an alarm, always is, so that its sensitivity stays what was asked.
+        """
+        if not self.abstains or self.unsure is None:
+            return np.zeros(len(self.sources), dtype=bool)
+        alarm = None if self.decision is None else class_of(self.decision.rule)
+        return self.unsure if alarm is None else self.unsure & (self.answers != alarm)
+
+    @cached_property
     def level_sums(self) -> tuple[np.ndarray, ...]:
         """Return (n, m) probabilities of the m nodes of each of `levels`."""
         return tuple(level.sums(self.probabilities) for level in self.levels)
@@ -60,12 +99,15 @@ class Predictions:
     def at(self, level: Level, decision: Decision | None = None) -> "Predictions":
         """Return the same of the nodes of a level, whose probabilities are sums.
 
+        A set holds the nodes of its classes, and so that of the true class at least as often.
+
         Args:
             level: one of `levels`.
             decision: what answers among its nodes; None: the most probable one.
         """
         above = tuple(one.of(level) for one in self.levels if one.number <= level.number)
-        return Predictions(self.sources, level.sums(self.probabilities), self.unreadable, decision, above)
+        sets = None if self.sets is None else level.sums(self.sets) > 0
+        return replace(self, probabilities=level.sums(self.probabilities), decision=decision, levels=above, sets=sets)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,18 +136,30 @@ class Predictor:
         classifier: what answers.
         compute: device, engine, batch size and cache.
         observer: hears findings and progress.
+        coverage: of the sets of classes that an image may be; None takes the default one, where it can be promised.
+        abstain: whether answers that are unsure by these sets are withheld.
 
     Raises:
-        OptionError: a value of `compute` that is not allowed.
+        OptionError: a value of `compute` that is not allowed, or sets that the classifier's file cannot say.
+        DataError: a coverage that too few photos were held out for.
     """
 
     def __init__(
-        self, classifier: Classifier, compute: Compute | None = None, observer: Observer | None = None
+        self,
+        classifier: Classifier,
+        compute: Compute | None = None,
+        observer: Observer | None = None,
+        *,
+        coverage: Coverage | None = None,
+        abstain: bool = False,
     ) -> None:
         self.classifier, self.compute, self._observer = classifier, compute or Compute(), observer or Observer()
         self.compute.check()
         if classifier.tta != NONE:
             self._observer.say(f"answers are {tta_in_words(classifier.tta)}")
+        self._asked, self._abstain = coverage or (Coverage() if abstain else None), abstain
+        if self._asked is not None:
+            classifier.check_coverage(self._asked)
         self._extractor = self._other = self._new_extractor(classifier.backbone.preprocess.ranges)
 
     def predict(self, sources: Sequence[Source]) -> Predictions:
@@ -125,7 +179,17 @@ class Predictor:
         probabilities[sorted(unreadable)] = np.nan
         features.values[sorted(unreadable)] = np.nan
         keys = tuple(b"" if place in unreadable else key for place, key in enumerate(inspection.keys))
-        predictions = Predictions(sources, probabilities, unreadable, self.classifier.decision, self.classifier.levels)
+        predictions = Predictions(
+            sources,
+            probabilities,
+            unreadable,
+            self.classifier.decision,
+            self.classifier.levels,
+            sets=self.classifier.sets(probabilities, self._asked or Coverage()),
+            unlike=self.classifier.unlike_training(features.values),
+            coverage=self._asked,
+            abstains=self._abstain,
+        )
         return ExplainedPredictions(predictions, features.values, keys, inspection.headers, ranges)
 
     def open(self, samples: Samples) -> Dataset:

@@ -42,20 +42,20 @@ def aligned_by_tree(
         samples: labelled by classes, or by nodes below them.
         classes: of a classifier.
         taxonomy: the tree that they lie in; None: labels are classes.
-        inner: whether labels may be nodes that are no kind of a class, but of whose kind some are: they come after the
-            classes.
+        inner: whether labels may be nodes that are no kind of a class, but tell where at some level: they come after
+            the classes.
 
     Raises:
         DataError: other labels.
     """
     if taxonomy is None:
         return samples.aligned(classes)
-    known, above = set(classes), {node for name in classes for node in taxonomy.ancestors(name)}
+    known, levels = set(classes), taxonomy.levels(classes) if inner else ()
     names, coarse = {}, []
     for name in samples.classes:
         label = clean_name(name)
         names[name] = found = taxonomy.class_of(label, known) or label
-        if inner and found not in known and label in taxonomy and above & {label, *taxonomy.path(label)}:
+        if found not in known and any(places_at(level, [found], classes, taxonomy)[0] >= 0 for level in levels):
             coarse.append(found)
     order = natural_order(names.values())
     return samples.renamed(names, order).aligned([*classes, *natural_order(coarse)])

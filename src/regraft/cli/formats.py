@@ -1,17 +1,17 @@
-"""Predictions as text: a table for people, CSV and JSON lines for programs, Kaggle's submission file."""
+"""Predictions as files: a table for people, CSV, JSON and Parquet for programs, Kaggle's submission file."""
 
 import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.cells import cell_len
 
+from regraft.cli.answer_table import as_table
 from regraft.cli.console import json_text
-from regraft.cli.tree_answers import path_columns, path_records, path_text
+from regraft.cli.tree_answers import path_columns, path_records
 from regraft.data.csv_text import csv_text, safe_cell
 from regraft.data.samples import natural_order
 from regraft.errors import DataError, OptionError, did_you_mean, printable, shortlist
@@ -19,10 +19,6 @@ from regraft.files import utf8
 
 if TYPE_CHECKING:  # it imports torch
     from regraft.classifier.predict import Predictions
-
-
-_LEAST_FILE, _LEAST_SHOWN = 24, 8  # cells of a line that names are not cut below
-_BESIDE_NAMES = len("    100.0%  ( 50.0%)")  # what stands in a line of the table beside file and answers
 
 
 class Format(StrEnum):
@@ -84,53 +80,6 @@ def _allowed() -> str:
     return f"{', '.join(endings[:-1])} and {endings[-1]}"
 
 
-def as_table(predictions: "Predictions", classes: Sequence[str], *, width: int | None = None) -> str:
-    """Return aligned lines: file, answer and its probability, the second guess, or why there is no answer.
-
-    Args:
-        predictions: what is shown.
-        classes: their names.
-        width: columns of the terminal, into which names are cut; None to show them whole.
-    """
-    first, next_best = np.argsort(-np.nan_to_num(predictions.probabilities), axis=1, kind="stable").T[:2]
-    best = predictions.answers
-    second = np.where(first == best, next_best, first)
-    answered = [row for row in range(len(predictions.sources)) if row not in predictions.unreadable]
-    names = [printable(source) for source in predictions.sources]
-    answers = {column: printable(classes[column]) for row in answered for column in (best[row], second[row])}
-    if width is not None:
-        longest = max(map(cell_len, answers.values()), default=0)
-        room = max(_LEAST_SHOWN, (width - _BESIDE_NAMES - _LEAST_FILE) // 2)
-        answers = {column: _cut(answer, room) for column, answer in answers.items()}
-        left = width - _BESIDE_NAMES - 2 * min(longest, room)
-        names = [_cut(name, left, keep_end=True) for name in names]
-    file_width = max(map(cell_len, names), default=0)
-    answer_width = max((cell_len(answers[best[row]]) for row in answered), default=0)
-    lines = []
-    for row, name in enumerate(names):
-        start = name + " " * (file_width - cell_len(name))
-        if row in predictions.unreadable:
-            lines.append(f"{start}  unreadable: {printable(predictions.unreadable[row])}")
-            continue
-        answer, values = answers[best[row]], predictions.probabilities[row]
-        answer += " " * (answer_width - cell_len(answer))
-        guess = f"({answers[second[row]]} {values[second[row]]:.1%})"
-        line = f"{start}  {answer}  {values[best[row]]:6.1%}  {guess}"
-        above = path_text(predictions, row)
-        lines.append(line if not above or (width and cell_len(line + above) > width) else line + above)
-    return "\n".join(lines) + "\n"
-
-
-def _cut(text: str, width: int, *, keep_end: bool = False) -> str:
-    """Return `text` in at most `width` cells of a terminal, of which "..." stands for what is left out."""
-    if cell_len(text) <= width:
-        return text
-    kept = text[::-1] if keep_end else text
-    while cell_len(kept) > width - 3:
-        kept = kept[:-1]
-    return f"...{kept[::-1]}" if keep_end else f"{kept}..."
-
-
 def as_csv(predictions: "Predictions", classes: Sequence[str]) -> str:
     """Return a table with one column of probability per class; unreadable images have only an error."""
     return csv_text(_rows(predictions, classes))
@@ -142,20 +91,22 @@ def as_tsv(predictions: "Predictions", classes: Sequence[str]) -> str:
 
 
 def _rows(predictions: "Predictions", classes: Sequence[str]) -> Iterable[list[object]]:
-    heads = ["file", "prediction", "probability", *(f"probability_{name}" for name in classes)]
-    tree = path_columns(predictions)
-    yield [*heads, *tree, "decided_by", "error"]
-    for row, source in enumerate(predictions.sources):
-        if row in predictions.unreadable:
-            yield [source, "", "", *("" for _ in [*classes, *tree]), "", predictions.unreadable[row]]
-        else:
-            values = predictions.probabilities[row]
-            answer = int(predictions.answers[row])
-            shown = [f"{value:.6f}" for value in values]
-            above = [
-                cells[row] if column % 2 == 0 else f"{cells[row]:.6f}" for column, cells in enumerate(tree.values())
-            ]
-            yield [source, classes[answer], shown[answer], *shown, *above, predictions.decided_by, ""]
+    """Yield heads, then the cells of each image."""
+    more = _path_columns(predictions) | _more(predictions, classes)
+    yield ["file", "prediction", "probability", *(f"probability_{name}" for name in classes), *more, "error"]
+    for row, record in enumerate(_records(predictions, classes)):
+        known = record["probabilities"]
+        values = ["" if known is None else f"{value:.6f}" for value in predictions.probabilities[row]]
+        shown = "" if record["probability"] is None else values[predictions.answers[row]]
+        cells = [_cell(column[row]) for column in more.values()]
+        yield [predictions.sources[row], _cell(record["prediction"]), shown, *values, *cells, _cell(record["error"])]
+
+
+def _cell(value: Any) -> str:
+    """Return nothing for None, text, digits, true or false; a list as JSON, for names may hold any separator."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    return f"{value:.6f}" if isinstance(value, float) else json_text(value)
 
 
 def as_json(predictions: "Predictions", classes: Sequence[str]) -> str:
@@ -168,20 +119,48 @@ def as_jsonl(predictions: "Predictions", classes: Sequence[str]) -> str:
     return "".join(f"{json_text(record)}\n" for record in _records(predictions, classes))
 
 
-def _records(predictions: "Predictions", classes: Sequence[str]) -> Iterable[dict[str, object]]:
+def _records(predictions: "Predictions", classes: Sequence[str]) -> Iterable[dict[str, Any]]:
+    more = _more(predictions, classes)
     for row, source in enumerate(predictions.sources):
-        record: dict[str, object] = {"file": str(source), "prediction": None, "probability": None}
-        if row in predictions.unreadable:
-            record |= {"probabilities": None, **({"path": None} if predictions.levels else {})}
-            record |= {"decided_by": None, "error": predictions.unreadable[row]}
-        else:
+        error = predictions.unreadable.get(row)
+        record: dict[str, Any] = {"file": str(source), "prediction": None, "probability": None, "probabilities": None}
+        record |= {"path": None} if predictions.levels else {}
+        if error is None:
             values = [round(float(value), 6) for value in predictions.probabilities[row]]
-            answer = int(predictions.answers[row])
-            record |= {"prediction": classes[answer], "probability": values[answer]}
-            record |= {"probabilities": dict(zip(classes, values, strict=True))}
-            record |= {"path": path_records(predictions, row)} if predictions.levels else {}
-            record |= {"decided_by": predictions.decided_by, "error": None}
-        yield record
+            record["probabilities"] = dict(zip(classes, values, strict=True))
+            if not predictions.withheld[row]:
+                answer = int(predictions.answers[row])
+                record |= {"prediction": classes[answer], "probability": values[answer]}
+                record |= {"path": path_records(predictions, row)} if predictions.levels else {}
+        yield record | {name: column[row] for name, column in more.items()} | {"error": error}
+
+
+def _path_columns(predictions: "Predictions") -> dict[str, list[Any]]:
+    """Return the nodes above each answer and their probabilities, by name; None where there is no answer."""
+    given = [
+        row not in predictions.unreadable and not withheld for row, withheld in enumerate(predictions.withheld.tolist())
+    ]
+    return {
+        name: [cell if there else None for cell, there in zip(column, given, strict=True)]
+        for name, column in path_columns(predictions).items()
+    }
+
+
+def _more(predictions: "Predictions", classes: Sequence[str]) -> dict[str, list[Any]]:
+    """Return by name what all formats for programs have of each image besides answer and probabilities.
+
+    That is text, true or false, or a list of names; None where nothing is known, and of an unreadable image.
+    """
+    count = len(predictions.sources)
+    found: dict[str, list[Any]] = {"decided_by": [predictions.decided_by] * count}
+    if predictions.coverage is not None and predictions.sets is not None:
+        found["set"] = [[classes[label] for label in labels] for labels in predictions.likeliest_first()]
+    for name, marks in (("unsure", predictions.unsure), ("unlike_training", predictions.unlike)):
+        found[name] = [None] * count if marks is None else marks.tolist()
+    for column in found.values():
+        for row in predictions.unreadable:
+            column[row] = None
+    return found
 
 
 def as_parquet(predictions: "Predictions", classes: Sequence[str]) -> bytes:
@@ -191,22 +170,28 @@ def as_parquet(predictions: "Predictions", classes: Sequence[str]) -> bytes:
 
     records = list(_records(predictions, classes))
     probabilities = np.asarray(predictions.probabilities, dtype=np.float64)
+    types = {"set": pa.list_(pa.string()), "unsure": pa.bool_(), "unlike_training": pa.bool_()}
+    types |= {f"level_{level.number}_probability": pa.float64() for level in predictions.levels}
+    more = _path_columns(predictions) | _more(predictions, classes)
+    cells = {name: [record[name] for record in records] for name in ("file", "prediction", "error")} | more
     columns = {
-        name: pa.array([None if record[name] is None else utf8(record[name]) for record in records], pa.string())
-        for name in ("file", "prediction", "decided_by", "error")
+        name: pa.array([_utf8(cell) for cell in own], types.get(name, pa.string())) for name, own in cells.items()
     }
     answered = probabilities[np.arange(len(probabilities)), predictions.answers]
+    answered[predictions.withheld] = np.nan
     columns["probability"] = pa.array(answered, from_pandas=True)  # NaN is null
     by_class = [f"probability_{utf8(name)}" for name in classes]
     columns |= {name: pa.array(probabilities[:, at], from_pandas=True) for at, name in enumerate(by_class)}
-    tree = path_columns(predictions)
-    for name, cells in tree.items():
-        values = [None if row in predictions.unreadable else cell for row, cell in enumerate(cells)]
-        columns[name] = pa.array([utf8(cell) if isinstance(cell, str) else cell for cell in values])
     file = io.BytesIO()
-    order = ["file", "prediction", "probability", *by_class, *tree, "decided_by", "error"]
+    order = ["file", "prediction", "probability", *by_class, *more, "error"]
     pq.write_table(pa.table([columns[name] for name in order], names=order), file)
     return file.getvalue()
+
+
+def _utf8(value: Any) -> Any:
+    if isinstance(value, list):
+        return [utf8(one) for one in value]
+    return utf8(value) if isinstance(value, str) else value
 
 
 def as_kaggle(predictions: "Predictions", classes: Sequence[str], *, positive: str | None, clip: float) -> str:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from regraft.cli import options
+from regraft.cli.answer_table import UNLIKE, as_table
 from regraft.cli.console import check_stdout, counted, note, result, result_exactly
-from regraft.cli.formats import FORMATTERS, Format, as_kaggle, as_table, check_kaggle, format_of
+from regraft.cli.formats import FORMATTERS, Format, as_kaggle, check_kaggle, format_of
 from regraft.cli.outputs import check_keeps_inputs, end_naming_unreadable
 from regraft.cli.submission_answers import Answer
 from regraft.cli.submissions import plan_submission
@@ -20,6 +21,7 @@ from regraft.data.columns import Columns
 from regraft.data.photos import find_photos
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, OutputError, printable
+from regraft.evaluation.conformal import Coverage, CoverageOf
 from regraft.evaluation.goals import DecisionRequest
 from regraft.files import atomic_write, check_output
 from regraft.transfer.settings import FitSettings
@@ -72,12 +74,34 @@ def predict(
             help="--format kaggle and --like: keep probabilities this far from 0 and 1.", show_default=str(DEFAULT_CLIP)
         ),
     ] = None,
+    coverage: Annotated[
+        str | None,
+        typer.Option(
+            help="Give each photo's set of classes, too, which holds the true one this often: 0.95, or 95%.",
+            show_default="95%, of what is unsure",
+        ),
+    ] = None,
+    coverage_of: Annotated[
+        CoverageOf, typer.Option(help="Of which photos: those of each class, or all photos together.")
+    ] = "classes",
+    abstain: Annotated[
+        bool,
+        typer.Option(
+            "--abstain", help="Give no answer where the set is not one class, or the photo unlike the others."
+        ),
+    ] = False,
     level: options.Level = None,
     given: CommandOptions,
 ) -> None:
     """Classify photos. An unreadable one is named in its row, the others are answered, and the exit code is 3."""
     file = _checked_file(out)
     format = _checked_format(format, file, like, used={"--answer": answer, "--positive": positive, "--clip": clip})
+    asked = None if coverage is None and not abstain else Coverage.read(coverage or Coverage().share, coverage_of)
+    if asked is not None and format is Format.kaggle:
+        raise OptionError(
+            f"{'--abstain' if abstain else '--coverage'} has no use in a submission, which holds answers or "
+            "probabilities alone. Leave it out."
+        )
     request = decision_request(given)
     sources = find_photos(photos, given.columns())
     if file is not None:
@@ -100,12 +124,34 @@ def predict(
             note(printable(line, lines=True))
     else:
         write = _writer(format, classes, positive=positive, clip=clip, to_terminal=file is None)
-    predictions = Predictor(classifier, given.compute(), given.observer()).predict(sources)
+    predictor = Predictor(classifier, given.compute(), given.observer(), coverage=asked, abstain=abstain)
+    predictions = predictor.predict(sources)
     predictions = predictions if at is None else predictions.at(at, decision)
     if decision is not None:
         note(f"decided by {decision.in_words(classes)}")
+    if asked is not None:
+        _say_sets(predictions, classifier)
     _put(write(predictions), file, format, counted(len(sources), "photo"))
     end_naming_unreadable((sources[place], reason) for place, reason in sorted(predictions.unreadable.items()))
+
+
+def _say_sets(predictions: "Predictions", classifier: "Classifier") -> None:
+    """Say what sets promise, and what answers were withheld by them."""
+    asked, held_out = predictions.coverage, classifier.held_out
+    assert asked is not None  # nor would the predictor have taken them
+    assert held_out is not None
+    of = "the photos of each class" if asked.of == "classes" else "all photos"
+    note(f"sets hold the true class of {asked} of {of}")
+    pooled = [printable(classifier.classes[label]) for label in held_out.pooled(asked)]
+    if pooled:
+        more = f" and {len(pooled) - 20:,} more" if len(pooled) > 20 else ""
+        names = f"{', '.join(pooled[:20])}{more}"
+        note(f"of these classes together, as fewer than {asked.needed():,} were held out of some of them: {names}")
+    if predictions.abstains:
+        unlike = "" if predictions.unlike is None else f"; {int(predictions.unlike.sum()):,} are {UNLIKE}"
+        note(f"not sure of {int(predictions.withheld.sum()):,} of {counted(len(predictions.sources), 'photo')}{unlike}")
+        if predictions.unlike is None:
+            note("whether photos are unlike the training photos is not known: the network was trained further")
 
 
 def _decide(

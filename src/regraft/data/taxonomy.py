@@ -115,10 +115,10 @@ class Taxonomy:
 
         A class that is less deep than a level stands for itself there.
         """
-        deepest = max(len(self.path(name)) for name in classes)
+        ways = [self.path(name) for name in classes]
         found: list[Level] = []
-        for number in range(1, deepest + 1):
-            names = [self.node_at(number, name) for name in classes]
+        for number in range(1, max(map(len, ways)) + 1):
+            names = [way[min(number, len(way)) - 1] for way in ways]
             nodes = tuple(dict.fromkeys(names))
             if len(nodes) > (len(found[-1].nodes) if found else 1):
                 position = {node: place for place, node in enumerate(nodes)}
@@ -195,6 +195,11 @@ class Taxonomy:
         if not isinstance(parents, Mapping) or not all(isinstance(one, str | None) for one in parents.values()):
             raise ValueError("taxonomy.parents must be an object with a name or null for each node")
         return cls(parents)  # a DataError is a ValueError
+
+
+def distances_between(classes: Sequence[str], taxonomy: Taxonomy | None) -> np.ndarray | None:
+    """Return (c, c) distances between classes; None without a tree."""
+    return None if taxonomy is None else taxonomy.distances(classes)
 
 
 def _circle(parents: Mapping[str, str | None], outside: Collection[str]) -> list[str]:

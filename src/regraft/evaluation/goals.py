@@ -22,6 +22,7 @@ _THRESHOLD = re.compile(rf"\s*({_NUMBER})\s*(%?)\s*(?:for\s+(.+?))?\s*", re.DOTA
 _COST = re.compile(rf"(.+?)\s*=\s*({_NUMBER})\s*(?:,|$)", re.DOTALL)
 GOAL_EXAMPLE = "sensitivity>=0.95 for malignant"
 COST_EXAMPLE = "malignant:benign=20"
+TREE_COST = "taxonomy"  # a mistake costs the distance of the answer from the truth
 THRESHOLD_EXAMPLE = "0.2 for malignant"
 
 
@@ -76,7 +77,7 @@ class Goal:
 
     def needed(self) -> int:
         """Return how many photos (of the class, or for a specificity of the others) it takes to promise the goal."""
-        return math.ceil(1 / (1 - self.least) - 1e-9) - 1
+        return photos_needed(self.least)
 
     def said(self, classes: Sequence[str]) -> str:
         """Return the goal as a user would say it."""
@@ -148,7 +149,12 @@ class DecisionRequest:
         return Goal(figure, least, _label("goal", found[4], classes, positive))
 
     def fixed(
-        self, classes: Sequence[str], shares: np.ndarray | None = None, positive: str | None = None
+        self,
+        classes: Sequence[str],
+        shares: np.ndarray | None = None,
+        positive: str | None = None,
+        *,
+        distances: np.ndarray | None = None,
     ) -> Decision | None:
         """Return the decision that needs no photos to be chosen; None for a goal, and where nothing is asked for.
 
@@ -156,10 +162,18 @@ class DecisionRequest:
             classes: c names.
             shares: (c,) of the classes among the training photos; only balance needs them.
             positive: as of `goal_of`.
+            distances: (c, c) in the tree that the classes lie in, which may be the costs; None without a tree.
 
         Raises:
             OptionError: costs or a threshold that are none.
         """
+        if self.cost == TREE_COST:
+            if distances is None:
+                raise OptionError(
+                    f"{option('cost', TREE_COST)} is the distance in the tree of the classes, and none is known. Fit "
+                    f"with {option('taxonomy')}, or say what each mistake costs, like {COST_EXAMPLE}."
+                )
+            return Decision(CostRule(distances.astype(np.float64)), f"cost {TREE_COST}")
         if self.cost is not None:
             return Decision(CostRule(read_costs(str(self.cost), classes)), f"cost {self.cost}")
         if self.threshold is not None:
@@ -242,6 +256,25 @@ def _label(name: str, named: str | None, classes: Sequence[str], positive: str |
 
 def _share(number: str, sign: str) -> float:
     return float(number) / (100 if sign else 1)
+
+
+def read_share(text: str) -> float | None:
+    """Return a share that is written as a number or in percent; None where it is neither, or names a class.
+
+    >>> read_share("0.95"), read_share(" 95 %"), read_share("0.95 for malignant"), read_share("most")
+    (0.95, 0.95, None, None)
+    """
+    found = _THRESHOLD.fullmatch(text)
+    return _share(found[1], found[2]) if found and found[3] is None else None
+
+
+def photos_needed(share: float) -> int:
+    """Return how many held-out photos it takes to promise, of new ones, a share below 1, whatever the distribution.
+
+    >>> photos_needed(0.9), photos_needed(0.95), photos_needed(0.99)
+    (9, 19, 99)
+    """
+    return math.ceil(1 / (1 - share) - 1e-9) - 1
 
 
 def check_goal_photos(goal: Goal, counts: Sequence[int], classes: Sequence[str]) -> None:

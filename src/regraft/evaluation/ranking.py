@@ -90,25 +90,37 @@ class Ranking:
         balance, across = self._across
         return across.average_precision(balance if weights is None else balance * weights)
 
+    @property
+    def comparable(self) -> np.ndarray:
+        """Return (n,) scores that photos of different folds can be compared by; of one classifier its own."""
+        return self._scores if len(self.shares) == 1 else self._adjusted
+
     @cached_property
     def _across(self) -> tuple[np.ndarray, _Descending]:
         """Return (n,) weights and the order of all photos together, by scores whose folds are comparable.
 
-        Scores are log odds = own of the fold + step if positive + noise, and the step is estimated within folds. Photos
-        of folds that lack a kind get no weight, and the others as much more as keeps the share of positives.
+        Photos of folds that lack a kind get no weight, and the others as much more as keeps the share of positives.
+        """
+        share = np.bincount(self._folds, self._positive) / np.bincount(self._folds)
+        both = (share > 0) & (share < 1)
+        kept = self.shares[both].sum(axis=0)
+        balance = both[self._folds] / np.where(self._positive, *kept) if both.any() else np.zeros(len(self._folds))
+        return balance, _Descending(self._positive, self._adjusted, np.zeros(len(self._folds), dtype=int))
+
+    @cached_property
+    def _adjusted(self) -> np.ndarray:
+        """Return (n,) log odds without what their folds differ by.
+
+        They are own of the fold + step if positive + noise, and the step is estimated within folds.
         """
         positive, fold = self._positive, self._folds
         sizes = np.bincount(fold)
         share = np.bincount(fold, positive) / sizes
-        both = (share > 0) & (share < 1)
         known = _log_odds(self._scores, _MILDEST)
         apart = positive - share[fold]
         step = float(apart @ known / max(float(apart @ apart), _SMALLEST_ODDS))
         own = np.bincount(fold, known) / sizes - step * share
-        comparable = _log_odds(self._scores, _SMALLEST_ODDS) - own[fold]
-        kept = self.shares[both].sum(axis=0)
-        balance = both[fold] / np.where(positive, *kept) if both.any() else np.zeros(len(fold))
-        return balance, _Descending(positive, comparable, np.zeros(len(fold), dtype=int))
+        return np.asarray(_log_odds(self._scores, _SMALLEST_ODDS) - own[fold])
 
 
 def _log_odds(probabilities: np.ndarray, least: float) -> np.ndarray:

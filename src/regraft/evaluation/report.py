@@ -10,6 +10,7 @@ from msgspec import UNSET
 
 from regraft.errors import OptionError, did_you_mean, option, printable
 from regraft.evaluation import metrics
+from regraft.evaluation.conformal import ConformalFigures
 from regraft.evaluation.decisions import MOST_PROBABLE
 from regraft.evaluation.figures import ClassFigures, ReliabilityBin, figures_by_class, figures_of, reliability_bins
 from regraft.evaluation.intervals import RESAMPLES, Interval
@@ -28,7 +29,7 @@ from regraft.evaluation.report_lines import (
 from regraft.evaluation.trade_offs import TradeOffs
 from regraft.validation import convert
 
-_HEADLINES = 2  # an empty line, accuracy
+_HEADLINES = 3  # an empty line, accuracy, that of always answering the largest class
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Report:
             and the confusion matrix are of these answers.
         operating_points: what it takes to find one class; None where that was not asked.
         trade_offs: of two classes the curves of the positive one; None where they were not asked.
+        conformal: what sets of a stated coverage come to; None where too few photos are known to promise it, or that
+            was not asked.
         folds: out-of-fold, how many classifiers answered, each the photos of its fold; None where one answered all, and
             in older files.
     """
@@ -70,6 +73,7 @@ class Report:
     decided_by: str = ""
     operating_points: OperatingPoints | None = None
     trade_offs: TradeOffs | None = None
+    conformal: ConformalFigures | None = None
 
     @property
     def never_answered(self) -> list[str]:
@@ -163,6 +167,7 @@ class Report:
             decided_by=fields.decided_by,
             operating_points=fields.operating_points,
             trade_offs=fields.trade_offs,
+            conformal=fields.conformal,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -188,12 +193,13 @@ class Report:
             "never_answered": self.never_answered,
             "operating_points": self.operating_points and self.operating_points.to_json(),
             "trade_offs": self.trade_offs and self.trade_offs.to_json(),
+            "conformal": self.conformal and self.conformal.to_json(),
         }
 
     @property
     def estimate_note(self) -> str:
         """Return whose figures these are and how far the intervals go, in sentences; "" where nothing is to be said."""
-        return estimate_note(self.estimate, self.folds)
+        return estimate_note(self.estimate, self.folds, self.n)
 
     def rows(self) -> Iterator[tuple[Metric, str, float | None, Interval | None]]:
         """Yield metric, title, figure and interval as people see them: what is better when higher comes first.
@@ -219,6 +225,7 @@ class Report:
                     *confusion_lines(self.classes, self.confusion),
                     *(never_answered_lines(self.never_answered)),
                     *(["", *self.operating_points.lines()] if self.operating_points else []),
+                    *(["", f"  {self.conformal.line()}"] if self.conformal else []),
                 ],
             )
         )
@@ -230,7 +237,7 @@ class Report:
 
     @property
     def headline(self) -> str:
-        """Return the beginning of the table: what was evaluated, and the accuracy."""
+        """Return the beginning of the table: what was evaluated, and the accuracy beside its baseline."""
         lines = self._figure_lines()
         return "\n".join(map(printable, lines[: lines.index("") + _HEADLINES]))
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from regraft.evaluation.conformal import ConformalFigures
 from regraft.evaluation.decisions import MOST_PROBABLE
 from regraft.evaluation.figures import ClassFigures, ReliabilityBin
 from regraft.evaluation.metrics import METRICS
@@ -35,6 +36,7 @@ class ReportFields(Struct):
     decided_by: str = ""
     operating_points: OperatingPoints | None = None
     trade_offs: TradeOffs | None = None
+    conformal: ConformalFigures | None = None
 
     def __post_init__(self) -> None:
         """Check that all tables are of the same classes."""
@@ -50,6 +52,8 @@ class ReportFields(Struct):
         for table in (self.operating_points, self.trade_offs):
             if table is not None and table.of not in self.classes:
                 raise ValueError("operating_points.of and trade_offs.of must be one of the classes")
+        if self.conformal is not None and set(self.conformal.per_class) != set(self.classes):
+            raise ValueError("conformal.per_class must have the classes")
 
 
 def figure_fields() -> type[Struct]:

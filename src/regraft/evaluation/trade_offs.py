@@ -8,6 +8,7 @@ import numpy as np
 from msgspec import Meta
 
 from regraft.evaluation.intervals import bootstrap_weights, wilson
+from regraft.evaluation.ranking import Ranking
 
 RESAMPLES = 400  # of a band
 _ENDS = np.array([0.0, 0.005, 0.01, 0.02, 0.03])
@@ -53,7 +54,13 @@ CURVES = ("roc", "precision_recall", "net_benefit")
 
 
 def trade_offs(
-    is_class: np.ndarray, scores: np.ndarray, of: str, *, groups: np.ndarray | None = None, seed: int = 0
+    is_class: np.ndarray,
+    scores: np.ndarray,
+    of: str,
+    *,
+    groups: np.ndarray | None = None,
+    folds: np.ndarray | None = None,
+    seed: int = 0,
 ) -> TradeOffs | None:
     """Return the curves of one class, None where it or the other has no photos.
 
@@ -65,21 +72,21 @@ def trade_offs(
         scores: (n,) probabilities of the class.
         of: the class's name.
         groups: (n,) numbers of photos that are not independent; None: all are.
+        folds: (n,) numbers where a classifier for each fold answered: the first two curves rank photos by scores that
+            are comparable between folds, as the average precision does. None for one classifier.
         seed: of the draws.
     """
     if not is_class.any() or is_class.all():
         return None
-    order = np.argsort(-scores, kind="stable")
-    descending, positive = scores[order], is_class[order]
-    ends = np.flatnonzero(np.append(np.diff(descending) != 0, True))
-    reached = np.searchsorted(-descending[ends], -_THRESHOLDS, side="right") - 1  # the last end at or above each
+    plain = _Cumulative(is_class, scores)
+    ranked = plain if folds is None else _Cumulative(is_class, Ranking(is_class, scores, folds).comparable)
+    reached = plain.reached(_THRESHOLDS)
 
     def curves(weights: np.ndarray) -> tuple[np.ndarray, ...] | None:
-        own = weights[order]
-        hits, alarms = np.cumsum(own * positive)[ends], np.cumsum(own * ~positive)[ends]
+        hits, alarms = ranked.counts(weights)
         if not hits[-1] or not alarms[-1]:
             return None
-        return _roc(hits, alarms), _precision(hits, alarms), _benefit(hits, alarms, reached)
+        return _roc(hits, alarms), _precision(hits, alarms), _benefit(*plain.counts(weights), reached)
 
     figures = curves(np.ones(len(scores)))
     assert figures is not None
@@ -98,6 +105,25 @@ def trade_offs(
             low, high = np.minimum(low, formula[0]), np.maximum(high, formula[1])
         found.append(_points(grid, figure, low, high))
     return TradeOffs(of, float(is_class.mean()), *found)
+
+
+class _Cumulative:
+    """Photos in descending order of their scores."""
+
+    def __init__(self, is_class: np.ndarray, scores: np.ndarray) -> None:
+        self._order = np.argsort(-scores, kind="stable")
+        descending, self._positive = scores[self._order], is_class[self._order]
+        self._ends = np.flatnonzero(np.append(np.diff(descending) != 0, True))  # a threshold takes all of equal scores
+        self._descending = descending[self._ends]
+
+    def counts(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return (m,) hits and false alarms down to each score, by how often each photo counts, (n,)."""
+        own = weights[self._order]
+        return np.cumsum(own * self._positive)[self._ends], np.cumsum(own * ~self._positive)[self._ends]
+
+    def reached(self, thresholds: np.ndarray) -> np.ndarray:
+        """Return the place of the last score at or above each threshold, -1 where there is none."""
+        return np.asarray(np.searchsorted(-self._descending, -thresholds, side="right") - 1)
 
 
 def _units(chosen: np.ndarray, groups: np.ndarray | None) -> int:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from regraft.errors import first_few
 from regraft.evaluation.report import Report
 from regraft.explain.confusion import MixedPair, mistakes_of, mixed_pairs
@@ -32,8 +34,9 @@ def first_page(found: Explanation) -> dict[str, Any]:
     if main is None:
         return {"headline": None, "cards": [_photos_card(found)], "steps": []}
     _, report = main
+    finding = _finding(report)
     return {
-        "headline": _headline(report, found),
+        "headline": _headline(report, found) if finding is None else {**_headline(report, found), **finding},
         "cards": [*_pair_card(report), *_class_card(report), _labels_card(found), _photos_card(found)],
         "steps": next_steps(found, report),
     }
@@ -52,14 +55,14 @@ def _headline(report: Report, found: Explanation) -> dict[str, Any]:
         f"{rate_in_words(interval[1], base)} right."
     )
     others = [title for title in found.subject.reports if found.subject.reports[title] is not report]
+    baseline = f"{majority:,}" if few else rate_in_words(report.majority_share, base)
     return {
+        "unit": "photos answered right",
+        "beside": f"Always answering the largest class ({largest}) would get {baseline} right (the red line).",
         "right": f"{right:,} of {report.n:,}" if few else rate_in_words(report.accuracy, base),
         "counted": "" if few or report.n == base else f"{right:,} of {report.n:,}",
         "likely": likely,
         "how": capital(HOW[report.estimate]),
-        "largest": largest,
-        "majority": f"{majority:,}" if few else f"{round(base * report.majority_share):,}",
-        "majority_of": "" if few else f" of {base:,}",
         "value": 100 * report.accuracy,
         "low": None if interval is None else 100 * interval[0],
         "high": None if interval is None else 100 * interval[1],
@@ -67,6 +70,43 @@ def _headline(report: Report, found: Explanation) -> dict[str, Any]:
         "never": _never(report),
         "decided": f"Its answers are decided by {report.decided_by}." if report.decided_by else "",
         "also": [_also(found.subject.reports[title]) for title in others],
+    }
+
+
+def _finding(report: Report) -> dict[str, Any] | None:
+    """Return the headline of a rule that is about finding one class: how many of it are found, at which price."""
+    points = report.operating_points
+    if not report.decided_by or points is None or points.of not in report.classes:
+        return None
+    place, of = report.classes.index(points.of), points.of
+    figures, confusion = report.per_class[of], np.array(report.confusion)
+    caught, others = int(confusion[place, place]), confusion.sum() - confusion[place].sum()
+    alarms = int(confusion[:, place].sum()) - caught
+    if figures.recall is None or not others:
+        return None
+    interval, few = figures.recall_interval, figures.support < _SAYABLE
+    base, base_of_alarms = rate_base([figures.recall, *(interval or ())]), rate_base([alarms / others])
+    likely = (
+        "How far that may be off cannot be told: too few of these photos are independent of each other."
+        if interval is None
+        else f"Of other photos of {of} like these, expect between {round(base * interval[0]):,} and "
+        f"{rate_in_words(interval[1], base)} to be found."
+    )
+    priced = rate_in_words(alarms / others, base_of_alarms)
+    base = rate_base([report.accuracy])
+    right = rate_in_words(report.accuracy, base)
+    return {
+        "unit": f"photos of {of} found",
+        "right": f"{caught:,} of {figures.support:,}"
+        if few
+        else rate_in_words(figures.recall, rate_base([figures.recall])),
+        "counted": "" if few else f"{caught:,} of {figures.support:,}",
+        "likely": likely,
+        "beside": f"The price: {priced} others are taken for {of}. In all, {right} answers are right.",
+        "value": 100 * figures.recall,
+        "low": None if interval is None else 100 * interval[0],
+        "high": None if interval is None else 100 * interval[1],
+        "mark": None,
     }
 
 

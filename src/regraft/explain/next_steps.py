@@ -20,6 +20,7 @@ _MOST = 4  # steps that are named
 _FEW_MISTAKES = 6  # with fewer, no other way of training could be proven better (sign test)
 _FEW_PHOTOS = 10  # of a class: the interval of its recall is wider than 50 points
 _MISSED = 0.7  # recall below which a class is missed often
+_LEAST_EXPECTED = 0.5  # wrong labels, among those that are doubted, for looking at them before all else
 _SMALL = 0.2  # of the median class
 
 
@@ -46,8 +47,10 @@ def next_steps(found: Explanation, report: Report) -> list[NextStep]:
         report: the figures that the page begins with.
     """
     record = found.subject.record
+    doubts = list(_labels(found))
+    likely = found.mistakes.expected >= _LEAST_EXPECTED
     steps = [
-        *_labels(found),
+        *(doubts if likely else ()),
         *_shortcuts(record),
         *_goal(report),
         *_groups(record, report),
@@ -56,6 +59,7 @@ def next_steps(found: Explanation, report: Report) -> list[NextStep]:
     ]
     if mistakes_of(report) >= _FEW_MISTAKES:
         steps += _training(found, record)
+    steps += [] if likely else doubts
     elsewhere = NextStep(
         "Try it where it will be used",
         "`regraft evaluate` tells how it does on photos of another day, place or camera, which it has never seen.",
@@ -67,7 +71,7 @@ def _labels(found: Explanation) -> Iterator[NextStep]:
     mistakes = found.mistakes
     if mistakes.doubted:
         yield NextStep(
-            f"Check {'this label' if mistakes.doubted == 1 else f'these {mistakes.doubted:,} labels'} first",
+            f"Check {'this label' if mistakes.doubted == 1 else f'these {mistakes.doubted:,} labels'}",
             "The classifier, which had not learned from these photos, clearly takes them for another class; "
             f"{mistakes.expected_in_words}. Correct what is wrong, and fit again.",
             "labels",

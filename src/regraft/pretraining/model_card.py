@@ -128,6 +128,7 @@ def _figures(result: PretrainingResult) -> list[tuple[str, str, str]]:
         if value is not None:
             bounds = "-" if interval is None else f"{interval[0]:.1%} to {interval[1]:.1%}"
             rows.append((words, f"{value:.1%}", bounds))
+    rows.append(("always the largest class", f"{result.report.majority_share:.1%}", "-"))
     return rows
 
 

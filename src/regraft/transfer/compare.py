@@ -13,6 +13,7 @@ from regraft.evaluation.metrics import METRICS
 from regraft.evaluation.paired import paired_differences
 from regraft.evaluation.pairwise import Compared, judge_pairs, metric_in_words
 from regraft.evaluation.report import Report
+from regraft.evaluation.report_lines import never_answered_lines
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer
 from regraft.transfer.budget import Clock, OverBudgetError
@@ -145,13 +146,15 @@ def _compared(
     rows: list[ComparisonRow] = []
     models = len({model for model, _, _ in outcomes})
     for key, outcome in outcomes.items():
-        figures = _figures(key, outcome, experiment, learned[key[2]])
+        report = _report(outcome, experiment)
+        figures = _figures(key, outcome, report, learned[key[2]])
         rows += figures
-        notes += [f"{_title(key, models)}: {note}" for note in _lacking(figures)]
+        notes += [f"{_title(key, models)}: {note}" for note in _lacking(figures, report)]
     classes = len(dataset.classes)
+    share = float(np.bincount(dataset.labels).max() / len(dataset)) if rows else None
     largest = [key for key in outcomes if key[2] == _largest(outcomes)]
     if not largest:
-        return Comparison(rows, [], "", notes, classes)
+        return Comparison(rows, [], "", notes, classes, share)
     names = [_title(key, models, size=False) for key in largest]
     pairs = judge_pairs(
         [
@@ -163,13 +166,13 @@ def _compared(
     model, strategy, size = largest[0]
     first = [row for row in rows if (row.model, row.strategy, row.size) == (model, strategy, _named(size))]
     advice = advise(first, pairs, names, classes, networks=[model for model, _, _ in largest])
-    return Comparison(rows, pairs, advice, notes, classes)
+    return Comparison(rows, pairs, advice, notes, classes, share)
 
 
-def _figures(key: Key, outcome: CrossValidation, experiment: Experiment, learned: int) -> list[ComparisonRow]:
-    """Return one row for every figure of what was cross-validated."""
+def _report(outcome: CrossValidation, experiment: Experiment) -> Report:
+    """Return the figures of what was cross-validated."""
     mask, dataset, settings = outcome.answered, experiment.dataset, experiment.settings
-    report = Report.from_probabilities(
+    return Report.from_probabilities(
         outcome.probabilities[mask],
         dataset.labels[mask],
         dataset.classes,
@@ -179,6 +182,10 @@ def _figures(key: Key, outcome: CrossValidation, experiment: Experiment, learned
         folds=experiment.folds()[mask],
         seed=settings.seed,
     )
+
+
+def _figures(key: Key, outcome: CrossValidation, report: Report, learned: int) -> list[ComparisonRow]:
+    """Return one row for every figure of what was cross-validated."""
     model, strategy, size = key
     rate = round(outcome.images / outcome.seconds, 1) if outcome.seconds else None
     rows = []
@@ -188,15 +195,15 @@ def _figures(key: Key, outcome: CrossValidation, experiment: Experiment, learned
         if METRICS[metric].depends_on_temperature and not outcome.calibrated:
             value, low, high, missing = None, None, None, "not calibrated"  # noqa: PLW2901
         row = ComparisonRow(
-            model, strategy, _named(size), learned, metric, value, low, high, missing, int(mask.sum()),
+            model, strategy, _named(size), learned, metric, value, low, high, missing, report.n,
             round(outcome.seconds, 3), rate, outcome.folds,
         )  # fmt: skip
         rows.append(row)
     return rows
 
 
-def _lacking(figures: Sequence[ComparisonRow]) -> list[str]:
-    """Return why some of these `figures` are missing."""
+def _lacking(figures: Sequence[ComparisonRow], report: Report) -> list[str]:
+    """Return why some of these `figures` are missing, and which classes are never answered."""
     undefined = [metric_in_words(row.metric) for row in figures if row.missing == "not defined"]
     notes = []
     if any(row.missing == "not calibrated" for row in figures):
@@ -205,7 +212,8 @@ def _lacking(figures: Sequence[ComparisonRow]) -> list[str]:
             "left out"
         )
     if undefined:
-        notes.append(f"{' and '.join(undefined)} not defined: its photos are all of one class")
+        notes.append(f"{' and '.join(undefined)} not defined: its photos are all of one class, or those of each fold")
+    notes += [line.strip() for line in never_answered_lines(report.never_answered)]
     return notes
 
 

@@ -54,6 +54,7 @@ class Comparison:
         advice: one sentence that the numbers support.
         notes: what was left out, and why.
         classes: how many there are.
+        majority_share: share of the largest class: the accuracy of always answering it; None where nothing was done.
         run: the checkpoints, to be removed (`run.finish()`) when the result is safely written.
     """
 
@@ -62,6 +63,7 @@ class Comparison:
     advice: str
     notes: list[str] = field(default_factory=list)
     classes: int = 2
+    majority_share: float | None = None
     run: Run = field(default_factory=nowhere)
 
     def to_json(self) -> dict[str, Any]:
@@ -71,6 +73,7 @@ class Comparison:
             "pairs": [asdict(pair) for pair in self.pairs],
             "advice": self.advice,
             "notes": self.notes,
+            "majority_share": self.majority_share,
         }
 
     def __str__(self) -> str:
@@ -92,6 +95,9 @@ class Comparison:
             photos = str(size) if size == row.learned_per_class else f"{size} ({row.learned_per_class:,})"
             figures = [_figure(by_metric[metric]) for metric in metrics]
             lines.append([name, photos, *figures, str(row.folds), f"{row.seconds:,.1f}", rate])
+        if self.majority_share is not None and grouped:
+            blank = [""] * (len(lines[0]) - 3)
+            lines.append(["always the largest class", "", f"{self.majority_share:.3f}", *blank])
         widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
         cells = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
         return "\n".join("  ".join(line).rstrip() for line in cells)

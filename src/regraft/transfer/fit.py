@@ -17,6 +17,7 @@ from regraft.data.group_folds import leave_groups_out
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, SanityError, option
+from regraft.evaluation.conformal import HeldOutScores
 from regraft.evaluation.report import Report
 from regraft.evaluation.skill import beats_majority
 from regraft.features.joint import JointExtractor
@@ -181,6 +182,7 @@ def _fit(
         first_depths=experiment.choices.get(trained.outcome.head.choice, ()),
         decision=held_out.answers.decision,
         tta=experiment.tta,
+        held_out=HeldOutScores.of(trained.probabilities, held_out.dataset.labels, held_out.dataset.groups),
         taxonomy=dataset.samples.taxonomy,
     )
     classifier.reference = _reference_of(experiment, trained, classifier)

@@ -8,6 +8,7 @@ import numpy as np
 from regraft.classifier.full_report import Answers, GroupReport, decide, full_report, group_report, nesting_folds
 from regraft.classifier.tree import figures_in_tree
 from regraft.data.dataset import Dataset
+from regraft.evaluation.conformal import Coverage, nested_sets
 from regraft.evaluation.decisions import CostRule, Decision
 from regraft.evaluation.report import Report
 from regraft.evaluation.report_fields import Estimate
@@ -68,13 +69,14 @@ def answer_held_out(experiment: Experiment, probabilities: np.ndarray) -> HeldOu
             positive=settings.positive,
         )
     own = None if validation else folds
+    sets = nested_sets(probabilities, dataset.labels, folds, groups=dataset.groups, coverage=Coverage())
     how: dict[str, Any] = {"estimate": estimate, "positive": settings.positive, "seed": settings.seed}
     return HeldOutAnswers(
         dataset=dataset,
         probabilities=probabilities,
         answers=answers,
         folds=own,
-        report=full_report(dataset, probabilities, answers, folds=folds, **how),
+        report=full_report(dataset, probabilities, answers, folds=folds, sets=sets, **how),
         groups=group_report(dataset, probabilities, answers.decision, folds=own, **how),
         taxonomy=figures_in_tree(dataset, probabilities, answers.labels, dataset.classes, dataset.samples.taxonomy),
     )

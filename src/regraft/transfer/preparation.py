@@ -8,6 +8,7 @@ import numpy as np
 from regraft.data.dataset import Dataset, open_datasets
 from regraft.data.group_guess import guess_groups
 from regraft.data.samples import Samples
+from regraft.data.taxonomy import distances_between
 from regraft.engines.compute import Compute
 from regraft.engines.kinds import AUTO
 from regraft.engines.selection import choice_of
@@ -67,7 +68,7 @@ def open_splits(
         )
     samples = splits["train"]
     samples.check_trainable()
-    settings.check(compute, samples.classes)
+    settings.check(compute, samples.classes, distances_between(samples.classes, samples.taxonomy))
     compute.check()
     training_accelerator(
         settings, compute

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from regraft.data.class_weights import ALLOWED, ClassWeights, is_class_weight
 from regraft.errors import OptionError, option
-from regraft.evaluation.goals import COST_EXAMPLE, GOAL_EXAMPLE, THRESHOLD_EXAMPLE, DecisionRequest
+from regraft.evaluation.goals import COST_EXAMPLE, GOAL_EXAMPLE, THRESHOLD_EXAMPLE, TREE_COST, DecisionRequest
 from regraft.images.tta import NONE, PARTS, TTA, parts_of
 from regraft.networks.names import NetworkNames
 from regraft.options import GROUP, Seconds, check_settings, declared_settings, number, setting, truth, whole_number
@@ -15,6 +15,8 @@ from regraft.training.schedule import Schedule
 from regraft.transfer.strategies import AUTO, STRATEGIES, strategy_help
 
 if TYPE_CHECKING:  # the command line is made from these fields, and imports no torch
+    import numpy as np
+
     from regraft.engines.compute import Compute
 
 FEATURES = (AUTO, "last", "late", "all")
@@ -139,7 +141,7 @@ class FitSettings:
     cost: str | None = setting(
         None,
         help=f"What mistakes cost, TRUE:ANSWER=COST with commas between, {COST_EXAMPLE}; others cost 1. The cheapest "
-        "answer is given.",
+        f"answer is given. {TREE_COST}: its distance from the truth in the tree.",
         allowed=f"text like {COST_EXAMPLE!r}",
         check=lambda value: isinstance(value, str),
     )
@@ -210,12 +212,13 @@ class FitSettings:
         """Return how many views of each photo go through the network."""
         return sum(PARTS[part].count for part in parts_of(*self.tta_choices))
 
-    def check(self, compute: "Compute", classes: Sequence[str]) -> None:
+    def check(self, compute: "Compute", classes: Sequence[str], distances: "np.ndarray | None" = None) -> None:
         """Raise `OptionError` for a value outside what is allowed.
 
         Args:
             compute: where training runs.
             classes: the names that there are.
+            distances: (c, c) in the tree that they lie in; None without a tree.
         """
         from regraft.evaluation.report import check_positive  # here: it imports scipy
 
@@ -224,7 +227,7 @@ class FitSettings:
         self.class_weights(classes)
         request = self.decision
         request.goal_of(classes, self.positive)
-        request.fixed(classes, None, self.positive)
+        request.fixed(classes, None, self.positive, distances=distances)
 
     def check_training(self, compute: "Compute") -> None:
         """Raise `OptionError` for a value, or options of training that do not go together or cannot be had here."""
