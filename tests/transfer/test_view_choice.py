@@ -106,6 +106,7 @@ def test_answers_are_the_means_of_the_logits_of_all_views(
     assert np.array_equal(Predictor(loaded, COMPUTE).predict(sources).probabilities, found)
     assert evaluation_of(loaded, samples, compute=COMPUTE).probabilities == pytest.approx(found, abs=1e-6)
     estimator = load(file).set_params(engine="torch-float32", device="cpu")
+    assert estimator.tta == tta
     assert estimator.predict_proba(sources) == pytest.approx(found, abs=1e-6)
 
 
