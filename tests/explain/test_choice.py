@@ -224,6 +224,6 @@ def test_views_that_answers_are_means_over_are_told() -> None:
     chosen = feature_context(replace(seen("all", LAST, ALL, stages=("layer2",)), views_tried=trials))
     assert chosen["feature_said"] == (
         "The last layer sees the network's last features, and those of depths from layer2 on. Views of a photo: tta "
-        "auto took none, the photo alone (no gain of more views is proven); against the photo alone crops (5 passes): log "
-        "loss -0.002 [-0.007, +0.003], -1.2 points."
+        "auto took none, the photo alone (no gain of more views is proven); against the photo alone crops (5 passes): "
+        "log loss -0.002 [-0.007, +0.003], -1.2 points."
     )

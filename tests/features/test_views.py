@@ -12,11 +12,14 @@ from regraft.data.audit import inspect
 from regraft.engines.compute import Compute
 from regraft.engines.pytorch import TorchEngine
 from regraft.features import extraction
+from regraft.features.activations import CachedViews, ViewSet, cache_views
 from regraft.features.extraction import extract
 from regraft.features.joint import JointExtractor
+from regraft.images.augment import Augmentation
 from regraft.images.decoding import decode, decode_views
 from regraft.images.tta import MIRRORED, OF_CORNERS, PLAIN, TTA
 from regraft.networks.backbones import Backbone, load_backbone
+from regraft.progress import Observer
 
 Photos = Callable[..., Path]
 PLENTY = 10**9
@@ -144,3 +147,22 @@ def test_a_disk_without_room_ends_the_keeping_not_the_work(
     found = run(ten, PLAIN, MIRRORED, observer=listener)
     assert found.values.any(axis=1).all()
     assert "the cache is not used any further: no room" in listener.said
+
+
+def test_activations_of_views_of_answers_are_computed_beside_those_that_are_kept(
+    ten: list[Path], backbone: Backbone, engine: TorchEngine
+) -> None:
+    """Numbers below 0 are the views of `images.tta`: -1 the mirror image, -2 to -5 the corners."""
+    keys = inspect(tuple(ten)).keys
+    views = cache_views(
+        ViewSet(ten, keys, Augmentation()), engine, {"x": 1}, count=2, limit=PLENTY, observer=Observer()
+    )
+    assert isinstance(views, CachedViews)
+    pairs = [[(3, -1), (0, -4), (7, -2)], [(9, -5)]]
+    found = [part.numpy() for part in views.stream(pairs)]
+    pictures = {photo: decode_views(ten[photo], backbone.preprocess, EVERY) for photo in (0, 3, 7, 9)}
+    for part, batch in zip(found, pairs, strict=True):
+        expected = engine.features(np.stack([pictures[photo][-number] for photo, number in batch]))
+        assert close(part, expected)
+    (plain,) = views.stream([[(3, 0)]])
+    assert np.allclose(plain.numpy(), engine.features(pictures[3][:1]), rtol=2e-3, atol=1e-3)  # kept in half precision
