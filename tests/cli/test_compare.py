@@ -23,7 +23,7 @@ def test_compare_writes_a_curve_and_tells_rows_pairs_and_advice(
     done = run(*compare, "--sizes", "4,all", *QUICK, "--json", "--out", "curve.png")
     assert done.exit_code == 0, done.stderr
     told = json.loads(done.stdout)
-    assert set(told) == {"rows", "pairs", "advice", "notes", "out"}
+    assert set(told) == {"rows", "pairs", "advice", "notes", "majority_share", "out"}
     wanted = {"model", "strategy", "size", "metric", "mean", "low", "high", "seconds"}
     assert all(wanted <= set(row) for row in told["rows"])
     assert all({"a", "b", "metric", "difference", "low", "high"} <= set(pair) for pair in told["pairs"])

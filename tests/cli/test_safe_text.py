@@ -7,13 +7,13 @@ import os
 import sys
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import Result
 
+from regraft.classifier.predict import Predictions
 from regraft.cli.compare import curves_of
 from regraft.cli.console import TerminalObserver, json_text, note, result, result_json
 from regraft.cli.formats import as_csv, as_jsonl, as_kaggle, as_table
@@ -27,15 +27,8 @@ BIDI = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069
 EVIL = "\x1b[2J\x07\r\x08\x7f\x9b\x85\u2028\u2029" + BIDI
 
 
-@dataclass
-class Answers:
-    sources: tuple[Path, ...]
-    probabilities: np.ndarray
-    unreadable: dict[int, str]
-
-
-def answers(*names: str, unreadable: dict[int, str] | None = None) -> Answers:
-    return Answers(tuple(map(Path, names)), np.tile([0.25, 0.75], (len(names), 1)), unreadable or {})
+def answers(*names: str, unreadable: dict[int, str] | None = None) -> Predictions:
+    return Predictions(tuple(map(Path, names)), np.tile([0.25, 0.75], (len(names), 1)), unreadable or {})
 
 
 # --- the terminal ---
@@ -176,8 +169,8 @@ def test_no_part_of_a_name_starts_a_formula_where_semicolons_separate() -> None:
     """As in spreadsheets of countries with decimal commas: a cell is in quotes from the start of its line."""
     text = as_csv(answers("a;=1+1.jpg", 'b";=1.jpg'), ["no", "yes"])
     assert [row[0] for row in csv.reader(io.StringIO(text), delimiter=";")][1:] == [
-        "a;=1+1.jpg,yes,0.750000,0.250000,0.750000,",
-        'b";=1.jpg,yes,0.750000,0.250000,0.750000,',
+        "a;=1+1.jpg,yes,0.750000,0.250000,0.750000,most probable class,,,",
+        'b";=1.jpg,yes,0.750000,0.250000,0.750000,most probable class,,,',
     ]
     assert [row[0] for row in csv.reader(io.StringIO(text))][1:] == ["a;=1+1.jpg", 'b";=1.jpg']
 
@@ -186,11 +179,13 @@ def test_every_csv_has_safe_cells_and_stays_exact() -> None:
     classes = ["=no", "yes\r\n\x1b"]
     found = answers("=1+1.jpg", "-2", "a\r.jpg", unreadable={2: "@torn"})
     rows = list(csv.reader(io.StringIO(as_csv(found, classes), newline="")))
+    by = ["most probable class", "", ""]
+    about = ["decided_by", "unsure", "unlike_training"]
     assert rows == [
-        ["file", "prediction", "probability", "probability_=no", "probability_yes\r\n\x1b", "error"],
-        ["./=1+1.jpg", "yes\r\n\x1b", "0.750000", "0.250000", "0.750000", ""],
-        ["-2", "yes\r\n\x1b", "0.750000", "0.250000", "0.750000", ""],
-        ["a\r.jpg", "", "", "", "", "'@torn"],
+        ["file", "prediction", "probability", "probability_=no", "probability_yes\r\n\x1b", *about, "error"],
+        ["./=1+1.jpg", "yes\r\n\x1b", "0.750000", "0.250000", "0.750000", *by, ""],
+        ["-2", "yes\r\n\x1b", "0.750000", "0.250000", "0.750000", *by, ""],
+        ["a\r.jpg", "", "", "", "", "", "", "", "'@torn"],
     ]
     kaggle = as_kaggle(answers("-2.jpg", "7.jpg"), classes, positive="=no", clip=0.005)
     assert sorted(kaggle.splitlines()[1:]) == ["-2,0.250000", "7,0.250000"]
