@@ -24,6 +24,7 @@ from regraft.evaluation.levels import Level
 from regraft.features.depths import columns_from
 from regraft.heads.linear import Columns, Head, linear_of
 from regraft.images.perceptual_hash import HASH_BYTES
+from regraft.images.tta import FLIP, MIRRORED, NONE, PLAIN, TTA, tta_in_words
 from regraft.networks.backbones import Backbone
 from regraft.networks.depths import Depth
 
@@ -56,6 +57,8 @@ class Classifier:
         reference: what new photos are compared with; None where the network was trained further, which draws the photos
             that it learned from together, and in older files.
         decision: what answers; None where the most probable class does.
+        tta: the views of a photo over which features are averaged, a row of `images.tta.TTA`. The head is linear, so
+            that its logits are the means of those of the views.
         held_out: what conformal sets are made by; None in older files.
         taxonomy: the tree that the classes lie in; None where none is known.
     """
@@ -76,6 +79,7 @@ class Classifier:
     first_depths: tuple[int, ...] = ()
     reference: TrainingReference | None = None
     decision: Decision | None = None
+    tta: str = NONE
     held_out: HeldOutScores | None = None
     taxonomy: Taxonomy | None = None
 
@@ -124,6 +128,11 @@ class Classifier:
         """Return (n, c) calibrated probabilities of (n, width) features."""
         return np.asarray(softmax(self.logits(features).astype(np.float64), axis=1))
 
+    @property
+    def positive(self) -> str | None:
+        """Return the class that its figures are of, where there are two; None where that is not known."""
+        return None if self.record is None or self.record.report is None else self.record.report.positive
+
     def answers(self, probabilities: np.ndarray) -> np.ndarray:
         """Return (n,) classes that are answered, of (n, c) probabilities."""
         return answers_of(self.decision, probabilities)
@@ -153,11 +162,18 @@ class Classifier:
     def decide_by(self, request: DecisionRequest, positive: str | None = None) -> None:
         """Take another decision than that of the fit, one that needs no photos to be chosen; nothing asked: none.
 
+        Args:
+            request: what is asked for.
+            positive: of two classes the one that is meant where none is named; default the one that the decision of
+                the fit is about, else that of its figures.
+
         Raises:
             OptionError: a request that cannot be met.
         """
         request.check()
         if request.is_given():
+            label = None if self.decision is None else getattr(self.decision.rule, "label", None)
+            positive = positive or (self.positive if label is None else self.classes[label])
             distances = distances_between(self.classes, self.taxonomy)
             self.decision = request.fixed(self.classes, self._training_shares(request), positive, distances=distances)
 
@@ -194,12 +210,19 @@ class Classifier:
         """Return all of it as one PyTorch module in eval mode: for an export, or to be part of another program.
 
         (b, h, w, 3) uint8 pixels, decoded, resized and cropped as `backbone.preprocess` says -> (b, c) calibrated
-        probabilities. Its tensors are the classifier's own.
+        probabilities. Its tensors are the classifier's own. Mirror images are made inside.
 
         Raises:
-            OptionError: the head is not linear, or several networks are joined, which see photos in sizes of their own.
+            OptionError: the head is not linear; several networks are joined, which see photos in sizes of their own; or
+                answers are of crops, which are not in the pixels of one.
         """
         self.check_single("One module")
+        if not set(TTA[self.tta].parts) <= {PLAIN, MIRRORED}:
+            raise OptionError(
+                f"One module sees a photo as the network does. Got a classifier whose answers are "
+                f"{tta_in_words(self.tta)} ({option('tta', self.tta)}). Take one that was fitted with "
+                f"{option('tta', NONE)} or {FLIP}."
+            )
         module = _ClassifierModule(self)
         module.training = module.network.training = False  # as the network, which stays as it is
         return module
@@ -269,6 +292,7 @@ class _ClassifierModule(nn.Module):
         assert isinstance(columns, slice)  # of one network
         self.network = NetworkWithHead(classifier.backbone, classifier.head, first=columns.start or 0)
         self.temperature = classifier.temperature
+        self.mirrored = MIRRORED in TTA[classifier.tta].parts
         mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in (preprocess.mean, preprocess.std))
         self.register_buffer("mean", 255 * mean, persistent=False)
         self.register_buffer("scale", 1 / (255 * std), persistent=False)
@@ -276,7 +300,10 @@ class _ClassifierModule(nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return (b, c) calibrated probabilities of pixels (b, h, w, 3)."""
         images = (pixels.permute(0, 3, 1, 2).float() - self.mean) * self.scale
-        return torch.softmax(self.network(images) / self.temperature, dim=1)
+        logits = self.network(images)
+        if self.mirrored:
+            logits = (logits + self.network(images.flip(3))) / 2
+        return torch.softmax(logits / self.temperature, dim=1)
 
 
 def marks_of(datasets: Mapping[str, Dataset | None]) -> dict[str, np.ndarray]:

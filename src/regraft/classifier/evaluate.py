@@ -93,6 +93,7 @@ def evaluation_of(
     started = time.monotonic()
     target = _target_of(classifier, level, request, positive, observer)
     check_positive(positive, target.classes)
+    positive = positive if level is not None else positive or classifier.positive
     predictor = Predictor(classifier, compute, observer)
     aligned = aligned_by_tree(samples, classifier.classes, classifier.taxonomy, inner=True)
     (dataset,) = join_pictures([predictor.open(aligned)], predictor.compute, observer, near=near)
@@ -171,21 +172,20 @@ def _figures(
     if absent:
         observer.say(f"no photos of {len(absent)} classes here, whose recall is unknown: {', '.join(absent[:20])}")
     fitted = None if classifier.record is None else classifier.record.report
-    found = Answers.by(decision, probabilities)
+    found = Answers.on(decision, dataset, probabilities, estimate)
     report = full_report(
         dataset,
         probabilities,
         found,
         estimate=estimate,
-        folds=folds,
         positive=positive,
-        known=None if fitted is None or level is not None else fitted.operating_points,
+        known=None if fitted is None or level is not None or estimate == "validation" else fitted.operating_points,
         sets=sets,
         seed=seed,
     )
     record = EvaluationRecord(
         report=report,
-        groups=group_report(dataset, probabilities, decision, estimate=estimate, positive=positive, seed=seed),
+        groups=group_report(dataset, probabilities, found, estimate=estimate, positive=positive, seed=seed),
         taxonomy=taxonomy,
         model=classifier.model,
         strategy=classifier.strategy,
