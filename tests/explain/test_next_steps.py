@@ -113,19 +113,26 @@ def test_shortcuts_of_files_are_named() -> None:
     assert "border" not in " ".join(found.values())
 
 
-def test_a_class_that_is_missed_often_wants_a_goal() -> None:
-    """Of 20 ill ones 8 are found, which is fewer than 70 %."""
-    labels, probabilities = answers_of([[190, 10], [12, 8]])
-    dataset, folds = dataset_of(labels, ("well", "ill")), np.arange(220) % 5
+@pytest.mark.parametrize(
+    ("found", "missed", "goal", "of_100"),
+    [(8, 12, "0.9", "90"), (3, 6, "0.9", "90"), (3, 5, "0.8", "80"), (1, 2, "", "")],
+)
+def test_a_class_that_is_missed_often_wants_a_goal(found: int, missed: int, goal: str, of_100: str) -> None:
+    """0.9 takes 9 photos of the class to be promised and 0.8 takes 4 (m / (m + 1) of m photos); fewer promise less."""
+    counts = [[190, 10], [missed, found]]
+    labels, probabilities = answers_of(counts)
+    dataset, folds = dataset_of(labels, ("well", "ill")), np.arange(len(labels)) % 5
     report = full_report(
         dataset, probabilities, Answers.by(None, probabilities), estimate="out-of-fold", folds=folds, resamples=20
     )
-    found = explanation_of([[190, 10], [12, 8]], ("well", "ill"), record=AUTO_TRIED, reports={OF_FIT: report})
-    assert steps(found)["Say how many of ill it must find"] == (
-        'It finds 8 of 20 where the more probable class is the answer; with `goal "sensitivity>=0.9 for ill"` about '
-        "90 of 100, for more false alarms."
-    )
-    decided = explanation_of(
-        [[190, 10], [12, 8]], ("well", "ill"), reports={OF_FIT: replace(report, decided_by="a threshold")}
-    )
+    told = steps(explanation_of(counts, ("well", "ill"), record=AUTO_TRIED, reports={OF_FIT: report}))
+    said = told.get("Say how many of ill it must find")
+    if goal:
+        assert said == (
+            f"It finds {found} of {found + missed} where the more probable class is the answer; with "
+            f'`goal "sensitivity>={goal} for ill"` about {of_100} of 100, for more false alarms.'
+        )
+    else:
+        assert said is None
+    decided = explanation_of(counts, ("well", "ill"), reports={OF_FIT: replace(report, decided_by="a threshold")})
     assert "Say how many of ill it must find" not in steps(decided)

@@ -10,7 +10,7 @@ import pytest
 
 from regraft.evaluation.figures import ReliabilityBin
 from regraft.plots.curves import COLOURS
-from regraft.plots.svg import bar_chart, curve_chart, reliability_chart, trade_off_chart
+from regraft.plots.svg import bar_chart, curve_chart, net_benefit_chart, reliability_chart, trade_off_chart
 
 SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 
@@ -51,6 +51,10 @@ CHARTS: dict[str, tuple[Callable[[], str], list[str]]] = {
     "trade-offs": (
         lambda: trade_off_chart([(0, 0.2, 0.1, 0.4), (1, 1, 0.9, 1)], x_label="x", y_label="y", guess=((0, 0), (1, 1))),
         ["x", "y"],
+    ),
+    "net benefit": (
+        lambda: net_benefit_chart([(0.1, 0.2, 0.1, 0.3), (0.5, 0.1, 0, 0.2)], [0.2, -0.5]),
+        ["on nobody", "on everybody", "on the classifier's alarms", "net benefit per 100 photos"],
     ),
     "bars": (
         lambda: bar_chart({"conv1": 0.0, "layer1": 0.02, "layer<2>": 0.5}, x_label="change & more"),
@@ -196,3 +200,21 @@ def test_a_curve_of_trade_offs_goes_through_its_points() -> None:
     line = corners(next(path for path in paths if COLOURS[0] in path.attrib["style"]))
     slope = dashed[1] - dashed[0]
     np.testing.assert_allclose((line - dashed[0]) / slope, [(x, y) for x, y, _, _ in points], atol=1e-3)
+
+
+def test_net_benefit_is_drawn_beside_everybody_and_nobody() -> None:
+    """The line of nobody, from (0, 0) to (1, 0), and that of everybody, which begins at 0.3, give the axes."""
+    points = [(0.01, 0.3, 0.2, 0.35), (0.2, 0.25, 0.2, 0.3), (0.4, 0.1, 0.0, 0.2)]
+    text = net_benefit_chart(points, [0.3, 0.15, -0.04])
+    root = ElementTree.fromstring(text)
+    paths = [path for path in root.iter(f"{SVG}path") if "fill: none" in path.attrib.get("style", "")]
+    nobody = corners(next(path for path in paths if "dasharray" in path.attrib["style"]))
+    everybody = corners(next(path for path in paths if COLOURS[1] in path.attrib["style"]))
+    line = corners(next(path for path in paths if COLOURS[0] in path.attrib["style"]))
+    right = nobody[1, 0] - nobody[0, 0]
+    up = (everybody[0, 1] - nobody[0, 1]) / 0.3
+    found = (everybody - nobody[0]) / [right, up]
+    np.testing.assert_allclose(found, [(0.01, 0.3), (0.2, 0.15), (0.4, -0.04)], atol=1e-3)
+    np.testing.assert_allclose((line - nobody[0]) / [right, up], [(x, y) for x, y, _, _ in points], atol=1e-3)
+    ticks = ["".join(e.itertext()).strip() for e in root.iter(f"{SVG}text")]
+    assert "30" in ticks  # of 100 photos

@@ -19,6 +19,7 @@ from regraft.transfer.strategies import AUTO
 _MOST = 4  # steps that are named
 _FEW_MISTAKES = 6  # with fewer, no other way of training could be proven better (sign test)
 _FEW_PHOTOS = 10  # of a class: the interval of its recall is wider than 50 points
+_GOAL = 0.9  # the sensitivity that is advised, where the photos can promise it
 _MISSED = 0.7  # recall below which a class is missed often
 _LEAST_EXPECTED = 0.5  # wrong labels, among those that are doubted, for looking at them before all else
 _SMALL = 0.2  # of the median class
@@ -91,13 +92,15 @@ def _goal(report: Report) -> Iterator[NextStep]:
         return
     place = report.classes.index(points.of)
     recall = report.per_class[points.of].recall
-    if recall is not None and recall < _MISSED:
+    possible = [one.least_sensitivity for one in points.points if one.least_sensitivity <= _GOAL]  # to promise
+    if recall is not None and recall < _MISSED and possible:
+        least = max(possible)
         found = f"{report.confusion[place][place]:,} of {sum(report.confusion[place]):,}"
-        goal = f'{option("goal")} "sensitivity>=0.9 for {points.of}"'
+        goal = f'{option("goal")} "sensitivity>={least:g} for {points.of}"'
         yield NextStep(
             f"Say how many of {points.of} it must find",
             f"It finds {found} where the more probable class is the answer; with `{goal}` about "
-            "90 of 100, for more false alarms.",
+            f"{rate_in_words(least, 100)}, for more false alarms.",
             "points",
         )
 

@@ -18,6 +18,7 @@ def trade_off_context(report: Report) -> dict[str, Any]:
         "points_of": "" if points is None else points.of,
         "roc": "",
         "precision_recall": "",
+        "net_benefit": "",
     }
     if curves is None:
         return found
@@ -26,10 +27,13 @@ def trade_off_context(report: Report) -> dict[str, Any]:
     precision = charts.trade_off_chart(
         curves.precision_recall, x_label="found (recall)", y_label="right alarms (precision)", guess=guess
     )
+    everybody = [curves.benefit_of_all(threshold) for threshold, *_ in curves.net_benefit]
+    benefit = charts.net_benefit_chart(curves.net_benefit, everybody)
     return found | {
         "points_of": curves.of,
         "roc": drawn(roc, f"ROC curve: how many of {curves.of} are found, by the rate of false alarms"),
         "precision_recall": drawn(precision, f"Precision of the answer {curves.of}, by its recall"),
+        "net_benefit": drawn(benefit, f"Net benefit of acting on alarms for {curves.of}, on everybody and on nobody"),
     }
 
 

@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from regraft.evaluation.figures import ReliabilityBin
 from regraft.plots.curves import BAND, COLOURS, Curves, draw_curves, grid_lines, percent_ticks
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
 _INK = "#123456"  # stands for the page's own colour until the picture is in it
 _SIZE = (6.4, 3.8)  # inches; the page scales it
+_BELOW = 0.25  # of the axis of net benefit, relative to what is above 0
 
 
 def curve_chart(
@@ -100,6 +103,32 @@ def trade_off_chart(
         axes.set_ylabel(y_label)
 
     return _svg(draw, salt=x_label)  # a page has several, whose axes are alike
+
+
+def net_benefit_chart(points: Sequence[tuple[float, float, float, float]], everybody: Sequence[float]) -> str:
+    """Return an SVG of net benefit per 100 photos by threshold, with its 95 % band, and dashed lines to compare with.
+
+    Args:
+        points: threshold, net benefit per photo, and its interval; ascending.
+        everybody: the net benefit of acting on everybody at each threshold; that of acting on nobody is 0.
+    """
+
+    def draw(axes: "Axes") -> None:
+        x, *columns = zip(*points, strict=True)
+        benefit, low, high, all_of_them = (100 * np.array(column) for column in (*columns, everybody))
+        axes.plot([0, 1], [0, 0], color=_INK, linewidth=1, linestyle="--", alpha=0.5, label="on nobody")
+        axes.plot(x, all_of_them, color=COLOURS[1], linewidth=1.4, linestyle="--", label="on everybody")
+        axes.plot(x, benefit, color=COLOURS[0], linewidth=1.8, label="on the classifier's alarms")
+        axes.fill_between(x, low, high, color=COLOURS[0], alpha=BAND, linewidth=0)
+        top = max(float(high.max()), float(all_of_them.max()))
+        axes.set_ylim(-_BELOW * top, 1.05 * top)  # acting on everybody falls without end
+        axes.set_xlim(-0.02, 1.02)
+        percent_ticks(axes.xaxis)
+        axes.set_xlabel("acting from a probability of")
+        axes.set_ylabel("net benefit per 100 photos")
+        axes.legend(frameon=False, loc="upper right", title="acting")
+
+    return _svg(draw, salt="net benefit")
 
 
 def bar_chart(values: Mapping[str, float], *, x_label: str) -> str:
