@@ -253,6 +253,7 @@ ORDER = {
         "first_page",
         "network_sections",
         "trade_offs",
+        "other_figures",
         "html_report",
     ],
     "api": [

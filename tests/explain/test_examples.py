@@ -13,10 +13,12 @@ from torch import nn
 from regraft.attribution.cam import grad_cam
 from regraft.classifier.classifier import NetworkWithHead
 from regraft.data.layouts import find_samples
+from regraft.engines.pytorch import TorchEngine
 from regraft.errors import DataError
 from regraft.evaluation.decisions import Decision, ThresholdRule
 from regraft.explain.examples import Example, choose_examples, explain_examples
 from regraft.explain.top_activations import stage_maps_of
+from regraft.explain.unit_pictures import read_pixels
 from regraft.heads.linear import LinearHead
 from regraft.images.sources import as_sources
 from regraft.networks.backbones import Backbone, build_untrained, load_backbone
@@ -202,6 +204,28 @@ def test_the_final_classifier_answers_by_its_rule(
         device=CPU,
     )
     assert found.now == answer
+
+
+def test_the_final_classifier_answers_by_the_mean_of_its_views(tiny_network: str, photos: Callable[..., Path]) -> None:
+    """A head whose answer for the photo and for its mirror image differ, and whose mean is the mirror image's."""
+    backbone = load_backbone(tiny_network)
+    sources = find_samples(photos(red=1, blue=1))["train"].sources
+    places = stage_maps_of(backbone)
+
+    def answer(head: LinearHead, tta: str) -> int | None:
+        shown = [Example("mistake", 0, 1, 0, 0.9)]
+        return explain_examples(shown, sources, backbone, head, tta=tta, places=places, device=CPU)[0].now
+
+    engine = TorchEngine(backbone, CPU)
+    image = engine.normalised(read_pixels(sources, [0], engine)[0][None])
+    with torch.no_grad():
+        plain, mirrored = backbone.module(torch.cat([image, image.flip(3)])).double().numpy()
+    away = (mirrored - plain) / np.square(mirrored - plain).sum()  # 1 from the photo to its mirror image
+    bias = -float(plain @ away) - 0.25  # logits of the second class: -0.25 and 0.75, on average 0.25
+    head = LinearHead(
+        np.stack([np.zeros_like(away), away]).astype(np.float32), np.array([0, bias], dtype=np.float32), 0.1
+    )
+    assert [answer(head, tta) for tta in ("none", "flip", "crops")] == [0, 1, None]
 
 
 def test_a_photo_that_is_gone_is_named(tiny_network: str, photos: Callable[..., Path]) -> None:

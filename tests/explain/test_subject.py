@@ -126,7 +126,7 @@ def test_what_was_just_trained(fitted: Callable[..., FitResult]) -> None:
     assert dict(found.reports) == {OF_FIT: result.report}
     assert found.note.startswith("Each photo was answered by a classifier that learned without it (out-of-fold)")
     assert (found.labelled, found.pretrained, found.fine_tuned) == (True, None, False)
-    assert (found.temperature, found.decision) == (result.classifier.temperature, None)
+    assert (found.temperature, found.decision, found.tta) == (result.classifier.temperature, None, "none")
     further = fitted("top")
     assert subject_of_fit(further).pretrained is further.experiment.backbone
     assert subject_of_fit(further).fine_tuned

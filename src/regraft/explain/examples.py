@@ -15,6 +15,7 @@ from regraft.evaluation.decisions import Decision, answers_of
 from regraft.explain.unit_pictures import read_pixels
 from regraft.heads.linear import Head
 from regraft.images.sources import Source
+from regraft.images.tta import MIRRORED, NONE, OF_CORNERS, TTA
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer, progress
 
@@ -50,7 +51,8 @@ class ExplainedExample:
         pixels: (h, w, 3) uint8, as the network gets it.
         cam: (h, w) Grad-CAM of the answer; None where the head sees several depths, of which it would show one.
         stage: after which it was taken; "" for none.
-        now: what the classifier whose maps these are answers: out-of-fold answers came from others.
+        now: what the classifier whose maps these are answers: out-of-fold answers came from others. None where it
+            answers by crops of the photo, which are not looked at here.
         covered: (h, w) how much the answer's logit falls when the place is covered.
     """
 
@@ -58,7 +60,7 @@ class ExplainedExample:
     pixels: np.ndarray
     cam: np.ndarray | None
     stage: str
-    now: int
+    now: int | None
     covered: np.ndarray
 
 
@@ -104,6 +106,7 @@ def explain_examples(
     first: int = 0,
     temperature: float = 1.0,
     decision: Decision | None = None,
+    tta: str = NONE,
     places: Sequence[StageMap],
     device: torch.device,
     observer: Observer | None = None,
@@ -118,6 +121,7 @@ def explain_examples(
         first: the column of the network's features that is the head's first.
         temperature: the head's logits are divided by it.
         decision: what the classifier answers by; None where the most probable class is the answer.
+        tta: the views of a photo over which the classifier averages its logits, a row of `images.tta.TTA`.
         places: where the network's stages are read; the last one whose map the answer depends on is taken.
         device: where it runs.
         observer: hears the progress.
@@ -135,7 +139,7 @@ def explain_examples(
             image = engine.normalised(pixels[one.photo][None])
             cam, stage = _cam(module, places, image, one.answer) if only_last else (None, "")
             with torch.no_grad():
-                probabilities = softmax(module(image).double().cpu().numpy() / temperature, axis=1)
+                now = _answer(module, image, temperature, decision, tta)
             covered = occlusion(module, image, one.answer, window=window, stride=stride)
             found.append(
                 ExplainedExample(
@@ -143,12 +147,24 @@ def explain_examples(
                     pixels[one.photo],
                     None if cam is None else cam[0, 0].cpu().numpy(),
                     stage,
-                    int(answers_of(decision, probabilities)[0]),
+                    now,
                     covered[0, 0].cpu().numpy(),
                 )
             )
             advance(1)
     return found
+
+
+def _answer(
+    module: NetworkWithHead, image: torch.Tensor, temperature: float, decision: Decision | None, tta: str
+) -> int | None:
+    """Return what a classifier answers by its views of an image (1, 3, h, w); None where some are crops."""
+    parts = TTA[tta].parts
+    if OF_CORNERS in parts:
+        return None
+    views = torch.cat([image.flip(3) if part == MIRRORED else image for part in parts])
+    logits = module(views).mean(dim=0, keepdim=True).double().cpu().numpy()
+    return int(answers_of(decision, softmax(logits / temperature, axis=1))[0])
 
 
 def _cam(

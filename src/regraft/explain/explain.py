@@ -141,6 +141,7 @@ def _look(found: Explanation, work: "_Work") -> None:
         first=subject.first,
         temperature=subject.temperature,
         decision=subject.decision,
+        tta=subject.tta,
         places=stage_maps_of(subject.backbone),
         device=work.device,
         observer=work.observer,

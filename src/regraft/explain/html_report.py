@@ -10,6 +10,7 @@ import numpy as np
 from jinja2 import Environment
 from markupsafe import Markup
 
+from regraft.classifier.record import FitRecord
 from regraft.evaluation.report import Report
 from regraft.explain.choice import choice_context, feature_context, network_context
 from regraft.explain.confusion import confusion_context
@@ -26,6 +27,8 @@ from regraft.explain.network_sections import (
     moved_context,
     unit_stages,
 )
+from regraft.explain.other_figures import figure_rows, other_figures, sets_in_words
+from regraft.explain.subject import OF_FIT
 from regraft.explain.trade_offs import trade_off_context
 from regraft.explain.words import interval_in_words, listed, value_in_words
 from regraft.files import atomic_write, write_failure
@@ -107,7 +110,10 @@ def _hash(script: str) -> str:
 
 def _context(found: Explanation) -> dict[str, Any]:
     subject, main = found.subject, main_report(found)
-    numbers = [_figures(title, report) for title, report in subject.reports.items()]
+    numbers = [
+        _figures(title, report, subject.record if title == OF_FIT else None)
+        for title, report in subject.reports.items()
+    ]
     shown, choice, depth = looked(found), choice_context(subject.record), depth_context(found)
     networks, features = network_context(subject.record), feature_context(subject.record)
     contents = [
@@ -183,21 +189,15 @@ def _units(found: Explanation) -> dict[str, Any]:
     }
 
 
-def _figures(title: str, report: Report) -> dict[str, Any]:
-    """Return the tables and charts of one evaluation."""
-    rows = [
-        {
-            "name": text,
-            "value": value_in_words(value, share=metric.percent),
-            "interval": interval_in_words(interval, share=metric.percent),
-        }
-        for metric, text, value, interval in report.rows()
-    ]
+def _figures(title: str, report: Report, record: FitRecord | None) -> dict[str, Any]:
+    """Return the tables and charts of one evaluation; `record` is that of the fit, if that is what was evaluated."""
     chart = charts.reliability_chart(report.reliability) if report.reliability else ""
     return {
         "title": title,
         "about": f"{report.n:,} photos, {report.estimate}: {HOW[report.estimate]} {_intervals_in_words(report)}",
-        "figures": rows,
+        "figures": figure_rows(report),
+        "sets": sets_in_words(report.conformal),
+        **other_figures(record),
         **_classes(report),
         **confusion_context(report),
         **trade_off_context(report),

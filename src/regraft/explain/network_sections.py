@@ -54,7 +54,7 @@ def _one_looked(one: ExplainedExample, found: Explanation, names: PhotoNames) ->
     classes = evaluated.classes
     answer, shown = classes[one.shown.answer], one.shown
     truth = "" if shown.truth is None or shown.truth == shown.answer else f", but it is {classes[shown.truth]}"
-    now = "" if one.now == shown.answer else f"; the final classifier answers {classes[one.now]}"
+    now = "" if one.now in (None, shown.answer) else f"; the final classifier answers {classes[one.now]}"
     name = names.of(shown.photo)
     return {
         "photo": figures.as_data(one.pixels),

@@ -26,6 +26,7 @@ from regraft.features.joint import JointExtractor
 from regraft.features.pictures import join_pictures
 from regraft.heads.linear import Columns, Head
 from regraft.images.sources import Source
+from regraft.images.tta import NONE
 from regraft.networks.backbones import Backbone, load_backbone
 from regraft.networks.depths import LAST
 from regraft.networks.registry import LOCAL_PREFIX
@@ -51,6 +52,7 @@ class Subject:
         head: the classifier's last layer; None for a network alone.
         temperature: the head's logits are divided by it.
         decision: what the classifier answers by; None where the most probable class is the answer.
+        tta: the views of a photo that it answers by, a row of `images.tta.TTA`.
         first: the column of the network's features that is the head's first.
         joined: whether several networks are joined; `backbone` is the first of them then.
         features: (n, d) of the photos, by the network or networks as they were pretrained; None where not known.
@@ -84,6 +86,7 @@ class Subject:
     seen: bool = False
     temperature: float = 1.0
     decision: Decision | None = None
+    tta: str = NONE
 
     @property
     def answers(self) -> np.ndarray:
@@ -212,6 +215,7 @@ def subject_of_classifier(
         head=classifier.head,
         temperature=classifier.temperature,
         decision=classifier.decision,
+        tta=classifier.tta,
         pretrained=pretrained and pretrained.with_ranges(dataset.ranges),
         strategy=classifier.strategy,
         evaluated=evaluated,
@@ -271,6 +275,7 @@ def subject_of_fit(result: FitResult) -> Subject:
         head=classifier.head,
         temperature=classifier.temperature,
         decision=classifier.decision,
+        tta=classifier.tta,
         pretrained=experiment.backbone if kind.trains_network and not kind.random_weights else None,
         strategy=classifier.strategy,
         evaluated=result.evaluated,
