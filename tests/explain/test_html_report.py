@@ -205,10 +205,11 @@ def test_units_are_in_a_closed_section_and_in_a_second_file_where_they_are_many(
     assert beside.all("script") == []
     assert all(str(image["src"]).startswith("data:image/") for image in beside.all("img"))
     monkeypatch.undo()
-    write_report(found, tmp_path)  # whose pictures are few again: those of the earlier report go
+    without = page_of(explanation_of([[18, 2], [4, 16]], ("cat", "dog")))
+    write_report(without, tmp_path)  # the pictures of the earlier report go
     assert [one.name for one in tmp_path.iterdir() if one.suffix == ".html"] == ["report.html"]
     (tmp_path / "units.html").write_text("<h1>Units of the army</h1>")  # somebody's own
-    write_report(found, tmp_path)
+    write_report(without, tmp_path)
     assert (tmp_path / "units.html").read_text() == "<h1>Units of the army</h1>"
 
 

@@ -54,7 +54,7 @@ CHARTS: dict[str, tuple[Callable[[], str], list[str]]] = {
     ),
     "net benefit": (
         lambda: net_benefit_chart([(0.1, 0.2, 0.1, 0.3), (0.5, 0.1, 0, 0.2)], [0.2, -0.5]),
-        ["on nobody", "on everybody", "on the classifier's alarms", "net benefit per 100 photos"],
+        ["acting on nobody", "acting on everybody", "acting on its alarms", "net benefit per 100 photos"],
     ),
     "bars": (
         lambda: bar_chart({"conv1": 0.0, "layer1": 0.02, "layer<2>": 0.5}, x_label="change & more"),

@@ -14,7 +14,7 @@ from regraft.errors import option
 from regraft.evaluation.intervals import Interval, Mean
 from regraft.evaluation.paired_tests import SIGNIFICANCE, holm, right_answers_test
 from regraft.evaluation.proportions import interval_of, proportion_of
-from regraft.explain.words import value_in_words
+from regraft.explain.words import points_in_words, value_in_words
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer, progress
 from regraft.transfer.budget import Clock
@@ -282,8 +282,8 @@ def _shown(point: DepthPoint) -> str:
 def _said(mean: Mean) -> str:
     """Return a difference in points with its interval, where one is known."""
     if not np.isfinite(mean.low):
-        return f"{100 * mean.value:+.1f} points"
-    return f"{100 * mean.value:+.1f} points [{100 * mean.low:+.1f}, {100 * mean.high:+.1f}]"
+        return points_in_words(mean.value)
+    return f"{points_in_words(mean.value)} [{100 * mean.low:+.1f}, {100 * mean.high:+.1f}]"
 
 
 def movement(before: Backbone, after: Backbone) -> dict[str, float]:

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 
 from regraft.errors import first_few
+from regraft.evaluation.intervals import Interval
 from regraft.evaluation.report import Report
 from regraft.explain.confusion import MixedPair, mistakes_of, mixed_pairs
 from regraft.explain.explanation import Explanation
 from regraft.explain.next_steps import next_steps
 from regraft.explain.subject import OF_FIT, ON_THESE
-from regraft.explain.words import NAMED, listed, rate_base, rate_in_words
+from regraft.explain.words import NAMED, bar_in_percent, listed, rate_base, rate_in_words
 from regraft.photo_audit.summary import capital, counted
 
 _SAYABLE = 100  # photos: of fewer, how many were right is said of these themselves
@@ -48,12 +49,6 @@ def _headline(report: Report, found: Explanation) -> dict[str, Any]:
     few = report.n < _SAYABLE
     largest = max(report.classes, key=lambda name: report.per_class[name].support)
     majority = report.per_class[largest].support
-    likely = (
-        "How far that may be off cannot be told: too few of these photos are independent of each other."
-        if interval is None
-        else f"In the long run, of photos like these, between {round(base * interval[0]):,} and "
-        f"{rate_in_words(interval[1], base)} are right (95 % interval)."
-    )
     others = [title for title in found.subject.reports if found.subject.reports[title] is not report]
     baseline = f"{majority:,}" if few else rate_in_words(report.majority_share, base)
     return {
@@ -61,16 +56,22 @@ def _headline(report: Report, found: Explanation) -> dict[str, Any]:
         "beside": f"Always answering the largest class ({largest}) would get {baseline} right (the red line).",
         "right": f"{right:,} of {report.n:,}" if few else rate_in_words(report.accuracy, base),
         "counted": "" if few or report.n == base else f"{right:,} of {report.n:,}",
-        "likely": likely,
+        "likely": _in_the_long_run(interval, base, of="photos", verb="right"),
         "how": capital(HOW[report.estimate]) + _written(report),
-        "value": 100 * report.accuracy,
-        "low": None if interval is None else 100 * interval[0],
-        "high": None if interval is None else 100 * interval[1],
+        **bar_in_percent(report.accuracy, interval),
         "mark": 100 * report.majority_share,
         "never": _never(report),
         "decided": f"Its answers are decided by {report.decided_by}." if report.decided_by else "",
         "also": [_also(found.subject.reports[title]) for title in others],
     }
+
+
+def _in_the_long_run(interval: Interval | None, base: int, *, of: str, verb: str) -> str:
+    """Return the interval of a share as so many of `base` photos."""
+    if interval is None:
+        return "How far that may be off cannot be told: too few of these photos are independent of each other."
+    low, high = f"{round(base * interval[0]):,}", rate_in_words(interval[1], base)
+    return f"In the long run, of {of} like these, between {low} and {high} are {verb} (95 % interval)."
 
 
 def _written(report: Report) -> str:
@@ -95,26 +96,17 @@ def _finding(report: Report) -> dict[str, Any] | None:
         return None
     interval, few = figures.recall_interval, figures.support < _SAYABLE
     base, base_of_alarms = rate_base([figures.recall, *(interval or ())]), rate_base([alarms / others])
-    likely = (
-        "How far that may be off cannot be told: too few of these photos are independent of each other."
-        if interval is None
-        else f"In the long run, of photos of {of} like these, between {round(base * interval[0]):,} and "
-        f"{rate_in_words(interval[1], base)} are found (95 % interval)."
-    )
     priced = rate_in_words(alarms / others, base_of_alarms)
-    base = rate_base([report.accuracy])
-    right = rate_in_words(report.accuracy, base)
+    right = rate_in_words(report.accuracy, rate_base([report.accuracy]))
     return {
         "unit": f"photos of {of} found",
         "right": f"{caught:,} of {figures.support:,}"
         if few
         else rate_in_words(figures.recall, rate_base([figures.recall])),
         "counted": "" if few else f"{caught:,} of {figures.support:,}",
-        "likely": likely,
+        "likely": _in_the_long_run(interval, base, of=f"photos of {of}", verb="found"),
         "beside": f"The price: {priced} others are taken for {of}. In all, {right} answers are right.",
-        "value": 100 * figures.recall,
-        "low": None if interval is None else 100 * interval[0],
-        "high": None if interval is None else 100 * interval[1],
+        **bar_in_percent(figures.recall, interval),
         "mark": None,
     }
 

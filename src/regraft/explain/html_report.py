@@ -30,7 +30,7 @@ from regraft.explain.network_sections import (
 from regraft.explain.other_figures import figure_rows, other_figures, sets_in_words
 from regraft.explain.subject import OF_FIT
 from regraft.explain.trade_offs import trade_off_context
-from regraft.explain.words import interval_in_words, listed, value_in_words
+from regraft.explain.words import bar_in_percent, interval_in_words, listed, value_in_words
 from regraft.files import atomic_write, write_failure
 from regraft.networks.weights import without_folders
 from regraft.photo_audit.summary import capital
@@ -227,14 +227,11 @@ def _classes(report: Report) -> dict[str, Any]:
     rows = []
     for name in names:
         row = report.per_class[name]
-        low, high = row.recall_interval or (None, None)
         rows.append(
             {
                 "name": name,
                 "photos": f"{row.support:,}",
-                "value": 100 * (row.recall or 0.0),
-                "low": None if low is None else 100 * low,
-                "high": None if high is None else 100 * high,
+                **bar_in_percent(row.recall or 0.0, row.recall_interval),
                 "recall": value_in_words(row.recall, share=True),
                 "interval": interval_in_words(row.recall_interval, share=True),
                 "precision": value_in_words(row.precision, share=True),

@@ -12,7 +12,7 @@ from regraft.explain.examples import ExplainedExample
 from regraft.explain.explanation import Explanation
 from regraft.explain.subject import Subject
 from regraft.explain.unit_pictures import StagePictures, UnitPicture
-from regraft.explain.words import interval_in_words, probability_in_words, value_in_words
+from regraft.explain.words import interval_in_words, points_in_words, probability_in_words, value_in_words
 from regraft.photo_audit.photos import photos_of
 from regraft.photo_audit.sections import PhotoNames
 from regraft.plots import images as figures
@@ -113,8 +113,8 @@ def _curve_in_words(curve: LearningCurve) -> str:
     """Return what the end of the learning curve says: whether more photos help."""
     if curve.gain is None:
         return ""
-    before, last, gain = curve.points[-2][0], curve.points[-1][0], 100 * curve.gain.value
-    step = f"From {before:,} to {last:,} of each class, accuracy changed by {gain:+.1f} points"
+    before, last, gain = curve.points[-2][0], curve.points[-1][0], curve.gain.value
+    step = f"From {before:,} to {last:,} of each class, accuracy changed by {points_in_words(gain)}"
     if curve.rises:
         return f"{step}, which is more than chance: more photos help."
     return f"{step}, which may be chance: that more photos like these help is not proven."

@@ -39,6 +39,25 @@ def interval_in_words(bounds: Sequence[float] | None, *, share: bool) -> str:
     return f"{100 * low:.1f} to {100 * high:.1f} %" if share else f"{low:.3f} to {high:.3f}"
 
 
+def points_in_words(difference: float) -> str:
+    """Return a difference of shares in points.
+
+    >>> points_in_words(0.0123), points_in_words(-0.2)
+    ('+1.2 points', '-20.0 points')
+    """
+    return f"{100 * difference:+.1f} points"
+
+
+def bar_in_percent(value: float, interval: Sequence[float] | None) -> dict[str, float | None]:
+    """Return how long a bar of the page is, and where the interval on it begins and ends; None without one.
+
+    >>> bar_in_percent(0.5, (0.25, 0.75)), bar_in_percent(0.5, None)
+    ({'value': 50.0, 'low': 25.0, 'high': 75.0}, {'value': 50.0, 'low': None, 'high': None})
+    """
+    low, high = (None, None) if interval is None else (100 * bound for bound in interval)
+    return {"value": 100 * value, "low": low, "high": high}
+
+
 def probability_in_words(probability: float) -> str:
     """Return a probability in percent; what is rounded to certainty is not called certain.
 

@@ -116,9 +116,9 @@ def net_benefit_chart(points: Sequence[tuple[float, float, float, float]], every
     def draw(axes: "Axes") -> None:
         x, *columns = zip(*points, strict=True)
         benefit, low, high, all_of_them = (100 * np.array(column) for column in (*columns, everybody))
-        axes.plot([0, 1], [0, 0], color=_INK, linewidth=1, linestyle="--", alpha=0.5, label="on nobody")
-        axes.plot(x, all_of_them, color=COLOURS[1], linewidth=1.4, linestyle="--", label="on everybody")
-        axes.plot(x, benefit, color=COLOURS[0], linewidth=1.8, label="on the classifier's alarms")
+        axes.plot([0, 1], [0, 0], color=_INK, linewidth=1, linestyle="--", alpha=0.5, label="acting on nobody")
+        axes.plot(x, all_of_them, color=COLOURS[1], linewidth=1.4, linestyle="--", label="acting on everybody")
+        axes.plot(x, benefit, color=COLOURS[0], linewidth=1.8, label="acting on its alarms")
         axes.fill_between(x, low, high, color=COLOURS[0], alpha=BAND, linewidth=0)
         top = max(float(high.max()), float(all_of_them.max()))
         axes.set_ylim(-_BELOW * top, 1.05 * top)  # acting on everybody falls without end
@@ -126,7 +126,7 @@ def net_benefit_chart(points: Sequence[tuple[float, float, float, float]], every
         percent_ticks(axes.xaxis)
         axes.set_xlabel("acting from a probability of")
         axes.set_ylabel("net benefit per 100 photos")
-        axes.legend(frameon=False, loc="upper right", title="acting")
+        axes.legend(frameon=False, loc="upper right")
 
     return _svg(draw, salt="net benefit")
 
