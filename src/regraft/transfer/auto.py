@@ -196,7 +196,7 @@ def _too_late(names: Sequence[str]) -> str:
 
 
 def _accuracy(right: np.ndarray, dataset: Dataset) -> str:
-    interval = interval_of(proportion_of(right, dataset.groups, labels=dataset.labels))
+    interval = interval_of(proportion_of(right, dataset.groups))
     bounds = "" if interval is None else f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
     return f"{100 * np.mean(right):.1f} %{bounds} right, out-of-fold"
 
