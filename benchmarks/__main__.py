@@ -15,6 +15,7 @@ BENCHMARKS = {  # module: what it measures; the longest last
     "conformal": "do sets with a stated coverage hold it, and is what is unlike the training photos marked",
     "decisions": "does a goal hold on photos that were held back from the beginning",
     "depths": "features of several depths: what they cost, and give on six sets of real photos",
+    "test_views": "means over mirror images and corners of a photo: what they give and cost",
     "few_photos": "out-of-fold figures of few photos beside those on all others",
     "probabilities": "temperature against other calibrators, and weights of classes",
     "comparisons": "how often compare takes chance for proof, and finds a difference, in made-up samples",

@@ -59,6 +59,7 @@ ORDER = {
         "formats",
         "headers",
         "memory",
+        "tta",
         "value_range",
         "preprocess",
         "perceptual_hash",
@@ -152,6 +153,7 @@ ORDER = {
         "neighbours",
         "store",
         "activations",
+        "views",
         "extraction",
         "joint",
         "pictures",
@@ -224,6 +226,7 @@ ORDER = {
         "auto",
         "compare",
         "network_choice",
+        "view_choice",
         "fit",
     ],
     "pretraining": [

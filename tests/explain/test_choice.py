@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from regraft.classifier.record import Attempt, FeatureTrial, FitRecord, NetworkTrial, OverBudget
+from regraft.classifier.record import Attempt, FeatureTrial, FitRecord, NetworkTrial, OverBudget, ViewTrial
 from regraft.explain.choice import choice_context, feature_context, network_context
 
 FROZEN, TOP = Attempt("frozen", 0.5321, 0.0, (0.0, 0.0), 0.2), Attempt("top", 0.4789, 0.0532, (0.0211, 0.0853), 198.0)
@@ -212,3 +212,18 @@ def test_of_equally_dear_networks_the_better_one_would_come_first(log_loss: floa
 
 def test_where_a_network_was_named_nothing_is_told() -> None:
     assert network_context(chosen()) == network_context(None) == {"network_rows": [], "network_ranked": False}
+
+
+def test_views_that_answers_are_means_over_are_told() -> None:
+    named = feature_context(replace(seen("last"), tta="flip"))
+    assert named["feature_said"] == (
+        "Views of a photo: tta flip: answers are the mean of 2 views: the photo and its mirror image; 2 passes through "
+        "the network."
+    )
+    trials = (ViewTrial("none", 0.5, 0.0, 0.0), ViewTrial("crops", 0.498, 0.002, -0.0125, (-0.003, 0.007)))
+    chosen = feature_context(replace(seen("all", LAST, ALL, stages=("layer2",)), views_tried=trials))
+    assert chosen["feature_said"] == (
+        "The last layer sees the network's last features, and those of depths from layer2 on. Views of a photo: tta "
+        "auto took none, the photo alone (no gain of more views is proven); against the photo alone crops (5 passes): "
+        "log loss -0.002 [-0.007, +0.003], -1.2 points."
+    )

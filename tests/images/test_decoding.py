@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from regraft.images.decoding import decode
 from regraft.images.preprocess import CROP_MODES, INTERPOLATIONS, Preprocess
 from regraft.images.reading import UnreadableImageError, read_image
 from regraft.images.sources import Pixels, Source, TableCell
+from regraft.images.tta import Place
 
 MEAN, STD = (0.9, 0.2, 0.5), (0.3, 0.2, 0.1)  # black padding would be seen
 SQUARE = Preprocess(32, 32, 0.875, "center", "bicubic", MEAN, STD)
@@ -273,13 +274,13 @@ def test_what_is_decoded_has_two_pixels_for_each_wanted(
 ) -> None:
     """For 32 pixels at least 64 are decoded, an eighth at least, and a whole number: of 258 a half, not a quarter."""
     sizes: list[tuple[int, ...]] = []
-    genuine = Preprocess.pixels_of_tensor
+    genuine = Preprocess.crops
 
-    def watched(self: Preprocess, image: torch.Tensor) -> np.ndarray:
+    def watched(self: Preprocess, image: torch.Tensor, places: Sequence[Place]) -> list[np.ndarray]:
         sizes.append(tuple(image.shape))
-        return genuine(self, image)
+        return genuine(self, image, places)
 
-    monkeypatch.setattr(Preprocess, "pixels_of_tensor", watched)
+    monkeypatch.setattr(Preprocess, "crops", watched)
     path = put(encoded(Image.new("RGB", (side, side)), "JPEG"))
     decode(path, replace(SQUARE, crop_pct=1.0))
     decode(put(encoded(Image.new("RGB", (side, side)), "JPEG", exif=turned(6))), replace(SQUARE, crop_pct=1.0))
@@ -480,7 +481,7 @@ def test_pixels_of_a_tensor_are_those_of_the_image(interpolation: str) -> None:
     for size in [(64, 48), (33, 47), (20, 10), (1, 1), (32, 32), (500, 90)]:
         image = natural(*size)
         tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-        found = preprocess.pixels_of_tensor(tensor)
+        found = preprocess.pixels(tensor)
         assert np.abs(found.astype(int) - preprocess.pixels(image)).max() <= RESIZING
 
 

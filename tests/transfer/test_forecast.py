@@ -146,3 +146,16 @@ def test_what_was_timed_on_an_idle_machine_is_kept(
 )
 def test_seconds_in_words(seconds: float, words: str) -> None:
     assert seconds_in_words(seconds) == words
+
+
+@pytest.mark.parametrize(("tta", "passes"), [("none", 1), ("flip", 2), ("crops", 5), ("auto", 6)])
+def test_every_view_is_a_pass_and_none_is_decoded_again(
+    tiny_network: str, tta: str, passes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """3 s to decode a photo and 2 s a pass; auto shows the photo, its mirror image and its four corners."""
+    monkeypatch.setattr(Trial, "_photo", 3.0)
+    monkeypatch.setattr(Trial, "_forward", 2.0)
+    trial = Trial(build_untrained(tiny_network), [], FitSettings(tta=tta), CPU)
+    assert trial.features(10) == 10 * (3 + 2 * passes)
+    known = Trial(build_untrained(tiny_network), [], FitSettings(tta=tta), CPU, photo=4.0)
+    assert known.features(10) == 10 * 4 * passes

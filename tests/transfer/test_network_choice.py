@@ -3,7 +3,7 @@
 import functools
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -242,20 +242,22 @@ def test_photos_that_one_network_cannot_read_are_left_out_of_all(
     loaders: Mapping[str, Callable[[], Backbone]], photos: Photos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rows of the features that are left are those of the photos that are left, of each network."""
-    original = JointExtractor.of_dataset
+    original = JointExtractor.parts_of_dataset
     passes: list[int] = []
 
-    def of_dataset(extractor: JointExtractor, dataset: Dataset) -> tuple[Dataset, Features]:
+    def parts_of_dataset(
+        extractor: JointExtractor, dataset: Dataset, parts: Sequence[str]
+    ) -> tuple[Dataset, dict[str, Features]]:
         passes.append(len(dataset))
-        found, features = original(extractor, dataset)
+        found, features = original(extractor, dataset, parts)
         kept = np.arange(len(found)) != (3 if len(passes) == 2 else -1)  # as if it had vanished since the first pass
-        return found.select(kept), features.select(kept)
+        return found.select(kept), {part: one.select(kept) for part, one in features.items()}
 
     samples = find_samples(photos(red=12, blue=12))
     for named in (loaders, dict(reversed(loaders.items()))):
         passes.clear()
         with monkeypatch.context() as patch:
-            patch.setattr(JointExtractor, "of_dataset", of_dataset)
+            patch.setattr(JointExtractor, "parts_of_dataset", parts_of_dataset)
             experiment = choose(samples, named).experiment
         assert passes == [24, 24]
         dataset = experiment.dataset

@@ -349,14 +349,14 @@ def load(path: str | Path) -> TransferClassifier:
     """Return the fitted classifier in a file that `save` or `regraft fit` wrote. Nothing in it is executed.
 
     Of its arguments it has those that the file tells: `model` and `strategy` (where they were chosen, what was taken),
-    `features`, `seed`, `train_from`, `train_only`, `lora` and `class_weight`. All others have their defaults.
+    `features`, `seed`, `train_from`, `train_only`, `lora`, `class_weight` and `tta`. All others have their defaults.
 
     Raises:
         BundleError: no such file, damaged, not a regraft classifier, or written by a newer version.
     """
     classifier = load_bundle(Path(path))
     record = classifier.record
-    names = ("seed", "train_from", "train_only", "lora", "class_weight")
+    names = ("seed", "train_from", "train_only", "lora", "class_weight", "tta")
     kept = {} if record is None else {name: getattr(record, name) for name in names}
     if record is not None and strategy_named(classifier.strategy).starts_from_features:
         kept["features"] = record.features_asked

@@ -29,6 +29,7 @@ from regraft.files import atomic_write, is_file, parse_json
 from regraft.heads.kinds import HEADS
 from regraft.heads.linear import Head, LinearHead
 from regraft.images.preprocess import Preprocess
+from regraft.images.tta import NONE
 from regraft.networks.backbones import Backbone, rebuild_backbone, tensor_bytes
 from regraft.networks.depths import Depth
 from regraft.networks.names import joined_name, parts_of_name
@@ -37,7 +38,7 @@ from regraft.networks.tracing import HookPoint, as_hook_point
 from regraft.networks.weights import without_folders
 from regraft.validation import convert
 
-NEWEST = 3  # format: 2 has features of several depths or networks, 3 a rule that decides what is answered
+NEWEST = 4  # format: 2 has features of several depths or networks, 3 a rule that decides, 4 test-time views
 _KEY = "regraft"
 _BACKBONE, _JOINED = "backbone.", "joined."
 _HEAD = "head."
@@ -77,6 +78,7 @@ def save_bundle(classifier: Classifier, path: Path) -> None:
         **({} if classifier.head.kind == LinearHead.kind else {"head": classifier.head.kind}),
         **first,
         **({"joined": joined} if joined else {}),
+        **({} if classifier.tta == NONE else {"tta": classifier.tta}),
         **({} if classifier.decision is None else {"decision": classifier.decision.to_json(classifier.classes)}),
         **({} if classifier.taxonomy is None else {"taxonomy": classifier.taxonomy.to_json()}),
         "numbers": _lasting(classifier),
@@ -132,6 +134,7 @@ def load_bundle(path: Path) -> Classifier:
         decision=None
         if description.decision is None
         else Decision.from_json(description.decision, description.classes),
+        tta=description.tta,
         held_out=held_out,
         taxonomy=None if description.taxonomy is None else Taxonomy.from_json(description.taxonomy),
     )
@@ -146,6 +149,8 @@ def load_bundle(path: Path) -> Classifier:
 
 def _format(classifier: Classifier, first: Mapping[str, Any], joined: Sequence[Mapping[str, Any]]) -> int:
     """Return the oldest format that says all: what older programs can use, they may read."""
+    if classifier.tta != NONE:
+        return 4
     if classifier.decision is not None:
         return 3
     return 2 if joined or "depths" in first else 1

@@ -24,6 +24,7 @@ from regraft.evaluation.levels import Level
 from regraft.features.depths import columns_from
 from regraft.heads.linear import Columns, Head, linear_of
 from regraft.images.perceptual_hash import HASH_BYTES
+from regraft.images.tta import FLIP, MIRRORED, NONE, PLAIN, TTA, tta_in_words
 from regraft.networks.backbones import Backbone
 from regraft.networks.depths import Depth
 
@@ -56,6 +57,8 @@ class Classifier:
         reference: what new photos are compared with; None where the network was trained further, which draws the photos
             that it learned from together, and in older files.
         decision: what answers; None where the most probable class does.
+        tta: the views of a photo over which features are averaged, a row of `images.tta.TTA`. The head is linear, so
+            that its logits are the means of those of the views.
         held_out: what conformal sets are made by; None in older files.
         taxonomy: the tree that the classes lie in; None where none is known.
     """
@@ -76,6 +79,7 @@ class Classifier:
     first_depths: tuple[int, ...] = ()
     reference: TrainingReference | None = None
     decision: Decision | None = None
+    tta: str = NONE
     held_out: HeldOutScores | None = None
     taxonomy: Taxonomy | None = None
 
@@ -194,12 +198,19 @@ class Classifier:
         """Return all of it as one PyTorch module in eval mode: for an export, or to be part of another program.
 
         (b, h, w, 3) uint8 pixels, decoded, resized and cropped as `backbone.preprocess` says -> (b, c) calibrated
-        probabilities. Its tensors are the classifier's own.
+        probabilities. Its tensors are the classifier's own. Mirror images are made inside.
 
         Raises:
-            OptionError: the head is not linear, or several networks are joined, which see photos in sizes of their own.
+            OptionError: the head is not linear; several networks are joined, which see photos in sizes of their own; or
+                answers are of crops, which are not in the pixels of one.
         """
         self.check_single("One module")
+        if not set(TTA[self.tta].parts) <= {PLAIN, MIRRORED}:
+            raise OptionError(
+                f"One module sees a photo as the network does. Got a classifier whose answers are "
+                f"{tta_in_words(self.tta)} ({option('tta', self.tta)}). Take one that was fitted with "
+                f"{option('tta', NONE)} or {FLIP}."
+            )
         module = _ClassifierModule(self)
         module.training = module.network.training = False  # as the network, which stays as it is
         return module
@@ -269,6 +280,7 @@ class _ClassifierModule(nn.Module):
         assert isinstance(columns, slice)  # of one network
         self.network = NetworkWithHead(classifier.backbone, classifier.head, first=columns.start or 0)
         self.temperature = classifier.temperature
+        self.mirrored = MIRRORED in TTA[classifier.tta].parts
         mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in (preprocess.mean, preprocess.std))
         self.register_buffer("mean", 255 * mean, persistent=False)
         self.register_buffer("scale", 1 / (255 * std), persistent=False)
@@ -276,7 +288,10 @@ class _ClassifierModule(nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return (b, c) calibrated probabilities of pixels (b, h, w, 3)."""
         images = (pixels.permute(0, 3, 1, 2).float() - self.mean) * self.scale
-        return torch.softmax(self.network(images) / self.temperature, dim=1)
+        logits = self.network(images)
+        if self.mirrored:
+            logits = (logits + self.network(images.flip(3))) / 2
+        return torch.softmax(logits / self.temperature, dim=1)
 
 
 def marks_of(datasets: Mapping[str, Dataset | None]) -> dict[str, np.ndarray]:

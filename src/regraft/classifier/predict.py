@@ -19,6 +19,7 @@ from regraft.features.extraction import Features
 from regraft.features.joint import JointExtractor
 from regraft.images.headers import Header
 from regraft.images.sources import Source
+from regraft.images.tta import NONE, tta_in_words
 from regraft.images.value_range import Ranges, choose_ranges
 from regraft.progress import Observer
 
@@ -154,6 +155,8 @@ class Predictor:
     ) -> None:
         self.classifier, self.compute, self._observer = classifier, compute or Compute(), observer or Observer()
         self.compute.check()
+        if classifier.tta != NONE:
+            self._observer.say(f"answers are {tta_in_words(classifier.tta)}")
         self._asked, self._abstain = coverage or (Coverage() if abstain else None), abstain
         if self._asked is not None:
             classifier.check_coverage(self._asked)
@@ -216,4 +219,4 @@ class Predictor:
         classifier = self.classifier
         networks = [backbone.with_ranges(ranges) for backbone in classifier.backbones]
         earlier = (classifier.engine_choice, *(classifier.joined_choices or (None,) * len(classifier.joined)))
-        return JointExtractor(networks, self.compute, self._observer, earlier=earlier)
+        return JointExtractor(networks, self.compute, self._observer, earlier=earlier, tta=classifier.tta)

@@ -129,6 +129,38 @@ class FeatureTrial:
 
 
 @dataclass(frozen=True)
+class ViewTrial:
+    """What answers that are means over views of a photo came to, on photos that were held out.
+
+    Attributes:
+        tta: the views, a row of `images.tta.TTA`.
+        log_loss: mean (nats).
+        gain: of log loss, over answers of the photo alone.
+        accuracy_gain: likewise.
+        gain_interval: 95 %; None where it is not known.
+        accuracy_interval: likewise.
+    """
+
+    tta: str
+    log_loss: float
+    gain: float
+    accuracy_gain: float
+    gain_interval: Interval | None = None
+    accuracy_interval: Interval | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        bounds = {"gain_interval": self.gain_interval, "accuracy_interval": self.accuracy_interval}
+        return asdict(self) | {name: pair and list(pair) for name, pair in bounds.items()}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Self:
+        """Return what `to_json` gave."""
+        bounds = {name: found.get(name) and tuple(found[name]) for name in ("gain_interval", "accuracy_interval")}
+        return cls(**{**found, **bounds})
+
+
+@dataclass(frozen=True)
 class OverBudget:
     """A strategy that "auto" could not try within its budget, or not to its end.
 
@@ -259,6 +291,8 @@ class FitRecord(EvaluationRecord):
         stages: the depths that it sees besides the network's own features, from pixels on.
         features_tried: what each choice of features came to; nothing where there was nothing to choose.
         networks_tried: the networks that were chosen from, the cheapest first; nothing where one was named.
+        tta: the views of a photo that an answer is the mean of, a row of `images.tta.TTA`.
+        views_tried: what "auto" tried of these; nothing where they were named.
         by_group: the figures of each group that was left out, the lowest accuracy first; nothing where folds were none.
         findings: what an audit of the photos found, without their names.
         group_column: what these groups are, as the user called them; "" where nobody did.
@@ -279,6 +313,8 @@ class FitRecord(EvaluationRecord):
     stages: tuple[str, ...] = ()
     features_tried: tuple[FeatureTrial, ...] = ()
     networks_tried: tuple[NetworkTrial, ...] = ()
+    tta: str = "none"
+    views_tried: tuple[ViewTrial, ...] = ()
     by_group: tuple[GroupFigures, ...] = ()
     group_column: str = ""
     findings: tuple[FindingCount, ...] = ()
@@ -298,6 +334,8 @@ class FitRecord(EvaluationRecord):
         found |= {"features_tried": [trial.to_json() for trial in self.features_tried]}
         if self.networks_tried:
             found |= {"networks_tried": [trial.to_json() for trial in self.networks_tried]}
+        if self.tta != "none" or self.views_tried:
+            found |= {"tta": self.tta, "views_tried": [trial.to_json() for trial in self.views_tried]}
         if self.by_group:
             found |= {"group_column": self.group_column, "by_group": [one.to_json() for one in self.by_group]}
         found |= {"findings": [one.to_json() for one in self.findings], "class_counts": list(self.class_counts)}
@@ -335,6 +373,8 @@ class FitRecord(EvaluationRecord):
             stages=tuple(found.get("stages", ())),
             features_tried=tuple(FeatureTrial.from_json(trial) for trial in found.get("features_tried", ())),
             networks_tried=tuple(NetworkTrial.from_json(trial) for trial in found.get("networks_tried", ())),
+            tta=found.get("tta", "none"),
+            views_tried=tuple(map(ViewTrial.from_json, found.get("views_tried", ()))),
             by_group=tuple(map(GroupFigures.from_json, found.get("by_group", ()))),
             group_column=found.get("group_column", ""),
             findings=tuple(map(FindingCount.from_json, found.get("findings", ()))),

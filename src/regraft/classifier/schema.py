@@ -79,6 +79,17 @@ class FeatureTrialFields(Struct):
     learned_from: Count | None = None
 
 
+class ViewTrialFields(Struct):
+    """The fields of a `ViewTrial`."""
+
+    tta: Literal["none", "flip", "crops"]
+    log_loss: Number
+    gain: Number
+    accuracy_gain: Number
+    gain_interval: Bounds = None
+    accuracy_interval: Bounds = None
+
+
 class NetworkTrialFields(Struct):
     """The fields of a `NetworkTrial`."""
 
@@ -131,6 +142,8 @@ class RecordFields(Struct):
     stages: list[str] = []
     features_tried: list[FeatureTrialFields] = []
     networks_tried: list[NetworkTrialFields] = []
+    tta: Literal["none", "flip", "crops"] = "none"
+    views_tried: list[ViewTrialFields] = []
     findings: list[FindingFields] = []
     by_group: list[GroupFields] = []
     group_column: str = ""
@@ -171,7 +184,7 @@ class NetworkFields(Struct, kw_only=True):
 class Description(NetworkFields, kw_only=True):
     """The description in a bundle, without its digest."""
 
-    format: Literal[1, 2, 3]
+    format: Literal[1, 2, 3, 4]
     classes: Annotated[list[str], Meta(min_length=2)]
     label_type: str
     model: str
@@ -183,6 +196,7 @@ class Description(NetworkFields, kw_only=True):
     label_dtype: str = ""
     joined: list[NetworkFields] = []
     decision: dict[str, Any] | None = None
+    tta: Literal["none", "flip", "crops"] = "none"
     taxonomy: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:

@@ -245,6 +245,7 @@ def _check_inputs(
 def _print_figures(trained: "FitResult", splits: Mapping[str, Samples], out: Path, *, json: bool) -> None:
     from regraft.classifier.group_figures import group_table
     from regraft.transfer.feature_choice import features_in_words
+    from regraft.transfer.view_choice import record_of_views
 
     kept, record = f"The classifier is kept: {printable(out)}.", trained.record
     if json:
@@ -256,7 +257,7 @@ def _print_figures(trained: "FitResult", splits: Mapping[str, Samples], out: Pat
         if record.by_group:
             result(f"\n{group_table(record.by_group, record.group_column)}", kept=kept)
         result(f"\n  {printable(record.trained)}; {printable(record.frozen)}\n  {why_n(trained, splits)}", kept=kept)
-        more = [features_in_words(record), left_out(record) if record.over_budget else ""]
+        more = [features_in_words(record), record_of_views(record), left_out(record) if record.over_budget else ""]
         for line in filter(None, more):
             result(f"  {line}", kept=kept)
     note(f"wrote {printable(out)} ({out.stat().st_size / 1e6:.1f} MB)")

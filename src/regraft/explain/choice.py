@@ -11,6 +11,7 @@ from regraft.networks.weights import without_folders
 from regraft.transfer.forecast import seconds_in_words
 from regraft.transfer.network_choice import in_millions
 from regraft.transfer.strategies import strategy_named
+from regraft.transfer.view_choice import record_of_views
 
 Cell = tuple[str, str]  # a line, and a smaller one below it
 _TAKEN: Cell = ("taken", "")
@@ -57,13 +58,16 @@ def _network_result(trial: NetworkTrial, taken: NetworkTrial | None) -> Cell:
 def feature_context(record: FitRecord | None) -> dict[str, Any]:
     """Return the template's part on the last layer's features: a row for each choice, or a sentence where none was.
 
-    Both are empty where the last layer sees the network's last features and nothing was to be chosen.
+    Both are empty where the last layer sees the network's last features and nothing was to be chosen. The sentence
+    names the views that answers are means over, too.
     """
     if record is None:
         return {"feature_said": "", "feature_rows": [], "feature_sample": ""}
     first = record.stages[0] if record.stages else ""
     depths = f"the network's last features, and those of depths from {first} on" if first else _FEATURES[LAST]
     said = f"The last layer sees {depths}." if record.features_tried or first else ""
+    views = record_of_views(record)
+    said = " ".join(filter(None, [said, f"Views of a photo: {views}." if views else ""]))
     sizes = [trial.learned_from for trial in record.features_tried]
     sample = next((f"{size:,}" for size in sizes if size is not None), "")
     rows = [_feature_row(trial, taken=trial.features == record.features) for trial in record.features_tried]

@@ -20,7 +20,7 @@ from regraft.errors import DataError, option
 from regraft.features.store import CHECK_BYTES
 from regraft.files import TEMPORARY_SUFFIX, is_file, open_regular, remove, sha256
 from regraft.images.augment import Augmentation
-from regraft.images.decoding import decode
+from regraft.images.decoding import decode, decode_view
 from regraft.images.loading import load_batches
 from regraft.images.preprocess import Preprocess
 from regraft.images.reading import read_image
@@ -36,7 +36,7 @@ _BATCH = 32  # views per step through the trunk
 _FLUSH_EVERY = 512  # views
 _CHUNK = 1 << 20  # bytes that are verified together when a file is opened
 
-Pair = tuple[int, int]  # the position of a photo and the number of a view; view 0 is the photo itself
+Pair = tuple[int, int]  # a photo's position and a view's number: 0 is the photo itself, those below of `images.tta`
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +68,8 @@ class ViewSet:
 
         def draw(place: int, source: Source) -> np.ndarray:
             photo, number = pairs[place]
+            if number < 0:
+                return decode_view(source, preprocess, number)
             if number == 0 or not self.augmentation.kinds:
                 return decode(source, preprocess)  # exactly as in evaluation
             image = read_image(source, min_side=min_side, ranges=preprocess.ranges)
@@ -116,17 +118,26 @@ class CachedViews:
         count: views of each photo.
         kind: `CACHED`.
         engine: the name of the engine that ran the trunk.
+
+    Args:
+        values: (n * count, ...) float16.
+        computed: gives the views that are not kept, those of answers, which are asked for once.
     """
 
     kind = CACHED
 
-    def __init__(self, values: np.ndarray, *, count: int, engine: str = "") -> None:
+    def __init__(
+        self, values: np.ndarray, *, count: int, engine: str = "", computed: ComputedViews | None = None
+    ) -> None:
         self.count = count
         self.engine = engine
-        self._values = values
+        self._values, self._computed = values, computed
 
     def stream(self, batches: Sequence[Sequence[Pair]]) -> Iterator[torch.Tensor]:
         """Yield (b, ...) float32 activations for each batch of pairs of photo and view."""
+        if self._computed is not None and any(number < 0 for batch in batches for _, number in batch):
+            yield from self._computed.stream(batches)
+            return
         for batch in batches:
             rows = [photo * self.count + number for photo, number in batch]
             yield torch.from_numpy(self._values[rows]).float()
@@ -180,7 +191,7 @@ def cache_views(
         observer.say("the activations at the cut are too large for float16; they are computed during training")
         return ComputedViews(view_set, engine)
     keep_limit(limit)
-    return CachedViews(file.values, count=count, engine=engine.name)
+    return CachedViews(file.values, count=count, engine=engine.name, computed=ComputedViews(view_set, engine))
 
 
 def _fill(

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
@@ -16,11 +16,13 @@ from regraft.engines.selection import LazyEngine, choose_engine
 from regraft.engines.workload import CHECKED_PHOTOS, CheckPhotos, EngineChoice, Workload, features_of
 from regraft.errors import OutputError, WeightsError
 from regraft.features.store import FeatureStore
+from regraft.features.views import PartStores, ViewsEngine, view_fields
 from regraft.files import sha256
 from regraft.images.decoding import READING
 from regraft.images.loading import load_batches
 from regraft.images.preprocess import Preprocess
 from regraft.images.sources import Source
+from regraft.images.tta import PLAIN
 from regraft.images.value_range import flat_in_words
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer, progress
@@ -63,7 +65,7 @@ class _Writer:
     The cache is held to `limit` bytes after each shard: a run that is stopped leaves no more behind than one that ends.
     """
 
-    def __init__(self, store: FeatureStore | None, limit: int, observer: Observer) -> None:
+    def __init__(self, store: FeatureStore | PartStores | None, limit: int, observer: Observer) -> None:
         self._store = store
         self._limit = limit
         self._observer = observer
@@ -157,18 +159,31 @@ class FeatureExtractor:
 
     def extract(self, sources: Sequence[Source], keys: Sequence[bytes], labels: np.ndarray | None = None) -> Features:
         """Return the features of `sources` (n), from the cache where they are in it. See `extract` and `choose`."""
+        return self.extract_parts(sources, keys, labels)[PLAIN]
+
+    def extract_parts(
+        self,
+        sources: Sequence[Source],
+        keys: Sequence[bytes],
+        labels: np.ndarray | None = None,
+        *,
+        parts: Sequence[str] = (PLAIN,),
+    ) -> dict[str, Features]:
+        """Return the features of views of `sources` (n), by part of `tta.PARTS`: the means of its views."""
         features = extract(
             sources,
             keys,
             self.backbone,
             self.choose(sources, keys, labels),
+            parts=parts,
             cache_limit=self.compute.cache_bytes if self.compute.cache else None,
             batch_size=self.compute.batch_size,
             observer=self._observer,
         )
         if features.flat and not self.backbone.preprocess.ranges:  # else they were named with their values
             self._observer.say(flat_in_words([sources[place] for place in features.flat]))
-        return features
+        each = np.split(features.values, len(parts), axis=1)
+        return {part: replace(features, values=values) for part, values in zip(parts, each, strict=True)}
 
 
 def check_photos(
@@ -213,6 +228,7 @@ def extract(
     backbone: Backbone,
     engine: Engine,
     *,
+    parts: Sequence[str] = (PLAIN,),
     cache_limit: int | None = None,
     batch_size: int = BATCH_SIZE,
     observer: Observer | None = None,
@@ -227,6 +243,8 @@ def extract(
         keys: their content keys; b"" for images that are known to be unreadable, which are passed over.
         backbone: names the network in the cache.
         engine: runs it.
+        parts: of the views, names in `tta.PARTS`: values are (n, parts * d), the means of the views of each part. A
+            photo is decoded once for all that are not in the cache.
         cache_limit: bytes that the cache may hold; None reads and writes no cache.
         batch_size: images per step.
         observer: hears the progress.
@@ -235,17 +253,64 @@ def extract(
         WeightsError: the network gives values that are not finite.
     """
     observer = observer or Observer()
-    store = None if cache_limit is None else FeatureStore(_about(backbone, engine), backbone.width, observer.say)
-    return compute_once(
-        sources,
-        keys,
-        engine,
-        store,
-        dimension=backbone.width,
-        cache_limit=cache_limit,
-        batch_size=batch_size,
-        observer=observer,
-        title=f"features ({engine.name})",
+    stores = [
+        None if cache_limit is None else FeatureStore(_about(backbone, engine, part), backbone.width, observer.say)
+        for part in parts
+    ]
+
+    def run(rows: Sequence[int], wanted: Sequence[str], store: FeatureStore | PartStores | None) -> Features:
+        views = ViewsEngine(engine, wanted)
+        plain = tuple(wanted) == (PLAIN,)
+        return compute_once(
+            [sources[row] for row in rows],
+            [keys[row] for row in rows],
+            engine if plain else views,
+            store,
+            dimension=len(wanted) * backbone.width,
+            cache_limit=cache_limit,
+            batch_size=max(batch_size // views.count, 1),
+            observer=observer,
+            title=f"features ({engine.name})" if plain else f"features of {views.count} views ({engine.name})",
+            draw=None if plain else views.draw,
+        )
+
+    if len(parts) == 1:
+        return run(range(len(keys)), parts, stores[0])
+    return _of_parts(keys, parts, stores, run, width=backbone.width, engine_name=engine.name)
+
+
+def _of_parts(
+    keys: Sequence[bytes],
+    parts: Sequence[str],
+    stores: Sequence[FeatureStore | None],
+    run: Callable[[Sequence[int], Sequence[str], PartStores | None], Features],
+    *,
+    width: int,
+    engine_name: str,
+) -> Features:
+    """Return (n, parts * width) features: photos that lack the same parts in the cache are run together, for these."""
+    started = time.monotonic()
+    values = np.zeros((len(keys), len(parts), width), dtype=np.float32)
+    lacking = np.repeat(np.array([bool(key) for key in keys], dtype=bool)[:, None], len(parts), axis=1)
+    for place, store in enumerate(stores):
+        if store is not None:
+            values[:, place], found = store.read(keys)
+            lacking[:, place] &= ~found
+    unreadable: dict[int, str] = {}
+    flat: list[int] = []
+    computed = 0
+    for pattern in np.unique(lacking[lacking.any(axis=1)], axis=0):
+        rows, places = np.flatnonzero((lacking == pattern).all(axis=1)), np.flatnonzero(pattern).tolist()
+        named = [store for place in places if (store := stores[place]) is not None]
+        together = PartStores(named, len(places) * width) if named else None
+        own = run(rows.tolist(), [parts[place] for place in places], together)
+        values[rows[:, None], places] = own.values.reshape(len(rows), len(places), width)
+        unreadable |= {int(rows[row]): reason for row, reason in own.unreadable.items()}
+        flat += [int(rows[row]) for row in own.flat]
+        computed += own.computed
+    seconds = time.monotonic() - started
+    return Features(
+        values.reshape(len(keys), len(parts) * width), engine_name, unreadable, computed, seconds, tuple(sorted(flat))
     )
 
 
@@ -253,13 +318,14 @@ def compute_once(
     sources: Sequence[Source],
     keys: Sequence[bytes],
     engine: Engine,
-    store: FeatureStore | None,
+    store: FeatureStore | PartStores | None,
     *,
     dimension: int,
     cache_limit: int | None,
     batch_size: int = BATCH_SIZE,
     observer: Observer,
     title: str,
+    draw: Callable[[int, Source], np.ndarray] | None = None,
 ) -> Features:
     """Return what `engine` makes of `sources`, from `store` where it is in it. See `extract`.
 
@@ -273,6 +339,7 @@ def compute_once(
         batch_size: images per step.
         observer: hears the progress.
         title: of the progress.
+        draw: as of `load_batches`.
     """
     started = time.monotonic()
     if store is None:
@@ -288,7 +355,8 @@ def compute_once(
     computed = 0
     if missing:
         order = list(missing.values())
-        batches = load_batches([sources[places[0]] for places in order], engine.preprocess, batch_size=batch_size)
+        firsts = [sources[places[0]] for places in order]
+        batches = load_batches(firsts, engine.preprocess, batch_size=batch_size, draw=draw)
         with (
             progress(observer, title, len(order)) as advance,
             closing(_Writer(store, cache_limit or 0, observer)) as writer,
@@ -318,7 +386,7 @@ def _check_finite(vectors: np.ndarray, sources: Sequence[Source]) -> None:
         )
 
 
-def _about(backbone: Backbone, engine: Engine) -> dict[str, object]:
+def _about(backbone: Backbone, engine: Engine, part: str) -> dict[str, object]:
     return {
         "architecture": backbone.recipe.architecture,
         "weights": backbone.fingerprint(),
@@ -326,4 +394,5 @@ def _about(backbone: Backbone, engine: Engine) -> dict[str, object]:
         "cut": features_of(backbone),
         "engine": engine.name,
         "reading": READING,
+        **view_fields(part),
     }

@@ -1,6 +1,7 @@
 """Features of several networks side by side: each sees the photos in its own size, one last layer sees all."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from regraft.engines.workload import EngineChoice
 from regraft.errors import shortlist
 from regraft.features.extraction import FeatureExtractor, Features
 from regraft.images.sources import Source
+from regraft.images.tta import NONE, TTA
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer
 
@@ -24,6 +26,7 @@ class JointExtractor:
         compute: device, engine, batch size and cache.
         observer: hears what was found, and the progress.
         earlier: of each network, the engine that was chosen when the classifier was made.
+        tta: features are the means over these views of a photo, a row of `images.tta.TTA`.
     """
 
     def __init__(
@@ -33,8 +36,9 @@ class JointExtractor:
         observer: Observer | None = None,
         *,
         earlier: Sequence[EngineChoice | None] = (),
+        tta: str = NONE,
     ) -> None:
-        self._observer = observer or Observer()
+        self._observer, self._tta = observer or Observer(), tta
         self._extractors = [
             FeatureExtractor(backbone, compute, self._observer, earlier=earlier[place] if earlier else None)
             for place, backbone in enumerate(backbones)
@@ -53,17 +57,19 @@ class JointExtractor:
 
     def extract(self, sources: Sequence[Source], keys: Sequence[bytes], labels: np.ndarray | None = None) -> Features:
         """Return the features of `sources` (n), network by network: (n, their widths together)."""
-        parts = [extractor.extract(sources, keys, labels) for extractor in self._extractors]
-        if len(parts) == 1:
-            return parts[0]
-        return Features(
-            values=np.concatenate([part.values for part in parts], axis=1),
-            engine=" + ".join(part.engine for part in parts),
-            unreadable={place: reason for part in parts for place, reason in part.unreadable.items()},
-            computed=max(part.computed for part in parts),
-            seconds=sum(part.seconds for part in parts),
-            flat=tuple(sorted({place for part in parts for place in part.flat})),
-        )
+        return mean_features(self.extract_parts(sources, keys, labels, parts=TTA[self._tta].parts), self._tta)
+
+    def extract_parts(
+        self,
+        sources: Sequence[Source],
+        keys: Sequence[bytes],
+        labels: np.ndarray | None = None,
+        *,
+        parts: Sequence[str],
+    ) -> dict[str, Features]:
+        """Return the features of views of `sources` (n), by part of `tta.PARTS`. See `FeatureExtractor`."""
+        each = [extractor.extract_parts(sources, keys, labels, parts=parts) for extractor in self._extractors]
+        return {part: _side_by_side([one[part] for one in each]) for part in parts}
 
     def of_dataset(self, dataset: Dataset, *, labelled: bool = True) -> tuple[Dataset, Features]:
         """Return the photos of `dataset` that can be decoded, and their features; name the others, all at once.
@@ -75,14 +81,47 @@ class JointExtractor:
         Raises:
             DataError: more than a tenth cannot be read.
         """
-        features = self.extract(dataset.samples.sources, dataset.keys, dataset.labels if labelled else None)
+        dataset, parts = self.parts_of_dataset(dataset, TTA[self._tta].parts, labelled=labelled)
+        return dataset, mean_features(parts, self._tta)
+
+    def parts_of_dataset(
+        self, dataset: Dataset, parts: Sequence[str], *, labelled: bool = True
+    ) -> tuple[Dataset, dict[str, Features]]:
+        """Return the photos of `dataset` that can be decoded, and the features of parts of their views by name.
+
+        See `of_dataset`.
+        """
+        sources, labels = dataset.samples.sources, dataset.labels if labelled else None
+        found = self.extract_parts(sources, dataset.keys, labels, parts=parts)
+        features = found[parts[0]]
         readable = dataset.without(features.unreadable)
-        lost, found = readable.unreadable, len(readable) + len(readable.unreadable)
-        check_share_unreadable(readable.samples.where, [str(photo) for photo in lost], found)
+        lost, count = readable.unreadable, len(readable) + len(readable.unreadable)
+        check_share_unreadable(readable.samples.where, [str(photo) for photo in lost], count)
         if lost:
             self._observer.say(
-                f"{len(lost):,} of {found:,} images cannot be read and are left out:\n{shortlist(lost, len(lost))}"
+                f"{len(lost):,} of {count:,} images cannot be read and are left out:\n{shortlist(lost, len(lost))}"
             )
         if features.unreadable:  # else all are kept as they are: 50,000 photos have 256 MB
-            features = features.select(np.delete(np.arange(len(dataset)), sorted(features.unreadable)))
-        return readable, features
+            kept = np.delete(np.arange(len(dataset)), sorted(features.unreadable))
+            found = {part: one.select(kept) for part, one in found.items()}
+        return readable, found
+
+
+def mean_features(parts: Mapping[str, Features], tta: str) -> Features:
+    """Return the features of photos: the means over the views of `tta`, a row of `tta.TTA`, of parts by name."""
+    first = parts[TTA[tta].parts[0]]
+    return replace(first, values=TTA[tta].mean({name: part.values for name, part in parts.items()}))
+
+
+def _side_by_side(parts: Sequence[Features]) -> Features:
+    """Return the features (n, widths together) of several networks."""
+    if len(parts) == 1:
+        return parts[0]
+    return Features(
+        values=np.concatenate([part.values for part in parts], axis=1),
+        engine=" + ".join(part.engine for part in parts),
+        unreadable={place: reason for part in parts for place, reason in part.unreadable.items()},
+        computed=max(part.computed for part in parts),
+        seconds=sum(part.seconds for part in parts),
+        flat=tuple(sorted({place for part in parts for place in part.flat})),
+    )

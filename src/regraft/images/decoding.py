@@ -1,6 +1,8 @@
 """From an encoded image to the network's input pixels, by the cheapest way that gives the same pixels."""
 
 import io
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import simplejpeg
@@ -18,6 +20,7 @@ from regraft.images.reading import (
     set_decoding_size,
 )
 from regraft.images.sources import Source
+from regraft.images.tta import CENTRE, PARTS, Place
 
 DETAIL = 2  # a JPEG is decoded at reduced size only to this many pixels per target pixel, or more, along each side
 READING = 3  # version of the pixels that come from a file, raised when they change: part of cache keys
@@ -40,6 +43,47 @@ def decode(source: Source, preprocess: Preprocess) -> np.ndarray:
     Raises:
         UnreadableImageError: not an image, or damaged.
     """
+    return decode_crops(source, preprocess, (CENTRE,))[0]
+
+
+def decode_views(source: Source, preprocess: Preprocess, parts: Sequence[str]) -> np.ndarray:
+    """Return the (k, h, w, 3) uint8 pixels of the views of `parts`, names in `tta.PARTS`, in order.
+
+    Views that the network's own resized image holds are of one decoding; where its crop keeps more of that than a
+    corner may, corners are of a larger one.
+
+    Raises:
+        UnreadableImageError: not an image, or damaged.
+    """
+    known: dict[tuple[Preprocess, Place], np.ndarray] = {}
+    wanted: dict[Preprocess, list[Place]] = {}
+    for part in map(PARTS.__getitem__, parts):
+        wanted.setdefault(_enlarged(preprocess, part.share), []).extend(part.places)
+    for enlarged, places in wanted.items():
+        for place, pixels in zip(places, decode_crops(source, enlarged, places), strict=True):
+            known[enlarged, place] = pixels
+    views = []
+    for part in map(PARTS.__getitem__, parts):
+        of_part = [known[_enlarged(preprocess, part.share), place] for place in part.places]
+        views += [pixels[:, ::-1] if part.mirrored else pixels for pixels in of_part]
+    return np.stack(views)
+
+
+def decode_view(source: Source, preprocess: Preprocess, number: int) -> np.ndarray:
+    """Return the (h, w, 3) uint8 pixels of one view by its number. See `decode_views`."""
+    name, part = next((name, part) for name, part in PARTS.items() if number in part.numbers)
+    return np.asarray(decode_views(source, preprocess, (name,))[part.numbers.index(number)])
+
+
+def _enlarged(preprocess: Preprocess, share: float | None) -> Preprocess:
+    """Return the transform whose crop keeps at most `share` of the resized image's short side."""
+    if share is None or preprocess.crop_pct <= share:
+        return preprocess
+    return replace(preprocess, crop_pct=share)
+
+
+def decode_crops(source: Source, preprocess: Preprocess, places: Sequence[Place]) -> list[np.ndarray]:
+    """Return the (h, w, 3) uint8 pixels of crops at `places` of an image, decoded once. See `decode`."""
     with errors_as_reasons(), open_image(source) as (image, stream):
         stored, min_size = image.size, _min_size(image, preprocess)
         if stream is not None and image.format in _REDUCIBLE:  # a caller's own image stays whole
@@ -48,19 +92,14 @@ def decode(source: Source, preprocess: Preprocess) -> np.ndarray:
             if plain and isinstance(stream, io.BytesIO):  # a larger file is read piece by piece, by Pillow
                 jpeg = _jpeg(image, stream, reduced)
                 if jpeg is not None:
-                    return preprocess.pixels_of_tensor(jpeg)
+                    return preprocess.crops(jpeg, places)
             image.draft(None, (reduced[1], reduced[0]))
         elif stream is not None:
             set_decoding_size(image, min_size)
         with decode_rgb(image, stream, min_size, stored=stored, ranges=preprocess.ranges) as photo:
-            return _resized(photo, preprocess)
-
-
-def _resized(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
-    """Return the (h, w, 3) pixels of an upright RGB image at the network's size."""
-    if preprocess.supports_tensor(image.height, image.width):
-        return preprocess.pixels_of_tensor(torch.from_numpy(np.array(image)).permute(2, 0, 1))
-    return preprocess.pixels(image)
+            if preprocess.supports_tensor(photo.height, photo.width):
+                return preprocess.crops(torch.from_numpy(np.array(photo)).permute(2, 0, 1), places)
+            return preprocess.crops(photo, places)
 
 
 def _min_size(image: Image.Image, preprocess: Preprocess) -> tuple[int, int]:

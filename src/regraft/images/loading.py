@@ -29,7 +29,7 @@ class Batch:
 
     Attributes:
         positions: (b,) in the list of images.
-        pixels: (b, h, w, 3) uint8.
+        pixels: (b, h, w, 3) uint8; of k views of each (b, k, h, w, 3).
         unreadable: reasons by position; these images are in neither array.
         flat: positions of those with next to no contrast.
     """
@@ -55,7 +55,7 @@ def load_batches(
         sources: n images.
         preprocess: the network's evaluation transform.
         batch_size: images at a time.
-        draw: (position, image) -> (h, w, 3) uint8, in place of `decode`; called by several threads.
+        draw: (position, image) -> (h, w, 3) or (k, h, w, 3) uint8, in place of `decode`; called by several threads.
     """
 
     def read(position: int, source: Source) -> np.ndarray | str:
@@ -81,7 +81,8 @@ def load_batches(
 
 def _batch(start: int, results: list[np.ndarray | str], preprocess: Preprocess) -> Batch:
     good = [(start + i, result) for i, result in enumerate(results) if isinstance(result, np.ndarray)]
-    pixels = np.empty((len(good), preprocess.height, preprocess.width, 3), dtype=np.uint8)
+    shape = good[0][1].shape if good else (preprocess.height, preprocess.width, 3)
+    pixels = np.empty((len(good), *shape), dtype=np.uint8)
     for row, (_, image) in enumerate(good):
         pixels[row] = image
     unreadable = {start + i: result for i, result in enumerate(results) if isinstance(result, str)}

@@ -1,6 +1,7 @@
 """A network's evaluation transform: size, crop and normalisation."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as transforms
 from torchvision.transforms.v2 import functional as transforms_v2
 
+from regraft.images.tta import CENTRE, Place
 from regraft.images.value_range import Ranges
 
 INTERPOLATIONS = {mode.value: mode for mode in InterpolationMode}
@@ -42,29 +44,38 @@ class Preprocess:
     std: tuple[float, ...]
     ranges: Ranges = ()
 
-    def pixels(self, image: Image.Image) -> np.ndarray:
-        """Resize and crop an RGB image to a uint8 array (h, w, 3). Equal to timm's evaluation transform."""
+    def pixels(self, image: Image.Image | torch.Tensor) -> np.ndarray:
+        """Resize and crop an RGB image to a uint8 array (h, w, 3). Equal to timm's evaluation transform.
+
+        Args:
+            image: of Pillow; or a uint8 tensor (3, h, w) whose channels are last in memory, of a size that
+                `supports_tensor` accepts. That takes half the time, and no value differs by more than 2 of 255: Pillow
+                rounds between the two directions.
+        """
+        return self.crops(image, (CENTRE,))[0]
+
+    def crops(self, image: Image.Image | torch.Tensor, places: Sequence[Place]) -> list[np.ndarray]:
+        """Resize an image as `pixels` does, once, and return the crops (h, w, 3) at `places`."""
+        resized = self._resize_tensor(image) if isinstance(image, torch.Tensor) else self._resize(image)
+        rest = resized.shape[0] - self.height, resized.shape[1] - self.width
+        corners = [(round(rest[0] * above), round(rest[1] * left)) for above, left in places]
+        return [resized[top : top + self.height, left : left + self.width] for top, left in corners]
+
+    def _resize(self, image: Image.Image) -> np.ndarray:
         size = self.resized(image.height, image.width)
         image = transforms.resize(image, list(size), INTERPOLATIONS[self.interpolation], antialias=True)
         fill = [round(255 * value) for value in self.mean] if self.crop_mode == "border" else [0, 0, 0]
-        image = _pad_to(image, self.width, self.height, fill)
-        return np.asarray(transforms.center_crop(image, [self.height, self.width]))
+        return np.asarray(_pad_to(image, self.width, self.height, fill))
 
-    def pixels_of_tensor(self, image: torch.Tensor) -> np.ndarray:
-        """Do the same as `pixels` with a uint8 tensor (3, h, w) whose channels are last in memory, in half the time.
-
-        No value differs by more than 2 of 255: Pillow rounds between the two directions.
-
-        Args:
-            image: of a size that `supports_tensor` accepts.
-        """
+    def _resize_tensor(self, image: torch.Tensor) -> np.ndarray:
         size = self.resized(*image.shape[1:])
-        image = transforms_v2.resize(image, list(size), INTERPOLATIONS[self.interpolation], antialias=True)
-        cropped: torch.Tensor = transforms_v2.center_crop(image, [self.height, self.width])
-        return cropped.permute(1, 2, 0).numpy()
+        resized: torch.Tensor = transforms_v2.resize(
+            image, list(size), INTERPOLATIONS[self.interpolation], antialias=True
+        )
+        return resized.permute(1, 2, 0).numpy()
 
     def supports_tensor(self, height: int, width: int) -> bool:
-        """Tell whether `pixels_of_tensor` can do it: bilinear or bicubic, without padding."""
+        """Tell whether `pixels` can take a tensor of an image of that size: bilinear or bicubic, without padding."""
         size = self.resized(height, width)
         return self.interpolation in _TENSOR_FILTERS and size[0] >= self.height and size[1] >= self.width
 

@@ -199,16 +199,24 @@ class Finetuner:
         self._weights.load(self._weights.best)
         self.logits(self._train[: self._schedule.batch_size])  # finite weights may give logits that are not
 
-    def logits(self, photos: np.ndarray) -> np.ndarray:
+    def logits(self, photos: np.ndarray, views: Sequence[int] = (0,)) -> np.ndarray:
         """Return (m, c) float32 logits of the photos at positions `photos` (m,), by the current weights.
+
+        Args:
+            photos: (m,) positions.
+            views: numbers of the views that logits are the means over; 0 is the photo itself.
 
         Raises:
             TrainingError: they are not finite, or there is no memory for a single photo.
         """
+        each = [self._logits_of(photos, view) for view in views]
+        return each[0] if len(each) == 1 else np.asarray(np.mean(each, axis=0, dtype=np.float32))
+
+    def _logits_of(self, photos: np.ndarray, view: int) -> np.ndarray:
         self._model.eval()
         size = self._schedule.batch_size
         own = list(self._processes.own(range(len(photos))))
-        batches = [[(int(p), 0) for p in photos[own[start : start + size]]] for start in range(0, len(own), size)]
+        batches = [[(int(p), view) for p in photos[own[start : start + size]]] for start in range(0, len(own), size)]
         parts = [np.zeros((0, self._model.head.out_features), dtype=np.float32)]
         with torch.no_grad(), self._accelerator.autocast():
             for activation in self._activations.stream(batches):

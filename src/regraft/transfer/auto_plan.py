@@ -137,7 +137,8 @@ def plan_auto(candidates: Sequence[Candidate], experiment: Experiment, folds: np
     if saved is not None:
         return AutoPlan(saved.about, budget)
     features, sources = experiment.features, experiment.dataset.samples.sources
-    photo = features.seconds / features.computed if 2 * features.computed >= len(sources) else None
+    views = features.computed * experiment.settings.passes
+    photo = features.seconds / views if 2 * features.computed >= len(sources) else None
     contention = Contention()
     trial = Trial(experiment.backbone, sources, experiment.settings, experiment.compute, photo=photo)
     plans = {one: plan_of(one, experiment.backbone, experiment.schedule) for one in candidates}

@@ -63,6 +63,7 @@ def compare(
     observer = observer or Observer()
     _check(samples, strategies, sizes)
     settings.check_used(strategies, compute, named="strategies")
+    settings.check_views_named()
     dataset, _ = open_splits({"train": samples}, settings, compute, observer)
     extracted: dict[str, ExtractedSplits] = {}
     for model, load in loaders.items():

@@ -3,7 +3,7 @@
 import copy
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from regraft.features.extraction import Features, check_photos
 from regraft.heads.probe import CalibratedHeads
 from regraft.images.augment import Augmentation
 from regraft.images.decoding import READING
+from regraft.images.tta import NONE
 from regraft.networks.backbones import Backbone
 from regraft.networks.cutting import Top, cut_before
 from regraft.networks.depths import LAST
@@ -59,6 +60,8 @@ class Experiment:
         joined: further networks, whose features follow those of `backbone`.
         joined_choices: what ran these.
         run: where checkpoints go.
+        tta: the views of a photo that features are the means of, a row of `images.tta.TTA`.
+        other_views: by such rows, the features of further views that may be taken, and those of the validation photos.
     """
 
     backbone: Backbone
@@ -73,6 +76,8 @@ class Experiment:
     joined: tuple[Backbone, ...] = ()
     joined_choices: tuple[EngineChoice | None, ...] = ()
     run: Run = field(default_factory=nowhere)
+    tta: str = NONE
+    other_views: Mapping[str, tuple[Features, Features | None]] = field(default_factory=dict)
     _cuts: dict[tuple[str, bool], tuple[Top, Views]] = field(default_factory=dict)
     _random: Backbone | None = None
     _hashes: dict[bool, dict[str, str]] = field(default_factory=dict)
@@ -141,6 +146,19 @@ class Experiment:
         if wanted == AUTO:
             return distinct(found)
         return {LAST: found[LAST]} if found[wanted] == found[LAST] else {wanted: found[wanted]}
+
+    def with_views(self, tta: str) -> "Experiment":
+        """Return the same with features of other views."""
+        features, validation_features = self.other_views[tta]
+        return replace(
+            self,
+            tta=tta,
+            features=features,
+            validation_features=validation_features,
+            other_views={},
+            _cuts={},
+            _hashes={},
+        )
 
     def folds(self) -> np.ndarray:
         """Return (n,) numbers of the outer folds, see `outer_folds`."""

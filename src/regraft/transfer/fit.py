@@ -20,7 +20,7 @@ from regraft.errors import DataError, SanityError, option
 from regraft.evaluation.conformal import HeldOutScores
 from regraft.evaluation.report import Report
 from regraft.evaluation.skill import beats_majority
-from regraft.features.extraction import FeatureExtractor
+from regraft.features.joint import JointExtractor
 from regraft.networks.backbones import Backbone
 from regraft.networks.depths import LAST
 from regraft.photo_audit.brief import findings_of_answers, findings_of_photos, lines_of_fit
@@ -37,6 +37,7 @@ from regraft.transfer.preparation import prepare_experiment
 from regraft.transfer.settings import BY_GROUPS, FitSettings
 from regraft.transfer.strategies import AUTO, Candidate
 from regraft.transfer.trainers import FitOutcome, trainer_of
+from regraft.transfer.view_choice import ViewChoice, choose_views
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,10 +155,15 @@ def _fit(
     settings = experiment.settings
     open_run(folder, {model: experiment})
     experiment.say_folds()
+    views = ViewChoice(experiment)
+    if settings.tta == AUTO:
+        views = choose_views(experiment)
+        experiment = views.experiment
     experiment.observer.say("fitting the last layer")
     trained = _train(experiment)
-    if choice is not None and experiment.validation is None:
-        trained = replace(trained, probabilities=choice.answer_folds(trained.probabilities))
+    for chosen in (views, choice):
+        if chosen is not None and experiment.validation is None:
+            trained = replace(trained, probabilities=chosen.answer_folds(trained.probabilities))
     dataset, validation = experiment.dataset, experiment.validation
     held_out = answer_held_out(experiment, trained.probabilities)
     if not settings.force:
@@ -175,6 +181,7 @@ def _fit(
         joined_choices=experiment.joined_choices,
         first_depths=experiment.choices.get(trained.outcome.head.choice, ()),
         decision=held_out.answers.decision,
+        tta=experiment.tta,
         held_out=HeldOutScores.of(trained.probabilities, held_out.dataset.labels, held_out.dataset.groups),
         taxonomy=dataset.samples.taxonomy,
     )
@@ -184,6 +191,7 @@ def _fit(
         experiment.observer.say(line)
     record = _record(experiment, trained, held_out, classifier, time.monotonic() - started)
     record = replace(record, findings=counts_of(in_order([*findings_of_photos(dataset, seed=settings.seed), *doubted])))
+    record = replace(record, views_tried=views.tried)
     classifier.record = record if choice is None else replace(record, networks_tried=choice.tried)
     return FitResult(classifier, classifier.record, experiment, held_out)
 
@@ -246,7 +254,7 @@ def _predict_validation(experiment: Experiment, outcome: FitOutcome) -> np.ndarr
     assert validation is not None
     assert features is not None
     if outcome.plan.cut is not None:
-        extractor = FeatureExtractor(outcome.backbone, experiment.compute, experiment.observer)
+        extractor = JointExtractor([outcome.backbone], experiment.compute, experiment.observer, tta=experiment.tta)
         features = extractor.extract(validation.samples.sources, validation.keys, validation.labels)
     return outcome.head.probabilities(features.values)
 
@@ -303,6 +311,7 @@ def _record(
         features=trained.outcome.head.choice or LAST,
         stages=stages,
         features_tried=trials,
+        tta=experiment.tta,
         group_column=experiment.dataset.samples.grouped_by if experiment.settings.folds == BY_GROUPS else "",
     )
 

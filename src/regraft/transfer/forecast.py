@@ -68,7 +68,7 @@ class Trial:
         sources: the photos; those that cannot be read take no time.
         settings: how it is trained.
         compute: where.
-        photo: seconds of a photo from its file to its features, where a pass over them has shown it.
+        photo: seconds of a view from a photo's file to its features, where a pass over them has shown it.
     """
 
     def __init__(
@@ -92,7 +92,8 @@ class Trial:
 
     def features(self, photos: int) -> float:
         """Return the seconds of the features of so many photos, which all candidates need."""
-        return photos * (self._photo + self._forward if self._known is None else self._known)
+        passes = self._settings.passes
+        return photos * (self._photo + passes * self._forward if self._known is None else passes * self._known)
 
     def forecast(self, candidate: Candidate, plan: Plan, *, photos: int, folds: int) -> Forecast:
         """Return the seconds of `candidate`, once there are features.

@@ -105,6 +105,7 @@ def choose_network(
         DataError: as `fit`, or no class can be both learned from and held out.
         OptionError, ResumeError: as `fit`.
     """
+    settings.check_views_named()
     dataset, validation = open_splits(splits, settings, compute, observer)
     try:
         outer_folds(dataset, settings)

@@ -1,7 +1,7 @@
 """From samples and names of networks to an experiment: photos are looked at first, then run through the networks."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,8 +16,9 @@ from regraft.engines.workload import EngineChoice
 from regraft.errors import DataError, OptionError, option
 from regraft.features.depths import columns_from, find_depths, first_depths
 from regraft.features.extraction import Features
-from regraft.features.joint import JointExtractor
+from regraft.features.joint import JointExtractor, mean_features
 from regraft.features.pictures import join_parts_of_pictures, join_pictures
+from regraft.images.tta import NONE, PLAIN, parts_of
 from regraft.networks.backbones import Backbone
 from regraft.networks.depths import LAST
 from regraft.photo_audit.brief import findings_of_photos, lines_of_fit
@@ -139,6 +140,8 @@ class ExtractedSplits:
         validation: what evaluates, if anything does; what `dataset` has too is among it.
         validation_features: of these.
         engine_choices: of each network; None for one that was named.
+        tta: the views of a photo that features are the means of, a row of `images.tta.TTA`.
+        other_views: as of `Experiment`.
     """
 
     networks: tuple[Backbone, ...]
@@ -147,14 +150,26 @@ class ExtractedSplits:
     validation: Dataset | None
     validation_features: Features | None
     engine_choices: tuple[EngineChoice | None, ...]
+    tta: str = NONE
+    other_views: Mapping[str, tuple[Features, Features | None]] = field(default_factory=dict)
 
     def of(self, dataset: Dataset, validation: Dataset | None) -> "ExtractedSplits":
         """Return the same of the photos that are left of these, with what has become known of them."""
-        features = _rows(self.features, self.dataset, dataset)
-        if validation is None or self.validation is None or self.validation_features is None:
-            return replace(self, dataset=dataset, features=features)
-        evaluating = _rows(self.validation_features, self.validation, validation)
-        return replace(self, dataset=dataset, features=features, validation=validation, validation_features=evaluating)
+
+        def of_these(features: Features, evaluating: Features | None) -> tuple[Features, Features | None]:
+            if validation is not None and self.validation is not None and evaluating is not None:
+                evaluating = _rows(evaluating, self.validation, validation)
+            return _rows(features, self.dataset, dataset), evaluating
+
+        features, evaluating = of_these(self.features, self.validation_features)
+        return replace(
+            self,
+            dataset=dataset,
+            features=features,
+            validation=self.validation if validation is None else validation,
+            validation_features=evaluating,
+            other_views={tta: of_these(*both) for tta, both in self.other_views.items()},
+        )
 
     def experiment(self, settings: FitSettings, compute: Compute, observer: Observer) -> Experiment:
         """Return what is to be learned from them; of the validation photos what training has, too, is left out.
@@ -162,10 +177,12 @@ class ExtractedSplits:
         Raises:
             DataError: no validation photos are left that can evaluate.
         """
-        validation, validation_features = self.validation, self.validation_features
+        validation, validation_features, others = self.validation, self.validation_features, self.other_views
         if validation is not None and validation_features is not None:
             copies, related = check_validation(validation, self.dataset)
-            validation_features = validation_features.select(~(copies | related))
+            kept = ~(copies | related)
+            validation_features = validation_features.select(kept)
+            others = {tta: (one, part and part.select(kept)) for tta, (one, part) in others.items()}
             files = validation.same_files(self.dataset)
             reasons = {
                 "are also training photos": files,
@@ -185,6 +202,8 @@ class ExtractedSplits:
             engine_choice=self.engine_choices[0],
             joined=self.networks[1:],
             joined_choices=self.engine_choices[1:],
+            tta=self.tta,
+            other_views=others,
         )
 
 
@@ -228,18 +247,33 @@ def extract_splits(
     )
     photos = sum(map(len, every))
     chosen = [choice_of(one, compute.torch_device, photos) if compute.engine == AUTO else None for one in engines]
-    dataset, features = extractor.of_dataset(dataset)
+    choices = settings.tta_choices
+    parts = parts_of(*choices)
+    dataset, views = extractor.parts_of_dataset(dataset, parts)
     dataset.samples.check_trainable()  # again: what could not be decoded is gone
-    validation_features = None
+    evaluating: dict[str, Features] = {}
     if validation is not None:
-        validation, validation_features = extractor.of_dataset(validation)
+        validation, evaluating = extractor.parts_of_dataset(validation, parts)
     if settings.near_duplicates == JOIN:
         own = columns_from(networks, first_depths(networks)[LAST])  # by which near-duplicates are found
-        found = [part.values[:, own] for part in (features, validation_features) if part is not None]
+        found = [part[PLAIN].values[:, own] for part in (views, evaluating) if part]
         every = [part for part in (dataset, validation) if part is not None]
         dataset, *rest = join_parts_of_pictures(every, found, compute, observer)
         validation = rest[0] if rest else None
-    return ExtractedSplits(tuple(networks), dataset, features, validation, validation_features, tuple(chosen))
+    means = {
+        tta: (mean_features(views, tta), mean_features(evaluating, tta) if evaluating else None) for tta in choices
+    }
+    taken, *others = choices
+    return ExtractedSplits(
+        networks=tuple(networks),
+        dataset=dataset,
+        features=means[taken][0],
+        validation=validation,
+        validation_features=means[taken][1],
+        engine_choices=tuple(chosen),
+        tta=taken,
+        other_views={tta: means[tta] for tta in others},
+    )
 
 
 def check_differ(networks: Mapping[str, Backbone]) -> None:

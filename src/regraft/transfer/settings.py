@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from regraft.data.class_weights import ALLOWED, ClassWeights, is_class_weight
 from regraft.errors import OptionError, option
 from regraft.evaluation.goals import COST_EXAMPLE, GOAL_EXAMPLE, THRESHOLD_EXAMPLE, TREE_COST, DecisionRequest
+from regraft.images.tta import NONE, PARTS, TTA, parts_of
 from regraft.networks.names import NetworkNames
 from regraft.options import GROUP, Seconds, check_settings, declared_settings, number, setting, truth, whole_number
 from regraft.training.schedule import Schedule
@@ -46,6 +47,8 @@ class FitSettings:
         strategy: one of `strategies.STRATEGIES`, or "auto", which chooses between some of them.
         features: what the last layer sees: of the network's last layer, of its late or all its depths too, or "auto",
             which chooses between these.
+        tta: the views of a photo that an answer is the mean of (test-time augmentation): a row of `images.tta.TTA`, or
+            "auto", which chooses between them on held-out photos.
         seed: of folds, views and training.
         near_duplicates: "join" keeps photos that show the same picture on one side of every split; "ignore" does so for
             photos with equal pixels alone.
@@ -81,6 +84,13 @@ class FitSettings:
         help="What the last layer sees: the network's last features, those of late or of all depths too; auto: what "
         "held-out photos favour.",
         choices=FEATURES,
+    )
+    tta: str = setting(
+        NONE,
+        help="What an answer is the mean of: none: the photo alone; flip: it and its mirror image, 2 passes; crops: it "
+        "and its four corners, 5 passes; auto: what is proven better on held-out photos. Not flip where left and right "
+        "tell classes apart.",
+        choices=(*TTA, AUTO),
     )
     seed: int = setting(
         0,
@@ -192,6 +202,16 @@ class FitSettings:
         """Return how answers are to be decided."""
         return DecisionRequest(self.goal, self.cost, self.threshold, bool(self.balance))
 
+    @property
+    def tta_choices(self) -> tuple[str, ...]:
+        """Return the rows of `images.tta.TTA` that are tried: the one that is named, or all, in order of cost."""
+        return tuple(TTA) if self.tta == AUTO else (self.tta,)
+
+    @property
+    def passes(self) -> int:
+        """Return how many views of each photo go through the network."""
+        return sum(PARTS[part].count for part in parts_of(*self.tta_choices))
+
     def check(self, compute: "Compute", classes: Sequence[str], distances: "np.ndarray | None" = None) -> None:
         """Raise `OptionError` for a value outside what is allowed.
 
@@ -293,6 +313,14 @@ class FitSettings:
                 f"alone: it would ignore {_them(ignored)}. Leave {_them(ignored)} out, or name one network."
             )
 
+    def check_views_named(self) -> None:
+        """Raise `OptionError` where views are to be chosen, and several networks stand side by side."""
+        if self.tta == AUTO:
+            raise OptionError(
+                f"{option('tta', AUTO)} chooses views for one network, and here several are compared. Name the views: "
+                f"{option('tta')} {', '.join(TTA)}."
+            )
+
     def _without_effect(self, compute: "Compute") -> Iterator[str]:
         """Yield what other options leave without effect."""
         if self._is_given("Schedule.views") and not compute.cache_bytes:
@@ -325,6 +353,8 @@ class FitSettings:
         """Return what the trained weights depend on, by the names that the user knows, in JSON types."""
         named = ("strategy", "features", "seed", "folds", "train_from", "train_only", "lora", "budget", "precision")
         chosen = {option(name): getattr(self, name) for name in named if name != "budget" or self.strategy == AUTO}
+        if self.tta != NONE:
+            chosen[option("tta")] = self.tta
         if self.class_weight is not None:  # runs that began before there was this option can be resumed
             chosen[option("class_weight")] = self.class_weight
         chosen |= {option(f"Schedule.{name}"): getattr(self.schedule, name) for name in declared_settings(Schedule)}

@@ -14,6 +14,7 @@ from regraft.evaluation.calibration import fit_temperature
 from regraft.files import sha256
 from regraft.heads.linear import CalibratedHead, LinearHead
 from regraft.heads.probe import CalibratedHeads
+from regraft.images.tta import TTA
 from regraft.networks.backbones import Backbone
 from regraft.networks.cutting import DepthTop
 from regraft.networks.freezing import Plan, check_frozen, fingerprints
@@ -158,6 +159,7 @@ class FineTuningTrainer:
         self._random = candidate.kind.random_weights
         self._network = experiment.network(random_weights=self._random)
         self._before = experiment.hashes(plan.frozen, random_weights=self._random)
+        self._views = TTA[experiment.tta].numbers
         self._job = [str(candidate), self._network.fingerprint()]  # one run may hold several networks
 
     def predict_held_out(
@@ -170,7 +172,7 @@ class FineTuningTrainer:
             return HeldOutLogits(done.tensors["logits"].numpy(), **done.about)
         hold = self._experiment.schedule.patience is not None
         finetuner, temperature, seconds = self._train(train, name, pace, hold=hold)
-        logits = finetuner.logits(held_out)
+        logits = finetuner.logits(held_out, self._views)
         self._prove(finetuner.finish()[0])
         about = {"temperature": temperature, "seconds": seconds, "images": finetuner.images}
         run.save(job, {"logits": torch.from_numpy(logits)}, about)
@@ -225,7 +227,9 @@ class FineTuningTrainer:
             job=[self._job, name, _digest(train), _digest(validate), activations.kind],
         )
         run_training(finetuner, f"training {self.candidate}, {name}", experiment.observer, pace=pace)
-        temperature = fit_temperature(finetuner.logits(validate), labels[validate]) if len(validate) else None
+        temperature = (
+            fit_temperature(finetuner.logits(validate, self._views), labels[validate]) if len(validate) else None
+        )
         return finetuner, temperature, finetuner.earlier + time.monotonic() - started
 
     def _class_weights(self, train: np.ndarray) -> np.ndarray | None:
