@@ -136,12 +136,12 @@ class Classifier:
         """Return (n, c) booleans: which classes photos may be; None where that is not known. See `HeldOutScores`."""
         return None if self.held_out is None else self.held_out.sets(probabilities, coverage)
 
-    def check_coverage(self, coverage: Coverage) -> None:
-        """Raise `OptionError` or `DataError` where sets of this coverage cannot be promised."""
+    def check_coverage(self, coverage: Coverage, *, abstain: bool = False) -> None:
+        """Raise `OptionError` or `DataError` where sets of this coverage, by which answers may `abstain`, cannot be."""
         if self.held_out is None:
             raise OptionError(
-                f"{option('coverage')} needs the probabilities of photos that were held out when the classifier was "
-                "fitted, which this file (of an older regraft) does not hold. Fit it again."
+                f"{option('abstain' if abstain else 'coverage')} needs the probabilities of photos that were held out "
+                "when the classifier was fitted, which this file (of an older regraft) does not hold. Fit it again."
             )
         self.held_out.check(coverage)
 

@@ -70,6 +70,7 @@ class PairedEvaluation:
         head = f"{first.estimate}, n = {first.n:,}, {len(first.classes):,} classes; 95 % intervals in brackets"
         lines = [head, "", *self._table()]
         for name, report in self.reports.items():
+            lines += [printable(f"{name}: decided by {report.decided_by}")] if report.decided_by else []
             lines += [printable(f"{name}: {line.strip()}") for line in never_answered_lines(report.never_answered)]
         lines += ["", decision_in_words(self.pairs)]
         for a, b in dict.fromkeys((pair.a, pair.b) for pair in self.pairs):
@@ -232,9 +233,10 @@ def _compared(
 
 def _common_classes(classifiers: Mapping[str, Classifier]) -> tuple[str, ...]:
     """Return the classes of the first classifier, which all others have, too."""
+    if len(classifiers) < 2:
+        got = "".join(f"{printable(name)} alone" for name in classifiers) or "none"
+        raise OptionError(f"{option('classifiers')} must be two or more. Got {got}.")
     (name, first), *others = classifiers.items()
-    if not others:
-        raise OptionError(f"{option('classifiers')} must be two or more. Got {printable(name)} alone.")
     for other, classifier in others:
         own, alien = (set(one) for one in (first.classes, classifier.classes))
         if own != alien:

@@ -25,6 +25,7 @@ from regraft.cli.training_options import (
 from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples
 from regraft.data.samples import Samples
+from regraft.data.taxonomy import distances_between
 from regraft.data.training_classes import TaxonomyOptions
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, printable
@@ -173,6 +174,8 @@ def _print_dry_run(
     json: bool,
     verbose: bool,
 ) -> None:
+    train = splits["train"]
+    settings.check(compute, train.classes, distances_between(train.classes, train.taxonomy))
     if networks.choose or networks.joined:
         print_networks(networks, splits, settings, compute, json=json)
     else:
