@@ -80,8 +80,8 @@ def evaluate(
         near_duplicates: "join", or "ignore" to take a training photo that was edited for a new one; None for what the
             estimator has, else "join".
         level: of the tree that the classes lie in, whose nodes the figures are of then; None for the classes.
-        cost: what mistakes cost, "malignant:benign=20": the class with the least expected cost is answered, instead of by
-            the classifier's own rule.
+        cost: what mistakes cost, "malignant:benign=20": the class with the least expected cost is answered, instead of
+            by the classifier's own rule.
         threshold: 0.2, or "0.2 for malignant": the probability from which on a class is answered, likewise.
         balance: True answers as if all classes were equally frequent, likewise.
         options: columns of a table; `device`, `engine`, `batch_size`, `cache` and so on, fields of `Compute`; what is
@@ -152,8 +152,8 @@ def evaluate_paired(
         positive: the class that AUC and average precision are of, where there are two; None for the second.
         seed: of the draws.
         near_duplicates: "join", or "ignore" to take a training photo that was edited for a new one.
-        cost: what mistakes cost, "malignant:benign=20": the class with the least expected cost is answered, instead of by
-            each one's own rule.
+        cost: what mistakes cost, "malignant:benign=20": the class with the least expected cost is answered, instead of
+            by each one's own rule.
         threshold: 0.2, or "0.2 for malignant": the probability from which on a class is answered, likewise.
         balance: True answers as if all classes were equally frequent, likewise.
         options: columns of a table; `device`, `engine`, `batch_size`, `cache` and so on, fields of `Compute`.

@@ -18,7 +18,7 @@ from regraft.evaluation.paired import paired_differences
 from regraft.evaluation.pairwise import Compared, PairedDifference, decision_in_words, judge_pairs, metric_in_words
 from regraft.evaluation.report import Report, check_positive
 from regraft.evaluation.report_fields import Estimate
-from regraft.evaluation.report_lines import never_answered_lines
+from regraft.evaluation.report_lines import never_answered_lines, padded
 from regraft.features.extraction import Features
 from regraft.features.pictures import join_pictures
 from regraft.progress import Observer
@@ -91,8 +91,7 @@ class PairedEvaluation:
             rows.append([printable(name), *(_figure(report, metric) for metric in metrics)])
         baseline = {"accuracy": f"{next(iter(reports.values())).majority_share:.3f}"}
         rows.append(["always the largest class", *(baseline.get(metric, "") for metric in metrics)])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return padded(rows)
 
 
 def _figure(report: Report, metric: str) -> str:
@@ -288,8 +287,5 @@ def _unseen(answers: Sequence[_Answers], samples: Samples, observer: Observer) -
         "were trained on by at least one classifier": files,
         "show the same picture as a photo that at least one classifier was trained on": trained & ~files,
     }
-    kept = known[0].dataset.leave_out(reasons, observer)
-    absent = [name for name, count in kept.samples.counts().items() if not count]
-    if absent:
-        observer.say(f"no photos of {len(absent)} classes here, whose recall is unknown: {', '.join(absent[:20])}")
+    known[0].dataset.leave_out(reasons, observer).say_absent_classes(observer)
     return common[~trained], int(trained.sum())
