@@ -18,8 +18,10 @@ from regraft.data.samples import Samples
 from regraft.data.splits import OUTER_FOLDS
 from regraft.evaluation.bounded_mean import bounded_mean
 from regraft.evaluation.figures import figures_of
+from regraft.evaluation.goals import photos_needed
 from regraft.evaluation.intervals import Interval, mean_interval
 from regraft.evaluation.metrics import Predictions
+from regraft.evaluation.operating_points import operating_points
 from regraft.heads.linear import CalibratedHead, LinearHead
 from regraft.heads.probe import CalibratedHeads
 
@@ -165,6 +167,37 @@ def truths_of(head: CalibratedHead, apart: np.ndarray, positives: float) -> dict
     }
 
 
+# --- operating points ---
+
+
+def operating_point(positives: int, negatives: int, least: float, generator: np.random.Generator) -> Drawn:
+    """Draw scores of two classes, 1.8 deviations apart, and choose the threshold for a sensitivity.
+
+    The truth is what that threshold does to new photos, which differs from sample to sample.
+    """
+    apart, labels = 1.8, np.repeat([1, 0], [positives, negatives])
+    scores = ndtr(generator.normal(size=len(labels)) + apart * labels - apart / 2)
+    table = operating_points(labels, np.stack([1 - scores, scores], axis=1), ("other", "class"), 1)
+    point = next(one for one in table.points if one.least_sensitivity == least)
+    cut = float(ndtri(point.threshold)) + apart / 2
+    sensitivity, specificity = float(1 - ndtr(cut - apart)), float(ndtr(cut))
+    alarms = (positives * sensitivity + negatives * (1 - specificity)) / len(labels)
+    return {
+        "sensitivity": (point.sensitivity, sensitivity, point.sensitivity_interval),
+        "specificity": (point.specificity, specificity, point.specificity_interval),
+        "alarms": (point.alarms, alarms, point.alarms_interval),
+    }
+
+
+def point_cases() -> Iterator[tuple[str, str, Callable[[np.random.Generator], Drawn]]]:
+    """Yield those of thresholds for a sensitivity."""
+    for positives, negatives in ((40, 160), (250, 1250)):
+        for least in (0.8, 0.9, 0.95, 0.99):
+            if positives >= photos_needed(least):
+                name = f"sensitivity >= {least:.0%}, {positives} and {negatives:,} photos"
+                yield "operating points", name, partial(operating_point, positives, negatives, least)
+
+
 # --- all of them ---
 
 
@@ -194,6 +227,7 @@ def cases() -> Iterator[tuple[str, str, Callable[[np.random.Generator], Drawn]]]
                 kind = "noise" if auc == 0.5 else f"AUC at best {auc}"
                 yield "out-of-fold", f"{kind}, {n} photos, {share:.0%} positive", partial(out_of_fold, auc, n, share)
     yield from tree_cases()
+    yield from point_cases()
 
 
 def tree_cases() -> Iterator[tuple[str, str, Callable[[np.random.Generator], Drawn]]]:

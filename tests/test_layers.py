@@ -30,6 +30,7 @@ ORDER = {
         "proportions",
         "calibration_error",
         "decisions",
+        "order_statistics",
         "goals",
         "metrics",
         "delong",

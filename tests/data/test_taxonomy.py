@@ -91,7 +91,7 @@ def test_an_inner_node_that_is_a_class_is_beside_those_below_it(skin: Taxonomy) 
 
 def test_the_class_of_a_label_is_the_nearest_above_it(skin: Taxonomy) -> None:
     classes = {"melanoma", "malignant", "nevus"}
-    found = [skin.class_of(label, classes) for label in ("lentigo", "carcinoma", "nevus", "benign", "wart")]
+    found = [skin.nearest_class(label, classes) for label in ("lentigo", "carcinoma", "nevus", "benign", "wart")]
     assert found == ["melanoma", "malignant", "nevus", None, None]
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from regraft.errors import DataError, OptionError
 from regraft.evaluation.decisions import CostRule, ThresholdRule
-from regraft.evaluation.goals import DecisionRequest, Goal, check_goal_photos, read_costs
+from regraft.evaluation.goals import DecisionRequest, Goal, best_precision, check_goal_photos, read_costs
 
 TWO = ("benign", "malignant")
 THREE = ("ant", "bee", "wasp")
@@ -73,6 +73,8 @@ def test_the_threshold_of_a_specificity_by_hand():
     assert Goal("specificity", 0.8, 1).threshold(is_class, scores) == pytest.approx(0.65)  # from .4 on: up to .9
     assert Goal("specificity", 0.6, 1).threshold(is_class, scores) == pytest.approx(0.33)  # from .3 on: up to .36
     assert Goal("specificity", 0.9, 1).threshold(is_class, scores) is None
+    tied = np.array([0.1, 0.4, 0.2, 0.3, 0.9, 0.4])  # a hit at the edge: raising the threshold would lose it
+    assert Goal("specificity", 0.8, 1).threshold(is_class, tied) == 0.4
 
 
 def test_the_threshold_of_a_precision_by_hand():
@@ -82,6 +84,7 @@ def test_the_threshold_of_a_precision_by_hand():
     assert Goal("precision", 0.75, 1).threshold(is_class, scores) == 0.7
     assert Goal("precision", 0.7, 1).threshold(is_class, scores) == 0.5
     assert Goal("precision", 0.8, 1).threshold(is_class, scores) is None
+    assert best_precision(is_class, scores) == 0.75
 
 
 def test_separate_classes_are_cut_between_them():
@@ -185,11 +188,30 @@ def test_only_one_rule_decides():
 
 
 def test_too_few_photos_to_promise_a_goal():
-    check_goal_photos(Goal("sensitivity", 0.95, 1), [5, 19], TWO)
+    check_goal_photos(Goal("sensitivity", 0.95, 1), np.repeat([0, 1], [5, 19]), TWO, None)
     with pytest.raises(DataError, match=r"at least 19 photos of malignant .* Got 18, which allow for 94.7 % at most"):
-        check_goal_photos(Goal("sensitivity", 0.95, 1), [500, 18], TWO)
+        check_goal_photos(Goal("sensitivity", 0.95, 1), np.repeat([0, 1], [500, 18]), TWO, None)
     with pytest.raises(DataError, match="at least 9 photos of other classes than malignant"):
-        check_goal_photos(Goal("specificity", 0.9, 1), [8, 500], TWO)
+        check_goal_photos(Goal("specificity", 0.9, 1), np.repeat([0, 1], [8, 500]), TWO, None)
+    with pytest.raises(DataError, match="at least 19 independent groups of photos of malignant to be promised"):
+        check_goal_photos(Goal("sensitivity", 0.95, 1), np.ones(100, dtype=int), TWO, np.arange(100) // 10)
+
+
+def test_a_group_counts_as_one_photo() -> None:
+    """Three patients, one of whom has four photos: each has the weight of one, a photo of the four a quarter."""
+    hits, groups = np.array([0.9, 0.5, 0.1, 0.2, 0.3, 0.4]), np.array([0, 1, 2, 2, 2, 2])
+    everything = np.ones(6, dtype=bool)
+    # a new patient stands below all: (0 + 1) / (3 + 1) fall short of .1, (3/4 + 1) / 4 of .4, (1 + 1) / 4 of .5
+    assert Goal("sensitivity", 0.75, 1).threshold(everything, hits, groups) == 0.1
+    assert Goal("sensitivity", 0.5, 1).at_level(0.4375, everything, hits, groups) == (pytest.approx(0.1), 0.4375)
+    assert Goal("sensitivity", 0.8, 1).threshold(everything, hits, groups) is None
+    others = np.array([0.05, 0.35, 0.45, 0.8])
+    is_class = np.arange(10) < 6
+    both = np.concatenate([groups, [3, 4, 5, 6]])
+    # at .4 the threshold may be lowered to the middle of .35 and .4, at .5 to that of .45 and .5
+    scores = np.concatenate([hits, others])
+    assert Goal("sensitivity", 0.5625, 1).threshold(is_class, scores, both) == pytest.approx(0.375)
+    assert Goal("sensitivity", 0.5, 1).threshold(is_class, scores, both) == pytest.approx(0.475)
 
 
 def test_the_distance_in_a_tree_as_cost_by_hand() -> None:

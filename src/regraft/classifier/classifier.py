@@ -134,6 +134,11 @@ class Classifier:
         """Return (n, c) calibrated probabilities of (n, width) features."""
         return np.asarray(softmax(self.logits(features).astype(np.float64), axis=1))
 
+    @property
+    def positive(self) -> str | None:
+        """Return the class that its figures are of, where there are two; None where that is not known."""
+        return None if self.record is None or self.record.report is None else self.record.report.positive
+
     def answers(self, probabilities: np.ndarray) -> np.ndarray:
         """Return (n,) classes that are answered, of (n, c) probabilities."""
         return answers_of(self.decision, probabilities)
@@ -163,11 +168,18 @@ class Classifier:
     def decide_by(self, request: DecisionRequest, positive: str | None = None) -> None:
         """Take another decision than that of the fit, one that needs no photos to be chosen; nothing asked: none.
 
+        Args:
+            request: what is asked for.
+            positive: of two classes the one that is meant where none is named; default the one that the decision of
+                the fit is about, else that of its figures.
+
         Raises:
             OptionError: a request that cannot be met.
         """
         request.check()
         if request.is_given():
+            label = None if self.decision is None else getattr(self.decision.rule, "label", None)
+            positive = positive or (self.positive if label is None else self.classes[label])
             distances = distances_between(self.classes, self.taxonomy)
             self.decision = request.fixed(self.classes, self._training_shares(request), positive, distances=distances)
 

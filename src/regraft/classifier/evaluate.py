@@ -93,6 +93,7 @@ def evaluation_of(
     started = time.monotonic()
     target = _target_of(classifier, level, request, positive, observer)
     check_positive(positive, target.classes)
+    positive = positive if level is not None else positive or classifier.positive
     predictor = Predictor(classifier, compute, observer)
     aligned = aligned_by_tree(samples, classifier.classes, classifier.taxonomy, inner=True)
     (dataset,) = join_pictures([predictor.open(aligned)], predictor.compute, observer, near=near)
@@ -167,25 +168,22 @@ def _figures(
     folds = nesting_folds(dataset, seed=seed)
     sets = _sets(target, dataset, probabilities[chosen], folds=folds if estimate == "validation" else None)
     probabilities = probabilities[chosen] if level is None else level.sums(probabilities[chosen])
-    absent = [name for name, count in dataset.samples.counts().items() if not count]
-    if absent:
-        observer.say(f"no photos of {len(absent)} classes here, whose recall is unknown: {', '.join(absent[:20])}")
+    dataset.say_absent_classes(observer)
     fitted = None if classifier.record is None else classifier.record.report
-    found = Answers.by(decision, probabilities)
+    found = Answers.on(decision, dataset, probabilities, estimate)
     report = full_report(
         dataset,
         probabilities,
         found,
         estimate=estimate,
-        folds=folds,
         positive=positive,
-        known=None if fitted is None or level is not None else fitted.operating_points,
+        known=None if fitted is None or level is not None or estimate == "validation" else fitted.operating_points,
         sets=sets,
         seed=seed,
     )
     record = EvaluationRecord(
         report=report,
-        groups=group_report(dataset, probabilities, decision, estimate=estimate, positive=positive, seed=seed),
+        groups=group_report(dataset, probabilities, found, estimate=estimate, positive=positive, seed=seed),
         taxonomy=taxonomy,
         model=classifier.model,
         strategy=classifier.strategy,

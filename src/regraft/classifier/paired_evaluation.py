@@ -15,7 +15,13 @@ from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, OptionError, option, printable, shortlist
 from regraft.evaluation.paired import paired_differences
-from regraft.evaluation.pairwise import Compared, PairedDifference, decision_in_words, judge_pairs, metric_in_words
+from regraft.evaluation.pairwise import (
+    PairedDifference,
+    PairOfClassifiers,
+    decision_in_words,
+    judge_pairs,
+    metric_in_words,
+)
 from regraft.evaluation.report import Report, check_positive
 from regraft.evaluation.report_fields import Estimate
 from regraft.evaluation.report_lines import never_answered_lines, padded
@@ -205,7 +211,7 @@ def evaluate_paired(
     names = list(answers)
     pairs = judge_pairs(
         [
-            _compared((a, answers[a]), (b, answers[b]), positive=number, seed=seed)
+            _pair_of((a, answers[a]), (b, answers[b]), positive=number, seed=seed)
             for place, b in enumerate(names)
             for a in names[place + 1 :]
         ]
@@ -214,9 +220,9 @@ def evaluate_paired(
     return PairedEvaluation(records, pairs, unreadable, trained_on, time.monotonic() - started)
 
 
-def _compared(
+def _pair_of(
     first: tuple[str, _Answers], second: tuple[str, _Answers], *, positive: int | None, seed: int
-) -> Compared:
+) -> PairOfClassifiers:
     (a_name, a), (b_name, b) = first, second
     found = paired_differences(
         a.probabilities,
@@ -227,7 +233,7 @@ def _compared(
         decisions=(a.decisions, b.decisions),
         seed=seed,
     )
-    return Compared(a_name, b_name, found, len(a.dataset))
+    return PairOfClassifiers(a_name, b_name, found, len(a.dataset))
 
 
 def _common_classes(classifiers: Mapping[str, Classifier]) -> tuple[str, ...]:

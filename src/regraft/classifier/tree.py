@@ -55,7 +55,7 @@ def aligned_by_tree(
     names, coarse = {}, []
     for name in samples.classes:
         label = clean_name(name)
-        names[name] = found = taxonomy.class_of(label, known) or label
+        names[name] = found = taxonomy.nearest_class(label, known) or label
         if found not in known and any(places_at(level, [found], classes, taxonomy)[0] >= 0 for level in levels):
             coarse.append(found)
     order = natural_order(names.values())

@@ -113,7 +113,7 @@ class Taxonomy:
         way = self.path(node)
         return way[min(number, len(way)) - 1]
 
-    def class_of(self, label: str, classes: Collection[str]) -> str | None:
+    def nearest_class(self, label: str, classes: Collection[str]) -> str | None:
         """Return the class that a label belongs to: itself, or the nearest above it; None where neither is a class."""
         if label in classes:
             return label

@@ -13,9 +13,10 @@ import numpy as np
 from regraft.errors import DataError, OptionError, option
 from regraft.evaluation.goals import percent_down, photos_needed, read_share
 from regraft.evaluation.intervals import mean_interval
+from regraft.evaluation.order_statistics import least_covering
 from regraft.evaluation.proportions import interval_of, proportion_of
 from regraft.evaluation.report_lines import shown
-from regraft.validation import Bounds, Fraction, Number
+from regraft.validation import Bounds, Fraction, Number, json_fields
 
 CoverageOf = Literal["classes", "photos"]
 COVERAGE_OF: tuple[CoverageOf, ...] = get_args(CoverageOf)
@@ -97,11 +98,9 @@ class HeldOutScores:
     def thresholds(self, coverage: Coverage) -> np.ndarray | None:
         """Return (c,) float32 probabilities from which on a class is in the set; None of too few held-out photos.
 
-        Of m independent photos it is the k-th smallest score, k = floor((1 - share)(m + 1)): the true class of a new
-        photo from the same source misses the set with probability k / (m + 1) at most. Of groups each has the weight of
-        one, dealt equally among its photos, and the same holds of a photo of a new group (Lee, Barber and Willett
-        2023, "Distribution-free inference with hierarchical data"). Classes that have too few photos share a
-        threshold, and the promise holds of all of them together, as do those of Ding et al. (2023).
+        It is the largest score that the true class of a new photo from the same source falls short of with probability
+        1 - share at most: see `least_covering`. Classes that have too few photos share a threshold, and the promise
+        holds of all of them together, as do those of Ding et al. (2023).
         """
         category = self._categories(coverage)
         if category is None:
@@ -112,7 +111,9 @@ class HeldOutScores:
         by_category = np.empty(self.classes, dtype=np.float32)
         for number, own in zip(numbers, np.split(order, starts[1:]), strict=True):
             units = None if self.groups is None else self.groups[own]
-            by_category[number] = _threshold(self.scores[own], units, 1 - coverage.share)
+            found = least_covering(self.scores[own], units, 1 - coverage.share)
+            assert found is not None  # `_categories` pools classes until it is
+            by_category[number] = found[0]
         return np.asarray(by_category[category])
 
     def sets(self, probabilities: np.ndarray, coverage: Coverage) -> np.ndarray | None:
@@ -190,18 +191,6 @@ class HeldOutScores:
                     f"held_out.{name} must be int32 from 0 to {count - 1}, one for each of {len(scores):,} photos"
                 )
         return cls(scores, labels, classes, groups if "groups" in state else None)
-
-
-def _threshold(scores: np.ndarray, groups: np.ndarray | None, missing: float) -> float:
-    """Return the largest score below which, a new group added there, at most the share `missing` of groups lies."""
-    order = np.argsort(scores, kind="stable")
-    weights = np.ones(len(scores))
-    if groups is not None:
-        of = np.unique(groups, return_inverse=True)[1]
-        weights = (1 / np.bincount(of))[of]
-    below = np.cumsum(weights[order]) - weights[order]
-    allowed = np.flatnonzero(below + 1 <= missing * (weights.sum() + 1) + 1e-9)
-    return float(scores[order][allowed[-1]])
 
 
 def _share_of_each(labels: np.ndarray, most: int) -> np.ndarray:
@@ -316,8 +305,8 @@ class ConformalFigures:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
-        per_class = {name: _plain(vars(one)) for name, one in self.per_class.items()}
-        return _plain(vars(self)) | {"per_class": per_class}
+        per_class = {name: json_fields(one) for name, one in self.per_class.items()}
+        return json_fields(self) | {"per_class": per_class}
 
     def line(self) -> str:
         """Return the figures for a terminal."""
@@ -326,7 +315,3 @@ class ConformalFigures:
             f"sets of {Coverage(self.coverage)}: hold the true class in {held}, {self.mean_size:.2f} classes on "
             f"average; {100 * self.empty:.0f} % empty, {100 * self.several:.0f} % several"
         )
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

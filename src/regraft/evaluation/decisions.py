@@ -41,6 +41,19 @@ class DecisionRule(Protocol):
         """
 
 
+def answers_from(threshold: float | np.ndarray, label: int, probabilities: np.ndarray) -> np.ndarray:
+    """Return (n,) answers: `label` where its probability reaches a threshold, else the most probable of the others.
+
+    Args:
+        threshold: one for all, or (n,).
+        label: a class.
+        probabilities: (n, c).
+    """
+    others = probabilities.copy()
+    others[:, label] = -1.0
+    return np.where(probabilities[:, label] >= threshold, label, others.argmax(axis=1))
+
+
 @dataclass(frozen=True)
 class ThresholdRule:
     """One class is answered where its probability reaches a threshold, else the most probable of the others.
@@ -56,9 +69,7 @@ class ThresholdRule:
 
     def answers(self, probabilities: np.ndarray) -> np.ndarray:
         """Return (n,) classes of (n, c) probabilities."""
-        others = probabilities.copy()
-        others[:, self.label] = -1.0
-        return np.where(probabilities[:, self.label] >= self.threshold, self.label, others.argmax(axis=1))
+        return answers_from(self.threshold, self.label, probabilities)
 
     def in_words(self, classes: Sequence[str]) -> str:
         """Return "malignant from a probability of 8.3 % on, else benign"."""

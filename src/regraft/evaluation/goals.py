@@ -9,6 +9,7 @@ import numpy as np
 
 from regraft.errors import DataError, OptionError, did_you_mean, option
 from regraft.evaluation.decisions import CostRule, Decision, ThresholdRule
+from regraft.evaluation.order_statistics import EXACT, least_covering
 
 SENSITIVITY, SPECIFICITY, PRECISION = "sensitivity", "specificity", "precision"
 _FIGURES = {
@@ -40,40 +41,50 @@ class Goal:
     least: float
     label: int
 
-    def threshold(self, is_class: np.ndarray, scores: np.ndarray) -> float | None:
+    def threshold(self, is_class: np.ndarray, scores: np.ndarray, groups: np.ndarray | None = None) -> float | None:
         """Return the threshold on the class's probability that meets the goal; None where none does.
 
         Sensitivity and specificity are met in expectation on new photos from the same source, whatever the
-        distribution (as conformal p-values are, Vovk et al. 2005): of m photos of the class the threshold is the k-th
-        smallest probability, k = floor((1 - least)(m + 1)), which a new one falls short of with probability k / (m + 1)
-        at most. Of all such thresholds it is one with the fewest alarms (for a specificity, with the most hits), and of
-        these the middle of the gap that has most hits (fewest alarms): well separated classes are cut between them. A
-        precision counts one false alarm more than there is, and the lowest threshold from which on it holds is
-        taken.
+        distribution: see `least_covering`. Of all thresholds that meet them it is one with the fewest alarms (for a
+        specificity, with the most hits), and of these the middle of the gap that has most hits (fewest alarms): well
+        separated classes are cut between them. A precision counts one false alarm more than there is, and the lowest
+        threshold from which on it holds is taken.
 
         Args:
             is_class: (n,) booleans.
             scores: (n,) probabilities of the class, by what was not fitted on the photo.
+            groups: (n,) numbers of photos that are not independent; None: all are.
         """
-        hits, others = np.sort(scores[is_class]), np.sort(scores[~is_class])[::-1]
+        found = self.at_level(1 - self.least, is_class, scores, groups)
+        return None if found is None else found[0]
+
+    def at_level(
+        self,
+        missing: float,
+        is_class: np.ndarray,
+        scores: np.ndarray,
+        groups: np.ndarray | None = None,
+        *,
+        slack: float = EXACT,
+    ) -> tuple[float, float] | None:
+        """Return the threshold with at most the share `missing` of misses (false alarms), and the share that it has.
+
+        Args:
+            missing: instead of 1 - `least`.
+            is_class: as of `threshold`.
+            scores: likewise.
+            groups: likewise.
+            slack: see `least_covering`.
+        """
         if self.figure == PRECISION:
-            return _precise_threshold(is_class, scores, self.least)
-        ordered = hits if self.figure == SENSITIVITY else others
-        rank = math.floor((1 - self.least) * (len(ordered) + 1) + 1e-9)
-        if not rank:
+            found = _precise_threshold(is_class, scores, self.least)
+            return None if found is None else (found, missing)
+        chosen, sign = (is_class, 1.0) if self.figure == SENSITIVITY else (~is_class, -1.0)
+        own = None if groups is None else groups[chosen]
+        edge = least_covering(sign * scores[chosen], own, missing, slack=slack)
+        if edge is None:
             return None
-        edge = float(ordered[rank - 1])
-        if self.figure == SENSITIVITY:  # down to the next of the others, which would be one more alarm
-            below = others[others < edge]
-            low = float(below[0]) if len(below) else -1.0
-            high = float(hits[hits > low][0])
-        else:  # up to the next of the class, which would be one hit less
-            above = hits[hits >= edge]
-            if not len(above):
-                return edge
-            high = float(above[0])
-            low = float(others[others < high][0]) if (others < high).any() else -1.0
-        return (low + high) / 2 if low >= 0 else high
+        return _in_the_gap(sign * edge[0], is_class, scores, lower=self.figure == SENSITIVITY), edge[1]
 
     def needed(self) -> int:
         """Return how many photos (of the class, or for a specificity of the others) it takes to promise the goal."""
@@ -84,12 +95,41 @@ class Goal:
         return f"{self.figure} >= {self.least:.10g} for {classes[self.label]}"
 
 
+def _in_the_gap(edge: float, is_class: np.ndarray, scores: np.ndarray, *, lower: bool) -> float:
+    """Return the middle of the gap beside `edge` in which a threshold gains hits (or fewer alarms) at no price.
+
+    Args:
+        edge: a probability of the class (of another one where `lower` is False).
+        is_class: (n,) booleans.
+        scores: (n,).
+        lower: whether the threshold may be lowered, else raised.
+    """
+    hits, others = scores[is_class], scores[~is_class]
+    if lower:  # down to the next of the others, which would be one more alarm
+        low = float(others[others < edge].max(initial=-1.0))
+        high = float(hits[hits > low].min())
+    else:  # up to the next of the class, which would be one hit less
+        high = float(hits[hits >= edge].min(initial=2.0))
+        if high > 1 or high == edge:
+            return edge
+        low = float(others[(others >= edge) & (others < high)].max())
+    return (low + high) / 2 if low >= 0 else high
+
+
 def _precise_threshold(is_class: np.ndarray, scores: np.ndarray, least: float) -> float | None:
     order = np.argsort(-scores, kind="stable")
     hits, count = np.cumsum(is_class[order]), np.arange(1, len(scores) + 1)
     ends = np.append(np.diff(scores[order]) != 0, True)  # a threshold takes all of equal scores or none
     good = np.flatnonzero(ends & (hits >= least * (count + 1) - 1e-9))
     return float(scores[order][good[-1]]) if len(good) else None
+
+
+def best_precision(is_class: np.ndarray, scores: np.ndarray) -> float:
+    """Return the highest precision that any threshold can promise, as `Goal.threshold` counts it."""
+    order = np.argsort(-scores, kind="stable")
+    hits, count = np.cumsum(is_class[order]), np.arange(1, len(scores) + 1)
+    ends = np.append(np.diff(scores[order]) != 0, True)
+    return float((hits / (count + 1))[ends].max())
 
 
 @dataclass(frozen=True)
@@ -285,27 +325,26 @@ def photos_needed(share: float) -> int:
     return math.ceil(1 / (1 - share) - 1e-9) - 1
 
 
-def check_goal_photos(goal: Goal, counts: Sequence[int], classes: Sequence[str]) -> None:
+def check_goal_photos(goal: Goal, labels: np.ndarray, classes: Sequence[str], groups: np.ndarray | None) -> None:
     """Raise `DataError` where too few photos evaluate the classifier to promise a goal.
 
     Args:
         goal: what is asked for.
-        counts: (c,) photos of each class.
+        labels: (n,) classes of the photos that evaluate it.
         classes: c names.
+        groups: (n,) numbers of photos that are not independent: each group counts as one. None: all are.
     """
-    own, all_photos = counts[goal.label], sum(counts)
-    there = all_photos - own if goal.figure == SPECIFICITY else own
-    if there < goal.needed():
-        which = (
-            f"photos of other classes than {classes[goal.label]}"
-            if goal.figure == SPECIFICITY
-            else (f"photos of {classes[goal.label]}")
-        )
-        largest = there / (there + 1)
-        raise DataError(
-            f"{option('goal', goal.said(classes))} takes at least {goal.needed():,} {which} to be promised. Got "
-            f"{there:,}, which allow for {percent_down(largest)} at most. Ask for less, or add photos."
-        )
+    chosen = (labels != goal.label) if goal.figure == SPECIFICITY else (labels == goal.label)
+    there = int(chosen.sum()) if groups is None else len(np.unique(groups[chosen]))
+    if there >= goal.needed():
+        return
+    name = classes[goal.label]
+    whose = f"other classes than {name}" if goal.figure == SPECIFICITY else name
+    which = f"{'photos' if groups is None else 'independent groups of photos'} of {whose}"
+    raise DataError(
+        f"{option('goal', goal.said(classes))} takes at least {goal.needed():,} {which} to be promised. Got {there:,}, "
+        f"which allow for {percent_down(there / (there + 1))} at most. Ask for less, or add photos."
+    )
 
 
 def percent_down(share: float) -> str:

@@ -1,22 +1,27 @@
 """Decisions that are chosen on held-out probabilities, judged on photos that did not choose them; and what they trade.
 
-A threshold is chosen on the probabilities of all photos that evaluate a classifier. Its figures are nested: the photos
-of each fold are answered by the threshold that the other folds choose.
+A threshold is chosen on the probabilities of all photos that evaluate a classifier. Its figures are nested: each photo
+is answered by the threshold that the others choose, at the same rank; where there are more than `_PARTS` photos (or
+groups), a hundredth of them at a time.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.special import betaincinv
 
 from regraft.evaluation.decisions import Decision, ThresholdRule, percent
 from regraft.evaluation.goals import SENSITIVITY, Goal
-from regraft.evaluation.proportions import interval_of, proportion_of
+from regraft.evaluation.proportions import interval_of, proportion_of, wider
 from regraft.evaluation.report_lines import shown
 from regraft.validation import Bounds, Fraction
 
 SENSITIVITIES = (0.8, 0.9, 0.95, 0.99)  # of the table
+_PARTS = 100  # that are left out in turn
+_NEAREST = 0.5  # of a group: the nearest rank
+_NEVER, _SEED = 2.0, 0
 
 
 @dataclass(frozen=True)
@@ -86,34 +91,41 @@ class OperatingPoints:
         ]
 
 
-def choose(goal: Goal, labels: np.ndarray, probabilities: np.ndarray, asked: str) -> Decision | None:
+def choose(
+    goal: Goal, labels: np.ndarray, probabilities: np.ndarray, groups: np.ndarray | None, asked: str
+) -> Decision | None:
     """Return the decision that meets a goal on held-out probabilities (n, c) of photos with `labels` (n,), or None."""
-    threshold = goal.threshold(labels == goal.label, probabilities[:, goal.label])
+    threshold = goal.threshold(labels == goal.label, probabilities[:, goal.label], groups)
     return None if threshold is None else Decision(ThresholdRule(goal.label, threshold), asked)
 
 
-def nested_answers(goal: Goal, labels: np.ndarray, probabilities: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """Return (n,) answers, each by the threshold that the other folds choose.
+def nested_thresholds(
+    goal: Goal, labels: np.ndarray, probabilities: np.ndarray, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Return (n,) thresholds, each chosen without the photo and its group, at the rank that all together choose.
 
-    Where the others do not reach the goal, the class is not answered at all for a specificity or precision, and from
-    their lowest probability of it on for a sensitivity.
+    Where the others reach no precision, no probability is enough.
 
     Args:
         goal: what thresholds are chosen for.
         labels: (n,).
         probabilities: (n, c), by what was not fitted on the photo.
-        folds: (n,) numbers.
+        groups: (n,) numbers of photos that are not independent; None: all are.
     """
-    answers = np.empty(len(labels), dtype=np.int64)
-    for fold in np.unique(folds):
-        own, others = folds == fold, folds != fold
-        is_class, scores = labels[others] == goal.label, probabilities[others, goal.label]
-        threshold = goal.threshold(is_class, scores)
-        if threshold is None:
-            reached = goal.figure == SENSITIVITY and is_class.any()
-            threshold = float(scores[is_class].min()) if reached else 2.0
-        answers[own] = ThresholdRule(goal.label, threshold).answers(probabilities[own])
-    return answers
+    is_class, scores = labels == goal.label, probabilities[:, goal.label]
+    whole = goal.at_level(1 - goal.least, is_class, scores, groups)
+    missing = 1 - goal.least if whole is None else whole[1]
+    units = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1].ravel()
+    count = int(units.max()) + 1
+    part = (np.random.default_rng(_SEED).permutation(count) % min(count, _PARTS))[units]
+    found = np.full(len(labels), _NEVER)
+    for number in np.unique(part):
+        others = part != number
+        own = None if groups is None else groups[others]
+        chosen = goal.at_level(missing, is_class[others], scores[others], own, slack=_NEAREST)
+        if chosen is not None:
+            found[~others] = chosen[0]
+    return found
 
 
 def operating_points(
@@ -122,27 +134,42 @@ def operating_points(
     classes: Sequence[str],
     label: int,
     *,
-    folds: np.ndarray,
     groups: np.ndarray | None = None,
 ) -> OperatingPoints:
-    """Return thresholds for several sensitivities of one class, with nested figures.
+    """Return thresholds for several sensitivities of one class, and what each comes to.
+
+    The sensitivity is nested. The specificity is that of the threshold itself, which photos of other classes did not
+    choose.
 
     Args:
         labels: (n,).
         probabilities: (n, c), by what was not fitted on the photo.
         classes: c names.
         label: the class.
-        folds: (n,) numbers of the folds that thresholds are nested by.
         groups: (n,) numbers of photos that are not independent; None: all are.
     """
-    points = []
+    points, is_class, scores = [], labels == label, probabilities[:, label]
     for least in SENSITIVITIES:
         goal = Goal(SENSITIVITY, least, label)
-        threshold = goal.threshold(labels == label, probabilities[:, label])
+        threshold = goal.threshold(is_class, scores, groups)
         if threshold is not None:
-            answered = nested_answers(goal, labels, probabilities, folds) == label
-            points.append(_point(least, threshold, labels == label, answered, groups))
+            nested = scores >= nested_thresholds(goal, labels, probabilities, groups)
+            answered = np.where(is_class, nested, scores >= threshold)
+            point = _point(least, threshold, is_class, answered, groups)
+            exact = None if groups is not None else _exact_sensitivity(scores[is_class], threshold)
+            points.append(replace(point, sensitivity_interval=wider(point.sensitivity_interval, exact)))
     return OperatingPoints(classes[label], tuple(points))
+
+
+def _exact_sensitivity(hits: np.ndarray, threshold: float) -> Bounds:
+    """Return the 95 % interval of the sensitivity of a threshold at the k-th smallest of m hits, on new photos.
+
+    Whatever their distribution, it is distributed as Beta(m + 1 - k, k) (Wilks 1941, "Determination of sample sizes for
+    setting tolerance limits").
+    """
+    rank, count = int((hits < threshold).sum()) + 1, len(hits)
+    low, high = betaincinv(count + 1 - rank, rank, [0.025, 0.975]).tolist()
+    return low, high
 
 
 def points_at(

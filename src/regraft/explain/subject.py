@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from regraft.classifier.classifier import Classifier
-from regraft.classifier.full_report import Answers, full_report, nesting_folds
+from regraft.classifier.full_report import Answers, full_report
 from regraft.classifier.predict import Predictor
 from regraft.classifier.record import FitRecord
 from regraft.data.columns import Columns as TableColumns
@@ -19,6 +19,7 @@ from regraft.data.samples import Samples, together
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, OptionError, RegraftError, option
 from regraft.evaluation.report import Report
+from regraft.evaluation.report_fields import Estimate
 from regraft.features.depths import columns_from, first_depths
 from regraft.features.joint import JointExtractor
 from regraft.features.pictures import join_pictures
@@ -188,14 +189,14 @@ def subject_of_classifier(
         note = _unseen_note(unseen, labelled=labelled)
         if labelled:
             fitted = reports.get(OF_FIT)
+            estimate: Estimate = "validation" if classifier.recognises(dataset, "validation").any() else "test"
             reports[ON_THESE] = full_report(
                 evaluated,
                 probabilities,
-                Answers.by(classifier.decision, probabilities),
-                estimate="validation" if classifier.recognises(dataset, "validation").any() else "test",
-                folds=nesting_folds(evaluated, seed=seed),
-                positive=positive,
-                known=None if fitted is None else fitted.operating_points,
+                Answers.on(classifier.decision, evaluated, probabilities, estimate),
+                estimate=estimate,
+                positive=positive or classifier.positive,
+                known=None if fitted is None or estimate == "validation" else fitted.operating_points,
                 seed=seed,
             )
     return Subject(

@@ -64,7 +64,6 @@ def answer_held_out(experiment: Experiment, probabilities: np.ndarray) -> HeldOu
             settings.decision,
             dataset,
             probabilities,
-            folds=folds,
             shares=counts / counts.sum(),
             positive=settings.positive,
         )
@@ -76,7 +75,7 @@ def answer_held_out(experiment: Experiment, probabilities: np.ndarray) -> HeldOu
         probabilities=probabilities,
         answers=answers,
         folds=own,
-        report=full_report(dataset, probabilities, answers, folds=folds, sets=sets, **how),
-        groups=group_report(dataset, probabilities, answers.decision, folds=own, **how),
+        report=full_report(dataset, probabilities, answers, folds=own, sets=sets, **how),
+        groups=group_report(dataset, probabilities, answers, folds=own, **how),
         taxonomy=figures_in_tree(dataset, probabilities, answers.labels, dataset.classes, dataset.samples.taxonomy),
     )

@@ -14,6 +14,7 @@ from regraft.engines.kinds import AUTO
 from regraft.engines.selection import choice_of
 from regraft.engines.workload import EngineChoice
 from regraft.errors import DataError, OptionError, option
+from regraft.evaluation.goals import check_goal_photos
 from regraft.features.depths import columns_from, find_depths, first_depths
 from regraft.features.extraction import Features
 from regraft.features.joint import JointExtractor, mean_features
@@ -83,6 +84,9 @@ def open_splits(
         outer_folds(dataset, settings)
     else:
         check_validation(rest[0], dataset)
+    evaluated = rest[0] if rest else dataset
+    if (goal := settings.decision.goal_of(dataset.classes, settings.positive)) is not None:  # before all that is costly
+        check_goal_photos(goal, evaluated.labels, evaluated.classes, evaluated.groups)
     for line in lines_of_fit(findings_of_photos(dataset, seed=settings.seed)):
         observer.say(line)
     return dataset, rest[0] if rest else None
