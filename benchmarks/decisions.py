@@ -100,7 +100,7 @@ def _record(said: dict[float, list[tuple[float, ...]]], areas: np.ndarray, tenth
         bounds = f"{100 * caught / of:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
         gap = f"{100 * gaps.value:+.1f} points [{100 * gaps.low:+.1f}, {100 * gaps.high:+.1f}]"
         record.notes.append(
-            f"{name}: {bounds} of {of:.0f} malignant lesions in all tenths, which overlap; the tenths {gap} above nested"
+            f"{name}: {bounds} of {of:.0f} malignant lesions of all tenths, which overlap; {gap} above nested"
         )
     record.add("AUC", "out-of-fold", "", areas[:, 0].tolist())
     record.add("AUC", "tenth", "", areas[:, 1].tolist())

@@ -21,19 +21,20 @@ def test_each_photo_is_answered_by_the_threshold_of_the_others():
     # allows, to the middle of .2 and .3. Without one hit the rank is that nearest to 2 / 5 of 4: 2 again
     found = nested_thresholds(Goal("sensitivity", 0.6, 1), labels, probabilities)
     # without .9: .5 of {.3, .5, .6}; without .6: likewise; without .5: .6 of {.3, .6, .9}, lowered to the middle of .55
-    # and .6; without .3: .6 of {.5, .6, .9}, likewise; without .55: .25; without .2: down to the lowest hit, .3
-    assert found.tolist() == pytest.approx([0.25, 0.25, 0.575, 0.575, 0.25, 0.3])
+    # and .6; without .3: .6 of {.5, .6, .9}, likewise. The others chose nothing: they are answered by .25
+    assert found.tolist() == pytest.approx([0.25, 0.25, 0.575, 0.575, 0.25, 0.25])
 
 
 def test_groups_are_left_out_whole():
-    labels, groups = np.array([1, 1, 1, 0, 0]), np.array([0, 0, 1, 2, 3])
+    labels, groups = np.array([1, 1, 1, 0, 0]), np.array([0, 0, 1, 1, 3])
     probabilities = two([0.9, 0.3, 0.5, 0.4, 0.1])
     found = nested_thresholds(Goal("sensitivity", 0.5, 1), labels, probabilities, groups)
     # without the first patient the other's .5 is the one hit, lowered to the middle of .4 and .5
     assert found[:2].tolist() == pytest.approx([0.45, 0.45])
     # all together take .5, of rank (1/2 + 1) / (2 + 1); the nearest to it without the second patient is .9, of rank
-    # (1/2 + 1) / (1 + 1), lowered to the middle of .4 and .9
-    assert found[2] == pytest.approx(0.65)
+    # (1/2 + 1) / (1 + 1), lowered to the middle of .1 and .3; for his photo of the other class, too
+    assert found[2:4].tolist() == pytest.approx([0.2, 0.2])
+    assert found[4] == pytest.approx(0.45)  # of all
 
 
 def test_what_the_others_never_reach_is_never_answered():

@@ -1,8 +1,9 @@
 """Decisions that are chosen on held-out probabilities, judged on photos that did not choose them; and what they trade.
 
 A threshold is chosen on the probabilities of all photos that evaluate a classifier. Its figures are nested: each photo
-is answered by the threshold that the others choose, at the same rank; where there are more than `_PARTS` photos (or
-groups), a hundredth of them at a time.
+that took part in the choice is answered by the threshold that the others choose, at the same rank; where there are more
+than `_PARTS` photos (or groups), a hundredth of them at a time. A sensitivity is chosen by photos of the class alone,
+so that the others are answered by the threshold itself.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import numpy as np
 from scipy.special import betaincinv
 
 from regraft.evaluation.decisions import Decision, ThresholdRule, percent
-from regraft.evaluation.goals import SENSITIVITY, Goal
+from regraft.evaluation.goals import SENSITIVITY, SPECIFICITY, Goal
 from regraft.evaluation.proportions import interval_of, proportion_of, wider
 from regraft.evaluation.report_lines import shown
 from regraft.validation import Bounds, Fraction
@@ -104,7 +105,8 @@ def nested_thresholds(
 ) -> np.ndarray:
     """Return (n,) thresholds, each chosen without the photo and its group, at the rank that all together choose.
 
-    Where the others reach no precision, no probability is enough.
+    Where the others reach no precision, no probability is enough. Photos by which nothing is chosen (those of other
+    classes, for a sensitivity) get the threshold that all choose.
 
     Args:
         goal: what thresholds are chosen for.
@@ -118,9 +120,12 @@ def nested_thresholds(
     units = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1].ravel()
     count = int(units.max()) + 1
     part = (np.random.default_rng(_SEED).permutation(count) % min(count, _PARTS))[units]
-    found = np.full(len(labels), _NEVER)
-    for number in np.unique(part):
-        others = part != number
+    found = np.full(len(labels), _NEVER if whole is None else whole[0])
+    chooses = {SENSITIVITY: is_class, SPECIFICITY: ~is_class}.get(goal.figure, np.ones(len(labels), dtype=bool))
+    nested = np.isin(units, units[chooses])
+    found[nested] = _NEVER
+    for number in np.unique(part[nested]):
+        others = ~((part == number) & nested)
         own = None if groups is None else groups[others]
         chosen = goal.at_level(missing, is_class[others], scores[others], own, slack=_NEAREST)
         if chosen is not None:
@@ -136,10 +141,7 @@ def operating_points(
     *,
     groups: np.ndarray | None = None,
 ) -> OperatingPoints:
-    """Return thresholds for several sensitivities of one class, and what each comes to.
-
-    The sensitivity is nested. The specificity is that of the threshold itself, which photos of other classes did not
-    choose.
+    """Return thresholds for several sensitivities of one class, and what each comes to, nested.
 
     Args:
         labels: (n,).
@@ -153,8 +155,7 @@ def operating_points(
         goal = Goal(SENSITIVITY, least, label)
         threshold = goal.threshold(is_class, scores, groups)
         if threshold is not None:
-            nested = scores >= nested_thresholds(goal, labels, probabilities, groups)
-            answered = np.where(is_class, nested, scores >= threshold)
+            answered = scores >= nested_thresholds(goal, labels, probabilities, groups)
             point = _point(least, threshold, is_class, answered, groups)
             exact = None if groups is not None else _exact_sensitivity(scores[is_class], threshold)
             points.append(replace(point, sensitivity_interval=wider(point.sensitivity_interval, exact)))
