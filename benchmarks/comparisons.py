@@ -17,7 +17,7 @@ from benchmarks.record import Record, progress, shown
 from regraft.evaluation.intervals import bootstrap
 from regraft.evaluation.metrics import Predictions, prepare
 from regraft.evaluation.paired import paired_differences
-from regraft.evaluation.pairwise import Compared, PairedDifference, judge_pairs
+from regraft.evaluation.pairwise import PairedDifference, PairOfClassifiers, judge_pairs
 from regraft.heads.search import fit_head
 from regraft.transfer.comparison import advise
 
@@ -168,7 +168,7 @@ def pairs_of(sample: Sample) -> list[PairedDifference]:
     found, positive = sample.probabilities, _positive(sample) if len(sample.probabilities) == 2 else None
     more = {"groups": sample.groups, "folds": sample.folds, "resamples": DRAWS}
     compared = [
-        Compared(
+        PairOfClassifiers(
             str(a),
             str(b),
             paired_differences(found[a], found[b], sample.labels, positive=positive, **more),

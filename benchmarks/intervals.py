@@ -4,7 +4,7 @@ The truth is known without further photos: scores are normal, so that accuracy, 
 precision follow from a formula, also those of each head that was fitted, and log loss from a quadrature.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 
@@ -241,9 +241,16 @@ def tree_cases() -> Iterator[tuple[str, str, Callable[[np.random.Generator], Dra
             yield "distance in a tree", name, partial(tree_distance, kind, n, per_group, alike)
 
 
-def held(interval: Interval | None, truth: float) -> bool:
-    """Tell whether the truth is in the interval; without an interval it may be anything."""
-    return interval is None or interval[0] - _TOLERANCE <= truth <= interval[1] + _TOLERANCE
+def held(figures: Sequence[tuple[float, float, Interval | None]]) -> tuple[float | None, float]:
+    """Return in percent how many of the intervals that there are hold the truth, and how many figures have none.
+
+    A figure without an interval promises nothing: it neither holds nor misses. Without any the first is None.
+    """
+    known = [(truth, interval) for _, truth, interval in figures if interval is not None]
+    without = 100 * (1 - len(known) / len(figures))
+    if not known:
+        return None, without
+    return 100 * float(np.mean([a - _TOLERANCE <= truth <= b + _TOLERANCE for truth, (a, b) in known])), without
 
 
 def measure(*, rounds: int, quick: bool) -> Record:  # noqa: ARG001 (one round tells all)
@@ -256,11 +263,16 @@ def measure(*, rounds: int, quick: bool) -> Record:  # noqa: ARG001 (one round t
         said = []
         for figure in drawn[0]:
             value, truth = np.mean([one[figure][:2] for one in drawn], axis=0)
-            share = 100 * float(np.mean([held(one[figure][2], one[figure][1]) for one in drawn]))
-            record.add(f"{chapter}: {name}", figure, "%", [share])
+            share, without = held([one[figure] for one in drawn])
+            if share is not None:
+                record.add(f"{chapter}: {name}", figure, "%", [share])
+            if without:
+                record.add(f"{chapter}: {name}", f"{figure}, without an interval", "% of samples", [without])
             record.add(f"{chapter}: {name}", f"{figure}, on average", "", [float(value)])
             record.add(f"{chapter}: {name}", f"{figure}, in truth", "", [float(truth)])
-            said.append(f"{figure} {share:.1f} % ({value:.3f} for {truth:.3f})")
+            holds = "no interval" if share is None else f"{share:.1f} %"
+            missing = f", {without:.1f} % without" if without and share is not None else ""
+            said.append(f"{figure} {holds}{missing} ({value:.3f} for {truth:.3f})")
         progress(f"{chapter}: {name}: {', '.join(said)}")
     record.notes = [note_of(record)]
     return record

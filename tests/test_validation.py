@@ -1,10 +1,11 @@
 """Plain JSON types against types with bounds."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from regraft.validation import Bounds, Count, Fraction, Number, convert
+from regraft.validation import Bounds, Count, Fraction, Number, convert, json_fields
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,9 @@ def test_what_fits(kind: Any, data: Any, expected: Any) -> None:
 def test_what_does_not_fit_is_named(kind: Any, data: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         convert(data, kind)
+
+
+def test_pairs_among_fields_are_lists_in_json() -> None:
+    one = SimpleNamespace(value=0.5, interval=(0.25, 0.75), nothing=None, name="a")
+    assert json_fields(one) == {"value": 0.5, "interval": [0.25, 0.75], "nothing": None, "name": "a"}
+    assert isinstance(json_fields(one)["interval"], list)

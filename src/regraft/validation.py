@@ -12,6 +12,11 @@ Fraction = Annotated[float, Meta(ge=-ROUNDING, le=1 + ROUNDING)]
 Bounds = tuple[Number, Number] | None
 
 
+def json_fields(one: object) -> dict[str, Any]:
+    """Return the fields of an object in plain JSON types, of which it has pairs alone that are none: they are lists."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(one).items()}
+
+
 def convert(data: Any, kind: Any) -> Any:
     """Return plain JSON types as `kind`, a type that msgspec knows.
 

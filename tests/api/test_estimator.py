@@ -327,6 +327,21 @@ def test_positive_may_be_a_number(make: Make, sixteen: list[str]) -> None:
         make(positive=3).fit(sixteen, eight_each(2, 10))
 
 
+def test_weights_of_classes_may_be_a_dict_of_labels(make: Make, sixteen: list[str]) -> None:
+    """As the text does; which class counts five times is seen in the probabilities."""
+    y = eight_each(2, 10)
+    of_labels = clone(make(class_weight={2: 1, np.int64(10): 5})).fit(sixteen, y)
+    of_text = make(class_weight="2=1,10=5").fit(sixteen, y)
+    assert of_labels.class_weight == {2: 1, 10: 5}
+    assert np.array_equal(of_labels.predict_proba(sixteen), of_text.predict_proba(sixteen))
+    assert not np.array_equal(of_labels.predict_proba(sixteen), make().fit(sixteen, y).predict_proba(sixteen))
+    assert of_labels.classifier_.record.class_weight == "2=1,10=5"
+    with pytest.raises(OptionError, match=r"class_weight must name classes: 2, 10\. Got '3'"):
+        make(class_weight={3: 2}).fit(sixteen, y)
+    with pytest.raises(OptionError, match=r"class_weight must be balanced, or weights by class, .* Got '2=-1'"):
+        make(class_weight={2: -1}).fit(sixteen, y)
+
+
 # --- save and load ---
 
 

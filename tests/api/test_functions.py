@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,9 @@ def test_near_duplicates_are_as_the_estimator_has_them_or_as_they_are_given(
     make: Make, sixteen: list[str], new: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     estimator, heard = make(near_duplicates="ignore").fit(sixteen, COLOURS), []
-    monkeypatch.setattr("regraft.api.functions.evaluate_classifier", lambda *_, **given: heard.append(given))
+    monkeypatch.setattr(
+        "regraft.api.functions.evaluation_of", lambda *_, **given: heard.append(given) or SimpleNamespace(record=None)
+    )
     for classifier, given in ((estimator, {}), (estimator, {"near_duplicates": "join"}), (estimator.classifier_, {})):
         regraft.evaluate(classifier, new, **given)
     assert [given["near"] for given in heard] == [False, True, True]
@@ -106,6 +109,10 @@ def test_mistakes_in_evaluate(fitted: TransferClassifier, new: Path) -> None:
         ({"seed": -1}, OptionError, "seed must be a whole number from 0. Got -1."),
         ({"positive": "rde"}, OptionError, "positive must be one of blue, red. Got 'rde'. Did you mean 'red'?"),
         ({"batch_size": 0}, OptionError, "batch_size must be 1 or more. Got 0."),
+        ({"threshold": "0.2 for rde"}, OptionError, "threshold must be for one of blue, red. Got 'rde'."),
+        ({"balance": "yes"}, OptionError, "balance must be True or False. Got 'yes'."),
+        ({"cost": "red:blue"}, OptionError, "After red:blue there must be =COST, the number."),
+        ({"threshold": 0.2, "balance": True}, OptionError, "threshold and balance exclude each other"),
         ({"devic": "cpu"}, TypeError, "evaluate has no argument 'devic'. Did you mean 'device'?"),
         ({"y": ["red"]}, DataError, "is a folder, which brings its own labels: leave y out."),
         ({"classifier": "gone.safetensors"}, BundleError, "gone.safetensors does not exist."),
@@ -116,6 +123,33 @@ def test_mistakes_in_evaluate(fitted: TransferClassifier, new: Path) -> None:
         with pytest.raises(error) as caught:
             regraft.evaluate(**{"classifier": fitted, "X": new, **arguments})
         assert message in str(caught.value)
+
+
+def test_another_rule_decides_and_the_classifier_keeps_its_own(fitted: TransferClassifier, new: Path) -> None:
+    """All photos are answered red: three of each class are new, and of those under red one is blue."""
+    plain = regraft.evaluate(fitted, new).report
+    assert plain is not None
+    assert plain.confusion == [[3, 0], [1, 2]]
+    rules: list[dict[str, Any]] = [
+        {"threshold": "0.0000001 for red"},
+        {"threshold": 1e-7},
+        {"cost": "red:blue=1000000"},
+    ]
+    for rule in rules:
+        report = regraft.evaluate(fitted, new, **rule).report
+        assert report is not None
+        assert report.confusion == [[0, 3], [0, 3]]
+        assert report.decided_by.startswith(next(iter(rule)))
+    paired = regraft.evaluate_paired({"a": fitted, "b": fitted}, new, cost="red:blue=1000000")
+    assert [report.confusion for report in paired.reports.values()] == [[[0, 3], [0, 3]]] * 2
+    assert "\na: decided by cost red:blue=1000000: red above a probability of 0.0001 %, else blue\n" in str(paired)
+    assert fitted.classifier_.decision is None
+    counts = fitted.classifier_.record.class_counts  # 8 of each: balance cuts at one half
+    assert counts == (8, 8)
+    balanced = regraft.evaluate(fitted, new, balance=True).report
+    assert balanced is not None
+    assert balanced.confusion == plain.confusion
+    assert "above a probability of 50 %" in balanced.decided_by
 
 
 # --- compare ---
@@ -130,7 +164,7 @@ def test_what_is_compared_is_shown_whole(sixteen: list[str], tiny_network: str, 
     lines = str(found).splitlines()
     assert lines[0].split()[:2] == ["strategy", "photos/class"]
     assert lines[-1] == found.advice.replace("\n", " ")
-    assert len(lines) == 1 + 4 + 1 + len(found.notes) + 1
+    assert len(lines) == 1 + 4 + 1 + 1 + len(found.notes) + 1  # a row of always the largest class, and a blank line
 
 
 def test_a_comparison_of_a_folder_reads_its_training_photos(photos: Photos, tiny_network: str) -> None:
@@ -159,6 +193,10 @@ def test_a_comparison_of_a_folder_reads_its_training_photos(photos: Photos, tiny
         ({"model": "auto"}, ModelError, "'auto' is no network, but a choice that `regraft fit` makes of several."),
         ({"model": ["pocet"]}, ModelError, "There is no network named 'pocet'."),
         ({"models": "pocket"}, TypeError, "compare has no argument 'models'. Did you mean 'model'"),
+        ({"goal": "sensitivity>=0.9 for red"}, TypeError, "compare has no argument 'goal'."),
+        ({"cost": "red:blue=3"}, TypeError, "compare has no argument 'cost'."),
+        ({"threshold": 0.2}, TypeError, "compare has no argument 'threshold'."),
+        ({"balance": True}, TypeError, "compare has no argument 'balance'."),
         ({"strategy": "top"}, TypeError, "compare has no argument 'strategy'. Did you mean 'strategies'"),
         ({"seed": -1}, OptionError, "seed must be a whole number from 0 to 4294967295. Got -1."),
         ({"positive": "green"}, OptionError, "positive must be one of blue, red. Got 'green'."),
@@ -223,6 +261,10 @@ def test_classifiers_in_any_form_are_compared(fitted: TransferClassifier, new: P
 def test_mistakes_in_evaluate_paired(fitted: TransferClassifier, new: Path) -> None:
     mistakes: list[tuple[dict[str, Any], type[Exception], str]] = [
         ({"classifiers": "m.safetensors"}, OptionError, "classifiers must be classifiers by name, or a list of files"),
+        ({"classifiers": []}, OptionError, "classifiers must be two or more. Got none."),
+        ({"level": 1}, TypeError, "evaluate_paired has no argument 'level'."),
+        ({"threshold": 2}, OptionError, "threshold must be a probability"),
+        ({"cost": "red:blue=3", "balance": True}, OptionError, "cost and balance exclude each other"),
         ({"classifiers": [fitted]}, OptionError, "classifiers must be two or more. Got classifier 1 alone."),
         ({"classifiers": [fitted, 3]}, OptionError, "classifier must be a fitted TransferClassifier, or the file of"),
         ({"seed": -1}, OptionError, "seed must be a whole number from 0. Got -1."),

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.record import Measurement, Record, ratio, shown
 from PIL import Image
 
-from benchmarks import chart, comparisons, embed_memory, ours, processes, startup
+from benchmarks import chart, comparisons, embed_memory, intervals, ours, processes, startup
 from regraft.engines.compute import Compute
 from regraft.features import extraction
 from regraft.features.embedding import Embedder
@@ -138,3 +138,10 @@ def test_what_differs_far_is_found_by_all_and_what_is_equal_by_none() -> None:
             return comparisons.Sample(sample.probabilities[[0, 0]], sample.labels)
 
     assert set(comparisons.shares(Same(60, before=True), 2).values()) == {0}
+
+
+def test_a_figure_without_an_interval_neither_holds_nor_misses() -> None:
+    """Of three intervals two hold 0.5, one of them at its edge; a fourth figure has none."""
+    figures = [(0.4, 0.5, (0.3, 0.6)), (0.4, 0.5, (0.3, 0.45)), (0.5, 0.5, (0.5, 0.7)), (0.4, 0.5, None)]
+    assert intervals.held(figures) == (pytest.approx(200 / 3), 25.0)
+    assert intervals.held(figures[3:]) == (None, 100.0)

@@ -189,6 +189,8 @@ def test_a_file_without_held_out_scores_gives_no_sets(bundle: Path) -> None:
         "coverage needs the probabilities of photos that were held out when the classifier was fitted, which this file "
         "(of an older regraft) does not hold. Fit it again."
     )
+    with pytest.raises(OptionError, match=r"^abstain needs the probabilities of photos that were held out"):
+        made.check_coverage(Coverage(), abstain=True)
 
 
 def test_a_file_without_a_reference_has_none(bundle: Path) -> None:

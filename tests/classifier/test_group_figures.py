@@ -35,7 +35,7 @@ def test_the_table_names_the_column() -> None:
     figures = (GroupFigures("north", 1200, 0.5, (0.25, 0.75)), GroupFigures("far south", 3, 1.0, (0.4385, 1.0)))
     assert group_table(figures, "clinic").splitlines() == [
         "  clinic     photos  accuracy, learned without it",
-        "  north       1,200   50.0 % [25.0, 75.0]",
+        "  north       1,200  50.0 % [25.0, 75.0]",
         "  far south       3  100.0 % [43.9, 100.0]",
     ]
     assert group_table(figures[:1], "").startswith("  group  photos  ")

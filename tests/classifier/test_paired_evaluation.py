@@ -79,7 +79,10 @@ def test_each_answers_by_its_own_rule(trained: FitResult, photos: Photos) -> Non
         always_red.decide_by(DecisionRequest(cost="red:blue=1000000,red:green=1000000"))
         found = evaluate_paired({"a": trained.classifier, "b": always_red}, new)
         assert found.reports["b"].confusion == [[0, 0, 7], [0, 0, 2], [0, 0, 3]]
-        assert "red" in found.reports["b"].decided_by
+        decided = "cost red:blue=1000000,red:green=1000000: the class whose mistakes are expected to cost least"
+        assert found.reports["b"].decided_by == decided
+        assert f"\nb: decided by {decided}\n" in str(found)
+        assert "a: decided by" not in str(found)
         (accuracy,) = (pair for pair in found.pairs if pair.metric == "accuracy")
         assert (accuracy.only_a, accuracy.only_b) == (0, 9)
 

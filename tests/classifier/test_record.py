@@ -212,3 +212,10 @@ def test_timing_adds_up_both_splits() -> None:
     timing = Timing.of(parts, 9.0, 4.0)
     assert timing == Timing(9.0, 5.0, 40, 4.0)
     assert timing.images_per_second == 8.0
+
+
+def test_all_tables_of_a_record_are_in_its_text(fitted: FitRecord) -> None:
+    (by_group,) = fitted.tables
+    assert by_group.splitlines()[1] == "  north        3  33.3 % [6.2, 79.2]"
+    assert by_group in str(fitted)
+    assert replace(fitted, by_group=()).tables == []

@@ -12,6 +12,7 @@ from regraft.classifier.tree import (
     figures_in_tree,
     level_of,
     places_at,
+    samples_of_classes,
     say_inner_labels,
 )
 from regraft.data.dataset import Dataset
@@ -71,6 +72,22 @@ def test_the_root_of_all_says_nothing_at_any_level() -> None:
         aligned_by_tree(samples("blue", "skin"), ("blue", "melanoma", "wart"), tree, inner=True)
 
 
+def test_photos_of_no_class_are_left_out_with_a_note() -> None:
+    found = samples_of_classes(samples("lentigo", "nevus", "blue", "benign", "nevus"), CLASSES, TREE)
+    assert found.classes == CLASSES
+    assert names(found) == ["melanoma", "blue"]
+    assert [source.name for source in found.sources] == ["0.jpg", "2.jpg"]
+    assert found.notes == (
+        "3 photos are labelled with nodes of the tree that are no classes of this classifier: benign (1), nevus (2). "
+        "They are left out here.",
+    )
+    assert samples_of_classes(samples("wart"), CLASSES, TREE).notes == ()
+    with pytest.raises(DataError, match=r"^photos: all 2 photos are labelled with nodes .* benign \(2\)\. Label them"):
+        samples_of_classes(samples("benign", "benign"), CLASSES, TREE)
+    with pytest.raises(DataError, match="1 classes that the model does not know: mole"):
+        samples_of_classes(samples("blue", "mole"), CLASSES, TREE)
+
+
 @pytest.mark.parametrize("label", ["cyst", "mole"])
 def test_labels_of_no_kind_that_is_known_are_refused(label: str) -> None:
     with pytest.raises(DataError, match=f"1 classes that the model does not know: {label}"):
@@ -112,6 +129,20 @@ def test_figures_of_photos_with_labels_of_all_kinds() -> None:
     assert found.distances is not None
     assert (found.distances.answers.n, found.distances.answers.value) == (1, 2.0)
     assert figures_in_tree(dataset(aligned), probabilities, probabilities.argmax(axis=1), CLASSES, None) is None
+
+
+def test_at_the_level_of_the_classes_figures_are_of_what_a_rule_answers() -> None:
+    """A rule answers melanoma from 0.2 on: 1 of 4 right among the classes, and the nodes above as they were, 4 of 4."""
+    aligned = aligned_by_tree(samples("blue", "halo", "wart", "melanoma"), CLASSES, TREE, inner=True)
+    probabilities = np.array([[0.7, 0.1, 0.2, 0.0], [0.1, 0.6, 0.3, 0.0], [0.1, 0.1, 0.3, 0.5], [0.2, 0.1, 0.7, 0.0]])
+    answers = np.full(4, 2)
+    found = figures_in_tree(dataset(aligned), probabilities, answers, CLASSES, TREE)
+    assert found is not None
+    assert [one.figures["accuracy"] for one in found.levels] == [1.0, 1.0, 0.25]
+    assert [one.figures["balanced_accuracy"] for one in found.levels] == [1.0, 1.0, 0.25]
+    # the nodes above: .8 .7 .7 .3 benign; nevus .8 .7 .2 .3, wart 0 0 .5 0
+    assert found.distances is not None
+    assert found.distances.answers.value == pytest.approx((5 + 5 + 4 + 0) / 4)  # from blue, halo, wart and itself
 
 
 def test_photos_at_a_level_and_among_the_classes(listener: Any) -> None:

@@ -154,6 +154,27 @@ def test_wrong_decisions_are_named_before_anything_is_trained(
     assert not Path("classifier.safetensors").exists()
 
 
+@pytest.mark.parametrize(
+    "case",
+    [
+        (("--goal", "recall>=0.9 for rde"), "--goal must be for one of blue, red. Got 'rde'. Did you mean 'red'?"),
+        (("--goal", "sensitivity>=95"), "--goal must ask for more than 0 and less than 1 (100 %). Got"),
+        (("--goal", "sensitivity>=0.9 for red"), "takes at least 9 photos of red to be promised. Got 2"),
+        (("--cost", "red:blue"), "After red:blue there must be =COST, the number."),
+        (("--cost", "taxonomy"), "--cost taxonomy is the distance in the tree of the classes, and none is known"),
+        (("--threshold", "2"), "--threshold must be a probability above 0 and below 1"),
+        (("--class-weight", "rot=3"), "--class-weight must name classes: blue, red. Got 'rot'."),
+        (("--positive", "rde"), "--positive must be one of blue, red. Got 'rde'."),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_would(
+    fails: Fails, photos: Photos, tiny_network: str, other_network: str, case: tuple[tuple[str, ...], str]
+) -> None:
+    (options, said), folder = case, photos("pets", red=2, blue=2)
+    assert said in fails("fit", folder, "--model", tiny_network, "--dry-run", *options)
+    assert said in fails("fit", folder, "--model", tiny_network, "--model", other_network, "--dry-run", *options)
+
+
 def test_a_goal_that_no_threshold_reaches_says_what_is_the_most(fails: Fails, mixed: Path, tiny_network: str) -> None:
     """A precision of 92 % takes all 12 red photos before the first blue one."""
     message = fails("fit", mixed, "--model", tiny_network, *FAST, "--goal", "precision>=0.92 for red")

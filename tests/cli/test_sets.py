@@ -114,6 +114,7 @@ def test_coverage_of_all_photos(run: Run, bundle: Path, photos: Photos) -> None:
             "--coverage of 99 % takes at least 99 held-out photos to be promised. The classifier ",
         ),
         (["--coverage", "0.9", "--format", "kaggle", "--positive", "red"], "--coverage has no use in a submission, "),
+        (["--coverage-of", "photos"], "--coverage-of photos goes with --coverage or --abstain: it says of which "),
         (["--abstain", "--like", "sample.csv"], "--abstain has no use in a submission, which holds answers or "),
     ],
 )

@@ -238,3 +238,22 @@ def test_the_tree_is_not_overwritten(fails: Fails, photos: Photos, tree: Path, t
     Path("tree.csv").write_text("child,parent\nred,warm\nblue,cold\n")
     options = ("--taxonomy", "tree.csv", "--predictions", "tree.csv")
     assert "is a file that is read here" in fails("fit", data, "--model", tiny_network, *FAST, *options)
+
+
+def test_what_is_of_classes_leaves_inner_nodes_out(run: Run, fitted: Path, photos: Photos) -> None:
+    """Two photos are labelled vivid, of which red and sea are kinds: nobody has said which."""
+    others = photos("others", first_seed=500, grey=3, red=4, green=3)
+    (others / "vivid").mkdir()
+    for number in range(2):
+        shutil.move(others / "red" / f"{number}.jpg", others / "vivid" / f"{number}.jpg")
+    shutil.copy(fitted, "second.safetensors")
+    said = (
+        "2 photos are labelled with nodes of the tree that are no classes of this classifier: vivid (2). They are left"
+    )
+    explained = run("explain", fitted, others, "--units", "0", "--json")
+    assert explained.exit_code == 0, explained.output
+    assert said in explained.stderr
+    both = run("evaluate", fitted, "second.safetensors", others, "--json")
+    assert both.exit_code == 0, both.output
+    assert said in both.stderr
+    assert json.loads(both.stdout)["n"] == 8

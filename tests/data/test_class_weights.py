@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from regraft.data.class_weights import ClassWeights, is_class_weight
+from regraft.data.class_weights import ClassWeights, is_class_weight, pairs, text_of
 from regraft.errors import OptionError, flags_in_messages
 
 
@@ -62,3 +62,15 @@ def test_names_that_are_no_classes(text: str, message: str) -> None:
     assert str(caught.value) == message
     with pytest.raises(OptionError, match=r"^--class-weight must"), flags_in_messages({}):
         ClassWeights.parse(text, ("benign", "malignant"))
+
+
+def test_weights_of_a_dict_are_said_as_text_or_not_at_all() -> None:
+    for weights in ({"malignant": 5, "benign": 0.1}, {"a,b": 3, "c=d": 0.5}, {"1": np.float64(2.0)}):
+        text = text_of(weights)
+        assert text is not None
+        assert pairs(text) == [(name, float(weight)) for name, weight in weights.items()]
+    assert text_of({}) is None
+    assert not is_class_weight(text_of({"a": -1}))
+    assert not is_class_weight(text_of({"a": "much"}))
+    with pytest.raises(OptionError, match=r"^class_weight cannot name classes like 'a=1,b'\. Rename them\.$"):
+        text_of({"a=1,b": 3})

@@ -32,7 +32,7 @@ def test_without_a_maximum_the_labels_stay_the_classes(tree: Path) -> None:
     assert found.classes == train.classes
     assert found.labels.tolist() == train.labels.tolist()
     assert found.taxonomy is not None
-    assert found.taxonomy.distance("blue", "melanoma") == 5
+    assert found.taxonomy.distances(("blue", "melanoma"))[0, 1] == 5
 
 
 def test_labels_become_training_classes_and_the_photos_of_each_are_said(tree: Path) -> None:

@@ -117,6 +117,23 @@ def test_costs_are_read():
     assert read_costs("c, d=1:a:b=3", odd).tolist() == [[0, 1], [3, 0]]
 
 
+def test_what_is_amiss_with_a_cost_is_said():
+    said = {
+        "malignant:benign": r"After malignant:benign there must be =COST, the number\.$",
+        "malignant:benign=": r"After malignant:benign there must be =COST, a number above 0\.$",
+        "malignant:benign=twenty": r"After malignant:benign there must be =COST, a number above 0\.$",
+        "malignant:benign=2,benign:malignant": r"After benign:malignant there must be =COST, the number\.$",
+        "malignant:malignant=20": r"malignant:malignant is no mistake\.$",
+        "malignant:benin=20": r"Did you mean 'benign'\?$",
+        "malignant": r"Got 'malignant'\.$",
+        "malignant:benign=2, malignant:benign=3": r"must say once what a mistake costs\. Got malignant:benign twice in",
+    }
+    for text, reason in said.items():
+        with pytest.raises(OptionError, match=reason):
+            read_costs(text, TWO)
+    assert read_costs("malignant:benign=2, benign:malignant=3", TWO).tolist() == [[0, 3], [2, 0]]
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

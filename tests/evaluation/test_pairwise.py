@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 
 from regraft.evaluation.paired import Difference
-from regraft.evaluation.pairwise import Compared, PairedDifference, decision_in_words, judge_pairs
+from regraft.evaluation.pairwise import PairedDifference, PairOfClassifiers, decision_in_words, judge_pairs
 
 
-def compared(a: str, b: str, **p_values: float | None) -> Compared:
+def compared(a: str, b: str, **p_values: float | None) -> PairOfClassifiers:
     """Return a pair whose figures are all lower by 0.1, with these p-values."""
     found = {
         name: Difference(name, -0.1, None if p is None else (-0.19, -0.01), p, 2, 7) for name, p in p_values.items()
     }
-    return Compared(a, b, found, 40)
+    return PairOfClassifiers(a, b, found, 40)
 
 
 def told(pairs: list[PairedDifference], *fields: str) -> list[Any]:
@@ -68,5 +68,5 @@ def test_a_difference_in_words() -> None:
 
 
 def test_figures_that_are_not_defined_are_left_out() -> None:
-    found = Compared("b", "a", {"auc": Difference("auc", float("nan"), None)}, 3)
+    found = PairOfClassifiers("b", "a", {"auc": Difference("auc", float("nan"), None)}, 3)
     assert judge_pairs([found]) == []

@@ -180,7 +180,8 @@ def test_a_figure_that_the_answered_photos_do_not_define_is_left_out(
     assert {pair.metric for pair in found.pairs} == {"accuracy", "balanced_accuracy"}
     assert found.advice.startswith("Take ")
     assert "average precision" not in found.advice
-    assert "frozen: AUC and average precision not defined: its photos are all of one class" in found.notes
+    said = "AUC and average precision not defined: its photos are all of one class, or those of each fold"
+    assert f"frozen: {said}" in found.notes
     json.dumps(found.to_json(), allow_nan=False)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from regraft.classifier.labels import Labels, name_of, read_labels
 from regraft.data.cells import as_text, check_labels, is_missing, says_nothing
+from regraft.data.class_weights import text_of
 from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples, readers_of
 from regraft.data.photos import find_photos
@@ -76,10 +77,12 @@ def split_options(
 
 
 def plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options with NumPy's numbers as Python's, and the positive class by the name that it has."""
+    """Return options with NumPy's numbers as Python's, and classes that are named by labels by their names."""
     found = {name: value.item() if isinstance(value, np.generic) else value for name, value in options.items()}
     if options.get("positive") is not None:
         found["positive"] = name_of(options["positive"])
+    if isinstance(weights := options.get("class_weight"), Mapping):
+        found["class_weight"] = text_of({name_of(label): weight for label, weight in weights.items()})
     return found
 
 

@@ -196,7 +196,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classifier, read = self._fitted(), columns_of(columns, "score")
         if is_place(X) and y is None:
             chosen = split_names(X, read)[-1]
-            samples = classifier.align(find_samples(X, read, splits=(chosen,))[chosen])
+            samples = classifier.align(find_samples(X, read, splits=(chosen,))[chosen], leave_out=False)
             sources, truth = list(samples.sources), samples.labels
         else:
             sources = find_photos_of(X, read)

@@ -11,7 +11,7 @@ from regraft.api.estimator import TransferClassifier
 from regraft.api.log import LogObserver
 from regraft.classifier.bundle import load_bundle
 from regraft.classifier.classifier import Classifier
-from regraft.classifier.evaluate import evaluate as evaluate_classifier
+from regraft.classifier.evaluate import evaluation_of
 from regraft.classifier.paired_evaluation import PairedEvaluation
 from regraft.classifier.paired_evaluation import evaluate_paired as evaluate_classifiers
 from regraft.classifier.record import EvaluationRecord
@@ -20,6 +20,7 @@ from regraft.data.layouts import SPLITS, split_names
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.errors import ModelError, OptionError, did_you_mean, option
+from regraft.evaluation.goals import DecisionRequest
 from regraft.networks.backbones import load_backbone
 from regraft.networks.registry import check_model_name, own_name
 from regraft.options import check_settings, number, whole_number
@@ -27,9 +28,10 @@ from regraft.training.schedule import Schedule
 from regraft.transfer.compare import Size
 from regraft.transfer.compare import compare as compare_samples
 from regraft.transfer.comparison import Comparison
-from regraft.transfer.settings import JOIN, FitSettings
+from regraft.transfer.settings import DECIDE, JOIN, FitSettings
 from regraft.transfer.strategies import STRATEGIES
 
+_RULES = ("cost", "threshold", "balance")  # what decides without photos to be chosen on
 _NOT_HERE = (
     "strategy",
     "force",
@@ -37,10 +39,12 @@ _NOT_HERE = (
     "train_only",
     "lora",
     "class_weight",
+    *DECIDE,
     "budget",
     "restart",
 )  # of `FitSettings`
-_OF_EVALUATE = ("groups", "split", "positive", "seed", "near_duplicates", "level")  # arguments of `evaluate`
+_OF_PAIRED = ("classifiers", "groups", "split", "positive", "seed", "near_duplicates", *_RULES)  # of `evaluate_paired`
+_OF_EVALUATE = (*_OF_PAIRED[1:], "classifier", "level")  # arguments of `evaluate`
 _OWN = ("groups", "model", "strategies", "sizes", "budget", "schedule")  # arguments of `compare`
 
 
@@ -55,6 +59,9 @@ def evaluate(
     seed: int = 0,
     near_duplicates: str | None = None,
     level: int | None = None,
+    cost: str | None = None,
+    threshold: str | float | None = None,
+    balance: bool = False,
     **options: Any,
 ) -> EvaluationRecord:
     """Evaluate a classifier on labelled photos; those that it was trained on are left out.
@@ -73,6 +80,10 @@ def evaluate(
         near_duplicates: "join", or "ignore" to take a training photo that was edited for a new one; None for what the
             estimator has, else "join".
         level: of the tree that the classes lie in, whose nodes the figures are of then; None for the classes.
+        cost: what mistakes cost, "malignant:benign=20": the class with the least expected cost is answered, instead of
+            by the classifier's own rule.
+        threshold: 0.2, or "0.2 for malignant": the probability from which on a class is answered, likewise.
+        balance: True answers as if all classes were equally frequent, likewise.
         options: columns of a table; `device`, `engine`, `batch_size`, `cache` and so on, fields of `Compute`; what is
             left out is as in an estimator.
 
@@ -96,16 +107,19 @@ def evaluate(
     if near_duplicates is not None:
         settings = replace(settings, near_duplicates=near_duplicates)
     check_settings(settings)
+    request = _request(cost, threshold, balance)
+    decided = fitted if level is not None else _decided(fitted, request, own["positive"])
     samples = _samples(X, y, groups, split, columns)
-    return evaluate_classifier(
-        fitted,
+    return evaluation_of(
+        decided,
         samples,
         compute=compute,
         observer=LogObserver(),
         near=settings.near_duplicates == JOIN,
         level=level,
+        request=None if level is None else request,
         **own,
-    )
+    ).record
 
 
 def evaluate_paired(
@@ -118,6 +132,9 @@ def evaluate_paired(
     positive: Any = None,
     seed: int = 0,
     near_duplicates: str = JOIN,
+    cost: str | None = None,
+    threshold: str | float | None = None,
+    balance: bool = False,
     **options: Any,
 ) -> PairedEvaluation:
     """Evaluate two classifiers or more on the same labelled photos, and compare them pair by pair.
@@ -135,6 +152,10 @@ def evaluate_paired(
         positive: the class that AUC and average precision are of, where there are two; None for the second.
         seed: of the draws.
         near_duplicates: "join", or "ignore" to take a training photo that was edited for a new one.
+        cost: what mistakes cost, "malignant:benign=20": the class with the least expected cost is answered, instead of
+            by each one's own rule.
+        threshold: 0.2, or "0.2 for malignant": the probability from which on a class is answered, likewise.
+        balance: True answers as if all classes were equally frequent, likewise.
         options: columns of a table; `device`, `engine`, `batch_size`, `cache` and so on, fields of `Compute`.
 
     Raises:
@@ -142,7 +163,7 @@ def evaluate_paired(
         OptionError: a value that is not allowed, or classifiers of different classes.
         BundleError: a file that is no classifier.
     """
-    named, given = split_options(options, "evaluate_paired", Compute, own=_OF_EVALUATE)
+    named, given = split_options(options, "evaluate_paired", Compute, own=_OF_PAIRED)
     columns = columns_of(named, "evaluate_paired")
     own = plain({"positive": positive, "seed": seed})
     if not whole_number(own["seed"], 0):
@@ -156,14 +177,35 @@ def evaluate_paired(
     listed = [] if isinstance(classifiers, Mapping) else enumerate(classifiers, 1)
     by_name = {str(one) if is_place(one) else f"classifier {number}": one for number, one in listed}
     by_name |= classifiers if isinstance(classifiers, Mapping) else {}
+    request = _request(cost, threshold, balance)
     fitted = {
         str(name): one._fitted() if isinstance(one, TransferClassifier) else _classifier(one)
         for name, one in by_name.items()
     }
+    fitted = {name: _decided(one, request, own["positive"]) for name, one in fitted.items()}
     samples = _samples(X, y, groups, split, columns)
     return evaluate_classifiers(
         fitted, samples, compute=Compute(**given), observer=LogObserver(), near=near_duplicates == JOIN, **own
     )
+
+
+def _request(cost: Any, threshold: Any, balance: Any) -> DecisionRequest:
+    """Return what is to decide.
+
+    Raises:
+        OptionError: a value that is not allowed, or several of these.
+    """
+    check_settings(FitSettings(cost=cost, threshold=threshold, balance=balance))
+    request = DecisionRequest(None, cost, threshold, bool(balance))
+    request.check()
+    return request
+
+
+def _decided(classifier: Classifier, request: DecisionRequest, positive: str | None) -> Classifier:
+    """Return the classifier as it answers by a request; what was given stays as it is."""
+    found = replace(classifier)
+    found.decide_by(request, positive)
+    return found
 
 
 def _samples(X: Any, y: Any, groups: Any, split: str | None, columns: Columns) -> Samples:

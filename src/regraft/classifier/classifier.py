@@ -10,7 +10,7 @@ from torch import nn
 
 from regraft.classifier.record import FitRecord
 from regraft.classifier.reference import TrainingReference
-from regraft.classifier.tree import aligned_by_tree
+from regraft.classifier.tree import aligned_by_tree, samples_of_classes
 from regraft.data.dataset import Dataset
 from regraft.data.near_duplicates import seen_before
 from regraft.data.samples import Samples
@@ -98,13 +98,19 @@ class Classifier:
         """Return the levels of the tree that the classes lie in; none without a tree."""
         return () if self.taxonomy is None else self.taxonomy.levels(self.classes)
 
-    def align(self, samples: Samples) -> Samples:
+    def align(self, samples: Samples, *, leave_out: bool = True) -> Samples:
         """Return samples whose labels are positions in `classes`: each label's own, or of the nearest node above it.
 
+        Args:
+            samples: labelled.
+            leave_out: whether photos are, with a note, whose labels tell where in the tree, and no class; else that is
+                an error.
+
         Raises:
-            DataError: a label that is neither a class nor below one.
+            DataError: a label that is neither a class nor below one, nor in the tree above; or no photo of a class.
         """
-        return aligned_by_tree(samples, self.classes, self.taxonomy)
+        align = samples_of_classes if leave_out else aligned_by_tree
+        return align(samples, self.classes, self.taxonomy)
 
     @property
     def depths(self) -> tuple[Depth, ...]:
@@ -141,12 +147,12 @@ class Classifier:
         """Return (n, c) booleans: which classes photos may be; None where that is not known. See `HeldOutScores`."""
         return None if self.held_out is None else self.held_out.sets(probabilities, coverage)
 
-    def check_coverage(self, coverage: Coverage) -> None:
-        """Raise `OptionError` or `DataError` where sets of this coverage cannot be promised."""
+    def check_coverage(self, coverage: Coverage, *, abstain: bool = False) -> None:
+        """Raise `OptionError` or `DataError` where sets of this coverage, by which answers may `abstain`, cannot be."""
         if self.held_out is None:
             raise OptionError(
-                f"{option('coverage')} needs the probabilities of photos that were held out when the classifier was "
-                "fitted, which this file (of an older regraft) does not hold. Fit it again."
+                f"{option('abstain' if abstain else 'coverage')} needs the probabilities of photos that were held out "
+                "when the classifier was fitted, which this file (of an older regraft) does not hold. Fit it again."
             )
         self.held_out.check(coverage)
 
@@ -210,7 +216,8 @@ class Classifier:
         """Return all of it as one PyTorch module in eval mode: for an export, or to be part of another program.
 
         (b, h, w, 3) uint8 pixels, decoded, resized and cropped as `backbone.preprocess` says -> (b, c) calibrated
-        probabilities. Its tensors are the classifier's own. Mirror images are made inside.
+        probabilities. Its tensors are the classifier's own. Mirror images are made inside. The rule
+        that answers (`decision`) is not: `answers` gives what it makes of these probabilities, or its `in_words` says.
 
         Raises:
             OptionError: the head is not linear; several networks are joined, which see photos in sizes of their own; or

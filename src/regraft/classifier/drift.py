@@ -13,7 +13,9 @@ from regraft.evaluation.decisions import Decision, answers_of
 from regraft.evaluation.intervals import Interval, mean_interval, quantile, wilson
 from regraft.evaluation.proportions import Proportion, chance_of_as_many, proportion_of
 from regraft.evaluation.report import Report
+from regraft.evaluation.report_lines import shown
 from regraft.images.headers import Header
+from regraft.validation import json_fields
 
 FAR = (0.99, 0.95)  # of the training photos lie nearer
 _PARTS = 4  # distance, answers, sizes and colours, probabilities: each has its share of the false alarms
@@ -51,7 +53,7 @@ class Share:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
-        found = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        found = json_fields(self)
         return {name: value for name, value in found.items() if value is not None or name == "interval"}
 
     def __str__(self) -> str:
@@ -81,7 +83,7 @@ class Confidence:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        return json_fields(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -360,5 +362,4 @@ def _in_words(name: str) -> str:
 
 
 def _percent(value: float, interval: Interval | None = None) -> str:
-    text = f"{100 * value:.1f} %"
-    return text if interval is None else f"{text} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+    return shown(value, interval, percent=True)

@@ -168,9 +168,7 @@ def _figures(
     folds = nesting_folds(dataset, seed=seed)
     sets = _sets(target, dataset, probabilities[chosen], folds=folds if estimate == "validation" else None)
     probabilities = probabilities[chosen] if level is None else level.sums(probabilities[chosen])
-    absent = [name for name, count in dataset.samples.counts().items() if not count]
-    if absent:
-        observer.say(f"no photos of {len(absent)} classes here, whose recall is unknown: {', '.join(absent[:20])}")
+    dataset.say_absent_classes(observer)
     fitted = None if classifier.record is None else classifier.record.report
     found = Answers.on(decision, dataset, probabilities, estimate)
     report = full_report(

@@ -8,6 +8,7 @@ import numpy as np
 
 from regraft.errors import printable
 from regraft.evaluation.intervals import Interval, wilson
+from regraft.evaluation.report_lines import padded, shown
 
 _SHOWN = 20  # groups in a printed table
 _WIDEST = 40  # characters of a name
@@ -62,19 +63,12 @@ def group_table(figures: Sequence[GroupFigures], column: str) -> str:
         figures: of each group, the lowest accuracy first.
         column: what a group is; "" where nobody has named it.
     """
-    shown = figures[:_SHOWN]
-    title = printable(column) or "group"
-    names = [_cut(printable(one.name)) for one in shown]
-    width = max(map(len, [title, *names]))
-    title = f"  {title:<{width}}  photos  accuracy, learned without it"
-    lines = [f"  {name:<{width}}  {one.photos:>6,}  {_percent(one)}" for name, one in zip(names, shown, strict=True)]
+    rows = [[printable(column) or "group", "photos", "accuracy, learned without it"]]
+    for one in figures[:_SHOWN]:
+        accuracy = shown(one.accuracy, one.accuracy_interval, percent=True)
+        rows.append([_cut(printable(one.name)), f"{one.photos:>6,}", accuracy])
     more = [f"  and {len(figures) - _SHOWN:,} more, none of them lower"] if len(figures) > _SHOWN else []
-    return "\n".join([title, *lines, *more])
-
-
-def _percent(one: GroupFigures) -> str:
-    low, high = one.accuracy_interval
-    return f"{100 * one.accuracy:5.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+    return "\n".join([*(f"  {line}" for line in padded(rows)), *more])
 
 
 def _cut(name: str) -> str:

@@ -15,10 +15,16 @@ from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, OptionError, option, printable, shortlist
 from regraft.evaluation.paired import paired_differences
-from regraft.evaluation.pairwise import Compared, PairedDifference, decision_in_words, judge_pairs, metric_in_words
+from regraft.evaluation.pairwise import (
+    PairedDifference,
+    PairOfClassifiers,
+    decision_in_words,
+    judge_pairs,
+    metric_in_words,
+)
 from regraft.evaluation.report import Report, check_positive
 from regraft.evaluation.report_fields import Estimate
-from regraft.evaluation.report_lines import never_answered_lines
+from regraft.evaluation.report_lines import never_answered_lines, padded
 from regraft.features.extraction import Features
 from regraft.features.pictures import join_pictures
 from regraft.progress import Observer
@@ -70,6 +76,7 @@ class PairedEvaluation:
         head = f"{first.estimate}, n = {first.n:,}, {len(first.classes):,} classes; 95 % intervals in brackets"
         lines = [head, "", *self._table()]
         for name, report in self.reports.items():
+            lines += [printable(f"{name}: decided by {report.decided_by}")] if report.decided_by else []
             lines += [printable(f"{name}: {line.strip()}") for line in never_answered_lines(report.never_answered)]
         lines += ["", decision_in_words(self.pairs)]
         for a, b in dict.fromkeys((pair.a, pair.b) for pair in self.pairs):
@@ -90,8 +97,7 @@ class PairedEvaluation:
             rows.append([printable(name), *(_figure(report, metric) for metric in metrics)])
         baseline = {"accuracy": f"{next(iter(reports.values())).majority_share:.3f}"}
         rows.append(["always the largest class", *(baseline.get(metric, "") for metric in metrics)])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return padded(rows)
 
 
 def _figure(report: Report, metric: str) -> str:
@@ -205,7 +211,7 @@ def evaluate_paired(
     names = list(answers)
     pairs = judge_pairs(
         [
-            _compared((a, answers[a]), (b, answers[b]), positive=number, seed=seed)
+            _pair_of((a, answers[a]), (b, answers[b]), positive=number, seed=seed)
             for place, b in enumerate(names)
             for a in names[place + 1 :]
         ]
@@ -214,9 +220,9 @@ def evaluate_paired(
     return PairedEvaluation(records, pairs, unreadable, trained_on, time.monotonic() - started)
 
 
-def _compared(
+def _pair_of(
     first: tuple[str, _Answers], second: tuple[str, _Answers], *, positive: int | None, seed: int
-) -> Compared:
+) -> PairOfClassifiers:
     (a_name, a), (b_name, b) = first, second
     found = paired_differences(
         a.probabilities,
@@ -227,14 +233,15 @@ def _compared(
         decisions=(a.decisions, b.decisions),
         seed=seed,
     )
-    return Compared(a_name, b_name, found, len(a.dataset))
+    return PairOfClassifiers(a_name, b_name, found, len(a.dataset))
 
 
 def _common_classes(classifiers: Mapping[str, Classifier]) -> tuple[str, ...]:
     """Return the classes of the first classifier, which all others have, too."""
+    if len(classifiers) < 2:
+        got = "".join(f"{printable(name)} alone" for name in classifiers) or "none"
+        raise OptionError(f"{option('classifiers')} must be two or more. Got {got}.")
     (name, first), *others = classifiers.items()
-    if not others:
-        raise OptionError(f"{option('classifiers')} must be two or more. Got {printable(name)} alone.")
     for other, classifier in others:
         own, alien = (set(one) for one in (first.classes, classifier.classes))
         if own != alien:
@@ -286,8 +293,5 @@ def _unseen(answers: Sequence[_Answers], samples: Samples, observer: Observer) -
         "were trained on by at least one classifier": files,
         "show the same picture as a photo that at least one classifier was trained on": trained & ~files,
     }
-    kept = known[0].dataset.leave_out(reasons, observer)
-    absent = [name for name, count in kept.samples.counts().items() if not count]
-    if absent:
-        observer.say(f"no photos of {len(absent)} classes here, whose recall is unknown: {', '.join(absent[:20])}")
+    known[0].dataset.leave_out(reasons, observer).say_absent_classes(observer)
     return common[~trained], int(trained.sum())

@@ -159,7 +159,7 @@ class Predictor:
             self._observer.say(f"answers are {tta_in_words(classifier.tta)}")
         self._asked, self._abstain = coverage or (Coverage() if abstain else None), abstain
         if self._asked is not None:
-            classifier.check_coverage(self._asked)
+            classifier.check_coverage(self._asked, abstain=abstain)
         self._extractor = self._other = self._new_extractor(classifier.backbone.preprocess.ranges)
 
     def predict(self, sources: Sequence[Source]) -> Predictions:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from regraft.classifier.full_report import GroupReport
-from regraft.classifier.group_figures import GroupFigures
+from regraft.classifier.group_figures import GroupFigures, group_table
 from regraft.data.findings import FindingCount
 from regraft.errors import shortlist
 from regraft.evaluation.intervals import Interval
@@ -260,10 +260,15 @@ class EvaluationRecord:
         found |= {} if self.taxonomy is None else {"taxonomy": self.taxonomy.to_json()}
         return found if self.trained_on is None else found | {"trained_on": self.trained_on}
 
+    @property
+    def tables(self) -> list[str]:
+        """Return what there is besides the report, for a terminal: figures by patient, of levels of a tree."""
+        return [str(part) for part in (self.groups, self.taxonomy) if part is not None]
+
     def __str__(self) -> str:
         """Return the report for a terminal, and what was left out of it."""
         lines = ["no figures are known" if self.report is None else str(self.report), ""]
-        lines += [line for part in (self.groups, self.taxonomy) if part is not None for line in (str(part), "")]
+        lines += [line for table in self.tables for line in (table, "")]
         if self.trained_on:
             lines.append(f"  left out, as the classifier was trained on them: {self.trained_on:,}")
         if self.unreadable:
@@ -324,6 +329,12 @@ class FitRecord(EvaluationRecord):
     def features_asked(self) -> str:
         """Return the option that gave `features`: "auto" where choices were tried, else what was named."""
         return "auto" if self.features_tried else self.features
+
+    @property
+    def tables(self) -> list[str]:
+        """Return the same, and the figures of each group that was left out."""
+        by_group = [group_table(self.by_group, self.group_column)] if self.by_group else []
+        return [*super().tables, *by_group]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""

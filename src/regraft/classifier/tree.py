@@ -1,13 +1,14 @@
 """Classes that lie in a tree: labels to classes and levels, and the figures of that."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from regraft.data.dataset import Dataset
 from regraft.data.samples import Samples, clean_name, natural_order
 from regraft.data.taxonomy import Taxonomy
-from regraft.errors import OptionError, first_few, option, printable
+from regraft.errors import DataError, OptionError, first_few, option, printable
 from regraft.evaluation.levels import Level
 from regraft.evaluation.tree_figures import TreeFigures, figures_at, tree_distances
 from regraft.progress import Observer
@@ -54,24 +55,47 @@ def aligned_by_tree(
     names, coarse = {}, []
     for name in samples.classes:
         label = clean_name(name)
-        names[name] = found = taxonomy.class_of(label, known) or label
+        names[name] = found = taxonomy.nearest_class(label, known) or label
         if found not in known and any(places_at(level, [found], classes, taxonomy)[0] >= 0 for level in levels):
             coarse.append(found)
     order = natural_order(names.values())
     return samples.renamed(names, order).aligned([*classes, *natural_order(coarse)])
 
 
+def samples_of_classes(samples: Samples, classes: Sequence[str], taxonomy: Taxonomy | None) -> Samples:
+    """Return samples as `aligned_by_tree`, without those whose labels tell where at some level alone: a note says so.
+
+    Raises:
+        DataError: other labels, or no sample of a class.
+    """
+    found = aligned_by_tree(samples, classes, taxonomy, inner=True)
+    own = found.labels < len(classes)
+    if own.all():
+        return replace(found, classes=tuple(classes))
+    kept, said = replace(found.select(own), classes=tuple(classes)), _inner_labels_in_words(found, classes)
+    if not len(kept):
+        raise DataError(f"{samples.where}: all {said}. Label them with classes, or with nodes below these.")
+    return replace(kept, notes=(*kept.notes, f"{said}. They are left out here."))
+
+
+def _inner_labels_in_words(samples: Samples, classes: Sequence[str]) -> str:
+    """Return which labels stand after the classes, and how often; "" for none."""
+    counts = samples.counts()
+    found = [f"{name} ({counts[name]:,})" for name in samples.classes[len(classes) :] if counts[name]]
+    if not found:
+        return ""
+    photos = sum(counts[name] for name in samples.classes[len(classes) :])
+    return (
+        f"{photos:,} photos are labelled with nodes of the tree that are no classes of this classifier: "
+        f"{printable(first_few(found, _SHOWN))}"
+    )
+
+
 def say_inner_labels(dataset: Dataset, classes: Sequence[str], observer: Observer) -> None:
     """Name the labels after the classes, and say what becomes of their photos."""
-    counts = dataset.samples.counts()
-    found = [f"{name} ({counts[name]:,})" for name in dataset.classes[len(classes) :] if counts[name]]
-    if found:
-        photos = sum(counts[name] for name in dataset.classes[len(classes) :])
-        observer.say(
-            f"{photos:,} photos are labelled with nodes of the tree that are no classes of this classifier: "
-            f"{printable(first_few(found, _SHOWN))}. They count at the levels that their labels reach, and not among "
-            "the classes."
-        )
+    said = _inner_labels_in_words(dataset.samples, classes)
+    if said:
+        observer.say(f"{said}. They count at the levels that their labels reach, and not among the classes.")
 
 
 def places_at(level: Level, labels: Sequence[str], classes: Sequence[str], taxonomy: Taxonomy) -> np.ndarray:
@@ -108,7 +132,8 @@ def figures_in_tree(
     levels = []
     for level in taxonomy.levels(classes):
         truth = places_at(level, dataset.classes, classes, taxonomy)[dataset.labels]
-        levels.append(figures_at(level, probabilities, truth, groups=groups))
+        decided = level.columns[answers] if len(level.nodes) == len(classes) else None
+        levels.append(figures_at(level, probabilities, truth, answers=decided, groups=groups))
     fine = dataset.labels < len(classes)
     distances = tree_distances(
         taxonomy.distances(classes),

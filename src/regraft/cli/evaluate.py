@@ -106,8 +106,8 @@ def evaluate(
         result_json(found.record.to_json())
         return
     result(str(found.record.report))
-    for part in filter(None, (found.record.groups, found.record.taxonomy)):
-        result(f"\n{part}")
+    for table in found.record.tables:
+        result(f"\n{table}")
 
 
 def _load(files: list[Path], request: Any, positive: str | None) -> dict[str, Any]:

@@ -25,9 +25,11 @@ from regraft.cli.training_options import (
 from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples
 from regraft.data.samples import Samples
+from regraft.data.taxonomy import distances_between
 from regraft.data.training_classes import TaxonomyOptions
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, printable
+from regraft.evaluation.goals import check_goal_photos
 from regraft.files import check_output, prepare_folder
 from regraft.networks.names import NetworkNames, joined_name, read_names
 from regraft.progress import Observer
@@ -173,6 +175,11 @@ def _print_dry_run(
     json: bool,
     verbose: bool,
 ) -> None:
+    train = splits["train"]
+    settings.check(compute, train.classes, distances_between(train.classes, train.taxonomy))
+    evaluated = splits["validation"].aligned(train.classes) if "validation" in splits else train
+    if (goal := settings.decision.goal_of(train.classes, settings.positive)) is not None:
+        check_goal_photos(goal, evaluated.labels, train.classes, evaluated.groups)
     if networks.choose or networks.joined:
         print_networks(networks, splits, settings, compute, json=json)
     else:
@@ -243,7 +250,6 @@ def _check_inputs(
 
 
 def _print_figures(trained: "FitResult", splits: Mapping[str, Samples], out: Path, *, json: bool) -> None:
-    from regraft.classifier.group_figures import group_table
     from regraft.transfer.feature_choice import features_in_words
     from regraft.transfer.view_choice import record_of_views
 
@@ -252,10 +258,8 @@ def _print_figures(trained: "FitResult", splits: Mapping[str, Samples], out: Pat
         result_json({**record.to_json(), "out": str(out)}, kept=kept)
     else:
         result(str(trained.report), kept=kept)
-        for part in filter(None, (record.groups, record.taxonomy)):
-            result(f"\n{part}", kept=kept)
-        if record.by_group:
-            result(f"\n{group_table(record.by_group, record.group_column)}", kept=kept)
+        for table in record.tables:
+            result(f"\n{table}", kept=kept)
         result(f"\n  {printable(record.trained)}; {printable(record.frozen)}\n  {why_n(trained, splits)}", kept=kept)
         more = [features_in_words(record), record_of_views(record), left_out(record) if record.over_budget else ""]
         for line in filter(None, more):

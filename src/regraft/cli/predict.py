@@ -82,8 +82,9 @@ def predict(
         ),
     ] = None,
     coverage_of: Annotated[
-        CoverageOf, typer.Option(help="Of which photos: those of each class, or all photos together.")
-    ] = "classes",
+        CoverageOf | None,
+        typer.Option(help="Of which photos: those of each class, or all photos together.", show_default=Coverage().of),
+    ] = None,
     abstain: Annotated[
         bool,
         typer.Option(
@@ -96,7 +97,7 @@ def predict(
     """Classify photos. An unreadable one is named in its row, the others are answered, and the exit code is 3."""
     file = _checked_file(out)
     format = _checked_format(format, file, like, used={"--answer": answer, "--positive": positive, "--clip": clip})
-    asked = None if coverage is None and not abstain else Coverage.read(coverage or Coverage().share, coverage_of)
+    asked = _asked_sets(coverage, coverage_of, abstain=abstain)
     if asked is not None and format is Format.kaggle:
         raise OptionError(
             f"{'--abstain' if abstain else '--coverage'} has no use in a submission, which holds answers or "
@@ -133,6 +134,22 @@ def predict(
         _say_sets(predictions, classifier)
     _put(write(predictions), file, format, counted(len(sources), "photo"))
     end_naming_unreadable((sources[place], reason) for place, reason in sorted(predictions.unreadable.items()))
+
+
+def _asked_sets(share: str | None, of: CoverageOf | None, *, abstain: bool) -> Coverage | None:
+    """Return which sets are asked for, None for none.
+
+    Raises:
+        OptionError: options that do not belong together.
+    """
+    if share is None and not abstain:
+        if of is not None:
+            raise OptionError(
+                f"--coverage-of {of} goes with --coverage or --abstain: it says of which photos sets hold the true "
+                "class. Add one of them, or leave it out."
+            )
+        return None
+    return Coverage.read(share or Coverage().share, of or Coverage().of)
 
 
 def _say_sets(predictions: "Predictions", classifier: "Classifier") -> None:

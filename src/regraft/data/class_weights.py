@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -79,6 +79,22 @@ def pairs(text: str) -> list[tuple[str, float]] | None:
         found.append((pair["name"], weight))
         place = pair.end()
     return found or None
+
+
+def text_of(weights: Mapping[str, object]) -> str | None:
+    """Return weights by name, as scikit-learn has them, as the text that says them; None for none.
+
+    Raises:
+        OptionError: names with = and commas, which the text would say of other classes.
+
+    >>> text_of({"malignant": 5, "benign": 0.5}), text_of({})
+    ('malignant=5,benign=0.5', None)
+    """
+    text = ",".join(f"{name}={weight}" for name, weight in weights.items())
+    said = pairs(text)
+    if said is not None and [name for name, _ in said] != list(weights):
+        raise OptionError(f"{option('class_weight')} cannot name classes like {next(iter(weights))!r}. Rename them.")
+    return text or None
 
 
 def is_class_weight(value: object) -> bool:

@@ -20,13 +20,14 @@ from regraft.data.audit import (
 from regraft.data.near_duplicates import Pictures
 from regraft.data.samples import Samples, together
 from regraft.data.splits import lonely_classes, stratified_folds
-from regraft.errors import shortlist
+from regraft.errors import first_few, printable, shortlist
 from regraft.files import MAX_FILE_BYTES
 from regraft.images.headers import Header
 from regraft.images.preprocess import Preprocess
 from regraft.images.value_range import Range, Ranges, choose_ranges
 from regraft.progress import Observer, progress
 
+_ABSENT_SHOWN = 20  # classes in a message
 MAX_AMBIGUOUS = 0.01  # share of photos under two classes that a large set may lose
 _GLANCE = Preprocess(32, 32, 1.0, "center", "bilinear", (0.0,) * 3, (1.0,) * 3)  # enough to see whether all can be read
 
@@ -116,6 +117,13 @@ class Dataset:
         lost = [UnreadablePhoto(int(places[p]), str(sources[p]), reason) for p, reason in unreadable.items()]
         rest = self._at(keep)
         return replace(rest, unreadable=tuple(sorted([*self.unreadable, *lost], key=lambda photo: photo.position)))
+
+    def say_absent_classes(self, observer: Observer) -> None:
+        """Name the classes without photos."""
+        absent = [printable(name) for name, count in self.samples.counts().items() if not count]
+        if absent:
+            what = "1 class" if len(absent) == 1 else f"{len(absent):,} classes"
+            observer.say(f"no photos of {what} here, whose recall is unknown: {first_few(absent, _ABSENT_SHOWN)}")
 
     def leave_out(self, reasons: Mapping[str, np.ndarray], observer: Observer) -> "Dataset":
         """Return the photos for which no reason is True; name the others, which take no part in the evaluation.

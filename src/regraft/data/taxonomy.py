@@ -79,16 +79,6 @@ class Taxonomy:
         way = [node, *self.ancestors(node)]
         return tuple(reversed(way[: max(self.depth(node), 1)]))
 
-    def lowest_common_ancestor(self, one: str, other: str) -> str | None:
-        """Return the deepest node that is at or above both; None where that is the root without a name."""
-        above = {one, *self.ancestors(one)}
-        return next((node for node in (other, *self.ancestors(other)) if node in above), None)
-
-    def distance(self, one: str, other: str) -> int:
-        """Return the number of edges on the way from one node to the other."""
-        common = self.lowest_common_ancestor(one, other)
-        return self.depth(one) + self.depth(other) - 2 * (0 if common is None else self.depth(common))
-
     def distances(self, nodes: Sequence[str]) -> np.ndarray:
         """Return (c, c) distances between c nodes."""
         depths = np.array([self.depth(node) for node in nodes])
@@ -101,14 +91,6 @@ class Taxonomy:
         for column in ways.T:
             shared += (column[:, None] == column) & (column >= 0)
         return np.asarray(depths[:, None] + depths - 2 * shared)
-
-    def below(self, node: str) -> set[str]:
-        """Return a node and all nodes below it."""
-        found = {node}
-        for child, parent in self.parents.items():  # parents come first
-            if parent in found:
-                found.add(child)
-        return found
 
     def levels(self, classes: Sequence[str]) -> tuple[Level, ...]:
         """Return the levels that divide c classes, each further than the one before; the last is of the classes.
@@ -131,7 +113,7 @@ class Taxonomy:
         way = self.path(node)
         return way[min(number, len(way)) - 1]
 
-    def class_of(self, label: str, classes: Collection[str]) -> str | None:
+    def nearest_class(self, label: str, classes: Collection[str]) -> str | None:
         """Return the class that a label belongs to: itself, or the nearest above it; None where neither is a class."""
         if label in classes:
             return label

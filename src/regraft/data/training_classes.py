@@ -86,7 +86,7 @@ def _renamed(samples: Samples, tree: Taxonomy, classes: Sequence[str], names: Ma
     """Return photos by their training classes; a label that was not learned from belongs to the class above it."""
     known = set(classes)
     own = {name: clean_name(name) for name in samples.classes}
-    new = {name: names.get(one) or tree.class_of(one, known) or one for name, one in own.items()}
+    new = {name: names.get(one) or tree.nearest_class(one, known) or one for name, one in own.items()}
     others = [name for name in dict.fromkeys(new.values()) if name not in known]
     return samples.renamed(new, [*classes, *others])
 

@@ -16,7 +16,7 @@ from regraft.evaluation.intervals import mean_interval
 from regraft.evaluation.order_statistics import least_covering
 from regraft.evaluation.proportions import interval_of, proportion_of
 from regraft.evaluation.report_lines import shown
-from regraft.validation import Bounds, Fraction, Number
+from regraft.validation import Bounds, Fraction, Number, json_fields
 
 CoverageOf = Literal["classes", "photos"]
 COVERAGE_OF: tuple[CoverageOf, ...] = get_args(CoverageOf)
@@ -305,8 +305,8 @@ class ConformalFigures:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
-        per_class = {name: _plain(vars(one)) for name, one in self.per_class.items()}
-        return _plain(vars(self)) | {"per_class": per_class}
+        per_class = {name: json_fields(one) for name, one in self.per_class.items()}
+        return json_fields(self) | {"per_class": per_class}
 
     def line(self) -> str:
         """Return the figures for a terminal."""
@@ -315,7 +315,3 @@ class ConformalFigures:
             f"sets of {Coverage(self.coverage)}: hold the true class in {held}, {self.mean_size:.2f} classes on "
             f"average; {100 * self.empty:.0f} % empty, {100 * self.several:.0f} % several"
         )
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

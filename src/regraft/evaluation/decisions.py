@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, ClassVar, Protocol, Self, TypeGuard
 
 import numpy as np
@@ -10,6 +11,7 @@ from regraft.errors import printable
 
 MOST_PROBABLE = "most probable class"
 _LARGEST_COST = 1e9
+_LEAST_SAID = 1e-8  # shares nearer to 0 or 1 are said to be so
 
 
 class DecisionRule(Protocol):
@@ -192,16 +194,16 @@ def decided_by(decision: Decision | None) -> str:
 def percent(share: float) -> str:
     """Return a share in percent with the digits that tell it from 0 and 1.
 
-    >>> percent(0.2), percent(0.083412), percent(0.000123), percent(0.99987)
-    ('20 %', '8.3 %', '0.012 %', '99.987 %')
+    >>> percent(0.2), percent(0.083412), percent(0.000123), percent(0.99987), percent(1 - 1e-12), percent(1e-12)
+    ('20 %', '8.3 %', '0.012 %', '99.987 %', 'above 99.999999 %', 'below 0.000001 %')
     """
     if 0.1 <= share <= 0.9:
         return f"{100 * share:.3g} %"
-    if share <= 0.5:
-        return f"{100 * share:.2g} %"
-    rest = f"{100 * (1 - share):.2g}"
-    digits = len(rest.partition(".")[2]) if "e" not in rest else 9
-    return f"{100 * share:.{digits}f} %"
+    rest = min(share, 1 - share)
+    if 0 < rest < _LEAST_SAID:
+        return "below 0.000001 %" if share < 0.5 else "above 99.999999 %"
+    digits = f"{Decimal(f'{100 * rest:.2g}'):f}"
+    return f"{digits} %" if share < 0.5 else f"{100 * share:.{len(digits.partition('.')[2])}f} %"
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

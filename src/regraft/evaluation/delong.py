@@ -10,10 +10,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, logit, stdtr, stdtrit
+from scipy.special import stdtr, stdtrit
 from scipy.stats import rankdata
 
-from regraft.evaluation.intervals import LEVEL, Interval, quantile
+from regraft.evaluation.intervals import LEVEL, Interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,33 +161,3 @@ def auc_difference(
     freedom = found.degrees_of_freedom(contrast)
     half = float(stdtrit(freedom, (1 + level) / 2)) * error
     return AucDifference(value, (value - half, value + half), 2 * float(stdtr(freedom, -abs(value) / error)))
-
-
-def delong_interval(
-    scores: np.ndarray,
-    positive: np.ndarray,
-    *,
-    groups: np.ndarray | None = None,
-    folds: np.ndarray | None = None,
-    level: float = LEVEL,
-) -> Interval | None:
-    """Return the interval of an AUC by DeLong's variance on the logit scale; None where too little is known.
-
-    logit(A) +- z s / (A (1 - A)) stays within 0 and 1 and holds its level better near 1 (Pepe 2003, 5.2.2). A perfect
-    ranking has no variance, and no such interval: `proportions.auc_interval` has one.
-
-    Args:
-        scores: (n,).
-        positive: (n,) booleans.
-        groups: as in `estimate_auc`.
-        folds: as in `estimate_auc`.
-        level: of the interval.
-    """
-    found = estimate_auc(scores, positive, groups=groups, folds=folds)
-    area, variance = float(found.values[0]), float(found.covariance()[0, 0])
-    if not (math.isfinite(variance) and 0 < area < 1 and variance > 0):
-        return None
-    reach = quantile(level, groups=None if groups is None else len(np.unique(groups)))
-    half = reach * math.sqrt(variance) / (area * (1 - area))
-    low, high = expit(logit(area) + half * np.array([-1.0, 1.0]))
-    return float(low), float(high)

@@ -148,11 +148,6 @@ class DecisionRequest:
     threshold: str | float | None = None
     balance: bool = False
 
-    @property
-    def asked(self) -> list[str]:
-        """Return the options that are asked for."""
-        return [option(name) for name in ("goal", "cost", "threshold", "balance") if getattr(self, name)]
-
     def check(self) -> None:
         """Raise `OptionError` where several are asked for."""
         given = [name for name in ("goal", "cost", "threshold", "balance") if getattr(self, name) not in (None, False)]
@@ -252,25 +247,38 @@ def read_costs(text: str, classes: Sequence[str]) -> np.ndarray:
     """
     costs = np.ones((len(classes), len(classes)))
     np.fill_diagonal(costs, 0.0)
-    rest = text.strip()
+    rest, named = text.strip(), set()
     while rest:
         found = _COST.match(rest)
         pair = _pair(found[1].strip(), classes) if found else None
         if not found or pair is None:
-            names = ", ".join(classes[:10])
-            hint = did_you_mean(rest.partition(":")[0].strip(), classes)
             raise OptionError(
                 f"{option('cost')} must say what a mistake costs, TRUE:ANSWER=COST, like {COST_EXAMPLE}, with classes "
-                f"of {names}; others cost 1. Got {text!r}.{hint}"
+                f"of {', '.join(classes[:10])}; others cost 1. Got {text!r}.{_missing_of_cost(rest, classes)}"
             )
         cost = float(found[2])
         if not 0 < cost <= 1e6:
             raise OptionError(f"{option('cost')} must be numbers above 0, up to 1,000,000. Got {text!r}.")
+        if pair in named:
+            raise OptionError(f"{option('cost')} must say once what a mistake costs. Got {found[1]} twice in {text!r}.")
+        named.add(pair)
         costs[pair] = cost
         rest = rest[found.end() :].strip()
     if not text.strip():
         raise OptionError(f"{option('cost')} must say what a mistake costs, like {COST_EXAMPLE}. Got nothing.")
     return costs
+
+
+def _missing_of_cost(rest: str, classes: Sequence[str]) -> str:
+    """Return what is amiss with the first mistake of `rest`, as a sentence; "" where that is not clear."""
+    pair = rest.partition("=")[0].strip()
+    if _pair(pair.partition(",")[0].strip(), classes) is not None:
+        number = "a number above 0" if "=" in rest else "the number"
+        return f" After {pair.partition(',')[0].strip()} there must be =COST, {number}."
+    names = [name.strip() for name in pair.split(":")]
+    if len(names) == 2 and names[0] == names[1] and names[0] in classes:
+        return f" {names[0]}:{names[0]} is no mistake."
+    return next((did_you_mean(name, classes) for name in names if name not in classes), "")
 
 
 def _pair(text: str, classes: Sequence[str]) -> tuple[int, int] | None:

@@ -62,7 +62,7 @@ class PairedDifference:
 
 
 @dataclass(frozen=True)
-class Compared:
+class PairOfClassifiers:
     """What two classifiers differ in.
 
     Attributes:
@@ -78,7 +78,7 @@ class Compared:
     n: int
 
 
-def judge_pairs(compared: Sequence[Compared]) -> list[PairedDifference]:
+def judge_pairs(compared: Sequence[PairOfClassifiers]) -> list[PairedDifference]:
     """Return the differences of all pairs that are defined, with verdicts that hold for all pairs together.
 
     Of each figure the p-values of all pairs are corrected (Holm 1979): if nothing differs, the chance that any pair is

@@ -28,7 +28,7 @@ from regraft.evaluation.report_lines import (
     wrapped,
 )
 from regraft.evaluation.trade_offs import TradeOffs
-from regraft.validation import convert
+from regraft.validation import convert, json_fields
 
 _HEADLINES = 3  # an empty line, accuracy, that of always answering the largest class
 
@@ -189,12 +189,12 @@ class Report:
             "accuracy_interval": bounds["accuracy"],
             **{name: value for name, value in self.figures.items() if name != "accuracy"},
             "intervals": bounds,
-            "per_class": {name: _row(figures) for name, figures in self.per_class.items()},
+            "per_class": {name: json_fields(figures) for name, figures in self.per_class.items()},
             "confusion": self.confusion,
             "majority_share": self.majority_share,
             "majority_interval": self.majority_interval and list(self.majority_interval),
             "positive": self.positive,
-            "reliability": [_row(one) for one in self.reliability],
+            "reliability": [json_fields(one) for one in self.reliability],
             "decided_by": self.decided_by or MOST_PROBABLE,
             "never_answered": self.never_answered,
             "operating_points": self.operating_points and self.operating_points.to_json(),
@@ -263,10 +263,6 @@ class Report:
         for metric, title, value, interval in rows:
             lines.append(f"  {title:<{width}}  {shown(value, interval, percent=metric.percent)}")
         return [*lines, f"  decided by {self.decided_by}"] if self.decided_by else lines
-
-
-def _row(row: ClassFigures | ReliabilityBin) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(row).items()}
 
 
 def check_positive(positive: str | None, classes: Sequence[str]) -> None:

@@ -61,6 +61,16 @@ def wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="  ")
 
 
+def padded(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return one line for each row, whose cells stand below each other.
+
+    >>> padded([["a", "bc", "d"], ["efg", "", "h"]])
+    ['a    bc  d', 'efg      h']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
 def class_lines(classes: Sequence[str], per_class: Mapping[str, ClassFigures]) -> list[str]:
     """Return the table of classes; of many those that are missed most."""
     names, title = list(classes), ""

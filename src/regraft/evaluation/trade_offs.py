@@ -92,19 +92,26 @@ def trade_offs(
     assert figures is not None
     drawn = [curves(w) for w in bootstrap_weights(len(scores), resamples=RESAMPLES, seed=seed, groups=groups)]
     kept = [draw for draw in drawn if draw is not None]
-    units = [_units(positive_only, groups) for positive_only in (is_class, ~is_class)]
+    units = _units(is_class, groups)
     found = []
     for place, (name, grid) in enumerate(zip(CURVES, (_RATES, _RATES, _THRESHOLDS), strict=True)):
         figure = figures[place]
         low, high = np.nanquantile([draw[place] for draw in kept], [0.025, 0.975], axis=0) if kept else (figure, figure)
         if name != "net_benefit":
-            trials = np.full(len(grid), float(units[0]))
+            trials = np.full(len(grid), float(units))
             if name == "precision_recall":  # of what is answered: hits / precision
-                trials = np.maximum(units[0] * grid / np.maximum(figure, 1e-9), 1.0)
-            formula = np.array([wilson(y * count, count) for y, count in zip(figure, trials, strict=True)]).T
-            low, high = np.minimum(low, formula[0]), np.maximum(high, formula[1])
+                trials = np.maximum(units * grid / np.maximum(figure, 1e-9), 1.0)
+            low, high = _reaching_to_wilson(figure, trials, low, high)
         found.append(_points(grid, figure, low, high))
     return TradeOffs(of, float(is_class.mean()), *found)
+
+
+def _reaching_to_wilson(
+    figure: np.ndarray, trials: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return bounds (grid,) of shares that reach as far as Wilson's intervals of so many trials do."""
+    formula = np.array([wilson(y * count, count) for y, count in zip(figure, trials, strict=True)]).T
+    return np.minimum(low, formula[0]), np.maximum(high, formula[1])
 
 
 class _Cumulative:

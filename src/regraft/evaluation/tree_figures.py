@@ -14,7 +14,7 @@ from regraft.evaluation.intervals import Interval
 from regraft.evaluation.levels import Level
 from regraft.evaluation.metrics import METRICS, Predictions
 from regraft.evaluation.proportions import interval_of, proportion_of
-from regraft.evaluation.report_lines import shown
+from regraft.evaluation.report_lines import padded, shown
 from regraft.validation import Bounds, Count, Fraction, Number, convert
 
 _OF_A_LEVEL = ("accuracy", "balanced_accuracy", "top5_accuracy")  # those whose intervals take no draws
@@ -23,7 +23,7 @@ _LEVELS_SHOWN = 12
 
 @dataclass(frozen=True)
 class LevelFigures:
-    """How often the most probable node of one level is the true one.
+    """How often the most probable node of one level is the true one; at the level of the classes, the answer.
 
     Attributes:
         level: its distance from the top.
@@ -111,7 +111,12 @@ class TreeFigures:
 
 
 def figures_at(
-    level: Level, probabilities: np.ndarray, truth: np.ndarray, *, groups: np.ndarray | None = None
+    level: Level,
+    probabilities: np.ndarray,
+    truth: np.ndarray,
+    *,
+    answers: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
 ) -> LevelFigures | None:
     """Return the figures of one level; None where no photo's label reaches it.
 
@@ -119,13 +124,15 @@ def figures_at(
         level: m nodes.
         probabilities: (n, c) of the classes.
         truth: (n,) nodes; photos with -1 are left out.
+        answers: (n,) nodes; None for the most probable ones.
         groups: (n,) numbers; photos of one group are not independent.
     """
     known = truth >= 0
     if not known.any():
         return None
     groups = None if groups is None else groups[known]
-    predictions = Predictions(truth[known], level.sums(probabilities[known]))
+    decisions = None if answers is None else answers[known]
+    predictions = Predictions(truth[known], level.sums(probabilities[known]), decisions=decisions)
     metrics = [METRICS[name] for name in _OF_A_LEVEL if METRICS[name].needs(predictions)]
     figures = {metric.name: metric.prepare(predictions)(None) for metric in metrics}
     intervals: dict[str, Interval | None] = {}
@@ -184,10 +191,9 @@ def _level_lines(levels: Sequence[LevelFigures]) -> list[str]:
         cells = [str(one.level), f"{len(one.nodes):,}", f"{one.n:,}", _figure(one, "accuracy")]
         cells += [shown(one.majority_share, one.majority_interval, percent=True), _figure(one, "balanced_accuracy")]
         rows.append([*cells, *([_figure(one, "top5_accuracy")] if top5 else [])])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = ["  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    title = "at each level of the tree, of the most probable node (at that of the classes, of the answer):"
     more = [f"  and {len(levels) - _LEVELS_SHOWN} deeper levels"] if len(levels) > _LEVELS_SHOWN else []
-    return ["at each level of the tree, of the most probable node:", *table, *more]
+    return [title, *(f"  {line}" for line in padded(rows)), *more]
 
 
 def _figure(one: LevelFigures, name: str) -> str:

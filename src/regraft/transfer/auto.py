@@ -76,7 +76,7 @@ def choose(experiment: Experiment, folds: np.ndarray, *, budget: float) -> Choic
         tried=[*_attempts(outcomes, losses, groups, folds), *search.stopped],
         over_budget=search.over_budget,
         temperature=outcomes[chosen].temperature,
-        reason=_reason(chosen, losses, (groups, folds), search.stop),
+        reason=_reason(chosen, losses, groups, folds, search.stop),
     )
 
 
@@ -196,7 +196,7 @@ def _too_late(names: Sequence[str]) -> str:
 
 
 def _accuracy(right: np.ndarray, dataset: Dataset) -> str:
-    interval = interval_of(proportion_of(right, dataset.groups, labels=dataset.labels))
+    interval = interval_of(proportion_of(right, dataset.groups))
     bounds = "" if interval is None else f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
     return f"{100 * np.mean(right):.1f} %{bounds} right, out-of-fold"
 
@@ -254,11 +254,11 @@ def _attempts(
 def _reason(
     chosen: Candidate,
     losses: Mapping[Candidate, np.ndarray],
-    together: tuple[np.ndarray | None, np.ndarray],
+    groups: np.ndarray | None,
+    folds: np.ndarray,
     stop: str,
 ) -> str:
     base, *others = losses
-    groups, folds = together
     parts = []
     for other in others:
         worse, _ = mean_test(losses[other] - losses[base], groups, widening=fold_widening(folds))

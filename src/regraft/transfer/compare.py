@@ -11,7 +11,7 @@ from regraft.engines.compute import Compute
 from regraft.errors import OptionError, option
 from regraft.evaluation.metrics import METRICS
 from regraft.evaluation.paired import paired_differences
-from regraft.evaluation.pairwise import Compared, judge_pairs, metric_in_words
+from regraft.evaluation.pairwise import PairOfClassifiers, judge_pairs, metric_in_words
 from regraft.evaluation.report import Report
 from regraft.evaluation.report_lines import never_answered_lines
 from regraft.networks.backbones import Backbone
@@ -158,7 +158,7 @@ def _compared(
     names = [_title(key, models, size=False) for key in largest]
     pairs = judge_pairs(
         [
-            _compared_pair((names[offset], outcomes[a]), (names[place], outcomes[b]), experiment)
+            _pair_of((names[offset], outcomes[a]), (names[place], outcomes[b]), experiment)
             for place, b in enumerate(largest)
             for offset, a in enumerate(largest[place + 1 :], place + 1)
         ]
@@ -217,9 +217,9 @@ def _lacking(figures: Sequence[ComparisonRow], report: Report) -> list[str]:
     return notes
 
 
-def _compared_pair(
+def _pair_of(
     first: tuple[str, CrossValidation], second: tuple[str, CrossValidation], experiment: Experiment
-) -> Compared:
+) -> PairOfClassifiers:
     """Return how far the first, a name and its outcome, exceeds the second in every figure that both have."""
     (a_name, a), (b_name, b) = first, second
     dataset, settings = experiment.dataset, experiment.settings
@@ -238,7 +238,7 @@ def _compared_pair(
     )
     if not (a.calibrated and b.calibrated):  # a temperature of 1 against one that was set decides nothing
         found = {name: one for name, one in found.items() if not METRICS[name].depends_on_temperature}
-    return Compared(a_name, b_name, found, int(both.sum()))
+    return PairOfClassifiers(a_name, b_name, found, int(both.sum()))
 
 
 def _named(size: Size) -> int | str:

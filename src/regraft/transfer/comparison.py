@@ -6,6 +6,7 @@ from typing import Any
 
 from regraft.errors import printable
 from regraft.evaluation.pairwise import PairedDifference, decision_in_words, metric_in_words
+from regraft.evaluation.report_lines import padded
 from regraft.training.checkpoints import Run, nowhere
 
 
@@ -98,9 +99,7 @@ class Comparison:
         if self.majority_share is not None and grouped:
             blank = [""] * (len(lines[0]) - 3)
             lines.append(["always the largest class", "", f"{self.majority_share:.3f}", *blank])
-        widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
-        cells = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
-        return "\n".join("  ".join(line).rstrip() for line in cells)
+        return "\n".join(padded(lines))
 
 
 def advise(

@@ -269,7 +269,7 @@ class _Trials:
             without = cheapest_network(known, self._costs, None if groups is None else groups[rest], folds[rest])
             if without != chosen:
                 others[held_out] = answers[without][held_out]
-        tried = tuple(self._trial(name, losses, chosen, (groups, folds)) for name in self._order)
+        tried = tuple(self._trial(name, losses, chosen, groups, folds) for name in self._order)
         for trial in tried:
             self._observer.say(_in_words(trial))
         self._observer.say(f"network: {printable(chosen)}, the cheapest that is not proven worse than another")
@@ -283,7 +283,8 @@ class _Trials:
         name: str,
         losses: Mapping[str, np.ndarray],
         chosen: str,
-        together: tuple[np.ndarray | None, np.ndarray],
+        groups: np.ndarray | None,
+        folds: np.ndarray,
     ) -> NetworkTrial:
         trial = NetworkTrial(
             model=name,
@@ -294,7 +295,6 @@ class _Trials:
         )
         if name not in losses:
             return trial
-        groups, folds = together
         worse, _ = mean_test(losses[name] - losses[chosen], groups, widening=fold_widening(folds))
         found = (worse.low, worse.high) if name != chosen and np.isfinite([worse.low, worse.high]).all() else None
         log_loss = float(losses[name].mean())

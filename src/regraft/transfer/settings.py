@@ -37,6 +37,7 @@ _USED_BY = {
     "budget": ("", True),
 }
 USED_BY_CHOICE = ("budget",)  # options that choosing a network uses
+DECIDE = ("goal", "cost", "threshold", "balance")  # options that say what is answered
 
 
 @dataclass(frozen=True)
