@@ -16,8 +16,8 @@ from scipy.special import betaincinv
 from regraft.evaluation.decisions import Decision, ThresholdRule, percent
 from regraft.evaluation.goals import SENSITIVITY, SPECIFICITY, Goal
 from regraft.evaluation.proportions import interval_of, proportion_of, wider
-from regraft.evaluation.report_lines import shown
-from regraft.validation import Bounds, Fraction
+from regraft.evaluation.report_lines import padded, shown
+from regraft.validation import Bounds, Fraction, json_fields
 
 SENSITIVITIES = (0.8, 0.9, 0.95, 0.99)  # of the table
 _PARTS = 100  # that are left out in turn
@@ -51,7 +51,7 @@ class OperatingPoint:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        return json_fields(self)
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,7 @@ class OperatingPoints:
             ]
             for point in self.points
         ]
-        widths = [max(len(row[place]) for row in [heads, *rows]) for place in range(len(heads))]
-        return [
-            "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in [heads, *rows]
-        ]
+        return [f"  {line}" for line in padded([heads, *rows])]
 
 
 def choose(
