@@ -295,4 +295,5 @@ def group_report(
         folds=None if folds is None else folds[first][pure],
         **more,
     )
+    report = replace(report, independent=False)  # how far intervals go was not simulated for means of groups
     return GroupReport(dataset.samples.grouped_by, report, int(len(units) - pure.sum()))
