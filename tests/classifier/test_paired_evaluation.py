@@ -108,7 +108,9 @@ def test_what_any_was_trained_on_is_left_out_for_all(
 def test_photos_that_evaluated_one_are_validation(trained: FitResult, tmp_path: Path) -> None:
     samples = find_samples(tmp_path / "known" / "validation")["train"]
     found = evaluate_paired({"b": confused(trained.classifier), "a": trained.classifier}, samples)
-    assert {report.estimate for report in found.reports.values()} == {"validation"}
+    # the one that has seen nothing answers photos of a test
+    assert {name: report.estimate for name, report in found.reports.items()} == {"b": "test", "a": "validation"}
+    assert str(found).startswith("test and validation, n = 6, 3 classes")
     assert {report.n for report in found.reports.values()} == {6}
 
 

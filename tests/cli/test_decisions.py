@@ -259,3 +259,45 @@ def test_validation_photos_do_not_judge_the_threshold_that_they_chose(
     for one, other in zip(again["operating_points"]["points"], fitted["operating_points"]["points"], strict=True):
         assert one["threshold"] == pytest.approx(other["threshold"], rel=1e-5)  # features of other batches
         assert (one["sensitivity"], one["specificity"]) == (other["sensitivity"], other["specificity"])
+
+
+def test_photos_that_chose_the_threshold_do_not_judge_beside_new_ones(
+    run: Run, photos: Photos, tiny_network: str, tmp_path: Path
+) -> None:
+    """They are left out and named; the new ones are answered by the file's rule, as without them."""
+    photos("data/train", red=8, blue=8)
+    photos("data/val", first_seed=300, red=10, blue=10)
+    goal = ("--goal", "sensitivity>=0.8 for red")
+    assert run("fit", "data", "--model", tiny_network, *FAST, *goal).exit_code == 0
+    new = photos("new", first_seed=600, red=4, blue=4)
+    alone = json.loads(run("evaluate", "classifier.safetensors", new, "--json").stdout)
+    shutil.copy(tmp_path / "data" / "val" / "red" / "0.jpg", new / "red" / "known.jpg")
+    done = run("evaluate", "classifier.safetensors", new, "--json")
+    mixed = json.loads(done.stdout)
+    assert "known.jpg" in done.stderr
+    assert "evaluated the classifier in its fit (validation), while others here are new" in done.stderr
+    for name in ("n", "estimate", "accuracy", "confusion"):
+        assert mixed[name] == alone[name]
+    assert mixed["estimate"] == "test"
+
+
+def test_evaluating_several_nests_as_evaluating_one_does(
+    run: Run, photos: Photos, tiny_network: str, tmp_path: Path
+) -> None:
+    photos("data/train", red=8, blue=8)
+    validation = photos("data/val", first_seed=300, red=12, blue=12)
+    for number in range(4):  # under the other label
+        a, b = validation / "red" / f"{number}.jpg", validation / "blue" / f"{number}.jpg"
+        shutil.move(a, tmp_path / "kept.jpg")
+        shutil.move(b, a)
+        shutil.move(tmp_path / "kept.jpg", b)
+    goal = ("--goal", "sensitivity>=0.8 for red")
+    assert run("fit", "data", "--model", tiny_network, *FAST, *goal, "--out", "a.safetensors").exit_code == 0
+    assert run("fit", "data/train", "--model", tiny_network, *FAST, "--out", "b.safetensors").exit_code == 0
+    alone = json.loads(run("evaluate", "a.safetensors", validation, "--json").stdout)
+    both = json.loads(run("evaluate", "a.safetensors", "b.safetensors", validation, "--json").stdout)
+    first, second = both["classifiers"]
+    assert (first["accuracy"], first["confusion"], first["estimate"]) == (
+        alone["accuracy"], alone["confusion"], "validation"
+    )  # fmt: skip
+    assert second["estimate"] == "test"  # it never saw these photos

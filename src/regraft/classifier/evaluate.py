@@ -107,10 +107,16 @@ def evaluation_of(
             "The figures of `regraft fit` are the honest ones; or name photos that it has not seen."
         )
     unreadable = tuple(photo.name for photo in dataset.unreadable)
-    reasons = {"were trained on": files, "show the same picture as a photo that was trained on": trained_on & ~files}
+    apart = chose_beside_new(validated, trained_on)
+    reasons = {
+        "were trained on": files,
+        "show the same picture as a photo that was trained on": trained_on & ~files,
+        CHOSE: apart,
+    }
     dataset = dataset.leave_out(reasons, observer)
-    probabilities = classifier.probabilities(features.select(~trained_on).values)
-    estimate: Estimate = "validation" if validated[~trained_on].any() else "test"
+    kept = ~(trained_on | apart)
+    probabilities = classifier.probabilities(features.select(kept).values)
+    estimate: Estimate = "validation" if validated[kept].any() else "test"
     found = _figures(target, dataset, probabilities, estimate=estimate, positive=positive, seed=seed, observer=observer)
     record = replace(
         found.record,
@@ -120,6 +126,20 @@ def evaluation_of(
         trained_on=int(trained_on.sum()),
     )
     return replace(found, record=record)
+
+
+CHOSE = "evaluated the classifier in its fit (validation), while others here are new; evaluate them by themselves"
+
+
+def chose_beside_new(validated: np.ndarray, trained_on: np.ndarray) -> np.ndarray:
+    """Return (n,) booleans: which photos chose thresholds in the fit, where there are new ones, which judge these.
+
+    Args:
+        validated: (n,) whether a photo evaluated the classifier in its fit.
+        trained_on: (n,) whether it was learned from.
+    """
+    new = ~validated & ~trained_on
+    return validated & ~trained_on if new.any() else np.zeros(len(validated), dtype=bool)
 
 
 @dataclass(frozen=True, eq=False)

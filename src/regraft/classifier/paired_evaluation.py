@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from regraft.classifier.classifier import Classifier
+from regraft.classifier.evaluate import CHOSE, chose_beside_new
+from regraft.classifier.full_report import Answers
 from regraft.classifier.predict import Predictor
 from regraft.classifier.record import EvaluationRecord
 from regraft.data.dataset import Dataset
@@ -73,7 +75,9 @@ class PairedEvaluation:
     def __str__(self) -> str:
         """Return a table of the figures, the differences in words, and what was left out, for a terminal."""
         first = next(iter(self.reports.values()))
-        head = f"{first.estimate}, n = {first.n:,}, {len(first.classes):,} classes; 95 % intervals in brackets"
+        kinds = {report.estimate for report in self.reports.values()}
+        estimate = " and ".join(sorted(kinds))  # each file's own: photos may have evaluated one of them in its fit
+        head = f"{estimate}, n = {first.n:,}, {len(first.classes):,} classes; 95 % intervals in brackets"
         lines = [head, "", *self._table()]
         for name, report in self.reports.items():
             lines += [printable(f"{name}: decided by {report.decided_by}")] if report.decided_by else []
@@ -145,14 +149,29 @@ class _Answers:
             seen={role: mask[places] for role, mask in self.seen.items()},
         )
 
-    def record(self, estimate: Estimate, positive: str | None, seed: int) -> EvaluationRecord:
+    @property
+    def estimate(self) -> Estimate:
+        """Return what its figures are."""
+        return "validation" if self.seen["validation"].any() else "test"
+
+    def nested(self) -> "_Answers":
+        """Return answers in which photos that chose the rule in the fit are answered by what the others choose."""
+        decision, classes = self.classifier.decision, self.classifier.classes
+        if decision is None or self.estimate != "validation":
+            return self
+        order = [self.dataset.classes.index(name) for name in classes]
+        own = self.dataset.with_labels(np.argsort(order)[self.dataset.labels], classes)
+        found = Answers.on(decision, own, self.probabilities[:, order], self.estimate)
+        return replace(self, decisions=np.array(order)[found.labels])
+
+    def record(self, positive: str | None, seed: int) -> EvaluationRecord:
         """Return its figures."""
         classifier, dataset = self.classifier, self.dataset
         report = Report.from_probabilities(
             self.probabilities,
             dataset.labels,
             dataset.classes,
-            estimate=estimate,
+            estimate=self.estimate,
             positive=positive,
             groups=dataset.groups,
             decisions=self.decisions,
@@ -203,8 +222,8 @@ def evaluate_paired(
     lost = {photo.position: photo.name for one in answers.values() for photo in one.dataset.unreadable}
     chosen, trained_on = _unseen(list(answers.values()), samples, observer)
     answers = {name: one.select(chosen) for name, one in answers.items()}
-    validated = any(one.seen["validation"].any() for one in answers.values())
-    records = {name: one.record("validation" if validated else "test", positive, seed) for name, one in answers.items()}
+    answers = {name: one.nested() for name, one in answers.items()}
+    records = {name: one.record(positive, seed) for name, one in answers.items()}
     number = None
     if len(classes) == 2:
         number = classes.index(positive) if positive else 1
@@ -293,5 +312,7 @@ def _unseen(answers: Sequence[_Answers], samples: Samples, observer: Observer) -
         "were trained on by at least one classifier": files,
         "show the same picture as a photo that at least one classifier was trained on": trained & ~files,
     }
+    apart = chose_beside_new(np.any([one.seen["validation"] for one in known], axis=0), trained)
+    reasons[CHOSE.replace("the classifier", "at least one classifier")] = apart
     known[0].dataset.leave_out(reasons, observer).say_absent_classes(observer)
-    return common[~trained], int(trained.sum())
+    return common[~(trained | apart)], int(trained.sum())

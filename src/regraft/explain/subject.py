@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from regraft.classifier.classifier import Classifier
+from regraft.classifier.evaluate import chose_beside_new
 from regraft.classifier.full_report import Answers, full_report
 from regraft.classifier.predict import Predictor
 from regraft.classifier.record import FitRecord
@@ -19,6 +21,7 @@ from regraft.data.samples import Samples, together
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, OptionError, RegraftError, option
 from regraft.evaluation.decisions import Decision
+from regraft.evaluation.operating_points import OperatingPoints
 from regraft.evaluation.report import Report
 from regraft.evaluation.report_fields import Estimate
 from regraft.features.depths import columns_from, first_depths
@@ -187,26 +190,21 @@ def subject_of_classifier(
     probabilities = classifier.probabilities(features.values)
     if not labelled:
         dataset = dataset.relabelled(classifier.answers(probabilities))
-    unseen, kind = ~classifier.recognises(dataset, "training"), strategy_named(classifier.strategy)
-    note = _SEEN_NOTE
-    record = classifier.record
+    unseen, note, record = ~classifier.recognises(dataset, "training"), _SEEN_NOTE, classifier.record
     reports = {OF_FIT: record.report} if record is not None and record.report is not None else {}
-    evaluated = dataset
+    evaluated, decided = dataset, classifier.answers(probabilities)
+    validated = classifier.recognises(dataset, "validation")
+    if labelled:  # photos that chose thresholds in the fit do not judge beside new ones
+        unseen &= ~chose_beside_new(validated, ~unseen)
     if unseen.any():
-        evaluated, probabilities = dataset.select(unseen), probabilities[unseen]
+        evaluated, probabilities, decided = dataset.select(unseen), probabilities[unseen], decided[unseen]
         note = _unseen_note(unseen, labelled=labelled)
         if labelled:
-            fitted = reports.get(OF_FIT)
-            estimate: Estimate = "validation" if classifier.recognises(dataset, "validation").any() else "test"
-            reports[ON_THESE] = full_report(
-                evaluated,
-                probabilities,
-                Answers.on(classifier.decision, evaluated, probabilities, estimate),
-                estimate=estimate,
-                positive=positive or classifier.positive,
-                known=None if fitted is None or estimate == "validation" else fitted.operating_points,
-                seed=seed,
-            )
+            estimate: Estimate = "validation" if validated[unseen].any() else "test"
+            answers = Answers.on(classifier.decision, evaluated, probabilities, estimate)
+            decided, positive = answers.labels, positive or classifier.positive
+            how: dict[str, Any] = {"known": _known_points(classifier, estimate), "positive": positive, "seed": seed}
+            reports[ON_THESE] = full_report(evaluated, probabilities, answers, estimate=estimate, **how)
     return Subject(
         backbone=classifier.backbone.with_ranges(dataset.ranges),
         dataset=dataset,
@@ -220,14 +218,24 @@ def subject_of_classifier(
         strategy=classifier.strategy,
         evaluated=evaluated,
         probabilities=probabilities,
-        decided=classifier.answers(probabilities),
+        decided=decided,
         note=note,
         record=record,
         reports=reports,
         first=first_column(classifier),
         joined=bool(classifier.joined),
-        features=None if kind.trains_network else features.values[:, own_columns(classifier.backbones)],
+        features=None
+        if strategy_named(classifier.strategy).trains_network
+        else features.values[:, own_columns(classifier.backbones)],
         seen=not unseen.any(),
+    )
+
+
+def _known_points(classifier: Classifier, estimate: Estimate) -> OperatingPoints | None:
+    """Return thresholds that other photos chose; None where these are the ones that chose them."""
+    record = classifier.record
+    return (
+        None if record is None or record.report is None or estimate == "validation" else record.report.operating_points
     )
 
 
