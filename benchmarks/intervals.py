@@ -289,13 +289,20 @@ def note_of(record: Record) -> str:
 
 
 def picture(record: Record, path: Path) -> None:
-    """Draw how many intervals hold, one column for each chapter."""
-    columns: dict[str, dict[str, list[Bar]]] = {}
+    """Draw how many intervals of each figure hold: the median of a chapter's cases, the fewest and the most."""
+    chapters: dict[str, dict[str, list[float]]] = {}
     for one in record.measurements:
-        if one.unit == "%":
-            chapter, name = one.of.split(": ", 1)
-            good = LOWEST <= one.median <= HIGHEST
-            bar = Bar(one.by, one.median, f"{one.median:.1f}", "ours" if good else "other")
-            columns.setdefault(chapter, {}).setdefault(name, []).append(bar)
-    groups = [[Group(name, bars) for name, bars in chapter.items()] for chapter in columns.values()]
-    draw(path, "How many of 100 intervals hold the truth", groups, footnote=record.footnote())
+        if one.unit == "%" and "without" not in one.by:
+            chapter = one.of.partition(": ")[0]
+            chapters.setdefault(chapter, {}).setdefault(one.by.replace("_", " "), []).append(one.median)
+    groups = [
+        Group(chapter, [_bar(figure, shares) for figure, shares in figures.items()])
+        for chapter, figures in chapters.items()
+    ]
+    draw(path, "How many of 100 intervals hold the truth", [groups], footnote=record.footnote())
+
+
+def _bar(figure: str, shares: list[float]) -> Bar:
+    middle, low, high = float(np.median(shares)), min(shares), max(shares)
+    good = low >= LOWEST and high <= HIGHEST
+    return Bar(figure, middle, f"{middle:.1f} ({low:.1f} to {high:.1f})", "ours" if good else "other", (low, high))

@@ -662,7 +662,7 @@ def test_out_of_fold_says_whose_figures_these_are(report: Report) -> None:
     assert (report.estimate_note, report.to_json()["estimate_note"]) == ("", "")  # of photos of a test folder
 
 
-@pytest.mark.parametrize(("photos", "held"), [(80, "80"), (81, "85"), (150, "85"), (1000, "90"), (1001, None)])
+@pytest.mark.parametrize(("photos", "held"), [(20, "85"), (150, "85"), (151, "90"), (1000, "90"), (1001, None)])
 def test_how_far_an_interval_goes_is_said_by_the_number_of_photos(photos: int, held: str | None) -> None:
     said = estimate_note("out-of-fold", 5, cases_held("out-of-fold", photos))
     if held is None:
