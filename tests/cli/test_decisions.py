@@ -138,9 +138,10 @@ def test_the_table_of_the_fit_is_evaluated_on_other_photos(run: Run, mixed: Path
         (("--goal", "sensitivity>=0.99 for red"), "takes at least 99 photos of red to be promised. Got 12"),
         (("--cost", "red:rot=3"), "--cost must say what a mistake costs"),
         (("--threshold", "2"), "--threshold must be a probability above 0 and below 1"),
-        (("--predictions", "held-out.xlsx"), "answers are not written as .xlsx"),
+        (("--predictions", "held-out.xlsx"), "--predictions held-out.xlsx: the answers are a table for programs"),
         (("--predictions", "held-out.txt"), "Name it held-out.csv, or"),
-        (("--predictions", "held-out"), "must be a file that ends in .csv"),
+        (("--predictions", "held-out"), "Name it held-out.csv, or .tsv"),
+        (("--predictions", "mixed"), "--predictions mixed is a folder. Name a file in it, e.g. mixed/held-out.csv."),
         (("--predictions", "nowhere/held-out.csv"), "the folder nowhere does not exist"),
     ],
 )
@@ -301,3 +302,27 @@ def test_evaluating_several_nests_as_evaluating_one_does(
         alone["accuracy"], alone["confusion"], "validation"
     )  # fmt: skip
     assert second["estimate"] == "test"  # it never saw these photos
+
+
+def test_class_names_may_be_typed_as_macos_writes_them(run: Run, mixed: Path, tiny_network: str) -> None:
+    """A class "Hünd" is one name, whether its letter is one character or two."""
+    whole, parts = "H\u00fcnd", "Hu\u0308nd"
+    (mixed / "red").rename(mixed / whole)
+    fit = ("fit", mixed, "--model", tiny_network, *FAST, "--json")
+    goal = json.loads(run(*fit, "--goal", f"sensitivity>=0.8 for {parts}").stdout)
+    assert (goal["positive"], goal["operating_points"]["of"]) == (whole, whole)
+    for options in (("--cost", f"{parts}:blue=2"), ("--threshold", f"0.3 for {parts}"), ("--positive", parts)):
+        assert run(*fit, *options).exit_code == 0
+    assert run(*fit, "--class-weight", f"{parts}=2").exit_code == 0
+    for options in (("--threshold", f"0.3 for {parts}"), ("--format", "kaggle", "--positive", parts)):
+        assert run("predict", "classifier.safetensors", mixed / "blue", *options).exit_code == 0
+
+
+def test_a_submission_of_probabilities_says_nothing_of_a_rule(run: Run, bundle: Path, photos: Photos) -> None:
+    kaggle = ("--format", "kaggle", "--positive", "red", "--threshold", "0.9")
+    assert "decided by" not in run("predict", bundle, photos("new", first_seed=900, red=2), *kaggle).stderr
+
+
+def test_an_empty_coverage_is_none(fails: Fails, bundle: Path, photos: Photos) -> None:
+    new = photos("new", first_seed=900, red=2)
+    assert "--coverage must be a share above 0 and below 1" in fails("predict", bundle, new, "--coverage", "")

@@ -141,9 +141,10 @@ def test_what_is_amiss_with_a_cost_is_said():
         ("malignant:wart=20", "with classes of benign, malignant"),
         ("malignan:benign=20", r"Did you mean 'malignant'\?"),
         ("malignant:malignant=20", "must say what a mistake costs"),
-        ("malignant:benign=0", "numbers above 0"),
+        ("malignant:benign=0", "numbers from 0.000001 to 1,000,000"),
+        ("malignant:benign=1e-320", "numbers from 0.000001 to 1,000,000"),
         ("malignant:benign=-1", "must say what a mistake costs"),
-        ("malignant:benign=1e9", "up to 1,000,000"),
+        ("malignant:benign=1e9", "to 1,000,000"),
         (" ", "Got nothing"),
     ],
 )

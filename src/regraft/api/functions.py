@@ -17,7 +17,7 @@ from regraft.classifier.paired_evaluation import evaluate_paired as evaluate_cla
 from regraft.classifier.record import EvaluationRecord
 from regraft.data.columns import Columns
 from regraft.data.layouts import SPLITS, split_names
-from regraft.data.samples import Samples
+from regraft.data.samples import Samples, composed
 from regraft.engines.compute import Compute
 from regraft.errors import ModelError, OptionError, did_you_mean, option
 from regraft.evaluation.goals import DecisionRequest
@@ -94,7 +94,7 @@ def evaluate(
     """
     named, given = split_options(options, "evaluate", Compute, own=_OF_EVALUATE)
     columns = columns_of(named, "evaluate")
-    own = plain({"positive": positive, "seed": seed})
+    own = plain({"positive": composed(positive) if isinstance(positive, str) else positive, "seed": seed})
     if not whole_number(own["seed"], 0):
         raise OptionError(f"{option('seed')} must be a whole number from 0. Got {seed!r}.")
     if isinstance(classifier, TransferClassifier):
@@ -165,7 +165,7 @@ def evaluate_paired(
     """
     named, given = split_options(options, "evaluate_paired", Compute, own=_OF_PAIRED)
     columns = columns_of(named, "evaluate_paired")
-    own = plain({"positive": positive, "seed": seed})
+    own = plain({"positive": composed(positive) if isinstance(positive, str) else positive, "seed": seed})
     if not whole_number(own["seed"], 0):
         raise OptionError(f"{option('seed')} must be a whole number from 0. Got {seed!r}.")
     check_settings(FitSettings(near_duplicates=near_duplicates))

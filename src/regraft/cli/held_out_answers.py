@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from regraft.cli.console import counted, json_text, note
-from regraft.cli.formats import Format, format_of
+from regraft.cli.formats import SUFFIXES, Format, format_of
 from regraft.data.csv_text import csv_text
 from regraft.errors import OptionError, OutputError, printable
 from regraft.files import atomic_write, check_output, utf8
@@ -16,16 +16,13 @@ from regraft.files import atomic_write, check_output, utf8
 if TYPE_CHECKING:  # it imports torch
     from regraft.data.dataset import Dataset
 
-_DIGITS = ".9g"  # enough for float32, and a small probability is not 0
-
 
 def check_answers_file(file: Path, *, option: str) -> None:
     """Raise `OptionError` or `OutputError` unless held-out answers can be written into `file`."""
-    if file.is_dir() or not file.suffix:
-        raise OutputError(
-            f"{option} {printable(file)} must be a file that ends in .csv, .tsv, .json, .jsonl or .parquet."
-        )
-    if format_of(file, None) is Format.table:
+    if file.is_dir():
+        example = printable(file / "held-out.csv")
+        raise OutputError(f"{option} {printable(file)} is a folder. Name a file in it, e.g. {example}.")
+    if SUFFIXES.get(file.suffix.lower(), Format.table) is Format.table:
         raise OptionError(
             f"{option} {printable(file)}: the answers are a table for programs. Name it {printable(file.stem)}.csv, or "
             ".tsv, .json, .jsonl or .parquet."
@@ -78,12 +75,12 @@ def _text(format: Format, heads: Sequence[str], start: Sequence[Sequence[object]
 
 
 def format_number(value: float) -> str:
-    """Return a probability with the digits that float32 has.
+    """Return a probability with all digits, so that rules can be applied to it as to the number itself.
 
     >>> format_number(0.25), format_number(1.23456789e-7)
     ('0.25', '1.23456789e-07')
     """
-    return format(value, _DIGITS)
+    return repr(float(value))
 
 
 def _parquet(heads: Sequence[str], start: Sequence[Sequence[object]], probabilities: np.ndarray) -> bytes:

@@ -19,6 +19,7 @@ from regraft.cli.submissions import plan_submission
 from regraft.cli.training_options import COMPUTE, CommandOptions, decision_request, with_options
 from regraft.data.columns import Columns
 from regraft.data.photos import find_photos
+from regraft.data.samples import composed
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, OutputError, printable
 from regraft.evaluation.conformal import Coverage, CoverageOf
@@ -95,7 +96,7 @@ def predict(
     given: CommandOptions,
 ) -> None:
     """Classify photos. An unreadable one is named in its row, the others are answered, and the exit code is 3."""
-    file = _checked_file(out)
+    file, positive = _checked_file(out), None if positive is None else composed(positive)
     format = _checked_format(format, file, like, used={"--answer": answer, "--positive": positive, "--clip": clip})
     asked = _asked_sets(coverage, coverage_of, abstain=abstain)
     if asked is not None and format is Format.kaggle:
@@ -128,7 +129,7 @@ def predict(
     predictor = Predictor(classifier, given.compute(), given.observer(), coverage=asked, abstain=abstain)
     predictions = predictor.predict(sources)
     predictions = predictions if at is None else predictions.at(at, decision)
-    if decision is not None:
+    if decision is not None and format is not Format.kaggle:  # a submission says itself what it holds
         note(f"decided by {decision.in_words(classes)}")
     if asked is not None:
         _say_sets(predictions, classifier)
@@ -149,7 +150,7 @@ def _asked_sets(share: str | None, of: CoverageOf | None, *, abstain: bool) -> C
                 "class. Add one of them, or leave it out."
             )
         return None
-    return Coverage.read(share or Coverage().share, of or Coverage().of)
+    return Coverage.read(Coverage().share if share is None else share, of or Coverage().of)
 
 
 def _say_sets(predictions: "Predictions", classifier: "Classifier") -> None:

@@ -12,6 +12,7 @@ import typer
 
 from regraft.cli.console import TerminalObserver, note
 from regraft.data.columns import Columns
+from regraft.data.samples import composed
 from regraft.data.training_classes import TaxonomyOptions
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError
@@ -19,7 +20,7 @@ from regraft.evaluation.goals import DecisionRequest
 from regraft.files import parse_size, size_in_words
 from regraft.options import Bytes, Interval, Seconds, Setting, declared_settings, interval
 from regraft.training.schedule import Schedule
-from regraft.transfer.settings import FitSettings
+from regraft.transfer.settings import NAMING, FitSettings
 
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 COMPUTE = (
@@ -161,6 +162,7 @@ def _offer(offered: Mapping[str, inspect.Parameter], command: Callable[..., None
     @functools.wraps(command)
     def wrapped(**given: Any) -> None:
         values = {name: given.pop(name) for name in offered}
+        values |= {name: composed(value) for name, value in values.items() if name in NAMING and isinstance(value, str)}
         track, verbose = values.pop("track", Tracker.none), given.pop(_VERBOSE.name)
         command(given=CommandOptions(values, track, verbose), **given)
 

@@ -198,7 +198,12 @@ def clean_name(name: str) -> str:
     >>> clean_name("u\\u0308bel ") == "\\u00fcbel"
     True
     """
-    return without_blanks(unicodedata.normalize("NFC", name)) or name
+    return without_blanks(composed(name)) or name
+
+
+def composed(text: str) -> str:
+    """Return text in composed form (NFC), as the names of classes and groups are."""
+    return unicodedata.normalize("NFC", text)
 
 
 def without_blanks(text: str) -> str:

@@ -23,6 +23,7 @@ _THRESHOLD = re.compile(rf"\s*({_NUMBER})\s*(%?)\s*(?:for\s+(.+?))?\s*", re.DOTA
 _COST = re.compile(rf"(.+?)\s*=\s*({_NUMBER})\s*(?:,|$)", re.DOTALL)
 GOAL_EXAMPLE = "sensitivity>=0.95 for malignant"
 COST_EXAMPLE = "malignant:benign=20"
+_LEAST_COST = 1e-6
 TREE_COST = "taxonomy"  # a mistake costs the distance of the answer from the truth
 THRESHOLD_EXAMPLE = "0.2 for malignant"
 
@@ -257,8 +258,8 @@ def read_costs(text: str, classes: Sequence[str]) -> np.ndarray:
                 f"of {', '.join(classes[:10])}; others cost 1. Got {text!r}.{_missing_of_cost(rest, classes)}"
             )
         cost = float(found[2])
-        if not 0 < cost <= 1e6:
-            raise OptionError(f"{option('cost')} must be numbers above 0, up to 1,000,000. Got {text!r}.")
+        if not _LEAST_COST <= cost <= 1 / _LEAST_COST:
+            raise OptionError(f"{option('cost')} must be numbers from 0.000001 to 1,000,000. Got {text!r}.")
         if pair in named:
             raise OptionError(f"{option('cost')} must say once what a mistake costs. Got {found[1]} twice in {text!r}.")
         named.add(pair)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from regraft.data.class_weights import ALLOWED, ClassWeights, is_class_weight
+from regraft.data.samples import composed
 from regraft.errors import OptionError, option
 from regraft.evaluation.goals import COST_EXAMPLE, GOAL_EXAMPLE, THRESHOLD_EXAMPLE, TREE_COST, DecisionRequest
 from regraft.images.tta import NONE, PARTS, TTA, parts_of
@@ -36,6 +37,7 @@ _USED_BY = {
     "lora": ("adapters", False),
     "budget": ("", True),
 }
+NAMING = ("positive", "goal", "cost", "threshold", "class_weight")  # options that name classes
 USED_BY_CHOICE = ("budget",)  # options that choosing a network uses
 DECIDE = ("goal", "cost", "threshold", "balance")  # options that say what is answered
 
@@ -197,6 +199,12 @@ class FitSettings:
         check=truth,
     )
     schedule: Schedule = field(default_factory=Schedule, metadata=GROUP)
+
+    def __post_init__(self) -> None:
+        """Write what names classes as classes are: "ü" as one character."""
+        for name in NAMING:
+            if isinstance(value := getattr(self, name), str):
+                object.__setattr__(self, name, composed(value))
 
     @property
     def decision(self) -> DecisionRequest:
