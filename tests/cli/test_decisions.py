@@ -326,3 +326,16 @@ def test_a_submission_of_probabilities_says_nothing_of_a_rule(run: Run, bundle: 
 def test_an_empty_coverage_is_none(fails: Fails, bundle: Path, photos: Photos) -> None:
     new = photos("new", first_seed=900, red=2)
     assert "--coverage must be a share above 0 and below 1" in fails("predict", bundle, new, "--coverage", "")
+
+
+def test_alarms_that_are_given_though_unsure_are_counted(run: Run, mixed: Path, tiny_network: str) -> None:
+    """From nearly nothing on all photos are alarms: none is withheld, and as many as the table marks are unsure."""
+    assert run("fit", mixed, "--model", tiny_network, *FAST, "--threshold", "0.000001 for red").exit_code == 0
+    options = ("--abstain", "--coverage", "80%", "--format", "jsonl")
+    done = run("predict", "classifier.safetensors", mixed, *options)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    unsure = sum(row["unsure"] for row in rows)
+    assert unsure > 0
+    assert {row["prediction"] for row in rows} == {"red"}
+    said = f"not sure of {unsure} of 24 photos, of which {unsure} are answered all the same"
+    assert said in done.stderr

@@ -167,7 +167,11 @@ def _say_sets(predictions: "Predictions", classifier: "Classifier") -> None:
         note(f"of these classes together, as fewer than {asked.needed():,} were held out of some of them: {names}")
     if predictions.abstains:
         unlike = "" if predictions.unlike is None else f"; {int(predictions.unlike.sum()):,} are {UNLIKE}"
-        note(f"not sure of {int(predictions.withheld.sum()):,} of {counted(len(predictions.sources), 'photo')}{unlike}")
+        unsure = 0 if predictions.unsure is None else int(predictions.unsure.sum())
+        given = unsure - int(predictions.withheld.sum())
+        alarms = f", of which {given:,} are answered all the same: what the goal or threshold is for" if given else ""
+        answered = len(predictions.sources) - len(predictions.unreadable)
+        note(f"not sure of {unsure:,} of {counted(answered, 'photo')}{alarms}{unlike}")
         if predictions.unlike is None:
             note("whether photos are unlike the training photos is not known: the network was trained further")
 
