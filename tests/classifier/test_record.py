@@ -63,6 +63,7 @@ def fitted(report: Report) -> FitRecord:
         ),
         group_column="clinic",
         class_counts=(7, 5),
+        decision={"asked": "threshold 0.2 for b", "rule": "threshold", "class": "b", "threshold": 0.2},
     )
 
 
@@ -102,6 +103,7 @@ def test_a_record_in_plain_json(fitted: FitRecord, report: Report) -> None:
         "lora": 8,
         "class_weight": "a=2,b=1",
         "class_counts": [7, 5],
+        "decision": {"asked": "threshold 0.2 for b", "rule": "threshold", "class": "b", "threshold": 0.2},
         "trained": "trained: layer4",
         "frozen": "0 of 9 frozen tensors changed",
         "tried": [

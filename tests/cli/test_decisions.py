@@ -56,6 +56,9 @@ def test_a_goal_decides_from_fit_to_predict(run: Run, mixed: Path, tiny_network:
     assert table["of"] == "red"
     assert [point["least_sensitivity"] for point in table["points"]] == [0.8, 0.9]
     assert table["points"][1]["threshold"] == pytest.approx(smallest, rel=1e-8)
+    decision = numbers["decision"]
+    assert (decision["rule"], decision["class"]) == ("threshold", "red")
+    assert decision["threshold"] == table["points"][1]["threshold"]
 
 
 def test_each_photo_is_answered_by_the_threshold_of_the_others(run: Run, mixed: Path, tiny_network: str) -> None:

@@ -208,6 +208,7 @@ def _figures(
         model=classifier.model,
         strategy=classifier.strategy,
         temperature=classifier.temperature,
+        decision=None if decision is None else decision.to_json(target.classes),
     )
     return Evaluation(record, dataset, probabilities, found.labels)
 

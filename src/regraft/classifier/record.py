@@ -236,6 +236,7 @@ class EvaluationRecord:
         timing: None where it was read from a file.
         trained_on: how many photos were left out, as the classifier was trained on them; None of a fit.
         groups: the figures by patient, or whatever groups are; None where there are none.
+        decision: the rule that answers, as `Decision.to_json` has it; None where the most probable class does.
         taxonomy: the figures at every level of the tree that the classes lie in; None where there is none.
     """
 
@@ -248,13 +249,14 @@ class EvaluationRecord:
     timing: Timing | None = None
     trained_on: int | None = None
     groups: GroupReport | None = None
+    decision: Mapping[str, Any] | None = None
     taxonomy: TreeFigures | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
         found = {} if self.report is None else self.report.to_json()
         found |= {"model": self.model, "strategy": self.strategy, "temperature": self.temperature}
-        found |= {"engine": self.engine, "unreadable": list(self.unreadable)}
+        found |= {"engine": self.engine, "unreadable": list(self.unreadable), "decision": self.decision}
         found |= {} if self.timing is None else self.timing.to_json()
         found |= {} if self.groups is None else {"groups": self.groups.to_json()}
         found |= {} if self.taxonomy is None else {"taxonomy": self.taxonomy.to_json()}
@@ -369,6 +371,7 @@ class FitRecord(EvaluationRecord):
             strategy=found.get("strategy", ""),
             temperature=found.get("temperature"),
             engine=found.get("engine", ""),
+            decision=found.get("decision"),
             unreadable=tuple(found.get("unreadable", ())),
             seed=found.get("seed", 0),
             train_from=found.get("train_from"),

@@ -149,6 +149,7 @@ class RecordFields(Struct):
     group_column: str = ""
     class_counts: list[Count] = []
     groups: dict[str, Any] | None = None
+    decision: dict[str, Any] | None = None
     taxonomy: TreeFigures | None = None
 
 

@@ -289,6 +289,7 @@ def _record(
     return FitRecord(
         report=held_out.report,
         groups=held_out.groups,
+        decision=None if classifier.decision is None else classifier.decision.to_json(classifier.classes),
         taxonomy=held_out.taxonomy,
         by_group=_by_group(experiment, held_out),
         class_counts=tuple(class_counts(experiment.dataset).tolist()),
