@@ -61,18 +61,26 @@ def test_a_goal_decides_from_fit_to_predict(run: Run, mixed: Path, tiny_network:
     assert decision["threshold"] == table["points"][1]["threshold"]
 
 
+def middle_of_the_gap(table: pd.DataFrame, rank: int) -> float:
+    """Return the threshold for blue at the rank-th smallest hit, lowered into the middle of the gap below it."""
+    hits = np.sort(table.loc[table["label"] == "blue", "probability_blue"])
+    alarms = table.loc[table["label"] == "red", "probability_blue"]
+    low = alarms[alarms < hits[rank - 1]].max()
+    return float(low + hits[hits > low].min()) / 2
+
+
 def test_each_photo_is_answered_by_the_threshold_of_the_others(run: Run, mixed: Path, tiny_network: str) -> None:
-    """Answers follow from the table: of 12 hits the floor(.2 * 13) = 2nd smallest, without one of them likewise."""
+    """Answers follow from the table: of 12 hits the floor(.2 * 13) = 2nd smallest, without a hit that rank of 11."""
     goal = ("--goal", "sensitivity>=0.8 for blue")
     done = run("fit", mixed, "--model", tiny_network, *FAST, *goal, "--predictions", "held-out.csv")
     assert done.exit_code == 0, done.output
     table = pd.read_csv("held-out.csv")
+    whole = middle_of_the_gap(table, 2)
+    rank = 1 + (table.loc[table["label"] == "blue", "probability_blue"] < whole).sum()
     for row, own in table.iterrows():
         others = table.drop(index=row)
-        hits = np.sort(others.loc[others["label"] == "blue", "probability_blue"])
-        alarms = others.loc[others["label"] == "red", "probability_blue"]
-        low = alarms[alarms < hits[1]].max()  # the middle of the gap below which there is one more alarm
-        threshold = (low + hits[hits > low].min()) / 2
+        nearest = int(rank / 13 * 12 + 0.5)
+        threshold = middle_of_the_gap(others, nearest) if own["label"] == "blue" else whole
         assert own["answer"] == ("blue" if own["probability_blue"] >= threshold else "red")
 
 

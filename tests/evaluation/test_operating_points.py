@@ -1,5 +1,7 @@
 """Operating points: nested by folds, by hand, and the promise of the table by simulation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import beta, binomtest, norm
@@ -18,11 +20,10 @@ def test_each_photo_is_answered_by_the_threshold_of_the_others():
     labels = np.array([1, 1, 1, 1, 0, 0])
     probabilities = two([0.9, 0.6, 0.5, 0.3, 0.55, 0.2])
     # sensitivity >= .6: of four hits the k-th smallest, k = floor(.4 * 5) = 2, .5, which is lowered as far as .2
-    # allows, to the middle of .2 and .3. Without one hit the rank is that nearest to 2 / 5 of 4: 2 again
+    # allows, to the middle of .2 and .3: the rank is 1 of 4 then, and of 3 without one hit likewise
     found = nested_thresholds(Goal("sensitivity", 0.6, 1), labels, probabilities)
-    # without .9: .5 of {.3, .5, .6}; without .6: likewise; without .5: .6 of {.3, .6, .9}, lowered to the middle of .55
-    # and .6; without .3: .6 of {.5, .6, .9}, likewise. The others chose nothing: they are answered by .25
-    assert found.tolist() == pytest.approx([0.25, 0.25, 0.575, 0.575, 0.25, 0.25])
+    # without .3 the lowest hit is .5, and the middle of .2 and .5 is taken. The others chose nothing: .25
+    assert found.tolist() == pytest.approx([0.25, 0.25, 0.25, 0.35, 0.25, 0.25])
 
 
 def test_groups_are_left_out_whole():
@@ -64,6 +65,15 @@ def test_the_table_has_what_the_photos_can_promise():
     lines = table.lines()
     assert "to find malignant" in lines[0]
     assert lines[1].startswith("  80 %")
+
+
+def test_one_threshold_has_one_figure():
+    """Of 30 hits the 80 % and the 90 % both end in the one gap: the rows are equal but for what was asked."""
+    scores = two([0.1] * 30 + [0.2, 0.21] + [0.9] * 28)
+    table = operating_points(np.repeat([0, 1], 30), scores, TWO, 1)
+    first, second = table.points[:2]
+    assert first.threshold == second.threshold == pytest.approx(0.15)
+    assert replace(first, least_sensitivity=0.9) == second
 
 
 def test_known_thresholds_are_not_chosen_again():

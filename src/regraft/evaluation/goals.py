@@ -9,7 +9,7 @@ import numpy as np
 
 from regraft.errors import DataError, OptionError, did_you_mean, option
 from regraft.evaluation.decisions import CostRule, Decision, ThresholdRule
-from regraft.evaluation.order_statistics import EXACT, least_covering
+from regraft.evaluation.order_statistics import EXACT, least_covering, probability_below
 
 SENSITIVITY, SPECIFICITY, PRECISION = "sensitivity", "specificity", "precision"
 _FIGURES = {
@@ -85,7 +85,8 @@ class Goal:
         edge = least_covering(sign * scores[chosen], own, missing, slack=slack)
         if edge is None:
             return None
-        return _in_the_gap(sign * edge[0], is_class, scores, lower=self.figure == SENSITIVITY), edge[1]
+        threshold = _in_the_gap(sign * edge[0], is_class, scores, lower=self.figure == SENSITIVITY)
+        return threshold, probability_below(sign * threshold, sign * scores[chosen], own)
 
     def needed(self) -> int:
         """Return how many photos (of the class, or for a specificity of the others) it takes to promise the goal."""

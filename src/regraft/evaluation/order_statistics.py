@@ -24,13 +24,29 @@ def least_covering(
     Returns:
         The score and its probability; None where too few photos or groups can promise that.
     """
-    order = np.argsort(scores, kind="stable")
-    weights = np.ones(len(scores))
-    if groups is not None:
-        of = np.unique(groups, return_inverse=True)[1]
-        weights = (1 / np.bincount(of))[of]
+    order, weights = np.argsort(scores, kind="stable"), _weights(scores, groups)
     below, whole = np.cumsum(weights[order]) - weights[order], float(weights.sum()) + 1
     allowed = np.flatnonzero(below + 1 <= missing * whole + slack)
     if not len(allowed):
         return None
     return float(scores[order][allowed[-1]]), float(below[allowed[-1]] + 1) / whole
+
+
+def probability_below(threshold: float, scores: np.ndarray, groups: np.ndarray | None) -> float:
+    """Return the probability with which a new score falls short of the least of `scores` (m,) that `threshold` passes.
+
+    Args:
+        threshold: any.
+        scores: (m,).
+        groups: as of `least_covering`.
+    """
+    weights = _weights(scores, groups)
+    return float((weights[scores < threshold].sum() + 1) / (weights.sum() + 1))
+
+
+def _weights(scores: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    """Return (m,) weights: of a group 1 together."""
+    if groups is None:
+        return np.ones(len(scores))
+    of = np.unique(groups, return_inverse=True)[1].ravel()
+    return np.asarray((1 / np.bincount(of))[of])
