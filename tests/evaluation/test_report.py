@@ -673,7 +673,7 @@ def test_how_far_an_interval_goes_is_said_by_the_number_of_photos(photos: int, h
 
 
 @pytest.mark.parametrize(
-    ("groups", "held"), [(None, 80), (np.arange(5), 80), (np.array([0, 1, 2, 3, 3]), None), (np.zeros(5), None)]
+    ("groups", "held"), [(None, 85), (np.arange(5), 85), (np.array([0, 1, 2, 3, 3]), None), (np.zeros(5), None)]
 )
 def test_with_groups_it_was_not_simulated(groups: np.ndarray | None, held: int | None) -> None:
     """A group of one photo is no group; folds that are groups hold several."""

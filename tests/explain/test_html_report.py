@@ -216,7 +216,7 @@ def test_units_are_in_a_closed_section_and_in_a_second_file_where_they_are_many(
 @pytest.mark.parametrize(
     ("changed", "whose", "more"),
     [
-        ({}, " of the classifiers that answered", ", and its accuracy lies in the interval in about 80 of 100 cases"),
+        ({}, " of the classifiers that answered", ", and its accuracy lies in the interval in about 85 of 100 cases"),
         ({"folds": 5, "independent": False}, " of the 5 classifiers that answered", ""),
         ({"estimate": "test"}, "", None),
     ],
