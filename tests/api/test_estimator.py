@@ -467,7 +467,7 @@ def test_score_of_a_folder_matches_classes_by_name(make: Make, photos: Photos) -
     shutil.copy(new / "red" / "0.jpg", new / "green" / "wrong.jpg")
     assert fitted.score(new) == 4 / 5
     (new / "red").rename(new / "purple")
-    with pytest.raises(DataError, match="has 1 classes that the model does not know: purple"):
+    with pytest.raises(DataError, match="has 1 class that the model does not know: purple"):
         fitted.score(new)
 
 

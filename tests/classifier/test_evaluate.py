@@ -53,7 +53,7 @@ def test_evaluate_matches_classes_by_name(trained: FitResult, photos: Photos, li
     assert result.report.classes == ("blue", "green", "red")
     assert result.report.confusion == [[0, 0, 0], [0, 2, 0], [0, 0, 5]]
     assert listener.said == ["no photos of 1 class here, whose recall is unknown: blue"]
-    with pytest.raises(DataError, match="has 1 classes that the model does not know: grey"):
+    with pytest.raises(DataError, match="has 1 class that the model does not know: grey"):
         evaluate(trained.classifier, find_samples(photos("other", grey=2, red=2))["train"])
 
 

@@ -68,7 +68,7 @@ def test_labels_above_or_beside_classes_come_after_them_where_they_are_asked_for
 
 def test_the_root_of_all_says_nothing_at_any_level() -> None:
     tree = Taxonomy({"skin": None, "benign": "skin", "melanoma": "skin", "blue": "benign", "wart": "benign"})
-    with pytest.raises(DataError, match="1 classes that the model does not know: skin"):
+    with pytest.raises(DataError, match="1 class that the model does not know: skin"):
         aligned_by_tree(samples("blue", "skin"), ("blue", "melanoma", "wart"), tree, inner=True)
 
 
@@ -84,13 +84,13 @@ def test_photos_of_no_class_are_left_out_with_a_note() -> None:
     assert samples_of_classes(samples("wart"), CLASSES, TREE).notes == ()
     with pytest.raises(DataError, match=r"^photos: all 2 photos are labelled with nodes .* benign \(2\)\. Label them"):
         samples_of_classes(samples("benign", "benign"), CLASSES, TREE)
-    with pytest.raises(DataError, match="1 classes that the model does not know: mole"):
+    with pytest.raises(DataError, match="1 class that the model does not know: mole"):
         samples_of_classes(samples("blue", "mole"), CLASSES, TREE)
 
 
 @pytest.mark.parametrize("label", ["cyst", "mole"])
 def test_labels_of_no_kind_that_is_known_are_refused(label: str) -> None:
-    with pytest.raises(DataError, match=f"1 classes that the model does not know: {label}"):
+    with pytest.raises(DataError, match=f"1 class that the model does not know: {label}"):
         aligned_by_tree(samples("blue", label), CLASSES, TREE, inner=True)
 
 

@@ -350,3 +350,22 @@ def test_alarms_that_are_given_though_unsure_are_counted(run: Run, mixed: Path, 
     assert {row["prediction"] for row in rows} == {"red"}
     said = f"not sure of {unsure} of 24 photos, of which {unsure} are answered all the same"
     assert said in done.stderr
+
+
+def test_a_row_of_several_classes_begins_with_what_the_rule_answers(
+    run: Run, bundle: Path, photos: Photos, tmp_path: Path
+) -> None:
+    new = photos("new", first_seed=900, red=2)
+    (tmp_path / "sample.csv").write_text("id,label\n0,red blue\n1,red blue\n")
+    options = ("--like", "sample.csv", "--out", "filled.csv")
+    plain, ruled = (), ("--threshold", "0.999999999 for red")
+    for rule, filled in ((plain, "red blue"), (ruled, "blue red")):
+        done = run("predict", bundle, new, *options, *rule)
+        assert done.exit_code == 0, done.output
+        assert (tmp_path / "filled.csv").read_text() == f"id,label\n0,{filled}\n1,{filled}\n"
+
+
+def test_a_missing_tree_is_said_to_be_missing(fails: Fails, mixed: Path, tiny_network: str) -> None:
+    message = fails("fit", mixed, "--model", tiny_network, "--taxonomy", "nowhere.yaml")
+    assert "nowhere.yaml does not exist. Name the file of the tree of classes." in message
+    assert "Errno" not in message

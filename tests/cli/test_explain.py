@@ -209,7 +209,7 @@ def test_a_test_folder_is_not_read(run: Run, bundle: Path, photos: Callable[...,
         (["pets.safetensors", "pets", "--out", "pets.safetensors"], "--out pets.safetensors is a file. Name a folder"),
         (["pets.safetensors", "pets", "--before", "resnet18"], "this one's is as it was pretrained. Leave it out."),
         (["pets.safetensors", "kept"], "kept has a test split only, which is kept for `regraft evaluate`."),
-        (["pets.safetensors", "others"], "has 1 classes that the model does not know: green"),
+        (["pets.safetensors", "others"], "has 1 class that the model does not know: green"),
     ],
 )
 @pytest.mark.usefixtures("bundle")

@@ -136,5 +136,5 @@ def test_a_file_that_is_too_deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"tree.txt: a tree of classes is a .yaml file"):
         read(tmp_path, "a: b", "tree.txt")
-    with pytest.raises(DataError, match=r"none.yaml cannot be read"):
+    with pytest.raises(DataError, match=r"none.yaml does not exist"):
         read_taxonomy(tmp_path / "none.yaml")

@@ -58,7 +58,7 @@ def test_other_splits_follow_the_training_photos(tree: Path) -> None:
     found = TaxonomyOptions(tree).apply({"train": samples(nevus=4, melanoma=5), "validation": validation})
     assert found["train"].classes == ("melanoma", "nevus")
     assert found["validation"].counts() == {"melanoma": 1, "nevus": 2, "wart": 1}
-    with pytest.raises(DataError, match=r"1 classes that the model does not know: wart"):
+    with pytest.raises(DataError, match=r"1 class that the model does not know: wart"):
         found["validation"].aligned(found["train"].classes)
 
 

@@ -368,7 +368,7 @@ def test_class_with_one_readable_photo_stops_before_the_network_is_loaded(photos
 def test_validation_class_that_training_has_not_stops_before_the_network_is_loaded(photos: Photos) -> None:
     folder = photos("data/train", red=4, blue=4).parent
     photos("data/validation", first_seed=100, red=2, grey=2)
-    assert f"{folder / 'validation'} has 1 classes that the model does not know: grey." in refused(folder)
+    assert f"{folder / 'validation'} has 1 class that the model does not know: grey." in refused(folder)
 
 
 def test_unreadable_beyond_the_header_stop_before_anything_is_fitted(fit: Fit, photos: Photos, listener: Any) -> None:

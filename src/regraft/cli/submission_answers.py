@@ -79,11 +79,16 @@ def one_column(
     guesses = _guesses(values, classes)
     if guesses > 1:
         said = f"{heading}: names of the {guesses} likeliest classes, best first ({shown})"
-        return lambda row, _: [" ".join(classes[at] for at in np.argsort(-row, kind="stable")[:guesses])], [said]
+        return lambda row, answer: [" ".join(classes[at] for at in _best_first(row, answer)[:guesses])], [said]
     written, notes = _written_labels(sample, heading, values, classes, positive=positive)
     if len(classes) == 2 and all(map(_is_number, classes)) and positive is None:
         notes.append("a probability is written with --positive, the class that it is of")
     return lambda _, answer: [written[answer]], [f"{heading}: {notes[0]} ({shown})", *notes[1:]]
+
+
+def _best_first(row: np.ndarray, answer: int) -> list[int]:
+    """Return the answer, which a rule may have given, and the other classes by their probabilities (c,)."""
+    return [answer, *(at for at in np.argsort(-row, kind="stable").tolist() if at != answer)]
 
 
 def _answer_of(

@@ -147,9 +147,10 @@ class Samples:
         own = [position.get(name, position.get(clean_name(name), -1)) for name in self.classes]
         unknown = [name for place, (name, count) in zip(own, self.counts().items(), strict=True) if count and place < 0]
         if unknown:
+            count = "1 class" if len(unknown) == 1 else f"{len(unknown):,} classes"
             hints = _nearly_known(unknown, classes) or did_you_mean(unknown[0], classes)
             raise DataError(
-                f"{self.where} has {len(unknown)} classes that the model does not know: {', '.join(unknown[:20])}. "
+                f"{self.where} has {count} that the model does not know: {', '.join(unknown[:20])}. "
                 f"It knows: {', '.join(classes[:20])}{' ...' if len(classes) > 20 else ''}.{hints} "
                 f"Rename or remove these folders or labels.{self._advice()}"
             )

@@ -179,8 +179,10 @@ def _text(file: Path) -> str:
     """Return the text of a YAML file: UTF-8, or UTF-16 by its byte order mark."""
     try:
         data = read_regular(file, limit=_MAX_BYTES)
+    except FileNotFoundError:
+        raise DataError(f"{printable(file)} does not exist. Name the file of the tree of classes.") from None
     except OSError as error:
-        raise DataError(f"{printable(file)} cannot be read: {error}.") from None
+        raise DataError(f"{printable(file)} cannot be read: {error.strerror or error}.") from None
     encoding = "UTF-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "UTF-8-sig"
     try:
         return re.sub(r"\r\n?", "\n", data.decode(encoding))
