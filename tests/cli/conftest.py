@@ -32,6 +32,17 @@ REPORTED = {  # the least that --json has of an evaluation
 }
 
 
+def exchange_labels(folder: Path, count: int) -> Path:
+    """Put so many red photos of class folders among the blue ones, and as many of these among the red ones."""
+    kept = folder / "kept.jpg"
+    for number in range(count):
+        a, b = (folder / label / f"{number}.jpg" for label in ("red", "blue"))
+        a.rename(kept)
+        b.rename(a)
+        kept.rename(b)
+    return folder
+
+
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run `regraft` with these arguments in a folder of the test's own."""

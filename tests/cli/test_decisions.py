@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
+from tests.cli.conftest import exchange_labels
 from typer.testing import Result
 
 Run = Callable[..., Result]
@@ -20,15 +21,9 @@ FAST = ("--strategy", "frozen", "--features", "last", "--force")
 
 
 @pytest.fixture
-def mixed(photos: Photos, tmp_path: Path) -> Path:
+def mixed(photos: Photos) -> Path:
     """Twelve red and twelve blue photos, three of each under the other label: no classifier can tell all."""
-    folder = photos("mixed", red=12, blue=12)
-    for number in range(3):
-        a, b = folder / "red" / f"{number}.jpg", folder / "blue" / f"{number}.jpg"
-        shutil.move(a, tmp_path / "kept.jpg")
-        shutil.move(b, a)
-        shutil.move(tmp_path / "kept.jpg", b)
-    return folder
+    return exchange_labels(photos("mixed", red=12, blue=12), 3)
 
 
 def test_a_goal_decides_from_fit_to_predict(run: Run, mixed: Path, tiny_network: str) -> None:
@@ -254,15 +249,10 @@ def test_the_class_of_the_goal_is_the_one_that_everything_is_about(
 
 
 def test_validation_photos_do_not_judge_the_threshold_that_they_chose(
-    run: Run, photos: Photos, tiny_network: str, tmp_path: Path
+    run: Run, photos: Photos, tiny_network: str
 ) -> None:
     photos("data/train", red=8, blue=8)
-    validation = photos("data/val", first_seed=300, red=12, blue=12)
-    for number in range(4):  # under the other label
-        a, b = validation / "red" / f"{number}.jpg", validation / "blue" / f"{number}.jpg"
-        shutil.move(a, tmp_path / "kept.jpg")
-        shutil.move(b, a)
-        shutil.move(tmp_path / "kept.jpg", b)
+    exchange_labels(photos("data/val", first_seed=300, red=12, blue=12), 4)
     goal = ("--goal", "sensitivity>=0.8 for red")
     fitted = json.loads(run("fit", "data", "--model", tiny_network, *FAST, *goal, "--json").stdout)
     again = json.loads(run("evaluate", "classifier.safetensors", "data", "--split", "validation", "--json").stdout)
@@ -293,16 +283,9 @@ def test_photos_that_chose_the_threshold_do_not_judge_beside_new_ones(
     assert mixed["estimate"] == "test"
 
 
-def test_evaluating_several_nests_as_evaluating_one_does(
-    run: Run, photos: Photos, tiny_network: str, tmp_path: Path
-) -> None:
+def test_evaluating_several_nests_as_evaluating_one_does(run: Run, photos: Photos, tiny_network: str) -> None:
     photos("data/train", red=8, blue=8)
-    validation = photos("data/val", first_seed=300, red=12, blue=12)
-    for number in range(4):  # under the other label
-        a, b = validation / "red" / f"{number}.jpg", validation / "blue" / f"{number}.jpg"
-        shutil.move(a, tmp_path / "kept.jpg")
-        shutil.move(b, a)
-        shutil.move(tmp_path / "kept.jpg", b)
+    validation = exchange_labels(photos("data/val", first_seed=300, red=12, blue=12), 4)
     goal = ("--goal", "sensitivity>=0.8 for red")
     assert run("fit", "data", "--model", tiny_network, *FAST, *goal, "--out", "a.safetensors").exit_code == 0
     assert run("fit", "data/train", "--model", tiny_network, *FAST, "--out", "b.safetensors").exit_code == 0

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import load_file
+from tests.cli.conftest import exchange_labels
 from typer.testing import Result
 
 Run = Callable[..., Result]
@@ -19,15 +19,9 @@ COLUMNS = ["probability_blue", "probability_red"]
 
 
 @pytest.fixture
-def mixed(photos: Photos, tmp_path: Path) -> Path:
+def mixed(photos: Photos) -> Path:
     """Fourteen red and fourteen blue photos, four of each under the other label: no classifier can tell all."""
-    folder = photos("mixed", red=14, blue=14)
-    for number in range(4):
-        a, b = folder / "red" / f"{number}.jpg", folder / "blue" / f"{number}.jpg"
-        shutil.move(a, tmp_path / "kept.jpg")
-        shutil.move(b, a)
-        shutil.move(tmp_path / "kept.jpg", b)
-    return folder
+    return exchange_labels(photos("mixed", red=14, blue=14), 4)
 
 
 def true_scores(table: pd.DataFrame) -> np.ndarray:

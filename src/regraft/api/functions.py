@@ -94,9 +94,7 @@ def evaluate(
     """
     named, given = split_options(options, "evaluate", Compute, own=_OF_EVALUATE)
     columns = columns_of(named, "evaluate")
-    own = plain({"positive": composed(positive) if isinstance(positive, str) else positive, "seed": seed})
-    if not whole_number(own["seed"], 0):
-        raise OptionError(f"{option('seed')} must be a whole number from 0. Got {seed!r}.")
+    own = _own_arguments(positive, seed)
     if isinstance(classifier, TransferClassifier):
         compute, fitted = replace(classifier._options(Compute), **given), classifier._fitted()
         settings = classifier._options(FitSettings)
@@ -120,6 +118,14 @@ def evaluate(
         request=None if level is None else request,
         **own,
     ).record
+
+
+def _own_arguments(positive: Any, seed: Any) -> dict[str, Any]:
+    """Return the positive class as classes are written, and the seed, which must be one."""
+    own = plain({"positive": composed(positive) if isinstance(positive, str) else positive, "seed": seed})
+    if not whole_number(own["seed"], 0):
+        raise OptionError(f"{option('seed')} must be a whole number from 0. Got {seed!r}.")
+    return own
 
 
 def evaluate_paired(
@@ -165,9 +171,7 @@ def evaluate_paired(
     """
     named, given = split_options(options, "evaluate_paired", Compute, own=_OF_PAIRED)
     columns = columns_of(named, "evaluate_paired")
-    own = plain({"positive": composed(positive) if isinstance(positive, str) else positive, "seed": seed})
-    if not whole_number(own["seed"], 0):
-        raise OptionError(f"{option('seed')} must be a whole number from 0. Got {seed!r}.")
+    own = _own_arguments(positive, seed)
     check_settings(FitSettings(near_duplicates=near_duplicates))
     if isinstance(classifiers, str | Path) or not isinstance(classifiers, Mapping | Sequence):
         raise OptionError(
