@@ -83,7 +83,8 @@ class Case:
         if self.group == 1:
             return own
         shared = generator.normal(size=(-(-self.photos // self.group), self.classes))
-        return np.sqrt(0.5) * (own + shared[np.arange(self.photos) // self.group])
+        mixed: np.ndarray = np.sqrt(0.5) * (own + shared[np.arange(self.photos) // self.group])
+        return mixed
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ NULL: dict[str, Case | Skewed | CrossValidated] = {
     "last layers out-of-fold, 80 photos": CrossValidated(80),
     "last layers of 4 networks, 80 photos": CrossValidated(80, (2.0,) * 4),
 }
-BETTER = {
+BETTER: dict[str, Case | Skewed | CrossValidated] = {
     "60 photos": Case(60, skills=(1.5, 2.0), before=True),
     "200 photos": Case(200, skills=(1.5, 1.8), before=True),
     "1,000 photos": Case(1000, skills=(1.5, 1.65)),
@@ -166,18 +167,20 @@ BETTER = {
 def pairs_of(sample: Sample) -> list[PairedDifference]:
     """Return the differences of all pairs, as `compare` has them; rankings are left out where there are many."""
     found, positive = sample.probabilities, _positive(sample) if len(sample.probabilities) == 2 else None
-    more = {"groups": sample.groups, "folds": sample.folds, "resamples": DRAWS}
-    compared = [
-        PairOfClassifiers(
-            str(a),
-            str(b),
-            paired_differences(found[a], found[b], sample.labels, positive=positive, **more),
-            len(sample.labels),
+
+    def pair(a: int, b: int) -> PairOfClassifiers:
+        differences = paired_differences(
+            found[a],
+            found[b],
+            sample.labels,
+            positive=positive,
+            groups=sample.groups,
+            folds=sample.folds,
+            resamples=DRAWS,
         )
-        for b in range(len(found))
-        for a in range(b + 1, len(found))
-    ]
-    return judge_pairs(compared)
+        return PairOfClassifiers(str(a), str(b), differences, len(sample.labels))
+
+    return judge_pairs([pair(a, b) for b in range(len(found)) for a in range(b + 1, len(found))])
 
 
 def _positive(sample: Sample) -> int | None:

@@ -79,8 +79,9 @@ def measure(*, rounds: int, quick: bool) -> Record:  # noqa: ARG001 (the tenths 
             found: Answers = decide(request, dataset, probabilities, shares=np.full(2, 0.5))
             nested, there = rates(dataset.labels, found.labels), rates(truth, answers_of(found.decision, new))
             said[goal].append((*nested, *there, float((truth == POSITIVE).sum())))
-        nested, *_ = said[0.9][-1]
-        progress(f"tenth {seed + 1} of {tenths}: goal 90 %, nested {nested:.3f}, there {said[0.9][-1][2]:.3f}")
+        progress(
+            f"tenth {seed + 1} of {tenths}: goal 90 %, nested {said[0.9][-1][0]:.3f}, there {said[0.9][-1][2]:.3f}"
+        )
     return _record(said, np.array(areas), tenths)
 
 

@@ -85,7 +85,8 @@ def isotonic(logits: np.ndarray, labels: np.ndarray) -> Calibrator:
 
 
 def _both(probability: np.ndarray) -> np.ndarray:
-    return np.log(np.maximum(np.column_stack([1 - probability, probability]), 1e-300))
+    logits: np.ndarray = np.log(np.maximum(np.column_stack([1 - probability, probability]), 1e-300))
+    return logits
 
 
 def calibrators(logits: np.ndarray, labels: np.ndarray) -> dict[str, Calibrator]:
