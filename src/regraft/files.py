@@ -183,7 +183,7 @@ def check_output(path: Path, *, option: str = "path") -> None:
         path: of the file.
         option: what the user calls it, for the message.
     """
-    path = _behind_link(path)
+    path = _behind_link(path, option=option)
     try:  # all of it: a folder on the way may not be entered
         if path.is_dir():
             raise OutputError(f"{option} {path} is a folder. Name a file in it, e.g. {path / 'model.safetensors'}.")
@@ -196,7 +196,7 @@ def check_output(path: Path, *, option: str = "path") -> None:
         probe.touch(exist_ok=False)
         probe.unlink()
     except OSError as error:
-        raise write_failure(path, error) from None
+        raise write_failure(path, error, option=option) from None
 
 
 def prepare_folder(path: Path, *, option: str = "path") -> None:
@@ -219,7 +219,7 @@ def prepare_folder(path: Path, *, option: str = "path") -> None:
         path.mkdir(parents=True, exist_ok=True)
         check_output(path / "report", option=option)
     except OSError as error:
-        raise write_failure(path, error) from None
+        raise write_failure(path, error, option=option) from None
     finally:
         for folder in missing:
             with suppress(OSError):  # it was never created, or another process has put something into it
@@ -274,23 +274,33 @@ def atomic_write(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def write_failure(path: Path, error: OSError) -> OutputError:
-    """Return the error for a failed write to `path`."""
+def write_failure(path: Path, error: OSError, *, option: str = "") -> OutputError:
+    """Return the error for a failed write to `path`.
+
+    Args:
+        path: of the file or folder.
+        error: why.
+        option: what the user calls it where this was found before anything was written; "" while writing.
+    """
     if isinstance(error, OutputError):
         return error
     reason = _OUT_OF_SPACE.get(error.errno or 0, error.strerror or str(error))
+    if option and error.errno not in _OUT_OF_SPACE:
+        if error.errno == errno.ENOENT and path.parent.is_dir():  # /proc
+            reason = "no files can be made there"
+        return OutputError(f"{option} {path} cannot be written: {reason}. Choose another place.")
     return OutputError(
         f"{path} could not be written: {reason}. Nothing was left half-written; "
         "free some space or choose another place and run the same command again."
     )
 
 
-def _behind_link(path: Path) -> Path:
-    """Return the target of a link, other paths as they are."""
+def _behind_link(path: Path, *, option: str = "") -> Path:
+    """Return the target of a link, other paths as they are. See `write_failure`."""
     try:
         return path.resolve() if path.is_symlink() else path
     except OSError as error:
-        raise write_failure(path, error) from None
+        raise write_failure(path, error, option=option) from None
 
 
 def _temporary_beside(path: Path) -> Path:

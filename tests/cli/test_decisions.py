@@ -312,9 +312,25 @@ def test_class_names_may_be_typed_as_macos_writes_them(run: Run, mixed: Path, ti
         assert run("predict", "classifier.safetensors", mixed / "blue", *options).exit_code == 0
 
 
-def test_a_submission_of_probabilities_says_nothing_of_a_rule(run: Run, bundle: Path, photos: Photos) -> None:
-    kaggle = ("--format", "kaggle", "--positive", "red", "--threshold", "0.9")
-    assert "decided by" not in run("predict", bundle, photos("new", first_seed=900, red=2), *kaggle).stderr
+@pytest.mark.parametrize("options", [("--threshold", "0.9"), ("--cost", "red:blue=5"), ("--balance",)])
+def test_nothing_decides_in_a_submission_of_probabilities(
+    fails: Fails, bundle: Path, photos: Photos, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    new = photos("new", first_seed=900, red=2)
+    (tmp_path / "sample.csv").write_text("id,blue,red\n0,0.5,0.5\n1,0.5,0.5\n")
+    for submission in (("--format", "kaggle", "--positive", "red"), ("--like", "sample.csv")):
+        expected = f"{options[0]} decides what is answered, and {' '.join(submission[:2])} takes probabilities. Leave"
+        assert expected in fails("predict", bundle, new, *submission, *options)
+
+
+def test_a_rule_of_the_file_is_said_where_a_submission_holds_answers(
+    run: Run, mixed: Path, tiny_network: str, tmp_path: Path
+) -> None:
+    assert run("fit", mixed, "--model", tiny_network, *FAST, "--threshold", "0.3 for red").exit_code == 0
+    (tmp_path / "sample.csv").write_text("id,label\n0,red\n1,red\n")
+    predict = ("predict", "classifier.safetensors", mixed / "blue", "--like", "sample.csv")
+    assert "decided by threshold 0.3 for red" in run(*predict).stderr
+    assert "decided by" not in run(*predict, "--answer", "probability", "--positive", "red").stderr
 
 
 def test_an_empty_coverage_is_none(fails: Fails, bundle: Path, photos: Photos) -> None:

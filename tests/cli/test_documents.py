@@ -7,6 +7,7 @@ count what the photos and the network alone decide, as photos or parameters, the
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,14 +65,24 @@ def _token(token: str) -> str:
     return " +" if token.startswith(" ") else re.escape(token)
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder for what all documents begin with; the first of them fills it."""
+    return tmp_path_factory.mktemp("written")
+
+
 @pytest.fixture
-def folder(tmp_path: Path, run: Run, offline: None) -> Path:
+def folder(tmp_path: Path, run: Run, offline: None, written: Path) -> Path:
     """Return the folder in which the examples are typed: photos with and without labels, a table, a classifier."""
+    if any(written.iterdir()):
+        shutil.copytree(written, tmp_path, dirs_exist_ok=True)
+        return tmp_path
     write_examples(tmp_path, photos=24, labelled=10)
     sample = pd.DataFrame({"image": [f"{number}.jpg" for number in range(6, 0, -1)], "label": "cat"})
     sample.to_csv(tmp_path / "sample_submission.csv", index=False)
     done = run("fit", "pets", "--model", "pocket", "--strategy", "frozen", "--out", "pets.safetensors")
     assert done.exit_code == 0, done.output
+    shutil.copytree(tmp_path, written, dirs_exist_ok=True)
     return tmp_path
 
 

@@ -106,4 +106,4 @@ def test_percent_keeps_what_tells_from_the_ends():
     shares = {0.5: "50 %", 0.9123: "91.2 %", 0.99: "99 %", 0.00012: "0.012 %", 0.99987: "99.987 %"}
     shares |= {0.0: "0 %", 1.0: "100 %", 1 - 3e-7: "99.99997 %", 3e-7: "0.00003 %"}
     assert {share: percent(share) for share in shares} == shares
-    assert (percent(1 - 1e-12), percent(1e-12)) == ("above 99.999999 %", "below 0.000001 %")  # never 100 % or 0 %
+    assert (percent(1 - 1e-12), percent(1e-12)) == ("100 % less 1e-10 %", "1e-10 %")  # never 100 % or 0 %

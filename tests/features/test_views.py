@@ -132,7 +132,9 @@ def test_views_of_several_networks_stand_side_by_side(ten: list[Path], backbone:
 
 def test_the_pass_is_named_by_its_views(run: Callable[..., Any], ten: list[Path], listener: Any, engine: Any) -> None:
     run(ten, *TTA["crops"].parts, observer=listener)
-    assert ("begin", (f"features of 5 views ({engine.name})", 10)) in listener.heard
+    assert ("begin", (f"features of photos and corners ({engine.name})", 10)) in listener.heard
+    run(ten, *TTA["flip"].parts, observer=listener)
+    assert ("begin", (f"features of mirror images ({engine.name})", 10)) in listener.heard  # photos are known
 
 
 def test_a_disk_without_room_ends_the_keeping_not_the_work(

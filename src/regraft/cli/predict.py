@@ -21,7 +21,7 @@ from regraft.data.columns import Columns
 from regraft.data.photos import find_photos
 from regraft.data.samples import composed
 from regraft.engines.compute import Compute
-from regraft.errors import OptionError, OutputError, printable
+from regraft.errors import OptionError, OutputError, option, printable
 from regraft.evaluation.conformal import Coverage, CoverageOf
 from regraft.evaluation.goals import DecisionRequest
 from regraft.files import atomic_write, check_output
@@ -105,6 +105,8 @@ def predict(
             "probabilities alone. Leave it out."
         )
     request = decision_request(given)
+    if format is Format.kaggle and like is None:
+        _check_nothing_decides(request, "--format kaggle")
     sources = find_photos(photos, given.columns())
     if file is not None:
         check_keeps_inputs(file, [bundle, *photos, like], sources)
@@ -119,8 +121,11 @@ def predict(
     classifier = load_bundle(bundle)
     at = None if level is None else level_of(classifier.taxonomy, classes, level)
     classes, decision = _decide(classifier, at, request, positive)
+    plan = None
     if like is not None:
         plan = plan_submission(like, sources, classes, positive=positive, clip=clip, answer=answer)
+        if not plan.columns.answers:
+            _check_nothing_decides(request, f"--like {printable(like)}")
         sources, write = list(plan.sources), plan.text
         for line in plan.notes:
             note(printable(line, lines=True))
@@ -129,7 +134,7 @@ def predict(
     predictor = Predictor(classifier, given.compute(), given.observer(), coverage=asked, abstain=abstain)
     predictions = predictor.predict(sources)
     predictions = predictions if at is None else predictions.at(at, decision)
-    if decision is not None and format is not Format.kaggle:  # a submission says itself what it holds
+    if decision is not None and (format is not Format.kaggle if plan is None else plan.columns.answers):
         note(f"decided by {decision.in_words(classes)}")
     if asked is not None:
         _say_sets(predictions, classifier)
@@ -194,6 +199,15 @@ def _decide(
     return classes, classifier.decision
 
 
+def _check_nothing_decides(request: DecisionRequest, submission: str) -> None:
+    """Raise `OptionError` where a decision is asked for of a submission of probabilities."""
+    if request.is_given():
+        raise OptionError(
+            f"{option(request.given()[0])} decides what is answered, and {submission} takes probabilities. Leave it "
+            "out, or write answers: --format csv."
+        )
+
+
 def _checked_file(out: str | None) -> Path | None:
     """Return the file to write, None for stdout.
 
@@ -232,10 +246,10 @@ def _checked_format(
         format = Format.kaggle
     else:
         format = format_of(file, Format.kaggle if like is not None else given)
-    for option, value in used.items():
-        if value is not None and (like is None if option == "--answer" else format is not Format.kaggle):
+    for name, value in used.items():
+        if value is not None and (like is None if name == "--answer" else format is not Format.kaggle):
             raise OptionError(
-                f"{option} is for a submission: {'' if option == '--answer' else '--format kaggle, or '}"
+                f"{name} is for a submission: {'' if name == '--answer' else '--format kaggle, or '}"
                 "--like with the competition's sample. Add that, or leave it out."
             )
     if file is not None:

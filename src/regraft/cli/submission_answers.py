@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from os.path import commonprefix
 
@@ -16,7 +17,20 @@ from regraft.cli.formats import clipped
 from regraft.cli.submission_sample import Sample, is_exact_cell, some
 from regraft.errors import DataError, OptionError, did_you_mean, printable, shortlist
 
-Cells = Callable[[np.ndarray, int], list[str]]  # probabilities of one photo, (c,), and its answer to its cells
+
+@dataclass(frozen=True)
+class AnswerColumns:
+    """How the columns of answers are filled.
+
+    Attributes:
+        cells: probabilities of one photo, (c,), and its answer to its cells.
+        notes: what the columns were taken to mean.
+        answers: whether they hold answers, which a rule may decide, and not probabilities alone.
+    """
+
+    cells: Callable[[np.ndarray, int], list[str]]
+    notes: tuple[str, ...]
+    answers: bool
 
 
 class Answer(StrEnum):
@@ -26,10 +40,8 @@ class Answer(StrEnum):
     probability = "probability"
 
 
-def column_per_class(
-    sample: Sample, others: Sequence[int], classes: Sequence[str], *, clip: float
-) -> tuple[Cells, list[str]]:
-    """Return the cells of a sample with a probability of each class, and what is to be said."""
+def column_per_class(sample: Sample, others: Sequence[int], classes: Sequence[str], *, clip: float) -> AnswerColumns:
+    """Return how a sample with a probability of each class is filled."""
     names = [sample.header[position] for position in others]
     matched = match_classes(names, classes)
     if not matched:  # prob_cat, prob_dog
@@ -52,14 +64,15 @@ def column_per_class(
         mixed = (1 - clip) * probabilities + clip / len(classes)  # it still adds up to 1
         return [f"{mixed[at]:.6g}" for at in columns]
 
-    notes = [f"columns: the probability of each of {len(classes)} classes{_kept_away(clip)}"]
-    return cells, notes + _renamed({name: classes[at] for name, at in matched.items()}, "columns")
+    meaning = f"columns: the probability of each of {len(classes)} classes{_kept_away(clip)}"
+    renamed = _renamed({name: classes[at] for name, at in matched.items()}, "columns")
+    return AnswerColumns(cells, (meaning, *renamed), answers=False)
 
 
 def one_column(
     sample: Sample, position: int, classes: Sequence[str], *, positive: str | None, clip: float, answer: Answer | None
-) -> tuple[Cells, list[str]]:
-    """Return the cells of a sample with one column of answers, and what is to be said."""
+) -> AnswerColumns:
+    """Return how a sample with one column of answers is filled."""
     column = sample.header[position].strip()
     heading = f"column {printable(column)!r}"
     values = list(dict.fromkeys(value.strip() for value in sample.column(position) if value.strip()))
@@ -75,15 +88,20 @@ def one_column(
             )
         at = list(classes).index(chosen)
         said = f"{heading}: probability of {printable(chosen)}{_kept_away(clip)} ({shown})"
-        return lambda row, _: [f"{clipped(row[at], clip):.6f}"], [said]
+        return AnswerColumns(lambda row, _: [f"{clipped(row[at], clip):.6f}"], (said,), answers=False)
     guesses = _guesses(values, classes)
     if guesses > 1:
         said = f"{heading}: names of the {guesses} likeliest classes, best first ({shown})"
-        return lambda row, answer: [" ".join(classes[at] for at in _best_first(row, answer)[:guesses])], [said]
+        return AnswerColumns(
+            lambda row, answer: [" ".join(classes[at] for at in _best_first(row, answer)[:guesses])],
+            (said,),
+            answers=True,
+        )
     written, notes = _written_labels(sample, heading, values, classes, positive=positive)
     if len(classes) == 2 and all(map(_is_number, classes)) and positive is None:
         notes.append("a probability is written with --positive, the class that it is of")
-    return lambda _, answer: [written[answer]], [f"{heading}: {notes[0]} ({shown})", *notes[1:]]
+    notes[0] = f"{heading}: {notes[0]} ({shown})"
+    return AnswerColumns(lambda _, answer: [written[answer]], tuple(notes), answers=True)
 
 
 def _best_first(row: np.ndarray, answer: int) -> list[int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regraft.cli.formats import check_clip
-from regraft.cli.submission_answers import Answer, Cells, column_per_class, one_column
+from regraft.cli.submission_answers import Answer, AnswerColumns, column_per_class, one_column
 from regraft.cli.submission_ids import match_ids
 from regraft.cli.submission_sample import Sample, is_exact_cell, read_sample, some
 from regraft.data.csv_text import csv_text
@@ -28,14 +28,14 @@ class Submission:
         sample: what is filled.
         ids: position of the column of ids.
         sources: the photo of each row.
-        cells: probabilities of one photo, (c,), and its answer to the cells of the other columns.
+        columns: how the other columns are filled.
         notes: what the sample was taken to mean.
     """
 
     sample: Sample
     ids: int
     sources: tuple[Source, ...]
-    cells: Cells
+    columns: AnswerColumns
     notes: tuple[str, ...]
 
     def text(self, predictions: "Predictions") -> str:
@@ -46,7 +46,7 @@ class Submission:
             cells = (
                 empty
                 if row in predictions.unreadable
-                else self.cells(predictions.probabilities[row], int(predictions.answers[row]))
+                else self.columns.cells(predictions.probabilities[row], int(predictions.answers[row]))
             )
             rows.append([*cells[: self.ids], name, *cells[self.ids :]])
         return csv_text(rows, delimiter=self.sample.delimiter, exact=True)
@@ -85,17 +85,17 @@ def plan_submission(
     ids, found, notes = match_ids(sample, sources)
     others = [position for position in range(len(sample.header)) if position != ids]
     if len(others) > 1:
-        cells, said = column_per_class(sample, others, classes, clip=clip)
+        columns = column_per_class(sample, others, classes, clip=clip)
         _check_unused(sample, positive=positive, answer=answer)
     else:
-        cells, said = one_column(sample, others[0], classes, positive=positive, clip=clip, answer=answer)
+        columns = one_column(sample, others[0], classes, positive=positive, clip=clip, answer=answer)
     unsafe = [cell for cell in (*sample.header, *sample.column(ids)) if not is_exact_cell(cell)]
     if unsafe:
         raise DataError(
             f"{sample.name}: {len(unsafe)} names or ids would begin a spreadsheet's formula, and a submission has them "
             f"as they are:\n{shortlist(unsafe)}\nRename them, or use --format csv."
         )
-    return Submission(sample, ids, tuple(found), cells, (*notes, *said))
+    return Submission(sample, ids, tuple(found), columns, (*notes, *columns.notes))
 
 
 def _check_unused(sample: Sample, *, positive: str | None, answer: Answer | None) -> None:

@@ -11,7 +11,7 @@ from regraft.errors import printable
 
 MOST_PROBABLE = "most probable class"
 _LARGEST_COST = 1e9
-_LEAST_SAID = 1e-8  # shares nearer to 0 or 1 are said to be so
+_LEAST_WRITTEN_OUT = 1e-8  # shares nearer to 0 or 1 would be long rows of zeros or nines
 
 
 class DecisionRule(Protocol):
@@ -195,13 +195,13 @@ def percent(share: float) -> str:
     """Return a share in percent with the digits that tell it from 0 and 1.
 
     >>> percent(0.2), percent(0.083412), percent(0.000123), percent(0.99987), percent(1 - 1e-12), percent(1e-12)
-    ('20 %', '8.3 %', '0.012 %', '99.987 %', 'above 99.999999 %', 'below 0.000001 %')
+    ('20 %', '8.3 %', '0.012 %', '99.987 %', '100 % less 1e-10 %', '1e-10 %')
     """
     if 0.1 <= share <= 0.9:
         return f"{100 * share:.3g} %"
     rest = min(share, 1 - share)
-    if 0 < rest < _LEAST_SAID:
-        return "below 0.000001 %" if share < 0.5 else "above 99.999999 %"
+    if 0 < rest < _LEAST_WRITTEN_OUT:
+        return f"{100 * rest:.2g} %" if share < 0.5 else f"100 % less {100 * rest:.2g} %"
     digits = f"{Decimal(f'{100 * rest:.2g}'):f}"
     return f"{digits} %" if share < 0.5 else f"{100 * share:.{len(digits.partition('.')[2])}f} %"
 

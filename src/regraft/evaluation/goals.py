@@ -152,14 +152,18 @@ class DecisionRequest:
 
     def check(self) -> None:
         """Raise `OptionError` where several are asked for."""
-        given = [name for name in ("goal", "cost", "threshold", "balance") if getattr(self, name) not in (None, False)]
-        if len(given) > 1:
-            names = " and ".join(map(option, given))
+        if len(self.given()) > 1:
+            names = " and ".join(map(option, self.given()))
             raise OptionError(f"{names} exclude each other: each decides what is answered. Name one.")
+
+    def given(self) -> tuple[str, ...]:
+        """Return the names of what is asked for."""
+        texts = [name for name in ("goal", "cost", "threshold") if getattr(self, name) is not None]
+        return (*texts, *(["balance"] if self.balance else []))
 
     def is_given(self) -> bool:
         """Tell whether anything is asked for."""
-        return self.goal is not None or self.cost is not None or self.threshold is not None or bool(self.balance)
+        return bool(self.given())
 
     def goal_of(self, classes: Sequence[str], positive: str | None = None) -> Goal | None:
         """Return the goal, None where there is none.

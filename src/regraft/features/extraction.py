@@ -22,7 +22,7 @@ from regraft.images.decoding import READING
 from regraft.images.loading import load_batches
 from regraft.images.preprocess import Preprocess
 from regraft.images.sources import Source
-from regraft.images.tta import PLAIN
+from regraft.images.tta import PLAIN, parts_in_words
 from regraft.images.value_range import flat_in_words
 from regraft.networks.backbones import Backbone
 from regraft.progress import Observer, progress
@@ -270,7 +270,7 @@ def extract(
             cache_limit=cache_limit,
             batch_size=max(batch_size // views.count, 1),
             observer=observer,
-            title=f"features ({engine.name})" if plain else f"features of {views.count} views ({engine.name})",
+            title=f"features{'' if plain else f' of {parts_in_words(wanted)}'} ({engine.name})",
             draw=None if plain else views.draw,
         )
 

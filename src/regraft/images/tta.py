@@ -4,7 +4,7 @@
 them: squares of 7/8 of the sides. They also mirror these five; here that would be ten passes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +24,10 @@ class ViewPart:
         mirrored: left and right change places.
         share: of the resized image that a crop keeps, at most; None for as much as the network's own crop.
         first: the number of the first view, by which training's views are told from these; 0 is the photo itself.
+        words: what they are, of many photos.
     """
 
+    words: str
     places: tuple[Place, ...] = (CENTRE,)
     mirrored: bool = False
     share: float | None = None
@@ -44,9 +46,9 @@ class ViewPart:
 
 PLAIN, MIRRORED, OF_CORNERS = "plain", "mirrored", "corners"
 PARTS = {
-    PLAIN: ViewPart(),
-    MIRRORED: ViewPart(mirrored=True, first=-1),
-    OF_CORNERS: ViewPart(CORNERS, share=_CORNER_SHARE, first=-2),
+    PLAIN: ViewPart("photos"),
+    MIRRORED: ViewPart("mirror images", mirrored=True, first=-1),
+    OF_CORNERS: ViewPart("corners", CORNERS, share=_CORNER_SHARE, first=-2),
 }
 
 
@@ -95,6 +97,11 @@ def parts_of(*rows: str) -> tuple[str, ...]:
     ('plain', 'mirrored', 'corners')
     """
     return tuple(dict.fromkeys(part for row in rows for part in TTA[row].parts))
+
+
+def parts_in_words(parts: Sequence[str]) -> str:
+    """Return what some parts are, e.g. "photos and mirror images"."""
+    return " and ".join(PARTS[part].words for part in parts)
 
 
 def tta_in_words(tta: str) -> str:
