@@ -18,6 +18,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 pytest_plugins = ["tests.fixtures.learning", "tests.fixtures.networks"]
 
+LONGEST = {  # these go first: else one worker would end with them while the others have nothing left
+    "api/test_estimator.py",
+    "cli/test_documents.py",
+    "cli/test_explain.py",
+    "cli/test_fit.py",
+    "explain/test_html_report.py",
+    "hostile/test_hostile.py",
+    "transfer/test_contract.py",
+    "transfer/test_strategies.py",
+}
 REPOSITORY = Path(__file__).parents[1]
 COLOURS = {"red": (200, 60, 60), "green": (60, 180, 60), "blue": (60, 60, 200), "grey": (128, 128, 128)}
 
@@ -109,6 +119,7 @@ def shared_folder() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: str(item.path.relative_to(REPOSITORY / "tests")) not in LONGEST)
     if shutil.which("chromium") is None:
         skip = pytest.mark.skip(reason="needs Chromium on the PATH: apt-get install chromium")
         for item in items:

@@ -98,6 +98,7 @@ def start_method() -> str:
     return multiprocessing.get_start_method()
 
 
+@pytest.mark.slow  # it starts a process that imports everything
 def test_a_contender_starts_workers_as_any_program_does() -> None:
     with processes.Contender() as contender:
         assert contender(start_method) == multiprocessing.get_start_method()

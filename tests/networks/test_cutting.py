@@ -26,7 +26,10 @@ NETWORKS: dict[str, dict[str, object]] = {
 }
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+PARAMETERS = [pytest.param(name, marks=pytest.mark.slow if name == "vgg16" else ()) for name in NETWORKS]
+
+
+@pytest.fixture(scope="module", params=PARAMETERS)
 def backbone(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, randomise: Randomise
 ) -> Backbone:

@@ -100,6 +100,7 @@ TOGETHER = [
 ]
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_steps_of_one(photos: Photos, tmp_path: Path) -> None:
     folder = photos(red=23, blue=23)
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "--no-python"]

@@ -39,6 +39,7 @@ from regraft.runtime import cpu_count
 
 _BLOCK = 1024  # photos of one product: enough for full speed, few enough to stay in a processor's cache
 _FEW = 0.75  # photos per feature, below which the Gram matrix of the photos is decomposed
+_WORTH_THREADS = 150_000  # numbers of all photos together: of fewer, handing work to threads takes longer than the work
 _RARELY_SEEN, _TRUSTED = 0.1, 100  # share of features whose deviation is raised with so many photos
 _LEAST_VARIANCE = 1e-10  # of the largest: directions that vary less are rounding
 
@@ -133,7 +134,7 @@ class Regressions:
     ) -> None:
         self._features, self._labels, self._classes = features, labels, classes
         self._class_weights = class_weights
-        self._pool = ThreadPoolExecutor(cpu_count())
+        self._pool = ThreadPoolExecutor(cpu_count()) if features.size >= _WORTH_THREADS else None
         bounds = np.searchsorted(cells, np.arange(members.shape[1] + 1))
         self.cells = [slice(first, last) for first, last in itertools.pairwise(bounds)]
         basis = np.array([[-1.0, 1.0]]) / np.sqrt(2) if classes == 2 else np.eye(classes)
@@ -330,9 +331,9 @@ class Regressions:
         )
 
     def _parallel(self, work: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[Found]:
-        """Map `work` over the items in order, one item per processor at a time."""
+        """Map `work` over the items in order, one item per processor at a time where there is much to do."""
         items = list(items)
-        return self._pool.map(work, items) if len(items) > 1 else map(work, items)
+        return map(work, items) if self._pool is None or len(items) < 2 else self._pool.map(work, items)
 
     def _penalty(self, number: int, strength: float) -> np.ndarray:
         return np.append(np.full(len(self._parts[number].variances), strength), 0.0).astype(np.float32)
