@@ -29,7 +29,8 @@ def test_ctrl_c_keeps_what_was_computed(photos: Photos, tiny_network: str, tmp_p
         "TorchEngine.features = slow\nfrom regraft.cli.main import run\nrun()\n"
     )
     folder = photos(red=40, blue=40)
-    fit = ["fit", str(folder), "--model", tiny_network, "--out", str(tmp_path / "m.safetensors"), "--batch-size", "4"]
+    fit = ["fit", str(folder), "--model", tiny_network, "--out", str(tmp_path / "m.safetensors")]
+    fit += ["--batch-size", "4", "--strategy", "frozen"]
     with subprocess.Popen(
         [sys.executable, "-c", slow, *fit], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -21,7 +21,7 @@ MOST_SECONDS = 10.0  # for an input
 # MB above what the imports take: photos may take 1 GiB together while they are decoded, see `regraft.images.reading`
 MOST_MEMORY = {"images": 1300, "bundles": 300, "configs": 300, "caches": 1000}  # caches: a MB for each training
 SILENT: dict[str, list[str]] = {"opened": [], "network": [], "started": [], "unpickled": []}
-QUICK = {"images": 30, "bundles": 30, "configs": 10, "answers": 2, "training": 1}
+QUICK = {"images": 30, "bundles": 30}
 FULL = {"images": 300, "bundles": 300, "configs": 100, "answers": 100, "training": 100}
 COSTLY = (  # the names in `costly`, which takes long to import
     "a JPEG of zeros",
@@ -116,10 +116,12 @@ def check_counts(counts: dict[str, int], found: dict[str, dict[str, Any]]) -> No
     tried = {family: sum(report["counts"].values()) for family, report in found.items()}
     assert tried["images"] == counts["images"] + 2  # all of them together, twice
     assert tried["bundles"] == counts["bundles"]
-    assert tried["configs"] == 2 * counts["configs"]
-    assert tried["caches"] == 6 * counts["answers"] + 3 * counts["training"]
     assert found["images"]["counts"]["read"] > 0.2 * counts["images"]
     assert found["bundles"]["counts"]["answered"] > 0.05 * counts["bundles"]
+    if counts == QUICK:
+        return
+    assert tried["configs"] == 2 * counts["configs"]
+    assert tried["caches"] == 6 * counts["answers"] + 3 * counts["training"]
     assert min(found["configs"]["counts"][word] for word in ("loaded", "built")) > 0.05 * counts["configs"]
 
 
@@ -127,8 +129,9 @@ def check_counts(counts: dict[str, int], found: dict[str, dict[str, Any]]) -> No
 def test_nothing_hostile_comes_through(base: Path, tmp_path: Path, counts: dict[str, int]) -> None:
     """Two families at a time, each in a process of its own."""
     found: dict[str, dict[str, Any]] = {}
-    folders = {family: prepare(base, tmp_path, family, counts) for family in MOST_MEMORY}
-    for together in (("images", "caches"), ("bundles", "configs")):
+    pairs = (("images", "bundles"),) if counts == QUICK else (("images", "caches"), ("bundles", "configs"))
+    folders = {family: prepare(base, tmp_path, family, counts) for pair in pairs for family in pair}
+    for together in pairs:
         running = {family: start(family, folders[family]) for family in together}
         found |= {family: outcome(process) for family, process in running.items()}
     for family, report in found.items():

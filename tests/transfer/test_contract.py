@@ -39,7 +39,7 @@ NETWORKS: dict[str, dict[str, object]] = {
 TUNED = [name for name, strategy in STRATEGIES.items() if strategy.stages(["stem", "blocks"])]
 
 
-LARGE = ("vgg16", "inception_v3")
+LARGE = ("vgg16", "inception_v3", "resnet50")
 FAMILIES = [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in NETWORKS]
 
 
