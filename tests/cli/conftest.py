@@ -86,3 +86,8 @@ def bundle(run: Run, photos: Photos, tiny_network: str, tmp_path: Path, fitted_f
         assert run("cache", "--clear").exit_code == 0  # as where it was fitted before
     file.write_bytes(fitted_files[tiny_network])
     return file
+
+
+@pytest.fixture(autouse=True)
+def _quick(few_draws: None, few_strengths: None) -> None:
+    """Resample and try less: where that is what is tested, the functions themselves are called."""

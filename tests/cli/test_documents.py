@@ -65,6 +65,11 @@ def _token(token: str) -> str:
     return " +" if token.startswith(" ") else re.escape(token)
 
 
+@pytest.fixture
+def _quick() -> None:
+    """Do what a user would: nothing is made quicker."""
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder for what all documents begin with; the first of them fills it."""

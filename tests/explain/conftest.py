@@ -19,7 +19,9 @@ from regraft.transfer.settings import FitSettings
 
 
 @pytest.fixture
-def explained(tiny_network: str, photos: Callable[..., Path]) -> Callable[..., Explanation]:
+def explained(
+    tiny_network: str, photos: Callable[..., Path], few_draws: None, few_strengths: None
+) -> Callable[..., Explanation]:
     """Return a function that trains on few photos and explains the result: explained(strategy="top", units=2)."""
 
     def make(
