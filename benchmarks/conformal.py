@@ -110,7 +110,7 @@ def split(name: str, photos: dict[str, tuple[Dataset, np.ndarray]], seed: int) -
     learned = (np.random.default_rng(seed).permutation(units.max() + 1) < LEARNED * (units.max() + 1))[units]
     dataset, features = whole.select(learned), values[learned]
     heads = CalibratedHeads(features, dataset, seed=0, all_too=True)
-    probabilities, _ = held_out(dataset, features, heads)
+    probabilities = held_out(dataset, features, heads)
     new = heads.of(np.arange(len(dataset))).probabilities(values[~learned])
     known = HeldOutScores.of(probabilities, dataset.labels, dataset.groups)
     found = {}
