@@ -31,8 +31,8 @@ def test_examples_do_what_they_show(folder: Path, tiny_network: str, capsys: pyt
     runner.run(test)
     assert runner.failures == 0, capsys.readouterr().out
     report = (folder / "report" / "report.html").read_text()
-    assert "Figures of fit" in report
-    assert "Figures on these photos" in report
+    assert "The figures when it was fitted" in report
+    assert "The figures on these photos" in report
 
 
 def test_every_public_function_is_in_the_document() -> None:

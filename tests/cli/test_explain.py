@@ -31,8 +31,8 @@ def test_a_classifier_and_the_photos_it_knows(run: Run, bundle: Path, pets: Path
     assert done.exit_code == 0, done.output
     text = (tmp_path / "new" / "report" / "report.html").read_text()
     assert "trained on every one of these photos" in text
-    assert "Figures of fit" in text
-    assert "Figures on these photos" not in text
+    assert "The figures when it was fitted" in text
+    assert "The figures on these photos" not in text
     assert "wrote " in done.stderr
     assert "photos through random weights: 20 images" in done.stderr
 
@@ -47,7 +47,7 @@ def test_a_classifier_and_photos_that_it_does_not_know(
     assert told["out"] == str(tmp_path / "report" / "report.html")
     text = Path(told["out"]).read_text()
     assert "None of these photos took part in training." in text
-    assert "Figures on these photos" in text
+    assert "The figures on these photos" in text
 
 
 def test_photos_without_labels(run: Run, bundle: Path, pets: Path, tmp_path: Path) -> None:

@@ -39,16 +39,16 @@ def test_the_figures_are_said_of_a_hundred_photos() -> None:
     low, high = wilson(336, 400)
     assert (shown["right"], shown["counted"]) == ("84 of 100", "336 of 400")
     assert shown["likely"] == (
-        f"In the long run, of photos like these, between {round(100 * low)} and {round(100 * high)} of 100 are right "
-        "(95 % interval)."
+        f"In the long run, of photos like these, expect between {round(100 * low)} and {round(100 * high)} of 100 "
+        "to be right."
     )
     assert (round(100 * low), round(100 * high)) == (80, 87)
     assert shown["beside"] == "Always answering the largest class (rose) would get 50 of 100 right (the red line)."
-    assert shown["how"] == (
-        "Each photo was answered by a classifier that had not learned from it. The one in the file learned from all; "
-        "its rate lies there in about 90 of 100 cases, not 95."
-    )
+    assert shown["how"] == "Each photo was answered by a classifier that had not learned from it."
     assert cards(found)["Most mixed up"] == ("lily and lotus", "60 of 64 mistakes")
+    one_way = explanation_of([[100, 0, 0], [6, 94, 0], [0, 2, 198]], NAMES)
+    said = f"6 of 8 mistakes, all of them {NAMES[1]} taken for {NAMES[0]}"
+    assert cards(one_way)["Most mixed up"] == (f"{NAMES[1]} and {NAMES[0]}", said)
     assert cards(found)["Hardest class"] == ("lily", "70 of its 100 photos recognised")
     assert cards(found)["Photos looked at"] == ("400", "lily 100, lotus 100, rose 200")
 
@@ -58,10 +58,8 @@ def test_of_few_photos_their_own_number_is_said() -> None:
     assert (shown["right"], shown["counted"], shown["unit"]) == ("34 of 40", "", "photos answered right")
     assert "(cat) would get 20 right" in shown["beside"]
     # Wilson of 34 of 40: (34 + 1.9207) / (40 + 3.8415) +- 1.96 / 43.8415 * sqrt(34 * 6 / 40 + 0.9604)
-    assert (
-        shown["likely"] == "In the long run, of photos like these, between 71 and 93 of 100 are right (95 % interval)."
-    )
-    assert shown["how"].endswith("its rate lies there in about 85 of 100 cases, not 95.")
+    assert shown["likely"] == "In the long run, of photos like these, expect between 71 and 93 of 100 to be right."
+    assert shown["how"].endswith("which learned from all of them, lies outside in about 15 of 100 cases, not in 5.")
 
 
 @pytest.mark.parametrize(
@@ -86,8 +84,8 @@ def test_a_rule_that_is_to_find_a_class_is_told_by_what_it_finds_and_costs() -> 
     shown, (low, high) = headline(found), wilson(225, 250)
     assert (shown["right"], shown["unit"], shown["counted"]) == ("90 of 100", "photos of malignant found", "225 of 250")
     assert shown["likely"] == (
-        f"In the long run, of photos of malignant like these, between {round(100 * low)} and {round(100 * high)} of "
-        "100 are found (95 % interval)."
+        f"In the long run, of photos of malignant like these, expect between {round(100 * low)} and "
+        f"{round(100 * high)} of 100 to be found."
     )
     assert shown["beside"] == (
         "The price: 36 of 100 others are taken for malignant. In all, 68 of 100 answers are right."
@@ -98,7 +96,7 @@ def test_a_rule_that_is_to_find_a_class_is_told_by_what_it_finds_and_costs() -> 
 def test_nearly_all_is_not_said_as_all() -> None:
     shown = headline(explanation_of([[497, 3], [0, 500]], ("cat", "dog")))
     assert shown["right"] == "997 of 1,000"
-    assert "of 1,000 are right" in shown["likely"]
+    assert "of 1,000 to be right" in shown["likely"]
 
 
 def test_two_classes_have_their_mistakes_in_both_directions() -> None:
@@ -132,14 +130,15 @@ def test_photos_never_seen_come_before_those_of_the_fit() -> None:
 @pytest.mark.parametrize(
     ("mistakes", "more", "value", "said"),
     [
-        (Mistakes(doubted=6, expected=4.4), {}, "6 labels", "About 4 of them are expected to be wrong indeed."),
-        (Mistakes(doubted=1, expected=0.3), {}, "1 label", "Fewer than one of them is expected to be wrong indeed."),
+        (Mistakes(doubted=6, expected=4.4), {}, "6 labels", "About 4 of them are expected to be wrong."),
+        (Mistakes(doubted=1, expected=0.3), {}, "1 label", "Fewer than one of them is expected to be wrong."),
         (
             Mistakes(doubted=2, expected=1.2, sure=False),
             {},
             "2 labels",
-            "About 1 of them is expected to be wrong indeed, roughly: the classifier is often wrong itself.",
+            "About 1 of them is expected to be wrong, roughly: the classifier is often wrong itself.",
         ),
+        (Mistakes(doubted=2, expected=1.8), {}, "2 labels", "Both are most likely wrong."),
         (Mistakes(), {}, "none", "No label is clearly contradicted by what the photo looks like."),
         (Mistakes(), {"seen": True}, "not known", "That takes photos that were not learned from."),
     ],

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from tests.conftest import photo
@@ -19,10 +20,11 @@ from tests.fixtures.pages import Page
 from regraft.classifier.record import FeatureTrial, NetworkTrial
 from regraft.explain import explain, html_report
 from regraft.explain.depth import DepthAdvice, advise_by_depth
+from regraft.explain.examples import Example, ExplainedExample
 from regraft.explain.explanation import Explanation
 from regraft.explain.html_report import render, write_report
 from regraft.explain.mistakes import Doubt, Mistake, Mistakes
-from regraft.explain.network_sections import CAVEAT
+from regraft.explain.network_sections import CAVEAT, looked
 from regraft.explain.subject import OF_FIT
 from regraft.photo_audit.thumbnails import Thumbnail
 from regraft.transfer import auto
@@ -71,7 +73,7 @@ def test_the_page_holds_all_that_it_shows(explained: Explained, tmp_path: Path) 
 def test_the_page_says_what_was_found(explained: Explained) -> None:
     found = explained(units=2)
     text = words(Page(render(found)).text)
-    report = found.subject.reports["Figures of fit"]
+    report = found.subject.reports[OF_FIT]
     assert f"{100 * report.accuracy:.1f} %" in text
     assert found.depth_advice is not None
     assert found.depth_advice.advice in text
@@ -86,7 +88,7 @@ def test_the_page_says_what_was_found(explained: Explained) -> None:
             assert any(first + name in text for name in classes)
     assert "out-of-fold" in text
     assert "How much is trained" not in text  # the strategy was named: nothing was to be chosen
-    for group in ("The least certain answers", "The most typical photos", "The first layer's filters"):
+    for group in ("The least sure answers", "The surest right answers", "The first layer's filters"):
         assert group in text
 
 
@@ -119,9 +121,9 @@ def test_what_auto_tried_and_left_out_is_shown(explained: Explained, monkeypatch
     html = render(found)
     page = Page(html)
     assert {"href": "#choice"} in page.all("a")
-    assert {"id": "choice"} in page.all("h2")
+    assert {"id": "choice"} in page.all("details")
     text = words(page.text)
-    assert ", chosen by auto; 0 of " in text
+    assert ", chosen by auto); 0 of " in text
     assert "training whole would take longer than budget. Each was evaluated" in text
     assert re.search(r"whole ?train the whole network ?skipped ?budget=\d+ lets it ?would take about 1\.7 h", text)
     section = Page(html.partition('id="choice"')[2])  # the features were chosen, too
@@ -147,7 +149,7 @@ def test_the_choices_of_network_and_features_are_shown(explained: Explained) -> 
     assert [row.get("class") for row in page.all("tr")].count("taken") == 2
     for anchor in ("networks", "features"):
         assert {"href": f"#{anchor}"} in page.all("a")
-        assert {"id": anchor} in page.all("h2")
+        assert {"id": anchor} in page.all("details")
     assert "The last layer sees the network's last features, and those of depths from layer3 on." in text
     assert re.search(
         r"last ?the network's last features alone ?not taken ?75\.0 % ?-5\.0 points ?-10\.0 to -1\.0", text
@@ -185,7 +187,7 @@ def test_units_are_shown_only_if_they_are_asked_for(explained: Explained) -> Non
     page = Page(render(found))
     assert "What the units see" not in page.text
     assert "How far training moved" in str(page.all("svg"))
-    assert page.all("details") == [{"class": "plain"}]
+    assert page.all("details") == [{"class": "plain"}, {"id": "features"}]
 
 
 def test_units_are_in_a_closed_section_and_in_a_second_file_where_they_are_many(
@@ -216,18 +218,21 @@ def test_units_are_in_a_closed_section_and_in_a_second_file_where_they_are_many(
 @pytest.mark.parametrize(
     ("changed", "whose", "more"),
     [
-        ({}, " of the classifiers that answered", ", and its accuracy lies in the interval in about 85 of 100 cases"),
-        ({"folds": 5, "independent": False}, " of the 5 classifiers that answered", ""),
+        ({}, "the", ", and its accuracy lies in the interval in about 85 of 100 cases, not in 95"),
+        ({"folds": 5, "independent": False}, "the 5", ""),
         ({"estimate": "test"}, "", None),
     ],
 )
-def test_what_intervals_hold_is_said_in_one_sentence(changed: dict[str, Any], whose: str, more: str | None) -> None:
+def test_what_intervals_hold_is_said(changed: dict[str, Any], whose: str, more: str | None) -> None:
     report = replace(report_of([[18, 2], [4, 16]], ("cat", "dog")), **changed)
     found = page_of(explanation_of([[18, 2], [4, 16]], ("cat", "dog"), reports={OF_FIT: report}))
-    written = f"; the one in the file learned from all photos, is a little better as a rule{more}"
+    answered = (
+        f"Figures are those of {whose} classifiers that answered, each of which learned from a part of the photos. The "
+        f"one that was written learned from all of them: it is a little better as a rule{more}. "
+    )
     assert (
-        f"Every interval is of 95 %: it holds the true figure{whose}, for endlessly many photos like these, in 19 of "
-        f"20 cases{'' if more is None else written}. "
+        "Beside each figure stands its 95 % interval: where it would lie, in 19 of 20 cases, for endlessly many photos "
+        f"like these. {'' if more is None else answered}How many"
     ) in words(Page(render(found)).text)
 
 
@@ -237,6 +242,47 @@ def test_no_backtick_is_seen(explained: Explained) -> None:
     html = render(found)
     assert "<code>regraft compare</code> tells more." in html
     assert "`" not in Page(html).text
+
+
+@pytest.mark.parametrize(
+    ("doubted", "now", "said"),
+    [
+        (
+            True,
+            0,
+            "dog 90.0 %, labelled cat, which is in doubt; the final classifier, having learned that label, answers",
+        ),
+        (False, 0, "dog 90.0 %, labelled cat; the final classifier answers cat"),
+        (False, 1, "dog 90.0 %, labelled cat ("),
+    ],
+)
+def test_a_label_in_doubt_is_not_taken_for_the_truth(doubted: bool, now: int, said: str) -> None:
+    found = explanation_of([[18, 2], [4, 16]], ("cat", "dog"))
+    pixels = np.zeros((8, 8, 3), dtype=np.uint8)
+    example = Example("mistake", 18, answer=1, truth=0, probability=0.9)
+    found.examples = [ExplainedExample(example, pixels, None, "", now, np.zeros((8, 8)))]
+    doubts = (Doubt("cat/18.jpg", Thumbnail("", "gone"), "cat", "dog", "0.0 %", "99 %", "97 %"),)
+    found.mistakes = Mistakes((), 6, doubts if doubted else (), int(doubted), 0.97)
+    assert looked(found)[0]["photos"][0]["caption"].startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("error", "interval", "said"),
+    [
+        (0.041, (0.0, 0.09), "As far as these photos can tell, yes."),
+        (0.154, (0.051, 0.2), "Not quite: they are 15.4 points beside the truth on average."),
+        (0.041, None, "When it says"),
+    ],
+)
+def test_whether_probabilities_can_be_trusted_is_answered(error: float, interval: Any, said: str) -> None:
+    """By whether the interval of the calibration error begins at 0."""
+    report = report_of([[18, 2], [4, 16]], ("cat", "dog"))
+    report = replace(report, figures={**report.figures, "ece": error}, intervals={**report.intervals, "ece": interval})
+    text = words(
+        Page(render(page_of(explanation_of([[18, 2], [4, 16]], ("cat", "dog"), reports={OF_FIT: report})))).text
+    )
+    assert said in text
+    assert ("As far as these" in text, "Not quite" in text) == (said.startswith("As far"), said.startswith("Not quite"))
 
 
 def test_a_table_of_mistakes_can_be_sorted(tmp_path: Path) -> None:

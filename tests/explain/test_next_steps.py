@@ -45,7 +45,9 @@ def test_after_auto_it_is_not_named_again() -> None:
 def test_what_auto_left_out_for_lack_of_time_is_named_with_the_budget_that_lets_it() -> None:
     over = {**AUTO_TRIED, "over_budget": (OverBudget("whole", 2400.0, "budget=3000"),), "networks_tried": NETWORKS}
     found = steps(explanation_of(EVEN, NAMES, record=over))
-    assert found["Give it more time"] == "Whole was skipped: it would take about 40 min, budget=3000 lets it."
+    assert found["Let it try more"] == (
+        "There was no time for all that may help; whole was skipped: it would take about 40 min, budget=3000 lets it."
+    )
 
 
 def test_joined_networks_are_trained_no_further() -> None:
@@ -69,7 +71,7 @@ def test_labels_come_first_and_four_steps_are_the_most() -> None:
         "Let it learn more than the last layer",
         ELSEWHERE,
     ]
-    assert "about 2 of them are expected to be wrong indeed" in steps(found)["Check these 2 labels"]
+    assert "; both are most likely wrong. Correct a wrong label where it" in steps(found)["Check these 2 labels"]
     found.mistakes = Mistakes(doubted=1, expected=0.9)
     assert next(iter(steps(found))) == "Check this label"
     found.mistakes = Mistakes(doubted=2, expected=0.3)  # probably mistakes of the classifier

@@ -87,14 +87,18 @@ def test_sets(coverage_of: Any) -> None:
     sets[19] = False
     figures = ConformalFigures.of_sets(sets, labels, ("cat", "dog"), Coverage(0.9, coverage_of))
     wilson = binomtest(19, 20).proportion_ci(method="wilson")
-    of = {"classes": "of each class", "photos": "of all photos"}[coverage_of]
+    of = {"classes": "the photos of each class", "photos": "all photos"}[coverage_of]
     assert sets_in_words(figures) == (
-        f"Where one class is not certain, `regraft predict` can name all that a photo may be (`coverage=0.9`, which "
-        f"promises 90 % {of}): such sets hold the true class of 95.0 % of these photos ({100 * wilson.low:.1f} to "
-        f"{100 * wilson.high:.1f} %). Of 100 photos, 80 are given one class, 15 several, and 5 none; on average 1.10."
+        "One answer may not be enough: `regraft predict` with `coverage=0.9` names all classes that a photo may be, so "
+        f"many that the true one is among them for 90 % of {of}; for these photos it was for 95.0 % "
+        f"({100 * wilson.low:.1f} to {100 * wilson.high:.1f} %). It names 1.10 on average: several for 15 of 100 "
+        "photos, none for 5."
+    )
+    assert sets_in_words(replace(figures, several=0.6)).endswith(
+        " The fewer photos of a class there are, the more it must name to keep that."
     )
     assert sets_in_words(None) == ""
-    assert "of these photos. Of 100" in sets_in_words(replace(figures, held_interval=None))
+    assert "it was for 95.0 %. It names" in sets_in_words(replace(figures, held_interval=None))
 
 
 def test_the_page_shows_them_with_the_figures_of_the_fit() -> None:
@@ -104,7 +108,7 @@ def test_the_page_shows_them_with_the_figures_of_the_fit() -> None:
     record = {"groups": GroupReport("patient", report_of(CONFUSION, NAMES), 0), "taxonomy": tree()}
     fitted = page(explanation_of(CONFUSION, NAMES, record=record, reports={OF_FIT: report}))
     plain = page(explanation_of(CONFUSION, NAMES))
-    for said in ("By patient", "At each level of the tree", "which promises 95 % of each class"):
+    for said in ("By patient", "At each level of the tree", "among them for 95 % of the photos of each class"):
         assert fitted.count(said) == 1
         assert said not in plain
     both = {ON_THESE: report_of(CONFUSION, NAMES, "test"), OF_FIT: report}

@@ -132,6 +132,22 @@ def test_what_was_just_trained(fitted: Callable[..., FitResult]) -> None:
     assert subject_of_fit(further).fine_tuned
 
 
+@pytest.mark.parametrize("features", ["last", "all"])
+def test_the_learning_curve_is_of_the_features_that_were_taken(
+    features: str, tiny_network: str, photos: Photos
+) -> None:
+    splits = find_samples(photos("pets", red=8, blue=8))
+    settings = FitSettings(strategy="frozen", force=True, features=features)
+    result = fit(splits, lambda: load_backbone(tiny_network), model=tiny_network, settings=settings, compute=CPU)
+    subject = subject_of_fit(result)
+    assert subject.features is not None
+    assert subject.features.shape == (16, result.classifier.head.features)
+    # the last columns are the network's own features, and those of depths come before them
+    whole = result.experiment.features.values
+    assert np.array_equal(subject.features, whole[:, whole.shape[1] - subject.features.shape[1] :])
+    assert (subject.features.shape[1] > result.classifier.backbone.features) == (features == "all")
+
+
 def test_with_a_validation_split_its_photos_evaluate(
     fitted: Callable[..., FitResult], photos: Photos, tmp_path: Path
 ) -> None:

@@ -57,7 +57,7 @@ def _headline(report: Report, found: Explanation) -> dict[str, Any]:
         "right": f"{right:,} of {report.n:,}" if few else rate_in_words(report.accuracy, base),
         "counted": "" if few or report.n == base else f"{right:,} of {report.n:,}",
         "likely": _in_the_long_run(interval, base, of="photos", verb="right"),
-        "how": capital(HOW[report.estimate]) + _written(report),
+        "how": capital(HOW[report.estimate]) + (_rough(report) if few else ""),
         **bar_in_percent(report.accuracy, interval),
         "mark": 100 * report.majority_share,
         "never": _never(report),
@@ -71,15 +71,16 @@ def _in_the_long_run(interval: Interval | None, base: int, *, of: str, verb: str
     if interval is None:
         return "How far that may be off cannot be told: too few of these photos are independent of each other."
     low, high = f"{round(base * interval[0]):,}", rate_in_words(interval[1], base)
-    return f"In the long run, of {of} like these, between {low} and {high} are {verb} (95 % interval)."
+    return f"In the long run, of {of} like these, expect between {low} and {high} to be {verb}."
 
 
-def _written(report: Report) -> str:
-    """Return how far the interval goes for the classifier in the file; "" where it goes as far as it says."""
+def _rough(report: Report) -> str:
+    """Return how far the interval of few photos goes for the classifier in the file; "" where it goes as it says."""
     if report.cases_held is None or report.intervals.get("accuracy") is None:
         return ""
     return (
-        f" The one in the file learned from all; its rate lies there in about {report.cases_held} of 100 cases, not 95."
+        " So few photos tell it roughly: the classifier in the file, which learned from all of them, lies outside in "
+        f"about {100 - report.cases_held} of 100 cases, not in 5."
     )
 
 
@@ -133,6 +134,8 @@ def _pair_card(report: Report) -> list[dict[str, str]]:
             _card("Most mixed up", "no two classes", f"{counted(mistakes, 'mistake')}, no pair twice.", "confusion")
         ]
     more = f"{first.mistakes:,} of {counted(mistakes, 'mistake')}"
+    if not first.second_missed:
+        more += f", all of them {first.first} taken for {first.second}"
     return [_card("Most mixed up", f"{first.first} and {first.second}", more, "confusion")]
 
 

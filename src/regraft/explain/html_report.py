@@ -27,6 +27,7 @@ from regraft.explain.network_sections import (
     moved_context,
     unit_stages,
 )
+from regraft.explain.next_steps import CORRECT
 from regraft.explain.other_figures import figure_rows, other_figures, sets_in_words
 from regraft.explain.subject import OF_FIT
 from regraft.explain.trade_offs import trade_off_context
@@ -36,6 +37,7 @@ from regraft.networks.weights import without_folders
 from regraft.photo_audit.summary import capital
 from regraft.plots import svg as charts
 from regraft.plots.page import drawn, page_environment
+from regraft.transfer.strategies import strategy_named
 
 FILE, UNITS_FILE = FILES = ("report.html", "units.html")
 _MOST_BYTES = 4_000_000  # of the pictures of units within the report
@@ -112,6 +114,7 @@ def _context(found: Explanation) -> dict[str, Any]:
     subject, main = found.subject, main_report(found)
     numbers = [
         _figures(title, report, subject.record if title == OF_FIT else None)
+        | {"labels_doubted": found.mistakes.doubted > 0}
         for title, report in subject.reports.items()
     ]
     shown, choice, depth = looked(found), choice_context(subject.record), depth_context(found)
@@ -136,6 +139,7 @@ def _context(found: Explanation) -> dict[str, Any]:
         "made": _made(found),
         "numbers": numbers,
         "mistakes": found.mistakes,
+        "correct": CORRECT,
         "more_mistakes": max(found.mistakes.count - MOST_MISTAKES, 0),
         "more_doubts": max(found.mistakes.doubted - MOST_DOUBTS, 0),
         **networks,
@@ -162,9 +166,15 @@ def _titles(found: Explanation) -> dict[str, str]:
     else:
         title = f"Telling apart {listed(subject.dataset.classes)}"
     trained = "trained from random weights" if subject.from_random_weights else "trained further"
-    weights = trained if subject.fine_tuned else "pretrained weights unchanged"
-    photos = f"{len(subject.dataset):,} photos of {subject.dataset.samples.name}"
-    return {"title": title, "subtitle": f"{photos}; {without_folders(subject.model)}, {weights}"}
+    weights = trained if subject.fine_tuned else "with its pretrained weights"
+    photos = f"{len(subject.dataset):,} photos in {subject.dataset.samples.name}"
+    lead = ""
+    if subject.head is not None and subject.labelled:
+        lead = (
+            f"A program has learned from labelled photos to tell these {len(subject.dataset.classes):,} classes apart. "
+            "This page says how often it is right, what it gets wrong, and what to do next."
+        )
+    return {"title": title, "lead": lead, "subtitle": f"{photos}; network {without_folders(subject.model)}, {weights}"}
 
 
 def _made(found: Explanation) -> str:
@@ -173,7 +183,8 @@ def _made(found: Explanation) -> str:
     if record is None or record.report is None or not record.frozen:
         return ""
     chosen = "" if record.tried is None else ", chosen by auto"
-    return f"How it was made: strategy {record.strategy}{chosen}; {record.frozen}."
+    how = strategy_named(record.strategy).help
+    return f"How it was made: {how} (strategy {record.strategy}{chosen}); {record.frozen}."
 
 
 def _units(found: Explanation) -> dict[str, Any]:
@@ -194,7 +205,9 @@ def _figures(title: str, report: Report, record: FitRecord | None) -> dict[str, 
     chart = charts.reliability_chart(report.reliability) if report.reliability else ""
     return {
         "title": title,
-        "about": f"{report.n:,} photos, {report.estimate}: {HOW[report.estimate]} {_intervals_in_words(report)}",
+        "about": f"{report.n:,} photos, {report.estimate}: {HOW[report.estimate]}",
+        "intervals_said": _intervals_in_words(report),
+        "trusted": _trusted(report),
         "figures": figure_rows(report),
         "sets": sets_in_words(report.conformal),
         **other_figures(record),
@@ -207,15 +220,29 @@ def _figures(title: str, report: Report, record: FitRecord | None) -> dict[str, 
 
 def _intervals_in_words(report: Report) -> str:
     """Return what intervals hold: out-of-fold the figures of the classifiers that answered, not of the one written."""
-    out_of_fold, held = report.estimate == "out-of-fold", report.cases_held
-    count = "" if report.folds is None else f"{report.folds:,} "
-    answered = f" of the {count}classifiers that answered" if out_of_fold else ""
-    there = f", and its accuracy lies in the interval in about {held} of 100 cases" if held else ""
-    written = f"; the one in the file learned from all photos, is a little better as a rule{there}"
-    return (
-        f"Every interval is of 95 %: it holds the true figure{answered}, for endlessly many photos like these, in 19 "
-        f"of 20 cases{written if out_of_fold else ''}."
+    whole = (
+        "Beside each figure stands its 95 % interval: where it would lie, in 19 of 20 cases, for endlessly many photos "
+        "like these."
     )
+    if report.estimate != "out-of-fold":
+        return whole
+    count = "the" if report.folds is None else f"the {report.folds:,}"
+    held = report.cases_held
+    there = f", and its accuracy lies in the interval in about {held} of 100 cases, not in 95" if held else ""
+    return (
+        f"{whole} Figures are those of {count} classifiers that answered, each of which learned from a part of the "
+        f"photos. The one that was written learned from all of them: it is a little better as a rule{there}."
+    )
+
+
+def _trusted(report: Report) -> str:
+    """Return whether probabilities can be taken at their word, as far as these photos tell."""
+    error, interval = report.figures.get("ece"), report.intervals.get("ece")
+    if error is None or interval is None:
+        return ""
+    if interval[0] == 0:
+        return "As far as these photos can tell, yes."
+    return f"Not quite: they are {100 * error:.1f} points beside the truth on average."
 
 
 def _classes(report: Report) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class Mistakes:
         count: of all of them.
         doubts: the labels that are in doubt, the most doubtful first; at most `MOST_DOUBTS`.
         doubted: how many labels are in doubt.
-        expected: how many of these are to be expected to be wrong indeed.
+        expected: how many of these are to be expected to be wrong.
         sure: False where the classifier is wrong so often that its doubts are to be taken roughly.
     """
 
@@ -96,13 +96,15 @@ class Mistakes:
 
     @property
     def expected_in_words(self) -> str:
-        """Return how many of the labels in doubt are expected to be wrong indeed."""
-        number = round(self.expected)
+        """Return how many of the labels in doubt are expected to be wrong."""
+        number, roughly = round(self.expected), "" if self.sure else ", roughly: the classifier is often wrong itself"
+        if number and number == self.doubted:
+            all_of_them = {1: "it is", 2: "both are"}.get(number, "all of them are")
+            return f"{all_of_them} most likely wrong{roughly}"
         about = (
             "fewer than one of them is" if not number else f"about {number:,} of them {'is' if number == 1 else 'are'}"
         )
-        roughly = "" if self.sure else ", roughly: the classifier is often wrong itself"
-        return f"{about} expected to be wrong indeed{roughly}"
+        return f"{about} expected to be wrong{roughly}"
 
 
 def find_mistakes(subject: Subject) -> Mistakes:

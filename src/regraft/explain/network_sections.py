@@ -28,9 +28,9 @@ _GUIDED_WHY = (
     "et al. 2015)"
 )
 _KINDS = {
-    "mistake": "The most confident mistakes",
-    "uncertain": "The least certain answers",
-    "typical": "The most typical photos",
+    "mistake": "The surest wrong answers",
+    "uncertain": "The least sure answers",
+    "typical": "The surest right answers",
 }
 
 
@@ -43,8 +43,11 @@ def looked(found: Explanation) -> list[dict[str, Any]]:
     groups = []
     for kind, title in _KINDS.items():
         photos = [_one_looked(one, found, names) for one in found.examples if one.shown.kind == kind]
+        shown = len({one.shown.answer for one in found.examples if one.shown.kind == kind})
+        there = len(found.subject.evaluated.classes)
+        some = f", of {shown:,} of the {there:,} classes" if kind == "typical" and shown < there else ""
         if photos:
-            groups.append({"title": title, "photos": photos})
+            groups.append({"title": title + some, "photos": photos})
     return groups
 
 
@@ -53,9 +56,12 @@ def _one_looked(one: ExplainedExample, found: Explanation, names: PhotoNames) ->
     assert evaluated is not None  # or nothing was looked at
     classes = evaluated.classes
     answer, shown = classes[one.shown.answer], one.shown
-    truth = "" if shown.truth is None or shown.truth == shown.answer else f", but it is {classes[shown.truth]}"
-    now = "" if one.now in (None, shown.answer) else f"; the final classifier answers {classes[one.now]}"
     name = names.of(shown.photo)
+    doubted = name in {one.name for one in found.mistakes.doubts}
+    doubt = ", which is in doubt" if doubted else ""
+    truth = "" if shown.truth is None or shown.truth == shown.answer else f", labelled {classes[shown.truth]}{doubt}"
+    learned = ", having learned that label," if doubted and one.now == shown.truth else ""
+    now = "" if one.now in (None, shown.answer) else f"; the final classifier{learned} answers {classes[one.now]}"
     return {
         "photo": figures.as_data(one.pixels),
         "cam": None if one.cam is None else figures.as_data(figures.heat_over(one.pixels, one.cam)),

@@ -12,10 +12,13 @@ from regraft.evaluation.report import Report
 from regraft.explain.confusion import mistakes_of
 from regraft.explain.explanation import Explanation
 from regraft.explain.words import NAMED, listed, rate_base, rate_in_words
-from regraft.photo_audit.summary import capital
 from regraft.transfer.auto_plan import left_out_in_words
 from regraft.transfer.strategies import AUTO
 
+CORRECT = (
+    "Correct a wrong label where it comes from (move the photo into the right folder, or change the table), then run "
+    "`regraft fit` again."
+)
 _MOST = 4  # steps that are named
 _FEW_MISTAKES = 6  # with fewer, no other way of training could be proven better (sign test)
 _FEW_PHOTOS = 10  # of a class: the interval of its recall is wider than 50 points
@@ -74,7 +77,7 @@ def _labels(found: Explanation) -> Iterator[NextStep]:
         yield NextStep(
             f"Check {'this label' if mistakes.doubted == 1 else f'these {mistakes.doubted:,} labels'}",
             "The classifier, which had not learned from these photos, clearly takes them for another class; "
-            f"{mistakes.expected_in_words}. Correct what is wrong, and fit again.",
+            f"{mistakes.expected_in_words}. {CORRECT}",
             "labels",
         )
 
@@ -165,8 +168,10 @@ def _training(found: Explanation, record: FitRecord | None) -> Iterator[NextStep
         )
     elif record.over_budget:
         left = left_out_in_words(record)
-        yield NextStep("Give it more time", f"{capital(left)}.", "choice")
+        yield NextStep("Let it try more", f"There was no time for all that may help; {left}.", "choice")
     if not record.networks_tried and not found.subject.joined:
         yield NextStep(
-            "Try other networks", f"`{option('model', AUTO)}` compares several, and takes the cheapest that is as good."
+            "Try other networks",
+            f"`{option('model', AUTO)}` compares several that learned from other photos before, and takes the lightest "
+            "that is as good.",
         )

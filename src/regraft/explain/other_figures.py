@@ -92,13 +92,13 @@ def sets_in_words(found: ConformalFigures | None) -> str:
     if found is None:
         return ""
     asked = option("coverage", found.coverage)
-    of = "of each class" if found.of == "classes" else "of all photos"
+    promised = f"{Coverage(found.coverage)} of {'the photos of each class' if found.of == 'classes' else 'all photos'}"
     bounds = "" if found.held_interval is None else f" ({interval_in_words(found.held_interval, share=True)})"
-    shares = (max(1 - found.several - found.empty, 0.0), found.several, found.empty)
-    single, several, none = (f"{100 * share:.0f}" for share in shares)
+    several, none = (f"{100 * share:.0f}" for share in (found.several, found.empty))
+    more = " The fewer photos of a class there are, the more it must name to keep that." if found.several > 0.5 else ""
     return (
-        f"Where one class is not certain, `regraft predict` can name all that a photo may be (`{asked}`, which "
-        f"promises {Coverage(found.coverage)} {of}): such sets hold the true class of "
-        f"{value_in_words(found.held, share=True)} of these photos{bounds}. Of 100 photos, {single} are given one "
-        f"class, {several} several, and {none} none; on average {found.mean_size:.2f}."
+        f"One answer may not be enough: `regraft predict` with `{asked}` names all classes that a photo may be, so "
+        f"many that the true one is among them for {promised}; for these photos it was for "
+        f"{value_in_words(found.held, share=True)}{bounds}. It names {found.mean_size:.2f} on average: several for "
+        f"{several} of 100 photos, none for {none}.{more}"
     )

@@ -40,7 +40,7 @@ from regraft.transfer.strategies import strategy_named
 from regraft.transfer.trainers import FURTHER
 
 _UNLABELLED = ("photos",)  # the one class of photos without labels, before a classifier answers
-OF_FIT, ON_THESE = "Figures of fit", "Figures on these photos"  # titles of reports
+OF_FIT, ON_THESE = "The figures when it was fitted", "The figures on these photos"  # titles of reports
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,9 +224,7 @@ def subject_of_classifier(
         reports=reports,
         first=first_column(classifier),
         joined=bool(classifier.joined),
-        features=None
-        if strategy_named(classifier.strategy).trains_network
-        else features.values[:, own_columns(classifier.backbones)],
+        features=None if strategy_named(classifier.strategy).trains_network else features.values[:, classifier.columns],
         seen=not unseen.any(),
     )
 
@@ -245,9 +243,12 @@ def first_column(classifier: Classifier) -> int:
     return int(columns.start or 0) if isinstance(columns, slice) else 0
 
 
-def own_columns(backbones: Sequence[Backbone]) -> Columns:
-    """Return which columns of features are the networks' own, and not of depths before these."""
-    return columns_from(backbones, first_depths(backbones)[LAST])
+def _columns_learned_from(result: FitResult) -> Columns:
+    """Return which columns of the features of the pretrained networks the last layer sees, or alone would see."""
+    backbones, chosen = result.experiment.backbones, result.record.features
+    choices = {LAST: first_depths(backbones)[LAST], **result.experiment.choices}
+    trained = strategy_named(result.classifier.strategy).trains_network
+    return columns_from(backbones, choices[LAST if trained or chosen not in choices else chosen])
 
 
 _SEEN_NOTE = (
@@ -294,7 +295,7 @@ def subject_of_fit(result: FitResult) -> Subject:
         reports={OF_FIT: result.report},
         first=first_column(classifier),
         joined=bool(classifier.joined),
-        features=np.concatenate(features)[:, own_columns(experiment.backbones)],
+        features=np.concatenate(features)[:, _columns_learned_from(result)],
     )
 
 

@@ -61,9 +61,11 @@ def bar_in_percent(value: float, interval: Sequence[float] | None) -> dict[str, 
 def probability_in_words(probability: float) -> str:
     """Return a probability in percent; what is rounded to certainty is not called certain.
 
-    >>> probability_in_words(0.7634), probability_in_words(0.9999)
-    ('76.3 %', '> 99.9 %')
+    >>> probability_in_words(0.7634), probability_in_words(0.9999), probability_in_words(0.0002)
+    ('76.3 %', '> 99.9 %', '< 0.1 %')
     """
+    if probability < 0.0005:
+        return "< 0.1 %"
     return "> 99.9 %" if probability > 0.9994 else f"{100 * probability:.1f} %"
 
 

@@ -67,7 +67,7 @@ def reliability_chart(bins: Sequence[ReliabilityBin]) -> str:
         percent_ticks(axes.yaxis)
         axes.set_xlabel("probability of the answer")
         axes.set_ylabel("accuracy")
-        legend = axes.legend(frameon=False, loc="upper left")
+        legend = axes.legend(frameon=False, loc="lower right")
         legend.legend_handles[1].set_sizes([40])  # type: ignore[union-attr]  # it is the scatter
 
     return _svg(draw)

@@ -20,3 +20,9 @@ document.querySelectorAll("table.sortable").forEach(function (table) {
     });
   });
 });
+function openNamed() {
+  var named = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (named && named.tagName === "DETAILS") named.open = true;
+}
+window.addEventListener("hashchange", openNamed);
+openNamed();
