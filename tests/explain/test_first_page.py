@@ -138,7 +138,7 @@ def test_photos_never_seen_come_before_those_of_the_fit() -> None:
             "2 labels",
             "About 1 of them is expected to be wrong, roughly: the classifier is often wrong itself.",
         ),
-        (Mistakes(doubted=2, expected=1.8), {}, "2 labels", "Both are most likely wrong."),
+        (Mistakes(doubted=2, expected=1.8), {}, "2 labels", "Both labels are most likely wrong."),
         (Mistakes(), {}, "none", "No label is clearly contradicted by what the photo looks like."),
         (Mistakes(), {"seen": True}, "not known", "That takes photos that were not learned from."),
     ],

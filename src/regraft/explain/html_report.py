@@ -184,7 +184,7 @@ def _made(found: Explanation) -> str:
         return ""
     chosen = "" if record.tried is None else ", chosen by auto"
     how = strategy_named(record.strategy).help
-    return f"How it was made: {how} (strategy {record.strategy}{chosen}); {record.frozen}."
+    return f"How it was made: strategy {record.strategy} ({how}{chosen}); {record.frozen}."
 
 
 def _units(found: Explanation) -> dict[str, Any]:

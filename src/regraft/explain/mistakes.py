@@ -99,7 +99,7 @@ class Mistakes:
         """Return how many of the labels in doubt are expected to be wrong."""
         number, roughly = round(self.expected), "" if self.sure else ", roughly: the classifier is often wrong itself"
         if number and number == self.doubted:
-            all_of_them = {1: "it is", 2: "both are"}.get(number, "all of them are")
+            all_of_them = {1: "this label is", 2: "both labels are"}.get(number, "all of these labels are")
             return f"{all_of_them} most likely wrong{roughly}"
         about = (
             "fewer than one of them is" if not number else f"about {number:,} of them {'is' if number == 1 else 'are'}"
