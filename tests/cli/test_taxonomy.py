@@ -205,7 +205,7 @@ def test_wrong_levels_and_files(run: Run, fails: Fails, fitted: Path, bundle: Pa
     [
         (None, ("--max-class-size", 5), "--max-class-size goes with --taxonomy"),
         (None, ("--cost", "taxonomy"), "--cost taxonomy is the distance in the tree of the classes, and none is known"),
-        ("a: [red]\nb: [bleu]", (), "1 labels are not in the tree of classes:\n  blue\n"),
+        ("a: [red]\nb: [bleu]", (), "1 label is not in the tree of classes:\n  blue\n"),
         ("a: [red]\nb: [bleu]", (), "Did you mean 'bleu'?"),
         ("a: [red, blue]\nb: [red]", (), "tree.yaml, line 2: 'red' stands below 'b', and in line 1 below 'a'"),
         ("", (), "tree.yaml: the tree has no classes"),

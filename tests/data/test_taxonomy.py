@@ -148,7 +148,7 @@ class TestTrainingClasses:
         }
 
     def test_labels_outside_the_tree_are_named(self, skin: Taxonomy) -> None:
-        with pytest.raises(DataError, match=r"(?s)1 labels are not in the tree.*melanom\n.*Did you mean 'melanoma'"):
+        with pytest.raises(DataError, match=r"(?s)1 label is not in the tree.*melanom\n.*Did you mean 'melanoma'"):
             skin.training_classes({"melanom": 3, "nevus": 4}, 10)
 
 

@@ -79,10 +79,10 @@ def placed(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
 
 
 def test_groups_are_obuchowskis() -> None:
-    """Her formula in sums over clusters, pair by pair, of groups with photos of one class and of both."""
+    """Her formula in sums over clusters, pair by pair, of groups with as many photos of one class, and of both."""
     generator = np.random.default_rng(1)
-    positive, groups = np.repeat([True, False], [20, 30]), np.concatenate([np.arange(20) // 3, np.arange(30) // 4 + 4])
-    scores = generator.integers(0, 9, (2, 50)) + 2.0 * positive + groups % 3
+    positive, groups = np.repeat([True, False], [21, 32]), np.concatenate([np.arange(21) // 3, np.arange(32) // 4 + 4])
+    scores = generator.integers(0, 9, (2, 53)) + 2.0 * positive + groups % 3
     found = estimate_auc(scores, positive, groups=groups)
     pairs = [placed(row, positive) for row in scores]
     areas = np.array([p.mean() for p in pairs])
@@ -93,10 +93,41 @@ def test_groups_are_obuchowskis() -> None:
     y = np.array([[(p.mean(axis=0) - a)[own].sum() for own in theirs] for p, a in zip(pairs, areas, strict=True)])
     of_x, of_y, of_both = (sum(own.any() for own in ours), sum(own.any() for own in theirs), len(clusters))
     assert of_x < of_both > of_y
-    expected = of_x / (of_x - 1) * x @ x.T / 20**2 + of_y / (of_y - 1) * y @ y.T / 30**2
-    expected += of_both / (of_both - 1) * (x @ y.T + y @ x.T) / (20 * 30)
+    expected = of_x / (of_x - 1) * x @ x.T / 21**2 + of_y / (of_y - 1) * y @ y.T / 32**2
+    expected += of_both / (of_both - 1) * (x @ y.T + y @ x.T) / (21 * 32)
     assert found.covariance() == pytest.approx(expected)
     assert found.values == pytest.approx([roc_auc_score(positive, row) for row in scores])
+
+
+def test_a_large_group_has_less_left_to_differ_by() -> None:
+    """By hand: of the positives one group holds 4 of 6, of the negatives each of four a quarter."""
+    positive, groups = np.repeat([True, False], [6, 4]), np.array([0, 0, 0, 0, 1, 2, 3, 4, 5, 6])
+    scores = np.array([[5.0, 6, 7, 1.5, 2.5, 9, 1, 2, 3, 8]])
+    found = estimate_auc(scores, positive, groups=groups)
+    # of the four negatives 3, 3, 3, 1, 2 and 4 are below each: 16 of 24 pairs; groups: 10 - 8/3 * 4, 2 - 8/3, 4 - 8/3
+    assert found.values[0] == pytest.approx(2 / 3)
+    first = [((10 - 32 / 3) / 24) ** 2 / (1 / 3), ((2 - 8 / 3) / 24) ** 2 / (5 / 6), ((4 - 8 / 3) / 24) ** 2 / (5 / 6)]
+    # of the six positives 6, 5, 4 and 1 are above each: less 4, these are 2, 1, 0 and -3
+    second = [(value / 24) ** 2 / (3 / 4) for value in (2, 1, 0, -3)]
+    assert found.covariance()[0, 0] == pytest.approx(sum(first) + sum(second))
+    one, two = sum(first), sum(second)  # 36 / 18 = 2 groups tell as much as those of 4, 1 and 1
+    welch = (one + two) ** 2 / (one**2 / (2 - 1) + two**2 / (4 - 1))
+    assert found.degrees_of_freedom(np.ones(1)) == pytest.approx(welch)
+
+
+@pytest.mark.parametrize(("sizes", "tested"), [((10, 10, 10), False), ((8, 8, 8, 8), True)])
+def test_few_groups_of_a_class_prove_nothing(sizes: tuple[int, ...], tested: bool) -> None:
+    """Of equally good scores about 7 of 100 samples with four groups are called different; with three none is."""
+    generator, count = np.random.default_rng(0), sum(sizes)
+    groups = np.concatenate([np.repeat(np.arange(len(sizes)), sizes), 10 + np.arange(240) // 8])
+    positive = np.arange(count + 240) < count
+    found = []
+    for _ in range(200 if tested else 1):
+        skill = 0.7 * generator.normal(size=count + 240) + 1.2 * positive
+        noise = generator.normal(size=(2, 60))[:, groups] + generator.normal(size=(2, count + 240))
+        found.append(auc_difference(*(skill + 0.7 * noise), positive, groups=groups))
+    assert all((one.p_value is not None) == (one.interval is not None) == tested for one in found)
+    assert sum(one.p_value is not None and one.p_value <= 0.05 for one in found) <= 0.11 * len(found)
 
 
 def test_groups_of_one_photo_are_none() -> None:

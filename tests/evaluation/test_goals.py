@@ -117,6 +117,14 @@ def test_costs_are_read():
     assert read_costs("c, d=1:a:b=3", odd).tolist() == [[0, 1], [3, 0]]
 
 
+def test_a_cost_that_can_be_read_in_two_ways_is_refused() -> None:
+    classes = ("a", "a:b", "b:c", "c")
+    said = r"^cost can be read in several ways: 'a:b:c' may mean 'a' taken for 'b:c' or 'a:b' taken for 'c'\. Rename"
+    with pytest.raises(OptionError, match=said):
+        read_costs("a:b:c=5", classes)
+    assert read_costs("a:b:c=5", ("a", "b:c", "c"))[0].tolist() == [0, 5, 1]
+
+
 def test_what_is_amiss_with_a_cost_is_said():
     said = {
         "malignant:benign": r"After malignant:benign there must be =COST, the number\.$",

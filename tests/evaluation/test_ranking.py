@@ -54,7 +54,7 @@ def test_average_precision_by_hand() -> None:
 
 @pytest.mark.parametrize(
     ("positive", "auc", "average_precision"),
-    [([], math.nan, math.nan), ([False, False], math.nan, math.nan), ([True, True], math.nan, 1.0)],
+    [([], math.nan, math.nan), ([False, False], math.nan, math.nan), ([True, True], math.nan, math.nan)],
 )
 def test_ranking_of_one_kind_only(positive: list[bool], auc: float, average_precision: float) -> None:
     ranking = Ranking(np.array(positive, bool), np.linspace(0, 1, len(positive)))

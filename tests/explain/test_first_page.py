@@ -131,7 +131,8 @@ def test_photos_never_seen_come_before_those_of_the_fit() -> None:
     ("mistakes", "more", "value", "said"),
     [
         (Mistakes(doubted=6, expected=4.4), {}, "6 labels", "About 4 of them are expected to be wrong."),
-        (Mistakes(doubted=1, expected=0.3), {}, "1 label", "Fewer than one of them is expected to be wrong."),
+        (Mistakes(doubted=1, expected=0.3), {}, "1 label", "The chance that it is wrong is about 30 %."),
+        (Mistakes(doubted=3, expected=0.4), {}, "3 labels", "Fewer than one of them is expected to be wrong."),
         (
             Mistakes(doubted=2, expected=1.2, sure=False),
             {},

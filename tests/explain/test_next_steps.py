@@ -71,7 +71,10 @@ def test_labels_come_first_and_four_steps_are_the_most() -> None:
         "Let it learn more than the last layer",
         ELSEWHERE,
     ]
-    assert "; both labels are most likely wrong. Correct a wrong label where it" in steps(found)["Check these 2 labels"]
+    assert (
+        "; about 2 of them are expected to be wrong. Correct a wrong label where it"
+        in steps(found)["Check these 2 labels"]
+    )
     found.mistakes = Mistakes(doubted=1, expected=0.9)
     assert next(iter(steps(found))) == "Check this label"
     found.mistakes = Mistakes(doubted=2, expected=0.3)  # probably mistakes of the classifier

@@ -144,7 +144,9 @@ def test_of_many_photos_all_choices_are_compared_on_one_sample(
     assert not np.allclose(
         used.logits(experiment.features.values), compared[used.choice].logits(experiment.features.values)
     )
-    assert told(used.choice, (), trials).endswith(" (compared on a sample of 12 photos)")
+    beaten = any(trial.log_loss_difference < 0 for trial in trials)
+    more = "; the choice is made anew for each fold, which costs it a little" if beaten else ""
+    assert told(used.choice, (), trials).endswith(f" (compared on a sample of 12 photos){more}")
 
 
 @pytest.mark.parametrize("strategy", ["top", "whole"])

@@ -106,7 +106,7 @@ def predict(
         )
     request = decision_request(given)
     if format is Format.kaggle and like is None:
-        _check_nothing_decides(request, "--format kaggle")
+        _check_nothing_decides(request, "--format kaggle", ": --format csv")
     sources = find_photos(photos, given.columns())
     if file is not None:
         check_keeps_inputs(file, [bundle, *photos, like], sources)
@@ -125,7 +125,9 @@ def predict(
     if like is not None:
         plan = plan_submission(like, sources, classes, positive=positive, clip=clip, answer=answer)
         if not plan.columns.answers:
-            _check_nothing_decides(request, f"--like {printable(like)}")
+            several = len(plan.sample.header) > 2
+            instead = " without --like: --format csv" if several else ": --answer label"
+            _check_nothing_decides(request, f"--like {printable(like)}", instead)
         sources, write = list(plan.sources), plan.text
         for line in plan.notes:
             note(printable(line, lines=True))
@@ -164,12 +166,12 @@ def _say_sets(predictions: "Predictions", classifier: "Classifier") -> None:
     assert asked is not None  # nor would the predictor have taken them
     assert held_out is not None
     of = "the photos of each class" if asked.of == "classes" else "all photos"
-    note(f"sets hold the true class of {asked} of {of}")
     pooled = [printable(classifier.classes[label]) for label in held_out.pooled(asked)]
-    if pooled:
-        more = f" and {len(pooled) - 20:,} more" if len(pooled) > 20 else ""
-        names = f"{', '.join(pooled[:20])}{more}"
-        note(f"of these classes together, as fewer than {asked.needed():,} were held out of some of them: {names}")
+    more = f" and {len(pooled) - 20:,} more" if len(pooled) > 20 else ""
+    together = (
+        f"; of these together, as fewer than {asked.needed():,} were held out of some: {', '.join(pooled[:20])}{more}"
+    )
+    note(f"sets hold the true class of {asked} of {of}{together if pooled else ''}")
     if predictions.abstains:
         unlike = "" if predictions.unlike is None else f"; {int(predictions.unlike.sum()):,} are {UNLIKE}"
         unsure = 0 if predictions.unsure is None else int(predictions.unsure.sum())
@@ -199,12 +201,12 @@ def _decide(
     return classes, classifier.decision
 
 
-def _check_nothing_decides(request: DecisionRequest, submission: str) -> None:
-    """Raise `OptionError` where a decision is asked for of a submission of probabilities."""
+def _check_nothing_decides(request: DecisionRequest, submission: str, instead: str) -> None:
+    """Raise `OptionError` where a decision is asked for of a submission of probabilities; `instead` writes answers."""
     if request.is_given():
         raise OptionError(
             f"{option(request.given()[0])} decides what is answered, and {submission} takes probabilities. Leave it "
-            "out, or write answers: --format csv."
+            f"out, or write answers{instead}."
         )
 
 

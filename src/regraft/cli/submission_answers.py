@@ -87,7 +87,10 @@ def one_column(
                 f"--positive says: {some(classes)}."
             )
         at = list(classes).index(chosen)
-        said = f"{heading}: probability of {printable(chosen)}{_kept_away(clip)} ({shown})"
+        answers = (
+            "; --answer label writes 0 and 1" if values and set(values) <= {"0", "1"} and len(classes) == 2 else ""
+        )
+        said = f"{heading}: probability of {printable(chosen)}{_kept_away(clip)} ({shown}{answers})"
         return AnswerColumns(lambda row, _: [f"{clipped(row[at], clip):.6f}"], (said,), answers=False)
     guesses = _guesses(values, classes)
     if guesses > 1:

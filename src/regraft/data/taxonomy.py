@@ -156,8 +156,9 @@ class Taxonomy:
         """Raise `DataError` for labels that are not in the tree; all are named."""
         unknown = [label for label in labels if label not in self]
         if unknown:
+            labels_are = "label is" if len(unknown) == 1 else "labels are"
             raise DataError(
-                f"{where}: {len(unknown):,} labels are not in the tree of classes:\n{shortlist(unknown)}\n"
+                f"{where}: {len(unknown):,} {labels_are} not in the tree of classes:\n{shortlist(unknown)}\n"
                 f"It has {printable(first_few(list(self.parents), _SHOWN))}."
                 f"{did_you_mean(unknown[0], self.parents)} Add them to it, or correct the labels."
             )

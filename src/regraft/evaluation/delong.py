@@ -13,7 +13,9 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 from scipy.stats import rankdata
 
-from regraft.evaluation.intervals import LEVEL, Interval
+from regraft.evaluation.intervals import LEVEL, Interval, effective_groups
+
+_LEAST_GROUPS = 4  # of each class: of fewer, 8 to 17 of 100 samples were called different where nothing was
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,35 +39,40 @@ class AucEstimate:
         """Return (k, k) covariances of the areas; NaN with fewer than two positives or negatives (or their groups).
 
         DeLong's is the sum of those of both classes' placements. Of groups (Obuchowski 1997, equation 3) it is of
-        the sums of placements by group, with twice what both classes of a group have in common.
+        the sums of placements by group, with twice what both classes of a group have in common. Where groups are
+        unequal, a group that holds much of a class counts for more, as in `group_variance`; of m equal ones that is
+        her m / (m - 1).
         """
         parts = [self._sums(chosen) for chosen in self._classes()]
         found = np.zeros((len(self.values),) * 2)
-        for sums, count in parts:
-            found += _corrected(count) * sums @ sums.T
+        for sums, shares in parts:
+            found += sums / _left_to_differ(shares) @ sums.T
         if self.groups is not None:
-            common = parts[0][0] @ parts[1][0].T
-            found += _corrected(len(np.unique(self.groups))) * (common + common.T)
+            common, count = parts[0][0] @ parts[1][0].T, len(np.unique(self.groups))
+            found += count / max(count - 1, 1) * (common + common.T)
         return found
 
-    def _sums(self, chosen: np.ndarray) -> tuple[np.ndarray, int]:
-        """Return (k, u) sums of the influence of the `chosen` photos by unit, and of how many units they are."""
+    def _sums(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return (k, u) sums of the influence of the `chosen` photos by unit, and (u,) the shares of these photos."""
         own = np.where(chosen, self.influence, 0.0)
-        if self.groups is None:
-            return own, int(chosen.sum())
-        numbers = np.unique(self.groups, return_inverse=True)[1]
-        return np.stack([np.bincount(numbers, row) for row in own]), len(np.unique(numbers[chosen]))
+        numbers = np.arange(len(chosen)) if self.groups is None else np.unique(self.groups, return_inverse=True)[1]
+        sums = own if self.groups is None else np.stack([np.bincount(numbers, row) for row in own])
+        return sums, np.bincount(numbers, chosen) / max(chosen.sum(), 1)
+
+    def fewest_units(self) -> int:
+        """Return how many photos, or groups of them, the class has that has fewer."""
+        return min(int(np.count_nonzero(self._sums(chosen)[1])) for chosen in self._classes())
 
     def degrees_of_freedom(self, weights: np.ndarray) -> float:
         """Return those of the variance of a combination of the areas, (k,) `weights`.
 
-        Without groups Welch's, as the variance is the sum of two that are estimated from each class; with G groups
-        G - 1.
+        Welch's, as the variance is the sum of two that are estimated from each class: from its photos, or from as many
+        groups as tell as much as its unequal ones (`effective_groups`).
         """
-        if self.groups is not None:
-            return len(np.unique(self.groups)) - 1
-        own = weights @ self.influence
-        parts = [(_corrected(int(c.sum())) * float(np.sum(own[c] ** 2)), c.sum() - 1) for c in self._classes()]
+        parts = []
+        for sums, shares in map(self._sums, self._classes()):
+            variance = float(np.sum((weights @ sums) ** 2 / _left_to_differ(shares)))
+            parts.append((variance, effective_groups(shares) - 1))
         total = sum(part for part, _ in parts)
         return total**2 / sum(part**2 / count for part, count in parts) if total > 0 else math.inf
 
@@ -73,9 +80,9 @@ class AucEstimate:
         return self.positive, ~self.positive
 
 
-def _corrected(count: int) -> float:
-    """Return n / (n - 1); NaN where nothing can be said of a variance."""
-    return count / (count - 1) if count > 1 else math.nan
+def _left_to_differ(shares: np.ndarray) -> np.ndarray:
+    """Return 1 less the shares (u,); NaN where one unit is all, and nothing can be said of a variance."""
+    return np.where(shares < 1, 1 - shares, np.nan)
 
 
 def estimate_auc(
@@ -119,7 +126,7 @@ class AucDifference:
 
     Attributes:
         value: the first less the second.
-        interval: None where too little is known.
+        interval: None where too little is known: fewer than two photos of a class, or four groups with some.
         p_value: of the two-sided test that there is none; None likewise.
     """
 
@@ -153,7 +160,8 @@ def auc_difference(
     contrast = np.array([1.0, -1.0])
     value = float(contrast @ found.values)
     variance = float(contrast @ found.covariance() @ contrast)
-    if not math.isfinite(variance):
+    few = groups is not None and found.fewest_units() < _LEAST_GROUPS
+    if few or not math.isfinite(variance):
         return AucDifference(value, None, None)
     error = widening * math.sqrt(max(variance, 0.0))
     if not error:  # the same order, or both perfect

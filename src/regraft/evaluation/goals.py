@@ -288,13 +288,20 @@ def _missing_of_cost(rest: str, classes: Sequence[str]) -> str:
 
 
 def _pair(text: str, classes: Sequence[str]) -> tuple[int, int] | None:
-    """Return the two different classes of "TRUE:ANSWER", whose names may hold colons; None if there are none such."""
+    """Return the two different classes of "TRUE:ANSWER", whose names may hold colons; None if there are none such.
+
+    Raises:
+        OptionError: the text can be read in two ways.
+    """
     places = [place for place, letter in enumerate(text) if letter == ":"]
-    for place in places:
-        true, answer = text[:place].strip(), text[place + 1 :].strip()
-        if true in classes and answer in classes and true != answer:
-            return list(classes).index(true), list(classes).index(answer)
-    return None
+    split = [(text[:place].strip(), text[place + 1 :].strip()) for place in places]
+    found = [(true, answer) for true, answer in split if true in classes and answer in classes and true != answer]
+    if len(found) > 1:
+        ways = " or ".join(f"{true!r} taken for {answer!r}" for true, answer in found)
+        raise OptionError(
+            f"{option('cost')} can be read in several ways: {text!r} may mean {ways}. Rename one of these classes."
+        )
+    return (list(classes).index(found[0][0]), list(classes).index(found[0][1])) if found else None
 
 
 def _label(name: str, named: str | None, classes: Sequence[str], positive: str | None) -> int:

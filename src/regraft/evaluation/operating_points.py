@@ -85,7 +85,11 @@ class OperatingPoints:
             ]
             for point in self.points
         ]
-        return [f"  {line}" for line in padded([heads, *rows])]
+        lines = [f"  {line}" for line in padded([heads, *rows])]
+        missing = [f"{100 * one:.0f} %" for one in SENSITIVITIES if one > self.points[-1].least_sensitivity]
+        return (
+            [*lines, f"  {' and '.join(missing)}: takes more photos of {self.of} to be promised"] if missing else lines
+        )
 
 
 def choose(

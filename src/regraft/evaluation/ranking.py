@@ -46,10 +46,10 @@ class _Descending:
         return float(before @ negatives) / pairs
 
     def average_precision(self, weights: np.ndarray | None) -> float:
-        """Return sum_k (recall_k - recall_{k-1}) precision_k over all runs, whatever their folds."""
+        """Return sum_k (recall_k - recall_{k-1}) precision_k over all runs, whatever their folds; NaN of one kind."""
         positives, negatives = self.counts(weights)
         hits = np.cumsum(positives)
-        if not len(hits) or hits[-1] == 0:
+        if not len(hits) or hits[-1] == 0 or not negatives.any():  # without negatives any order is perfect
             return float("nan")
         answered = hits + np.cumsum(negatives)
         precision = np.divide(hits, answered, out=np.zeros_like(hits), where=answered > 0)
@@ -84,7 +84,7 @@ class Ranking:
         return self._within.auc(weights)
 
     def average_precision(self, weights: np.ndarray | None = None) -> float:
-        """Return sum_k (recall_k - recall_{k-1}) precision_k, without interpolation; NaN without positives."""
+        """Return sum_k (recall_k - recall_{k-1}) precision_k, without interpolation; NaN of one kind alone."""
         if len(self.shares) == 1:
             return self._within.average_precision(weights)
         balance, across = self._across

@@ -158,6 +158,7 @@ def advise_by_depth(
     random: Sequence[DepthPoint] = (),
     auto: str = "",
     trained: Collection[str] = (),
+    majority: float = 0.0,
 ) -> DepthAdvice:
     """Return up to which stage depth is proven to help.
 
@@ -171,11 +172,17 @@ def advise_by_depth(
         random: the same of random weights: pretraining helps where its best stage is proven better than their best.
         auto: what "auto" found when it tried to train more, in sentences: they stand instead of the advice to try.
         trained: the stages that it tried to train.
+        majority: the share of the largest class: where no stage does better, accuracies tell nothing of stages.
     """
     comparison = _Comparison.of(points, groups, folds)
     chance = max(random, key=lambda point: point.accuracy, default=None)
     most = max(points, key=lambda point: point.accuracy)
-    if chance is not None and not _proven(*right_answers_test(most.right, chance.right, groups, folds)):
+    if most.interval is not None and most.interval[0] <= majority:
+        advice = (
+            f"How far pretraining carries cannot be told by how many photos come out right: {_shown(most)}, and "
+            f"{100 * majority:.1f} % if the largest class is always answered."
+        )
+    elif chance is not None and not _proven(*right_answers_test(most.right, chance.right, groups, folds)):
         advice = (
             f"Pretraining is not proven to help with these photos: {_shown(most)}, and with random weights "
             f"{_shown(chance)}. More photos may prove it; if not, look whether labels belong to their photos, or take "

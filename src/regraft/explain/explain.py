@@ -317,6 +317,7 @@ def _probe_depth(found: Explanation, work: _Work, network: Backbone, *, units: i
         random=found.depth[RANDOM],
         auto=auto_in_words(found.subject.record),
         trained=_stages_trained(found.subject),
+        majority=float(np.bincount(dataset.labels).max() / len(dataset)),
     )
     if subject.features is None:
         last = list(activations.pooled.values())[-1]

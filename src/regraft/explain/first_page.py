@@ -46,7 +46,7 @@ def first_page(found: Explanation) -> dict[str, Any]:
 def _headline(report: Report, found: Explanation) -> dict[str, Any]:
     interval, right = report.intervals.get("accuracy"), report.n - mistakes_of(report)
     base = rate_base([report.accuracy, report.majority_share, *(interval or ())])
-    few = report.n < _SAYABLE
+    few = report.n < max(_SAYABLE, base)  # of fewer photos than that, their own number is said
     largest = max(report.classes, key=lambda name: report.per_class[name].support)
     majority = report.per_class[largest].support
     others = [title for title in found.subject.reports if found.subject.reports[title] is not report]
@@ -95,7 +95,8 @@ def _finding(report: Report) -> dict[str, Any] | None:
     alarms = int(confusion[:, place].sum()) - caught
     if figures.recall is None or not others:
         return None
-    interval, few = figures.recall_interval, figures.support < _SAYABLE
+    interval = figures.recall_interval
+    few = figures.support <= max(_SAYABLE, rate_base([figures.recall]))
     base, base_of_alarms = rate_base([figures.recall, *(interval or ())]), rate_base([alarms / others])
     priced = rate_in_words(alarms / others, base_of_alarms)
     right = rate_in_words(report.accuracy, rate_base([report.accuracy]))

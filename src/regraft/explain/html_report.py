@@ -42,6 +42,7 @@ from regraft.transfer.strategies import strategy_named
 FILE, UNITS_FILE = FILES = ("report.html", "units.html")
 _MOST_BYTES = 4_000_000  # of the pictures of units within the report
 _CLASSES_SHOWN = 40
+_ROUGH = 0.1  # a calibration error that may be larger says nothing
 _MADE_BY = "Made by regraft"  # at the end of every page
 
 
@@ -240,6 +241,10 @@ def _trusted(report: Report) -> str:
     error, interval = report.figures.get("ece"), report.intervals.get("ece")
     if error is None or interval is None:
         return ""
+    if interval[0] == 0 and interval[1] > _ROUGH:
+        return (
+            f"These photos are too few to tell: they may be right, or {100 * interval[1]:.0f} points beside the truth."
+        )
     if interval[0] == 0:
         return "As far as these photos can tell, yes."
     return f"Not quite: they are {100 * error:.1f} points beside the truth on average."

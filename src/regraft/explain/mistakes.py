@@ -15,6 +15,7 @@ from regraft.photo_audit.thumbnails import Thumbnail, thumbnails
 
 MOST_MISTAKES = 200  # in the table
 MOST_DOUBTS = 24  # labels that are shown
+_ALMOST_ALL = 0.9  # of the labels in doubt: so many must be expected to be wrong to say that they most likely are
 _NO_PICTURE = Thumbnail("", "not shown")
 
 
@@ -98,9 +99,11 @@ class Mistakes:
     def expected_in_words(self) -> str:
         """Return how many of the labels in doubt are expected to be wrong."""
         number, roughly = round(self.expected), "" if self.sure else ", roughly: the classifier is often wrong itself"
-        if number and number == self.doubted:
-            all_of_them = {1: "this label is", 2: "both labels are"}.get(number, "all of these labels are")
+        if self.doubted and self.expected >= _ALMOST_ALL * self.doubted:
+            all_of_them = {1: "this label is", 2: "both labels are"}.get(self.doubted, "all of these labels are")
             return f"{all_of_them} most likely wrong{roughly}"
+        if self.doubted == 1:
+            return f"the chance that it is wrong is about {100 * self.expected:.0f} %{roughly}"
         about = (
             "fewer than one of them is" if not number else f"about {number:,} of them {'is' if number == 1 else 'are'}"
         )

@@ -106,7 +106,9 @@ def depth_context(found: Explanation) -> dict[str, Any]:
         "depth_names": list(depth),
         "depth_rows": rows,
         "sizes_chart": drawn(
-            charts.curve_chart(sizes, x_label="labelled photos of each class", y_label=label, logarithmic=True),
+            charts.curve_chart(
+                sizes, x_label="labelled photos of each class, at most", y_label=label, logarithmic=True
+            ),
             "Learning curve: accuracy by number of labelled photos of each class",
         )
         if curve.points
@@ -120,7 +122,9 @@ def _curve_in_words(curve: LearningCurve) -> str:
     if curve.gain is None:
         return ""
     before, last, gain = curve.points[-2][0], curve.points[-1][0], curve.gain.value
-    step = f"From {before:,} to {last:,} of each class, accuracy changed by {points_in_words(gain)}"
+    step = (
+        f"From {before:,} to {last:,} of each class (or all that it has), accuracy changed by {points_in_words(gain)}"
+    )
     if curve.rises:
         return f"{step}, which is more than chance: more photos help."
     return f"{step}, which may be chance: that more photos like these help is not proven."

@@ -126,7 +126,7 @@ def net_benefit_chart(points: Sequence[tuple[float, float, float, float]], every
         percent_ticks(axes.xaxis)
         axes.set_xlabel("acting from a probability of")
         axes.set_ylabel("net benefit per 100 photos")
-        axes.legend(frameon=False, loc="upper right")
+        axes.legend(frameon=False, loc="best")
 
     return _svg(draw, salt="net benefit")
 

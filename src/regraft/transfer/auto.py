@@ -110,7 +110,9 @@ class _Search:
         right = self.outcomes[first].probabilities.argmax(axis=1) == dataset.labels
         wrong = int((~right).sum())
         if wrong < PROVABLE:
-            self.stop = f"the last layer alone errs on {wrong} photos: too few to prove a gain"
+            self.stop = (
+                f"the last layer alone errs on {wrong} photo{'' if wrong == 1 else 's'}: too few to prove a gain"
+            )
         elif not self._budget:
             self.stop = f"{option('budget', Duration(0))} lets nothing more be tried"
         else:
