@@ -320,10 +320,8 @@ def test_nothing_decides_in_a_submission_of_probabilities(
     (tmp_path / "sample.csv").write_text("id,blue,red\n0,0.5,0.5\n1,0.5,0.5\n")
     for submission in (("--format", "kaggle", "--positive", "red"), ("--like", "sample.csv")):
         instead = ": --format csv." if submission[0] == "--format" else " without --like: --format csv."
-        expected = (
-            f"{options[0]} decides what is answered, and {' '.join(submission[:2])} takes probabilities. Leave it out, or "
-            f"write answers{instead}"
-        )
+        takes = f"{' '.join(submission[:2])} takes probabilities"
+        expected = f"{options[0]} decides what is answered, and {takes}. Leave it out, or write answers{instead}"
         assert expected in fails("predict", bundle, new, *submission, *options)
 
 

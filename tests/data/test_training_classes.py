@@ -86,9 +86,7 @@ def test_mistakes_are_named(tree: Path) -> None:
         TaxonomyOptions(None, 10).apply(train)
     with pytest.raises(OptionError, match=r"max_class_size must be a whole number from 1\. Got 0"):
         TaxonomyOptions(tree, 0).apply(train)
-    with pytest.raises(
-        DataError, match=r"(?s)photos: 1 labels are not in the tree.*melanom\n.*Did you mean 'melanoma'"
-    ):
+    with pytest.raises(DataError, match=r"(?s)photos: 1 label is not in the tree.*melanom\n.*Did you mean 'melanoma'"):
         TaxonomyOptions(tree).apply({"train": samples(blue=2, melanom=3)})
     with pytest.raises(DataError, match=r"max_class_size 9 leaves one class, 'benign'\. Name a smaller one"):
         TaxonomyOptions(tree, 9).apply({"train": samples(blue=2, wart=3)})
