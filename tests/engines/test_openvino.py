@@ -2,6 +2,8 @@
 
 import gc
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -445,6 +447,26 @@ def test_nothing_is_reported(tiny: nn.Module, tmp_path: Path, pixels: Pixels) ->
     with pytest.raises(EngineError):
         convert(Made(singular), SMALL)
     assert {thread.name.partition("_")[0] for thread in set(threading.enumerate()) - running} <= {"openvino"}
+
+
+@pytest.mark.parametrize(
+    ("first", "silent"),
+    [("from regraft.engines.openvino import usable_precisions as f; f()", True), ("import openvino", False)],
+)
+def test_not_even_the_import_is_reported(first: str, silent: bool, tmp_path: Path) -> None:
+    """OpenVINO by itself finds its telemetry; imported by regraft it takes its stub and leaves nothing in the home."""
+    told = "import sys; from openvino.tools.ovc import telemetry_utils as t; print(t.tm.__name__)"
+    environment = {**os.environ, "HOME": str(tmp_path), "CI": "true"}  # the one that finds it reports nothing there
+    done = subprocess.run(
+        [sys.executable, "-c", f"{first}\n{told}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+        timeout=120,
+    )
+    assert done.stdout.endswith("telemetry_stub\n") == silent
+    assert not silent or list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("silent")

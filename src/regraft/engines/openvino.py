@@ -6,10 +6,11 @@ import hashlib
 import os
 import platform
 import shutil
+import sys
 import threading
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,29 @@ _LONGEST_DIGEST = 1000  # bytes
 _CHUNK = 8  # images at a time: the outputs of a layer for so few are still in the processor's cache for the next layer
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
+_TELEMETRY = "openvino_telemetry"
+
 _initialising = threading.Lock()
 
 
 def _core() -> Any:
     with _initialising:
         return _library()
+
+
+@contextlib.contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """Keep OpenVINO from finding the package by which it reports its first import, and more, to its maker.
+
+    Where it is missing OpenVINO takes a stub. Other libraries find it again afterwards.
+    """
+    known, sys.modules[_TELEMETRY] = sys.modules.get(_TELEMETRY), None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[_TELEMETRY]
+        if known is not None:
+            sys.modules[_TELEMETRY] = known
 
 
 @functools.cache
@@ -50,7 +68,8 @@ def _library() -> Any:
     second thread that creates its first tensor then waits for that lock while it holds the interpreter's, which the
     first one needs: a deadlock.
     """
-    import openvino
+    with _without_telemetry():
+        import openvino
 
     assert openvino.Tensor(np.zeros(1, dtype=np.uint8)).data.shape == (1,)  # there and back
     return openvino.Core()
@@ -82,6 +101,7 @@ def convert(module: nn.Module, preprocess: Preprocess) -> Any:
     Raises:
         UnsupportedNetworkError: it has a layer that OpenVINO cannot run.
     """
+    _core()  # first: it is imported there
     import openvino
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
@@ -124,6 +144,7 @@ def save(model: Any, folder: Path) -> None:
     Raises:
         OutputError: it cannot be written (disk full, no permission).
     """
+    _core()
     import openvino
 
     temporary = folder / f"{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
