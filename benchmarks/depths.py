@@ -28,6 +28,7 @@ from regraft.evaluation.metrics import photo_log_loss
 from regraft.evaluation.report import Report
 from regraft.features.depths import find_depths
 from regraft.features.extraction import FeatureExtractor
+from regraft.features.joint import JointExtractor
 from regraft.networks.backbones import load_backbone
 from regraft.networks.depths import LAST
 from regraft.progress import Observer
@@ -152,28 +153,41 @@ def judge(record: Record, name: str, photos: Photos, by: str, root: Path) -> Non
     record.add(f"{name}, {by}", "all heads", "s", list(seconds.values()))
 
 
+class FeaturePass:
+    """A pass over photos, from files to features: the engine is built and warm.
+
+    Args:
+        extractor: which keeps nothing.
+        count: how many photos.
+    """
+
+    def __init__(self, extractor: FeatureExtractor | JointExtractor, count: int) -> None:
+        self._extractor, self._photos = extractor, tuple(some_photos(count))
+        self._keys = tuple(inspect(self._photos).keys)
+        extractor.choose(self._photos, self._keys)
+        extractor.extract(self._photos[:WARM_UP], self._keys[:WARM_UP])
+
+    def speed(self) -> float:
+        """Return photos a second."""
+        started = time.perf_counter()
+        self._extractor.extract(self._photos, self._keys)
+        return len(self._photos) / (time.perf_counter() - started)
+
+
 def speed(network: str, depths: bool) -> float:
     """Return photos a second from files to features, in no cache."""
-    extractor, photos, keys = prepared(network, depths)
-    started = time.perf_counter()
-    extractor.extract(photos, keys)
-    return len(photos) / (time.perf_counter() - started)
+    return prepared(network, depths).speed()
 
 
 @functools.cache
-def prepared(network: str, depths: bool) -> tuple[FeatureExtractor, tuple[Path, ...], tuple[bytes, ...]]:
-    """Return what runs a network, its engine built, and photos with their content keys."""
+def prepared(network: str, depths: bool) -> FeaturePass:
+    """Return the pass of a network."""
     root = shared()
     assert root is not None  # else nothing is measured
     backbone = load_backbone(f"local-dir:{root / 'weights' / NETWORKS[network]}")
     if depths:
         backbone = backbone.with_depths(find_depths(backbone))
-    photos = tuple(some_photos(PHOTOS))
-    keys = tuple(inspect(photos).keys)
-    extractor = FeatureExtractor(backbone, Compute(cache=False))
-    extractor.choose(photos, keys)
-    extractor.extract(photos[:WARM_UP], keys[:WARM_UP])
-    return extractor, photos, keys
+    return FeaturePass(FeatureExtractor(backbone, Compute(cache=False)), PHOTOS)
 
 
 def measure(*, rounds: int, quick: bool) -> Record:

@@ -5,18 +5,16 @@ them stands a head that learned from the photo alone. Differences are paired, ph
 """
 
 import functools
-import time
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.chart import Bar, Group, draw
-from benchmarks.depths import NETWORKS, SETS, samples_of
+from benchmarks.depths import NETWORKS, SETS, FeaturePass, samples_of
 from benchmarks.job import NoPhotosError
-from benchmarks.material import shared, some_photos
+from benchmarks.material import shared
 from benchmarks.processes import Contender
 from benchmarks.record import Record, progress, shown
-from regraft.data.audit import inspect
 from regraft.engines.compute import Compute
 from regraft.evaluation.paired import paired_differences
 from regraft.evaluation.report import Report
@@ -30,7 +28,7 @@ from regraft.transfer.settings import FitSettings
 from regraft.transfer.view_choice import choose_views, views_in_words
 
 CHOSEN = ("hymenoptera", "satellite", "dogs-vs-cats", "skin-lesions")
-PHOTOS, WARM_UP = 300, 64  # of the pass
+PHOTOS = 300  # of the pass
 METRICS = {"log_loss": "nats", "accuracy": "", "auc": ""}
 PLAIN_HEAD = "learned from the photo alone"
 
@@ -100,24 +98,16 @@ def judge(record: Record, name: str, network: str, root: Path) -> None:
 
 def speed(network: str, tta: str) -> float:
     """Return photos a second from files to mean features, in no cache."""
-    extractor, photos, keys = prepared(network, tta)
-    started = time.perf_counter()
-    extractor.extract(photos, keys)
-    return len(photos) / (time.perf_counter() - started)
+    return prepared(network, tta).speed()
 
 
 @functools.cache
-def prepared(network: str, tta: str) -> tuple[JointExtractor, tuple[Path, ...], tuple[bytes, ...]]:
-    """Return what runs a network, its engine built, and photos with their content keys."""
+def prepared(network: str, tta: str) -> FeaturePass:
+    """Return the pass of a network."""
     root = shared()
     assert root is not None  # else nothing is measured
     backbone = load_backbone(f"local-dir:{root / 'weights' / NETWORKS[network]}")
-    photos = tuple(some_photos(PHOTOS))
-    keys = tuple(inspect(photos).keys)
-    extractor = JointExtractor([backbone], Compute(cache=False), tta=tta)
-    extractor.choose(photos, keys)
-    extractor.extract(photos[:WARM_UP], keys[:WARM_UP])
-    return extractor, photos, keys
+    return FeaturePass(JointExtractor([backbone], Compute(cache=False), tta=tta), PHOTOS)
 
 
 def measure(*, rounds: int, quick: bool) -> Record:
