@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from regraft.data.audit import check_contradictions, contradiction_lines, contradictions, positions_by_key
 from regraft.data.dataset import Dataset
@@ -51,9 +50,9 @@ class _PixelEngine(Engine):
         self.name, self.dimension, self.preprocess = name, dimension, preprocess
         self._work = work
 
-    def activations(self, pixels: np.ndarray) -> torch.Tensor:
+    def activations(self, pixels: np.ndarray) -> np.ndarray:
         """Return (b, dimension) of (b, 64, 64, 3) uint8 pixels."""
-        return torch.from_numpy(self._work(pixels).astype(np.float32))
+        return self._work(pixels).astype(np.float32)
 
 
 def _keys_and_hashes(pixels: np.ndarray) -> np.ndarray:
