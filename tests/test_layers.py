@@ -380,6 +380,7 @@ def test_lids(path: Path) -> None:
         "regraft",
         "regraft.errors, regraft.files, regraft.runtime",
         "regraft.data.layouts, regraft.data.photos, regraft.data.audit, regraft.images.augment",
+        "regraft.images.block_matching",
         "regraft.evaluation.report",
         "regraft.engines.kinds",
         "regraft.cli.main",
