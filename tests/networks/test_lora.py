@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from regraft.errors import MissingPackageError, OptionError
-from regraft.networks.backbones import Backbone, build_untrained
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import build_untrained
 from regraft.networks.freezing import plan_training
 from regraft.networks.lora import adapted_weight, add_adapters, check_peft, merge_adapters, passed_by
 

@@ -8,7 +8,7 @@ from regraft.errors import BundleError, OptionError, did_you_mean, option, print
 if TYPE_CHECKING:
     from regraft.classifier.classifier import Classifier
     from regraft.engines.workload import EngineChoice
-    from regraft.networks.backbones import Backbone
+    from regraft.networks.backbone import Backbone
 
 
 def check_named(model: str, weights: Path | None = None) -> None:
@@ -60,7 +60,7 @@ def network_of(thing: "Classifier | Backbone") -> "tuple[Backbone, EngineChoice 
     Raises:
         OptionError: a classifier that joins several.
     """
-    from regraft.networks.backbones import Backbone
+    from regraft.networks.backbone import Backbone
 
     if isinstance(thing, Backbone):
         return thing, None

@@ -11,7 +11,7 @@ from regraft.transfer.settings import BY_GROUPS, FitSettings
 from regraft.transfer.strategies import AUTO
 
 if TYPE_CHECKING:
-    from regraft.networks.backbones import Backbone
+    from regraft.networks.backbone import Backbone
     from regraft.networks.freezing import Plan
     from regraft.transfer.auto_plan import AutoPlan
     from regraft.transfer.forecast import Forecast, Trial
@@ -87,8 +87,9 @@ def inputs_of_layer(backbone: "Backbone", features: str) -> int:
         backbone: the network, without depths; its weights do not matter.
         features: of which depths: of `FitSettings`.
     """
-    from regraft.features.depths import find_depths, first_depths
-    from regraft.networks.depths import LAST
+    from regraft.features.depth_choices import first_depths
+    from regraft.features.depths import find_depths
+    from regraft.networks.hook_points import LAST
 
     if features == LAST:
         return backbone.features

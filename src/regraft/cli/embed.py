@@ -75,7 +75,7 @@ def embed(
     _check_no_table_of(out, Path(data).expanduser())
     say_what_was_found(photos)
 
-    from regraft.networks.weights import without_folders  # what it imports takes seconds
+    from regraft.networks.names import without_folders
 
     embedder, model = new_embedder(model, weights, given, features)
     (opened,) = embedder.open(photos.sources, labels=photos.labels)

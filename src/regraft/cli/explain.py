@@ -21,7 +21,7 @@ from regraft.transfer.settings import FitSettings
 if TYPE_CHECKING:
     from regraft.classifier.classifier import Classifier
     from regraft.explain.subject import Subject
-    from regraft.networks.backbones import Backbone
+    from regraft.networks.backbone import Backbone
 
 
 @with_options(
@@ -131,7 +131,8 @@ def _subject(
 ) -> "Subject":
     from regraft.evaluation.report import check_positive
     from regraft.explain.subject import subject_of_classifier, subject_of_network
-    from regraft.networks.backbones import Backbone, load_backbone
+    from regraft.networks.backbone import Backbone
+    from regraft.networks.backbones import load_backbone
     from regraft.networks.registry import own_name
 
     positive = given.values["positive"]

@@ -230,4 +230,9 @@ def collect_less_garbage() -> None:
     The collector looks less often while they are made, and not at all at them when the process ends.
     """
     gc.set_threshold(50_000, 20, 20)
-    atexit.register(gc.freeze)
+    atexit.register(_freeze)
+
+
+def _freeze() -> None:
+    if "triton" not in sys.modules:  # it complains on stderr of each of its objects that are not collected
+        gc.freeze()

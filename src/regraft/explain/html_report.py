@@ -33,7 +33,7 @@ from regraft.explain.subject import OF_FIT
 from regraft.explain.trade_offs import trade_off_context
 from regraft.explain.words import bar_in_percent, interval_in_words, listed, value_in_words
 from regraft.files import atomic_write, write_failure
-from regraft.networks.weights import without_folders
+from regraft.networks.names import without_folders
 from regraft.photo_audit.summary import capital
 from regraft.plots import svg as charts
 from regraft.plots.page import drawn, page_environment

@@ -65,10 +65,17 @@ def perceptual_hashes(thumbnails: np.ndarray) -> np.ndarray:
     return np.packbits(bits, axis=1)
 
 
-def signs(hashes: np.ndarray) -> np.ndarray:
-    """Return (n, BITS) float32: 1 and -1 for the bits of (n, 32) hashes; zeros for photos that show nothing."""
+def hash_words(hashes: np.ndarray) -> np.ndarray:
+    """Return (2, 4, n) uint64: the bits of (n, 32) hashes, those of each of the four `PARITIES` in one word.
+
+    First as they are, then those of the photos with rows and columns exchanged. Zeros for photos that show nothing.
+    """
     bits = np.unpackbits(hashes, axis=1)[:, :BITS]
-    return np.where(hashes.any(axis=1, keepdims=True), 2.0 * bits - 1.0, 0.0).astype(np.float32)
+    found = np.zeros((2, len(PARITIES), len(bits), 64), dtype=np.uint8)
+    for turned, own in enumerate((bits, bits[:, TRANSPOSED])):
+        for parity, part in enumerate(PARITIES):
+            found[turned, parity, :, : part.stop - part.start] = own[:, part]
+    return np.packbits(found, axis=3).view(np.uint64)[..., 0]
 
 
 def margin_hashes(thumbnails: np.ndarray) -> np.ndarray:

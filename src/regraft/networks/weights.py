@@ -34,18 +34,6 @@ _DOWNLOAD_ERRORS: tuple[type[BaseException], ...] = (
 _WRAPPERS = ("module.", "_orig_mod.")  # prefixes that DataParallel and torch.compile put before every name
 
 
-def without_folders(name: str) -> str:
-    """Return the name of a network or a weights file without its folder on this machine.
-
-    >>> without_folders("local-dir:/home/ann/networks/small"), without_folders("hf-hub:timm/resnet18.a1_in1k")
-    ('local-dir:small', 'hf-hub:timm/resnet18.a1_in1k')
-    """
-    prefix, separator, path = name.partition(":")
-    if separator and len(prefix) > 1 and prefix != "local-dir":  # one letter is a drive of Windows
-        return name  # on the hub, or an address
-    return f"{prefix}:{Path(path).name}" if prefix == "local-dir" else Path(name).name
-
-
 def read_state_dict(path: Path) -> StateDict:
     """Return the tensors of a safetensors file or of a torchvision / timm state dict (`weights_only`).
 

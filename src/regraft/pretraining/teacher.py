@@ -22,13 +22,15 @@ from regraft.heads.probe import UNCHOSEN_STRENGTH
 from regraft.heads.search import LEARNED, fit_head, select_heads
 from regraft.images.decoding import READING
 from regraft.images.preprocess import Preprocess
-from regraft.networks.backbones import Backbone, load_backbone
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import load_backbone
+from regraft.networks.names import without_folders
 from regraft.networks.registry import check_model_name, check_side, own_name
 from regraft.networks.tracing import check_takes
-from regraft.networks.weights import without_folders
 from regraft.options import number
 from regraft.pretraining.source import SourceSplit
 from regraft.progress import Observer
+from regraft.runtime import Device
 
 _FOLDS = 5  # one of which is held out to choose the strength of a fitted head
 _FAR = 4.0  # standard deviations: features are clipped there
@@ -233,7 +235,7 @@ def cache_teacher_outputs(
     _check_room(len(train) * views * backbone.width, limit)
     selected = view_set.select(train)
     check = check_photos(selected.sources, selected.keys, preprocess, dataset.labels[train])
-    workload = Workload(backbone, device, len(train) * views, check, say=observer.say)
+    workload = Workload(backbone, Device.of(device), len(train) * views, check, say=observer.say)
     engine = choose_engine(workload, engine_name)
     about = {
         "teacher": backbone.fingerprint(),
