@@ -14,6 +14,7 @@ ORDER = {
     "": [
         "deadline",
         "errors",
+        "extras",
         "validation",
         "watchdog",
         "files",

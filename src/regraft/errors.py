@@ -47,6 +47,10 @@ class OptionError(RegraftError, ValueError):
     """An option or argument outside its allowed values."""
 
 
+class MissingPackageError(RegraftError, ModuleNotFoundError):
+    """A package that not every installation of regraft has is needed."""
+
+
 class OutputError(RegraftError, OSError):
     """A result cannot be written where it was asked for."""
 

@@ -20,6 +20,7 @@ from regraft.cli.console import check_written, note, open_streams, result
 from regraft.cli.wrong_usage import unknown_command, unknown_option
 from regraft.engines.compute import Compute
 from regraft.errors import RegraftError, flags_in_messages, printable
+from regraft.extras import missing_packages_named
 from regraft.options import flags_of
 from regraft.training.schedule import Schedule
 from regraft.transfer.settings import FitSettings
@@ -62,7 +63,7 @@ def with_exit_codes(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(*args: object, **kwargs: object) -> None:
         try:
-            with flags_in_messages(FLAGS):
+            with flags_in_messages(FLAGS), missing_packages_named(f"regraft {command.__name__}"):
                 command(*args, **kwargs)
         except RegraftError as error:
             note(f"error: {error}")
