@@ -109,6 +109,7 @@ ORDER = {
     ],
     "networks": [
         "names",
+        "hub",
         "tracing",
         "depths",
         "weights",

@@ -18,6 +18,7 @@ from .classifier.record import EvaluationRecord as EvaluationRecord
 from .errors import BundleError as BundleError
 from .errors import DataError as DataError
 from .errors import FrozenTensorError as FrozenTensorError
+from .errors import HubError as HubError
 from .errors import ModelError as ModelError
 from .errors import OptionError as OptionError
 from .errors import OutputError as OutputError

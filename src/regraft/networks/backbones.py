@@ -19,8 +19,8 @@ from regraft.images.preprocess import CROP_MODES, Preprocess
 from regraft.images.value_range import Ranges
 from regraft.networks.building import ROOM, create, strict_loading
 from regraft.networks.depths import Depth, DepthFeatures
+from regraft.networks.hub import HUB_PREFIXES, hub_file, other_ways
 from regraft.networks.registry import (
-    HUB_PREFIXES,
     HUB_WEIGHTS,
     Recipe,
     check_model_name,
@@ -32,10 +32,8 @@ from regraft.networks.stages import Stage, groups_by_part, trace_stages
 from regraft.networks.weights import (
     StateDict,
     describe_mismatch,
-    hub_file,
     load_strictly,
     local_weights,
-    other_ways,
     read_state_dict,
     read_url,
 )

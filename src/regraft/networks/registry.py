@@ -15,9 +15,10 @@ from timm.models._pretrained import PretrainedCfg
 from regraft.errors import DownloadError, ModelError, OptionError, did_you_mean, option, printable
 from regraft.files import is_file, parse_json, read_regular
 from regraft.images.preprocess import INTERPOLATIONS
+from regraft.networks.hub import HUB_PREFIXES, check_downloadable, hub_file
 from regraft.networks.names import AUTO
 from regraft.networks.packaged import read_packaged
-from regraft.networks.weights import StateDict, check_downloadable, hub_file, read_state_dict
+from regraft.networks.weights import StateDict, read_state_dict
 
 POCKET = "pocket"  # the fastest, of 64 pixels; 9 MB inside this package
 OFFLINE = "efficientnet-lite0"  # what is taken where nothing can be downloaded
@@ -26,7 +27,6 @@ OFFLINE = "efficientnet-lite0"  # what is taken where nothing can be downloaded
 STRONG = "convnext_nano.in12k"
 ALIASES = {"offline": OFFLINE}
 LOCAL_PREFIX = "local-dir:"
-HUB_PREFIXES = ("hf-hub:", "hf_hub:")
 HUB_WEIGHTS = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
 SMALLEST_SIDE, LARGEST_SIDE = 16, 2048  # pixels of a network's input
 LARGEST_CROP = 2.0  # share of the resized image; above 1 it is padded, as for timm's VOLO
