@@ -17,6 +17,7 @@ ORDER = {
         "validation",
         "watchdog",
         "files",
+        "markdown",
         "options",
         "progress",
         "runtime",
@@ -256,6 +257,14 @@ ORDER = {
         "trade_offs",
         "other_figures",
         "html_report",
+    ],
+    "publishing": [
+        "subject",
+        "front_matter",
+        "card_figures",
+        "card_limits",
+        "model_card",
+        "push",
     ],
     "api": [
         "log",
