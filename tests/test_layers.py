@@ -273,6 +273,7 @@ ORDER = {
         "functions",
         "vectors",
         "audits",
+        "publishing",
     ],
     "cli": [
         "bar",
@@ -295,6 +296,8 @@ ORDER = {
         "tracking",
         "training_options",
         "outputs",
+        "card",
+        "push",
         "dry_run_networks",
         "compare",
         "embed",

@@ -5,6 +5,8 @@ from .api.estimator import load as load
 from .api.functions import compare as compare
 from .api.functions import evaluate as evaluate
 from .api.functions import evaluate_paired as evaluate_paired
+from .api.publishing import card as card
+from .api.publishing import push as push
 from .api.vectors import Embedding as Embedding
 from .api.vectors import embed as embed
 from .api.vectors import similar as similar

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from regraft.cli.audit import audit
 from regraft.cli.cache import cache
+from regraft.cli.card import card
 from regraft.cli.compare import compare
 from regraft.cli.console import check_written, note, open_streams, result
 from regraft.cli.demo import demo
@@ -27,6 +28,7 @@ from regraft.cli.fit import fit
 from regraft.cli.models import models
 from regraft.cli.predict import predict
 from regraft.cli.pretrain import pretrain
+from regraft.cli.push import push
 from regraft.cli.similar import similar
 from regraft.cli.wrong_usage import unknown_command, unknown_option
 from regraft.engines.compute import Compute
@@ -161,7 +163,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-for command in (demo, audit, fit, compare, evaluate, predict, explain, embed, similar, pretrain, models, cache):
+COMMANDS = (demo, audit, fit, compare, evaluate, predict, explain, card, push, embed, similar, pretrain, models, cache)
+for command in COMMANDS:
     app.command()(with_exit_codes(command))
 
 

@@ -8,9 +8,11 @@ from regraft.evaluation.conformal import ConformalFigures, Coverage
 from regraft.evaluation.decisions import percent
 from regraft.evaluation.operating_points import OperatingPoints
 from regraft.evaluation.report import Report
+from regraft.evaluation.report_lines import shown
 from regraft.explain.confusion import mixed_pairs
 from regraft.explain.words import HOW, interval_in_words, value_in_words
 from regraft.markdown import table, text
+from regraft.photo_audit.summary import capital
 
 CLASSES_SHOWN = 30  # in a table; of more those that are missed most
 _PAIRS_SHOWN = 5
@@ -27,7 +29,7 @@ def figures(report: Report) -> list[str]:
     return [
         *_headline(report),
         "",
-        f"The figures are {_KINDS[report.estimate]}: {HOW[report.estimate]} {report.estimate_note}".strip(),
+        f"The figures are {_KINDS[report.estimate]}. {report.estimate_note or capital(HOW[report.estimate])}",
         "",
         *table(("figure", "value", "95 % interval"), rows, numbers=(1, 2)),
         "",
@@ -115,8 +117,8 @@ def operating_points(points: OperatingPoints | None) -> list[str]:
         (
             f"{100 * one.least_sensitivity:.0f} %",
             percent(one.threshold),
-            _with_bounds(one.sensitivity, one.sensitivity_interval),
-            _with_bounds(one.specificity, one.specificity_interval),
+            shown(one.sensitivity, one.sensitivity_interval, percent=True),
+            shown(one.specificity, one.specificity_interval, percent=True),
             f"{100 * one.alarms:.1f}",
         )
         for one in points.points

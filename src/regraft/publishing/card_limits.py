@@ -138,9 +138,10 @@ def findings(subject: CardSubject) -> list[str]:
         own = [one for one in found if one.kind == name]
         kind = KINDS.get(name)
         title, why = (text(name), "") if kind is None else (kind.title, f" {kind.why}")
-        counts = ", ".join(f"{one.count:,} ({MEANINGS[one.severity]})" for one in own)
+        counts = ", ".join(f"{one.count:,} ({one.severity})" for one in own)
         lines.append(f"- {title}: {counts}.{why}")
-    return ["What an audit of them found, and whether that makes the figures wrong:", "", *lines]
+    severities = "; ".join(f"{severity}: {meaning}" for severity, meaning in MEANINGS.items())
+    return [f"What an audit of them found ({severities}):", "", *lines]
 
 
 def privacy(subject: CardSubject) -> list[str]:

@@ -21,7 +21,7 @@ SUFFIX = ".md"  # of a card beside its classifier
 LARGEST = 5_000_000  # bytes of a card that somebody wrote
 _CLASSES_NAMED = 20
 _FEATURES = {LAST: "of the last depth alone", LATE: "of the late depths, too", ALL: "of all depths"}
-_MARK = re.compile(r"<!-- regraft card: classifier ([0-9a-f]{0,64}), text ([0-9a-f]{64}) -->\s*\Z")
+_MARK = re.compile(r"<!-- regraft card: classifier ([0-9a-f]{0,64}), text ([0-9a-f]{64}) -->")
 
 
 def card_beside(file: Path) -> Path:
