@@ -29,6 +29,7 @@ from regraft.publishing.subject import CardSubject
 CARD = "README.md"  # of a repository
 _REPOSITORY = re.compile(r"[^/@]+/[^/@]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+# besides: a card that the hub refuses, what uploads large files, and a server that answers as no hub does
 _FAILURES: tuple[type[BaseException], ...] = (
     *HUB_ERRORS,
     ValueError,
@@ -215,6 +216,8 @@ def _reason(error: BaseException) -> str:
     response = getattr(found, "response", None)
     if (known := _REASONS.get(getattr(response, "status_code", 0))) is not None:
         return known
+    if isinstance(error, KeyError):
+        return f"what answers at {constants.ENDPOINT} is no hub"
     lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
     if isinstance(error, ValueError) and len(lines) > 1:  # of the front matter: the first line says that it is wrong
         return printable(f"the hub refuses the card: {lines[1]}"[:300].rstrip("."))
