@@ -1,7 +1,7 @@
 """Markdown, as GitHub and the Hugging Face hub show it: text that stays text, code, tables, lists of names."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ def plain(value: Any) -> str:
     >>> print(plain({"lr": 0.1}), plain([]), plain(None), plain("a_b"))
     lr 0.1 none none a\_b
     """
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return ", ".join(f"{text(key)} {plain(one)}" for key, one in value.items()) or "none"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(plain, value)) or "none"

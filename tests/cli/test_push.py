@@ -51,9 +51,9 @@ def test_the_newest_is_taken_and_a_commit_stays(run: Run, bundle: Path, hub: Hub
 
 
 def test_without_a_connection_the_copy_is_taken(
-    run: Run, fails: Fails, bundle: Path, hub: Hub, photos: Photos, monkeypatch: pytest.MonkeyPatch
+    run: Run, fails: Fails, bundle: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    new = photos("new", first_seed=700, red=1)
+    new = bundle.parent / "learned" / "red" / "0.jpg"
     assert run("push", bundle, "ann/pets").exit_code == 0
     before = run("predict", "hf-hub:ann/pets", new)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # nobody answers there
@@ -89,8 +89,8 @@ def test_who_may_not_write_is_told_so(
     run: Run, fails: Fails, bundle: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert fails("push", bundle, "ben/pets") == (
-        f"error: {bundle} was not uploaded to ben/pets: whom the token belongs to may not write there: name a repository "
-        "of yours, or take a token that may write. Nothing was committed.\n"
+        f"error: {bundle} was not uploaded to ben/pets: whom the token belongs to may not write there: name a "
+        "repository of yours, or take a token that may write. Nothing was committed.\n"
     )
     hub.repositories["ben/pets"] = Repository()
     assert "whom the token belongs to may not write there" in fails("push", bundle, "ben/pets")
@@ -122,9 +122,9 @@ def test_private_is_private(run: Run, fails: Fails, bundle: Path, hub: Hub, monk
     )
     monkeypatch.setenv("HF_TOKEN", "hf_ben")
     assert fails("predict", "hf-hub:ann/secret", bundle.parent / "learned") == (
-        "error: hf-hub:ann/secret: the classifier cannot be downloaded, and is not on this machine (the hub has no such "
-        "repository, or it is private and nobody is logged in who may read it: hf auth login). Check the name and the "
-        "connection, or name the file of a classifier.\n"
+        "error: hf-hub:ann/secret: the classifier cannot be downloaded, and is not on this machine (the hub has no "
+        "such repository, or it is private and nobody is logged in who may read it: hf auth login). Check the name and "
+        "the connection, or name the file of a classifier.\n"
     )
 
 
@@ -145,7 +145,9 @@ def test_what_holds_no_classifier(fails: Fails, bundle: Path, hub: Hub) -> None:
         "`regraft push` writes. Name another.\n"
     )
     assert "the repository has no such revision" in fails("predict", "hf-hub:ann/notes@v2", learned)
-    assert fails("predict", "hf-hub:a/b/c", learned).startswith("error: hf-hub:a/b/c: after hf-hub: stands a repository")
+    assert fails("predict", "hf-hub:a/b/c", learned).startswith(
+        "error: hf-hub:a/b/c: after hf-hub: stands a repository"
+    )
 
 
 def test_a_card_that_was_changed_on_the_hub_stays(run: Run, fails: Fails, bundle: Path, hub: Hub) -> None:
@@ -155,8 +157,10 @@ def test_a_card_that_was_changed_on_the_hub_stays(run: Run, fails: Fails, bundle
     written = repository.files["README.md"]
     repository.commit({"README.md": written.replace(b"# pets", b"# My pets")})
     message = fails("push", bundle, "ann/pets")
-    assert message.startswith("error: README.md of ann/pets was changed on the hub, or not written by regraft, and would")
-    assert message.endswith("a card of yours (--card FILE.md), and replace it: --force.\n")
+    assert message.startswith(
+        "error: README.md of ann/pets was changed on the hub, or not written by regraft, and would"
+    )
+    assert message.endswith("a card of yours (--readme FILE.md), and replace it: --force.\n")
     assert run("push", bundle, "ann/pets", "--force").exit_code == 0
     assert repository.files["README.md"] == written
 
@@ -173,14 +177,14 @@ def test_a_card_of_ones_own_is_pushed(run: Run, fails: Fails, bundle: Path, hub:
     beside.write_text("# Cats")
     assert "was not written by regraft, and is left here" in run("push", bundle, "ann/pets").stderr
     assert b"Never of cats at night." not in repository.files["README.md"]
-    assert run("push", bundle, "ann/pets", "--card", beside).exit_code == 0
+    assert run("push", bundle, "ann/pets", "--readme", beside).exit_code == 0
     assert repository.files["README.md"].startswith(b"# Cats\n\n<!-- regraft card: classifier ")
     beside.write_text("---\nlicense: bogus\n---\n# Cats")
-    assert "the hub refuses the card: \"license\" must be one of [apache-2.0, mit]." in fails(
-        "push", bundle, "ann/pets", "--card", beside
+    assert 'the hub refuses the card: "license" must be one of [apache-2.0, mit].' in fails(
+        "push", bundle, "ann/pets", "--readme", beside
     )
     beside.write_text("---\n- a\n---\n# Cats")
-    assert "the hub cannot read its front matter" in fails("push", bundle, "ann/pets", "--card", beside)
+    assert "the hub cannot read its front matter" in fails("push", bundle, "ann/pets", "--readme", beside)
 
 
 def test_a_damaged_file_is_not_pushed(fails: Fails, bundle: Path, hub: Hub) -> None:

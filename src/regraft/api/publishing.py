@@ -53,7 +53,7 @@ def push(
     *,
     private: bool = False,
     message: str | None = None,
-    card: str | Path | None = None,
+    readme: str | Path | None = None,
     licence: str | None = None,
     force: bool = False,
 ) -> Upload:
@@ -64,7 +64,7 @@ def push(
         repository: "owner/name", which is made if there is none.
         private: make it private.
         message: of the commit.
-        card: a file with a card of your own; None for the one beside the classifier's file if it was changed, else a
+        readme: a file with a card of your own; None for the one beside the classifier's file if it was changed, else a
             new one.
         licence: that you give the classifier; None for that of its network's weights.
         force: replace a card that was changed on the hub.
@@ -81,7 +81,7 @@ def push(
             repository,
             private=private,
             message=message,
-            card=None if card is None else Path(card).expanduser(),
+            readme=None if readme is None else Path(readme).expanduser(),
             licence=licence,
             force=force,
             say=LOGGER.info,

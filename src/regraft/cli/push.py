@@ -18,10 +18,10 @@ def push(
         bool, typer.Option("--private", help="Make it private: only those whom you let in can read it.")
     ] = False,
     message: Annotated[str | None, typer.Option(help="What the commit is called.", show_default=False)] = None,
-    card: Annotated[
+    readme: Annotated[
         Path | None,
         typer.Option(
-            help="A model card of your own. [default: the one beside the classifier if it was changed, else a new one]",
+            help="A card of your own. [default: the one beside the classifier if it was changed, else a new one]",
             metavar="FILE.md",
             show_default=False,
         ),
@@ -45,7 +45,7 @@ def push(
         repository,
         private=private,
         message=message,
-        card=card,
+        readme=readme,
         licence=licence,
         force=force,
         say=note,

@@ -9,7 +9,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from regraft.errors import OptionError, RegraftError, option, printable
 from regraft.evaluation.report import Report
-from regraft.networks.hub import HUB_PREFIXES
+from regraft.networks.hub import is_on_hub, repository_of
+from regraft.networks.names import parts_of_name
 from regraft.publishing.subject import CardSubject
 
 TASK = "image-classification"
@@ -78,8 +79,13 @@ def front_matter(subject: CardSubject) -> ModelCardData:
 
 def _base_models(subject: CardSubject) -> dict[str, Any]:
     """Return the repositories of the hub that the networks' weights are from, where they are."""
-    sources = [backbone.source.split(",")[0] for backbone in subject.classifier.backbones]
-    found = [source.partition(":")[2].partition("@")[0] for source in sources if source.startswith(HUB_PREFIXES)]
+    classifier = subject.classifier
+    named = parts_of_name(classifier.model, len(classifier.backbones))
+    sources = [backbone.source.partition(",")[0] for backbone in classifier.backbones]  # what follows: trained further
+    found = []
+    for name, source in zip(named, sources, strict=True):
+        on_hub = next((one for one in (name, source) if is_on_hub(one)), None)
+        found += [] if on_hub is None else [repository_of(on_hub)[0]]
     if not found:
         return {}
     return {"base_model": found[0] if len(found) == 1 else found, "base_model_relation": "finetune"}

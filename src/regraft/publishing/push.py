@@ -84,7 +84,7 @@ def push(
     *,
     private: bool = False,
     message: str | None = None,
-    card: Path | None = None,
+    readme: Path | None = None,
     licence: str | None = None,
     force: bool = False,
     say: Callable[[str], object] = lambda _: None,
@@ -96,7 +96,7 @@ def push(
         repository: "owner/name", which is made if there is none.
         private: make it private; one that is there must be.
         message: of the commit.
-        card: a card that somebody wrote; None for the one beside the file if it was changed, else a new one.
+        readme: a card that somebody wrote; None for the one beside the file if it was changed, else a new one.
         licence: that the author gives the classifier, for a new card.
         force: replace a card that was changed on the hub.
         say: is told what is uploaded.
@@ -114,7 +114,7 @@ def push(
     subject = CardSubject.of_file(
         file, title=repository.partition("/")[2], place=f"{HUB_PREFIXES[0]}{repository}", licence=licence
     )
-    text = _card(subject, file, card, say)
+    text = _card(subject, file, readme, say)
     with _refusals(file, repository):
         _check_access()
         api = HfApi()
@@ -147,13 +147,13 @@ def _card(subject: CardSubject, file: Path, card: Path | None, say: Callable[[st
         there = read_card(beside)
         of, said = classifier_of(there), printable(beside)
         if of is None:
-            say(f"{said} was not written by regraft, and is left here. As the card: {option('card', said)}")
+            say(f"{said} was not written by regraft, and is left here. As the card: {option('readme', said)}")
         elif not is_as_written(there):
             if of != subject.digest:
                 raise OutputError(
                     f"{said} was changed since regraft wrote it, for another classifier than {printable(file)} holds "
                     f"now. Write the card anew (`regraft card` with {option('force', True)}), or name one "
-                    f"({option('card')})."
+                    f"({option('readme')})."
                 )
             card = beside
     if card is None:
@@ -190,7 +190,7 @@ def _check_card_there(repository: str, text: str, *, force: bool) -> None:
     if not is_as_written(content) and content.strip() != text.strip():
         raise OutputError(
             f"{CARD} of {repository} was changed on the hub, or not written by regraft, and would be replaced. Copy "
-            f"what is to be kept into a card of yours ({option('card', 'FILE.md')}), and replace it: "
+            f"what is to be kept into a card of yours ({option('readme', 'FILE.md')}), and replace it: "
             f"{option('force', True)}."
         )
 
