@@ -48,7 +48,7 @@ def test_a_network_of_several_is_none_to_start_from(classifier: Make, tmp_path: 
     made = replace(
         made,
         head=replace(made.head, weight=weight),
-        joined=(made.backbone,),
+        joined=(made.backbone.at_random(1),),
         joined_choices=(None,),
         first_depths=(0, 0),
     )
