@@ -34,6 +34,8 @@ COMMANDS = (
     "evaluate",
     "predict",
     "explain",
+    "card",
+    "push",
     "embed",
     "similar",
     "pretrain",
