@@ -19,7 +19,8 @@ from regraft.images.preprocess import CROP_MODES, Preprocess
 from regraft.images.value_range import Ranges
 from regraft.networks.building import ROOM, create, strict_loading
 from regraft.networks.depths import Depth, DepthFeatures
-from regraft.networks.hub import HUB_PREFIXES, hub_file, other_ways
+from regraft.networks.hub import hub_file, other_ways
+from regraft.networks.names import HUB_PREFIXES
 from regraft.networks.registry import (
     HUB_WEIGHTS,
     Recipe,
