@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regraft.errors import BundleError, OptionError, did_you_mean, option, printable
+from regraft.networks.names import is_on_hub
 
 if TYPE_CHECKING:
     from regraft.classifier.classifier import Classifier
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from regraft.networks.backbone import Backbone
 
 HUB_BUNDLE = "classifier.safetensors"  # of a repository on the hub
-_ON_HUB = ("hf-hub:", "hf_hub:")  # as `networks.hub`, whose import takes a second
 _COMMIT_SHOWN = 12
 _log = logging.getLogger("regraft").info
 
@@ -46,12 +46,12 @@ def check_named(model: str, weights: Path | None = None) -> None:
 
 def is_bundle_name(model: str) -> bool:
     """Tell whether a name is that of a classifier's file, and of no network."""
-    return not model.startswith(_ON_HUB) and Path(model).suffix.startswith(".safetensor")
+    return not is_on_hub(model) and Path(model).suffix.startswith(".safetensor")
 
 
 def names_classifier(named: str) -> bool:
     """Tell whether what may be photos or a classifier names the latter: by its file, or a repository on the hub."""
-    return is_bundle_name(named) or named.startswith(_ON_HUB)
+    return is_bundle_name(named) or is_on_hub(named)
 
 
 def bundle_file(named: str | Path, say: Callable[[str], object] = _log) -> Path:
@@ -70,7 +70,7 @@ def bundle_file(named: str | Path, say: Callable[[str], object] = _log) -> Path:
         ModelError: no name of a repository.
     """
     name = str(named)
-    if not name.startswith(_ON_HUB):
+    if not is_on_hub(name):
         return Path(named).expanduser()
     from regraft.networks.hub import download_errors
 
@@ -115,7 +115,7 @@ def find_bundle(model: str, *, fetch: bool = True, say: Callable[[str], object] 
     Raises:
         DownloadError: of a repository that is neither here nor to be had; the message is that of a network's weights.
     """
-    if not model.startswith(_ON_HUB):
+    if not is_on_hub(model):
         file = Path(model).expanduser()
         return file if is_bundle_name(model) or file.is_file() else None
     from regraft.networks.hub import cached_file, download_errors, repository_of

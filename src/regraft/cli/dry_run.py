@@ -12,7 +12,7 @@ from regraft.transfer.strategies import AUTO
 
 if TYPE_CHECKING:
     from regraft.networks.backbone import Backbone
-    from regraft.networks.freezing import Plan
+    from regraft.networks.plan import Plan
     from regraft.transfer.auto_plan import AutoPlan
     from regraft.transfer.forecast import Forecast, Trial
     from regraft.transfer.strategies import Candidate

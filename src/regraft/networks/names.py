@@ -10,6 +10,7 @@ from regraft.errors import ModelError, OptionError, option, printable
 AUTO = "auto"  # in a network's place: one of several is to be chosen
 _AND = " + "  # between the names of networks that are joined
 _LOCAL = "local-dir:"
+HUB_PREFIXES = ("hf-hub:", "hf_hub:")  # of repositories of the Hugging Face hub
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,15 @@ def parts_of_name(name: str, count: int) -> list[str]:
     """
     parts = name.split(_AND) if count > 1 else [name]
     return parts if len(parts) == count else [f"{name}, network {number}" for number in range(1, count + 1)]
+
+
+def is_on_hub(name: str) -> bool:
+    """Tell whether a name is that of a repository of the hub, which may hold a network or a classifier.
+
+    >>> is_on_hub("hf-hub:owner/name"), is_on_hub("resnet18")
+    (True, False)
+    """
+    return name.startswith(HUB_PREFIXES)
 
 
 def files_of_network(name: str) -> list[Path]:

@@ -12,8 +12,8 @@ from timm.models._pretrained import PretrainedCfg
 
 from regraft.errors import DownloadError, ModelError, OptionError, did_you_mean, option, printable
 from regraft.files import is_file, parse_json, read_regular
-from regraft.networks.hub import HUB_PREFIXES, check_downloadable, hub_file
-from regraft.networks.names import AUTO
+from regraft.networks.hub import check_downloadable, hub_file
+from regraft.networks.names import AUTO, HUB_PREFIXES
 from regraft.networks.packaged import read_packaged
 from regraft.networks.recipe import LARGEST_SIDE, SMALLEST_SIDE, Recipe, check_settings
 from regraft.networks.weights import StateDict, read_state_dict
