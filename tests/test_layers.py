@@ -114,6 +114,7 @@ ORDER = {
         "names",
         "recipe",
         "hook_points",
+        "outline",
         "graph",
         "hub",
         "tracing",
@@ -124,7 +125,6 @@ ORDER = {
         "packaged",
         "registry",
         "stages",
-        "outline",
         "building",
         "backbone",
         "plan",
@@ -163,6 +163,7 @@ ORDER = {
     "features": [
         "depth_choices",
         "depths",
+        "network_cache",
         "neighbours",
         "store",
         "activations",

@@ -165,26 +165,34 @@ def check_network(model: str) -> None:
         BundleError: no such file.
         ModelError: no such network.
     """
-    from regraft.networks.registry import check_model_name
+    from regraft.features.network_cache import is_cached
 
     if isinstance(model, str) and is_bundle_name(model):
         check_named(model)
-    else:
+    elif not isinstance(model, str) or not is_cached(model):
+        from regraft.networks.registry import check_model_name  # here: it imports PyTorch
+
         check_model_name(model)
 
 
-def load_network(model: str, weights: str | Path | None = None, *, fetch: bool = True) -> "Backbone":
+def load_network(model: str, weights: str | Path | None = None, *, fetch: bool = True, keep: bool = True) -> "Backbone":
     """Return a network to start from: by its name, or that of a classifier, by its file or repository.
+
+    Args:
+        model: as of `load_named`.
+        weights: likewise.
+        fetch: likewise.
+        keep: whether the cache may hold it, see `features.network_cache`.
 
     Raises:
         OptionError: a classifier that joins several; or a classifier, and weights.
         BundleError, ModelError, WeightsError: as of `load_named`.
     """
+    from regraft.features.network_cache import load_cached
     from regraft.networks.backbone import Backbone
-    from regraft.networks.backbones import load_backbone
 
     if not names_classifier(model):  # a file that is called as a network is not meant
-        return load_backbone(model, weights, fetch=fetch)
+        return load_cached(model, weights, fetch=fetch, keep=keep)
     thing = load_named(model, None if weights is None else Path(weights), fetch=fetch)
     if isinstance(thing, Backbone):
         return thing

@@ -110,7 +110,8 @@ def _up_to(features: str) -> str:
 
 def _network(model: str) -> str:
     """Return the name of the network that would be taken, which is said where none is named."""
-    from regraft.networks.registry import default_network, own_name
+    from regraft.networks.names import own_name
+    from regraft.networks.registry import default_network
 
     if model:
         return own_name(model)

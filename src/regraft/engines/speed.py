@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from regraft.cache import engines_folder
 from regraft.engines.workload import machine
 from regraft.files import atomic_write, json_or_none, read_regular, sha256
-from regraft.networks.backbones import build_untrained
 from regraft.runtime import Device, cpu_count
 
 if TYPE_CHECKING:
@@ -67,6 +66,8 @@ def is_busy() -> bool:
 def measure(name: str, device: "torch.device") -> float:
     """Return images per second through the network called `name`."""
     import torch
+
+    from regraft.networks.backbones import build_untrained
 
     backbone = build_untrained(name)
     module, preprocess = backbone.module.to(device), backbone.preprocess

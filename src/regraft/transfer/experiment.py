@@ -28,9 +28,9 @@ from regraft.images.tta import NONE
 from regraft.networks.backbone import Backbone
 from regraft.networks.hook_points import LAST
 from regraft.networks.names import parts_of_name
-from regraft.networks.plan import Plan, stages_to_train
+from regraft.networks.plan import Plan, frozen_plan, stages_to_train
 from regraft.progress import Observer
-from regraft.runtime import Device
+from regraft.runtime import Device, process_count
 from regraft.training.checkpoints import Run, nowhere
 from regraft.training.schedule import Schedule
 from regraft.transfer.settings import BY_GROUPS, FitSettings
@@ -176,11 +176,11 @@ class Experiment:
 
     def network(self, *, random_weights: bool) -> Backbone:
         """Return the pretrained network, or the same with random weights."""
-        from regraft.networks.backbones import reinitialised
-
         if not random_weights:
             return self.backbone
         if self._random is None:
+            from regraft.networks.backbones import reinitialised
+
             self._random = reinitialised(self.backbone, _RANDOM_SEED)
         return self._random
 
@@ -291,13 +291,18 @@ def training_accelerator(settings: FitSettings, compute: Compute) -> "Accelerato
     """
     from regraft.training.distributed import accelerator
 
-    using = accelerator(compute.torch_device, settings.precision)
-    if using.processes.count > 1:
+    check_one_process()
+    return accelerator(compute.torch_device, settings.precision)
+
+
+def check_one_process() -> None:
+    """Raise `OptionError` where several processes were started: each would write the same file."""
+    count = process_count()
+    if count > 1:
         raise OptionError(
-            f"this runs in one process, on one device. Got {using.processes.count} processes. Start it without "
-            "torchrun; `regraft pretrain` is what trains on several."
+            f"this runs in one process, on one device. Got {count} processes. Start it without torchrun; `regraft "
+            "pretrain` is what trains on several."
         )
-    return using
 
 
 def plan_of(candidate: Candidate, backbone: Backbone, schedule: Schedule) -> Plan:
@@ -306,13 +311,16 @@ def plan_of(candidate: Candidate, backbone: Backbone, schedule: Schedule) -> Pla
     Raises:
         OptionError: a stage or adapters that it does not have, or updates of one photo for batch-norm statistics.
     """
-    from regraft.networks.freezing import plan_training
-
     stages, kind = [stage.name for stage in backbone.stages()], candidate.kind
     named = {"train_from": candidate.train_from, "train_only": candidate.train_only}
+    trained = stages_to_train(stages, kind.stages(stages), **named)
+    if not trained:
+        return frozen_plan(backbone, batch_norm=schedule.batch_norm or kind.batch_norm, lora=candidate.lora)
+    from regraft.networks.freezing import plan_training
+
     plan = plan_training(
         backbone,
-        trained=stages_to_train(stages, kind.stages(stages), **named),
+        trained=trained,
         parameters=kind.parameters,
         lr_decay=schedule.lr_decay,
         batch_norm=schedule.batch_norm or kind.batch_norm,

@@ -136,14 +136,11 @@ class LastLayerTrainer(LinearProbe):
 
     def fit(self, temperature: float | None = None) -> FitOutcome:  # noqa: ARG002 (the head has its own)
         """Learn from all photos."""
-        from regraft.networks.freezing import fingerprints
-
         experiment, plan = self._experiment, self._plan
         head = experiment.heads.of(np.arange(len(experiment.dataset)))
         after: dict[str, str] = {}
         for prefix, backbone in experiment.prefixes.items():
-            hashes = fingerprints(backbone.module, list(backbone.tensor_hashes()))
-            after |= {f"{prefix}{name}": digest for name, digest in hashes.items()}
+            after |= {f"{prefix}{name}": digest for name, digest in backbone.hash_tensors().items()}
         return FitOutcome(experiment.backbone, head, plan, check_frozen(experiment.hashes(plan.frozen), after))
 
 
