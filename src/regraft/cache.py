@@ -112,10 +112,10 @@ def _remove_abandoned(files: list[tuple[Path, os.stat_result]]) -> None:
 
 def clear() -> int:
     """Empty the cache; return the bytes freed."""
-    freed = sum(status.st_size for _, status in _files())
+    before = sum(status.st_size for _, status in _files())
     for folder in (features_folder(), engines_folder()):
         shutil.rmtree(folder, ignore_errors=True)
-    return freed
+    return before - sum(status.st_size for _, status in _files())  # on Windows files that are in use stay
 
 
 def converted_size() -> int:

@@ -41,7 +41,7 @@ def write_card(result: PretrainingResult, folder: Path, *, answers: int, licence
     }
     for name, text in files.items():
         with atomic_write(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def training_json(result: PretrainingResult) -> dict[str, Any]:
