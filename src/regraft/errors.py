@@ -39,6 +39,10 @@ class DownloadError(WeightsError):
         self.reason = reason
 
 
+class HubError(RegraftError, OSError):
+    """The Hugging Face hub cannot be reached, or does not take what it is given."""
+
+
 class BundleError(RegraftError, ValueError):
     """A file that is no regraft model, is damaged, or was written by a newer version."""
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import softmax
 
 from regraft.classifier.record import FitRecord
 from regraft.classifier.reference import TrainingReference
@@ -21,7 +20,7 @@ from regraft.evaluation.decisions import Decision, answers_of
 from regraft.evaluation.goals import DecisionRequest
 from regraft.evaluation.levels import Level
 from regraft.features.depth_choices import columns_from
-from regraft.heads.linear import Columns, Head
+from regraft.heads.linear import Columns, Head, softmax
 from regraft.images.perceptual_hash import HASH_BYTES
 from regraft.images.tta import FLIP, MIRRORED, NONE, PLAIN, TTA, tta_in_words
 from regraft.networks.backbone import Backbone
@@ -134,7 +133,7 @@ class Classifier:
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Return (n, c) calibrated probabilities of (n, width) features."""
-        return np.asarray(softmax(self.logits(features).astype(np.float64), axis=1))
+        return softmax(self.logits(features))
 
     @property
     def positive(self) -> str | None:

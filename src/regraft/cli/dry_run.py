@@ -31,7 +31,7 @@ def print_plans(
         json: whether to print one JSON object.
         verbose: whether to name every tensor.
     """
-    from regraft.networks.backbones import build_untrained
+    from regraft.classifier.named import outline_network
     from regraft.transfer.auto_plan import AutoPlan, forecast_all
     from regraft.transfer.experiment import plan_of
     from regraft.transfer.fit import candidate_of
@@ -39,7 +39,7 @@ def print_plans(
     from regraft.transfer.strategies import auto_candidates
 
     name = _network(model)
-    backbone = build_untrained(name)  # neither plan nor speed depends on the weights
+    backbone = outline_network(name)  # neither plan nor speed depends on the weights
     candidate = candidate_of(settings)
     candidates = auto_candidates() if candidate is None else (candidate,)
     plans = {one: plan_of(one, backbone, settings.schedule) for one in candidates}

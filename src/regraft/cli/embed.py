@@ -128,7 +128,7 @@ def new_embedder(
 
     compute = given.compute()
     name = model or networks_or_default([])[0]
-    backbone, earlier = network_of(load_named(name, weights))
+    backbone, earlier = network_of(load_named(name, weights, say=note))
     return Embedder(backbone, compute, given.observer(), earlier=earlier, features=str(features)), name
 
 

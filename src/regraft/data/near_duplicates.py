@@ -5,9 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.stats import norm
 
 from regraft.images.block_matching import EVERY_ORIENTATION, agreement
 from regraft.images.perceptual_hash import BITS, PARITIES, hash_words
@@ -131,6 +128,8 @@ def learned_limit(first: np.ndarray, second: np.ndarray | None = None) -> int:
         first: (n, 32) hashes.
         second: (m, 32) hashes, where pairs are of one photo of each; None for pairs within `first`.
     """
+    from scipy.special import ndtr, ndtri  # here, for one photo is answered in less time than it takes to import
+
     own = second is None
     some, others = _some(first), _some(first if second is None else second)
     found = distances(hash_words(some), hash_words(others)).astype(np.float32)
@@ -140,10 +139,10 @@ def learned_limit(first: np.ndarray, second: np.ndarray | None = None) -> int:
     different = among[among > _COPY]
     if len(different) < (1 - _MOST_COPIES) * len(among):
         different = among
-    middle, low = np.quantile(different, [0.5, norm.cdf(-2)])
+    middle, low = np.quantile(different, [0.5, ndtr(-2)])
     n, m = len(first), len(first if second is None else second)
     pairs = n * (n - 1) / 2 if own else n * m
-    by_chance = middle + norm.ppf(min(_FALSE_PAIRS / pairs, 0.5)) * (middle - low) / 2
+    by_chance = middle + ndtri(min(_FALSE_PAIRS / pairs, 0.5)) * (middle - low) / 2
     return int(np.clip(np.floor(_MARGIN * by_chance), -1, DOUBTFUL))
 
 
@@ -206,6 +205,9 @@ class Links:
 
     def numbers(self) -> np.ndarray:
         """Return (n,) int64: equal for photos that are joined, directly or through others."""
+        from scipy.sparse import coo_array  # here, for one photo is answered in less time than it takes to import
+        from scipy.sparse.csgraph import connected_components
+
         rows, columns = np.concatenate([np.empty((2, 0), dtype=np.int64), *self._parts], axis=1)
         graph = coo_array((np.ones(len(rows), dtype=bool), (rows, columns)), shape=(self._count, self._count))
         return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)

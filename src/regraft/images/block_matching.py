@@ -6,7 +6,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy.fft import dctn, idctn, irfft2, next_fast_len, rfft2
 
 from regraft.runtime import cpu_count
 
@@ -76,6 +75,12 @@ def _part_of(
     parts: np.ndarray, wholes: np.ndarray, scale: float, orientations: Sequence[tuple[bool, int]]
 ) -> np.ndarray:
     """Return (p,) agreements of pictures (p, s, s) with parts of others (p, s, s) that have `scale` of their sides."""
+    from scipy.fft import (  # here, for one photo is answered in less time than it takes to import
+        irfft2,
+        next_fast_len,
+        rfft2,
+    )
+
     side = parts.shape[1]
     blocks, norms, places = _blocks_with_most_detail(_details(parts, side))
     padded = np.pad(_details(enlarged(wholes, round(side / scale)), side), ((0, 0), (_SLACK,) * 2, (_SLACK,) * 2))
@@ -110,6 +115,8 @@ def _common_displacement(correlations: np.ndarray) -> np.ndarray:
 
 def _details(pictures: np.ndarray, side: int) -> np.ndarray:
     """Return (n, t, t) pictures without the details that are too coarse or too fine, in pixels as of `side`."""
+    from scipy.fft import dctn, idctn  # here, for one photo is answered in less time than it takes to import
+
     found = dctn(pictures, axes=(1, 2), norm="ortho")
     rows, columns = np.mgrid[: pictures.shape[1], : pictures.shape[2]] * (side / pictures.shape[1])
     distance = np.hypot(rows, columns)

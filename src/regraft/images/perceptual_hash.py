@@ -10,7 +10,6 @@ import hashlib
 
 import numpy as np
 from PIL import Image
-from scipy.fft import dctn
 
 from regraft.images.preprocess import Preprocess
 
@@ -56,6 +55,8 @@ def grey(thumbnails: np.ndarray) -> np.ndarray:
 
 def perceptual_hashes(thumbnails: np.ndarray) -> np.ndarray:
     """Return (b, 32) uint8 hashes of (b, 64, 64, 3) uint8 pixels; all zero where a photo shows nothing."""
+    from scipy.fft import dctn  # here, for one photo is answered in less time than it takes to import
+
     if not len(thumbnails):
         return np.empty((0, HASH_BYTES), dtype=np.uint8)
     found = dctn(grey(thumbnails), axes=(1, 2), norm="ortho")[:, _ROWS, _COLUMNS]

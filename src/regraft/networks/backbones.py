@@ -14,15 +14,14 @@ from regraft.errors import ModelError, WeightsError
 from regraft.images.preprocess import CROP_MODES, Preprocess
 from regraft.networks.backbone import Backbone
 from regraft.networks.building import ROOM, create, strict_loading
+from regraft.networks.hub import HUB_PREFIXES, hub_file, other_ways
 from regraft.networks.recipe import Recipe, without_licence
-from regraft.networks.registry import HUB_PREFIXES, HUB_WEIGHTS, check_model_name, find_recipe, installed_network
+from regraft.networks.registry import HUB_WEIGHTS, check_model_name, find_recipe, installed_network
 from regraft.networks.weights import (
     StateDict,
     describe_mismatch,
-    hub_file,
     load_strictly,
     local_weights,
-    other_ways,
     read_state_dict,
     read_url,
 )

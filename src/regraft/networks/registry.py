@@ -12,10 +12,11 @@ from timm.models._pretrained import PretrainedCfg
 
 from regraft.errors import DownloadError, ModelError, OptionError, did_you_mean, option, printable
 from regraft.files import is_file, parse_json, read_regular
+from regraft.networks.hub import HUB_PREFIXES, check_downloadable, hub_file
 from regraft.networks.names import AUTO
 from regraft.networks.packaged import read_packaged
 from regraft.networks.recipe import LARGEST_SIDE, SMALLEST_SIDE, Recipe, check_settings
-from regraft.networks.weights import StateDict, check_downloadable, hub_file, read_state_dict
+from regraft.networks.weights import StateDict, read_state_dict
 
 POCKET = "pocket"  # the fastest, of 64 pixels; 9 MB inside this package
 OFFLINE = "efficientnet-lite0"  # what is taken where nothing can be downloaded
@@ -24,7 +25,6 @@ OFFLINE = "efficientnet-lite0"  # what is taken where nothing can be downloaded
 STRONG = "convnext_nano.in12k"
 ALIASES = {"offline": OFFLINE}
 LOCAL_PREFIX = "local-dir:"
-HUB_PREFIXES = ("hf-hub:", "hf_hub:")
 HUB_WEIGHTS = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
 _LARGEST_CONFIG = 10_000_000  # bytes; the names of 20,000 classes take 1 MB
 
