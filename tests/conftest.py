@@ -1,6 +1,7 @@
 """What all tests share: a tiny network in timm's local format, photos of made-up classes, and a cache of their own."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import socket
@@ -11,6 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+# As on Windows and macOS, and for all that Linux starts: a fork would copy locks that other threads hold.
+multiprocessing.set_start_method("spawn", force=True)
 
 # Workers share the processors: threads of two of them would wait for each other, ten times as long as they work.
 if "PYTEST_XDIST_WORKER" in os.environ:

@@ -84,6 +84,13 @@ def test_a_command_without_pytorch_says_what_to_install(command: str, photos: Ca
     assert "Traceback" not in done.stderr
 
 
+def test_a_classifier_of_the_hub_without_its_package_says_what_to_install(photos: Callable[..., Path]) -> None:
+    arguments = ("predict", "hf-hub:owner/name", str(photos(red=2)))
+    done = without({"huggingface_hub"}, "from regraft.cli.main import run\nrun()", *arguments)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"error: {missing('regraft predict', 'huggingface-hub', 'hub')}"
+
+
 def test_a_public_name_without_pytorch_says_what_to_install() -> None:
     code = (
         "import regraft\n"

@@ -117,10 +117,10 @@ def _remove_abandoned(files: list[tuple[Path, os.stat_result]]) -> None:
 
 def clear() -> int:
     """Empty the cache; return the bytes freed."""
-    freed = sum(status.st_size for _, status in _files())
+    before = sum(status.st_size for _, status in _files())
     for folder in _folders():
         shutil.rmtree(folder, ignore_errors=True)
-    return freed
+    return before - sum(status.st_size for _, status in _files())  # on Windows files that are in use stay
 
 
 def converted_size() -> int:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from regraft.errors import MissingPackageError
 
 EXTRAS = {  # by the module that is imported: its package and the extra that brings it
-    "huggingface_hub": ("huggingface-hub", "train"),
+    "huggingface_hub": ("huggingface-hub", "hub"),
     "jinja2": ("jinja2", "train"),
     "markupsafe": ("markupsafe", "train"),
     "matplotlib": ("matplotlib", "train"),

@@ -108,7 +108,7 @@ def write_verdict(workload: Workload, engine: str, found: Agreement) -> None:
     with contextlib.suppress(OSError):  # then it is checked again the next time
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(file) as temporary:
-            temporary.write_text(json.dumps({**_numbers(found), "check": _check_of(file, found)}))
+            temporary.write_text(json.dumps({**_numbers(found), "check": _check_of(file, found)}), encoding="utf-8")
 
 
 def _verdict_file(workload: Workload, engine: str, *, unable: bool) -> Path | None:

@@ -21,7 +21,7 @@ import numpy as np
 from regraft.cache import ENGINE_WEIGHTS_SUFFIX
 from regraft.engines.engine import Engine, UnsupportedNetworkError
 from regraft.errors import EngineError, OutputError, option
-from regraft.files import TEMPORARY_SUFFIX, open_regular, read_regular, remove, write_failure
+from regraft.files import TEMPORARY_SUFFIX, move_over, open_regular, read_regular, remove, write_failure
 from regraft.images.preprocess import Preprocess
 from regraft.networks.graph import Graph
 from regraft.runtime import cpu_count
@@ -156,9 +156,9 @@ def save(model: Any, folder: Path) -> None:
     try:
         temporary.mkdir(parents=True)
         openvino.save_model(model, temporary / MODEL_FILE, compress_to_fp16=False)
-        (temporary / _DIGEST_FILE).write_text(_digest(temporary, folder.name))
+        (temporary / _DIGEST_FILE).write_text(_digest(temporary, folder.name), encoding="utf-8")
         for name in (_WEIGHTS_FILE, _DIGEST_FILE, MODEL_FILE):  # a graph is never seen before its weights
-            (temporary / name).replace(folder / name)
+            move_over(temporary / name, folder / name)
     except OSError as error:
         raise write_failure(target, error) from None
     except RuntimeError as error:  # how OpenVINO reports a full disk

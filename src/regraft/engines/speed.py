@@ -164,4 +164,4 @@ def _write(file: Path, known: dict[str, float]) -> None:
     with contextlib.suppress(OSError):  # then it is measured again the next time
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(file) as temporary:
-            temporary.write_text(json.dumps(known))
+            temporary.write_text(json.dumps(known), encoding="utf-8")

@@ -114,7 +114,8 @@ class Run:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 text = metadata.get(_KEY, "")
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                # copies: the tensors are parts of the file, which Windows could not replace by the next checkpoint
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
             whole = metadata.get(_DIGEST) == self._digest(job, text, tensors)
         except (SafetensorError, RuntimeError, TypeError, ValueError):  # of torch, for what it cannot hold
             return None
