@@ -33,8 +33,9 @@ from regraft.engines.pytorch import TorchEngine
 from regraft.evaluation.paired import paired_differences
 from regraft.features.extraction import check_photos, extract
 from regraft.images.loading import Batch, load_batches
-from regraft.networks.backbones import Backbone, build_untrained, load_backbone
-from regraft.networks.depths import LAST
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import build_untrained, load_backbone
+from regraft.networks.hook_points import LAST
 from regraft.progress import Observer
 from regraft.transfer.experiment import Experiment
 from regraft.transfer.preparation import prepare_experiment

@@ -43,6 +43,15 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
+@pytest.fixture(autouse=True)
+def _no_graphs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have bundles hold only the graphs that are there: making one takes up to a second for each trained network."""
+    from regraft.classifier import bundle_networks
+
+    if "graphs" not in request.keywords:
+        monkeypatch.setattr(bundle_networks, "graph_of", lambda backbone, **_: backbone.graph)
+
+
 @pytest.fixture
 def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No cache, no proxy, and no host's name can be resolved."""

@@ -14,7 +14,8 @@ from regraft.engines.engine import Engine, run_ahead
 from regraft.engines.kinds import WORTH_CONVERTING
 from regraft.engines.selection import LazyEngine, choose_engine
 from regraft.engines.workload import CHECKED_PHOTOS, CheckPhotos, EngineChoice, Workload, features_of
-from regraft.errors import OutputError, WeightsError
+from regraft.errors import WeightsError
+from regraft.features.shards import ShardWriter
 from regraft.features.store import FeatureStore
 from regraft.features.views import PartStores, ViewsEngine, view_fields
 from regraft.files import sha256
@@ -30,9 +31,7 @@ from regraft.progress import Observer, progress
 from regraft.runtime import BATCH_SIZE
 from regraft.watchdog import watched
 
-_IMAGES_PER_SHARD = 512
 _PATIENCE = 600.0  # seconds: large networks are converted for minutes
-_SECONDS_PER_SHARD = 15.0  # what a killed run loses at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,43 +57,6 @@ class Features:
     def select(self, positions: np.ndarray) -> "Features":
         """Return the features of readable photos at `positions` (integers or booleans)."""
         return replace(self, values=self.values[positions], unreadable={}, flat=())
-
-
-class _Writer:
-    """Collects vectors and writes a shard now and then; without a store, or on a full disk, it writes nothing.
-
-    The cache is held to `limit` bytes after each shard: a run that is stopped leaves no more behind than one that ends.
-    """
-
-    def __init__(self, store: FeatureStore | PartStores | None, limit: int, observer: Observer) -> None:
-        self._store = store
-        self._limit = limit
-        self._observer = observer
-        self._keys: list[bytes] = []
-        self._vectors: list[np.ndarray] = []
-        self._last = time.monotonic()
-
-    def add(self, keys: list[bytes], vectors: np.ndarray) -> None:
-        self._keys += keys
-        self._vectors.append(vectors)
-        if len(self._keys) >= _IMAGES_PER_SHARD or time.monotonic() - self._last > _SECONDS_PER_SHARD:
-            self.flush()
-
-    def close(self) -> None:
-        """Write the rest: Ctrl-C too keeps what was computed."""
-        self.flush()
-
-    def flush(self) -> None:
-        keys, vectors = self._keys, self._vectors
-        self._keys, self._vectors, self._last = [], [], time.monotonic()
-        if self._store is None or not keys:
-            return
-        try:
-            self._store.write(keys, np.concatenate(vectors))
-        except OutputError as error:  # the features are in memory: the work goes on without the cache
-            self._store = None
-            self._observer.say(f"the cache is not used any further: {error}")
-        keep_limit(self._limit)
 
 
 class FeatureExtractor:
@@ -365,7 +327,7 @@ def compute_once(
         batches = load_batches(firsts, engine.preprocess, batch_size=batch_size, draw=draw, resizer=resizer)
         with (
             progress(observer, title, len(order)) as advance,
-            closing(_Writer(store, cache_limit or 0, observer)) as writer,
+            closing(ShardWriter(store, cache_limit or 0, observer)) as writer,
             closing(batches),  # whatever ends the pass ends the threads that decode, and what the engine has queued
             closing(run_ahead(engine, batches)) as results,
         ):

@@ -224,17 +224,10 @@ class Backbone:
         return self._trace((3, self.preprocess.height, self.preprocess.width), coarse=False)
 
     def _trace(self, input_shape: tuple[int, int, int], *, coarse: bool = True) -> list[Stage]:
-        from timm.models._manipulate import group_with_matcher
+        from regraft.networks.building import tensor_groups
+        from regraft.networks.stages import trace_stages
 
-        from regraft.networks.stages import groups_by_part, trace_stages
-
-        tensors = [*self.module.named_parameters(), *self.module.named_buffers()]
-        if hasattr(self.module, "group_matcher"):
-            matcher = self.module.group_matcher(coarse=coarse)  # type: ignore[operator]
-            groups = group_with_matcher(iter(tensors), matcher, reverse=True)
-        else:
-            groups = groups_by_part(self.module, [name for name, _ in tensors])
-        return trace_stages(self.module, groups, input_shape)
+        return trace_stages(self.module, tensor_groups(self.module, coarse=coarse), input_shape)
 
 
 @dataclass(frozen=True)
