@@ -146,14 +146,15 @@ def load_named(
         ModelError: no such network.
         WeightsError: its weights are not here, or are another's.
     """
-    from regraft.classifier.bundle import load_bundle
-    from regraft.networks.backbones import load_backbone
-    from regraft.networks.registry import check_model_name
-
     check_named(model, weights)
     file = None if weights is not None else find_bundle(model, fetch=fetch, say=say)
     if file is not None:
+        from regraft.classifier.bundle import load_bundle
+
         return load_bundle(file)
+    from regraft.networks.backbones import load_backbone  # here: they import PyTorch
+    from regraft.networks.registry import check_model_name
+
     check_model_name(model)
     return load_backbone(model, weights, fetch=fetch)
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from regraft.networks.weights import StateDict
 
 
+_STATISTICS = ("running_mean", "running_var")  # of batch norm
+
+
 class LazyModule:
     """A network that is built when it is first asked for, once, whichever thread asks.
 
@@ -122,6 +125,13 @@ class Backbone:
         if lazy is not None:
             return dict(lazy.arrays)
         return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in self.module.state_dict().items()}
+
+    def parameter_count(self) -> int:
+        """Return how many parameters it has, counted one by one; batch-norm statistics are none."""
+        if self._unbuilt is None:
+            return sum(parameter.numel() for parameter in self.module.parameters())
+        arrays = self._unbuilt.arrays.items()
+        return sum(a.size for name, a in arrays if a.dtype.kind == "f" and not name.endswith(_STATISTICS))
 
     def fingerprint(self) -> str:
         """Return a hex SHA-256 over architecture, arguments and every tensor: equal networks, equal string.

@@ -189,7 +189,7 @@ def _made(subject: CardSubject) -> list[str]:
     rows = [("network" if not classifier.joined else "networks, joined", code(without_folders(classifier.model)))]
     for backbone in classifier.backbones:
         size = f"{backbone.preprocess.height} x {backbone.preprocess.width} pixels"
-        parameters = sum(p.numel() for p in backbone.module.parameters()) / 1e6
+        parameters = backbone.parameter_count() / 1e6
         rows.append(
             (
                 code(backbone.recipe.architecture),
