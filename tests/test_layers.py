@@ -114,6 +114,7 @@ ORDER = {
         "names",
         "recipe",
         "hook_points",
+        "outline",
         "graph",
         "hub",
         "tracing",
@@ -126,6 +127,7 @@ ORDER = {
         "stages",
         "building",
         "backbone",
+        "plan",
         "backbones",
         "freezing",
     ],
@@ -161,6 +163,7 @@ ORDER = {
     "features": [
         "depth_choices",
         "depths",
+        "network_cache",
         "neighbours",
         "store",
         "activations",

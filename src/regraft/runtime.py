@@ -124,6 +124,12 @@ def pick_device(name: str = "auto") -> "torch.device":
     return torch.device(str(find_device(name)))
 
 
+def process_count() -> int:
+    """Return how many processes `torchrun` or another launcher started together, this one among them."""
+    launched = "RANK" in os.environ  # WORLD_SIZE alone is left over from something else
+    return int(os.environ.get("WORLD_SIZE") or 1) if launched else 1
+
+
 def is_first_process() -> bool:
     """Tell whether this process reports for all: it is the only one, or the first of a distributed run."""
     return os.environ.get("RANK", "0") == "0"

@@ -9,7 +9,8 @@ from torch import nn
 from regraft.errors import FrozenTensorError, OptionError
 from regraft.networks.backbone import Backbone
 from regraft.networks.backbones import build_untrained
-from regraft.networks.freezing import Plan, apply_plan, check_frozen, fingerprints, plan_training, stages_to_train
+from regraft.networks.freezing import apply_plan, fingerprints, plan_training
+from regraft.networks.plan import Plan, check_frozen, stages_to_train
 
 
 @pytest.fixture(scope="module")

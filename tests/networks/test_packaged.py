@@ -17,8 +17,9 @@ from timm.data import ImageNetInfo, create_transform
 from regraft.errors import WeightsError
 from regraft.networks import packaged as packaged_weights
 from regraft.networks.backbones import build_untrained, load_backbone
+from regraft.networks.names import OFFLINE
 from regraft.networks.packaged import FILE, PACKAGE, SHA256, VERSION, read_packaged, timm_name
-from regraft.networks.registry import OFFLINE, find_recipe
+from regraft.networks.registry import find_recipe
 
 INSTALLED_FILE = Path(str(distribution(PACKAGE).locate_file(FILE)))
 REMEDY = (

@@ -34,8 +34,8 @@ from regraft.explain.html_report import write_report
 from regraft.explain.subject import find_subject_photos, subject_of_classifier, without_labels
 from regraft.files import check_output, prepare_folder
 from regraft.images.sources import Source
-from regraft.networks.names import NetworkNames, joined_name, parts_of_name, read_names
-from regraft.networks.registry import networks_to_try, own_name
+from regraft.networks.names import NetworkNames, joined_name, own_name, parts_of_name, read_names
+from regraft.networks.registry import networks_to_try
 from regraft.options import Bytes, Seconds, declared_settings
 from regraft.training.schedule import Schedule
 from regraft.transfer.experiment import Experiment
@@ -116,7 +116,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         networks = self._networks(named)
         splits, labels = find_labelled(X, y, groups, columns_of(columns, "fit", own=("groups",)))
         splits = self._options(TaxonomyOptions).apply(splits, natural_order if labels is None else sorted)
-        loaders = {name: functools.partial(load_network, name, self.weights) for name in networks}
+        loaders = {name: functools.partial(load_network, name, self.weights, keep=compute.cache) for name in networks}
         if named.choose:
             result = fit_best(splits, loaders, settings=settings, compute=compute, observer=observer)
         else:

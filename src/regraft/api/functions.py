@@ -22,7 +22,7 @@ from regraft.data.samples import Samples, composed
 from regraft.engines.compute import Compute
 from regraft.errors import ModelError, OptionError, did_you_mean, option
 from regraft.evaluation.goals import DecisionRequest
-from regraft.networks.registry import own_name
+from regraft.networks.names import own_name
 from regraft.options import check_settings, number, whole_number
 from regraft.training.schedule import Schedule
 from regraft.transfer.compare import Size

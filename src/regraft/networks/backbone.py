@@ -13,13 +13,13 @@ from regraft.images.preprocess import Preprocess
 from regraft.images.value_range import Ranges
 from regraft.networks.graph import Graph
 from regraft.networks.hook_points import Depth
+from regraft.networks.outline import Outline, Stage, TensorOutline
 from regraft.networks.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from regraft.networks.stages import Stage
     from regraft.networks.weights import StateDict
 
 
@@ -79,6 +79,7 @@ class Backbone:
         source: where the weights came from, in words.
         depths: further places in it whose maps are parts of the features, from pixels on.
         graph: what runs it without PyTorch, from pixels to the features of all depths and its own; None without one.
+        outline: what is known of it without building it; None where nothing is.
     """
 
     if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Backbone:
     source: str
     depths: tuple[Depth, ...] = ()
     graph: Graph | None = None
+    outline: Outline | None = None
     _hashes: "_Hashes | None" = field(default=None, init=False, repr=False)
     _traced: "tuple[nn.Module, tuple[int, int, int], list[Stage]] | None" = field(default=None, init=False, repr=False)
 
@@ -130,8 +132,29 @@ class Backbone:
 
     def tensor_hashes(self) -> dict[str, str]:
         """Return the hex SHA-256 of every parameter and buffer, hashed together with `fingerprint`."""
-        _ = self.module  # which alone knows the buffers that are not saved
-        return dict(self._hashed().tensors)
+        if self._unbuilt is None or self.outline is None:
+            _ = self.module  # which alone knows the buffers that are not saved
+            return dict(self._hashed().tensors)
+        unsaved = {name: one.sha256 for name, one in self.outline.tensors.items() if one.sha256}
+        return {**self._hashed().tensors, **unsaved}
+
+    def hash_tensors(self) -> dict[str, str]:
+        """Return the hex SHA-256 of every parameter and buffer as they are now: nothing that was known is used."""
+        found = copy.copy(self)
+        found._hashes = None
+        return found.tensor_hashes()
+
+    def tensor_outlines(self) -> dict[str, TensorOutline]:
+        """Return what every parameter and buffer is, by name."""
+        if self._unbuilt is not None and self.outline is not None:
+            return dict(self.outline.tensors)
+        saved, hashes = self.module.state_dict(), self.tensor_hashes()
+        parameters = {name: TensorOutline("parameter", one.numel()) for name, one in self.module.named_parameters()}
+        buffers = {
+            name: TensorOutline("buffer", one.numel(), "" if name in saved else hashes[name])
+            for name, one in self.module.named_buffers()
+        }
+        return parameters | buffers
 
     def _hashed(self) -> "_Hashes":
         about, lazy = repr((self.recipe.architecture, sorted(self.recipe.arguments.items()))), self._unbuilt
@@ -159,7 +182,7 @@ class Backbone:
         module = copy.deepcopy(self.module)
         module.load_state_dict({**module.state_dict(), **tensors}, strict=True)
         found = copy.copy(self)
-        found.module, found.source, found.graph = module.eval(), source, None
+        found.module, found.source, found.graph, found.outline = module.eval(), source, None, None
         found._hashes = found._traced = None
         return found
 
@@ -184,21 +207,23 @@ class Backbone:
         found.graph = graph
         return found
 
-    def stages(self) -> "list[Stage]":
+    def stages(self) -> list[Stage]:
         """Return the named parts between which the network can be cut, by timm's own grouping of its layers.
 
         The network is run once on one blank image, for all calls.
         """
+        if self._unbuilt is not None and self.outline is not None:
+            return list(self.outline.stages)
         input_shape = (3, self.preprocess.height, self.preprocess.width)
         if self._traced is None or self._traced[:2] != (self.module, input_shape):
             self._traced = (self.module, input_shape, self._trace(input_shape))
         return list(self._traced[2])
 
-    def blocks(self) -> "list[Stage]":
+    def blocks(self) -> list[Stage]:
         """Return the parts of the network as `stages` does, as small as timm groups layers: the blocks of stages."""
         return self._trace((3, self.preprocess.height, self.preprocess.width), coarse=False)
 
-    def _trace(self, input_shape: tuple[int, int, int], *, coarse: bool = True) -> "list[Stage]":
+    def _trace(self, input_shape: tuple[int, int, int], *, coarse: bool = True) -> list[Stage]:
         from timm.models._manipulate import group_with_matcher
 
         from regraft.networks.stages import groups_by_part, trace_stages

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
-from importlib.resources import files
 from pathlib import Path
 
 import timm
@@ -12,19 +11,15 @@ from timm.models._pretrained import PretrainedCfg
 
 from regraft.errors import DownloadError, ModelError, OptionError, did_you_mean, option, printable
 from regraft.files import is_file, parse_json, read_regular
-from regraft.networks.hub import HUB_PREFIXES, check_downloadable, hub_file
-from regraft.networks.names import AUTO
-from regraft.networks.packaged import read_packaged
+from regraft.networks.hub import check_downloadable, hub_file
+from regraft.networks.names import ALIASES, AUTO, HUB_PREFIXES, LOCAL_PREFIX, OFFLINE, POCKET, own_name
+from regraft.networks.packaged import pocket_folder, read_packaged
 from regraft.networks.recipe import LARGEST_SIDE, SMALLEST_SIDE, Recipe, check_settings
 from regraft.networks.weights import StateDict, read_state_dict
 
-POCKET = "pocket"  # the fastest, of 64 pixels; 9 MB inside this package
-OFFLINE = "efficientnet-lite0"  # what is taken where nothing can be downloaded
 # Of the convolutional networks with an open licence that run 100 photos a second or more on two CPU cores, one that has
 # learned many classes (11,821, ImageNet-12k): docs/networks.md says how it was chosen.
 STRONG = "convnext_nano.in12k"
-ALIASES = {"offline": OFFLINE}
-LOCAL_PREFIX = "local-dir:"
 HUB_WEIGHTS = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
 _LARGEST_CONFIG = 10_000_000  # bytes; the names of 20,000 classes take 1 MB
 
@@ -95,11 +90,6 @@ def network_names(pattern: str = "", *, pretrained: bool = True) -> list[str]:
     return [*installed, *map(str, timm.list_models(wild, pretrained=pretrained))]
 
 
-def own_name(model: str) -> str:
-    """Return a network's own name: that which `model` stands for, or `model` itself."""
-    return ALIASES.get(model, model)
-
-
 def installed_network(model: str) -> InstalledNetwork | None:
     """Return the network of this name if it is installed with regraft."""
     return INSTALLED.get(own_name(model))
@@ -166,11 +156,6 @@ def _read_config(model: str, folder: Path) -> Recipe:
     known = {field.name for field in fields(PretrainedCfg)}  # a newer timm may have written more
     settings = {name: value for name, value in settings.items() if name in known}
     return Recipe(architecture.partition(".")[0], arguments, settings)
-
-
-def pocket_folder() -> Path:
-    """Return the folder of the pocket network's config.json, weights and card."""
-    return Path(str(files("regraft"))) / POCKET
 
 
 def _lite_recipe() -> Recipe:

@@ -61,22 +61,6 @@ def _find_state_dict(checkpoint: Any, where: object) -> StateDict:
     return in_one_precision(state)
 
 
-def local_weights(model: str, folder: Path) -> Path:
-    """Return the weights file of a timm `local-dir:` folder.
-
-    Raises:
-        WeightsError: there is none, or several and none has the usual name.
-    """
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        if (folder / name).is_file():
-            return folder / name
-    files = [file for file in sorted(folder.iterdir()) if file.suffix in (".safetensors", ".pth", ".pt", ".bin")]
-    if len(files) != 1:
-        found = ", ".join(file.name for file in files) or "none"
-        raise WeightsError(f"{model}: expected model.safetensors in {folder}. Weights files found: {found}.")
-    return files[0]
-
-
 def read_url(model: str, url: str, *, fetch: bool = True) -> StateDict:
     """Return the tensors of a published state dict, from torch hub's cache if it is there.
 

@@ -9,8 +9,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from regraft.errors import OptionError, RegraftError, option, printable
 from regraft.evaluation.report import Report
-from regraft.networks.hub import is_on_hub, repository_of
-from regraft.networks.names import parts_of_name
+from regraft.networks.hub import repository_of
+from regraft.networks.names import is_on_hub, parts_of_name
 from regraft.publishing.subject import CardSubject
 
 TASK = "image-classification"

@@ -13,7 +13,8 @@ from huggingface_hub.errors import HfHubHTTPError
 from regraft.classifier.named import HUB_BUNDLE
 from regraft.errors import HubError, OptionError, OutputError, RegraftError, option, printable
 from regraft.files import is_file
-from regraft.networks.hub import HUB_ERRORS, HUB_PREFIXES, check_reachable, newest_file, reason_of, repository_of
+from regraft.networks.hub import HUB_ERRORS, check_reachable, newest_file, reason_of, repository_of
+from regraft.networks.names import HUB_PREFIXES
 from regraft.publishing.front_matter import check_licence, read_front_matter
 from regraft.publishing.model_card import (
     LARGEST,
