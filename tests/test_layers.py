@@ -283,6 +283,7 @@ ORDER = {
     "api": [
         "log",
         "arguments",
+        "explanations",
         "estimator",
         "functions",
         "vectors",

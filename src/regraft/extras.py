@@ -15,7 +15,6 @@ EXTRAS = {  # by the module that is imported: its package and the extra that bri
     "pandas": ("pandas", "train"),
     "peft": ("peft", "lora"),
     "pillow_heif": ("pillow-heif", "heif"),
-    "sklearn": ("scikit-learn", "train"),
     "timm": ("timm", "train"),
     "torch": ("torch", "train"),
     "torchvision": ("torchvision", "train"),
