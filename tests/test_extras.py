@@ -62,7 +62,7 @@ def test_each_package_of_the_extras_is_named_and_no_other() -> None:
 
 def test_what_regraft_imports_is_a_dependency_or_in_the_table() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    modules = {"pillow": "PIL", "pyyaml": "yaml", "typer": "typer"}
+    modules = {"pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
     plain = {re.split(r"[=>\[]", line)[0] for line in project["dependencies"]}
     known = {modules.get(name, name.replace("-", "_")) for name in plain} | set(EXTRAS) | {"regraft"}
     named = set()
