@@ -95,6 +95,29 @@ def processor_name() -> str:
 def convert(module: nn.Module, preprocess: Preprocess) -> Any:
     """Return `module` as an OpenVINO model of (b, h, w, 3) uint8 pixels, any b; the normalisation is part of it.
 
+    Raises:
+        UnsupportedNetworkError: it has a layer that OpenVINO cannot run.
+    """
+    _core()  # first: it is imported there
+    import openvino
+    from openvino.preprocess import PrePostProcessor
+
+    blank = blank_images(module, (3, preprocess.height, preprocess.width), 2)
+    with _reporting_unsupported():
+        model = translate(module, blank)
+        model.reshape([-1, *blank.shape[1:]])
+        steps = PrePostProcessor(model)
+        steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+        steps.input().model().set_layout(openvino.Layout("NCHW"))
+        normalising = steps.input().preprocess().convert_element_type(openvino.Type.f32)
+        normalising.mean([255 * value for value in preprocess.mean])
+        normalising.scale([255 * value for value in preprocess.std])
+        return steps.build()
+
+
+def translate(module: nn.Module, example: torch.Tensor) -> Any:
+    """Return `module` as an OpenVINO model of inputs like `example`.
+
     It is converted in eval mode, and left unchanged. OpenVINO's frontend is called directly: its converter tool reports
     each use to its maker.
 
@@ -102,31 +125,27 @@ def convert(module: nn.Module, preprocess: Preprocess) -> Any:
         UnsupportedNetworkError: it has a layer that OpenVINO cannot run.
     """
     _core()  # first: it is imported there
-    import openvino
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-    from openvino.preprocess import PrePostProcessor
 
-    blank = blank_images(module, (3, preprocess.height, preprocess.width), 2)
+    with _reporting_unsupported(), evaluating(module), warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of torch.jit, which OpenVINO reads networks through
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        decoder = TorchScriptPythonDecoder(
+            module,
+            example_input=example,
+            shared_memory=False,  # further training must not change the converted network
+            trace_kwargs={"check_trace": False},  # what is converted is compared on photos, a better check
+        )
+        return frontend.convert(frontend.load(decoder))
+
+
+@contextlib.contextmanager
+def _reporting_unsupported() -> Iterator[None]:
     try:
-        with evaluating(module), warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # of torch.jit, which OpenVINO reads networks through
-            frontend = FrontEndManager().load_by_framework("pytorch")
-            decoder = TorchScriptPythonDecoder(
-                module,
-                example_input=blank,
-                shared_memory=False,  # further training must not change the converted network
-                trace_kwargs={"check_trace": False},  # `selection` compares on photos, a better check
-            )
-            model = frontend.convert(frontend.load(decoder))
-            model.reshape([-1, *blank.shape[1:]])
-            steps = PrePostProcessor(model)
-            steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
-            steps.input().model().set_layout(openvino.Layout("NCHW"))
-            normalising = steps.input().preprocess().convert_element_type(openvino.Type.f32)
-            normalising.mean([255 * value for value in preprocess.mean])
-            normalising.scale([255 * value for value in preprocess.std])
-            return steps.build()
+        yield
+    except UnsupportedNetworkError:
+        raise
     except Exception as error:  # whatever tracing or translating a foreign network may raise
         raise UnsupportedNetworkError(f"OpenVINO cannot run this network ({_reason(error)}). {_remedy()}") from error
 
