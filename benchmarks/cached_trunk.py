@@ -16,7 +16,8 @@ from benchmarks.processes import Contender
 from benchmarks.record import Record, progress, shown
 from regraft.features.activations import CachedViews
 from regraft.heads.linear import LinearHead
-from regraft.networks.backbones import Backbone, build_untrained
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import build_untrained
 from regraft.networks.cutting import Top, cut_before
 from regraft.networks.freezing import Plan, plan_training
 from regraft.training.checkpoints import nowhere

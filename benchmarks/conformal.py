@@ -26,7 +26,7 @@ from regraft.engines.compute import Compute
 from regraft.evaluation.conformal import COVERAGE_OF, Coverage, HeldOutScores
 from regraft.heads.probe import CalibratedHeads
 from regraft.networks.backbones import load_backbone
-from regraft.networks.depths import LAST
+from regraft.networks.hook_points import LAST
 from regraft.progress import Observer
 from regraft.transfer.preparation import prepare_experiment
 from regraft.transfer.settings import FitSettings

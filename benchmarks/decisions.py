@@ -21,7 +21,7 @@ from regraft.evaluation.decisions import answers_of
 from regraft.evaluation.goals import DecisionRequest
 from regraft.evaluation.intervals import mean_interval, wilson
 from regraft.evaluation.ranking import Ranking
-from regraft.features.depths import columns_from
+from regraft.features.depth_choices import columns_from
 from regraft.heads.probe import CalibratedHeads
 
 NETWORK, TENTHS, GOALS = "L0", 20, (0.8, 0.9, 0.95)

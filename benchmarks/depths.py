@@ -30,7 +30,7 @@ from regraft.features.depths import find_depths
 from regraft.features.extraction import FeatureExtractor
 from regraft.features.joint import JointExtractor
 from regraft.networks.backbones import load_backbone
-from regraft.networks.depths import LAST
+from regraft.networks.hook_points import LAST
 from regraft.progress import Observer
 from regraft.transfer.experiment import Experiment
 from regraft.transfer.preparation import prepare_experiment

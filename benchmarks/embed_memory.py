@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import psutil
-import torch
 
 from regraft.data.photo_list import PhotoList
 from regraft.engines.compute import Compute
@@ -27,8 +26,9 @@ from regraft.features import extraction
 from regraft.features.embedding import Embedder, OpenPhotos
 from regraft.features.vector_files import open_vector_file
 from regraft.images.loading import Batch
-from regraft.networks.backbones import Backbone, build_untrained
-from regraft.networks.depths import DEPTHS, LAST
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import build_untrained
+from regraft.networks.hook_points import DEPTHS, LAST
 from regraft.networks.registry import OFFLINE
 
 _FIRST = 64  # photos of a first pass: what is allocated once is not counted
@@ -41,9 +41,9 @@ class MadeUpEngine(Engine):
         self.name, self.preprocess = "made-up", backbone.preprocess
         self._width, self._random = backbone.width, np.random.default_rng(0)
 
-    def activations(self, pixels: np.ndarray) -> torch.Tensor:
+    def features(self, pixels: np.ndarray) -> np.ndarray:
         """Return (b, width) noise."""
-        return torch.from_numpy(self._random.random((len(pixels), self._width), dtype=np.float32))
+        return self._random.random((len(pixels), self._width), dtype=np.float32)
 
 
 def made_up_batches(sources: Sequence[Any], *_: object, batch_size: int = 32, **__: object) -> Generator[Batch]:

@@ -27,7 +27,8 @@ from regraft.data.layouts import find_samples
 from regraft.engines.pytorch import TorchEngine
 from regraft.explain.top_activations import MOST_POOLED, find_top_activations
 from regraft.features.extraction import extract
-from regraft.networks.backbones import Backbone, load_backbone
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import load_backbone
 from regraft.runtime import cpu_count
 
 CPU = torch.device("cpu")

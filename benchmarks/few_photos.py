@@ -20,7 +20,7 @@ from regraft.data.dataset import Dataset
 from regraft.data.samples import Samples
 from regraft.evaluation.calibration import confidence_bins, expected_calibration_error, reliability
 from regraft.evaluation.metrics import photo_log_loss
-from regraft.features.depths import columns_from
+from regraft.features.depth_choices import columns_from
 from regraft.heads import logistic
 from regraft.heads.linear import Columns
 from regraft.heads.probe import CalibratedHeads

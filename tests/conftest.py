@@ -16,7 +16,7 @@ from PIL import Image
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-pytest_plugins = ["tests.fixtures.learning", "tests.fixtures.networks"]
+pytest_plugins = ["tests.fixtures.hub", "tests.fixtures.learning", "tests.fixtures.networks"]
 
 LONGEST = {  # these go first: else one worker would end with them while the others have nothing left
     "api/test_estimator.py",

@@ -2,4 +2,11 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+from regraft.extras import missing_packages_named
+
+_import_on_first_use, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> object:
+    with missing_packages_named(f"{__name__}.{name}"):
+        return _import_on_first_use(name)

@@ -5,6 +5,8 @@ from .api.estimator import load as load
 from .api.functions import compare as compare
 from .api.functions import evaluate as evaluate
 from .api.functions import evaluate_paired as evaluate_paired
+from .api.publishing import card as card
+from .api.publishing import push as push
 from .api.vectors import Embedding as Embedding
 from .api.vectors import embed as embed
 from .api.vectors import similar as similar
@@ -18,6 +20,8 @@ from .classifier.record import EvaluationRecord as EvaluationRecord
 from .errors import BundleError as BundleError
 from .errors import DataError as DataError
 from .errors import FrozenTensorError as FrozenTensorError
+from .errors import HubError as HubError
+from .errors import MissingPackageError as MissingPackageError
 from .errors import ModelError as ModelError
 from .errors import OptionError as OptionError
 from .errors import OutputError as OutputError

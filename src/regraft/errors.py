@@ -39,12 +39,20 @@ class DownloadError(WeightsError):
         self.reason = reason
 
 
+class HubError(RegraftError, OSError):
+    """The Hugging Face hub cannot be reached, or does not take what it is given."""
+
+
 class BundleError(RegraftError, ValueError):
     """A file that is no regraft model, is damaged, or was written by a newer version."""
 
 
 class OptionError(RegraftError, ValueError):
     """An option or argument outside its allowed values."""
+
+
+class MissingPackageError(RegraftError, ModuleNotFoundError):
+    """A package that not every installation of regraft has is needed."""
 
 
 class OutputError(RegraftError, OSError):

@@ -1,8 +1,13 @@
 """The machine: its devices and processors, and the part of this process among several."""
 
 import os
+import platform
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regraft.errors import OptionError, option
@@ -10,28 +15,89 @@ from regraft.errors import OptionError, option
 if TYPE_CHECKING:
     import torch
 
+MANY_PHOTOS = 128  # from here on it pays to begin with what takes a second: to convert a network, to import torchvision
 BATCH_SIZE = 32  # images per step through a network that is not trained
 DEVICES = ("auto", "cpu", "cuda", "mps")
+# of NVIDIA's drivers, the same inside Windows' Linux, and AMD's, whose GPUs PyTorch calls "cuda" as well
+_DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/nvidia0", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt; and how users set them for all of a process:
 _MALLOC_VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 _MOST_OF_ITSELF = 1 << 25  # bytes that glibc raises its threshold to as it goes; the most that older ones can be told
 
 
-def pick_device(name: str = "auto") -> "torch.device":
+@dataclass(frozen=True)
+class Device:
+    """A processor that networks run on, named without PyTorch.
+
+    Attributes:
+        type: "cpu", "cuda" or "mps".
+        index: which of several; None for the first.
+    """
+
+    type: str
+    index: int | None = None
+
+    @classmethod
+    def of(cls, device: "torch.device") -> "Device":
+        """Return PyTorch's device by its name."""
+        return cls(device.type, device.index)
+
+    def __str__(self) -> str:
+        """Return PyTorch's name of it, e.g. "cuda:1"."""
+        return self.type if self.index is None else f"{self.type}:{self.index}"
+
+
+CPU = Device("cpu")
+
+
+def is_installed(package: str) -> bool:
+    """Tell whether `package` can be imported, without importing it."""
+    try:
+        return (package in sys.modules and sys.modules[package] is not None) or find_spec(package) is not None
+    except (ImportError, ValueError):  # half removed; or kept out, as a test does
+        return False
+
+
+def may_have_accelerator() -> bool:
+    """Tell whether PyTorch might find an accelerator, by what its driver leaves; importing PyTorch takes a second.
+
+    Where this is False there is none. A wrong True costs that second.
+    """
+    if not is_installed("torch"):
+        return False
+    if "torch" in sys.modules:  # it answers at once
+        return True
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    if sys.platform == "win32":
+        return Path(os.environ.get("SYSTEMROOT", "C:/Windows"), "System32", "nvcuda.dll").exists()
+    return any(Path(place).exists() for place in _DRIVERS)
+
+
+def find_device(name: str = "auto") -> Device:
     """Return the device called `name`; "auto" is the first accelerator there is, else the CPU.
+
+    PyTorch is imported only where it has to be asked.
 
     Raises:
         OptionError: no such device on this machine.
     """
-    import torch  # here, because `data.audit` must stay free of torch
+    kind = name.partition(":")[0] if isinstance(name, str) else name
+    if kind not in DEVICES:
+        raise OptionError(f"{option('device')} must be one of {', '.join(DEVICES)}. Got {name!r}.")
+    if name == "cpu" or (name == "auto" and not may_have_accelerator()):
+        return CPU
+    if not is_installed("torch"):
+        raise OptionError(
+            f"{option('device', name)} needs PyTorch, which is not installed: pip install 'regraft[train]'. Without "
+            "it: auto, cpu."
+        )
+    import torch
 
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if present[kind]))
-    kind = name.partition(":")[0] if isinstance(name, str) else name
-    if kind not in present:
-        raise OptionError(f"{option('device')} must be one of {', '.join(DEVICES)}. Got {name!r}.")
-    if not present[kind]:
+        return Device(next(kind for kind in ("cuda", "mps", "cpu") if present[kind]))
+    if not present.get(kind):
         usable = ", ".join(["auto", *(k for k, there in present.items() if there)])
         raise OptionError(f"{option('device', name)} is not present on this machine. Usable here: {usable}.")
     try:
@@ -44,7 +110,18 @@ def pick_device(name: str = "auto") -> "torch.device":
         raise OptionError(
             f"{option('device', name)} is not present on this machine. It has {torch.cuda.device_count()}, from cuda:0."
         )
-    return device
+    return Device.of(device)
+
+
+def pick_device(name: str = "auto") -> "torch.device":
+    """Return PyTorch's device for `find_device`.
+
+    Raises:
+        OptionError: no such device on this machine.
+    """
+    import torch  # here, because what answers photos must stay free of torch
+
+    return torch.device(str(find_device(name)))
 
 
 def is_first_process() -> bool:

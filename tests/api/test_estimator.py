@@ -26,7 +26,7 @@ from regraft.data.columns import Columns
 from regraft.data.training_classes import TaxonomyOptions
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, ModelError, OptionError, OutputError, SanityError
-from regraft.networks.weights import without_folders
+from regraft.networks.names import without_folders
 from regraft.options import declared_settings
 from regraft.training.schedule import Schedule
 from regraft.transfer.settings import FitSettings

@@ -11,7 +11,7 @@ from torch import nn
 
 from regraft.attribution.cam import grad_cam, occlusion
 from regraft.errors import ModelError, OptionError
-from regraft.networks.tracing import HookPoint
+from regraft.networks.hook_points import HookPoint
 
 
 def state(module: nn.Module) -> list[object]:

@@ -15,7 +15,8 @@ from torch.overrides import _get_current_function_mode_stack
 import regraft
 from regraft.attribution.deconvnet import deconvnet, guided_backprop, project, strongest_places
 from regraft.errors import DataError, ModelError, OptionError
-from regraft.networks.tracing import HookPoint, run_to
+from regraft.networks.hook_points import HookPoint
+from regraft.networks.tracing import run_to
 
 SIDE = 96
 

@@ -10,7 +10,7 @@ from regraft.attribution.backward_rules import BackwardRules
 from regraft.attribution.deconvnet import deconvnet
 from regraft.attribution.linearity import BackwardPath, backward_path
 from regraft.errors import ModelError
-from regraft.networks.tracing import HookPoint
+from regraft.networks.hook_points import HookPoint
 
 
 class Swish(nn.Module):

@@ -10,8 +10,9 @@ from torch import nn
 from regraft.attribution.feature_maps import StageMap, find_stage_maps
 from regraft.attribution.receptive_field import receptive_field
 from regraft.errors import ModelError
-from regraft.networks.backbones import Backbone, build_untrained
-from regraft.networks.tracing import HookPoint
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import build_untrained
+from regraft.networks.hook_points import HookPoint
 
 Step = tuple[int, int, int]  # kernel, stride, padding
 

@@ -15,7 +15,7 @@ from benchmarks import chart, comparisons, embed_memory, intervals, ours, proces
 from regraft.engines.compute import Compute
 from regraft.features import extraction
 from regraft.features.embedding import Embedder
-from regraft.networks.backbones import Backbone
+from regraft.networks.backbone import Backbone
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import torch
 from regraft.classifier.classifier import Classifier, short_keys
 from regraft.engines.pytorch import TorchEngine
 from regraft.heads.linear import LinearHead
-from regraft.networks.backbones import Backbone, load_backbone
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import load_backbone
 
 ARCHITECTURES = ["test_resnet", "test_efficientnet", "test_vit"]
 CPU = torch.device("cpu")

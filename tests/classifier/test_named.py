@@ -9,7 +9,7 @@ from regraft.classifier.bundle import save_bundle
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.named import check_named, load_named, network_of
 from regraft.errors import BundleError, ModelError, OptionError
-from regraft.networks.backbones import Backbone
+from regraft.networks.backbone import Backbone
 
 
 def test_a_file_or_a_name(

@@ -21,7 +21,7 @@ from regraft.evaluation.levels import Level
 from regraft.features import extraction
 from regraft.heads.linear import LinearHead
 from regraft.networks import backbones
-from regraft.networks.backbones import Backbone
+from regraft.networks.backbone import Backbone
 from regraft.transfer.fit import FitResult
 
 Photos = Callable[..., Path]

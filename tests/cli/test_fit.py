@@ -477,8 +477,8 @@ def test_a_dry_run_is_of_the_network_that_would_be_taken(
 
 
 def test_a_dry_run_downloads_nothing(run: Run, photos: Photos, offline: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("regraft.networks.weights._check_reachable", lambda _: None)
-    monkeypatch.setattr("regraft.networks.weights.file_exists", lambda *_: True)
+    monkeypatch.setattr("regraft.networks.hub.check_reachable", lambda _: None)
+    monkeypatch.setattr("regraft.networks.hub.file_exists", lambda *_: True)
     done = run("fit", photos(red=8, blue=8), "--dry-run", "--strategy", "frozen")  # `offline`: a connection would raise
     assert done.exit_code == 0, done.output
     assert "network: convnext_nano.in12k, 15.0 million parameters" in done.stdout

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import torch
+from tests.fixtures.hashes import signs
 
 from regraft.data import near_duplicates
 from regraft.data.near_duplicates import (
@@ -16,7 +16,7 @@ from regraft.data.near_duplicates import (
     same_rows,
     seen_before,
 )
-from regraft.images.perceptual_hash import BITS, HASH_BYTES, PARITIES, TRANSPOSED, signs
+from regraft.images.perceptual_hash import BITS, HASH_BYTES, PARITIES, TRANSPOSED, hash_words
 
 
 def hashes_of(bits: np.ndarray) -> np.ndarray:
@@ -51,7 +51,8 @@ def numbered(bits: np.ndarray, *, agree: bool = True, near: bool = True) -> list
 
 
 def test_distances_are_the_least_over_eight_orientations() -> None:
-    one, other = signs(hashes_of(independent(2)))
+    hashes = hashes_of(independent(2))
+    one, other = signs(hashes)
     signed = []
     for bits in (other, other[TRANSPOSED]):
         for down in (1.0, -1.0):
@@ -60,13 +61,31 @@ def test_distances_are_the_least_over_eight_orientations() -> None:
                 for number, part in enumerate(PARITIES):
                     flipped[part] *= (down if number // 2 else 1.0) * (across if number % 2 else 1.0)
                 signed.append(int((flipped != one).sum()))
-    found = distances(torch.from_numpy(one[None]), torch.from_numpy(other[None]))
-    assert found.item() == min(signed)
+    assert distances(hash_words(hashes[:1]), hash_words(hashes[1:])).item() == min(signed)
 
 
-def test_distances_are_the_same_in_the_smaller_number_type() -> None:
-    bits = torch.from_numpy(signs(hashes_of(independent(60))))
-    assert torch.equal(distances(bits, bits), distances(bits.bfloat16(), bits.bfloat16()).float())
+def test_distances_follow_from_products_of_signs() -> None:
+    """Of k bits of which d differ, the product of the signs is k - 2 d: the nearest orientation has the largest sum."""
+    first, second = hashes_of(independent(150)), hashes_of(independent(70, seed=1))
+    second[:50] = hashes_of(np.stack([changed(row[TRANSPOSED], 9) for row in independent(50)]))
+    best = np.full((150, 70), -np.inf)
+    for other in (signs(second), signs(second)[:, TRANSPOSED]):
+        ee, eo, oe, oo = (signs(first)[:, part] @ other[:, part].T for part in PARITIES)
+        best = np.maximum(best, np.maximum(ee + eo + np.abs(oe + oo), ee - eo + np.abs(oe - oo)))
+    found = distances(hash_words(first), hash_words(second))
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, (BITS - best) / 2)
+
+
+def test_photos_that_show_nothing_are_far_from_all() -> None:
+    hashes = hashes_of(independent(3))
+    hashes[1] = 0
+    found = distances(hash_words(hashes), hash_words(hashes))
+    assert (found.diagonal().tolist(), found[1].tolist(), found[:, 1].tolist()) == (
+        [0, BITS, 0],
+        [BITS] * 3,
+        [BITS] * 3,
+    )
 
 
 def test_copies_are_numbered_together_and_through_others() -> None:
@@ -155,7 +174,6 @@ def test_doubtful_pairs_beyond_those_that_are_held_are_the_farthest(monkeypatch:
 
 def test_blocks_meet_at_their_borders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(near_duplicates, "BLOCK", 7)
-    monkeypatch.setattr(near_duplicates, "MANY", 20)
     bits = independent(30)
     bits[29], bits[14], bits[13] = changed(bits[0], 3), changed(bits[6], 4), changed(bits[7], 5)
     expected = list(range(30))

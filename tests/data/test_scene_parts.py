@@ -79,7 +79,7 @@ def test_principal_components_find_the_same_neighbours(monkeypatch: pytest.Monke
     rng = np.random.default_rng(0)
     features = np.concatenate([rng.normal(size=(50, 8)), np.zeros((50, 4))], axis=1).astype(np.float32)
     expected = scene_parts._nearest_first(features)
-    monkeypatch.setattr(scene_parts, "MANY", 10)
+    monkeypatch.setattr(scene_parts, "_MANY", 10)
     monkeypatch.setattr(scene_parts, "_DIMENSIONS", 8)
     found = scene_parts._nearest_first(features)
     assert {*zip(*(part.tolist() for part in found), strict=True)} == {

@@ -8,7 +8,8 @@ from tests.engines.workshop import COSINES, FakeOpenVino, Pixels, Plane, Worksho
 
 from regraft.engines import openvino
 from regraft.engines.workload import CHECKED_PHOTOS
-from regraft.networks.backbones import Backbone, load_backbone
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import load_backbone
 
 
 @pytest.fixture

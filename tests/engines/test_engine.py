@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-import torch
 
 from regraft.engines.engine import Engine, run_ahead
 from regraft.images.loading import Batch
@@ -25,8 +24,8 @@ class Slow(Engine):
         self.begun: list[int] = []
         self.open = self.most = 0
 
-    def activations(self, pixels: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(self.start(pixels)())
+    def features(self, pixels: np.ndarray) -> np.ndarray:
+        return self.start(pixels)()
 
     def start(self, pixels: np.ndarray) -> Callable[[], np.ndarray]:
         assert len(pixels), "an engine is not asked for nothing"

@@ -22,7 +22,8 @@ from regraft.engines.openvino import MODEL_FILE, OpenVinoEngine, convert, load, 
 from regraft.engines.pytorch import TorchEngine
 from regraft.errors import EngineError, OutputError
 from regraft.images.preprocess import Preprocess
-from regraft.networks.backbones import Backbone, load_backbone
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import load_backbone
 from regraft.networks.cutting import cut_before
 
 CPU = torch.device("cpu")

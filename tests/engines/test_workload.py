@@ -5,11 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
 from tests.engines.workshop import Plane, Workshop
 
 from regraft.errors import EngineError
-from regraft.networks.backbones import Backbone
+from regraft.networks.backbone import Backbone
 
 
 def retrained(backbone: Backbone) -> dict[str, Any]:
@@ -38,7 +37,7 @@ def test_verdicts_are_not_shared(workshop: Workshop, other: Callable[[Backbone],
 def test_the_folder_is_of_these_versions(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = workshop.workload().folder
     assert workshop.workload().folder == folder
-    monkeypatch.setattr(torch, "__version__", "99")
+    monkeypatch.setattr("regraft.engines.workload.version", lambda _: "99")
     assert workshop.workload().folder != folder
 
 

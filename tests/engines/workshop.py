@@ -14,7 +14,7 @@ from regraft.engines.pytorch import TorchEngine
 from regraft.engines.selection import choose_engine
 from regraft.engines.workload import CheckPhotos, Workload
 from regraft.images.preprocess import Preprocess
-from regraft.networks.backbones import Backbone
+from regraft.networks.backbone import Backbone
 
 CPU = torch.device("cpu")
 MANY = WORTH_CONVERTING
@@ -30,12 +30,12 @@ class FakeOpenVino(Engine):
         self.preprocess, self.name = preprocess, NAMES[precision]
         self._reference, self._cosine = TorchEngine(model, CPU), COSINES[precision]
 
-    def activations(self, pixels: np.ndarray) -> torch.Tensor:
+    def features(self, pixels: np.ndarray) -> np.ndarray:
         if isinstance(self._cosine, Exception):
             raise self._cosine
         x, y = self._reference.activations(pixels).double().T
         cosine, sine = self._cosine, math.sqrt(1 - self._cosine**2)
-        return torch.stack([cosine * x - sine * y, sine * x + cosine * y], dim=1).float()
+        return torch.stack([cosine * x - sine * y, sine * x + cosine * y], dim=1).detach().float().numpy()
 
 
 class Plane(nn.Module):

@@ -18,7 +18,8 @@ from regraft.explain.depth import (
     movement,
     same_shape,
 )
-from regraft.networks.backbones import Backbone, build_untrained, load_backbone
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import build_untrained, load_backbone
 
 NAMES = ("cat", "dog")
 

@@ -11,7 +11,7 @@ from tests.fixtures.learning import Listener
 from torch import nn
 
 from regraft.attribution.cam import grad_cam
-from regraft.classifier.classifier import NetworkWithHead
+from regraft.classifier.module import NetworkWithHead
 from regraft.data.layouts import find_samples
 from regraft.engines.pytorch import TorchEngine
 from regraft.errors import DataError
@@ -21,7 +21,8 @@ from regraft.explain.top_activations import stage_maps_of
 from regraft.explain.unit_pictures import read_pixels
 from regraft.heads.linear import LinearHead
 from regraft.images.sources import as_sources
-from regraft.networks.backbones import Backbone, build_untrained, load_backbone
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import build_untrained, load_backbone
 
 CPU = torch.device("cpu")
 

@@ -22,7 +22,8 @@ from regraft.explain.subject import (
     subject_of_fit,
     subject_of_network,
 )
-from regraft.networks.backbones import Backbone, load_backbone
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import load_backbone
 from regraft.training.schedule import Schedule
 from regraft.transfer.fit import FitResult, fit
 from regraft.transfer.settings import FitSettings

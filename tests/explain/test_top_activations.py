@@ -23,9 +23,10 @@ from regraft.explain.top_activations import (
     stage_maps_of,
 )
 from regraft.images.decoding import decode
-from regraft.networks.backbones import Backbone, load_backbone
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import load_backbone
+from regraft.networks.hook_points import HookPoint
 from regraft.networks.stages import Stage
-from regraft.networks.tracing import HookPoint
 
 CPU = torch.device("cpu")
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}

@@ -17,7 +17,8 @@ from regraft.explain.explanation import Explanation
 from regraft.explain.top_activations import StageUnits, find_top_activations
 from regraft.explain.unit_pictures import draw_units, read_pixels
 from regraft.images.decoding import decode
-from regraft.networks.backbones import Backbone, load_backbone
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import load_backbone
 
 Explained = Callable[..., Explanation]
 CPU = torch.device("cpu")

@@ -15,7 +15,7 @@ from regraft.errors import DataError
 from regraft.features import activations as views_module
 from regraft.features.activations import CachedViews, ComputedViews, ViewSet, cache_views
 from regraft.images.augment import Augmentation
-from regraft.networks.backbones import Backbone
+from regraft.networks.backbone import Backbone
 from regraft.networks.cutting import Trunk
 from regraft.progress import Observer
 

@@ -12,7 +12,7 @@ from regraft.engines.compute import Compute
 from regraft.engines.pytorch import TorchEngine
 from regraft.errors import OptionError
 from regraft.features.extraction import FeatureExtractor, extract
-from regraft.networks.backbones import Backbone
+from regraft.networks.backbone import Backbone
 
 Photos = Callable[..., Path]
 

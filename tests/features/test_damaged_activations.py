@@ -17,7 +17,7 @@ from regraft.data.layouts import find_samples
 from regraft.engines.pytorch import TorchEngine
 from regraft.features.activations import ViewSet, cache_views
 from regraft.images.augment import Augmentation
-from regraft.networks.backbones import Backbone
+from regraft.networks.backbone import Backbone
 from regraft.networks.cutting import Trunk
 
 Photos = Callable[..., Path]

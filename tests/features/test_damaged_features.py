@@ -23,7 +23,8 @@ from regraft.engines.pytorch import TorchEngine
 from regraft.features import store as store_module
 from regraft.features.extraction import extract
 from regraft.features.store import FeatureStore
-from regraft.networks.backbones import Backbone, load_backbone
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import load_backbone
 
 Photos = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("no_waiting")

@@ -10,11 +10,13 @@ from torch import nn
 from regraft.engines.openvino import OpenVinoEngine, convert
 from regraft.engines.pytorch import TorchEngine
 from regraft.errors import ModelError
-from regraft.features.depths import columns_from, distinct, find_depths, first_depths
-from regraft.networks.backbones import Backbone, build_untrained
+from regraft.features.depth_choices import columns_from, distinct, first_depths
+from regraft.features.depths import find_depths
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import build_untrained
 from regraft.networks.cutting import cut_before
-from regraft.networks.depths import Depth, DepthFeatures
-from regraft.networks.tracing import HookPoint
+from regraft.networks.depths import DepthFeatures
+from regraft.networks.hook_points import Depth, HookPoint
 
 SIZE = 64
 # seven families: their blocks whose maps have at most an eighth of the image's sides, and the last at a quarter

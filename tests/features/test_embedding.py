@@ -16,7 +16,7 @@ from regraft.errors import OptionError
 from regraft.features import embedding as module
 from regraft.features.embedding import Embedder, OpenPhotos
 from regraft.features.extraction import Features, extract
-from regraft.networks.backbones import Backbone
+from regraft.networks.backbone import Backbone
 
 Photos = Callable[..., Path]
 EXACT = Compute(engine="torch-float32")

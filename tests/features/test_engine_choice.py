@@ -24,7 +24,8 @@ from regraft.engines.workload import CHECKED_PHOTOS
 from regraft.errors import OptionError
 from regraft.features.extraction import FeatureExtractor, Features, check_photos, extract
 from regraft.images.decoding import decode
-from regraft.networks.backbones import Backbone, load_backbone
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import load_backbone
 
 Photos = Callable[..., Path]
 OPENVINO = Compute(engine="openvino-float32")

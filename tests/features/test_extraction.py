@@ -32,7 +32,8 @@ from regraft.features.extraction import FeatureExtractor, Features, check_photos
 from regraft.features.joint import JointExtractor
 from regraft.features.store import FeatureStore
 from regraft.images.decoding import READING, decode
-from regraft.networks.backbones import Backbone, load_backbone
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import load_backbone
 from regraft.progress import Observer
 
 Photos = Callable[..., Path]

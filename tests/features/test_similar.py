@@ -18,7 +18,7 @@ from regraft.errors import DataError
 from regraft.features.embedding import Embedder
 from regraft.features.similar import SAME_FILE, SAME_PICTURE, Neighbour, SimilarPhotos, find_similar
 from regraft.images.sources import as_sources
-from regraft.networks.backbones import Backbone
+from regraft.networks.backbone import Backbone
 
 Photos = Callable[..., Path]
 EXACT = Compute(engine="torch-float32")

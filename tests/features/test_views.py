@@ -18,7 +18,8 @@ from regraft.features.joint import JointExtractor
 from regraft.images.augment import Augmentation
 from regraft.images.decoding import decode, decode_views
 from regraft.images.tta import MIRRORED, OF_CORNERS, PLAIN, TTA
-from regraft.networks.backbones import Backbone, load_backbone
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import load_backbone
 from regraft.progress import Observer
 
 Photos = Callable[..., Path]

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from regraft.images.block_matching import agreement
+from regraft.images.block_matching import agreement, enlarged
 
 SIDE = 64
 
@@ -57,3 +58,22 @@ def test_what_is_flat_agrees_with_nothing() -> None:
     flat = np.full((1, SIDE, SIDE), 90, dtype=np.float32)
     assert abs(compared(flat, textures(1))[0]) < 0.1
     assert compared(flat[:0], flat[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize("side", [64, 71, 80, 128])
+def test_pictures_are_enlarged_as_pytorch_does(side: int) -> None:
+    pictures = textures(3, side=56)
+    exact = torch.from_numpy(pictures)[:, None].double()
+    expected = torch.nn.functional.interpolate(exact, (side, side), mode="bicubic")[:, 0]
+    assert enlarged(pictures, side) == pytest.approx(expected.numpy(), abs=1e-4)  # rounding of float32, of 255 levels
+    assert enlarged(pictures, 56) is pictures
+
+
+def test_pairs_are_compared_alike_however_many_are_asked_about() -> None:
+    """More than are compared at a time; each agrees with itself alone."""
+    pictures = textures(7)
+    first, second = np.divmod(np.arange(49), 7)
+    found = agreement(pictures, first, second)
+    assert np.flatnonzero(found > 0.9).tolist() == [8 * place for place in range(7)]
+    for place in (0, 1, 40):
+        assert agreement(pictures, first[place : place + 1], second[place : place + 1]) == pytest.approx(found[place])

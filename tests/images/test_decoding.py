@@ -21,8 +21,9 @@ from torchvision.transforms import Resize
 from regraft.images import loading
 from regraft.images.augment import Augmentation
 from regraft.images.decoding import decode
-from regraft.images.preprocess import CROP_MODES, INTERPOLATIONS, Preprocess
+from regraft.images.preprocess import CROP_MODES, Preprocess
 from regraft.images.reading import UnreadableImageError, read_image
+from regraft.images.resizing import INTERPOLATIONS
 from regraft.images.sources import Pixels, Source, TableCell
 from regraft.images.tta import Place
 

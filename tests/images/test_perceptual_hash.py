@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 from scipy.fft import dctn
+from tests.fixtures.hashes import signs
 from tests.fixtures.scenes import saved, scene
 
 from regraft.images.perceptual_hash import (
@@ -15,10 +16,10 @@ from regraft.images.perceptual_hash import (
     SIDE,
     TRANSPOSED,
     grey,
+    hash_words,
     margin_hashes,
     perceptual_hashes,
     picture_keys,
-    signs,
 )
 
 
@@ -91,7 +92,7 @@ def test_what_shows_nothing_has_no_hash() -> None:
     flat = np.full((1, SIDE, SIDE, 3), 200, dtype=np.uint8)
     flat[0, ::7, ::5] += 1
     assert not perceptual_hashes(flat).any()
-    assert not signs(perceptual_hashes(flat)).any()
+    assert not hash_words(perceptual_hashes(flat)).any()
     assert perceptual_hashes(flat[:0]).shape == (0, 32)
 
 

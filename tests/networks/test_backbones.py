@@ -16,9 +16,10 @@ from torch import nn
 
 from regraft.errors import ModelError, WeightsError
 from regraft.images.preprocess import Preprocess
-from regraft.networks.backbones import Backbone, build_untrained, load_backbone, rebuild_backbone, tensor_bytes
+from regraft.networks.backbone import Backbone, tensor_bytes
+from regraft.networks.backbones import build_untrained, load_backbone, rebuild_backbone
 from regraft.networks.freezing import fingerprints
-from regraft.networks.registry import Recipe
+from regraft.networks.recipe import Recipe
 
 Local = Callable[..., str]
 
@@ -227,7 +228,7 @@ def test_tensors_are_hashed_once(local: Local, monkeypatch: pytest.MonkeyPatch) 
         return tensor_bytes(tensor)
 
     # there is nothing public between the tensors and hashlib that could be counted
-    monkeypatch.setattr("regraft.networks.backbones.tensor_bytes", count)
+    monkeypatch.setattr("regraft.networks.backbone.tensor_bytes", count)
     backbone = load_backbone(local())
     tensors = len(backbone.module.state_dict())
     hashes = backbone.tensor_hashes()

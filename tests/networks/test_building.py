@@ -20,7 +20,7 @@ from regraft.errors import ModelError
 from regraft.networks import building
 from regraft.networks.backbones import build_untrained, load_backbone, rebuild_backbone
 from regraft.networks.building import check_arguments, create, strict_loading
-from regraft.networks.registry import Recipe
+from regraft.networks.recipe import Recipe
 
 
 def refused(arguments: dict[str, Any], architecture: str = "test_resnet") -> str:

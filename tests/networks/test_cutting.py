@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from regraft.errors import ModelError
-from regraft.networks.backbones import Backbone, build_untrained
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import build_untrained
 from regraft.networks.cutting import Top, cut_before
 
 Randomise = Callable[[nn.Module, int], nn.Module]

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from regraft.errors import FrozenTensorError, OptionError
-from regraft.networks.backbones import Backbone, build_untrained
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import build_untrained
 from regraft.networks.freezing import Plan, apply_plan, check_frozen, fingerprints, plan_training, stages_to_train
 
 

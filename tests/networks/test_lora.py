@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from regraft.errors import OptionError
-from regraft.networks.backbones import Backbone, build_untrained
+from regraft.errors import MissingPackageError, OptionError
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import build_untrained
 from regraft.networks.freezing import plan_training
 from regraft.networks.lora import adapted_weight, add_adapters, check_peft, merge_adapters, passed_by
 
@@ -95,6 +96,6 @@ def test_adapters_start_at_zero_and_are_added_to_the_weights(transformer: Backbo
 def test_without_peft(monkeypatch: pytest.MonkeyPatch) -> None:
     check_peft()
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    message = r"^lora needs the package peft, which is not installed\. pip install 'regraft\[lora\]'$"
-    with pytest.raises(OptionError, match=message):
+    message = r"^lora needs the package peft, which is not installed: pip install 'regraft\[lora\]'$"
+    with pytest.raises(MissingPackageError, match=message):
         check_peft()

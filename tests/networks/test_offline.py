@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from tests.fixtures.networks import folder_of
 
 from regraft.errors import DownloadError, WeightsError
-from regraft.networks import weights
+from regraft.networks import hub
 from regraft.networks.backbones import load_backbone
 from regraft.networks.weights import read_url
 
@@ -65,8 +65,8 @@ def test_a_connection_that_breaks_off_is_not_taken_for_a_missing_file(
         asked.append(name)
         raise LocalEntryNotFoundError("An error happened while trying to locate the file on the Hub " + "and " * 50)
 
-    monkeypatch.setattr(weights, "_check_reachable", lambda _: None)
-    monkeypatch.setattr(weights, "hf_hub_download", lose)
+    monkeypatch.setattr(hub, "check_reachable", lambda _: None)
+    monkeypatch.setattr(hub, "hf_hub_download", lose)
     with pytest.raises(DownloadError) as caught:
         load_backbone("resnet50")
     assert asked == ["model.safetensors"]

@@ -14,7 +14,7 @@ from tests.fixtures.networks import edit_config, folder_of
 
 import regraft
 from regraft.errors import ModelError, OptionError
-from regraft.networks import weights
+from regraft.networks import hub
 from regraft.networks.backbones import build_untrained, load_backbone
 from regraft.networks.registry import (
     ALIASES,
@@ -225,11 +225,11 @@ def test_whether_the_strong_network_can_be_had_is_asked_without_a_download(
     offline: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, str]] = []
-    monkeypatch.setattr(weights, "_check_reachable", lambda _: None)
-    monkeypatch.setattr(weights, "file_exists", lambda *names: bool(asked.append(names)) or len(asked) == 2)
+    monkeypatch.setattr(hub, "check_reachable", lambda _: None)
+    monkeypatch.setattr(hub, "file_exists", lambda *names: bool(asked.append(names)) or len(asked) == 2)
     assert default_network(fetch=False)[0] == STRONG
     assert asked == [(f"timm/{STRONG}", name) for name in HUB_WEIGHTS[:2]]
-    monkeypatch.setattr(weights, "file_exists", lambda *_: False)
+    monkeypatch.setattr(hub, "file_exists", lambda *_: False)
     name, said = default_network(fetch=False)
     assert name == OFFLINE
     assert f"(timm/{STRONG} has none of model.safetensors, open_clip_model.safetensors, pytorch_model.bin)" in said

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from regraft.networks.backbones import Backbone, build_untrained
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import build_untrained
 from regraft.networks.stages import _joined, trace_stages
 
 LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in ("vgg16", "inception_v3")]  # fifteen times through them

@@ -12,16 +12,8 @@ from torch import nn
 
 import regraft
 from regraft.errors import ModelError
-from regraft.networks.tracing import (
-    HookPoint,
-    as_hook_point,
-    blank_images,
-    check_takes,
-    evaluating,
-    forward_hooks,
-    hooked,
-    run_to,
-)
+from regraft.networks.hook_points import HookPoint
+from regraft.networks.tracing import as_hook_point, blank_images, check_takes, evaluating, forward_hooks, hooked, run_to
 
 SOURCE = Path(regraft.__file__).parent
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from regraft.data.layouts import find_samples
 from regraft.engines.compute import Compute
-from regraft.networks.backbones import Backbone, build_untrained
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import build_untrained, reinitialised
 from regraft.pretraining.pretrain import PretrainingResult, pretrain, pretraining_schedule
 from regraft.pretraining.teacher import DistillationSettings
 from regraft.training.schedule import Schedule
@@ -15,7 +16,7 @@ CPU = Compute(device="cpu")
 
 
 def fresh() -> Backbone:
-    return build_untrained("test_efficientnet", size=32).at_random(0)
+    return reinitialised(build_untrained("test_efficientnet", size=32), 0)
 
 
 def schedule(*, distilling: bool = False, **more: object) -> Schedule:

@@ -18,7 +18,7 @@ from regraft.errors import OptionError
 from regraft.evaluation.report import Report
 from regraft.features.extraction import extract
 from regraft.heads.linear import CalibratedHead
-from regraft.networks.backbones import build_untrained, load_backbone
+from regraft.networks.backbones import build_untrained, load_backbone, reinitialised
 from regraft.pretraining.teacher import DistillationSettings
 from regraft.training.distributed import Accelerator, ProcessGroup
 from regraft.transfer.fit import fit
@@ -118,7 +118,7 @@ def test_two_processes_take_the_steps_of_one(photos: Photos, tmp_path: Path) -> 
         states.append(load_file(tmp_path / name / "model.safetensors"))
     counts = [json.loads((tmp_path / name / "training.json").read_text())["images"] for name in ("one", "two")]
     assert counts == [82, 82]  # 41 photos, a tenth of 46 held out, twice: none is left out and none seen twice
-    start = build_untrained("test_convnext", size=32).at_random(0).module.state_dict()
+    start = reinitialised(build_untrained("test_convnext", size=32), 0).module.state_dict()
     for name, tensor in states[0].items():
         moved = float((tensor - start[name]).abs().max()) if name in start else float(tensor.abs().max())
         assert float((tensor - states[1][name]).abs().max()) <= 1e-3 * moved + 1e-6, name

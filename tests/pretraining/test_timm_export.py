@@ -10,14 +10,15 @@ import torch
 from safetensors.torch import load_file
 
 from regraft.heads.linear import LinearHead
-from regraft.networks.backbones import Backbone, build_untrained, load_backbone
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import build_untrained, load_backbone, reinitialised
 from regraft.pretraining.timm_export import halved, save_local_dir
 
 CLASSES = ("ant", "bee", "wasp")
 
 
 def network(architecture: str) -> tuple[Backbone, LinearHead]:
-    backbone = build_untrained(architecture, size=32).at_random(3)
+    backbone = reinitialised(build_untrained(architecture, size=32), 3)
     weight = np.random.default_rng(0).normal(size=(3, backbone.features)).astype(np.float32)
     return backbone, LinearHead(weight, np.array([0.5, -1.0, 2.0], dtype=np.float32), 0.0)
 
@@ -45,7 +46,7 @@ def test_timm_reads_the_network_with_its_classes(architecture: str, half: bool, 
 
 def test_a_last_layer_that_is_not_linear_is_left_out(tmp_path: Path) -> None:
     """VGG's classifier is part of what the features are; DeiT's distilled networks average two layers."""
-    backbone = build_untrained("deit_tiny_distilled_patch16_224", size=32).at_random(0)
+    backbone = reinitialised(build_untrained("deit_tiny_distilled_patch16_224", size=32), 0)
     head = LinearHead(np.zeros((3, backbone.features), dtype=np.float32), np.ones(3, dtype=np.float32), 0.0)
     assert save_local_dir(backbone, head, CLASSES, tmp_path, half=False) == 0
     config = json.loads((tmp_path / "config.json").read_text())

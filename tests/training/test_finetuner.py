@@ -16,7 +16,8 @@ from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from regraft.errors import TrainingError
 from regraft.heads.linear import LinearHead
-from regraft.networks.backbones import Backbone, build_untrained
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import build_untrained
 from regraft.networks.cutting import Top, Trunk, cut_before
 from regraft.networks.freezing import Plan, plan_training
 from regraft.progress import Observer

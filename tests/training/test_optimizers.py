@@ -8,7 +8,7 @@ import torch
 
 from regraft.data.layouts import find_samples
 from regraft.errors import OptionError
-from regraft.networks.backbones import Backbone
+from regraft.networks.backbone import Backbone
 from regraft.training.optimizers import OPTIMIZERS, OptimizerKind
 from regraft.training.schedule import Schedule
 from regraft.transfer.fit import fit

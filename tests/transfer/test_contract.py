@@ -10,7 +10,8 @@ import torch
 
 from regraft.data.layouts import find_samples
 from regraft.engines.compute import Compute
-from regraft.networks.backbones import Backbone, build_untrained
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import build_untrained
 from regraft.networks.cutting import cut_before
 from regraft.networks.freezing import fingerprints
 from regraft.progress import Observer

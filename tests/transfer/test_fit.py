@@ -25,7 +25,8 @@ from regraft.files import open_regular
 from regraft.heads.probe import CalibratedHeads
 from regraft.images import sources
 from regraft.networks import backbones, freezing
-from regraft.networks.backbones import Backbone, load_backbone
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import load_backbone
 from regraft.options import declared_settings
 from regraft.training.schedule import Schedule
 from regraft.transfer import fit as fitting

@@ -23,7 +23,8 @@ from regraft.engines.compute import Compute
 from regraft.errors import DataError, OptionError, ResumeError
 from regraft.features.extraction import FeatureExtractor, Features
 from regraft.features.joint import JointExtractor
-from regraft.networks.backbones import Backbone, build_untrained, load_backbone
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import build_untrained, load_backbone
 from regraft.progress import Observer
 from regraft.transfer import fit as fitting
 from regraft.transfer import network_choice

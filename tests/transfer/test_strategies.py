@@ -11,7 +11,8 @@ import pytest
 from regraft.data.layouts import find_samples
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError
-from regraft.networks.backbones import Backbone, load_backbone
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import load_backbone
 from regraft.networks.freezing import BATCH_NORMS, Plan, fingerprints
 from regraft.options import declared_settings
 from regraft.training.finetuner import Finetuner

@@ -11,7 +11,7 @@ from tests.fixtures.learning import dataset_of
 from regraft.data.class_weights import ClassWeights
 from regraft.data.layouts import find_samples
 from regraft.engines.compute import Compute
-from regraft.features.depths import columns_from
+from regraft.features.depth_choices import columns_from
 from regraft.heads.probe import CalibratedHeads, fit_calibrated_head
 from regraft.networks.backbones import load_backbone
 from regraft.progress import Observer

@@ -14,6 +14,7 @@ from regraft.api.vectors import Network, embedder_of
 from regraft.classifier.bundle import load_bundle
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.drift import Drift
+from regraft.classifier.named import bundle_file
 from regraft.data.cells import is_missing
 from regraft.data.columns import Columns
 from regraft.data.photo_list import PhotoList
@@ -73,7 +74,7 @@ def drift(classifier: TransferClassifier | Classifier | str | Path, photos: Any,
     if isinstance(classifier, TransferClassifier):
         classifier = classifier._fitted()
     elif not isinstance(classifier, Classifier):
-        classifier = load_bundle(Path(classifier).expanduser())
+        classifier = load_bundle(bundle_file(classifier))
     return compare_new_photos(classifier, found, compute, LogObserver())[0]
 
 

@@ -19,6 +19,7 @@ from regraft.api.log import LogObserver
 from regraft.classifier.bundle import load_bundle, save_bundle
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.labels import make_labels, read_labels
+from regraft.classifier.named import bundle_file, check_network, load_network
 from regraft.classifier.predict import Predictions, Predictor
 from regraft.data.audit import unreadable_lines
 from regraft.data.columns import Columns
@@ -33,9 +34,8 @@ from regraft.explain.html_report import write_report
 from regraft.explain.subject import find_subject_photos, subject_of_classifier, without_labels
 from regraft.files import check_output, prepare_folder
 from regraft.images.sources import Source
-from regraft.networks.backbones import load_backbone
 from regraft.networks.names import NetworkNames, joined_name, parts_of_name, read_names
-from regraft.networks.registry import check_model_name, networks_to_try, own_name
+from regraft.networks.registry import networks_to_try, own_name
 from regraft.options import Bytes, Seconds, declared_settings
 from regraft.training.schedule import Schedule
 from regraft.transfer.experiment import Experiment
@@ -116,7 +116,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         networks = self._networks(named)
         splits, labels = find_labelled(X, y, groups, columns_of(columns, "fit", own=("groups",)))
         splits = self._options(TaxonomyOptions).apply(splits, natural_order if labels is None else sorted)
-        loaders = {name: functools.partial(load_backbone, name, self.weights) for name in networks}
+        loaders = {name: functools.partial(load_network, name, self.weights) for name in networks}
         if named.choose:
             result = fit_best(splits, loaders, settings=settings, compute=compute, observer=observer)
         else:
@@ -278,7 +278,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _networks(self, named: NetworkNames) -> list[str]:
         """Return the names of the networks, default ones if none are named."""
         for name in named.names:
-            check_model_name(name)
+            check_network(name)
         named = replace(named, names=tuple(map(own_name, named.names)))
         named.check(weights=False)  # again: two names may stand for the same
         if named.choose and not named.names:
@@ -346,7 +346,7 @@ _document(TransferClassifier)
 
 
 def load(path: str | Path) -> TransferClassifier:
-    """Return the fitted classifier in a file that `save` or `regraft fit` wrote. Nothing in it is executed.
+    """Return the fitted classifier in a file, or on the hub: "hf-hub:owner/name@revision". Nothing in it is executed.
 
     Of its arguments it has those that the file tells: `model` and `strategy` (where they were chosen, what was taken),
     `features`, `seed`, `train_from`, `train_only`, `lora`, `class_weight` and `tta`. All others have their defaults.
@@ -354,7 +354,7 @@ def load(path: str | Path) -> TransferClassifier:
     Raises:
         BundleError: no such file, damaged, not a regraft classifier, or written by a newer version.
     """
-    classifier = load_bundle(Path(path))
+    classifier = load_bundle(bundle_file(path))
     record = classifier.record
     names = ("seed", "train_from", "train_only", "lora", "class_weight", "tta")
     kept = {} if record is None else {name: getattr(record, name) for name in names}

@@ -12,6 +12,7 @@ from regraft.api.log import LogObserver
 from regraft.classifier.bundle import load_bundle
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.evaluate import evaluation_of
+from regraft.classifier.named import bundle_file, check_network, load_network
 from regraft.classifier.paired_evaluation import PairedEvaluation
 from regraft.classifier.paired_evaluation import evaluate_paired as evaluate_classifiers
 from regraft.classifier.record import EvaluationRecord
@@ -21,8 +22,7 @@ from regraft.data.samples import Samples, composed
 from regraft.engines.compute import Compute
 from regraft.errors import ModelError, OptionError, did_you_mean, option
 from regraft.evaluation.goals import DecisionRequest
-from regraft.networks.backbones import load_backbone
-from regraft.networks.registry import check_model_name, own_name
+from regraft.networks.registry import own_name
 from regraft.options import check_settings, number, whole_number
 from regraft.training.schedule import Schedule
 from regraft.transfer.compare import Size
@@ -272,7 +272,7 @@ def compare(
     samples = find_labelled(X, y, groups, columns_of(named, "compare"), splits=("train",))[0]["train"]
     return compare_samples(
         samples,
-        {name: (lambda name=name: load_backbone(name)) for name in networks},  # type: ignore[misc]
+        {name: (lambda name=name: load_network(name)) for name in networks},  # type: ignore[misc]
         strategies=[name.strip() for name in chosen],
         sizes=counts,
         settings=settings,
@@ -288,7 +288,7 @@ def _classifier(given: Any) -> Classifier:
             f"{option('classifier')} must be a fitted TransferClassifier, or the file of one. Got "
             f"{type(given).__name__}."
         )
-    return given if isinstance(given, Classifier) else load_bundle(Path(given).expanduser())
+    return given if isinstance(given, Classifier) else load_bundle(bundle_file(given))
 
 
 def _networks(model: str | Sequence[str] | None) -> list[str]:
@@ -298,7 +298,7 @@ def _networks(model: str | Sequence[str] | None) -> list[str]:
     if not named:
         raise ModelError(f"{option('model')} names no network. Name one or several, or leave it out.")
     for name in named:
-        check_model_name(name)
+        check_network(name)
     return list(dict.fromkeys(map(own_name, named)))
 
 

@@ -22,7 +22,7 @@ from regraft.errors import DataError, OptionError, option, printable, shortlist
 from regraft.features.embedding import Embedder
 from regraft.features.similar import SimilarPhotos, find_similar
 from regraft.images.sources import Source
-from regraft.networks.depths import DEPTHS, LAST
+from regraft.networks.hook_points import DEPTHS, LAST
 from regraft.options import whole_number
 
 Network = TransferClassifier | Classifier | str | Path  # a fitted classifier, the file of one, or a network's name

@@ -7,7 +7,8 @@ from torch import nn
 from torch.nn import functional
 
 from regraft.errors import ModelError, OptionError
-from regraft.networks.tracing import HookPoint, as_hook_point, evaluating, hooked
+from regraft.networks.hook_points import HookPoint
+from regraft.networks.tracing import as_hook_point, evaluating, hooked
 
 _COVERED_AT_A_TIME = 16  # images
 

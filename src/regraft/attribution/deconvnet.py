@@ -10,7 +10,8 @@ from torch.nn import functional
 from regraft.attribution.backward_rules import DECONVNET, GUIDED, BackwardRules
 from regraft.attribution.linearity import backward_path
 from regraft.errors import DataError, ModelError, OptionError
-from regraft.networks.tracing import HookPoint, as_hook_point, evaluating, run_to
+from regraft.networks.hook_points import HookPoint
+from regraft.networks.tracing import as_hook_point, evaluating, run_to
 
 TIE_BREAK = 1e-5  # of what decides between equal activations
 _TOLERANCE = 1e-3  # relative, between a run under `BackwardRules` and a plain one

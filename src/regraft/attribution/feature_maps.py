@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from regraft.errors import ModelError
+from regraft.networks.hook_points import HookPoint
 from regraft.networks.stages import Stage
-from regraft.networks.tracing import Before, HookPoint, blank_images, forward_hooks
+from regraft.networks.tracing import Before, blank_images, forward_hooks
 
 _SKEW = 1.3  # how far a map's ratio of sides may be from the image's; padding moves it a little
 _BLANK = 2  # images: with one, what is the same for all (an embedding of positions) could not be told apart

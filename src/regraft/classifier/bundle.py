@@ -4,48 +4,42 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.numpy import save
 
+from regraft.classifier.bundle_networks import network_fields, network_tensors, read_network
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.record import FitRecord
 from regraft.classifier.reference import TrainingReference
-from regraft.classifier.schema import Description, NetworkFields
+from regraft.classifier.schema import Description
 from regraft.data.taxonomy import Taxonomy
 from regraft.engines.kinds import ENGINE_KINDS
 from regraft.engines.workload import EngineChoice
-from regraft.errors import BundleError, ModelError, WeightsError, option, printable, shortlist
+from regraft.errors import BundleError, option, printable, shortlist
 from regraft.evaluation.conformal import HeldOutScores
 from regraft.evaluation.decisions import Decision
 from regraft.files import atomic_write, is_file, parse_json
 from regraft.heads.kinds import HEADS
 from regraft.heads.linear import Head, LinearHead
-from regraft.images.preprocess import Preprocess
 from regraft.images.tta import NONE
-from regraft.networks.backbones import Backbone, rebuild_backbone, tensor_bytes
-from regraft.networks.depths import Depth
-from regraft.networks.names import joined_name, parts_of_name
-from regraft.networks.registry import SOURCE_SETTINGS, Recipe, check_settings
-from regraft.networks.tracing import HookPoint, as_hook_point
-from regraft.networks.weights import without_folders
+from regraft.networks.backbone import tensor_bytes, tensor_type
+from regraft.networks.names import joined_name, parts_of_name, without_folders
+from regraft.runtime import is_installed
 from regraft.validation import convert
 
 NEWEST = 4  # format: 2 has features of several depths or networks, 3 a rule that decides, 4 test-time views
 _KEY = "regraft"
-_BACKBONE, _JOINED = "backbone.", "joined."
 _HEAD = "head."
 _SEEN = "seen."
 _REFERENCE = "reference."  # older programs pass over it
 _HELD_OUT = "held_out."  # likewise
-_KINDS = frozenset({torch.float32, torch.float16, torch.float64, torch.int64, torch.int32, torch.uint8, torch.bool})
+_KINDS = frozenset({"F32", "F16", "F64", "I64", "I32", "U8", "BOOL"})  # by safetensors' names
 
 
 def save_bundle(classifier: Classifier, path: Path) -> None:
@@ -54,18 +48,14 @@ def save_bundle(classifier: Classifier, path: Path) -> None:
     Raises:
         OutputError: disk full, no such folder, no permission.
     """
-    tensors = {
-        _prefix(number) + name: _smallest(tensor)
-        for number, backbone in enumerate(classifier.backbones)
-        for name, tensor in backbone.module.state_dict().items()
-    }
+    tensors = network_tensors(classifier)
     parts = {_HEAD: classifier.head, _REFERENCE: classifier.reference, _HELD_OUT: classifier.held_out}
     for prefix, part in parts.items():
         kept = {} if part is None else part.state()
-        tensors |= {prefix + name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in kept.items()}
+        tensors |= {prefix + name: np.ascontiguousarray(array) for name, array in kept.items()}
     for role, keys in classifier.seen.items():
-        tensors[_SEEN + role] = torch.from_numpy(keys.view(np.int64))
-    first, *joined = _networks(classifier)
+        tensors[_SEEN + role] = keys.view(np.int64)
+    first, *joined = network_fields(classifier)
     about = {
         "format": _format(classifier, first, joined),
         "classes": list(classifier.classes),
@@ -82,7 +72,7 @@ def save_bundle(classifier: Classifier, path: Path) -> None:
         **({} if classifier.decision is None else {"decision": classifier.decision.to_json(classifier.classes)}),
         **({} if classifier.taxonomy is None else {"taxonomy": classifier.taxonomy.to_json()}),
         "numbers": _lasting(classifier),
-        "versions": {name: version(name) for name in ("regraft", "torch", "timm")}
+        "versions": {name: version(name) for name in ("regraft", "torch", "timm") if is_installed(name)}
         | {"python": platform.python_version()},
     }
     about["sha256"] = _digest(about, tensors)
@@ -101,7 +91,6 @@ def load_bundle(path: Path) -> Classifier:
         BundleError: no such file, damaged, not a regraft classifier, or written by a newer version.
     """
     about, tensors = _read(path)
-    _check_kinds(path, tensors)
     if about.pop("sha256", None) != _digest(about, tensors):
         raise BundleError(f"{path} is damaged: its contents are not what was saved. Copy it again.")
     try:
@@ -110,10 +99,7 @@ def load_bundle(path: Path) -> Classifier:
         raise BundleError(f"{path} cannot be used: {printable(str(error))}. Fit it again.") from None
     seen = {role: keys.view(np.uint64) for role, keys in _arrays(tensors, _SEEN).items()}
     networks = (description, *description.joined)
-    try:
-        backbones = [_rebuild(one, _state(tensors, number)) for number, one in enumerate(networks)]
-    except (WeightsError, ModelError) as error:  # an architecture that this timm builds otherwise, or not at all
-        raise BundleError(f"{path} cannot be rebuilt: {printable(str(error), lines=True)}") from None
+    backbones = [read_network(one, tensors, number, path) for number, one in enumerate(networks)]
     engines = [None if one.engine is None else EngineChoice(one.engine.engine, one.engine.machine) for one in networks]
     classifier = Classifier(
         backbone=backbones[0],
@@ -156,61 +142,6 @@ def _format(classifier: Classifier, first: Mapping[str, Any], joined: Sequence[M
     return 2 if joined or "depths" in first else 1
 
 
-def _prefix(number: int) -> str:
-    """Return how the names of a network's tensors begin: the first, or one that is joined to it."""
-    return f"{_JOINED}{number}." if number else _BACKBONE
-
-
-def _state(tensors: Mapping[str, torch.Tensor], number: int) -> dict[str, torch.Tensor]:
-    prefix = _prefix(number)
-    return {name.removeprefix(prefix): _full(t) for name, t in tensors.items() if name.startswith(prefix)}
-
-
-def _networks(classifier: Classifier) -> list[dict[str, Any]]:
-    """Return the fields of `NetworkFields` of each network."""
-    choices = (classifier.engine_choice, *(classifier.joined_choices or (None,) * len(classifier.joined)))
-    firsts = classifier.first_depths or (0,) * len(choices)
-    found = []
-    for backbone, choice, first in zip(classifier.backbones, choices, firsts, strict=True):
-        recipe = backbone.recipe
-        depths = [{"stage": depth.stage, "units": depth.units, **asdict(depth.hook_point)} for depth in backbone.depths]
-        found.append(
-            {
-                "architecture": recipe.architecture,
-                "arguments": recipe.arguments,
-                "settings": {name: value for name, value in recipe.settings.items() if name not in SOURCE_SETTINGS},
-                "preprocess": backbone.preprocess.to_json(),
-                "weights_source": without_folders(backbone.source),
-                "engine": None if choice is None else asdict(choice),
-                **({"depths": depths, "first_depth": first} if depths else {}),
-            }
-        )
-    return found
-
-
-def _rebuild(network: NetworkFields, state: dict[str, torch.Tensor]) -> Backbone:
-    """Return the network of a bundle.
-
-    Raises:
-        WeightsError, ModelError: it cannot be built, or has other tensors or layers.
-    """
-    settings = {name: value for name, value in network.settings.items() if name not in SOURCE_SETTINGS}
-    check_settings(settings, "{} in its settings")
-    recipe = Recipe(network.architecture, network.arguments, settings)
-    preprocess = Preprocess.from_json(msgspec.to_builtins(network.preprocess))
-    backbone = rebuild_backbone(recipe, preprocess, state)
-    backbone.source = network.weights_source
-    depths = [
-        Depth(
-            one.stage,
-            as_hook_point(backbone.module, HookPoint(one.module, one.side, one.layout, one.skipped)),
-            one.units,
-        )
-        for one in network.depths
-    ]
-    return backbone.with_depths(depths)
-
-
 def read_description(path: Path) -> dict[str, Any]:
     """Return what a bundle says of itself, without its tensors.
 
@@ -221,7 +152,7 @@ def read_description(path: Path) -> dict[str, Any]:
         what = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
         raise BundleError(f"{path} {what}. Name a file that `regraft fit` wrote.")
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="numpy") as file:
             metadata: Mapping[str, str] = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise BundleError(f"{path} is damaged or not a safetensors file ({error}). Copy it or fit it again.") from None
@@ -247,21 +178,24 @@ def read_description(path: Path) -> dict[str, Any]:
     return about
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     about = read_description(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, RuntimeError, AttributeError) as error:  # a type that this PyTorch has not
+        with safe_open(path, framework="numpy") as file:
+            names = list(file.keys())
+            kinds = {name: (file.get_slice(name).get_dtype(), file.get_slice(name).get_shape()) for name in names}
+            _check_kinds(path, kinds)
+            return about, {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, RuntimeError, AttributeError, TypeError) as error:
         reason = printable(str(error))
         raise BundleError(
             f"{path} is damaged: its tensors cannot be read ({reason}). Copy it or fit it again."
         ) from None
 
 
-def _check_kinds(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+def _check_kinds(path: Path, kinds: Mapping[str, tuple[str, Sequence[int]]]) -> None:
     """Raise `BundleError` for tensors of a type that regraft does not write, and NumPy may lack."""
-    foreign = [f"{name}: {_kind(tensor)}" for name, tensor in tensors.items() if tensor.dtype not in _KINDS]
+    foreign = [f"{name}: {kind} of shape {tuple(shape)}" for name, (kind, shape) in kinds.items() if kind not in _KINDS]
     if foreign:
         raise BundleError(
             f"{path} holds tensors of a type that regraft never writes:\n{shortlist(foreign)}\n"
@@ -270,7 +204,7 @@ def _check_kinds(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def _check(
-    about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
+    about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
 ) -> tuple[Description, Head, TrainingReference | None, HeldOutScores | None]:
     """Return description, head, reference and held-out scores of a bundle whose parts fit together.
 
@@ -291,23 +225,23 @@ def _check(
     return description, head, reference, HeldOutScores.from_state(scores, classes=classes) if scores else None
 
 
-def _arrays(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): t.numpy() for name, t in tensors.items() if name.startswith(prefix)}
+def _arrays(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def _check_tensors(tensors: Mapping[str, torch.Tensor]) -> None:
+def _check_tensors(tensors: Mapping[str, np.ndarray]) -> None:
     """Raise `ValueError` unless head and network are finite, and the keys of photos seen are such."""
     for name, tensor in tensors.items():
-        if name.startswith(_SEEN) and (tensor.dtype != torch.int64 or tensor.ndim != 1):
+        if name.startswith(_SEEN) and (tensor.dtype != np.int64 or tensor.ndim != 1):
             raise ValueError(f"{name} must be int64 of shape (n,). Got {_kind(tensor)}")
         if name.startswith(_SEEN) and name.endswith(".hashes") and len(tensor) % 4:
             raise ValueError(f"{name} must be four numbers for each photo. Got {len(tensor)}")
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
             raise ValueError(f"{name} holds values that are not finite (NaN or infinite)")
 
 
-def _kind(tensor: torch.Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
+def _kind(tensor: np.ndarray) -> str:
+    return f"{tensor.dtype} of shape {tuple(tensor.shape)}"
 
 
 def _lasting(classifier: Classifier) -> dict[str, Any]:
@@ -342,22 +276,9 @@ def _photo_name(path: Path, classes: Sequence[str]) -> str:
     return f"{path.parent.name}/{path.name}" if path.parent.name in classes else path.name
 
 
-def _smallest(tensor: torch.Tensor) -> torch.Tensor:
-    """Return `tensor` in float16 where that loses nothing (weights published in half precision), else as it is."""
-    tensor = tensor.detach().cpu().contiguous()
-    if tensor.dtype != torch.float32:
-        return tensor
-    half = tensor.half()
-    return half if torch.equal(half.float(), tensor) else tensor
-
-
-def _full(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.float() if tensor.dtype == torch.float16 else tensor
-
-
-def _digest(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
+def _digest(about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str:
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(f"{name} {tensor_type(tensor)} {tuple(tensor.shape)}".encode())
         digest.update(tensor_bytes(tensor))
     return digest.hexdigest()

@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from scipy.special import softmax
-from torch import nn
 
 from regraft.classifier.record import FitRecord
 from regraft.classifier.reference import TrainingReference
@@ -21,12 +19,15 @@ from regraft.evaluation.conformal import Coverage, HeldOutScores
 from regraft.evaluation.decisions import Decision, answers_of
 from regraft.evaluation.goals import DecisionRequest
 from regraft.evaluation.levels import Level
-from regraft.features.depths import columns_from
-from regraft.heads.linear import Columns, Head, linear_of
+from regraft.features.depth_choices import columns_from
+from regraft.heads.linear import Columns, Head, softmax
 from regraft.images.perceptual_hash import HASH_BYTES
 from regraft.images.tta import FLIP, MIRRORED, NONE, PLAIN, TTA, tta_in_words
-from regraft.networks.backbones import Backbone
-from regraft.networks.depths import Depth
+from regraft.networks.backbone import Backbone
+from regraft.networks.hook_points import Depth
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _PIXELS, _HASHES = ".pixels", ".hashes"  # after a role: of pictures
 UNLIKE_LEVEL = 0.95  # of the training photos: with few of them the limit of 99 % is set by one or two odd photos
@@ -132,7 +133,7 @@ class Classifier:
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Return (n, c) calibrated probabilities of (n, width) features."""
-        return np.asarray(softmax(self.logits(features).astype(np.float64), axis=1))
+        return softmax(self.logits(features))
 
     @property
     def positive(self) -> str | None:
@@ -212,7 +213,7 @@ class Classifier:
             )
         return np.array(counts, dtype=np.float64) / max(sum(counts), 1) if counts else None
 
-    def as_module(self) -> nn.Module:
+    def as_module(self) -> "nn.Module":
         """Return all of it as one PyTorch module in eval mode: for an export, or to be part of another program.
 
         (b, h, w, 3) uint8 pixels, decoded, resized and cropped as `backbone.preprocess` says -> (b, c) calibrated
@@ -223,16 +224,21 @@ class Classifier:
             OptionError: the head is not linear; several networks are joined, which see photos in sizes of their own; or
                 answers are of crops, which are not in the pixels of one.
         """
+        from regraft.classifier.module import ClassifierModule, NetworkWithHead
+
         self.check_single("One module")
-        if not set(TTA[self.tta].parts) <= {PLAIN, MIRRORED}:
+        parts = TTA[self.tta].parts
+        if not set(parts) <= {PLAIN, MIRRORED}:
             raise OptionError(
                 f"One module sees a photo as the network does. Got a classifier whose answers are "
                 f"{tta_in_words(self.tta)} ({option('tta', self.tta)}). Take one that was fitted with "
                 f"{option('tta', NONE)} or {FLIP}."
             )
-        module = _ClassifierModule(self)
-        module.training = module.network.training = False  # as the network, which stays as it is
-        return module
+        columns = self.columns
+        assert isinstance(columns, slice)  # of one network
+        network = NetworkWithHead(self.backbone, self.head, first=columns.start or 0)
+        mirrored = MIRRORED in parts
+        return ClassifierModule(network, self.backbone.preprocess, temperature=self.temperature, mirrored=mirrored)
 
     def was_seen(self, keys: Sequence[bytes], role: str) -> np.ndarray:
         """Return (n,) booleans: which images, by content key, took part in `role` when this was made; b"" is none."""
@@ -257,60 +263,6 @@ class Classifier:
             rows, photos = pictures.every_hash()
             found[photos[seen_before(rows, hashes)]] = True
         return found
-
-
-class NetworkWithHead(nn.Module):
-    """A network with its last layer, as one module: (b, 3, h, w) -> (b, c) logits.
-
-    Args:
-        backbone: the network.
-        head: its last layer.
-        first: the column of the network's features that is the head's first.
-    """
-
-    def __init__(self, backbone: Backbone, head: Head, *, first: int = 0) -> None:
-        super().__init__()
-        self.network = backbone.feature_module
-        self.first = first
-        self.inside = "network.network" if backbone.depths else "network"  # the name of the network in this module
-        linear = linear_of(head, "a network with its head as one module")
-        self.register_buffer("weight", torch.from_numpy(linear.weight), persistent=False)
-        self.register_buffer("bias", torch.from_numpy(linear.bias), persistent=False)
-
-    weight: torch.Tensor
-    bias: torch.Tensor
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return (b, c) logits of images (b, 3, h, w)."""
-        features: torch.Tensor = self.network(images)
-        return features[:, self.first :] @ self.weight.T + self.bias
-
-
-class _ClassifierModule(nn.Module):
-    """(b, h, w, 3) uint8 pixels at the network's size -> (b, c) probabilities."""
-
-    mean: torch.Tensor
-    scale: torch.Tensor
-
-    def __init__(self, classifier: "Classifier") -> None:
-        super().__init__()
-        preprocess = classifier.backbone.preprocess
-        columns = classifier.columns
-        assert isinstance(columns, slice)  # of one network
-        self.network = NetworkWithHead(classifier.backbone, classifier.head, first=columns.start or 0)
-        self.temperature = classifier.temperature
-        self.mirrored = MIRRORED in TTA[classifier.tta].parts
-        mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in (preprocess.mean, preprocess.std))
-        self.register_buffer("mean", 255 * mean, persistent=False)
-        self.register_buffer("scale", 1 / (255 * std), persistent=False)
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return (b, c) calibrated probabilities of pixels (b, h, w, 3)."""
-        images = (pixels.permute(0, 3, 1, 2).float() - self.mean) * self.scale
-        logits = self.network(images)
-        if self.mirrored:
-            logits = (logits + self.network(images.flip(3))) / 2
-        return torch.softmax(logits / self.temperature, dim=1)
 
 
 def marks_of(datasets: Mapping[str, Dataset | None]) -> dict[str, np.ndarray]:

@@ -1,5 +1,10 @@
-"""A network by its name, or a classifier by its file: where either will do. Imports torch when it loads."""
+"""A network by its name, a classifier by its file or its repository on the hub: where either will do.
 
+Imports torch, and the hub's client, when it loads.
+"""
+
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,11 +13,16 @@ from regraft.errors import BundleError, OptionError, did_you_mean, option, print
 if TYPE_CHECKING:
     from regraft.classifier.classifier import Classifier
     from regraft.engines.workload import EngineChoice
-    from regraft.networks.backbones import Backbone
+    from regraft.networks.backbone import Backbone
+
+HUB_BUNDLE = "classifier.safetensors"  # of a repository on the hub
+_ON_HUB = ("hf-hub:", "hf_hub:")  # as `networks.hub`, whose import takes a second
+_COMMIT_SHOWN = 12
+_log = logging.getLogger("regraft").info
 
 
 def check_named(model: str, weights: Path | None = None) -> None:
-    """Raise for a classifier's file that is missing, or given weights as well.
+    """Raise for a classifier's file that is missing, or given weights as well. The hub is not asked.
 
     Args:
         model: a network's name or a file.
@@ -27,15 +37,109 @@ def check_named(model: str, weights: Path | None = None) -> None:
         raise OptionError(
             f"{option('weights')} is for a network, and {name} is a classifier, which has its own. Leave it out."
         )
-    if file.suffix.startswith(".safetensor") and not file.is_file():
+    if is_bundle_name(model) and not file.is_file():
         beside = [str(path) for path in file.parent.glob("*.safetensors")] if file.parent.is_dir() else []
         raise BundleError(
             f"{name} does not exist.{did_you_mean(model, beside)} Name a file that `regraft fit` wrote, or a network."
         )
 
 
-def load_named(model: str, weights: Path | None = None) -> "Classifier | Backbone":
-    """Return the classifier in the file `model`, or the pretrained network of that name.
+def is_bundle_name(model: str) -> bool:
+    """Tell whether a name is that of a classifier's file, and of no network."""
+    return not model.startswith(_ON_HUB) and Path(model).suffix.startswith(".safetensor")
+
+
+def names_classifier(named: str) -> bool:
+    """Tell whether what may be photos or a classifier names the latter: by its file, or a repository on the hub."""
+    return is_bundle_name(named) or named.startswith(_ON_HUB)
+
+
+def bundle_file(named: str | Path, say: Callable[[str], object] = _log) -> Path:
+    """Return the file of a classifier: `named` itself, or the copy of the one in a repository, hf-hub:owner/name.
+
+    The newest there is is fetched, unless a commit is named (hf-hub:owner/name@revision); without a connection the
+    one that was fetched before is taken.
+
+    Args:
+        named: file or repository.
+        say: is told which one of a repository it is.
+
+    Raises:
+        DownloadError: no such repository, no right to read it, or neither a connection nor a copy.
+        BundleError: a repository that holds no classifier of regraft.
+        ModelError: no name of a repository.
+    """
+    name = str(named)
+    if not name.startswith(_ON_HUB):
+        return Path(named).expanduser()
+    from regraft.networks.hub import download_errors
+
+    with download_errors(name, lambda reason: _missing(name, reason)):
+        found = _on_hub(name, say)
+    if found is None:
+        raise BundleError(
+            f"{printable(name)} holds no classifier of regraft: the repository has no {HUB_BUNDLE}, which `regraft "
+            "push` writes. Name another."
+        )
+    return found
+
+
+def _missing(name: str, reason: str) -> str:
+    return (
+        f"{printable(name)}: the classifier cannot be downloaded, and is not on this machine ({reason}). Check the "
+        "name and the connection, or name the file of a classifier."
+    )
+
+
+def _on_hub(name: str, say: Callable[[str], object]) -> Path | None:
+    """Return the copy of a repository's classifier; None where it holds none. Raises as `newest_file`."""
+    from regraft.networks.hub import newest_file, repository_of
+
+    repository, revision = repository_of(name)
+    found, unasked = newest_file(repository, HUB_BUNDLE, revision)
+    if found is not None:
+        commit = found.parent.name[:_COMMIT_SHOWN]
+        how = f", fetched before, as the hub cannot be asked ({unasked})" if unasked else ""
+        say(f"{printable(name)}: the classifier of commit {commit}{how}")
+    return found
+
+
+def find_bundle(model: str, *, fetch: bool = True, say: Callable[[str], object] = _log) -> Path | None:
+    """Return the file of the classifier that `model` names, or is on the hub; None where it names a network.
+
+    Args:
+        model: a file, a network's name, or a repository, which may hold either.
+        fetch: False uses only what was downloaded before.
+        say: as of `bundle_file`.
+
+    Raises:
+        DownloadError: of a repository that is neither here nor to be had; the message is that of a network's weights.
+    """
+    if not model.startswith(_ON_HUB):
+        file = Path(model).expanduser()
+        return file if is_bundle_name(model) or file.is_file() else None
+    from regraft.networks.hub import cached_file, download_errors, repository_of
+
+    repository, revision = repository_of(model)
+    cached = cached_file(repository, HUB_BUNDLE, revision)
+    if not fetch:
+        return cached
+    if cached is None and cached_file(repository, "config.json", revision) is not None:
+        return None  # a network that was fetched before
+    with download_errors(model):
+        return _on_hub(model, say)
+
+
+def load_named(
+    model: str, weights: Path | None = None, *, fetch: bool = True, say: Callable[[str], object] = _log
+) -> "Classifier | Backbone":
+    """Return the classifier in the file or repository `model`, or the pretrained network of that name.
+
+    Args:
+        model: a file, a network's name, or a repository on the hub, which may hold either.
+        weights: a file of weights for the network.
+        fetch: False uses only what is on this machine.
+        say: as of `bundle_file`.
 
     Raises:
         BundleError: a file that is no classifier.
@@ -47,11 +151,53 @@ def load_named(model: str, weights: Path | None = None) -> "Classifier | Backbon
     from regraft.networks.registry import check_model_name
 
     check_named(model, weights)
-    file = Path(model).expanduser()
-    if file.is_file():
+    file = None if weights is not None else find_bundle(model, fetch=fetch, say=say)
+    if file is not None:
         return load_bundle(file)
     check_model_name(model)
-    return load_backbone(model, weights)
+    return load_backbone(model, weights, fetch=fetch)
+
+
+def check_network(model: str) -> None:
+    """Raise for what is neither the name of a network nor a file that is there. Nothing is fetched.
+
+    Raises:
+        BundleError: no such file.
+        ModelError: no such network.
+    """
+    from regraft.networks.registry import check_model_name
+
+    if isinstance(model, str) and is_bundle_name(model):
+        check_named(model)
+    else:
+        check_model_name(model)
+
+
+def load_network(model: str, weights: str | Path | None = None, *, fetch: bool = True) -> "Backbone":
+    """Return a network to start from: by its name, or that of a classifier, by its file or repository.
+
+    Raises:
+        OptionError: a classifier that joins several; or a classifier, and weights.
+        BundleError, ModelError, WeightsError: as of `load_named`.
+    """
+    from regraft.networks.backbone import Backbone
+    from regraft.networks.backbones import load_backbone
+
+    if not names_classifier(model):  # a file that is called as a network is not meant
+        return load_backbone(model, weights, fetch=fetch)
+    thing = load_named(model, None if weights is None else Path(weights), fetch=fetch)
+    if isinstance(thing, Backbone):
+        return thing
+    thing.check_single("A network to start from")
+    return thing.backbone.with_depths(()).with_ranges(())
+
+
+def outline_network(model: str) -> "Backbone":
+    """Return a network of which its weights do not matter: as `load_network`, but timm's are not fetched."""
+    from regraft.networks.backbones import build_untrained
+
+    is_network = not names_classifier(model) or find_bundle(model) is None
+    return build_untrained(model) if is_network else load_network(model)
 
 
 def network_of(thing: "Classifier | Backbone") -> "tuple[Backbone, EngineChoice | None]":
@@ -60,7 +206,7 @@ def network_of(thing: "Classifier | Backbone") -> "tuple[Backbone, EngineChoice 
     Raises:
         OptionError: a classifier that joins several.
     """
-    from regraft.networks.backbones import Backbone
+    from regraft.networks.backbone import Backbone
 
     if isinstance(thing, Backbone):
         return thing, None

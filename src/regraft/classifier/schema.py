@@ -9,9 +9,10 @@ from regraft.data.taxonomy import Taxonomy
 from regraft.evaluation.decisions import Decision
 from regraft.evaluation.report import Report
 from regraft.evaluation.tree_figures import TreeFigures
-from regraft.images.preprocess import CROP_MODES, INTERPOLATIONS
+from regraft.images.preprocess import CROP_MODES
+from regraft.images.resizing import INTERPOLATIONS
 from regraft.images.value_range import KINDS
-from regraft.networks.registry import LARGEST_CROP, LARGEST_SIDE
+from regraft.networks.recipe import LARGEST_CROP, LARGEST_SIDE
 from regraft.validation import Bounds, Count, Number, convert
 
 LARGEST_WIDTH = 1_000_000  # of a map, in units

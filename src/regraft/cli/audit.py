@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from regraft.classifier.named import names_classifier
 from regraft.cli import options
 from regraft.cli.console import check_stdout, counted, note, result, result_json
 from regraft.cli.embed import VECTORS, check_model, new_embedder, say_what_was_found
@@ -63,7 +64,7 @@ def audit(
     them. `regraft audit FILE NEW` says how new photos differ from those that the classifier in FILE learned from.
     """
     check_stdout("Send it to a terminal or into a file: > FILE.")
-    if Path(data).suffix.startswith(".safetensor") and not Path(data).expanduser().is_dir():
+    if names_classifier(data) and not Path(data).expanduser().is_dir():
         others = {"--model": model, "--weights": weights, "--report": report, "--write-clean": write_clean}
         _compare_new(data, new or [], given, json=json, others=others)
         return
@@ -155,7 +156,7 @@ def _compare_new(
             f"learned from: regraft audit {printable(file)} NEW-PHOTOS. To audit its training photos, name these."
         )
 
-    from regraft.classifier.named import check_named
+    from regraft.classifier.named import bundle_file, check_named
 
     check_named(file)
     photos = find_photos(new, given.columns())
@@ -164,7 +165,7 @@ def _compare_new(
     from regraft.classifier.bundle import load_bundle
     from regraft.photo_audit.new_photos import compare_new_photos
 
-    classifier = load_bundle(Path(file).expanduser())
+    classifier = load_bundle(bundle_file(file, note))
     found, compared = compare_new_photos(classifier, photos, given.compute(), given.observer())
     if json:
         result_json({"file": file, "photos": [str(photo) for photo in compared], **found.to_json()})

@@ -90,7 +90,7 @@ def compare(
         f"strategies: {', '.join(map(printable, chosen))}; photos of each class: {printable(sizes)}\n"
         f"out: {printable(out)}"
     )
-    from regraft.networks.backbones import load_backbone
+    from regraft.classifier.named import load_network
     from regraft.training.checkpoints import run_folder
     from regraft.transfer.compare import compare as run_comparison
 
@@ -100,7 +100,7 @@ def compare(
     observer = given.observer(out.stem)
     found = run_comparison(
         samples,
-        {name: (lambda name=name: load_backbone(name)) for name in model},  # type: ignore[misc]
+        {name: (lambda name=name: load_network(name)) for name in model},  # type: ignore[misc]
         strategies=chosen,
         sizes=counts,
         settings=settings,

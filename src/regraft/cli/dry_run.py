@@ -11,7 +11,7 @@ from regraft.transfer.settings import BY_GROUPS, FitSettings
 from regraft.transfer.strategies import AUTO
 
 if TYPE_CHECKING:
-    from regraft.networks.backbones import Backbone
+    from regraft.networks.backbone import Backbone
     from regraft.networks.freezing import Plan
     from regraft.transfer.auto_plan import AutoPlan
     from regraft.transfer.forecast import Forecast, Trial
@@ -31,7 +31,7 @@ def print_plans(
         json: whether to print one JSON object.
         verbose: whether to name every tensor.
     """
-    from regraft.networks.backbones import build_untrained
+    from regraft.classifier.named import outline_network
     from regraft.transfer.auto_plan import AutoPlan, forecast_all
     from regraft.transfer.experiment import plan_of
     from regraft.transfer.fit import candidate_of
@@ -39,7 +39,7 @@ def print_plans(
     from regraft.transfer.strategies import auto_candidates
 
     name = _network(model)
-    backbone = build_untrained(name)  # neither plan nor speed depends on the weights
+    backbone = outline_network(name)  # neither plan nor speed depends on the weights
     candidate = candidate_of(settings)
     candidates = auto_candidates() if candidate is None else (candidate,)
     plans = {one: plan_of(one, backbone, settings.schedule) for one in candidates}
@@ -87,8 +87,9 @@ def inputs_of_layer(backbone: "Backbone", features: str) -> int:
         backbone: the network, without depths; its weights do not matter.
         features: of which depths: of `FitSettings`.
     """
-    from regraft.features.depths import find_depths, first_depths
-    from regraft.networks.depths import LAST
+    from regraft.features.depth_choices import first_depths
+    from regraft.features.depths import find_depths
+    from regraft.networks.hook_points import LAST
 
     if features == LAST:
         return backbone.features

@@ -24,8 +24,8 @@ def print_networks(
         compute: where to.
         json: whether to print one JSON object.
     """
+    from regraft.classifier.named import outline_network
     from regraft.engines.speed import Speeds
-    from regraft.networks.backbones import build_untrained
     from regraft.networks.registry import networks_to_download
     from regraft.transfer.forecast import seconds_in_words
 
@@ -34,7 +34,7 @@ def print_networks(
     photos = {split: len(samples) for split, samples in splits.items()}
     speeds = Speeds(compute.torch_device, keep=compute.cache)
     depths = settings.features  # neither how many features they give nor the speed depends on the weights
-    features = {name: inputs_of_layer(build_untrained(name), depths) for name in names}
+    features = {name: inputs_of_layer(outline_network(name), depths) for name in names}
     seconds = {name: sum(photos.values()) / speeds.of(name) for name in names}
     if json:
         found = [{"network": n, "features": features[n], "features_seconds": round(seconds[n], 1)} for n in names]

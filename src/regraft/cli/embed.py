@@ -75,7 +75,7 @@ def embed(
     _check_no_table_of(out, Path(data).expanduser())
     say_what_was_found(photos)
 
-    from regraft.networks.weights import without_folders  # what it imports takes seconds
+    from regraft.networks.names import without_folders
 
     embedder, model = new_embedder(model, weights, given, features)
     (opened,) = embedder.open(photos.sources, labels=photos.labels)
@@ -128,7 +128,7 @@ def new_embedder(
 
     compute = given.compute()
     name = model or networks_or_default([])[0]
-    backbone, earlier = network_of(load_named(name, weights))
+    backbone, earlier = network_of(load_named(name, weights, say=note))
     return Embedder(backbone, compute, given.observer(), earlier=earlier, features=str(features)), name
 
 

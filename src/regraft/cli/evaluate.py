@@ -46,7 +46,8 @@ def evaluate(
     classifiers: Annotated[
         list[Path],
         typer.Argument(
-            help="A file that `regraft fit --out` wrote; several are compared on the same photos.",
+            help="A file that `regraft fit --out` wrote, or hf-hub:owner/name; several are compared on the same "
+            "photos.",
             show_default=False,
             metavar="CLASSIFIER",
             callback=_files,
@@ -113,8 +114,9 @@ def evaluate(
 def _load(files: list[Path], request: Any, positive: str | None) -> dict[str, Any]:
     """Return the classifiers in the files, by name, deciding as was asked."""
     from regraft.classifier.bundle import load_bundle
+    from regraft.classifier.named import bundle_file
 
-    loaded = {str(file): load_bundle(file) for file in files}
+    loaded = {str(file): load_bundle(bundle_file(file, note)) for file in files}
     for classifier in loaded.values():
         classifier.decide_by(request, positive)
     return loaded

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from regraft.classifier.named import check_named, load_named
+from regraft.classifier.named import check_named, check_network, load_named, load_network
 from regraft.cli import options
 from regraft.cli.console import counted, note, result, result_json
 from regraft.cli.outputs import check_keeps_inputs
@@ -21,7 +21,7 @@ from regraft.transfer.settings import FitSettings
 if TYPE_CHECKING:
     from regraft.classifier.classifier import Classifier
     from regraft.explain.subject import Subject
-    from regraft.networks.backbones import Backbone
+    from regraft.networks.backbone import Backbone
 
 
 @with_options(
@@ -31,8 +31,8 @@ def explain(
     model: Annotated[
         str,
         typer.Argument(
-            help="A file that `regraft fit --out` wrote; or a network: a timm name, hf-hub:owner/name, "
-            "local-dir:FOLDER, offline or pocket.",
+            help="A file that `regraft fit --out` wrote, or hf-hub:owner/name; or a network: a timm name, "
+            "hf-hub:owner/name, local-dir:FOLDER, offline or pocket.",
             show_default=False,
         ),
     ],
@@ -84,15 +84,14 @@ def explain(
     from regraft.explain.explain import check_options
     from regraft.explain.explain import explain as look_into
     from regraft.explain.html_report import FILES, write_report
-    from regraft.networks.registry import check_model_name
 
     for name in FILES:
         check_keeps_inputs(out / name, [model, photos, weights, before], samples.sources)
 
     compute, seed, observer = given.compute(), given.values["seed"], given.observer()
     if before is not None:
-        check_model_name(before)
-    thing = load_named(model, weights)
+        check_network(before)
+    thing = load_named(model, weights, say=note)
     check_options(thing.backbone if isinstance(thing, Classifier) else thing, stage or (), method=method, units=units)
     subject = _subject(
         thing, samples, labelled=labelled, model=model, before=before, given=given, compute=compute, observer=observer
@@ -131,7 +130,7 @@ def _subject(
 ) -> "Subject":
     from regraft.evaluation.report import check_positive
     from regraft.explain.subject import subject_of_classifier, subject_of_network
-    from regraft.networks.backbones import Backbone, load_backbone
+    from regraft.networks.backbone import Backbone
     from regraft.networks.registry import own_name
 
     positive = given.values["positive"]
@@ -143,7 +142,7 @@ def _subject(
         thing,
         samples,
         labelled=labelled,
-        before=None if before is None else lambda: load_backbone(before),
+        before=None if before is None else lambda: load_network(before),
         compute=compute,
         positive=positive,
         seed=given.values["seed"],

@@ -64,10 +64,10 @@ def fit(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="Pretrained network: a timm name (resnet50), hf-hub:owner/name, local-dir:FOLDER, or one that is "
-            "installed with regraft: offline (efficientnet-lite0), or pocket, the fastest. `regraft models` lists "
-            "the names. Several are joined under one last layer; auto chooses one, of those named beside it or of some "
-            "that people start from.",
+            help="Pretrained network: a timm name (resnet50), hf-hub:owner/name, local-dir:FOLDER, one that is "
+            "installed with regraft: offline (efficientnet-lite0), or pocket, the fastest; or a classifier's file, "
+            "whose network is taken. `regraft models` lists the names. Several are joined under one last layer; auto "
+            "chooses one, of those named beside it or of some that people start from.",
             show_default="a strong one; offline without a connection",
         ),
     ] = None,
@@ -157,10 +157,11 @@ def fit(
 
 def _by_own_names(networks: NetworkNames, weights: Path | None) -> NetworkNames:
     """Return the networks by their own names, and check these: two names may stand for the same."""
-    from regraft.networks.registry import check_model_name, own_name
+    from regraft.classifier.named import check_network
+    from regraft.networks.registry import own_name
 
     for name in networks.names:
-        check_model_name(name)
+        check_network(name)
     found = replace(networks, names=tuple(map(own_name, networks.names)))
     found.check(weights=weights is not None)
     return found
@@ -188,12 +189,12 @@ def _print_dry_run(
 
 def _train(networks: NetworkNames, weights: Path | None, splits: Mapping[str, Samples], **how: Any) -> "FitResult":
     """Fit one network, several that are joined, or the best of several. `how` is for `transfer.fit`."""
-    from regraft.networks.backbones import load_backbone
+    from regraft.classifier.named import load_network
     from regraft.transfer.fit import fit as train
     from regraft.transfer.fit import fit_best
 
     names = networks_to_choose_from(networks.names) if networks.choose else networks_or_default(networks.names)
-    loaders = {name: functools.partial(load_backbone, name, weights) for name in names}
+    loaders = {name: functools.partial(load_network, name, weights) for name in names}
     if networks.choose:
         return fit_best(splits, loaders, **how)
     load, *joined = loaders.values()

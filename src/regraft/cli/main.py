@@ -3,6 +3,7 @@
 import atexit
 import functools
 import gc
+import importlib
 import io
 import sys
 import warnings
@@ -15,26 +16,32 @@ from typing import Annotated, Any, TextIO
 import typer
 from typer.core import TyperGroup
 
-from regraft.cli.audit import audit
-from regraft.cli.cache import cache
-from regraft.cli.compare import compare
 from regraft.cli.console import check_written, note, open_streams, result
-from regraft.cli.demo import demo
-from regraft.cli.embed import embed
-from regraft.cli.evaluate import evaluate
-from regraft.cli.explain import explain
-from regraft.cli.fit import fit
-from regraft.cli.models import models
-from regraft.cli.predict import predict
-from regraft.cli.pretrain import pretrain
-from regraft.cli.similar import similar
 from regraft.cli.wrong_usage import unknown_command, unknown_option
 from regraft.engines.compute import Compute
 from regraft.errors import RegraftError, flags_in_messages, printable
+from regraft.extras import missing_packages_named
 from regraft.options import flags_of
 from regraft.training.schedule import Schedule
 from regraft.transfer.settings import FitSettings
 
+# one file and one function each, in the order of the help
+COMMANDS = (
+    "demo",
+    "audit",
+    "fit",
+    "compare",
+    "evaluate",
+    "predict",
+    "explain",
+    "card",
+    "push",
+    "embed",
+    "similar",
+    "pretrain",
+    "models",
+    "cache",
+)
 # flags that are not made of the option's name
 FLAGS = flags_of(FitSettings, Schedule, Compute) | {
     "DistillationSettings.model": "--teacher",
@@ -58,7 +65,7 @@ def with_exit_codes(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(*args: object, **kwargs: object) -> None:
         try:
-            with flags_in_messages(FLAGS):
+            with flags_in_messages(FLAGS), missing_packages_named(f"regraft {command.__name__}"):
                 command(*args, **kwargs)
         except RegraftError as error:
             note(f"error: {error}")
@@ -150,21 +157,6 @@ class _Commands(TyperGroup):
             return super().invoke(*args, **kwargs)
 
 
-app = typer.Typer(
-    name="regraft",
-    cls=_Commands,
-    help="Transfer learning for images: a folder of photos in, a classifier that can be trusted out. To begin: "
-    "`regraft fit FOLDER` with one sub-folder of photos for each class, or `regraft demo`.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["--help", "-h"]},
-)
-for command in (demo, audit, fit, compare, evaluate, predict, explain, embed, similar, pretrain, models, cache):
-    app.command()(with_exit_codes(command))
-
-
 @with_exit_codes
 def _print_version(show_version: bool) -> None:
     if show_version:
@@ -172,13 +164,40 @@ def _print_version(show_version: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _top(
     show_version: Annotated[
         bool, typer.Option("--version", "-V", help="Print the version.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
     pass
+
+
+def make_app(*commands: str) -> typer.Typer:
+    """Return the command line with these commands of `COMMANDS`: the modules of the others are not imported."""
+    app = typer.Typer(
+        name="regraft",
+        cls=_Commands,
+        help="Transfer learning for images: a folder of photos in, a classifier that can be trusted out. To begin: "
+        "`regraft fit FOLDER` with one sub-folder of photos for each class, or `regraft demo`.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["--help", "-h"]},
+    )
+    app.callback()(_top)
+    for name in commands:
+        module = importlib.import_module(f"regraft.cli.{name}")
+        app.command()(with_exit_codes(getattr(module, name)))
+    return app
+
+
+def __getattr__(name: str) -> Any:
+    """Return `app`, the command line with all commands, when it is first asked for."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()["app"] = app = make_app(*COMMANDS)
+    return app
 
 
 def run() -> None:
@@ -191,8 +210,9 @@ def run() -> None:
     warnings.showwarning = _show_warning
     # Pillow warns of large photos and odd TIFF tags; regraft names what it refuses, and the rest is fine
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    asked = sys.argv[1] if len(sys.argv) > 1 else ""
     try:
-        app()
+        make_app(*([asked] if asked in COMMANDS else COMMANDS))()
     except SystemExit:
         _end()
         raise
@@ -229,4 +249,9 @@ def collect_less_garbage() -> None:
     The collector looks less often while they are made, and not at all at them when the process ends.
     """
     gc.set_threshold(50_000, 20, 20)
-    atexit.register(gc.freeze)
+    atexit.register(_freeze)
+
+
+def _freeze() -> None:
+    if "triton" not in sys.modules:  # it complains on stderr of each of its objects that are not collected
+        gc.freeze()

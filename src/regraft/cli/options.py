@@ -23,7 +23,7 @@ NetworkOrFile = Annotated[
     str,
     typer.Option(
         help="Pretrained network: a timm name, hf-hub:owner/name, local-dir:FOLDER, offline (efficientnet-lite0) or "
-        "pocket; or a file that `regraft fit --out` wrote, whose network is taken.",
+        "pocket; or a classifier (its file, or hf-hub:owner/name), whose network is taken.",
         show_default="a strong one; offline without a connection",
     ),
 ]
@@ -38,7 +38,9 @@ Level = Annotated[
         show_default=False,
     ),
 ]
-Bundle = Annotated[Path, typer.Argument(help="A file that `regraft fit --out` wrote.", show_default=False)]
+Bundle = Annotated[
+    Path, typer.Argument(help="A file that `regraft fit --out` wrote, or hf-hub:owner/name.", show_default=False)
+]
 
 
 class Split(StrEnum):

@@ -112,10 +112,12 @@ def predict(
         check_keeps_inputs(file, [bundle, *photos, like], sources)
 
     from regraft.classifier.bundle import load_bundle, read_description
+    from regraft.classifier.named import bundle_file
     from regraft.classifier.predict import Predictor
     from regraft.classifier.tree import level_of
 
     write: _Write
+    bundle = bundle_file(bundle, note)
     classes = tuple(read_description(bundle)["classes"])
     clip = DEFAULT_CLIP if clip is None else clip
     classifier = load_bundle(bundle)

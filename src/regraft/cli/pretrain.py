@@ -24,7 +24,7 @@ from regraft.training.schedule import Schedule
 from regraft.transfer.settings import FitSettings
 
 if TYPE_CHECKING:
-    from regraft.networks.backbones import Backbone
+    from regraft.networks.backbone import Backbone
 
 _TEMPERATURE = 2.0
 
@@ -214,7 +214,7 @@ def _loader(
         raise OptionError("--weights goes with --model: --arch begins from random weights.")
     if model and (size is not None or arguments):
         raise OptionError("--input-size and --model-args go with --arch: --model is as its weights are.")
-    from regraft.networks.backbones import build_untrained, load_backbone
+    from regraft.networks.backbones import build_untrained, load_backbone, reinitialised
     from regraft.networks.registry import check_model_name, check_side
     from regraft.networks.tracing import check_takes
 
@@ -227,4 +227,4 @@ def _loader(
     name = printable(arch)
     problem = f"{name} cannot learn from images of {height} x {width} pixels: {{}}. Choose another --input-size"
     check_takes(untrained.module, height, width, problem + (" or other --model-args." if arguments else "."))
-    return lambda: untrained.at_random(seed)
+    return lambda: reinitialised(untrained, seed)

@@ -1,7 +1,6 @@
 """`--track mlflow`: every training's losses and rates, and the final figures, in MLflow."""
 
 import contextlib
-import importlib.util
 import re
 import sys
 from collections.abc import Mapping
@@ -9,6 +8,7 @@ from typing import Any
 
 from regraft.cli.console import TerminalObserver
 from regraft.errors import OptionError
+from regraft.extras import check_installed
 from regraft.progress import ProgressRecord
 
 
@@ -21,13 +21,12 @@ class MlflowObserver(TerminalObserver):
         verbose: as of `TerminalObserver`.
 
     Raises:
-        OptionError: mlflow is not installed.
+        MissingPackageError: mlflow is not installed.
     """
 
     def __init__(self, name: str, arguments: Mapping[str, str], *, verbose: bool = False) -> None:
         super().__init__(verbose=verbose)
-        if importlib.util.find_spec("mlflow") is None:
-            raise OptionError("--track mlflow needs the package mlflow. pip install 'regraft[mlflow]'")
+        check_installed("mlflow", "--track mlflow")
         import mlflow
 
         self._mlflow = mlflow

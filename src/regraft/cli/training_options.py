@@ -294,10 +294,11 @@ def networks_to_choose_from(named: Sequence[str], *, fetch: bool = True) -> list
         named: their names.
         fetch: whether others are downloaded.
     """
-    from regraft.networks.registry import check_model_name, networks_to_try, own_name
+    from regraft.classifier.named import check_network
+    from regraft.networks.registry import networks_to_try, own_name
 
     for name in named:
-        check_model_name(name)
+        check_network(name)
     if named:
         return [own_name(name) for name in named]
     names, said = networks_to_try(fetch=fetch)
@@ -307,10 +308,11 @@ def networks_to_choose_from(named: Sequence[str], *, fetch: bool = True) -> list
 
 def networks_or_default(named: Sequence[str]) -> list[str]:
     """Return the networks that are named, which may be such, or the one that is taken when none is, which is said."""
-    from regraft.networks.registry import check_model_name, default_network, own_name
+    from regraft.classifier.named import check_network
+    from regraft.networks.registry import default_network, own_name
 
     for name in named:
-        check_model_name(name)
+        check_network(name)
     if named:
         return [own_name(name) for name in named]
     name, said = default_network()

@@ -21,6 +21,8 @@ _OTHER_WORDS = {  # of other tools and of everyday speech, by the command that i
     "pretrain": "distil distill distillation scratch",
     "models": "list ls model network networks zoo info describe backbones summary architectures",
     "cache": "clear purge prune",
+    "card": "modelcard model-card readme document",
+    "push": "upload publish share release hub",
     "demo": "example examples tutorial quickstart try sample",
 }
 _NO_COMMAND = {  # that no command does
@@ -30,7 +32,7 @@ _NO_COMMAND = {  # that no command does
     "install": "`pip install` does that",
     "update": "`pip install --upgrade` does that",
     "config": "there is no configuration: `regraft fit --help` lists all options",
-    "login": "nothing of yours leaves this machine: there is no account",
+    "login": "`hf auth login` does that, which `regraft push` alone needs: nothing else leaves this machine",
 }
 _NO_COMMAND |= dict.fromkeys(("convert", "onnx", "save", "deploy"), _NO_COMMAND["export"])
 _NO_COMMAND |= dict.fromkeys(("upgrade",), _NO_COMMAND["update"])

@@ -24,6 +24,7 @@ from regraft.errors import first_few, printable, shortlist
 from regraft.files import MAX_FILE_BYTES
 from regraft.images.headers import Header
 from regraft.images.preprocess import Preprocess
+from regraft.images.resizing import PILLOW
 from regraft.images.value_range import Range, Ranges, choose_ranges
 from regraft.progress import Observer, progress
 
@@ -329,7 +330,7 @@ def _damaged(samples: Samples, known: set[int], observer: Observer) -> dict[int,
 
     places = [place for place in range(len(samples)) if place not in known]
     found: dict[int, str] = {}
-    batches = load_batches([samples.sources[place] for place in places], _GLANCE)
+    batches = load_batches([samples.sources[place] for place in places], _GLANCE, resizer=PILLOW)
     with progress(observer, "looking for damaged photos", len(places)) as advance, closing(batches):
         for batch in batches:
             found |= {places[position]: reason for position, reason in batch.unreadable.items()}

@@ -1,17 +1,14 @@
 """Which photos show the same picture: found among all pairs by perceptual hashes, in doubt compared by their pixels."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.stats import norm
 
 from regraft.images.block_matching import EVERY_ORIENTATION, agreement
-from regraft.images.perceptual_hash import BITS, PARITIES, TRANSPOSED, signs
+from regraft.images.perceptual_hash import BITS, PARITIES, hash_words
+from regraft.runtime import cpu_count
 
 SURE = 40  # bits: photos of all kinds that differ in fewer show the same picture
 DOUBTFUL = 64  # bits: photos that differ in more are never compared
@@ -24,7 +21,7 @@ _FALSE_PAIRS = 0.05  # different photos that may be as close as that distance, e
 FEWEST_PAIRS = 28  # of eight photos: fewer say nothing about a set
 _SAMPLE = 2048  # photos that a set's own distances are learned from
 BLOCK = 512  # photos: a block of distances stays in the processor's cache
-MANY = 8 * BLOCK  # photos: from here on it is tried which number type this processor multiplies faster
+_STRIP = 64  # photos, of a block: what is between their hashes and distances stays in the cache nearest to one core
 _MOST_LINKS = 4_000_000  # pairs held at a time; beyond, those that are joined already are forgotten
 
 
@@ -89,25 +86,36 @@ class ClosePairs:
     distance: np.ndarray
 
 
-def distances(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Return (n, m) distances in bits, each in the orientation in which two photos are closest.
+def distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return (n, m) uint8 distances in bits, each in the orientation in which two photos are closest.
 
     A flip changes the signs of two of the four parities of coefficients, a turn exchanges rows and columns as well: the
-    eight orientations are sums of eight partial products. Photos that show nothing are far from all.
+    eight orientations are sums of eight numbers of bits that differ. Photos that show nothing are far from all.
 
     Args:
-        first: (n, BITS) of `signs`.
-        second: (m, BITS).
+        first: (2, 4, n) of `hash_words`.
+        second: (2, 4, m).
     """
-    best: torch.Tensor | None = None
-    for other in (second, second[:, TRANSPOSED]):
-        ee, eo, oe, oo = (first[:, part] @ other[:, part].T for part in PARITIES)
-        upright = (ee + eo).add_((oe + oo).abs_())
-        mirrored = ee.sub_(eo).add_(oe.sub_(oo).abs_())
-        found = torch.maximum(upright, mirrored)
-        best = found if best is None else torch.maximum(best, found)
-    assert best is not None  # of two
-    return best.mul_(-0.5).add_(BITS / 2)
+    found = np.empty((first.shape[2], second.shape[2]), dtype=np.uint8)
+    for start in range(0, len(found), _STRIP):
+        strip = slice(start, start + _STRIP)
+        upright, turned = (_least_of_flips(first[0, :, strip], words) for words in second)
+        np.minimum(upright, turned, out=found[strip])
+    found[~first[0].any(axis=0)] = BITS
+    found[:, ~second[0].any(axis=0)] = BITS
+    return found
+
+
+def _least_of_flips(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return (n, m) uint8: in how many bits words (4, n) and (4, m) differ, in the flip where these are fewest.
+
+    A changed sign turns the d bits of k that differ into k - d. All sums are at most `BITS`, which a byte holds.
+    """
+    _, most_eo, most_oe, most_oo = (part.stop - part.start for part in PARITIES)
+    ee, eo, oe, oo = (np.bitwise_count(one[:, None] ^ other) for one, other in zip(first, second, strict=True))
+    kept, mixed = oe + oo, oe + (most_oo - oo)
+    down, across = (np.minimum(one, most_oe + most_oo - one) for one in (kept, mixed))
+    return np.asarray(ee + np.minimum(eo + down, (most_eo - eo) + across))
 
 
 def learned_limit(first: np.ndarray, second: np.ndarray | None = None) -> int:
@@ -120,19 +128,21 @@ def learned_limit(first: np.ndarray, second: np.ndarray | None = None) -> int:
         first: (n, 32) hashes.
         second: (m, 32) hashes, where pairs are of one photo of each; None for pairs within `first`.
     """
+    from scipy.special import ndtr, ndtri  # here, for one photo is answered in less time than it takes to import
+
     own = second is None
     some, others = _some(first), _some(first if second is None else second)
-    found = distances(torch.from_numpy(signs(some)), torch.from_numpy(signs(others))).numpy()
+    found = distances(hash_words(some), hash_words(others)).astype(np.float32)
     among = found[np.triu_indices(len(found), 1)] if own else found.ravel()
     if len(among) < FEWEST_PAIRS:
         return SURE
     different = among[among > _COPY]
     if len(different) < (1 - _MOST_COPIES) * len(among):
         different = among
-    middle, low = np.quantile(different, [0.5, norm.cdf(-2)])
+    middle, low = np.quantile(different, [0.5, ndtr(-2)])
     n, m = len(first), len(first if second is None else second)
     pairs = n * (n - 1) / 2 if own else n * m
-    by_chance = middle + norm.ppf(min(_FALSE_PAIRS / pairs, 0.5)) * (middle - low) / 2
+    by_chance = middle + ndtri(min(_FALSE_PAIRS / pairs, 0.5)) * (middle - low) / 2
     return int(np.clip(np.floor(_MARGIN * by_chance), -1, DOUBTFUL))
 
 
@@ -156,34 +166,25 @@ def blocks_of_pairs(
         limit: bits.
         advance: called with the number of photos that were compared with all (the rest of) others.
     """
-    a = torch.from_numpy(signs(first))
-    b = a if second is None else torch.from_numpy(signs(second))
-    if max(len(a), len(b)) > MANY:
-        kind = _faster_type(a[:BLOCK], b[:BLOCK])
-        a, b = a.to(kind), b.to(kind)
-    for row in range(0, len(a), BLOCK):
-        for column in range(row if second is None else 0, len(b), BLOCK):
-            part = distances(a[row : row + BLOCK], b[column : column + BLOCK])
-            close = part <= limit
-            if second is None and row == column:
-                close = close.triu(1)
-            places = close.nonzero().numpy()
-            if len(places):
-                distance = part[close].float().numpy().astype(np.int64)
-                yield ClosePairs(places[:, 0] + row, places[:, 1] + column, distance)
-        advance(len(a[row : row + BLOCK]))
+    a = hash_words(first)
+    b = a if second is None else hash_words(second)
+    workers = cpu_count()
+    with ThreadPoolExecutor(workers) as pool:
+        for row in range(0, len(first), BLOCK):
+            rows = a[:, :, row : row + BLOCK]
 
+            def find(column: int, row: int = row, rows: np.ndarray = rows) -> ClosePairs:
+                close = distances(rows, b[:, :, column : column + BLOCK])
+                places = np.flatnonzero(close <= limit)
+                ups, across = np.divmod(places, close.shape[1])
+                if second is None and row == column:
+                    places, ups, across = (one[ups < across] for one in (places, ups, across))
+                return ClosePairs(ups + row, across + column, close.ravel()[places].astype(np.int64))
 
-def _faster_type(first: torch.Tensor, second: torch.Tensor) -> torch.dtype:
-    """Return the number type in which distances are found faster; all values are small integers, exact in both."""
-    seconds = {}
-    for kind in (torch.float32, torch.bfloat16):
-        a, b = first.to(kind), second.to(kind)
-        distances(a, b)  # the first call sets up
-        started = time.perf_counter()
-        distances(a, b)
-        seconds[kind] = time.perf_counter() - started
-    return min(seconds, key=lambda kind: seconds[kind])
+            columns = range(row if second is None else 0, b.shape[2], BLOCK)
+            for start in range(0, len(columns), workers):  # no more pairs are held than are found at a time
+                yield from (pairs for pairs in pool.map(find, columns[start : start + workers]) if len(pairs.first))
+            advance(rows.shape[2])
 
 
 class Links:
@@ -204,6 +205,9 @@ class Links:
 
     def numbers(self) -> np.ndarray:
         """Return (n,) int64: equal for photos that are joined, directly or through others."""
+        from scipy.sparse import coo_array  # here, for one photo is answered in less time than it takes to import
+        from scipy.sparse.csgraph import connected_components
+
         rows, columns = np.concatenate([np.empty((2, 0), dtype=np.int64), *self._parts], axis=1)
         graph = coo_array((np.ones(len(rows), dtype=bool), (rows, columns)), shape=(self._count, self._count))
         return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)

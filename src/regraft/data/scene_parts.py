@@ -3,22 +3,20 @@
 from collections.abc import Callable
 
 import numpy as np
-import torch
-from torch.nn import functional
 
 from regraft.data.near_duplicates import (
     AGREEMENT,
     BLOCK,
     FEWEST_PAIRS,
-    MANY,
     MOST_COMPARED,
     Links,
     agreement_of_details,
     first_of_number,
 )
-from regraft.images.block_matching import UPRIGHT
+from regraft.images.block_matching import UPRIGHT, enlarged
 
-_DIMENSIONS = 256  # of features that are compared: the principal ones
+_DIMENSIONS = 256  # of features that are compared: the principal ones, where there are ...
+_MANY = 4096  # ... more photos
 _ASKED = 128  # pairs that are compared by pixels at a time: where none of these show one picture, none after them do
 _ALMOST = 0.5  # of details: pairs that agree so well are compared once more without their edges, which may be framed
 _TRIMMED = 4  # pixels of 64
@@ -79,22 +77,27 @@ def _nearest_first(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return pairs (p,), (p,) of each photo and the one with the nearest of (n, d) features, by falling cosine."""
     if len(features) < 2:
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    directions = functional.normalize(torch.from_numpy(features))
-    if directions.shape[1] > _DIMENSIONS and len(directions) > MANY:
-        _, vectors = torch.linalg.eigh(directions.T @ directions)
-        directions = functional.normalize(directions @ vectors[:, -_DIMENSIONS:])
-    cosines, nearest = [], []
+    directions = _of_length_one(features.astype(np.float32, copy=False))
+    if directions.shape[1] > _DIMENSIONS and len(directions) > _MANY:
+        _, vectors = np.linalg.eigh(directions.T @ directions)
+        directions = _of_length_one(directions @ vectors[:, -_DIMENSIONS:])
+    cosine, other = np.empty(len(directions), dtype=np.float32), np.empty(len(directions), dtype=np.int64)
     for start in range(0, len(directions), BLOCK):
-        found = directions[start : start + BLOCK] @ directions.T
-        found[torch.arange(len(found)), torch.arange(start, start + len(found))] = -2.0  # itself
-        best = found.max(1)
-        cosines.append(best.values)
-        nearest.append(best.indices)
-    cosine, other = torch.cat(cosines).numpy(), torch.cat(nearest).numpy()
+        rows = slice(start, start + BLOCK)
+        found = directions[rows] @ directions.T
+        places = np.arange(len(found))
+        found[places, places + start] = -2.0  # itself
+        other[rows] = found.argmax(axis=1)
+        cosine[rows] = found[places, other[rows]]
     pairs = np.stack([np.minimum(np.arange(len(other)), other), np.maximum(np.arange(len(other)), other)])
     pairs, kept = np.unique(pairs, axis=1, return_index=True)
     order = np.argsort(-cosine[kept], kind="stable")
     return pairs[0, order], pairs[1, order]
+
+
+def _of_length_one(values: np.ndarray) -> np.ndarray:
+    """Return (n, d) vectors brought to length 1; zeros stay zeros."""
+    return np.asarray(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), np.float32(1e-12)))
 
 
 def _same_inside(first: np.ndarray, second: np.ndarray, thumbnails: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -113,4 +116,4 @@ def _same_inside(first: np.ndarray, second: np.ndarray, thumbnails: Callable[[np
 def _trimmed(thumbnails: np.ndarray) -> np.ndarray:
     """Return (k, 64, 64) luminances without the edges, enlarged."""
     inside = thumbnails[:, _TRIMMED:-_TRIMMED, _TRIMMED:-_TRIMMED].astype(np.float32)
-    return functional.interpolate(torch.from_numpy(inside)[:, None], thumbnails.shape[1:], mode="bicubic")[:, 0].numpy()
+    return enlarged(inside, thumbnails.shape[1])

@@ -3,12 +3,12 @@
 import contextlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from regraft.engines.kinds import REFERENCE, EngineKind
+from regraft.engines.kinds import ENGINE_KINDS, OF_GRAPH, REFERENCE, EngineKind
 from regraft.engines.workload import Workload
 from regraft.files import atomic_write, parse_json, read_regular, remove, sha256
 
@@ -17,40 +17,45 @@ _LONGEST_VERDICT = 10_000  # bytes
 
 @dataclass(frozen=True)
 class Agreement:
-    """How an engine's outputs agree with those of torch-float32 on the same photos.
+    """How an engine's outputs agree with those of the reference on the same photos.
 
     Attributes:
         mean: cosine similarity of a photo's two outputs, averaged.
         lowest: that of the photo that agrees least.
         photos: how many were compared.
+        reference: the kind of the engine that they were compared with.
     """
 
     mean: float
     lowest: float
     photos: int
+    reference: str = REFERENCE
 
     @classmethod
-    def of(cls, found: np.ndarray, expected: np.ndarray, widths: Sequence[int] = ()) -> "Agreement":
+    def of(
+        cls, found: np.ndarray, expected: np.ndarray, widths: Sequence[int] = (), *, reference: str = REFERENCE
+    ) -> "Agreement":
         """Compare (n, ...) outputs. Two zeros agree; values that are not finite agree with nothing.
 
         Args:
             found: what an engine gives.
             expected: what the reference gives.
             widths: of parts of (n, d) outputs, each of which must agree: of all the least agreement counts.
+            reference: its kind.
         """
         if widths:
             ends = np.cumsum(widths)
             parts = [
                 cls.of(found[:, end - w : end], expected[:, end - w : end]) for w, end in zip(widths, ends, strict=True)
             ]
-            return cls(min(part.mean for part in parts), min(part.lowest for part in parts), len(found))
+            return cls(min(part.mean for part in parts), min(part.lowest for part in parts), len(found), reference)
         a, b = (values.reshape(len(values), -1).astype(np.float64) for values in (found, expected))
         both_zero = ~a.any(axis=1) & ~b.any(axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
             lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
             cosines = np.where(both_zero, 1.0, np.sum(a * b, axis=1) / lengths)
         cosines = np.nan_to_num(cosines, nan=-1.0)
-        return cls(float(cosines.mean()), float(cosines.min()), len(cosines))
+        return cls(float(cosines.mean()), float(cosines.min()), len(cosines), reference)
 
     def suffices(self, kind: EngineKind) -> bool:
         """Tell whether an engine of this `kind` may be used."""
@@ -59,7 +64,13 @@ class Agreement:
 
     def __str__(self) -> str:
         """Return one clause for people."""
-        return f"cosine to {REFERENCE} on {self.photos} photos: mean {self.mean:.4f}, lowest {self.lowest:.4f}"
+        return f"cosine to {self.reference} on {self.photos} photos: mean {self.mean:.4f}, lowest {self.lowest:.4f}"
+
+
+def reference_of(workload: Workload) -> EngineKind:
+    """Return what the others are compared with: PyTorch, or what runs a graph that was compared with it."""
+    kind = ENGINE_KINDS[REFERENCE if workload.graph is None else OF_GRAPH]
+    return kind if kind.obstacle(workload.device) is None else ENGINE_KINDS[REFERENCE]
 
 
 UNABLE = Agreement(-1.0, -1.0, 0)  # the verdict on an engine that cannot run the network at all
@@ -77,6 +88,7 @@ def read_verdict(workload: Workload, engine: str) -> Agreement | None:
         try:
             stored = parse_json(read_regular(file, limit=_LONGEST_VERDICT))
             found = Agreement(float(stored["mean"]), float(stored["lowest"]), int(stored["photos"]))
+            found = found if unable else replace(found, reference=reference_of(workload).name)
             if stored["check"] == _check_of(file, found) and (found == UNABLE) is unable:
                 return found
         except (FileNotFoundError, NotADirectoryError):
@@ -96,15 +108,20 @@ def write_verdict(workload: Workload, engine: str, found: Agreement) -> None:
     with contextlib.suppress(OSError):  # then it is checked again the next time
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(file) as temporary:
-            temporary.write_text(json.dumps({**asdict(found), "check": _check_of(file, found)}))
+            temporary.write_text(json.dumps({**_numbers(found), "check": _check_of(file, found)}))
 
 
 def _verdict_file(workload: Workload, engine: str, *, unable: bool) -> Path | None:
     """Return the file of a verdict on `engine`: on these photos, or that it can run the network on none."""
-    part = "unable" if unable else workload.check.digest
+    of_graph = "" if reference_of(workload).name == REFERENCE else "-graph"
+    part = "unable" if unable else f"{workload.check.digest}{of_graph}"
     return None if workload.folder is None else workload.folder / f"{engine}-{part}.json"
+
+
+def _numbers(found: Agreement) -> dict[str, float]:
+    return {"mean": found.mean, "lowest": found.lowest, "photos": found.photos}
 
 
 def _check_of(file: Path, found: Agreement) -> str:
     """Return a digest of a verdict and its place."""
-    return sha256(f"{file.parent.name} {file.name} {asdict(found)}".encode()).hex()
+    return sha256(f"{file.parent.name} {file.name} {_numbers(found)}".encode()).hex()

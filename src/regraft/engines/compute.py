@@ -8,7 +8,7 @@ from regraft.engines.kinds import AUTO, engine_help, engine_names
 from regraft.errors import OptionError, option
 from regraft.files import MAX_FILE_BYTES
 from regraft.options import Bytes, Interval, check_settings, interval, setting, truth, whole_number
-from regraft.runtime import BATCH_SIZE, DEVICES, pick_device
+from regraft.runtime import BATCH_SIZE, DEVICES, Device, find_device, pick_device
 
 if TYPE_CHECKING:
     import torch
@@ -79,7 +79,7 @@ class Compute:
         from regraft.engines.selection import check_engine  # here, because the command line is made from the fields
 
         check_settings(self)
-        check_engine(self.engine, self.torch_device)
+        check_engine(self.engine, self.processor)
         if self.cache_limit and not self.cache:
             raise OptionError(
                 f"{option('cache_limit')} is of the cache, which {option('cache', False)} does without. Leave one of "
@@ -89,8 +89,17 @@ class Compute:
             size_limit()  # a mistake in it is reported before the work
 
     @property
-    def torch_device(self) -> "torch.device":
+    def processor(self) -> Device:
         """Return the device that `device` names.
+
+        Raises:
+            OptionError: no such device on this machine.
+        """
+        return find_device(self.device)
+
+    @property
+    def torch_device(self) -> "torch.device":
+        """Return the device that `device` names, as PyTorch has it.
 
         Raises:
             OptionError: no such device on this machine.

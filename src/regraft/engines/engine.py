@@ -3,14 +3,16 @@
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 
 from regraft.errors import EngineError
 from regraft.images.loading import Batch
 from regraft.images.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    import torch
 
 
 class UnsupportedNetworkError(EngineError):
@@ -31,13 +33,14 @@ class Engine(ABC):
     ahead: int = 1
 
     @abstractmethod
-    def activations(self, pixels: np.ndarray) -> torch.Tensor:
-        """Return (b, ...) float32 outputs of (b, h, w, 3) uint8 pixels."""
-
     def features(self, pixels: np.ndarray) -> np.ndarray:
-        """Return (b, d) float32 pooled features of (b, h, w, 3) uint8 pixels."""
-        with torch.inference_mode():
-            return np.asarray(self.activations(pixels).float().cpu().numpy())
+        """Return (b, ...) float32 outputs, of a whole network pooled features (b, d), of (b, h, w, 3) uint8 pixels."""
+
+    def activations(self, pixels: np.ndarray) -> "torch.Tensor":
+        """Return the outputs of `features` as a tensor, to train on."""
+        import torch
+
+        return torch.from_numpy(self.features(pixels))
 
     def start(self, pixels: np.ndarray) -> Callable[[], np.ndarray]:
         """Start on (b, h, w, 3) uint8 pixels; return a function that waits for their features (b, d)."""
@@ -50,7 +53,7 @@ class Engine(ABC):
     def output_shape(self) -> tuple[int, ...]:
         """Return the shape of one image's output, found by running a blank image."""
         blank = np.zeros((1, self.preprocess.height, self.preprocess.width, 3), dtype=np.uint8)
-        return tuple(self.activations(blank).shape[1:])
+        return self.features(blank).shape[1:]
 
 
 class FeatureBatch(NamedTuple):

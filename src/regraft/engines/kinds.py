@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regraft.errors import option
+from regraft.runtime import MANY_PHOTOS, Device, is_installed
 
 if TYPE_CHECKING:
-    import torch
-
     from regraft.engines.engine import Engine
     from regraft.engines.workload import Workload
 
 AUTO, REFERENCE = "auto", "torch-float32"
-WORTH_CONVERTING = 128  # photos: PyTorch runs fewer in less time than the conversion takes
+OF_GRAPH = "openvino-float32"  # the reference for a network whose graph was compared with PyTorch when it was made
+WORTH_CONVERTING = MANY_PHOTOS  # PyTorch runs fewer in less time than the conversion takes
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class EngineKind:
     library: str
     precision: Precision
     build: "Callable[[Workload], Engine]"
-    obstacle: "Callable[[torch.device], str | None]" = lambda _: None
-    preference: "Callable[[torch.device], int | None]" = lambda _: None
+    obstacle: "Callable[[Device], str | None]" = lambda _: None
+    preference: "Callable[[Device], int | None]" = lambda _: None
     worth_from: int = 0
 
     @property
@@ -67,16 +67,19 @@ class EngineKind:
         """Return what a user calls it, e.g. "torch-float32"."""
         return f"{self.library}-{self.precision.name}"
 
-    def engine_name(self, device: "torch.device") -> str:
+    def engine_name(self, device: Device) -> str:
         """Return the name of its engines on `device`, e.g. "torch-cpu-float32"."""
         return f"{self.library}-{device.type}-{self.precision.name}"
 
 
 def _torch(precision: str) -> "Callable[[Workload], Engine]":
     def build(workload: "Workload") -> "Engine":
+        import torch
+
         from regraft.engines.pytorch import TorchEngine
 
-        return TorchEngine(workload.backbone, workload.device, workload.module, precision=precision)
+        device = torch.device(str(workload.device))
+        return TorchEngine(workload.backbone, device, workload.module, precision=precision)
 
     return build
 
@@ -88,15 +91,17 @@ def _openvino(precision: str) -> "Callable[[Workload], Engine]":
         preprocess = workload.backbone.preprocess
 
         def model() -> object:
-            return openvino.load_or_convert(workload.part, preprocess, workload.folder, workload.say)
+            if workload.graph is not None:
+                return openvino.read_graph(workload.graph, workload.backbone.arrays())
+            return openvino.load_or_convert(lambda: workload.part, preprocess, workload.folder, workload.say)
 
         return openvino.OpenVinoEngine(workload.shared("openvino", model), preprocess, precision)
 
     return build
 
 
-def _openvino_obstacle(precision: str) -> "Callable[[torch.device], str | None]":
-    def obstacle(device: "torch.device") -> str | None:
+def _openvino_obstacle(precision: str) -> "Callable[[Device], str | None]":
+    def obstacle(device: Device) -> str | None:
         from regraft.engines import openvino
 
         if device.type != "cpu":
@@ -111,14 +116,20 @@ def _openvino_obstacle(precision: str) -> "Callable[[torch.device], str | None]"
     return obstacle
 
 
-def _float16_obstacle(device: "torch.device") -> str | None:
-    return "needs a GPU. On the CPU use torch-bfloat16, or leave it out." if device.type == "cpu" else None
+def _torch_obstacle(_: Device) -> str | None:
+    return None if is_installed("torch") else "needs PyTorch, which is not installed: pip install 'regraft[train]'."
 
 
-def _on_gpus(*, with_bfloat16: bool) -> "Callable[[torch.device], int | None]":
+def _float16_obstacle(device: Device) -> str | None:
+    if device.type == "cpu":
+        return "needs a GPU. On the CPU use torch-bfloat16, or leave it out."
+    return _torch_obstacle(device)
+
+
+def _on_gpus(*, with_bfloat16: bool) -> "Callable[[Device], int | None]":
     """Return the preference of what is tried on GPUs that compute in bfloat16, or on those that do not."""
 
-    def preference(device: "torch.device") -> int | None:
+    def preference(device: Device) -> int | None:
         import torch
 
         if device.type != "cuda":
@@ -131,8 +142,14 @@ def _on_gpus(*, with_bfloat16: bool) -> "Callable[[torch.device], int | None]":
 ENGINE_KINDS = {
     kind.name: kind
     for kind in (
-        EngineKind("torch", FLOAT32, _torch("float32")),
-        EngineKind("torch", BFLOAT16, _torch("bfloat16"), preference=_on_gpus(with_bfloat16=True)),
+        EngineKind("torch", FLOAT32, _torch("float32"), obstacle=_torch_obstacle),
+        EngineKind(
+            "torch",
+            BFLOAT16,
+            _torch("bfloat16"),
+            obstacle=_torch_obstacle,
+            preference=_on_gpus(with_bfloat16=True),
+        ),
         EngineKind(
             "torch",
             FLOAT16,
@@ -174,7 +191,7 @@ def engine_help() -> str:
     )
 
 
-def candidates(device: "torch.device", *, exact: bool = False) -> list[EngineKind]:
+def candidates(device: Device, *, exact: bool = False) -> list[EngineKind]:
     """Return the engines that "auto" tries on `device`, the fastest first.
 
     Args:

@@ -10,23 +10,25 @@ import sys
 import threading
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import numpy as np
-import torch
-from torch import nn
 
 from regraft.cache import ENGINE_WEIGHTS_SUFFIX
 from regraft.engines.engine import Engine, UnsupportedNetworkError
 from regraft.errors import EngineError, OutputError, option
 from regraft.files import TEMPORARY_SUFFIX, open_regular, read_regular, remove, write_failure
 from regraft.images.preprocess import Preprocess
-from regraft.networks.tracing import blank_images, evaluating
+from regraft.networks.graph import Graph
 from regraft.runtime import cpu_count
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 MODEL_FILE = "model.xml"  # the graph
 _WEIGHTS_FILE = f"model{ENGINE_WEIGHTS_SUFFIX}"  # where OpenVINO looks for them
@@ -92,7 +94,7 @@ def processor_name() -> str:
         return platform.processor() or platform.machine()
 
 
-def convert(module: nn.Module, preprocess: Preprocess) -> Any:
+def convert(module: "nn.Module", preprocess: Preprocess) -> Any:
     """Return `module` as an OpenVINO model of (b, h, w, 3) uint8 pixels, any b; the normalisation is part of it.
 
     Raises:
@@ -101,6 +103,8 @@ def convert(module: nn.Module, preprocess: Preprocess) -> Any:
     _core()  # first: it is imported there
     import openvino
     from openvino.preprocess import PrePostProcessor
+
+    from regraft.networks.tracing import blank_images
 
     blank = blank_images(module, (3, preprocess.height, preprocess.width), 2)
     with _reporting_unsupported():
@@ -115,7 +119,7 @@ def convert(module: nn.Module, preprocess: Preprocess) -> Any:
         return steps.build()
 
 
-def translate(module: nn.Module, example: torch.Tensor) -> Any:
+def translate(module: "nn.Module", example: "torch.Tensor") -> Any:
     """Return `module` as an OpenVINO model of inputs like `example`.
 
     It is converted in eval mode, and left unchanged. OpenVINO's frontend is called directly: its converter tool reports
@@ -125,8 +129,11 @@ def translate(module: nn.Module, example: torch.Tensor) -> Any:
         UnsupportedNetworkError: it has a layer that OpenVINO cannot run.
     """
     _core()  # first: it is imported there
+    import torch
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    from regraft.networks.tracing import evaluating
 
     with _reporting_unsupported(), evaluating(module), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of torch.jit, which OpenVINO reads networks through
@@ -215,13 +222,41 @@ def _digest(folder: Path, name: str) -> str:
     return digest.hexdigest()
 
 
+def graph_of_folder(folder: Path, width: int, tensors: Mapping[str, np.ndarray]) -> Graph | None:
+    """Return the graph of the network that `save` wrote into `folder`, None if it is missing or damaged."""
+    if load(folder) is None:
+        return None
+    with contextlib.suppress(OSError):  # dropped by another process meanwhile
+        return Graph.from_ir(width, (folder / MODEL_FILE).read_bytes(), (folder / _WEIGHTS_FILE).read_bytes(), tensors)
+    return None
+
+
+def read_graph(graph: Graph, tensors: Mapping[str, np.ndarray]) -> Any:
+    """Return a graph as an OpenVINO model.
+
+    Raises:
+        EngineError: it is not one of these tensors, or of layers that this OpenVINO does not know.
+    """
+    core = _core()
+    import openvino
+
+    try:
+        layers, weights = graph.to_ir(tensors)
+        return core.read_model(layers, openvino.Tensor(weights))
+    except (ValueError, RuntimeError) as error:
+        raise _failed(error) from error
+
+
 def load_or_convert(
-    module: nn.Module, preprocess: Preprocess, folder: Path | None, say: Callable[[str], None] = lambda _: None
+    module: "Callable[[], nn.Module]",
+    preprocess: Preprocess,
+    folder: Path | None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Any:
-    """Return `module` converted: from `folder`, or converted now and saved there.
+    """Return a network converted: from `folder`, or converted now and saved there.
 
     Args:
-        module: takes (b, 3, h, w) normalised pixels.
+        module: returns what takes (b, 3, h, w) normalised pixels; not asked where the converted one is there.
         preprocess: the normalisation, and h and w.
         folder: None reads and keeps nothing.
         say: reports damage, and a folder that cannot be written.
@@ -232,7 +267,7 @@ def load_or_convert(
     found = None if folder is None else load(folder, say)
     if found is not None:
         return found
-    model = convert(module, preprocess)
+    model = convert(module(), preprocess)
     if folder is not None:
         try:
             save(model, folder)
@@ -273,13 +308,13 @@ class OpenVinoEngine(Engine):
         self._local = threading.local()
         self._started: WeakSet[Future[np.ndarray]] = WeakSet()
 
-    def activations(self, pixels: np.ndarray) -> torch.Tensor:
+    def features(self, pixels: np.ndarray) -> np.ndarray:
         """Return (b, ...) float32 outputs of (b, h, w, 3) uint8 pixels.
 
         Raises:
             EngineError: OpenVINO fails, for lack of memory for example.
         """
-        return torch.from_numpy(self.start(pixels)())
+        return self.start(pixels)()
 
     def start(self, pixels: np.ndarray) -> Callable[[], np.ndarray]:
         """Start on (b, h, w, 3) uint8 pixels; return a function that waits for their outputs (b, ...)."""
@@ -311,7 +346,7 @@ class OpenVinoEngine(Engine):
         return outputs
 
 
-def _failed(error: RuntimeError) -> EngineError:
+def _failed(error: Exception) -> EngineError:
     reason = str(error).strip().splitlines() or [type(error).__name__]
     return EngineError(f"OpenVINO failed on this network: {reason[-1]}. {_remedy()}")
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from regraft.engines.engine import Engine
 from regraft.engines.microbatches import MicroBatches
-from regraft.networks.backbones import Backbone
+from regraft.networks.backbone import Backbone
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -38,6 +38,11 @@ class TorchEngine(Engine):
         self.name = f"torch-{device.type}-{precision}"
         self.ahead = 1 if device.type == "cpu" else 2
         self._micro_batches = MicroBatches(device, "running the network on")
+
+    def features(self, pixels: np.ndarray) -> np.ndarray:
+        """Return (b, ...) float32 outputs of (b, h, w, 3) uint8 pixels."""
+        with torch.inference_mode():
+            return np.asarray(self.activations(pixels).cpu().numpy())
 
     def activations(self, pixels: np.ndarray) -> torch.Tensor:
         """Return (b, ...) float32 outputs of (b, h, w, 3) uint8 pixels.

@@ -5,16 +5,20 @@ The choice depends on the network, the photos, the machine and the versions alon
 
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from regraft.engines.agreement import UNABLE, Agreement, read_verdict, write_verdict
+from regraft.engines.agreement import UNABLE, Agreement, read_verdict, reference_of, write_verdict
 from regraft.engines.engine import Engine, UnsupportedNetworkError
 from regraft.engines.kinds import AUTO, ENGINE_KINDS, REFERENCE, EngineKind, candidates, engine_names
 from regraft.engines.workload import EngineChoice, Workload, machine
 from regraft.errors import EngineError, OptionError, did_you_mean, option
 from regraft.progress import Detail
+from regraft.runtime import Device
+
+if TYPE_CHECKING:
+    import torch
 
 
 class LazyEngine(Engine):
@@ -27,8 +31,12 @@ class LazyEngine(Engine):
         self._built: Engine | None = None
         self.ahead = 3
 
-    def activations(self, pixels: np.ndarray) -> torch.Tensor:
+    def features(self, pixels: np.ndarray) -> np.ndarray:
         """Return (b, ...) float32 outputs of (b, h, w, 3) uint8 pixels."""
+        return self._build().features(pixels)
+
+    def activations(self, pixels: np.ndarray) -> "torch.Tensor":
+        """Return the same as a tensor, on the device where the network runs."""
         return self._build().activations(pixels)
 
     def start(self, pixels: np.ndarray) -> Callable[[], np.ndarray]:
@@ -47,7 +55,7 @@ class LazyEngine(Engine):
             return self._built
 
 
-def check_engine(wanted: str, device: torch.device) -> None:
+def check_engine(wanted: str, device: Device) -> None:
     """Raise `OptionError` unless `wanted` is one of `engine_names` and can run here."""
     names = engine_names()
     if wanted not in names:
@@ -81,13 +89,15 @@ def choose_engine(workload: Workload, wanted: str = AUTO, *, exact: bool = False
     if not exact and (earlier := _earlier(workload)) is not None:
         return LazyEngine(earlier, workload)
     for kind in candidates(workload.device, exact=exact):
+        if kind is reference_of(workload):
+            break
         engine = _tried(workload, kind) if workload.photos >= kind.worth_from else None
         if engine is not None:
             return engine
-    return ENGINE_KINDS[REFERENCE].build(workload)
+    return reference_of(workload).build(workload)
 
 
-def choice_of(engine: Engine, device: torch.device, photos: int) -> EngineChoice | None:
+def choice_of(engine: Engine, device: Device, photos: int) -> EngineChoice | None:
     """Return the choice of `engine` for later runs; None where `photos` were too few to try every engine."""
     kinds = ENGINE_KINDS.values()
     if any(photos < kind.worth_from for kind in kinds if kind.preference(device) is not None):
@@ -102,13 +112,15 @@ def _named(workload: Workload, kind: EngineKind) -> Engine:
     Raises:
         EngineError: it cannot run the network, or does not agree with the reference.
     """
-    known = None if kind.name == REFERENCE else read_verdict(workload, kind.engine_name(workload.device))
+    if kind in (reference := reference_of(workload), ENGINE_KINDS[REFERENCE]):
+        return kind.build(workload)
+    known = read_verdict(workload, kind.engine_name(workload.device))
     if known is not None and known.suffices(kind):
         return LazyEngine(kind, workload)
     if known is not None and known != UNABLE:  # an engine that is unable fails again, with its reason
         raise _refusal(kind, known)
-    if kind.name == REFERENCE or not len(workload.pixels):  # of unreadable photos nothing will be run
-        return ENGINE_KINDS[REFERENCE].build(workload)
+    if not len(workload.pixels):  # of unreadable photos nothing will be run
+        return reference.build(workload)
     engine, found = _compared(workload, kind)
     if not found.suffices(kind):
         raise _refusal(kind, found)
@@ -146,7 +158,9 @@ def _compared(workload: Workload, kind: EngineKind) -> tuple[Engine, Agreement]:
         EngineError: it cannot run the network.
     """
     engine = kind.build(workload)
-    found = Agreement.of(engine.features(workload.pixels), workload.expected, workload.widths)
+    reference = reference_of(workload)
+    expected = workload.shared("expected", lambda: reference.build(workload).features(workload.pixels))
+    found = Agreement.of(engine.features(workload.pixels), expected, workload.widths, reference=reference.name)
     write_verdict(workload, kind.engine_name(workload.device), found)
     if found.suffices(kind):
         workload.say(Detail(f"engine: {engine.name} ({found})"))
@@ -173,6 +187,6 @@ def _earlier(workload: Workload) -> EngineKind | None:
     kind = None if earlier is None else ENGINE_KINDS.get(earlier.engine)
     if earlier is None or kind is None or earlier.machine != machine(workload.device):
         return None
-    if not workload.keep and workload.photos < kind.worth_from:
+    if not workload.keep and workload.graph is None and workload.photos < kind.worth_from:
         return None  # the network would be converted anew each time
     return kind if kind.obstacle(workload.device) is None else None

@@ -13,7 +13,7 @@ from regraft.cache import engines_folder
 from regraft.engines.workload import machine
 from regraft.files import atomic_write, json_or_none, read_regular, sha256
 from regraft.networks.backbones import build_untrained
-from regraft.runtime import cpu_count
+from regraft.runtime import Device, cpu_count
 
 _IMAGES = 4
 _RUNS = 3  # that are timed
@@ -136,7 +136,7 @@ def _wait(device: torch.device) -> None:
 
 
 def _file(device: torch.device) -> Path:
-    about = f"{machine(device)}, {cpu_count()} processors"
+    about = f"{machine(Device.of(device))}, {cpu_count()} processors"
     return engines_folder() / "speeds" / f"{sha256(about.encode()).hex()[:24]}.json"
 
 

@@ -6,18 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from regraft.cache import engines_folder
 from regraft.engines import openvino
-from regraft.engines.pytorch import TorchEngine
 from regraft.errors import EngineError
 from regraft.files import sha256
-from regraft.networks.backbones import Backbone
+from regraft.networks.backbone import Backbone
+from regraft.networks.graph import Graph
+from regraft.runtime import Device
+
+if TYPE_CHECKING:
+    from torch import nn
 
 CHECKED_PHOTOS = 16
 POOLED = "pooled"  # the cut after the network's pooled features
@@ -55,7 +57,7 @@ class Workload:
 
     Attributes:
         backbone: the network.
-        device: where PyTorch runs it.
+        device: where it runs.
         photos: how many there are.
         check: those of them that engines are compared on.
         module: the part of the network that is run, None for all of it.
@@ -66,10 +68,10 @@ class Workload:
     """
 
     backbone: Backbone
-    device: torch.device
+    device: Device
     photos: int
     check: CheckPhotos
-    module: nn.Module | None = None
+    module: "nn.Module | None" = None
     cut: str = ""
     keep: bool = True
     say: Callable[[str], None] = lambda _: None
@@ -79,18 +81,15 @@ class Workload:
     @functools.cached_property
     def folder(self) -> Path | None:
         """Return the folder of the converted network and of the verdicts on engines, None where nothing is kept."""
-        if not self.keep:
-            return None
-        about = {
-            "network": self.backbone.fingerprint(),
-            "cut": self.cut or features_of(self.backbone),
-            "preprocess": self.backbone.preprocess.to_json(),
-            "machine": machine(self.device),
-        }
-        return engines_folder() / sha256(json.dumps(about, sort_keys=True).encode()).hex()[:32]
+        return converted_folder(self.backbone, self.device, self.cut) if self.keep else None
 
     @property
-    def part(self) -> nn.Module:
+    def graph(self) -> Graph | None:
+        """Return what runs the network without PyTorch, None for a part of it, or on another processor."""
+        return self.backbone.graph if self.module is None and self.device.type == "cpu" else None
+
+    @property
+    def part(self) -> "nn.Module":
         """Return the module that is run."""
         return self.backbone.feature_module if self.module is None else self.module
 
@@ -106,11 +105,6 @@ class Workload:
     def pixels(self) -> np.ndarray:
         """Return the photos that engines are compared on."""
         return self.check.read()
-
-    @functools.cached_property
-    def expected(self) -> np.ndarray:
-        """Return the reference's outputs for them."""
-        return TorchEngine(self.backbone, self.device, self.module).features(self.pixels)
 
     def shared(self, name: str, make: Callable[[], Any]) -> Any:
         """Return the result of `make`, called once for all engines of this workload: a converted network for example.
@@ -130,20 +124,40 @@ class Workload:
         return found
 
 
+def converted_folder(backbone: Backbone, device: Device, cut: str = "") -> Path:
+    """Return where a converted network, and verdicts on the engines that run it, lie in the cache. See `Workload`."""
+    about = {
+        "network": backbone.fingerprint(),
+        "cut": cut or features_of(backbone),
+        "preprocess": backbone.preprocess.to_json(),
+        "machine": machine(device),
+    }
+    return engines_folder() / sha256(json.dumps(about, sort_keys=True).encode()).hex()[:32]
+
+
 def features_of(backbone: Backbone) -> str:
     """Return a name, for the cache, of which features of a network are computed."""
     places = (f"{depth.hook_point.module} {depth.hook_point.side}" for depth in backbone.depths)
     return ", ".join([*places, POOLED])
 
 
-def machine(device: torch.device) -> str:
+def machine(device: Device) -> str:
     """Return what engines' results depend on besides network and photos: libraries, processor and device."""
     precisions = ", ".join(openvino.usable_precisions()) or "no OpenVINO"
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else openvino.processor_name()
-    return f"{device.type}, {name} ({precisions}), torch {torch.__version__}, openvino {_version('openvino')}"
+    name = gpu_name(device) if device.type == "cuda" else openvino.processor_name()
+    versions = ", ".join(f"{package} {_version(package)}" for package in ("torch", "openvino"))
+    return f"{device.type}, {name} ({precisions}), {versions}"
+
+
+def gpu_name(device: Device) -> str:
+    """Return what a GPU calls itself."""
+    import torch
+
+    return torch.cuda.get_device_name(torch.device(str(device)))
 
 
 def _version(package: str) -> str:
+    """Return the version of an installed package, without importing it; "none" without it."""
     try:
         return version(package)
     except ImportError:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
 
 LOWEST, HIGHEST = 0.05, 20.0
 BINS = 15  # of the expected calibration error, as in Guo et al. 2017
@@ -28,6 +27,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     logits = logits.astype(np.float64)
     logits -= logits.max(axis=1, keepdims=True)  # the probabilities stay the same, and no exponential overflows
     n, classes = logits.shape
+    from scipy.optimize import brentq  # here, for one photo is answered in less time than it takes to import
+
     truth = logits[np.arange(n), labels]
     smoothing = 1 / (n + 2)
     target = np.mean((1 - smoothing) * truth + smoothing * (logits.sum(axis=1) - truth) / (classes - 1))

@@ -10,8 +10,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
-from scipy.stats import rankdata
 
 from regraft.evaluation.intervals import LEVEL, Interval, effective_groups
 
@@ -116,6 +114,8 @@ def estimate_auc(
 
 def _below(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return (k, m) how many of the (k, o) `others` are below each of the (k, m) `scores`, ties counted half."""
+    from scipy.stats import rankdata  # here, for one photo is answered in less time than it takes to import
+
     together = rankdata(np.concatenate([scores, others], axis=1), axis=1)[:, : scores.shape[1]]
     return np.asarray(together - rankdata(scores, axis=1))
 
@@ -156,6 +156,8 @@ def auc_difference(
         widening: of the standard error, as in `paired_tests.fold_widening`.
         level: of the interval.
     """
+    from scipy.special import stdtr, stdtrit  # here, for one photo is answered in less time than it takes to import
+
     found = estimate_auc(np.stack([a, b]), positive, groups=groups, folds=folds)
     contrast = np.array([1.0, -1.0])
     value = float(contrast @ found.values)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from scipy.special import stdtrit
 
 LEVEL = 0.95
 RESAMPLES = 1000
@@ -20,6 +19,8 @@ def quantile(level: float = LEVEL, *, groups: float | None = None) -> float:
 
     Of unequal groups that is their effective number, which need not be whole.
     """
+    from scipy.special import stdtrit  # here, for one photo is answered in less time than it takes to import
+
     if groups is None:
         return NormalDist().inv_cdf((1 + level) / 2)
     return min(float(stdtrit(groups - 1, (1 + level) / 2)), _LARGEST_QUANTILE)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_softmax
 
 _LEAST = 1e-12  # probability: logarithms of less say nothing
 _SHARES = np.geomspace(5e-4, 0.4, 20)  # of wrong labels that are thought of, each step as likely as the others
@@ -132,4 +131,6 @@ def probability_wrong(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarr
 
 def _given(logits: np.ndarray, labels: np.ndarray, temperature: float) -> np.ndarray:
     """Return (n,) probabilities of the given labels."""
+    from scipy.special import log_softmax  # here, for one photo is answered in less time than it takes to import
+
     return np.asarray(np.exp(log_softmax(logits / temperature, axis=1)[np.arange(len(labels)), labels]))

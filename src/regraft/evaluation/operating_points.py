@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.special import betaincinv
 
 from regraft.evaluation.decisions import Decision, ThresholdRule, percent
 from regraft.evaluation.goals import SENSITIVITY, SPECIFICITY, Goal
@@ -168,6 +167,8 @@ def _exact_sensitivity(hits: np.ndarray, threshold: float) -> Bounds:
     Whatever their distribution, it is distributed as Beta(m + 1 - k, k) (Wilks 1941, "Determination of sample sizes for
     setting tolerance limits").
     """
+    from scipy.special import betaincinv  # here, for one photo is answered in less time than it takes to import
+
     rank, count = int((hits < threshold).sum()) + 1, len(hits)
     low, high = betaincinv(count + 1 - rank, rank, [0.025, 0.975]).tolist()
     return low, high

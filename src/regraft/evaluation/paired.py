@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr
 
 from regraft.evaluation.delong import auc_difference
 from regraft.evaluation.intervals import RESAMPLES, Interval, bootstrap_weights, quantile
@@ -177,6 +176,8 @@ def _drawn(figures: dict[str, tuple[Figure, Figure]], pair: _Pair) -> dict[str, 
     Student's distribution is that of the units of the smallest class, which rankings depend on. A figure that is
     undefined in more than half of the draws has no interval; otherwise such draws are left out.
     """
+    from scipy.special import stdtr  # here, for one photo is answered in less time than it takes to import
+
     if not figures:
         return {}
     labels, groups = pair.a.labels, pair.groups

@@ -4,8 +4,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import bdtr
 
 from regraft.evaluation.intervals import LEVEL, Interval, Mean, mean_interval, quantile
 
@@ -24,6 +22,8 @@ def mcnemar(won: int, lost: int) -> float:
         won: photos that only the first answers rightly.
         lost: photos that only the second answers rightly.
     """
+    from scipy.special import bdtr  # here, for one photo is answered in less time than it takes to import
+
     return min(2 * float(bdtr(min(won, lost), won + lost, 0.5)), 1.0) if won + lost else 1.0
 
 
@@ -33,6 +33,8 @@ def score_interval(won: int, lost: int, n: int, level: float = LEVEL) -> Interva
     It holds the differences d for which |won - lost - n d| is at most z standard errors, those of the share of photos
     lost that is most likely given d.
     """
+    from scipy.optimize import brentq  # here, for one photo is answered in less time than it takes to import
+
     z = quantile(level)
 
     def beyond(d: float) -> float:
@@ -99,6 +101,8 @@ def mean_test(
     The interval is `mean_interval`'s with Student's quantile, of photos too, times `widening`; at the level of 1 - p it
     ends at 0. The p-value is None with fewer than two photos or groups.
     """
+    from scipy.optimize import brentq  # here, for one photo is answered in less time than it takes to import
+
     groups = np.arange(len(differences)) if groups is None else groups
     mean = _widened(mean_interval(differences, groups=groups), widening)
     if not math.isfinite(mean.low):

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import betaln, gammaln, logsumexp
 
 from regraft.evaluation.intervals import LEVEL, Interval, effective_groups, group_variance, quantile, wilson
 
@@ -78,6 +76,12 @@ def chance_of_as_many(count: int, trials: int, *, before: float, of: float) -> f
     Both are of one source then, whose share is not known: the count is beta-binomial, and this is Fisher's exact test,
     one-sided. `before` and `of` may be effective numbers of photos in groups.
     """
+    from scipy.special import (  # here, for one photo is answered in less time than it takes to import
+        betaln,
+        gammaln,
+        logsumexp,
+    )
+
     if count <= 0:
         return 1.0
     counts = np.arange(count, trials + 1)
@@ -137,6 +141,8 @@ def auc_interval(auc: float, positive: Proportion, negative: Proportion, shares:
 
 
 def _auc_bound(auc: float, pairs: float, others: float, reach: float) -> float:
+    from scipy.optimize import brentq  # here, for one photo is answered in less time than it takes to import
+
     def beyond(a: float) -> float:
         spread = 1 + others * ((1 - a) / (2 - a) + a / (1 + a))
         return auc - a - reach * float(np.sqrt(a * (1 - a) * spread / pairs))

@@ -6,8 +6,8 @@ from regraft.classifier.record import Attempt, FeatureTrial, FitRecord, NetworkT
 from regraft.errors import option
 from regraft.evaluation.intervals import Interval
 from regraft.explain.words import value_in_words
-from regraft.networks.depths import ALL, LAST, LATE
-from regraft.networks.weights import without_folders
+from regraft.networks.hook_points import ALL, LAST, LATE
+from regraft.networks.names import without_folders
 from regraft.transfer.forecast import seconds_in_words
 from regraft.transfer.network_choice import in_millions
 from regraft.transfer.strategies import strategy_named

@@ -15,7 +15,7 @@ from regraft.evaluation.intervals import Interval, Mean
 from regraft.evaluation.paired_tests import SIGNIFICANCE, holm, right_answers_test
 from regraft.evaluation.proportions import interval_of, proportion_of
 from regraft.explain.words import points_in_words, value_in_words
-from regraft.networks.backbones import Backbone
+from regraft.networks.backbone import Backbone
 from regraft.progress import Observer, progress
 from regraft.transfer.budget import Clock
 from regraft.transfer.cross_validation import cross_validate

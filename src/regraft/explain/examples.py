@@ -9,14 +9,14 @@ from scipy.special import softmax
 
 from regraft.attribution.cam import grad_cam, occlusion
 from regraft.attribution.feature_maps import StageMap
-from regraft.classifier.classifier import NetworkWithHead
+from regraft.classifier.module import NetworkWithHead
 from regraft.engines.pytorch import TorchEngine
 from regraft.evaluation.decisions import Decision, answers_of
 from regraft.explain.unit_pictures import read_pixels
 from regraft.heads.linear import Head
 from regraft.images.sources import Source
 from regraft.images.tta import MIRRORED, NONE, OF_CORNERS, TTA
-from regraft.networks.backbones import Backbone
+from regraft.networks.backbone import Backbone
 from regraft.progress import Observer, progress
 
 MISTAKES, UNCERTAIN, TYPICAL = 6, 3, 4  # photos shown of each kind, at most

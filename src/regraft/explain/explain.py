@@ -30,7 +30,8 @@ from regraft.explain.top_activations import (
     stage_maps_of,
 )
 from regraft.explain.unit_pictures import StagePictures, draw_units
-from regraft.networks.backbones import Backbone
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import reinitialised
 from regraft.progress import Observer, progress
 from regraft.transfer.auto_plan import auto_in_words
 from regraft.transfer.strategies import strategy_named
@@ -306,7 +307,7 @@ def _probe_depth(found: Explanation, work: _Work, network: Backbone, *, units: i
         activations = work.run(network, work.sample(len(subject.dataset), most), task)
     dataset = subject.dataset.select(activations.sampled)
     folds = dataset.folds(OUTER_FOLDS, seed=work.seed)
-    random = work.run(network.at_random(_RANDOM_SEED), activations.sampled, "photos through random weights")
+    random = work.run(reinitialised(network, _RANDOM_SEED), activations.sampled, "photos through random weights")
     for name, pooled in ((PRETRAINED, activations.pooled), (RANDOM, random.pooled)):
         task = f"a last layer on every stage, {name}"
         found.depth[name] = accuracy_by_depth(pooled, dataset, seed=work.seed, task=task, observer=observer)

@@ -12,15 +12,10 @@ from regraft.explain.confusion import MixedPair, mistakes_of, mixed_pairs
 from regraft.explain.explanation import Explanation
 from regraft.explain.next_steps import next_steps
 from regraft.explain.subject import OF_FIT, ON_THESE
-from regraft.explain.words import NAMED, bar_in_percent, listed, rate_base, rate_in_words
+from regraft.explain.words import HOW, NAMED, bar_in_percent, listed, rate_base, rate_in_words
 from regraft.photo_audit.summary import capital, counted
 
 _SAYABLE = 100  # photos: of fewer, how many were right is said of these themselves
-HOW = {
-    "out-of-fold": "each photo was answered by a classifier that had not learned from it.",
-    "validation": "none of these photos was learned from.",
-    "test": "none of these photos was learned from.",
-}
 
 
 def main_report(found: Explanation) -> tuple[str, Report] | None:

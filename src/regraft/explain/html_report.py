@@ -15,7 +15,7 @@ from regraft.evaluation.report import Report
 from regraft.explain.choice import choice_context, feature_context, network_context
 from regraft.explain.confusion import confusion_context
 from regraft.explain.explanation import Explanation
-from regraft.explain.first_page import HOW, first_page, main_report
+from regraft.explain.first_page import first_page, main_report
 from regraft.explain.mistakes import MOST_DOUBTS, MOST_MISTAKES
 from regraft.explain.network_sections import (
     CAVEAT,
@@ -31,9 +31,9 @@ from regraft.explain.next_steps import CORRECT
 from regraft.explain.other_figures import figure_rows, other_figures, sets_in_words
 from regraft.explain.subject import OF_FIT
 from regraft.explain.trade_offs import trade_off_context
-from regraft.explain.words import bar_in_percent, interval_in_words, listed, value_in_words
+from regraft.explain.words import HOW, bar_in_percent, interval_in_words, listed, value_in_words
 from regraft.files import atomic_write, write_failure
-from regraft.networks.weights import without_folders
+from regraft.networks.names import without_folders
 from regraft.photo_audit.summary import capital
 from regraft.plots import svg as charts
 from regraft.plots.page import drawn, page_environment

@@ -24,16 +24,17 @@ from regraft.evaluation.decisions import Decision
 from regraft.evaluation.operating_points import OperatingPoints
 from regraft.evaluation.report import Report
 from regraft.evaluation.report_fields import Estimate
-from regraft.features.depths import columns_from, first_depths
+from regraft.features.depth_choices import columns_from, first_depths
 from regraft.features.joint import JointExtractor
 from regraft.features.pictures import join_pictures
 from regraft.heads.linear import Columns, Head
 from regraft.images.sources import Source
 from regraft.images.tta import NONE
-from regraft.networks.backbones import Backbone, load_backbone
-from regraft.networks.depths import LAST
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import load_backbone
+from regraft.networks.hook_points import LAST
+from regraft.networks.names import without_folders
 from regraft.networks.registry import LOCAL_PREFIX
-from regraft.networks.weights import without_folders
 from regraft.progress import Observer
 from regraft.transfer.fit import FitResult
 from regraft.transfer.strategies import strategy_named

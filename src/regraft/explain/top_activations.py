@@ -13,8 +13,9 @@ from regraft.attribution.feature_maps import StageMap, find_stage_maps
 from regraft.engines.pytorch import TorchEngine
 from regraft.images.loading import load_batches
 from regraft.images.sources import Source
-from regraft.networks.backbones import Backbone
-from regraft.networks.tracing import HookPoint, hooked
+from regraft.networks.backbone import Backbone
+from regraft.networks.hook_points import HookPoint
+from regraft.networks.tracing import hooked
 from regraft.progress import Observer, progress
 
 STRONGEST = 9  # photos that are kept for each unit, as Zeiler & Fergus show them

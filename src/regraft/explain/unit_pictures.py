@@ -14,7 +14,7 @@ from regraft.errors import DataError, ModelError
 from regraft.explain.top_activations import StageUnits
 from regraft.images.loading import load_batches
 from regraft.images.sources import Source
-from regraft.networks.backbones import Backbone
+from regraft.networks.backbone import Backbone
 from regraft.networks.tracing import run_to
 
 _AT_A_TIME = 24  # projections

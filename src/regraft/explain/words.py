@@ -3,6 +3,11 @@
 from collections.abc import Iterable, Sequence
 
 NAMED = 5  # of a list of names
+HOW = {  # photos were answered, by estimate
+    "out-of-fold": "each photo was answered by a classifier that had not learned from it.",
+    "validation": "none of these photos was learned from.",
+    "test": "none of these photos was learned from.",
+}
 
 
 def listed(names: Sequence[str]) -> str:

@@ -7,14 +7,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from regraft.classifier.classifier import Classifier, NetworkWithHead
+from regraft.classifier.classifier import Classifier
+from regraft.classifier.module import NetworkWithHead
 from regraft.exports.resizing import Crops, Geometry
-from regraft.features.depths import columns_from
+from regraft.features.depth_choices import columns_from
 from regraft.heads.linear import LinearHead, linear_of
 from regraft.images.decoding import DETAIL, enlarge
 from regraft.images.preprocess import Preprocess
 from regraft.images.tta import PARTS, TTA, Place
-from regraft.networks.backbones import Backbone
+from regraft.networks.backbone import Backbone
 
 INPUT, OUTPUT = "pixels", "probabilities"
 LAYOUT = "uint8, (b, h, w, 3): RGB, upright; b photos of one size, any h and w"

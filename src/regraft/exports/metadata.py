@@ -10,7 +10,7 @@ from regraft.classifier.classifier import Classifier
 from regraft.evaluation.decisions import decided_by
 from regraft.exports.graph import INPUT, LAYOUT, OUTPUT, least_decoded
 from regraft.images.tta import NONE, tta_in_words
-from regraft.networks.weights import without_folders
+from regraft.networks.names import without_folders
 
 KEY = "regraft"  # under which every format keeps it, as JSON
 _FORMAT = 1

@@ -2,9 +2,8 @@
 
 A resized side is a weighted sum over the pixels along it: pixel k of the result has the weights f((i + 0.5 - m) / s) of
 pixels i, where f is the filter, s the pixels that become one (at least 1), and m = (k + 0.5) s the place that it comes
-from. So the rows and columns that a crop keeps are two matrix products. As in Pillow and PyTorch, columns come first, and
-both results are rounded to whole numbers. Where `Preprocess.pixels` calls torchvision, weights are whole multiples of the
-least power of 2 for which the largest of them fits into 16 bits; so they are here, and the pixels are the same.
+from. So the rows and columns that a crop keeps are two matrix products. As in Pillow, columns come first, and both results
+are rounded to whole numbers.
 """
 
 import math
@@ -18,9 +17,6 @@ from regraft.images.preprocess import Preprocess
 from regraft.images.tta import CENTRE, Place
 
 _WHITE = 255
-_LARGEST = 32767.5  # what a weight of 16 bits must stay below
-_POWERS = 23  # of 2: that of a unit of weights is at most 22
-_BEYOND = 32  # rows at both ends of a photo, and at both sides of a crop, whose weights may be the largest
 
 
 def _bilinear(x: torch.Tensor) -> torch.Tensor:
@@ -61,7 +57,7 @@ FILTERS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "hamming": _hamming,
     "lanczos": _lanczos,
 }
-NEAREST = ("nearest", "nearest-exact")  # Pillow knows one of them
+NEAREST = ("nearest", "nearest-exact")  # Pillow has one for both
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,6 @@ class Geometry:
         scaled: (height, width) that the photo, or a side of it, is resized to before the crop.
         crop_mode: as of `Preprocess`.
         interpolation: as of `Preprocess`.
-        by_torchvision: whether `Preprocess.pixels` leaves a decoded photo to torchvision; else Pillow resizes it.
         fill: of what is padded, per channel, from 0 to 255.
     """
 
@@ -83,7 +78,6 @@ class Geometry:
     scaled: tuple[int, int]
     crop_mode: str
     interpolation: str
-    by_torchvision: bool
     fill: tuple[int, ...]
 
     @classmethod
@@ -96,7 +90,6 @@ class Geometry:
             (math.floor(preprocess.height / preprocess.crop_pct), math.floor(preprocess.width / preprocess.crop_pct)),
             preprocess.crop_mode,
             preprocess.interpolation,
-            preprocess.supports_tensor(preprocess.height, preprocess.width),
             tuple(round(_WHITE * value) if padded else 0 for value in preprocess.mean),
         )
 
@@ -127,12 +120,10 @@ class Crops(nn.Module):
     """
 
     fill: torch.Tensor
-    powers: torch.Tensor
 
     def __init__(self, geometry: Geometry, places: tuple[Place, ...] = (CENTRE,)) -> None:
         super().__init__()
         self.geometry, self.places = geometry, places
-        self.register_buffer("powers", 2.0 ** torch.arange(_POWERS).double(), persistent=False)
         self.register_buffer("fill", torch.tensor(geometry.fill).reshape(1, -1, 1, 1).float(), persistent=False)
 
     def forward(self, pixels: torch.Tensor) -> list[torch.Tensor]:
@@ -165,26 +156,16 @@ class Crops(nn.Module):
         before = torch.where(rest >= 0, torch.round(rest * share), -torch.floor(-rest / 2)).to(positions.dtype)
         places = torch.arange(kept, device=positions.device) + before
         inside = (places >= 0) & (places < resized)
-        count, last = positions[-1] + 1, resized - 1
+        count = positions[-1] + 1
         if geometry.interpolation in NEAREST:
             nearest = _whole_quotient((2 * places + 1) * count, 2 * resized)
             return (positions[None, :] == nearest[:, None]).float(), inside
 
-        def weights_of(rows: torch.Tensor) -> torch.Tensor:
-            rows = torch.minimum(rows.clamp(min=0), last)
-            distances = (2 * positions + 1)[None, :] * resized - ((2 * rows + 1) * count)[:, None]  # exact
-            reach = (2 * torch.maximum(count, resized)).double()
-            weights = FILTERS[geometry.interpolation](distances.double() / reach)
-            return weights / weights.sum(dim=1, keepdim=True)
-
-        weights = weights_of(places)
-        if not geometry.by_torchvision:
-            return weights.float(), inside
-        beyond = torch.arange(_BEYOND, device=positions.device)
-        others = torch.cat([beyond, last - beyond, before - 1 - beyond, before + kept + beyond])
-        largest = torch.maximum(weights.max(), weights_of(others).max())
-        unit = torch.where(self.powers * largest < _LARGEST, self.powers, self.powers[:1]).max()
-        return (torch.floor(weights * unit + 0.5) / unit).float(), inside
+        rows = torch.minimum(places.clamp(min=0), resized - 1)
+        distances = (2 * positions + 1)[None, :] * resized - ((2 * rows + 1) * count)[:, None]  # whole, and so exact
+        reach = (2 * torch.maximum(count, resized)).double()
+        weights = FILTERS[geometry.interpolation](distances.double() / reach)
+        return (weights / weights.sum(dim=1, keepdim=True)).float(), inside
 
 
 def _whole(values: torch.Tensor) -> torch.Tensor:

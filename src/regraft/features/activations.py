@@ -24,6 +24,7 @@ from regraft.images.decoding import decode, decode_view
 from regraft.images.loading import load_batches
 from regraft.images.preprocess import Preprocess
 from regraft.images.reading import read_image
+from regraft.images.resizing import TORCHVISION, prepare
 from regraft.images.sources import Source
 from regraft.progress import Observer, progress
 
@@ -69,12 +70,13 @@ class ViewSet:
         def draw(place: int, source: Source) -> np.ndarray:
             photo, number = pairs[place]
             if number < 0:
-                return decode_view(source, preprocess, number)
+                return decode_view(source, preprocess, number, resizer=TORCHVISION)
             if number == 0 or not self.augmentation.kinds:
-                return decode(source, preprocess)  # exactly as in evaluation
+                return decode(source, preprocess, resizer=TORCHVISION)  # as in evaluation
             image = read_image(source, min_side=min_side, ranges=preprocess.ranges)
             return self.augmentation.view(image, preprocess, key=self.keys[photo], number=number)
 
+        prepare(TORCHVISION)
         sources = [self.sources[photo] for photo, _ in pairs]
         for batch in load_batches(sources, preprocess, batch_size=batch_size, draw=draw):
             for place, reason in batch.unreadable.items():

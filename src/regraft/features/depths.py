@@ -1,19 +1,16 @@
-"""Which places in a network the features are read at, and which of them a last layer may see."""
+"""Which places in a network the features are read at."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from regraft.attribution.feature_maps import StageMap, find_stage_maps
-from regraft.heads.linear import Columns
-from regraft.networks.backbones import Backbone
-from regraft.networks.depths import ALL, LAST, LATE, Depth, DepthFeatures
+from regraft.networks.backbone import Backbone
+from regraft.networks.depths import DepthFeatures
+from regraft.networks.hook_points import Depth
 
 _LARGEST, _LARGE = 1 / 4, 1 / 8  # sides of maps, of the image's
 _MOST_UNITS = 4096  # of all depths together: heads on more are slow, and gain nothing that was seen
-_LATE = 1 / 3  # of the depths
 _EQUAL = 1e-3  # relative
 
 
@@ -58,44 +55,3 @@ def _differing(backbone: Backbone, maps: Sequence[StageMap]) -> list[StageMap]:
 
 def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
     return a.shape == b.shape and torch.allclose(a, b, rtol=_EQUAL, atol=_EQUAL * float(b.abs().max()))
-
-
-def first_depths(backbones: Sequence[Backbone]) -> dict[str, tuple[int, ...]]:
-    """Return, by the name of each choice of features, the number of the first depth of each network that is used.
-
-    The last layer's own features are always used: the number of depths stands for these alone.
-    """
-    counts = [len(backbone.depths) for backbone in backbones]
-    return {
-        LAST: tuple(counts),
-        LATE: tuple(count - math.ceil(_LATE * count) for count in counts),
-        ALL: tuple(0 for _ in counts),
-    }
-
-
-def distinct(choices: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """Return choices of features, of those that come to the same the first one alone.
-
-    >>> distinct({"last": (1,), "late": (0,), "all": (0,)})
-    {'last': (1,), 'late': (0,)}
-    """
-    names = {first: name for name, first in reversed(list(choices.items()))}
-    return {name: first for name, first in choices.items() if names[first] == name}
-
-
-def columns_from(backbones: Sequence[Backbone], first: Sequence[int]) -> Columns:
-    """Return the columns of a feature matrix that a choice of features uses.
-
-    Args:
-        backbones: the networks whose features stand side by side, each with its depths before its own.
-        first: the number of the first depth of each that is used.
-    """
-    starts = [sum(depth.units for depth in b.depths[:number]) for b, number in zip(backbones, first, strict=True)]
-    if len(backbones) == 1:
-        return slice(starts[0], None)  # a view
-    offsets = np.cumsum([0, *(backbone.width for backbone in backbones)])
-    parts = [
-        np.arange(offset + start, offset + backbone.width)
-        for offset, start, backbone in zip(offsets, starts, backbones, strict=False)
-    ]
-    return np.concatenate(parts)

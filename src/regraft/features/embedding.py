@@ -10,13 +10,14 @@ import numpy as np
 from regraft.data.audit import inspect
 from regraft.engines.compute import Compute
 from regraft.engines.workload import EngineChoice
-from regraft.features.depths import columns_from, find_depths, first_depths
+from regraft.features.depth_choices import columns_from, first_depths
+from regraft.features.depths import find_depths
 from regraft.features.extraction import FeatureExtractor
 from regraft.images.headers import Header
 from regraft.images.sources import Source
 from regraft.images.value_range import choose_ranges
-from regraft.networks.backbones import Backbone
-from regraft.networks.depths import LAST
+from regraft.networks.backbone import Backbone
+from regraft.networks.hook_points import LAST
 from regraft.progress import Observer
 
 _BLOCK_BYTES = 1 << 25  # of the features of all depths of a block's photos, which are extracted together

@@ -21,10 +21,11 @@ from regraft.files import sha256
 from regraft.images.decoding import READING
 from regraft.images.loading import load_batches
 from regraft.images.preprocess import Preprocess
+from regraft.images.resizing import TORCHVISION, resizer_for
 from regraft.images.sources import Source
 from regraft.images.tta import PLAIN, parts_in_words
 from regraft.images.value_range import flat_in_words
-from regraft.networks.backbones import Backbone
+from regraft.networks.backbone import Backbone
 from regraft.progress import Observer, progress
 from regraft.runtime import BATCH_SIZE
 from regraft.watchdog import watched
@@ -144,7 +145,7 @@ class FeatureExtractor:
         compute, say = self.compute, self._observer.say
         workload = Workload(
             self.backbone,
-            compute.torch_device,
+            compute.processor,
             count,
             check_photos(sources, keys, self.backbone.preprocess, labels),
             keep=compute.cache,
@@ -252,14 +253,16 @@ def extract(
     Raises:
         WeightsError: the network gives values that are not finite.
     """
-    observer = observer or Observer()
+    observer, resizer = observer or Observer(), resizer_for(len(keys))
     stores = [
-        None if cache_limit is None else FeatureStore(_about(backbone, engine, part), backbone.width, observer.say)
+        None
+        if cache_limit is None
+        else FeatureStore(_about(backbone, engine, part, resizer), backbone.width, observer.say)
         for part in parts
     ]
 
     def run(rows: Sequence[int], wanted: Sequence[str], store: FeatureStore | PartStores | None) -> Features:
-        views = ViewsEngine(engine, wanted)
+        views = ViewsEngine(engine, wanted, resizer)
         plain = tuple(wanted) == (PLAIN,)
         return compute_once(
             [sources[row] for row in rows],
@@ -272,6 +275,7 @@ def extract(
             observer=observer,
             title=f"features{'' if plain else f' of {parts_in_words(wanted)}'} ({engine.name})",
             draw=None if plain else views.draw,
+            resizer=resizer,
         )
 
     if len(parts) == 1:
@@ -326,6 +330,7 @@ def compute_once(
     observer: Observer,
     title: str,
     draw: Callable[[int, Source], np.ndarray] | None = None,
+    resizer: str | None = None,
 ) -> Features:
     """Return what `engine` makes of `sources`, from `store` where it is in it. See `extract`.
 
@@ -340,6 +345,7 @@ def compute_once(
         observer: hears the progress.
         title: of the progress.
         draw: as of `load_batches`.
+        resizer: likewise.
     """
     started = time.monotonic()
     if store is None:
@@ -356,7 +362,7 @@ def compute_once(
     if missing:
         order = list(missing.values())
         firsts = [sources[places[0]] for places in order]
-        batches = load_batches(firsts, engine.preprocess, batch_size=batch_size, draw=draw)
+        batches = load_batches(firsts, engine.preprocess, batch_size=batch_size, draw=draw, resizer=resizer)
         with (
             progress(observer, title, len(order)) as advance,
             closing(_Writer(store, cache_limit or 0, observer)) as writer,
@@ -386,7 +392,7 @@ def _check_finite(vectors: np.ndarray, sources: Sequence[Source]) -> None:
         )
 
 
-def _about(backbone: Backbone, engine: Engine, part: str) -> dict[str, object]:
+def _about(backbone: Backbone, engine: Engine, part: str, resizer: str) -> dict[str, object]:
     return {
         "architecture": backbone.recipe.architecture,
         "weights": backbone.fingerprint(),
@@ -394,5 +400,6 @@ def _about(backbone: Backbone, engine: Engine, part: str) -> dict[str, object]:
         "cut": features_of(backbone),
         "engine": engine.name,
         "reading": READING,
+        **({} if resizer == TORCHVISION else {"resizer": resizer}),
         **view_fields(part),
     }

@@ -14,7 +14,7 @@ from regraft.errors import shortlist
 from regraft.features.extraction import FeatureExtractor, Features
 from regraft.images.sources import Source
 from regraft.images.tta import NONE, TTA
-from regraft.networks.backbones import Backbone
+from regraft.networks.backbone import Backbone
 from regraft.progress import Observer
 
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from regraft.data.audit import check_contradictions, contradiction_lines, contradictions, positions_by_key
 from regraft.data.dataset import Dataset
@@ -30,6 +29,7 @@ from regraft.images.perceptual_hash import (
     picture_keys,
 )
 from regraft.images.preprocess import Preprocess
+from regraft.images.resizing import PILLOW
 from regraft.images.sources import Source
 from regraft.images.value_range import Ranges
 from regraft.progress import Observer, progress
@@ -39,7 +39,7 @@ _MANY = 5000  # photos whose comparison takes seconds
 _PATIENCE = 5  # of an audit, which takes longer to look: see `join_parts`
 _SHOWN = 8  # pictures that are named
 _PACKED = -(-SIDE * SIDE // 3)  # numbers that hold a thumbnail
-_VERSION = 3  # of keys, hashes and colours, raised when they change: part of the cache's key
+_VERSION = 4  # of keys, hashes and colours, raised when they change: part of the cache's key
 
 
 class _PixelEngine(Engine):
@@ -51,9 +51,9 @@ class _PixelEngine(Engine):
         self.name, self.dimension, self.preprocess = name, dimension, preprocess
         self._work = work
 
-    def activations(self, pixels: np.ndarray) -> torch.Tensor:
+    def features(self, pixels: np.ndarray) -> np.ndarray:
         """Return (b, dimension) of (b, 64, 64, 3) uint8 pixels."""
-        return torch.from_numpy(self._work(pixels).astype(np.float32))
+        return self._work(pixels).astype(np.float32)
 
 
 def _keys_and_hashes(pixels: np.ndarray) -> np.ndarray:
@@ -279,6 +279,7 @@ def _compute(
         cache_limit=compute.cache_bytes if compute.cache else None,
         observer=observer,
         title=title,
+        resizer=PILLOW,  # keys of equal pixels are equal on every machine
     )
 
 

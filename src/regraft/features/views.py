@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from regraft.engines.engine import Engine
 from regraft.features.store import FeatureStore
@@ -19,23 +18,24 @@ class ViewsEngine(Engine):
     Args:
         engine: runs the network.
         parts: names in `tta.PARTS`, of k views in all.
+        resizer: what resizes, see `images.resizing`.
 
     Attributes:
         count: k.
     """
 
-    def __init__(self, engine: Engine, parts: Sequence[str]) -> None:
-        self._engine, self._parts = engine, tuple(parts)
+    def __init__(self, engine: Engine, parts: Sequence[str], resizer: str) -> None:
+        self._engine, self._parts, self._resizer = engine, tuple(parts), resizer
         self.preprocess, self.name, self.ahead = engine.preprocess, engine.name, engine.ahead
         self.count = sum(PARTS[part].count for part in parts)
 
     def draw(self, _: int, source: Source) -> np.ndarray:
         """Return the pixels (k, h, w, 3) of an image. See `load_batches`."""
-        return decode_views(source, self.preprocess, self._parts)
+        return decode_views(source, self.preprocess, self._parts, resizer=self._resizer)
 
-    def activations(self, pixels: np.ndarray) -> torch.Tensor:
+    def features(self, pixels: np.ndarray) -> np.ndarray:
         """Return (b, parts * d) float32 features of (b, k, h, w, 3) uint8 pixels."""
-        return torch.from_numpy(self.start(pixels)())
+        return self.start(pixels)()
 
     def start(self, pixels: np.ndarray) -> Callable[[], np.ndarray]:
         """Start on (b, k, h, w, 3) uint8 pixels; return a function that waits for their features (b, parts * d)."""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
+from regraft.images.resizing import resize_by_pillow
+
 if TYPE_CHECKING:
     from regraft.images.preprocess import Preprocess
 
@@ -64,10 +66,6 @@ def _vertical_flip(image: Image.Image, rng: np.random.Generator, _: Target) -> I
 
 def _crop(image: Image.Image, rng: np.random.Generator, target: Target) -> Image.Image:
     """Return a crop of random area and ratio, resized to the network's size (Szegedy et al. 2015, section 6)."""
-    from torchvision.transforms import functional as transforms
-
-    from regraft.images.preprocess import INTERPOLATIONS
-
     preprocess = target.preprocess
     ratios = math.log(_RATIOS[0]), math.log(_RATIOS[1])
     for _ in range(_ATTEMPTS):
@@ -77,10 +75,8 @@ def _crop(image: Image.Image, rng: np.random.Generator, target: Target) -> Image
         if 0 < width <= image.width and 0 < height <= image.height:
             left = int(rng.integers(0, image.width - width + 1))
             upper = int(rng.integers(0, image.height - height + 1))
-            size = [preprocess.height, preprocess.width]
-            filter_ = INTERPOLATIONS[preprocess.interpolation]
-            cropped: Image.Image = transforms.resized_crop(image, upper, left, height, width, size, filter_)
-            return cropped
+            cropped = image.crop((left, upper, left + width, upper + height))
+            return resize_by_pillow(cropped, (preprocess.height, preprocess.width), preprocess.interpolation)
     return Image.fromarray(preprocess.pixels(image))  # a panorama: no such crop fits
 
 

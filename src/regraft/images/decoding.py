@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import simplejpeg
-import torch
 from PIL import Image
 
 from regraft.images.preprocess import Preprocess
@@ -19,6 +18,7 @@ from regraft.images.reading import (
     reserve_memory,
     set_decoding_size,
 )
+from regraft.images.resizing import PILLOW
 from regraft.images.sources import Source
 from regraft.images.tta import CENTRE, PARTS, Place
 
@@ -29,24 +29,23 @@ _REDUCTIONS = (8, 4, 2)
 _JPEG_MODES = ("RGB", "L")  # not CMYK, which needs Pillow's conversion
 
 
-def decode(source: Source, preprocess: Preprocess) -> np.ndarray:
+def decode(source: Source, preprocess: Preprocess, *, resizer: str = PILLOW) -> np.ndarray:
     """Return the (h, w, 3) uint8 pixels of an image for a network's `preprocess`.
 
     - JPEGs are decoded by libjpeg-turbo's own interface: the same values as Pillow's.
     - JPEGs of more than twice the target size are decoded at an eighth, a quarter or a half of their size (libjpeg's
       scaled transform), to at least `DETAIL` pixels per target pixel, if that is a whole number of pixels; the mean
       difference from decoding at full size is below 1 of 255 over photos.
-    - Bilinear and bicubic resizing is torchvision's, within 2 of Pillow's 255 values.
-    - Everything else goes through Pillow: the result is `preprocess.pixels(read_image(source))`.
+    - Everything else goes through Pillow: the result is `preprocess.pixels(read_image(source), resizer=resizer)`.
     - Photos of more than 8 bits become 8 bits by `preprocess.ranges`; a kind that is not in it, by its own range.
 
     Raises:
         UnreadableImageError: not an image, or damaged.
     """
-    return decode_crops(source, preprocess, (CENTRE,))[0]
+    return decode_crops(source, preprocess, (CENTRE,), resizer=resizer)[0]
 
 
-def decode_views(source: Source, preprocess: Preprocess, parts: Sequence[str]) -> np.ndarray:
+def decode_views(source: Source, preprocess: Preprocess, parts: Sequence[str], *, resizer: str = PILLOW) -> np.ndarray:
     """Return the (k, h, w, 3) uint8 pixels of the views of `parts`, names in `tta.PARTS`, in order.
 
     Views that the network's own resized image holds are of one decoding; where its crop keeps more of that than a
@@ -60,7 +59,7 @@ def decode_views(source: Source, preprocess: Preprocess, parts: Sequence[str]) -
     for part in map(PARTS.__getitem__, parts):
         wanted.setdefault(enlarge(preprocess, part.share), []).extend(part.places)
     for enlarged, places in wanted.items():
-        for place, pixels in zip(places, decode_crops(source, enlarged, places), strict=True):
+        for place, pixels in zip(places, decode_crops(source, enlarged, places, resizer=resizer), strict=True):
             known[enlarged, place] = pixels
     views = []
     for part in map(PARTS.__getitem__, parts):
@@ -69,10 +68,10 @@ def decode_views(source: Source, preprocess: Preprocess, parts: Sequence[str]) -
     return np.stack(views)
 
 
-def decode_view(source: Source, preprocess: Preprocess, number: int) -> np.ndarray:
+def decode_view(source: Source, preprocess: Preprocess, number: int, *, resizer: str = PILLOW) -> np.ndarray:
     """Return the (h, w, 3) uint8 pixels of one view by its number. See `decode_views`."""
     name, part = next((name, part) for name, part in PARTS.items() if number in part.numbers)
-    return np.asarray(decode_views(source, preprocess, (name,))[part.numbers.index(number)])
+    return np.asarray(decode_views(source, preprocess, (name,), resizer=resizer)[part.numbers.index(number)])
 
 
 def enlarge(preprocess: Preprocess, share: float | None) -> Preprocess:
@@ -82,24 +81,23 @@ def enlarge(preprocess: Preprocess, share: float | None) -> Preprocess:
     return replace(preprocess, crop_pct=share)
 
 
-def decode_crops(source: Source, preprocess: Preprocess, places: Sequence[Place]) -> list[np.ndarray]:
+def decode_crops(
+    source: Source, preprocess: Preprocess, places: Sequence[Place], *, resizer: str = PILLOW
+) -> list[np.ndarray]:
     """Return the (h, w, 3) uint8 pixels of crops at `places` of an image, decoded once. See `decode`."""
     with errors_as_reasons(), open_image(source) as (image, stream):
         stored, min_size = image.size, _min_size(image, preprocess)
         if stream is not None and image.format in _REDUCIBLE:  # a caller's own image stays whole
             reduced = _reduced(image, min_size)
-            plain = orientation(image) == 1 and preprocess.supports_tensor(image.height, image.width)
-            if plain and isinstance(stream, io.BytesIO):  # a larger file is read piece by piece, by Pillow
+            if orientation(image) == 1 and isinstance(stream, io.BytesIO):  # a larger file is read in pieces
                 jpeg = _jpeg(image, stream, reduced)
                 if jpeg is not None:
-                    return preprocess.crops(jpeg, places)
+                    return preprocess.crops(jpeg, places, resizer=resizer)
             image.draft(None, (reduced[1], reduced[0]))
         elif stream is not None:
             set_decoding_size(image, min_size)
         with decode_rgb(image, stream, min_size, stored=stored, ranges=preprocess.ranges) as photo:
-            if preprocess.supports_tensor(photo.height, photo.width):
-                return preprocess.crops(torch.from_numpy(np.array(photo)).permute(2, 0, 1), places)
-            return preprocess.crops(photo, places)
+            return preprocess.crops(photo, places, resizer=resizer)
 
 
 def _min_size(image: Image.Image, preprocess: Preprocess) -> tuple[int, int]:
@@ -124,13 +122,15 @@ def _reduced(image: Image.Image, min_size: tuple[int, int]) -> tuple[int, int]:
     return image.height, image.width
 
 
-def _jpeg(image: Image.Image, stream: io.BytesIO, size: tuple[int, int]) -> torch.Tensor | None:
-    """Return a JPEG's pixels (3, *size); None for other images, and for damage, whose reason Pillow gives."""
+def _jpeg(image: Image.Image, stream: io.BytesIO, size: tuple[int, int]) -> np.ndarray | None:
+    """Return a JPEG's pixels (*size, 3); None for other images, and for damage, whose reason Pillow gives."""
     if image.format != "JPEG" or image.mode not in _JPEG_MODES:
         return None
     with reserve_memory(image, image.size, decoded=size):
         try:
-            pixels = simplejpeg.decode_jpeg(stream.getbuffer(), "RGB", min_height=size[0], min_width=size[1])
+            pixels: np.ndarray = simplejpeg.decode_jpeg(
+                stream.getbuffer(), "RGB", min_height=size[0], min_width=size[1]
+            )
         except ValueError:
             return None
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+    return pixels

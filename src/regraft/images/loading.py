@@ -1,26 +1,22 @@
 """Batches of pixels, decoded ahead by threads."""
 
+import functools
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from threadpoolctl import ThreadpoolController
 
 from regraft.images.decoding import decode
 from regraft.images.preprocess import Preprocess
 from regraft.images.reading import UnreadableImageError
+from regraft.images.resizing import prepare, resizer_for
 from regraft.images.sources import Source
 from regraft.images.value_range import FLAT
 from regraft.runtime import BATCH_SIZE, cpu_count
-
-# Initialised here, before any thread. The search for libraries holds the dynamic linker's lock while it calls Python,
-# and a thread that imports a module holds Python's lock while it waits for the linker; and PyTorch looks NumPy's
-# interface up when an array first becomes a tensor.
-_openmp = ThreadpoolController().select(user_api="openmp")
-torch.from_numpy(np.zeros(1, dtype=np.uint8)).numpy()
 
 
 @dataclass(frozen=True)
@@ -46,6 +42,7 @@ def load_batches(
     *,
     batch_size: int = BATCH_SIZE,
     draw: Callable[[int, Source], np.ndarray] | None = None,
+    resizer: str | None = None,
 ) -> Generator[Batch]:
     """Yield all of `sources` in order, at most `batch_size` at a time.
 
@@ -56,17 +53,20 @@ def load_batches(
         preprocess: the network's evaluation transform.
         batch_size: images at a time.
         draw: (position, image) -> (h, w, 3) or (k, h, w, 3) uint8, in place of `decode`; called by several threads.
+        resizer: what resizes, see `resizing`; by default what does for so many.
     """
+    resizer = resizer_for(len(sources)) if resizer is None else resizer
+    prepare(resizer)
 
     def read(position: int, source: Source) -> np.ndarray | str:
         try:
             if draw is None:
-                return decode(source, preprocess)
+                return decode(source, preprocess, resizer=resizer)
             return draw(position, source)
         except UnreadableImageError as error:
             return str(error)
 
-    with ThreadPoolExecutor(cpu_count(), initializer=_one_thread) as pool:
+    with ThreadPoolExecutor(cpu_count(), initializer=_one_thread_each()) as pool:
         waiting: deque[Future[np.ndarray | str]] = deque()
         ahead = enumerate(sources)
         try:
@@ -90,10 +90,30 @@ def _batch(start: int, results: list[np.ndarray | str], preprocess: Preprocess) 
     return Batch(np.array([position for position, _ in good], dtype=np.int64), pixels, unreadable, flat)
 
 
-def _one_thread() -> None:
-    """Have PyTorch use one thread inside this one: the pool has as many as the machine has processors.
+def _one_thread_each() -> Callable[[], None]:
+    """Return what has PyTorch, where it is loaded, use one thread inside the thread that calls it.
 
-    `torch.set_num_threads` would also apply to every thread that first calls PyTorch later, the caller's included.
+    The pool has as many threads as the machine has processors. `torch.set_num_threads` would also apply to every thread
+    that first calls PyTorch later, the caller's included.
     """
-    torch.get_num_threads()  # PyTorch sets the number when it is first asked, and not again
-    _openmp.limit(limits=1)
+    if "torch" not in sys.modules:
+        return lambda: None
+    import torch
+
+    openmp = _openmp_libraries()
+
+    def limit() -> None:
+        torch.get_num_threads()  # PyTorch sets the number when it is first asked, and not again
+        openmp.limit(limits=1)
+
+    return limit
+
+
+@functools.cache
+def _openmp_libraries() -> ThreadpoolController:
+    """Return the libraries that share work by OpenMP, looked for once, after PyTorch is loaded and before any thread.
+
+    The search holds the dynamic linker's lock while it calls Python, and a thread that imports a module holds Python's
+    lock while it waits for the linker.
+    """
+    return ThreadpoolController().select(user_api="openmp")

@@ -10,7 +10,6 @@ import hashlib
 
 import numpy as np
 from PIL import Image
-from scipy.fft import dctn
 
 from regraft.images.preprocess import Preprocess
 
@@ -56,6 +55,8 @@ def grey(thumbnails: np.ndarray) -> np.ndarray:
 
 def perceptual_hashes(thumbnails: np.ndarray) -> np.ndarray:
     """Return (b, 32) uint8 hashes of (b, 64, 64, 3) uint8 pixels; all zero where a photo shows nothing."""
+    from scipy.fft import dctn  # here, for one photo is answered in less time than it takes to import
+
     if not len(thumbnails):
         return np.empty((0, HASH_BYTES), dtype=np.uint8)
     found = dctn(grey(thumbnails), axes=(1, 2), norm="ortho")[:, _ROWS, _COLUMNS]
@@ -65,10 +66,17 @@ def perceptual_hashes(thumbnails: np.ndarray) -> np.ndarray:
     return np.packbits(bits, axis=1)
 
 
-def signs(hashes: np.ndarray) -> np.ndarray:
-    """Return (n, BITS) float32: 1 and -1 for the bits of (n, 32) hashes; zeros for photos that show nothing."""
+def hash_words(hashes: np.ndarray) -> np.ndarray:
+    """Return (2, 4, n) uint64: the bits of (n, 32) hashes, those of each of the four `PARITIES` in one word.
+
+    First as they are, then those of the photos with rows and columns exchanged. Zeros for photos that show nothing.
+    """
     bits = np.unpackbits(hashes, axis=1)[:, :BITS]
-    return np.where(hashes.any(axis=1, keepdims=True), 2.0 * bits - 1.0, 0.0).astype(np.float32)
+    found = np.zeros((2, len(PARITIES), len(bits), 64), dtype=np.uint8)
+    for turned, own in enumerate((bits, bits[:, TRANSPOSED])):
+        for parity, part in enumerate(PARITIES):
+            found[turned, parity, :, : part.stop - part.start] = own[:, part]
+    return np.packbits(found, axis=3).view(np.uint64)[..., 0]
 
 
 def margin_hashes(thumbnails: np.ndarray) -> np.ndarray:

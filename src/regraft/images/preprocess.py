@@ -2,22 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as transforms
-from torchvision.transforms.v2 import functional as transforms_v2
 
+from regraft.images.resizing import PILLOW, TENSOR_FILTERS, TORCHVISION, resize_by_pillow, resize_by_torchvision
 from regraft.images.tta import CENTRE, Place
 from regraft.images.value_range import Ranges
 
-INTERPOLATIONS = {mode.value: mode for mode in InterpolationMode}
 CROP_MODES = ("center", "squash", "border")
-_TENSOR_FILTERS = ("bilinear", "bicubic")  # that torchvision has for tensors, antialiased
 
 
 @dataclass(frozen=True)
@@ -44,40 +39,36 @@ class Preprocess:
     std: tuple[float, ...]
     ranges: Ranges = ()
 
-    def pixels(self, image: Image.Image | torch.Tensor) -> np.ndarray:
-        """Resize and crop an RGB image to a uint8 array (h, w, 3). Equal to timm's evaluation transform.
+    def pixels(self, image: Image.Image | np.ndarray, *, resizer: str = PILLOW) -> np.ndarray:
+        """Resize and crop an RGB image to a uint8 array (h, w, 3); by Pillow, as timm's evaluation transform does.
 
         Args:
-            image: of Pillow; or a uint8 tensor (3, h, w) whose channels are last in memory, of a size that
-                `supports_tensor` accepts. That takes half the time, and no value differs by more than 2 of 255: Pillow
-                rounds between the two directions.
+            image: of Pillow, or (h, w, 3) uint8 pixels.
+            resizer: `PILLOW`, or `TORCHVISION`, which resizes what it can: bilinear or bicubic, without padding. No
+                value differs by more than 2 of 255.
         """
-        return self.crops(image, (CENTRE,))[0]
+        return self.crops(image, (CENTRE,), resizer=resizer)[0]
 
-    def crops(self, image: Image.Image | torch.Tensor, places: Sequence[Place]) -> list[np.ndarray]:
+    def crops(
+        self, image: Image.Image | np.ndarray, places: Sequence[Place], *, resizer: str = PILLOW
+    ) -> list[np.ndarray]:
         """Resize an image as `pixels` does, once, and return the crops (h, w, 3) at `places`."""
-        resized = self._resize_tensor(image) if isinstance(image, torch.Tensor) else self._resize(image)
+        shown = image.shape[:2] if isinstance(image, np.ndarray) else image.size[::-1]
+        size = self.resized(*shown)
+        padded = size[0] < self.height or size[1] < self.width
+        if resizer == TORCHVISION and self.interpolation in TENSOR_FILTERS and not padded:
+            pixels = image if isinstance(image, np.ndarray) else np.array(image)  # a copy: PyTorch warns of read-only
+            resized = resize_by_torchvision(pixels, size, self.interpolation)
+        else:
+            resized = self._resize(image if isinstance(image, Image.Image) else Image.fromarray(image), size)
         rest = resized.shape[0] - self.height, resized.shape[1] - self.width
         corners = [(round(rest[0] * above), round(rest[1] * left)) for above, left in places]
         return [resized[top : top + self.height, left : left + self.width] for top, left in corners]
 
-    def _resize(self, image: Image.Image) -> np.ndarray:
-        size = self.resized(image.height, image.width)
-        image = transforms.resize(image, list(size), INTERPOLATIONS[self.interpolation], antialias=True)
+    def _resize(self, image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+        image = resize_by_pillow(image, size, self.interpolation)
         fill = [round(255 * value) for value in self.mean] if self.crop_mode == "border" else [0, 0, 0]
         return np.asarray(_pad_to(image, self.width, self.height, fill))
-
-    def _resize_tensor(self, image: torch.Tensor) -> np.ndarray:
-        size = self.resized(*image.shape[1:])
-        resized: torch.Tensor = transforms_v2.resize(
-            image, list(size), INTERPOLATIONS[self.interpolation], antialias=True
-        )
-        return resized.permute(1, 2, 0).numpy()
-
-    def supports_tensor(self, height: int, width: int) -> bool:
-        """Tell whether `pixels` can take a tensor of an image of that size: bilinear or bicubic, without padding."""
-        size = self.resized(height, width)
-        return self.interpolation in _TENSOR_FILTERS and size[0] >= self.height and size[1] >= self.width
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """Return the (height, width) in pixels to which an image of that size is resized before the crop."""
@@ -90,6 +81,10 @@ class Preprocess:
         ratios = (height / scaled[0], width / scaled[1])
         ratio = max(ratios) if self.crop_mode == "border" else min(ratios)
         return max(1, round(height / ratio)), max(1, round(width / ratio))
+
+    def with_ranges(self, ranges: Ranges) -> "Preprocess":
+        """Return the same with these values of black and white."""
+        return replace(self, ranges=ranges)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types; without `ranges` where there are none, as in files and caches of older versions."""
@@ -114,6 +109,6 @@ def _pad_to(image: Image.Image, width: int, height: int, fill: list[int]) -> Ima
     missing_x, missing_y = max(width - image.width, 0), max(height - image.height, 0)
     if not (missing_x or missing_y):
         return image
-    sides = [missing_x // 2, missing_y // 2, (missing_x + 1) // 2, (missing_y + 1) // 2]
-    padded: Image.Image = transforms.pad(image, sides, fill=tuple(fill))
+    padded = Image.new(image.mode, (image.width + missing_x, image.height + missing_y), tuple(fill))
+    padded.paste(image, (missing_x // 2, missing_y // 2))
     return padded

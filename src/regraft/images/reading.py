@@ -14,6 +14,7 @@ from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from regraft.deadline import deadline
+from regraft.extras import install_command
 from regraft.files import MAX_FILE_BYTES, UnusableFileError, size_in_words
 from regraft.images.depth import (
     Depth,
@@ -300,7 +301,7 @@ def open_header(stream: BinaryIO) -> Image.Image:
     if not start:
         raise UnreadableImageError("the file is empty")
     if is_heif(start) and "HEIF" not in decoders():
-        raise UnreadableImageError("HEIC images need one more package: pip install 'regraft[heif]'")
+        raise UnreadableImageError(f"HEIC images need one more package: {install_command('pillow_heif')}")
     most = next((most for begins, most in _MAX_FILE_BY_START.items() if start.startswith(begins)), _MAX_OTHER_FILE)
     if size > most:
         raise UnreadableImageError(f"{size_in_words(size)}, and at most {size_in_words(most)} of its kind are read")

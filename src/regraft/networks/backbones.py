@@ -1,177 +1,32 @@
 """Pretrained networks without their last layer: the only door to timm."""
 
-import copy
-import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import timm
 import torch
 from timm.data.config import resolve_model_data_config
-from timm.models._manipulate import group_with_matcher
 from torch import nn
 
 from regraft.errors import ModelError, WeightsError
 from regraft.images.preprocess import CROP_MODES, Preprocess
-from regraft.images.value_range import Ranges
+from regraft.networks.backbone import Backbone
 from regraft.networks.building import ROOM, create, strict_loading
-from regraft.networks.depths import Depth, DepthFeatures
-from regraft.networks.registry import (
-    HUB_PREFIXES,
-    HUB_WEIGHTS,
-    Recipe,
-    check_model_name,
-    find_recipe,
-    installed_network,
-    without_licence,
-)
-from regraft.networks.stages import Stage, groups_by_part, trace_stages
+from regraft.networks.hub import HUB_PREFIXES, hub_file, other_ways
+from regraft.networks.recipe import Recipe, without_licence
+from regraft.networks.registry import HUB_WEIGHTS, check_model_name, find_recipe, installed_network
 from regraft.networks.weights import (
     StateDict,
     describe_mismatch,
-    hub_file,
     load_strictly,
     local_weights,
-    other_ways,
     read_state_dict,
     read_url,
 )
 
 _AUXILIARY_HEAD = "AuxLogits."  # Inception-v3's second classifier, used in training alone
-
-
-@dataclass(eq=False)
-class Backbone:
-    """A network from pixels to pooled features.
-
-    Attributes:
-        module: (b, 3, h, w) normalised images -> (b, d) features; in eval mode.
-        recipe: how timm builds it.
-        preprocess: size and normalisation of its images.
-        features: d, the length of a feature vector of the module.
-        source: where the weights came from, in words.
-        depths: further places in it whose maps are parts of the features, from pixels on.
-    """
-
-    module: nn.Module
-    recipe: Recipe
-    preprocess: Preprocess
-    features: int
-    source: str
-    depths: tuple[Depth, ...] = ()
-    _hashes: "_Hashes | None" = field(default=None, init=False, repr=False)
-    _traced: tuple[nn.Module, tuple[int, int, int], list[Stage]] | None = field(default=None, init=False, repr=False)
-
-    @property
-    def width(self) -> int:
-        """Return how many numbers the features of all depths and the module's own are together."""
-        return sum(depth.units for depth in self.depths) + self.features
-
-    @property
-    def feature_module(self) -> nn.Module:
-        """Return (b, 3, h, w) normalised images -> (b, width) features: those of the depths, then the module's own."""
-        return DepthFeatures(self.module, self.depths) if self.depths else self.module
-
-    def fingerprint(self) -> str:
-        """Return a hex SHA-256 over architecture, arguments and every tensor: equal networks, equal string.
-
-        The tensors are hashed once, and again only after one was changed.
-        """
-        return self._hashed().whole
-
-    def tensor_hashes(self) -> dict[str, str]:
-        """Return the hex SHA-256 of every parameter and buffer, hashed together with `fingerprint`."""
-        return dict(self._hashed().tensors)
-
-    def _hashed(self) -> "_Hashes":
-        state = self.module.state_dict()
-        tensors = {**state, **dict(self.module.named_buffers())}  # also those that are not saved
-        about = repr((self.recipe.architecture, sorted(self.recipe.arguments.items())))
-        own = [*self.module.named_parameters(), *self.module.named_buffers()]
-        versions = (about, *((name, id(tensor), _version(tensor)) for name, tensor in own))  # moved is not changed
-        if self._hashes is None or self._hashes.versions != versions:
-            whole, each = hashlib.sha256(about.encode()), {}
-            for name, tensor in sorted(tensors.items()):
-                memory = tensor_bytes(tensor)
-                each[name] = hashlib.sha256(memory).hexdigest()
-                if name in state:
-                    whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-                    whole.update(memory)
-            self._hashes = _Hashes(versions, whole.hexdigest(), each)
-        return self._hashes
-
-    def with_tensors(self, tensors: StateDict, source: str) -> "Backbone":
-        """Return a copy of this network with `tensors` in place of those of the same names."""
-        module = copy.deepcopy(self.module)
-        module.load_state_dict({**module.state_dict(), **tensors}, strict=True)
-        return replace(self, module=module.eval(), source=source)
-
-    def with_ranges(self, ranges: Ranges) -> "Backbone":
-        """Return this network with these values of black and white in its preprocessing; itself where it has them."""
-        if ranges == self.preprocess.ranges:
-            return self
-        return self._same_network(preprocess=replace(self.preprocess, ranges=ranges))
-
-    def with_depths(self, depths: Sequence[Depth]) -> "Backbone":
-        """Return this network with the maps of these places before its own features."""
-        return self._same_network(depths=tuple(depths))
-
-    def _same_network(self, **changes: Any) -> "Backbone":
-        """Return a copy that shares the module, and what is known of it."""
-        found = replace(self, **changes)
-        found._hashes, found._traced = self._hashes, self._traced
-        return found
-
-    def at_random(self, seed: int) -> "Backbone":
-        """Return the same network with random weights, initialised as timm does."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            module = create(self.recipe, classes=0)
-        return replace(_backbone(module, self.recipe, "random weights"), preprocess=self.preprocess)
-
-    def stages(self) -> list[Stage]:
-        """Return the named parts between which the network can be cut, by timm's own grouping of its layers.
-
-        The network is run once on one blank image, for all calls.
-        """
-        input_shape = (3, self.preprocess.height, self.preprocess.width)
-        if self._traced is None or self._traced[:2] != (self.module, input_shape):
-            self._traced = (self.module, input_shape, self._trace(input_shape))
-        return list(self._traced[2])
-
-    def blocks(self) -> list[Stage]:
-        """Return the parts of the network as `stages` does, as small as timm groups layers: the blocks of stages."""
-        return self._trace((3, self.preprocess.height, self.preprocess.width), coarse=False)
-
-    def _trace(self, input_shape: tuple[int, int, int], *, coarse: bool = True) -> list[Stage]:
-        tensors = [*self.module.named_parameters(), *self.module.named_buffers()]
-        if hasattr(self.module, "group_matcher"):
-            matcher = self.module.group_matcher(coarse=coarse)  # type: ignore[operator]
-            groups = group_with_matcher(iter(tensors), matcher, reverse=True)
-        else:
-            groups = groups_by_part(self.module, [name for name, _ in tensors])
-        return trace_stages(self.module, groups, input_shape)
-
-
-@dataclass(frozen=True)
-class _Hashes:
-    versions: tuple[Any, ...]  # of what was hashed
-    whole: str
-    tensors: dict[str, str]
-
-
-def _version(tensor: torch.Tensor) -> int:
-    """Return how often `tensor` was changed in place, as autograd counts it; what cannot be changed has no count."""
-    return 0 if tensor.is_inference() else tensor._version
-
-
-def tensor_bytes(tensor: torch.Tensor) -> memoryview:
-    """Return the memory of `tensor`, for hashing."""
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return flat.numpy().view(np.uint8).data
 
 
 def load_backbone(model: str, weights: str | Path | None = None, *, fetch: bool = True) -> Backbone:
@@ -215,6 +70,14 @@ def rebuild_backbone(recipe: Recipe, preprocess: Preprocess, state: StateDict) -
     backbone = _backbone(create(recipe, classes=0, most=parameters + ROOM), recipe, "the bundle")
     load_strictly(backbone.module, state, architecture=recipe.architecture, source="the bundle")
     return replace(backbone, preprocess=preprocess)
+
+
+def reinitialised(backbone: Backbone, seed: int) -> Backbone:
+    """Return the same network with random weights, initialised as timm does."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = create(backbone.recipe, classes=0)
+    return replace(_backbone(module, backbone.recipe, "random weights"), preprocess=backbone.preprocess)
 
 
 def build_untrained(model: str, *, size: int | None = None, arguments: Mapping[str, Any] | None = None) -> Backbone:
@@ -296,11 +159,15 @@ def _build(recipe: Recipe, state: StateDict, source: str) -> nn.Module:
 def _backbone(module: nn.Module, recipe: Recipe, source: str) -> Backbone:
     if getattr(module, "AuxLogits", None) is not None:
         module.AuxLogits, module.aux_logits = None, False  # type: ignore[assignment]
-    # VGG's two hidden layers come after `num_features`; they are part of what the last layer sees
-    features = int(getattr(module, "head_hidden_size", None) or module.num_features)  # type: ignore[arg-type]
     settings = {name: value for name, value in recipe.settings.items() if _is_plain(value)}
     recipe = Recipe(recipe.architecture, recipe.arguments, settings)
-    return Backbone(module.eval(), recipe, _preprocess(module), features, source)
+    return Backbone(module.eval(), recipe, _preprocess(module), width_of(module), source)
+
+
+def width_of(module: nn.Module) -> int:
+    """Return d, the length of a feature vector of one of timm's networks without its last layer."""
+    # VGG's two hidden layers come after `num_features`; they are part of what the last layer sees
+    return int(getattr(module, "head_hidden_size", None) or module.num_features)  # type: ignore[arg-type]
 
 
 def _is_plain(value: Any) -> bool:

@@ -20,7 +20,7 @@ from torch.nn.modules import module as registration
 
 from regraft.deadline import deadline
 from regraft.errors import ModelError, did_you_mean, option, printable
-from regraft.networks.registry import LARGEST_SIDE, Recipe
+from regraft.networks.recipe import LARGEST_SIDE, Recipe
 from regraft.networks.weights import StateDict, load_strictly
 
 _FOREIGN = re.compile(r"pretrain|checkpoint|weights?$|file|path$|dir$|url|hub|cache|state_dict|cfg|^device$|^dtype$")

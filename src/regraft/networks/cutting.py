@@ -9,8 +9,9 @@ from torch import nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from regraft.errors import ModelError, option
-from regraft.networks.depths import Depth, DepthFeatures, means_of_maps
-from regraft.networks.tracing import After, Before, HookPoint, forward_hooks, hooked, run_to
+from regraft.networks.depths import DepthFeatures, means_of_maps
+from regraft.networks.hook_points import Depth, HookPoint
+from regraft.networks.tracing import After, Before, forward_hooks, hooked, run_to
 
 _TOLERANCE = 1e-4  # relative; the whole network and its two parts may round differently where other kernels are chosen
 

@@ -8,33 +8,15 @@ import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from regraft.errors import ModelError
-from regraft.networks.tracing import HookPoint, hooked
+from regraft.networks.hook_points import Depth
+from regraft.networks.tracing import hooked
 
-# what a last layer sees: the network's own features, and before them those of its last depths, or of all of them
-LAST, LATE, ALL = "last", "late", "all"
-DEPTHS = (LAST, LATE, ALL)
 _running = threading.RLock()  # hooks of one thread's pass must not hear another's
-
-
-@dataclass(frozen=True)
-class Depth:
-    """One place in a network whose map, averaged over all its places, is a part of the features.
-
-    Attributes:
-        stage: the name of the block.
-        hook_point: where its map is read.
-        units: how many numbers it gives.
-    """
-
-    stage: str
-    hook_point: HookPoint
-    units: int
 
 
 class DepthFeatures(nn.Module):

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from regraft.errors import FrozenTensorError, OptionError, did_you_mean, option, shortlist
-from regraft.networks.backbones import Backbone, tensor_bytes
+from regraft.networks.backbone import Backbone, tensor_bytes
 from regraft.networks.lora import passed_by
 
 BATCH_NORMS = ("held", "trained")

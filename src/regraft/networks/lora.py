@@ -1,23 +1,20 @@
 """Low-rank adapters on linear layers (LoRA, Hu et al. 2021), by peft: trained beside weights, then added to them."""
 
 import copy
-import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from regraft.errors import OptionError, option
+from regraft.errors import option
+from regraft.extras import check_installed
 from regraft.networks.tracing import After, blank_images, forward_hooks
 
 
 def check_peft() -> None:
-    """Raise `OptionError` if peft is not installed."""
-    if importlib.util.find_spec("peft") is None:
-        raise OptionError(
-            f"{option('lora')} needs the package peft, which is not installed. pip install 'regraft[lora]'"
-        )
+    """Raise `MissingPackageError` if peft is not installed."""
+    check_installed("peft", option("lora"))
 
 
 def add_adapters(network: nn.Module, weights: Sequence[str], *, rank: int, seed: int) -> Any:

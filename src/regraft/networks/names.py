@@ -125,3 +125,15 @@ def _named_twice(names: Sequence[Any]) -> str:
             return name
         known.add(same)
     return ""
+
+
+def without_folders(name: str) -> str:
+    """Return the name of a network or a weights file without its folder on this machine.
+
+    >>> without_folders("local-dir:/home/ann/networks/small"), without_folders("hf-hub:timm/resnet18.a1_in1k")
+    ('local-dir:small', 'hf-hub:timm/resnet18.a1_in1k')
+    """
+    prefix, separator, path = name.partition(":")
+    if separator and len(prefix) > 1 and prefix != "local-dir":  # one letter is a drive of Windows
+        return name  # on the hub, or an address
+    return f"{prefix}:{Path(path).name}" if prefix == "local-dir" else Path(name).name

@@ -1,12 +1,10 @@
 """Networks by name: timm's, those that are installed with regraft, in folders and on the hub; a name gives a recipe."""
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import timm
 from timm.models._hub import load_model_config_from_path
@@ -14,10 +12,11 @@ from timm.models._pretrained import PretrainedCfg
 
 from regraft.errors import DownloadError, ModelError, OptionError, did_you_mean, option, printable
 from regraft.files import is_file, parse_json, read_regular
-from regraft.images.preprocess import INTERPOLATIONS
+from regraft.networks.hub import HUB_PREFIXES, check_downloadable, hub_file
 from regraft.networks.names import AUTO
 from regraft.networks.packaged import read_packaged
-from regraft.networks.weights import StateDict, check_downloadable, hub_file, read_state_dict
+from regraft.networks.recipe import LARGEST_SIDE, SMALLEST_SIDE, Recipe, check_settings
+from regraft.networks.weights import StateDict, read_state_dict
 
 POCKET = "pocket"  # the fastest, of 64 pixels; 9 MB inside this package
 OFFLINE = "efficientnet-lite0"  # what is taken where nothing can be downloaded
@@ -26,29 +25,8 @@ OFFLINE = "efficientnet-lite0"  # what is taken where nothing can be downloaded
 STRONG = "convnext_nano.in12k"
 ALIASES = {"offline": OFFLINE}
 LOCAL_PREFIX = "local-dir:"
-HUB_PREFIXES = ("hf-hub:", "hf_hub:")
 HUB_WEIGHTS = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
-SMALLEST_SIDE, LARGEST_SIDE = 16, 2048  # pixels of a network's input
-LARGEST_CROP = 2.0  # share of the resized image; above 1 it is padded, as for timm's VOLO
-_MOST_CLASSES = 1_000_000
 _LARGEST_CONFIG = 10_000_000  # bytes; the names of 20,000 classes take 1 MB
-# of timm's `pretrained_cfg`: where weights come from, which nothing but the network's name decides
-SOURCE_SETTINGS = frozenset({"url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source", "custom_load"})
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How timm builds a network: plain JSON types, kept in every bundle.
-
-    Attributes:
-        architecture: timm's name, without a tag.
-        arguments: of timm's constructor.
-        settings: timm's pretrained configuration (input size, normalisation, name of the classifier ...).
-    """
-
-    architecture: str
-    arguments: dict[str, Any]
-    settings: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -170,11 +148,6 @@ def find_recipe(model: str, *, fetch: bool = True) -> Recipe:
     return Recipe(model.partition(".")[0], {}, {} if config is None else dict(config.to_dict()))  # type: ignore[no-untyped-call]
 
 
-def without_licence(recipe: Recipe) -> Recipe:
-    """Return a recipe without a licence: that is of weights which are not used."""
-    return replace(recipe, settings={**recipe.settings, "license": None})
-
-
 def _read_config(model: str, folder: Path) -> Recipe:
     file = folder / "config.json"
     if not is_file(file):
@@ -284,53 +257,3 @@ def check_side(size: int | None, option: str) -> None:
     """Raise `OptionError` unless `size` (pixels) is None or within what networks are made for."""
     if size is not None and not (isinstance(size, int) and SMALLEST_SIDE <= size <= LARGEST_SIDE):
         raise OptionError(f"{option} must be a number of pixels from {SMALLEST_SIDE} to {LARGEST_SIDE}. Got {size!r}.")
-
-
-def check_settings(settings: Mapping[str, Any], where: str) -> None:
-    """Raise `ModelError` for a value of timm's `pretrained_cfg` that cannot be used.
-
-    Args:
-        settings: by name; what is missing or None is not used.
-        where: for the message, with {} in place of the name.
-    """
-    for name, allowed, fits in _SETTINGS:
-        if settings.get(name) is not None and not fits(settings[name]):
-            got = printable(repr(settings[name])[:200])
-            raise ModelError(f"{where.replace('{}', name)} must be {allowed}. Got {got}.")
-
-
-def _are_numbers(values: object, count: int, kind: type = float) -> bool:
-    return (
-        isinstance(values, (list, tuple))
-        and len(values) == count
-        and all(_is_number(value) and isinstance(value, (int, kind)) for value in values)
-    )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _are_names(value: object) -> bool:
-    names = value if isinstance(value, (list, tuple)) else [value]
-    return all(isinstance(name, str) for name in names)
-
-
-def _is_size(value: Any) -> bool:
-    return _are_numbers(value, 3, int) and value[0] == 3 and 0 < min(value) <= max(value) <= LARGEST_SIDE
-
-
-# name, allowed values in words, test
-_SETTINGS: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
-    ("input_size", f"[3, height, width] of at most {LARGEST_SIDE} pixels", _is_size),
-    ("fixed_input_size", "true or false", lambda v: isinstance(v, bool)),
-    ("mean", "three numbers", lambda v: _are_numbers(v, 3)),
-    ("std", "three numbers above 0", lambda v: _are_numbers(v, 3) and min(v) > 0),
-    ("crop_pct", f"a number above 0, at most {LARGEST_CROP:g}", lambda v: _is_number(v) and 0 < v <= LARGEST_CROP),
-    ("crop_mode", "a name", lambda v: isinstance(v, str)),
-    ("interpolation", f"one of {', '.join(INTERPOLATIONS)}", lambda v: v in (*INTERPOLATIONS, "random")),
-    ("num_classes", "a whole number", lambda v: isinstance(v, int) and 0 <= v <= _MOST_CLASSES),
-    ("first_conv", "names of layers", _are_names),
-    ("classifier", "names of layers", _are_names),
-    ("license", "a name", lambda v: isinstance(v, str)),
-)

@@ -3,60 +3,18 @@
 Hooks are registered here and nowhere else, and every one is gone at the end, after a failure too.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from regraft.errors import ModelError, did_you_mean
+from regraft.networks.hook_points import HookPoint
 
 Before = Callable[[tuple[Any, ...]], tuple[Any, ...] | None]  # inputs; what it returns, if anything, replaces them
 After = Callable[[Any], Any]  # output; the same
-
-
-@dataclass(frozen=True)
-class HookPoint:
-    """Where an activation is read: what comes out of a module, or what goes into it, the first time that it runs.
-
-    Attributes:
-        module: its name, as `named_modules` has it.
-        side: "output" or "input".
-        layout: "b c h w", "b h w c", or "b n c" for the tokens of a transformer.
-        skipped: tokens that stand for no place (a class token), before the others.
-    """
-
-    module: str
-    side: str = "output"
-    layout: str = "b c h w"
-    skipped: int = 0
-
-    def below(self, name: str) -> "HookPoint":
-        """Return the same hook point in a module that has the network as its part `name`."""
-        return replace(self, module=f"{name}.{self.module}")
-
-    def as_map(self, activation: torch.Tensor) -> torch.Tensor:
-        """Return a view (b, c, h, w) of an activation: c units at h x w places.
-
-        Raises:
-            ModelError: it has no such places.
-        """
-        if self.layout == "b n c" and activation.ndim == 3:
-            tokens = activation[:, self.skipped :]
-            side = math.isqrt(tokens.shape[1])
-            if side * side == tokens.shape[1]:
-                return tokens.transpose(1, 2).reshape(len(tokens), -1, side, side)
-        if self.layout == "b h w c" and activation.ndim == 4:
-            return activation.permute(0, 3, 1, 2)
-        if self.layout == "b c h w" and activation.ndim == 4:
-            return activation
-        raise ModelError(
-            f"the {self.side} of {self.module} is no map of units by place: its shape is {tuple(activation.shape)}. "
-            "Choose an earlier stage."
-        )
 
 
 def as_hook_point(module: nn.Module, stage: str | HookPoint) -> HookPoint:

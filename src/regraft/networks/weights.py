@@ -1,49 +1,22 @@
 """Pretrained weights: from a file, a folder or the network, without executing anything in them."""
 
 import pickle
-import socket
-import textwrap
 import urllib.parse
-import urllib.request
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import file_exists, hf_hub_download, try_to_load_from_cache
-from huggingface_hub.constants import ENDPOINT
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 from safetensors.torch import load_file
 from torch import nn
 
-from regraft.errors import DownloadError, WeightsError, option, shortlist
+from regraft.errors import WeightsError, option, shortlist
 from regraft.files import is_file
+from regraft.networks.hub import download_errors, not_here
 
 StateDict = dict[str, torch.Tensor]
-_PATIENCE = 5.0  # seconds until a host counts as not there
-# The hub's offline errors and urllib's are OSErrors; those of the hub's HTTP client (httpx, whichever version the hub
-# uses) are not: a proxy that refuses, a connection that breaks off.
-_DOWNLOAD_ERRORS: tuple[type[BaseException], ...] = (
-    HfHubHTTPError,
-    EntryNotFoundError,
-    OSError,
-    *HfHubHTTPError.__bases__,
-)
 _WRAPPERS = ("module.", "_orig_mod.")  # prefixes that DataParallel and torch.compile put before every name
-
-
-def without_folders(name: str) -> str:
-    """Return the name of a network or a weights file without its folder on this machine.
-
-    >>> without_folders("local-dir:/home/ann/networks/small"), without_folders("hf-hub:timm/resnet18.a1_in1k")
-    ('local-dir:small', 'hf-hub:timm/resnet18.a1_in1k')
-    """
-    prefix, separator, path = name.partition(":")
-    if separator and len(prefix) > 1 and prefix != "local-dir":  # one letter is a drive of Windows
-        return name  # on the hub, or an address
-    return f"{prefix}:{Path(path).name}" if prefix == "local-dir" else Path(name).name
 
 
 def read_state_dict(path: Path) -> StateDict:
@@ -116,7 +89,7 @@ def read_url(model: str, url: str, *, fetch: bool = True) -> StateDict:
         WeightsError: it cannot be downloaded.
     """
     if not fetch and not is_file(Path(torch.hub.get_dir(), "checkpoints", Path(urllib.parse.urlsplit(url).path).name)):
-        raise _not_here(model)
+        raise not_here(model)
     with download_errors(model):
         try:
             state = torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True, progress=False)
@@ -126,95 +99,6 @@ def read_url(model: str, url: str, *, fetch: bool = True) -> StateDict:
                 f"{torch.hub.get_dir()}/checkpoints and try again."
             ) from None
     return _find_state_dict(state, url)
-
-
-def hub_file(model: str, repository: str, names: Sequence[str], *, fetch: bool = True) -> Path:
-    """Return the local copy of the first of `names` that a Hugging Face repository ("owner/name@revision") has.
-
-    What was downloaded before is used as it is, without a connection.
-
-    Args:
-        model: the network's name, for the message.
-        repository: where it is.
-        names: of files.
-        fetch: False uses only what was downloaded before.
-
-    Raises:
-        DownloadError: not in the cache and not available; the message names the four ways.
-    """
-    repository, _, revision = repository.partition("@")
-    for name in names:
-        cached = try_to_load_from_cache(repository, name, revision=revision or None)
-        if isinstance(cached, str):
-            return Path(cached)
-    if not fetch:
-        raise _not_here(model)
-    with download_errors(model):
-        _check_reachable(ENDPOINT)
-        for name in names[:-1]:
-            try:
-                return Path(hf_hub_download(repository, name, revision=revision or None))
-            except LocalEntryNotFoundError:  # an EntryNotFoundError by its class, but it means: no connection
-                raise
-            except EntryNotFoundError:
-                continue
-        return Path(hf_hub_download(repository, names[-1], revision=revision or None))
-
-
-def check_downloadable(model: str, repository: str, names: Sequence[str]) -> None:
-    """Raise `DownloadError` where `hub_file` would, of a repository without a revision; nothing is downloaded."""
-    try:
-        hub_file(model, repository, names, fetch=False)
-    except DownloadError:
-        with download_errors(model):
-            _check_reachable(ENDPOINT)
-            if not any(file_exists(repository, name) for name in names):
-                raise OSError(f"{repository} has none of {', '.join(names)}") from None
-
-
-def _not_here(model: str) -> DownloadError:
-    return DownloadError(
-        f"{model}: its weights are not on this machine. Name a network that is.", "not on this machine"
-    )
-
-
-@contextmanager
-def download_errors(model: str) -> Iterator[None]:
-    """Turn every way in which a download fails into one sentence that names what else can be done."""
-    try:
-        yield
-    except _DOWNLOAD_ERRORS as error:
-        first = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
-        reason = textwrap.shorten(first, 160, placeholder=" ...")
-        raise DownloadError(
-            f"{model}: the pretrained weights are not on this machine and cannot be downloaded ({reason}). There are "
-            f"four ways: (1) connect to the network once, after which they stay in the cache; {other_ways()}",
-            reason,
-        ) from None
-
-
-def _check_reachable(address: str) -> None:
-    """Raise `OSError` soon where the host is not found or does not answer; the hub's client would retry for minutes."""
-    if urllib.request.getproxies():
-        return  # the proxy finds the host
-    parts = urllib.parse.urlsplit(address)
-    host = parts.hostname or ""
-    try:
-        with socket.create_connection((host, parts.port or (80 if parts.scheme == "http" else 443)), _PATIENCE):
-            pass
-    except socket.gaierror:
-        raise OSError(f"no network: {host} is not found") from None
-    except OSError as error:
-        raise OSError(f"no network: {host} does not answer ({error.strerror or error})") from None
-
-
-def other_ways() -> str:
-    """Return the ways to weights that need no download, as part of a message."""
-    return (
-        f"(2) {option('weights', 'FILE')}, a .safetensors file or torchvision / timm state dict of this network; "
-        f"(3) {option('model', 'local-dir:FOLDER')}, a folder with config.json and model.safetensors; "
-        f"(4) {option('model', 'offline')}, the network that is installed with regraft."
-    )
 
 
 def _load(path: Path) -> Any:

@@ -1,7 +1,7 @@
 """The model card of a pretrained network: data, accuracy, recipe and licence."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 from regraft.errors import flags_in_messages, option
 from regraft.evaluation.intervals import wilson
 from regraft.evaluation.report import Report
-from regraft.files import atomic_write
+from regraft.markdown import code, code_block, listed, plain, table, text, write_text
 from regraft.plots.svg import curve_chart
 from regraft.pretraining.pretrain import PretrainingResult
 from regraft.pretraining.timm_export import CONFIG_FILE, WEIGHTS_FILE
@@ -39,9 +39,8 @@ def write_card(result: PretrainingResult, folder: Path, *, answers: int, licence
         CURVE_FILE: _chart(result.curve, result.report),
         TRAINING_FILE: json.dumps(training_json(result), indent=1, ensure_ascii=False) + "\n",
     }
-    for name, text in files.items():
-        with atomic_write(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+    for name, content in files.items():
+        write_text(folder / name, content)
 
 
 def training_json(result: PretrainingResult) -> dict[str, Any]:
@@ -67,37 +66,32 @@ def training_json(result: PretrainingResult) -> dict[str, Any]:
 def _card(result: PretrainingResult, name: str, answers: int, licence: str | None) -> list[str]:
     source, backbone = result.source, result.backbone
     classes = source.dataset.classes
-    between = "; " if any("," in name for name in classes) else ", "
-    shown = between.join(classes[:_CLASSES_SHOWN])
-    more = f"{between}and {len(classes) - _CLASSES_SHOWN:,} more" if len(classes) > _CLASSES_SHOWN else ""
     with flags_in_messages({}):  # a command for the shell, whoever has the card written
         model = option("model", f"local-dir:{name}")
     last = f"Its last layer is for {answers:,} classes." if answers else "The file holds no last layer."
     return [
-        f"# {name}",
+        f"# {text(name)}",
         "",
         f"A {backbone.recipe.architecture} ({_millions(result)} million parameters) trained on "
         f"{len(classes):,} classes by regraft {version('regraft')}. {last} To learn other classes from its features:",
         "",
-        "```bash",
-        f"regraft fit PHOTOS {model}",
-        "```",
+        *code_block([f"regraft fit PHOTOS {model}"], "bash"),
         "",
         "## Data",
         "",
-        f"{len(source.train):,} photos for training, {len(source.validation):,} for validation: {source.note}.",
-        f"Classes: {shown}{more}.",
+        f"{len(source.train):,} photos for training, {len(source.validation):,} for validation: {text(source.note)}.",
+        f"Classes: {listed(classes, _CLASSES_SHOWN)}.",
         "",
         "## Accuracy",
         "",
-        *_table(("figure", "value", "95 % interval"), _figures(result)),
+        *table(("figure", "value", "95 % interval"), _figures(result)),
         "",
         "The validation photos chose none of the weights: training went to its end, and the mean of the last weights "
         "was kept. Only the temperature of the log loss below was fitted to them.",
         "",
         f"![Validation accuracy by epoch]({CURVE_FILE})",
         "",
-        *_table(
+        *table(
             ("epoch", "training loss", "validation log loss, calibrated", "validation accuracy"),
             _epochs(result.curve),
         ),
@@ -108,7 +102,7 @@ def _card(result: PretrainingResult, name: str, answers: int, licence: str | Non
         "",
         "## Recipe",
         "",
-        *_table(("what", "value"), [(key, _plain(value)) for key, value in result.arguments.items()]),
+        *table(("what", "value"), [(text(key), plain(value)) for key, value in result.arguments.items()]),
         "",
         "## Licence",
         "",
@@ -146,25 +140,13 @@ def _optional(value: float | None, form: str) -> str:
 
 
 def _licences(result: PretrainingResult, licence: str | None) -> list[str]:
-    lines = [f"The weights: {licence or 'not stated; whoever trained them decides'}."]
+    lines = [f"The weights: {text(licence or 'not stated; whoever trained them decides')}."]
     start = result.backbone.recipe.settings.get("license")
     if start and start != licence:
-        lines.append(f"The weights that training started from: {start}.")
+        lines.append(f"The weights that training started from: {text(start)}.")
     if result.teacher is not None:
-        lines.append(f"The teacher, `{result.teacher.name}`: {result.teacher.licence}.")
+        lines.append(f"The teacher, {code(result.teacher.name)}: {text(result.teacher.licence)}.")
     return lines
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_plain(one)}" for key, one in value.items()) or "none"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(_plain, value)) or "none"
-    return str(value).replace("|", "\\|")
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
 def _independent(report: Report) -> float:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from regraft.classifier.bundle import load_bundle, read_description
+from regraft.classifier.bundle import read_description
 from regraft.classifier.classifier import Classifier, check_one_network
+from regraft.classifier.named import load_named
 from regraft.data.dataset import Dataset
 from regraft.engines.selection import choose_engine
 from regraft.engines.workload import Workload
@@ -22,13 +23,14 @@ from regraft.heads.probe import UNCHOSEN_STRENGTH
 from regraft.heads.search import LEARNED, fit_head, select_heads
 from regraft.images.decoding import READING
 from regraft.images.preprocess import Preprocess
-from regraft.networks.backbones import Backbone, load_backbone
+from regraft.networks.backbone import Backbone
+from regraft.networks.names import without_folders
 from regraft.networks.registry import check_model_name, check_side, own_name
 from regraft.networks.tracing import check_takes
-from regraft.networks.weights import without_folders
 from regraft.options import number
 from regraft.pretraining.source import SourceSplit
 from regraft.progress import Observer
+from regraft.runtime import Device
 
 _FOLDS = 5  # one of which is held out to choose the strength of a fitted head
 _FAR = 4.0  # standard deviations: features are clipped there
@@ -134,9 +136,9 @@ def load_teacher(distillation: DistillationSettings, classes: Sequence[str]) -> 
         ModelError, WeightsError, BundleError: it cannot be loaded.
     """
     name = without_folders(own_name(distillation.model))
-    if not distillation.is_file:
-        return TeacherModel(name, load_backbone(distillation.model), None)
-    classifier = load_bundle(Path(distillation.model))
+    classifier = load_named(distillation.model)
+    if isinstance(classifier, Backbone):
+        return TeacherModel(name, classifier, None)
     if set(classifier.classes) != set(classes):
         differing = sorted(set(classifier.classes) ^ set(classes))
         named = option("DistillationSettings.model", distillation.model)
@@ -233,7 +235,7 @@ def cache_teacher_outputs(
     _check_room(len(train) * views * backbone.width, limit)
     selected = view_set.select(train)
     check = check_photos(selected.sources, selected.keys, preprocess, dataset.labels[train])
-    workload = Workload(backbone, device, len(train) * views, check, say=observer.say)
+    workload = Workload(backbone, Device.of(device), len(train) * views, check, say=observer.say)
     engine = choose_engine(workload, engine_name)
     about = {
         "teacher": backbone.fingerprint(),

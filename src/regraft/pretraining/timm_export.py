@@ -11,7 +11,8 @@ from torch import nn
 
 from regraft.files import atomic_write
 from regraft.heads.linear import LinearHead
-from regraft.networks.backbones import Backbone, with_classifier
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import with_classifier
 from regraft.networks.tracing import evaluating
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"

@@ -14,7 +14,7 @@ from regraft.evaluation.paired import paired_differences
 from regraft.evaluation.pairwise import PairOfClassifiers, judge_pairs, metric_in_words
 from regraft.evaluation.report import Report
 from regraft.evaluation.report_lines import never_answered_lines
-from regraft.networks.backbones import Backbone
+from regraft.networks.backbone import Backbone
 from regraft.progress import Observer
 from regraft.transfer.budget import Clock, OverBudgetError
 from regraft.transfer.comparison import Comparison, ComparisonRow, advise

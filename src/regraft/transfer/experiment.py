@@ -21,18 +21,20 @@ from regraft.engines.selection import choose_engine
 from regraft.engines.workload import EngineChoice, Workload, features_of
 from regraft.errors import OptionError, option
 from regraft.features.activations import NO_DISK, ComputedViews, Views, ViewSet, cache_views
-from regraft.features.depths import columns_from, distinct, first_depths
+from regraft.features.depth_choices import columns_from, distinct, first_depths
 from regraft.features.extraction import Features, check_photos
 from regraft.heads.probe import CalibratedHeads
 from regraft.images.augment import Augmentation
 from regraft.images.decoding import READING
 from regraft.images.tta import NONE
-from regraft.networks.backbones import Backbone
+from regraft.networks.backbone import Backbone
+from regraft.networks.backbones import reinitialised
 from regraft.networks.cutting import Top, cut_before
-from regraft.networks.depths import LAST
 from regraft.networks.freezing import Plan, plan_training, stages_to_train
+from regraft.networks.hook_points import LAST
 from regraft.networks.names import parts_of_name
 from regraft.progress import Observer
+from regraft.runtime import Device
 from regraft.training.checkpoints import Run, nowhere
 from regraft.training.distributed import Accelerator, accelerator
 from regraft.training.schedule import Schedule
@@ -175,7 +177,7 @@ class Experiment:
         if not random_weights:
             return self.backbone
         if self._random is None:
-            self._random = self.backbone.at_random(_RANDOM_SEED)
+            self._random = reinitialised(self.backbone, _RANDOM_SEED)
         return self._random
 
     def hashes(self, names: tuple[str, ...], *, random_weights: bool = False) -> dict[str, str]:
@@ -243,7 +245,7 @@ class Experiment:
             return TorchEngine(backbone, device, trunk)
         workload = Workload(
             backbone,
-            device,
+            Device.of(device),
             len(sources) * self.schedule.views,
             check_photos(sources, self.dataset.keys, backbone.preprocess, self.dataset.labels),
             module=trunk,

@@ -9,7 +9,7 @@ from regraft.data.dataset import Dataset
 from regraft.evaluation.intervals import Mean
 from regraft.evaluation.metrics import photo_log_loss
 from regraft.evaluation.paired_tests import fold_widening, mean_test, right_answers_test
-from regraft.networks.depths import ALL, LAST, LATE
+from regraft.networks.hook_points import ALL, LAST, LATE
 from regraft.transfer.experiment import Experiment
 
 _IN_WORDS = {LAST: "the last layer's alone", LATE: "late depths too", ALL: "all depths"}

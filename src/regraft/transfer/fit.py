@@ -21,8 +21,8 @@ from regraft.evaluation.conformal import HeldOutScores
 from regraft.evaluation.report import Report
 from regraft.evaluation.skill import beats_majority
 from regraft.features.joint import JointExtractor
-from regraft.networks.backbones import Backbone
-from regraft.networks.depths import LAST
+from regraft.networks.backbone import Backbone
+from regraft.networks.hook_points import LAST
 from regraft.photo_audit.brief import findings_of_answers, findings_of_photos, lines_of_fit
 from regraft.progress import Observer
 from regraft.training.checkpoints import Run

@@ -15,7 +15,7 @@ from regraft.engines.speed import Speeds, seconds_of
 from regraft.files import sha256
 from regraft.images.loading import load_batches
 from regraft.images.sources import Source
-from regraft.networks.backbones import Backbone
+from regraft.networks.backbone import Backbone
 from regraft.networks.cutting import Top, cut_before
 from regraft.networks.freezing import Plan, apply_plan
 from regraft.training.distributed import accelerator

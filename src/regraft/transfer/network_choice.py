@@ -34,12 +34,12 @@ from regraft.engines.compute import Compute
 from regraft.errors import DataError, option, printable
 from regraft.evaluation.metrics import photo_log_loss
 from regraft.evaluation.paired_tests import fold_widening, mean_test
-from regraft.features.depths import columns_from, first_depths
+from regraft.features.depth_choices import columns_from, first_depths
 from regraft.features.extraction import Features
 from regraft.features.joint import JointExtractor
 from regraft.heads.probe import CalibratedHeads
-from regraft.networks.backbones import Backbone
-from regraft.networks.depths import LAST
+from regraft.networks.backbone import Backbone
+from regraft.networks.hook_points import LAST
 from regraft.progress import Observer
 from regraft.training.checkpoints import Run
 from regraft.transfer.auto import cheapest

@@ -15,13 +15,14 @@ from regraft.engines.selection import choice_of
 from regraft.engines.workload import EngineChoice
 from regraft.errors import DataError, OptionError, option
 from regraft.evaluation.goals import check_goal_photos
-from regraft.features.depths import columns_from, find_depths, first_depths
+from regraft.features.depth_choices import columns_from, first_depths
+from regraft.features.depths import find_depths
 from regraft.features.extraction import Features
 from regraft.features.joint import JointExtractor, mean_features
 from regraft.features.pictures import join_parts_of_pictures, join_pictures
 from regraft.images.tta import NONE, PLAIN, parts_of
-from regraft.networks.backbones import Backbone
-from regraft.networks.depths import LAST
+from regraft.networks.backbone import Backbone
+from regraft.networks.hook_points import LAST
 from regraft.photo_audit.brief import findings_of_photos, lines_of_fit
 from regraft.progress import Observer
 from regraft.transfer.experiment import Experiment, outer_folds, training_accelerator
@@ -250,7 +251,7 @@ def extract_splits(
         np.concatenate([part.labels for part in every]),
     )
     photos = sum(map(len, every))
-    chosen = [choice_of(one, compute.torch_device, photos) if compute.engine == AUTO else None for one in engines]
+    chosen = [choice_of(one, compute.processor, photos) if compute.engine == AUTO else None for one in engines]
     choices = settings.tta_choices
     parts = parts_of(*choices)
     dataset, views = extractor.parts_of_dataset(dataset, parts)

@@ -15,7 +15,7 @@ from regraft.files import sha256
 from regraft.heads.linear import CalibratedHead, LinearHead
 from regraft.heads.probe import CalibratedHeads
 from regraft.images.tta import TTA
-from regraft.networks.backbones import Backbone
+from regraft.networks.backbone import Backbone
 from regraft.networks.cutting import DepthTop
 from regraft.networks.freezing import Plan, check_frozen, fingerprints
 from regraft.training.finetuner import Finetuner

@@ -1,0 +1,66 @@
+"""Packages that not every installation has: which of regraft's extras brings each, and what is said where one lacks."""
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from regraft.errors import MissingPackageError
+
+EXTRAS = {  # by the module that is imported: its package and the extra that brings it
+    "huggingface_hub": ("huggingface-hub", "train"),
+    "jinja2": ("jinja2", "train"),
+    "markupsafe": ("markupsafe", "train"),
+    "matplotlib": ("matplotlib", "train"),
+    "mlflow": ("mlflow", "mlflow"),
+    "pandas": ("pandas", "train"),
+    "peft": ("peft", "lora"),
+    "pillow_heif": ("pillow-heif", "heif"),
+    "sklearn": ("scikit-learn", "train"),
+    "timm": ("timm", "train"),
+    "torch": ("torch", "train"),
+    "torchvision": ("torchvision", "train"),
+}
+
+
+def check_installed(module: str, user: str) -> None:
+    """Raise `MissingPackageError` if a module of `EXTRAS` cannot be imported.
+
+    Args:
+        module: one of `EXTRAS`.
+        user: what needs it, as the user knows it.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise MissingPackageError(_missing(module, user))
+
+
+@contextmanager
+def missing_packages_named(user: str) -> Iterator[None]:
+    """Let a package that is missing in this block, or in a function that this decorates, end with the remedy.
+
+    Modules that no extra brings, and parts that an installed package lacks, keep Python's own error.
+
+    Args:
+        user: what needs it, as the user knows it: "regraft fit".
+
+    Raises:
+        MissingPackageError: a module of `EXTRAS` was imported and is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        raise MissingPackageError(_missing(error.name, user)) from None
+
+
+def install_command(module: str) -> str:
+    """Return what a user types to get a module of `EXTRAS`.
+
+    >>> install_command("torch")
+    "pip install 'regraft[train]'"
+    """
+    return f"pip install 'regraft[{EXTRAS[module][1]}]'"
+
+
+def _missing(module: str, user: str) -> str:
+    return f"{user} needs the package {EXTRAS[module][0]}, which is not installed: {install_command(module)}"

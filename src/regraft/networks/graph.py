@@ -1,0 +1,176 @@
+"""A network as OpenVINO's graph of layers, whose weights are the network's own tensors: what runs it without PyTorch.
+
+The graph names the tensors that its constants are; only constants that are none of them (numbers of a shape, the
+normalisation) are its own. So it takes some kilobytes in a file that has the tensors.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+import math
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+import numpy as np
+
+_LARGEST = 100_000_000  # bytes of a description; those of timm's largest networks have a few million
+_LARGEST_OWN = 10_000_000  # bytes of the constants that are no tensors
+_ALIGNMENT = 64  # bytes, as OpenVINO writes constants
+_OPERATIONS = re.compile(r"opset\d+")  # OpenVINO's own, in all of its versions; no extension
+_BYTES = {"boolean": 1, "u8": 1, "i8": 1, "i32": 4, "i64": 8, "f16": 2, "bf16": 2, "f32": 4, "f64": 8}
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A network from (b, h, w, 3) uint8 pixels to (b, d) features.
+
+    Attributes:
+        width: d.
+        layers: OpenVINO's XML, in which constant k has the offset k.
+        constants: of each the name of its tensor, or its bytes.
+    """
+
+    width: int
+    layers: str
+    constants: tuple[str | bytes, ...]
+
+    @classmethod
+    def from_ir(cls, width: int, xml: bytes, weights: bytes, tensors: Mapping[str, np.ndarray]) -> "Graph":
+        """Return the graph of a model as OpenVINO has written it.
+
+        Args:
+            width: d.
+            xml: its description.
+            weights: the bytes of its constants.
+            tensors: of the network.
+        """
+        names = {hashlib.sha256(np.ascontiguousarray(t).data).digest(): n for n, t in sorted(tensors.items())}
+        root = ElementTree.fromstring(xml)
+        for element in root.findall("rt_info"):  # which OpenVINO wrote it
+            root.remove(element)
+        numbers: dict[bytes, int] = {}
+        constants: list[str | bytes] = []
+        for number, layer in enumerate(root.iter("layer")):
+            layer.set("name", f"layer{number}")  # its own names count all layers of the process
+            data = layer.find("data")
+            if layer.get("type") != "Const" or data is None:
+                continue
+            start, size = int(data.get("offset", "0")), int(data.get("size", "0"))
+            own = weights[start : start + size]
+            digest = hashlib.sha256(own).digest()
+            if digest not in numbers:
+                numbers[digest] = len(constants)
+                constants.append(names.get(digest, own))
+            data.set("offset", str(numbers[digest]))
+        return cls(width, ElementTree.tostring(root, encoding="unicode"), tuple(constants))
+
+    def to_ir(self, tensors: Mapping[str, np.ndarray]) -> tuple[bytes, np.ndarray]:
+        """Return the description and the (n,) bytes of the constants, as OpenVINO reads them.
+
+        Raises:
+            ValueError: a tensor is missing, or of another size than its constant.
+        """
+        parts, offsets, end = [], [], 0
+        for constant in self.constants:
+            if isinstance(constant, str) and constant not in tensors:
+                raise ValueError(f"there is no tensor {constant!r}")
+            own = tensors[constant] if isinstance(constant, str) else np.frombuffer(constant, dtype=np.uint8)
+            parts.append(np.ascontiguousarray(own).reshape(-1).view(np.uint8))
+            offsets.append(end)
+            end += -(-parts[-1].size // _ALIGNMENT) * _ALIGNMENT
+        weights = np.zeros(end, dtype=np.uint8)
+        for part, offset in zip(parts, offsets, strict=True):
+            weights[offset : offset + part.size] = part
+        root = ElementTree.fromstring(self.layers)
+        for layer in root.iter("layer"):
+            data = layer.find("data")
+            if layer.get("type") == "Const" and data is not None:
+                number = int(data.get("offset", "0"))
+                if _size(data) != parts[number].size:
+                    raise ValueError(f"constant {number} has {parts[number].size:,} bytes, and not {_size(data):,}")
+                data.set("offset", str(offsets[number]))
+        return ElementTree.tostring(root), weights
+
+    def to_array(self) -> np.ndarray:
+        """Return it as (n,) uint8, for a file."""
+        own = [one if isinstance(one, str) else {"bytes": base64.b64encode(one).decode()} for one in self.constants]
+        text = json.dumps({"width": self.width, "layers": self.layers, "constants": own})
+        return np.frombuffer(zlib.compress(text.encode(), 9), dtype=np.uint8)
+
+    @classmethod
+    def from_array(cls, data: np.ndarray) -> "Graph":
+        """Return what `to_array` gave.
+
+        Raises:
+            ValueError: it is damaged, or holds what no network has.
+        """
+        if data.dtype != np.uint8 or data.ndim != 1:
+            raise ValueError(f"must be uint8 of shape (n,). Got {data.dtype} of shape {data.shape}")
+        unpacking = zlib.decompressobj()
+        try:
+            text = unpacking.decompress(data.tobytes(), _LARGEST)
+        except zlib.error as error:
+            raise ValueError(f"cannot be unpacked ({error})") from None
+        if not unpacking.eof:
+            raise ValueError(f"is cut off, or unpacks to more than {_LARGEST:,} bytes")
+        about = json.loads(text)
+        about = about if isinstance(about, dict) else {}
+        width, layers, constants = about.get("width"), about.get("layers"), about.get("constants")
+        if not (isinstance(width, int) and width > 0 and isinstance(layers, str) and isinstance(constants, list)):
+            raise ValueError("has no width, layers or constants")
+        found = tuple(_constant(one) for one in constants)
+        if sum(len(one) for one in found if isinstance(one, bytes)) > _LARGEST_OWN:
+            raise ValueError(f"has more than {_LARGEST_OWN:,} bytes of its own constants")
+        _check(layers, len(found))
+        return cls(width, layers, found)
+
+
+def _check(layers: str, constants: int) -> None:
+    """Raise `ValueError` for layers that OpenVINO would have to look for elsewhere, and constants of nowhere."""
+    if "<!" in layers:
+        raise ValueError("declares entities")
+    try:
+        root = ElementTree.fromstring(layers)
+    except (ElementTree.ParseError, ValueError) as error:
+        raise ValueError(f"is no XML ({error})") from None
+    for layer in root.iter("layer"):
+        if not _OPERATIONS.fullmatch(layer.get("version", "")):
+            raise ValueError(f"has a layer {layer.get('type')!r} of {layer.get('version')!r}, not OpenVINO's own")
+        data = layer.find("data")
+        if layer.get("type") != "Const":
+            continue
+        if data is None or not 0 <= int(data.get("offset", "-1")) < constants:
+            raise ValueError("has a constant that is not in it")
+        _size(data)
+
+
+def _constant(value: object) -> str | bytes:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict) and isinstance(value.get("bytes"), str):
+        with_padding: str = value["bytes"]
+        try:
+            return base64.b64decode(with_padding, validate=True)
+        except binascii.Error as error:
+            raise ValueError(f"has a constant that cannot be read ({error})") from None
+    raise ValueError("has a constant that is neither a tensor's name nor bytes")
+
+
+def _size(data: ElementTree.Element) -> int:
+    """Return how many bytes a constant has, by its type and shape.
+
+    Raises:
+        ValueError: it says something else, or has a type that no network's constants have.
+    """
+    kind = data.get("element_type", "")
+    if kind not in _BYTES:
+        raise ValueError(f"has a constant of type {kind!r}")
+    shape = [int(side) for side in data.get("shape", "").split(",") if side.strip()]
+    size = math.prod(shape) * _BYTES[kind]
+    if min(shape, default=0) < 0 or size != int(data.get("size", "-1")):
+        raise ValueError(f"has a constant of shape {shape} and type {kind} with {data.get('size')} bytes")
+    return size
