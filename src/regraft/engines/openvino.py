@@ -42,7 +42,8 @@ _TELEMETRY = "openvino_telemetry"
 _initialising = threading.Lock()
 
 
-def _core() -> Any:
+def core() -> Any:
+    """Return OpenVINO's core. It, and all of OpenVINO, is imported here and nowhere else before."""
     with _initialising:
         return _library()
 
@@ -80,7 +81,7 @@ def _library() -> Any:
 def usable_precisions() -> tuple[str, ...]:
     """Return the precisions that this processor supports natively, the fastest first; none without OpenVINO."""
     try:
-        able = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        able = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     except (ImportError, RuntimeError):  # no build for this platform, or no CPU plugin in it
         return ()
     return ("bfloat16", "float32") if "BF16" in able else ("float32",)
@@ -89,7 +90,7 @@ def usable_precisions() -> tuple[str, ...]:
 def processor_name() -> str:
     """Return what the processor calls itself."""
     try:
-        return str(_core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
+        return str(core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
     except (ImportError, RuntimeError):
         return platform.processor() or platform.machine()
 
@@ -100,7 +101,7 @@ def convert(module: "nn.Module", preprocess: Preprocess) -> Any:
     Raises:
         UnsupportedNetworkError: it has a layer that OpenVINO cannot run.
     """
-    _core()  # first: it is imported there
+    core()  # first: it is imported there
     import openvino
     from openvino.preprocess import PrePostProcessor
 
@@ -128,7 +129,7 @@ def translate(module: "nn.Module", example: "torch.Tensor") -> Any:
     Raises:
         UnsupportedNetworkError: it has a layer that OpenVINO cannot run.
     """
-    _core()  # first: it is imported there
+    core()  # first: it is imported there
     import torch
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
@@ -170,7 +171,7 @@ def save(model: Any, folder: Path) -> None:
     Raises:
         OutputError: it cannot be written (disk full, no permission).
     """
-    _core()
+    core()
     import openvino
 
     temporary = folder / f"{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
@@ -202,7 +203,7 @@ def load(folder: Path, say: Callable[[str], None] = lambda _: None) -> Any | Non
         with contextlib.suppress(OSError):
             os.utime(folder / _WEIGHTS_FILE)  # in use: the last to be dropped
         with contextlib.suppress(RuntimeError):
-            model = _core().read_model(folder / MODEL_FILE)
+            model = core().read_model(folder / MODEL_FILE)
     if model is None:
         say(f"the converted network in {folder} is damaged: it is converted again")
         for name in (MODEL_FILE, _WEIGHTS_FILE, _DIGEST_FILE):
@@ -237,12 +238,12 @@ def read_graph(graph: Graph, tensors: Mapping[str, np.ndarray]) -> Any:
     Raises:
         EngineError: it is not one of these tensors, or of layers that this OpenVINO does not know.
     """
-    core = _core()
+    library = core()
     import openvino
 
     try:
         layers, weights = graph.to_ir(tensors)
-        return core.read_model(layers, openvino.Tensor(weights))
+        return library.read_model(layers, openvino.Tensor(weights))
     except (ValueError, RuntimeError) as error:
         raise _failed(error) from error
 
@@ -300,7 +301,7 @@ class OpenVinoEngine(Engine):
             "ENABLE_CPU_PINNING": False,  # the threads that decode photos share the cores
         }
         try:
-            self._compiled = _core().compile_model(model, "CPU", options)
+            self._compiled = core().compile_model(model, "CPU", options)
         except RuntimeError as error:
             raise _failed(error) from error
         streams = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))

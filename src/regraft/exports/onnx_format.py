@@ -35,6 +35,9 @@ def write(module: nn.Module, example: torch.Tensor, path: Path, description: str
     Raises:
         ExportError: it is too large, or has a layer that ONNX cannot express.
     """
+    import onnx  # noqa: F401 (PyTorch imports them itself; here a missing one is named)
+    import onnxscript  # noqa: F401
+
     size = sum(tensor.nbytes for tensor in module.state_dict().values())
     if size > _MOST_BYTES:
         raise ExportError(

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from regraft.engines.openvino import openvino_core, translate
+from regraft.engines.openvino import core, translate
 from regraft.exports.graph import INPUT, OUTPUT
 from regraft.exports.metadata import KEY
 
@@ -34,7 +34,7 @@ def _model(module: nn.Module, example: torch.Tensor) -> Any:
 
 def save(model: Any, path: Path, description: str) -> None:
     """Write an OpenVINO model with the JSON that it keeps."""
-    openvino_core()
+    core()
     import openvino
 
     model.set_rt_info(description, [KEY])
@@ -49,8 +49,8 @@ class OpenVinoGraph:
     """
 
     def __init__(self, path: Path) -> None:
-        self._model = openvino_core().read_model(path)
-        self._compiled = openvino_core().compile_model(self._model, "CPU", FLOAT32)
+        self._model = core().read_model(path)
+        self._compiled = core().compile_model(self._model, "CPU", FLOAT32)
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Return (b, c) probabilities of photos (b, h, w, 3)."""

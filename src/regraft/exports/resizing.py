@@ -2,8 +2,8 @@
 
 A resized side is a weighted sum over the pixels along it: pixel k of the result has the weights f((i + 0.5 - m) / s) of
 pixels i, where f is the filter, s the pixels that become one (at least 1), and m = (k + 0.5) s the place that it comes
-from. So the rows and columns that a crop keeps are two matrix products. As in Pillow, columns come first, and both results
-are rounded to whole numbers.
+from. So the rows and columns that a crop keeps are two matrix products. As in Pillow, columns come first, and both
+results are rounded to whole numbers.
 """
 
 import math
@@ -17,6 +17,7 @@ from regraft.images.preprocess import Preprocess
 from regraft.images.tta import CENTRE, Place
 
 _WHITE = 255
+_UNITS = 1 << 22  # Pillow's weights are whole multiples of one over this
 
 
 def _bilinear(x: torch.Tensor) -> torch.Tensor:
@@ -165,7 +166,8 @@ class Crops(nn.Module):
         distances = (2 * positions + 1)[None, :] * resized - ((2 * rows + 1) * count)[:, None]  # whole, and so exact
         reach = (2 * torch.maximum(count, resized)).double()
         weights = FILTERS[geometry.interpolation](distances.double() / reach)
-        return (weights / weights.sum(dim=1, keepdim=True)).float(), inside
+        weights = torch.floor(weights / weights.sum(dim=1, keepdim=True) * _UNITS + 0.5) / _UNITS
+        return weights.float(), inside
 
 
 def _whole(values: torch.Tensor) -> torch.Tensor:
