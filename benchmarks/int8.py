@@ -66,7 +66,7 @@ def nncf() -> Any:
     Raises:
         NoEnvironmentError: it is not installed.
     """
-    openvino._core()
+    openvino.core()
     try:
         with openvino._without_telemetry():
             import nncf as library

@@ -2,6 +2,7 @@ from .api.audits import audit as audit
 from .api.audits import drift as drift
 from .api.estimator import TransferClassifier as TransferClassifier
 from .api.estimator import load as load
+from .api.exports import export as export
 from .api.functions import compare as compare
 from .api.functions import evaluate as evaluate
 from .api.functions import evaluate_paired as evaluate_paired
@@ -19,6 +20,7 @@ from .classifier.paired_evaluation import PairedEvaluation as PairedEvaluation
 from .classifier.record import EvaluationRecord as EvaluationRecord
 from .errors import BundleError as BundleError
 from .errors import DataError as DataError
+from .errors import ExportError as ExportError
 from .errors import FrozenTensorError as FrozenTensorError
 from .errors import HubError as HubError
 from .errors import MissingPackageError as MissingPackageError
@@ -31,6 +33,7 @@ from .errors import SanityError as SanityError
 from .errors import TrainingError as TrainingError
 from .errors import WeightsError as WeightsError
 from .evaluation.report import Report as Report
+from .exports.export import Export as Export
 from .features.similar import SimilarPhotos as SimilarPhotos
 from .photo_audit.audit import Audit as Audit
 from .training.schedule import Schedule as Schedule

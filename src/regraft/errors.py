@@ -71,6 +71,10 @@ class EngineError(RegraftError, RuntimeError):
     """An engine cannot run a network, or does not give its features."""
 
 
+class ExportError(RegraftError, RuntimeError):
+    """A classifier cannot be written in a format, or what was written does not answer as the classifier does."""
+
+
 class FrozenTensorError(RegraftError, RuntimeError):
     """A tensor that was to stay as it is changed during training."""
 

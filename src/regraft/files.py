@@ -299,6 +299,36 @@ def _is_in_use(error: OSError) -> bool:
     return getattr(error, "winerror", None) in _IN_USE
 
 
+@contextmanager
+def atomic_write_of(path: Path, *endings: str) -> Iterator[Path]:
+    """Yield a path of the same name in a temporary folder; move that file, and those beside it, when the block ends.
+
+    As `atomic_write`, for what writes several files: none appears unless all were written, and `path` is the last.
+
+    Args:
+        path: of the file.
+        endings: of the files beside it, in place of its own.
+
+    Raises:
+        OutputError: as of `atomic_write`.
+    """
+    path = _behind_link(path)
+    folder = _temporary_beside(path)
+    try:
+        folder.mkdir()
+        yield folder / path.name
+        names = [path.with_suffix(ending).name for ending in endings] + [path.name]
+        for name in names:
+            with (folder / name).open("rb+") as stream:
+                os.fsync(stream.fileno())
+        for name in names:
+            move_over(folder / name, path.with_name(name))
+    except OSError as error:
+        raise write_failure(path, error) from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def write_failure(path: Path, error: OSError, *, option: str = "") -> OutputError:
     """Return the error for a failed write to `path`.
 

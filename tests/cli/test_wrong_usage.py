@@ -35,7 +35,7 @@ COMMANDS = get_command(app).commands
         ("search 1.jpg pets", ["regraft similar 1.jpg pets"]),
         ("knn", ["regraft similar"]),
         ("FIT pets", ["regraft fit pets"]),
-        ("export", ["`regraft fit --out` wrote", "as_module()"]),
+        ("onnx pets.safetensors", ["regraft export pets.safetensors"]),
     ],
 )
 def test_another_word_names_the_command(run: Run, typed: str, meant: list[str]) -> None:

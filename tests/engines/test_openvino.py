@@ -320,7 +320,7 @@ def test_without_openvino_no_precision_is_usable(monkeypatch: pytest.MonkeyPatch
     def absent() -> None:
         raise ImportError("no module named openvino")
 
-    monkeypatch.setattr(converted, "_core", absent)
+    monkeypatch.setattr(converted, "core", absent)
     assert converted.usable_precisions() == ()
 
 
@@ -336,7 +336,7 @@ def test_bfloat16_is_used_where_the_processor_has_it(
             assert (device, name) == ("CPU", "OPTIMIZATION_CAPABILITIES")
             return able
 
-    monkeypatch.setattr(converted, "_core", Core)
+    monkeypatch.setattr(converted, "core", Core)
     assert converted.usable_precisions() == expected
 
 

@@ -61,7 +61,7 @@ def save_bundle(classifier: Classifier, path: Path) -> None:
         "classes": list(classifier.classes),
         "label_type": classifier.label_type,
         **({"label_dtype": classifier.label_dtype} if classifier.label_dtype else {}),
-        "model": _model_name(classifier),
+        "model": model_name(classifier),
         "strategy": classifier.strategy,
         "temperature": classifier.temperature,
         "head_strength": classifier.head.strength,
@@ -249,7 +249,7 @@ def _lasting(classifier: Classifier) -> dict[str, Any]:
 
     Runs of the same command give the same file, and who gets it learns nothing of its author's folders.
     """
-    record, local, name = classifier.record, classifier.model, _model_name(classifier)
+    record, local, name = classifier.record, classifier.model, model_name(classifier)
     if record is None:
         return {}
     tried = record.tried and tuple(replace(attempt, seconds=None) for attempt in record.tried)
@@ -266,7 +266,7 @@ def _lasting(classifier: Classifier) -> dict[str, Any]:
     return lasting.to_json()
 
 
-def _model_name(classifier: Classifier) -> str:
+def model_name(classifier: Classifier) -> str:
     """Return the names of a classifier's networks without their folders."""
     return joined_name([without_folders(one) for one in parts_of_name(classifier.model, len(classifier.backbones))])
 

@@ -36,6 +36,7 @@ COMMANDS = (
     "explain",
     "card",
     "push",
+    "export",
     "embed",
     "similar",
     "pretrain",

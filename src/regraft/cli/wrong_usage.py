@@ -16,6 +16,7 @@ _OTHER_WORDS = {  # of other tools and of everyday speech, by the command that i
     "compare": "benchmark bench sweep tournament curve learning-curve experiment",
     "audit": "check inspect lint clean cleanlab duplicates dedupe dedup mislabelled mislabeled "
     "outliers drift leakage leaks quality doctor verify",
+    "export": "convert onnx openvino save deploy torchscript quantise quantize",
     "embed": "embedding embeddings feature features vector vectors vectorise vectorize extract encode featurize",
     "similar": "similarity search nearest neighbour neighbours neighbor neighbors knn retrieve retrieval lookup find",
     "pretrain": "distil distill distillation scratch",
@@ -26,15 +27,12 @@ _OTHER_WORDS = {  # of other tools and of everyday speech, by the command that i
     "demo": "example examples tutorial quickstart try sample",
 }
 _NO_COMMAND = {  # that no command does
-    "export": "a classifier is one file already, the one that `regraft fit --out` wrote; in Python, "
-    "`regraft.load(FILE).classifier_.as_module()` is a PyTorch module from pixels to probabilities",
     "serve": "in Python, `regraft.load(FILE).predict_proba(IMAGES)` answers; docs/predict.md shows more",
     "install": "`pip install` does that",
     "update": "`pip install --upgrade` does that",
     "config": "there is no configuration: `regraft fit --help` lists all options",
     "login": "`hf auth login` does that, which `regraft push` alone needs: nothing else leaves this machine",
 }
-_NO_COMMAND |= dict.fromkeys(("convert", "onnx", "save", "deploy"), _NO_COMMAND["export"])
 _NO_COMMAND |= dict.fromkeys(("upgrade",), _NO_COMMAND["update"])
 
 _OTHER_FLAGS = {  # likewise, by the options that are meant; those that a command has are named

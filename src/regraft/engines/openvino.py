@@ -27,6 +27,7 @@ from regraft.networks.graph import Graph
 from regraft.runtime import cpu_count
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 MODEL_FILE = "model.xml"  # the graph
@@ -41,7 +42,8 @@ _TELEMETRY = "openvino_telemetry"
 _initialising = threading.Lock()
 
 
-def _core() -> Any:
+def core() -> Any:
+    """Return OpenVINO's core. It, and all of OpenVINO, is imported here and nowhere else before."""
     with _initialising:
         return _library()
 
@@ -79,7 +81,7 @@ def _library() -> Any:
 def usable_precisions() -> tuple[str, ...]:
     """Return the precisions that this processor supports natively, the fastest first; none without OpenVINO."""
     try:
-        able = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        able = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     except (ImportError, RuntimeError):  # no build for this platform, or no CPU plugin in it
         return ()
     return ("bfloat16", "float32") if "BF16" in able else ("float32",)
@@ -88,7 +90,7 @@ def usable_precisions() -> tuple[str, ...]:
 def processor_name() -> str:
     """Return what the processor calls itself."""
     try:
-        return str(_core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
+        return str(core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
     except (ImportError, RuntimeError):
         return platform.processor() or platform.machine()
 
@@ -96,41 +98,62 @@ def processor_name() -> str:
 def convert(module: "nn.Module", preprocess: Preprocess) -> Any:
     """Return `module` as an OpenVINO model of (b, h, w, 3) uint8 pixels, any b; the normalisation is part of it.
 
+    Raises:
+        UnsupportedNetworkError: it has a layer that OpenVINO cannot run.
+    """
+    core()  # first: it is imported there
+    import openvino
+    from openvino.preprocess import PrePostProcessor
+
+    from regraft.networks.tracing import blank_images
+
+    blank = blank_images(module, (3, preprocess.height, preprocess.width), 2)
+    with _reporting_unsupported():
+        model = translate(module, blank)
+        model.reshape([-1, *blank.shape[1:]])
+        steps = PrePostProcessor(model)
+        steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+        steps.input().model().set_layout(openvino.Layout("NCHW"))
+        normalising = steps.input().preprocess().convert_element_type(openvino.Type.f32)
+        normalising.mean([255 * value for value in preprocess.mean])
+        normalising.scale([255 * value for value in preprocess.std])
+        return steps.build()
+
+
+def translate(module: "nn.Module", example: "torch.Tensor") -> Any:
+    """Return `module` as an OpenVINO model of inputs like `example`.
+
     It is converted in eval mode, and left unchanged. OpenVINO's frontend is called directly: its converter tool reports
     each use to its maker.
 
     Raises:
         UnsupportedNetworkError: it has a layer that OpenVINO cannot run.
     """
-    _core()  # first: it is imported there
-    import openvino
+    core()  # first: it is imported there
     import torch
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-    from openvino.preprocess import PrePostProcessor
 
-    from regraft.networks.tracing import blank_images, evaluating
+    from regraft.networks.tracing import evaluating
 
-    blank = blank_images(module, (3, preprocess.height, preprocess.width), 2)
+    with _reporting_unsupported(), evaluating(module), warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of torch.jit, which OpenVINO reads networks through
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        decoder = TorchScriptPythonDecoder(
+            module,
+            example_input=example,
+            shared_memory=False,  # further training must not change the converted network
+            trace_kwargs={"check_trace": False},  # what is converted is compared on photos, a better check
+        )
+        return frontend.convert(frontend.load(decoder))
+
+
+@contextlib.contextmanager
+def _reporting_unsupported() -> Iterator[None]:
     try:
-        with evaluating(module), warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # of torch.jit, which OpenVINO reads networks through
-            frontend = FrontEndManager().load_by_framework("pytorch")
-            decoder = TorchScriptPythonDecoder(
-                module,
-                example_input=blank,
-                shared_memory=False,  # further training must not change the converted network
-                trace_kwargs={"check_trace": False},  # `selection` compares on photos, a better check
-            )
-            model = frontend.convert(frontend.load(decoder))
-            model.reshape([-1, *blank.shape[1:]])
-            steps = PrePostProcessor(model)
-            steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
-            steps.input().model().set_layout(openvino.Layout("NCHW"))
-            normalising = steps.input().preprocess().convert_element_type(openvino.Type.f32)
-            normalising.mean([255 * value for value in preprocess.mean])
-            normalising.scale([255 * value for value in preprocess.std])
-            return steps.build()
+        yield
+    except UnsupportedNetworkError:
+        raise
     except Exception as error:  # whatever tracing or translating a foreign network may raise
         raise UnsupportedNetworkError(f"OpenVINO cannot run this network ({_reason(error)}). {_remedy()}") from error
 
@@ -148,7 +171,7 @@ def save(model: Any, folder: Path) -> None:
     Raises:
         OutputError: it cannot be written (disk full, no permission).
     """
-    _core()
+    core()
     import openvino
 
     temporary = folder / f"{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
@@ -180,7 +203,7 @@ def load(folder: Path, say: Callable[[str], None] = lambda _: None) -> Any | Non
         with contextlib.suppress(OSError):
             os.utime(folder / _WEIGHTS_FILE)  # in use: the last to be dropped
         with contextlib.suppress(RuntimeError):
-            model = _core().read_model(folder / MODEL_FILE)
+            model = core().read_model(folder / MODEL_FILE)
     if model is None:
         say(f"the converted network in {folder} is damaged: it is converted again")
         for name in (MODEL_FILE, _WEIGHTS_FILE, _DIGEST_FILE):
@@ -215,12 +238,12 @@ def read_graph(graph: Graph, tensors: Mapping[str, np.ndarray]) -> Any:
     Raises:
         EngineError: it is not one of these tensors, or of layers that this OpenVINO does not know.
     """
-    core = _core()
+    library = core()
     import openvino
 
     try:
         layers, weights = graph.to_ir(tensors)
-        return core.read_model(layers, openvino.Tensor(weights))
+        return library.read_model(layers, openvino.Tensor(weights))
     except (ValueError, RuntimeError) as error:
         raise _failed(error) from error
 
@@ -278,7 +301,7 @@ class OpenVinoEngine(Engine):
             "ENABLE_CPU_PINNING": False,  # the threads that decode photos share the cores
         }
         try:
-            self._compiled = _core().compile_model(model, "CPU", options)
+            self._compiled = core().compile_model(model, "CPU", options)
         except RuntimeError as error:
             raise _failed(error) from error
         streams = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))

@@ -57,13 +57,13 @@ def decode_views(source: Source, preprocess: Preprocess, parts: Sequence[str], *
     known: dict[tuple[Preprocess, Place], np.ndarray] = {}
     wanted: dict[Preprocess, list[Place]] = {}
     for part in map(PARTS.__getitem__, parts):
-        wanted.setdefault(_enlarged(preprocess, part.share), []).extend(part.places)
+        wanted.setdefault(enlarge(preprocess, part.share), []).extend(part.places)
     for enlarged, places in wanted.items():
         for place, pixels in zip(places, decode_crops(source, enlarged, places, resizer=resizer), strict=True):
             known[enlarged, place] = pixels
     views = []
     for part in map(PARTS.__getitem__, parts):
-        of_part = [known[_enlarged(preprocess, part.share), place] for place in part.places]
+        of_part = [known[enlarge(preprocess, part.share), place] for place in part.places]
         views += [pixels[:, ::-1] if part.mirrored else pixels for pixels in of_part]
     return np.stack(views)
 
@@ -74,7 +74,7 @@ def decode_view(source: Source, preprocess: Preprocess, number: int, *, resizer:
     return np.asarray(decode_views(source, preprocess, (name,), resizer=resizer)[part.numbers.index(number)])
 
 
-def _enlarged(preprocess: Preprocess, share: float | None) -> Preprocess:
+def enlarge(preprocess: Preprocess, share: float | None) -> Preprocess:
     """Return the transform whose crop keeps at most `share` of the resized image's short side."""
     if share is None or preprocess.crop_pct <= share:
         return preprocess

@@ -1,0 +1,65 @@
+"""`export`, as the command does: a classifier in a format that other programs run."""
+
+from pathlib import Path
+from typing import Any
+
+from regraft.api.arguments import columns_of, find_photos_of, split_options
+from regraft.api.estimator import TransferClassifier
+from regraft.api.log import LogObserver
+from regraft.classifier.bundle import load_bundle
+from regraft.classifier.classifier import Classifier
+from regraft.classifier.named import bundle_file
+from regraft.errors import DataError
+from regraft.exports.export import Export, check_out
+from regraft.exports.export import export as write
+from regraft.exports.formats import format_named
+
+_OWN = ("to", "out", "check")
+_UNNAMED = Path("classifier")
+
+
+def export(
+    classifier: TransferClassifier | Classifier | str | Path,
+    to: str,
+    out: str | Path | None = None,
+    *,
+    check: Any = None,
+    **options: Any,
+) -> Export:
+    """Write a classifier in a format that other programs run: from decoded photos of any size to probabilities.
+
+    It is compared with the classifier, from the photos' files on, before it appears under its name; one that answers
+    otherwise is not left there. `print` shows what was written.
+
+    Args:
+        classifier: fitted, or the file of one, or "hf-hub:owner/name".
+        to: "onnx", "openvino" or "pt2".
+        out: the file, which is not there yet; None for one beside the classifier's, or "classifier" with the ending of
+            the format.
+        check: photos that it is compared on, of which at most 100 are taken: a folder or table, or a list of paths, PIL
+            images or arrays. None makes some up.
+        options: columns of a table.
+
+    Raises:
+        OptionError: no such format, an ending that is another's, or a classifier whose head is not linear.
+        OutputError: the file exists, or cannot be written.
+        MissingPackageError: the format takes a package that is not installed.
+        ExportError, EngineError: the format cannot express the network, or the file does not answer as the classifier.
+    """
+    named, _ = split_options(options, "export", own=_OWN)
+    columns, format = columns_of(named, "export"), format_named(to)
+    if isinstance(classifier, (TransferClassifier, Classifier)):
+        beside = _UNNAMED
+    else:
+        on_hub = str(classifier).startswith(("hf-hub:", "hf_hub:"))
+        beside = _UNNAMED if on_hub else Path(classifier).expanduser()
+    path = beside.with_suffix(format.suffix) if out is None else Path(out).expanduser()
+    check_out(path, format)
+    sources = None if check is None else find_photos_of(check, columns)
+    if sources is not None and not sources:
+        raise DataError("check holds no images.")
+    if isinstance(classifier, TransferClassifier):
+        classifier = classifier._fitted()
+    elif not isinstance(classifier, Classifier):
+        classifier = load_bundle(bundle_file(classifier))
+    return write(classifier, to, path, check=sources, observer=LogObserver())

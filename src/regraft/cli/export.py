@@ -1,0 +1,71 @@
+"""`regraft export`: a classifier in a format that other programs run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from regraft.classifier.named import bundle_file, names_classifier
+from regraft.cli import options
+from regraft.cli.console import note, result_json
+from regraft.cli.training_options import CommandOptions, with_options
+from regraft.data.columns import Columns
+from regraft.data.photo_list import list_photos
+from regraft.errors import printable
+from regraft.exports.formats import format_named, formats_in_words
+
+
+@with_options(Columns, without=("group_column",))
+def export(
+    bundle: options.Bundle,
+    *,
+    to: Annotated[str, typer.Option(help=f"Format: {formats_in_words()}.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="File to write. [default: beside the classifier, with the ending of the format]",
+            parser=options.file_path("classifier.onnx"),
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    check: Annotated[
+        str | None,
+        typer.Option(
+            help="Photos that the file is compared with the classifier on: a folder, a table or a 'glob'; up to 100 of "
+            "them are taken. [default: photos that are made up]",
+            metavar="PHOTOS",
+            show_default=False,
+        ),
+    ] = None,
+    json: options.Json = False,
+    given: CommandOptions,
+) -> None:
+    """Write a classifier in a format that other programs run: from decoded photos of any size to probabilities.
+
+    Resizing, crop, normalisation and test-time views are part of it; class names, the rule that answers, licence and
+    figures stand in its metadata. It is compared with the classifier, from the photos' files on, before it appears: one
+    that answers otherwise is not left there. docs/export.md shows how to run it.
+    """
+    format = format_named(to)
+    named = str(bundle)
+    on_hub = names_classifier(named) and ":" in named
+    beside = Path(named.partition("@")[0].rpartition("/")[2]) if on_hub else bundle
+    path = out or beside.with_suffix(format.suffix)
+    columns = given.columns()
+    photos = None if check is None else list_photos(check, columns)
+    if photos is not None:
+        note(printable(photos))
+
+    from regraft.classifier.bundle import load_bundle
+    from regraft.exports.export import check_out
+    from regraft.exports.export import export as write
+
+    check_out(path, format)
+    format.check_installed()
+    classifier = load_bundle(bundle_file(bundle, note))
+    sources = None if photos is None else photos.sources
+    written = write(classifier, to, path, check=sources, observer=given.observer())
+    if json:
+        result_json(written.to_json(), kept=f"The file is kept: {printable(path)}.")
+    note(str(written))

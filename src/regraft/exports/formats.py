@@ -1,0 +1,144 @@
+"""The table of formats that a classifier is exported in: how a file is written, run and quantised.
+
+A new format is a file of its own and a row here. The command line's help is made from this table, so the functions of a
+row import their libraries themselves.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from regraft.errors import OptionError, did_you_mean, option
+from regraft.extras import check_installed
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import nn
+
+
+class ExportedGraph(Protocol):
+    """A file that was written, ready to run on the CPU in the precision that it has."""
+
+    def __call__(self, pixels: "np.ndarray") -> "np.ndarray":
+        """Return (b, c) probabilities of photos (b, h, w, 3), uint8."""
+
+    @property
+    def description(self) -> str:
+        """Return the JSON that the file keeps."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way to write a classifier.
+
+    Attributes:
+        name: what a user calls it.
+        suffix: of its file.
+        words: what runs it, for the help.
+        write: writes a module of photos (b, h, w, 3), traced with an example, into a file, with the JSON that it keeps.
+        load: returns what runs such a file.
+        companions: suffixes of the files beside it.
+        modules: further ones that it takes, of `extras.EXTRAS`.
+        libraries: packages whose versions the file keeps.
+    """
+
+    name: str
+    suffix: str
+    words: str
+    write: "Callable[[nn.Module, torch.Tensor, Path, str], None]"
+    load: "Callable[[Path], ExportedGraph]"
+    companions: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+
+    def files(self, path: Path) -> list[Path]:
+        """Return all files of the export `path`."""
+        return [path, *(path.with_suffix(suffix) for suffix in self.companions)]
+
+    def check_installed(self) -> None:
+        """Raise `MissingPackageError` where a module is missing."""
+        for module in self.modules:
+            check_installed(module, option("to", self.name))
+
+
+def _write_onnx(module: "nn.Module", example: "torch.Tensor", path: Path, description: str) -> None:
+    from regraft.exports.onnx_format import write
+
+    write(module, example, path, description)
+
+
+def _load_onnx(path: Path) -> ExportedGraph:
+    from regraft.exports.onnx_format import OnnxGraph
+
+    return OnnxGraph(path)
+
+
+def _write_openvino(module: "nn.Module", example: "torch.Tensor", path: Path, description: str) -> None:
+    from regraft.exports.openvino_format import write
+
+    write(module, example, path, description)
+
+
+def _load_openvino(path: Path) -> ExportedGraph:
+    from regraft.exports.openvino_format import OpenVinoGraph
+
+    return OpenVinoGraph(path)
+
+
+def _write_pt2(module: "nn.Module", example: "torch.Tensor", path: Path, description: str) -> None:
+    from regraft.exports.pt2_format import write
+
+    write(module, example, path, description)
+
+
+def _load_pt2(path: Path) -> ExportedGraph:
+    from regraft.exports.pt2_format import Pt2Graph
+
+    return Pt2Graph(path)
+
+
+FORMATS = {
+    one.name: one
+    for one in (
+        Format(
+            "onnx",
+            ".onnx",
+            "onnxruntime and most other programs",
+            _write_onnx,
+            _load_onnx,
+            modules=("onnx", "onnxscript", "onnxruntime"),
+            libraries=("onnx", "onnxscript"),
+        ),
+        Format(
+            "openvino",
+            ".xml",
+            "OpenVINO on processors of Intel and others",
+            _write_openvino,
+            _load_openvino,
+            companions=(".bin",),
+            libraries=("openvino",),
+        ),
+        Format("pt2", ".pt2", "PyTorch without timm and regraft", _write_pt2, _load_pt2),
+    )
+}
+
+
+def format_named(name: object) -> Format:
+    """Return the row of a format.
+
+    Raises:
+        OptionError: there is none of that name.
+    """
+    found = FORMATS.get(name) if isinstance(name, str) else None
+    if found is None:
+        raise OptionError(
+            f"{option('to')} must be one of {', '.join(FORMATS)}. Got {name!r}.{did_you_mean(str(name), FORMATS)}"
+        )
+    return found
+
+
+def formats_in_words() -> str:
+    """Return what there is, for a help text."""
+    return "; ".join(f"{one.name} ({one.suffix}): {one.words}" for one in FORMATS.values())

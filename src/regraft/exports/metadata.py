@@ -1,0 +1,72 @@
+"""What an exported file says of itself: class names, how to answer, preprocessing, licence, figures, versions."""
+
+import json
+import platform
+from importlib.metadata import version
+from typing import Any
+
+from regraft.classifier.bundle import model_name
+from regraft.classifier.classifier import Classifier
+from regraft.evaluation.decisions import decided_by
+from regraft.exports.graph import INPUT, LAYOUT, OUTPUT, least_decoded
+from regraft.images.tta import NONE, tta_in_words
+from regraft.networks.names import without_folders
+
+KEY = "regraft"  # under which every format keeps it, as JSON
+_FORMAT = 1
+_FIGURES = ("n", "estimate", "accuracy", "accuracy_interval", "balanced_accuracy", "log_loss", "ece", "auc")
+_ANSWER = "answered is"
+
+
+def describe(classifier: Classifier, libraries: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return plain JSON types: what a program needs to use the file, and what its user should know.
+
+    Nothing says where the author's files lie.
+
+    Args:
+        classifier: that is exported.
+        libraries: packages that wrote the file, whose versions are kept, too.
+    """
+    classes, decision = list(classifier.classes), classifier.decision
+    packages = ("regraft", "torch", "timm", *libraries)
+    return {
+        "format": _FORMAT,
+        "classes": classes,
+        "input": {"name": INPUT, "layout": LAYOUT},
+        "output": {"name": OUTPUT, "layout": "float32, (b, c): calibrated probabilities, in the order of classes"},
+        "answer": f"{_ANSWER} the {decided_by(None)}"
+        if decision is None
+        else f"{_ANSWER} {decision.rule.in_words(classes)} ({decision.asked})",
+        "decision": None if decision is None else decision.to_json(classes),
+        "preprocessing": "resizing, crop and normalisation are part of the graph",
+        "least_decoded": list(least_decoded(classifier)),
+        "networks": [
+            {
+                "preprocess": backbone.preprocess.to_json(),
+                "architecture": backbone.recipe.architecture,
+                "weights": without_folders(backbone.source),
+                "licence": str(backbone.recipe.settings.get("license") or "not stated"),
+            }
+            for backbone in classifier.backbones
+        ],
+        "model": model_name(classifier),
+        "strategy": classifier.strategy,
+        "temperature": classifier.temperature,
+        "views": None if classifier.tta == NONE else tta_in_words(classifier.tta),
+        "figures": _figures(classifier),
+        "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
+    }
+
+
+def as_text(description: dict[str, Any]) -> str:
+    """Return the JSON that a file keeps; bytes of names that are no UTF-8 as escapes."""
+    return json.dumps(description, allow_nan=False)
+
+
+def _figures(classifier: Classifier) -> dict[str, Any] | None:
+    """Return the main figures of the fit; None where nothing is known."""
+    report = None if classifier.record is None else classifier.record.report
+    if report is None:
+        return None
+    found = report.to_json()
+    return {name: found[name] for name in _FIGURES if found.get(name) is not None}
