@@ -36,6 +36,7 @@ from regraft.images.decoding import READING, decode
 from regraft.networks.backbone import Backbone
 from regraft.networks.backbones import load_backbone
 from regraft.progress import Observer
+from regraft.runtime import CPU
 
 Photos = Callable[..., Path]
 PLENTY = 10**9  # bytes of cache: more than any test fills
@@ -72,7 +73,7 @@ def cut_off(path: Path) -> Path:
     return path
 
 
-def no_pixels(*_: object) -> None:
+def no_pixels(*_: object, **__: object) -> None:
     raise AssertionError("a pixel was decoded")
 
 
@@ -205,8 +206,20 @@ def test_cache_says_what_it_holds(run: Pass, ten: list[Path]) -> None:
         "cut": "pooled",
         "engine": "torch-cpu-float32",
         "reading": READING,
+        "resizer": "pillow",  # of few photos
         "format": 2,
     }
+
+
+def test_few_photos_and_many_are_kept_apart(run: Pass, ten: list[Path]) -> None:
+    """They are resized otherwise. 128 photos are many, though most of them are the same."""
+    run(ten)
+    assert run([*ten, *ten[:1] * 118]).computed == 10
+    assert [info.vectors for info in describe()] == [10, 10]
+    assert [info.about.get("resizer") for info in sorted(describe(), key=lambda info: len(info.about))] == [
+        None,
+        "pillow",
+    ]
 
 
 def test_cache_keeps_its_limit(run: Pass, ten: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -484,7 +497,7 @@ def workloads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Workload, str]]:
 
     def choose(workload: Workload, wanted: str) -> Engine:
         chosen.append((workload, wanted))
-        return TorchEngine(workload.backbone, workload.device)
+        return TorchEngine(workload.backbone, torch.device(str(workload.device)))
 
     monkeypatch.setattr(features, "choose_engine", choose)
     return chosen
@@ -506,7 +519,7 @@ def test_one_engine_is_kept(
     assert extractor.choose(ten[:3], keys[:3]) is engine
     extractor.extract(ten[3:], keys[3:])
     ((workload, wanted),) = workloads
-    assert (workload.backbone, workload.device, workload.photos) == (backbone, torch.device("cpu"), 10)
+    assert (workload.backbone, workload.device, workload.photos) == (backbone, CPU, 10)
     assert (workload.keep, workload.earlier, wanted) == (True, earlier, "torch-float32")
     assert workload.check.digest == check_photos(ten, keys, backbone.preprocess).digest
     workload.say("a finding")

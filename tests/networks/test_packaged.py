@@ -113,7 +113,7 @@ def test_the_hash_is_that_of_the_wheel_and_the_version_is_pinned() -> None:
     assert recorded.mode == "sha256"
     assert base64.urlsafe_b64decode(recorded.value + "=").hex() == SHA256
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
-    assert f"{PACKAGE}=={VERSION}" in project["dependencies"]
+    assert f"{PACKAGE}=={VERSION}" in project["optional-dependencies"]["train"]
 
 
 def test_nothing_of_the_package_is_imported() -> None:
