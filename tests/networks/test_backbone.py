@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from regraft.engines.graphs import graph_of
 from regraft.engines.workload import CheckPhotos, Workload
 from regraft.errors import ModelError
 from regraft.features.depths import find_depths
 from regraft.networks.backbone import Backbone, LazyModule
 from regraft.networks.backbones import load_backbone
+from regraft.networks.graph import Graph
 from regraft.networks.outline import Outline
 from regraft.runtime import CPU
 
@@ -140,11 +140,11 @@ def test_what_cannot_be_built_says_so_each_time(loaded: Backbone) -> None:
 # --- what runs it without PyTorch ---
 
 
-@pytest.mark.graphs
-def test_a_graph_is_of_these_features(lazy: Lazy, loaded: Backbone, outline: Outline) -> None:
-    graph = graph_of(loaded)
-    assert graph is not None
-    found = lazy(outline).with_graph(graph)
+GRAPH = Graph(256, "<net />", (), {})
+
+
+def test_a_graph_is_of_these_features(lazy: Lazy, outline: Outline) -> None:
+    graph, found = GRAPH, lazy(outline).with_graph(GRAPH)
     assert found.with_ranges((("uint16", 0.0, 4095.0),)).graph is graph
     assert found.with_depths(()).graph is graph
     deep = found.with_depths(outline.depths)
@@ -154,12 +154,9 @@ def test_a_graph_is_of_these_features(lazy: Lazy, loaded: Backbone, outline: Out
     assert found.graph is graph
 
 
-@pytest.mark.graphs
 def test_a_graph_is_of_these_tensors(lazy: Lazy, loaded: Backbone) -> None:
     """Some of its numbers may be made of tensors: it does not follow what is changed in place."""
-    graph = graph_of(loaded)
-    assert graph is not None
-    found = lazy().with_graph(graph)
+    graph, found = GRAPH, lazy().with_graph(GRAPH)
     workload = Workload(found, CPU, 1, CheckPhotos("", lambda: np.empty(0)), keep=False)
     module = found.module
     assert found.current_graph is workload.graph is graph
@@ -168,7 +165,9 @@ def test_a_graph_is_of_these_tensors(lazy: Lazy, loaded: Backbone) -> None:
     with torch.no_grad():
         next(module.parameters()).mul_(2)
     assert found.current_graph is workload.graph is None
+    again = found.with_graph(graph)  # of the tensors as they are now
+    assert again.current_graph is graph
+    with torch.no_grad():
+        next(module.parameters()).mul_(2)
+    assert again.current_graph is None
     assert found.fingerprint() != loaded.fingerprint()
-    made = graph_of(found)
-    assert made is not None
-    assert made is not graph

@@ -38,17 +38,12 @@ class LazyModule:
         self.arrays, self._build = arrays, build
         self._building = threading.Lock()
         self._built: nn.Module | None = None
-        self._versions: tuple[Any, ...] = ()
+        self.versions: tuple[Any, ...] = ()  # of its tensors when it was built
 
     @property
     def is_built(self) -> bool:
         """Tell whether it was asked for: its tensors may have been changed since."""
         return self._built is not None
-
-    @property
-    def is_changed(self) -> bool:
-        """Tell whether a tensor was changed since it was built."""
-        return self._built is not None and _versions(self._built) != self._versions
 
     def get(self) -> "nn.Module":
         """Return the module.
@@ -59,7 +54,7 @@ class LazyModule:
         with self._building:
             if self._built is None:
                 built = self._build()
-                self._versions, self._built = _versions(built), built
+                self.versions, self._built = _versions(built), built
             return self._built
 
 
@@ -104,6 +99,7 @@ class Backbone:
     graph: Graph | None = None
     outline: Outline | None = None
     _hashes: "_Hashes | None" = field(default=None, init=False, repr=False)
+    _graph_versions: tuple[Any, ...] = field(default=(), init=False, repr=False)  # of tensors when it was given
     _traced: "tuple[nn.Module, tuple[int, int, int], list[Stage]] | None" = field(default=None, init=False, repr=False)
 
     @property
@@ -124,7 +120,8 @@ class Backbone:
     def current_graph(self) -> Graph | None:
         """Return `graph`; None once a tensor was changed in place: some of a graph's numbers are made of tensors."""
         held = self.__dict__["_held"]
-        return None if isinstance(held, LazyModule) and held.is_changed else self.graph
+        given = self._graph_versions or (held.versions if isinstance(held, LazyModule) else ())
+        return self.graph if not given or _versions(self.module) == given else None
 
     @property
     def _unbuilt(self) -> LazyModule | None:
@@ -227,6 +224,7 @@ class Backbone:
         """Return this network with what runs it without PyTorch."""
         found = copy.copy(self)
         found.graph = graph
+        found._graph_versions = () if self._unbuilt is not None else _versions(self.module)
         return found
 
     def stages(self) -> list[Stage]:
