@@ -39,13 +39,13 @@ class Graph:
     constants: tuple[str | bytes, ...]
 
     @classmethod
-    def from_ir(cls, width: int, xml: bytes, weights: bytes, tensors: Mapping[str, np.ndarray]) -> "Graph":
+    def from_ir(cls, width: int, xml: bytes, weights: np.ndarray, tensors: Mapping[str, np.ndarray]) -> "Graph":
         """Return the graph of a model as OpenVINO has written it.
 
         Args:
             width: d.
             xml: its description.
-            weights: the bytes of its constants.
+            weights: (n,) uint8, the bytes of its constants.
             tensors: of the network.
         """
         names = {hashlib.sha256(np.ascontiguousarray(t).data).digest(): n for n, t in sorted(tensors.items())}
@@ -61,10 +61,10 @@ class Graph:
                 continue
             start, size = int(data.get("offset", "0")), int(data.get("size", "0"))
             own = weights[start : start + size]
-            digest = hashlib.sha256(own).digest()
+            digest = hashlib.sha256(own.data).digest()
             if digest not in numbers:
                 numbers[digest] = len(constants)
-                constants.append(names.get(digest, own))
+                constants.append(names.get(digest) or own.tobytes())
             data.set("offset", str(numbers[digest]))
         return cls(width, ElementTree.tostring(root, encoding="unicode"), tuple(constants))
 
