@@ -50,10 +50,10 @@ def core() -> Any:
 
 
 @contextlib.contextmanager
-def _without_telemetry() -> Iterator[None]:
-    """Keep OpenVINO from finding the package by which it reports its first import, and more, to its maker.
+def without_telemetry() -> Iterator[None]:
+    """Keep OpenVINO, and NNCF, from finding the package by which they report imports, and more, to their maker.
 
-    Where it is missing OpenVINO takes a stub. Other libraries find it again afterwards.
+    Where it is missing they take a stub. Other libraries find it again afterwards.
     """
     known, sys.modules[_TELEMETRY] = sys.modules.get(_TELEMETRY), None  # type: ignore[assignment]
     try:
@@ -72,7 +72,7 @@ def _library() -> Any:
     second thread that creates its first tensor then waits for that lock while it holds the interpreter's, which the
     first one needs: a deadlock.
     """
-    with _without_telemetry():
+    with without_telemetry():
         import openvino
 
     assert openvino.Tensor(np.zeros(1, dtype=np.uint8)).data.shape == (1,)  # there and back
