@@ -38,7 +38,7 @@ TOP_PARTS = {
     "make the engine of the views": "regraft.transfer.experiment.choose_engine",
     "views at the cut": "regraft.features.activations.cache_views",
     "last layers": "regraft.heads.probe.CalibratedHeads.of",
-    "training": "regraft.transfer.trainers.run_training",
+    "training": "regraft.training.loop.run_training",
     "checkpoints": "regraft.training.finetuner.Finetuner._save",
     "answer held-out photos": "regraft.training.finetuner.Finetuner.logits",
     "hash what is frozen": "regraft.transfer.trainers.FineTuningTrainer._prove",
