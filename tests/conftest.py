@@ -49,7 +49,7 @@ def _no_graphs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     from regraft.classifier import bundle_networks
 
     if "graphs" not in request.keywords:
-        monkeypatch.setattr(bundle_networks, "graph_of", lambda backbone, **_: backbone.graph)
+        monkeypatch.setattr(bundle_networks, "graph_of", lambda backbone, **_: backbone.current_graph)
 
 
 @pytest.fixture

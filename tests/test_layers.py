@@ -115,6 +115,7 @@ ORDER = {
         "recipe",
         "hook_points",
         "outline",
+        "mismatch",
         "graph",
         "hub",
         "tracing",

@@ -93,7 +93,9 @@ def read_network(network: NetworkFields, tensors: Mapping[str, np.ndarray], numb
     try:
         check_settings(settings, "{} in its settings")
         graph = None if stored is None else Graph.from_array(stored)
-    except ModelError as error:
+        if graph is not None:
+            graph.check_tensors(arrays, architecture=network.architecture, source="the bundle")
+    except (ModelError, WeightsError) as error:
         raise _cannot_be_rebuilt(path, error) from None
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is damaged: its graph {printable(str(error))}. Fit it again.") from None

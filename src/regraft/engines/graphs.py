@@ -28,8 +28,8 @@ def graph_of(backbone: Backbone, *, compared: bool = False) -> Graph | None:
         backbone: the network.
         compared: whether the converted network that the cache has was compared with PyTorch already.
     """
-    if backbone.graph is not None:
-        return backbone.graph
+    if backbone.current_graph is not None:
+        return backbone.current_graph
     if not openvino.usable_precisions():
         return None
     arrays = backbone.arrays()

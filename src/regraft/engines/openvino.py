@@ -225,10 +225,13 @@ def _digest(folder: Path, name: str) -> str:
 
 
 def graph_of_folder(folder: Path, width: int, tensors: Mapping[str, np.ndarray]) -> Graph | None:
-    """Return the graph of the network that `save` wrote into `folder`, None if it is missing or damaged."""
+    """Return the graph of the network that `save` wrote into `folder`.
+
+    None if it is missing or damaged, or is nothing that a file of regraft's may hold.
+    """
     if load(folder) is None:
         return None
-    with contextlib.suppress(OSError):  # dropped by another process meanwhile
+    with contextlib.suppress(OSError, ValueError):  # dropped by another process meanwhile; or odd layers
         return _read_graph_of(folder / MODEL_FILE, width, tensors)
     return None
 
@@ -260,16 +263,23 @@ def read_graph(graph: Graph, tensors: Mapping[str, np.ndarray]) -> Any:
     """Return a graph as an OpenVINO model.
 
     Raises:
-        EngineError: it is not one of these tensors, or of layers that this OpenVINO does not know.
+        EngineError: it is not one of these tensors, or of layers that this OpenVINO does not know, or takes no pixels.
     """
     library = core()
     import openvino
 
     try:
         layers, weights = graph.to_ir(tensors)
-        return library.read_model(layers, openvino.Tensor(weights))
+        model = library.read_model(layers, openvino.Tensor(weights))
+        taken, given = (
+            [f"{end.get_element_type().get_type_name()} {end.get_partial_shape()}" for end in ends]
+            for ends in (model.inputs, model.outputs)
+        )
+        if len(taken) != 1 or len(given) != 1 or not taken[0].startswith("u8 "):
+            raise ValueError(f"it takes {', '.join(taken) or 'nothing'} and gives {', '.join(given) or 'nothing'}")
     except (ValueError, RuntimeError) as error:
         raise _failed(error) from error
+    return model
 
 
 def load_or_convert(

@@ -213,7 +213,7 @@ def extract(
         observer: hears the progress.
 
     Raises:
-        WeightsError: the network gives values that are not finite.
+        WeightsError: the network gives values that are not finite, or others than its features.
     """
     observer, resizer = observer or Observer(), resizer_for(len(keys))
     stores = [
@@ -336,7 +336,7 @@ def compute_once(
                     unreadable.update(dict.fromkeys(order[row], reason))
                 flat += [place for row in batch.flat for place in order[row]]
                 if len(batch.positions):
-                    _check_finite(vectors, [sources[order[row][0]] for row in batch.positions])
+                    _check_vectors(vectors, [sources[order[row][0]] for row in batch.positions], dimension)
                     for row, vector in zip(batch.positions, vectors, strict=True):
                         values[order[row]] = vector
                     writer.add([keys[order[row][0]] for row in batch.positions], vectors)
@@ -345,7 +345,12 @@ def compute_once(
     return Features(values, engine.name, unreadable, computed, time.monotonic() - started, tuple(sorted(flat)))
 
 
-def _check_finite(vectors: np.ndarray, sources: Sequence[Source]) -> None:
+def _check_vectors(vectors: np.ndarray, sources: Sequence[Source], dimension: int) -> None:
+    if vectors.shape != (len(sources), dimension):
+        raise WeightsError(
+            f"the network gives values of shape {vectors.shape} for {len(sources):,} photos, and not {dimension:,} for "
+            "each. Its file is damaged; fit it again, or use another."
+        )
     broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(broken):
         raise WeightsError(

@@ -38,11 +38,17 @@ class LazyModule:
         self.arrays, self._build = arrays, build
         self._building = threading.Lock()
         self._built: nn.Module | None = None
+        self._versions: tuple[Any, ...] = ()
 
     @property
     def is_built(self) -> bool:
         """Tell whether it was asked for: its tensors may have been changed since."""
         return self._built is not None
+
+    @property
+    def is_changed(self) -> bool:
+        """Tell whether a tensor was changed since it was built."""
+        return self._built is not None and _versions(self._built) != self._versions
 
     def get(self) -> "nn.Module":
         """Return the module.
@@ -52,7 +58,8 @@ class LazyModule:
         """
         with self._building:
             if self._built is None:
-                self._built = self._build()
+                built = self._build()
+                self._versions, self._built = _versions(built), built
             return self._built
 
 
@@ -112,6 +119,12 @@ class Backbone:
         from regraft.networks.depths import DepthFeatures
 
         return DepthFeatures(self.module, self.depths)
+
+    @property
+    def current_graph(self) -> Graph | None:
+        """Return `graph`; None once a tensor was changed in place: some of a graph's numbers are made of tensors."""
+        held = self.__dict__["_held"]
+        return None if isinstance(held, LazyModule) and held.is_changed else self.graph
 
     @property
     def _unbuilt(self) -> LazyModule | None:
@@ -174,8 +187,7 @@ class Backbone:
             state, unsaved, versions = lazy.arrays, {}, (about, id(lazy))
         else:
             state, unsaved = self.module.state_dict(), dict(self.module.named_buffers())
-            own = [*self.module.named_parameters(), *unsaved.items()]
-            versions = (about, *((name, id(tensor), _version(tensor)) for name, tensor in own))  # moved is not changed
+            versions = (about, *_versions(self.module))
         if self._hashes is None or self._hashes.versions != versions:
             whole, each = hashlib.sha256(about.encode()), {}
             for name, tensor in sorted({**unsaved, **state}.items()):
@@ -245,6 +257,12 @@ class _Hashes:
     versions: tuple[Any, ...]  # of what was hashed
     whole: str
     tensors: dict[str, str]
+
+
+def _versions(module: "nn.Module") -> tuple[Any, ...]:
+    """Return what differs once a tensor of a network was changed or exchanged; moved to a device is not changed."""
+    own = [*module.named_parameters(), *module.named_buffers()]
+    return tuple((name, id(tensor), _version(tensor)) for name, tensor in own)
 
 
 def _version(tensor: "torch.Tensor") -> int:
