@@ -97,7 +97,7 @@ def read_network(network: NetworkFields, tensors: Mapping[str, np.ndarray], numb
             graph.check_tensors(arrays, architecture=network.architecture, source="the bundle")
     except (ModelError, WeightsError) as error:
         raise _cannot_be_rebuilt(path, error) from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise BundleError(f"{path} is damaged: its graph {printable(str(error))}. Fit it again.") from None
     recipe = Recipe(network.architecture, network.arguments, settings)
     preprocess = Preprocess.from_json(msgspec.to_builtins(network.preprocess))

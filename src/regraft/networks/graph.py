@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from regraft.errors import WeightsError
+from regraft.files import parse_json
 from regraft.networks.mismatch import describe_mismatch, mismatched_tensors
 
 _LARGEST = 100_000_000  # bytes of all of it in a file, unpacked
@@ -73,8 +74,9 @@ class Graph:
             root.remove(element)
         numbers: dict[bytes, int] = {}
         constants: list[str | bytes] = []
+        root.set("name", "network")  # its own names count what the process has made
         for number, layer in enumerate(root.iter("layer")):
-            layer.set("name", f"layer{number}")  # its own names count all layers of the process
+            layer.set("name", f"layer{number}")
             data = layer.find("data")
             if layer.get("type") != "Const" or data is None:
                 continue
@@ -156,10 +158,10 @@ class Graph:
             raise ValueError(f"cannot be unpacked ({error})") from None
         if not unpacking.eof or unpacking.unused_data:
             raise ValueError(f"is cut off, goes on after its end, or unpacks to more than {_LARGEST:,} bytes")
-        about = json.loads(text)
+        about = parse_json(text)
         about = about if isinstance(about, dict) else {}
         width, layers, constants = about.get("width"), about.get("layers"), about.get("constants")
-        if not (isinstance(width, int) and width > 0 and isinstance(layers, str) and isinstance(constants, list)):
+        if not (type(width) is int and width > 0 and isinstance(layers, str) and isinstance(constants, list)):
             raise ValueError("has no width, layers or constants")
         return cls(width, layers, tuple(map(_constant, constants)), _tensors(about.get("tensors")))
 
