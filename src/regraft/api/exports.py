@@ -9,10 +9,10 @@ from regraft.api.estimator import TransferClassifier
 from regraft.api.log import LogObserver
 from regraft.classifier.bundle import load_bundle
 from regraft.classifier.classifier import Classifier
-from regraft.classifier.named import bundle_file
+from regraft.classifier.named import bundle_file, names_classifier
 from regraft.data.columns import Columns
 from regraft.data.photo_list import PhotoList, list_photos
-from regraft.errors import DataError
+from regraft.errors import DataError, OptionError, option
 from regraft.exports.export import Export, check_request
 from regraft.exports.export import export as write
 from regraft.exports.formats import format_named
@@ -59,9 +59,14 @@ def export(
     columns, format = columns_of(named, "export"), format_named(to)
     if isinstance(classifier, (TransferClassifier, Classifier)):
         beside = _UNNAMED
-    else:
-        on_hub = str(classifier).startswith(("hf-hub:", "hf_hub:"))
+    elif is_place(classifier):
+        on_hub = names_classifier(str(classifier)) and ":" in str(classifier)
         beside = _UNNAMED if on_hub else Path(classifier).expanduser()
+    else:
+        raise OptionError(
+            f"{option('classifier')} must be a fitted TransferClassifier, or the file of one. Got "
+            f"{type(classifier).__name__}."
+        )
     path = beside.with_suffix(format.suffix) if out is None else Path(out).expanduser()
     check_request(path, format, photos=check is not None, int8=int8, max_loss=max_loss)
     photos = None if check is None else _photos(check, columns)

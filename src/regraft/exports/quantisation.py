@@ -146,9 +146,7 @@ def decodable(sources: Sequence[Source], least: tuple[int, int]) -> list[Source]
             if decode_by_pillow(source, least) is not None:
                 found.append(source)
     if not found:
-        raise DataError(
-            f"none of the {len(sources):,} photos that int8 would be calibrated on can be read. Name others."
-        )
+        raise DataError(f"none of the {len(sources):,} photos to calibrate int8 on can be read. Name others.")
     return found
 
 
