@@ -68,7 +68,7 @@ def nncf() -> Any:
     """
     openvino.core()
     try:
-        with openvino._without_telemetry():
+        with openvino.without_telemetry():
             import nncf as library
     except ImportError as error:
         raise NoEnvironmentError(f"needs NNCF, which quantises networks: pip install nncf ({error})") from None

@@ -12,6 +12,7 @@ from regraft.errors import OutputError, RegraftError
 from regraft.files import (
     TEMPORARY_SUFFIX,
     atomic_write,
+    atomic_write_of,
     check_output,
     check_own_folder,
     json_or_none,
@@ -353,3 +354,33 @@ def test_a_folder_that_looks_like_a_file(tmp_path: Path, name: str) -> None:
     assert list(tmp_path.iterdir()) == []
     (tmp_path / name).mkdir()
     prepare_folder(tmp_path / name, option="--out")  # it is one
+
+
+# --- several files, all or nothing ---
+
+
+def test_several_files_appear_together(tmp_path: Path) -> None:
+    with atomic_write_of(tmp_path / "model.xml", ".bin") as temporary:
+        assert temporary.name == "model.xml"
+        temporary.write_bytes(b"graph")
+        temporary.with_suffix(".bin").write_bytes(b"weights")
+        temporary.with_name("other").touch()  # which is of no use to anybody
+        assert [name for name in names(tmp_path) if not name.endswith(TEMPORARY_SUFFIX)] == []
+    assert names(tmp_path) == ["model.bin", "model.xml"]
+    assert (tmp_path / "model.bin").read_bytes() == b"weights"
+
+
+def test_nothing_is_left_of_several_files_after_a_failure(tmp_path: Path) -> None:
+    def write(failure: BaseException | None) -> None:
+        with atomic_write_of(tmp_path / "model.xml", ".bin") as temporary:
+            temporary.write_bytes(b"graph")
+            if failure is not None:
+                raise failure
+
+    with pytest.raises(KeyboardInterrupt):
+        write(KeyboardInterrupt())
+    with pytest.raises(OutputError, match=r"model\.xml could not be written: the disk is full"):
+        write(FULL)
+    with pytest.raises(OutputError, match=r"model\.xml could not be written: No such file"):
+        write(None)  # there are no weights
+    assert names(tmp_path) == []

@@ -1,20 +1,23 @@
 """`export`, as the command does: a classifier in a format that other programs run."""
 
+import os
 from pathlib import Path
 from typing import Any
 
-from regraft.api.arguments import columns_of, find_photos_of, split_options
+from regraft.api.arguments import columns_of, find_photos_of, is_place, split_options
 from regraft.api.estimator import TransferClassifier
 from regraft.api.log import LogObserver
 from regraft.classifier.bundle import load_bundle
 from regraft.classifier.classifier import Classifier
-from regraft.classifier.named import bundle_file
-from regraft.errors import DataError
-from regraft.exports.export import Export, check_out
+from regraft.classifier.named import bundle_file, names_classifier
+from regraft.data.columns import Columns
+from regraft.data.photo_list import PhotoList, list_photos
+from regraft.errors import DataError, OptionError, option
+from regraft.exports.export import Export, check_request
 from regraft.exports.export import export as write
 from regraft.exports.formats import format_named
 
-_OWN = ("to", "out", "check")
+_OWN = ("to", "out", "check", "int8", "max_loss")
 _UNNAMED = Path("classifier")
 
 
@@ -24,6 +27,8 @@ def export(
     out: str | Path | None = None,
     *,
     check: Any = None,
+    int8: bool = False,
+    max_loss: float | None = None,
     **options: Any,
 ) -> Export:
     """Write a classifier in a format that other programs run: from decoded photos of any size to probabilities.
@@ -38,6 +43,10 @@ def export(
             the format.
         check: photos that it is compared on, of which at most 100 are taken: a folder or table, or a list of paths, PIL
             images or arrays. None makes some up.
+        int8: quantise it ("onnx" and "openvino"): calibrated on a part of `check`, of which all are taken then, and
+            judged on the others.
+        max_loss: percentage points of accuracy that this may cost, or of agreement where photos have no labels; None
+            for 1.
         options: columns of a table.
 
     Raises:
@@ -50,16 +59,28 @@ def export(
     columns, format = columns_of(named, "export"), format_named(to)
     if isinstance(classifier, (TransferClassifier, Classifier)):
         beside = _UNNAMED
-    else:
-        on_hub = str(classifier).startswith(("hf-hub:", "hf_hub:"))
+    elif is_place(classifier):
+        on_hub = names_classifier(str(classifier)) and ":" in str(classifier)
         beside = _UNNAMED if on_hub else Path(classifier).expanduser()
+    else:
+        raise OptionError(
+            f"{option('classifier')} must be a fitted TransferClassifier, or the file of one. Got "
+            f"{type(classifier).__name__}."
+        )
     path = beside.with_suffix(format.suffix) if out is None else Path(out).expanduser()
-    check_out(path, format)
-    sources = None if check is None else find_photos_of(check, columns)
-    if sources is not None and not sources:
-        raise DataError("check holds no images.")
+    check_request(path, format, photos=check is not None, int8=int8, max_loss=max_loss)
+    photos = None if check is None else _photos(check, columns)
     if isinstance(classifier, TransferClassifier):
         classifier = classifier._fitted()
     elif not isinstance(classifier, Classifier):
         classifier = load_bundle(bundle_file(classifier))
-    return write(classifier, to, path, check=sources, observer=LogObserver())
+    return write(classifier, to, path, check=photos, int8=int8, max_loss=max_loss, observer=LogObserver())
+
+
+def _photos(check: Any, columns: Columns) -> PhotoList:
+    if is_place(check):
+        return list_photos(os.fspath(check), columns)
+    sources = find_photos_of(check, columns)
+    if not sources:
+        raise DataError("check holds no images.")
+    return PhotoList.unlabelled(sources)

@@ -11,7 +11,7 @@ from regraft.cli.console import note, result_json
 from regraft.cli.training_options import CommandOptions, with_options
 from regraft.data.columns import Columns
 from regraft.data.photo_list import list_photos
-from regraft.errors import printable
+from regraft.errors import OptionError, printable
 from regraft.exports.formats import format_named, formats_in_words
 
 
@@ -32,9 +32,22 @@ def export(
     check: Annotated[
         str | None,
         typer.Option(
-            help="Photos that the file is compared with the classifier on: a folder, a table or a 'glob'; up to 100 of "
-            "them are taken. [default: photos that are made up]",
+            help="Photos that the file is compared with the classifier on, up to 100 of them: a folder, a table or a "
+            "'glob'. [default: photos that are made up]",
             metavar="PHOTOS",
+            show_default=False,
+        ),
+    ] = None,
+    int8: Annotated[
+        bool,
+        typer.Option("--int8", help="Quantise it: smaller and faster, calibrated on a part of the photos of --check."),
+    ] = False,
+    max_loss: Annotated[
+        float | None,
+        typer.Option(
+            help="Percentage points of accuracy that this may cost on the others; of agreement with the classifier "
+            "where photos have no labels. [default: 1]",
+            metavar="POINTS",
             show_default=False,
         ),
     ] = None,
@@ -53,19 +66,24 @@ def export(
     beside = Path(named.partition("@")[0].rpartition("/")[2]) if on_hub else bundle
     path = out or beside.with_suffix(format.suffix)
     columns = given.columns()
+    if check is None and columns != Columns():
+        raise OptionError(
+            "--image-column and the like are of the table that --check names. Name it, or leave them out."
+        )
+
+    from regraft.exports.export import check_request
+
+    check_request(path, format, photos=check is not None, int8=int8, max_loss=max_loss)
     photos = None if check is None else list_photos(check, columns)
     if photos is not None:
-        note(printable(photos))
+        for line in (str(photos), *photos.notes):
+            note(printable(line))
 
     from regraft.classifier.bundle import load_bundle
-    from regraft.exports.export import check_out
     from regraft.exports.export import export as write
 
-    check_out(path, format)
-    format.check_installed()
     classifier = load_bundle(bundle_file(bundle, note))
-    sources = None if photos is None else photos.sources
-    written = write(classifier, to, path, check=sources, observer=given.observer())
+    written = write(classifier, to, path, check=photos, int8=int8, max_loss=max_loss, observer=given.observer())
     if json:
         result_json(written.to_json(), kept=f"The file is kept: {printable(path)}.")
     note(str(written))

@@ -56,15 +56,18 @@ class PhotoList:
         """Whether any photo is of a split."""
         return any(split is not None for split in self.splits)
 
+    def select(self, positions: Sequence[int]) -> "PhotoList":
+        """Return the photos at these positions."""
+        return replace(
+            self,
+            sources=tuple(self.sources[place] for place in positions),
+            labels=tuple(self.labels[place] for place in positions),
+            splits=tuple(self.splits[place] for place in positions),
+        )
+
     def without(self, unreadable: Mapping[int, str]) -> tuple["PhotoList", list[tuple[Source, str]]]:
         """Return the photos but those at these positions, and these, in order, with their reasons."""
-        kept = [place for place in range(len(self)) if place not in unreadable]
-        rest = replace(
-            self,
-            sources=tuple(self.sources[place] for place in kept),
-            labels=tuple(self.labels[place] for place in kept),
-            splits=tuple(self.splits[place] for place in kept),
-        )
+        rest = self.select([place for place in range(len(self)) if place not in unreadable])
         return rest, [(self.sources[place], reason) for place, reason in sorted(unreadable.items())]
 
     def counts(self) -> dict[str, int]:

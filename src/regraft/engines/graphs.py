@@ -1,8 +1,6 @@
 """The graphs by which networks run without PyTorch: made once, and compared with PyTorch before they are given out."""
 
-import tempfile
 import threading
-from pathlib import Path
 
 import numpy as np
 
@@ -11,7 +9,7 @@ from regraft.engines.agreement import Agreement
 from regraft.engines.engine import UnsupportedNetworkError
 from regraft.engines.kinds import ENGINE_KINDS, OF_GRAPH, REFERENCE
 from regraft.engines.workload import CheckPhotos, Workload, converted_folder, features_of
-from regraft.errors import EngineError
+from regraft.errors import EngineError, OutputError
 from regraft.files import sha256
 from regraft.networks.backbone import Backbone
 from regraft.networks.graph import Graph
@@ -52,12 +50,11 @@ def graph_of(backbone: Backbone, *, compared: bool = False) -> Graph | None:
 def _convert(backbone: Backbone) -> Graph | None:
     try:
         model = openvino.convert(backbone.feature_module, backbone.preprocess)
-        with tempfile.TemporaryDirectory(prefix="regraft-") as folder:
-            openvino.save(model, Path(folder))
-            graph = openvino.graph_of_folder(Path(folder), backbone.width, backbone.arrays())
-    except UnsupportedNetworkError:
+        graph = openvino.graph_of_model(model, backbone.width, backbone.arrays())
+    except (UnsupportedNetworkError, OutputError):
         return None
-    return graph if graph is not None and _agrees(backbone, graph) else None
+    del model  # before it is there a second time
+    return graph if _agrees(backbone, graph) else None
 
 
 def _agrees(backbone: Backbone, graph: Graph) -> bool:

@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 import threading
 import uuid
 import warnings
@@ -49,10 +50,10 @@ def core() -> Any:
 
 
 @contextlib.contextmanager
-def _without_telemetry() -> Iterator[None]:
-    """Keep OpenVINO from finding the package by which it reports its first import, and more, to its maker.
+def without_telemetry() -> Iterator[None]:
+    """Keep OpenVINO, and NNCF, from finding the package by which they report imports, and more, to their maker.
 
-    Where it is missing OpenVINO takes a stub. Other libraries find it again afterwards.
+    Where it is missing they take a stub. Other libraries find it again afterwards.
     """
     known, sys.modules[_TELEMETRY] = sys.modules.get(_TELEMETRY), None  # type: ignore[assignment]
     try:
@@ -71,7 +72,7 @@ def _library() -> Any:
     second thread that creates its first tensor then waits for that lock while it holds the interpreter's, which the
     first one needs: a deadlock.
     """
-    with _without_telemetry():
+    with without_telemetry():
         import openvino
 
     assert openvino.Tensor(np.zeros(1, dtype=np.uint8)).data.shape == (1,)  # there and back
@@ -231,8 +232,31 @@ def graph_of_folder(folder: Path, width: int, tensors: Mapping[str, np.ndarray])
     if load(folder) is None:
         return None
     with contextlib.suppress(OSError, ValueError):  # dropped by another process meanwhile; or odd layers
-        return Graph.from_ir(width, (folder / MODEL_FILE).read_bytes(), (folder / _WEIGHTS_FILE).read_bytes(), tensors)
+        return _read_graph_of(folder / MODEL_FILE, width, tensors)
     return None
+
+
+def graph_of_model(model: Any, width: int, tensors: Mapping[str, np.ndarray]) -> Graph:
+    """Return the graph of a network that `convert` returned.
+
+    Raises:
+        OutputError: there is no room for it on the disk meanwhile.
+    """
+    core()
+    import openvino
+
+    with tempfile.TemporaryDirectory(prefix="regraft-", ignore_cleanup_errors=True) as folder:
+        file = Path(folder, MODEL_FILE)
+        try:
+            openvino.serialize(model, file)
+            return _read_graph_of(file, width, tensors)
+        except (OSError, RuntimeError) as error:  # the latter is how OpenVINO reports a full disk
+            raise OutputError(f"{file} could not be written: {error}") from None
+
+
+def _read_graph_of(file: Path, width: int, tensors: Mapping[str, np.ndarray]) -> Graph:
+    weights = np.memmap(file.with_name(_WEIGHTS_FILE), dtype=np.uint8, mode="r")  # as large as the network
+    return Graph.from_ir(width, file.read_bytes(), weights, tensors)
 
 
 def read_graph(graph: Graph, tensors: Mapping[str, np.ndarray]) -> Any:

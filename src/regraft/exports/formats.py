@@ -4,7 +4,7 @@ A new format is a file of its own and a row here. The command line's help is mad
 row import their libraries themselves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -42,6 +42,9 @@ class Format:
         companions: suffixes of the files beside it.
         modules: further ones that it takes, of `extras.EXTRAS`.
         libraries: packages whose versions the file keeps.
+        quantise: writes the int8 version of a file into another, calibrated on photos (1, h, w, 3), with the JSON that
+            it keeps; None where there is none.
+        int8_modules: further modules that this takes.
     """
 
     name: str
@@ -52,21 +55,31 @@ class Format:
     companions: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
+    quantise: "Callable[[Path, Path, Sequence[np.ndarray], str], None] | None" = None
+    int8_modules: tuple[str, ...] = ()
 
     def files(self, path: Path) -> list[Path]:
         """Return all files of the export `path`."""
         return [path, *(path.with_suffix(suffix) for suffix in self.companions)]
 
-    def check_installed(self) -> None:
-        """Raise `MissingPackageError` where a module is missing."""
+    def check_installed(self, *, int8: bool = False) -> None:
+        """Raise `MissingPackageError` where a module is missing, of those that int8 takes too."""
         for module in self.modules:
             check_installed(module, option("to", self.name))
+        for module in self.int8_modules if int8 else ():
+            check_installed(module, f"{option('int8', True)} of {option('to', self.name)}")
 
 
 def _write_onnx(module: "nn.Module", example: "torch.Tensor", path: Path, description: str) -> None:
     from regraft.exports.onnx_format import write
 
     write(module, example, path, description)
+
+
+def _quantise_onnx(source: Path, target: Path, photos: "Sequence[np.ndarray]", description: str) -> None:
+    from regraft.exports.onnx_format import quantise
+
+    quantise(source, target, photos, description)
 
 
 def _load_onnx(path: Path) -> ExportedGraph:
@@ -79,6 +92,12 @@ def _write_openvino(module: "nn.Module", example: "torch.Tensor", path: Path, de
     from regraft.exports.openvino_format import write
 
     write(module, example, path, description)
+
+
+def _quantise_openvino(source: Path, target: Path, photos: "Sequence[np.ndarray]", description: str) -> None:
+    from regraft.exports.openvino_format import quantise
+
+    quantise(source, target, photos, description)
 
 
 def _load_openvino(path: Path) -> ExportedGraph:
@@ -110,6 +129,7 @@ FORMATS = {
             _load_onnx,
             modules=("onnx", "onnxscript", "onnxruntime"),
             libraries=("onnx", "onnxscript"),
+            quantise=_quantise_onnx,
         ),
         Format(
             "openvino",
@@ -119,6 +139,8 @@ FORMATS = {
             _load_openvino,
             companions=(".bin",),
             libraries=("openvino",),
+            quantise=_quantise_openvino,
+            int8_modules=("nncf",),
         ),
         Format("pt2", ".pt2", "PyTorch without timm and regraft", _write_pt2, _load_pt2),
     )

@@ -18,7 +18,7 @@ _FIGURES = ("n", "estimate", "accuracy", "accuracy_interval", "balanced_accuracy
 _ANSWER = "answered is"
 
 
-def describe(classifier: Classifier, libraries: tuple[str, ...] = ()) -> dict[str, Any]:
+def describe(classifier: Classifier, libraries: tuple[str, ...] = (), *, precision: str = "float32") -> dict[str, Any]:
     """Return plain JSON types: what a program needs to use the file, and what its user should know.
 
     Nothing says where the author's files lie.
@@ -26,6 +26,7 @@ def describe(classifier: Classifier, libraries: tuple[str, ...] = ()) -> dict[st
     Args:
         classifier: that is exported.
         libraries: packages that wrote the file, whose versions are kept, too.
+        precision: of the network's weights, and how they came to it.
     """
     classes, decision = list(classifier.classes), classifier.decision
     packages = ("regraft", "torch", "timm", *libraries)
@@ -49,6 +50,7 @@ def describe(classifier: Classifier, libraries: tuple[str, ...] = ()) -> dict[st
             }
             for backbone in classifier.backbones
         ],
+        "precision": precision,
         "model": model_name(classifier),
         "strategy": classifier.strategy,
         "temperature": classifier.temperature,

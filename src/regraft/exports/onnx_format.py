@@ -1,10 +1,6 @@
 """ONNX: for onnxruntime, and what reads its files."""
 
-import io
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +8,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from regraft.errors import ExportError, option, printable
+from regraft.errors import ExportError, option
 from regraft.exports.graph import INPUT, OUTPUT
 from regraft.exports.metadata import KEY
+from regraft.exports.silence import reason_of, silenced
 from regraft.files import size_in_words
+from regraft.images.reading import UnreadableImageError
 from regraft.networks.tracing import evaluating
 from regraft.runtime import cpu_count
 
 _MOST_BYTES = 2_000_000_000  # of tensors in one file: protobuf's limit is 2 GiB, of all that is in it
-_LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir")
+_SCOPE, _OF_CROPS = "namespace", "/crops."  # the exporter's name of the module that a node comes from
+_CROPS = "crops."
+_QUANTISED = ("Conv", "Gemm", "MatMul", "Add", "Clip", "GlobalAveragePool", "MaxPool", "Concat")
+_LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir", "root")
 
 
 def write(module: nn.Module, example: torch.Tensor, path: Path, description: str) -> None:
@@ -44,7 +45,7 @@ def write(module: nn.Module, example: torch.Tensor, path: Path, description: str
             f"an ONNX file holds at most {size_in_words(_MOST_BYTES)} of weights. Got a network of "
             f"{size_in_words(size)}. Write another format: {option('to', 'openvino')} or {option('to', 'pt2')}."
         )
-    with _quiet(), evaluating(module), torch.no_grad():
+    with silenced(*_LOGGERS), evaluating(module), torch.no_grad():
         try:
             program = torch.onnx.export(
                 module,
@@ -57,31 +58,64 @@ def write(module: nn.Module, example: torch.Tensor, path: Path, description: str
                 verbose=False,
             )
         except Exception as error:  # whatever tracing or translating a foreign network may raise
-            raise ExportError(f"ONNX cannot express this network ({_reason(error)}).") from error
+            raise ExportError(f"ONNX cannot express this network ({reason_of(error)}).") from error
         assert program is not None
+        for node in program.model.graph.all_nodes():
+            if _OF_CROPS in node.metadata_props.get(_SCOPE, ""):
+                node.name = f"{_CROPS}{node.name}"  # by which quantisation knows them
+            node.metadata_props.clear()  # the lines of source code that it came from, on this machine
         program.model.metadata_props[KEY] = description
         program.save(path, external_data=False)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's words, which are for its authors, from the user."""
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+def quantise(source: Path, target: Path, photos: Iterable[np.ndarray], description: str) -> None:
+    """Write the int8 version of a file: weights by channel, activations by the least and largest value on photos.
 
+    Args:
+        source: that `write` wrote.
+        target: the file to write.
+        photos: (1, h, w, 3) each.
+        description: JSON, which the file keeps.
 
-def _reason(error: Exception) -> str:
-    lines = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
-    return printable(lines[0]).rstrip(".")
+    Raises:
+        ExportError: onnxruntime cannot quantise it.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._photos = iter(photos)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            pixels = next(self._photos, None)
+            return None if pixels is None else {INPUT: pixels}
+
+    prepared = target.with_name(f"prepared-{target.name}")
+    with silenced(*_LOGGERS):
+        try:
+            quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+            names = [node.name for node in onnx.load(str(prepared)).graph.node]
+            quantize_static(
+                str(prepared),
+                str(target),
+                Reader(),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                op_types_to_quantize=list(_QUANTISED),
+                nodes_to_exclude=[name for name in names if name.startswith(_CROPS)],
+            )
+        except UnreadableImageError:
+            raise
+        except Exception as error:  # whatever a foreign network may raise
+            raise ExportError(f"onnxruntime cannot quantise this network ({reason_of(error)}).") from error
+        model = onnx.load(str(target))
+        del model.metadata_props[:]
+        model.metadata_props.add(key=KEY, value=description)
+        onnx.save(model, str(target))
 
 
 class OnnxGraph:

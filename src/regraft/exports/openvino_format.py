@@ -1,5 +1,6 @@
 """OpenVINO: an .xml file with the graph, and a .bin file beside it with the weights."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from regraft.engines.openvino import core, translate
+from regraft.engines.openvino import core, translate, without_telemetry
+from regraft.errors import ExportError
 from regraft.exports.graph import INPUT, OUTPUT
 from regraft.exports.metadata import KEY
+from regraft.exports.silence import reason_of, silenced
+from regraft.images.reading import UnreadableImageError
 
 WEIGHTS_SUFFIX = ".bin"
+_OF_CROPS = r".*crops\..*"  # names of what resizes, after its module's
 FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32"}  # else it computes in bfloat16 where the processor can
 
 
@@ -39,6 +44,32 @@ def save(model: Any, path: Path, description: str) -> None:
 
     model.set_rt_info(description, [KEY])
     openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def quantise(source: Path, target: Path, photos: Sequence[np.ndarray], description: str) -> None:
+    """Write the int8 version of a file, by NNCF. See `onnx_format.quantise`.
+
+    Raises:
+        ExportError: NNCF cannot quantise it.
+    """
+    model = core().read_model(source)
+    with silenced("nncf", "torch.utils.cpp_extension"), without_telemetry():
+        import nncf
+
+        ignored = nncf.IgnoredScope(patterns=[_OF_CROPS], validate=False)
+        try:
+            found = nncf.quantize(
+                model,
+                nncf.Dataset(photos),
+                preset=nncf.QuantizationPreset.MIXED,
+                subset_size=len(photos),
+                ignored_scope=ignored,
+            )
+        except UnreadableImageError:
+            raise
+        except Exception as error:  # whatever a foreign network may raise
+            raise ExportError(f"NNCF cannot quantise this network ({reason_of(error)}).") from error
+    save(found, target, description)
 
 
 class OpenVinoGraph:

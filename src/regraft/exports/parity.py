@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.predict import Predictor
+from regraft.data.photo_list import PhotoList
 from regraft.engines.compute import Compute
 from regraft.engines.kinds import REFERENCE
 from regraft.errors import DataError, ExportError, option, shortlist
@@ -111,45 +112,48 @@ class Reference:
     """What a classifier answers in float32, photo by photo.
 
     Attributes:
-        sources: n photos that it and Pillow can read.
+        photos: n that it and Pillow can read.
         probabilities: (n, c).
-        left_out: photos of more than 8 bits.
+        deep: how many photos of more than 8 bits were left out.
     """
 
-    sources: tuple[Source, ...]
+    photos: PhotoList
     probabilities: np.ndarray
-    left_out: tuple[Source, ...] = ()
+    deep: int = 0
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Return the n photos."""
+        return self.photos.sources
+
+    def select(self, positions: Sequence[int]) -> "Reference":
+        """Return that of the photos at these positions."""
+        return Reference(self.photos.select(positions), self.probabilities[list(positions)])
 
 
-def reference_of(classifier: Classifier, sources: Sequence[Source], observer: Observer) -> Reference:
+def reference_of(classifier: Classifier, photos: PhotoList, observer: Observer) -> Reference:
     """Return what the classifier answers. Photos that cannot be read are left out.
 
     Raises:
         DataError: none can be read.
     """
     predictor = Predictor(classifier, Compute(device="cpu", engine=REFERENCE, cache=False))
-    kept: list[Source] = []
-    found: list[np.ndarray] = []
-    with progress(observer, "answers of the classifier", len(sources)) as advance:
-        for start in range(0, len(sources), MOST_PHOTOS):
-            part = list(sources[start : start + MOST_PHOTOS])
-            predictions = predictor.predict(part)
-            readable = [place for place in range(len(part)) if place not in predictions.unreadable]
-            kept += [part[place] for place in readable]
-            found.append(predictions.probabilities[readable])
-            advance(len(part))
-    deep = {place for place, source in enumerate(kept) if _is_deep(source)}
-    plain = [place for place in range(len(kept)) if place not in deep]
+    parts: list[np.ndarray] = []
+    unreadable: dict[int, str] = {}
+    with progress(observer, "answers of the classifier", len(photos)) as advance:
+        for start in range(0, len(photos), MOST_PHOTOS):
+            found = predictor.predict(photos.sources[start : start + MOST_PHOTOS])
+            parts.append(found.probabilities)
+            unreadable |= {start + place: reason for place, reason in found.unreadable.items()}
+            advance(len(found.probabilities))
+    readable = [place for place in range(len(photos)) if place not in unreadable]
+    plain = [place for place in readable if not _is_deep(photos.sources[place])]
     if not plain:
         raise DataError(
-            f"none of the {len(sources):,} photos that {option('check')} names can be compared: they cannot be read, "
+            f"{option('check')} names {len(photos):,} photos, and none of them can be compared: they cannot be read, "
             "or have more than 8 bits. Name others."
         )
-    return Reference(
-        tuple(kept[place] for place in plain),
-        np.concatenate(found)[plain],
-        tuple(kept[place] for place in sorted(deep)),
-    )
+    return Reference(photos.select(plain), np.concatenate(parts)[plain], len(readable) - len(plain))
 
 
 def _is_deep(source: Source) -> bool:
@@ -194,11 +198,10 @@ def compare(
     )
 
 
-def evenly(sources: Sequence[Source], most: int = MOST_PHOTOS) -> list[Source]:
-    """Return at most so many of the photos, evenly drawn from their order, so that there are some of each class.
+def evenly(count: int, most: int = MOST_PHOTOS) -> list[int]:
+    """Return at most so many positions of `count` photos, evenly drawn from their order: there are some of each class.
 
-    >>> evenly([Path("a"), Path("b"), Path("c"), Path("d")], 2) == [Path("a"), Path("c")]
-    True
+    >>> evenly(5, 2), evenly(2, 5)
+    ([0, 2], [0, 1])
     """
-    count = len(sources)
-    return [sources[place * count // most] for place in range(most)] if count > most else list(sources)
+    return [place * count // most for place in range(most)] if count > most else list(range(count))

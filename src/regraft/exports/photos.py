@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
-MADE_PHOTOS = 16
+MADE_PHOTOS = 12
 _SIZES = ((640, 480), (333, 500), (500, 500), (120, 90), (1024, 683))  # width, height
-_LARGE = (2048, 1536)  # which libjpeg decodes at a reduced size for most networks
+_LARGE = (1536, 1152)  # which libjpeg decodes at a reduced size for most networks
 _ORIENTATION = 0x0112  # EXIF's tag
 _TURNED = 6  # by a quarter
 
@@ -30,7 +30,7 @@ def _write(folder: Path, number: int) -> Path:
         coarse = Image.fromarray(generator.integers(0, 256, (side, side, 3), dtype=np.uint8))
         values += strength * np.asarray(coarse.resize(size, Image.Resampling.BICUBIC))
     photo = Image.fromarray(values.clip(0, 255).astype(np.uint8))
-    if number % 4 == 3:
+    if number % 4 == 2:
         path = folder / f"{number}.png"
         photo.save(path)
         return path

@@ -1,14 +1,14 @@
 """PyTorch's own: a program of `torch.export`, which runs without timm and regraft."""
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from regraft.errors import ExportError, printable
+from regraft.errors import ExportError
 from regraft.exports.metadata import KEY
+from regraft.exports.silence import reason_of, silenced
 from regraft.networks.tracing import evaluating
 
 _EXTRA_FILE = f"{KEY}.json"
@@ -21,13 +21,15 @@ def write(module: nn.Module, example: torch.Tensor, path: Path, description: str
         ExportError: its code depends on what a photo shows.
     """
     sizes = {axis: torch.export.Dim(name) for axis, name in enumerate(("batch", "height", "width"))}
-    with warnings.catch_warnings(), evaluating(module), torch.no_grad():
-        warnings.simplefilter("ignore")
+    with silenced(), evaluating(module), torch.no_grad():
         try:
             program = torch.export.export(module, (example,), dynamic_shapes={"pixels": sizes})
         except Exception as error:  # whatever tracing a foreign network may raise
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ExportError(f"torch.export cannot trace this network ({printable(reason).rstrip('.')}).") from error
+            raise ExportError(f"torch.export cannot trace this network ({reason_of(error)}).") from error
+        for part in program.graph_module.modules():
+            if isinstance(part, torch.fx.GraphModule):
+                for node in part.graph.nodes:
+                    node.meta.pop("stack_trace", None)  # lines of source code on this machine
         torch.export.save(program, path, extra_files={_EXTRA_FILE: description})
 
 
@@ -40,8 +42,7 @@ class Pt2Graph:
 
     def __init__(self, path: Path) -> None:
         kept = {_EXTRA_FILE: ""}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with silenced():
             self._module = torch.export.load(path, extra_files=kept).module()
         text = kept[_EXTRA_FILE]
         self.description = text.decode() if isinstance(text, bytes) else text

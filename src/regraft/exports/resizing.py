@@ -1,4 +1,4 @@
-"""The evaluation transform as tensor operations that every format can express, for photos of any size.
+"""The evaluation transform as tensor operations that every format can express, for photos of any size: Pillow's pixels.
 
 A resized side is a weighted sum over the pixels along it: pixel k of the result has the weights f((i + 0.5 - m) / s) of
 pixels i, where f is the filter, s the pixels that become one (at least 1), and m = (k + 0.5) s the place that it comes
@@ -18,6 +18,7 @@ from regraft.images.tta import CENTRE, Place
 
 _WHITE = 255
 _UNITS = 1 << 22  # Pillow's weights are whole multiples of one over this
+_COARSE_UNITS = 1 << 12
 
 
 def _bilinear(x: torch.Tensor) -> torch.Tensor:
@@ -137,21 +138,25 @@ class Crops(nn.Module):
         narrowed: dict[float, tuple[torch.Tensor, torch.Tensor]] = {}
         for _, left in self.places:
             if left not in narrowed:
-                weights, inside = self._weights(columns, wide, geometry.width, left)
-                narrowed[left] = _whole(photos @ weights.T), inside
+                coarse, fine, inside = self._weights(columns, wide, geometry.width, left)
+                narrowed[left] = _rounded(photos @ coarse.T, photos @ fine.T), inside
         found = []
         for above, left in self.places:
-            weights, inside = self._weights(rows, high, geometry.height, above)
+            coarse, fine, inside = self._weights(rows, high, geometry.height, above)
             part, within = narrowed[left]
-            crop = _whole(weights @ part)
+            crop = _rounded(coarse @ part, fine @ part)
             seen = inside[:, None] & within[None, :]
             found.append(torch.where(seen, crop, self.fill))
         return found
 
     def _weights(
         self, positions: torch.Tensor, resized: torch.Tensor, kept: int, share: float
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return weights (kept, n) of the n pixels of a side, and (kept,) booleans: False where there is padding."""
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the weights (kept, n) of the n pixels of a side in two parts, and (kept,) booleans: False is padding.
+
+        Weights of 22 bits times values of 8 are more than float32 holds, and many sums lie near n + 1/2: their upper
+        bits and the rest make sums that are exact.
+        """
         geometry = self.geometry
         rest = (resized - kept).float()
         before = torch.where(rest >= 0, torch.round(rest * share), -torch.floor(-rest / 2)).to(positions.dtype)
@@ -160,15 +165,18 @@ class Crops(nn.Module):
         count = positions[-1] + 1
         if geometry.interpolation in NEAREST:
             nearest = _whole_quotient((2 * places + 1) * count, 2 * resized)
-            return (positions[None, :] == nearest[:, None]).float(), inside
+            weights = (positions[None, :] == nearest[:, None]).double()
+        else:
+            rows = torch.minimum(places.clamp(min=0), resized - 1)
+            distances = (2 * positions + 1)[None, :] * resized - ((2 * rows + 1) * count)[:, None]  # whole, and exact
+            reach = (2 * torch.maximum(count, resized)).double()
+            weights = FILTERS[geometry.interpolation](distances.double() / reach)
+            weights = torch.floor(weights / weights.sum(dim=1, keepdim=True) * _UNITS + 0.5) / _UNITS
+        coarse = torch.floor(weights * _COARSE_UNITS) / _COARSE_UNITS
+        return coarse.float(), (weights - coarse).float(), inside
 
-        rows = torch.minimum(places.clamp(min=0), resized - 1)
-        distances = (2 * positions + 1)[None, :] * resized - ((2 * rows + 1) * count)[:, None]  # whole, and so exact
-        reach = (2 * torch.maximum(count, resized)).double()
-        weights = FILTERS[geometry.interpolation](distances.double() / reach)
-        weights = torch.floor(weights / weights.sum(dim=1, keepdim=True) * _UNITS + 0.5) / _UNITS
-        return weights.float(), inside
 
-
-def _whole(values: torch.Tensor) -> torch.Tensor:
-    return torch.floor(values + 0.5).clamp(0, _WHITE)
+def _rounded(coarse: torch.Tensor, fine: torch.Tensor) -> torch.Tensor:
+    """Return the sum of two parts as a whole number from 0 to 255, halves rounded up."""
+    whole = torch.floor(coarse)
+    return (whole + torch.floor(coarse - whole + fine + 0.5)).clamp(0, _WHITE)

@@ -55,13 +55,13 @@ class Graph:
         _check_layers(self.layers, len(self.constants))
 
     @classmethod
-    def from_ir(cls, width: int, xml: bytes, weights: bytes, tensors: Mapping[str, np.ndarray]) -> "Graph":
+    def from_ir(cls, width: int, xml: bytes, weights: np.ndarray, tensors: Mapping[str, np.ndarray]) -> "Graph":
         """Return the graph of a model as OpenVINO has written it.
 
         Args:
             width: d.
             xml: its description.
-            weights: the bytes of its constants.
+            weights: (n,) uint8, the bytes of its constants.
             tensors: of the network.
 
         Raises:
@@ -82,10 +82,10 @@ class Graph:
                 continue
             start, size = int(data.get("offset", "0")), int(data.get("size", "0"))
             own = weights[start : start + size]
-            digest = hashlib.sha256(own).digest()
+            digest = hashlib.sha256(own.data).digest()
             if digest not in numbers:
                 numbers[digest] = len(constants)
-                constants.append(names.get(digest, own))
+                constants.append(names.get(digest) or own.tobytes())
             data.set("offset", str(numbers[digest]))
         kinds = {name: (tensor.dtype.name, tensor.shape) for name, tensor in sorted(tensors.items())}
         return cls(width, ElementTree.tostring(root, encoding="unicode"), tuple(constants), kinds)

@@ -1,0 +1,241 @@
+"""An export in int8: what it costs in answers, measured on photos that it was not calibrated on, and how fast it is."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from regraft.classifier.classifier import Classifier
+from regraft.data.samples import composed
+from regraft.errors import DataError, ExportError, OptionError, option
+from regraft.evaluation.intervals import Interval
+from regraft.evaluation.paired_tests import right_answers_test
+from regraft.evaluation.proportions import proportion_of
+from regraft.exports.formats import FORMATS, ExportedGraph, Format
+from regraft.exports.parity import Reference, answers_of_graph, decode_by_pillow, evenly
+from regraft.images.reading import UnreadableImageError
+from regraft.images.sources import Source
+from regraft.options import number
+from regraft.progress import Observer
+
+MAX_LOSS = 1.0  # percentage points
+LEAST_PHOTOS = 40
+_CALIBRATION = 300  # photos, at most: more change the ranges of activations little
+_CALIBRATION_SHARE = 3  # of all photos, one in so many at most
+_JUDGED = 2000  # photos, at most
+_TIMED, _WARM_UP = 20, 3  # photos
+
+
+@dataclass(frozen=True)
+class QuantisationLoss:
+    """What an int8 file loses against the classifier in float32, and how fast it is.
+
+    Attributes:
+        photos: that it was judged on, and not calibrated on.
+        calibrated_on: photos.
+        labelled: whether the loss is of accuracy; else of agreement with the classifier's answers.
+        value: percentage points.
+        interval: 95 % of that.
+        milliseconds: of a decoded photo.
+        float_milliseconds: likewise of the same format in float32.
+    """
+
+    photos: int
+    calibrated_on: int
+    labelled: bool
+    value: float
+    interval: Interval
+    milliseconds: float
+    float_milliseconds: float
+
+    @property
+    def in_words(self) -> str:
+        """Return the loss with its interval."""
+        low, high = self.interval
+        what = "accuracy" if self.labelled else "agreement with the classifier's answers"
+        return f"{self.value:.1f} points of {what} [{low:.1f}, {high:.1f}] on {self.photos:,} photos"
+
+    def __str__(self) -> str:
+        """Return what was found, in words."""
+        times = self.float_milliseconds / self.milliseconds
+        return (
+            f"int8 loses {self.in_words} (calibrated on {self.calibrated_on:,} others); {self.milliseconds:.1f} ms a "
+            f"photo, float32 {self.float_milliseconds:.1f} ms: {times:.1f} times as fast"
+        )
+
+    def check(self, name: str, most: float) -> None:
+        """Raise `ExportError` for a loss of more than `most` points; `name` is the format's."""
+        if self.value > most:
+            raise ExportError(
+                f"the {name} file in int8 was removed: it loses {self.in_words}, and {option('max_loss')} allows "
+                f"{most:g}. Leave {option('int8', True)} out, or allow more."
+            )
+
+    def doubt(self, most: float) -> str:
+        """Return a sentence where photos are too few to exclude a loss of more than `most` points; else ""."""
+        high = self.interval[1]
+        if high <= most:
+            return ""
+        return (
+            f"{self.photos:,} photos do not exclude a loss of up to {high:.1f} points, more than the {most:g} that "
+            f"{option('max_loss')} allows: judge it on more"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {
+            "photos": self.photos,
+            "calibrated_on": self.calibrated_on,
+            "loss_of": "accuracy" if self.labelled else "agreement",
+            "loss_points": self.value,
+            "interval": list(self.interval),
+            "milliseconds": self.milliseconds,
+            "float_milliseconds": self.float_milliseconds,
+        }
+
+
+def check_int8(format: Format, *, photos: bool, max_loss: float | None) -> None:
+    """Raise `OptionError` where an int8 export cannot be asked for.
+
+    Args:
+        format: of the file.
+        photos: whether there are some.
+        max_loss: percentage points.
+    """
+    if format.quantise is None:
+        able = ", ".join(option("to", one.name) for one in FORMATS.values() if one.quantise is not None)
+        raise OptionError(f"{option('int8', True)} is for {able}. Got {option('to', format.name)}.")
+    if not photos:
+        raise OptionError(
+            f"{option('int8', True)} needs photos that it is calibrated and judged on: name them with "
+            f"{option('check')}, e.g. those that the classifier learned from."
+        )
+    if max_loss is not None and not number(max_loss, 0, 100):
+        raise OptionError(f"{option('max_loss')} must be percentage points from 0 to 100. Got {max_loss!r}.")
+
+
+def split_photos(count: int) -> tuple[list[int], list[int]]:
+    """Return positions of `count` photos: those to calibrate on, and those to judge on, drawn at random.
+
+    Raises:
+        DataError: they are too few.
+    """
+    if count < LEAST_PHOTOS:
+        raise DataError(
+            f"{option('int8', True)} needs {LEAST_PHOTOS} photos or more, as it is judged on others than it is "
+            f"calibrated on. {option('check')} names {count:,}."
+        )
+    order = np.random.default_rng(0).permutation(count)
+    calibrating = min(_CALIBRATION, count // _CALIBRATION_SHARE)
+    return order[:calibrating].tolist(), np.sort(order[calibrating : calibrating + _JUDGED]).tolist()
+
+
+def decodable(sources: Sequence[Source], least: tuple[int, int]) -> list[Source]:
+    """Return the photos that `decode_by_pillow` can decode.
+
+    Raises:
+        DataError: there is none.
+    """
+    found = []
+    for source in sources:
+        with suppress(UnreadableImageError):
+            if decode_by_pillow(source, least) is not None:
+                found.append(source)
+    if not found:
+        raise DataError(f"none of the {len(sources):,} photos to calibrate int8 on can be read. Name others.")
+    return found
+
+
+class DecodedPhotos(Sequence[np.ndarray]):
+    """Photos (1, h, w, 3), decoded when they are asked for.
+
+    Args:
+        sources: that can be decoded.
+        least: as of `decode_by_pillow`.
+    """
+
+    def __init__(self, sources: Sequence[Source], least: tuple[int, int]) -> None:
+        self._sources, self._least = sources, least
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._sources)
+
+    def __getitem__(self, place: Any) -> Any:
+        """Return the photo at a position."""
+        pixels = decode_by_pillow(self._sources[place], self._least)
+        assert pixels is not None  # `reference_of` has left out what has more bits
+        return pixels
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Go through them."""
+        return (self[place] for place in range(len(self)))
+
+
+def loss_of(
+    classifier: Classifier,
+    reference: Reference,
+    graphs: tuple[ExportedGraph, ExportedGraph],
+    *,
+    least: tuple[int, int],
+    calibrated_on: int,
+    observer: Observer,
+) -> QuantisationLoss:
+    """Return what an int8 file loses.
+
+    Where all photos have labels that are classes, it is the accuracy of the answers that both give; else photos that
+    they answer differently.
+
+    Args:
+        classifier: whose decision answers.
+        reference: what it answers in float32, to n photos that the file was not calibrated on.
+        graphs: the file in float32 and in int8.
+        least: as of `decode_by_pillow`.
+        calibrated_on: photos.
+        observer: hears the progress.
+    """
+    exact, quantised = graphs
+    found = answers_of_graph(quantised, reference.sources, least, observer, "answers of the int8 file")
+    ours, theirs = classifier.answers(reference.probabilities), classifier.answers(found)
+    places = {composed(name): place for place, name in enumerate(classifier.classes)}
+    truth = [None if label is None else places.get(composed(label)) for label in reference.photos.labels]
+    labelled = all(place is not None for place in truth)
+    if labelled:
+        true = np.array(truth, dtype=np.int64)
+        mean, _ = right_answers_test(ours == true, theirs == true)
+        value, interval = mean.value, (mean.low, mean.high)
+    else:
+        other = proportion_of(ours != theirs)
+        assert other is not None  # there are photos
+        value, interval = other.value, other.interval()
+    timed = DecodedPhotos([reference.sources[place] for place in evenly(len(reference.sources), _TIMED)], least)
+    float_time, int8_time = _milliseconds((exact, quantised), list(timed))
+    return QuantisationLoss(
+        photos=len(found),
+        calibrated_on=calibrated_on,
+        labelled=labelled,
+        value=100 * value,
+        interval=(100 * interval[0], 100 * interval[1]),
+        milliseconds=int8_time,
+        float_milliseconds=float_time,
+    )
+
+
+def _milliseconds(
+    graphs: Sequence[Callable[[np.ndarray], np.ndarray]], photos: Sequence[np.ndarray]
+) -> tuple[float, ...]:
+    """Return the median time of a photo by each of some graphs, which take turns."""
+    for pixels in photos[:_WARM_UP]:
+        for graph in graphs:
+            graph(pixels)
+    times: list[list[float]] = [[] for _ in graphs]
+    for pixels in photos:
+        for graph, own in zip(graphs, times, strict=True):
+            started = time.perf_counter()
+            graph(pixels)
+            own.append(1000 * (time.perf_counter() - started))
+    return tuple(statistics.median(own) for own in times)
