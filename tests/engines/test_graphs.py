@@ -9,7 +9,7 @@ from tests.engines.workshop import Plane
 
 from regraft.engines import graphs, openvino
 from regraft.engines.engine import UnsupportedNetworkError
-from regraft.engines.graphs import graph_of
+from regraft.engines.graphs import foreign_graph, graph_of
 from regraft.engines.workload import converted_folder
 from regraft.errors import EngineError
 from regraft.networks.backbone import Backbone, LazyModule
@@ -109,22 +109,35 @@ def test_none_with_layers_that_a_file_may_not_hold(
     assert graph_of(network) is None
 
 
-def test_what_ran_photos_is_not_converted_again(
+def test_what_ran_photos_is_not_converted_again_and_compared_once(
     network: Backbone, conversions: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     openvino.load_or_convert(lambda: network.feature_module, network.preprocess, converted_folder(network, CPU))
     assert len(conversions) == 1
-    monkeypatch.setattr(graphs, "_agrees", lambda *_: pytest.fail("it was compared, on photos"))
-    known = graph_of(network, compared=True)
+    compared: list[int] = []
+    monkeypatch.setattr(graphs, "_agrees", lambda *_: compared.append(1) or True)
+    known = graph_of(network)
     assert known is not None
-    assert len(conversions) == 1
+    assert graph_of(network) is not known  # read again, as a later process does
+    assert (len(conversions), len(compared)) == (1, 1)
     for file in converted_folder(network, CPU).iterdir():
         file.write_bytes(b"damaged")
-    monkeypatch.setattr(graphs, "_agrees", lambda *_: True)
-    again = graph_of(network, compared=True)
+    again = graph_of(network)
     assert again is not None
     assert again.to_array().tobytes() == known.to_array().tobytes()
     assert len(conversions) == 2
+
+
+def test_a_graph_that_came_with_a_file_is_told_from_the_networks_own(network: Backbone) -> None:
+    openvino.load_or_convert(lambda: network.feature_module, network.preprocess, converted_folder(network, CPU))
+    own = graph_of(network)
+    assert own is not None
+    assert foreign_graph(network) == ""  # it has none
+    assert foreign_graph(network.with_graph(own)) == ""
+    other = replace(own, layers=own.layers.replace("layer1", "another"))
+    assert foreign_graph(network.with_graph(other)) == other.digest != own.digest
+    (converted_folder(network, CPU) / "graph.sha256").unlink()
+    assert foreign_graph(network.with_graph(own)) == own.digest  # as on another machine
 
 
 # --- what is read from a file ---

@@ -77,7 +77,7 @@ def _convert(backbone: Backbone) -> Graph | None:
     try:
         model = openvino.convert(backbone.feature_module, backbone.preprocess)
         graph = openvino.graph_of_model(model, backbone.width, backbone.arrays())
-    except (UnsupportedNetworkError, OutputError):
+    except (UnsupportedNetworkError, OutputError, ValueError):  # ValueError: layers that a file may not hold
         return None
     del model  # before it is there a second time
     return graph if _agrees(backbone, graph) else None

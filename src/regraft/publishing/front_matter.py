@@ -53,7 +53,7 @@ def licence_of(subject: CardSubject) -> str | None:
     """Return the licence of a card: the author's, else that of the networks' weights, where it is one for all."""
     if subject.licence is not None:
         return subject.licence
-    known = set(subject.network_licences.values())
+    known = {licence for _, licence in subject.network_licences}
     return known.pop() or None if len(known) == 1 else None
 
 

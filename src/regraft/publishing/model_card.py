@@ -230,7 +230,7 @@ def _training_rows(subject: CardSubject) -> list[tuple[str, str]]:
 
 def _licence(subject: CardSubject) -> list[str]:
     networks = subject.network_licences
-    lines = [f"The weights of {code(name)}: {text(licence) or 'not stated'}." for name, licence in networks.items()]
+    lines = [f"The weights of {code(name)}: {text(licence) or 'not stated'}." for name, licence in networks]
     own = licence_of(subject)
     if subject.licence is not None:
         lines.insert(0, f"This classifier: {text(subject.licence)}.")
