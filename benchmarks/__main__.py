@@ -18,6 +18,7 @@ BENCHMARKS = {  # module: what it measures; the longest last
     "depths": "features of several depths: what they cost, and give on six sets of real photos",
     "test_views": "means over mirror images and corners of a photo: what they give and cost",
     "int8": "is OpenVINO in int8 worth an engine: speed, agreement, accuracy of last layers (needs nncf)",
+    "exports": "do exported files answer as the classifier does, from the bytes of photos on",
     "few_photos": "out-of-fold figures of few photos beside those on all others",
     "probabilities": "temperature against other calibrators, and weights of classes",
     "comparisons": "how often compare takes chance for proof, and finds a difference, in made-up samples",

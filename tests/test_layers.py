@@ -14,7 +14,6 @@ ORDER = {
     "": [
         "deadline",
         "errors",
-        "extras",
         "validation",
         "watchdog",
         "files",
@@ -22,6 +21,7 @@ ORDER = {
         "options",
         "progress",
         "runtime",
+        "extras",
         "cache",
     ],
     "evaluation": [

@@ -52,10 +52,13 @@ CPU = Device("cpu")
 
 def is_installed(package: str) -> bool:
     """Tell whether `package` can be imported, without importing it."""
+    if sys.modules.get(package) is not None:
+        return True
     try:
-        return (package in sys.modules and sys.modules[package] is not None) or find_spec(package) is not None
-    except (ImportError, ValueError):  # half removed; or kept out, as a test does
+        spec = find_spec(package)
+    except (ImportError, ValueError):  # kept out, as a test does
         return False
+    return spec is not None and spec.origin is not None  # a folder without a package is what is left of one
 
 
 def may_have_accelerator() -> bool:

@@ -112,7 +112,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         networks = self._networks(named)
         splits, labels = find_labelled(X, y, groups, columns_of(columns, "fit", own=("groups",)))
         splits = self._options(TaxonomyOptions).apply(splits, natural_order if labels is None else sorted)
-        loaders = {name: functools.partial(load_network, name, self.weights, keep=compute.cache) for name in networks}
+        loaders = {
+            name: functools.partial(load_network, name, self.weights, limit=compute.cache_bytes) for name in networks
+        }
         if named.choose:
             result = fit_best(splits, loaders, settings=settings, compute=compute, observer=observer)
         else:

@@ -272,7 +272,7 @@ def compare(
     samples = find_labelled(X, y, groups, columns_of(named, "compare"), splits=("train",))[0]["train"]
     return compare_samples(
         samples,
-        {name: (lambda name=name: load_network(name)) for name in networks},  # type: ignore[misc]
+        {name: (lambda name=name: load_network(name, limit=compute.cache_bytes)) for name in networks},  # type: ignore[misc]
         strategies=[name.strip() for name in chosen],
         sizes=counts,
         settings=settings,

@@ -32,17 +32,10 @@ def network_tensors(classifier: Classifier) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     for number, backbone in enumerate(classifier.backbones):
         found |= {_prefix(number) + name: _smallest(array) for name, array in backbone.arrays().items()}
-        graph = graph_of(backbone, compared=_was_compared(classifier, number))
+        graph = graph_of(backbone)
         if graph is not None:
             found[f"{GRAPH}{number}"] = graph.to_array()
     return found
-
-
-def _was_compared(classifier: Classifier, number: int) -> bool:
-    """Tell whether the converted network has run photos, after it was compared with PyTorch on some of them."""
-    choices = (classifier.engine_choice, *(classifier.joined_choices or (None,) * len(classifier.joined)))
-    choice = choices[number]
-    return choice is not None and choice.engine.startswith("openvino")
 
 
 def _prefix(number: int) -> str:

@@ -176,14 +176,14 @@ def check_network(model: str) -> None:
         check_model_name(model)
 
 
-def load_network(model: str, weights: str | Path | None = None, *, fetch: bool = True, keep: bool = True) -> "Backbone":
+def load_network(model: str, weights: str | Path | None = None, *, fetch: bool = True, limit: int) -> "Backbone":
     """Return a network to start from: by its name, or that of a classifier, by its file or repository.
 
     Args:
         model: as of `load_named`.
         weights: likewise.
         fetch: likewise.
-        keep: whether the cache may hold it, see `features.network_cache`.
+        limit: bytes that the cache may hold, see `features.network_cache`; 0 for none.
 
     Raises:
         OptionError: a classifier that joins several; or a classifier, and weights.
@@ -193,7 +193,7 @@ def load_network(model: str, weights: str | Path | None = None, *, fetch: bool =
     from regraft.networks.backbone import Backbone
 
     if not names_classifier(model):  # a file that is called as a network is not meant
-        return load_cached(model, weights, fetch=fetch, keep=keep)
+        return load_cached(model, weights, fetch=fetch, limit=limit)
     thing = load_named(model, None if weights is None else Path(weights), fetch=fetch)
     if isinstance(thing, Backbone):
         return thing
@@ -206,7 +206,7 @@ def outline_network(model: str) -> "Backbone":
     from regraft.networks.backbones import build_untrained
 
     is_network = not names_classifier(model) or find_bundle(model) is None
-    return build_untrained(model) if is_network else load_network(model)
+    return build_untrained(model) if is_network else load_network(model, limit=0)
 
 
 def network_of(thing: "Classifier | Backbone") -> "tuple[Backbone, EngineChoice | None]":

@@ -142,7 +142,7 @@ def _subject(
         thing,
         samples,
         labelled=labelled,
-        before=None if before is None else lambda: load_network(before),
+        before=None if before is None else lambda: load_network(before, limit=compute.cache_bytes),
         compute=compute,
         positive=positive,
         seed=given.values["seed"],

@@ -194,8 +194,8 @@ def _train(networks: NetworkNames, weights: Path | None, splits: Mapping[str, Sa
     from regraft.transfer.fit import fit_best
 
     names = networks_to_choose_from(networks.names) if networks.choose else networks_or_default(networks.names)
-    keep = how["compute"].cache
-    loaders = {name: functools.partial(load_network, name, weights, keep=keep) for name in names}
+    limit = how["compute"].cache_bytes
+    loaders = {name: functools.partial(load_network, name, weights, limit=limit) for name in names}
     if networks.choose:
         return fit_best(splits, loaders, **how)
     load, *joined = loaders.values()

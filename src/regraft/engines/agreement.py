@@ -113,8 +113,9 @@ def write_verdict(workload: Workload, engine: str, found: Agreement) -> None:
 
 def _verdict_file(workload: Workload, engine: str, *, unable: bool) -> Path | None:
     """Return the file of a verdict on `engine`: on these photos, or that it can run the network on none."""
-    of_graph = "" if reference_of(workload).name == REFERENCE else "-graph"
-    part = "unable" if unable else f"{workload.check.digest}{of_graph}"
+    graph = None if reference_of(workload).name == REFERENCE else workload.graph
+    of_graph = "" if graph is None else f"-graph-{graph.digest[:16]}"
+    part = f"{'unable' if unable else workload.check.digest}{of_graph}"
     return None if workload.folder is None else workload.folder / f"{engine}-{part}.json"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from regraft.cache import keep_limit
 from regraft.engines.compute import Compute
 from regraft.engines.engine import Engine, run_ahead
+from regraft.engines.graphs import foreign_graph
 from regraft.engines.kinds import WORTH_CONVERTING
 from regraft.engines.selection import LazyEngine, choose_engine
 from regraft.engines.workload import CHECKED_PHOTOS, CheckPhotos, EngineChoice, Workload, features_of
@@ -368,5 +369,6 @@ def _about(backbone: Backbone, engine: Engine, part: str, resizer: str) -> dict[
         "engine": engine.name,
         "reading": READING,
         **({} if resizer == TORCHVISION else {"resizer": resizer}),
+        **({"graph": graph} if (graph := foreign_graph(backbone)) and engine.name.startswith("openvino") else {}),
         **view_fields(part),
     }

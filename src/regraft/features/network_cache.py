@@ -9,7 +9,6 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from msgspec import Struct
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from regraft.cache import networks_folder
+from regraft.cache import keep_limit, networks_folder
 from regraft.errors import OutputError, RegraftError
 from regraft.features.depths import find_depths
 from regraft.files import atomic_write, is_file, open_regular, parse_json, remove
@@ -73,7 +72,7 @@ class _Fields(Struct):
     fingerprint: str
 
 
-def load_cached(model: str, weights: str | Path | None = None, *, fetch: bool = True, keep: bool = True) -> Backbone:
+def load_cached(model: str, weights: str | Path | None = None, *, fetch: bool = True, limit: int = 0) -> Backbone:
     """Return a network as `load_backbone` does, from the cache where it was loaded from the same files before.
 
     Those of the hub are loaded each time: only it knows whether there is a newer one.
@@ -82,7 +81,7 @@ def load_cached(model: str, weights: str | Path | None = None, *, fetch: bool = 
         model: as of `load_backbone`.
         weights: likewise.
         fetch: likewise.
-        keep: False reads and writes no cache.
+        limit: bytes that the cache may hold; 0 reads and writes none.
 
     Raises:
         ModelError, WeightsError: as `load_backbone`.
@@ -93,14 +92,16 @@ def load_cached(model: str, weights: str | Path | None = None, *, fetch: bool = 
 
         return load_backbone(model, weights, fetch=fetch)
 
-    file = _file(model, weights) if keep else None
+    file = _file(model, weights) if limit else None
     if file is None:
         return load()
-    found = _read(file, lambda: load().module)
+    found = _read(file)
     if found is None:
         found = load()
-        with contextlib.suppress(OutputError):  # it is loaded again the next time
-            _write(file, found)
+        if sum(array.nbytes for array in found.arrays().values()) < limit:
+            with contextlib.suppress(OutputError):  # it is loaded again the next time
+                _write(file, found)
+            keep_limit(limit)
     return found
 
 
@@ -175,7 +176,7 @@ def _write(file: Path, backbone: Backbone) -> None:
         temporary.write_bytes(save(arrays, {_KEY: text}))
 
 
-def _read(file: Path, build: "Callable[[], nn.Module]") -> Backbone | None:
+def _read(file: Path) -> Backbone | None:
     """Return the network that `_write` wrote, None if there is none or it has changed since: then it is removed."""
     if not is_file(file):
         return None
@@ -185,11 +186,23 @@ def _read(file: Path, build: "Callable[[], nn.Module]") -> Backbone | None:
         with safe_open(file, framework="numpy") as stored:
             about: _Fields = convert(parse_json((stored.metadata() or {})[_KEY]), _Fields)
             arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
+        recipe, preprocess = (
+            Recipe(about.architecture, about.arguments, about.settings),
+            Preprocess.from_json(about.preprocess),
+        )
+
+        def build() -> "nn.Module":
+            import torch
+
+            from regraft.networks.backbones import rebuild_backbone
+
+            return rebuild_backbone(recipe, preprocess, {n: torch.from_numpy(a) for n, a in arrays.items()}).module
+
         depths = tuple(Depth(one.stage, HookPoint(**one.hook_point), one.units) for one in about.depths)
         found = Backbone(
             LazyModule(arrays, build),  # type: ignore[arg-type] # a field that is read as what it builds
-            Recipe(about.architecture, about.arguments, about.settings),
-            Preprocess.from_json(about.preprocess),
+            recipe,
+            preprocess,
             about.features,
             about.source,
             outline=Outline(

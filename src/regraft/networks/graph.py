@@ -6,6 +6,7 @@ normalisation) are its own. So it takes some kilobytes in a file that has the te
 
 import base64
 import binascii
+import functools
 import hashlib
 import json
 import math
@@ -21,8 +22,10 @@ from regraft.errors import WeightsError
 from regraft.files import parse_json
 from regraft.networks.mismatch import describe_mismatch, mismatched_tensors
 
+_VERSION = 1  # of what a file holds
 _LARGEST = 100_000_000  # bytes of all of it in a file, unpacked
-_LARGEST_LAYERS = 50_000_000  # characters; those of timm's largest networks have a few million
+_LARGEST_LAYERS = 20_000_000  # characters; those of timm's largest networks have a few million
+_MOST_ELEMENTS = 1_000_000  # of its XML; those of timm's largest networks have about 200,000
 _LARGEST_OWN = 10_000_000  # bytes of the constants that are no tensors
 _ALIGNMENT = 64  # bytes, as OpenVINO writes constants
 _OPERATIONS = re.compile(r"opset\d+")  # OpenVINO's own, in all of its versions; no extension
@@ -52,6 +55,11 @@ class Graph:
             raise ValueError(f"has more than {_LARGEST_LAYERS:,} characters of layers")
         if sum(len(one) for one in self.constants if isinstance(one, bytes)) > _LARGEST_OWN:
             raise ValueError(f"has more than {_LARGEST_OWN:,} bytes of its own constants")
+        named = [one for one in self.constants if isinstance(one, str)]
+        if len(set(named)) < len(named):
+            raise ValueError("has a tensor twice")
+        if self.layers.count("<") > 2 * _MOST_ELEMENTS:
+            raise ValueError(f"has more than {_MOST_ELEMENTS:,} elements")
         _check_layers(self.layers, len(self.constants))
 
     @classmethod
@@ -135,16 +143,23 @@ class Graph:
                 data.set("offset", str(offsets[number]))
         return ElementTree.tostring(root), weights
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """Return a hex SHA-256 of all of it."""
+        return hashlib.sha256(self._text()).hexdigest()
+
     def to_array(self) -> np.ndarray:
         """Return it as (n,) uint8, for a file."""
+        return np.frombuffer(zlib.compress(self._text(), 9), dtype=np.uint8)
+
+    def _text(self) -> bytes:
         own = [one if isinstance(one, str) else {"bytes": base64.b64encode(one).decode()} for one in self.constants]
-        about = {"width": self.width, "layers": self.layers, "constants": own, "tensors": self.tensors}
-        text = json.dumps(about)
-        return np.frombuffer(zlib.compress(text.encode(), 9), dtype=np.uint8)
+        about = {"version": _VERSION, "width": self.width, "layers": self.layers, "constants": own}
+        return json.dumps({**about, "tensors": self.tensors}).encode()
 
     @classmethod
-    def from_array(cls, data: np.ndarray) -> "Graph":
-        """Return what `to_array` gave.
+    def from_array(cls, data: np.ndarray) -> "Graph | None":
+        """Return what `to_array` gave; None for a graph of another version, which is not understood here.
 
         Raises:
             ValueError: it is damaged, or holds what no network has.
@@ -160,6 +175,8 @@ class Graph:
             raise ValueError(f"is cut off, goes on after its end, or unpacks to more than {_LARGEST:,} bytes")
         about = parse_json(text)
         about = about if isinstance(about, dict) else {}
+        if about.get("version") != _VERSION and isinstance(about.get("version"), int):
+            return None
         width, layers, constants = about.get("width"), about.get("layers"), about.get("constants")
         if not (type(width) is int and width > 0 and isinstance(layers, str) and isinstance(constants, list)):
             raise ValueError("has no width, layers or constants")
