@@ -88,6 +88,8 @@ def read_network(network: NetworkFields, tensors: Mapping[str, np.ndarray], numb
         graph = None if stored is None else Graph.from_array(stored)
         if graph is not None:
             graph.check_tensors(arrays, architecture=network.architecture, source="the bundle")
+            if graph.width <= (units := sum(depth.units for depth in depths)):
+                raise ModelError(f"its graph gives {graph.width:,} features, and its depths have {units:,}")
     except (ModelError, WeightsError) as error:
         raise _cannot_be_rebuilt(path, error) from None
     except ValueError as error:
@@ -126,9 +128,11 @@ def read_network(network: NetworkFields, tensors: Mapping[str, np.ndarray], numb
 
 
 def _width_of(lazy: LazyModule) -> int:
+    module = lazy.get()  # first: it says what is not installed
+
     from regraft.networks.backbones import width_of
 
-    return width_of(lazy.get())
+    return width_of(module)
 
 
 def _cannot_be_rebuilt(path: Path, error: Exception) -> BundleError:
