@@ -248,7 +248,7 @@ def graph_of_model(model: Any, width: int, tensors: Mapping[str, np.ndarray]) ->
     with tempfile.TemporaryDirectory(prefix="regraft-", ignore_cleanup_errors=True) as folder:
         file = Path(folder, MODEL_FILE)
         try:
-            openvino.serialize(model, file)
+            openvino.save_model(model, file, compress_to_fp16=False)  # as `save` does: the same graph
             return _read_graph_of(file, width, tensors)
         except (OSError, RuntimeError) as error:  # the latter is how OpenVINO reports a full disk
             raise OutputError(f"{file} could not be written: {error}") from None

@@ -66,7 +66,10 @@ class QuantisationLoss:
         times = self.float_milliseconds / self.milliseconds
         seen = f", {self.learned_from:,} of which the classifier learned from: others may lose more"
         photos = f"{self.in_words}{seen if self.learned_from else ''}"
-        return f"int8 loses {photos} (calibrated on {self.calibrated_on:,} others); {self.milliseconds:.1f} ms a photo, float32 {self.float_milliseconds:.1f} ms: {times:.1f} times as fast"
+        return (
+            f"int8 loses {photos} (calibrated on {self.calibrated_on:,} others); {self.milliseconds:.1f} ms a photo, "
+            f"float32 {self.float_milliseconds:.1f} ms: {times:.1f} times as fast"
+        )
 
     def check(self, name: str, most: float) -> None:
         """Raise `ExportError` for a loss of more than `most` points; `name` is the format's."""
