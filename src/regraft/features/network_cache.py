@@ -33,7 +33,7 @@ from regraft.validation import convert
 if TYPE_CHECKING:
     from torch import nn
 
-_FORMAT = 1  # raised when what is known of a network changes
+_FORMAT = 2  # raised when what is known of a network changes
 _KEY = "regraft"
 _LOADERS = ("regraft", "timm", "torch")  # whose versions decide what is loaded
 
@@ -167,13 +167,18 @@ def _write(file: Path, backbone: Backbone) -> None:
         "fingerprint": backbone.fingerprint(),
     }
     try:
-        text = json.dumps(about)
+        text = json.dumps(about | {"digest": _digest(file, about)})
     except TypeError:  # settings that are no JSON
         return
     with contextlib.suppress(OSError):  # the write below says why
         file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(file) as temporary:
         temporary.write_bytes(save(arrays, {_KEY: text}))
+
+
+def _digest(file: Path, about: dict[str, Any]) -> str:
+    """Return a digest of what a file says, and of its name, which shows files that were copied from another network."""
+    return hashlib.sha256(f"{file.stem} {json.dumps(about, sort_keys=True)}".encode()).hexdigest()
 
 
 def _read(file: Path) -> Backbone | None:
@@ -184,7 +189,9 @@ def _read(file: Path) -> Backbone | None:
         os.utime(file)  # in use: the last to be dropped
     try:
         with safe_open(file, framework="numpy") as stored:
-            about: _Fields = convert(parse_json((stored.metadata() or {})[_KEY]), _Fields)
+            said = parse_json((stored.metadata() or {})[_KEY])
+            intact = said.pop("digest") == _digest(file, said)
+            about: _Fields = convert(said, _Fields)
             arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
         recipe, preprocess = (
             Recipe(about.architecture, about.arguments, about.settings),
@@ -211,7 +218,7 @@ def _read(file: Path) -> Backbone | None:
                 depths=depths,
             ),
         )
-        if found.fingerprint() == about.fingerprint:
+        if intact and found.fingerprint() == about.fingerprint:
             return found
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError):
         pass
