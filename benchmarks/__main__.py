@@ -5,6 +5,7 @@ import importlib
 import traceback
 from pathlib import Path
 
+from benchmarks.environments import NoEnvironmentError
 from benchmarks.job import NoPhotosError
 from benchmarks.material import REPOSITORY, shared
 from benchmarks.record import progress
@@ -16,6 +17,8 @@ BENCHMARKS = {  # module: what it measures; the longest last
     "decisions": "does a goal hold on photos that were held back from the beginning",
     "depths": "features of several depths: what they cost, and give on six sets of real photos",
     "test_views": "means over mirror images and corners of a photo: what they give and cost",
+    "int8": "is OpenVINO in int8 worth an engine: speed, agreement, accuracy of last layers (needs nncf)",
+    "exports": "do exported files answer as the classifier does, from the bytes of photos on",
     "few_photos": "out-of-fold figures of few photos beside those on all others",
     "probabilities": "temperature against other calibrators, and weights of classes",
     "comparisons": "how often compare takes chance for proof, and finds a difference, in made-up samples",
@@ -49,7 +52,7 @@ def main() -> int:
         progress(f"{name}: {BENCHMARKS[name]}")
         try:
             _run(name, TRIALS if options.quick else RESULTS, rounds=options.rounds, quick=options.quick)
-        except NoPhotosError as error:
+        except (NoPhotosError, NoEnvironmentError) as error:
             progress(f"{name} is left out: {error}")
         except Exception:
             traceback.print_exc()

@@ -19,7 +19,8 @@ from regraft.heads.linear import LinearHead
 from regraft.networks.backbone import Backbone
 from regraft.networks.backbones import build_untrained
 from regraft.networks.cutting import Top, cut_before
-from regraft.networks.freezing import Plan, plan_training
+from regraft.networks.freezing import plan_training
+from regraft.networks.plan import Plan
 from regraft.training.checkpoints import nowhere
 from regraft.training.distributed import accelerator
 from regraft.training.finetuner import Finetuner

@@ -29,7 +29,7 @@ from regraft.images.loading import Batch
 from regraft.networks.backbone import Backbone
 from regraft.networks.backbones import build_untrained
 from regraft.networks.hook_points import DEPTHS, LAST
-from regraft.networks.registry import OFFLINE
+from regraft.networks.names import OFFLINE
 
 _FIRST = 64  # photos of a first pass: what is allocated once is not counted
 

@@ -26,7 +26,7 @@ PREDICT_PARTS = {
     "read the classifier's file": "regraft.classifier.bundle.load_bundle",
     "hash the photo": "regraft.classifier.predict.inspect",
     "choose the engine": "regraft.features.extraction.FeatureExtractor.choose",
-    "name the network in the cache": "regraft.networks.backbones.Backbone.fingerprint",
+    "name the network in the cache": "regraft.networks.backbone.Backbone.fingerprint",
     "compile, decode, run, keep": "regraft.features.extraction.extract",
 }
 # the parts of `regraft fit --strategy top`
@@ -36,9 +36,9 @@ TOP_PARTS = {
     "make the engine of the features": "regraft.features.extraction.FeatureExtractor.choose",
     "features": "regraft.features.joint.JointExtractor.of_dataset",
     "make the engine of the views": "regraft.transfer.experiment.choose_engine",
-    "views at the cut": "regraft.transfer.experiment.cache_views",
+    "views at the cut": "regraft.features.activations.cache_views",
     "last layers": "regraft.heads.probe.CalibratedHeads.of",
-    "training": "regraft.transfer.trainers.run_training",
+    "training": "regraft.training.loop.run_training",
     "checkpoints": "regraft.training.finetuner.Finetuner._save",
     "answer held-out photos": "regraft.training.finetuner.Finetuner.logits",
     "hash what is frozen": "regraft.transfer.trainers.FineTuningTrainer._prove",

@@ -1,6 +1,7 @@
 """What all tests share: a tiny network in timm's local format, photos of made-up classes, and a cache of their own."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import socket
@@ -11,6 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+# As on Windows and macOS, and for all that Linux starts: a fork would copy locks that other threads hold.
+multiprocessing.set_start_method("spawn", force=True)
 
 # Workers share the processors: threads of two of them would wait for each other, ten times as long as they work.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -37,6 +41,15 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give every test its own cache, and no way out to a hub."""
     monkeypatch.setenv("REGRAFT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(autouse=True)
+def _no_graphs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have bundles hold only the graphs that are there: making one takes up to a second for each trained network."""
+    from regraft.classifier import bundle_networks
+
+    if "graphs" not in request.keywords:
+        monkeypatch.setattr(bundle_networks, "graph_of", lambda backbone, **_: backbone.current_graph)
 
 
 @pytest.fixture

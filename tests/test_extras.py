@@ -62,7 +62,7 @@ def test_each_package_of_the_extras_is_named_and_no_other() -> None:
 
 def test_what_regraft_imports_is_a_dependency_or_in_the_table() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    modules = {"pillow": "PIL", "pyyaml": "yaml", "typer": "typer"}
+    modules = {"pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
     plain = {re.split(r"[=>\[]", line)[0] for line in project["dependencies"]}
     known = {modules.get(name, name.replace("-", "_")) for name in plain} | set(EXTRAS) | {"regraft"}
     named = set()
@@ -82,6 +82,13 @@ def test_a_command_without_pytorch_says_what_to_install(command: str, photos: Ca
     assert done.stdout == ""
     assert done.stderr.splitlines()[-1] == f"error: {missing(f'regraft {command}', 'torch', 'train')}"
     assert "Traceback" not in done.stderr
+
+
+def test_a_classifier_of_the_hub_without_its_package_says_what_to_install(photos: Callable[..., Path]) -> None:
+    arguments = ("predict", "hf-hub:owner/name", str(photos(red=2)))
+    done = without({"huggingface_hub"}, "from regraft.cli.main import run\nrun()", *arguments)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"error: {missing('regraft predict', 'huggingface-hub', 'hub')}"
 
 
 def test_a_public_name_without_pytorch_says_what_to_install() -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,6 +115,70 @@ def test_full_disk_at_the_last_step(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         temporary.write_bytes(b"half")
     assert names(tmp_path) == ["model"]
     assert (tmp_path / "model").read_bytes() == b"old"
+
+
+class InUseError(PermissionError):
+    """As Windows refuses to replace a file that another program has open."""
+
+    winerror = 32
+
+
+def refused(times: int, monkeypatch: pytest.MonkeyPatch, error: OSError) -> list[float]:
+    """Let files be moved only after so many refusals; return the seconds that were waited."""
+    genuine, waited = Path.replace, list[float]()
+    left = [error] * times
+
+    def replace(self: Path, target: Path) -> Path:
+        if left:
+            raise left.pop()
+        return genuine(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr(time, "sleep", waited.append)
+    return waited
+
+
+IN_USE = InUseError(errno.EACCES, "The process cannot access the file")
+
+
+def test_a_file_that_is_in_use_for_a_moment_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = refused(3, monkeypatch, IN_USE)
+    (tmp_path / "7.txt").write_text("old")
+    with atomic_write(tmp_path / "7.txt") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "7.txt").read_text() == "new"
+    assert waited == [0.01, 0.03, 0.1]
+
+
+def test_a_file_that_stays_in_use_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = refused(9, monkeypatch, IN_USE)
+    (tmp_path / "7.txt").write_text("old")
+    with pytest.raises(OutputError) as caught, atomic_write(tmp_path / "7.txt") as temporary:
+        temporary.write_text("new")
+    reason = "The process cannot access the file (Windows keeps a file that another program has open: end that program)"
+    assert str(caught.value) == of_writing(tmp_path / "7.txt", reason)
+    assert (tmp_path / "7.txt").read_text() == "old"
+    assert names(tmp_path) == ["7.txt"]
+    assert sum(waited) == pytest.approx(1.04)
+
+
+def test_other_refusals_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = refused(1, monkeypatch, PermissionError(errno.EACCES, "Permission denied"))
+    expected = pytest.raises(OutputError, match="could not be written: Permission denied")
+    with expected, atomic_write(tmp_path / "7.txt") as temporary:
+        temporary.write_text("new")
+    assert waited == []
+
+
+def test_a_temporary_file_that_cannot_be_removed_hides_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_use(self: Path) -> None:
+        raise IN_USE
+
+    monkeypatch.setattr(Path, "unlink", in_use)
+    with pytest.raises(KeyboardInterrupt):
+        stopped_half_way(tmp_path / "7.txt", KeyboardInterrupt())
 
 
 def test_folder_that_is_missing(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_docstring_examples_run(path: Path) -> None:
 
 
 def test_modules_have_docstring_examples() -> None:
-    assert {"errors.py", "files.py", "networks/stages.py", "networks/weights.py", "data/samples.py"} <= {
+    assert {"errors.py", "files.py", "networks/stages.py", "networks/names.py", "data/samples.py"} <= {
         str(path.relative_to(SOURCE)) for path in WITH_EXAMPLES
     }
 

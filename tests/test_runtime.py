@@ -6,12 +6,24 @@ import platform
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 import torch
 
+from regraft import runtime
 from regraft.errors import OptionError
-from regraft.runtime import cpu_count, freed_memory_kept, is_first_process, pick_device
+from regraft.runtime import (
+    CPU,
+    Device,
+    cpu_count,
+    find_device,
+    freed_memory_kept,
+    is_first_process,
+    is_installed,
+    may_have_accelerator,
+    pick_device,
+)
 
 
 @pytest.fixture
@@ -50,6 +62,87 @@ def test_auto_is_the_cpu_without_accelerators(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert pick_device("auto") == torch.device("cpu")
+    assert find_device("auto") == CPU
+
+
+def test_a_device_has_pytorchs_name() -> None:
+    for name in ("cpu", "cuda", "cuda:1", "mps"):
+        device = Device.of(torch.device(name))
+        assert str(device) == name
+        assert torch.device(str(device)) == torch.device(name)
+    assert Device.of(torch.device("cuda:1")) == Device("cuda", 1)
+
+
+@pytest.mark.usefixtures("devices")
+def test_devices_are_those_of_pytorch() -> None:
+    assert [find_device(name) for name in ("auto", "cpu", "cuda:1")] == [Device("cuda"), CPU, Device("cuda", 1)]
+
+
+# --- without PyTorch ---
+
+
+@pytest.fixture
+def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return what a driver leaves once it is there; PyTorch is installed, and not imported yet."""
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(runtime, "_DRIVERS", (str(tmp_path / "dev" / "nvidia0"), str(tmp_path / "nvidiactl")))
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(runtime, "is_installed", lambda name: name == "torch")
+    return tmp_path / "nvidiactl"
+
+
+def test_pytorch_is_not_asked_where_no_driver_is(driver: Path) -> None:
+    assert find_device("auto") == find_device("cpu") == CPU
+    assert "torch" not in sys.modules
+    driver.touch()
+    assert may_have_accelerator()
+
+
+@pytest.mark.parametrize(("machine", "may"), [("arm64", True), ("x86_64", False)])
+def test_a_mac_may_have_one_by_its_processor(
+    driver: Path, monkeypatch: pytest.MonkeyPatch, machine: str, may: bool
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    assert may_have_accelerator() == may
+
+
+def test_windows_has_the_driver_in_its_folder(driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setenv("SYSTEMROOT", str(tmp_path))
+    assert not may_have_accelerator()
+    (tmp_path / "System32").mkdir()
+    (tmp_path / "System32" / "nvcuda.dll").touch()
+    assert may_have_accelerator()
+
+
+def test_an_imported_pytorch_is_asked(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    assert may_have_accelerator()
+
+
+def test_without_pytorch_there_is_the_cpu(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver.touch()
+    monkeypatch.setattr(runtime, "is_installed", lambda _: False)
+    assert not may_have_accelerator()
+    assert find_device("auto") == find_device("cpu") == CPU
+    for name in ("cuda", "cuda:1", "mps"):
+        with pytest.raises(OptionError) as caught:
+            find_device(name)
+        assert str(caught.value) == (
+            f"device={name!r} needs PyTorch, which is not installed: pip install 'regraft[train]'. Without it: auto, "
+            "cpu."
+        )
+    with pytest.raises(OptionError, match=r"^device must be one of auto, cpu, cuda, mps\. Got 'gpu'\.$"):
+        find_device("gpu")
+
+
+def test_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert is_installed("torch")
+    assert not is_installed("no_such_package")
+    assert not is_installed("torch.no_such.part")
+    monkeypatch.setitem(sys.modules, "torch", None)  # kept out
+    assert not is_installed("torch")
 
 
 @pytest.mark.parametrize(("rank", "first"), [(None, True), ("0", True), ("1", False)])

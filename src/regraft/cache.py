@@ -54,6 +54,11 @@ def engines_folder() -> Path:
     return cache_folder() / "engines"
 
 
+def networks_folder() -> Path:
+    """Return the folder of pretrained networks as they were loaded, see `features.network_cache`."""
+    return cache_folder() / "networks"
+
+
 def features_folder() -> Path:
     """Return the folder of features and activations."""
     return cache_folder() / "features"
@@ -112,15 +117,15 @@ def _remove_abandoned(files: list[tuple[Path, os.stat_result]]) -> None:
 
 def clear() -> int:
     """Empty the cache; return the bytes freed."""
-    freed = sum(status.st_size for _, status in _files())
-    for folder in (features_folder(), engines_folder()):
+    before = sum(status.st_size for _, status in _files())
+    for folder in _folders():
         shutil.rmtree(folder, ignore_errors=True)
-    return freed
+    return before - sum(status.st_size for _, status in _files())  # on Windows files that are in use stay
 
 
 def converted_size() -> int:
-    """Return the bytes of the networks that were converted for faster engines, and of the verdicts on these."""
-    return sum(status.st_size for _, status in _files(engines_folder()))
+    """Return the bytes of networks: as they were loaded, converted for faster engines, and the verdicts on these."""
+    return sum(status.st_size for _, status in _files(engines_folder(), networks_folder()))
 
 
 def describe() -> list[StoreInfo]:
@@ -148,9 +153,13 @@ def listed(folder: Path) -> list[Path]:
         return []
 
 
+def _folders() -> tuple[Path, ...]:
+    return features_folder(), engines_folder(), networks_folder()
+
+
 def _files(*folders: Path) -> Iterator[tuple[Path, os.stat_result]]:
     """Yield the files below `folders`, or of the whole cache."""
-    for folder in folders or (features_folder(), engines_folder()):
+    for folder in folders or _folders():
         for parent, _, names in os.walk(folder):  # skips a folder that another process removed
             for path in (Path(parent, name) for name in names):
                 with contextlib.suppress(OSError):  # likewise a file

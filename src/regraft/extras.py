@@ -1,13 +1,13 @@
 """Packages that not every installation has: which of regraft's extras brings each, and what is said where one lacks."""
 
-import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from regraft.errors import MissingPackageError
+from regraft.runtime import is_installed
 
 EXTRAS = {  # by the module that is imported: its package and the extra that brings it
-    "huggingface_hub": ("huggingface-hub", "train"),
+    "huggingface_hub": ("huggingface-hub", "hub"),
     "jinja2": ("jinja2", "train"),
     "markupsafe": ("markupsafe", "train"),
     "matplotlib": ("matplotlib", "train"),
@@ -19,7 +19,6 @@ EXTRAS = {  # by the module that is imported: its package and the extra that bri
     "pandas": ("pandas", "train"),
     "peft": ("peft", "lora"),
     "pillow_heif": ("pillow-heif", "heif"),
-    "sklearn": ("scikit-learn", "train"),
     "timm": ("timm", "train"),
     "torch": ("torch", "train"),
     "torchvision": ("torchvision", "train"),
@@ -33,7 +32,7 @@ def check_installed(module: str, user: str) -> None:
         module: one of `EXTRAS`.
         user: what needs it, as the user knows it.
     """
-    if importlib.util.find_spec(module) is None:
+    if not is_installed(module):
         raise MissingPackageError(_missing(module, user))
 
 
@@ -51,8 +50,9 @@ def missing_packages_named(user: str) -> Iterator[None]:
     """
     try:
         yield
-    except ModuleNotFoundError as error:
-        if error.name not in EXTRAS:
+    except ImportError as error:
+        left_over = error.name in EXTRAS and not is_installed(error.name)  # of a package that was removed by halves
+        if error.name not in EXTRAS or not (isinstance(error, ModuleNotFoundError) or left_over):
             raise
         raise MissingPackageError(_missing(error.name, user)) from None
 

@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import stat
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -39,6 +40,8 @@ _OF_FILES = (
     ".json",
     ".txt",
 )  # suffixes
+_IN_USE = (5, 32, 1224)  # Windows' errors: access denied, a sharing violation, a section that is mapped
+_WAITS = (0.01, 0.03, 0.1, 0.3, 0.6)  # seconds: virus scanners look at a new file for some hundredths
 _OUT_OF_SPACE = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 
 
@@ -266,12 +269,34 @@ def atomic_write(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
-        temporary.replace(path)
+        move_over(temporary, path)
     except OSError as error:
         raise write_failure(path, error) from None
     finally:
-        with suppress(FileNotFoundError, NotADirectoryError):  # it was moved, or never created
+        with suppress(OSError):  # it was moved, or never created, or what failed has it open (on Windows)
             temporary.unlink()
+
+
+def move_over(source: Path, target: Path) -> None:
+    """Give a file the name of another one, which it replaces at once.
+
+    Windows refuses that while any program has one of them open or mapped: it is tried again, for a second in all.
+
+    Raises:
+        OSError: it cannot be moved.
+    """
+    for wait in (*_WAITS, None):
+        try:
+            source.replace(target)
+            return
+        except PermissionError as error:
+            if wait is None or not _is_in_use(error):
+                raise
+            time.sleep(wait)
+
+
+def _is_in_use(error: OSError) -> bool:
+    return getattr(error, "winerror", None) in _IN_USE
 
 
 @contextmanager
@@ -297,7 +322,7 @@ def atomic_write_of(path: Path, *endings: str) -> Iterator[Path]:
             with (folder / name).open("rb+") as stream:
                 os.fsync(stream.fileno())
         for name in names:
-            (folder / name).replace(path.with_name(name))
+            move_over(folder / name, path.with_name(name))
     except OSError as error:
         raise write_failure(path, error) from None
     finally:
@@ -315,6 +340,8 @@ def write_failure(path: Path, error: OSError, *, option: str = "") -> OutputErro
     if isinstance(error, OutputError):
         return error
     reason = _OUT_OF_SPACE.get(error.errno or 0, error.strerror or str(error))
+    if _is_in_use(error):
+        reason = f"{reason} (Windows keeps a file that another program has open: end that program)"
     if option and error.errno not in _OUT_OF_SPACE:
         if error.errno == errno.ENOENT and path.parent.is_dir():  # /proc
             reason = "no files can be made there"

@@ -70,7 +70,7 @@ def write_text(path: Path, content: str) -> None:
         OutputError: it cannot be written.
     """
     with atomic_write(path) as temporary:
-        temporary.write_text(content, encoding="utf-8", errors="backslashreplace")
+        temporary.write_text(content, encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def plain(value: Any) -> str:

@@ -52,10 +52,13 @@ CPU = Device("cpu")
 
 def is_installed(package: str) -> bool:
     """Tell whether `package` can be imported, without importing it."""
+    if sys.modules.get(package) is not None:
+        return True
     try:
-        return (package in sys.modules and sys.modules[package] is not None) or find_spec(package) is not None
-    except (ImportError, ValueError):  # half removed; or kept out, as a test does
+        spec = find_spec(package)
+    except (ImportError, ValueError):  # kept out, as a test does
         return False
+    return spec is not None and spec.origin is not None  # a folder without a package is what is left of one
 
 
 def may_have_accelerator() -> bool:
@@ -122,6 +125,12 @@ def pick_device(name: str = "auto") -> "torch.device":
     import torch  # here, because what answers photos must stay free of torch
 
     return torch.device(str(find_device(name)))
+
+
+def process_count() -> int:
+    """Return how many processes `torchrun` or another launcher started together, this one among them."""
+    launched = "RANK" in os.environ  # WORLD_SIZE alone is left over from something else
+    return int(os.environ.get("WORLD_SIZE") or 1) if launched else 1
 
 
 def is_first_process() -> bool:

@@ -14,6 +14,7 @@ from regraft.classifier.bundle import load_bundle, save_bundle
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.named import load_network
 from regraft.errors import DownloadError, OptionError
+from regraft.networks.backbones import reinitialised
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 Make = Callable[..., Classifier]
@@ -48,7 +49,7 @@ def test_a_network_of_several_is_none_to_start_from(classifier: Make, tmp_path: 
     made = replace(
         made,
         head=replace(made.head, weight=weight),
-        joined=(made.backbone.at_random(1),),
+        joined=(reinitialised(made.backbone, 1),),
         joined_choices=(None,),
         first_depths=(0, 0),
     )

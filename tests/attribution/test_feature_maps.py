@@ -7,7 +7,7 @@ from torch import nn
 from regraft.attribution.feature_maps import StageMap, find_stage_maps
 from regraft.networks.backbones import build_untrained
 from regraft.networks.hook_points import HookPoint
-from regraft.networks.stages import Stage
+from regraft.networks.outline import Stage
 from regraft.networks.tracing import run_to
 
 

@@ -1,5 +1,6 @@
 """A predictor: reasons instead of probabilities for what cannot be read, one engine, and nothing that trains."""
 
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from regraft.evaluation.decisions import CostRule, Decision, ThresholdRule
 from regraft.evaluation.levels import Level
 from regraft.features import extraction
 from regraft.heads.linear import LinearHead
-from regraft.networks import backbones
+from regraft.networks import backbone as backbone_
 from regraft.networks.backbone import Backbone
 from regraft.transfer.fit import FitResult
 
@@ -55,13 +56,13 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return the sizes of the tensors that were hashed as parts of a network, in order."""
     sizes: list[int] = []
-    read = backbones.tensor_bytes
+    read = backbone_.tensor_bytes
 
     def counted(tensor: Any) -> memoryview:
-        sizes.append(tensor.numel())
+        sizes.append(math.prod(tensor.shape))
         return read(tensor)
 
-    monkeypatch.setattr(backbones, "tensor_bytes", counted)  # `fingerprint` and `tensor_hashes` read every tensor by it
+    monkeypatch.setattr(backbone_, "tensor_bytes", counted)  # `fingerprint` and `tensor_hashes` read every tensor by it
     return sizes
 
 

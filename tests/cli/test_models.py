@@ -12,7 +12,8 @@ from typer.testing import Result
 from regraft.cache import engines_folder
 from regraft.engines import speed
 from regraft.networks.backbones import build_untrained
-from regraft.networks.registry import INSTALLED, POCKET, POPULAR, STRONG, StartingPoint, licence_of, network_names
+from regraft.networks.names import POCKET
+from regraft.networks.registry import INSTALLED, POPULAR, STRONG, StartingPoint, licence_of, network_names
 
 Run = Callable[..., Result]
 

@@ -12,7 +12,8 @@ from regraft.errors import DownloadError, OptionError
 from regraft.features.depths import find_depths
 from regraft.networks import registry
 from regraft.networks.backbones import load_backbone
-from regraft.networks.registry import OFFLINE, POCKET, networks_to_try
+from regraft.networks.names import OFFLINE, POCKET
+from regraft.networks.registry import networks_to_try
 
 Run = Callable[..., Result]
 Photos = Callable[..., Path]

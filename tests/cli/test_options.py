@@ -6,7 +6,7 @@ from typer.main import get_command
 from regraft.cli.main import app
 from regraft.cli.options import Split
 from regraft.data.layouts import SPLITS
-from regraft.networks.registry import ALIASES, OFFLINE, POCKET
+from regraft.networks.names import ALIASES, OFFLINE, POCKET
 
 
 def test_every_split_can_be_named() -> None:

@@ -37,6 +37,7 @@ def test_what_is_pushed_answers_the_same(run: Run, bundle: Path, hub: Hub, photo
     assert f"hf-hub:ann/pets: the classifier of commit {repository.commits[-1][0][:12]}\n" in there.stderr
 
 
+@pytest.mark.slow
 def test_the_newest_is_taken_and_a_commit_stays(run: Run, bundle: Path, hub: Hub, photos: Photos) -> None:
     new = photos("new", first_seed=700, red=1)
     assert run("push", bundle, "ann/pets").exit_code == 0

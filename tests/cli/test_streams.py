@@ -128,7 +128,7 @@ def test_json_stays_json_where_the_encoding_lacks_letters(tmp_path: Path) -> Non
 def test_a_librarys_warning_cannot_steer_the_terminal(tmp_path: Path) -> None:
     code = (
         "import warnings\nfrom regraft.cli import main\n"
-        r"main.app = lambda: warnings.warn('in a\x1b[2J.jpg')" + "\nmain.run()\n"
+        r"main.make_app = lambda *_: lambda: warnings.warn('in a\x1b[2J.jpg')" + "\nmain.run()\n"
     )
     code, _, stderr = bash(f"{shlex.quote(sys.executable)} -c {shlex.quote(code)}", tmp_path)  # type: ignore[assignment]
     assert code == 0

@@ -26,7 +26,7 @@ from regraft.images.decoding import decode
 from regraft.networks.backbone import Backbone
 from regraft.networks.backbones import load_backbone
 from regraft.networks.hook_points import HookPoint
-from regraft.networks.stages import Stage
+from regraft.networks.outline import Stage
 
 CPU = torch.device("cpu")
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}

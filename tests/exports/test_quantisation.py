@@ -33,7 +33,8 @@ def judged(classifier: Classifier, photos: list[Path], labels: list[str | None],
     listed = replace(PhotoList.unlabelled(photos), labels=tuple(labels))
     timed = np.concatenate([found] * 3)  # photos are shown again to be timed
     graphs = Table(np.concatenate([KNOWN] * 3)), Table(timed)
-    return loss_of(classifier, Reference(listed, KNOWN), graphs, least=LEAST, calibrated_on=7, observer=Observer())
+    given = {"least": LEAST, "calibrated_on": 7, "learned_from": 0, "observer": Observer()}
+    return loss_of(classifier, Reference(listed, KNOWN), graphs, **given)
 
 
 def test_loss_of_accuracy_by_hand(make: Callable[[str], Classifier], several: list[Path]) -> None:
@@ -87,16 +88,33 @@ def test_too_few_photos_to_exclude_a_loss_are_called_so() -> None:
 
 
 def test_photos_are_calibrated_on_or_judged_on() -> None:
-    calibrating, judging = split_photos(90)
+    calibrating, judging = split_photos(keys(90), np.zeros(90, dtype=bool))
     assert (len(calibrating), len(judging)) == (30, 60)
     assert sorted([*calibrating, *judging]) == list(range(90))
     assert sorted(calibrating) != list(range(30))  # no class alone
-    assert [len(part) for part in split_photos(5000)] == [300, 2000]
+    assert [len(part) for part in split_photos(keys(5000), np.zeros(5000, dtype=bool))] == [300, 2000]
     message = (
-        r"^int8=True needs 40 photos or more, as it is judged on others than it is calibrated on\. check names 39\.$"
+        r"^int8=True needs 40 different photos or more, as it is judged on others than it is calibrated on\. "
+        r"check names 39\.$"
     )
     with pytest.raises(DataError, match=message):
-        split_photos(39)
+        split_photos(keys(39) + keys(39), np.zeros(78, dtype=bool))  # copies are one
+
+
+def test_what_the_classifier_learned_from_calibrates_and_others_judge() -> None:
+    seen = np.arange(90) < 50
+    calibrating, judging = split_photos(keys(90), seen)
+    assert seen[calibrating].all()
+    assert sorted(judging) == list(range(50, 90))
+    calibrating, judging = split_photos(keys(90), np.arange(90) < 80)  # ten others say too little
+    assert (len(calibrating), len(judging), seen[calibrating].sum() >= 0) == (30, 60, True)
+    told = str(replace(LOSS, learned_from=7))
+    assert ", 7 of which the classifier learned from: others may lose more (calibrated on" in told
+    assert "learned from" not in str(LOSS)
+
+
+def keys(count: int) -> list[bytes]:
+    return [number.to_bytes(32, "big") for number in range(1, count + 1)]
 
 
 @pytest.mark.parametrize(

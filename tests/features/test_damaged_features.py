@@ -101,6 +101,26 @@ def shards(kept: FeatureStore) -> list[Path]:
     return sorted(kept.folder.glob("*.safetensors"))
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux lists what is mapped")
+def test_a_damaged_shard_is_no_longer_mapped_when_it_is_removed(
+    kept: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows would let it lie, to be found again by every run."""
+    kept.write(KEYS, VECTORS)
+    (shard,) = shards(kept)
+    data = bytearray(shard.read_bytes())
+    data[data.index(VECTORS.tobytes())] ^= 1
+    shard.write_bytes(data)
+    mapped = []
+    monkeypatch.setattr(store_module, "remove", lambda path: mapped.append(str(path) in _maps()))
+    assert not kept.read(KEYS)[1].any()
+    assert mapped == [False]
+
+
+def _maps() -> str:
+    return Path("/proc/self/maps").read_text()
+
+
 def test_every_byte_of_a_shard_counts(kept: FeatureStore, listener: Any) -> None:
     kept.write(KEYS, VECTORS)
     (shard,) = shards(kept)

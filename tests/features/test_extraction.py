@@ -28,6 +28,7 @@ from regraft.engines.pytorch import TorchEngine
 from regraft.engines.workload import EngineChoice, Workload
 from regraft.errors import DataError, OutputError, WeightsError
 from regraft.features import extraction as features
+from regraft.features import shards
 from regraft.features.extraction import FeatureExtractor, Features, check_photos, extract
 from regraft.features.joint import JointExtractor
 from regraft.features.store import FeatureStore
@@ -35,6 +36,7 @@ from regraft.images.decoding import READING, decode
 from regraft.networks.backbone import Backbone
 from regraft.networks.backbones import load_backbone
 from regraft.progress import Observer
+from regraft.runtime import CPU
 
 Photos = Callable[..., Path]
 PLENTY = 10**9  # bytes of cache: more than any test fills
@@ -71,7 +73,7 @@ def cut_off(path: Path) -> Path:
     return path
 
 
-def no_pixels(*_: object) -> None:
+def no_pixels(*_: object, **__: object) -> None:
     raise AssertionError("a pixel was decoded")
 
 
@@ -204,8 +206,20 @@ def test_cache_says_what_it_holds(run: Pass, ten: list[Path]) -> None:
         "cut": "pooled",
         "engine": "torch-cpu-float32",
         "reading": READING,
+        "resizer": "pillow",  # of few photos
         "format": 2,
     }
+
+
+def test_few_photos_and_many_are_kept_apart(run: Pass, ten: list[Path]) -> None:
+    """They are resized otherwise. 128 photos are many, though most of them are the same."""
+    run(ten)
+    assert run([*ten, *ten[:1] * 118]).computed == 10
+    assert [info.vectors for info in describe()] == [10, 10]
+    assert [info.about.get("resizer") for info in sorted(describe(), key=lambda info: len(info.about))] == [
+        None,
+        "pillow",
+    ]
 
 
 def test_cache_keeps_its_limit(run: Pass, ten: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +248,7 @@ def test_cache_keeps_its_limit_in_a_pass_that_does_not_end(
         return genuine(pixels)
 
     limit = 5 * (1024 + 32)  # 4 vectors of 256 float32 and keys, but not 6
-    monkeypatch.setattr(features, "_IMAGES_PER_SHARD", 2)
+    monkeypatch.setattr(shards, "_IMAGES_PER_SHARD", 2)
     monkeypatch.setattr(run.engine, "features", watched)
     with pytest.raises(type(error)):
         run(ten, batch_size=2, limit=limit)
@@ -267,11 +281,11 @@ def test_shards_are_written_as_the_pass_goes_on(run: Pass, ten: list[Path], monk
         write(self, keys, vectors)
 
     monkeypatch.setattr(FeatureStore, "write", counted)
-    monkeypatch.setattr(features, "_IMAGES_PER_SHARD", 4)
+    monkeypatch.setattr(shards, "_IMAGES_PER_SHARD", 4)
     run(ten[:9], batch_size=2)
     assert written == [4, 4, 1]
     written.clear()
-    monkeypatch.setattr(features, "_SECONDS_PER_SHARD", -1.0)  # each batch is late
+    monkeypatch.setattr(shards, "_SECONDS_PER_SHARD", -1.0)  # each batch is late
     shutil.rmtree(features_folder())
     run(ten, batch_size=3)
     assert written == [3, 3, 3, 1]
@@ -282,11 +296,11 @@ import sys, time
 from pathlib import Path
 from regraft import watchdog
 from regraft.data.audit import inspect
-from regraft.features import extraction as features
+from regraft.features import extraction as features, shards
 from regraft.networks.backbones import load_backbone
 from regraft.engines.pytorch import TorchEngine, torch
 
-features._IMAGES_PER_SHARD = 4
+shards._IMAGES_PER_SHARD = 4
 backbone = load_backbone(sys.argv[1])
 engine = TorchEngine(backbone, torch.device("cpu"))
 fast, calls = engine.features, []
@@ -326,7 +340,7 @@ def test_full_disk_costs_the_cache_alone(
         raise OutputError("the disk is full")
 
     monkeypatch.setattr(FeatureStore, "write", full)
-    monkeypatch.setattr(features, "_IMAGES_PER_SHARD", 4)
+    monkeypatch.setattr(shards, "_IMAGES_PER_SHARD", 4)
     result = run(ten, batch_size=2, observer=listener)
     assert np.array_equal(result.values, expected)
     assert result.computed == 10
@@ -483,7 +497,7 @@ def workloads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Workload, str]]:
 
     def choose(workload: Workload, wanted: str) -> Engine:
         chosen.append((workload, wanted))
-        return TorchEngine(workload.backbone, workload.device)
+        return TorchEngine(workload.backbone, torch.device(str(workload.device)))
 
     monkeypatch.setattr(features, "choose_engine", choose)
     return chosen
@@ -505,7 +519,7 @@ def test_one_engine_is_kept(
     assert extractor.choose(ten[:3], keys[:3]) is engine
     extractor.extract(ten[3:], keys[3:])
     ((workload, wanted),) = workloads
-    assert (workload.backbone, workload.device, workload.photos) == (backbone, torch.device("cpu"), 10)
+    assert (workload.backbone, workload.device, workload.photos) == (backbone, CPU, 10)
     assert (workload.keep, workload.earlier, wanted) == (True, earlier, "torch-float32")
     assert workload.check.digest == check_photos(ten, keys, backbone.preprocess).digest
     workload.say("a finding")
@@ -553,7 +567,7 @@ def test_the_cache_is_as_large_as_it_was_set(
     without = FeatureExtractor(backbone, replace(REFERENCE, cache=False))
     assert [without.extract(ten, keys).computed for _ in range(2)] == [10, 10]
     assert not features_folder().exists()
-    monkeypatch.setattr(features, "_IMAGES_PER_SHARD", 2)
+    monkeypatch.setattr(shards, "_IMAGES_PER_SHARD", 2)
     limit = 5 * (1024 + 32)  # 4 vectors of 256 float32 and keys, but not 6
     FeatureExtractor(backbone, replace(REFERENCE, cache_limit=limit, batch_size=2)).extract(ten, keys)
     assert sum(info.vectors for info in describe()) == 4

@@ -17,6 +17,7 @@ from regraft.features.extraction import extract
 from regraft.features.joint import JointExtractor
 from regraft.images.augment import Augmentation
 from regraft.images.decoding import decode, decode_views
+from regraft.images.resizing import TORCHVISION
 from regraft.images.tta import MIRRORED, OF_CORNERS, PLAIN, TTA
 from regraft.networks.backbone import Backbone
 from regraft.networks.backbones import load_backbone
@@ -163,7 +164,9 @@ def test_activations_of_views_of_answers_are_computed_beside_those_that_are_kept
     assert isinstance(views, CachedViews)
     pairs = [[(3, -1), (0, -4), (7, -2)], [(9, -5)]]
     found = [part.numpy() for part in views.stream(pairs)]
-    pictures = {photo: decode_views(ten[photo], backbone.preprocess, EVERY) for photo in (0, 3, 7, 9)}
+    pictures = {
+        photo: decode_views(ten[photo], backbone.preprocess, EVERY, resizer=TORCHVISION) for photo in (0, 3, 7, 9)
+    }
     for part, batch in zip(found, pairs, strict=True):
         expected = engine.features(np.stack([pictures[photo][-number] for photo, number in batch]))
         assert close(part, expected)

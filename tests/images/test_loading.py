@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from regraft.images.decoding import decode
 from regraft.images.loading import Batch, load_batches
 from regraft.images.preprocess import Preprocess
 from regraft.images.reading import read_image
+from regraft.images.resizing import PILLOW, TORCHVISION
 from regraft.images.sources import Pixels, Source, as_sources
 from regraft.runtime import BATCH_SIZE
 
@@ -58,7 +60,7 @@ def test_usual_batch_size(sources: Callable[[int], list[Source]]) -> None:
 def test_order_does_not_depend_on_who_is_done_first(
     sources: Callable[[int], list[Source]], pixels: PixelsOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slow_on_even(source: Pixels, _: Preprocess) -> np.ndarray:
+    def slow_on_even(source: Pixels, _: Preprocess, **__: str) -> np.ndarray:
         time.sleep(0.01 if int(source.name) % 2 == 0 else 0)
         return np.asarray(source.image)
 
@@ -70,11 +72,34 @@ def test_order_does_not_depend_on_who_is_done_first(
 def test_images_are_brought_to_the_networks_size(pixels: PixelsOf) -> None:
     preprocess = Preprocess(8, 6, 0.9, "center", "bilinear", (0.5,) * 3, (0.5,) * 3)
     image = Image.fromarray(pixels(0))
+    expected = preprocess.pixels(image)
     (batch,) = load_batches([Pixels(image, "x")], preprocess)
     assert batch.pixels.shape == (1, 8, 6, 3)
-    assert (
-        np.abs(batch.pixels[0].astype(int) - preprocess.pixels(image)).max() <= 2
-    )  # torchvision's filter, not Pillow's
+    assert np.array_equal(batch.pixels[0], expected)
+    (batch,) = load_batches([Pixels(image, "x")], preprocess, resizer=TORCHVISION)
+    assert np.array_equal(batch.pixels[0], preprocess.pixels(image, resizer=TORCHVISION))
+    assert 0 < np.abs(batch.pixels[0].astype(int) - expected).max() <= 2
+
+
+@pytest.mark.parametrize(("count", "resizer"), [(127, PILLOW), (128, TORCHVISION)])
+def test_torchvision_resizes_where_there_are_many(
+    sources: Callable[[int], list[Source]], count: int, resizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What resizes follows from the number of photos, and from whether torchvision is there."""
+    seen: list[str] = []
+
+    def watched(source: Pixels, _: Preprocess, *, resizer: str) -> np.ndarray:
+        seen.append(resizer)
+        return np.asarray(source.image)
+
+    monkeypatch.setattr(loading, "decode", watched)
+    given = sources(1) * count
+    assert len(list(load_batches(given, UNCHANGED, batch_size=64))) == 2
+    assert seen == [resizer] * count
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    seen.clear()
+    assert len(list(load_batches(given, UNCHANGED, batch_size=64))) == 2
+    assert seen == [PILLOW] * count
 
 
 def test_unreadable_images_are_left_out_with_their_reasons(
@@ -102,7 +127,7 @@ def test_a_batch_of_nothing_readable_is_empty(tmp_path: Path) -> None:
 def test_an_error_that_is_no_files_fault_is_not_swallowed(
     sources: Callable[[int], list[Source]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: Source, __: Preprocess) -> np.ndarray:
+    def fail(_: Source, __: Preprocess, **___: str) -> np.ndarray:
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(loading, "decode", fail)
@@ -116,7 +141,7 @@ def test_never_more_than_three_batches_are_decoded_ahead(
     """A slow consumer: by when batch k (from 0) is handed over, at most 4 k + 12 of 60 images have been begun."""
     begun: list[str] = []
 
-    def count(source: Pixels, _: Preprocess) -> np.ndarray:
+    def count(source: Pixels, _: Preprocess, **__: str) -> np.ndarray:
         begun.append(source.name)
         return np.asarray(source.image)
 
@@ -135,7 +160,7 @@ def test_nothing_is_decoded_before_it_is_asked_for(
     sources: Callable[[int], list[Source]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[Source] = []
-    monkeypatch.setattr(loading, "decode", lambda source, _: begun.append(source) or np.asarray(source.image))
+    monkeypatch.setattr(loading, "decode", lambda source, _, **__: begun.append(source) or np.asarray(source.image))
     batches = load_batches(sources(8), UNCHANGED, batch_size=4)
     assert begun == []
     assert len(list(batches)) == 2
@@ -164,7 +189,7 @@ def test_what_was_queued_is_not_decoded_after_closing(
     """One slow thread at a time: of the 12 images queued, most are dropped when the consumer stops."""
     begun: list[str] = []
 
-    def slow(source: Pixels, _: Preprocess) -> np.ndarray:
+    def slow(source: Pixels, _: Preprocess, **__: str) -> np.ndarray:
         begun.append(source.name)
         time.sleep(0.03)
         return np.asarray(source.image)

@@ -9,7 +9,8 @@ from torch import nn
 from regraft.errors import FrozenTensorError, OptionError
 from regraft.networks.backbone import Backbone
 from regraft.networks.backbones import build_untrained
-from regraft.networks.freezing import Plan, apply_plan, check_frozen, fingerprints, plan_training, stages_to_train
+from regraft.networks.freezing import apply_plan, fingerprints, plan_training
+from regraft.networks.plan import Plan, check_frozen
 
 
 @pytest.fixture(scope="module")
@@ -81,29 +82,6 @@ def test_only_the_parameters_that_are_asked_for_are_trained(mobilenet: Backbone)
     assert plan.names("trained") == tuple(name for name in every.names("trained") if name.endswith(".bias")) != ()
     assert plan.names("statistics") == every.names("statistics")
     assert plan.cut == every.cut == "blocks.5"
-
-
-STAGES = ["stem", "blocks.0", "blocks.1", "blocks.2"]
-
-
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ({}, ("blocks.2",)),
-        ({"train_from": "blocks.1"}, ("blocks.1", "blocks.2")),
-        ({"train_from": "stem"}, tuple(STAGES)),
-        ({"train_only": "blocks.0"}, ("blocks.0",)),
-    ],
-)
-def test_stages_to_train(options: dict[str, str], expected: tuple[str, ...]) -> None:
-    assert stages_to_train(STAGES, ["blocks.2"], **options) == expected
-
-
-@pytest.mark.parametrize("option", ["train_from", "train_only"])
-def test_an_unknown_stage_is_named_with_those_that_there_are(option: str) -> None:
-    message = rf"^{option} must name a stage of the network: stem, .*Got 'block\.1'\. Did you mean 'blocks\.1'"
-    with pytest.raises(OptionError, match=message):
-        stages_to_train(STAGES, [], **{option: "block.1"})
 
 
 def test_adapters_need_linear_layers(mobilenet: Backbone) -> None:

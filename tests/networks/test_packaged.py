@@ -17,8 +17,9 @@ from timm.data import ImageNetInfo, create_transform
 from regraft.errors import WeightsError
 from regraft.networks import packaged as packaged_weights
 from regraft.networks.backbones import build_untrained, load_backbone
+from regraft.networks.names import OFFLINE
 from regraft.networks.packaged import FILE, PACKAGE, SHA256, VERSION, read_packaged, timm_name
-from regraft.networks.registry import OFFLINE, find_recipe
+from regraft.networks.registry import find_recipe
 
 INSTALLED_FILE = Path(str(distribution(PACKAGE).locate_file(FILE)))
 REMEDY = (
@@ -112,7 +113,7 @@ def test_the_hash_is_that_of_the_wheel_and_the_version_is_pinned() -> None:
     assert recorded.mode == "sha256"
     assert base64.urlsafe_b64decode(recorded.value + "=").hex() == SHA256
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
-    assert f"{PACKAGE}=={VERSION}" in project["dependencies"]
+    assert f"{PACKAGE}=={VERSION}" in project["optional-dependencies"]["train"]
 
 
 def test_nothing_of_the_package_is_imported() -> None:

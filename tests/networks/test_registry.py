@@ -16,12 +16,11 @@ import regraft
 from regraft.errors import ModelError, OptionError
 from regraft.networks import hub
 from regraft.networks.backbones import build_untrained, load_backbone
+from regraft.networks.names import ALIASES, OFFLINE, POCKET, own_name
+from regraft.networks.packaged import pocket_folder
 from regraft.networks.registry import (
-    ALIASES,
     HUB_WEIGHTS,
     INSTALLED,
-    OFFLINE,
-    POCKET,
     STRONG,
     check_model_name,
     check_side,
@@ -29,8 +28,6 @@ from regraft.networks.registry import (
     find_recipe,
     is_network,
     network_names,
-    own_name,
-    pocket_folder,
 )
 
 Local = Callable[..., str]

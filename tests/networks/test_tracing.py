@@ -222,7 +222,8 @@ def test_modes_are_changed_in_few_files() -> None:
     assert changing == {
         "networks/tracing.py",  # for a time
         "networks/building.py",  # for good: of a network that was just built
-        "networks/backbones.py",  # the same, after its classifier was dropped or its weights were exchanged
+        "networks/backbones.py",  # the same, after its classifier was dropped
+        "networks/backbone.py",  # and after its weights were exchanged
         "engines/pytorch.py",  # for good: an engine only answers
         "training/finetuner.py",  # the loop of training, which changes modes with every epoch
     }

@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 
 from regraft.errors import WeightsError
 from regraft.networks.backbones import load_backbone
-from regraft.networks.weights import local_weights, read_state_dict
+from regraft.networks.names import local_weights
+from regraft.networks.weights import read_state_dict
 
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.tensor([0.5, -1.0]), "n": torch.tensor(7)}
 ALLOWED = "Allowed are .safetensors and a state dict saved by torch.save(model.state_dict(), file)."

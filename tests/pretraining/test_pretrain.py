@@ -20,7 +20,6 @@ from regraft.features.extraction import extract
 from regraft.heads.linear import CalibratedHead
 from regraft.networks.backbones import build_untrained, load_backbone, reinitialised
 from regraft.pretraining.teacher import DistillationSettings
-from regraft.training.distributed import Accelerator, ProcessGroup
 from regraft.transfer.fit import fit
 
 Photos = Callable[..., Path]
@@ -127,7 +126,7 @@ def test_two_processes_take_the_steps_of_one(photos: Photos, tmp_path: Path) -> 
 def test_fit_does_not_run_in_several_processes(
     photos: Photos, tiny_network: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    two = Accelerator(torch.device("cpu"), "fp32", ProcessGroup(0, 2, torch.device("cpu")))
-    monkeypatch.setattr("regraft.transfer.experiment.accelerator", lambda *_: two)
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(OptionError, match=r"this runs in one process, on one device. Got 2 processes."):
         fit(find_samples(photos(red=6, blue=6)), lambda: load_backbone(tiny_network), model="tiny")

@@ -64,6 +64,16 @@ def test_what_was_saved_is_there_for_the_same_arguments(run: Open, said: Said, t
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux lists what is mapped")
+def test_the_file_of_a_loaded_checkpoint_is_free(run: Open, tmp_path: Path) -> None:
+    """Windows replaces and removes no file that is mapped: the next checkpoint would be the last."""
+    run().save("job", {"w": torch.arange(1000.0)}, {})
+    saved = run().load("job")
+    assert saved is not None
+    assert "m.safetensors.unfinished" not in Path("/proc/self/maps").read_text()
+    assert torch.equal(saved.tensors["w"], torch.arange(1000.0))
+
+
 def test_other_arguments_are_named_and_refused(run: Open) -> None:
     run().save("job", {}, {})
     with pytest.raises(ResumeError) as caught:

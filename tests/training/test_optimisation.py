@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from regraft.engines import microbatches
-from regraft.networks.freezing import Plan, TensorPlan
+from regraft.networks.plan import Plan, TensorPlan
 from regraft.training.distributed import accelerator
 from regraft.training.optimisation import TrainingStep
 from regraft.training.schedule import Schedule

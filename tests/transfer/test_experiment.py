@@ -17,6 +17,7 @@ from regraft.engines.pytorch import TorchEngine
 from regraft.engines.workload import EngineChoice, machine
 from regraft.errors import DataError, OptionError, ResumeError
 from regraft.images.decoding import decode
+from regraft.images.resizing import TORCHVISION
 from regraft.networks.backbone import Backbone
 from regraft.networks.backbones import load_backbone, reinitialised
 from regraft.networks.cutting import cut_before
@@ -168,7 +169,7 @@ def test_the_trunk_runs_in_float32(tiny_network: str, photos: Photos, listener: 
     preprocess = experiment.backbone.preprocess
     trunk, _ = cut_before(experiment.backbone.module, stages[-2], (3, 32, 32))
     reference = TorchEngine(experiment.backbone, torch.device("cpu"), trunk)
-    images = np.stack([decode(source, preprocess) for source in samples.sources])
+    images = np.stack([decode(source, preprocess, resizer=TORCHVISION) for source in samples.sources])
     expected = reference.activations(images)
     (found,) = activations.stream([[(photo, 0) for photo in range(8)]])
     assert torch.allclose(found, expected, rtol=2**-10, atol=1e-3 * float(expected.abs().max()))  # kept in float16

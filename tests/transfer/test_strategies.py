@@ -13,7 +13,8 @@ from regraft.engines.compute import Compute
 from regraft.errors import OptionError
 from regraft.networks.backbone import Backbone
 from regraft.networks.backbones import load_backbone
-from regraft.networks.freezing import BATCH_NORMS, Plan, fingerprints
+from regraft.networks.freezing import BATCH_NORMS, fingerprints
+from regraft.networks.plan import Plan
 from regraft.options import declared_settings
 from regraft.training.finetuner import Finetuner
 from regraft.training.schedule import Schedule

@@ -15,10 +15,10 @@ from regraft.features.depth_choices import columns_from
 from regraft.heads.probe import CalibratedHeads, fit_calibrated_head
 from regraft.networks.backbones import load_backbone
 from regraft.progress import Observer
+from regraft.training import losses
 from regraft.training.checkpoints import Run
 from regraft.training.losses import LabelLoss
 from regraft.training.schedule import Schedule
-from regraft.transfer import trainers
 from regraft.transfer.experiment import Experiment, class_weights
 from regraft.transfer.preparation import prepare_experiment
 from regraft.transfer.settings import FitSettings
@@ -97,7 +97,7 @@ def test_weights_of_classes_reach_the_last_layer_and_the_training(
         heard.append(weights)
         return LabelLoss(*given, weights=weights, **more)
 
-    monkeypatch.setattr(trainers, "LabelLoss", hears)
+    monkeypatch.setattr(losses, "LabelLoss", hears)
     trainer = trainer_of(Candidate("top"), experiment)
     trainer.fit(1.0)
     some = np.concatenate([np.flatnonzero(dataset.labels == label)[:count] for label, count in ((0, 6), (1, 9))])

@@ -22,8 +22,10 @@ from regraft.data.audit import inspect
 from regraft.data.layouts import find_samples
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, OptionError
+from regraft.features import extraction
 from regraft.features.extraction import FeatureExtractor
 from regraft.heads.linear import LinearHead
+from regraft.images.resizing import TORCHVISION
 from regraft.images.tta import MIRRORED, OF_CORNERS, PLAIN, TTA
 from regraft.networks.backbones import load_backbone
 from regraft.progress import Observer
@@ -171,7 +173,9 @@ def test_networks_that_are_trained_further_answer_by_means_too(
     assert np.allclose(logits[0], logits[1], atol=0.05 * np.ptp(logits[1]) + 1e-3)
 
 
-def test_held_out_logits_of_a_trained_network_are_means(tiny_network: str, photos: Photos) -> None:
+def test_held_out_logits_of_a_trained_network_are_means(
+    tiny_network: str, photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By hand: the network as it was trained, on the pixels of each view."""
     from regraft.transfer.strategies import Candidate
     from regraft.transfer.trainers import FineTuningTrainer, trainer_of
@@ -188,6 +192,7 @@ def test_held_out_logits_of_a_trained_network_are_means(tiny_network: str, photo
     backbone, _ = trainer._prove(state)
     sources = [prepared.dataset.samples.sources[place] for place in held_out]
     extractor = FeatureExtractor(backbone, replace(COMPUTE, cache=False))
+    monkeypatch.setattr(extraction, "resizer_for", lambda _: TORCHVISION)  # which resizes what networks are trained on
     parts = extractor.extract_parts(sources, inspect(tuple(sources)).keys, parts=(PLAIN, OF_CORNERS))
     own = prepared.heads.of(np.arange(16)).columns
     means = (parts[PLAIN].values + 4 * parts[OF_CORNERS].values) / 5

@@ -20,7 +20,6 @@ from regraft.data.photos import find_photos
 from regraft.data.samples import Samples
 from regraft.errors import DataError, OptionError, did_you_mean, option, printable
 from regraft.images.sources import Source, as_sources
-from regraft.networks.registry import STRONG, default_network
 from regraft.options import declared_settings
 
 COLUMNS = {said.flag or name: name for name, (_, said) in declared_settings(Columns).items()}
@@ -88,6 +87,8 @@ def plain(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def network_or_default(*, stacklevel: int) -> str:
     """Return the network that is taken when none is named, and warn if the usual one cannot be had."""
+    from regraft.networks.registry import STRONG, default_network
+
     name, which = default_network()
     if name != STRONG:
         warnings.warn(which, stacklevel=stacklevel)

@@ -24,18 +24,14 @@ from regraft.classifier.predict import Predictions, Predictor
 from regraft.data.audit import unreadable_lines
 from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples, split_names
-from regraft.data.samples import Samples, natural_order
+from regraft.data.samples import natural_order
 from regraft.data.training_classes import TaxonomyOptions
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, did_you_mean, printable, shortlist
 from regraft.evaluation.conformal import Coverage
-from regraft.explain.explain import check_options, explain
-from regraft.explain.html_report import write_report
-from regraft.explain.subject import find_subject_photos, subject_of_classifier, without_labels
-from regraft.files import check_output, prepare_folder
+from regraft.files import check_output
 from regraft.images.sources import Source
-from regraft.networks.names import NetworkNames, joined_name, parts_of_name, read_names
-from regraft.networks.registry import networks_to_try, own_name
+from regraft.networks.names import NetworkNames, joined_name, own_name, parts_of_name, read_names
 from regraft.options import Bytes, Seconds, declared_settings
 from regraft.training.schedule import Schedule
 from regraft.transfer.experiment import Experiment
@@ -116,7 +112,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         networks = self._networks(named)
         splits, labels = find_labelled(X, y, groups, columns_of(columns, "fit", own=("groups",)))
         splits = self._options(TaxonomyOptions).apply(splits, natural_order if labels is None else sorted)
-        loaders = {name: functools.partial(load_network, name, self.weights) for name in networks}
+        loaders = {
+            name: functools.partial(load_network, name, self.weights, limit=compute.cache_bytes) for name in networks
+        }
         if named.choose:
             result = fit_best(splits, loaders, settings=settings, compute=compute, observer=observer)
         else:
@@ -231,34 +229,20 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             OptionError: no such stage or method.
             OutputError: it cannot be written there.
         """
-        classifier, folder = self._fitted(), Path(out)
-        stages = [stages] if isinstance(stages, str) else stages
-        prepare_folder(folder, option="out")
-        check_options(classifier.backbone, stages, method=method, units=units)
-        samples, labelled = _photos_to_explain(X, y, columns_of(columns, "explain"))
-        compute, observer = self._options(Compute), LogObserver()
-        settings = self._options(FitSettings)
-        subject = subject_of_classifier(
-            classifier,
-            samples,
-            labelled=labelled,
-            before=None,
-            compute=compute,
-            positive=settings.positive,
-            seed=settings.seed,
-            observer=observer,
-        )
-        explanation = explain(
-            subject,
-            stages=stages,
+        from regraft.api.explanations import explain_classifier  # here: it imports PyTorch
+
+        return explain_classifier(
+            self._fitted(),
+            X,
+            y,
+            Path(out),
+            stages=[stages] if isinstance(stages, str) else stages,
             units=units,
             method=method,
-            device=compute.torch_device,
-            batch_size=compute.batch_size,
-            seed=settings.seed,
-            observer=observer,
+            columns=columns_of(columns, "explain"),
+            compute=self._options(Compute),
+            settings=self._options(FitSettings),
         )
-        return write_report(explanation, folder)
 
     def save(self, path: str | Path) -> None:
         """Write the classifier to one safetensors file.
@@ -277,6 +261,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _networks(self, named: NetworkNames) -> list[str]:
         """Return the names of the networks, default ones if none are named."""
+        from regraft.networks.registry import networks_to_try
+
         for name in named.names:
             check_network(name)
         named = replace(named, names=tuple(map(own_name, named.names)))
@@ -389,12 +375,3 @@ def _positions(y: Any, count: int, classifier: Classifier) -> np.ndarray:
             f"{', '.join(map(printable, classifier.classes[:20]))}."
         )
     return np.asarray(known[labels.positions])
-
-
-def _photos_to_explain(X: Any, y: Any, columns: Columns) -> tuple[Samples, bool]:
-    """Return the photos, and whether they have labels."""
-    if is_place(X) and y is None:
-        return find_subject_photos(Path(X).expanduser(), columns)
-    if y is not None:
-        return find_labelled(X, y, None, columns)[0]["train"], True
-    return without_labels(find_photos_of(X, columns), "the given images"), False

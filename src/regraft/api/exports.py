@@ -9,13 +9,14 @@ from regraft.api.estimator import TransferClassifier
 from regraft.api.log import LogObserver
 from regraft.classifier.bundle import load_bundle
 from regraft.classifier.classifier import Classifier
-from regraft.classifier.named import bundle_file, names_classifier
+from regraft.classifier.named import bundle_file
 from regraft.data.columns import Columns
 from regraft.data.photo_list import PhotoList, list_photos
 from regraft.errors import DataError, OptionError, option
 from regraft.exports.export import Export, check_request
 from regraft.exports.export import export as write
-from regraft.exports.formats import format_named
+from regraft.exports.formats import format_named, with_ending
+from regraft.networks.names import is_on_hub
 
 _OWN = ("to", "out", "check", "int8", "max_loss")
 _UNNAMED = Path("classifier")
@@ -60,14 +61,13 @@ def export(
     if isinstance(classifier, (TransferClassifier, Classifier)):
         beside = _UNNAMED
     elif is_place(classifier):
-        on_hub = names_classifier(str(classifier)) and ":" in str(classifier)
-        beside = _UNNAMED if on_hub else Path(classifier).expanduser()
+        beside = _UNNAMED if is_on_hub(str(classifier)) else Path(classifier).expanduser()
     else:
         raise OptionError(
             f"{option('classifier')} must be a fitted TransferClassifier, or the file of one. Got "
             f"{type(classifier).__name__}."
         )
-    path = beside.with_suffix(format.suffix) if out is None else Path(out).expanduser()
+    path = with_ending(beside, format) if out is None else Path(out).expanduser()
     check_request(path, format, photos=check is not None, int8=int8, max_loss=max_loss)
     photos = None if check is None else _photos(check, columns)
     if isinstance(classifier, TransferClassifier):

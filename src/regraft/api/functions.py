@@ -22,7 +22,7 @@ from regraft.data.samples import Samples, composed
 from regraft.engines.compute import Compute
 from regraft.errors import ModelError, OptionError, did_you_mean, option
 from regraft.evaluation.goals import DecisionRequest
-from regraft.networks.registry import own_name
+from regraft.networks.names import own_name
 from regraft.options import check_settings, number, whole_number
 from regraft.training.schedule import Schedule
 from regraft.transfer.compare import Size
@@ -272,7 +272,7 @@ def compare(
     samples = find_labelled(X, y, groups, columns_of(named, "compare"), splits=("train",))[0]["train"]
     return compare_samples(
         samples,
-        {name: (lambda name=name: load_network(name)) for name in networks},  # type: ignore[misc]
+        {name: (lambda name=name: load_network(name, limit=compute.cache_bytes)) for name in networks},  # type: ignore[misc]
         strategies=[name.strip() for name in chosen],
         sizes=counts,
         settings=settings,

@@ -9,7 +9,7 @@ from torch import nn
 
 from regraft.errors import ModelError
 from regraft.networks.hook_points import HookPoint
-from regraft.networks.stages import Stage
+from regraft.networks.outline import Stage
 from regraft.networks.tracing import Before, blank_images, forward_hooks
 
 _SKEW = 1.3  # how far a map's ratio of sides may be from the image's; padding moves it a little

@@ -32,17 +32,10 @@ def network_tensors(classifier: Classifier) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     for number, backbone in enumerate(classifier.backbones):
         found |= {_prefix(number) + name: _smallest(array) for name, array in backbone.arrays().items()}
-        graph = graph_of(backbone, compared=_was_compared(classifier, number))
+        graph = graph_of(backbone)
         if graph is not None:
             found[f"{GRAPH}{number}"] = graph.to_array()
     return found
-
-
-def _was_compared(classifier: Classifier, number: int) -> bool:
-    """Tell whether the converted network has run photos, after it was compared with PyTorch on some of them."""
-    choices = (classifier.engine_choice, *(classifier.joined_choices or (None,) * len(classifier.joined)))
-    choice = choices[number]
-    return choice is not None and choice.engine.startswith("openvino")
 
 
 def _prefix(number: int) -> str:
@@ -93,9 +86,13 @@ def read_network(network: NetworkFields, tensors: Mapping[str, np.ndarray], numb
     try:
         check_settings(settings, "{} in its settings")
         graph = None if stored is None else Graph.from_array(stored)
-    except ModelError as error:
+        if graph is not None:
+            graph.check_tensors(arrays, architecture=network.architecture, source="the bundle")
+            if graph.width <= (units := sum(depth.units for depth in depths)):
+                raise ModelError(f"its graph gives {graph.width:,} features, and its depths have {units:,}")
+    except (ModelError, WeightsError) as error:
         raise _cannot_be_rebuilt(path, error) from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise BundleError(f"{path} is damaged: its graph {printable(str(error))}. Fit it again.") from None
     recipe = Recipe(network.architecture, network.arguments, settings)
     preprocess = Preprocess.from_json(msgspec.to_builtins(network.preprocess))
@@ -131,9 +128,11 @@ def read_network(network: NetworkFields, tensors: Mapping[str, np.ndarray], numb
 
 
 def _width_of(lazy: LazyModule) -> int:
+    module = lazy.get()  # first: it says what is not installed
+
     from regraft.networks.backbones import width_of
 
-    return width_of(lazy.get())
+    return width_of(module)
 
 
 def _cannot_be_rebuilt(path: Path, error: Exception) -> BundleError:

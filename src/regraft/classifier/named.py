@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regraft.errors import BundleError, OptionError, did_you_mean, option, printable
+from regraft.networks.names import is_on_hub
 
 if TYPE_CHECKING:
     from regraft.classifier.classifier import Classifier
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from regraft.networks.backbone import Backbone
 
 HUB_BUNDLE = "classifier.safetensors"  # of a repository on the hub
-_ON_HUB = ("hf-hub:", "hf_hub:")  # as `networks.hub`, whose import takes a second
 _COMMIT_SHOWN = 12
 _log = logging.getLogger("regraft").info
 
@@ -46,12 +46,12 @@ def check_named(model: str, weights: Path | None = None) -> None:
 
 def is_bundle_name(model: str) -> bool:
     """Tell whether a name is that of a classifier's file, and of no network."""
-    return not model.startswith(_ON_HUB) and Path(model).suffix.startswith(".safetensor")
+    return not is_on_hub(model) and Path(model).suffix.startswith(".safetensor")
 
 
 def names_classifier(named: str) -> bool:
     """Tell whether what may be photos or a classifier names the latter: by its file, or a repository on the hub."""
-    return is_bundle_name(named) or named.startswith(_ON_HUB)
+    return is_bundle_name(named) or is_on_hub(named)
 
 
 def bundle_file(named: str | Path, say: Callable[[str], object] = _log) -> Path:
@@ -70,7 +70,7 @@ def bundle_file(named: str | Path, say: Callable[[str], object] = _log) -> Path:
         ModelError: no name of a repository.
     """
     name = str(named)
-    if not name.startswith(_ON_HUB):
+    if not is_on_hub(name):
         return Path(named).expanduser()
     from regraft.networks.hub import download_errors
 
@@ -115,7 +115,7 @@ def find_bundle(model: str, *, fetch: bool = True, say: Callable[[str], object] 
     Raises:
         DownloadError: of a repository that is neither here nor to be had; the message is that of a network's weights.
     """
-    if not model.startswith(_ON_HUB):
+    if not is_on_hub(model):
         file = Path(model).expanduser()
         return file if is_bundle_name(model) or file.is_file() else None
     from regraft.networks.hub import cached_file, download_errors, repository_of
@@ -146,14 +146,15 @@ def load_named(
         ModelError: no such network.
         WeightsError: its weights are not here, or are another's.
     """
-    from regraft.classifier.bundle import load_bundle
-    from regraft.networks.backbones import load_backbone
-    from regraft.networks.registry import check_model_name
-
     check_named(model, weights)
     file = None if weights is not None else find_bundle(model, fetch=fetch, say=say)
     if file is not None:
+        from regraft.classifier.bundle import load_bundle
+
         return load_bundle(file)
+    from regraft.networks.backbones import load_backbone  # here: they import PyTorch
+    from regraft.networks.registry import check_model_name
+
     check_model_name(model)
     return load_backbone(model, weights, fetch=fetch)
 
@@ -165,26 +166,34 @@ def check_network(model: str) -> None:
         BundleError: no such file.
         ModelError: no such network.
     """
-    from regraft.networks.registry import check_model_name
+    from regraft.features.network_cache import is_cached
 
     if isinstance(model, str) and is_bundle_name(model):
         check_named(model)
-    else:
+    elif not isinstance(model, str) or not is_cached(model):
+        from regraft.networks.registry import check_model_name  # here: it imports PyTorch
+
         check_model_name(model)
 
 
-def load_network(model: str, weights: str | Path | None = None, *, fetch: bool = True) -> "Backbone":
+def load_network(model: str, weights: str | Path | None = None, *, fetch: bool = True, limit: int) -> "Backbone":
     """Return a network to start from: by its name, or that of a classifier, by its file or repository.
+
+    Args:
+        model: as of `load_named`.
+        weights: likewise.
+        fetch: likewise.
+        limit: bytes that the cache may hold, see `features.network_cache`; 0 for none.
 
     Raises:
         OptionError: a classifier that joins several; or a classifier, and weights.
         BundleError, ModelError, WeightsError: as of `load_named`.
     """
+    from regraft.features.network_cache import load_cached
     from regraft.networks.backbone import Backbone
-    from regraft.networks.backbones import load_backbone
 
     if not names_classifier(model):  # a file that is called as a network is not meant
-        return load_backbone(model, weights, fetch=fetch)
+        return load_cached(model, weights, fetch=fetch, limit=limit)
     thing = load_named(model, None if weights is None else Path(weights), fetch=fetch)
     if isinstance(thing, Backbone):
         return thing
@@ -197,7 +206,7 @@ def outline_network(model: str) -> "Backbone":
     from regraft.networks.backbones import build_untrained
 
     is_network = not names_classifier(model) or find_bundle(model) is None
-    return build_untrained(model) if is_network else load_network(model)
+    return build_untrained(model) if is_network else load_network(model, limit=0)
 
 
 def network_of(thing: "Classifier | Backbone") -> "tuple[Backbone, EngineChoice | None]":

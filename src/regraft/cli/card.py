@@ -10,6 +10,7 @@ from regraft.cli.console import note
 from regraft.cli.outputs import check_keeps_inputs
 from regraft.errors import printable
 from regraft.files import check_output
+from regraft.networks.names import is_on_hub
 
 Licence = Annotated[
     str | None,
@@ -43,14 +44,14 @@ def card(
     It is Markdown with the front matter of the Hugging Face hub. Add words of your own: a card that was changed is not
     replaced, and `regraft push` uploads it.
     """
-    from regraft.classifier.named import bundle_file, names_classifier
+    from regraft.classifier.named import bundle_file
     from regraft.publishing.front_matter import check_licence
     from regraft.publishing.model_card import card_beside, write_card
     from regraft.publishing.subject import CardSubject
 
     check_licence(licence)
     named = str(bundle)
-    on_hub = names_classifier(named) and ":" in named
+    on_hub = is_on_hub(named)
     name = named.partition("@")[0].rpartition("/")[2] if on_hub else None
     path = out or (Path(f"{name}.md") if on_hub else card_beside(bundle))
     check_output(path, option="--out")

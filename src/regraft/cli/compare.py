@@ -100,7 +100,7 @@ def compare(
     observer = given.observer(out.stem)
     found = run_comparison(
         samples,
-        {name: (lambda name=name: load_network(name)) for name in model},  # type: ignore[misc]
+        {name: (lambda name=name: load_network(name, limit=compute.cache_bytes)) for name in model},  # type: ignore[misc]
         strategies=chosen,
         sizes=counts,
         settings=settings,

@@ -12,7 +12,7 @@ from regraft.transfer.strategies import AUTO
 
 if TYPE_CHECKING:
     from regraft.networks.backbone import Backbone
-    from regraft.networks.freezing import Plan
+    from regraft.networks.plan import Plan
     from regraft.transfer.auto_plan import AutoPlan
     from regraft.transfer.forecast import Forecast, Trial
     from regraft.transfer.strategies import Candidate
@@ -110,7 +110,8 @@ def _up_to(features: str) -> str:
 
 def _network(model: str) -> str:
     """Return the name of the network that would be taken, which is said where none is named."""
-    from regraft.networks.registry import default_network, own_name
+    from regraft.networks.names import own_name
+    from regraft.networks.registry import default_network
 
     if model:
         return own_name(model)

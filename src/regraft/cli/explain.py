@@ -131,7 +131,7 @@ def _subject(
     from regraft.evaluation.report import check_positive
     from regraft.explain.subject import subject_of_classifier, subject_of_network
     from regraft.networks.backbone import Backbone
-    from regraft.networks.registry import own_name
+    from regraft.networks.names import own_name
 
     positive = given.values["positive"]
     check_positive(positive, samples.classes if isinstance(thing, Backbone) else thing.classes)
@@ -142,7 +142,7 @@ def _subject(
         thing,
         samples,
         labelled=labelled,
-        before=None if before is None else lambda: load_network(before),
+        before=None if before is None else lambda: load_network(before, limit=compute.cache_bytes),
         compute=compute,
         positive=positive,
         seed=given.values["seed"],

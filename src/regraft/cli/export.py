@@ -5,14 +5,15 @@ from typing import Annotated
 
 import typer
 
-from regraft.classifier.named import bundle_file, names_classifier
+from regraft.classifier.named import bundle_file
 from regraft.cli import options
 from regraft.cli.console import note, result_json
 from regraft.cli.training_options import CommandOptions, with_options
 from regraft.data.columns import Columns
 from regraft.data.photo_list import list_photos
 from regraft.errors import OptionError, printable
-from regraft.exports.formats import format_named, formats_in_words
+from regraft.exports.formats import format_named, formats_in_words, with_ending
+from regraft.networks.names import is_on_hub
 
 
 @with_options(Columns, without=("group_column",))
@@ -62,9 +63,8 @@ def export(
     """
     format = format_named(to)
     named = str(bundle)
-    on_hub = names_classifier(named) and ":" in named
-    beside = Path(named.partition("@")[0].rpartition("/")[2]) if on_hub else bundle
-    path = out or beside.with_suffix(format.suffix)
+    beside = Path(named.partition("@")[0].rpartition("/")[2]) if is_on_hub(named) else bundle
+    path = out or with_ending(beside, format)
     columns = given.columns()
     if check is None and columns != Columns():
         raise OptionError(

@@ -158,7 +158,7 @@ def fit(
 def _by_own_names(networks: NetworkNames, weights: Path | None) -> NetworkNames:
     """Return the networks by their own names, and check these: two names may stand for the same."""
     from regraft.classifier.named import check_network
-    from regraft.networks.registry import own_name
+    from regraft.networks.names import own_name
 
     for name in networks.names:
         check_network(name)
@@ -194,7 +194,8 @@ def _train(networks: NetworkNames, weights: Path | None, splits: Mapping[str, Sa
     from regraft.transfer.fit import fit_best
 
     names = networks_to_choose_from(networks.names) if networks.choose else networks_or_default(networks.names)
-    loaders = {name: functools.partial(load_network, name, weights) for name in names}
+    limit = how["compute"].cache_bytes
+    loaders = {name: functools.partial(load_network, name, weights, limit=limit) for name in names}
     if networks.choose:
         return fit_best(splits, loaders, **how)
     load, *joined = loaders.values()

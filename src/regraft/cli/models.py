@@ -16,7 +16,8 @@ def models(
     all_names: Annotated[bool, typer.Option("--all", help="List the names of all pretrained networks.")] = False,
 ) -> None:
     """List the networks that people start from, search all of them by part of a name, or describe one."""
-    from regraft.networks.registry import LOCAL_PREFIX, installed_network, is_network, network_names
+    from regraft.networks.names import LOCAL_PREFIX
+    from regraft.networks.registry import installed_network, is_network, network_names
 
     if not name and not all_names:
         _list_popular(len(network_names()))
@@ -37,7 +38,8 @@ def models(
 def _list_popular(count: int) -> None:
     """Print a table of what people start from; `count` is how many networks there are."""
     from regraft.engines.speed import Speeds
-    from regraft.networks.registry import OFFLINE, POPULAR, STRONG, licence_of
+    from regraft.networks.names import OFFLINE
+    from regraft.networks.registry import POPULAR, STRONG, licence_of
     from regraft.runtime import cpu_count, pick_device
 
     device = pick_device()

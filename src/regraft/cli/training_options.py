@@ -295,12 +295,14 @@ def networks_to_choose_from(named: Sequence[str], *, fetch: bool = True) -> list
         fetch: whether others are downloaded.
     """
     from regraft.classifier.named import check_network
-    from regraft.networks.registry import networks_to_try, own_name
+    from regraft.networks.names import own_name
 
     for name in named:
         check_network(name)
     if named:
         return [own_name(name) for name in named]
+    from regraft.networks.registry import networks_to_try
+
     names, said = networks_to_try(fetch=fetch)
     note(said)
     return names
@@ -309,12 +311,14 @@ def networks_to_choose_from(named: Sequence[str], *, fetch: bool = True) -> list
 def networks_or_default(named: Sequence[str]) -> list[str]:
     """Return the networks that are named, which may be such, or the one that is taken when none is, which is said."""
     from regraft.classifier.named import check_network
-    from regraft.networks.registry import default_network, own_name
+    from regraft.networks.names import own_name
 
     for name in named:
         check_network(name)
     if named:
         return [own_name(name) for name in named]
+    from regraft.networks.registry import default_network
+
     name, said = default_network()
     note(said)
     return [name]

@@ -108,13 +108,14 @@ def write_verdict(workload: Workload, engine: str, found: Agreement) -> None:
     with contextlib.suppress(OSError):  # then it is checked again the next time
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(file) as temporary:
-            temporary.write_text(json.dumps({**_numbers(found), "check": _check_of(file, found)}))
+            temporary.write_text(json.dumps({**_numbers(found), "check": _check_of(file, found)}), encoding="utf-8")
 
 
 def _verdict_file(workload: Workload, engine: str, *, unable: bool) -> Path | None:
     """Return the file of a verdict on `engine`: on these photos, or that it can run the network on none."""
-    of_graph = "" if reference_of(workload).name == REFERENCE else "-graph"
-    part = "unable" if unable else f"{workload.check.digest}{of_graph}"
+    graph = None if reference_of(workload).name == REFERENCE else workload.graph
+    of_graph = "" if graph is None else f"-graph-{graph.digest[:16]}"
+    part = f"{'unable' if unable else workload.check.digest}{of_graph}"
     return None if workload.folder is None else workload.folder / f"{engine}-{part}.json"
 
 

@@ -1,6 +1,6 @@
 """The graphs by which networks run without PyTorch: made once, and compared with PyTorch before they are given out."""
 
-import tempfile
+import contextlib
 import threading
 from pathlib import Path
 
@@ -11,34 +11,37 @@ from regraft.engines.agreement import Agreement
 from regraft.engines.engine import UnsupportedNetworkError
 from regraft.engines.kinds import ENGINE_KINDS, OF_GRAPH, REFERENCE
 from regraft.engines.workload import CheckPhotos, Workload, converted_folder, features_of
-from regraft.errors import EngineError
-from regraft.files import sha256
+from regraft.errors import EngineError, OutputError
+from regraft.files import atomic_write, read_regular, sha256
 from regraft.networks.backbone import Backbone
 from regraft.networks.graph import Graph
 from regraft.runtime import CPU
 
 _IMAGES = 4  # of noise, on which a graph is compared
 _KEPT = 8
+_NOTE = "graph.sha256"  # beside a converted network: the digest of its graph, which was compared with PyTorch
+_LONGEST_NOTE = 100  # bytes
 _making = threading.Lock()
 _made: dict[bytes, Graph | None] = {}  # of the last networks: a classifier is often written twice
 
 
-def graph_of(backbone: Backbone, *, compared: bool = False) -> Graph | None:
+def graph_of(backbone: Backbone) -> Graph | None:
     """Return what runs a network without PyTorch; None where OpenVINO cannot, or gives other features.
 
-    Args:
-        backbone: the network.
-        compared: whether the converted network that the cache has was compared with PyTorch already.
+    That of the converted network in the cache was compared with PyTorch once, which is noted beside it.
     """
-    if backbone.graph is not None:
-        return backbone.graph
+    if backbone.current_graph is not None:
+        return backbone.current_graph
     if not openvino.usable_precisions():
         return None
-    arrays = backbone.arrays()
-    if compared:
-        found = openvino.graph_of_folder(converted_folder(backbone, CPU), backbone.width, arrays)
-        if found is not None:
-            return found
+    folder = converted_folder(backbone, CPU)
+    found = openvino.graph_of_folder(folder, backbone.width, backbone.arrays())
+    if found is not None:
+        if not _is_noted(folder, found):
+            if not _agrees(backbone, found):
+                return None
+            _note(folder, found)
+        return found
     about = f"{backbone.fingerprint()} {features_of(backbone)} {backbone.preprocess.to_json()}"
     digest = sha256(about.encode())
     with _making:
@@ -49,15 +52,35 @@ def graph_of(backbone: Backbone, *, compared: bool = False) -> Graph | None:
         return _made[digest]
 
 
+def foreign_graph(backbone: Backbone) -> str:
+    """Return the digest of a graph that came with a file and was not made on this machine; "" for others.
+
+    Nothing but the file says that it is the network's: what it gives is never served as the network's own.
+    """
+    graph = backbone.current_graph
+    return "" if graph is None or _is_noted(converted_folder(backbone, CPU), graph) else graph.digest
+
+
+def _is_noted(folder: Path, graph: Graph) -> bool:
+    try:
+        return read_regular(folder / _NOTE, limit=_LONGEST_NOTE) == graph.digest.encode()
+    except OSError:
+        return False
+
+
+def _note(folder: Path, graph: Graph) -> None:
+    with contextlib.suppress(OSError), atomic_write(folder / _NOTE) as temporary:  # else it is compared again
+        temporary.write_text(graph.digest, encoding="utf-8")
+
+
 def _convert(backbone: Backbone) -> Graph | None:
     try:
         model = openvino.convert(backbone.feature_module, backbone.preprocess)
-        with tempfile.TemporaryDirectory(prefix="regraft-") as folder:
-            openvino.save(model, Path(folder))
-            graph = openvino.graph_of_folder(Path(folder), backbone.width, backbone.arrays())
-    except UnsupportedNetworkError:
+        graph = openvino.graph_of_model(model, backbone.width, backbone.arrays())
+    except (UnsupportedNetworkError, OutputError, ValueError):  # ValueError: layers that a file may not hold
         return None
-    return graph if graph is not None and _agrees(backbone, graph) else None
+    del model  # before it is there a second time
+    return graph if _agrees(backbone, graph) else None
 
 
 def _agrees(backbone: Backbone, graph: Graph) -> bool:

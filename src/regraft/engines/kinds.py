@@ -130,10 +130,10 @@ def _on_gpus(*, with_bfloat16: bool) -> "Callable[[Device], int | None]":
     """Return the preference of what is tried on GPUs that compute in bfloat16, or on those that do not."""
 
     def preference(device: Device) -> int | None:
-        import torch
-
         if device.type != "cuda":
             return None
+        import torch
+
         return 0 if torch.cuda.is_bf16_supported(including_emulation=False) == with_bfloat16 else None
 
     return preference

@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 import threading
 import uuid
 import warnings
@@ -21,7 +22,7 @@ import numpy as np
 from regraft.cache import ENGINE_WEIGHTS_SUFFIX
 from regraft.engines.engine import Engine, UnsupportedNetworkError
 from regraft.errors import EngineError, OutputError, option
-from regraft.files import TEMPORARY_SUFFIX, open_regular, read_regular, remove, write_failure
+from regraft.files import TEMPORARY_SUFFIX, move_over, open_regular, read_regular, remove, write_failure
 from regraft.images.preprocess import Preprocess
 from regraft.networks.graph import Graph
 from regraft.runtime import cpu_count
@@ -179,9 +180,9 @@ def save(model: Any, folder: Path) -> None:
     try:
         temporary.mkdir(parents=True)
         openvino.save_model(model, temporary / MODEL_FILE, compress_to_fp16=False)
-        (temporary / _DIGEST_FILE).write_text(_digest(temporary, folder.name))
+        (temporary / _DIGEST_FILE).write_text(_digest(temporary, folder.name), encoding="utf-8")
         for name in (_WEIGHTS_FILE, _DIGEST_FILE, MODEL_FILE):  # a graph is never seen before its weights
-            (temporary / name).replace(folder / name)
+            move_over(temporary / name, folder / name)
     except OSError as error:
         raise write_failure(target, error) from None
     except RuntimeError as error:  # how OpenVINO reports a full disk
@@ -224,28 +225,61 @@ def _digest(folder: Path, name: str) -> str:
 
 
 def graph_of_folder(folder: Path, width: int, tensors: Mapping[str, np.ndarray]) -> Graph | None:
-    """Return the graph of the network that `save` wrote into `folder`, None if it is missing or damaged."""
+    """Return the graph of the network that `save` wrote into `folder`.
+
+    None if it is missing or damaged, or is nothing that a file of regraft's may hold.
+    """
     if load(folder) is None:
         return None
-    with contextlib.suppress(OSError):  # dropped by another process meanwhile
-        return Graph.from_ir(width, (folder / MODEL_FILE).read_bytes(), (folder / _WEIGHTS_FILE).read_bytes(), tensors)
+    with contextlib.suppress(OSError, ValueError):  # dropped by another process meanwhile; or odd layers
+        return _read_graph_of(folder / MODEL_FILE, width, tensors)
     return None
+
+
+def graph_of_model(model: Any, width: int, tensors: Mapping[str, np.ndarray]) -> Graph:
+    """Return the graph of a network that `convert` returned.
+
+    Raises:
+        OutputError: there is no room for it on the disk meanwhile.
+    """
+    core()
+    import openvino
+
+    with tempfile.TemporaryDirectory(prefix="regraft-", ignore_cleanup_errors=True) as folder:
+        file = Path(folder, MODEL_FILE)
+        try:
+            openvino.save_model(model, file, compress_to_fp16=False)  # as `save` does: the same graph
+            return _read_graph_of(file, width, tensors)
+        except (OSError, RuntimeError) as error:  # the latter is how OpenVINO reports a full disk
+            raise OutputError(f"{file} could not be written: {error}") from None
+
+
+def _read_graph_of(file: Path, width: int, tensors: Mapping[str, np.ndarray]) -> Graph:
+    weights = np.memmap(file.with_name(_WEIGHTS_FILE), dtype=np.uint8, mode="r")  # as large as the network
+    return Graph.from_ir(width, file.read_bytes(), weights, tensors)
 
 
 def read_graph(graph: Graph, tensors: Mapping[str, np.ndarray]) -> Any:
     """Return a graph as an OpenVINO model.
 
     Raises:
-        EngineError: it is not one of these tensors, or of layers that this OpenVINO does not know.
+        EngineError: it is not one of these tensors, or of layers that this OpenVINO does not know, or takes no pixels.
     """
     library = core()
     import openvino
 
     try:
         layers, weights = graph.to_ir(tensors)
-        return library.read_model(layers, openvino.Tensor(weights))
+        model = library.read_model(layers, openvino.Tensor(weights))
+        taken, given = (
+            [f"{end.get_element_type().get_type_name()} {end.get_partial_shape()}" for end in ends]
+            for ends in (model.inputs, model.outputs)
+        )
+        if len(taken) != 1 or len(given) != 1 or not taken[0].startswith("u8 "):
+            raise ValueError(f"it takes {', '.join(taken) or 'nothing'} and gives {', '.join(given) or 'nothing'}")
     except (ValueError, RuntimeError) as error:
         raise _failed(error) from error
+    return model
 
 
 def load_or_convert(

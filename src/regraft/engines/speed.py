@@ -6,14 +6,15 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from regraft.cache import engines_folder
 from regraft.engines.workload import machine
 from regraft.files import atomic_write, json_or_none, read_regular, sha256
-from regraft.networks.backbones import build_untrained
 from regraft.runtime import Device, cpu_count
+
+if TYPE_CHECKING:
+    import torch
 
 _IMAGES = 4
 _RUNS = 3  # that are timed
@@ -34,7 +35,7 @@ class Speeds:
         keep: False reads and writes no file.
     """
 
-    def __init__(self, device: torch.device, *, keep: bool = True) -> None:
+    def __init__(self, device: "torch.device", *, keep: bool = True) -> None:
         self._device, self._file = device, _file(device) if keep else None
         self._known = _read(self._file) if self._file else {}
         self.busy = is_busy()  # before anything is timed, which keeps it busy, too
@@ -62,8 +63,12 @@ def is_busy() -> bool:
         return False
 
 
-def measure(name: str, device: torch.device) -> float:
+def measure(name: str, device: "torch.device") -> float:
     """Return images per second through the network called `name`."""
+    import torch
+
+    from regraft.networks.backbones import build_untrained
+
     backbone = build_untrained(name)
     module, preprocess = backbone.module.to(device), backbone.preprocess
     images = torch.zeros(_IMAGES, 3, preprocess.height, preprocess.width, device=device)
@@ -71,7 +76,7 @@ def measure(name: str, device: torch.device) -> float:
         return _IMAGES / seconds_of(lambda: module(images), device, enough=0.5)
 
 
-def seconds_of(work: Callable[[], object], device: torch.device, *, enough: float = 1.0, runs: int = _RUNS) -> float:
+def seconds_of(work: Callable[[], object], device: "torch.device", *, enough: float = 1.0, runs: int = _RUNS) -> float:
     """Return the least seconds of `work` on `device`: what else runs on the machine only ever adds.
 
     The first of several runs, which sets things up, does not count; of work that takes longer than `enough` seconds it
@@ -84,6 +89,8 @@ def seconds_of(work: Callable[[], object], device: torch.device, *, enough: floa
         enough: seconds; no further run begins once all together took longer, or several times as long with waiting.
         runs: that are timed at most.
     """
+    import torch
+
     seconds: list[float] = []
     waited = 0.0
     for run in range(1 + runs):
@@ -127,15 +134,17 @@ def preemptions() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
-def _wait(device: torch.device) -> None:
+def _wait(device: "torch.device") -> None:
     """Wait until an accelerator has done what it was given."""
+    import torch
+
     if device.type == "cuda":
         torch.cuda.synchronize()
     elif device.type == "mps":
         torch.mps.synchronize()
 
 
-def _file(device: torch.device) -> Path:
+def _file(device: "torch.device") -> Path:
     about = f"{machine(Device.of(device))}, {cpu_count()} processors"
     return engines_folder() / "speeds" / f"{sha256(about.encode()).hex()[:24]}.json"
 
@@ -155,4 +164,4 @@ def _write(file: Path, known: dict[str, float]) -> None:
     with contextlib.suppress(OSError):  # then it is measured again the next time
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(file) as temporary:
-            temporary.write_text(json.dumps(known))
+            temporary.write_text(json.dumps(known), encoding="utf-8")

@@ -86,7 +86,7 @@ class Workload:
     @property
     def graph(self) -> Graph | None:
         """Return what runs the network without PyTorch, None for a part of it, or on another processor."""
-        return self.backbone.graph if self.module is None and self.device.type == "cpu" else None
+        return self.backbone.current_graph if self.module is None and self.device.type == "cpu" else None
 
     @property
     def part(self) -> "nn.Module":

@@ -62,7 +62,9 @@ def write_report(explanation: Explanation, folder: Path) -> Path:
         raise write_failure(path, error) from None
     for name, text in pages.items():
         with atomic_write(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # file names may be no UTF-8
+            temporary.write_text(
+                text, encoding="utf-8", errors="backslashreplace", newline=""
+            )  # file names may be no UTF-8
     if UNITS_FILE not in pages:
         _remove_units(folder / UNITS_FILE)
     return path

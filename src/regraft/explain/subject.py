@@ -33,8 +33,7 @@ from regraft.images.tta import NONE
 from regraft.networks.backbone import Backbone
 from regraft.networks.backbones import load_backbone
 from regraft.networks.hook_points import LAST
-from regraft.networks.names import without_folders
-from regraft.networks.registry import LOCAL_PREFIX
+from regraft.networks.names import LOCAL_PREFIX, without_folders
 from regraft.progress import Observer
 from regraft.transfer.fit import FitResult
 from regraft.transfer.strategies import strategy_named

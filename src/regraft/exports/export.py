@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from regraft.classifier.classifier import Classifier
+from regraft.data.audit import inspect
 from regraft.data.photo_list import PhotoList
 from regraft.errors import OptionError, OutputError, option, printable
 from regraft.exports.formats import Format, format_named
@@ -179,7 +180,9 @@ class _Writer:
             ExportError: it answers otherwise, or loses more than `max_loss`.
         """
         assert self._format.quantise is not None  # `check_int8` has seen to it
-        calibrating, judging = split_photos(len(photos))
+        keys = inspect(photos.sources).keys
+        seen = self._classifier.was_seen(keys, "training")
+        calibrating, judging = split_photos(keys, seen)
         reference = self.reference(photos.select(judging))
         plain = path.with_name(f"float32-{path.name}")
         parity = self.write(plain, reference.select(evenly(len(reference.sources))))
@@ -195,6 +198,7 @@ class _Writer:
             (self._format.load(plain), self._format.load(path)),
             least=self._least,
             calibrated_on=len(usable),
+            learned_from=int(seen[judging].sum()),
             observer=self._observer,
         )
         loss.check(self._format.name, max_loss)

@@ -164,6 +164,16 @@ def format_named(name: object) -> Format:
     return found
 
 
+def with_ending(path: Path, format: Format) -> Path:
+    """Return the name of a classifier's file, or of another thing, with the ending of a format.
+
+    >>> with_ending(Path("pets.safetensors"), FORMATS["onnx"]).name, with_ending(Path("v1.2"), FORMATS["onnx"]).name
+    ('pets.onnx', 'v1.2.onnx')
+    """
+    name = path.name.removesuffix(".safetensors")
+    return path.with_name(f"{name}{format.suffix}")
+
+
 def formats_in_words() -> str:
     """Return what there is, for a help text."""
     return "; ".join(f"{one.name} ({one.suffix}): {one.words}" for one in FORMATS.values())

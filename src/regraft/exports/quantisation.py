@@ -42,6 +42,7 @@ class QuantisationLoss:
         interval: 95 % of that.
         milliseconds: of a decoded photo.
         float_milliseconds: likewise of the same format in float32.
+        learned_from: of the photos, how many the classifier learned from.
     """
 
     photos: int
@@ -51,6 +52,7 @@ class QuantisationLoss:
     interval: Interval
     milliseconds: float
     float_milliseconds: float
+    learned_from: int = 0
 
     @property
     def in_words(self) -> str:
@@ -62,9 +64,11 @@ class QuantisationLoss:
     def __str__(self) -> str:
         """Return what was found, in words."""
         times = self.float_milliseconds / self.milliseconds
+        seen = f", {self.learned_from:,} of which the classifier learned from: others may lose more"
+        photos = f"{self.in_words}{seen if self.learned_from else ''}"
         return (
-            f"int8 loses {self.in_words} (calibrated on {self.calibrated_on:,} others); {self.milliseconds:.1f} ms a "
-            f"photo, float32 {self.float_milliseconds:.1f} ms: {times:.1f} times as fast"
+            f"int8 loses {photos} (calibrated on {self.calibrated_on:,} others); {self.milliseconds:.1f} ms a photo, "
+            f"float32 {self.float_milliseconds:.1f} ms: {times:.1f} times as fast"
         )
 
     def check(self, name: str, most: float) -> None:
@@ -89,6 +93,7 @@ class QuantisationLoss:
         """Return plain JSON types."""
         return {
             "photos": self.photos,
+            "learned_from": self.learned_from,
             "calibrated_on": self.calibrated_on,
             "loss_of": "accuracy" if self.labelled else "agreement",
             "loss_points": self.value,
@@ -112,26 +117,39 @@ def check_int8(format: Format, *, photos: bool, max_loss: float | None) -> None:
     if not photos:
         raise OptionError(
             f"{option('int8', True)} needs photos that it is calibrated and judged on: name them with "
-            f"{option('check')}, e.g. those that the classifier learned from."
+            f"{option('check')}, e.g. photos that it did not learn from, beside some that it did."
         )
     if max_loss is not None and not number(max_loss, 0, 100):
         raise OptionError(f"{option('max_loss')} must be percentage points from 0 to 100. Got {max_loss!r}.")
 
 
-def split_photos(count: int) -> tuple[list[int], list[int]]:
-    """Return positions of `count` photos: those to calibrate on, and those to judge on, drawn at random.
+def split_photos(keys: Sequence[bytes], learned_from: np.ndarray) -> tuple[list[int], list[int]]:
+    """Return positions of photos: those to calibrate on, and those to judge on, drawn at random.
+
+    Of copies the first counts alone. What the classifier learned from calibrates, and judges only where there are too
+    few others: answers to photos that were learned from are surer, and change less.
+
+    Args:
+        keys: n content keys.
+        learned_from: (n,) booleans.
 
     Raises:
         DataError: they are too few.
     """
-    if count < LEAST_PHOTOS:
+    distinct = np.array(sorted({key: place for place, key in reversed(list(enumerate(keys)))}.values()), dtype=np.int64)
+    if len(distinct) < LEAST_PHOTOS:
         raise DataError(
-            f"{option('int8', True)} needs {LEAST_PHOTOS} photos or more, as it is judged on others than it is "
-            f"calibrated on. {option('check')} names {count:,}."
+            f"{option('int8', True)} needs {LEAST_PHOTOS} different photos or more, as it is judged on others than it "
+            f"is calibrated on. {option('check')} names {len(distinct):,}."
         )
-    order = np.random.default_rng(0).permutation(count)
-    calibrating = min(_CALIBRATION, count // _CALIBRATION_SHARE)
-    return order[:calibrating].tolist(), np.sort(order[calibrating : calibrating + _JUDGED]).tolist()
+    order = np.random.default_rng(0).permutation(distinct)
+    order = order[np.argsort(~learned_from[order], kind="stable")]
+    count = min(_CALIBRATION, len(order) // _CALIBRATION_SHARE)
+    calibrating, judging = order[:count], order[count:]
+    others = judging[~learned_from[judging]]
+    judging = others if len(others) >= LEAST_PHOTOS - LEAST_PHOTOS // _CALIBRATION_SHARE else judging
+    judging = np.random.default_rng(1).permutation(judging)[:_JUDGED]
+    return calibrating.tolist(), np.sort(judging).tolist()
 
 
 def decodable(sources: Sequence[Source], least: tuple[int, int]) -> list[Source]:
@@ -183,6 +201,7 @@ def loss_of(
     *,
     least: tuple[int, int],
     calibrated_on: int,
+    learned_from: int,
     observer: Observer,
 ) -> QuantisationLoss:
     """Return what an int8 file loses.
@@ -196,6 +215,7 @@ def loss_of(
         graphs: the file in float32 and in int8.
         least: as of `decode_by_pillow`.
         calibrated_on: photos.
+        learned_from: of the n, how many the classifier learned from.
         observer: hears the progress.
     """
     exact, quantised = graphs
@@ -222,6 +242,7 @@ def loss_of(
         interval=(100 * interval[0], 100 * interval[1]),
         milliseconds=int8_time,
         float_milliseconds=float_time,
+        learned_from=learned_from,
     )
 
 

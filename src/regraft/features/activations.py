@@ -18,7 +18,7 @@ from regraft.cache import VIEWS_SUFFIX, features_folder, keep_limit
 from regraft.engines.engine import Engine
 from regraft.errors import DataError, option
 from regraft.features.store import CHECK_BYTES
-from regraft.files import TEMPORARY_SUFFIX, is_file, open_regular, remove, sha256
+from regraft.files import TEMPORARY_SUFFIX, is_file, move_over, open_regular, remove, sha256
 from regraft.images.augment import Augmentation
 from regraft.images.decoding import decode, decode_view
 from regraft.images.loading import load_batches
@@ -312,6 +312,6 @@ def _reserve(path: Path, size: int) -> None:
             else:
                 for start in range(0, size, 1 << 20):
                     stream.write(bytes(min(1 << 20, size - start)))
-        temporary.replace(path)
+        move_over(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,13 +1,15 @@
 """Which places in a network the features are read at."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
-
-from regraft.attribution.feature_maps import StageMap, find_stage_maps
 from regraft.networks.backbone import Backbone
-from regraft.networks.depths import DepthFeatures
 from regraft.networks.hook_points import Depth
+
+if TYPE_CHECKING:
+    import torch
+
+    from regraft.attribution.feature_maps import StageMap
 
 _LARGEST, _LARGE = 1 / 4, 1 / 8  # sides of maps, of the image's
 _MOST_UNITS = 4096  # of all depths together: heads on more are slow, and gain nothing that was seen
@@ -22,6 +24,10 @@ def find_depths(backbone: Backbone) -> tuple[Depth, ...]:
     have more than `_MOST_UNITS` numbers, every second, third ... of each size is taken, the last one first. Runs the
     network on a few images of noise.
     """
+    if backbone.outline is not None:
+        return backbone.outline.depths
+    from regraft.attribution.feature_maps import find_stage_maps  # here: PyTorch takes a second to import
+
     module, preprocess = backbone.module, backbone.preprocess
     maps = find_stage_maps(module, backbone.blocks(), (3, preprocess.height, preprocess.width))
     maps = [one for one in maps if one.height <= _LARGEST * preprocess.height]
@@ -35,14 +41,18 @@ def find_depths(backbone: Backbone) -> tuple[Depth, ...]:
         step += 1
 
 
-def _every(step: int, maps: Sequence[StageMap], size: int, *, large: bool) -> list[StageMap]:
+def _every(step: int, maps: "Sequence[StageMap]", size: int, *, large: bool) -> "list[StageMap]":
     """Return every `step`th of the maps of one size, the last one always; of large ones that alone."""
     own = [one for one in maps if one.height == size]
     return own[-1:] if large else own[::-step][::-1]
 
 
-def _differing(backbone: Backbone, maps: Sequence[StageMap]) -> list[StageMap]:
+def _differing(backbone: Backbone, maps: "Sequence[StageMap]") -> "list[StageMap]":
     """Return the maps whose means are not the network's own features: those of its last map often are."""
+    import torch
+
+    from regraft.networks.depths import DepthFeatures
+
     preprocess, device = backbone.preprocess, next(backbone.module.parameters()).device
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(2, 3, preprocess.height, preprocess.width, generator=generator).to(device)
@@ -53,5 +63,7 @@ def _differing(backbone: Backbone, maps: Sequence[StageMap]) -> list[StageMap]:
     return [one for one, mean in zip(maps, means, strict=True) if not _equal(mean, own)]
 
 
-def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
+def _equal(a: "torch.Tensor", b: "torch.Tensor") -> bool:
+    import torch
+
     return a.shape == b.shape and torch.allclose(a, b, rtol=_EQUAL, atol=_EQUAL * float(b.abs().max()))

@@ -11,10 +11,12 @@ import numpy as np
 from regraft.cache import keep_limit
 from regraft.engines.compute import Compute
 from regraft.engines.engine import Engine, run_ahead
+from regraft.engines.graphs import foreign_graph
 from regraft.engines.kinds import WORTH_CONVERTING
 from regraft.engines.selection import LazyEngine, choose_engine
 from regraft.engines.workload import CHECKED_PHOTOS, CheckPhotos, EngineChoice, Workload, features_of
-from regraft.errors import OutputError, WeightsError
+from regraft.errors import WeightsError
+from regraft.features.shards import ShardWriter
 from regraft.features.store import FeatureStore
 from regraft.features.views import PartStores, ViewsEngine, view_fields
 from regraft.files import sha256
@@ -30,9 +32,7 @@ from regraft.progress import Observer, progress
 from regraft.runtime import BATCH_SIZE
 from regraft.watchdog import watched
 
-_IMAGES_PER_SHARD = 512
 _PATIENCE = 600.0  # seconds: large networks are converted for minutes
-_SECONDS_PER_SHARD = 15.0  # what a killed run loses at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,43 +58,6 @@ class Features:
     def select(self, positions: np.ndarray) -> "Features":
         """Return the features of readable photos at `positions` (integers or booleans)."""
         return replace(self, values=self.values[positions], unreadable={}, flat=())
-
-
-class _Writer:
-    """Collects vectors and writes a shard now and then; without a store, or on a full disk, it writes nothing.
-
-    The cache is held to `limit` bytes after each shard: a run that is stopped leaves no more behind than one that ends.
-    """
-
-    def __init__(self, store: FeatureStore | PartStores | None, limit: int, observer: Observer) -> None:
-        self._store = store
-        self._limit = limit
-        self._observer = observer
-        self._keys: list[bytes] = []
-        self._vectors: list[np.ndarray] = []
-        self._last = time.monotonic()
-
-    def add(self, keys: list[bytes], vectors: np.ndarray) -> None:
-        self._keys += keys
-        self._vectors.append(vectors)
-        if len(self._keys) >= _IMAGES_PER_SHARD or time.monotonic() - self._last > _SECONDS_PER_SHARD:
-            self.flush()
-
-    def close(self) -> None:
-        """Write the rest: Ctrl-C too keeps what was computed."""
-        self.flush()
-
-    def flush(self) -> None:
-        keys, vectors = self._keys, self._vectors
-        self._keys, self._vectors, self._last = [], [], time.monotonic()
-        if self._store is None or not keys:
-            return
-        try:
-            self._store.write(keys, np.concatenate(vectors))
-        except OutputError as error:  # the features are in memory: the work goes on without the cache
-            self._store = None
-            self._observer.say(f"the cache is not used any further: {error}")
-        keep_limit(self._limit)
 
 
 class FeatureExtractor:
@@ -251,7 +214,7 @@ def extract(
         observer: hears the progress.
 
     Raises:
-        WeightsError: the network gives values that are not finite.
+        WeightsError: the network gives values that are not finite, or others than its features.
     """
     observer, resizer = observer or Observer(), resizer_for(len(keys))
     stores = [
@@ -365,7 +328,7 @@ def compute_once(
         batches = load_batches(firsts, engine.preprocess, batch_size=batch_size, draw=draw, resizer=resizer)
         with (
             progress(observer, title, len(order)) as advance,
-            closing(_Writer(store, cache_limit or 0, observer)) as writer,
+            closing(ShardWriter(store, cache_limit or 0, observer)) as writer,
             closing(batches),  # whatever ends the pass ends the threads that decode, and what the engine has queued
             closing(run_ahead(engine, batches)) as results,
         ):
@@ -374,7 +337,7 @@ def compute_once(
                     unreadable.update(dict.fromkeys(order[row], reason))
                 flat += [place for row in batch.flat for place in order[row]]
                 if len(batch.positions):
-                    _check_finite(vectors, [sources[order[row][0]] for row in batch.positions])
+                    _check_vectors(vectors, [sources[order[row][0]] for row in batch.positions], dimension)
                     for row, vector in zip(batch.positions, vectors, strict=True):
                         values[order[row]] = vector
                     writer.add([keys[order[row][0]] for row in batch.positions], vectors)
@@ -383,7 +346,12 @@ def compute_once(
     return Features(values, engine.name, unreadable, computed, time.monotonic() - started, tuple(sorted(flat)))
 
 
-def _check_finite(vectors: np.ndarray, sources: Sequence[Source]) -> None:
+def _check_vectors(vectors: np.ndarray, sources: Sequence[Source], dimension: int) -> None:
+    if vectors.shape != (len(sources), dimension):
+        raise WeightsError(
+            f"the network gives values of shape {vectors.shape} for {len(sources):,} photos, and not {dimension:,} for "
+            "each. Its file is damaged; fit it again, or use another."
+        )
     broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(broken):
         raise WeightsError(
@@ -401,5 +369,6 @@ def _about(backbone: Backbone, engine: Engine, part: str, resizer: str) -> dict[
         "engine": engine.name,
         "reading": READING,
         **({} if resizer == TORCHVISION else {"resizer": resizer}),
+        **({"graph": graph} if (graph := foreign_graph(backbone)) and engine.name.startswith("openvino") else {}),
         **view_fields(part),
     }

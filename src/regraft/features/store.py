@@ -72,7 +72,6 @@ class FeatureStore:
                 stored = self._read_shard(shard, places)
             except _DamagedError:
                 damaged.append(shard)
-                remove(shard)
                 continue
             for key, vector in stored.items():
                 rows = places.pop(key)
@@ -81,6 +80,8 @@ class FeatureStore:
             if stored:
                 with contextlib.suppress(OSError):
                     os.utime(shard)  # in use: the last to be dropped
+        for shard in damaged:  # not sooner: the error holds on to the file, and Windows removes none that is mapped
+            remove(shard)
         if damaged:
             others = f", and so are {len(damaged) - 1:,} more" if len(damaged) > 1 else ""
             self._say(f"the cached features in {damaged[0]} are damaged{others}: they are dropped and computed again")
@@ -121,7 +122,7 @@ class FeatureStore:
             remove(about)
             self._say(f"the description {about} is damaged: it is written again")
         with atomic_write(about) as temporary:
-            temporary.write_text(self._description)
+            temporary.write_text(self._description, encoding="utf-8")
 
     def _read_shard(self, shard: Path, wanted: Container[bytes]) -> dict[bytes, np.ndarray]:
         """Return the vectors (d,) in a shard whose keys are in `wanted`, by key.

@@ -13,14 +13,17 @@ from regraft.images.preprocess import Preprocess
 from regraft.images.value_range import Ranges
 from regraft.networks.graph import Graph
 from regraft.networks.hook_points import Depth
+from regraft.networks.outline import Outline, Stage, TensorOutline
 from regraft.networks.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from regraft.networks.stages import Stage
     from regraft.networks.weights import StateDict
+
+
+_STATISTICS = ("running_mean", "running_var")  # of batch norm
 
 
 class LazyModule:
@@ -35,6 +38,7 @@ class LazyModule:
         self.arrays, self._build = arrays, build
         self._building = threading.Lock()
         self._built: nn.Module | None = None
+        self.versions: tuple[Any, ...] = ()  # of its tensors when it was built
 
     @property
     def is_built(self) -> bool:
@@ -49,7 +53,8 @@ class LazyModule:
         """
         with self._building:
             if self._built is None:
-                self._built = self._build()
+                built = self._build()
+                self.versions, self._built = _versions(built), built
             return self._built
 
 
@@ -79,6 +84,7 @@ class Backbone:
         source: where the weights came from, in words.
         depths: further places in it whose maps are parts of the features, from pixels on.
         graph: what runs it without PyTorch, from pixels to the features of all depths and its own; None without one.
+        outline: what is known of it without building it; None where nothing is.
     """
 
     if TYPE_CHECKING:
@@ -91,7 +97,9 @@ class Backbone:
     source: str
     depths: tuple[Depth, ...] = ()
     graph: Graph | None = None
+    outline: Outline | None = None
     _hashes: "_Hashes | None" = field(default=None, init=False, repr=False)
+    _graph_versions: tuple[Any, ...] = field(default=(), init=False, repr=False)  # of tensors when it was given
     _traced: "tuple[nn.Module, tuple[int, int, int], list[Stage]] | None" = field(default=None, init=False, repr=False)
 
     @property
@@ -109,6 +117,13 @@ class Backbone:
         return DepthFeatures(self.module, self.depths)
 
     @property
+    def current_graph(self) -> Graph | None:
+        """Return `graph`; None once a tensor was changed in place: some of a graph's numbers are made of tensors."""
+        held = self.__dict__["_held"]
+        given = self._graph_versions or (held.versions if isinstance(held, LazyModule) else ())
+        return self.graph if not given or _versions(self.module) == given else None
+
+    @property
     def _unbuilt(self) -> LazyModule | None:
         """Return what will build the module, None where it is there."""
         held = self.__dict__["_held"]
@@ -121,6 +136,13 @@ class Backbone:
             return dict(lazy.arrays)
         return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in self.module.state_dict().items()}
 
+    def parameter_count(self) -> int:
+        """Return how many parameters it has, counted one by one; batch-norm statistics are none."""
+        if self._unbuilt is None:
+            return sum(parameter.numel() for parameter in self.module.parameters())
+        arrays = self._unbuilt.arrays.items()
+        return sum(a.size for name, a in arrays if a.dtype.kind == "f" and not name.endswith(_STATISTICS))
+
     def fingerprint(self) -> str:
         """Return a hex SHA-256 over architecture, arguments and every tensor: equal networks, equal string.
 
@@ -130,8 +152,29 @@ class Backbone:
 
     def tensor_hashes(self) -> dict[str, str]:
         """Return the hex SHA-256 of every parameter and buffer, hashed together with `fingerprint`."""
-        _ = self.module  # which alone knows the buffers that are not saved
-        return dict(self._hashed().tensors)
+        if self._unbuilt is None or self.outline is None:
+            _ = self.module  # which alone knows the buffers that are not saved
+            return dict(self._hashed().tensors)
+        unsaved = {name: one.sha256 for name, one in self.outline.tensors.items() if one.sha256}
+        return {**self._hashed().tensors, **unsaved}
+
+    def hash_tensors(self) -> dict[str, str]:
+        """Return the hex SHA-256 of every parameter and buffer as they are now: nothing that was known is used."""
+        found = copy.copy(self)
+        found._hashes = None
+        return found.tensor_hashes()
+
+    def tensor_outlines(self) -> dict[str, TensorOutline]:
+        """Return what every parameter and buffer is, by name."""
+        if self._unbuilt is not None and self.outline is not None:
+            return dict(self.outline.tensors)
+        saved, hashes = self.module.state_dict(), self.tensor_hashes()
+        parameters = {name: TensorOutline("parameter", one.numel()) for name, one in self.module.named_parameters()}
+        buffers = {
+            name: TensorOutline("buffer", one.numel(), "" if name in saved else hashes[name])
+            for name, one in self.module.named_buffers()
+        }
+        return parameters | buffers
 
     def _hashed(self) -> "_Hashes":
         about, lazy = repr((self.recipe.architecture, sorted(self.recipe.arguments.items()))), self._unbuilt
@@ -141,8 +184,7 @@ class Backbone:
             state, unsaved, versions = lazy.arrays, {}, (about, id(lazy))
         else:
             state, unsaved = self.module.state_dict(), dict(self.module.named_buffers())
-            own = [*self.module.named_parameters(), *unsaved.items()]
-            versions = (about, *((name, id(tensor), _version(tensor)) for name, tensor in own))  # moved is not changed
+            versions = (about, *_versions(self.module))
         if self._hashes is None or self._hashes.versions != versions:
             whole, each = hashlib.sha256(about.encode()), {}
             for name, tensor in sorted({**unsaved, **state}.items()):
@@ -159,7 +201,7 @@ class Backbone:
         module = copy.deepcopy(self.module)
         module.load_state_dict({**module.state_dict(), **tensors}, strict=True)
         found = copy.copy(self)
-        found.module, found.source, found.graph = module.eval(), source, None
+        found.module, found.source, found.graph, found.outline = module.eval(), source, None, None
         found._hashes = found._traced = None
         return found
 
@@ -182,34 +224,30 @@ class Backbone:
         """Return this network with what runs it without PyTorch."""
         found = copy.copy(self)
         found.graph = graph
+        found._graph_versions = () if self._unbuilt is not None else _versions(self.module)
         return found
 
-    def stages(self) -> "list[Stage]":
+    def stages(self) -> list[Stage]:
         """Return the named parts between which the network can be cut, by timm's own grouping of its layers.
 
         The network is run once on one blank image, for all calls.
         """
+        if self._unbuilt is not None and self.outline is not None:
+            return list(self.outline.stages)
         input_shape = (3, self.preprocess.height, self.preprocess.width)
         if self._traced is None or self._traced[:2] != (self.module, input_shape):
             self._traced = (self.module, input_shape, self._trace(input_shape))
         return list(self._traced[2])
 
-    def blocks(self) -> "list[Stage]":
+    def blocks(self) -> list[Stage]:
         """Return the parts of the network as `stages` does, as small as timm groups layers: the blocks of stages."""
         return self._trace((3, self.preprocess.height, self.preprocess.width), coarse=False)
 
-    def _trace(self, input_shape: tuple[int, int, int], *, coarse: bool = True) -> "list[Stage]":
-        from timm.models._manipulate import group_with_matcher
+    def _trace(self, input_shape: tuple[int, int, int], *, coarse: bool = True) -> list[Stage]:
+        from regraft.networks.building import tensor_groups
+        from regraft.networks.stages import trace_stages
 
-        from regraft.networks.stages import groups_by_part, trace_stages
-
-        tensors = [*self.module.named_parameters(), *self.module.named_buffers()]
-        if hasattr(self.module, "group_matcher"):
-            matcher = self.module.group_matcher(coarse=coarse)  # type: ignore[operator]
-            groups = group_with_matcher(iter(tensors), matcher, reverse=True)
-        else:
-            groups = groups_by_part(self.module, [name for name, _ in tensors])
-        return trace_stages(self.module, groups, input_shape)
+        return trace_stages(self.module, tensor_groups(self.module, coarse=coarse), input_shape)
 
 
 @dataclass(frozen=True)
@@ -217,6 +255,12 @@ class _Hashes:
     versions: tuple[Any, ...]  # of what was hashed
     whole: str
     tensors: dict[str, str]
+
+
+def _versions(module: "nn.Module") -> tuple[Any, ...]:
+    """Return what differs once a tensor of a network was changed or exchanged; moved to a device is not changed."""
+    own = [*module.named_parameters(), *module.named_buffers()]
+    return tuple((name, id(tensor), _version(tensor)) for name, tensor in own)
 
 
 def _version(tensor: "torch.Tensor") -> int:

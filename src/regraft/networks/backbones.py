@@ -14,17 +14,12 @@ from regraft.errors import ModelError, WeightsError
 from regraft.images.preprocess import CROP_MODES, Preprocess
 from regraft.networks.backbone import Backbone
 from regraft.networks.building import ROOM, create, strict_loading
-from regraft.networks.hub import HUB_PREFIXES, hub_file, other_ways
+from regraft.networks.hub import hub_file, other_ways
+from regraft.networks.mismatch import describe_mismatch
+from regraft.networks.names import HUB_PREFIXES, local_weights
 from regraft.networks.recipe import Recipe, without_licence
 from regraft.networks.registry import HUB_WEIGHTS, check_model_name, find_recipe, installed_network
-from regraft.networks.weights import (
-    StateDict,
-    describe_mismatch,
-    load_strictly,
-    local_weights,
-    read_state_dict,
-    read_url,
-)
+from regraft.networks.weights import StateDict, load_strictly, read_state_dict, read_url
 
 _AUXILIARY_HEAD = "AuxLogits."  # Inception-v3's second classifier, used in training alone
 

@@ -15,12 +15,14 @@ from typing import Any
 
 import timm
 import torch
+from timm.models._manipulate import group_with_matcher
 from torch import nn
 from torch.nn.modules import module as registration
 
 from regraft.deadline import deadline
 from regraft.errors import ModelError, did_you_mean, option, printable
 from regraft.networks.recipe import LARGEST_SIDE, Recipe
+from regraft.networks.stages import groups_by_part
 from regraft.networks.weights import StateDict, load_strictly
 
 _FOREIGN = re.compile(r"pretrain|checkpoint|weights?$|file|path$|dir$|url|hub|cache|state_dict|cfg|^device$|^dtype$")
@@ -108,6 +110,21 @@ def check_arguments(recipe: Recipe) -> None:
         if name == "in_chans" and value != 3:
             raise misbuilt(recipe, f"in_chans must be 3, for photos are red, green and blue. Got {_shown(value)}")
         _check_value(recipe, name, value)
+
+
+def tensor_groups(module: nn.Module, *, coarse: bool) -> dict[str, int]:
+    """Return the number of the group of every parameter and buffer, by name: timm's own grouping where it has one.
+
+    Args:
+        module: the network.
+        coarse: by stages; else by the blocks of stages.
+    """
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    if not hasattr(module, "group_matcher"):
+        return groups_by_part(module, [name for name, _ in tensors])
+    matcher = module.group_matcher(coarse=coarse)  # type: ignore[operator]
+    groups: dict[str, int] = group_with_matcher(iter(tensors), matcher, reverse=True)
+    return groups
 
 
 @contextmanager

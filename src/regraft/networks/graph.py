@@ -6,6 +6,7 @@ normalisation) are its own. So it takes some kilobytes in a file that has the te
 
 import base64
 import binascii
+import functools
 import hashlib
 import json
 import math
@@ -17,10 +18,18 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-_LARGEST = 100_000_000  # bytes of a description; those of timm's largest networks have a few million
+from regraft.errors import WeightsError
+from regraft.files import parse_json
+from regraft.networks.mismatch import describe_mismatch, mismatched_tensors
+
+_VERSION = 1  # of what a file holds
+_LARGEST = 100_000_000  # bytes of all of it in a file, unpacked
+_LARGEST_LAYERS = 20_000_000  # characters; those of timm's largest networks have a few million
+_MOST_ELEMENTS = 1_000_000  # of its XML; those of timm's largest networks have about 200,000
 _LARGEST_OWN = 10_000_000  # bytes of the constants that are no tensors
 _ALIGNMENT = 64  # bytes, as OpenVINO writes constants
 _OPERATIONS = re.compile(r"opset\d+")  # OpenVINO's own, in all of its versions; no extension
+_WHOLE = re.compile(r" *[0-9]{1,15} *")
 _BYTES = {"boolean": 1, "u8": 1, "i8": 1, "i32": 4, "i64": 8, "f16": 2, "bf16": 2, "f32": 4, "f64": 8}
 
 
@@ -32,41 +41,80 @@ class Graph:
         width: d.
         layers: OpenVINO's XML, in which constant k has the offset k.
         constants: of each the name of its tensor, or its bytes.
+        tensors: type and shape of every tensor of the network, by name: those that are no constants too.
     """
 
     width: int
     layers: str
     constants: tuple[str | bytes, ...]
+    tensors: Mapping[str, tuple[str, tuple[int, ...]]]
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for what is no network's."""
+        if len(self.layers) > _LARGEST_LAYERS:
+            raise ValueError(f"has more than {_LARGEST_LAYERS:,} characters of layers")
+        if sum(len(one) for one in self.constants if isinstance(one, bytes)) > _LARGEST_OWN:
+            raise ValueError(f"has more than {_LARGEST_OWN:,} bytes of its own constants")
+        named = [one for one in self.constants if isinstance(one, str)]
+        if len(set(named)) < len(named):
+            raise ValueError("has a tensor twice")
+        if self.layers.count("<") > 2 * _MOST_ELEMENTS:
+            raise ValueError(f"has more than {_MOST_ELEMENTS:,} elements")
+        _check_layers(self.layers, len(self.constants))
 
     @classmethod
-    def from_ir(cls, width: int, xml: bytes, weights: bytes, tensors: Mapping[str, np.ndarray]) -> "Graph":
+    def from_ir(cls, width: int, xml: bytes, weights: np.ndarray, tensors: Mapping[str, np.ndarray]) -> "Graph":
         """Return the graph of a model as OpenVINO has written it.
 
         Args:
             width: d.
             xml: its description.
-            weights: the bytes of its constants.
+            weights: (n,) uint8, the bytes of its constants.
             tensors: of the network.
+
+        Raises:
+            ValueError: it has layers or constants that a file may not have.
         """
-        names = {hashlib.sha256(np.ascontiguousarray(t).data).digest(): n for n, t in sorted(tensors.items())}
+        weights_of = {name: t for name, t in sorted(tensors.items()) if t.dtype.kind == "f"}  # counters are none
+        names = {hashlib.sha256(np.ascontiguousarray(t).data).digest(): name for name, t in weights_of.items()}
         root = ElementTree.fromstring(xml)
         for element in root.findall("rt_info"):  # which OpenVINO wrote it
             root.remove(element)
         numbers: dict[bytes, int] = {}
         constants: list[str | bytes] = []
+        root.set("name", "network")  # its own names count what the process has made
         for number, layer in enumerate(root.iter("layer")):
-            layer.set("name", f"layer{number}")  # its own names count all layers of the process
+            layer.set("name", f"layer{number}")
             data = layer.find("data")
             if layer.get("type") != "Const" or data is None:
                 continue
             start, size = int(data.get("offset", "0")), int(data.get("size", "0"))
             own = weights[start : start + size]
-            digest = hashlib.sha256(own).digest()
+            digest = hashlib.sha256(own.data).digest()
             if digest not in numbers:
                 numbers[digest] = len(constants)
-                constants.append(names.get(digest, own))
+                constants.append(names.get(digest) or own.tobytes())
             data.set("offset", str(numbers[digest]))
-        return cls(width, ElementTree.tostring(root, encoding="unicode"), tuple(constants))
+        kinds = {name: (tensor.dtype.name, tensor.shape) for name, tensor in sorted(tensors.items())}
+        return cls(width, ElementTree.tostring(root, encoding="unicode"), tuple(constants), kinds)
+
+    def check_tensors(self, tensors: Mapping[str, np.ndarray], *, architecture: str, source: str) -> None:
+        """Raise `WeightsError` unless these are the network's tensors, by names, types and shapes.
+
+        Args:
+            tensors: by name.
+            architecture: the network's name, for the message.
+            source: where the tensors are from, for the message.
+        """
+        own = self.tensors
+        others = [
+            f"{name}: {_kind(found, own[name])} in the file, {_kind(own[name], found)} in the network"
+            for name, tensor in tensors.items()
+            if name in own and (found := (tensor.dtype.name, tensor.shape)) != own[name]
+        ]
+        wrong = mismatched_tensors([n for n in own if n not in tensors], [n for n in tensors if n not in own], others)
+        if wrong:
+            raise WeightsError(describe_mismatch(wrong, architecture, source))
 
     def to_ir(self, tensors: Mapping[str, np.ndarray]) -> tuple[bytes, np.ndarray]:
         """Return the description and the (n,) bytes of the constants, as OpenVINO reads them.
@@ -95,15 +143,23 @@ class Graph:
                 data.set("offset", str(offsets[number]))
         return ElementTree.tostring(root), weights
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """Return a hex SHA-256 of all of it."""
+        return hashlib.sha256(self._text()).hexdigest()
+
     def to_array(self) -> np.ndarray:
         """Return it as (n,) uint8, for a file."""
+        return np.frombuffer(zlib.compress(self._text(), 9), dtype=np.uint8)
+
+    def _text(self) -> bytes:
         own = [one if isinstance(one, str) else {"bytes": base64.b64encode(one).decode()} for one in self.constants]
-        text = json.dumps({"width": self.width, "layers": self.layers, "constants": own})
-        return np.frombuffer(zlib.compress(text.encode(), 9), dtype=np.uint8)
+        about = {"version": _VERSION, "width": self.width, "layers": self.layers, "constants": own}
+        return json.dumps({**about, "tensors": self.tensors}).encode()
 
     @classmethod
-    def from_array(cls, data: np.ndarray) -> "Graph":
-        """Return what `to_array` gave.
+    def from_array(cls, data: np.ndarray) -> "Graph | None":
+        """Return what `to_array` gave; None for a graph of another version, which is not understood here.
 
         Raises:
             ValueError: it is damaged, or holds what no network has.
@@ -115,21 +171,19 @@ class Graph:
             text = unpacking.decompress(data.tobytes(), _LARGEST)
         except zlib.error as error:
             raise ValueError(f"cannot be unpacked ({error})") from None
-        if not unpacking.eof:
-            raise ValueError(f"is cut off, or unpacks to more than {_LARGEST:,} bytes")
-        about = json.loads(text)
+        if not unpacking.eof or unpacking.unused_data:
+            raise ValueError(f"is cut off, goes on after its end, or unpacks to more than {_LARGEST:,} bytes")
+        about = parse_json(text)
         about = about if isinstance(about, dict) else {}
+        if about.get("version") != _VERSION and isinstance(about.get("version"), int):
+            return None
         width, layers, constants = about.get("width"), about.get("layers"), about.get("constants")
-        if not (isinstance(width, int) and width > 0 and isinstance(layers, str) and isinstance(constants, list)):
+        if not (type(width) is int and width > 0 and isinstance(layers, str) and isinstance(constants, list)):
             raise ValueError("has no width, layers or constants")
-        found = tuple(_constant(one) for one in constants)
-        if sum(len(one) for one in found if isinstance(one, bytes)) > _LARGEST_OWN:
-            raise ValueError(f"has more than {_LARGEST_OWN:,} bytes of its own constants")
-        _check(layers, len(found))
-        return cls(width, layers, found)
+        return cls(width, layers, tuple(map(_constant, constants)), _tensors(about.get("tensors")))
 
 
-def _check(layers: str, constants: int) -> None:
+def _check_layers(layers: str, constants: int) -> None:
     """Raise `ValueError` for layers that OpenVINO would have to look for elsewhere, and constants of nowhere."""
     if "<!" in layers:
         raise ValueError("declares entities")
@@ -143,7 +197,7 @@ def _check(layers: str, constants: int) -> None:
         data = layer.find("data")
         if layer.get("type") != "Const":
             continue
-        if data is None or not 0 <= int(data.get("offset", "-1")) < constants:
+        if data is None or not 0 <= _whole(data.get("offset")) < constants:
             raise ValueError("has a constant that is not in it")
         _size(data)
 
@@ -160,6 +214,23 @@ def _constant(value: object) -> str | bytes:
     raise ValueError("has a constant that is neither a tensor's name nor bytes")
 
 
+def _tensors(value: object) -> dict[str, tuple[str, tuple[int, ...]]]:
+    found = {}
+    for name, kind in value.items() if isinstance(value, dict) else ():
+        dtype, shape = kind if isinstance(kind, list) and len(kind) == 2 else (None, None)
+        if not (isinstance(dtype, str) and isinstance(shape, list) and all(isinstance(side, int) for side in shape)):
+            raise ValueError(f"does not say of which type and shape the tensor {name!r} is")
+        found[name] = dtype, tuple(shape)
+    if not found:
+        raise ValueError("does not say which tensors its network has")
+    return found
+
+
+def _kind(own: tuple[str, tuple[int, ...]], other: tuple[str, tuple[int, ...]]) -> str:
+    """Return a shape in words, and the type where that of `other` is another one."""
+    return f"{list(own[1])}" if own[0] == other[0] else f"{own[0]} {list(own[1])}"
+
+
 def _size(data: ElementTree.Element) -> int:
     """Return how many bytes a constant has, by its type and shape.
 
@@ -169,8 +240,13 @@ def _size(data: ElementTree.Element) -> int:
     kind = data.get("element_type", "")
     if kind not in _BYTES:
         raise ValueError(f"has a constant of type {kind!r}")
-    shape = [int(side) for side in data.get("shape", "").split(",") if side.strip()]
+    shape = [_whole(side) for side in data.get("shape", "").split(",") if side.strip()]
     size = math.prod(shape) * _BYTES[kind]
-    if min(shape, default=0) < 0 or size != int(data.get("size", "-1")):
+    if min(shape, default=0) < 0 or size != _whole(data.get("size")):
         raise ValueError(f"has a constant of shape {shape} and type {kind} with {data.get('size')} bytes")
     return size
+
+
+def _whole(text: str | None) -> int:
+    """Return a number of bytes or of places, -1 for what is none."""
+    return int(text) if text is not None and _WHOLE.fullmatch(text) else -1

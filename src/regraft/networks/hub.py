@@ -20,8 +20,8 @@ from huggingface_hub.errors import (
 )
 
 from regraft.errors import DownloadError, ModelError, option, printable
+from regraft.networks.names import HUB_PREFIXES
 
-HUB_PREFIXES = ("hf-hub:", "hf_hub:")
 _PATIENCE = 5.0  # seconds until a host counts as not there
 _COMMIT = re.compile(r"[0-9a-f]{40}")  # a revision that never changes
 _PART = r"(?![-.])[\w.-]{1,96}(?<![-.])"
@@ -34,11 +34,6 @@ HUB_ERRORS: tuple[type[BaseException], ...] = (
     OSError,
     *HfHubHTTPError.__bases__,
 )
-
-
-def is_on_hub(name: str) -> bool:
-    """Tell whether a name is that of a repository of the hub."""
-    return name.startswith(HUB_PREFIXES)
 
 
 def repository_of(name: str) -> tuple[str, str | None]:

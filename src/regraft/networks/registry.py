@@ -3,28 +3,21 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
-from importlib.resources import files
 from pathlib import Path
-
-import timm
-from timm.models._hub import load_model_config_from_path
-from timm.models._pretrained import PretrainedCfg
+from typing import TYPE_CHECKING
 
 from regraft.errors import DownloadError, ModelError, OptionError, did_you_mean, option, printable
 from regraft.files import is_file, parse_json, read_regular
-from regraft.networks.hub import HUB_PREFIXES, check_downloadable, hub_file
-from regraft.networks.names import AUTO
-from regraft.networks.packaged import read_packaged
+from regraft.networks.names import ALIASES, AUTO, HUB_PREFIXES, LOCAL_PREFIX, OFFLINE, POCKET, own_name
+from regraft.networks.packaged import pocket_folder, read_packaged
 from regraft.networks.recipe import LARGEST_SIDE, SMALLEST_SIDE, Recipe, check_settings
-from regraft.networks.weights import StateDict, read_state_dict
 
-POCKET = "pocket"  # the fastest, of 64 pixels; 9 MB inside this package
-OFFLINE = "efficientnet-lite0"  # what is taken where nothing can be downloaded
+if TYPE_CHECKING:
+    from regraft.networks.weights import StateDict
+
 # Of the convolutional networks with an open licence that run 100 photos a second or more on two CPU cores, one that has
 # learned many classes (11,821, ImageNet-12k): docs/networks.md says how it was chosen.
 STRONG = "convnext_nano.in12k"
-ALIASES = {"offline": OFFLINE}
-LOCAL_PREFIX = "local-dir:"
 HUB_WEIGHTS = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
 _LARGEST_CONFIG = 10_000_000  # bytes; the names of 20,000 classes take 1 MB
 
@@ -39,7 +32,7 @@ class InstalledNetwork:
     """
 
     recipe: Callable[[], Recipe]
-    read: Callable[[], tuple[StateDict, str]]
+    read: "Callable[[], tuple[StateDict, str]]"
 
 
 @dataclass(frozen=True)
@@ -85,19 +78,18 @@ def licence_of(name: str) -> str:
 
 def is_network(name: str) -> bool:
     """Tell whether timm has a network of this name (a tag may follow)."""
+    import timm
+
     return bool(timm.is_model(name.partition(".")[0]))
 
 
 def network_names(pattern: str = "", *, pretrained: bool = True) -> list[str]:
     """Return the names of installed networks and timm's that contain `pattern` (or match it, if it has a `*`)."""
+    import timm
+
     wild = pattern if "*" in pattern else f"*{pattern}*"
     installed = [name for name in INSTALLED if fnmatchcase(name, wild)]
     return [*installed, *map(str, timm.list_models(wild, pretrained=pretrained))]
-
-
-def own_name(model: str) -> str:
-    """Return a network's own name: that which `model` stands for, or `model` itself."""
-    return ALIASES.get(model, model)
 
 
 def installed_network(model: str) -> InstalledNetwork | None:
@@ -121,6 +113,8 @@ def check_model_name(model: str) -> None:
 
 
 def _check_timm_name(model: str) -> None:
+    import timm
+
     architecture, _, tag = model.partition(".")
     if timm.is_model(architecture):
         tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{architecture}.*")]
@@ -138,6 +132,10 @@ def _check_timm_name(model: str) -> None:
 
 def find_recipe(model: str, *, fetch: bool = True) -> Recipe:
     """Return what timm knows of `model`; a hub's config.json is fetched if it is not in the cache."""
+    import timm
+
+    from regraft.networks.hub import hub_file
+
     if installed := installed_network(model):
         return installed.recipe()
     if model.startswith(LOCAL_PREFIX):
@@ -149,6 +147,10 @@ def find_recipe(model: str, *, fetch: bool = True) -> Recipe:
 
 
 def _read_config(model: str, folder: Path) -> Recipe:
+    import timm
+    from timm.models._hub import load_model_config_from_path
+    from timm.models._pretrained import PretrainedCfg
+
     file = folder / "config.json"
     if not is_file(file):
         raise ModelError(f"{model}: {file} does not exist. Name a folder with config.json and model.safetensors.")
@@ -168,11 +170,6 @@ def _read_config(model: str, folder: Path) -> Recipe:
     return Recipe(architecture.partition(".")[0], arguments, settings)
 
 
-def pocket_folder() -> Path:
-    """Return the folder of the pocket network's config.json, weights and card."""
-    return Path(str(files("regraft"))) / POCKET
-
-
 def _lite_recipe() -> Recipe:
     settings = {
         "input_size": (3, 224, 224),
@@ -188,10 +185,16 @@ def _lite_recipe() -> Recipe:
     return Recipe("tf_efficientnet_lite0", {}, settings)
 
 
+def _read_pocket() -> "tuple[StateDict, str]":
+    from regraft.networks.weights import read_state_dict
+
+    return read_state_dict(pocket_folder() / "model.safetensors"), POCKET  # no path of this machine
+
+
 INSTALLED = {
     POCKET: InstalledNetwork(
         lambda: _read_config(POCKET, pocket_folder()),
-        lambda: (read_state_dict(pocket_folder() / "model.safetensors"), POCKET),  # no path of this machine
+        _read_pocket,
     ),
     OFFLINE: InstalledNetwork(_lite_recipe, read_packaged),
 }
@@ -203,6 +206,8 @@ def default_network(*, fetch: bool = True) -> tuple[str, str]:
     Args:
         fetch: False only asks whether they can be had.
     """
+    from regraft.networks.hub import check_downloadable, hub_file
+
     repository = f"timm/{STRONG}"
     try:
         if fetch:
@@ -226,6 +231,8 @@ def networks_to_try(*, fetch: bool = True) -> tuple[list[str], str]:
     Args:
         fetch: False downloads nothing.
     """
+    from regraft.networks.hub import hub_file
+
     found, reason = [], "" if fetch else "nothing is downloaded"
     for one in POPULAR:
         if one.megabytes and not _is_here(one.name):
@@ -246,6 +253,8 @@ def networks_to_download() -> list[str]:
 
 
 def _is_here(name: str) -> bool:
+    from regraft.networks.hub import hub_file
+
     try:
         hub_file(name, f"timm/{name}", HUB_WEIGHTS, fetch=False)
     except DownloadError:

@@ -1,30 +1,13 @@
 """Stages: the named parts of a network between which it can be cut, from pixels to pooled features."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from regraft.networks.outline import Stage
 from regraft.networks.tracing import Before, blank_images, forward_hooks
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One part of a network. A cut lies before each stage.
-
-    Attributes:
-        name: the module whose input is the activation at the cut before this stage, e.g. "layer3" or "blocks.5".
-        tensors: the names of its parameters and buffers. Every tensor of a network is in exactly one stage.
-        parameters: how many it has, scalars counted one by one.
-        output: shape of its output for one image, e.g. (1024, 14, 14); (d,) for the last stage.
-    """
-
-    name: str
-    tensors: tuple[str, ...]
-    parameters: int
-    output: tuple[int, ...]
 
 
 def trace_stages(module: nn.Module, group_of: Mapping[str, int], input_shape: tuple[int, int, int]) -> list[Stage]:

@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from regraft.errors import WeightsError, option, shortlist
+from regraft.errors import WeightsError
 from regraft.files import is_file
 from regraft.networks.hub import download_errors, not_here
+from regraft.networks.mismatch import describe_mismatch, mismatched_tensors
 
 StateDict = dict[str, torch.Tensor]
 _WRAPPERS = ("module.", "_orig_mod.")  # prefixes that DataParallel and torch.compile put before every name
@@ -59,22 +60,6 @@ def _find_state_dict(checkpoint: Any, where: object) -> StateDict:
             f"{where} holds no state dict (names to tensors). Save one: torch.save(model.state_dict(), file)"
         )
     return in_one_precision(state)
-
-
-def local_weights(model: str, folder: Path) -> Path:
-    """Return the weights file of a timm `local-dir:` folder.
-
-    Raises:
-        WeightsError: there is none, or several and none has the usual name.
-    """
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        if (folder / name).is_file():
-            return folder / name
-    files = [file for file in sorted(folder.iterdir()) if file.suffix in (".safetensors", ".pth", ".pt", ".bin")]
-    if len(files) != 1:
-        found = ", ".join(file.name for file in files) or "none"
-        raise WeightsError(f"{model}: expected model.safetensors in {folder}. Weights files found: {found}.")
-    return files[0]
 
 
 def read_url(model: str, url: str, *, fetch: bool = True) -> StateDict:
@@ -152,32 +137,15 @@ def load_strictly(
     # PyTorch says which names are missing or extra (it lets some counters of old files be absent), not which shapes
     found = load(module, {**state, **{name: own[name] for name in others}}, strict=False, **options)
     shapes = [f"{n}: {list(state[n].shape)} in the file, {list(own[n].shape)} in the network" for n in others]
-    parts = [
-        f"{len(names)} tensors {what}:\n{shortlist(names, 10)}"
-        for what, names in (
-            ("missing", found.missing_keys),
-            ("extra", found.unexpected_keys),
-            ("of another shape", shapes),
-        )
-        if names
-    ]
-    if parts:
-        raise WeightsError(describe_mismatch("\n".join(parts), architecture, source))
+    wrong = mismatched_tensors(found.missing_keys, found.unexpected_keys, shapes)
+    if wrong:
+        raise WeightsError(describe_mismatch(wrong, architecture, source))
     return found
 
 
 def _fits(theirs: torch.Tensor, ours: torch.Tensor) -> bool:
     """Tell whether PyTorch puts one tensor in the other's place; old files have counters as vectors of one number."""
     return theirs.shape == ours.shape or (ours.ndim == 0 and theirs.shape == (1,))
-
-
-def describe_mismatch(found: str, architecture: str, source: str) -> str:
-    """Return the message for weights that do not fit; `found` says in what."""
-    return (
-        f"{source} holds weights of another architecture than {architecture}. {found}\n"
-        f"Name the network that the file belongs to with {option('model')}, or the file that belongs to "
-        f"{architecture}."
-    )
 
 
 def in_one_precision(state: StateDict) -> StateDict:

@@ -22,8 +22,8 @@ from regraft.heads.linear import CalibratedHead, LinearHead
 from regraft.images.augment import Augmentation
 from regraft.networks.backbone import Backbone
 from regraft.networks.cutting import cut_before
-from regraft.networks.freezing import Plan
 from regraft.networks.names import without_folders
+from regraft.networks.plan import Plan
 from regraft.pretraining.source import SourceSplit, open_source
 from regraft.pretraining.teacher import DistillationSettings, TeacherModel, cache_teacher_outputs, load_teacher
 from regraft.pretraining.timm_export import halved

@@ -24,8 +24,8 @@ from regraft.heads.search import LEARNED, fit_head, select_heads
 from regraft.images.decoding import READING
 from regraft.images.preprocess import Preprocess
 from regraft.networks.backbone import Backbone
-from regraft.networks.names import without_folders
-from regraft.networks.registry import check_model_name, check_side, own_name
+from regraft.networks.names import own_name, without_folders
+from regraft.networks.registry import check_model_name, check_side
 from regraft.networks.tracing import check_takes
 from regraft.options import number
 from regraft.pretraining.source import SourceSplit

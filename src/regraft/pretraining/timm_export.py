@@ -56,7 +56,7 @@ def save_local_dir(
     with atomic_write(folder / WEIGHTS_FILE) as temporary:
         temporary.write_bytes(save({name: halved(t) if half else t for name, t in state.items()}, {"format": "pt"}))
     with atomic_write(folder / CONFIG_FILE) as temporary:
-        temporary.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", newline="")
     return len(classes)
 
 

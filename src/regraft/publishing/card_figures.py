@@ -16,7 +16,7 @@ from regraft.photo_audit.summary import capital
 
 CLASSES_SHOWN = 30  # in a table; of more those that are missed most
 _PAIRS_SHOWN = 5
-_NOTHING = "-"
+_NOTHING, _UNBROKEN = "-", "\u00a0"
 
 
 def figures(report: Report) -> list[str]:
@@ -117,18 +117,21 @@ def operating_points(points: OperatingPoints | None) -> list[str]:
         (
             f"{100 * one.least_sensitivity:.0f} %",
             percent(one.threshold),
-            shown(one.sensitivity, one.sensitivity_interval, percent=True),
-            shown(one.specificity, one.specificity_interval, percent=True),
+            shown(one.sensitivity, one.sensitivity_interval, percent=True).replace(" ", _UNBROKEN),
+            shown(one.specificity, one.specificity_interval, percent=True).replace(" ", _UNBROKEN),
             f"{100 * one.alarms:.1f}",
         )
         for one in points.points
     ]
-    head = (f"to find, of {text(points.of)}", "from a probability of", "sensitivity", "specificity", "alarms per 100")
+    head = ("to find", "threshold", "sensitivity", "specificity", "alarms per 100")
     return [
         f"From which probability on {text(points.of)} has to be answered to find so many of its photos, and what that "
         "costs:",
         "",
         *table(head, rows, numbers=range(len(head))),
+        "",
+        "Sensitivity is the share of its photos that are found, specificity the share of the others that are not "
+        f"taken for {text(points.of)}; 95 % intervals in brackets.",
     ]
 
 

@@ -9,8 +9,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from regraft.errors import OptionError, RegraftError, option, printable
 from regraft.evaluation.report import Report
-from regraft.networks.hub import is_on_hub, repository_of
-from regraft.networks.names import parts_of_name
+from regraft.networks.hub import repository_of
+from regraft.networks.names import is_on_hub, parts_of_name
 from regraft.publishing.subject import CardSubject
 
 TASK = "image-classification"
@@ -53,7 +53,7 @@ def licence_of(subject: CardSubject) -> str | None:
     """Return the licence of a card: the author's, else that of the networks' weights, where it is one for all."""
     if subject.licence is not None:
         return subject.licence
-    known = set(subject.network_licences.values())
+    known = {licence for _, licence in subject.network_licences}
     return known.pop() or None if len(known) == 1 else None
 
 

@@ -189,7 +189,7 @@ def _made(subject: CardSubject) -> list[str]:
     rows = [("network" if not classifier.joined else "networks, joined", code(without_folders(classifier.model)))]
     for backbone in classifier.backbones:
         size = f"{backbone.preprocess.height} x {backbone.preprocess.width} pixels"
-        parameters = sum(p.numel() for p in backbone.module.parameters()) / 1e6
+        parameters = backbone.parameter_count() / 1e6
         rows.append(
             (
                 code(backbone.recipe.architecture),
@@ -230,7 +230,7 @@ def _training_rows(subject: CardSubject) -> list[tuple[str, str]]:
 
 def _licence(subject: CardSubject) -> list[str]:
     networks = subject.network_licences
-    lines = [f"The weights of {code(name)}: {text(licence) or 'not stated'}." for name, licence in networks.items()]
+    lines = [f"The weights of {code(name)}: {text(licence) or 'not stated'}." for name, licence in networks]
     own = licence_of(subject)
     if subject.licence is not None:
         lines.insert(0, f"This classifier: {text(subject.licence)}.")

@@ -13,7 +13,8 @@ from huggingface_hub.errors import HfHubHTTPError
 from regraft.classifier.named import HUB_BUNDLE
 from regraft.errors import HubError, OptionError, OutputError, RegraftError, option, printable
 from regraft.files import is_file
-from regraft.networks.hub import HUB_ERRORS, HUB_PREFIXES, check_reachable, newest_file, reason_of, repository_of
+from regraft.networks.hub import HUB_ERRORS, check_reachable, newest_file, reason_of, repository_of
+from regraft.networks.names import HUB_PREFIXES
 from regraft.publishing.front_matter import check_licence, read_front_matter
 from regraft.publishing.model_card import (
     LARGEST,
@@ -184,10 +185,11 @@ def _check_access() -> None:
 def _check_card_there(repository: str, text: str, *, force: bool) -> None:
     """Raise `OutputError` where the card on the hub was changed there and would be replaced by another."""
     there, _ = newest_file(repository, CARD)
-    if there is None or force or there.stat().st_size > LARGEST:
+    if there is None or force:
         return
-    content = there.read_text(encoding="utf-8", errors="replace")
-    if not is_as_written(content) and content.strip() != text.strip():
+    with there.open(encoding="utf-8", errors="replace") as stream:
+        content = stream.read(LARGEST + 1)  # none that regraft wrote is as long
+    if len(content) > LARGEST or (not is_as_written(content) and content.strip() != text.strip()):
         raise OutputError(
             f"{CARD} of {repository} was changed on the hub, or not written by regraft, and would be replaced. Copy "
             f"what is to be kept into a card of yours ({option('readme', 'FILE.md')}), and replace it: "

@@ -70,9 +70,9 @@ class CardSubject:
         return None if self.record is None else self.record.report
 
     @property
-    def network_licences(self) -> dict[str, str]:
-        """Return the licence of each network's weights, by the network's name; "" where it is not stated."""
-        return {
-            backbone.recipe.architecture: str(backbone.recipe.settings.get("license") or "")
+    def network_licences(self) -> list[tuple[str, str]]:
+        """Return each network's name, and the licence of its weights; "" where it is not stated."""
+        return [
+            (backbone.recipe.architecture, str(backbone.recipe.settings.get("license") or ""))
             for backbone in self.classifier.backbones
-        }
+        ]

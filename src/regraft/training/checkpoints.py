@@ -12,16 +12,17 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from regraft.cache import LARGEST_TEXT
 from regraft.errors import OutputError, ResumeError, option
 from regraft.files import atomic_write, is_file, json_or_none, read_regular, remove, sha256
 from regraft.progress import Observer
+
+if TYPE_CHECKING:
+    import torch
 
 SUFFIX = ".unfinished"  # of the folder beside the result
 _ARGUMENTS = "arguments.json"
@@ -32,7 +33,7 @@ _KEY, _DIGEST = "regraft", "sha256"  # entries of a checkpoint's metadata
 class Checkpoint:
     """Tensors by name, and values in JSON types by name."""
 
-    tensors: dict[str, torch.Tensor]
+    tensors: dict[str, "torch.Tensor"]
     about: dict[str, Any]
 
 
@@ -83,10 +84,12 @@ class Run:
             self._observer.say(f"the checkpoint {path} is damaged: its part is done again")
         return found
 
-    def save(self, job: object, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> None:
+    def save(self, job: object, tensors: Mapping[str, "torch.Tensor"], about: Mapping[str, Any]) -> None:
         """Write the checkpoint of `job`, whole or not at all. Where that is impossible, the work goes on without."""
         if self._folder is None:
             return
+        from safetensors.torch import save
+
         with contextlib.suppress(OSError):  # if it fails, so does the write below, which says why
             self._folder.mkdir(exist_ok=True)
         if not is_file(self._folder / _ARGUMENTS):
@@ -111,15 +114,18 @@ class Run:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 text = metadata.get(_KEY, "")
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                # copies: the tensors are parts of the file, which Windows could not replace by the next checkpoint
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
             whole = metadata.get(_DIGEST) == self._digest(job, text, tensors)
         except (SafetensorError, RuntimeError, TypeError, ValueError):  # of torch, for what it cannot hold
             return None
         about = json_or_none(text) if whole else None
         return Checkpoint(tensors, about) if isinstance(about, dict) else None
 
-    def _digest(self, job: object, text: str, tensors: Mapping[str, torch.Tensor]) -> str:
+    def _digest(self, job: object, text: str, tensors: Mapping[str, "torch.Tensor"]) -> str:
         """Return the SHA-256 of the run's arguments, the job, its values, and all bytes of its tensors."""
+        import torch
+
         ordered = sorted(tensors.items())
         shapes = [[name, str(tensor.dtype), list(tensor.shape)] for name, tensor in ordered]
         digest = hashlib.sha256(json.dumps([self._arguments, job, text, shapes], sort_keys=True).encode())

@@ -14,6 +14,8 @@ import torch
 from torch import distributed, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
+from regraft.runtime import process_count
+
 _PATIENCE = timedelta(days=2)  # how long processes wait for one that computes for all
 _LOSS_SCALE = 2.0**16  # of float16 gradients at first, as `torch.amp.GradScaler` has it
 _CHANNELS_LAST = ("cpu", "cuda")  # where convolutions are faster so, on GPUs below float32
@@ -139,8 +141,7 @@ def accelerator(device: torch.device, precision: str = "auto") -> Accelerator:
 
 def _process_group(device: torch.device) -> ProcessGroup:
     """Return the processes that were started together; on GPUs each has its own."""
-    launched = "RANK" in os.environ  # WORLD_SIZE alone is left over from something else
-    if not launched or int(os.environ.get("WORLD_SIZE") or 1) == 1:
+    if process_count() == 1:
         return ProcessGroup(0, 1, device)
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())

@@ -17,8 +17,9 @@ from regraft.errors import TrainingError, option
 from regraft.evaluation.calibration import fit_temperature
 from regraft.heads.linear import Head, LinearHead, linear_of
 from regraft.networks.cutting import Top
-from regraft.networks.freezing import Plan, apply_plan
+from regraft.networks.freezing import apply_plan
 from regraft.networks.lora import add_adapters, merge_adapters
+from regraft.networks.plan import Plan
 from regraft.runtime import freed_memory_kept
 from regraft.training.checkpoints import Run
 from regraft.training.distributed import Accelerator

@@ -9,8 +9,8 @@ from torch import nn
 
 from regraft.engines.microbatches import MicroBatches, memory_for
 from regraft.errors import TrainingError, option
-from regraft.networks.freezing import Plan
 from regraft.networks.lora import adapted_weight
+from regraft.networks.plan import Plan
 from regraft.training.distributed import Accelerator
 from regraft.training.optimizers import OPTIMIZERS
 from regraft.training.schedule import Schedule

@@ -10,7 +10,7 @@ import numpy as np
 from regraft.classifier.record import FitRecord, OverBudget
 from regraft.engines.speed import Contention
 from regraft.errors import ModelError, option
-from regraft.networks.freezing import Plan
+from regraft.networks.plan import Plan
 from regraft.options import Duration
 from regraft.transfer.experiment import Experiment, plan_of
 from regraft.transfer.forecast import Forecast, Trial, seconds_in_words

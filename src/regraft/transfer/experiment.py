@@ -5,9 +5,9 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import nn
 
 from regraft.data.class_weights import ClassWeights
 from regraft.data.dataset import Dataset
@@ -16,11 +16,9 @@ from regraft.data.splits import OUTER_FOLDS
 from regraft.engines.compute import Compute
 from regraft.engines.engine import Engine
 from regraft.engines.kinds import AUTO
-from regraft.engines.pytorch import TorchEngine
 from regraft.engines.selection import choose_engine
 from regraft.engines.workload import EngineChoice, Workload, features_of
 from regraft.errors import OptionError, option
-from regraft.features.activations import NO_DISK, ComputedViews, Views, ViewSet, cache_views
 from regraft.features.depth_choices import columns_from, distinct, first_depths
 from regraft.features.extraction import Features, check_photos
 from regraft.heads.probe import CalibratedHeads
@@ -28,18 +26,22 @@ from regraft.images.augment import Augmentation
 from regraft.images.decoding import READING
 from regraft.images.tta import NONE
 from regraft.networks.backbone import Backbone
-from regraft.networks.backbones import reinitialised
-from regraft.networks.cutting import Top, cut_before
-from regraft.networks.freezing import Plan, plan_training, stages_to_train
 from regraft.networks.hook_points import LAST
 from regraft.networks.names import parts_of_name
+from regraft.networks.plan import Plan, frozen_plan, stages_to_train
 from regraft.progress import Observer
-from regraft.runtime import Device
+from regraft.runtime import Device, process_count
 from regraft.training.checkpoints import Run, nowhere
-from regraft.training.distributed import Accelerator, accelerator
 from regraft.training.schedule import Schedule
 from regraft.transfer.settings import BY_GROUPS, FitSettings
 from regraft.transfer.strategies import Candidate
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from regraft.features.activations import Views
+    from regraft.networks.cutting import Top
+    from regraft.training.distributed import Accelerator
 
 _RANDOM_SEED = 1  # of the random weights: the same for all folds, as the pretrained ones are
 
@@ -80,7 +82,7 @@ class Experiment:
     run: Run = field(default_factory=nowhere)
     tta: str = NONE
     other_views: Mapping[str, tuple[Features, Features | None]] = field(default_factory=dict)
-    _cuts: dict[tuple[str, bool], tuple[Top, Views]] = field(default_factory=dict)
+    _cuts: "dict[tuple[str, bool], tuple[Top, Views]]" = field(default_factory=dict)
     _random: Backbone | None = None
     _hashes: dict[bool, dict[str, str]] = field(default_factory=dict)
 
@@ -103,7 +105,7 @@ class Experiment:
         return self.settings.seed
 
     @functools.cached_property
-    def accelerator(self) -> Accelerator:
+    def accelerator(self) -> "Accelerator":
         """Return device and precision of training.
 
         Raises:
@@ -177,6 +179,8 @@ class Experiment:
         if not random_weights:
             return self.backbone
         if self._random is None:
+            from regraft.networks.backbones import reinitialised
+
             self._random = reinitialised(self.backbone, _RANDOM_SEED)
         return self._random
 
@@ -188,7 +192,7 @@ class Experiment:
 
     def at_cut(
         self, cut: str, *, random_weights: bool = False, pace: Callable[[float], None] | None = None
-    ) -> tuple[Top, Views]:
+    ) -> "tuple[Top, Views]":
         """Return the part of the network behind a cut, to be trained, and the activations of all photos at the cut.
 
         Args:
@@ -211,7 +215,10 @@ class Experiment:
         top, activations = self._cuts[cut, random_weights]
         return copy.deepcopy(top), activations  # every training starts from the same weights
 
-    def _cut(self, cut: str, backbone: Backbone, pace: Callable[[float], None] | None) -> tuple[Top, Views]:
+    def _cut(self, cut: str, backbone: Backbone, pace: Callable[[float], None] | None) -> "tuple[Top, Views]":
+        from regraft.features.activations import NO_DISK, ComputedViews, ViewSet, cache_views
+        from regraft.networks.cutting import cut_before
+
         preprocess, schedule = backbone.preprocess, self.schedule
         backbone.module.to(self.accelerator.device)
         shape = (3, preprocess.height, preprocess.width)
@@ -238,8 +245,10 @@ class Experiment:
             view_set, engine, about, count=schedule.views, limit=limit, observer=self.observer, pace=pace
         )
 
-    def _engine(self, backbone: Backbone, cut: str, trunk: nn.Module) -> Engine:
+    def _engine(self, backbone: Backbone, cut: str, trunk: "nn.Module") -> Engine:
         """Return what runs the trunk: in float32, for training begins at what it gives."""
+        from regraft.engines.pytorch import TorchEngine
+
         device, sources = self.accelerator.device, self.dataset.samples.sources
         if cut == backbone.stages()[0].name:  # the photos themselves
             return TorchEngine(backbone, device, trunk)
@@ -274,19 +283,26 @@ def outer_folds(dataset: Dataset, settings: FitSettings) -> np.ndarray:
     return dataset.folds(OUTER_FOLDS, seed=settings.seed)
 
 
-def training_accelerator(settings: FitSettings, compute: Compute) -> Accelerator:
+def training_accelerator(settings: FitSettings, compute: Compute) -> "Accelerator":
     """Return device and precision of training.
 
     Raises:
         OptionError: several processes were started.
     """
-    using = accelerator(compute.torch_device, settings.precision)
-    if using.processes.count > 1:
+    from regraft.training.distributed import accelerator
+
+    check_one_process()
+    return accelerator(compute.torch_device, settings.precision)
+
+
+def check_one_process() -> None:
+    """Raise `OptionError` where several processes were started: each would write the same file."""
+    count = process_count()
+    if count > 1:
         raise OptionError(
-            f"this runs in one process, on one device. Got {using.processes.count} processes. Start it without "
-            "torchrun; `regraft pretrain` is what trains on several."
+            f"this runs in one process, on one device. Got {count} processes. Start it without torchrun; `regraft "
+            "pretrain` is what trains on several."
         )
-    return using
 
 
 def plan_of(candidate: Candidate, backbone: Backbone, schedule: Schedule) -> Plan:
@@ -297,9 +313,14 @@ def plan_of(candidate: Candidate, backbone: Backbone, schedule: Schedule) -> Pla
     """
     stages, kind = [stage.name for stage in backbone.stages()], candidate.kind
     named = {"train_from": candidate.train_from, "train_only": candidate.train_only}
+    trained = stages_to_train(stages, kind.stages(stages), **named)
+    if not trained:
+        return frozen_plan(backbone, batch_norm=schedule.batch_norm or kind.batch_norm, lora=candidate.lora)
+    from regraft.networks.freezing import plan_training
+
     plan = plan_training(
         backbone,
-        trained=stages_to_train(stages, kind.stages(stages), **named),
+        trained=trained,
         parameters=kind.parameters,
         lr_decay=schedule.lr_decay,
         batch_norm=schedule.batch_norm or kind.batch_norm,

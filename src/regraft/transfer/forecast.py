@@ -6,22 +6,23 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from regraft.engines.compute import Compute
-from regraft.engines.microbatches import MicroBatches
 from regraft.engines.speed import Speeds, seconds_of
 from regraft.files import sha256
 from regraft.images.loading import load_batches
 from regraft.images.sources import Source
 from regraft.networks.backbone import Backbone
-from regraft.networks.cutting import Top, cut_before
-from regraft.networks.freezing import Plan, apply_plan
-from regraft.training.distributed import accelerator
+from regraft.networks.plan import Plan
 from regraft.training.optimizers import OPTIMIZERS
 from regraft.transfer.settings import FitSettings
 from regraft.transfer.strategies import Candidate
+
+if TYPE_CHECKING:
+    import torch
+
+    from regraft.networks.cutting import Top
 
 _IMAGES, _IMAGES_OF_ACCELERATOR = 4, 32  # in a step of the trial; to few an accelerator gives as long as to many
 _DECODED = 32  # photos
@@ -80,6 +81,10 @@ class Trial:
         *,
         photo: float | None = None,
     ) -> None:
+        import torch
+
+        from regraft.training.distributed import accelerator
+
         self._backbone, self._sources, self._settings, self._compute = backbone, sources, settings, compute
         self._accelerator = accelerator(compute.torch_device, settings.precision)
         self.device, preprocess = compute.torch_device, backbone.preprocess
@@ -152,6 +157,11 @@ class Trial:
         return self._remembered(["update", *about], lambda: self._time_update(plan))
 
     def _time_update(self, plan: Plan) -> float:
+        import torch
+
+        from regraft.engines.microbatches import MicroBatches
+        from regraft.networks.freezing import apply_plan
+
         schedule = self._settings.schedule
         trunk, top = self._cut(plan)
         self._accelerator.prepare(top)
@@ -172,12 +182,16 @@ class Trial:
         gradient = self._time(lambda: split(self.images, backward))
         return gradient + self._time(optimizer.step) * self.images / schedule.batch_size
 
-    def _cut(self, plan: Plan) -> tuple[torch.nn.Module, Top]:
+    def _cut(self, plan: Plan) -> "tuple[torch.nn.Module, Top]":
+        from regraft.networks.cutting import cut_before
+
         assert plan.cut is not None  # of fine-tuning
         _, *shape = self._blank.shape
         return cut_before(self._module, plan.cut, (shape[0], shape[1], shape[2]))
 
-    def _run(self, module: torch.nn.Module) -> torch.Tensor:
+    def _run(self, module: "torch.nn.Module") -> "torch.Tensor":
+        import torch
+
         with torch.no_grad(), self._accelerator.autocast():
             found: torch.Tensor = module(self._blank)
         return found

@@ -22,9 +22,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from regraft.classifier.record import NetworkTrial
 from regraft.data.dataset import Dataset
@@ -315,6 +312,10 @@ def _on_disk(features: Features) -> Features:
 
 def multiply_adds(backbone: Backbone) -> int:
     """Return how many multiplications with an addition one image takes, in convolutions and matrix products."""
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
     height, width = backbone.preprocess.height, backbone.preprocess.width
     device = next(backbone.module.parameters()).device
     # fused attention is not counted

@@ -25,7 +25,7 @@ from regraft.networks.backbone import Backbone
 from regraft.networks.hook_points import LAST
 from regraft.photo_audit.brief import findings_of_photos, lines_of_fit
 from regraft.progress import Observer
-from regraft.transfer.experiment import Experiment, outer_folds, training_accelerator
+from regraft.transfer.experiment import Experiment, check_one_process, outer_folds
 from regraft.transfer.settings import BY_GROUPS, GUESSED, JOIN, FitSettings
 
 
@@ -72,9 +72,7 @@ def open_splits(
     samples.check_trainable()
     settings.check(compute, samples.classes, distances_between(samples.classes, samples.taxonomy))
     compute.check()
-    training_accelerator(
-        settings, compute
-    )  # a strategy that trains nothing would run, and write its file, in each process
+    check_one_process()  # a strategy that trains nothing would run, and write its file, in each
     _check_groups(splits, settings)
     parts = [samples, splits["validation"].aligned(samples.classes)] if "validation" in splits else [samples]
     opened = open_datasets(parts, observer, max_file_size=compute.max_file_size, value_range=compute.value_range)

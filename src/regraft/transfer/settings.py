@@ -243,7 +243,7 @@ class FitSettings:
         check_settings(self)
         self._check_together()
         self.decision.check()
-        if self.precision == "fp16" and compute.torch_device.type == "cpu":
+        if self.precision == "fp16" and compute.processor.type == "cpu":
             raise OptionError(
                 f"{option('precision', 'fp16')} needs a GPU, and training runs on the CPU here ({option('device')}). "
                 f"Use {option('precision', 'bf16')} or fp32, or leave it out."
@@ -368,7 +368,7 @@ class FitSettings:
             chosen[option("class_weight")] = self.class_weight
         chosen |= {option(f"Schedule.{name}"): getattr(self.schedule, name) for name in declared_settings(Schedule)}
         chosen[option("cache", False)] = not compute.cache  # views from the cache are fewer, and in float16
-        return chosen | {option("device"): compute.torch_device.type}
+        return chosen | {option("device"): compute.processor.type}
 
 
 def strategies_that_use(name: str) -> tuple[str, ...]:

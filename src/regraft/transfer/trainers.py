@@ -3,10 +3,9 @@
 import functools
 import time
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 
 from regraft.data.dataset import Dataset
 from regraft.errors import OptionError, option
@@ -16,14 +15,15 @@ from regraft.heads.linear import CalibratedHead, LinearHead
 from regraft.heads.probe import CalibratedHeads
 from regraft.images.tta import TTA
 from regraft.networks.backbone import Backbone
-from regraft.networks.cutting import DepthTop
-from regraft.networks.freezing import Plan, check_frozen, fingerprints
-from regraft.training.finetuner import Finetuner
-from regraft.training.loop import run_training
-from regraft.training.losses import LabelLoss
+from regraft.networks.plan import Plan, check_frozen
 from regraft.transfer.budget import Pace
 from regraft.transfer.experiment import Experiment, plan_of
 from regraft.transfer.strategies import Candidate
+
+if TYPE_CHECKING:
+    import torch
+
+    from regraft.training.finetuner import Finetuner
 
 FURTHER = ", trained further"  # ends the source of a network that was: `explain` finds the one before by it
 _HELD_OUT = 6  # a sixth of the photos says when to stop and sets the temperature
@@ -140,8 +140,7 @@ class LastLayerTrainer(LinearProbe):
         head = experiment.heads.of(np.arange(len(experiment.dataset)))
         after: dict[str, str] = {}
         for prefix, backbone in experiment.prefixes.items():
-            hashes = fingerprints(backbone.module, list(backbone.tensor_hashes()))
-            after |= {f"{prefix}{name}": digest for name, digest in hashes.items()}
+            after |= {f"{prefix}{name}": digest for name, digest in backbone.hash_tensors().items()}
         return FitOutcome(experiment.backbone, head, plan, check_frozen(experiment.hashes(plan.frozen), after))
 
 
@@ -166,6 +165,8 @@ class FineTuningTrainer:
         self, train: np.ndarray, held_out: np.ndarray, *, name: str, pace: Pace | None = None
     ) -> HeldOutLogits:
         """Learn from the photos at positions `train` (m,) and predict those at `held_out` (k,)."""
+        import torch
+
         run, job = self._experiment.run, ["answers", self._job, name, _digest(train), _digest(held_out)]
         done = run.load(job)
         if done is not None:
@@ -191,8 +192,13 @@ class FineTuningTrainer:
 
     def _train(
         self, photos: np.ndarray, name: str, pace: Pace | None, *, hold: bool
-    ) -> tuple[Finetuner, float | None, float]:
+    ) -> "tuple[Finetuner, float | None, float]":
         """Return the trained network, its temperature if photos are held out for it, and seconds."""
+        from regraft.networks.cutting import DepthTop
+        from regraft.training.finetuner import Finetuner
+        from regraft.training.loop import run_training
+        from regraft.training.losses import LabelLoss
+
         experiment, kind = self._experiment, self.candidate.kind
         assert self.plan.cut is not None  # of fine-tuning
         once = None if pace is None else functools.partial(pace, once=True)
@@ -244,8 +250,10 @@ class FineTuningTrainer:
             return self._experiment.heads.of(train)
         return CalibratedHead(LinearHead.zeros(len(self._experiment.dataset.classes), self._network.width), 1.0)
 
-    def _prove(self, state: dict[str, torch.Tensor]) -> tuple[Backbone, str]:
+    def _prove(self, state: "dict[str, torch.Tensor]") -> tuple[Backbone, str]:
         """Return the trained network, and the proof that its frozen tensors are what they were."""
+        from regraft.networks.freezing import fingerprints
+
         network = self._network.with_tensors(state, self._network.source + FURTHER)
         return network, check_frozen(self._before, fingerprints(network.module, self.plan.frozen))
 
