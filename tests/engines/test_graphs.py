@@ -143,10 +143,10 @@ def test_a_graph_that_came_with_a_file_is_told_from_the_networks_own(network: Ba
 # --- what is read from a file ---
 
 XML = """<net name="network" version="11"><layers>
-<layer id="0" name="a" type="Parameter" version="opset1"><data shape="?,4,4,3" element_type="{kind}" />
-<output><port id="0" precision="{port}"><dim>-1</dim><dim>4</dim><dim>4</dim><dim>3</dim></port></output></layer>
-<layer id="1" name="b" type="{layer}" version="opset1"><input><port id="0" precision="{port}"><dim>-1</dim><dim>4</dim>
-<dim>4</dim><dim>3</dim></port></input></layer></layers>
+<layer id="0" name="a" type="Parameter" version="opset1"><data shape="?,3" element_type="{kind}" />
+<output><port id="0" precision="{port}"><dim>-1</dim><dim>3</dim></port></output></layer>
+<layer id="1" name="b" type="{layer}" version="opset1"><input><port id="0" precision="{port}"><dim>-1</dim>
+<dim>3</dim></port></input></layer></layers>
 <edges><edge from-layer="0" from-port="0" to-layer="1" to-port="0" /></edges></net>"""
 
 
@@ -162,8 +162,8 @@ def test_what_takes_pixels_is_read() -> None:
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"kind": "f32", "port": "FP32"}, r"it takes f32 \[\?,4,4,3\] and gives f32 \[\?,4,4,3\]"),
-        ({"layer": "NoSuchLayer"}, r"it takes u8 \[\?,4,4,3\] and gives nothing"),
+        ({"kind": "f32", "port": "FP32"}, r"it takes f32 \[\?,3\] and gives f32 \[\?,3\]"),
+        ({"layer": "ReLU"}, r"it takes u8 \[\?,3\] and gives nothing"),
     ],
 )
 def test_what_takes_none_is_not(fields: dict[str, str], told: str) -> None:

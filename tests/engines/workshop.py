@@ -26,7 +26,7 @@ COSINES: dict[str, Any] = {}  # of the stand-in's outputs to the reference's, or
 class FakeOpenVino(Engine):
     """Stands for OpenVINO: the reference's two features, rotated by an angle whose cosine is in `COSINES`."""
 
-    def __init__(self, model: Backbone, preprocess: Preprocess, precision: str) -> None:
+    def __init__(self, model: Backbone, preprocess: Preprocess, precision: str, width: int | None = None) -> None:
         self.preprocess, self.name = preprocess, NAMES[precision]
         self._reference, self._cosine = TorchEngine(model, CPU), COSINES[precision]
 

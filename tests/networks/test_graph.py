@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openvino as ov
 import pytest
+from openvino import opset13
 
 from regraft.engines import openvino
-from regraft.errors import WeightsError
+from regraft.errors import EngineError, WeightsError
 from regraft.networks import graph as graph_
 from regraft.networks.backbone import Backbone
 from regraft.networks.backbones import load_backbone
@@ -218,6 +220,7 @@ def test_what_is_no_graph(change: dict[str, Any], told: str) -> None:
         ('"2, 1"', '"-2, -1"', "has a constant of shape [-1, -1] and type f32 with 8 bytes"),
         ('"2, 1"', '"2, 1, 0"', "has a constant of shape [2, 1, 0] and type f32 with 8 bytes"),
         ('"2, 1"', f'"{10**30}"', "has a constant of shape [-1] and type f32 with 8 bytes"),
+        ('"2, 1"', f'"{"9," * 20}2"', f"has a constant of shape {[9] * 16 + [-1]} and type f32 with 8 bytes"),
         ('"f32"', '"string"', "has a constant of type 'string'"),
         ('"f32"', '"f64"', "has a constant of shape [2, 1] and type f64 with 8 bytes"),
     ],
@@ -266,3 +269,59 @@ def test_it_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     Graph.from_array(packed(ABOUT))
     with pytest.raises(ValueError, match=rf"^has more than {len(LAYERS)} characters of layers$"):
         Graph.from_array(packed(ABOUT | {"layers": LAYERS + " "}))
+
+
+# --- what a file may make OpenVINO do ---
+
+
+@pytest.mark.parametrize("layer", ["ScatterElementsUpdate", "GatherND", "Loop", "RandomUniform", "const"])
+def test_layers_that_may_leave_their_memory_or_never_end(layer: str) -> None:
+    """OpenVINO checks no index of the first two: a file that held them could write where it likes."""
+    layers = LAYERS.replace("<layers>", f'<layers><layer type="{layer}" version="opset12" />')
+    told = f"^has a layer '{layer}', which none of regraft's files may hold$"
+    with pytest.raises(ValueError, match=told):
+        Graph(2, layers, ("a",), {"a": ("float32", (2,))})
+
+
+HUGE = [10**10, 2]
+
+
+def end(shape: list[int], kind: Any = np.float32) -> Any:
+    """Return an input of a model: what a graph takes or gives."""
+    return opset13.parameter(ov.PartialShape(shape), kind)
+
+
+def averages(photos: Any, width: int) -> Any:
+    """Return (b, width) averages of photos (b, h, w, 3)."""
+    means = opset13.reduce_mean(opset13.convert(photos, "f32"), [1, 2, 3], keep_dims=False)
+    return opset13.tile(opset13.unsqueeze(means, [1]), [1, width])
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (lambda photos: averages(photos, 3), "it gives [?,3], and not [?,2]"),
+        (lambda photos: opset13.unsqueeze(averages(photos, 2), [2]), "it gives [?,2,1], and not [?,2]"),
+        (
+            lambda photos: (
+                averages(photos, 2) + opset13.reduce_max(opset13.broadcast(averages(photos, 1), HUGE), [0, 1])
+            ),
+            "its layer Broadcast gives 20,000,000,000 values for a photo",
+        ),
+    ],
+)
+def test_what_openvino_reads_has_sizes_of_a_network(body: Callable[[Any], Any], told: str) -> None:
+    photos = end([1, 32, 32, 3] if "Broadcast" in told else [-1, 32, 32, 3], np.uint8)
+    graph = Graph(2, LAYERS, ("a",), {"a": ("float32", (2,))})
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (it is compared as a whole)
+        graph.check_model(ov.Model([body(photos)], [photos]))
+    assert str(caught.value) == told
+    graph.check_model(ov.Model([averages(photos, 2)], [photos]))
+
+
+def test_features_of_another_width_than_said_are_an_error(network: Backbone, pixels: Pixels) -> None:
+    """Where OpenVINO cannot tell it before it runs."""
+    photos = end([-1, 32, 32, 3], np.uint8)
+    engine = openvino.OpenVinoEngine(ov.Model([averages(photos, 3)], [photos]), network.preprocess, "float32", 2)
+    with pytest.raises(EngineError, match=r"it returns features of shape \(3,\), and not \(2,\)\. "):
+        engine.features(pixels(2, 32, 32))

@@ -95,7 +95,8 @@ def _openvino(precision: str) -> "Callable[[Workload], Engine]":
                 return openvino.read_graph(workload.graph, workload.backbone.arrays())
             return openvino.load_or_convert(lambda: workload.part, preprocess, workload.folder, workload.say)
 
-        return openvino.OpenVinoEngine(workload.shared("openvino", model), preprocess, precision)
+        width = None if workload.graph is None else workload.graph.width
+        return openvino.OpenVinoEngine(workload.shared("openvino", model), preprocess, precision, width)
 
     return build
 

@@ -263,7 +263,7 @@ def read_graph(graph: Graph, tensors: Mapping[str, np.ndarray]) -> Any:
     """Return a graph as an OpenVINO model.
 
     Raises:
-        EngineError: it is not one of these tensors, or of layers that this OpenVINO does not know, or takes no pixels.
+        EngineError: it is not one of these tensors, or of layers that this OpenVINO does not know, or of other sizes.
     """
     library = core()
     import openvino
@@ -271,12 +271,7 @@ def read_graph(graph: Graph, tensors: Mapping[str, np.ndarray]) -> Any:
     try:
         layers, weights = graph.to_ir(tensors)
         model = library.read_model(layers, openvino.Tensor(weights))
-        taken, given = (
-            [f"{end.get_element_type().get_type_name()} {end.get_partial_shape()}" for end in ends]
-            for ends in (model.inputs, model.outputs)
-        )
-        if len(taken) != 1 or len(given) != 1 or not taken[0].startswith("u8 "):
-            raise ValueError(f"it takes {', '.join(taken) or 'nothing'} and gives {', '.join(given) or 'nothing'}")
+        graph.check_model(model)
     except (ValueError, RuntimeError) as error:
         raise _failed(error) from error
     return model
@@ -314,20 +309,21 @@ def load_or_convert(
 class OpenVinoEngine(Engine):
     """OpenVINO on the CPU: one independent stream of small batches for each core or two."""
 
-    def __init__(self, model: Any, preprocess: Preprocess, precision: str) -> None:
+    def __init__(self, model: Any, preprocess: Preprocess, precision: str, width: int | None = None) -> None:
         """Compile a network that `convert` or `load` returned.
 
         Args:
             model: the converted network.
             preprocess: how its images must have been prepared.
             precision: "float32" or "bfloat16".
+            width: d of its outputs (b, d), where that is to be checked.
 
         Raises:
             EngineError: OpenVINO cannot compile it.
         """
         self.preprocess = preprocess
         self.name = f"openvino-cpu-{precision}"
-        self.ahead = 3
+        self.ahead, self._width = 3, width
         options = {
             "PERFORMANCE_HINT": "THROUGHPUT",
             "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
@@ -375,9 +371,11 @@ class OpenVinoEngine(Engine):
         if not hasattr(self._local, "request"):
             self._local.request = self._compiled.create_infer_request()
         self._local.request.infer([np.ascontiguousarray(pixels)], share_inputs=True)
-        outputs = np.array(self._local.request.get_output_tensor(0).data, dtype=np.float32)
+        outputs = np.array(self._local.request.get_output_tensor(0).data, dtype=np.float32, ndmin=1)
         if len(outputs) != len(pixels):  # the batch size was fixed by tracing
             raise RuntimeError(f"it returns {len(outputs)} outputs for {len(pixels)} images")
+        if self._width is not None and outputs.shape[1:] != (self._width,):
+            raise RuntimeError(f"it returns features of shape {outputs.shape[1:]}, and not ({self._width},)")
         return outputs
 
 
