@@ -1,7 +1,7 @@
 """Do exported files answer as the classifier does, from the bytes of photos on: formats x networks.
 
 The last layer of each is made so that the comparison means something, whatever the weights are: five classes, whose
-logits are random directions of the features, standardised over the photos, with a standard deviation of 1.5.
+logits are random directions of the features, with a standard deviation of 1.5 over the photos.
 """
 
 import tempfile
@@ -58,7 +58,7 @@ def measure(*, rounds: int, quick: bool) -> Record:  # noqa: ARG001 (answers do 
                 record.leave_out(f"{name}, {kind}", found)
     record.notes.append(
         f"allowed are {TOLERANCE:g} and no other answer; * has random weights. Five made-up classes: random directions "
-        f"of the features of these photos, standardised; their logits have a standard deviation of {_SPREAD}"
+        f"of the features, whose logits have a standard deviation of {_SPREAD} over these photos"
     )
     return record
 
@@ -101,9 +101,8 @@ def _classifiers(*, quick: bool) -> Sequence[tuple[str, tuple[Backbone, ...], st
 def _classifier(networks: tuple[Backbone, ...], photos: Sequence[Path], tta: str) -> Classifier:
     extractor = JointExtractor(networks, Compute(device="cpu", engine="torch-float32", cache=False), tta=tta)
     features = extractor.extract(photos, inspect(tuple(photos)).keys).values.astype(np.float64)
-    mean, deviation = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-6)
-    directions = np.random.default_rng(0).normal(size=(_CLASSES, features.shape[1]))
-    weight = directions / deviation
+    mean = features.mean(axis=0)
+    weight = np.random.default_rng(0).normal(size=(_CLASSES, features.shape[1]))
     logits = (features - mean) @ weight.T
     weight *= (_SPREAD / logits.std(axis=0))[:, None]
     first, *joined = networks

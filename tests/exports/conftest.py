@@ -41,7 +41,7 @@ def make(tiny_network: str, larger_network: str) -> Callable[[str], Classifier]:
             networks, firsts = [backbone, load_backbone(larger_network)], (0, 0)
         skipped = sum(depth.units for depth in networks[0].depths[: firsts[0]])
         width = sum(network.width for network in networks) - skipped
-        weight = np.random.default_rng(0).normal(0, 20, (3, width)).astype(np.float32)
+        weight = np.random.default_rng(0).normal(0, 4, (3, width)).astype(np.float32)
         found = Classifier(
             backbone=networks[0],
             head=LinearHead(weight, np.array([0.1, 0.0, -0.1], dtype=np.float32), 0.01),

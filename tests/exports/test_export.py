@@ -106,6 +106,7 @@ def test_int8(make: Make, photos: Callable[..., Path], tmp_path: Path, listener:
     assert set(names(out)) == {file.name for file in FORMATS[name].files(path)}
     found = json.loads(FORMATS[name].load(path).description)
     assert found["precision"] == "int8, calibrated on 30 photos"
+    assert found["input"]["layout"].startswith("uint8, (1, " if name == "openvino" else "uint8, (b, ")
     assert done.to_json()["int8"]["loss_of"] == "agreement"
     plain = export(make("flip"), name, path.with_stem("plain"), check=check)
     assert done.size < plain.size

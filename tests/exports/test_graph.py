@@ -22,7 +22,7 @@ COMPUTE = Compute(device="cpu", engine="torch-float32", cache=False)
 def test_it_answers_as_predict_does(make: Callable[[str], Classifier], several: list[Path], kind: str) -> None:
     classifier = make(kind)
     graph, expected = ClassifierGraph(classifier), Predictor(classifier, COMPUTE).predict(several).probabilities
-    assert expected.max() - expected.min() > 0.2  # something can differ
+    assert expected.max() - expected.min() > 0.05  # something can differ
     for path, wanted in zip(several, expected, strict=True):
         pixels = decode_by_pillow(path, least_decoded(classifier))
         with torch.no_grad():

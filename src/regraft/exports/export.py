@@ -189,7 +189,8 @@ class _Writer:
         self._observer.say(f"calibrating int8 on {len(calibrating):,} photos")
         usable = decodable([photos.sources[place] for place in calibrating], self._least)
         calibration = DecodedPhotos(usable, self._least)
-        description = self._description(f"int8, calibrated on {len(usable):,} photos")
+        precision = f"int8, calibrated on {len(usable):,} photos"
+        description = self._description(precision, single=self._format.int8_single)
         self._format.quantise(plain, path, calibration, description)
         loss = loss_of(
             self._classifier,
@@ -205,8 +206,8 @@ class _Writer:
             self._observer.say(doubt)
         return parity, loss
 
-    def _description(self, precision: str) -> str:
-        return as_text(describe(self._classifier, self._format.libraries, precision=precision))
+    def _description(self, precision: str, *, single: bool = False) -> str:
+        return as_text(describe(self._classifier, self._format.libraries, precision=precision, single=single))
 
 
 @contextmanager

@@ -45,6 +45,7 @@ class Format:
         quantise: writes the int8 version of a file into another, calibrated on photos (1, h, w, 3), with the JSON that
             it keeps; None where there is none.
         int8_modules: further modules that this takes.
+        int8_single: whether its files take one photo at a time.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Format:
     libraries: tuple[str, ...] = ()
     quantise: "Callable[[Path, Path, Sequence[np.ndarray], str], None] | None" = None
     int8_modules: tuple[str, ...] = ()
+    int8_single: bool = False
 
     def files(self, path: Path) -> list[Path]:
         """Return all files of the export `path`."""
@@ -141,6 +143,7 @@ FORMATS = {
             libraries=("openvino",),
             quantise=_quantise_openvino,
             int8_modules=("nncf",),
+            int8_single=True,
         ),
         Format("pt2", ".pt2", "PyTorch without timm and regraft", _write_pt2, _load_pt2),
     )

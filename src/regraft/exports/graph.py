@@ -19,6 +19,7 @@ from regraft.networks.backbone import Backbone
 
 INPUT, OUTPUT = "pixels", "probabilities"
 LAYOUT = "uint8, (b, h, w, 3): RGB, upright; b photos of one size, any h and w"
+SINGLE_LAYOUT = "uint8, (1, h, w, 3): RGB, upright; one photo, any h and w"
 
 
 @dataclass(frozen=True)

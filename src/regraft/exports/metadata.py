@@ -8,7 +8,7 @@ from typing import Any
 from regraft.classifier.bundle import model_name
 from regraft.classifier.classifier import Classifier
 from regraft.evaluation.decisions import decided_by
-from regraft.exports.graph import INPUT, LAYOUT, OUTPUT, least_decoded
+from regraft.exports.graph import INPUT, LAYOUT, OUTPUT, SINGLE_LAYOUT, least_decoded
 from regraft.images.tta import NONE, tta_in_words
 from regraft.networks.names import without_folders
 
@@ -18,7 +18,9 @@ _FIGURES = ("n", "estimate", "accuracy", "accuracy_interval", "balanced_accuracy
 _ANSWER = "answered is"
 
 
-def describe(classifier: Classifier, libraries: tuple[str, ...] = (), *, precision: str = "float32") -> dict[str, Any]:
+def describe(
+    classifier: Classifier, libraries: tuple[str, ...] = (), *, precision: str = "float32", single: bool = False
+) -> dict[str, Any]:
     """Return plain JSON types: what a program needs to use the file, and what its user should know.
 
     Nothing says where the author's files lie.
@@ -27,13 +29,14 @@ def describe(classifier: Classifier, libraries: tuple[str, ...] = (), *, precisi
         classifier: that is exported.
         libraries: packages that wrote the file, whose versions are kept, too.
         precision: of the network's weights, and how they came to it.
+        single: whether the file takes one photo at a time.
     """
     classes, decision = list(classifier.classes), classifier.decision
     packages = ("regraft", "torch", "timm", *libraries)
     return {
         "format": _FORMAT,
         "classes": classes,
-        "input": {"name": INPUT, "layout": LAYOUT},
+        "input": {"name": INPUT, "layout": SINGLE_LAYOUT if single else LAYOUT},
         "output": {"name": OUTPUT, "layout": "float32, (b, c): calibrated probabilities, in the order of classes"},
         "answer": f"{_ANSWER} the {decided_by(None)}"
         if decision is None

@@ -47,12 +47,15 @@ def save(model: Any, path: Path, description: str) -> None:
 
 
 def quantise(source: Path, target: Path, photos: Sequence[np.ndarray], description: str) -> None:
-    """Write the int8 version of a file, by NNCF. See `onnx_format.quantise`.
+    """Write the int8 version of a file, by NNCF: of one photo at a time. See `onnx_format.quantise`.
+
+    OpenVINO 2026.4 ends the process in some int8 networks whose number of photos is not fixed.
 
     Raises:
         ExportError: NNCF cannot quantise it.
     """
     model = core().read_model(source)
+    model.reshape([1, *list(model.inputs[0].partial_shape)[1:]])
     with silenced("nncf", "torch.utils.cpp_extension"), without_telemetry():
         import nncf
 
