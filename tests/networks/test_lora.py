@@ -1,8 +1,8 @@
 """Low-rank adapters: those that would learn nothing are refused, and the others leave the network as it was."""
 
 import copy
-import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,7 +95,7 @@ def test_adapters_start_at_zero_and_are_added_to_the_weights(transformer: Backbo
 
 def test_without_peft(monkeypatch: pytest.MonkeyPatch) -> None:
     check_peft()
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "peft", None)
     message = r"^lora needs the package peft, which is not installed: pip install 'regraft\[lora\]'$"
     with pytest.raises(MissingPackageError, match=message):
         check_peft()
