@@ -2,7 +2,6 @@
 
 import copy
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -95,7 +94,7 @@ def test_adapters_start_at_zero_and_are_added_to_the_weights(transformer: Backbo
 
 def test_without_peft(monkeypatch: pytest.MonkeyPatch) -> None:
     check_peft()
-    monkeypatch.setitem(sys.modules, "peft", None)
+    monkeypatch.setattr("regraft.extras.is_installed", lambda _: False)
     message = r"^lora needs the package peft, which is not installed: pip install 'regraft\[lora\]'$"
     with pytest.raises(MissingPackageError, match=message):
         check_peft()
