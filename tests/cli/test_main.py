@@ -9,7 +9,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+from typer.main import get_command
 from typer.testing import Result
+
+from regraft.cli import main
 
 Run = Callable[..., Result]
 Photos = Callable[..., Path]
@@ -19,6 +23,15 @@ def test_version(run: Run) -> None:
     from importlib.metadata import version
 
     assert run("--version").stdout == f"regraft {version('regraft')}\n"
+
+
+def test_all_commands_are_there_when_they_are_asked_for() -> None:
+    """Each in a module of its own, which others do not wait for."""
+    assert main.app is main.app
+    assert tuple(get_command(main.app).commands) == main.COMMANDS
+    assert tuple(get_command(main.make_app("predict")).commands) == ("predict",)
+    with pytest.raises(AttributeError, match=r"^module 'regraft\.cli\.main' has no attribute 'apps'$"):
+        _ = main.apps
 
 
 def test_ctrl_c_keeps_what_was_computed(photos: Photos, tiny_network: str, tmp_path: Path) -> None:
