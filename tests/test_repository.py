@@ -57,7 +57,7 @@ def test_only_the_command_line_knows_its_flags() -> None:
     for path in sorted(SOURCE.rglob("*")):
         if path.suffix not in (".py", ".pyi", ".jinja") or path.parent.name == "cli" or path == SOURCE / "errors.py":
             continue
-        flags = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", path.read_text()))
+        flags = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", path.read_text()))
         named += [(path.name, flag) for flag in flags if flag in known or path.suffix != ".jinja"]
     assert named == []
 
@@ -68,7 +68,7 @@ def test_documented_options_exist(text: Path) -> None:
     named = {
         option
         for line in re.findall(r"`([^`\n]*)`|^(regraft .*)$", text.read_text(), re.MULTILINE)
-        for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", " ".join(line))
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", " ".join(line))
     }
     assert named <= known
 
