@@ -21,7 +21,8 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict, cross_val_score
 
 import regraft
-from regraft.api.estimator import TransferClassifier, _photos_to_explain, load
+from regraft.api.estimator import TransferClassifier, load
+from regraft.api.explanations import _photos_to_explain
 from regraft.data.columns import Columns
 from regraft.data.training_classes import TaxonomyOptions
 from regraft.engines.compute import Compute

@@ -38,8 +38,8 @@ def test_push_and_load(classifier: Make, tmp_path: Path, hub: Hub) -> None:
     assert hub.repositories["ann/pets"].commits[-1][0] == done.commit
     there = regraft.load(f"hf-hub:ann/pets@{done.commit}")
     assert there.classifier_.classes == made.classes
-    network = load_network("hf-hub:ann/pets")
-    assert network.fingerprint() == made.backbone.fingerprint() == load_network(str(file)).fingerprint()
+    network = load_network("hf-hub:ann/pets", limit=0)
+    assert network.fingerprint() == made.backbone.fingerprint() == load_network(str(file), limit=0).fingerprint()
     assert network.depths == ()
 
 
@@ -57,19 +57,22 @@ def test_a_network_of_several_is_none_to_start_from(classifier: Make, tmp_path: 
     with pytest.raises(
         OptionError, match=r"^A network to start from is of one network\. Got a classifier that joins 2"
     ):
-        load_network(str(tmp_path / "both.safetensors"))
+        load_network(str(tmp_path / "both.safetensors"), limit=0)
 
 
 def test_a_repository_may_hold_a_network(tmp_path: Path, local: Callable[..., str], hub: Hub) -> None:
     folder = folder_of(local())
     hub.repositories["ann/net"] = Repository()
     hub.repositories["ann/net"].commit({file.name: file.read_bytes() for file in folder.iterdir()})
-    assert load_network("hf-hub:ann/net").fingerprint() == load_network(f"local-dir:{folder}").fingerprint()
+    assert (
+        load_network("hf-hub:ann/net", limit=0).fingerprint()
+        == load_network(f"local-dir:{folder}", limit=0).fingerprint()
+    )
     asked = len(hub.asked)
-    load_network("hf-hub:ann/net")
+    load_network("hf-hub:ann/net", limit=0)
     assert len(hub.asked) == asked  # a network that is here is not asked for
     with pytest.raises(DownloadError, match="There are four ways"):
-        load_network("hf-hub:ann/nothing")
+        load_network("hf-hub:ann/nothing", limit=0)
 
 
 def test_load_bundle_is_of_files(tmp_path: Path) -> None:

@@ -287,7 +287,7 @@ def test_a_graph_that_gives_other_features_than_it_says(
         tensors["head.weight"] = np.ascontiguousarray(tensors["head.weight"][:, :128])
 
     found = load_bundle(rewrite(bundles["one"], tmp_path / "m.safetensors", narrow))
-    with pytest.raises(Exception, match=r"gives values of shape \(1, 256\) for 1 photos, and not 128 for each"):
+    with pytest.raises(Exception, match=r"returns features of shape \(256,\), and not \(128,\)"):
         Predictor(found, Compute(cache=False)).predict([labelled / "red" / "0.jpg"])
     with pytest.raises(BundleError, match="cannot be rebuilt: it gives 256 features, and its graph 128"):
         _ = found.backbone.module

@@ -169,7 +169,7 @@ def test_what_was_downloaded_before_is_tried_and_downloads_end_with_the_first_th
             return Path("weights")
         raise DownloadError("no", "it is not there")
 
-    monkeypatch.setattr(registry, "hub_file", hub)
+    monkeypatch.setattr("regraft.networks.hub.hub_file", hub)
     assert networks_to_try(fetch=False)[0] == [POCKET, OFFLINE, "resnet18.a1_in1k"]
     names, said = networks_to_try()
     assert names == [POCKET, OFFLINE, "efficientnet_b0.ra_in1k", "resnet18.a1_in1k"]

@@ -62,6 +62,7 @@ def test_another_set_that_came_first_changes_nothing(fit: Callable[..., bytes], 
 
 
 @pytest.mark.slow
+@pytest.mark.graphs
 def test_a_photos_answer_does_not_depend_on_what_the_cache_holds(
     fit: Callable[..., bytes], run: Run, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """The choice of an engine: the fastest that is right, on stored verdicts; and what is refused, in words."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,17 @@ def test_an_earlier_choice_on_such_a_machine_holds(workshop: Workshop, photos: i
     )  # as it is named
     cut = workshop.workload(photos=1, earlier=earlier)
     assert choose_engine(cut, exact=True).name == "torch-cpu-float32"  # that choice was for all of the network
+
+
+def test_an_earlier_choice_of_openvino_holds_whichever_pytorch_there_is(workshop: Workshop) -> None:
+    there = re.sub(r"torch [^,]*", "torch none", machine(CPU))
+    assert there != machine(CPU)
+    found = [choose_engine(workshop.workload(photos=1, earlier=EngineChoice(kind, there))).name for kind in CHOICES]
+    assert found == ["openvino-cpu-float32", "torch-cpu-float32"]
+    assert workshop.done == []  # nothing was compared for the former
+
+
+CHOICES = ("openvino-float32", "torch-bfloat16")  # the latter was another PyTorch's
 
 
 @pytest.mark.parametrize("photos", [1, MANY])

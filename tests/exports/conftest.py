@@ -67,7 +67,7 @@ def several(tmp_path: Path) -> list[Path]:
     for name, size in (
         ("a.jpg", (61, 47)),
         ("turned.jpg", (40, 90)),
-        ("large.jpg", (320, 240)),
+        ("large.jpg", (316, 236)),
         ("small.png", (20, 23)),
     ):
         coarse = Image.fromarray(generator.integers(0, 256, (6, 6, 3), dtype=np.uint8))

@@ -75,8 +75,8 @@ def test_made_photos_are_called_so() -> None:
 
 
 def test_a_photo_is_read_as_regraft_reads_it(several: list[Path]) -> None:
-    """Turned, and at a reduced size: 320 x 240 pixels are decoded as 80 x 60, and resized from these."""
-    for path, size in zip(several, ((47, 61), (40, 90), (120, 160), (23, 20)), strict=True):
+    """Turned, and at a reduced size: 316 x 236 pixels are decoded as 158 x 118, and resized from these."""
+    for path, size in zip(several, ((47, 61), (40, 90), (118, 158), (23, 20)), strict=True):
         found = decode_by_pillow(path, LEAST)
         assert found is not None
         assert found.shape == (1, *size, 3)

@@ -141,7 +141,7 @@ def test_photos_to_calibrate_on_are_decoded_when_they_are_needed(several: list[P
     broken.write_bytes(b"no photo")
     assert decodable([broken, *several], LEAST) == several
     photos = DecodedPhotos(several, LEAST)
-    assert [one.shape[1:3] for one in photos] == [(47, 61), (40, 90), (120, 160), (23, 20)]
+    assert [one.shape[1:3] for one in photos] == [(47, 61), (40, 90), (118, 158), (23, 20)]
     assert (len(photos), photos[3].shape) == (4, (1, 23, 20, 3))
     with pytest.raises(DataError, match=r"^none of the 1 photos to calibrate int8 on can be read\. Name others\.$"):
         decodable([broken], LEAST)

@@ -175,7 +175,7 @@ def test_the_same_command_gives_the_same_engine_whatever_ran_before(
     reference = TorchEngine.features
 
     class WrongOnBlue(TorchEngine):
-        def __init__(self, model: Any, preprocess: Any, precision: str) -> None:
+        def __init__(self, model: Any, preprocess: Any, precision: str, width: int | None) -> None:
             super().__init__(load_backbone(tiny_network), torch.device("cpu"))
             self.name = f"openvino-cpu-{precision}"
 

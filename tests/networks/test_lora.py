@@ -1,7 +1,6 @@
 """Low-rank adapters: those that would learn nothing are refused, and the others leave the network as it was."""
 
 import copy
-import importlib.util
 import json
 from pathlib import Path
 
@@ -95,7 +94,7 @@ def test_adapters_start_at_zero_and_are_added_to_the_weights(transformer: Backbo
 
 def test_without_peft(monkeypatch: pytest.MonkeyPatch) -> None:
     check_peft()
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr("regraft.extras.is_installed", lambda _: False)
     message = r"^lora needs the package peft, which is not installed: pip install 'regraft\[lora\]'$"
     with pytest.raises(MissingPackageError, match=message):
         check_peft()

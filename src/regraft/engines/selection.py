@@ -3,6 +3,7 @@
 The choice depends on the network, the photos, the machine and the versions alone, never on what ran before.
 """
 
+import re
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -19,6 +20,9 @@ from regraft.runtime import Device
 
 if TYPE_CHECKING:
     import torch
+
+
+_PYTORCH = re.compile(r", torch [^,]*")
 
 
 class LazyEngine(Engine):
@@ -181,11 +185,18 @@ def _exact(kind: EngineKind) -> EngineKind:
     return same[0] if same else ENGINE_KINDS[REFERENCE]
 
 
+def _is_like(other: str, here: str, kind: EngineKind) -> bool:
+    """Tell whether a machine is like another; which PyTorch it has, if any, does not change what OpenVINO gives."""
+    if kind.library == "torch":
+        return other == here
+    return _PYTORCH.sub("", other) == _PYTORCH.sub("", here)
+
+
 def _earlier(workload: Workload) -> EngineKind | None:
     """Return the engine that was chosen earlier, None where that choice does not hold here."""
     earlier = workload.earlier
     kind = None if earlier is None else ENGINE_KINDS.get(earlier.engine)
-    if earlier is None or kind is None or earlier.machine != machine(workload.device):
+    if earlier is None or kind is None or not _is_like(earlier.machine, machine(workload.device), kind):
         return None
     if not workload.keep and workload.graph is None and workload.photos < kind.worth_from:
         return None  # the network would be converted anew each time

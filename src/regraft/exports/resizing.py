@@ -96,7 +96,11 @@ class Geometry:
         )
 
     def resized(self, height: torch.Tensor, width: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what `Preprocess.resized` does, of whole numbers that are tensors without dimensions."""
+        """Return what `Preprocess.resized` does, of whole numbers that are tensors without dimensions.
+
+        Where nothing but fractions of a pixel decide (padding, or networks that are not square), OpenVINO, which has no
+        float64, may take the pixel beside n + 1/2 that Python does not.
+        """
         high, wide = self.scaled
         if self.crop_mode == "squash":
             return torch.full_like(height, high), torch.full_like(width, wide)

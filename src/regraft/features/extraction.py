@@ -23,7 +23,7 @@ from regraft.files import sha256
 from regraft.images.decoding import READING
 from regraft.images.loading import load_batches
 from regraft.images.preprocess import Preprocess
-from regraft.images.resizing import TORCHVISION, resizer_for
+from regraft.images.resizing import PILLOW, TORCHVISION, resizer_for
 from regraft.images.sources import Source
 from regraft.images.tta import PLAIN, parts_in_words
 from regraft.images.value_range import flat_in_words
@@ -216,7 +216,9 @@ def extract(
     Raises:
         WeightsError: the network gives values that are not finite, or others than its features.
     """
-    observer, resizer = observer or Observer(), resizer_for(len(keys))
+    observer = observer or Observer()
+    # what answers without PyTorch resizes without it: an answer does not depend on how many photos are asked for
+    resizer = resizer_for(len(keys)) if backbone.current_graph is None else PILLOW
     stores = [
         None
         if cache_limit is None
