@@ -116,6 +116,41 @@ def test_a_part_that_an_installed_package_lacks_keeps_the_error() -> None:
     assert not isinstance(caught.value, MissingPackageError)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("libcudart.so.12: cannot open shared object file: No such file or directory"),
+        OSError("libcudart.so.12: cannot open shared object file: No such file or directory"),
+        RuntimeError("libcudart.so.12: cannot open shared object file: No such file or directory."),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_package_that_cannot_be_imported_is_named(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torch of another CUDA, or torchvision of another torch: by what it raises while its files are run."""
+    (tmp_path / "peft").mkdir()
+    (tmp_path / "peft" / "__init__.py").write_text("from peft.part import name")
+    (tmp_path / "peft" / "part.py").write_text(f"raise {error!r}")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "peft"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(MissingPackageError) as caught, missing_packages_named("regraft fit"):
+        __import__("peft")
+    assert str(caught.value) == (
+        "regraft fit needs the package peft, which is installed but cannot be imported (libcudart.so.12: cannot open "
+        "shared object file: No such file or directory). Remove and install it: pip uninstall peft && pip install "
+        "'regraft[lora]'"
+    )
+
+
+@pytest.mark.parametrize("error", [ImportError("x"), OSError("x"), RuntimeError("x")], ids=lambda e: type(e).__name__)
+def test_what_is_raised_elsewhere_keeps_the_error(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, missing_packages_named("regraft fit"):
+        raise error
+    assert caught.value is error
+
+
 @pytest.mark.parametrize("module", sorted(EXTRAS))
 def test_each_missing_package_has_its_sentence(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     package, extra = EXTRAS[module]

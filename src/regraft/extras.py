@@ -1,9 +1,11 @@
 """Packages that not every installation has: which of regraft's extras brings each, and what is said where one lacks."""
 
+import textwrap
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from regraft.errors import MissingPackageError
+from regraft.errors import MissingPackageError, printable
 from regraft.runtime import is_installed
 
 EXTRAS = {  # by the module that is imported: its package and the extra that brings it
@@ -46,15 +48,34 @@ def missing_packages_named(user: str) -> Iterator[None]:
         user: what needs it, as the user knows it: "regraft fit".
 
     Raises:
-        MissingPackageError: a module of `EXTRAS` was imported and is not installed.
+        MissingPackageError: a module of `EXTRAS` was imported and is not installed, or cannot be imported here.
     """
     try:
         yield
-    except ImportError as error:
-        left_over = error.name in EXTRAS and not is_installed(error.name)  # of a package that was removed by halves
-        if error.name not in EXTRAS or not (isinstance(error, ModuleNotFoundError) or left_over):
+    except (ImportError, OSError, RuntimeError) as error:
+        name = error.name if isinstance(error, ImportError) else None
+        left_over = name in EXTRAS and not is_installed(name)  # of a package that was removed by halves
+        if name in EXTRAS and (isinstance(error, ModuleNotFoundError) or left_over):
+            raise MissingPackageError(_missing(name, user)) from None
+        broken = _broken(error)
+        if broken is None:
             raise
-        raise MissingPackageError(_missing(error.name, user)) from None
+        reason = textwrap.shorten(printable(str(error).strip() or type(error).__name__), 200, placeholder=" ...")
+        package = EXTRAS[broken][0]
+        raise MissingPackageError(
+            f"{user} needs the package {package}, which is installed but cannot be imported ({reason.rstrip('.')}). "
+            f"Remove and install it: pip uninstall {package} && {install_command(broken)}"
+        ) from None
+
+
+def _broken(error: BaseException) -> str | None:
+    """Return the module of `EXTRAS` in whose import an error arose: the innermost; None where it arose elsewhere."""
+    found = None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        module = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if frame.f_code.co_name == "<module>" and module in EXTRAS:
+            found = module
+    return found
 
 
 def install_command(module: str) -> str:

@@ -40,7 +40,7 @@ def bash(script: str, folder: Path) -> tuple[int, str, str]:
 
 
 @needs_full
-@pytest.mark.parametrize("arguments", ["--version", "--help", "cache"])
+@pytest.mark.parametrize("arguments", ["--version", "--help", "help", "cache"])
 def test_a_full_device_is_told(arguments: str, tmp_path: Path) -> None:
     assert bash(f"regraft {arguments} > /dev/full", tmp_path) == (1, "", f"{NOT_WRITTEN}{FULL}. {REMEDY}\n")
 
@@ -51,7 +51,7 @@ def test_a_full_device_is_told_without_a_buffer(tmp_path: Path) -> None:
     assert (code, stderr) == (1, f"{NOT_WRITTEN}{FULL}. {REMEDY}\n")
 
 
-@pytest.mark.parametrize("arguments", ["--version", "--help", "cache"])
+@pytest.mark.parametrize("arguments", ["--version", "--help", "help", "cache"])
 def test_a_closed_stdout_is_told(arguments: str, tmp_path: Path) -> None:
     assert bash(f"regraft {arguments} >&-", tmp_path) == (1, "", f"{NOT_WRITTEN}it is closed. {REMEDY}\n")
 

@@ -25,10 +25,11 @@ from regraft.runtime import MANY_PHOTOS
 MEAN, STD = (0.5,) * 3, (0.2,) * 3
 
 
-def test_many_photos_are_worth_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("missing", ["torch", "torchvision"])
+def test_many_photos_are_worth_torchvision(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [resizer_for(count) for count in (0, 1, MANY_PHOTOS - 1)] == [PILLOW] * 3
     assert [resizer_for(count) for count in (MANY_PHOTOS, 10**6)] == [TORCHVISION] * 2
-    monkeypatch.setitem(sys.modules, "torchvision", None)
+    monkeypatch.setitem(sys.modules, missing, None)
     assert resizer_for(10**6) == PILLOW
 
 

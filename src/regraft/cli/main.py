@@ -140,8 +140,7 @@ class _Commands(TyperGroup):
         if name.lower() == "help" and rest:
             return self.resolve_command(ctx, [rest[0], "--help"])
         if name.lower() == "help":
-            result(ctx.get_help())
-            raise typer.Exit
+            _print_help(ctx)
         if name.lower() == "version":
             _print_version(True)
         found = unknown_command(name, rest, self.commands)
@@ -156,6 +155,12 @@ class _Commands(TyperGroup):
     def invoke(self, *args: Any, **kwargs: Any) -> Any:
         with _report_wrong_usage():
             return super().invoke(*args, **kwargs)
+
+
+@with_exit_codes
+def _print_help(context: Any) -> None:
+    result(context.get_help())
+    raise typer.Exit
 
 
 @with_exit_codes

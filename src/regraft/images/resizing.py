@@ -25,7 +25,8 @@ TENSOR_FILTERS = ("bilinear", "bicubic")  # that torchvision has for tensors, an
 
 def resizer_for(photos: int) -> str:
     """Return what resizes so many photos: `TORCHVISION` where they are many and it is installed, else `PILLOW`."""
-    return TORCHVISION if photos >= MANY_PHOTOS and is_installed("torchvision") else PILLOW
+    installed = is_installed("torchvision") and is_installed("torch")  # which can be removed without it
+    return TORCHVISION if photos >= MANY_PHOTOS and installed else PILLOW
 
 
 def prepare(resizer: str) -> None:
