@@ -44,7 +44,7 @@ def test_offline_names_the_four_ways_at_once(model: str, offline: None) -> None:
 
 
 def test_a_host_that_does_not_answer_is_asked_once(offline: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(address: tuple[str, int], timeout: float) -> None:
+    def refuse(address: tuple[str, int], timeout: float, *_: object) -> None:
         assert address == ("huggingface.co", 443)
         assert timeout <= 10
         raise ConnectionRefusedError(111, "Connection refused")
@@ -156,3 +156,11 @@ def test_published_state_dict_that_cannot_be_fetched(offline: None) -> None:
     assert message.startswith("net: the pretrained weights are not on this machine and cannot be downloaded (")
     assert "Name or service not known" in message
     assert "(2) weights='FILE'" in message
+
+
+def test_a_hub_that_accepts_and_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "_PATIENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host, port = silent.getsockname()
+        with pytest.raises(OSError, match=r"^no network: 127\.0\.0\.1 does not answer \(timed out\)$"):
+            hub.check_reachable(f"http://{host}:{port}")

@@ -4,10 +4,11 @@ A new format is a file of its own and a row here. The command line's help is mad
 row import their libraries themselves.
 """
 
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from regraft.errors import OptionError, did_you_mean, option
 from regraft.extras import check_installed
@@ -72,52 +73,13 @@ class Format:
             check_installed(module, f"{option('int8', True)} of {option('to', self.name)}")
 
 
-def _write_onnx(module: "nn.Module", example: "torch.Tensor", path: Path, description: str) -> None:
-    from regraft.exports.onnx_format import write
+def _from(module: str, name: str) -> Callable[..., Any]:
+    """Return a function of a format's own file, which is imported when it is called."""
 
-    write(module, example, path, description)
+    def call(*given: Any) -> Any:
+        return getattr(importlib.import_module(f"regraft.exports.{module}"), name)(*given)
 
-
-def _quantise_onnx(source: Path, target: Path, photos: "Sequence[np.ndarray]", description: str) -> None:
-    from regraft.exports.onnx_format import quantise
-
-    quantise(source, target, photos, description)
-
-
-def _load_onnx(path: Path) -> ExportedGraph:
-    from regraft.exports.onnx_format import OnnxGraph
-
-    return OnnxGraph(path)
-
-
-def _write_openvino(module: "nn.Module", example: "torch.Tensor", path: Path, description: str) -> None:
-    from regraft.exports.openvino_format import write
-
-    write(module, example, path, description)
-
-
-def _quantise_openvino(source: Path, target: Path, photos: "Sequence[np.ndarray]", description: str) -> None:
-    from regraft.exports.openvino_format import quantise
-
-    quantise(source, target, photos, description)
-
-
-def _load_openvino(path: Path) -> ExportedGraph:
-    from regraft.exports.openvino_format import OpenVinoGraph
-
-    return OpenVinoGraph(path)
-
-
-def _write_pt2(module: "nn.Module", example: "torch.Tensor", path: Path, description: str) -> None:
-    from regraft.exports.pt2_format import write
-
-    write(module, example, path, description)
-
-
-def _load_pt2(path: Path) -> ExportedGraph:
-    from regraft.exports.pt2_format import Pt2Graph
-
-    return Pt2Graph(path)
+    return call
 
 
 FORMATS = {
@@ -127,25 +89,31 @@ FORMATS = {
             "onnx",
             ".onnx",
             "onnxruntime and most other programs",
-            _write_onnx,
-            _load_onnx,
+            _from("onnx_format", "write"),
+            _from("onnx_format", "OnnxGraph"),
             modules=("onnx", "onnxscript", "onnxruntime"),
             libraries=("onnx", "onnxscript"),
-            quantise=_quantise_onnx,
+            quantise=_from("onnx_format", "quantise"),
         ),
         Format(
             "openvino",
             ".xml",
             "OpenVINO on processors of Intel and others",
-            _write_openvino,
-            _load_openvino,
+            _from("openvino_format", "write"),
+            _from("openvino_format", "OpenVinoGraph"),
             companions=(".bin",),
             libraries=("openvino",),
-            quantise=_quantise_openvino,
+            quantise=_from("openvino_format", "quantise"),
             int8_modules=("nncf",),
             int8_single=True,
         ),
-        Format("pt2", ".pt2", "PyTorch without timm and regraft", _write_pt2, _load_pt2),
+        Format(
+            "pt2",
+            ".pt2",
+            "PyTorch without timm and regraft",
+            _from("pt2_format", "write"),
+            _from("pt2_format", "Pt2Graph"),
+        ),
     )
 }
 

@@ -221,6 +221,6 @@ def _read(file: Path) -> Backbone | None:
         if intact and found.fingerprint() == about.fingerprint:
             return found
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError):
-        pass
+        pass  # damaged, which is no fault of the user: it is loaded again
     remove(file)
     return None

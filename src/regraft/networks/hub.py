@@ -1,7 +1,9 @@
 """The Hugging Face hub: what is downloaded from it, kept in its cache, and how its refusals are told. No torch here."""
 
+import http.client
 import re
 import socket
+import ssl
 import textwrap
 import urllib.parse
 import urllib.request
@@ -186,13 +188,20 @@ def check_reachable(address: str) -> None:
         return  # the proxy finds the host
     parts = urllib.parse.urlsplit(address)
     host = parts.hostname or ""
+    kind = http.client.HTTPConnection if parts.scheme == "http" else http.client.HTTPSConnection
+    connection = kind(host, parts.port, timeout=_PATIENCE)
     try:
-        with socket.create_connection((host, parts.port or (80 if parts.scheme == "http" else 443)), _PATIENCE):
-            pass
+        connection.request("HEAD", "/")  # some accept a connection, and then say nothing
+        connection.getresponse()  # whatever it is
     except socket.gaierror:
         raise OSError(f"no network: {host} is not found") from None
-    except OSError as error:
-        raise OSError(f"no network: {host} does not answer ({error.strerror or error})") from None
+    except ssl.SSLError:
+        pass  # it did answer; the hub's client has certificates of its own, and its own words where they do not do
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OSError(f"no network: {host} does not answer ({reason})") from None
+    finally:
+        connection.close()
 
 
 def other_ways() -> str:
