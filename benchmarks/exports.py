@@ -63,7 +63,7 @@ def measure(*, rounds: int, quick: bool) -> Record:  # noqa: ARG001 (answers do 
     return record
 
 
-def plot(record: Record, path: Path) -> None:
+def picture(record: Record, path: Path) -> None:
     """Draw the largest differences."""
     groups: dict[str, list[Bar]] = {}
     for one in record.measurements:

@@ -91,6 +91,30 @@ def test_a_classifier_of_the_hub_without_its_package_says_what_to_install(photos
     assert done.stderr.splitlines()[-1] == f"error: {missing('regraft predict', 'huggingface-hub', 'hub')}"
 
 
+LIGHT = {"torch", "torchvision", "timm", "huggingface_hub"}  # what `pip install regraft` leaves out
+
+
+def test_where_no_network_is_named_the_light_installation_lacks_more_than_the_package_of_the_hub(
+    photos: Callable[..., Path],
+) -> None:
+    done = without(LIGHT, "from regraft.cli.main import run\nrun()", "audit", str(photos(red=2, blue=2)))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == f"error: {missing('a pretrained network', 'timm', 'train')}"
+
+
+def test_what_is_missing_in_a_call_is_said_in_python_too(photos: Callable[..., Path]) -> None:
+    code = (
+        "import sys, regraft\n"
+        "fit = regraft.TransferClassifier('offline').fit\n"
+        "for call in (fit, lambda where: regraft.embed(where, model='offline')):\n"
+        "    try:\n        call(sys.argv[1])\n"
+        "    except regraft.MissingPackageError as error:\n        print(error)"
+    )
+    done = without(LIGHT, code, str(photos(red=2, blue=2)))
+    users = ("regraft.TransferClassifier.fit", "regraft.embed")
+    assert done.stdout.splitlines() == [missing(user, "timm", "train") for user in users]
+
+
 def test_a_public_name_without_pytorch_says_what_to_install() -> None:
     code = (
         "import regraft\n"

@@ -282,6 +282,7 @@ ORDER = {
         "push",
     ],
     "exports": [
+        "filters",
         "resizing",
         "graph",
         "metadata",
@@ -290,6 +291,7 @@ ORDER = {
         "openvino_format",
         "pt2_format",
         "formats",
+        "request",
         "photos",
         "parity",
         "quantisation",

@@ -1,6 +1,7 @@
 """What the benchmarks compute from their times. Nothing is timed here."""
 
 import importlib
+import inspect
 import json
 import multiprocessing
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.__main__ import BENCHMARKS
 from benchmarks.record import Measurement, Record, ratio, shown
 from PIL import Image
 
@@ -23,6 +25,13 @@ from regraft.networks.backbone import Backbone
 )
 def test_numbers_are_shown_with_three_digits(value: float, text: str) -> None:
     assert shown(value) == text
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_each_benchmark_measures_and_draws(name: str) -> None:
+    benchmark = importlib.import_module(f"benchmarks.{name}")
+    assert inspect.signature(benchmark.measure).parameters.keys() == {"rounds", "quick"}
+    assert list(inspect.signature(benchmark.picture).parameters) == ["record", "path"]
 
 
 def test_median_and_spread_of_rounds() -> None:

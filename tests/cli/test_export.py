@@ -47,7 +47,7 @@ def test_refusals(fails: Callable[..., str], arguments: list[str], message: str)
 
 def test_a_file_that_is_there_is_not_replaced(fails: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "pets.onnx").write_text("mine")
-    assert "--out pets.onnx exists. Name another file, or remove it first." in fails(
+    assert "--out pets.onnx exists. Name another file, or replace it: --force." in fails(
         "export", "pets.safetensors", "--to", "onnx"
     )
     assert (tmp_path / "pets.onnx").read_text() == "mine"

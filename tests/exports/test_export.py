@@ -60,7 +60,7 @@ def test_every_format_and_kind(make: Make, several: list[Path], tmp_path: Path, 
     done = export(classifier, name, path, check=PhotoList.unlabelled(several))
     assert set(names(out)) == {file.name for file in FORMATS[name].files(path)}
     assert (done.parity.same, done.parity.photos) == (4, 4)
-    assert done.parity.largest < (1e-3 if name == "openvino" else 1e-5)
+    assert done.parity.largest < 1e-5
     graph = FORMATS[name].load(path)
     pixels = decode_by_pillow(several[2], (64, 64))
     assert pixels is not None
@@ -208,8 +208,20 @@ def test_made_photos_are_used_where_none_are_named(
         ("tflite", "a.tflite", {}, OptionError, r"^to must be one of onnx, openvino, pt2\. Got 'tflite'\.$"),
         ("onxx", "a.onnx", {}, OptionError, r"Got 'onxx'\. Did you mean 'onnx'\?$"),
         ("onnx", "a.pt2", {}, OptionError, r"^out must end in \.onnx, which to='onnx' writes\. Got .*a\.pt2\.$"),
-        ("pt2", "there.pt2", {}, OutputError, r"^out .*there\.pt2 exists\. Name another file, or remove it first\.$"),
-        ("openvino", "beside.xml", {}, OutputError, r"^out .*beside\.bin exists\."),
+        (
+            "pt2",
+            "there.pt2",
+            {},
+            OutputError,
+            r"^out .*there\.pt2 exists\. Name another file, or replace it: force=True\.$",
+        ),
+        (
+            "openvino",
+            "beside.xml",
+            {},
+            OutputError,
+            r"^out .*beside\.xml: .*beside\.bin, which is written with it, exists\.",
+        ),
         ("onnx", "no/a.onnx", {}, OutputError, r"^out .*: the folder .*no does not exist\. Create it: mkdir -p "),
         ("onnx", "a.onnx", {"max_loss": 1.0}, OptionError, r"^max_loss is of int8=True\. Add that, or leave it out\.$"),
         ("pt2", "a.pt2", {"int8": True}, OptionError, r"^int8=True is for to='onnx', to='openvino'\."),
@@ -223,6 +235,14 @@ def test_refusals(  # noqa: PLR0917 (a case's values)
     with pytest.raises(error, match=message):
         export(make("plain"), to, tmp_path / out, **options)  # type: ignore[arg-type]
     assert names(tmp_path) == ["beside.bin", "there.pt2"]
+
+
+def test_a_file_that_is_there_is_replaced_by_force(make: Make, several: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "pets.xml"
+    out.write_text("mine")
+    done = export(make("plain"), "openvino", out, check=PhotoList.unlabelled(several), force=True)
+    assert json.loads(FORMATS["openvino"].load(out).description)["classes"] == ["Kätzchen", "dog", "7"]
+    assert done.parity.holds
 
 
 @pytest.mark.parametrize("module", ["onnx", "onnxscript", "onnxruntime"])

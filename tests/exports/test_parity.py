@@ -10,7 +10,7 @@ from PIL import Image
 from regraft.classifier.classifier import Classifier
 from regraft.data.photo_list import PhotoList
 from regraft.errors import DataError, ExportError
-from regraft.exports.parity import Parity, Reference, compare, decode_by_pillow, reference_of
+from regraft.exports.parity import Parity, Reference, check_batch, compare, decode_by_pillow, reference_of
 from regraft.images.decoding import decode
 from regraft.images.preprocess import Preprocess
 from regraft.images.reading import UnreadableImageError
@@ -71,6 +71,36 @@ def test_made_photos_are_called_so() -> None:
     assert Parity(1, 1, 0.0, made=True).to_json()["made_photos"] is True
 
 
+class Brightness:
+    """A file that answers by the mean of each photo, or by that of all photos it is given together."""
+
+    description = "{}"
+
+    def __init__(self, *, mixes: bool) -> None:
+        self.mixes = mixes
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        mean = pixels.mean(axis=(1, 2, 3)) / 255
+        mean = np.full_like(mean, mean.mean()) if self.mixes else mean
+        return np.stack([mean, 1 - mean], axis=1)
+
+
+def test_photos_that_are_given_together_are_answered_as_one_by_one(tmp_path: Path) -> None:
+    """51 / 255 = 0.2 and 153 / 255 = 0.6: a file that mixes them answers 0.4."""
+    sources = []
+    for name, size, value in (("a.png", (9, 8), 51), ("b.png", (7, 12), 153)):
+        Image.new("RGB", size, (value,) * 3).save(tmp_path / name)
+        sources.append(tmp_path / name)
+    check_batch(Brightness(mixes=False), sources, LEAST, "onnx")
+    check_batch(Brightness(mixes=True), sources[:1], LEAST, "onnx")  # the same twice
+    with pytest.raises(ExportError) as caught:
+        check_batch(Brightness(mixes=True), sources, LEAST, "onnx")
+    assert str(caught.value) == (
+        "the onnx file answers photos that are given together otherwise than one by one, and was removed: a "
+        "probability differs by 0.2, and 0.001 is allowed. Write another format (to)."
+    )
+
+
 # --- photos as other programs read them ---
 
 
@@ -109,8 +139,8 @@ def test_unreadable_photos_are_left_out_and_none_is_an_error(
         decode_by_pillow(broken, LEAST)
     assert reference_of(make("plain"), PhotoList.unlabelled([broken, several[1]]), Observer()).sources == (several[1],)
     message = (
-        r"^check names 1 photos, and none of them can be compared: they cannot be read, or have more than 8 bits\. "
-        r"Name others\.$"
+        r"^check: photos that can be compared are needed, and none is\. Of 1 found none can be read and has 8 bits or "
+        r"fewer\. Name others\.$"
     )
     with pytest.raises(DataError, match=message):
         reference_of(make("plain"), PhotoList.unlabelled([broken]), Observer())

@@ -18,11 +18,11 @@ from regraft.exports.parity import Reference
 from regraft.exports.quantisation import (
     DecodedPhotos,
     QuantisationLoss,
-    check_int8,
     decodable,
     loss_of,
     split_photos,
 )
+from regraft.exports.request import check_int8
 from regraft.progress import Observer
 
 KNOWN = np.eye(3)[[0, 1, 2, 0]]

@@ -167,7 +167,7 @@ def _label(X: Any, y: Any, groups: Any) -> tuple[Samples, Labels]:
     notes += [] if grouped is None else _missing_groups(grouped)
     samples = Samples.from_labels(_WHERE, sources, names, groups=grouped, grouped_by="group", notes=notes)
     for note in samples.notes:
-        warnings.warn(note, stacklevel=4)  # of the line that calls `fit`
+        warnings.warn(note, stacklevel=5)  # of the line that calls `fit`
     return replace(samples, labels=labels.positions, classes=labels.names), labels  # in the order of `classes_`
 
 

@@ -20,6 +20,7 @@ from regraft.data.columns import Columns
 from regraft.data.photo_list import PhotoList
 from regraft.engines.compute import Compute
 from regraft.errors import DataError
+from regraft.extras import missing_packages_named
 from regraft.photo_audit.audit import Audit
 from regraft.photo_audit.audit import audit as audit_photos
 from regraft.photo_audit.new_photos import compare_new_photos
@@ -28,6 +29,7 @@ from regraft.photo_audit.photos import AuditPhotos, find_audit_photos, label_pho
 _OF_AUDIT = ("y", "groups", "model")  # arguments that are no options
 
 
+@missing_packages_named("regraft.audit")
 def audit(data: Any, y: Any = None, *, groups: Any = None, model: Network | None = None, **options: Any) -> Audit:
     """Return what ruins figures in a set of photos: `print` shows it, `findings` and `to_json()` hold it.
 
@@ -53,6 +55,7 @@ def audit(data: Any, y: Any = None, *, groups: Any = None, model: Network | None
     return audit_photos(photos, embedder_of(model, compute), observer=LogObserver())
 
 
+@missing_packages_named("regraft.drift")
 def drift(classifier: TransferClassifier | Classifier | str | Path, photos: Any, **options: Any) -> Drift:
     """Return how new photos differ from those that a classifier learned from; `print` shows it.
 

@@ -29,6 +29,7 @@ from regraft.data.training_classes import TaxonomyOptions
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, did_you_mean, printable, shortlist
 from regraft.evaluation.conformal import Coverage
+from regraft.extras import missing_packages_named
 from regraft.files import check_output
 from regraft.images.sources import Source
 from regraft.networks.names import NetworkNames, joined_name, own_name, parts_of_name, read_names
@@ -88,6 +89,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             close = did_you_mean(next(iter(given)), list(_parameters()))
             raise TypeError(f"TransferClassifier has no argument {next(iter(given))!r}.{close}")
 
+    @missing_packages_named("regraft.TransferClassifier.fit")
     def fit(self, X: Any, y: Sequence[Any] | np.ndarray | None = None, groups: Any = None, **columns: Any) -> Self:
         """Fit on n images and their labels (n,), or on a folder or table with y left out.
 
@@ -130,6 +132,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.log_ = tuple(observer.said)
         return self
 
+    @missing_packages_named("regraft.TransferClassifier.predict_proba")
     def predict_proba(self, X: Any, **columns: Any) -> np.ndarray:
         """Return (n, c) calibrated probabilities of n images, or of all in a folder; columns as in `classes_`.
 
@@ -138,6 +141,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         return self._predictions(X, columns_of(columns, "predict_proba")).probabilities
 
+    @missing_packages_named("regraft.TransferClassifier.predict_set")
     def predict_set(
         self, X: Any, coverage: float | str = 0.95, *, coverage_of: str = "classes", **columns: Any
     ) -> np.ndarray:
@@ -183,6 +187,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         return find_photos_of(X, columns_of(columns, "photos"))
 
+    @missing_packages_named("regraft.TransferClassifier.score")
     def score(
         self, X: Any, y: Sequence[Any] | np.ndarray | None = None, sample_weight: Any = None, **columns: Any
     ) -> float:
@@ -202,6 +207,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         answers = classifier.answers(self.predict_proba(sources))
         return float(accuracy_score(truth, answers, sample_weight=sample_weight))
 
+    @missing_packages_named("regraft.TransferClassifier.explain")
     def explain(
         self,
         X: Any,
@@ -269,7 +275,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         named.check(weights=False)  # again: two names may stand for the same
         if named.choose and not named.names:
             return networks_to_try()[0]
-        return list(named.names) or [network_or_default(stacklevel=4)]  # of the line that calls `fit`
+        return list(named.names) or [network_or_default(stacklevel=5)]  # of the line that calls `fit`
 
     def _options(self, kind: type[T]) -> T:
         """Return settings of this class, made of the arguments; NumPy's numbers as Python's."""
@@ -331,6 +337,7 @@ def _document(kind: type[TransferClassifier]) -> None:
 _document(TransferClassifier)
 
 
+@missing_packages_named("regraft.load")
 def load(path: str | Path) -> TransferClassifier:
     """Return the fitted classifier in a file, or on the hub: "hf-hub:owner/name@revision". Nothing in it is executed.
 
@@ -358,7 +365,7 @@ def _warn_of_unreadable(experiment: Experiment) -> None:
     if lost:
         total = sum(map(len, parts)) + len(lost)
         warnings.warn(
-            f"{len(lost):,} of {total:,} images cannot be read and are left out:\n{shortlist(lost)}", stacklevel=3
+            f"{len(lost):,} of {total:,} images cannot be read and are left out:\n{shortlist(lost)}", stacklevel=4
         )
 
 

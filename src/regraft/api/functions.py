@@ -22,6 +22,7 @@ from regraft.data.samples import Samples, composed
 from regraft.engines.compute import Compute
 from regraft.errors import ModelError, OptionError, did_you_mean, option
 from regraft.evaluation.goals import DecisionRequest
+from regraft.extras import missing_packages_named
 from regraft.networks.names import own_name
 from regraft.options import check_settings, number, whole_number
 from regraft.training.schedule import Schedule
@@ -48,6 +49,7 @@ _OF_EVALUATE = (*_OF_PAIRED[1:], "classifier", "level")  # arguments of `evaluat
 _OWN = ("groups", "model", "strategies", "sizes", "budget", "schedule")  # arguments of `compare`
 
 
+@missing_packages_named("regraft.evaluate")
 def evaluate(
     classifier: TransferClassifier | Classifier | str | Path,
     X: Any,
@@ -128,6 +130,7 @@ def _own_arguments(positive: Any, seed: Any) -> dict[str, Any]:
     return own
 
 
+@missing_packages_named("regraft.evaluate_paired")
 def evaluate_paired(
     classifiers: Mapping[str, TransferClassifier | Classifier | str | Path] | Sequence[Any],
     X: Any,
@@ -222,6 +225,7 @@ def _samples(X: Any, y: Any, groups: Any, split: str | None, columns: Columns) -
     return find_labelled(X, y, groups, columns)[0]["train"]
 
 
+@missing_packages_named("regraft.compare")
 def compare(
     X: Any,
     y: Any = None,
@@ -293,7 +297,7 @@ def _classifier(given: Any) -> Classifier:
 
 def _networks(model: str | Sequence[str] | None) -> list[str]:
     if model is None:
-        return [network_or_default(stacklevel=5)]
+        return [network_or_default(stacklevel=6)]
     named = [model] if isinstance(model, str) else list(model)
     if not named:
         raise ModelError(f"{option('model')} names no network. Name one or several, or leave it out.")

@@ -10,6 +10,7 @@ from regraft.api.log import LOGGER
 from regraft.classifier.bundle import save_bundle
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.named import bundle_file
+from regraft.extras import missing_packages_named
 from regraft.publishing.front_matter import check_licence
 from regraft.publishing.model_card import model_card, write_card
 from regraft.publishing.push import Upload
@@ -19,6 +20,7 @@ from regraft.publishing.subject import CardSubject
 _UNNAMED = "classifier.safetensors"
 
 
+@missing_packages_named("regraft.card")
 def card(
     classifier: TransferClassifier | Classifier | str | Path,
     out: str | Path | None = None,
@@ -47,6 +49,7 @@ def card(
     return model_card(subject)
 
 
+@missing_packages_named("regraft.push")
 def push(
     classifier: TransferClassifier | Classifier | str | Path,
     repository: str,

@@ -19,6 +19,7 @@ from regraft.data.columns import Columns
 from regraft.data.photo_list import PhotoList, list_photos, none_readable
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, OptionError, option, printable, shortlist
+from regraft.extras import missing_packages_named
 from regraft.features.embedding import Embedder
 from regraft.features.similar import SimilarPhotos, find_similar
 from regraft.images.sources import Source
@@ -56,6 +57,7 @@ class Embedding:
         return len(self.sources)
 
 
+@missing_packages_named("regraft.embed")
 def embed(data: Any, *, model: Network | None = None, features: str = LAST, **options: Any) -> Embedding:
     """Return the vectors by which a network describes photos.
 
@@ -87,6 +89,7 @@ def embed(data: Any, *, model: Network | None = None, features: str = LAST, **op
     return Embedding(readable.sources, readable.labels, readable.splits, found.vectors, tuple(lost))
 
 
+@missing_packages_named("regraft.similar")
 def similar(photo: Any, data: Any, *, model: Network | None = None, top: int = 9, **options: Any) -> SimilarPhotos:
     """Return the photos of `data` that are most like one photo or several, the nearest first.
 
@@ -141,7 +144,7 @@ def embedder_of(model: Network | None, compute: Compute, features: str = LAST) -
     """Return what makes vectors by a network that is named, or by that of a classifier. See `embed`."""
     if isinstance(model, TransferClassifier):
         model = model._fitted()
-    name = network_or_default(stacklevel=4) if model is None else model
+    name = network_or_default(stacklevel=5) if model is None else model
     if not (isinstance(name, Classifier) or is_place(name)):
         several = " For several, make a call for each." if isinstance(name, Iterable) else ""
         raise OptionError(
@@ -156,4 +159,4 @@ def embedder_of(model: Network | None, compute: Compute, features: str = LAST) -
 def _warn_of(unreadable: Sequence[tuple[Source, str]]) -> None:
     if unreadable:
         lines = [f"{source}: {reason}" for source, reason in unreadable]
-        warnings.warn(f"{len(lines):,} photos cannot be read and are left out:\n{shortlist(lines)}", stacklevel=3)
+        warnings.warn(f"{len(lines):,} photos cannot be read and are left out:\n{shortlist(lines)}", stacklevel=4)

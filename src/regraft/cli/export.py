@@ -13,6 +13,7 @@ from regraft.data.columns import Columns
 from regraft.data.photo_list import list_photos
 from regraft.errors import OptionError, printable
 from regraft.exports.formats import format_named, formats_in_words, with_ending
+from regraft.exports.request import check_request
 from regraft.networks.names import is_on_hub
 
 
@@ -52,6 +53,7 @@ def export(
             show_default=False,
         ),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.", show_default=False)] = False,
     json: options.Json = False,
     given: CommandOptions,
 ) -> None:
@@ -71,9 +73,7 @@ def export(
             "--image-column and the like are of the table that --check names. Name it, or leave them out."
         )
 
-    from regraft.exports.export import check_request
-
-    check_request(path, format, photos=check is not None, int8=int8, max_loss=max_loss)
+    check_request(path, format, photos=check is not None, int8=int8, max_loss=max_loss, force=force)
     photos = None if check is None else list_photos(check, columns)
     if photos is not None:
         for line in (str(photos), *photos.notes):
@@ -83,7 +83,9 @@ def export(
     from regraft.exports.export import export as write
 
     classifier = load_bundle(bundle_file(bundle, note))
-    written = write(classifier, to, path, check=photos, int8=int8, max_loss=max_loss, observer=given.observer())
+    written = write(
+        classifier, to, path, check=photos, int8=int8, max_loss=max_loss, force=force, observer=given.observer()
+    )
     if json:
         result_json(written.to_json(), kept=f"The file is kept: {printable(path)}.")
     note(str(written))

@@ -11,22 +11,21 @@ import torch
 from regraft.classifier.classifier import Classifier
 from regraft.data.audit import inspect
 from regraft.data.photo_list import PhotoList
-from regraft.errors import OptionError, OutputError, option, printable
+from regraft.errors import option, printable
 from regraft.exports.formats import Format, format_named
 from regraft.exports.graph import ClassifierGraph, least_decoded
 from regraft.exports.metadata import as_text, describe
-from regraft.exports.parity import MOST_PHOTOS, Parity, Reference, compare, evenly, reference_of
+from regraft.exports.parity import MOST_PHOTOS, Parity, Reference, check_batch, compare, evenly, reference_of
 from regraft.exports.photos import made_photos
 from regraft.exports.quantisation import (
-    MAX_LOSS,
     DecodedPhotos,
     QuantisationLoss,
-    check_int8,
     decodable,
     loss_of,
     split_photos,
 )
-from regraft.files import atomic_write_of, check_output, size_in_words
+from regraft.exports.request import MAX_LOSS, check_request
+from regraft.files import atomic_write_of, size_in_words
 from regraft.progress import Observer
 
 _EXAMPLE = (2, 61, 83, 3)  # photos that graphs are traced with: no side is that of a network, or another's multiple
@@ -81,6 +80,7 @@ def export(
     check: PhotoList | None = None,
     int8: bool = False,
     max_loss: float | None = None,
+    force: bool = False,
     observer: Observer | None = None,
 ) -> Export:
     """Write a classifier in another format.
@@ -90,21 +90,22 @@ def export(
     Args:
         classifier: with a linear head.
         to: the format, a row of `FORMATS`.
-        out: the file, which is not there yet.
+        out: the file.
         check: photos that it is compared on; at most `MOST_PHOTOS` of them are drawn. None makes some up.
         int8: quantise it, calibrated on a part of `check` and judged on the others.
         max_loss: percentage points that this may lose; None for `MAX_LOSS`.
+        force: replace files that are there.
         observer: hears findings and progress.
 
     Raises:
         OptionError: no such format, an ending that is another's, a head that is not linear, or int8 that cannot be.
-        OutputError: it exists, or cannot be written.
+        OutputError: it exists (without `force`), or cannot be written.
         MissingPackageError: the format takes a package that is not installed.
         DataError: no photo can be read, or too few for int8.
         ExportError, EngineError: the format cannot express the network, or the file does not answer as the classifier.
     """
     observer, format = observer or Observer(), format_named(to)
-    check_request(out, format, photos=check is not None, int8=int8, max_loss=max_loss)
+    check_request(out, format, photos=check is not None, int8=int8, max_loss=max_loss, force=force)
     writer = _Writer(classifier, format, observer)
     with _photos(check, observer) as photos, atomic_write_of(out, *format.companions) as temporary:
         if int8:
@@ -115,32 +116,6 @@ def export(
             parity, loss = writer.write(temporary, reference, made=check is None), None
         size = sum(file.stat().st_size for file in format.files(temporary))
     return Export(out, format.name, size, parity, loss)
-
-
-def check_request(out: Path, format: Format, *, photos: bool, int8: bool, max_loss: float | None) -> None:
-    """Raise where an export cannot be, before any expensive work. See `export`.
-
-    Args:
-        out: the file.
-        format: of the file.
-        photos: whether photos are named.
-        int8: whether it is to be quantised.
-        max_loss: percentage points.
-    """
-    said = option("out")
-    if int8:
-        check_int8(format, photos=photos, max_loss=max_loss)
-    elif max_loss is not None:
-        raise OptionError(f"{option('max_loss')} is of {option('int8', True)}. Add that, or leave it out.")
-    if out.suffix.lower() != format.suffix:
-        raise OptionError(
-            f"{said} must end in {format.suffix}, which {option('to', format.name)} writes. Got {printable(out)}."
-        )
-    for file in format.files(out):
-        check_output(file, option=said)
-        if file.exists():
-            raise OutputError(f"{said} {printable(file)} exists. Name another file, or remove it first.")
-    format.check_installed(int8=int8)
 
 
 class _Writer:
@@ -169,8 +144,10 @@ class _Writer:
         self._observer.say(f"writing {self._format.name}")
         example = torch.zeros(_EXAMPLE, dtype=torch.uint8)
         self._format.write(self._graph, example, path, self._description("float32"))
-        parity = compare(self._format.load(path), reference, self._least, self._observer, made=made)
+        graph = self._format.load(path)
+        parity = compare(graph, reference, self._least, self._observer, made=made)
         parity.check(self._format.name)
+        check_batch(graph, reference.sources, self._least, self._format.name)
         return parity
 
     def write_int8(self, path: Path, photos: PhotoList, max_loss: float) -> tuple[Parity, QuantisationLoss]:

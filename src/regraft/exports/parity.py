@@ -150,8 +150,8 @@ def reference_of(classifier: Classifier, photos: PhotoList, observer: Observer) 
     plain = [place for place in readable if not _is_deep(photos.sources[place])]
     if not plain:
         raise DataError(
-            f"{option('check')} names {len(photos):,} photos, and none of them can be compared: they cannot be read, "
-            "or have more than 8 bits. Name others."
+            f"{option('check')}: photos that can be compared are needed, and none is. Of {len(photos):,} found none "
+            "can be read and has 8 bits or fewer. Name others."
         )
     return Reference(photos.select(plain), np.concatenate(parts)[plain], len(readable) - len(plain))
 
@@ -180,6 +180,31 @@ def answers_of_graph(
             found.append(graph(pixels))
             advance(1)
     return np.concatenate(found)
+
+
+def check_batch(graph: ExportedGraph, sources: Sequence[Source], least: tuple[int, int], name: str) -> None:
+    """Raise `ExportError` where photos that are given together are answered otherwise than one by one.
+
+    The first two are taken, cut to one size.
+
+    Args:
+        graph: the file, which takes any number of photos.
+        sources: n photos that Pillow can read; a single one is taken twice.
+        least: see `decode_by_pillow`.
+        name: of the format.
+    """
+    read = [decode_by_pillow(source, least) for source in (sources[0], sources[min(1, len(sources) - 1)])]
+    two = [pixels for pixels in read if pixels is not None]
+    height, width = (min(pixels.shape[axis] for pixels in two) for axis in (1, 2))
+    batch = np.concatenate([pixels[:, :height, :width] for pixels in two])
+    single = np.concatenate([graph(batch[place : place + 1]) for place in range(len(batch))])
+    difference = float(np.abs(graph(batch) - single).max())
+    if not difference <= TOLERANCE:
+        raise ExportError(
+            f"the {name} file answers photos that are given together otherwise than one by one, and was removed: a "
+            f"probability differs by {difference:.1g}, and {TOLERANCE:g} is allowed. Write another format "
+            f"({option('to')})."
+        )
 
 
 def compare(

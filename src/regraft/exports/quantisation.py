@@ -11,18 +11,16 @@ import numpy as np
 
 from regraft.classifier.classifier import Classifier
 from regraft.data.samples import composed
-from regraft.errors import DataError, ExportError, OptionError, option
+from regraft.errors import DataError, ExportError, option
 from regraft.evaluation.intervals import Interval
 from regraft.evaluation.paired_tests import right_answers_test
 from regraft.evaluation.proportions import proportion_of
-from regraft.exports.formats import FORMATS, ExportedGraph, Format
+from regraft.exports.formats import ExportedGraph
 from regraft.exports.parity import Reference, answers_of_graph, decode_by_pillow, evenly
 from regraft.images.reading import UnreadableImageError
 from regraft.images.sources import Source
-from regraft.options import number
 from regraft.progress import Observer
 
-MAX_LOSS = 1.0  # percentage points
 LEAST_PHOTOS = 40
 _CALIBRATION = 300  # photos, at most: more change the ranges of activations little
 _CALIBRATION_SHARE = 3  # of all photos, one in so many at most
@@ -101,26 +99,6 @@ class QuantisationLoss:
             "milliseconds": self.milliseconds,
             "float_milliseconds": self.float_milliseconds,
         }
-
-
-def check_int8(format: Format, *, photos: bool, max_loss: float | None) -> None:
-    """Raise `OptionError` where an int8 export cannot be asked for.
-
-    Args:
-        format: of the file.
-        photos: whether there are some.
-        max_loss: percentage points.
-    """
-    if format.quantise is None:
-        able = ", ".join(option("to", one.name) for one in FORMATS.values() if one.quantise is not None)
-        raise OptionError(f"{option('int8', True)} is for {able}. Got {option('to', format.name)}.")
-    if not photos:
-        raise OptionError(
-            f"{option('int8', True)} needs photos that it is calibrated and judged on: name them with "
-            f"{option('check')}, e.g. photos that it did not learn from, beside some that it did."
-        )
-    if max_loss is not None and not number(max_loss, 0, 100):
-        raise OptionError(f"{option('max_loss')} must be percentage points from 0 to 100. Got {max_loss!r}.")
 
 
 def split_photos(keys: Sequence[bytes], learned_from: np.ndarray) -> tuple[list[int], list[int]]:

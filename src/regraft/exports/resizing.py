@@ -7,58 +7,17 @@ results are rounded to whole numbers.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from regraft.exports.filters import Filter
 from regraft.images.preprocess import Preprocess
 from regraft.images.tta import CENTRE, Place
 
 _WHITE = 255
-_UNITS = 1 << 22  # Pillow's weights are whole multiples of one over this
-_COARSE_UNITS = 1 << 12
 
-
-def _bilinear(x: torch.Tensor) -> torch.Tensor:
-    return (1 - x.abs()).clamp(min=0)
-
-
-def _bicubic(x: torch.Tensor) -> torch.Tensor:
-    """Return Keys' (1981) cubic convolution with a = -1/2."""
-    x = x.abs()
-    near = (1.5 * x - 2.5) * x * x + 1
-    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
-
-
-def _box(x: torch.Tensor) -> torch.Tensor:
-    return ((x > -0.5) & (x <= 0.5)).to(x.dtype)
-
-
-def _hamming(x: torch.Tensor) -> torch.Tensor:
-    window = 0.54 + 0.46 * torch.cos(math.pi * x)
-    return torch.where(x.abs() < 1, _sinc(x) * window, torch.zeros_like(x))
-
-
-def _lanczos(x: torch.Tensor) -> torch.Tensor:
-    return torch.where(x.abs() < 3, _sinc(x) * _sinc(x / 3), torch.zeros_like(x))
-
-
-def _sinc(x: torch.Tensor) -> torch.Tensor:
-    """Return sin(pi x) / (pi x). Near 0 the quotient is of a small number that is not 0."""
-    angles = math.pi * torch.where(x.abs() < 1e-6, torch.full_like(x, 1e-6), x)
-    return torch.sin(angles) / angles
-
-
-FILTERS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "bilinear": _bilinear,
-    "bicubic": _bicubic,
-    "box": _box,
-    "hamming": _hamming,
-    "lanczos": _lanczos,
-}
 NEAREST = ("nearest", "nearest-exact")  # Pillow has one for both
 
 
@@ -131,6 +90,7 @@ class Crops(nn.Module):
         super().__init__()
         self.geometry, self.places = geometry, places
         self.register_buffer("fill", torch.tensor(geometry.fill).reshape(1, -1, 1, 1).float(), persistent=False)
+        self.filter = None if geometry.interpolation in NEAREST else Filter(geometry.interpolation)
 
     def forward(self, pixels: torch.Tensor) -> list[torch.Tensor]:
         """Return the crop at each place."""
@@ -156,28 +116,21 @@ class Crops(nn.Module):
     def _weights(
         self, positions: torch.Tensor, resized: torch.Tensor, kept: int, share: float
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the weights (kept, n) of the n pixels of a side in two parts, and (kept,) booleans: False is padding.
-
-        Weights of 22 bits times values of 8 are more than float32 holds, and many sums lie near n + 1/2: their upper
-        bits and the rest make sums that are exact.
+        """Return the weights (kept, n) of the n pixels of a side in two parts, whose sums with values of photos are
+        exact, and (kept,) booleans: False is padding.
         """
-        geometry = self.geometry
         rest = (resized - kept).float()
         before = torch.where(rest >= 0, torch.round(rest * share), -torch.floor(-rest / 2)).to(positions.dtype)
         places = torch.arange(kept, device=positions.device) + before
         inside = (places >= 0) & (places < resized)
         count = positions[-1] + 1
-        if geometry.interpolation in NEAREST:
+        if self.filter is None:
             nearest = _whole_quotient((2 * places + 1) * count, 2 * resized)
-            weights = (positions[None, :] == nearest[:, None]).double()
-        else:
-            rows = torch.minimum(places.clamp(min=0), resized - 1)
-            distances = (2 * positions + 1)[None, :] * resized - ((2 * rows + 1) * count)[:, None]  # whole, and exact
-            reach = (2 * torch.maximum(count, resized)).double()
-            weights = FILTERS[geometry.interpolation](distances.double() / reach)
-            weights = torch.floor(weights / weights.sum(dim=1, keepdim=True) * _UNITS + 0.5) / _UNITS
-        coarse = torch.floor(weights * _COARSE_UNITS) / _COARSE_UNITS
-        return coarse.float(), (weights - coarse).float(), inside
+            one = (positions[None, :] == nearest[:, None]).float()
+            return one, torch.zeros_like(one), inside
+        rows = torch.minimum(places.clamp(min=0), resized - 1)
+        distances = (2 * positions + 1)[None, :] * resized - ((2 * rows + 1) * count)[:, None]
+        return *self.filter(distances, 2 * torch.maximum(count, resized)), inside
 
 
 def _rounded(coarse: torch.Tensor, fine: torch.Tensor) -> torch.Tensor:

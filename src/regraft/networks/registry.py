@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regraft.errors import DownloadError, ModelError, OptionError, did_you_mean, option, printable
+from regraft.extras import check_installed
 from regraft.files import is_file, parse_json, read_regular
 from regraft.networks.names import ALIASES, AUTO, HUB_PREFIXES, LOCAL_PREFIX, OFFLINE, POCKET, own_name
 from regraft.networks.packaged import pocket_folder, read_packaged
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 # learned many classes (11,821, ImageNet-12k): docs/networks.md says how it was chosen.
 STRONG = "convnext_nano.in12k"
 HUB_WEIGHTS = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
+_PRETRAINED = "a pretrained network"
 _LARGEST_CONFIG = 10_000_000  # bytes; the names of 20,000 classes take 1 MB
 
 
@@ -206,6 +208,8 @@ def default_network(*, fetch: bool = True) -> tuple[str, str]:
     Args:
         fetch: False only asks whether they can be had.
     """
+    check_installed("timm", _PRETRAINED)  # before the hub's package, which comes with it
+
     from regraft.networks.hub import check_downloadable, hub_file
 
     repository = f"timm/{STRONG}"
@@ -231,6 +235,8 @@ def networks_to_try(*, fetch: bool = True) -> tuple[list[str], str]:
     Args:
         fetch: False downloads nothing.
     """
+    check_installed("timm", _PRETRAINED)
+
     from regraft.networks.hub import hub_file
 
     found, reason = [], "" if fetch else "nothing is downloaded"
