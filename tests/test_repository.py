@@ -4,6 +4,7 @@ import doctest
 import importlib
 import re
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -83,4 +84,5 @@ def test_public_names_are_importable() -> None:
     import regraft
 
     assert set(regraft.__all__) >= {"TransferClassifier", "load", "Report", "RegraftError", "DataError"}
+    assert regraft.__version__ == version("regraft")
     assert [name for name in regraft.__all__ if not hasattr(regraft, name)] == []

@@ -1,5 +1,7 @@
 """Transfer learning for images. The public names are listed in `__init__.pyi` and imported on first use."""
 
+from importlib.metadata import version
+
 import lazy_loader
 
 from regraft.extras import missing_packages_named
@@ -8,5 +10,7 @@ _import_on_first_use, __dir__, __all__ = lazy_loader.attach_stub(__name__, __fil
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return version(__name__)
     with missing_packages_named(f"{__name__}.{name}"):
         return _import_on_first_use(name)

@@ -1,3 +1,5 @@
+__version__: str
+
 from .api.audits import audit as audit
 from .api.audits import drift as drift
 from .api.estimator import TransferClassifier as TransferClassifier

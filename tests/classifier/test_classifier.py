@@ -10,6 +10,7 @@ import torch
 
 from regraft.classifier.classifier import Classifier, short_keys
 from regraft.engines.pytorch import TorchEngine
+from regraft.errors import WeightsError
 from regraft.heads.linear import LinearHead
 from regraft.networks.backbone import Backbone
 from regraft.networks.backbones import load_backbone
@@ -156,6 +157,12 @@ def test_temperature_softens_without_changing_the_order(by_hand: Classifier) -> 
 def test_large_logits_give_probabilities(by_hand: Classifier) -> None:
     found = by_hand.probabilities(np.array([[5000.0, 0.0]], np.float32))
     assert found.tolist() == [[1.0, 0.0, 0.0]]
+
+
+def test_features_too_large_for_the_last_layer_are_an_error(by_hand: Classifier) -> None:
+    """3e38 times 2 is more than float32 holds, 3.4e38."""
+    with pytest.raises(WeightsError, match=r"^the last layer gives values that are not finite"):
+        by_hand.probabilities(np.full((1, 2), 3e38, dtype=np.float32))
 
 
 def test_no_photos_give_no_probabilities(by_hand: Classifier) -> None:

@@ -299,6 +299,14 @@ def test_an_unsupported_operation_is_named(body: Callable[[torch.Tensor], torch.
     assert str(caught.value) == f"OpenVINO cannot run this network ({reason}). Use engine='torch-float32'."
 
 
+def test_without_pytorch_the_remedy_begins_with_installing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(converted, "is_installed", lambda _: False)
+    assert str(converted._failed(RuntimeError("why"))) == (
+        "OpenVINO failed on this network: why. Install PyTorch (pip install 'regraft[train]'), and use "
+        "engine='torch-float32'."
+    )
+
+
 def test_a_batch_size_fixed_by_tracing_is_an_error(pixels: Pixels) -> None:
     engine = engine_of(Made(one_by_one), SMALL)
     with pytest.raises(EngineError) as caught:

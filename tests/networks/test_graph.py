@@ -297,6 +297,13 @@ def averages(photos: Any, width: int) -> Any:
     return opset13.tile(opset13.unsqueeze(means, [1]), [1, width])
 
 
+def by_whole_numbers(photos: Any, divisor: Any) -> Any:
+    """Return (b, 2) sums of photos (b, h, w, 3) divided by a number, or a number of each channel."""
+    sums = opset13.reduce_sum(opset13.convert(photos, "i64"), [1, 2])
+    whole = opset13.constant(np.array([divisor], np.int64)) if isinstance(divisor, int) else divisor
+    return opset13.convert(opset13.slice(opset13.divide(sums, whole), [0], [2], [1], [1]), "f32")
+
+
 @pytest.mark.parametrize(
     ("body", "told"),
     [
@@ -308,6 +315,11 @@ def averages(photos: Any, width: int) -> Any:
             ),
             "its layer Broadcast gives 20,000,000,000 values for a photo",
         ),
+        (lambda photos: by_whole_numbers(photos, -1), "it divides whole numbers by what may be 0 or -1"),
+        (
+            lambda photos: by_whole_numbers(photos, opset13.reduce_max(opset13.convert(photos, "i64"), [0, 1, 2])),
+            "it divides whole numbers by what may be 0 or -1",
+        ),
     ],
 )
 def test_what_openvino_reads_has_sizes_of_a_network(body: Callable[[Any], Any], told: str) -> None:
@@ -317,6 +329,7 @@ def test_what_openvino_reads_has_sizes_of_a_network(body: Callable[[Any], Any], 
         graph.check_model(ov.Model([body(photos)], [photos]))
     assert str(caught.value) == told
     graph.check_model(ov.Model([averages(photos, 2)], [photos]))
+    graph.check_model(ov.Model([by_whole_numbers(photos, 3)], [photos]))
 
 
 def test_features_of_another_width_than_said_are_an_error(network: Backbone, pixels: Pixels) -> None:

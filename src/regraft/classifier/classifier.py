@@ -14,7 +14,7 @@ from regraft.data.near_duplicates import seen_before
 from regraft.data.samples import Samples
 from regraft.data.taxonomy import Taxonomy, distances_between
 from regraft.engines.workload import EngineChoice
-from regraft.errors import OptionError, option, printable
+from regraft.errors import OptionError, WeightsError, option, printable
 from regraft.evaluation.conformal import Coverage, HeldOutScores
 from regraft.evaluation.decisions import Decision, answers_of
 from regraft.evaluation.goals import DecisionRequest
@@ -128,8 +128,19 @@ class Classifier:
         check_one_network(purpose, len(self.backbones), self.model)
 
     def logits(self, features: np.ndarray) -> np.ndarray:
-        """Return (n, c) logits, already divided by the temperature, of (n, width) features."""
-        return self.head.logits(features[:, self.columns]) / self.temperature
+        """Return (n, c) logits, already divided by the temperature, of (n, width) features.
+
+        Raises:
+            WeightsError: they are not finite.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is told
+            found = self.head.logits(features[:, self.columns]) / self.temperature
+        if not np.isfinite(found).all():
+            raise WeightsError(
+                "the last layer gives values that are not finite (NaN or infinite). The classifier's file is damaged, "
+                "or made of features of other sizes; fit it again, or use another."
+            )
+        return found
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Return (n, c) calibrated probabilities of (n, width) features."""

@@ -13,6 +13,7 @@ from PIL import Image
 
 from regraft.cli.console import READER_GONE, check_stdout, note
 from regraft.errors import RegraftError, printable
+from regraft.extras import check_installed
 from regraft.files import check_own_folder, prepare_folder
 
 _EACH = 10  # photos of each digit to learn from
@@ -30,6 +31,7 @@ def demo(
     is made, explained in a report, and asked about digits that it has not seen. Each command is printed as you would
     type it.
     """
+    check_installed("torch", "regraft demo")
     check_stdout("Send it to a terminal or into a file: > FILE.")
     prepare_folder(out, option="--out")
     check_own_folder(out, _MARK, option="--out")

@@ -22,10 +22,11 @@ import numpy as np
 from regraft.cache import ENGINE_WEIGHTS_SUFFIX
 from regraft.engines.engine import Engine, UnsupportedNetworkError
 from regraft.errors import EngineError, OutputError, option
+from regraft.extras import install_command
 from regraft.files import TEMPORARY_SUFFIX, move_over, open_regular, read_regular, remove, write_failure
 from regraft.images.preprocess import Preprocess
 from regraft.networks.graph import Graph
-from regraft.runtime import cpu_count
+from regraft.runtime import cpu_count, is_installed
 
 if TYPE_CHECKING:
     import torch
@@ -385,4 +386,5 @@ def _failed(error: Exception) -> EngineError:
 
 
 def _remedy() -> str:
-    return f"Use {option('engine', 'torch-float32')}."
+    use = f"use {option('engine', 'torch-float32')}."
+    return f"U{use[1:]}" if is_installed("torch") else f"Install PyTorch ({install_command('torch')}), and {use}"

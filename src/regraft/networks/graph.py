@@ -30,20 +30,22 @@ _MOST_ELEMENTS = 1_000_000  # of its XML; those of timm's largest networks have 
 _LARGEST_OWN = 10_000_000  # bytes of the constants that are no tensors
 _ALIGNMENT = 64  # bytes, as OpenVINO writes constants
 _OPERATIONS = re.compile(r"opset\d+")  # OpenVINO's own, in all of its versions; no extension
-# What 79 of 80 architectures of timm consist of. Of OpenVINO's others, some read and write outside of their memory
-# where the numbers in a graph make them, and some never end.
+# What 79 of 80 architectures of timm consist of, and functions of single values. Of OpenVINO's others, some read and
+# write outside of their memory where the numbers in a graph make them, and some never end.
 _LAYERS = frozenset(
     re.findall(
         r"\w+",
         """
         Abs AdaptiveAvgPool Add AvgPool BatchNormInference BitwiseNot Broadcast Ceiling Clamp Concat Const Convert
-        Convolution Cos CumSum Divide Einsum Floor FloorMod Gather Gelu Greater GroupConvolution GroupNormalization
-        HSigmoid HSwish Interpolate LSTMSequence MVN MatMul MaxPool Maximum Mod Multiply PReLU Pad Parameter Range ReLU
-        ReduceL2 ReduceMax ReduceMean ReduceSum Reshape Result Roll ScaledDotProductAttention ShapeOf Sigmoid Sin Slice
-        SoftMax Split Squeeze Subtract Swish Tile Transpose Unsqueeze VariadicSplit
+        Convolution Cos CumSum Divide Einsum Elu Erf Exp Floor FloorMod Gather Gelu Greater GroupConvolution
+        GroupNormalization HSigmoid HSwish Interpolate LSTMSequence MVN MatMul MaxPool Maximum Minimum Mish Mod Multiply
+        Negative PReLU Pad Parameter Power Range ReLU ReduceL2 ReduceMax ReduceMean ReduceSum Reshape Result Roll
+        ScaledDotProductAttention ShapeOf Sigmoid Sin Slice SoftMax SoftPlus Split Sqrt Squeeze Subtract Swish Tanh Tile
+        Transpose Unsqueeze VariadicSplit
         """,
     )
 )
+_DIVISIONS = ("Divide", "FloorMod", "Mod")  # of whole numbers; by 0, or of the least one by -1, they end the process
 _MOST_SIDES = 16  # of a constant
 _MOST_VALUES = 1 << 28  # of one layer for a photo, 1 GB; large networks have some millions
 _WHOLE = re.compile(r" *[0-9]{1,15} *")
@@ -181,6 +183,10 @@ class Graph:
         if not shape.compatible(type(shape)([-1, self.width])):
             raise ValueError(f"it gives {shape}, and not [?,{self.width}]")
         for layer in model.get_ops():
+            if layer.get_type_name() in _DIVISIONS and layer.get_output_element_type(0).is_integral():
+                divisor = layer.input_value(1).get_node()
+                if divisor.get_type_name() != "Constant" or np.isin(divisor.get_data(), (0, -1)).any():
+                    raise ValueError("it divides whole numbers by what may be 0 or -1")
             shapes = [] if layer.get_type_name() == "Constant" else [end.get_partial_shape() for end in layer.outputs()]
             for shape in shapes:
                 known = [] if shape.rank.is_dynamic else [side.get_length() for side in shape if side.is_static]
