@@ -132,14 +132,16 @@ class EncodedImage:
 
 def _as_file(data: bytes) -> BinaryIO:
     """Return an open file, in memory where the system has such: decoders read it by its descriptor."""
-    if hasattr(os, "memfd_create"):
-        stream: BinaryIO = os.fdopen(os.memfd_create("image", os.MFD_CLOEXEC), "w+b")
-    else:
-        stream = tempfile.TemporaryFile()  # type: ignore[assignment]  # noqa: SIM115 (closed by who reads it)
-    stream.write(data)
-    stream.flush()
-    stream.seek(0)
-    return stream
+    if not hasattr(os, "memfd_create"):
+        file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by who reads it)
+        file.write(data)
+        file.seek(0)
+        return file
+    descriptor = os.memfd_create("image", os.MFD_CLOEXEC)
+    with os.fdopen(descriptor, "wb", closefd=False) as written:
+        written.write(data)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return os.fdopen(descriptor, "rb")
 
 
 @dataclass(frozen=True, eq=False)
