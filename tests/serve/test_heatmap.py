@@ -12,7 +12,7 @@ from regraft.serve.heatmap import occlusion_map
 
 GREY = (0.5, 0.5, 0.5)
 PREPROCESS = Preprocess(32, 32, 1.0, "center", "bicubic", GREY, GREY)
-FALL = np.log(0.8 / 0.5)
+FALL = np.log(4)  # from odds of 4 to 1, 0.8 / 0.2, to even ones
 
 
 def answers(sources: Sequence[Source]) -> np.ndarray:
@@ -39,7 +39,7 @@ def test_the_cells_that_are_covered_with_the_pixel_share_the_fall() -> None:
 
 def test_for_the_other_class_it_speaks_against() -> None:
     found = occlusion_map(photo(32, 32), 0, answers, PREPROCESS)
-    assert found[0, 0] == pytest.approx(np.log(0.2 / 0.5))
+    assert found[0, 0] == pytest.approx(-np.log(4))
     assert found.min() == found[0, 0]
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, Response
 
 from regraft.errors import RegraftError, option, printable
 from regraft.images.sources import EncodedImage, Source
@@ -24,7 +24,9 @@ from regraft.serve.batching import Batcher
 from regraft.serve.fetching import FetchError, fetch
 from regraft.serve.guards import guarded, with_security_headers
 from regraft.serve.metrics import TYPE, Metrics
+from regraft.serve.page import add_page, heatmap_of
 from regraft.serve.refusals import App, Message, Receive, RefusalError, Scope, Send, json_bytes, send_json
+from regraft.serve.schemas import BODY, FAILURES, FORM
 from regraft.serve.settings import MOST_TOP, ServeSettings
 from regraft.serve.uploads import FIELD, read_form, read_urls, shown
 
@@ -34,43 +36,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("regraft.serve")
 _FETCHES = 8  # photos that are fetched at once
-_ROUTES = ("/", "/predict", "/model", "/health", "/ready", "/metrics", "/docs", "/openapi.json")
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": [FIELD],
-                    "properties": {
-                        FIELD: {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
-                    },
-                }
-            },
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["urls"],
-                    "additionalProperties": False,
-                    "properties": {"urls": {"type": "array", "minItems": 1, "items": {"type": "string"}}},
-                }
-            },
-        },
-    }
-}
-_REFUSED = {
-    400: "The request, or its body, is not whole.",
-    401: "The token is missing, or another one.",
-    403: "A page of another site asks, or addresses are not fetched here.",
-    408: "The body did not arrive in time.",
-    413: "Too many photos, or bytes.",
-    415: "Neither a form nor JSON.",
-    421: "The server has another name.",
-    429: "Too many photos wait: come again after the seconds of Retry-After.",
-    500: "The server's fault.",
-    503: "Not ready, or not answered in time.",
-}
+_ROUTES = ("/", "/predict", "/model", "/health", "/ready", "/metrics", "/docs", "/openapi.json", "/heatmap")
 
 
 @dataclass(eq=False)
@@ -200,22 +166,21 @@ def _with_routes(service: Service) -> FastAPI:
     app.add_exception_handler(405, _not_allowed)
     app.add_exception_handler(RequestValidationError, _wrong_query)
     _add_predict(app, service)
+    _add_heatmap(app, service)
     _add_state(app, service)
     _add_documents(app)
+    add_page(app)
     return app
 
 
 def _add_predict(app: FastAPI, service: Service) -> None:
     settings, classes = service.settings, service.subject.classifier.classes
     fetching = ThreadPoolExecutor(_FETCHES, thread_name_prefix="fetch")
-    failures: dict[int | str, dict[str, Any]] = {
-        status: {"model": Failure, "description": why} for status, why in _REFUSED.items()
-    }
-    unreadable = {
+    unreadable: dict[int | str, dict[str, Any]] = {
         422: {"model": Answers | Failure, "description": "The one photo cannot be read, or no photo is sent."}
     }
 
-    @app.post("/predict", response_model=Answers, responses=failures | unreadable, openapi_extra=_BODY)
+    @app.post("/predict", response_model=Answers, responses=FAILURES | unreadable, openapi_extra=BODY)
     async def predict(request: Request, top: Annotated[int, Query(ge=1, le=MOST_TOP)] = MOST_TOP) -> Response:
         """Classify photos: the fields `files` of a form, or addresses where the server is started to fetch them."""
         ends = time.monotonic() + settings.timeout
@@ -224,6 +189,14 @@ def _add_predict(app: FastAPI, service: Service) -> None:
         rows = _in_order(found, failed)
         lost = len(rows) == 1 and rows[0]["error"] is not None
         return _json({"predictions": rows}, 422 if lost else 200)
+
+
+def _add_heatmap(app: FastAPI, service: Service) -> None:
+    @app.post("/heatmap", response_model=dict[str, Any], responses=FAILURES, openapi_extra=FORM)
+    async def heatmap(request: Request, label: str) -> Response:
+        """Say which parts of a photo speak for a class: how much its log-odds fall where they are covered."""
+        classifier, seconds = service.subject.classifier, service.settings.timeout
+        return _json(await heatmap_of(request, label, classifier, service.batcher, seconds=seconds))
 
 
 async def _photos_of(
@@ -336,10 +309,6 @@ def _add_state(app: FastAPI, service: Service) -> None:
 
 
 def _add_documents(app: FastAPI) -> None:
-    @app.get("/", include_in_schema=False)
-    async def first() -> Response:
-        return RedirectResponse("docs")
-
     @app.get("/docs", include_in_schema=False)
     async def page() -> Response:
         return HTMLResponse(documents.PAGE)

@@ -27,6 +27,7 @@ _RECENT = 0.2  # weight of the last batch in the rate
 @dataclass(frozen=True, eq=False)
 class _Job:
     sources: tuple[Source, ...]
+    counted: bool = True
     answer: "Future[Predictions]" = field(default_factory=Future)
 
 
@@ -88,8 +89,12 @@ class Batcher:
                 job.answer.cancel()
             self._waiting.clear()
 
-    def submit(self, sources: Sequence[Source]) -> "Future[Predictions]":
+    def submit(self, sources: Sequence[Source], *, counted: bool = True) -> "Future[Predictions]":
         """Return what becomes the answer for the photos of a request.
+
+        Args:
+            sources: the photos.
+            counted: whether they are photos of users, whose answers the metrics tell.
 
         Raises:
             RefusalError: too many wait, or nothing is answered yet, or any more.
@@ -98,7 +103,7 @@ class Batcher:
             raise RefusalError(
                 503, "not ready", "the classifier is not ready, or stops. Come again.", {"Retry-After": "1"}
             )
-        job = _Job(tuple(sources))
+        job = _Job(tuple(sources), counted)
         with self._changed:
             if self._photos + len(job.sources) > self._max_queue:
                 wait = self._seconds_for(self._photos + len(job.sources))
@@ -167,5 +172,6 @@ class Batcher:
             jobs[0].answer.set_exception(error)
             return
         for job, predictions in zip(jobs, found, strict=True):
-            self._metrics.count(predictions)
+            if job.counted:
+                self._metrics.count(predictions)
             job.answer.set_result(predictions)

@@ -17,7 +17,8 @@ from regraft.images.sources import Pixels, Source
 _ACROSS = 4  # squares along the shorter side, side by side; they move by half of one
 _MOST_ALONG = 8  # likewise along the longer side: of a panorama they are wider
 _AT_A_TIME = 16
-_LEAST = 1e-12  # of a probability, whose logarithm is taken
+_BYTES = 1 << 26  # of copies of the photo at a time
+_LEAST = 1e-9  # of a probability and of what it lacks to 1
 
 Answers = Callable[[Sequence[Source]], np.ndarray]  # n photos to (n, c) probabilities
 
@@ -38,7 +39,7 @@ class _Side(NamedTuple):
 
 
 def occlusion_map(source: Source, label: int, answers: Answers, preprocess: Preprocess) -> np.ndarray:
-    """Return how much the logarithm of a class's probability falls where the cells of a grid are covered.
+    """Return how much the log-odds of a class, log p / (1 - p), fall where the cells of a grid are covered.
 
     Args:
         source: the photo.
@@ -59,12 +60,13 @@ def occlusion_map(source: Source, label: int, answers: Answers, preprocess: Prep
     rows, columns = (_side(pixels.shape[axis], min(pixels.shape[:2])) for axis in (0, 1))
     squares = [(row, column) for row in rows.spans() for column in columns.spans()]
     colour = np.array([round(255 * value) for value in preprocess.mean], dtype=np.uint8)
-    whole = _log(answers([_photo(pixels)])[:, label])[0]
+    whole = _log_odds(answers([_photo(pixels)])[:, label])[0]
     total, count = np.zeros((rows.cells, columns.cells)), np.zeros((rows.cells, columns.cells))
-    for first in range(0, len(squares), _AT_A_TIME):
-        part = squares[first : first + _AT_A_TIME]
+    at_a_time = min(max(_BYTES // pixels.nbytes, 1), _AT_A_TIME)
+    for first in range(0, len(squares), at_a_time):
+        part = squares[first : first + at_a_time]
         covered = [_photo(pixels, (row[1:], column[1:]), colour) for row, column in part]
-        for (row, column), value in zip(part, _log(answers(covered)[:, label]), strict=True):
+        for (row, column), value in zip(part, _log_odds(answers(covered)[:, label]), strict=True):
             cells = np.s_[row[0] : row[0] + 2, column[0] : column[0] + 2]
             total[cells] += whole - value
             count[cells] += 1
@@ -89,6 +91,6 @@ def _photo(
     return Pixels(Image.fromarray(pixels), "photo")
 
 
-def _log(probabilities: np.ndarray) -> np.ndarray:
-    found: np.ndarray = np.log(np.maximum(probabilities, _LEAST))
+def _log_odds(probabilities: np.ndarray) -> np.ndarray:
+    found: np.ndarray = np.log(np.maximum(probabilities, _LEAST)) - np.log(np.maximum(1 - probabilities, _LEAST))
     return found

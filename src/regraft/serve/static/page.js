@@ -9,7 +9,6 @@ const TOKEN = "regraft-token";
 
 const results = []; // {file, url, answer}
 let shown = null; // of `results`
-let busy = 0; // photos that are on their way
 
 class Refusal extends Error {}
 
@@ -40,14 +39,10 @@ export async function ask(path, options = {}) {
       throw new Refusal("This server asks for an access token.");
     }
     if (!response.ok && !body?.predictions) {
-      throw new Refusal(sentence(body) || `The server refused it (${response.status}).`);
+      throw new Refusal(body?.error || `The server refused it (${response.status}).`);
     }
     return body;
   }
-}
-
-function sentence(body) {
-  return typeof body?.detail === "string" ? body.detail : body?.error;
 }
 
 function say(text, bad = false) {
@@ -67,26 +62,24 @@ async function classify(files) {
   const photos = [...files];
   if (!photos.length) return;
   const first = results.length;
-  busy += photos.length;
   for (let start = 0; start < photos.length; start += AT_A_TIME) {
     const part = photos.slice(start, start + AT_A_TIME);
     say(photos.length > 1 ? `Photo ${start + 1} of ${photos.length} …` : `Looking at ${part[0].name} …`);
     const form = new FormData();
     part.forEach((file) => form.append("files", file, file.name || "photo"));
     try {
-      const { predictions } = await ask("/predict", { method: "POST", body: form });
+      const { predictions } = await ask("predict", { method: "POST", body: form });
       predictions.forEach((answer, place) => add(part[place], answer));
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      busy -= photos.length - start;
       say(error.message, true);
       return;
     }
-    busy -= part.length;
-    if (results.length > first) show(results[photos.length > 1 ? 0 : results.length - 1], start === 0);
+    if (start === 0 && results.length > first) show(results[first], photos.length === 1);
   }
   const lost = results.slice(first).filter(({ answer }) => answer.error).length;
-  say(`${photos.length === 1 ? "Done" : `${photos.length} photos done`}${lost ? `; ${lost} cannot be read` : ""}.`, false);
+  if (photos.length > 1) say(`${photos.length} photos done${lost ? `; ${lost} cannot be read` : ""}.`);
+  else if (lost) say("The photo cannot be read.", true);
 }
 
 function add(file, answer) {
@@ -194,9 +187,9 @@ async function toggleMap() {
     if (!result.map) {
       say("Covering parts of the photo …");
       const form = new FormData();
-      form.append("file", result.file, result.file.name || "photo");
-      form.append("label", result.answer.label);
-      result.map = await ask("/heatmap", { method: "POST", body: form });
+      form.append("files", result.file, result.file.name || "photo");
+      const query = new URLSearchParams({ label: result.answer.label });
+      result.map = await ask(`heatmap?${query}`, { method: "POST", body: form });
       say("");
     }
     if (result !== shown) return;
@@ -246,14 +239,22 @@ function clear() {
   byId("files").focus();
 }
 
+function about({ networks, figures }) {
+  const names = networks.map(({ architecture }) => architecture).join(" + ");
+  if (figures?.accuracy === undefined) return names;
+  const [low, high] = figures.accuracy_interval ?? [];
+  const interval = low === undefined ? "" : ` [${(100 * low).toFixed(1)}, ${(100 * high).toFixed(1)}]`;
+  return `${names}. Of ${figures.n.toLocaleString("en")} photos that it did not learn from it answered ${percent(figures.accuracy)}${interval} right.`;
+}
+
 async function introduce() {
   try {
-    const model = await ask("/model");
+    const model = await ask("model");
     const [one, two, ...more] = model.classes;
     const title = more.length ? `${one}, ${two} or ${more.length > 1 ? `${more.length} others` : more[0]}?` : `${one} or ${two}?`;
     byId("title").textContent = title.charAt(0).toUpperCase() + title.slice(1);
     document.title = `${byId("title").textContent} – regraft`;
-    byId("about").textContent = model.about ?? "";
+    byId("about").textContent = about(model);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     say(error.message, true);
