@@ -1,14 +1,18 @@
 """From the body of a request to photos in memory, or to addresses of photos. Nothing is written to a disk."""
 
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartCallbacks, MultipartParser, parse_options_header
+from python_multipart.multipart import MultipartParser, parse_options_header
 
 from regraft.errors import option, printable
 from regraft.files import json_or_none
 from regraft.images.sources import EncodedImage
 from regraft.serve.refusals import RefusalError
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 FIELD = "files"
 _LONGEST_NAME = 200  # characters that are kept
@@ -29,7 +33,7 @@ class _Form:
         self._data, self._key, self._value = bytearray(), b"", b""
         self._disposition = b""
 
-    def callbacks(self) -> MultipartCallbacks:
+    def callbacks(self) -> "MultipartCallbacks":
         return {
             "on_part_begin": self.on_part_begin,
             "on_header_field": self.on_header_field,
