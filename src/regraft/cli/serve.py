@@ -12,6 +12,7 @@ from regraft.cli.console import note
 from regraft.cli.training_options import CommandOptions, with_options
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, current_flags, printable
+from regraft.extras import EXTRAS, check_installed
 from regraft.files import read_regular
 from regraft.serve.settings import ServeSettings
 
@@ -45,6 +46,9 @@ def serve(
     settings.check()
     compute = replace(given.compute(), cache=False, max_file_size=settings.max_body)
     token = _token(token_file)
+    for module, (_, extra) in EXTRAS.items():
+        if extra == "serve":
+            check_installed(module, "regraft serve")
 
     from regraft.classifier.named import bundle_file
     from regraft.serve.guards import is_loopback

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from regraft.publishing.subject import CardSubject
 
 LOG = logging.getLogger("regraft.serve")
+FAILED = "the server failed. Its log says how."
 _FETCHES = 8  # photos that are fetched at once
 _ROUTES = ("/", "/predict", "/model", "/health", "/ready", "/metrics", "/docs", "/openapi.json", "/heatmap")
 
@@ -135,7 +136,7 @@ class _Answered:
         except Exception:
             LOG.exception("a request could not be answered")
             if not status:
-                await send_json(watched, 500, {"error": "the server failed. Its log says how."})
+                await send_json(watched, 500, {"error": FAILED})
         finally:
             route = scope["path"] if scope["path"] in _ROUTES else "other"
             self._metrics.requests.labels(route, str(status or "gone")).inc()
@@ -148,6 +149,8 @@ def _with_routes(service: Service) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.batcher.start()
+        if settings.workers > 1:  # the others answer meanwhile; alone, it says that it is not ready
+            await asyncio.to_thread(service.batcher.wait)
         yield
         service.stopping = True
         await asyncio.to_thread(service.batcher.close, settings.timeout)
@@ -161,7 +164,9 @@ def _with_routes(service: Service) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.service = service
+    app.add_exception_handler(RefusalError, _refused_by(service.metrics))
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(500, _failed)
     app.add_exception_handler(404, _not_found)
     app.add_exception_handler(405, _not_allowed)
     app.add_exception_handler(RequestValidationError, _wrong_query)
@@ -221,12 +226,11 @@ async def _photos_of(
                     "urls",
                     f"this server fetches no photos. Send them, or start it with {option('allow_urls', True)}.",
                 )
-            urls = await read_urls(request.stream(), most=settings.max_files)
+            return await _fetched(await read_urls(request.stream(), most=settings.max_files), settings, fetching)
     except TimeoutError:
         raise RefusalError(
             408, "slow", f"the photos did not arrive within {settings.timeout:g} s.", {"Connection": "close"}
         ) from None
-    return await _fetched(urls, settings, fetching)
 
 
 async def _fetched(
@@ -323,6 +327,21 @@ def _add_documents(app: FastAPI) -> None:
 
 def _json(value: Any, status: int = 200) -> Response:
     return Response(json_bytes(value), status, media_type="application/json")
+
+
+def _refused_by(metrics: Metrics) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def refused(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RefusalError)
+        metrics.rejected.labels(error.reason).inc()
+        answer = _json({"error": str(error)}, error.status)
+        answer.headers.update(error.headers)
+        return answer
+
+    return refused
+
+
+async def _failed(_: Request, __: Exception) -> Response:  # the error itself goes on to the log
+    return _json({"error": FAILED}, 500)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

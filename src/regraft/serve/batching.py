@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("regraft.serve")
 _LONGEST_WAIT = 60  # seconds that anybody is asked to stay away
+_OFTEN = 0.1  # seconds between two looks whether the predictor is open
 _RECENT = 0.2  # weight of the last batch in the rate
 
 
@@ -77,6 +78,11 @@ class Batcher:
     def start(self) -> None:
         """Open the predictor."""
         self._thread.start()
+
+    def wait(self) -> None:
+        """Return once requests are answered, or never will be."""
+        while self._thread.is_alive() and not self._is_ready.wait(_OFTEN):
+            continue
 
     def close(self, seconds: float) -> None:
         """Take nothing more, and answer what waits, for at most so long."""

@@ -10,6 +10,7 @@ PAGE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <title>regraft serve</title>
+<link rel="icon" href="data:,">
 <link rel="stylesheet" href="docs/swagger-ui.css">
 </head>
 <body>

@@ -76,7 +76,8 @@ def is_public(address: str) -> bool:
         one: Address = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    return all(part.is_global and not part.is_multicast and not part.is_reserved for part in (one, *_within(one)))
+    judged = _within(one) if one in _NAT64 else [one, *_within(one)]
+    return all(part.is_global and not part.is_multicast and not part.is_reserved for part in judged)
 
 
 def _within(address: Address) -> list[Address]:

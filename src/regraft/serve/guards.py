@@ -8,7 +8,8 @@ from regraft.errors import option, printable
 from regraft.files import size_in_words
 from regraft.serve.refusals import App, Message, Receive, RefusalError, Scope, Send, header
 
-OPEN = ("/health", "/ready")  # to whoever watches the process: they need no token
+OPEN = ("/health", "/ready", "/")  # to whoever watches the process; and the page, which asks for the token
+OPEN_FILES = "/static/"
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _BODIES = 8  # of the largest size, that all requests together may hold in memory
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -127,8 +128,12 @@ class CrossSiteGuard:
         await self._app(scope, receive, send)
 
 
+def _is_open(path: str) -> bool:
+    return path in OPEN or path.startswith(OPEN_FILES)
+
+
 class TokenGuard:
-    """Answers only who has the token; `OPEN` is open to all.
+    """Answers only who has the token; `OPEN`, and what the page is made of, is open to all.
 
     Args:
         app: what answers.
@@ -140,7 +145,7 @@ class TokenGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        if scope["type"] != "lifespan" and scope["path"] not in OPEN:
+        if scope["type"] != "lifespan" and not _is_open(scope["path"]):
             scheme, _, given = (header(scope, b"authorization") or "").partition(" ")
             held = hmac.compare_digest(given.strip().encode("latin-1"), self._token)
             if scheme.lower() != "bearer" or not held:

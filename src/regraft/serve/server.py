@@ -22,7 +22,7 @@ from uvicorn.supervisors import Multiprocess
 
 from regraft.classifier.predict import Predictor
 from regraft.engines.compute import Compute
-from regraft.errors import EngineError, OptionError, flags_in_messages, option, printable
+from regraft.errors import EngineError, OptionError, RegraftError, flags_in_messages, option, printable
 from regraft.publishing.subject import CardSubject
 from regraft.serve.settings import ServeSettings
 
@@ -185,12 +185,16 @@ class _Uvicorn(uvicorn.Server):
 def worker_app(place: Server) -> Any:
     """Return the app of one of several processes, which lasts as long as the process."""
     flags_in_messages(place.flags or {}).__enter__()
-    app, _ = _open(place, CardSubject.of_file(place.file), lambda: None, _end_worker)
+    try:
+        app, _ = _open(place, CardSubject.of_file(place.file), lambda: None, _end_worker)
+    except Exception as error:
+        _end_worker(error)
+        raise
     return app
 
 
 def _end_worker(error: Exception) -> None:
-    LOG.error("%s", error)
+    LOG.error("%s", error, exc_info=None if isinstance(error, RegraftError) else error)
     os._exit(STARTUP_FAILURE)  # which the parent takes for the end of all: the others would fail in the same way
 
 
