@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 from tests.hostile.photos import KINDS
-from tests.serve.conftest import form, make_service
+from tests.serve.conftest import BASE, form, make_service, until_ready
 from typer.testing import CliRunner
 
 from regraft.classifier.predict import Predictor
@@ -116,7 +116,7 @@ def test_photos_of_one_request_do_not_change_another_s_black_and_white(
     assert each[3].probabilities.shape == (0, 3)
 
 
-HOSTILE = 60
+HOSTILE = 40
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning", "ignore::UserWarning")  # as cli/main.py has
@@ -234,6 +234,27 @@ def test_other_pages_and_methods(client: TestClient) -> None:
     assert (gone.status_code, gone.json()) == (404, {"error": "there is no /nothing here. See /docs."})
     assert (other.status_code, other.json()) == (405, {"error": "/predict takes POST. Got GET."})
     assert other.headers["allow"] == "POST"
+
+
+def test_before_the_classifier_is_ready_and_while_it_stops(subject: CardSubject, jpegs: list[Path]) -> None:
+    opened, may = make_service(subject), threading.Event()
+    make = opened.batcher._make
+
+    def late() -> Predictor:
+        may.wait(10)
+        return make()
+
+    opened.batcher._make = late
+    with TestClient(make_app(opened, host="127.0.0.1"), base_url=BASE) as client:
+        refused = client.post("/predict", files=form(jpegs[0]))
+        assert refused.status_code == 503
+        assert refused.json() == {"error": "the classifier is not ready, or stops. Come again."}
+        assert refused.headers["retry-after"] == "1"
+        assert (client.get("/ready").status_code, client.get("/health").status_code) == (503, 200)
+        may.set()
+        until_ready(client)
+        opened.stopping = True
+        assert (client.get("/ready").status_code, client.get("/health").status_code) == (503, 200)
 
 
 def test_what_does_not_arrive_in_time(subject: CardSubject) -> None:

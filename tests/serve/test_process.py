@@ -44,6 +44,7 @@ def start(served_file: Path) -> Iterator[Start]:
 def test_a_process_answers_and_finishes_what_it_has_begun(start: Start, jpegs: list[Path]) -> None:
     """A request of which half has arrived when the process is told to end is answered; then it ends."""
     process, port = start()
+    assert "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text()
     body = BODY_START + jpegs[0].read_bytes() + b"\r\n--x--\r\n"
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     connection.putrequest("POST", "/predict")
@@ -69,6 +70,19 @@ def test_a_process_answers_and_finishes_what_it_has_begun(start: Start, jpegs: l
 def _takes_more(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.slow
+def test_verbose_says_what_runs_the_network(served_file: Path) -> None:
+    command = [sys.executable, "-m", "regraft", "serve", str(served_file), "--port", "0", "--verbose"]
+    process = subprocess.Popen([*command, "--engine", "openvino-float32"], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    lines = [process.stderr.readline()]
+    while lines[-1] and not lines[-1].startswith("answers at"):
+        lines.append(process.stderr.readline())
+    process.terminate()
+    process.communicate()
+    assert any("openvino" in line for line in lines), lines
 
 
 @pytest.mark.slow

@@ -59,8 +59,8 @@ def serve(
             f"warning: whoever reaches {printable(host)} is answered. --token-file FILE, or {TOKEN_VARIABLE}, asks for "
             "a token."
         )
-    server = Server(bundle_file(bundle, note), compute, settings, host, port, token=token, flags=current_flags())
-    server.run(note)
+    file, flags = bundle_file(bundle, note), current_flags()
+    Server(file, compute, settings, host, port, token=token, flags=flags, verbose=given.verbose).run(note)
 
 
 def _token(file: Path | None) -> str | None:

@@ -284,7 +284,7 @@ async def _answer(service: Service, sources: list[EncodedImage], ends: float) ->
             raise RefusalError(503, "not ready", "the server stops. Come again.", {"Retry-After": "1"}) from None
         raise
     except RegraftError as error:
-        LOG.error("%s", error)
+        LOG.error("%s", printable(error, lines=True))
         raise RefusalError(500, "classifier", "the classifier cannot answer. The server's log says why.") from None
 
 

@@ -23,6 +23,7 @@ from uvicorn.supervisors import Multiprocess
 from regraft.classifier.predict import Predictor
 from regraft.engines.compute import Compute
 from regraft.errors import EngineError, OptionError, RegraftError, flags_in_messages, option, printable
+from regraft.progress import Observer
 from regraft.publishing.subject import CardSubject
 from regraft.serve.settings import ServeSettings
 
@@ -44,6 +45,7 @@ class Server:
         port: 0 for a free one.
         token: that requests must have; None for none.
         flags: as `errors.flags_in_messages` takes them; None for Python's names.
+        verbose: whether the log says how, too: what runs the network, what is black and white.
     """
 
     file: Path
@@ -53,6 +55,7 @@ class Server:
     port: int
     token: str | None = None
     flags: Mapping[str, str] | None = None
+    verbose: bool = False
 
     def run(self, say: Callable[[str], object]) -> None:
         """Answer until the process is told to end (SIGTERM, Ctrl-C).
@@ -143,9 +146,12 @@ def _open(
     """Return the app of one process, and its service."""
     from regraft.serve.app import make_app, open_service
 
+    if place.verbose and not LOG.handlers:
+        LOG.addHandler(logging.StreamHandler())
+        LOG.setLevel(logging.INFO)
     service = open_service(
         subject,
-        lambda: Predictor(subject.classifier, place.compute, max_pixels=place.settings.max_pixels),
+        lambda: Predictor(subject.classifier, place.compute, _Log(), max_pixels=place.settings.max_pixels),
         place.settings,
         batch_size=place.compute.batch_size,
         on_ready=on_ready,
@@ -167,6 +173,14 @@ def _serve(place: Server, listener: socket.socket, subject: CardSubject, on_read
 def _give_up(failures: list[Exception], error: Exception, process: uvicorn.Server) -> None:
     failures.append(error)
     process.should_exit = True
+
+
+class _Log(Observer):
+    """Writes what a predictor says into the log."""
+
+    def say(self, text: str) -> None:
+        """Write one line, or several."""
+        LOG.info("%s", printable(text, lines=True))
 
 
 class _Uvicorn(uvicorn.Server):
@@ -194,7 +208,7 @@ def worker_app(place: Server) -> Any:
 
 
 def _end_worker(error: Exception) -> None:
-    LOG.error("%s", error, exc_info=None if isinstance(error, RegraftError) else error)
+    LOG.error("%s", printable(error, lines=True), exc_info=None if isinstance(error, RegraftError) else error)
     os._exit(STARTUP_FAILURE)  # which the parent takes for the end of all: the others would fail in the same way
 
 
