@@ -44,6 +44,7 @@ _BODY = {
                 "schema": {
                     "type": "object",
                     "required": [FIELD],
+                    "additionalProperties": False,
                     "properties": {
                         FIELD: {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
                     },
