@@ -1,5 +1,9 @@
 """What the tests of the server share: a classifier's file around a tiny network, and one app that answers by it."""
 
+import os
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +26,7 @@ from regraft.serve.app import Service, make_app, open_service
 from regraft.serve.settings import ServeSettings
 
 BASE = "http://127.0.0.1:8000"
+Start = Callable[..., tuple[subprocess.Popen[str], int]]
 Upload = tuple[str, tuple[str, bytes]]
 
 
@@ -104,3 +109,26 @@ def form(*files: Path | tuple[str, bytes]) -> list[Upload]:
     """Return the fields of a form of these files."""
     pairs = [one if isinstance(one, tuple) else (one.name, one.read_bytes()) for one in files]
     return [("files", pair) for pair in pairs]
+
+
+@pytest.fixture
+def start(served_file: Path) -> Iterator[Start]:
+    """Return a function that starts the command and returns its process and port once it answers."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def started(*arguments: str) -> tuple[subprocess.Popen[str], int]:
+        command = [sys.executable, "-m", "regraft", "serve", str(served_file), "--port", "0", *arguments]
+        process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        )
+        begun.append(process)
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        found = re.fullmatch(r"answers at http://127\.0\.0\.1:(\d+)/ \(docs at /docs\)\n", line)
+        assert found, line + process.stderr.read()
+        return process, int(found[1])
+
+    yield started
+    for process in begun:
+        process.kill()
+        process.communicate()

@@ -9,36 +9,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.serve.conftest import Start
 
-Start = Callable[..., tuple[subprocess.Popen[str], int]]
 BODY_START = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
-
-
-@pytest.fixture
-def start(served_file: Path) -> Iterator[Start]:
-    """Return a function that starts the command and returns its process and port once it answers."""
-    begun: list[subprocess.Popen[str]] = []
-
-    def started(*arguments: str) -> tuple[subprocess.Popen[str], int]:
-        command = [sys.executable, "-m", "regraft", "serve", str(served_file), "--port", "0", *arguments]
-        process = subprocess.Popen(
-            command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
-        )
-        begun.append(process)
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        found = re.fullmatch(r"answers at http://127\.0\.0\.1:(\d+)/ \(docs at /docs\)\n", line)
-        assert found, line + process.stderr.read()
-        return process, int(found[1])
-
-    yield started
-    for process in begun:
-        process.kill()
-        process.communicate()
 
 
 def test_a_process_answers_and_finishes_what_it_has_begun(start: Start, jpegs: list[Path]) -> None:

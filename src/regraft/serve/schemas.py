@@ -9,7 +9,8 @@ from regraft.serve.uploads import FIELD
 def _photos(most: int | None) -> dict[str, Any]:
     photos: dict[str, Any] = {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
     photos |= {} if most is None else {"maxItems": most}
-    return {"schema": {"type": "object", "required": [FIELD], "properties": {FIELD: photos}}}
+    form = {"type": "object", "required": [FIELD], "additionalProperties": False, "properties": {FIELD: photos}}
+    return {"schema": form}
 
 
 _ADDRESSES = {

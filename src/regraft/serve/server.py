@@ -176,11 +176,15 @@ def _give_up(failures: list[Exception], error: Exception, process: uvicorn.Serve
 
 
 class _Log(Observer):
-    """Writes what a predictor says into the log."""
+    """Writes what a predictor says, and what it begins, into the log."""
 
     def say(self, text: str) -> None:
         """Write one line, or several."""
         LOG.info("%s", printable(text, lines=True))
+
+    def begin(self, task: str, total: int) -> None:
+        """Write what is done with how many photos."""
+        LOG.info("%s: %d", printable(task), total)
 
 
 class _Uvicorn(uvicorn.Server):
