@@ -95,4 +95,7 @@ def _say_next(out: Path, *, has_labelled: bool) -> None:
     """Say what to do with the table."""
     command = shell_words("regraft", "fit", f"./{out}" if str(out).startswith("-") else out)
     alone = "" if has_labelled else " It holds the suggested photos alone: --labelled DATA adds those that have labels."
-    note(f"wrote {printable(out)}.{alone}\nnext: fill in its column label, then learn from it:\n  {command}")
+    note(
+        f"wrote {printable(out)}.{alone}\nnext: fill in its column label, then learn from it:\n  {command}\n"
+        "Figures of that fit are of photos that were chosen for being hard: evaluate it on others, drawn at random."
+    )

@@ -25,7 +25,9 @@ def check_table_of(sources: Sequence[Source], classes: Sequence[str], *, name: s
         otherwise: a sentence on what to do where photos have no files.
     """
     if not all(isinstance(source, Path) for source in sources):
-        raise OptionError(f"{name} names files, and the photos of {where} lie inside a table. {otherwise}")
+        raise OptionError(
+            f"{name} names files, and {where} has photos that lie inside a table or in memory. {otherwise}"
+        )
     odd = [source for source in sources if not _is_text(Path(str(source)).absolute())]
     if odd:
         raise OptionError(f"{name}: names that are no UTF-8 cannot stand in a table:\n{shortlist(odd)}\nRename them.")

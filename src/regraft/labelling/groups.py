@@ -99,7 +99,7 @@ class PhotoGroups:
             OutputError: it cannot be written.
         """
         path = Path(path).expanduser()
-        check_groups_file(path, self.sources, "the photos")
+        check_groups_file(path, self.sources, "the list")
         rows: list[Sequence[object]] = [["file", "label", "distance"]]
         for source, name, distance in zip(self.sources, self.names, self.distances.tolist(), strict=True):
             rows.append([Path(str(source)).absolute(), name, f"{distance:.6f}"])
@@ -110,7 +110,7 @@ class PhotoGroups:
 def check_groups_file(path: Path, sources: Sequence[Source], where: str) -> None:
     """Raise `OptionError` where a table at `path` cannot name these photos, which are from `where`."""
     check_table_path(path, option("out"))
-    otherwise = "Write them into files first, or use `--json`, which names the rows."
+    otherwise = "Write them into files first, or leave it out: the groups are named all the same."
     check_table_of(sources, (), name=option("out"), where=where, otherwise=otherwise)
 
 
@@ -160,6 +160,6 @@ def choice_in_words(groups: PhotoGroups) -> Iterator[str]:
     if groups.criteria:
         most = max(groups.criteria)
         yield (
-            f"{groups.count} groups: the lowest Bayesian information criterion of 1 to {most} (--groups K takes "
-            "another number)"
+            f"{groups.count} groups: the lowest Bayesian information criterion of 1 to {most} (another number: "
+            f"{option('groups')})"
         )

@@ -176,7 +176,7 @@ def check_suggestions_file(path: Path, sources: Sequence[Source], labelled: Audi
     """Raise `OptionError` where a table at `path` cannot name these photos, or those that are labelled."""
     name, otherwise = option("out"), "Leave it out: the photos are named all the same."
     check_table_path(path, name)
-    check_table_of(sources, (), name=name, where="the photos to choose from", otherwise=otherwise)
+    check_table_of(sources, (), name=name, where="the list", otherwise=otherwise)
     if labelled is not None:
         where = printable(labelled.listed.where)
         check_table_of(labelled.sources, labelled.classes, name=name, where=where, otherwise=otherwise)
