@@ -70,7 +70,7 @@ def out_of_fold(photos: PhotoSet, learn: np.ndarray) -> float:
 
 
 def learn(photos: PhotoSet, budgets: tuple[int, ...], choose: _Choose, seed: int) -> Iterator[tuple[float, ...]]:
-    """Yield `FIGURES` on the photos that test, at each of `budgets`; last, the out-of-fold accuracy of those labelled."""
+    """Yield `FIGURES` on the photos that test, at each budget; last, the accuracy out-of-fold of those labelled."""
     generator = np.random.default_rng(seed)
     order = generator.permutation(len(photos.labels))
     test, pool = np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])

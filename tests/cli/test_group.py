@@ -66,6 +66,18 @@ def test_the_number_of_groups_is_chosen(run: Run, heap: Path, tiny_network: str)
     assert "unreadable: heap/bad.jpg: not an image" in done.stderr
 
 
+def test_photos_of_a_test_split_are_left_to_evaluate(run: Run, fails: Fails, heap: Path, tiny_network: str) -> None:
+    rows = [f"heap/{path.name},{'test' if 'red' in path.name else 'train'}\n" for path in sorted(heap.iterdir())]
+    Path("list.csv").write_text("file,split\n" + "".join(rows))
+    done = run("group", "list.csv", "--groups", 2, "--model", tiny_network, "--out", "groups.csv")
+    assert done.exit_code == 0, done.output
+    assert "left out, as part of a test split: 6\n" in done.stderr
+    assert not pd.read_csv("groups.csv")["file"].str.contains("red").any()
+    Path("list.csv").write_text("file,split\n" + "".join(row for row in rows if "red" in row))
+    message = fails("group", "list.csv", "--model", tiny_network)
+    assert "list.csv: all 6 photos are of a test split, which nothing is learned from. Name other photos." in message
+
+
 def test_what_cannot_be_meant(run: Run, fails: Fails, heap: Path, tiny_network: str) -> None:
     message = fails("group", "heap", "--groups", 25, "--model", tiny_network)
     assert "--groups must be at most 24, the number of photos that can be read. Got 25." in message

@@ -61,7 +61,7 @@ def group(
     note(f"{counted(len(photos), 'photo')} of {printable(photos.where)}")
 
     from regraft.labelling.contact_sheet import PAGE, write_contact_sheet
-    from regraft.labelling.groups import check_groups_file, choice_in_words, group_photos
+    from regraft.labelling.groups import check_groups_file, group_photos, notes_on
 
     if out is not None:
         check_groups_file(out, photos.sources, printable(photos.where))
@@ -83,7 +83,7 @@ def group(
         result_json(figures, kept=kept)
     else:
         result(str(found), kept=kept)
-    for line in choice_in_words(found):
+    for line in notes_on(found):
         note(line)
     if report is not None:
         page = write_contact_sheet(found, report)

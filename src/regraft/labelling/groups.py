@@ -18,6 +18,7 @@ from regraft.images.value_range import Ranges
 from regraft.labelling.clusters import choose_count, k_means, project
 
 _DIGITS = 6  # of figures that are written
+_TEST = "test"
 _TYPICAL = 3  # photos of a group that are named
 
 
@@ -31,6 +32,7 @@ class PhotoGroups:
         distances: (n,) from the centre of its group, in features of length 1 along their principal directions.
         criteria: the Bayesian information criterion by number of groups, where this was chosen; the lowest is the best.
         unreadable: photos that cannot be read, and are left out, each with the reason.
+        of_test: photos of a test split, which are left out: they are for `evaluate` alone.
         ranges: the values of black and white in photos of more than 8 bits.
         computed: how many went through the network; the others came from the cache.
     """
@@ -40,6 +42,7 @@ class PhotoGroups:
     distances: np.ndarray
     criteria: Mapping[int, float] = field(default_factory=dict)
     unreadable: tuple[tuple[Source, str], ...] = ()
+    of_test: int = 0
     ranges: Ranges = ()
     computed: int = 0
 
@@ -71,6 +74,7 @@ class PhotoGroups:
         rows = zip(self.sources, self.names, self.distances.tolist(), strict=True)
         return {
             "groups": self.count,
+            "of_test": self.of_test,
             "sizes": [len(members) for members in self.members()],
             "criteria": {str(count): round(value, 1) for count, value in self.criteria.items()},
             "photos": [
@@ -119,13 +123,19 @@ def group_photos(embedder: Embedder, photos: PhotoList, count: int | None = None
 
     Args:
         embedder: makes the features.
-        photos: n photos, whose labels are not looked at; those that cannot be read are left out.
+        photos: whose labels are not looked at; those that cannot be read, and those of a test split, are left out.
         count: of groups; None to choose it, see `clusters.choose_count`.
 
     Raises:
-        DataError: no photo can be read.
+        DataError: no photo can be read, or all are of a test split.
         OptionError: more groups than photos.
     """
+    everything, photos = photos, photos.select([place for place, split in enumerate(photos.splits) if split != _TEST])
+    if not len(photos):
+        raise DataError(
+            f"{everything.where}: all {len(everything):,} photos are of a test split, which nothing is learned from. "
+            "Name other photos."
+        )
     (opened,) = embedder.open(photos.sources)
     found = embedder.all_of(opened)
     readable, lost = photos.without(found.unreadable)
@@ -150,13 +160,16 @@ def group_photos(embedder: Embedder, photos: PhotoList, count: int | None = None
         clusters.distances[order],
         criteria,
         tuple(lost),
+        len(everything) - len(photos),
         embedder.backbone.preprocess.ranges,
         found.computed,
     )
 
 
-def choice_in_words(groups: PhotoGroups) -> Iterator[str]:
-    """Yield in words how the number of groups was chosen, where it was."""
+def notes_on(groups: PhotoGroups) -> Iterator[str]:
+    """Yield in words which photos were left out, and how the number of groups was chosen, where it was."""
+    if groups.of_test:
+        yield f"left out, as part of a test split: {groups.of_test:,}"
     if groups.criteria:
         most = max(groups.criteria)
         yield (
