@@ -9,7 +9,7 @@ import numpy as np
 
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.predict import ExplainedPredictions, Predictor
-from regraft.data.csv_text import csv_text
+from regraft.data.csv_text import csv_text, safe_cell
 from regraft.data.dataset import Dataset
 from regraft.data.label_table import check_table_of, check_table_path
 from regraft.data.near_duplicates import Pictures
@@ -145,21 +145,21 @@ class Suggestions:
         path = Path(path).expanduser()
         check_suggestions_file(path, [one.source for one in self.photos], self.labelled)
         with atomic_write(path) as temporary:
-            temporary.write_text(csv_text(self._rows()), encoding="utf-8", newline="")
+            temporary.write_text(csv_text(self._rows(), exact=True), encoding="utf-8", newline="")
 
     def _rows(self) -> Iterator[Sequence[object]]:
+        """Yield rows in which labels and groups stand as they are, since training reads them; the rest is safe."""
         known = self.labelled
         splits = known is not None and any(split is not None for split in known.splits)
         groups = any(self.groups) or (known is not None and any(known.groups))
-        named = groups and any(self.groups)
         more = ["nearest", "nearest_label"] if known is not None else []
         figures = ["rank", "guess", "probability", "second_guess", "margin", *more]
         yield ["file", "label", *["split"] * splits, *["group"] * groups, *figures]
         for place, one in enumerate(self.photos):
-            near = [_file(one.nearest), one.nearest_label or ""] if known is not None else []
-            said = [one.guess, f"{one.probability:.6f}", one.second, f"{one.margin:.6f}", *near]
-            own = [self.groups[place] or ""] if named else [""]
-            yield [_file(one.source), "", *["train"] * splits, *own * groups, place + 1, *said]
+            near = [_file(one.nearest), safe_cell(one.nearest_label or "")] if known is not None else []
+            said = [safe_cell(one.guess), f"{one.probability:.6f}", safe_cell(one.second), f"{one.margin:.6f}", *near]
+            own = [(self.groups[place] if self.groups else None) or ""] * groups
+            yield [_file(one.source), "", *["train"] * splits, *own, place + 1, *said]
         for place, source in enumerate(() if known is None else known.sources):
             if known is not None and known.labels[place] >= 0:
                 label = known.classes[known.labels[place]]
