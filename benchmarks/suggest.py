@@ -34,11 +34,12 @@ OF_EACH = 2  # photos of each class, at least, that are labelled at the start
 HALVINGS = 20
 SUGGEST, MARGIN, CHANCE = "suggest", "least sure alone", "at random"
 FIGURES = ("accuracy", "balanced accuracy", "AUC")
-_Choose = Callable[[np.ndarray, np.ndarray, int, np.random.Generator], np.ndarray]
-WAYS: dict[str, _Choose] = {  # features, probabilities, count, random generator -> positions
-    CHANCE: lambda features, _, count, generator: generator.permutation(len(features))[:count],
-    MARGIN: lambda _, probabilities, count, __: np.argsort(margins_of(probabilities), kind="stable")[:count],
-    SUGGEST: lambda features, probabilities, count, _: choose_batch(features, probabilities, count).positions,
+# features, probabilities, count, random generator, features of what is labelled -> positions
+Choose = Callable[[np.ndarray, np.ndarray, int, np.random.Generator, np.ndarray], np.ndarray]
+WAYS: dict[str, Choose] = {
+    CHANCE: lambda features, _, count, generator, __: generator.permutation(len(features))[:count],
+    MARGIN: lambda _, probabilities, count, *__: np.argsort(margins_of(probabilities), kind="stable")[:count],
+    SUGGEST: lambda features, probabilities, count, *_: choose_batch(features, probabilities, count).positions,
 }
 
 
@@ -69,7 +70,7 @@ def out_of_fold(photos: PhotoSet, learn: np.ndarray) -> float:
     return 100 * float(right.mean())
 
 
-def learn(photos: PhotoSet, budgets: tuple[int, ...], choose: _Choose, seed: int) -> Iterator[tuple[float, ...]]:
+def learn(photos: PhotoSet, budgets: tuple[int, ...], choose: Choose, seed: int) -> Iterator[tuple[float, ...]]:
     """Yield `FIGURES` on the photos that test, at each budget; last, the accuracy out-of-fold of those labelled."""
     generator = np.random.default_rng(seed)
     order = generator.permutation(len(photos.labels))
@@ -80,8 +81,8 @@ def learn(photos: PhotoSet, budgets: tuple[int, ...], choose: _Choose, seed: int
     for budget in budgets[1:]:
         left = np.setdiff1d(pool, labelled)
         probabilities = head.probabilities(photos.features[left])
-        features = photos.features[left][:, photos.choices[LAST]]
-        new = choose(features, probabilities, budget - len(labelled), generator)
+        features = photos.features[:, photos.choices[LAST]]
+        new = choose(features[left], probabilities, budget - len(labelled), generator, features[labelled])
         labelled = np.sort(np.concatenate([labelled, left[new]]))
         head = fit(photos, labelled)
         yield figures(head, photos, test)

@@ -435,6 +435,7 @@ def test_lids(path: Path) -> None:
         "regraft.engines.kinds, regraft.engines.selection, regraft.features.joint",
         "regraft.data.dataset, regraft.data.scene_parts",
         "regraft.classifier.bundle, regraft.classifier.predict, regraft.classifier.evaluate",
+        "regraft.labelling.suggestions, regraft.labelling.groups",
         "regraft.cli.main",
     ],
 )
