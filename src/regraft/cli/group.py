@@ -60,13 +60,14 @@ def group(
     photos = list_photos(data, given.columns())
     note(f"{counted(len(photos), 'photo')} of {printable(photos.where)}")
 
-    from regraft.labelling.contact_sheet import PAGE, write_contact_sheet
     from regraft.labelling.groups import check_groups_file, group_photos, notes_on
 
     if out is not None:
         check_groups_file(out, photos.sources, printable(photos.where))
         check_keeps_inputs(out, [data, model, weights], photos.sources)
     if report is not None:
+        from regraft.labelling.contact_sheet import PAGE, write_contact_sheet  # pages need more than groups do
+
         check_keeps_inputs(report / PAGE, [data, model, weights], photos.sources, option="--report")
     embedder, model = new_embedder(model, weights, given)
     found = group_photos(embedder, photos, groups)
