@@ -56,6 +56,13 @@ def test_few_and_equal_photos() -> None:
     assert len(set(equal.positions.tolist())) == 3
 
 
+def test_only_candidates_are_chosen() -> None:
+    features, probabilities = at_angles([0, 1, 90, 91, 180]), two_classes([0.0, 0.1, 0.2, 0.3, 0.4])
+    features[0], probabilities[0] = np.nan, np.nan  # it cannot be read
+    chosen = choose_batch(features, probabilities, 2, candidates=np.array([3, 1]))
+    assert chosen.positions.tolist() == [1, 3]
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_same_photos_give_the_same_batch(seed: int) -> None:
     generator = np.random.default_rng(seed)

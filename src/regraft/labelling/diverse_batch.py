@@ -33,7 +33,14 @@ def margins_of(probabilities: np.ndarray) -> np.ndarray:
     return np.asarray(first - second)
 
 
-def choose_batch(features: np.ndarray, probabilities: np.ndarray, count: int, *, seed: int = 0) -> DiverseBatch:
+def choose_batch(
+    features: np.ndarray,
+    probabilities: np.ndarray,
+    count: int,
+    *,
+    candidates: np.ndarray | None = None,
+    seed: int = 0,
+) -> DiverseBatch:
     """Return `count` of n photos to label next.
 
     Diverse mini-batch active learning (Zhdanov 2019, arXiv:1901.05954): of the photos with the smallest margins, ten
@@ -41,13 +48,15 @@ def choose_batch(features: np.ndarray, probabilities: np.ndarray, count: int, *,
     photo that is nearest to the centre is taken: many unsure photos of one look are not all chosen.
 
     Args:
-        features: (n, d), finite; only their directions count.
+        features: (n, d); only their directions count.
         probabilities: (n, c).
-        count: k, at most n.
+        count: k, at most the number of candidates.
+        candidates: (m,) positions of photos that may be chosen, whose features and probabilities are finite; None: all.
         seed: of the centres that k-means starts from: the same photos give the same batch.
     """
     margins = margins_of(probabilities)
-    unsure = np.argsort(margins, kind="stable")[: UNSURE_FOR_EACH * count]
+    candidates = np.arange(len(margins)) if candidates is None else candidates
+    unsure = candidates[np.argsort(margins[candidates], kind="stable")[: UNSURE_FOR_EACH * count]]
     if count >= len(unsure):
         return DiverseBatch(unsure, margins)
     chosen = _nearest_to_centres(features[unsure], np.maximum(1 - margins[unsure], _LEAST_WEIGHT), count, seed)

@@ -223,8 +223,8 @@ def suggest(
         raise DataError(f"no photo is left to choose from ({said}). Name photos without labels.")
     features = answers.features[:, classifier.columns]
     probabilities = answers.predictions.probabilities
-    batch = choose_batch(features[candidates], probabilities[candidates], min(count, len(candidates)))
-    chosen = candidates[batch.positions]
+    count = min(count, len(candidates))
+    chosen = choose_batch(features, probabilities, count, candidates=candidates).positions
     nearest = _nearest(features, answers.keys, chosen, labelled, first=len(photos))
     return Suggestions(
         tuple(
