@@ -109,6 +109,7 @@ ORDER = {
         "group_folds",
         "photos",
         "photo_list",
+        "label_table",
     ],
     "networks": [
         "names",
@@ -228,6 +229,14 @@ ORDER = {
         "sections",
         "html_report",
     ],
+    "labelling": [
+        "clusters",
+        "diverse_batch",
+        "sources",
+        "suggestions",
+        "groups",
+        "contact_sheet",
+    ],
     "transfer": [
         "budget",
         "comparison",
@@ -305,6 +314,7 @@ ORDER = {
         "functions",
         "vectors",
         "audits",
+        "labelling",
         "publishing",
         "exports",
     ],
@@ -342,6 +352,8 @@ ORDER = {
         "export",
         "pretrain",
         "similar",
+        "suggest",
+        "group",
         "main",
     ],
 }
@@ -423,6 +435,7 @@ def test_lids(path: Path) -> None:
         "regraft.engines.kinds, regraft.engines.selection, regraft.features.joint",
         "regraft.data.dataset, regraft.data.scene_parts",
         "regraft.classifier.bundle, regraft.classifier.predict, regraft.classifier.evaluate",
+        "regraft.labelling.suggestions, regraft.labelling.groups",
         "regraft.cli.main",
     ],
 )

@@ -39,6 +39,8 @@ COMMANDS = (
     "export",
     "embed",
     "similar",
+    "suggest",
+    "group",
     "pretrain",
     "models",
     "cache",
