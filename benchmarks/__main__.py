@@ -20,6 +20,7 @@ BENCHMARKS = {  # module: what it measures; the longest last
     "int8": "is OpenVINO in int8 worth an engine: speed, agreement, accuracy of last layers (needs nncf)",
     "exports": "do exported files answer as the classifier does, from the bytes of photos on",
     "few_photos": "out-of-fold figures of few photos beside those on all others",
+    "suggest": "photos that `suggest` names to be labelled, against photos drawn at random, on three sets",
     "probabilities": "temperature against other calibrators, and weights of classes",
     "comparisons": "how often compare takes chance for proof, and finds a difference, in made-up samples",
     "audit": "what an audit finds of planted faults, its labels beside cleanlab's, and what it takes",

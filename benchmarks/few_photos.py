@@ -5,9 +5,11 @@ beside its own out-of-fold figures. Each draw is fitted twice: as it is done, an
 which features are standardised (`heads.logistic`).
 """
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -78,6 +80,14 @@ class PhotoSet:
             drawn.append(own[: round(count * len(own) / len(self.labels))])
         learn = np.sort(np.concatenate(drawn))
         return learn, np.setdiff1d(np.arange(len(self.labels)), learn)
+
+    def relabelled(self, photos: np.ndarray, labels: np.ndarray) -> Self:
+        """Return the photos at these positions (m,) with labels (m,) of their own."""
+        found = copy.copy(self)
+        found.features, found.labels = self.features[photos], labels.astype(np.int64)
+        found._keys = [self._keys[place] for place in photos]
+        found._classes = tuple(map(str, range(int(labels.max()) + 1)))
+        return found
 
     def dataset(self, photos: np.ndarray) -> Dataset:
         """Return what is known of photos at these positions."""

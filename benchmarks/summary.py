@@ -68,10 +68,10 @@ def _heads() -> Iterator[str]:
 
 def _startup() -> Iterator[str]:
     found = _Found("startup")
-    yield "| from the shell | seconds |"
-    yield "| --- | --- |"
-    for command in (startup.HELP, startup.FIRST, startup.READY, startup.AGAIN):
-        yield f"| {command} | {found.text(startup.SHELL, command)} |"
+    yield "| from the shell | seconds | peak memory, MB |"
+    yield "| --- | --- | --- |"
+    for command in (startup.HELP, startup.FIRST, startup.READY, startup.AGAIN, startup.REFIT):
+        yield f"| {command} | {found.text(startup.SHELL, command)} | {found.text(startup.MEMORY, command)} |"
 
 
 def main() -> None:

@@ -109,6 +109,7 @@ ORDER = {
         "group_folds",
         "photos",
         "photo_list",
+        "label_table",
     ],
     "networks": [
         "names",
@@ -229,6 +230,14 @@ ORDER = {
         "sections",
         "html_report",
     ],
+    "labelling": [
+        "clusters",
+        "diverse_batch",
+        "sources",
+        "suggestions",
+        "groups",
+        "contact_sheet",
+    ],
     "transfer": [
         "budget",
         "comparison",
@@ -323,6 +332,7 @@ ORDER = {
         "functions",
         "vectors",
         "audits",
+        "labelling",
         "publishing",
         "exports",
     ],
@@ -361,6 +371,8 @@ ORDER = {
         "export",
         "pretrain",
         "similar",
+        "suggest",
+        "group",
         "main",
     ],
 }
@@ -443,6 +455,7 @@ def test_lids(path: Path) -> None:
         "regraft.data.dataset, regraft.data.scene_parts",
         "regraft.classifier.bundle, regraft.classifier.predict, regraft.classifier.evaluate",
         "regraft.serve.server, regraft.serve.app",
+        "regraft.labelling.suggestions, regraft.labelling.groups",
         "regraft.cli.main",
     ],
 )

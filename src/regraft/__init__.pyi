@@ -8,6 +8,8 @@ from .api.exports import export as export
 from .api.functions import compare as compare
 from .api.functions import evaluate as evaluate
 from .api.functions import evaluate_paired as evaluate_paired
+from .api.labelling import group as group
+from .api.labelling import suggest as suggest
 from .api.publishing import card as card
 from .api.publishing import push as push
 from .api.vectors import Embedding as Embedding
@@ -37,6 +39,8 @@ from .errors import WeightsError as WeightsError
 from .evaluation.report import Report as Report
 from .exports.export import Export as Export
 from .features.similar import SimilarPhotos as SimilarPhotos
+from .labelling.groups import PhotoGroups as PhotoGroups
+from .labelling.suggestions import Suggestions as Suggestions
 from .photo_audit.audit import Audit as Audit
 from .training.schedule import Schedule as Schedule
 from .transfer.comparison import Comparison as Comparison

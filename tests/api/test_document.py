@@ -45,6 +45,8 @@ def test_every_public_function_is_in_the_document() -> None:
         "evaluate_paired",
         "embed",
         "similar",
+        "suggest",
+        "group",
         "audit",
         "drift",
         "RegraftError",

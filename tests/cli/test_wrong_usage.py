@@ -34,6 +34,8 @@ COMMANDS = get_command(app).commands
         ("embeddings", ["regraft embed"]),
         ("search 1.jpg pets", ["regraft similar 1.jpg pets"]),
         ("knn", ["regraft similar"]),
+        ("annotate", ["regraft suggest"]),
+        ("cluster heap", ["regraft group heap"]),
         ("FIT pets", ["regraft fit pets"]),
         ("onnx pets.safetensors", ["regraft export pets.safetensors"]),
     ],

@@ -78,14 +78,14 @@ def embed(data: Any, *, model: Network | None = None, features: str = LAST, **op
     """
     if features not in DEPTHS:
         raise OptionError(f"{option('features')} must be one of {', '.join(DEPTHS)}. Got {features!r}.")
-    photos, compute = _photos_and_compute(data, options, "embed", own=("model", "features"))
+    photos, compute = photos_and_compute(data, options, "embed", own=("model", "features"))
     embedder = embedder_of(model, compute, features)
     (opened,) = embedder.open(photos.sources, labels=photos.labels)
     found = embedder.all_of(opened)
     readable, lost = photos.without(found.unreadable)
     if not readable:
         raise DataError(none_readable(photos, lost))
-    _warn_of(lost)
+    warn_of(lost)
     return Embedding(readable.sources, readable.labels, readable.splits, found.vectors, tuple(lost))
 
 
@@ -110,12 +110,12 @@ def similar(photo: Any, data: Any, *, model: Network | None = None, top: int = 9
     """
     if not whole_number(plain({"top": top})["top"], 1):
         raise OptionError(f"{option('top')} must be a whole number from 1. Got {top!r}.")
-    photos, compute = _photos_and_compute(data, options, "similar", own=("model", "top"))
+    photos, compute = photos_and_compute(data, options, "similar", own=("model", "top"))
     asked = find_photos_of([photo] if _is_image(photo) else photo, Columns())
     if not asked:
         raise DataError("photo holds no images.")
     found = find_similar(embedder_of(model, compute), tuple(asked), photos, int(top))
-    _warn_of([*((asked[place], reason) for place, reason in found.errors.items()), *found.unreadable])
+    warn_of([*((asked[place], reason) for place, reason in found.errors.items()), *found.unreadable])
     return found
 
 
@@ -126,9 +126,10 @@ def _is_image(photo: Any) -> bool:
     return isinstance(photo, Image.Image)
 
 
-def _photos_and_compute(
+def photos_and_compute(
     data: Any, options: dict[str, Any], function: str, own: Sequence[str]
 ) -> tuple[PhotoList, Compute]:
+    """Return the photos that Python users name, and where things run; `own` are other arguments of `function`."""
     named, given = split_options(options, function, Compute, own=own)
     columns, compute = columns_of(named, function), Compute(**given)
     compute.check()
@@ -156,7 +157,8 @@ def embedder_of(model: Network | None, compute: Compute, features: str = LAST) -
     return Embedder(backbone, compute, LogObserver(), earlier=earlier, features=features)
 
 
-def _warn_of(unreadable: Sequence[tuple[Source, str]]) -> None:
+def warn_of(unreadable: Sequence[tuple[Source, str]]) -> None:
+    """Warn the user's line of photos that cannot be read."""
     if unreadable:
         lines = [f"{source}: {reason}" for source, reason in unreadable]
         warnings.warn(f"{len(lines):,} photos cannot be read and are left out:\n{shortlist(lines)}", stacklevel=4)

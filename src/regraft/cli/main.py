@@ -40,6 +40,8 @@ COMMANDS = (
     "export",
     "embed",
     "similar",
+    "suggest",
+    "group",
     "pretrain",
     "models",
     "cache",

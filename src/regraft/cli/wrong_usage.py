@@ -19,6 +19,8 @@ _OTHER_WORDS = {  # of other tools and of everyday speech, by the command that i
     "export": "convert onnx openvino save deploy torchscript quantise quantize",
     "embed": "embedding embeddings feature features vector vectors vectorise vectorize extract encode featurize",
     "similar": "similarity search nearest neighbour neighbours neighbor neighbors knn retrieve retrieval lookup find",
+    "suggest": "active active-learning active-learn query annotate annotation next next-photos to-label",
+    "group": "cluster clusters clustering kmeans k-means sort groups organise organize",
     "pretrain": "distil distill distillation scratch",
     "models": "list ls model network networks zoo info describe backbones summary architectures",
     "cache": "clear purge prune",

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from regraft.data.cells import check_labels, is_missing
 from regraft.data.csv_text import csv_text
-from regraft.errors import DataError, OptionError, option, printable, shortlist
+from regraft.data.label_table import check_table_of, check_table_path
+from regraft.errors import OptionError, option, printable
 from regraft.files import atomic_write
 from regraft.photo_audit.audit import Audit
 from regraft.photo_audit.duplicates import redundant
@@ -21,45 +21,14 @@ def check_clean_list(photos: AuditPhotos, path: Path) -> None:
         path: of the table.
     """
     name, where = option("write_clean"), printable(photos.listed.where)
-    if path.suffix.lower() != ".csv":
-        raise OptionError(f"{name} must end in .csv. Got {printable(path)}.")
+    check_table_path(path, name)
     if not photos.listed.has_labels:
         raise OptionError(
             f"{name} writes a table of photos and their labels, and {where} has none. Leave it out: the findings "
             "name the files."
         )
-    if not all(isinstance(source, Path) for source in photos.sources):
-        raise OptionError(
-            f"{name} names files, and the photos of {where} lie inside a table. Leave it out: the findings name the "
-            "rows, and a program of yours can drop them."
-        )
-    odd = [source for source in photos.sources if not _is_text(Path(str(source)).absolute())]
-    if odd:
-        raise OptionError(f"{name}: names that are no UTF-8 cannot stand in a table:\n{shortlist(odd)}\nRename them.")
-    missing = [one for one in photos.classes if is_missing(one)]
-    if missing:
-        raise OptionError(
-            f"{name}: a table would be read as if these classes were no value: {', '.join(map(repr, missing))}. Rename "
-            "them."
-        )
-    broken = [one for one in photos.classes if "\n" in one or "\r" in one]
-    if broken:
-        raise OptionError(
-            f"{name}: names of classes with line ends cannot stand in a table: {', '.join(map(repr, broken))}. Rename "
-            "these folders or labels."
-        )
-    try:
-        check_labels(photos.classes, None, where)
-    except DataError as error:
-        raise OptionError(f"{name}: as labels of a table these classes could not be read again. {error}") from None
-
-
-def _is_text(path: Path) -> bool:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    otherwise = "Leave it out: the findings name the rows, and a program of yours can drop them."
+    check_table_of(photos.sources, photos.classes, name=name, where=where, otherwise=otherwise)
 
 
 def write_clean_list(audit: Audit, path: Path) -> int:
