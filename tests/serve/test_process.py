@@ -160,6 +160,14 @@ def test_a_port_that_is_taken(run: Callable[..., object], served_file: Path, tok
     assert done.stderr == expected  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(("host", "family"), [("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)])
+def test_the_socket_is_one_whose_answers_asyncio_sends_at_once(host: str, family: socket.AddressFamily) -> None:
+    from regraft.serve.server import bound
+
+    with bound(host, 0) as listener:
+        assert (listener.family, listener.proto) == (family, socket.IPPROTO_TCP)  # what asyncio looks at
+
+
 def test_a_port_that_is_not_allowed() -> None:
     from regraft.serve.server import _refused
 

@@ -89,13 +89,13 @@ def bound(host: str, port: int) -> socket.socket:
         OptionError: no such host, or a port that is taken or not allowed.
     """
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-            0
-        ]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
     except (OSError, UnicodeError) as error:
         reason = printable(getattr(error, "strerror", None) or error)
         raise OptionError(f"{option('host', printable(host))}: {reason}. Name an address of this machine.") from None
-    listener = socket.socket(family, kind)
+    # with its protocol: else asyncio leaves Nagle's algorithm on, and each answer waits 40 ms for an acknowledgement
+    listener = socket.socket(family, kind, protocol)
     try:
         if os.name == "posix":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
