@@ -1,6 +1,7 @@
 # hadolint global ignore=DL3013
-# Two images for CPUs, by the commands of docs/install.md:
+# Three images for CPUs, by the commands of docs/install.md:
 #   docker build --tag regraft .                        answers photos: without PyTorch
+#   docker build --tag regraft:serve --target serve .   the same by HTTP: compose.yaml starts it
 #   docker build --tag regraft:train --target train .   learns, too: with PyTorch for CPUs
 # Photos lie in the folder that is mounted as /work, and what is computed once stays in the volume on /cache:
 #   docker run --rm --user "$(id -u):$(id -g)" --volume "$PWD:/work" --volume regraft:/cache regraft predict pets.safetensors new-photos
@@ -14,6 +15,10 @@ WORKDIR /source
 FROM packages AS runtime-packages
 COPY . .
 RUN pip install .
+
+FROM packages AS serve-packages
+COPY . .
+RUN pip install '.[serve]'
 
 FROM packages AS train-packages
 # Before the source, which changes more often: the layer is kept.
@@ -30,6 +35,12 @@ WORKDIR /work
 USER 1000
 ENTRYPOINT ["regraft"]
 CMD ["--help"]
+
+FROM base AS serve
+COPY --from=serve-packages /opt/regraft /opt/regraft
+EXPOSE 8000
+HEALTHCHECK CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/ready', timeout=3)"]
+CMD ["serve", "/work/classifier.safetensors", "--host", "0.0.0.0"]
 
 FROM base AS train
 COPY --from=train-packages /opt/regraft /opt/regraft

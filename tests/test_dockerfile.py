@@ -1,7 +1,10 @@
 """The Dockerfile, without Docker: its commands are those that the documents give, and nothing runs as root."""
 
+import json
 import re
 from pathlib import Path
+
+import yaml
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -43,6 +46,8 @@ def test_it_installs_by_the_commands_of_the_documents() -> None:
         name: [text for word, text in all_of(name) if word == "RUN" and "pip install" in text] for name in stages()
     }
     assert typed["runtime-packages"] == ["pip install ."]
+    assert typed["serve-packages"] == ["pip install '.[serve]'"]
+    assert set(typed["serve-packages"]) <= given
     assert typed["train-packages"] == [
         "pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu",
         "pip install '.[train]'",
@@ -53,12 +58,13 @@ def test_it_installs_by_the_commands_of_the_documents() -> None:
 
 def test_the_last_image_is_the_light_one_and_the_other_has_a_name() -> None:
     assert list(stages())[-2:] == ["train", "runtime"]
-    copied = {name: [text for word, text in stages()[name][1] if word == "COPY"] for name in ("train", "runtime")}
-    assert copied == {name: [f"--from={name}-packages /opt/regraft /opt/regraft"] for name in ("train", "runtime")}
+    names = ("train", "serve", "runtime")
+    copied = {name: [text for word, text in stages()[name][1] if word == "COPY"] for name in names}
+    assert copied == {name: [f"--from={name}-packages /opt/regraft /opt/regraft"] for name in names}
 
 
 def test_images_start_the_command_as_no_root() -> None:
-    for name in ("train", "runtime"):
+    for name in ("train", "serve", "runtime"):
         last = dict(all_of(name))  # of each instruction
         assert last["USER"] == "1000"
         assert last["ENTRYPOINT"] == '["regraft"]'
@@ -88,4 +94,15 @@ def test_docker_sees_what_the_package_is_made_of_and_nothing_else() -> None:
 
 def test_the_documents_build_the_stages_that_there_are() -> None:
     text = (REPOSITORY / "docs" / "install.md").read_text()
-    assert re.findall(r"^docker build .*--target (\w+)", text, re.MULTILINE) == ["train"]
+    assert re.findall(r"^docker build .*--target (\w+)", text, re.MULTILINE) == ["serve", "train"]
+
+
+def test_what_compose_starts_is_the_image_that_serves() -> None:
+    (service,) = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"].values()
+    assert service["build"]["target"] in stages()
+    assert service["ports"] == ["127.0.0.1:8000:8000"]  # this machine alone
+    last = dict(all_of("serve"))
+    assert last["EXPOSE"] == "8000"
+    name, *arguments = json.loads(last["CMD"])
+    assert (name, arguments[1:]) == ("serve", ["--host", "0.0.0.0"])
+    assert arguments[0].startswith(service["volumes"][0].split(":")[1] + "/")

@@ -130,6 +130,11 @@ def flags_in_messages(flags: Mapping[str, str]) -> Iterator[None]:
         _flags = before
 
 
+def current_flags() -> Mapping[str, str] | None:
+    """Return what `flags_in_messages` is given here, for a process that is started; None where Python's names stand."""
+    return _flags
+
+
 def printable(text: object, *, lines: bool = False) -> str:
     r"""Return `text` with every character that could steer a terminal, or forge a line of output, as an escape.
 

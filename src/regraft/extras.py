@@ -9,6 +9,8 @@ from regraft.errors import MissingPackageError, printable
 from regraft.runtime import is_installed
 
 EXTRAS = {  # by the module that is imported: its package and the extra that brings it
+    "fastapi": ("fastapi", "serve"),
+    "fastapi_offline": ("fastapi-offline", "serve"),
     "huggingface_hub": ("huggingface-hub", "hub"),
     "jinja2": ("jinja2", "train"),
     "markupsafe": ("markupsafe", "train"),
@@ -21,9 +23,13 @@ EXTRAS = {  # by the module that is imported: its package and the extra that bri
     "pandas": ("pandas", "train"),
     "peft": ("peft", "lora"),
     "pillow_heif": ("pillow-heif", "heif"),
+    "prometheus_client": ("prometheus-client", "serve"),
+    "pydantic": ("pydantic", "serve"),
+    "python_multipart": ("python-multipart", "serve"),
     "timm": ("timm", "train"),
     "torch": ("torch", "train"),
     "torchvision": ("torchvision", "train"),
+    "uvicorn": ("uvicorn", "serve"),
 }
 
 

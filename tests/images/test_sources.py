@@ -11,7 +11,7 @@ from PIL import Image
 from regraft.errors import DataError
 from regraft.files import sha256
 from regraft.images.reading import read_image
-from regraft.images.sources import Pixels, TableCell, as_sources, content_key
+from regraft.images.sources import EncodedImage, Pixels, TableCell, as_sources, content_key
 
 Write = Callable[..., Path]
 PixelsOf = Callable[[int], np.ndarray]
@@ -221,3 +221,35 @@ def test_a_table_that_was_written_again_is_read_again(
     for seed in (0, 1):
         file = parquet("x.parquet", [{"bytes": png(seed), "path": None}], ["a"])
         assert TableCell(file, "image", 0, 0, "row 0").open().read() == png(seed)
+
+
+# --- encoded, in memory ---
+
+
+@pytest.mark.parametrize("side", [40, 2400])  # of 17 MB, as a large file that decoders read piece by piece
+def test_an_encoded_image_is_what_its_file_is(tmp_path: Path, side: int) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    file = tmp_path / "a.bmp"
+    Image.fromarray(values).save(file)
+    encoded = EncodedImage(file.read_bytes(), "upload.bmp")
+    assert as_sources([encoded]) == [encoded]
+    assert str(encoded) == "upload.bmp"
+    assert "data" not in repr(encoded)
+    assert content_key(encoded) == content_key(file)
+    np.testing.assert_array_equal(
+        np.asarray(read_image(encoded, min_side=20)), np.asarray(read_image(file, min_side=20))
+    )
+
+
+def test_an_encoded_image_has_the_limit_of_a_file() -> None:
+    with pytest.raises(OSError, match=r"^2 kB, and at most 1 kB are read$"):
+        EncodedImage(bytes(2000), "a").open(limit=1000)
+
+
+def test_encoded_images_too_large_for_memory_are_opened_without_memory_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on systems that have none."""
+    monkeypatch.delattr("os.memfd_create")
+    data = bytes(range(256)) * 70_000
+    with EncodedImage(data, "a").open() as stream:
+        assert stream.fileno() >= 0
+        assert stream.read() == data

@@ -8,7 +8,7 @@ import numpy as np
 
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.full_report import class_of
-from regraft.data.audit import inspect
+from regraft.data.audit import Inspection, inspect
 from regraft.data.dataset import Dataset, open_datasets
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
@@ -18,6 +18,7 @@ from regraft.evaluation.levels import Level
 from regraft.features.extraction import Features
 from regraft.features.joint import JointExtractor
 from regraft.images.headers import Header
+from regraft.images.reading import MAX_PIXELS
 from regraft.images.sources import Source
 from regraft.images.tta import NONE, tta_in_words
 from regraft.images.value_range import Ranges, choose_ranges
@@ -138,6 +139,7 @@ class Predictor:
         observer: hears findings and progress.
         coverage: of the sets of classes that an image may be; None takes the default one, where it can be promised.
         abstain: whether answers that are unsure by these sets are withheld.
+        max_pixels: of an image; a larger one counts as unreadable.
 
     Raises:
         OptionError: a value of `compute` that is not allowed, or sets that the classifier's file cannot say.
@@ -152,12 +154,14 @@ class Predictor:
         *,
         coverage: Coverage | None = None,
         abstain: bool = False,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.classifier, self.compute, self._observer = classifier, compute or Compute(), observer or Observer()
         self.compute.check()
         if classifier.tta != NONE:
             self._observer.say(f"answers are {tta_in_words(classifier.tta)}")
         self._asked, self._abstain = coverage or (Coverage() if abstain else None), abstain
+        self._max_pixels = max_pixels
         if self._asked is not None:
             classifier.check_coverage(self._asked, abstain=abstain)
         self._extractor = self._other = self._new_extractor(classifier.backbone.preprocess.ranges)
@@ -168,16 +172,71 @@ class Predictor:
 
     def predict_with_features(self, sources: Sequence[Source]) -> ExplainedPredictions:
         """Classify images as `predict` does, and return what the answers rest on, too."""
-        sources = tuple(sources)
-        inspection = inspect(sources, max_file_size=self.compute.max_file_size, say=self._observer.say)
-        deep = [(sources[place], extent) for place, extent in inspection.extents.items()]
-        preprocess, given, say = self.classifier.backbone.preprocess, self.compute.value_range, self._observer.say
-        ranges = choose_ranges(deep, given=given, known=preprocess.ranges, say=say)
-        features = self._extractor_of(ranges).extract(sources, inspection.keys)
-        unreadable = {**inspection.unreadable, **features.unreadable}
-        probabilities = self.classifier.probabilities(features.values)
+        return self._predict_each([sources])[0]
+
+    def predict_each(self, lists: Sequence[Sequence[Source]]) -> list[Predictions]:
+        """Classify several lists of images at once, each as `predict` classifies it alone.
+
+        What all images of a list decide together, the values of black and white, they decide for their list only; the
+        network runs the images of all lists together.
+        """
+        return [explained.predictions for explained in self._predict_each(lists)]
+
+    def _predict_each(self, lists: Sequence[Sequence[Source]]) -> list[ExplainedPredictions]:
+        sources = tuple(source for one in lists for source in one)
+        ends = np.cumsum([len(one) for one in lists], dtype=np.int64).tolist()
+        parts = [range(end - len(one), end) for one, end in zip(lists, ends, strict=True)]
+        inspection = inspect(
+            sources,
+            max_file_size=self.compute.max_file_size,
+            max_pixels=self._max_pixels,
+            say=self._observer.say,
+        )
+        ranges = [self._ranges_of(sources, inspection, places) for places in parts]
+        unreadable, values = dict(inspection.unreadable), None
+        for own in dict.fromkeys(ranges):
+            rows = [row for places, one in zip(parts, ranges, strict=True) if one == own for row in places]
+            found = self._extractor_of(own).extract(
+                [sources[row] for row in rows], [inspection.keys[row] for row in rows]
+            )
+            if values is None:
+                values = np.empty((len(sources), found.values.shape[1]), dtype=found.values.dtype)
+            values[rows] = found.values
+            unreadable |= {rows[place]: reason for place, reason in found.unreadable.items()}
+        assert values is not None  # there is a list, of no images at the least
+        return [
+            self._explained(
+                sources[places.start : places.stop],
+                values[places.start : places.stop],
+                {row - places.start: unreadable[row] for row in places if row in unreadable},
+                replace(
+                    inspection,
+                    keys=inspection.keys[places.start : places.stop],
+                    headers=inspection.headers[places.start : places.stop],
+                ),
+                own,
+            )
+            for places, own in zip(parts, ranges, strict=True)
+        ]
+
+    def _ranges_of(self, sources: Sequence[Source], inspection: Inspection, places: range) -> Ranges:
+        """Return the values of black and white that the images at these places, a list of its own, are read by."""
+        deep = [(sources[place], inspection.extents[place]) for place in places if place in inspection.extents]
+        known = self.classifier.backbone.preprocess.ranges
+        return choose_ranges(deep, given=self.compute.value_range, known=known, say=self._observer.say)
+
+    def _explained(
+        self,
+        sources: tuple[Source, ...],
+        values: np.ndarray,
+        unreadable: dict[int, str],
+        inspection: Inspection,
+        ranges: Ranges,
+    ) -> ExplainedPredictions:
+        """Return what the features (n, width) of a list of images say."""
+        probabilities = self.classifier.probabilities(values)
         probabilities[sorted(unreadable)] = np.nan
-        features.values[sorted(unreadable)] = np.nan
+        values[sorted(unreadable)] = np.nan
         keys = tuple(b"" if place in unreadable else key for place, key in enumerate(inspection.keys))
         predictions = Predictions(
             sources,
@@ -186,11 +245,11 @@ class Predictor:
             self.classifier.decision,
             self.classifier.levels,
             sets=self.classifier.sets(probabilities, self._asked or Coverage()),
-            unlike=self.classifier.unlike_training(features.values),
+            unlike=self.classifier.unlike_training(values),
             coverage=self._asked,
             abstains=self._abstain,
         )
-        return ExplainedPredictions(predictions, features.values, keys, inspection.headers, ranges)
+        return ExplainedPredictions(predictions, values, keys, inspection.headers, ranges)
 
     def open(self, samples: Samples) -> Dataset:
         """Look at every one of these photos, whose classes are the classifier's, once. See `open_datasets`."""

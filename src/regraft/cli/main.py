@@ -33,6 +33,7 @@ COMMANDS = (
     "compare",
     "evaluate",
     "predict",
+    "serve",
     "explain",
     "card",
     "push",

@@ -19,6 +19,7 @@ from regraft.errors import OptionError
 from regraft.evaluation.goals import DecisionRequest
 from regraft.files import parse_size, size_in_words
 from regraft.options import Bytes, Interval, Seconds, Setting, declared_settings, interval
+from regraft.serve.settings import ServeSettings
 from regraft.training.schedule import Schedule
 from regraft.transfer.settings import NAMING, FitSettings
 
@@ -79,6 +80,10 @@ class CommandOptions:
     def taxonomy(self) -> TaxonomyOptions:
         """Return the tree that the classes lie in."""
         return TaxonomyOptions(**self._fields(TaxonomyOptions))
+
+    def serve_settings(self) -> ServeSettings:
+        """Return what a server takes."""
+        return ServeSettings(**self._fields(ServeSettings))
 
     def fit_settings(self, compute: Compute, *, defaults: Schedule | None = None, **more: Any) -> FitSettings:
         """Return how a network is trained, checked as far as it can be without photos.

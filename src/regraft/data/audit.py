@@ -10,7 +10,7 @@ from regraft.data.samples import Samples
 from regraft.errors import DataError, shortlist
 from regraft.files import MAX_FILE_BYTES
 from regraft.images.headers import Header
-from regraft.images.reading import UnreadableImageError, look_at
+from regraft.images.reading import MAX_PIXELS, UnreadableImageError, look_at
 from regraft.images.sources import Source
 from regraft.images.value_range import Extent
 from regraft.runtime import cpu_count
@@ -40,6 +40,7 @@ def inspect(
     sources: tuple[Source, ...],
     *,
     max_file_size: int = MAX_FILE_BYTES,
+    max_pixels: int = MAX_PIXELS,
     on_progress: Callable[[int], object] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Inspection:
@@ -48,6 +49,7 @@ def inspect(
     Args:
         sources: n images.
         max_file_size: in bytes; a larger file counts as unreadable.
+        max_pixels: of an image; a larger one counts as unreadable.
         on_progress: called with the number of images done since the last call.
         say: hears where no file has been read for long.
     """
@@ -55,7 +57,7 @@ def inspect(
     unreadable: dict[int, str] = {}
     extents: dict[int, Extent] = {}
     headers: list[Header | None] = []
-    look = functools.partial(_look_at, limit=max_file_size)
+    look = functools.partial(_look_at, limit=max_file_size, max_pixels=max_pixels)
     # hashing releases the lock, reading waits for the disk
     with watched("looking at the photos", say) as alive, ThreadPoolExecutor(cpu_count() * 2) as pool:
         for position, (key, reason, extent, header) in enumerate(pool.map(look, sources)):
@@ -133,9 +135,9 @@ def positions_by_key(keys: Sequence[bytes]) -> dict[bytes, list[int]]:
     return by_key
 
 
-def _look_at(source: Source, *, limit: int) -> tuple[bytes, str, Extent | None, Header | None]:
+def _look_at(source: Source, *, limit: int, max_pixels: int) -> tuple[bytes, str, Extent | None, Header | None]:
     try:
-        key, extent, header = look_at(source, limit=limit)
+        key, extent, header = look_at(source, limit=limit, max_pixels=max_pixels)
     except UnreadableImageError as error:
         return b"", str(error), None, None
     return key, "", extent, header

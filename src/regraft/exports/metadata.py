@@ -7,15 +7,12 @@ from typing import Any
 
 from regraft.classifier.bundle import model_name
 from regraft.classifier.classifier import Classifier
-from regraft.evaluation.decisions import decided_by
+from regraft.classifier.summary import answer_in_words, main_figures, networks_of
 from regraft.exports.graph import INPUT, LAYOUT, OUTPUT, SINGLE_LAYOUT, least_decoded
 from regraft.images.tta import NONE, tta_in_words
-from regraft.networks.names import without_folders
 
 KEY = "regraft"  # under which every format keeps it, as JSON
 _FORMAT = 1
-_FIGURES = ("n", "estimate", "accuracy", "accuracy_interval", "balanced_accuracy", "log_loss", "ece", "auc")
-_ANSWER = "answered is"
 
 
 def describe(
@@ -38,27 +35,17 @@ def describe(
         "classes": classes,
         "input": {"name": INPUT, "layout": SINGLE_LAYOUT if single else LAYOUT},
         "output": {"name": OUTPUT, "layout": "float32, (b, c): calibrated probabilities, in the order of classes"},
-        "answer": f"{_ANSWER} the {decided_by(None)}"
-        if decision is None
-        else f"{_ANSWER} {decision.rule.in_words(classes)} ({decision.asked})",
+        "answer": answer_in_words(classifier),
         "decision": None if decision is None else decision.to_json(classes),
         "preprocessing": "resizing, crop and normalisation are part of the graph",
         "least_decoded": list(least_decoded(classifier)),
-        "networks": [
-            {
-                "preprocess": backbone.preprocess.to_json(),
-                "architecture": backbone.recipe.architecture,
-                "weights": without_folders(backbone.source),
-                "licence": str(backbone.recipe.settings.get("license") or "not stated"),
-            }
-            for backbone in classifier.backbones
-        ],
+        "networks": networks_of(classifier),
         "precision": precision,
         "model": model_name(classifier),
         "strategy": classifier.strategy,
         "temperature": classifier.temperature,
         "views": None if classifier.tta == NONE else tta_in_words(classifier.tta),
-        "figures": _figures(classifier),
+        "figures": main_figures(classifier),
         "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
     }
 
@@ -66,12 +53,3 @@ def describe(
 def as_text(description: dict[str, Any]) -> str:
     """Return the JSON that a file keeps; bytes of names that are no UTF-8 as escapes."""
     return json.dumps(description, allow_nan=False)
-
-
-def _figures(classifier: Classifier) -> dict[str, Any] | None:
-    """Return the main figures of the fit; None where nothing is known."""
-    report = None if classifier.record is None else classifier.record.report
-    if report is None:
-        return None
-    found = report.to_json()
-    return {name: found[name] for name in _FIGURES if found.get(name) is not None}

@@ -16,13 +16,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from regraft.deadline import deadline
 from regraft.extras import install_command
 from regraft.files import MAX_FILE_BYTES, UnusableFileError, size_in_words
-from regraft.images.depth import (
-    Depth,
-    depth_of,
-    eight_bits,
-    measure,
-    strips,
-)
+from regraft.images.depth import Depth, depth_of, eight_bits, measure, strips
 from regraft.images.formats import decoders, is_heif
 from regraft.images.headers import Header, header_of
 from regraft.images.memory import MemoryBudget
@@ -103,7 +97,9 @@ def read_image(source: Source, *, min_side: int | None = None, ranges: Ranges = 
             return photo
 
 
-def look_at(source: Source, *, limit: int = MAX_FILE_BYTES) -> tuple[bytes, Extent | None, Header]:
+def look_at(
+    source: Source, *, limit: int = MAX_FILE_BYTES, max_pixels: int = MAX_PIXELS
+) -> tuple[bytes, Extent | None, Header]:
     """Check an image's header, and return its content key, between which values it is, and what the header says.
 
     Only photos of more than 8 bits are decoded; others have no such values (None).
@@ -111,6 +107,7 @@ def look_at(source: Source, *, limit: int = MAX_FILE_BYTES) -> tuple[bytes, Exte
     Args:
         source: the image.
         limit: largest size of its file, in bytes.
+        max_pixels: that it may have, where that is fewer than `MAX_PIXELS`.
 
     Raises:
         UnreadableImageError: the header shows that it cannot be read.
@@ -118,11 +115,12 @@ def look_at(source: Source, *, limit: int = MAX_FILE_BYTES) -> tuple[bytes, Exte
     with errors_as_reasons():
         if isinstance(source, Pixels):
             with source.lock:
-                _check_size(source.image)
+                _check_size(source.image, max_pixels)
                 extent = _extent(source.image, None)
                 return content_key(source), extent, header_of(source.image)
         with open_encoded(source, limit=limit) as stream:
             image = open_header(stream)
+            _check_size(image, max_pixels)
             header = header_of(image, stream.seek(0, io.SEEK_END))
             return file_key(stream), _extent(image, stream), header
 
@@ -337,9 +335,9 @@ def _check_scans(image: Image.Image, stream: BinaryIO) -> None:
         raise UnreadableImageError(f"a progressive JPEG of {scans:,} scans takes too long to read. Save it again")
 
 
-def _check_size(image: Image.Image) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        raise UnreadableImageError(f"{image.width} x {image.height} pixels: more than {MAX_PIXELS:,}")
+def _check_size(image: Image.Image, most: int = MAX_PIXELS) -> None:
+    if image.width * image.height > min(most, MAX_PIXELS):
+        raise UnreadableImageError(f"{image.width} x {image.height} pixels: more than {min(most, MAX_PIXELS):,}")
     if max(image.size) > MAX_ASPECT_RATIO * min(image.size):
         raise UnreadableImageError(f"{image.width} x {image.height} pixels: a stripe, not a photo")
 

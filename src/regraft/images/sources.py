@@ -1,8 +1,9 @@
-"""Where an image comes from: a file, a cell of a Parquet table, or memory."""
+"""Where an image comes from: a file, a cell of a Parquet table, or memory, encoded or not."""
 
 import hashlib
 import io
 import os
+import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -103,6 +104,47 @@ _locks_lock = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
+class EncodedImage:
+    """An encoded image that is already in memory, as a server receives it.
+
+    Attributes:
+        data: as its file would hold it.
+        name: to show.
+    """
+
+    data: bytes = field(repr=False)
+    name: str
+
+    def __str__(self) -> str:
+        """Return the name to show."""
+        return self.name
+
+    def open(self, *, limit: int | None = None) -> BinaryIO:
+        """Open the encoded image, of at most `limit` bytes, as a file of its size is opened.
+
+        Raises:
+            UnusableFileError: a larger image.
+        """
+        if limit is not None and len(self.data) > limit:
+            raise too_large(len(self.data), limit)
+        return io.BytesIO(self.data) if len(self.data) <= _MAX_READ_AT_ONCE else _as_file(self.data)
+
+
+def _as_file(data: bytes) -> BinaryIO:
+    """Return an open file, in memory where the system has such: decoders read it by its descriptor."""
+    if not hasattr(os, "memfd_create"):
+        file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by who reads it)
+        file.write(data)
+        file.seek(0)
+        return file
+    descriptor = os.memfd_create("image", os.MFD_CLOEXEC)
+    with os.fdopen(descriptor, "wb", closefd=False) as written:
+        written.write(data)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return os.fdopen(descriptor, "rb")
+
+
+@dataclass(frozen=True, eq=False)
 class Pixels:
     """An image that is already in memory.
 
@@ -134,10 +176,10 @@ class Pixels:
         return self.name
 
 
-Source = Path | TableCell | Pixels
+Source = Path | TableCell | EncodedImage | Pixels
 
 
-def open_encoded(source: Path | TableCell, *, limit: int | None = None) -> BinaryIO:
+def open_encoded(source: Path | TableCell | EncodedImage, *, limit: int | None = None) -> BinaryIO:
     """Open the file of an image; a small one is read into memory, a large one as needed.
 
     Args:
@@ -148,7 +190,7 @@ def open_encoded(source: Path | TableCell, *, limit: int | None = None) -> Binar
         UnusableFileError: no ordinary file, or too large.
         OSError: it cannot be opened.
     """
-    if isinstance(source, TableCell):
+    if isinstance(source, TableCell | EncodedImage):
         return source.open(limit=limit)
     stream = open_regular(source, limit=limit)
     if os.fstat(stream.fileno()).st_size > _MAX_READ_AT_ONCE:
@@ -206,7 +248,7 @@ def as_sources(images: Sequence[Any] | np.ndarray) -> list[Source]:
 
 def _as_source(image: Any, position: int) -> Source:
     name = f"image {position}"
-    if isinstance(image, (TableCell, Pixels)):
+    if isinstance(image, (TableCell, EncodedImage, Pixels)):
         return image
     if isinstance(image, (str, Path)):
         return Path(image)

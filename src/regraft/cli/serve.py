@@ -1,0 +1,82 @@
+"""`regraft serve`: a classifier that answers by HTTP."""
+
+import os
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from regraft.cli import options
+from regraft.cli.console import note
+from regraft.cli.training_options import CommandOptions, with_options
+from regraft.engines.compute import Compute
+from regraft.errors import OptionError, current_flags, printable
+from regraft.extras import EXTRAS, check_installed
+from regraft.files import read_regular
+from regraft.serve.settings import ServeSettings
+
+TOKEN_VARIABLE = "REGRAFT_TOKEN"
+_SHORTEST_TOKEN = 16  # characters
+_LONGEST_TOKEN = 4096
+_COMPUTE = ("device", "engine", "batch_size", "value_range")
+
+
+@with_options(ServeSettings, Compute, only=(*(field.name for field in fields(ServeSettings)), *_COMPUTE))
+def serve(
+    bundle: options.Bundle,
+    *,
+    host: Annotated[str, typer.Option(help="Address to answer at; 0.0.0.0 for all of this machine.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes one that is free.", min=0, max=65535)] = 8000,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help=f"File with the token that requests must have. [default: that of {TOKEN_VARIABLE}, else none]",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    given: CommandOptions,
+) -> None:
+    """Answer photos by HTTP, as `regraft predict` would: POST them to /predict. /docs says how, and tries it out.
+
+    Uploads stay in memory and are not kept. Without --host only programs of this machine are answered.
+    """
+    settings = given.serve_settings()
+    settings.check()
+    compute = replace(given.compute(), cache=False, max_file_size=settings.max_body)
+    token = _token(token_file)
+    for module, (_, extra) in EXTRAS.items():
+        if extra == "serve":
+            check_installed(module, "regraft serve")
+
+    from regraft.classifier.named import bundle_file
+    from regraft.serve.guards import is_loopback
+    from regraft.serve.server import Server
+
+    if token is None and not is_loopback(host):
+        note(
+            f"warning: whoever reaches {printable(host)} is answered. --token-file FILE, or {TOKEN_VARIABLE}, asks for "
+            "a token."
+        )
+    file, flags = bundle_file(bundle, note), current_flags()
+    Server(file, compute, settings, host, port, token=token, flags=flags, verbose=given.verbose).run(note)
+
+
+def _token(file: Path | None) -> str | None:
+    """Return the secret that requests must have; None for none.
+
+    Raises:
+        OptionError: too short, or of characters that a header cannot have.
+    """
+    if file is None and TOKEN_VARIABLE not in os.environ:
+        return None
+    said = TOKEN_VARIABLE if file is None else f"--token-file {printable(file)}"
+    text = os.environ[TOKEN_VARIABLE] if file is None else read_regular(file, limit=_LONGEST_TOKEN).decode("latin-1")
+    token = text.strip()
+    if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+        raise OptionError(
+            f"{said}: a token has {_SHORTEST_TOKEN} characters or more, of ASCII, and no blanks. Got {len(token)} "
+            "characters. Make one: python3 -c 'import secrets; print(secrets.token_urlsafe())'"
+        )
+    return token

@@ -1,0 +1,366 @@
+"""The routes: photos in, answers out; what the classifier is, how the process does, what it has counted."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, Response
+
+from regraft.errors import RegraftError, option, printable
+from regraft.images.sources import EncodedImage, Source
+from regraft.serve import documents
+from regraft.serve.about import about
+from regraft.serve.answers import Answers, Failure, answers_of
+from regraft.serve.batching import Batcher
+from regraft.serve.fetching import FetchError, fetch
+from regraft.serve.guards import guarded, with_security_headers
+from regraft.serve.metrics import TYPE, Metrics
+from regraft.serve.page import add_page, heatmap_of
+from regraft.serve.refusals import App, Message, Receive, RefusalError, Scope, Send, json_bytes, send_json
+from regraft.serve.schemas import BODY, FAILURES, FORM
+from regraft.serve.settings import MOST_TOP, ServeSettings
+from regraft.serve.uploads import FIELD, read_form, read_urls, shown
+
+if TYPE_CHECKING:
+    from regraft.classifier.predict import Predictions, Predictor
+    from regraft.publishing.subject import CardSubject
+
+LOG = logging.getLogger("regraft.serve")
+FAILED = "the server failed. Its log says how."
+_FETCHES = 8  # photos that are fetched at once
+_ROUTES = ("/", "/predict", "/model", "/health", "/ready", "/metrics", "/docs", "/openapi.json", "/heatmap")
+
+
+@dataclass(eq=False)
+class Service:
+    """What the routes work with.
+
+    Attributes:
+        subject: the classifier, and what its file says of itself.
+        settings: the limits.
+        metrics: counts.
+        batcher: answers.
+        stopping: whether the process is to end.
+    """
+
+    subject: "CardSubject"
+    settings: ServeSettings
+    metrics: Metrics
+    batcher: Batcher
+    stopping: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether photos are answered."""
+        return self.batcher.ready and not self.stopping
+
+
+def open_service(
+    subject: "CardSubject",
+    make: "Callable[[], Predictor]",
+    settings: ServeSettings,
+    *,
+    batch_size: int,
+    on_ready: Callable[[], object] = lambda: None,
+    on_failure: Callable[[Exception], object] = lambda _: None,
+) -> Service:
+    """Return what answers by a classifier; nothing is started yet. See `Batcher`."""
+    metrics = Metrics(subject.classifier.classes)
+    batcher = Batcher(
+        make,
+        [warm_up_photo()],
+        batch_size=batch_size,
+        max_queue=settings.max_queue,
+        metrics=metrics,
+        on_ready=on_ready,
+        on_failure=on_failure,
+    )
+    return Service(subject, settings, metrics, batcher)
+
+
+def warm_up_photo() -> Source:
+    """Return a made-up photo, by which an engine is built before anybody asks."""
+    from regraft.images.sources import as_sources
+
+    return as_sources([np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)])[0]
+
+
+def make_app(service: Service, *, host: str, token: str | None = None) -> App:
+    """Return the server's app (ASGI).
+
+    Args:
+        service: what answers.
+        host: that it is bound to.
+        token: that requests must have; None for none.
+    """
+    settings = service.settings
+    routes = _with_routes(service)
+    app = guarded(routes, host=host, allowed=settings.allow_host, token=token, most=settings.max_body)
+    return _Answered(app, service.metrics)
+
+
+class _Answered:
+    """Sees that each request is answered and counted, whatever happens, with the headers that all answers have."""
+
+    def __init__(self, app: App, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return  # there are no web sockets
+        send, status, started = with_security_headers(send), 0, time.monotonic()
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except RefusalError as refusal:
+            self._metrics.rejected.labels(refusal.reason).inc()
+            if not status:
+                await send_json(watched, refusal.status, {"error": str(refusal)}, refusal.headers)
+        except Exception:
+            LOG.exception("a request could not be answered")
+            if not status:
+                await send_json(watched, 500, {"error": FAILED})
+        finally:
+            route = scope["path"] if scope["path"] in _ROUTES else "other"
+            self._metrics.requests.labels(route, str(status or "gone")).inc()
+            self._metrics.seconds.labels(route).observe(time.monotonic() - started)
+
+
+def _with_routes(service: Service) -> FastAPI:
+    settings = service.settings
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.batcher.start()
+        if settings.workers > 1:  # the others answer meanwhile; alone, it says that it is not ready
+            await asyncio.to_thread(service.batcher.wait)
+        yield
+        service.stopping = True
+        await asyncio.to_thread(service.batcher.close, settings.timeout)
+
+    app = FastAPI(
+        title="regraft serve",
+        summary="A classifier of photos that answers by HTTP.",
+        version=version("regraft"),
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.service = service
+    app.add_exception_handler(RefusalError, _refused_by(service.metrics))
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(500, _failed)
+    app.add_exception_handler(404, _not_found)
+    app.add_exception_handler(405, _not_allowed)
+    app.add_exception_handler(RequestValidationError, _wrong_query)
+    _add_predict(app, service)
+    _add_heatmap(app, service)
+    _add_state(app, service)
+    _add_documents(app)
+    add_page(app)
+    return app
+
+
+def _add_predict(app: FastAPI, service: Service) -> None:
+    settings, classes = service.settings, service.subject.classifier.classes
+    fetching = ThreadPoolExecutor(_FETCHES, thread_name_prefix="fetch")
+    unreadable: dict[int | str, dict[str, Any]] = {
+        422: {"model": Answers | Failure, "description": "The one photo cannot be read, or no photo is sent."}
+    }
+
+    @app.post("/predict", response_model=Answers, responses=FAILURES | unreadable, openapi_extra=BODY)
+    async def predict(request: Request, top: Annotated[int, Query(ge=1, le=MOST_TOP)] = MOST_TOP) -> Response:
+        """Classify photos: the fields `files` of a form, or addresses where the server is started to fetch them."""
+        ends = time.monotonic() + settings.timeout
+        sources, failed = await _photos_of(request, settings, fetching, ends)
+        found = [] if not sources else answers_of(await _answer(service, sources, ends), classes, top)
+        rows = _in_order(found, failed)
+        lost = len(rows) == 1 and rows[0]["error"] is not None
+        return _json({"predictions": rows}, 422 if lost else 200)
+
+
+def _add_heatmap(app: FastAPI, service: Service) -> None:
+    @app.post("/heatmap", response_model=dict[str, Any], responses=FAILURES, openapi_extra=FORM)
+    async def heatmap(request: Request, label: str) -> Response:
+        """Say which parts of a photo speak for a class: how much its log-odds fall where they are covered."""
+        classifier, seconds = service.subject.classifier, service.settings.timeout
+        return _json(await heatmap_of(request, label, classifier, service.batcher, seconds=seconds))
+
+
+async def _photos_of(
+    request: Request, settings: ServeSettings, fetching: ThreadPoolExecutor, ends: float
+) -> tuple[list[EncodedImage], dict[int, tuple[str, str]]]:
+    """Return the photos of a request, and by position the names and reasons of those that cannot be fetched."""
+    kind = request.headers.get("content-type", "")
+    essence = kind.partition(";")[0].strip().lower()
+    try:
+        async with asyncio.timeout(ends - time.monotonic()):
+            if essence == "multipart/form-data":
+                return await read_form(kind, request.stream(), most=settings.max_files), {}
+            if essence != "application/json":
+                raise RefusalError(
+                    415,
+                    "type",
+                    f"send a form with photos (multipart/form-data, field {FIELD!r}), or JSON with addresses.",
+                )
+            if not settings.allow_urls:
+                raise RefusalError(
+                    403,
+                    "urls",
+                    f"this server fetches no photos. Send them, or start it with {option('allow_urls', True)}.",
+                )
+            return await _fetched(await read_urls(request.stream(), most=settings.max_files), settings, fetching)
+    except TimeoutError:
+        raise RefusalError(
+            408, "slow", f"the photos did not arrive within {settings.timeout:g} s.", {"Connection": "close"}
+        ) from None
+
+
+async def _fetched(
+    urls: list[str], settings: ServeSettings, fetching: ThreadPoolExecutor
+) -> tuple[list[EncodedImage], dict[int, tuple[str, str]]]:
+    loop, left = asyncio.get_running_loop(), int(settings.max_body)
+
+    def get(url: str) -> bytes | FetchError:
+        nonlocal left
+        try:
+            data = fetch(url, most=max(left, 0))
+        except FetchError as error:
+            return error
+        left -= len(data)  # of threads that run at once, each may take what is left: eight times the limit at most
+        return data
+
+    found = await asyncio.gather(*(loop.run_in_executor(fetching, get, url) for url in urls))
+    photos, failed = [], {}
+    for place, (url, data) in enumerate(zip(urls, found, strict=True)):
+        if isinstance(data, FetchError):
+            failed[place] = (shown(url), printable(data))
+        else:
+            photos.append(EncodedImage(data, shown(url)))
+    return photos, failed
+
+
+def _in_order(answered: list[dict[str, Any]], failed: dict[int, tuple[str, str]]) -> list[dict[str, Any]]:
+    """Return the rows of all photos of a request, those that could not be fetched in their places."""
+    rows = iter(answered)
+    nothing: dict[str, Any] = {"label": None, "probability": None, "top": [], "unsure": None, "unlike_training": None}
+    return [
+        {"file": failed[place][0], **nothing, "error": failed[place][1]} if place in failed else next(rows)
+        for place in range(len(answered) + len(failed))
+    ]
+
+
+async def _answer(service: Service, sources: list[EncodedImage], ends: float) -> "Predictions":
+    waiting = asyncio.wrap_future(service.batcher.submit(sources))
+    try:
+        async with asyncio.timeout(max(ends - time.monotonic(), 0)):
+            return await waiting
+    except TimeoutError:
+        raise RefusalError(
+            503,
+            "timeout",
+            f"there is no answer within {service.settings.timeout:g} s. Send fewer photos at once, or come again.",
+            {"Retry-After": "1"},
+        ) from None
+    except asyncio.CancelledError:
+        if waiting.cancelled() and service.stopping:
+            raise RefusalError(503, "not ready", "the server stops. Come again.", {"Retry-After": "1"}) from None
+        raise
+    except RegraftError as error:
+        LOG.error("%s", printable(error, lines=True))
+        raise RefusalError(500, "classifier", "the classifier cannot answer. The server's log says why.") from None
+
+
+def _add_state(app: FastAPI, service: Service) -> None:
+    described = about(service.subject)
+
+    @app.get("/model", response_model=dict[str, Any])
+    async def model() -> Response:
+        """Say what answers: classes, networks, what decides, figures with intervals, licences, versions."""
+        return _json(described)
+
+    @app.get("/health", response_model=dict[str, str])
+    async def health() -> Response:
+        """Say that the process lives."""
+        return _json({"status": "alive"})
+
+    @app.get("/ready", response_model=dict[str, str], responses={503: {"model": dict[str, str]}})
+    async def ready() -> Response:
+        """Say whether photos are answered: not before the first one was, and not while the server stops."""
+        return _json({"status": "ready"}) if service.ready else _json({"status": "not ready"}, 503)
+
+    @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    async def metrics() -> Response:
+        """Return what was counted, as Prometheus reads it."""
+        return Response(await asyncio.to_thread(service.metrics.text), headers={"Content-Type": TYPE})
+
+
+def _add_documents(app: FastAPI) -> None:
+    @app.get("/docs", include_in_schema=False)
+    async def page() -> Response:
+        return HTMLResponse(documents.PAGE)
+
+    @app.get("/docs/{name}", include_in_schema=False)
+    async def part(name: str) -> Response:
+        found = documents.part(name)
+        if found is None:
+            raise HTTPException(404)
+        return Response(found[0], media_type=found[1])
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(json_bytes(value), status, media_type="application/json")
+
+
+def _refused_by(metrics: Metrics) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def refused(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RefusalError)
+        metrics.rejected.labels(error.reason).inc()
+        answer = _json({"error": str(error)}, error.status)
+        answer.headers.update(error.headers)
+        return answer
+
+    return refused
+
+
+async def _failed(_: Request, __: Exception) -> Response:  # the error itself goes on to the log
+    return _json({"error": FAILED}, 500)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _json({"error": str(error.detail)}, error.status_code)
+
+
+async def _not_found(request: Request, _: Exception) -> Response:
+    return _json({"error": f"there is no {printable(request.url.path)[:200]} here. See /docs."}, 404)
+
+
+async def _not_allowed(request: Request, error: Exception) -> Response:
+    headers = getattr(error, "headers", None) or {}
+    allowed = headers.get("Allow", "another method")
+    answer = _json({"error": f"{printable(request.url.path)} takes {allowed}. Got {request.method}."}, 405)
+    answer.headers.update(headers)
+    return answer
+
+
+async def _wrong_query(request: Request, _: Exception) -> Response:
+    given = request.query_params.get("top", "")
+    return _json({"error": f"top must be a whole number from 1 to {MOST_TOP}. Got {given[:80]!r}."}, 422)

@@ -1,0 +1,134 @@
+"""What the tests of the server share: a classifier's file around a tiny network, and one app that answers by it."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+from tests.conftest import photo
+
+from regraft.classifier.bundle import save_bundle
+from regraft.classifier.classifier import Classifier
+from regraft.classifier.predict import Predictor
+from regraft.engines.compute import Compute
+from regraft.evaluation.decisions import Decision, ThresholdRule
+from regraft.heads.linear import LinearHead
+from regraft.networks.backbones import load_backbone
+from regraft.publishing.subject import CardSubject
+from regraft.serve.app import Service, make_app, open_service
+from regraft.serve.settings import ServeSettings
+
+BASE = "http://127.0.0.1:8000"
+Start = Callable[..., tuple[subprocess.Popen[str], int]]
+Upload = tuple[str, tuple[str, bytes]]
+
+
+@pytest.fixture(scope="session")
+def served_file(tiny_network: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file of a classifier of three classes, whose rule answers "dog" from a probability of 0.35 on."""
+    folder = tmp_path_factory.mktemp("served")
+    backbone = load_backbone(tiny_network)
+    weight = np.random.default_rng(0).normal(0, 8, (3, backbone.width)).astype(np.float32)
+    classifier = Classifier(
+        backbone=backbone,
+        head=LinearHead(weight, np.array([0.1, 0.0, -0.1], dtype=np.float32), 0.01),
+        classes=("Kätzchen", "dog", "7"),
+        temperature=1.7,
+        model=tiny_network,
+        strategy="frozen",
+        decision=Decision(ThresholdRule(1, 0.35), "threshold 0.35 for dog"),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REGRAFT_CACHE", str(folder / "cache"))
+        save_bundle(classifier, folder / "pets.safetensors")
+    return folder / "pets.safetensors"
+
+
+@pytest.fixture(scope="session")
+def subject(served_file: Path) -> CardSubject:
+    return CardSubject.of_file(served_file)
+
+
+def make_service(subject: CardSubject, **settings: Any) -> Service:
+    chosen = ServeSettings(**settings)
+    chosen.check()
+    compute = Compute(cache=False, device="cpu")
+    predictor = Predictor(subject.classifier, compute, max_pixels=chosen.max_pixels)
+    return open_service(subject, lambda: predictor, chosen, batch_size=32)
+
+
+def until_ready(client: TestClient) -> None:
+    ends = time.monotonic() + 30
+    while client.get("/ready").status_code != 200:
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="package")
+def client(subject: CardSubject) -> Iterator[TestClient]:
+    """Return what asks a server with the usual settings."""
+    with TestClient(make_app(make_service(subject), host="127.0.0.1"), base_url=BASE) as asked:
+        until_ready(asked)
+        yield asked
+
+
+@pytest.fixture
+def ask(subject: CardSubject) -> Iterator[Callable[..., TestClient]]:
+    """Return a function that opens a server with other settings: ask(max_files=2, token="...")."""
+    opened: list[TestClient] = []
+
+    def started(*, token: str | None = None, host: str = "127.0.0.1", **settings: Any) -> TestClient:
+        app = make_app(make_service(subject, **settings), host=host, token=token)
+        found = TestClient(app, base_url=BASE)
+        found.__enter__()
+        opened.append(found)
+        until_ready(found)
+        return found
+
+    yield started
+    for one in opened:
+        one.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def jpegs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return six photos of different colours and sizes."""
+    folder = tmp_path_factory.mktemp("jpegs")
+    colours = ("red", "green", "blue", "grey", "red", "blue")
+    return [photo(folder / f"{n}.jpg", colour, n, (48 + 9 * n, 40 + 5 * n)) for n, colour in enumerate(colours)]
+
+
+def form(*files: Path | tuple[str, bytes]) -> list[Upload]:
+    """Return the fields of a form of these files."""
+    pairs = [one if isinstance(one, tuple) else (one.name, one.read_bytes()) for one in files]
+    return [("files", pair) for pair in pairs]
+
+
+@pytest.fixture
+def start(served_file: Path) -> Iterator[Start]:
+    """Return a function that starts the command and returns its process and port once it answers."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def started(*arguments: str) -> tuple[subprocess.Popen[str], int]:
+        command = [sys.executable, "-m", "regraft", "serve", str(served_file), "--port", "0", *arguments]
+        process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        )
+        begun.append(process)
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        found = re.fullmatch(r"answers at http://127\.0\.0\.1:(\d+)/ \(docs at /docs\)\n", line)
+        assert found, line + process.stderr.read()
+        return process, int(found[1])
+
+    yield started
+    for process in begun:
+        process.kill()
+        process.communicate()
