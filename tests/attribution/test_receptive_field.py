@@ -60,7 +60,10 @@ RESNET50 = {
 
 @pytest.mark.parametrize(
     ("architecture", "side", "arguments", "stages"),
-    [("vgg16", 128, {"mlp_ratio": 0.02}, VGG16), ("resnet50", 160, {}, RESNET50)],
+    [
+        pytest.param("vgg16", 128, {"mlp_ratio": 0.02}, VGG16, marks=pytest.mark.slow),
+        ("resnet50", 160, {}, RESNET50),
+    ],
 )
 def test_networks_by_hand(
     tmp_path: Path,

@@ -91,7 +91,14 @@ def folder(tmp_path: Path, run: Run, offline: None, written: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("document", WITH_EXAMPLES, ids=lambda path: path.name)
+LONG = ("compare.md", "fit.md")  # a network is trained
+
+
+@pytest.mark.parametrize(
+    "document",
+    [pytest.param(path, marks=[pytest.mark.slow] if path.name in LONG else []) for path in WITH_EXAMPLES],
+    ids=lambda path: path.name,
+)
 def test_examples_do_what_they_show(document: Path, folder: Path, run: Run) -> None:
     typed = examples(document.read_text())
     assert typed
