@@ -109,6 +109,8 @@ ORDER = {
         "group_folds",
         "photos",
         "photo_list",
+        "label_table",
+        "label_file",
     ],
     "networks": [
         "names",
