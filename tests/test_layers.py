@@ -275,6 +275,11 @@ ORDER = {
         "other_figures",
         "html_report",
     ],
+    "review": [
+        "decision",
+        "label_export",
+        "decisions",
+    ],
     "publishing": [
         "subject",
         "front_matter",

@@ -1,5 +1,5 @@
 """What Python users call: the scikit-learn estimator and functions, on folders, tables and lists.
 
 May import: the files beside this folder, evaluation, plots, images, data, networks, heads, engines, attribution,
-features, training, classifier, photo_audit, transfer, pretraining, explain, publishing, exports.
+features, training, classifier, photo_audit, transfer, pretraining, explain, review, publishing, exports.
 """

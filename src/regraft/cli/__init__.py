@@ -1,5 +1,5 @@
 """The command line: parsing, printing, exit codes.
 
 May import: the files beside this folder, evaluation, plots, images, data, networks, heads, engines, attribution,
-features, training, classifier, photo_audit, transfer, pretraining, explain, publishing, exports, api.
+features, training, classifier, photo_audit, transfer, pretraining, explain, review, publishing, exports, api.
 """
