@@ -279,6 +279,7 @@ ORDER = {
         "decision",
         "label_export",
         "decisions",
+        "order",
     ],
     "publishing": [
         "subject",
