@@ -109,7 +109,9 @@ ORDER = {
         "group_folds",
         "photos",
         "photo_list",
+        "table_checks",
         "label_table",
+        "label_file",
     ],
     "networks": [
         "names",
@@ -282,6 +284,12 @@ ORDER = {
         "trade_offs",
         "other_figures",
         "html_report",
+    ],
+    "review": [
+        "decision",
+        "label_export",
+        "decisions",
+        "order",
     ],
     "publishing": [
         "subject",

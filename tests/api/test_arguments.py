@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from regraft.api.arguments import columns_of, find_labelled, find_photos_of, split_options
+from regraft.api.audits import audit
 from regraft.data.columns import Columns
+from regraft.data.label_file import LabelOptions
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, OptionError
 from regraft.images.sources import Pixels
@@ -227,3 +229,20 @@ def test_an_argument_that_there_is_not() -> None:
     columns, options = split_options({"batch_size": np.int64(4), "label_column": "x"}, "evaluate", Compute)
     assert (columns, options) == ({"label_column": "x"}, {"batch_size": 4})
     assert type(options["batch_size"]) is int
+
+
+def test_reviewed_labels_are_of_a_folder_and_not_of_a_list(tmp_path: Path, photos: Callable[..., Path]) -> None:
+    folder, table = photos("pets", red=2, blue=2), tmp_path / "reviewed.csv"
+    table.write_text("file,label\npets/red/0.jpg,blue\n")
+    corrections = LabelOptions(table)
+    assert find_labelled(folder, None, None, Columns(), corrections=corrections)[0]["train"].counts() == {
+        "blue": 3,
+        "red": 1,
+    }
+    images = sorted(folder.rglob("*.jpg"))
+    with pytest.raises(OptionError, match=r"labels corrects what a folder or table says\. X is a list .* correct y in"):
+        find_labelled(images, list("aabb"), None, Columns(), corrections=corrections)
+    with pytest.raises(OptionError, match=r"labels corrects .* data is a list of images: correct y instead"):
+        audit(images, list("aabb"), labels=table)
+    with pytest.raises(OptionError, match=r"labels must be a file\. Got 7"):
+        find_labelled(folder, None, None, Columns(), corrections=LabelOptions(7))  # type: ignore[arg-type]

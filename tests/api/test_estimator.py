@@ -24,6 +24,7 @@ import regraft
 from regraft.api.estimator import TransferClassifier, load
 from regraft.api.explanations import _photos_to_explain
 from regraft.data.columns import Columns
+from regraft.data.label_file import LabelOptions
 from regraft.data.training_classes import TaxonomyOptions
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, ModelError, OptionError, OutputError, SanityError
@@ -95,6 +96,7 @@ def test_parameters_can_be_read_and_set(make: Make, tiny_network: str) -> None:
         "cost": None,
         "threshold": None,
         "balance": False,
+        "labels": None,
         "taxonomy": None,
         "max_class_size": None,
         "force": False,
@@ -113,7 +115,7 @@ def test_parameters_can_be_read_and_set(make: Make, tiny_network: str) -> None:
 
 OPTIONS = {
     name: declared
-    for kind in (TaxonomyOptions, FitSettings, Compute)
+    for kind in (LabelOptions, TaxonomyOptions, FitSettings, Compute)
     for name, declared in declared_settings(kind).items()
     if name != "restart"  # of checkpoints, which only commands keep
 }

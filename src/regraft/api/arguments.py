@@ -15,12 +15,13 @@ from regraft.classifier.labels import Labels, name_of, read_labels
 from regraft.data.cells import as_text, check_labels, is_missing, says_nothing
 from regraft.data.class_weights import text_of
 from regraft.data.columns import Columns
+from regraft.data.label_file import LabelOptions
 from regraft.data.layouts import find_samples, readers_of
 from regraft.data.photos import find_photos
 from regraft.data.samples import Samples
 from regraft.errors import DataError, OptionError, did_you_mean, option, printable
 from regraft.images.sources import Source, as_sources
-from regraft.options import declared_settings
+from regraft.options import check_settings, declared_settings
 
 COLUMNS = {said.flag or name: name for name, (_, said) in declared_settings(Columns).items()}
 _WHERE = "the given images"
@@ -127,6 +128,7 @@ def find_labelled(
     columns: Columns,
     *,
     splits: Sequence[str] = ("train", "validation"),
+    corrections: LabelOptions | None = None,
 ) -> tuple[dict[str, Samples], Labels | None]:
     """Return the labelled images of X by split, and the labels of a list of them.
 
@@ -136,13 +138,17 @@ def find_labelled(
         groups: (n,) names of what must stay on one side of a split; one that is missing is a group of its own.
         columns: of a table.
         splits: to read of a folder or table. A list of images is "train".
+        corrections: what corrects the labels of a folder or table.
 
     Raises:
         DataError: images, labels or groups that cannot be used.
         OptionError: columns without a table.
     """
+    corrections = corrections or LabelOptions()
+    check_settings(corrections)
     if not is_place(X):
         _check_no_columns(columns)
+        check_no_corrections(corrections, "X is a list of images: correct y")
         samples, labels = _label(X, y, groups)
         return {"train": samples}, labels
     if y is not None:
@@ -151,7 +157,7 @@ def find_labelled(
         raise DataError(
             f"groups are for a list of images. Of a table, name the column that holds them: {option('group_column')}."
         )
-    return find_samples(os.fspath(X), columns, splits=splits), None
+    return corrections.apply(find_samples(os.fspath(X), columns, splits=splits), os.fspath(X), columns), None
 
 
 def _label(X: Any, y: Any, groups: Any) -> tuple[Samples, Labels]:
@@ -238,6 +244,17 @@ def _missing_groups(names: Sequence[str | None]) -> list[str]:
         f"{missing:,} of {len(names):,} groups are missing (None, NaN, blank or a word such as NA): each of these "
         "images is taken as a group of its own"
     ]
+
+
+def check_no_corrections(corrections: LabelOptions, instead: str) -> None:
+    """Raise `OptionError` where labels are to be corrected that are no folder's or table's.
+
+    Args:
+        corrections: what was given.
+        instead: what to do: "X is a list of images: correct y".
+    """
+    if corrections.labels is not None:
+        raise OptionError(f"{option('labels')} corrects what a folder or table says. {instead} instead.")
 
 
 def _check_no_columns(columns: Columns) -> None:

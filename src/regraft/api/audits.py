@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from regraft.api.arguments import columns_of, find_photos_of, is_place, split_options
+from regraft.api.arguments import check_no_corrections, columns_of, find_photos_of, is_place, split_options
 from regraft.api.estimator import TransferClassifier
 from regraft.api.log import LogObserver
 from regraft.api.vectors import Network, embedder_of
@@ -17,10 +17,12 @@ from regraft.classifier.drift import Drift
 from regraft.classifier.named import bundle_file
 from regraft.data.cells import is_missing
 from regraft.data.columns import Columns
+from regraft.data.label_file import LabelOptions
 from regraft.data.photo_list import PhotoList
 from regraft.engines.compute import Compute
 from regraft.errors import DataError
 from regraft.extras import missing_packages_named
+from regraft.options import check_settings
 from regraft.photo_audit.audit import Audit
 from regraft.photo_audit.audit import audit as audit_photos
 from regraft.photo_audit.new_photos import compare_new_photos
@@ -41,17 +43,20 @@ def audit(data: Any, y: Any = None, *, groups: Any = None, model: Network | None
         groups: (n,) what belongs together, of n images; of a table: `group_column`.
         model: a network's name, a fitted classifier, or the file of one, whose network is taken; None for a strong
             network, or "offline" where that cannot be downloaded.
-        options: columns of a table; `device`, `engine`, `batch_size`, `cache` and so on, fields of `Compute`.
+        options: columns of a table; `labels`, a table that corrects those of a folder or table; `device`, `engine`,
+            `batch_size`, `cache` and so on, fields of `Compute`.
 
     Raises:
         DataError: no photos, or labels or groups that do not fit them.
         ModelError: no such network.
         OptionError: a value that is not allowed.
     """
-    named, given = split_options(options, "audit", Compute, own=_OF_AUDIT)
+    named, given = split_options(options, "audit", LabelOptions, Compute, own=_OF_AUDIT)
+    corrections = LabelOptions(given.pop("labels", None))
+    check_settings(corrections)
     columns, compute = columns_of(named, "audit"), Compute(**given)
     compute.check()
-    photos = _photos(data, y, groups, columns)
+    photos = _photos(data, y, groups, columns, corrections)
     return audit_photos(photos, embedder_of(model, compute), observer=LogObserver())
 
 
@@ -81,11 +86,12 @@ def drift(classifier: TransferClassifier | Classifier | str | Path, photos: Any,
     return compare_new_photos(classifier, found, compute, LogObserver())[0]
 
 
-def _photos(data: Any, y: Any, groups: Any, columns: Columns) -> AuditPhotos:
+def _photos(data: Any, y: Any, groups: Any, columns: Columns, corrections: LabelOptions) -> AuditPhotos:
     if is_place(data):
         if y is not None or groups is not None:
             raise DataError("y and groups are of n images. A folder or a table has its own: leave them out.")
-        return find_audit_photos(os.fspath(data), columns)
+        return find_audit_photos(os.fspath(data), columns, corrections)
+    check_no_corrections(corrections, "data is a list of images: correct y")
     sources = find_photos_of(data, columns)
     if not sources:
         raise DataError("data holds no images.")

@@ -23,6 +23,7 @@ from regraft.classifier.named import bundle_file, check_network, load_network
 from regraft.classifier.predict import Predictions, Predictor
 from regraft.data.audit import unreadable_lines
 from regraft.data.columns import Columns
+from regraft.data.label_file import LabelOptions
 from regraft.data.layouts import find_samples, split_names
 from regraft.data.samples import natural_order
 from regraft.data.training_classes import TaxonomyOptions
@@ -112,7 +113,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         compute, observer = self._options(Compute), LogObserver()
         settings.check_used((settings.strategy,), compute, besides=USED_BY_CHOICE if named.choose else ())
         networks = self._networks(named)
-        splits, labels = find_labelled(X, y, groups, columns_of(columns, "fit", own=("groups",)))
+        read = columns_of(columns, "fit", own=("groups",))
+        splits, labels = find_labelled(X, y, groups, read, corrections=self._options(LabelOptions))
         splits = self._options(TaxonomyOptions).apply(splits, natural_order if labels is None else sorted)
         loaders = {
             name: functools.partial(load_network, name, self.weights, limit=compute.cache_bytes) for name in networks
@@ -299,7 +301,7 @@ def _parameters() -> dict[str, inspect.Parameter]:
     own: dict[str, Any] = {"model": None, "weights": None, "schedule": None}
     options = {
         name: declared.default
-        for kind in (TaxonomyOptions, FitSettings, Compute)
+        for kind in (LabelOptions, TaxonomyOptions, FitSettings, Compute)
         for name, (declared, _) in declared_settings(kind).items()
         if name not in _LEFT_OUT
     }
@@ -326,7 +328,7 @@ def _document(kind: type[TransferClassifier]) -> None:
             subsequent_indent=" " * 12,
             break_on_hyphens=False,
         )
-        for settings in (TaxonomyOptions, FitSettings, Compute)
+        for settings in (LabelOptions, TaxonomyOptions, FitSettings, Compute)
         for name, (_, said) in declared_settings(settings).items()
         if name in _parameters()
     ]

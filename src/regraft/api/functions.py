@@ -17,6 +17,7 @@ from regraft.classifier.paired_evaluation import PairedEvaluation
 from regraft.classifier.paired_evaluation import evaluate_paired as evaluate_classifiers
 from regraft.classifier.record import EvaluationRecord
 from regraft.data.columns import Columns
+from regraft.data.label_file import LabelOptions
 from regraft.data.layouts import SPLITS, split_names
 from regraft.data.samples import Samples, composed
 from regraft.engines.compute import Compute
@@ -252,7 +253,8 @@ def compare(
         sizes: photos of each class to learn from, a number or several; "all" for all.
         budget: seconds for everything; what does not fit gets fewer folds or is left out, and is named.
         schedule: how networks are trained further.
-        options: columns of a table; `positive`, `seed`, `precision`; `device`, `engine`, `batch_size`, `cache` and so
+        options: columns of a table; `labels`, a table that corrects those of a folder or table; `positive`, `seed`,
+            `precision`; `device`, `engine`, `batch_size`, `cache` and so
             on, fields of `Compute`.
 
     Raises:
@@ -260,7 +262,7 @@ def compare(
         ModelError: no such network.
         OptionError: a value that is not allowed.
     """
-    named, given = split_options(options, "compare", FitSettings, Compute, without=_NOT_HERE, own=_OWN)
+    named, given = split_options(options, "compare", LabelOptions, FitSettings, Compute, without=_NOT_HERE, own=_OWN)
     networks = _networks(model)
     chosen = strategies.split(",") if isinstance(strategies, str) else list(strategies)
     if budget is not None and not (number(budget, 0, above=True) or budget == math.inf):
@@ -273,7 +275,8 @@ def compare(
     counts = _sizes(sizes)
     compute.check()
     settings.check_training(compute)
-    samples = find_labelled(X, y, groups, columns_of(named, "compare"), splits=("train",))[0]["train"]
+    read, corrections = columns_of(named, "compare"), LabelOptions(given.get("labels"))
+    samples = find_labelled(X, y, groups, read, splits=("train",), corrections=corrections)[0]["train"]
     return compare_samples(
         samples,
         {name: (lambda name=name: load_network(name, limit=compute.cache_bytes)) for name in networks},  # type: ignore[misc]

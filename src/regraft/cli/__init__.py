@@ -1,5 +1,6 @@
 """The command line: parsing, printing, exit codes.
 
 May import: the files beside this folder, evaluation, plots, images, data, networks, heads, engines, attribution,
-features, training, classifier, photo_audit, labelling, transfer, pretraining, explain, publishing, exports, serve, api.
+features, training, classifier, photo_audit, labelling, transfer, pretraining, explain, review, publishing, exports,
+serve, api.
 """

@@ -13,6 +13,7 @@ from regraft.cli.embed import VECTORS, check_model, new_embedder, say_what_was_f
 from regraft.cli.outputs import check_keeps_inputs
 from regraft.cli.training_options import CommandOptions, with_options
 from regraft.data.columns import Columns
+from regraft.data.label_file import LabelOptions
 from regraft.data.photos import find_photos
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, first_few, printable
@@ -26,7 +27,7 @@ _LIST = "clean.csv"
 _FARTHEST = 5  # photos that are named
 
 
-@with_options(Columns, Compute, only=VECTORS)
+@with_options(Columns, LabelOptions, Compute, only=("labels", *VECTORS))
 def audit(
     data: Annotated[
         str,
@@ -66,6 +67,7 @@ def audit(
     check_stdout("Send it to a terminal or into a file: > FILE.")
     if names_classifier(data) and not Path(data).expanduser().is_dir():
         others = {"--model": model, "--weights": weights, "--report": report, "--write-clean": write_clean}
+        others |= {"--labels": given.labels().labels}
         _compare_new(data, new or [], given, json=json, others=others)
         return
     if new:
@@ -74,7 +76,8 @@ def audit(
             "one folder or table; or, first, a file that `regraft fit` wrote."
         )
     check_model(model, weights)
-    photos = _find_photos(data, given, [model, weights], report=report, clean=write_clean)
+    inputs = [model, weights, given.labels().labels]
+    photos = _find_photos(data, given, inputs, report=report, clean=write_clean)
     embedder, model = new_embedder(model, weights, given)
 
     from regraft.photo_audit.audit import audit as audit_photos
@@ -98,7 +101,7 @@ def _find_photos(
 
     from regraft.photo_audit.photos import find_audit_photos
 
-    photos = find_audit_photos(data, given.columns())
+    photos = find_audit_photos(data, given.columns(), given.labels())
     if clean is not None:
         from regraft.photo_audit.clean_list import check_clean_list
 

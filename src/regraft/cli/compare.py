@@ -19,6 +19,7 @@ from regraft.cli.training_options import (
     with_options,
 )
 from regraft.data.columns import Columns
+from regraft.data.label_file import LabelOptions
 from regraft.data.layouts import find_samples
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, printable
@@ -37,10 +38,11 @@ _FILE = "comparison.png"
 
 @with_options(
     Columns,
+    LabelOptions,
     FitSettings,
     Compute,
     Schedule,
-    only=("positive", "folds", "grouping", "near_duplicates", "seed", *TRAINING, *COMPUTE, "cache_limit"),
+    only=("labels", "positive", "folds", "grouping", "near_duplicates", "seed", *TRAINING, *COMPUTE, "cache_limit"),
     track=True,
 )
 def compare(
@@ -80,9 +82,9 @@ def compare(
     if out.suffix.lower() not in (*PICTURES, ""):
         raise OptionError(f"--out must end in {', '.join(PICTURES)}: the figures go to stdout. Got {printable(out)}.")
     check_output(out, option="--out")
-    splits = find_samples(data, given.columns(), splits=("train",))
-    samples = splits["train"]
-    check_keeps_inputs(out, [data, *(model or [])], samples.sources)
+    columns, labels = given.columns(), given.labels()
+    samples = labels.apply(find_samples(data, columns, splits=("train",)), data, columns)["train"]
+    check_keeps_inputs(out, [data, labels.labels, *(model or [])], samples.sources)
     chosen, counts = [name.strip() for name in strategies.split(",") if name.strip()], _sizes(sizes)
     note(
         f"{len(samples):,} photos of {len(samples.classes):,} classes; each is predicted by a classifier trained "

@@ -23,6 +23,7 @@ from regraft.cli.training_options import (
     with_options,
 )
 from regraft.data.columns import Columns
+from regraft.data.label_file import LabelOptions
 from regraft.data.layouts import find_samples
 from regraft.data.samples import Samples
 from regraft.data.taxonomy import distances_between
@@ -50,6 +51,7 @@ _OTHER_FORMATS = (
 
 @with_options(
     Columns,
+    LabelOptions,
     TaxonomyOptions,
     FitSettings,
     Compute,
@@ -115,14 +117,18 @@ def fit(
     _check_files(out, report, units, networks, writes=not dry_run)
     if predictions is not None:
         check_answers_file(predictions, option="--predictions")
-    tree = given.taxonomy()
-    splits = tree.apply(find_samples(data, given.columns()))
+    columns, labels, tree = given.columns(), given.labels(), given.taxonomy()
+    splits = tree.apply(labels.apply(find_samples(data, columns), data, columns))
     splits["train"].check_trainable()
     if not dry_run:
         _check_inputs(
-            [data, weights, tree.taxonomy, *networks.names], splits, out=out, report=report, predictions=predictions
+            [data, weights, labels.labels, tree.taxonomy, *networks.names],
+            splits,
+            out=out,
+            report=report,
+            predictions=predictions,
         )
-    tested = has_test_photos(data, given.columns())
+    tested = has_test_photos(data, columns)
     narrowed = any(given.values[name] for name in ("train_from", "train_only", "lora"))
     strategy = given.values["strategy"] or ("top" if narrowed else AUTO)
     _announce(splits, networks, strategy, out)

@@ -12,6 +12,7 @@ import typer
 
 from regraft.cli.console import TerminalObserver, note
 from regraft.data.columns import Columns
+from regraft.data.label_file import LabelOptions
 from regraft.data.samples import composed
 from regraft.data.training_classes import TaxonomyOptions
 from regraft.engines.compute import Compute
@@ -76,6 +77,10 @@ class CommandOptions:
     def columns(self) -> Columns:
         """Return how tables are read."""
         return Columns(**self._fields(Columns))
+
+    def labels(self) -> LabelOptions:
+        """Return what corrects the labels."""
+        return LabelOptions(**self._fields(LabelOptions))
 
     def taxonomy(self) -> TaxonomyOptions:
         """Return the tree that the classes lie in."""

@@ -74,13 +74,14 @@ def groups_of(values: Sequence[Any], column: str, where: str) -> tuple[list[str 
     return groups, [note]
 
 
-def check_labels(labels: Sequence[str], column: str | None, where: str) -> list[str]:
+def check_labels(labels: Sequence[str], column: str | None, where: str, *, chosen: bool = True) -> list[str]:
     """Return notes on classes that may not be meant as such.
 
     Args:
         labels: n names of classes.
         column: of a table, that holds them; None for a list of labels, y.
         where: the table or the list.
+        chosen: whether an option can name another column.
 
     Raises:
         DataError: labels that hold several classes of the same column, or line ends.
@@ -96,7 +97,7 @@ def check_labels(labels: Sequence[str], column: str | None, where: str) -> list[
     several = [label for label in counts if _holds_several(label, classes)]
     if several:
         rows = sum(counts[label] for label in several)
-        another = "" if column is None else f", or name another column with {option('label_column')}"
+        another = "" if column is None or not chosen else f", or name another column with {option('label_column')}"
         raise DataError(
             f"{where}: {rows:,} of {len(labels):,} values in {called} look like several labels of one photo, which is "
             f"not supported:\n{shortlist([repr(label) for label in several])}\nKeep one label for each photo, remove "

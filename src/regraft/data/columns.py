@@ -143,6 +143,22 @@ def choose_columns(
     return ChosenColumns(chosen["image_column"], label, group, one_hot, tuple(notes))
 
 
+def usual_column(table: Table, field: str) -> str | None:
+    """Return the column that is read by its name alone, without an option; None where there is none.
+
+    Args:
+        table: the table.
+        field: "image_column" or "label_column", for their usual names; or the name itself.
+    """
+    found = _candidates(table, field, None if field in _USUAL_COLUMNS else field)
+    return found[0] if found else None
+
+
+def usual_names(field: str) -> tuple[str, ...]:
+    """Return the names by which a column is known without an option: of "image_column" or "label_column"."""
+    return _USUAL_COLUMNS[field]
+
+
 def group_column(table: Table, name: str) -> str:
     """Return the column of groups that an option names.
 

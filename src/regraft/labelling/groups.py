@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from regraft.data.csv_text import csv_text
-from regraft.data.label_table import check_table_of, check_table_path
 from regraft.data.photo_list import PhotoList, none_readable
+from regraft.data.table_checks import check_table_of, check_table_path
 from regraft.errors import DataError, OptionError, option, printable
 from regraft.features.embedding import Embedder
 from regraft.files import atomic_write

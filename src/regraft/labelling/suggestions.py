@@ -11,9 +11,9 @@ from regraft.classifier.classifier import Classifier
 from regraft.classifier.predict import ExplainedPredictions, Predictor
 from regraft.data.csv_text import csv_text, safe_cell
 from regraft.data.dataset import Dataset
-from regraft.data.label_table import check_table_of, check_table_path
 from regraft.data.near_duplicates import Pictures
 from regraft.data.samples import Samples
+from regraft.data.table_checks import check_table_of, check_table_path
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, option, printable
 from regraft.features.nearest import NearestSearch

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from regraft.data.csv_text import csv_text
-from regraft.data.label_table import check_table_of, check_table_path
+from regraft.data.table_checks import check_table_of, check_table_path
 from regraft.errors import OptionError, option, printable
 from regraft.files import atomic_write
 from regraft.photo_audit.audit import Audit

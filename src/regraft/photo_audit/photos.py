@@ -9,6 +9,7 @@ import numpy as np
 
 from regraft.data.columns import Columns
 from regraft.data.dataset import Dataset
+from regraft.data.label_file import LabelOptions
 from regraft.data.layouts import find_samples, readers_of, split_names
 from regraft.data.near_duplicates import Pictures
 from regraft.data.photo_list import PhotoList, list_photos
@@ -144,22 +145,31 @@ def photos_of(dataset: Dataset) -> AuditPhotos:
     )
 
 
-def find_audit_photos(data: str | Path, columns: Columns | None = None) -> AuditPhotos:
+def find_audit_photos(
+    data: str | Path, columns: Columns | None = None, corrections: LabelOptions | None = None
+) -> AuditPhotos:
     """Return all photos that `data` names, of all splits, before any is looked at.
+
+    Args:
+        data: a folder, a table, a photo, or a glob.
+        columns: of a table.
+        corrections: what corrects the labels that are found.
 
     Raises:
         DataError: it names no photo, or a table that cannot be read.
         OptionError: columns of what is no table.
     """
-    columns = columns or Columns()
+    columns, corrections = columns or Columns(), corrections or LabelOptions()
     listed = list_photos(data, replace(columns, group=None))
     path = Path(data).expanduser()
     groups, said = _groups(data, columns)
     listed = replace(listed, notes=tuple(dict.fromkeys([*listed.notes, *said])))
     if columns.group is not None and any(reader.is_table for reader in readers_of(path)):
         names, notes = groups_in_table(path, columns.group)
-        return label_photos(replace(listed, notes=(*listed.notes, *notes)), tuple(names))
-    return label_photos(listed, tuple(groups.get(source) for source in listed.sources))
+        listed = replace(listed, notes=(*listed.notes, *notes))
+    else:
+        names = [groups.get(source) for source in listed.sources]
+    return label_photos(*corrections.apply_to_list(listed, names, data, columns))
 
 
 def label_photos(listed: PhotoList, groups: tuple[str | None, ...]) -> AuditPhotos:

@@ -1,5 +1,5 @@
 """A classifier that answers by HTTP.
 
 May import: the files beside this folder, evaluation, plots, images, data, networks, heads, engines, attribution,
-features, training, classifier, photo_audit, labelling, transfer, pretraining, explain, publishing, exports.
+features, training, classifier, photo_audit, labelling, transfer, pretraining, explain, review, publishing, exports.
 """

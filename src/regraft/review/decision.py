@@ -1,0 +1,106 @@
+"""A decision about a photo: what was decided, by whom and when, and what may be kept of it."""
+
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from regraft.data.cells import is_missing
+from regraft.data.samples import clean_name
+from regraft.errors import OptionError, option, printable
+from regraft.images.sources import Source, TableCell
+
+_KEY_BYTES = 32
+
+
+class Action(StrEnum):
+    """What somebody decided about a photo."""
+
+    confirm = "confirm"
+    relabel = "relabel"
+    exclude = "exclude"
+    undo = "undo"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A row of the log.
+
+    Attributes:
+        number: of the row, from 1; later rows have higher ones.
+        key: of the photo's content: 32 bytes, see `images.sources.content_key`.
+        path: of the photo, absolute; one inside a table is TABLE:NAME.
+        action: what was decided.
+        label: the class that was confirmed or given; None where the photo is excluded, or something was undone.
+        reviewer: who decided.
+        time: when, in UTC.
+        undoes: the number of the decision that is undone; None of other actions.
+    """
+
+    number: int
+    key: bytes
+    path: str
+    action: Action
+    label: str | None
+    reviewer: str
+    time: datetime
+    undoes: int | None = None
+
+
+def checked_action(key: bytes, action: Action | str, label: str | None) -> tuple[Action, str | None]:
+    """Return action and label as they are kept.
+
+    Raises:
+        OptionError: one of them, or the key, is not allowed.
+    """
+    if len(key) != _KEY_BYTES:
+        raise OptionError(f"{option('key')} must have {_KEY_BYTES} bytes. Got {len(key)}.")
+    allowed = [one.value for one in Action if one is not Action.undo]
+    if action not in allowed:
+        raise OptionError(f"{option('action')} must be one of {', '.join(allowed)}. Got {action!r}.")
+    if action == Action.exclude:
+        if label is not None:
+            raise OptionError(f"{option('label')} goes with confirm and relabel. Leave it out.")
+        return Action.exclude, None
+    if not isinstance(label, str) or is_missing(label) or label.splitlines() != [label] or not _is_text(label):
+        raise OptionError(
+            f"{option('label')} must be the name of a class: text in one line, not blank and not nan. Got {label!r}."
+        )
+    return Action(action), clean_name(label)
+
+
+def checked_reviewer(name: str) -> str:
+    """Return the name of who decides, as it is kept.
+
+    Raises:
+        OptionError: it is blank, or no text.
+    """
+    if not isinstance(name, str) or not name.strip() or not _is_text(name):
+        raise OptionError(f"{option('reviewer')} must be a name. Got {name!r}.")
+    return name.strip()
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a character, or bytes of a name that are no UTF-8
+        return False
+    return True
+
+
+def name_of_photo(source: Source | str) -> str:
+    """Return the absolute name of a photo, by which it is found from any folder.
+
+    Raises:
+        OptionError: it is in memory, or its name is no UTF-8.
+    """
+    if isinstance(source, TableCell):
+        name = f"{source.file.absolute()}:{source.name}"
+    elif isinstance(source, str | Path):
+        name = os.path.abspath(source)  # noqa: PTH100 (a link keeps its name)
+    else:
+        raise OptionError(f"{option('source')} must be a file, or an image in a table. Got an image in memory.")
+    if not _is_text(name):
+        raise OptionError(f"{option('source')} {printable(name)} is no UTF-8, and cannot be kept. Rename the file.")
+    return name

@@ -1,0 +1,71 @@
+"""Decisions as a table of labels that `data.label_file` reads."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from regraft.data.csv_text import csv_text
+from regraft.data.label_table import EXCLUDE, read_label_table
+from regraft.errors import DataError, OptionError, first_few, option, printable
+from regraft.files import atomic_write
+from regraft.review.decision import Action, Decision
+
+
+def write_labels(decisions: Sequence[Decision], path: Path) -> int:
+    """Write what counts for each photo as a table, whole or not at all, and return the number of rows.
+
+    A photo that was decided on under several names has a row for each. Names are relative to the table's folder where
+    they lie in it.
+
+    Args:
+        decisions: those in force, in order.
+        path: of the table, a .csv file.
+
+    Raises:
+        OptionError: a name or label that cannot stand in a table.
+        OutputError: it cannot be written.
+    """
+    if path.suffix.lower() != ".csv":
+        raise OptionError(f"{option('path')} must end in .csv. Got {printable(path)}.")
+    rows = _rows_of(decisions, path.absolute().parent)
+    header = ("image", "label", EXCLUDE, "reviewer", "time")
+    with atomic_write(path) as temporary:
+        table = temporary.with_suffix(".csv")  # as it is read again by its name
+        try:
+            table.write_text(csv_text([header, *rows], exact=True), encoding="utf-8", newline="")
+            _check_readable(table, rows, path)
+            table.replace(temporary)
+        finally:
+            table.unlink(missing_ok=True)
+    return len(rows)
+
+
+def _rows_of(decisions: Sequence[Decision], folder: Path) -> list[tuple[str, str, str, str, str]]:
+    """Return what counts as rows of a table in `folder`, by name."""
+    state = {decision.key: decision for decision in decisions}
+    of_name = {decision.path: decision.key for decision in decisions}  # a file that was replaced: what it was last
+    rows = []
+    for name, key in sorted(of_name.items()):
+        counts = state[key]
+        left_out = counts.action is Action.exclude
+        cells = ("" if left_out else counts.label or "", "yes" if left_out else "")
+        below = name.startswith(f"{folder}{os.sep}")
+        shown = os.path.relpath(name, folder) if below else name
+        rows.append((shown, *cells, counts.reviewer, counts.time.isoformat(timespec="seconds")))
+    return rows
+
+
+def _check_readable(table: Path, rows: Sequence[Sequence[str]], path: Path) -> None:
+    """Raise `OptionError` unless a table is read as what was written: names may hold what no table can."""
+    try:
+        found = [(row.name, row.label) for row in read_label_table(table).rows]
+    except DataError as error:
+        reason = str(error).replace(str(table), str(path))
+        raise OptionError(f"{printable(path)}: as a table these labels could not be read again. {reason}") from None
+    wanted = [(name, label or None) for name, label, *_ in rows]
+    if found != wanted:
+        odd = [name for name, label in wanted if (name, label) not in set(found)]
+        raise OptionError(
+            f"{printable(path)}: these photos or their labels cannot stand in a table: "
+            f"{printable(first_few([repr(name) for name in odd], 5))}. Rename them."
+        )
