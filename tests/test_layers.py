@@ -280,6 +280,7 @@ ORDER = {
         "label_export",
         "decisions",
         "order",
+        "retrain",
     ],
     "publishing": [
         "subject",
