@@ -290,6 +290,7 @@ ORDER = {
         "label_export",
         "decisions",
         "order",
+        "retrain",
     ],
     "publishing": [
         "subject",

@@ -9,6 +9,7 @@ from PIL import Image
 from tests.photo_audit.made import made
 
 from regraft.data.columns import Columns
+from regraft.data.label_file import LabelOptions
 from regraft.errors import DataError, OptionError
 from regraft.photo_audit.photos import AuditPhotos, find_audit_photos
 
@@ -183,3 +184,13 @@ def test_groups_of_rows_without_labels_are_known(tmp_path: Path) -> None:
     assert find_audit_photos(tmp_path / "t.csv", Columns(group="patient")).groups == ("p", None, "p")
     (tmp_path / "u.csv").write_text("image,patient\n0.jpg,p\n1.jpg,q\n2.jpg,p\n")
     assert find_audit_photos(tmp_path / "u.csv", Columns(group="patient")).groups == ("p", "q", "p")
+
+
+def test_labels_that_are_still_to_be_corrected_are_not_refused(tmp_path: Path) -> None:
+    laid_out(tmp_path / "pets", "a/1.jpg", "a/2.jpg", "b/1.jpg")
+    table = tmp_path / "reviewed.csv"
+    table.write_text("image,label\na/2.jpg,b\nb/1.jpg,\n")
+    assert any("would refuse" in note for note in find_audit_photos(tmp_path / "pets").listed.notes)
+    photos = find_audit_photos(tmp_path / "pets", corrections=LabelOptions(table))
+    assert {name: one[0] for name, one in known(photos, tmp_path / "pets").items()} == {"a/1.jpg": "a", "a/2.jpg": "b"}
+    assert photos.listed.notes == ("labels: reviewed.csv changes 1 label, leaves out 1 photo",)

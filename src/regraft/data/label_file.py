@@ -151,7 +151,7 @@ class _KnownPhotos:
         if not name:
             return [], [], "names nothing"
         spelled = dict.fromkeys((name, name.replace("\\", "/")))
-        ways = {os.path.realpath(base / one): one for base in (folder, self.root, Path()) for one in spelled}
+        ways = [self._real(base / one) for base in (folder, self.root, Path()) for one in spelled]
         known = [way for way in dict.fromkeys(map(composed, ways)) if way in self._places]
         places = [place for way in known for place in self._places[way]]
         cells = {self._sources[place] for place in places if isinstance(self._sources[place], TableCell)}
@@ -159,7 +159,7 @@ class _KnownPhotos:
             return [], [], f"fits several photos: {', '.join(dict.fromkeys(str(self._sources[p]) for p in places))}"
         if places:
             return places, [], ""
-        beside = dict.fromkeys(os.path.realpath(base / one) for base in (folder, self.root) for one in spelled)
+        beside = dict.fromkeys(self._real(base / one) for base in (folder, self.root) for one in spelled)
         files = [Path(way) for way in beside if is_file(Path(way))]
         if len(files) > 1:
             return [], [], f"fits several files: {', '.join(map(str, files))}"

@@ -162,7 +162,7 @@ def find_audit_photos(
     columns, corrections = columns or Columns(), corrections or LabelOptions()
     listed = list_photos(data, replace(columns, group=None))
     path = Path(data).expanduser()
-    groups, said = _groups(data, columns)
+    groups, said = _groups(data, columns, corrected=corrections.labels is not None)
     listed = replace(listed, notes=tuple(dict.fromkeys([*listed.notes, *said])))
     if columns.group is not None and any(reader.is_table for reader in readers_of(path)):
         names, notes = groups_in_table(path, columns.group)
@@ -186,10 +186,13 @@ def label_photos(listed: PhotoList, groups: tuple[str | None, ...]) -> AuditPhot
     return AuditPhotos(listed, classes, labels, groups)
 
 
-def _groups(data: str | Path, columns: Columns) -> tuple[dict[Source, str | None], list[str]]:
+def _groups(
+    data: str | Path, columns: Columns, *, corrected: bool = False
+) -> tuple[dict[Source, str | None], list[str]]:
     """Return the name of each photo's group by its file's name; those of splits that training would refuse are unknown.
 
-    And what training would say of the photos: what is passed over, or why it would refuse them.
+    And what training would say of the photos: what is passed over, or why it would refuse them, unless their labels are
+    still to be corrected.
 
     Raises:
         OptionError, DataError: a group column of what is no table.
@@ -206,7 +209,7 @@ def _groups(data: str | Path, columns: Columns) -> tuple[dict[Source, str | None
         try:
             samples = find_samples(data, columns, splits=(split,))[split]
             said += samples.notes
-            if split == "train":
+            if split == "train" and not corrected:
                 samples.check_trainable()
         except DataError as error:  # it has no labels, as a folder of photos to be answered, or none to learn from
             if split != _TEST:

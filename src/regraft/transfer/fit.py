@@ -148,6 +148,19 @@ def fit_best(
     return _fit(choice.experiment, choice.model, folder, started, choice)
 
 
+def fit_experiment(experiment: Experiment, *, model: str) -> FitResult:
+    """Train what `fit` returns, of photos and networks that are known. No checkpoints are kept.
+
+    Args:
+        experiment: the photos, the networks, their features, and how to train.
+        model: the network as the user named it.
+
+    Raises:
+        DataError, OptionError, TrainingError, SanityError: as `fit`.
+    """
+    return _fit(experiment, model, None, time.monotonic())
+
+
 def _fit(
     experiment: Experiment, model: str, folder: Path | None, started: float, choice: NetworkChoice | None = None
 ) -> FitResult:

@@ -1,0 +1,211 @@
+"""A classifier fitted again with the labels that people gave, on features that are known, and what that changed."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from regraft.data.dataset import Dataset
+from regraft.data.samples import natural_order
+from regraft.data.taxonomy import distances_between
+from regraft.errors import DataError, OptionError, option
+from regraft.evaluation.paired import Difference, paired_differences
+from regraft.evaluation.pairwise import metric_in_words
+from regraft.review.decision import Action, Decision
+from regraft.transfer.experiment import Experiment
+from regraft.transfer.fit import FitResult, fit_experiment
+
+_FROZEN = "frozen"
+_TEXT = ("accuracy", "balanced_accuracy", "log_loss")
+
+
+@dataclass(frozen=True, eq=False)
+class Retrained:
+    """What became of a classifier.
+
+    Attributes:
+        result: the new classifier, its figures, and what it was made of.
+        change: of each figure, the new one less the old one with a 95 % interval, on the same photos and labels.
+        compared: how many photos these are.
+        relabelled: how many of the photos have another label than they were found with.
+        excluded: how many photos were left out.
+        unknown: how many decisions are about photos that are not among these: a new fit reads them.
+        seconds: of the whole work.
+    """
+
+    result: FitResult
+    change: Mapping[str, Difference]
+    compared: int
+    relabelled: int
+    excluded: int
+    unknown: int
+    seconds: float
+
+    def __str__(self) -> str:
+        """Return what changed, in lines."""
+        lines = [f"on {self.compared:,} photos, by their labels as they are now (95 % intervals):"]
+        for name in _TEXT:
+            if name in self.change:
+                one = self.change[name]
+                interval = "" if one.interval is None else f" [{one.interval[0]:+.3f}, {one.interval[1]:+.3f}]"
+                lines.append(f"  {metric_in_words(name)} {one.value:+.3f}{interval}: {one.verdict}")
+        return "\n".join(lines)
+
+
+def retrain(base: FitResult, decisions: Mapping[bytes, Decision], *, before: FitResult | None = None) -> Retrained:
+    """Fit the last layer again with the labels of decisions, on the features that `base` was made of.
+
+    Network, views, choice of features, seed and all other settings are those of `base`; no photo is opened. Old and new
+    classifier are compared by answers to photos that neither learned from, out-of-fold or of the validation split, and
+    by the labels that the decisions left: where wrong labels were corrected, both are judged by the right ones.
+
+    Args:
+        base: the first fit, of the labels that were found. Decisions are always applied to these, so that one that was
+            undone is forgotten.
+        decisions: what counts for each photo and its copies, by content key, as `DecisionStore.state` has it.
+        before: what the new classifier is compared with, made of the same photos; None for `base`.
+
+    Raises:
+        OptionError: a classifier whose network was trained further, or settings that name a class that is gone.
+        DataError: the photos that are left cannot be learned from, or evaluate nothing.
+        GoalError: no threshold meets the goal of the settings any more.
+        SanityError: what was learned is no better than always saying the largest class.
+    """
+    started = time.monotonic()
+    before = before or base
+    if base.classifier.strategy != _FROZEN:
+        raise OptionError(
+            f"the classifier was fitted with {option('strategy', base.classifier.strategy)}, which takes as long as it "
+            f"took. Fit with {option('strategy', _FROZEN)} to fit again while photos are reviewed."
+        )
+    experiment = corrected_experiment(base, decisions)
+    result = fit_experiment(experiment, model=base.classifier.model)
+    if result.classifier.classes == base.classifier.classes:  # else there are names that are of no such type
+        result.classifier.label_type = base.classifier.label_type
+        result.classifier.label_dtype = base.classifier.label_dtype
+    change, compared = _change(result, before)
+    parts = [part for part in (base.experiment.dataset, base.experiment.validation) if part is not None]
+    known = {key for part in parts for key in part.keys}
+    now = [part for part in (experiment.dataset, experiment.validation) if part is not None]
+    return Retrained(
+        result=result,
+        change=change,
+        compared=compared,
+        relabelled=sum(_relabelled(old, new) for old, new in zip(parts, now, strict=True)),
+        excluded=sum(map(len, parts)) - sum(map(len, now)),
+        unknown=len(decisions.keys() - known),
+        seconds=time.monotonic() - started,
+    )
+
+
+def corrected_experiment(base: FitResult, decisions: Mapping[bytes, Decision]) -> Experiment:
+    """Return the photos and features of a fit with the labels of decisions by content key, to fit a last layer on.
+
+    Raises:
+        OptionError, DataError: as `retrain`.
+    """
+    found = base.experiment
+    keep, names = _labels_now(found.dataset, decisions)
+    same = set(names) == set(found.dataset.classes)
+    classes = list(found.dataset.classes) if same else natural_order(names)  # labels in Python have an order of theirs
+    dataset = _with_names(found.dataset, keep, names, classes)
+    dataset.samples.check_trainable()
+    validation, validation_features = found.validation, found.validation_features
+    if validation is not None and validation_features is not None:
+        kept, own = _labels_now(validation, decisions)
+        if unknown := natural_order(set(own) - set(classes)):
+            raise DataError(
+                f"{validation.samples.where} has photos of classes that no training photo is of: "
+                f"{', '.join(unknown[:20])}. Give training photos these labels, too, or leave those photos out."
+            )
+        validation, validation_features = _with_names(validation, kept, own, classes), validation_features.select(kept)
+    record = base.record
+    settings = replace(found.settings, strategy=_FROZEN, features=record.features, tta=record.tta)
+    settings.check(found.compute, classes, distances_between(classes, dataset.samples.taxonomy))
+    return replace(
+        found,
+        dataset=dataset,
+        features=found.features.select(keep),
+        validation=validation,
+        validation_features=validation_features,
+        settings=settings,
+        other_views={},
+        _cuts={},
+        _hashes={},
+    )
+
+
+def _labels_now(dataset: Dataset, decisions: Mapping[bytes, Decision]) -> tuple[np.ndarray, list[str]]:
+    """Return the positions (m,) of photos that stay, and the names of their classes.
+
+    Raises:
+        DataError: none stays.
+    """
+    keep, names = [], []
+    for place, (key, label) in enumerate(zip(dataset.keys, dataset.labels.tolist(), strict=True)):
+        decision = decisions.get(key)
+        if decision is not None and decision.action is Action.exclude:
+            continue
+        keep.append(place)
+        names.append(dataset.classes[label] if decision is None or decision.label is None else decision.label)
+    if not keep:
+        raise DataError(f"all {len(dataset):,} photos of {dataset.samples.where} are left out. Keep some.")
+    return np.array(keep, dtype=np.int64), names
+
+
+def _with_names(dataset: Dataset, keep: np.ndarray, names: list[str], classes: list[str]) -> Dataset:
+    place = {name: number for number, name in enumerate(classes)}
+    return dataset.select(keep).with_labels(np.array([place[name] for name in names], dtype=np.int64), classes)
+
+
+def _relabelled(old: Dataset, new: Dataset) -> int:
+    before = dict(zip(old.positions.tolist(), (old.classes[label] for label in old.labels.tolist()), strict=True))
+    pairs = zip(new.positions.tolist(), new.labels.tolist(), strict=True)
+    return sum(before[place] != new.classes[label] for place, label in pairs)
+
+
+def _change(after: FitResult, before: FitResult) -> tuple[dict[str, Difference], int]:
+    """Return how the figures changed on the photos that evaluated both and are of a class that both know."""
+    new, old = after.held_out, before.held_out
+    classes = natural_order([*new.dataset.classes, *old.dataset.classes])
+    row_of = {place: row for row, place in enumerate(old.dataset.positions.tolist())}
+    known = set(old.dataset.classes)
+    rows = np.array(
+        [
+            row
+            for row, (place, label) in enumerate(
+                zip(new.dataset.positions.tolist(), new.dataset.labels.tolist(), strict=True)
+            )
+            if place in row_of and new.dataset.classes[label] in known
+        ],
+        dtype=np.int64,
+    )
+    if not len(rows):
+        raise DataError("no photo is left that evaluated both classifiers. Leave fewer photos out.")
+    old_rows = np.array([row_of[place] for place in new.dataset.positions[rows].tolist()], dtype=np.int64)
+    of_new, of_old = (
+        np.array([classes.index(name) for name in one.dataset.classes], dtype=np.int64) for one in (new, old)
+    )
+    settings = after.experiment.settings
+    positive = None
+    if len(classes) == 2:
+        positive = 1 if settings.positive is None else classes.index(settings.positive)
+    change = paired_differences(
+        _spread(new.probabilities[rows], of_new, len(classes)),
+        _spread(old.probabilities[old_rows], of_old, len(classes)),
+        of_new[new.dataset.labels[rows]],
+        positive=positive,
+        groups=None if new.dataset.groups is None else new.dataset.groups[rows],
+        folds=None if new.folds is None else new.folds[rows],
+        decisions=(of_new[new.answers.labels[rows]], of_old[old.answers.labels[old_rows]]),
+        seed=settings.seed,
+    )
+    return change, len(rows)
+
+
+def _spread(probabilities: np.ndarray, columns: np.ndarray, count: int) -> np.ndarray:
+    """Return (n, count) probabilities: those of an absent class are 0."""
+    found = np.zeros((len(probabilities), count))
+    found[:, columns] = probabilities
+    return found
