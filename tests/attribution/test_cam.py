@@ -132,7 +132,7 @@ def test_a_pixel_has_the_mean_of_the_squares_that_cover_it(
 
 
 @pytest.mark.parametrize(("window", "stride"), [(16, 8), (20, 12), (40, 9)])
-@pytest.mark.parametrize("count", [1, 3, 17])
+@pytest.mark.parametrize("count", [1, 3, pytest.param(17, marks=pytest.mark.slow)])
 def test_occlusion_is_captums(resnet: nn.Module, window: int, stride: int, count: int) -> None:
     images = torch.randn(count, 3, 48, 40, generator=torch.Generator().manual_seed(1))
     target = torch.arange(count) % 7

@@ -77,7 +77,12 @@ NETWORKS: dict[str, tuple[dict[str, object], list[str]]] = {
 
 
 @pytest.mark.parametrize(
-    ("name", "stage"), [(name, stage) for name, (_, stages) in NETWORKS.items() for stage in stages]
+    ("name", "stage"),
+    [
+        pytest.param(name, stage, marks=[pytest.mark.slow] if name == "vgg16" else [])
+        for name, (_, stages) in NETWORKS.items()
+        for stage in stages
+    ],
 )
 def test_equal_to_captum(name: str, stage: str) -> None:
     torch.manual_seed(0)

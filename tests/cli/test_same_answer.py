@@ -28,7 +28,9 @@ def fit(run: Run, tiny_network: str, monkeypatch: pytest.MonkeyPatch, tmp_path: 
 TOP = ("--strategy", "top", "--epochs", 1, "--views", 2)
 
 
-@pytest.mark.parametrize("options", [("--strategy", "frozen"), TOP], ids=["frozen", "top"])
+@pytest.mark.parametrize(
+    "options", [("--strategy", "frozen"), pytest.param(TOP, marks=pytest.mark.slow)], ids=["frozen", "top"]
+)
 def test_equal_runs_give_equal_files(
     fit: Callable[..., bytes], photos: Photos, tmp_path: Path, tiny_network: str, options: tuple[object, ...]
 ) -> None:

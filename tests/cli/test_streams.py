@@ -95,7 +95,7 @@ def test_exit_codes_where_nothing_can_be_said(command: str, code: int, tmp_path:
     assert bash(command, tmp_path) == (code, "", "")
 
 
-@pytest.mark.parametrize("arguments", ["--help", "models"])
+@pytest.mark.parametrize("arguments", ["--help", pytest.param("models", marks=pytest.mark.slow)])
 def test_a_reader_that_went_away_is_no_error(arguments: str, tmp_path: Path) -> None:
     """`true` is gone long before Python has started. With pipefail the pipe's exit code is regraft's."""
     assert bash(f"regraft {arguments} | true", tmp_path) == (141, "", "")

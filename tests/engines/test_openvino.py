@@ -40,6 +40,7 @@ NETWORKS = {
     "test_vit_relpos": (160, 160),
     "test_mambaout": (96, 64),
 }
+SLOW_TO_CONVERT = ("test_vit_relpos", "test_mambaout")
 SMALL = Preprocess(24, 32, 1.0, "squash", "bicubic", (0.1, 0.4, 0.7), (0.2, 0.5, 0.9))
 
 
@@ -112,7 +113,10 @@ def check_equal(found: np.ndarray, expected: np.ndarray) -> None:
 # --- outputs ---
 
 
-@pytest.mark.parametrize("architecture", NETWORKS)
+@pytest.mark.parametrize(
+    "architecture",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW_TO_CONVERT else []) for name in NETWORKS],
+)
 def test_features_are_pytorchs(network: Callable[[str], Backbone], pixels: Pixels, architecture: str) -> None:
     backbone = network(architecture)
     engine, reference = engine_of(backbone.module, backbone.preprocess), TorchEngine(backbone, CPU)

@@ -308,6 +308,7 @@ def test_openvino_itself_on_a_damaged_file(tiny_network: str, pixels: Pixels) ->
     assert weights.read_bytes() == data
 
 
+@pytest.mark.slow
 def test_a_trunk_is_converted_and_not_the_whole_network(tiny_network: str, pixels: Pixels) -> None:
     backbone = load_backbone(tiny_network)
     cut = backbone.stages()[-2].name

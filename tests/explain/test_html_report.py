@@ -311,6 +311,7 @@ def test_from_random_weights_there_is_no_before(explained: Explained) -> None:
     assert "trained from random weights" in render(found)
 
 
+@pytest.mark.slow
 def test_the_method_can_be_chosen_and_is_named(explained: Explained) -> None:
     by_default, chosen = explained(units=1), explained(units=1, method="deconvnet")
     # no max-pooling in this network: auto takes guided backpropagation

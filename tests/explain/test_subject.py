@@ -201,6 +201,7 @@ def test_without_labels_the_answers_are_the_labels(
     )
 
 
+@pytest.mark.slow
 def test_the_network_before_training(
     fitted: Callable[..., FitResult], tiny_network: str, tmp_path: Path, listener: Listener
 ) -> None:

@@ -328,6 +328,7 @@ def extract_alone(network: str, folder: Path, answer: Any) -> None:
     answer.put(found)
 
 
+@pytest.mark.slow
 def test_a_spawned_process_gives_the_same(run: Run, ten: list[Path], tiny_network: str) -> None:
     """This process has made engines and threads of its own before."""
     expected = [run(ten, compute).values for compute in (Compute(), OPENVINO)]

@@ -91,6 +91,7 @@ def test_a_teacher_whose_outputs_do_not_fit_into_the_cache(
     learn(photos(red=20, blue=20), distillation=DistillationSettings(tiny_network))
 
 
+@pytest.mark.slow
 def test_a_student_comes_near_its_teacher(photos: Photos, tiny_network: str) -> None:
     """No part of the loss is below 0, so that it bounds the mean cosine between features: 4 (1 - cosine) <= loss.
 

@@ -176,6 +176,7 @@ def test_help_names_a_new_row(bitfit: Strategy) -> None:
     assert said.choices == ("auto", "frozen", "top", "whole", "scratch", "bitfit")
 
 
+@pytest.mark.slow
 def test_a_new_row_trains_its_parameters_with_its_own_rate(
     bitfit: Strategy, tiny_network: str, photos: Callable[..., Path], trainings: list[dict[str, Any]]
 ) -> None:

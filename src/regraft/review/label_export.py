@@ -7,7 +7,7 @@ from pathlib import Path
 from regraft.data.csv_text import csv_text
 from regraft.data.label_table import EXCLUDE, read_label_table
 from regraft.errors import DataError, OptionError, first_few, option, printable
-from regraft.files import atomic_write
+from regraft.files import atomic_write, move_over
 from regraft.review.decision import Action, Decision
 
 
@@ -34,7 +34,7 @@ def write_labels(decisions: Sequence[Decision], path: Path) -> int:
         try:
             table.write_text(csv_text([header, *rows], exact=True), encoding="utf-8", newline="")
             _check_readable(table, rows, path)
-            table.replace(temporary)
+            move_over(table, temporary)
         finally:
             table.unlink(missing_ok=True)
     return len(rows)
