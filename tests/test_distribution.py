@@ -96,9 +96,10 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Distributions) -> N
 def test_of_what_is_no_code_the_wheel_holds_what_runs_or_is_read(built: Distributions) -> None:
     """The pocket network with its card, the pages' templates, types; no photo, no test, no cache."""
     others = {name for name in built.wheel if not name.endswith(".py") and built.information not in name}
-    assert {re.sub(r"templates/.*", "templates/*", name) for name in others} == {
+    assert {re.sub(r"(templates|static)/.*", r"\1/*", name) for name in others} == {
         "regraft/__init__.pyi",
         "regraft/explain/templates/*",
+        "regraft/labelling/templates/*",
         "regraft/photo_audit/templates/*",
         "regraft/plots/templates/*",
         "regraft/pocket/README.md",
@@ -107,6 +108,7 @@ def test_of_what_is_no_code_the_wheel_holds_what_runs_or_is_read(built: Distribu
         "regraft/pocket/model.safetensors",
         "regraft/pocket/training.json",
         "regraft/py.typed",
+        "regraft/serve/static/*",
     }
 
 

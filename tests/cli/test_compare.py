@@ -71,6 +71,7 @@ def test_wrong_comparisons_are_told_in_words(
     assert message in fails("compare", photos(red=5, blue=5), "--model", tiny_network, *options)
 
 
+@pytest.mark.slow
 def test_compare_takes_it_too(run: Run, photos: Photos, offline: None) -> None:
     done = run("compare", photos(red=8, blue=8), "--strategies", "frozen", "--json")
     assert done.exit_code == 0, done.output

@@ -91,7 +91,7 @@ def folder(tmp_path: Path, run: Run, offline: None, written: Path) -> Path:
     return tmp_path
 
 
-LONG = ("compare.md", "fit.md")  # a network is trained
+LONG = ("compare.md", "fit.md", "decisions.md", "taxonomy.md")
 
 
 @pytest.mark.parametrize(

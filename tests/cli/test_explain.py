@@ -99,6 +99,7 @@ def test_photos_of_one_class_tell_nothing_of_depth(
     assert "How far the network carries is not shown: all photos are of one class." in told["notes"]
 
 
+@pytest.mark.slow
 def test_training_that_is_compared_with_before(run: Run, pets: Path, tiny_network: str, tmp_path: Path) -> None:
     out = tmp_path / "pets.safetensors"
     assert run("fit", pets, "--model", tiny_network, "--strategy", "top", "--epochs", 1, "--out", out).exit_code == 0
@@ -113,6 +114,7 @@ def test_training_that_is_compared_with_before(run: Run, pets: Path, tiny_networ
     assert set(told["depth"]) == {"pretrained", "random weights"}
 
 
+@pytest.mark.slow
 def test_another_network_than_it_was_trained_from_is_not_taken_for_it(
     run: Run, pets: Path, tiny_network: str, other_network: str, tmp_path: Path
 ) -> None:

@@ -34,6 +34,7 @@ def test_all_commands_are_there_when_they_are_asked_for() -> None:
         _ = main.apps
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_computed(photos: Photos, tiny_network: str, tmp_path: Path) -> None:
     slow = (
         "import signal, time\nfrom regraft.engines.pytorch import TorchEngine\nfast = TorchEngine.features\n"

@@ -18,6 +18,7 @@ from regraft.networks.registry import INSTALLED, POPULAR, STRONG, StartingPoint,
 Run = Callable[..., Result]
 
 
+@pytest.mark.slow
 def test_models_lists_and_describes(run: Run) -> None:
     described = run("models", "vgg16").stdout
     assert described.startswith(

@@ -12,6 +12,7 @@ Run = Callable[..., Result]
 QUICK = ["--epochs", "2", "--views", "2"]
 
 
+@pytest.mark.slow
 def test_mlflow_hears_losses_and_figures(
     run: Run, photos: Photos, tiny_network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,6 +102,7 @@ def test_classes_and_files_may_be_called_anything(explained: Explained, tmp_path
     assert "&lt;b&gt;cats" in text
 
 
+@pytest.mark.slow
 def test_what_auto_tried_and_left_out_is_shown(explained: Explained, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the network's stages `top` trained the last two, to the end; `whole` would have taken ten times the budget."""
     heard: dict[str, Any] = {}
@@ -130,6 +131,7 @@ def test_what_auto_tried_and_left_out_is_shown(explained: Explained, monkeypatch
     assert [row.get("class") for row in section.all("tr")].count("taken") == 1
 
 
+@pytest.mark.slow
 def test_the_choices_of_network_and_features_are_shown(explained: Explained) -> None:
     found = explained(units=1)
     record = found.subject.record
@@ -163,6 +165,7 @@ def test_the_choices_of_network_and_features_are_shown(explained: Explained) -> 
     assert "What the last layer sees" not in text
 
 
+@pytest.mark.slow
 def test_what_training_changed_is_shown(explained: Explained) -> None:
     found = explained(strategy="top", units=2)
     trained = [name for name, moved in found.moved.items() if moved > 0]

@@ -33,6 +33,7 @@ def written(name: str, folder: Path) -> Path:
     return folder / f"pets{FORMATS[name].suffix}"
 
 
+@pytest.mark.slow
 def test_openvino(make: Make, several: list[Path], tmp_path: Path, listener: Listener) -> None:
     out, photos = tmp_path / "out", PhotoList.unlabelled(several)
     out.mkdir()

@@ -31,4 +31,4 @@ def test_answers_are_as_described(start: Start) -> None:
 
         settings(hypothesis.given(case=operation.as_strategy())(answers))()
         asked.append(operation.path)
-    assert set(asked) == {"/predict", "/model", "/health", "/ready", "/metrics"}
+    assert set(asked) == {"/predict", "/heatmap", "/model", "/health", "/ready", "/metrics"}

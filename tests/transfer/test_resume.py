@@ -98,7 +98,14 @@ def test_the_same_command_resumes_bit_for_bit(fit: Fit, killed: Fit, photos: Pho
     assert weights(fit(data)) == weights(fit(data, folder="whole"))  # which fills the cache in the first case
 
 
-@pytest.mark.parametrize("pattern", ["m.unfinished/*.safetensors", "cache/features/*.views", "cache/features/*/*s"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "m.unfinished/*.safetensors",
+        pytest.param("cache/features/*.views", marks=pytest.mark.slow),
+        pytest.param("cache/features/*/*s", marks=pytest.mark.slow),
+    ],
+)
 def test_what_is_damaged_meanwhile_is_done_again_bit_for_bit(
     fit: Fit, killed: Fit, photos: Photos, *, tmp_path: Path, listener: Any, pattern: str
 ) -> None:
