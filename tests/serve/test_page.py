@@ -1,13 +1,19 @@
 """The files of the page, and the heat map that it asks for."""
 
+import asyncio
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 from tests.serve.conftest import form
 
-from regraft.serve.page import static_files
+from regraft.publishing.subject import CardSubject
+from regraft.serve.page import heatmap_of, static_files
+from regraft.serve.refusals import RefusalError
 
 
 def test_the_page_asks_for_its_own_files_alone(client: TestClient) -> None:
@@ -51,6 +57,18 @@ def test_no_heat_map(client: TestClient, jpegs: list[Path], label: str, data: by
     sent = form(("p.jpg", jpegs[0].read_bytes() if data is None else data))
     given = client.post("/heatmap", params={"label": label}, files=sent)
     assert (given.status_code, given.json()) == (422, {"error": told})
+
+
+def test_a_photo_that_does_not_arrive_is_not_waited_for(subject: CardSubject) -> None:
+    async def stalls() -> AsyncIterator[bytes]:
+        yield b"--x\r\n"
+        await asyncio.Event().wait()
+
+    request: Any = SimpleNamespace(headers={"content-type": "multipart/form-data; boundary=x"}, stream=stalls)
+    nobody: Any = None  # is asked
+    with pytest.raises(RefusalError, match=r"^the photos did not arrive within 0\.05 s\.$") as caught:
+        asyncio.run(heatmap_of(request, "dog", subject.classifier, nobody, seconds=0.05))
+    assert caught.value.status == 408
 
 
 def test_a_heat_map_is_of_one_photo(client: TestClient, jpegs: list[Path]) -> None:

@@ -28,7 +28,7 @@ from regraft.serve.page import add_page, heatmap_of
 from regraft.serve.refusals import App, Message, Receive, RefusalError, Scope, Send, json_bytes, send_json
 from regraft.serve.schemas import BODY, FAILURES, FORM
 from regraft.serve.settings import MOST_TOP, ServeSettings
-from regraft.serve.uploads import FIELD, read_form, read_urls, shown
+from regraft.serve.uploads import FIELD, read_form, read_urls, shown, too_slow
 
 if TYPE_CHECKING:
     from regraft.classifier.predict import Predictions, Predictor
@@ -228,9 +228,7 @@ async def _photos_of(
                 )
             return await _fetched(await read_urls(request.stream(), most=settings.max_files), settings, fetching)
     except TimeoutError:
-        raise RefusalError(
-            408, "slow", f"the photos did not arrive within {settings.timeout:g} s.", {"Connection": "close"}
-        ) from None
+        raise too_slow(settings.timeout) from None
 
 
 async def _fetched(

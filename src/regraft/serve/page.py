@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from concurrent.futures import CancelledError
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from regraft.images.sources import Source
 from regraft.serve.batching import Batcher
 from regraft.serve.heatmap import occlusion_map
 from regraft.serve.refusals import RefusalError
-from regraft.serve.uploads import read_form
+from regraft.serve.uploads import read_form, too_slow
 
 if TYPE_CHECKING:
     from regraft.classifier.classifier import Classifier
@@ -70,8 +71,12 @@ async def heatmap_of(
     if label not in classifier.classes:
         names = first_few(classifier.classes, 20)
         raise RefusalError(422, "label", f"label must be one of {names}. Got {printable(label)[:200]!r}.")
-    (photo,) = await read_form(request.headers.get("content-type", ""), request.stream(), most=1)
     ends = time.monotonic() + seconds
+    try:
+        async with asyncio.timeout(seconds):
+            (photo,) = await read_form(request.headers.get("content-type", ""), request.stream(), most=1)
+    except TimeoutError:
+        raise too_slow(seconds) from None
 
     def answers(sources: Sequence[Source]) -> np.ndarray:
         waiting = batcher.submit(sources, counted=False)
@@ -82,6 +87,8 @@ async def heatmap_of(
             raise RefusalError(
                 503, "timeout", f"there is no map within {seconds:g} s. Come again.", {"Retry-After": "1"}
             ) from None
+        except CancelledError:
+            raise RefusalError(503, "not ready", "the server stops. Come again.", {"Retry-After": "1"}) from None
 
     place, preprocess = classifier.classes.index(label), classifier.backbone.preprocess
     try:

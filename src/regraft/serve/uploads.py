@@ -140,6 +140,11 @@ def too_many(most: int) -> RefusalError:
     )
 
 
+def too_slow(seconds: float) -> RefusalError:
+    """Return the refusal of a request whose photos do not arrive in time."""
+    return RefusalError(408, "slow", f"the photos did not arrive within {seconds:g} s.", {"Connection": "close"})
+
+
 def shown(name: str) -> str:
     """Return what stands for a photo in answers: what it was sent as, without characters that forge text."""
     text = printable(name)

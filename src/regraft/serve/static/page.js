@@ -18,7 +18,7 @@ function headers() {
 }
 
 /** Ask the server; wait where it is too busy. Throws `Refusal` with what it says. */
-export async function ask(path, options = {}) {
+async function ask(path, options = {}) {
   for (let tried = 1; ; tried += 1) {
     let response;
     try {
@@ -50,7 +50,7 @@ function say(text, bad = false) {
   byId("status").classList.toggle("bad", bad);
 }
 
-export function percent(share) {
+function percent(share) {
   if (share > 0.9995 && share < 1) return "> 99.9 %";
   if (share < 0.0005 && share > 0) return "< 0.1 %";
   return `${(100 * share).toFixed(1)} %`;
