@@ -2,6 +2,7 @@
 import { byId, say } from "./elements.js";
 
 const TRIES = 6; // of a request that the server is too busy for
+const [MOST_FILES, MOST_BYTES] = [8, 20e6]; // of a request, unless one file is larger
 const TOKEN = "regraft-token";
 
 /** What the server refused, in its words. `status` is that of HTTP, 0 where nothing answered. */
@@ -96,6 +97,20 @@ export async function askFile(path, options = {}, { tries = TRIES } = {}) {
 
 /** Where the server has a photo that it knows, so that it fits into side x side pixels. */
 export const imagePath = (id, side) => `review/photos/${id}/image?side=${side}`;
+
+/** Files in parts that one request may hold. */
+export function* parts(files) {
+  let [part, size] = [[], 0];
+  for (const file of files) {
+    if (part.length === MOST_FILES || (part.length && size + file.size > MOST_BYTES)) {
+      yield part;
+      [part, size] = [[], 0];
+    }
+    part.push(file);
+    size += file.size;
+  }
+  if (part.length) yield part;
+}
 
 /** The form of POST /predict and its like. */
 export function photosForm(files) {

@@ -1,10 +1,9 @@
 // The page to try a classifier: photos go to POST /predict, what comes back is shown. No library, no build step.
-import { ask, onLogin, photosForm, Refusal } from "./ask.js";
+import { ask, onLogin, parts, photosForm, Refusal } from "./ask.js";
 import { byId, element, keepFile, percent, say } from "./elements.js";
 import { heatmap } from "./heatmap.js";
 import { hideSimilar, showSimilar } from "./similar.js";
 
-const AT_A_TIME = 8; // photos of one request
 const MOST_BARS = 5;
 
 const results = []; // {file, url, answer}
@@ -17,9 +16,9 @@ async function classify(files) {
   const photos = [...files];
   if (!photos.length) return;
   const first = results.length;
-  for (let start = 0; start < photos.length; start += AT_A_TIME) {
-    const part = photos.slice(start, start + AT_A_TIME);
-    say(photos.length > 1 ? `Photo ${start + 1} of ${photos.length} …` : `Looking at ${part[0].name} …`);
+  let sent = 0;
+  for (const part of parts(photos)) {
+    say(photos.length > 1 ? `Photo ${sent + 1} of ${photos.length} …` : `Looking at ${part[0].name} …`);
     try {
       const request = { method: "POST", body: photosForm(part) };
       const { predictions } = await ask("predict", request, { takes: (body) => body?.predictions });
@@ -29,7 +28,8 @@ async function classify(files) {
       say(error.message, true);
       return;
     }
-    if (start === 0 && results.length > first) show(results[first], photos.length === 1);
+    if (sent === 0 && results.length > first) show(results[first], photos.length === 1);
+    sent += part.length;
   }
   const lost = results.slice(first).filter(({ answer }) => answer.error).length;
   if (photos.length > 1) say(`${photos.length} photos done${lost ? `; ${lost} cannot be read` : ""}.`);

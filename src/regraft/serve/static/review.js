@@ -22,6 +22,7 @@ let state = null; // as GET /review/state says
 let last = null; // row of the log of decisions that is known
 let photos = 0; // that the server had when the list was loaded
 let answered = true; // whether the server answered the last time
+let reasonLost = ""; // why not
 let moving = false; // whether the next photo is still to come: keys wait for it
 const poll = { timer: null, running: false, again: false };
 const stale = new Set(); // photos that others decided on, to ask for anew
@@ -29,7 +30,7 @@ const own = new Map(); // by photo, the rows of the log that are ours and shown
 
 const outbox = new Outbox({ saved, refused, changed });
 const grid = new Grid(outbox, act);
-const closer = new Closer(outbox, act);
+const closer = new Closer(outbox, act, (card) => grid.focus(card));
 
 // --- decisions ---
 
@@ -105,9 +106,9 @@ function saved(item, { decision, undone, photo }) {
   if (item.action === "undo") {
     if (!undone) say("There is nothing of yours to undo.");
     else {
-      show(photo.id, photo);
-      say(`${photo.file}: ${done(undone)}, undone`);
-      const card = grid.card(photo.id);
+      if (photo) show(photo.id, photo);
+      say(`${photo?.file ?? "A photo that is not here any more"}: ${done(undone)}, undone`);
+      const card = grid.card(undone.photo);
       if (card && closer.card) look(card);
       else if (card && !openDialog()) grid.focus(card);
     }
@@ -124,7 +125,8 @@ function refused(item) {
 }
 
 function banner() {
-  showBanner({ answered: answered && !outbox.unanswered, looking: answered && state?.phase === "looking", outbox });
+  const reason = answered && outbox.unanswered ? outbox.reason : reasonLost;
+  showBanner({ answered: answered && !outbox.unanswered, reason, outbox });
 }
 
 // --- what the server says ---
@@ -151,7 +153,7 @@ async function askSoon() {
 }
 
 function lost(error) {
-  if (error.status !== 0) say(error.message, true);
+  reasonLost = error.message;
   answered = false;
   banner();
 }
@@ -160,7 +162,6 @@ function back() {
   answered = true;
   banner();
   outbox.wake();
-  fetchMissing();
 }
 
 async function update() {
@@ -169,6 +170,7 @@ async function update() {
   state = now;
   showState(state);
   if (state.phase !== "ready") return;
+  if (!answered || before?.phase !== "ready") fetchMissing();
   if (last === null) outbox.open(state.data);
   if (last === null || last > state.last || !grid.known) await load();
   else await follow();
@@ -220,7 +222,7 @@ async function refresh(id) {
 function tellRetrained() {
   if (state.error) return say(state.error, true);
   say("Retrained: the figures stand above the photos.");
-  if (!openDialog()) byId("result").scrollIntoView({ block: "nearest" });
+  if (!openDialog() && !grid.of(document.activeElement)) byId("result").scrollIntoView({ block: "nearest" });
 }
 
 /** Have a button ask the server for something, and say what it refuses. */
@@ -271,7 +273,6 @@ byId("show-help").addEventListener("click", showHelp);
 byId("filter").addEventListener("change", load);
 byId("filter").addEventListener("submit", (event) => event.preventDefault());
 byId("reload").addEventListener("click", load);
-byId("closer").addEventListener("close", () => grid.focus(grid.active));
 byId("hide-result").addEventListener("click", ({ currentTarget }) => {
   const open = byId("result-body").hidden;
   byId("result-body").hidden = !open;

@@ -1,9 +1,7 @@
 // The dialog by which new photos come in, with their class.
-import { ask, photosForm, Refusal } from "./ask.js";
+import { ask, parts, photosForm, Refusal } from "./ask.js";
 import { byId, counted, element } from "./elements.js";
 import { show } from "./review_dialogs.js";
-
-const AT_A_TIME = 8; // photos of one request
 
 let names = [];
 
@@ -31,8 +29,9 @@ export function prepareAdding() {
 
 function describe() {
   const label = byId("new-class").value.normalize("NFC").trim();
-  const photos = counted(byId("new-files").files.length, "photo");
-  byId("add-photos").textContent = names.includes(label) || !label ? `Add ${photos}` : `Add ${photos} of a new class “${label}”`;
+  const number = byId("new-files").files.length;
+  const which = names.includes(label) || !label ? "" : ` of a new class “${label}”`;
+  byId("add-photos").textContent = `Add ${number ? counted(number, "photo") : "photos"}${which}`;
 }
 
 async function upload(files, label, reviewer) {
@@ -42,10 +41,10 @@ async function upload(files, label, reviewer) {
   const refused = [];
   const tell = (text) => said.replaceChildren(element("li", text), ...refused.map((one) => element("li", { className: "error", textContent: one })));
   try {
-    for (let start = 0; start < files.length; start += AT_A_TIME) {
-      tell(`Photo ${start + 1} of ${files.length} …`);
+    for (const part of parts(files)) {
+      tell(`Photo ${added + refused.length + 1} of ${files.length} …`);
       const query = new URLSearchParams({ label, reviewer });
-      const request = { method: "POST", body: photosForm(files.slice(start, start + AT_A_TIME)) };
+      const request = { method: "POST", body: photosForm(part) };
       const found = await ask(`review/photos?${query}`, request, { takes: (body) => body?.refused });
       added += found.added.length;
       refused.push(...found.refused.map(({ file, error }) => `${file}: ${error}`));

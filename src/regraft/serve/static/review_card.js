@@ -19,7 +19,7 @@ export function standing(photo, items) {
   if (item) {
     const what = item.action === "confirm" ? "confirmed" : said(item);
     if (item.refusal !== null) return { text: `Not saved: ${item.refusal}`, kind: "unsaved" };
-    if (item.tried && !item.sending) return { text: `${what}: not saved yet`, kind: "unsaved" };
+    if (item.held) return { text: `${what}: not saved yet`, kind: "unsaved" };
     return { text: `${what}: saving …`, kind: "saving" };
   }
   const { decision } = photo;

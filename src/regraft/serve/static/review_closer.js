@@ -11,13 +11,16 @@ export class Closer {
   #card = null;
   #urls = [];
 
-  constructor(outbox, act) {
+  /** `closed(card)` is called with the card that was seen last. */
+  constructor(outbox, act, closed) {
     this.outbox = outbox;
     this.act = act;
     this.dialog = byId("closer");
     this.dialog.addEventListener("close", () => {
+      const card = this.#card;
       this.#card = null;
       this.#forget();
+      closed(card);
     });
   }
 

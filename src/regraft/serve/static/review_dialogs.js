@@ -34,7 +34,9 @@ export const showHelp = () => show(byId("help"));
 /** Ask who reviews; returns the name, "" where none was given. */
 export async function askName(known) {
   byId("name").value = known;
-  return (await show(byId("who"))).trim();
+  const closed = show(byId("who"));
+  byId("name").select();
+  return (await closed).trim();
 }
 
 /** Have the form of a dialog close it with `value()`. */

@@ -1,17 +1,17 @@
-// Decisions on their way to the server: of one photo in order, sent again until it has them, kept over a reload.
+// Decisions on their way to the server: in order, sent again until it has them, kept over a reload.
 import { ask, loginNeeded, Refusal, send } from "./ask.js";
 
-const AT_ONCE = 4; // requests
 const AGAIN = 2000; // milliseconds until the next attempt where the server does not answer
 
 /**
- * An item: {id, action, photo, file, label, reviewer, after, tried, sending, refusal}. `photo` is null of "undo"; `after` is
- * the last row of the log that was known when it was decided; `tried`, that the server may have it, although no answer came.
+ * An item: {id, action, photo, file, label, reviewer, after, tried, sending, held, refusal}. `photo` is null of "undo";
+ * `after` is the last row of the log that was known when it was decided; `tried`, that the server may have it, although no
+ * answer came; `held`, that it waits for a server that does not answer.
  */
 export class Outbox {
   #items = [];
   #place = null; // in the browser's storage
-  #counted = new Set(); // rows of the log that items of ours became
+  #counted = new Set(); // rows of the log that items of ours became, or undid
   #timer = null;
   #next = 1;
 
@@ -19,6 +19,7 @@ export class Outbox {
   constructor({ saved, refused, changed }) {
     Object.assign(this, { saved, refused, changed });
     this.unanswered = false;
+    this.reason = ""; // why nothing is taken, in the words of the last refusal
   }
 
   /** Take what an earlier page left of these data, and send it. */
@@ -30,7 +31,7 @@ export class Outbox {
     } catch {
       sessionStorage.removeItem(this.#place); // nothing of ours
     }
-    this.#items = [...left.map((item) => ({ ...item, id: this.#next++, sending: false })), ...this.#items];
+    this.#items = [...left.map((item) => ({ ...item, id: this.#next++, sending: false, held: false })), ...this.#items];
     this.#keep();
     this.#items.forEach((item) => this.changed(item));
     this.#pump();
@@ -53,7 +54,8 @@ export class Outbox {
 
   add({ action, photo = null, file = "", label = null, reviewer, after }) {
     if (photo !== null) this.#items = this.#items.filter((item) => item.photo !== photo || item.refusal === null);
-    const item = { id: this.#next++, action, photo, file, label, reviewer, after, tried: false, sending: false, refusal: null };
+    const state = { tried: false, sending: false, held: this.unanswered, refusal: null };
+    const item = { id: this.#next++, action, photo, file, label, reviewer, after, ...state };
     this.#items.push(item);
     this.#keep();
     this.changed(item);
@@ -90,31 +92,22 @@ export class Outbox {
     else sessionStorage.removeItem(this.#place);
   }
 
+  /** Send the next one: one by one, as undoing is of the row that came last. */
   #pump() {
-    if (this.#place === null || this.#timer !== null) return;
-    const most = this.unanswered ? 1 : AT_ONCE;
-    const photos = new Set();
-    let sending = this.#items.filter((item) => item.sending).length;
-    for (const [place, item] of this.waiting.entries()) {
-      // An undo is about the reviewer's last decision: all before it go first, and what follows waits for it.
-      const free = item.action === "undo" ? place === 0 : !photos.has(item.photo);
-      if (free && !item.sending && sending < most) {
-        sending += 1;
-        this.#send(item);
-      }
-      photos.add(item.photo);
-      if (item.action === "undo") break;
-    }
+    if (this.#place === null || this.#timer !== null || this.#items.some((item) => item.sending)) return;
+    const [next] = this.waiting;
+    if (next) this.#send(next);
   }
 
   async #send(item) {
     item.sending = true;
     this.changed(item);
     try {
+      if (this.unanswered) await checkReady();
       const answer = (item.tried && (await this.#find(item))) || (await this.#ask(item));
-      const number = answer.row ?? answer.decision?.number;
-      if (number) this.#counted.add(number);
-      this.unanswered = false;
+      if (answer.undone) this.#counted.add(`undone ${answer.undone.number}`);
+      else if (answer.decision) this.#counted.add(`row ${answer.decision.number}`);
+      this.#hold(false);
       this.#items = this.#items.filter((one) => one !== item);
       this.#keep();
       this.saved(item, answer);
@@ -126,12 +119,22 @@ export class Outbox {
     this.#pump();
   }
 
+  #hold(held) {
+    if (held === this.unanswered) return;
+    this.unanswered = held;
+    for (const item of this.waiting) {
+      item.held = held;
+      this.changed(item);
+    }
+  }
+
   async #fail(item, error) {
     if (await isForLater(error)) {
-      this.unanswered ||= error.status !== 401;
+      if (error.status !== 401) this.reason = error.message;
+      this.#hold(this.unanswered || error.status !== 401);
       this.#timer ??= setTimeout(() => (loginNeeded() ? (this.#timer = null) : this.wake()), AGAIN);
     } else {
-      this.unanswered = false;
+      this.#hold(false);
       item.tried = false;
       item.refusal = error.message;
       this.refused(item);
@@ -153,11 +156,11 @@ export class Outbox {
   async #find(item) {
     for (let after = item.after; ; ) {
       const { decisions } = await ask(`review/decisions?after=${after}`, {}, { tries: 1 });
-      const found = decisions.find((row) => !this.#counted.has(row.number) && isOf(row, item));
+      const found = decisions.find((row) => !this.#counted.has(keyOf(row)) && isOf(row, item));
       if (found) {
         const photo = await ask(`review/photos/${found.photo}`, {}, { tries: 1 });
         const undone = found.undoes === null ? null : await this.#row(found.undoes);
-        return { row: found.number, decision: found, undone, photo };
+        return { decision: found, undone, photo };
       }
       if (!decisions.length) return null;
       after = decisions.at(-1).number;
@@ -169,13 +172,21 @@ export class Outbox {
   }
 }
 
+/** Throw `Refusal` unless the server knows the photos: one that just started looks at them first. */
+async function checkReady() {
+  const { phase, error } = await ask("review/state", {}, { tries: 1 });
+  if (phase === "looking") throw new Refusal("The server looks at the photos first.", 503);
+  if (phase === "failed") throw new Refusal(error ?? "The server cannot look at the photos.", 503);
+}
+
 /** Whether a refusal may pass: nothing answers, or a server that just started knows no photo yet. */
 async function isForLater({ status }) {
   if (status === 0 || status >= 500 || [401, 408, 429].includes(status)) return true;
   if (status !== 404) return false;
-  const { phase } = await ask("review/state", {}, { tries: 1 }).catch(() => ({ phase: "unknown" }));
-  return phase !== "ready";
+  return checkReady().then(() => false, () => true);
 }
+
+const keyOf = ({ number, undoes }) => (undoes === null ? `row ${number}` : `undone ${undoes}`);
 
 function isOf(row, { action, photo, label, reviewer }) {
   if (row.action !== action || row.reviewer !== reviewer) return false;

@@ -26,14 +26,14 @@ function about({ compared, relabelled, excluded, unknown, seconds }) {
   if (unknown) changed.push(`${counted(unknown, "decision")} about photos that only a new fit reads`);
   return (
     `${changed.join(", ")}. Before and after are compared on ${counted(compared, "photo")} that neither learned from, ` +
-    `by their labels as they are now. It took ${seconds.toFixed(1)} s.`
+    `by their labels as they are now. It took ${seconds.toFixed(1)}\u00a0s.`
   );
 }
 
 function row(figure) {
   const { words, before, after, better } = figure;
   const write = writer(figure);
-  const verdict = element("span", { className: `verdict ${figure.verdict}`, textContent: VERDICTS[figure.verdict] });
+  const verdict = element("span", { className: `verdict ${figure.verdict}`, textContent: VERDICTS[figure.verdict] ?? figure.verdict });
   const name = element("th", { scope: "row" }, words, element("span", { className: "quiet", textContent: `${better} is better` }));
   return element(
     "tr",
@@ -55,7 +55,7 @@ function writer({ name, percent = IN_PERCENT.has(name) }) {
   const change = ({ difference, interval }) =>
     interval
       ? `${signed(difference)}${unit}, 95 % interval ${signed(interval[0])} to ${signed(interval[1])}`
-      : `${signed(difference)}${unit}; too few photos for an interval`;
+      : `${signed(difference)}${unit}, no interval is known`;
   return { value, signed, change };
 }
 

@@ -56,10 +56,12 @@ export function showState(state) {
 }
 
 function showWork({ data, phase, doing, error }) {
-  byId("work").hidden = doing === null && phase !== "looking";
   const { task, done, total } = doing ?? { task: "looking at the photos", done: 0, total: 0 };
   const numbers = total ? `: ${done.toLocaleString("en")} of ${total.toLocaleString("en")}` : "";
-  byId("work-words").textContent = `${task.charAt(0).toUpperCase()}${task.slice(1)}${numbers} …`;
+  const words = `${task.charAt(0).toUpperCase()}${task.slice(1)}${numbers} …`;
+  byId("work").hidden = phase === "ready" || (phase === "failed" && doing === null);
+  byId("work-words").textContent = words;
+  byId("doing").textContent = doing === null ? "" : words; // beside what is there already: nothing moves under the pointer
   if (total) Object.assign(byId("work-bar"), { max: total, value: done });
   else byId("work-bar").removeAttribute("value");
   byId("failure").hidden = phase !== "failed" && !error;
@@ -127,9 +129,9 @@ export function currentFilter() {
 }
 
 /** Say what is not saved, and whether the server answers. */
-export function showBanner({ answered, looking, outbox }) {
+export function showBanner({ answered, reason, outbox }) {
   const { waiting, failed } = outbox;
-  const gone = answered ? [] : [looking ? "The server looks at the photos first." : "The server does not answer."];
+  const gone = answered ? [] : [reason];
   if (!answered && waiting.length) {
     gone.push(`${counted(waiting.length, "decision")} not saved yet: kept here, and sent as soon as it is back.`);
   } else if (!answered) gone.push("It is asked again every 2 seconds.");
