@@ -169,21 +169,22 @@ def _change(after: FitResult, before: FitResult) -> tuple[dict[str, Difference],
     """Return how the figures changed on the photos that evaluated both and are of a class that both know."""
     new, old = after.held_out, before.held_out
     classes = natural_order([*new.dataset.classes, *old.dataset.classes])
-    row_of = {place: row for row, place in enumerate(old.dataset.positions.tolist())}
+    row_of = {source: row for row, source in enumerate(old.dataset.samples.sources)}
     known = set(old.dataset.classes)
     rows = np.array(
         [
             row
-            for row, (place, label) in enumerate(
-                zip(new.dataset.positions.tolist(), new.dataset.labels.tolist(), strict=True)
+            for row, (source, label) in enumerate(
+                zip(new.dataset.samples.sources, new.dataset.labels.tolist(), strict=True)
             )
-            if place in row_of and new.dataset.classes[label] in known
+            if source in row_of and new.dataset.classes[label] in known
         ],
         dtype=np.int64,
     )
     if not len(rows):
         raise DataError("no photo is left that evaluated both classifiers. Leave fewer photos out.")
-    old_rows = np.array([row_of[place] for place in new.dataset.positions[rows].tolist()], dtype=np.int64)
+    sources = new.dataset.samples.sources
+    old_rows = np.array([row_of[sources[row]] for row in rows.tolist()], dtype=np.int64)
     of_new, of_old = (
         np.array([classes.index(name) for name in one.dataset.classes], dtype=np.int64) for one in (new, old)
     )
