@@ -22,7 +22,8 @@ from regraft.evaluation.decisions import Decision, ThresholdRule
 from regraft.heads.linear import LinearHead
 from regraft.networks.backbones import load_backbone
 from regraft.publishing.subject import CardSubject
-from regraft.serve.app import Service, make_app, open_service
+from regraft.serve.app import make_app
+from regraft.serve.service import Service, open_service
 from regraft.serve.settings import ServeSettings
 
 BASE = "http://127.0.0.1:8000"
@@ -61,7 +62,7 @@ def make_service(subject: CardSubject, **settings: Any) -> Service:
     chosen.check()
     compute = Compute(cache=False, device="cpu")
     predictor = Predictor(subject.classifier, compute, max_pixels=chosen.max_pixels)
-    return open_service(subject, lambda: predictor, chosen, batch_size=32)
+    return open_service(subject, lambda _: predictor, chosen, batch_size=32)
 
 
 def until_ready(client: TestClient) -> None:
