@@ -12,7 +12,7 @@ from regraft.cli.console import note
 from regraft.cli.training_options import CommandOptions, with_options
 from regraft.data.columns import Columns
 from regraft.engines.compute import Compute
-from regraft.errors import OptionError, current_flags, option, printable
+from regraft.errors import OptionError, current_flags, flags_in_messages, option, printable
 from regraft.extras import EXTRAS, check_installed
 from regraft.files import read_regular
 from regraft.serve.settings import ServeSettings
@@ -69,6 +69,7 @@ def serve(
             check_installed(module, "regraft serve")
 
     from regraft.classifier.named import bundle_file
+    from regraft.review.decision import FIELDS
     from regraft.serve.guards import is_loopback
     from regraft.serve.server import Server
 
@@ -79,9 +80,11 @@ def serve(
         )
     file, flags = bundle_file(bundle, note), current_flags()
     reviewed = _review(review, decisions, given)
-    Server(file, compute, settings, host, port, token=token, review=reviewed, flags=flags, verbose=given.verbose).run(
-        note
+    server = Server(
+        file, compute, settings, host, port, token=token, review=reviewed, flags=flags, verbose=given.verbose
     )
+    with flags_in_messages({**(flags or {}), **{name: name for name in FIELDS}}):
+        server.run(note)
 
 
 def _review(data: str | None, decisions: Path | None, given: CommandOptions) -> "ReviewRequest | None":

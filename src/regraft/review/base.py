@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from regraft.classifier.classifier import Classifier
@@ -16,14 +17,14 @@ from regraft.features.depths import find_depths
 from regraft.images.sources import Source
 from regraft.networks.backbone import Backbone
 from regraft.progress import Observer
-from regraft.review.decision import Decision
-from regraft.review.photos import ReviewPhotos
+from regraft.review.decision import Action, Decision
+from regraft.review.photos import ReviewPhotos, labels_now
 from regraft.transfer.experiment import Experiment
 from regraft.transfer.preparation import prepare_experiment
 from regraft.transfer.settings import BY_GROUPS, FitSettings
 from regraft.transfer.strategies import AUTO
 
-_LEAST = 2  # classes
+_LEAST = 2  # classes, and photos of each
 
 
 def settings_of(classifier: Classifier) -> FitSettings:
@@ -89,6 +90,27 @@ def labelled_splits(
         ) from problem
     sources, labels = zip(*more, strict=True)
     return {"train": Samples.from_labels(str(data), list[Source](sources), list[str](labels))}
+
+
+def without_small_classes(
+    photos: ReviewPhotos, state: Mapping[bytes, Decision]
+) -> tuple[dict[bytes, Decision], dict[str, int]]:
+    """Return decisions by which classes of fewer than two photos are left out, and these with their numbers of photos.
+
+    A class that somebody has just begun does not keep the others from being learned.
+    """
+    counts = photos.count(state, lambda _: ()).classes
+    small = {name: count for name, count in counts.items() if 0 < count < _LEAST}
+    found = dict(state)
+    for photo in photos.photos if small else ():
+        if any(label in small for label in labels_now(photo, state.get(photo.key))):
+            found[photo.key] = left_out(photo.key)
+    return found, small
+
+
+def left_out(key: bytes) -> Decision:
+    """Return what counts for a photo that nothing is learned from, though nobody said so."""
+    return Decision(0, key, "", Action.exclude, None, "", datetime.now(UTC))
 
 
 def _label_of(decision: Decision | None) -> str | None:

@@ -4,7 +4,6 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from regraft.features.embedding import Embedder
 from regraft.features.nearest import NearestSearch
 from regraft.images.sources import EncodedImage
 from regraft.review.added_photos import keep_photo
-from regraft.review.base import experiment_of, labelled_splits
+from regraft.review.base import experiment_of, labelled_splits, left_out, without_small_classes
 from regraft.review.decision import Action, Decision, checked_action, checked_reviewer
 from regraft.review.decisions import DecisionStore
 from regraft.review.label_export import row_of, write_rows
@@ -55,12 +54,14 @@ class RetrainResult:
         last: the last row of the log that it knows.
         retrained: what became of it.
         file: of the classifier.
+        too_few: classes of fewer than two photos, which nothing can be learned of yet, and how many each has.
     """
 
     number: int
     last: int
     retrained: Retrained
     file: Path
+    too_few: Mapping[str, int]
 
 
 class ReviewSession:
@@ -288,23 +289,18 @@ class ReviewSession:
 
     def _retrain(self) -> None:
         last = self.standing.catch_up()
-        state = dict(self.standing.state())
+        state, too_few = without_small_classes(self.photos, self.standing.state())
         base = self._take_in(state)
         for key in self._first_labels - state.keys():  # their label was undone, and they have no other
-            state[key] = _left_out(key)
+            state[key] = left_out(key)
         found = retrain(base, state, before=self._first)
         number = 1 if self.result is None else self.result.number + 1
         file = Path(self._folder.name) / f"{number}.safetensors"
         save_bundle(found.result.classifier, file)
-        self.result, self.error = RetrainResult(number, last, found, file), ""
+        self.result, self.error = RetrainResult(number, last, found, file, too_few), ""
 
 
 def _keys_of(experiment: Experiment) -> set[bytes]:
     """Return the content keys of all photos of an experiment."""
     parts = (experiment.dataset, experiment.validation)
     return {key for part in parts if part is not None for key in part.keys}
-
-
-def _left_out(key: bytes) -> Decision:
-    """Return what counts for a photo whose only label was undone."""
-    return Decision(0, key, "", Action.exclude, None, "", datetime.now(UTC))
