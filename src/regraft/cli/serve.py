@@ -110,7 +110,7 @@ def _review(data: str | None, decisions: Path | None, given: CommandOptions) -> 
     path = Path(data).expanduser()
     if not path.exists():
         raise OptionError(f"{option('review', printable(data))}: there is no such folder or table. Name one.")
-    if path.is_file():
+    if path.is_file() or columns != Columns():
         split_names(data, columns)  # says why it is no table
     places = ReviewPlaces.of(data, columns, decisions)
     with DecisionStore(places.decisions):

@@ -70,7 +70,7 @@ class ReviewSession:
     Photos are looked at and classifiers fitted in a thread of its own, which `start` begins.
 
     Args:
-        classifier: by whose network photos are compared, and which is fitted again.
+        classifier: by whose network photos are compared, and which is fitted again. Nothing else may run it meanwhile.
         data: a folder or table.
         columns: by which a table is read.
         decisions: the file that they are kept in; None for the usual one, see `ReviewPlaces`.

@@ -76,6 +76,12 @@ class Worker(Observer):
             return task in self._waiting
 
     @property
+    def is_busy(self) -> bool:
+        """Tell whether anything goes on or waits."""
+        with self._lock:
+            return bool(self._waiting)
+
+    @property
     def doing(self) -> Doing | None:
         """Return what goes on; None where nothing does."""
         return self._doing

@@ -20,6 +20,7 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
+from regraft.classifier.bundle import load_bundle
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.predict import Predictor
 from regraft.data.columns import Columns
@@ -184,7 +185,8 @@ def _open(
         lambda classifier: Predictor(classifier, place.compute, _Log(), max_pixels=place.settings.max_pixels),
         place.settings,
         batch_size=place.compute.batch_size,
-        review=None if place.review is None else place.review.open(subject.classifier),
+        # a classifier of its own: two threads do not run one network
+        review=None if place.review is None else place.review.open(load_bundle(place.file)),
         on_ready=on_ready,
         on_failure=on_failure,
     )
