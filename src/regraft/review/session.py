@@ -228,7 +228,7 @@ class ReviewSession:
         self.standing.catch_up()
         state = self.standing.state()
         listing = list_for_review(self.data, self._columns, self.places, state)
-        with missing_packages_named("regraft serve --review"):
+        with missing_packages_named("reviewing photos"):
             network = self._classifier.backbone
             earlier = self._classifier.engine_choice
             embedder = Embedder(network, self._compute, self.worker, earlier=earlier)

@@ -96,7 +96,7 @@ class Batcher:
                 job.answer.cancel()
             self._waiting.clear()
 
-    def replace(self, make: "Callable[[], Predictor]") -> "Future[None]":
+    def succeed_by(self, make: "Callable[[], Predictor]") -> "Future[None]":
         """Answer by another predictor from the next photos on, and return what becomes its arrival.
 
         The present one goes on where the other cannot be opened, for the reason that the result then raises.

@@ -190,7 +190,7 @@ def _add_decisions(app: FastAPI, session: ReviewSession) -> None:
 
     @app.get(f"{PREFIX}/labels.csv", response_class=Response, responses=FAILURES | _CSV)
     async def labels() -> Response:
-        """Return what was decided as a table that `regraft fit DATA --labels` reads."""
+        """Return what was decided as a table that a fit reads."""
         with tempfile.TemporaryDirectory(prefix="regraft-") as folder:
             file = Path(folder) / "reviewed.csv"
             await _tried(session, partial(session.write_labels, file))
@@ -277,7 +277,7 @@ def _add_retraining(app: FastAPI, service: Service, session: ReviewSession) -> N
         if (result := session.result) is None:
             raise RefusalError(409, "retrain", "no classifier was retrained yet. Retrain first.")
         subject = await asyncio.to_thread(CardSubject.of_file, result.file, title=f"{service.subject.title}, reviewed")
-        await service.replace(subject, result.number)
+        await service.succeed_by(subject, result.number)
         return _json({"in_use": result.number})
 
     @app.get(f"{PREFIX}/classifier", response_class=Response, responses=FAILURES | _FILE)

@@ -67,14 +67,14 @@ class Service:
             self.review.close(_STEP)
         self.batcher.close(self.settings.timeout)
 
-    async def replace(self, subject: "CardSubject", number: int) -> None:
+    async def succeed_by(self, subject: "CardSubject", number: int) -> None:
         """Answer by another classifier from now on, once it is open.
 
         Args:
             subject: the classifier, and what its file says of itself.
             number: of the retraining that gave it.
         """
-        await asyncio.wrap_future(self.batcher.replace(lambda: self.make(subject.classifier)))
+        await asyncio.wrap_future(self.batcher.succeed_by(lambda: self.make(subject.classifier)))
         self.subject, self.in_use = subject, number
 
     async def answer(self, sources: Sequence[EncodedImage], ends: float) -> "ExplainedPredictions":
