@@ -17,13 +17,18 @@ from tests.conftest import photo
 from regraft.classifier.bundle import save_bundle
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.predict import Predictor
+from regraft.data.layouts import find_samples
 from regraft.engines.compute import Compute
 from regraft.evaluation.decisions import Decision, ThresholdRule
 from regraft.heads.linear import LinearHead
 from regraft.networks.backbones import load_backbone
 from regraft.publishing.subject import CardSubject
-from regraft.serve.app import Service, make_app, open_service
+from regraft.review.session import ReviewSession
+from regraft.serve.app import make_app
+from regraft.serve.service import Service, open_service
 from regraft.serve.settings import ServeSettings
+from regraft.transfer.fit import fit
+from regraft.transfer.settings import FitSettings
 
 BASE = "http://127.0.0.1:8000"
 Start = Callable[..., tuple[subprocess.Popen[str], int]]
@@ -52,16 +57,38 @@ def served_file(tiny_network: str, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
+def reviewed_file(tiny_network: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file of a classifier of blue and red photos, which can be fitted again."""
+    folder = tmp_path_factory.mktemp("reviewed")
+    for colour in ("blue", "red"):
+        for number in range(6):
+            photo(folder / "photos" / colour / f"{number}.jpg", colour, 4000 + number)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REGRAFT_CACHE", str(folder / "cache"))
+        made = fit(
+            find_samples(folder / "photos"),
+            lambda: load_backbone(tiny_network),
+            model=tiny_network,
+            settings=FitSettings(features="last", force=True),
+            compute=Compute(device="cpu", engine="torch-float32"),
+        )
+        save_bundle(made.classifier, folder / "colours.safetensors")
+    return folder / "colours.safetensors"
+
+
+@pytest.fixture(scope="session")
 def subject(served_file: Path) -> CardSubject:
     return CardSubject.of_file(served_file)
 
 
-def make_service(subject: CardSubject, **settings: Any) -> Service:
+def make_service(subject: CardSubject, review: ReviewSession | None = None, **settings: Any) -> Service:
     chosen = ServeSettings(**settings)
     chosen.check()
     compute = Compute(cache=False, device="cpu")
-    predictor = Predictor(subject.classifier, compute, max_pixels=chosen.max_pixels)
-    return open_service(subject, lambda: predictor, chosen, batch_size=32)
+    known = {subject.classifier: Predictor(subject.classifier, compute, max_pixels=chosen.max_pixels)}
+    return open_service(
+        subject, lambda one: known.get(one) or Predictor(one, compute), chosen, batch_size=32, review=review
+    )
 
 
 def until_ready(client: TestClient) -> None:
@@ -116,14 +143,17 @@ def start(served_file: Path) -> Iterator[Start]:
     """Return a function that starts the command and returns its process and port once it answers."""
     begun: list[subprocess.Popen[str]] = []
 
-    def started(*arguments: str) -> tuple[subprocess.Popen[str], int]:
-        command = [sys.executable, "-m", "regraft", "serve", str(served_file), "--port", "0", *arguments]
+    def started(*arguments: str, file: Path = served_file) -> tuple[subprocess.Popen[str], int]:
+        port = () if "--port" in arguments else ("--port", "0")
+        command = [sys.executable, "-m", "regraft", "serve", str(file), *port, *arguments]
         process = subprocess.Popen(
             command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
         )
         begun.append(process)
         assert process.stderr is not None
         line = process.stderr.readline()
+        while line.startswith("decisions are kept in "):
+            line = process.stderr.readline()
         found = re.fullmatch(r"answers at http://127\.0\.0\.1:(\d+)/ \(docs at /docs\)\n", line)
         assert found, line + process.stderr.read()
         return process, int(found[1])

@@ -109,11 +109,11 @@ def test_photos_of_one_request_do_not_change_another_s_black_and_white(
     alone = [predictor.predict([path]).probabilities[0] for path in (dark, bright)]
     together = predictor.predict([dark, bright]).probabilities
     assert not np.allclose(together[0], alone[0], atol=1e-3)  # else the test shows nothing
-    each = predictor.predict_each([[dark], [bright], [dark, bright], []])
-    np.testing.assert_allclose(each[0].probabilities[0], alone[0], atol=1e-6)
-    np.testing.assert_allclose(each[1].probabilities[0], alone[1], atol=1e-6)
-    np.testing.assert_allclose(each[2].probabilities, together, atol=1e-6)
-    assert each[3].probabilities.shape == (0, 3)
+    each = predictor.explain_each([[dark], [bright], [dark, bright], []])
+    np.testing.assert_allclose(each[0].predictions.probabilities[0], alone[0], atol=1e-6)
+    np.testing.assert_allclose(each[1].predictions.probabilities[0], alone[1], atol=1e-6)
+    np.testing.assert_allclose(each[2].predictions.probabilities, together, atol=1e-6)
+    assert each[3].predictions.probabilities.shape == (0, 3)
 
 
 @pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.slow)])
@@ -275,13 +275,13 @@ def test_what_does_not_arrive_in_time(subject: CardSubject) -> None:
 def test_what_is_not_answered_in_time(ask: Ask, jpegs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     client = ask(timeout=0.3)
     held = threading.Event()
-    predict = Predictor.predict_each
+    predict = Predictor.explain_each
 
     def slow(self: Predictor, lists: Any) -> Any:
         held.wait(10)
         return predict(self, lists)
 
-    monkeypatch.setattr(Predictor, "predict_each", slow)
+    monkeypatch.setattr(Predictor, "explain_each", slow)
     given = client.post("/predict", files=form(jpegs[0]))
     held.set()
     assert given.status_code == 503

@@ -23,7 +23,7 @@ class Slow:
     def predict(self, sources: Sequence[EncodedImage]) -> None:
         """Warm up."""
 
-    def predict_each(self, lists: Sequence[Sequence[EncodedImage]]) -> list[Any]:
+    def explain_each(self, lists: Sequence[Sequence[EncodedImage]]) -> list[Any]:
         self.batches.append([len(one) for one in lists])
         self.begun.release()
         assert self.may.wait(10)

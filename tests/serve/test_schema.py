@@ -2,6 +2,8 @@
 
 import http.client
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +12,11 @@ from tests.serve.conftest import Start
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # of the libraries that draw
 
 
-def test_answers_are_as_described(start: Start) -> None:
+def test_answers_are_as_described(start: Start, reviewed_file: Path, photos: Callable[..., Path]) -> None:
     """Statuses, types and bodies are those of /openapi.json, and nothing that is drawn is the server's fault."""
     hypothesis, schemathesis = pytest.importorskip("hypothesis"), pytest.importorskip("schemathesis")
     checks = pytest.importorskip("schemathesis.specs.openapi.checks")
-    _, port = start()
+    _, port = start("--review", str(photos(red=4, blue=4)), file=reviewed_file)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     connection.request("GET", "/openapi.json")
     schema = schemathesis.openapi.from_dict(json.loads(connection.getresponse().read()))
@@ -31,4 +33,7 @@ def test_answers_are_as_described(start: Start) -> None:
 
         settings(hypothesis.given(case=operation.as_strategy())(answers))()
         asked.append(operation.path)
-    assert set(asked) == {"/predict", "/heatmap", "/model", "/health", "/ready", "/metrics"}
+    plain = {"/predict", "/heatmap", "/model", "/health", "/ready", "/metrics", "/similar"}
+    photos_of = {f"/review/photos{rest}" for rest in ("", "/{id}", "/{id}/image")}
+    others = ("state", "decisions", "undo", "labels.csv", "look", "retrain", "use", "classifier")
+    assert set(asked) == plain | photos_of | {f"/review/{name}" for name in others}

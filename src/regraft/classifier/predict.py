@@ -117,6 +117,7 @@ class ExplainedPredictions:
 
     Attributes:
         predictions: the answers.
+        classes: c names.
         features: (n, width) of all networks and depths; rows of unreadable images are NaN.
         keys: their content keys; b"" for unreadable ones.
         headers: what the files say besides their pixels; None for unreadable ones.
@@ -124,6 +125,7 @@ class ExplainedPredictions:
     """
 
     predictions: Predictions
+    classes: tuple[str, ...]
     features: np.ndarray
     keys: tuple[bytes, ...]
     headers: tuple[Header | None, ...]
@@ -172,17 +174,14 @@ class Predictor:
 
     def predict_with_features(self, sources: Sequence[Source]) -> ExplainedPredictions:
         """Classify images as `predict` does, and return what the answers rest on, too."""
-        return self._predict_each([sources])[0]
+        return self.explain_each([sources])[0]
 
-    def predict_each(self, lists: Sequence[Sequence[Source]]) -> list[Predictions]:
-        """Classify several lists of images at once, each as `predict` classifies it alone.
+    def explain_each(self, lists: Sequence[Sequence[Source]]) -> list[ExplainedPredictions]:
+        """Classify several lists of images at once, each as `predict_with_features` classifies it alone.
 
         What all images of a list decide together, the values of black and white, they decide for their list only; the
         network runs the images of all lists together.
         """
-        return [explained.predictions for explained in self._predict_each(lists)]
-
-    def _predict_each(self, lists: Sequence[Sequence[Source]]) -> list[ExplainedPredictions]:
         sources = tuple(source for one in lists for source in one)
         ends = np.cumsum([len(one) for one in lists], dtype=np.int64).tolist()
         parts = [range(end - len(one), end) for one, end in zip(lists, ends, strict=True)]
@@ -249,7 +248,7 @@ class Predictor:
             coverage=self._asked,
             abstains=self._abstain,
         )
-        return ExplainedPredictions(predictions, values, keys, inspection.headers, ranges)
+        return ExplainedPredictions(predictions, self.classifier.classes, values, keys, inspection.headers, ranges)
 
     def open(self, samples: Samples) -> Dataset:
         """Look at every one of these photos, whose classes are the classifier's, once. See `open_datasets`."""

@@ -3,18 +3,22 @@
 import os
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from regraft.cli import options
 from regraft.cli.console import note
 from regraft.cli.training_options import CommandOptions, with_options
+from regraft.data.columns import Columns
 from regraft.engines.compute import Compute
-from regraft.errors import OptionError, current_flags, printable
+from regraft.errors import OptionError, current_flags, flags_in_messages, option, printable
 from regraft.extras import EXTRAS, check_installed
 from regraft.files import read_regular
 from regraft.serve.settings import ServeSettings
+
+if TYPE_CHECKING:
+    from regraft.serve.server import ReviewRequest
 
 TOKEN_VARIABLE = "REGRAFT_TOKEN"
 _SHORTEST_TOKEN = 16  # characters
@@ -22,7 +26,7 @@ _LONGEST_TOKEN = 4096
 _COMPUTE = ("device", "engine", "batch_size", "value_range")
 
 
-@with_options(ServeSettings, Compute, only=(*(field.name for field in fields(ServeSettings)), *_COMPUTE))
+@with_options(ServeSettings, Columns, Compute, only=(*(field.name for field in fields(ServeSettings)), *_COMPUTE))
 def serve(
     bundle: options.Bundle,
     *,
@@ -32,6 +36,20 @@ def serve(
         Path | None,
         typer.Option(
             help=f"File with the token that requests must have. [default: that of {TOKEN_VARIABLE}, else none]",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    review: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder or table of photos that people may review in the browser, at /review.", metavar="DATA"
+        ),
+    ] = None,
+    decisions: Annotated[
+        Path | None,
+        typer.Option(
+            help="File that what reviewers decide is kept in. [default: DATA-review.sqlite beside DATA]",
             metavar="FILE",
             show_default=False,
         ),
@@ -51,6 +69,7 @@ def serve(
             check_installed(module, "regraft serve")
 
     from regraft.classifier.named import bundle_file
+    from regraft.review.decision import FIELDS
     from regraft.serve.guards import is_loopback
     from regraft.serve.server import Server
 
@@ -60,7 +79,43 @@ def serve(
             "a token."
         )
     file, flags = bundle_file(bundle, note), current_flags()
-    Server(file, compute, settings, host, port, token=token, flags=flags, verbose=given.verbose).run(note)
+    reviewed = _review(review, decisions, given)
+    server = Server(
+        file, compute, settings, host, port, token=token, review=reviewed, flags=flags, verbose=given.verbose
+    )
+    with flags_in_messages({**(flags or {}), **{name: name for name in FIELDS}}):
+        server.run(note)
+
+
+def _review(data: str | None, decisions: Path | None, given: CommandOptions) -> "ReviewRequest | None":
+    """Return what is reviewed, once it is clear that it is there and that decisions can be kept; None for nothing.
+
+    Raises:
+        DataError, OptionError, OutputError: it is not.
+    """
+    columns = given.columns()
+    if data is None:
+        named = [option(name) for name in ("decisions",) if decisions is not None]
+        named += ["options of tables"] if columns != Columns() else []
+        if named:
+            raise OptionError(f"{' and '.join(named)}: go with {option('review')} DATA. Name DATA, or leave them out.")
+        return None
+    given.serve_settings().check_review()
+
+    from regraft.data.layouts import split_names
+    from regraft.review.decisions import DecisionStore
+    from regraft.review.places import ReviewPlaces
+    from regraft.serve.server import ReviewRequest
+
+    path = Path(data).expanduser()
+    if not path.exists():
+        raise OptionError(f"{option('review', printable(data))}: there is no such folder or table. Name one.")
+    if path.is_file() or columns != Columns():
+        split_names(data, columns)  # says why it is no table
+    places = ReviewPlaces.of(data, columns, decisions)
+    with DecisionStore(places.decisions):
+        note(f"decisions are kept in {printable(places.decisions)}")
+    return ReviewRequest(data, columns, decisions, given.compute())
 
 
 def _token(file: Path | None) -> str | None:

@@ -264,7 +264,7 @@ def _said(row: LabelRow) -> str:
 
 
 def _corrected(
-    part: Samples, labels: Mapping[int, str | None], added: Iterable[tuple[Path, str]], file: Path
+    part: Samples, labels: Mapping[int, str | None], added: Iterable[tuple[Source, str]], file: Path
 ) -> Samples:
     """Return one split with other labels by position, None to leave a photo out, and with further photos."""
     more = list(added)
@@ -298,6 +298,11 @@ def _corrected(
         groups=groups,
         notes=tuple(dict.fromkeys([*part.notes, *made.notes])),
     )
+
+
+def with_photos(part: Samples, added: Iterable[tuple[Source, str]]) -> Samples:
+    """Return a split with further photos and their labels; where there are groups, each is one of its own."""
+    return _corrected(part, {}, added, Path(part.where))
 
 
 def _nothing_left(file: Path, count: int, where: str) -> DataError:

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -149,6 +150,22 @@ class DecisionRequest:
     cost: str | None = None
     threshold: str | float | None = None
     balance: bool = False
+
+    @classmethod
+    def of_words(cls, asked: str) -> Self:
+        """Return what `Decision.asked` says, whose words are those of the options; class weights ask for nothing here.
+
+        >>> DecisionRequest.of_words("threshold 0.2 for malignant").threshold
+        '0.2 for malignant'
+        """
+        kind, _, rest = asked.partition(" ")
+        if kind == "cost":
+            return cls(cost=rest)
+        if kind == "threshold":
+            return cls(threshold=rest)
+        if kind == "balance":
+            return cls(balance=True)
+        return cls(goal=asked) if _GOAL.fullmatch(asked) else cls()
 
     def check(self) -> None:
         """Raise `OptionError` where several are asked for."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from regraft.networks.backbone import Backbone
 from regraft.networks.hook_points import Depth
+from regraft.runtime import is_installed
 
 if TYPE_CHECKING:
     import torch
@@ -22,10 +23,12 @@ def find_depths(backbone: Backbone) -> tuple[Depth, ...]:
     They are the outputs of the network's blocks. Reading a large map would slow the whole pass down: of those with more
     than an eighth of the image's sides the last of each size is taken, and none with more than a quarter. Where all
     have more than `_MOST_UNITS` numbers, every second, third ... of each size is taken, the last one first. Runs the
-    network on a few images of noise.
+    network on a few images of noise, which takes PyTorch: without it a converted network has the depths that it has.
     """
     if backbone.outline is not None:
         return backbone.outline.depths
+    if backbone.graph is not None and not is_installed("torch"):  # it gives those that it was converted with
+        return backbone.depths
     from regraft.attribution.feature_maps import find_stage_maps  # here: PyTorch takes a second to import
 
     module, preprocess = backbone.module, backbone.preprocess

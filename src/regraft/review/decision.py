@@ -12,6 +12,7 @@ from regraft.errors import OptionError, option, printable
 from regraft.images.sources import Source, TableCell
 
 _KEY_BYTES = 32
+FIELDS = ("action", "label", "reviewer")  # of a decision, which messages name
 
 
 class Action(StrEnum):

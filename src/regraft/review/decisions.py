@@ -128,9 +128,9 @@ class DecisionStore:
             )
         return undone
 
-    def log(self) -> list[Decision]:
-        """Return all that was ever decided, in order."""
-        return self._rows("")
+    def log(self, after: int = 0) -> list[Decision]:
+        """Return all that was ever decided, in order; of a long log what came after the row of that number."""
+        return self._rows("WHERE number > ?", after)
 
     def in_force(self) -> list[Decision]:
         """Return the decisions that were not undone, in order."""
@@ -164,9 +164,10 @@ class DecisionStore:
         """
         return write_labels(self.in_force(), Path(path).expanduser())
 
-    def _rows(self, condition: str) -> list[Decision]:
+    def _rows(self, condition: str, *values: int) -> list[Decision]:
+        statement = f"SELECT {_COLUMNS} FROM decisions {condition} ORDER BY number"
         with self._lock, self._errors():
-            rows = self._open().execute(f"SELECT {_COLUMNS} FROM decisions {condition} ORDER BY number").fetchall()
+            rows = self._open().execute(statement, values).fetchall()
         return [_decision(row) for row in rows]
 
     @contextmanager

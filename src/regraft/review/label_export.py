@@ -10,6 +10,8 @@ from regraft.errors import DataError, OptionError, first_few, option, printable
 from regraft.files import atomic_write, move_over
 from regraft.review.decision import Action, Decision
 
+LabelledRow = tuple[str, str, str, str, str]
+
 
 def write_labels(decisions: Sequence[Decision], path: Path) -> int:
     """Write what counts for each photo as a table, whole or not at all, and return the number of rows.
@@ -25,9 +27,22 @@ def write_labels(decisions: Sequence[Decision], path: Path) -> int:
         OptionError: a name or label that cannot stand in a table.
         OutputError: it cannot be written.
     """
+    return write_rows(_rows_of(decisions, path.absolute().parent), path)
+
+
+def write_rows(rows: Sequence[LabelledRow], path: Path) -> int:
+    """Write rows as a table, whole or not at all, and return their number.
+
+    Args:
+        rows: image, label, whether it is left out (yes or nothing), reviewer and time.
+        path: of the table, a .csv file.
+
+    Raises:
+        OptionError: a name or label that cannot stand in a table.
+        OutputError: it cannot be written.
+    """
     if path.suffix.lower() != ".csv":
         raise OptionError(f"{option('path')} must end in .csv. Got {printable(path)}.")
-    rows = _rows_of(decisions, path.absolute().parent)
     header = ("image", "label", EXCLUDE, "reviewer", "time")
     with atomic_write(path) as temporary:
         table = temporary.with_suffix(".csv")  # as it is read again by its name
@@ -40,18 +55,21 @@ def write_labels(decisions: Sequence[Decision], path: Path) -> int:
     return len(rows)
 
 
-def _rows_of(decisions: Sequence[Decision], folder: Path) -> list[tuple[str, str, str, str, str]]:
+def row_of(name: str, decision: Decision) -> LabelledRow:
+    """Return the row of a photo of that name."""
+    left_out = decision.action is Action.exclude
+    cells = ("" if left_out else decision.label or "", "yes" if left_out else "")
+    return name, *cells, decision.reviewer, decision.time.isoformat(timespec="seconds")
+
+
+def _rows_of(decisions: Sequence[Decision], folder: Path) -> list[LabelledRow]:
     """Return what counts as rows of a table in `folder`, by name."""
     state = {decision.key: decision for decision in decisions}
     of_name = {decision.path: decision.key for decision in decisions}  # a file that was replaced: what it was last
     rows = []
     for name, key in sorted(of_name.items()):
-        counts = state[key]
-        left_out = counts.action is Action.exclude
-        cells = ("" if left_out else counts.label or "", "yes" if left_out else "")
         below = name.startswith(f"{folder}{os.sep}")
-        shown = os.path.relpath(name, folder) if below else name
-        rows.append((shown, *cells, counts.reviewer, counts.time.isoformat(timespec="seconds")))
+        rows.append(row_of(os.path.relpath(name, folder) if below else name, state[key]))
     return rows
 
 

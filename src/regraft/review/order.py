@@ -1,12 +1,13 @@
 """The order in which photos are shown to people: where looking is most likely to change something comes first."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
 from regraft.evaluation.label_errors import probability_wrong
+from regraft.images.sources import Source
 from regraft.photo_audit.audit import Audit
 from regraft.photo_audit.held_out import HeldOutAnswers
 from regraft.photo_audit.photos import NO_LABEL, AuditPhotos
@@ -24,6 +25,7 @@ class Reason(StrEnum):
     uncertain = "uncertain"
     outlier = "outlier"
     unlabelled = "unlabelled"
+    added = "added"
     none = "none"
 
 
@@ -46,12 +48,16 @@ class ReviewItem:
     related: tuple[int, ...] = ()
 
 
-def review_order(audit: Audit) -> list[ReviewItem]:
+def review_order(audit: Audit, name_of: Callable[[Source], str] = str) -> list[ReviewItem]:
     """Return the photos whose label somebody may correct, each once, for the first reason that it has.
 
     Likely wrong labels, the likeliest first; duplicates across splits or classes; answers that are not sure, the least
     sure first; photos unlike all others; photos without a label; and all others, the least sure first. Photos that
     cannot be read and those of a test split, of which nothing is corrected, are left out.
+
+    Args:
+        audit: of the photos.
+        name_of: what photos are called in words.
     """
     photos = audit.photos
     shown = {place for place, split in enumerate(photos.splits) if split != "test"} - set(photos.unreadable)
@@ -59,7 +65,7 @@ def review_order(audit: Audit) -> list[ReviewItem]:
     found: dict[int, ReviewItem] = {}
     for items in (
         _wrong_labels(audit),
-        _duplicates(audit),
+        _duplicates(audit, name_of),
         _answered(audit, Reason.uncertain),
         _outliers(audit),
         _unlabelled(photos),
@@ -96,7 +102,7 @@ def _wrong_labels(audit: Audit) -> Iterator[ReviewItem]:
             yield ReviewItem(int(answers.positions[row]), Reason.wrong_label, words, other)
 
 
-def _duplicates(audit: Audit) -> Iterator[ReviewItem]:
+def _duplicates(audit: Audit, name_of: Callable[[Source], str]) -> Iterator[ReviewItem]:
     """Yield what shows one picture under several classes, or in several splits; classes first."""
     photos = audit.photos
     places: dict[str, list[int]] = {}
@@ -107,7 +113,7 @@ def _duplicates(audit: Audit) -> Iterator[ReviewItem]:
         own = [place for name in dict.fromkeys(finding.files) for place in places[name]]
         for place in own:
             others = tuple(other for other in own if other != place)
-            where = "; ".join(f"{photos.sources[other]} ({_place_of(photos, other)})" for other in others[:3])
+            where = "; ".join(f"{name_of(photos.sources[other])} ({_place_of(photos, other)})" for other in others[:3])
             words = f"{_place_of(photos, place)}, and shows the picture of {where}"
             yield ReviewItem(place, Reason.duplicate, words, related=others)
 

@@ -10,6 +10,7 @@ from regraft.data.dataset import Dataset
 from regraft.data.samples import natural_order
 from regraft.data.taxonomy import distances_between
 from regraft.errors import DataError, OptionError, option
+from regraft.evaluation.metrics import Predictions, prepare
 from regraft.evaluation.paired import Difference, paired_differences
 from regraft.evaluation.pairwise import metric_in_words
 from regraft.review.decision import Action, Decision
@@ -27,6 +28,7 @@ class Retrained:
     Attributes:
         result: the new classifier, its figures, and what it was made of.
         change: of each figure, the new one less the old one with a 95 % interval, on the same photos and labels.
+        figures: the new one's on these photos, by name.
         compared: how many photos these are.
         relabelled: how many of the photos have another label than they were found with.
         excluded: how many photos were left out.
@@ -36,6 +38,7 @@ class Retrained:
 
     result: FitResult
     change: Mapping[str, Difference]
+    figures: Mapping[str, float]
     compared: int
     relabelled: int
     excluded: int
@@ -84,13 +87,14 @@ def retrain(base: FitResult, decisions: Mapping[bytes, Decision], *, before: Fit
     if result.classifier.classes == base.classifier.classes:  # else there are names that are of no such type
         result.classifier.label_type = base.classifier.label_type
         result.classifier.label_dtype = base.classifier.label_dtype
-    change, compared = _change(result, before)
+    change, figures, compared = _change(result, before)
     parts = [part for part in (base.experiment.dataset, base.experiment.validation) if part is not None]
     known = {key for part in parts for key in part.keys}
     now = [part for part in (experiment.dataset, experiment.validation) if part is not None]
     return Retrained(
         result=result,
         change=change,
+        figures=figures,
         compared=compared,
         relabelled=sum(_relabelled(old, new) for old, new in zip(parts, now, strict=True)),
         excluded=sum(map(len, parts)) - sum(map(len, now)),
@@ -165,25 +169,29 @@ def _relabelled(old: Dataset, new: Dataset) -> int:
     return sum(before[place] != new.classes[label] for place, label in pairs)
 
 
-def _change(after: FitResult, before: FitResult) -> tuple[dict[str, Difference], int]:
-    """Return how the figures changed on the photos that evaluated both and are of a class that both know."""
+def _change(after: FitResult, before: FitResult) -> tuple[dict[str, Difference], dict[str, float], int]:
+    """Return how the figures changed, the new ones, and the number of the photos that they are of.
+
+    These evaluated both classifiers, and are of a class that both know.
+    """
     new, old = after.held_out, before.held_out
     classes = natural_order([*new.dataset.classes, *old.dataset.classes])
-    row_of = {place: row for row, place in enumerate(old.dataset.positions.tolist())}
+    row_of = {source: row for row, source in enumerate(old.dataset.samples.sources)}
     known = set(old.dataset.classes)
     rows = np.array(
         [
             row
-            for row, (place, label) in enumerate(
-                zip(new.dataset.positions.tolist(), new.dataset.labels.tolist(), strict=True)
+            for row, (source, label) in enumerate(
+                zip(new.dataset.samples.sources, new.dataset.labels.tolist(), strict=True)
             )
-            if place in row_of and new.dataset.classes[label] in known
+            if source in row_of and new.dataset.classes[label] in known
         ],
         dtype=np.int64,
     )
     if not len(rows):
         raise DataError("no photo is left that evaluated both classifiers. Leave fewer photos out.")
-    old_rows = np.array([row_of[place] for place in new.dataset.positions[rows].tolist()], dtype=np.int64)
+    sources = new.dataset.samples.sources
+    old_rows = np.array([row_of[sources[row]] for row in rows.tolist()], dtype=np.int64)
     of_new, of_old = (
         np.array([classes.index(name) for name in one.dataset.classes], dtype=np.int64) for one in (new, old)
     )
@@ -191,17 +199,21 @@ def _change(after: FitResult, before: FitResult) -> tuple[dict[str, Difference],
     positive = None
     if len(classes) == 2:
         positive = 1 if settings.positive is None else classes.index(settings.positive)
+    folds = None if new.folds is None else new.folds[rows]
+    labels, own = of_new[new.dataset.labels[rows]], _spread(new.probabilities[rows], of_new, len(classes))
+    decisions = of_new[new.answers.labels[rows]]
     change = paired_differences(
-        _spread(new.probabilities[rows], of_new, len(classes)),
+        own,
         _spread(old.probabilities[old_rows], of_old, len(classes)),
-        of_new[new.dataset.labels[rows]],
+        labels,
         positive=positive,
         groups=None if new.dataset.groups is None else new.dataset.groups[rows],
-        folds=None if new.folds is None else new.folds[rows],
-        decisions=(of_new[new.answers.labels[rows]], of_old[old.answers.labels[old_rows]]),
+        folds=folds,
+        decisions=(decisions, of_old[old.answers.labels[old_rows]]),
         seed=settings.seed,
     )
-    return change, len(rows)
+    found = prepare(Predictions(labels, own, positive, decisions, folds))
+    return change, {name: figure(None) for name, figure in found.items()}, len(rows)
 
 
 def _spread(probabilities: np.ndarray, columns: np.ndarray, count: int) -> np.ndarray:

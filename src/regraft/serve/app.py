@@ -6,92 +6,37 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
 
-from regraft.errors import RegraftError, option, printable
-from regraft.images.sources import EncodedImage, Source
+from regraft.errors import option, printable
+from regraft.images.sources import EncodedImage
 from regraft.serve import documents
 from regraft.serve.about import about
 from regraft.serve.answers import Answers, Failure, answers_of
-from regraft.serve.batching import Batcher
 from regraft.serve.fetching import FetchError, fetch
 from regraft.serve.guards import guarded, with_security_headers
 from regraft.serve.metrics import TYPE, Metrics
 from regraft.serve.page import add_page, heatmap_of
 from regraft.serve.refusals import App, Message, Receive, RefusalError, Scope, Send, json_bytes, send_json
+from regraft.serve.review_routes import PREFIX as REVIEW
+from regraft.serve.review_routes import add_review
 from regraft.serve.schemas import BODY, FAILURES, FORM
+from regraft.serve.service import Service
 from regraft.serve.settings import MOST_TOP, ServeSettings
 from regraft.serve.uploads import FIELD, read_form, read_urls, shown, too_slow
 
 if TYPE_CHECKING:
-    from regraft.classifier.predict import Predictions, Predictor
-    from regraft.publishing.subject import CardSubject
+    pass
 
 LOG = logging.getLogger("regraft.serve")
 FAILED = "the server failed. Its log says how."
 _FETCHES = 8  # photos that are fetched at once
-_ROUTES = ("/", "/predict", "/model", "/health", "/ready", "/metrics", "/docs", "/openapi.json", "/heatmap")
-
-
-@dataclass(eq=False)
-class Service:
-    """What the routes work with.
-
-    Attributes:
-        subject: the classifier, and what its file says of itself.
-        settings: the limits.
-        metrics: counts.
-        batcher: answers.
-        stopping: whether the process is to end.
-    """
-
-    subject: "CardSubject"
-    settings: ServeSettings
-    metrics: Metrics
-    batcher: Batcher
-    stopping: bool = False
-
-    @property
-    def ready(self) -> bool:
-        """Tell whether photos are answered."""
-        return self.batcher.ready and not self.stopping
-
-
-def open_service(
-    subject: "CardSubject",
-    make: "Callable[[], Predictor]",
-    settings: ServeSettings,
-    *,
-    batch_size: int,
-    on_ready: Callable[[], object] = lambda: None,
-    on_failure: Callable[[Exception], object] = lambda _: None,
-) -> Service:
-    """Return what answers by a classifier; nothing is started yet. See `Batcher`."""
-    metrics = Metrics(subject.classifier.classes)
-    batcher = Batcher(
-        make,
-        [warm_up_photo()],
-        batch_size=batch_size,
-        max_queue=settings.max_queue,
-        metrics=metrics,
-        on_ready=on_ready,
-        on_failure=on_failure,
-    )
-    return Service(subject, settings, metrics, batcher)
-
-
-def warm_up_photo() -> Source:
-    """Return a made-up photo, by which an engine is built before anybody asks."""
-    from regraft.images.sources import as_sources
-
-    return as_sources([np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)])[0]
+_ROUTES = ("/", "/predict", "/model", "/health", "/ready", "/metrics", "/docs", "/openapi.json", "/heatmap", "/similar")
 
 
 def make_app(service: Service, *, host: str, token: str | None = None) -> App:
@@ -138,9 +83,16 @@ class _Answered:
             if not status:
                 await send_json(watched, 500, {"error": FAILED})
         finally:
-            route = scope["path"] if scope["path"] in _ROUTES else "other"
+            route = _route_of(scope["path"])
             self._metrics.requests.labels(route, str(status or "gone")).inc()
             self._metrics.seconds.labels(route).observe(time.monotonic() - started)
+
+
+def _route_of(path: str) -> str:
+    """Return what requests of a path are counted as: not each photo by itself."""
+    if path.startswith(REVIEW):
+        return REVIEW
+    return path if path in _ROUTES else "other"
 
 
 def _with_routes(service: Service) -> FastAPI:
@@ -148,12 +100,12 @@ def _with_routes(service: Service) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        service.batcher.start()
+        service.start()
         if settings.workers > 1:  # the others answer meanwhile; alone, it says that it is not ready
             await asyncio.to_thread(service.batcher.wait)
         yield
         service.stopping = True
-        await asyncio.to_thread(service.batcher.close, settings.timeout)
+        await asyncio.to_thread(service.close)
 
     app = FastAPI(
         title="regraft serve",
@@ -169,17 +121,19 @@ def _with_routes(service: Service) -> FastAPI:
     app.add_exception_handler(500, _failed)
     app.add_exception_handler(404, _not_found)
     app.add_exception_handler(405, _not_allowed)
-    app.add_exception_handler(RequestValidationError, _wrong_query)
+    app.add_exception_handler(RequestValidationError, _wrong_value)
     _add_predict(app, service)
     _add_heatmap(app, service)
     _add_state(app, service)
     _add_documents(app)
     add_page(app)
+    if service.review is not None:
+        add_review(app, service, service.review)
     return app
 
 
 def _add_predict(app: FastAPI, service: Service) -> None:
-    settings, classes = service.settings, service.subject.classifier.classes
+    settings = service.settings
     fetching = ThreadPoolExecutor(_FETCHES, thread_name_prefix="fetch")
     unreadable: dict[int | str, dict[str, Any]] = {
         422: {"model": Answers | Failure, "description": "The one photo cannot be read, or no photo is sent."}
@@ -190,7 +144,8 @@ def _add_predict(app: FastAPI, service: Service) -> None:
         """Classify photos: the fields `files` of a form, or addresses where the server is started to fetch them."""
         ends = time.monotonic() + settings.timeout
         sources, failed = await _photos_of(request, settings, fetching, ends)
-        found = [] if not sources else answers_of(await _answer(service, sources, ends), classes, top)
+        explained = await service.answer(sources, ends) if sources else None
+        found = [] if explained is None else answers_of(explained.predictions, explained.classes, top)
         rows = _in_order(found, failed)
         lost = len(rows) == 1 and rows[0]["error"] is not None
         return _json({"predictions": rows}, 422 if lost else 200)
@@ -265,34 +220,11 @@ def _in_order(answered: list[dict[str, Any]], failed: dict[int, tuple[str, str]]
     ]
 
 
-async def _answer(service: Service, sources: list[EncodedImage], ends: float) -> "Predictions":
-    waiting = asyncio.wrap_future(service.batcher.submit(sources))
-    try:
-        async with asyncio.timeout(max(ends - time.monotonic(), 0)):
-            return await waiting
-    except TimeoutError:
-        raise RefusalError(
-            503,
-            "timeout",
-            f"there is no answer within {service.settings.timeout:g} s. Send fewer photos at once, or come again.",
-            {"Retry-After": "1"},
-        ) from None
-    except asyncio.CancelledError:
-        if waiting.cancelled() and service.stopping:
-            raise RefusalError(503, "not ready", "the server stops. Come again.", {"Retry-After": "1"}) from None
-        raise
-    except RegraftError as error:
-        LOG.error("%s", printable(error, lines=True))
-        raise RefusalError(500, "classifier", "the classifier cannot answer. The server's log says why.") from None
-
-
 def _add_state(app: FastAPI, service: Service) -> None:
-    described = about(service.subject)
-
     @app.get("/model", response_model=dict[str, Any])
     async def model() -> Response:
         """Say what answers: classes, networks, what decides, figures with intervals, licences, versions."""
-        return _json(described)
+        return _json({**about(service.subject), "review": service.review is not None})
 
     @app.get("/health", response_model=dict[str, str])
     async def health() -> Response:
@@ -359,6 +291,16 @@ async def _not_allowed(request: Request, error: Exception) -> Response:
     return answer
 
 
-async def _wrong_query(request: Request, _: Exception) -> Response:
-    given = request.query_params.get("top", "")
-    return _json({"error": f"top must be a whole number from 1 to {MOST_TOP}. Got {given[:80]!r}."}, 422)
+async def _wrong_value(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    name, given = str(first["loc"][-1]), printable(repr(first.get("input")))[:80]
+    if name == "top":
+        return _json({"error": f"top must be a whole number from 1 to {MOST_TOP}. Got {given}."}, 422)
+    said = (
+        printable(first["msg"])
+        .rstrip(".")
+        .replace("Input should be", "must be")
+        .replace("Field required", "is missing")
+    )
+    return _json({"error": f"{printable(name)[:80]}: {said[:300]}. Got {given}."}, 422)

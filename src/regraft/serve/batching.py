@@ -17,7 +17,7 @@ from regraft.serve.metrics import Metrics
 from regraft.serve.refusals import RefusalError
 
 if TYPE_CHECKING:
-    from regraft.classifier.predict import Predictions, Predictor
+    from regraft.classifier.predict import ExplainedPredictions, Predictor
 
 LOG = logging.getLogger("regraft.serve")
 _LONGEST_WAIT = 60  # seconds that anybody is asked to stay away
@@ -29,7 +29,7 @@ _RECENT = 0.2  # weight of the last batch in the rate
 class _Job:
     sources: tuple[Source, ...]
     counted: bool = True
-    answer: "Future[Predictions]" = field(default_factory=Future)
+    answer: "Future[ExplainedPredictions]" = field(default_factory=Future)
 
 
 class Batcher:
@@ -67,6 +67,7 @@ class Batcher:
         self._rate = 0.0  # photos/s
         self._changed = threading.Condition()
         self._closing = False
+        self._successor: tuple[Callable[[], Predictor], Future[None]] | None = None
         self._is_ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="predictor", daemon=True)
 
@@ -95,7 +96,23 @@ class Batcher:
                 job.answer.cancel()
             self._waiting.clear()
 
-    def submit(self, sources: Sequence[Source], *, counted: bool = True) -> "Future[Predictions]":
+    def succeed_by(self, make: "Callable[[], Predictor]") -> "Future[None]":
+        """Answer by another predictor from the next photos on, and return what becomes its arrival.
+
+        The present one goes on where the other cannot be opened, for the reason that the result then raises.
+
+        Args:
+            make: opens it, in the thread that uses it.
+        """
+        done: Future[None] = Future()
+        with self._changed:
+            if self._successor is not None:
+                self._successor[1].cancel()
+            self._successor = make, done
+            self._changed.notify_all()
+        return done
+
+    def submit(self, sources: Sequence[Source], *, counted: bool = True) -> "Future[ExplainedPredictions]":
         """Return what becomes the answer for the photos of a request.
 
         Args:
@@ -141,7 +158,10 @@ class Batcher:
             return
         self._is_ready.set()
         self._on_ready()
-        while jobs := self._take():
+        while (jobs := self._take()) or not self._closing:
+            predictor = self._succeeded(predictor)
+            if not jobs:
+                continue
             started = time.monotonic()
             self._answer(predictor, jobs)
             photos, seconds = sum(len(job.sources) for job in jobs), max(time.monotonic() - started, 1e-6)
@@ -161,13 +181,29 @@ class Batcher:
                     if job.answer.set_running_or_notify_cancel():  # else whoever asked has gone
                         jobs.append(job)
                         photos += len(job.sources)
-                if jobs or self._closing:
+                if jobs or self._closing or self._successor is not None:
                     return jobs
                 self._changed.wait()
 
+    def _succeeded(self, predictor: "Predictor") -> "Predictor":
+        """Return what answers from now on."""
+        with self._changed:
+            successor, self._successor = self._successor, None
+        if successor is None:
+            return predictor
+        make, done = successor
+        try:
+            found = make()
+            found.predict(self._warm_up)
+        except Exception as error:
+            done.set_exception(error)
+            return predictor
+        done.set_result(None)
+        return found
+
     def _answer(self, predictor: "Predictor", jobs: Sequence[_Job]) -> None:
         try:
-            found = predictor.predict_each([job.sources for job in jobs])
+            found = predictor.explain_each([job.sources for job in jobs])
         except Exception as error:
             if len(jobs) > 1:  # one request's fault is not the others'
                 for job in jobs:
@@ -177,7 +213,7 @@ class Batcher:
                 LOG.exception("a request could not be answered")
             jobs[0].answer.set_exception(error)
             return
-        for job, predictions in zip(jobs, found, strict=True):
+        for job, explained in zip(jobs, found, strict=True):
             if job.counted:
-                self._metrics.count(predictions)
-            job.answer.set_result(predictions)
+                self._metrics.count(explained)
+            job.answer.set_result(explained)

@@ -8,7 +8,7 @@ from regraft.errors import option, printable
 from regraft.files import size_in_words
 from regraft.serve.refusals import App, Message, Receive, RefusalError, Scope, Send, header
 
-OPEN = ("/health", "/ready", "/")  # to whoever watches the process; and the page, which asks for the token
+OPEN = ("/health", "/ready", "/", "/review")  # to whoever watches the process; and pages, which ask for the token
 OPEN_FILES = "/static/"
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _BODIES = 8  # of the largest size, that all requests together may hold in memory

@@ -8,7 +8,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
 if TYPE_CHECKING:
-    from regraft.classifier.predict import Predictions
+    from regraft.classifier.predict import ExplainedPredictions
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # prometheus-client's, where several processes count together
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -25,7 +25,6 @@ class Metrics:
 
     def __init__(self, classes: tuple[str, ...]) -> None:
         self._registry = CollectorRegistry()
-        self._classes = tuple(name.encode("utf-8", "backslashreplace").decode() for name in classes)
         of: dict[str, Any] = {"namespace": "regraft", "registry": self._registry}
         self.requests = Counter("requests", "Requests.", ("route", "status"), **of)
         self.seconds = Histogram("request_seconds", "Seconds of a request.", ("route",), buckets=_SECONDS, **of)
@@ -37,16 +36,17 @@ class Metrics:
         self.answers = Counter("answers", "Answers by class.", ("label",), **of)
         self.unsure = Counter("unsure_answers", "Answers that are not sure.", **of)
         self.unlike = Counter("unlike_training_photos", "Photos unlike the training photos.", **of)
-        for name in self._classes:
-            self.answers.labels(name)
+        for name in classes:
+            self.answers.labels(_as_label(name))
 
-    def count(self, predictions: "Predictions") -> None:
+    def count(self, explained: "ExplainedPredictions") -> None:
         """Count what was answered."""
+        predictions = explained.predictions
         self.photos.inc(len(predictions.sources))
         self.unreadable.inc(len(predictions.unreadable))
         answers = predictions.answers[predictions.answers >= 0]
         for label, count in zip(*np.unique(answers, return_counts=True), strict=True):
-            self.answers.labels(self._classes[label]).inc(int(count))
+            self.answers.labels(_as_label(explained.classes[label])).inc(int(count))
         for counter, marks in ((self.unsure, predictions.unsure), (self.unlike, predictions.unlike)):
             if marks is not None:
                 readable = np.delete(marks, sorted(predictions.unreadable))
@@ -61,6 +61,10 @@ class Metrics:
         together = CollectorRegistry()
         multiprocess.MultiProcessCollector(together, path=folder)  # type: ignore[no-untyped-call]
         return generate_latest(together)
+
+
+def _as_label(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _forget_dead(folder: Path) -> None:

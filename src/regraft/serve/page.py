@@ -39,14 +39,15 @@ def add_page(app: FastAPI) -> None:
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
-        return _file("index.html")
+        return static_file("index.html")
 
     @app.get("/static/{name}", include_in_schema=False)
     async def static(name: str) -> Response:
-        return _file(name)
+        return static_file(name)
 
 
-def _file(name: str) -> Response:
+def static_file(name: str) -> Response:
+    """Return one of the files that pages are made of."""
     if name not in static_files():
         raise HTTPException(404)
     data, kind = static_files()[name]
@@ -81,7 +82,7 @@ async def heatmap_of(
     def answers(sources: Sequence[Source]) -> np.ndarray:
         waiting = batcher.submit(sources, counted=False)
         try:
-            return waiting.result(max(ends - time.monotonic(), 0)).probabilities
+            explained = waiting.result(max(ends - time.monotonic(), 0))
         except TimeoutError:
             waiting.cancel()
             raise RefusalError(
@@ -89,6 +90,11 @@ async def heatmap_of(
             ) from None
         except CancelledError:
             raise RefusalError(503, "not ready", "the server stops. Come again.", {"Retry-After": "1"}) from None
+        if explained.classes != classifier.classes:
+            raise RefusalError(
+                503, "not ready", "another classifier answers from now on. Come again.", {"Retry-After": "1"}
+            )
+        return explained.predictions.probabilities
 
     place, preprocess = classifier.classes.index(label), classifier.backbone.preprocess
     try:

@@ -13,6 +13,9 @@ def _photos(most: int | None) -> dict[str, Any]:
     return {"schema": form}
 
 
+PHOTOS: dict[str, Any] = {  # one photo or many
+    "requestBody": {"required": True, "content": {"multipart/form-data": _photos(None)}}
+}
 _ADDRESSES = {
     "schema": {
         "type": "object",
@@ -32,6 +35,7 @@ _REFUSED = {
     400: "The request, or its body, is not whole.",
     401: "The token is missing, or another one.",
     403: "A page of another site asks, or addresses are not fetched here.",
+    404: "There is no such thing.",
     408: "The body did not arrive in time.",
     413: "Too many photos, or bytes.",
     415: "Neither a form nor JSON.",
@@ -40,6 +44,7 @@ _REFUSED = {
     429: "Too many photos wait: come again after the seconds of Retry-After.",
     500: "The server's fault.",
     503: "Not ready, or not answered in time.",
+    507: "It cannot be written to the disk.",
 }
 FAILURES: dict[int | str, dict[str, Any]] = {
     status: {"model": Failure, "description": why} for status, why in _REFUSED.items()

@@ -20,17 +20,44 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
+from regraft.classifier.bundle import load_bundle
+from regraft.classifier.classifier import Classifier
 from regraft.classifier.predict import Predictor
+from regraft.data.columns import Columns
 from regraft.engines.compute import Compute
 from regraft.errors import EngineError, OptionError, RegraftError, flags_in_messages, option, printable
 from regraft.progress import Observer
 from regraft.publishing.subject import CardSubject
+from regraft.review.session import ReviewSession
 from regraft.serve.settings import ServeSettings
 
 LOG = logging.getLogger("regraft.serve")
 _BACKLOG = 2048
 _PATIENCE = 60  # seconds in which a worker shows that it lives: compiling a network may hold Python's lock
 _OFTEN = 0.1  # seconds between two looks whether a worker is ready
+
+
+@dataclass(frozen=True)
+class ReviewRequest:
+    """Photos that people review.
+
+    Attributes:
+        data: a folder or table.
+        columns: by which a table is read.
+        decisions: the file that decisions are kept in; None for the usual one beside the data.
+        compute: where their features are made.
+    """
+
+    data: str
+    columns: Columns
+    decisions: Path | None
+    compute: Compute
+
+    def open(self, classifier: Classifier) -> ReviewSession:
+        """Return the review by a classifier."""
+        return ReviewSession(
+            classifier, self.data, columns=self.columns, decisions=self.decisions, compute=self.compute
+        )
 
 
 @dataclass(frozen=True)
@@ -44,6 +71,7 @@ class Server:
         host: name or address to bind to.
         port: 0 for a free one.
         token: that requests must have; None for none.
+        review: what is reviewed; None for nothing.
         flags: as `errors.flags_in_messages` takes them; None for Python's names.
         verbose: whether the log says how, too: what runs the network, what is black and white.
     """
@@ -54,6 +82,7 @@ class Server:
     host: str
     port: int
     token: str | None = None
+    review: ReviewRequest | None = None
     flags: Mapping[str, str] | None = None
     verbose: bool = False
 
@@ -73,10 +102,11 @@ class Server:
             shown = "127.0.0.1" if self.host in ("0.0.0.0", "") else "::1" if self.host == "::" else self.host
             url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/"
             place = replace(self, port=port)
+            review = "" if self.review is None else f"\nphotos are reviewed at {url}review"
             subject = CardSubject.of_file(self.file)  # a mistake in the file is said before anything is started
             _without_death_by_signal()
             if self.settings.workers == 1:
-                _serve(place, listener, subject, lambda: say(f"answers at {url} (docs at /docs)"))
+                _serve(place, listener, subject, lambda: say(f"answers at {url} (docs at /docs){review}"))
                 return
             del subject  # each process has its own
             _supervise(place, listener, shown, lambda: say(f"answers at {url} (docs at /docs)"))
@@ -144,16 +174,19 @@ def _open(
     place: Server, subject: CardSubject, on_ready: Callable[[], object], on_failure: Callable[[Exception], object]
 ) -> tuple[Any, Any]:
     """Return the app of one process, and its service."""
-    from regraft.serve.app import make_app, open_service
+    from regraft.serve.app import make_app
+    from regraft.serve.service import open_service
 
     if place.verbose and not LOG.handlers:
         LOG.addHandler(logging.StreamHandler())
         LOG.setLevel(logging.INFO)
     service = open_service(
         subject,
-        lambda: Predictor(subject.classifier, place.compute, _Log(), max_pixels=place.settings.max_pixels),
+        lambda classifier: Predictor(classifier, place.compute, _Log(), max_pixels=place.settings.max_pixels),
         place.settings,
         batch_size=place.compute.batch_size,
+        # a classifier of its own: two threads do not run one network
+        review=None if place.review is None else place.review.open(load_bundle(place.file)),
         on_ready=on_ready,
         on_failure=on_failure,
     )

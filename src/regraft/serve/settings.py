@@ -87,6 +87,14 @@ class ServeSettings:
                 f"{option('max_queue', self.max_queue)}. Raise {option('max_queue')}, or lower {option('max_files')}."
             )
 
+    def check_review(self) -> None:
+        """Raise `OptionError` where several processes would review: each would look at all photos, and retrain."""
+        if self.workers > 1:
+            raise OptionError(
+                f"{option('review')} takes one process, which many people may ask at once. Got "
+                f"{option('workers', self.workers)}. Leave {option('workers')} out."
+            )
+
 
 def _is_host(name: str) -> bool:
     return bool(name) and not any(mark in name for mark in "/:@?# ") and name.isprintable()

@@ -1,0 +1,50 @@
+"""Photos that people add: kept as they were sent, under a name that leads nowhere else."""
+
+from pathlib import Path
+
+import pytest
+from tests.conftest import photo
+
+from regraft.errors import OptionError, OutputError
+from regraft.images.sources import EncodedImage, content_key
+from regraft.review.added_photos import keep_photo
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("owl.jpg", "owl.jpg"),
+        ("../../etc/owl.JPG", "owl.jpg"),
+        ("C:\\photos\\my owl.jpeg", "my_owl.jpeg"),
+        ("owl", "owl.jpg"),
+        ("...", "photo.jpg"),
+        ("Eule-ü.jpg", "Eule-ü.jpg"),
+        ("a\n\x1b.png.exe", "a_.png.jpg"),
+        (f"{'x' * 300}.jpg", f"{'x' * 80}.jpg"),
+    ],
+)
+def test_names(tmp_path: Path, name: str, kept: str) -> None:
+    data = photo(tmp_path / "a.jpg", "red", 1).read_bytes()
+    key, path = keep_photo(EncodedImage(data, name), tmp_path / "new" / "folder", known=set())
+    assert path == tmp_path / "new" / "folder" / kept
+    assert path.read_bytes() == data
+    assert key == content_key(path)
+
+
+def test_another_photo_of_the_same_name_and_the_same_photo_again(tmp_path: Path) -> None:
+    first, second = (photo(tmp_path / f"{n}.jpg", "red", n).read_bytes() for n in range(2))
+    paths = [keep_photo(EncodedImage(data, "a.jpg"), tmp_path / "b", known=set())[1] for data in (first, second, first)]
+    assert [path and path.name for path in paths] == ["a.jpg", "a-2.jpg", "a.jpg"]
+    known = {content_key(tmp_path / "0.jpg")}
+    assert keep_photo(EncodedImage(first, "c.jpg"), tmp_path / "b", known=known)[1] is None
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["a-2.jpg", "a.jpg"]
+
+
+def test_what_is_no_photo_and_what_cannot_be_written(tmp_path: Path) -> None:
+    data = photo(tmp_path / "a.jpg", "red", 1, (400, 400)).read_bytes()
+    for bad in (b"", b"no photo", data[: len(data) // 2]):
+        with pytest.raises(OptionError, match=r"^x\.jpg: "):
+            keep_photo(EncodedImage(bad, "x.jpg"), tmp_path / "b", known=set())
+    assert not (tmp_path / "b").exists()
+    with pytest.raises(OutputError, match=r"a\.jpg"):
+        keep_photo(EncodedImage(data, "x.jpg"), tmp_path / "a.jpg" / "b", known=set())
