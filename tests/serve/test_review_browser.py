@@ -1,34 +1,23 @@
 """The review in a real browser: keys and mouse, two people, a server that dies, a phone, the dark, axe's rules."""
 
 import json
-import os
 import re
-import shutil
 import signal
-import socket
-import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect, sync_playwright
+from playwright.sync_api import Locator, Page, Route, expect
 from tests.conftest import photo
+from tests.serve.conftest import PHONE, Start, faults
 
-from regraft.classifier.bundle import load_bundle, save_bundle
+from regraft.classifier.bundle import load_bundle
 from regraft.data.label_table import read_label_table
-from regraft.data.layouts import find_samples
-from regraft.engines.compute import Compute
-from regraft.networks.backbones import load_backbone
-from regraft.transfer.fit import fit
-from regraft.transfer.settings import FitSettings
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-SCREEN, PHONE = {"width": 1200, "height": 850}, {"width": 360, "height": 740}
 LOST = r"net::ERR_(CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE|FAILED)"  # what a browser says of no answer
 REFUSED = "the server responded with a status of {}"
 TOKEN = "a-secret-of-twenty-letters"
@@ -40,112 +29,49 @@ class Reviewed:
     Attributes:
         folder: of the photos.
         url: of the page.
-        process: that answers.
     """
 
-    def __init__(self, file: Path, folder: Path, token: str | None) -> None:
+    def __init__(self, start: Start, file: Path, folder: Path) -> None:
         self.folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
+        self._start, self._file = start, file
+        self._process, self._port = start("--review", str(folder), file=file)
         self.url = f"http://127.0.0.1:{self._port}/review"
-        self._command = [sys.executable, "-m", "regraft", "serve", str(file), "--review", str(folder)]
-        self._token = token
-        self.start()
 
-    def start(self) -> None:
-        environment = os.environ | {"OMP_NUM_THREADS": "1"} | ({"REGRAFT_TOKEN": self._token} if self._token else {})
-        command = [*self._command, "--port", str(self._port)]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-        assert self.process.stderr is not None
-        lines = [self.process.stderr.readline()]
-        while lines[-1] and self.url not in lines[-1]:
-            lines.append(self.process.stderr.readline())
-        if not lines[-1]:
-            self.kill()
-        assert lines[-1], lines
+    def start_again(self) -> None:
+        arguments = ("--review", str(self.folder), "--port", str(self._port))
+        self._process, _ = self._start(*arguments, file=self._file)
 
     def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.communicate()
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait(10)
 
 
 Review, Open = Callable[..., Reviewed], Callable[..., Page]
 
 
-@pytest.fixture(scope="module")
-def file(tiny_network: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the file of a classifier of red and blue photos."""
-    folder = tmp_path_factory.mktemp("fitted")
-    write(folder / "data")
-    settings = FitSettings(strategy="frozen", features="last", near_duplicates="ignore")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REGRAFT_CACHE", str(folder / "cache"))
-        found = fit(
-            find_samples(folder / "data"),
-            lambda: load_backbone(tiny_network),
-            model=tiny_network,
-            settings=settings,
-            compute=Compute(device="cpu", engine="torch-float32"),
-        )
-        save_bundle(found.classifier, folder / "colours.safetensors")
-    return folder / "colours.safetensors"
+@pytest.fixture
+def review(start: Start, reviewed_file: Path, tmp_path: Path) -> Review:
+    """Return a function that starts a server which reviews 16 photos of blue and of red; two called red are blue."""
 
+    def started() -> Reviewed:
+        folder = tmp_path / "colours"
+        for number in range(16):
+            photo(folder / "red" / f"{number}.jpg", "red" if number > 1 else "blue", number)
+            photo(folder / "blue" / f"{number}.jpg", "blue", 100 + number)
+        return Reviewed(start, reviewed_file, folder)
 
-def write(folder: Path) -> Path:
-    """Write 16 photos of red and of blue; two of those called red are blue."""
-    for number in range(16):
-        photo(folder / "red" / f"{number}.jpg", "red" if number > 1 else "blue", number)
-        photo(folder / "blue" / f"{number}.jpg", "blue", 100 + number)
-    return folder
+    return started
 
 
 @pytest.fixture
-def review(file: Path, tmp_path: Path) -> Iterator[Callable[..., Reviewed]]:
-    """Return a function that starts a server which reviews the photos of `write`."""
-    begun: list[Reviewed] = []
+def opened(open_page: Open) -> Open:
+    """Return a function that opens a page for a reviewer, by name; None for one who gave none."""
 
-    def started(token: str | None = None) -> Reviewed:
-        begun.append(Reviewed(file, write(tmp_path / "colours"), token))
-        return begun[-1]
+    def page(url: str, reviewer: str | None = "ada", **settings: Any) -> Page:
+        script = "" if reviewer is None else f"localStorage['regraft-reviewer'] ??= '{reviewer}'"
+        return open_page(url, script=script, **settings)
 
-    yield started
-    for one in begun:
-        one.kill()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def opened(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Return a function that opens a page for a reviewer; at the end nothing but what is allowed was complained of."""
-    heard: list[str] = []
-    asked: list[str] = []
-    contexts: list[BrowserContext] = []
-
-    def page(url: str, reviewer: str | None = "ada", *, allowed: str = "nothing", **settings: Any) -> Page:
-        context = browser.new_context(**{"viewport": SCREEN, **settings})
-        contexts.append(context)
-        if reviewer is not None:
-            context.add_init_script(f"localStorage['regraft-reviewer'] ??= '{reviewer}'")
-        found = context.new_page()
-        fits = re.compile(f"Failed to load resource: {allowed}").match
-        found.on("console", lambda message: fits(message.text) or heard.append(message.text))
-        found.on("pageerror", lambda error: heard.append(str(error)))
-        found.on("request", lambda request: asked.append(request.url))
-        found.goto(url)
-        return found
-
-    yield page
-    for context in contexts:
-        context.close()
-    assert heard == []
-    assert [url for url in asked if not url.startswith(("http://127.0.0.1:", "blob:", "data:"))] == []
+    return page
 
 
 def card(page: Page, name: str) -> Locator:
@@ -172,12 +98,6 @@ def ask(reviewed: Reviewed, path: str) -> Any:
 def log(reviewed: Reviewed) -> list[tuple[str, str | None, str]]:
     """Return action, label and reviewer of all rows of the log, as the server has it."""
     return [(row["action"], row["label"], row["reviewer"]) for row in ask(reviewed, "decisions?after=0")["decisions"]]
-
-
-def faults(page: Page) -> list[str]:
-    found = Axe().run(page)
-    assert found.response["passes"]
-    return [one["id"] for one in found.response["violations"]]
 
 
 def test_decisions_by_keys(review: Review, opened: Open) -> None:
@@ -319,6 +239,20 @@ def test_decisions_by_mouse_and_a_new_class(review: Review, opened: Open) -> Non
     expect(page.locator("#closer")).to_be_hidden()
 
 
+def test_which_class_a_digit_gives(review: Review, opened: Open) -> None:
+    """In their order, the first nine; a class that is called like a digit has that one."""
+    page = opened(review().url)
+
+    def keys(*names: str) -> dict[str, str]:
+        script = "async (names) => [...(await import('/static/review_keys.js')).digitsOf(names)]"
+        return dict(page.evaluate(script, list(names)))
+
+    assert keys("cat", "dog") == {"1": "cat", "2": "dog"}
+    assert keys("0", "1", "7") == {"0": "0", "1": "1", "7": "7"}
+    assert keys("2", "cat", "dog") == {"2": "2", "1": "cat", "3": "dog"}
+    assert keys(*"abcdefghijk") == dict(zip("123456789", "abcdefghi", strict=True))
+
+
 def test_filters(review: Review, opened: Open) -> None:
     page = opened(review().url)
     is_ready(page)
@@ -414,7 +348,7 @@ def test_a_server_that_is_killed_loses_nothing(review: Review, opened: Open) -> 
     expect(page.locator("#banner")).to_contain_text("not saved yet: kept here, and sent as soon as it is back.")
     expect(card(page, files[8]).locator(".state")).to_have_text("left out: not saved yet")
     page.keyboard.press("u")  # the last one
-    reviewed.start()
+    reviewed.start_again()
     expect(page.locator("#banner")).to_be_hidden(timeout=60_000)
     expect(page.locator(".card[data-kind=saved]")).to_have_count(8, timeout=60_000)
     expect(card(page, files[8]).locator(".state")).to_have_text("")
@@ -561,8 +495,9 @@ def test_axe_finds_no_fault(review: Review, opened: Open, scheme: str) -> None:
     assert faults(page) == []
 
 
-def test_a_token_is_asked_for(review: Review, opened: Open) -> None:
-    reviewed = review(TOKEN)
+def test_a_token_is_asked_for(review: Review, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGRAFT_TOKEN", TOKEN)
+    reviewed = review()
     page = opened(reviewed.url, allowed=REFUSED.format(401))
     page.get_by_label("Access token").fill(TOKEN)
     page.get_by_role("button", name="Go on").first.click()

@@ -188,6 +188,7 @@ async function introduce() {
     byId("about").textContent = about(model);
     knowsPhotos = Boolean(model.review);
     byId("review").hidden = !knowsPhotos;
+    if (knowsPhotos) byId("review").href = "review";
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     say(error.message, true);
