@@ -136,6 +136,8 @@ ORDER = {
         "freezing",
     ],
     "heads": [
+        "workers",
+        "coordinates",
         "lbfgs",
         "linear",
         "kinds",
