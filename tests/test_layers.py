@@ -321,6 +321,7 @@ ORDER = {
     "serve": [
         "settings",
         "refusals",
+        "allowance",
         "guards",
         "metrics",
         "answers",

@@ -4,11 +4,14 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
@@ -62,6 +65,43 @@ def make_service(subject: CardSubject, **settings: Any) -> Service:
     compute = Compute(cache=False, device="cpu")
     predictor = Predictor(subject.classifier, compute, max_pixels=chosen.max_pixels)
     return open_service(subject, lambda: predictor, chosen, batch_size=32)
+
+
+class Held:
+    """Keeps a service from answering until it may; requests are sent by threads.
+
+    Args:
+        service: that is held.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self.may, self.begun, self._pool = threading.Event(), threading.Semaphore(0), ThreadPoolExecutor(8)
+        self._service, make = service, service.batcher._make
+
+        def slow() -> Predictor:
+            predictor = make()
+            answer = predictor.predict_each
+
+            def predict_each(lists: Any) -> Any:
+                self.begun.release()
+                assert self.may.wait(20)
+                return answer(lists)
+
+            predictor.predict_each = predict_each  # type: ignore[method-assign]
+            return predictor
+
+        service.batcher._make = slow
+
+    def send(self, client: httpx2.Client, *files: Path) -> Future[Any]:
+        """Send a request that is not waited for."""
+        return self._pool.submit(client.post, "/predict", files=form(*files))
+
+    def until(self, photos: int) -> None:
+        """Return once so many photos wait."""
+        ends = time.monotonic() + 20
+        while self._service.batcher._photos != photos:
+            assert time.monotonic() < ends
+            time.sleep(0.005)
 
 
 def until_ready(client: TestClient) -> None:
