@@ -19,6 +19,7 @@ BENCHMARKS = {  # module: what it measures; the longest last
     "test_views": "means over mirror images and corners of a photo: what they give and cost",
     "int8": "is OpenVINO in int8 worth an engine: speed, agreement, accuracy of last layers (needs nncf)",
     "exports": "do exported files answer as the classifier does, from the bytes of photos on",
+    "same_answers": "do the server, the command and the exported file give the same answers",
     "few_photos": "out-of-fold figures of few photos beside those on all others",
     "suggest": "photos that `suggest` names to be labelled, against photos drawn at random, on three sets",
     "probabilities": "temperature against other calibrators, and weights of classes",
