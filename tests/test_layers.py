@@ -136,6 +136,8 @@ ORDER = {
         "freezing",
     ],
     "heads": [
+        "workers",
+        "coordinates",
         "lbfgs",
         "linear",
         "kinds",
@@ -327,6 +329,7 @@ ORDER = {
     "serve": [
         "settings",
         "refusals",
+        "allowance",
         "guards",
         "metrics",
         "answers",

@@ -13,6 +13,7 @@ from regraft.errors import DataError, OptionError, option
 from regraft.evaluation.metrics import Predictions, prepare
 from regraft.evaluation.paired import Difference, paired_differences
 from regraft.evaluation.pairwise import metric_in_words
+from regraft.heads.coordinates import CoordinateCache
 from regraft.review.decision import Action, Decision
 from regraft.transfer.experiment import Experiment
 from regraft.transfer.fit import FitResult, fit_experiment
@@ -110,6 +111,7 @@ def corrected_experiment(base: FitResult, decisions: Mapping[bytes, Decision]) -
         OptionError, DataError: as `retrain`.
     """
     found = base.experiment
+    found.coordinates = found.coordinates or CoordinateCache()  # for the next corrections, too
     keep, names = _labels_now(found.dataset, decisions)
     same = set(names) == set(found.dataset.classes)
     classes = list(found.dataset.classes) if same else natural_order(names)  # labels in Python have an order of theirs

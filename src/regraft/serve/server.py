@@ -1,5 +1,6 @@
 """The process, or processes, that answer: a socket, Uvicorn, signals, and an end without a loss."""
 
+import asyncio
 import errno
 import functools
 import http.client
@@ -18,6 +19,7 @@ from typing import Any
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.supervisors import Multiprocess
 
 from regraft.classifier.bundle import load_bundle
@@ -33,6 +35,7 @@ from regraft.serve.settings import ServeSettings
 
 LOG = logging.getLogger("regraft.serve")
 _BACKLOG = 2048
+_IDLE = 30  # seconds in which a connection begins a request
 _PATIENCE = 60  # seconds in which a worker shows that it lives: compiling a network may hold Python's lock
 _OFTEN = 0.1  # seconds between two looks whether a worker is ready
 
@@ -153,12 +156,39 @@ def _without_death_by_signal() -> None:
         signal.signal(number, lambda *_: None)
 
 
+class _Connection(AutoHTTPProtocol):  # type: ignore[valid-type, misc]
+    """A connection that is closed where it begins no request in a while: else whoever opens many takes all there are.
+
+    Uvicorn closes by itself those alone that have been answered and send nothing more.
+    """
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to look."""
+        super().connection_made(transport)
+        self._last: object = None
+        self._looking = self.loop.call_later(_IDLE, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Look no more."""
+        self._looking.cancel()
+        super().connection_lost(exc)
+
+    def _look(self) -> None:
+        idle = self.cycle is None or self.cycle.response_complete
+        if idle and self.cycle is self._last:
+            self.transport.close()
+            return
+        self._last = self.cycle
+        self._looking = self.loop.call_later(_IDLE, self._look)
+
+
 def _config(place: Server, app: Any, *, workers: int = 1, factory: bool = False) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         factory=factory,
         workers=workers,
         interface="asgi3",
+        http=_Connection,
         lifespan="on",
         ws="none",
         log_config=None,
