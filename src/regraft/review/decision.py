@@ -1,6 +1,7 @@
 """A decision about a photo: what was decided, by whom and when, and what may be kept of it."""
 
 import os
+import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -64,7 +65,7 @@ def checked_action(key: bytes, action: Action | str, label: str | None) -> tuple
         if label is not None:
             raise OptionError(f"{option('label')} goes with confirm and relabel. Leave it out.")
         return Action.exclude, None
-    if not isinstance(label, str) or is_missing(label) or label.splitlines() != [label] or not _is_text(label):
+    if not isinstance(label, str) or is_missing(label) or not _is_line(label):
         raise OptionError(
             f"{option('label')} must be the name of a class: text in one line, not blank and not nan. Got {label!r}."
         )
@@ -77,9 +78,16 @@ def checked_reviewer(name: str) -> str:
     Raises:
         OptionError: it is blank, or no text.
     """
-    if not isinstance(name, str) or not name.strip() or not _is_text(name):
-        raise OptionError(f"{option('reviewer')} must be a name. Got {name!r}.")
+    if not isinstance(name, str) or not _is_line(name):
+        raise OptionError(f"{option('reviewer')} must be a name, in one line. Got {name!r}.")
     return name.strip()
+
+
+def _is_line(text: str) -> bool:
+    """Tell whether text is one line in which something can be seen, without what no table holds (NUL, ESC ...)."""
+    kinds = [unicodedata.category(character) for character in text]
+    seen = any(kind[0] not in "CZ" for kind in kinds)
+    return seen and "Cc" not in kinds and text.splitlines() == [text] and _is_text(text)
 
 
 def _is_text(text: str) -> bool:
