@@ -1,6 +1,7 @@
-"""`regraft serve` under load from another process on the same machine: requests, latency, memory, damaged files."""
+"""`regraft serve` under load from another process on the same machine: requests, latency, memory, hostile files."""
 
 import contextlib
+import io
 import re
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from PIL import Image
+from tests.hostile.photos import KINDS
 
 from benchmarks import ours
 from benchmarks.chart import Bar, Group, draw
@@ -19,15 +22,16 @@ from benchmarks.material import MADE, crops, dogs_and_cats
 from benchmarks.processes import Contender, run
 from benchmarks.record import Record, progress, shown
 
-_DAMAGED = 200
+_HOSTILE = 200
 _LONG, _SHORT, _QUICK = 120.0, 20.0, 4.0  # seconds
-LOADS = {  # by name: connections, photos of a request, whether damaged files are among them
+LOADS = {  # by name: connections, photos of a request, whether hostile files are among them
     "1 at a time": (1, 1, False),
     "16 at once": (16, 1, False),
-    "16 at once, damaged ones among them": (16, 1, True),
     "4 at once, of 16 photos": (4, 16, False),
+    "16 at once, hostile ones among them": (16, 1, True),
 }
 _MAIN = "16 at once"
+_REST = 10.0  # seconds after which memory is looked at again
 
 
 class BenchmarkError(Exception):
@@ -44,17 +48,19 @@ def measure(*, rounds: int, quick: bool) -> Record:
         folder = Path(name)
         bundle = folder / "classifier.safetensors"
         run(ours.fit_command(crops(1000), bundle), environment=ours.with_cache(MADE / "cache"))
-        mixed = [*photos, *_damaged(photos, folder, 20 if quick else _DAMAGED)]
+        mixed = _mixed(photos, folder, 20 if quick else _HOSTILE)
         rates = [client(predict_rate, bundle, photos) for _ in range(rounds)]
         record.add("regraft predict", "photos", "images/s", rates)
         with _server(bundle) as (process, port):
             client(load, port, photos[:50], (1.0, 4, 1))  # everything is warm
-            record.add("server", "memory before", "MB", [_megabytes(process)])
-            for what, (connections, each, damaged) in LOADS.items():
-                how = (_QUICK if quick else _LONG if what == _MAIN else _SHORT, connections, each)
-                sent, times = (mixed if damaged else photos), (1 if what == _MAIN else rounds)
-                _add(record, what, [client(load, port, sent, how) for _ in range(times)], damaged=damaged)
-            record.add("server", "memory after", "MB", [_megabytes(process)])
+            record.add("server", "memory when idle", "MB", [_megabytes(process)])
+            for what, (connections, each, hostile) in LOADS.items():
+                long = what == _MAIN or hostile
+                how = (_QUICK if quick else _LONG if long else _SHORT, connections, each)
+                sent, times = (mixed if hostile else photos), (1 if long else rounds)
+                _add(record, what, [client(load, port, sent, how) for _ in range(times)], hostile=hostile)
+                time.sleep(1 if quick else _REST)
+                record.add("server", f"memory after {what}", "MB", [_megabytes(process)])
     served = record.find(_MAIN, "photos", "images/s")
     if served is not None:
         record.notes.append(
@@ -79,8 +85,8 @@ def predict_rate(bundle: Path, photos: Sequence[Path]) -> float:
     return len(photos) / (time.perf_counter() - started)
 
 
-def _add(record: Record, what: str, loads: Sequence[Load], *, damaged: bool) -> None:
-    refused = {status for one in loads for status in one.statuses} - ({200, 422} if damaged else {200})
+def _add(record: Record, what: str, loads: Sequence[Load], *, hostile: bool) -> None:
+    refused = {status for one in loads for status in one.statuses} - ({200, 422} if hostile else {200})
     if refused:
         raise BenchmarkError(f"{what}: the server answered {sorted(refused)}")
     record.add(what, "requests", "1/s", [len(one.latencies) / one.seconds for one in loads])
@@ -91,22 +97,22 @@ def _add(record: Record, what: str, loads: Sequence[Load], *, damaged: bool) -> 
     progress(f"serve: {what}: {shown(loads[0].photos / loads[0].seconds)} photos/s")
 
 
-def _damaged(photos: Sequence[Path], folder: Path, count: int) -> list[Path]:
-    """Return copies that are cut off, overwritten, garbage or empty, in turn."""
-    generator, found = np.random.default_rng(0), []
+def _mixed(photos: Sequence[Path], folder: Path, count: int) -> list[Path]:
+    """Return photos and hostile files in an order of chance: cut off, of other types, several at once, bombs, empty."""
+    generator, found = np.random.default_rng(0), list(photos)
     for number in range(count):
-        data = bytearray(photos[number % len(photos)].read_bytes())
-        place = int(generator.integers(len(data) // 2, len(data)))
-        kind = number % 4
-        if kind == 0:
-            data = data[:place]
-        elif kind == 1:
-            data[: len(data) // 4] = generator.bytes(len(data) // 4)
-        else:
-            data = bytearray(generator.bytes(len(data))) if kind == 2 else bytearray()
-        found.append(folder / f"damaged.{number}.jpg")
-        found[-1].write_bytes(bytes(data))
-    return found
+        found.append(folder / f"hostile.{number}.jpg")
+        found[-1].write_bytes(_LINE if number % 20 == 0 else KINDS[number % len(KINDS)](generator))
+    return [found[place] for place in generator.permutation(len(found)).tolist()]
+
+
+def _line() -> bytes:
+    stream = io.BytesIO()
+    Image.new("L", (1, 100_000)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+_LINE = _line()
 
 
 @contextlib.contextmanager

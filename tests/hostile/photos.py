@@ -8,7 +8,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -32,7 +32,7 @@ Draw = np.random.Generator
 Kind = Callable[[Draw], bytes]
 T = TypeVar("T")
 
-PHOTOS: tuple[tuple[str, dict[str, object]], ...] = (
+PHOTOS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("JPEG", {}),
     ("JPEG", {"progressive": True}),
     ("PNG", {}),
@@ -158,7 +158,12 @@ def heif_bomb(draw: Draw) -> bytes:
 
 def real_bomb(draw: Draw) -> bytes:
     """Draw one whose pixels are really there, in formats that no few bytes can stand for."""
-    kind, options = pick(draw, [("AVIF", {"speed": 10}), ("JPEG2000", {"irreversible": False}), ("GIF", {})])
+    kinds: list[tuple[str, dict[str, Any]]] = [
+        ("AVIF", {"speed": 10}),
+        ("JPEG2000", {"irreversible": False}),
+        ("GIF", {}),
+    ]
+    kind, options = pick(draw, kinds)
     side = pick(draw, [3000, 4000])
     return encode(kind, Image.new("P" if kind == "GIF" else "RGB", (side, side)), **options)
 

@@ -2,12 +2,13 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,10 @@ from regraft.serve.settings import ServeSettings
 from regraft.transfer.fit import fit
 from regraft.transfer.settings import FitSettings
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+SCREEN, PHONE = {"width": 1200, "height": 850}, {"width": 360, "height": 740}
 BASE = "http://127.0.0.1:8000"
 Start = Callable[..., tuple[subprocess.Popen[str], int]]
 Upload = tuple[str, tuple[str, bytes]]
@@ -162,3 +167,53 @@ def start(served_file: Path) -> Iterator[Start]:
     for process in begun:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture(scope="module")  # no longer: its event loop is in the way of tests with one of their own
+def browser() -> "Iterator[Browser]":
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser: "Browser") -> "Iterator[Callable[..., Page]]":
+    """Return a function that opens a page; at the end nothing was complained of, and no other server asked.
+
+    `allowed` is what may fail to load, as a pattern of what a browser says of it; `script` runs before the page's own.
+    """
+    heard: list[str] = []
+    asked: list[str] = []
+    contexts = []
+
+    def page(url: str, *, allowed: str = "nothing", script: str = "", **settings: Any) -> "Page":
+        context = browser.new_context(**{"viewport": SCREEN, **settings})
+        contexts.append(context)
+        context.add_init_script(script)
+        found = context.new_page()
+        fits = re.compile(f"Failed to load resource: {allowed}").match
+        found.on(
+            "console", lambda said: heard.append(said.text) if said.type != "debug" and not fits(said.text) else None
+        )
+        found.on("pageerror", lambda error: heard.append(str(error)))
+        found.on("request", lambda request: asked.append(request.url))
+        found.goto(url)
+        return found
+
+    yield page
+    for context in contexts:
+        context.close()
+    assert heard == []
+    assert [url for url in asked if not url.startswith(("http://127.0.0.1:", "blob:", "data:"))] == []
+
+
+def faults(page: "Page") -> list[str]:
+    """Return the rules of axe that a page breaks."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response
+    assert found["passes"]
+    return [one["id"] for one in found["violations"]]

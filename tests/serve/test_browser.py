@@ -1,7 +1,6 @@
 """The page in a real browser: photos in by every way, answers, heat map, table; a phone, the keyboard, axe's rules."""
 
 import csv
-import shutil
 import socket
 import threading
 import time
@@ -12,15 +11,13 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
-from tests.serve.conftest import make_service
+from playwright.sync_api import Browser, Page, expect
+from tests.serve.conftest import PHONE, faults, make_service
 
 from regraft.publishing.subject import CardSubject
 from regraft.serve.app import make_app
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-SCREEN, PHONE = {"width": 1200, "height": 850}, {"width": 360, "height": 740}
 TOKEN = "a secret of twenty letters"
 
 
@@ -60,36 +57,10 @@ def live(subject: CardSubject) -> Iterator[str]:
     server.end()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
-def opened(browser: Browser, live: str) -> Iterator[Callable[..., Page]]:
-    """Return a function that opens the page; at the end nothing was complained of, and no other server asked."""
-    heard: list[str] = []
-    asked: list[str] = []
-    contexts = []
-
-    def page(url: str = live, **settings: object) -> Page:
-        context = browser.new_context(**{"viewport": SCREEN, **settings})  # type: ignore[arg-type]
-        contexts.append(context)
-        found = context.new_page()
-        found.on("console", lambda message: heard.append(message.text) if message.type != "debug" else None)
-        found.on("pageerror", lambda error: heard.append(str(error)))
-        found.on("request", lambda request: asked.append(request.url))
-        found.goto(url)
-        return found
-
-    yield page
-    for context in contexts:
-        context.close()
-    assert heard == []
-    assert [url for url in asked if not url.startswith(("http://127.0.0.1:", "blob:", "data:"))] == []
+def opened(open_page: Callable[..., Page], live: str) -> Callable[..., Page]:
+    """Return a function that opens the page."""
+    return lambda url=live, **settings: open_page(url, **settings)
 
 
 def test_one_photo_and_where_it_looks(opened: Callable[..., Page], jpegs: list[Path]) -> None:
@@ -179,9 +150,7 @@ def test_axe_finds_no_fault(opened: Callable[..., Page], jpegs: list[Path], sche
     page = opened(color_scheme=scheme)
     page.set_input_files("#files", jpegs[:2])
     expect(page.locator("#rows tr")).to_have_count(2)
-    found = Axe().run(page)
-    assert found.response["passes"]
-    assert [one["id"] for one in found.response["violations"]] == []
+    assert faults(page) == []
 
 
 def test_a_server_with_a_token_asks_for_it(subject: CardSubject, browser: Browser) -> None:

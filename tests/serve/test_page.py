@@ -28,6 +28,19 @@ def test_the_page_asks_for_its_own_files_alone(client: TestClient) -> None:
     assert "'unsafe" not in page.headers["content-security-policy"]
 
 
+def test_the_files_of_the_pages_find_each_other() -> None:
+    """What a page or a module asks for is there, and all that is there is asked for; the HTML holds no script."""
+    files = {name: data.decode() for name, (data, _) in static_files().items()}
+    asked = set()
+    for name, text in files.items():
+        if name.endswith(".html"):
+            asked |= set(re.findall(r'(?:src|href)="static/([^"#]+)"', text))
+            assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?! src)", text), name
+        if name.endswith(".js"):
+            asked |= set(re.findall(r'from "\./([^"]+)"', text))
+    assert asked == {name for name in files if not name.endswith(".html")}
+
+
 @pytest.mark.parametrize("name", ["none.js", "..%2fapp.py", "%2e%2e/app.py", "page.py"])
 def test_no_other_file_is_given_out(client: TestClient, name: str) -> None:
     assert client.get(f"/static/{name}").status_code == 404

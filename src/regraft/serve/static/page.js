@@ -1,60 +1,14 @@
 // The page to try a classifier: photos go to POST /predict, what comes back is shown. No library, no build step.
+import { ask, onLogin, parts, photosForm, Refusal } from "./ask.js";
+import { byId, element, keepFile, percent, say } from "./elements.js";
 import { heatmap } from "./heatmap.js";
+import { hideSimilar, showSimilar } from "./similar.js";
 
-const byId = (id) => document.getElementById(id);
-const AT_A_TIME = 8; // photos of one request
 const MOST_BARS = 5;
-const TRIES = 6; // of a request that the server is too busy for
-const TOKEN = "regraft-token";
 
 const results = []; // {file, url, answer}
 let shown = null; // of `results`
-
-class Refusal extends Error {}
-
-function headers() {
-  const token = sessionStorage.getItem(TOKEN);
-  return token ? { Authorization: `Bearer ${token}` } : {};
-}
-
-/** Ask the server; wait where it is too busy. Throws `Refusal` with what it says. */
-async function ask(path, options = {}) {
-  for (let tried = 1; ; tried += 1) {
-    let response;
-    try {
-      response = await fetch(path, { ...options, headers: { ...headers(), ...options.headers } });
-    } catch {
-      throw new Refusal("The server does not answer. Is it still running?");
-    }
-    if ((response.status === 429 || response.status === 503) && tried < TRIES) {
-      const seconds = Math.min(Number(response.headers.get("Retry-After")) || 1, 30);
-      say(`The server is busy; trying again in ${seconds} s`);
-      await new Promise((done) => setTimeout(done, seconds * 1000));
-      continue;
-    }
-    const body = await response.json().catch(() => null);
-    if (response.status === 401) {
-      byId("login").hidden = false;
-      byId("token").focus();
-      throw new Refusal("This server asks for an access token.");
-    }
-    if (!response.ok && !body?.predictions) {
-      throw new Refusal(body?.error || `The server refused it (${response.status}).`);
-    }
-    return body;
-  }
-}
-
-function say(text, bad = false) {
-  byId("status").textContent = text;
-  byId("status").classList.toggle("bad", bad);
-}
-
-function percent(share) {
-  if (share > 0.9995 && share < 1) return "> 99.9 %";
-  if (share < 0.0005 && share > 0) return "< 0.1 %";
-  return `${(100 * share).toFixed(1)} %`;
-}
+let knowsPhotos = false; // whether the server has the training photos
 
 // --- photos in ---
 
@@ -62,20 +16,20 @@ async function classify(files) {
   const photos = [...files];
   if (!photos.length) return;
   const first = results.length;
-  for (let start = 0; start < photos.length; start += AT_A_TIME) {
-    const part = photos.slice(start, start + AT_A_TIME);
-    say(photos.length > 1 ? `Photo ${start + 1} of ${photos.length} …` : `Looking at ${part[0].name} …`);
-    const form = new FormData();
-    part.forEach((file) => form.append("files", file, file.name || "photo"));
+  let sent = 0;
+  for (const part of parts(photos)) {
+    say(photos.length > 1 ? `Photo ${sent + 1} of ${photos.length} …` : `Looking at ${part[0].name} …`);
     try {
-      const { predictions } = await ask("predict", { method: "POST", body: form });
+      const request = { method: "POST", body: photosForm(part) };
+      const { predictions } = await ask("predict", request, { takes: (body) => body?.predictions });
       predictions.forEach((answer, place) => add(part[place], answer));
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       say(error.message, true);
       return;
     }
-    if (start === 0 && results.length > first) show(results[first], photos.length === 1);
+    if (sent === 0 && results.length > first) show(results[first], photos.length === 1);
+    sent += part.length;
   }
   const lost = results.slice(first).filter(({ answer }) => answer.error).length;
   if (photos.length > 1) say(`${photos.length} photos done${lost ? `; ${lost} cannot be read` : ""}.`);
@@ -86,15 +40,10 @@ function add(file, answer) {
   results.push({ file, url: URL.createObjectURL(file), answer });
   const row = byId("rows").insertRow();
   const result = results.at(-1);
-  const thumbnail = document.createElement("img");
-  thumbnail.src = result.url;
-  thumbnail.alt = "";
+  const thumbnail = element("img", { src: result.url, alt: "" });
   thumbnail.addEventListener("error", () => thumbnail.remove());
   row.insertCell().append(thumbnail);
-  const name = document.createElement("button");
-  name.type = "button";
-  name.className = "link";
-  name.textContent = answer.file;
+  const name = element("button", { type: "button", className: "link", textContent: answer.file });
   name.addEventListener("click", () => {
     show(result, true);
     byId("detail").scrollIntoView({ block: "start" });
@@ -132,6 +81,8 @@ function show(result, announce) {
   byId("label").textContent = answer.error ? "Cannot be read" : answer.label;
   byId("notes").replaceChildren(...notes(answer).map((text) => element("li", text)));
   byId("bars").replaceChildren(...(answer.top ?? []).slice(0, MOST_BARS).map(bar));
+  if (knowsPhotos && !answer.error) showSimilar(result);
+  else hideSimilar();
   if (announce && !answer.error) say(`${answer.file}: ${answer.label}, ${percent(answer.probability)}`);
 }
 
@@ -144,26 +95,11 @@ function notes(answer) {
 }
 
 function bar({ label, probability }) {
-  const line = element("li");
-  const text = element("div");
-  text.className = "row";
-  const number = element("span", percent(probability));
-  number.className = "number";
-  text.append(element("span", label), number);
-  const track = element("div");
-  track.className = "track";
-  track.setAttribute("aria-hidden", "true");
+  const number = element("span", { className: "number", textContent: percent(probability) });
   const filled = element("div");
   filled.style.width = `${100 * probability}%`;
-  track.append(filled);
-  line.append(text, track);
-  return line;
-}
-
-function element(name, text = "") {
-  const made = document.createElement(name);
-  made.textContent = text;
-  return made;
+  const track = element("div", { className: "track", aria: { hidden: "true" } }, filled);
+  return element("li", {}, element("div", { className: "row" }, element("span", label), number), track);
 }
 
 // --- what it looks at ---
@@ -186,10 +122,8 @@ async function toggleMap() {
   try {
     if (!result.map) {
       say("Covering parts of the photo …");
-      const form = new FormData();
-      form.append("files", result.file, result.file.name || "photo");
       const query = new URLSearchParams({ label: result.answer.label });
-      result.map = await ask(`heatmap?${query}`, { method: "POST", body: form });
+      result.map = await ask(`heatmap?${query}`, { method: "POST", body: photosForm([result.file]) });
       say("");
     }
     if (result !== shown) return;
@@ -222,11 +156,7 @@ function download() {
     lines.push([answer.file, answer.label, number, answer.unsure, answer.unlike_training, answer.error]);
   }
   const text = lines.map((line) => line.map(cell).join(",")).join("\r\n");
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([`\ufeff${text}\r\n`], { type: "text/csv" }));
-  link.download = "answers.csv";
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  keepFile(new Blob([`\ufeff${text}\r\n`], { type: "text/csv" }), "answers.csv");
 }
 
 function clear() {
@@ -234,6 +164,7 @@ function clear() {
   byId("rows").replaceChildren();
   byId("table").hidden = true;
   byId("detail").hidden = true;
+  hideSimilar();
   shown = null;
   say("");
   byId("files").focus();
@@ -255,6 +186,9 @@ async function introduce() {
     byId("title").textContent = title.charAt(0).toUpperCase() + title.slice(1);
     document.title = `${byId("title").textContent} – regraft`;
     byId("about").textContent = about(model);
+    knowsPhotos = Boolean(model.review);
+    byId("review").hidden = !knowsPhotos;
+    if (knowsPhotos) byId("review").href = "review";
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     say(error.message, true);
@@ -283,11 +217,5 @@ byId("photo").addEventListener("error", () => byId("frame").classList.add("blank
 byId("explain").addEventListener("click", toggleMap);
 byId("csv").addEventListener("click", download);
 byId("clear").addEventListener("click", clear);
-byId("login").addEventListener("submit", (event) => {
-  event.preventDefault();
-  sessionStorage.setItem(TOKEN, byId("token").value);
-  byId("login").hidden = true;
-  say("");
-  introduce();
-});
+onLogin(introduce);
 introduce();
