@@ -11,6 +11,7 @@ from regraft.serve.refusals import App, Message, Receive, RefusalError, Scope, S
 OPEN = ("/health", "/ready", "/", "/review")  # to whoever watches the process; and pages, which ask for the token
 OPEN_FILES = "/static/"
 _LOCAL = ("localhost", "127.0.0.1", "::1")
+LONGEST_JSON = 1_000_000  # bytes
 _BODIES = 8  # of the largest size, that all requests together may hold in memory
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 HEADERS = (
@@ -161,6 +162,8 @@ class TokenGuard:
 class BodyGuard:
     """Refuses bodies that are too large, while they arrive, and more than memory is meant to hold of all together.
 
+    What is no form is JSON, which takes many times its size in memory: `LONGEST_JSON` of it is enough for all routes.
+
     Args:
         app: what answers.
         most: bytes of one body.
@@ -174,9 +177,11 @@ class BodyGuard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        is_form = (header(scope, b"content-type") or "").strip().lower().startswith("multipart/form-data")
+        most = self._most if is_form else min(self._most, LONGEST_JSON)
         announced = header(scope, b"content-length")
-        if announced is not None and announced.isdigit() and int(announced) > self._most:
-            raise self._too_large()
+        if announced is not None and announced.isdigit() and int(announced) > most:
+            raise _too_large(most)
         own = 0
 
         async def counted() -> Message:
@@ -185,8 +190,8 @@ class BodyGuard:
             size = len(message.get("body", b""))
             own += size
             self._held += size
-            if own > self._most:
-                raise self._too_large()
+            if own > most:
+                raise _too_large(most)
             if self._held > _BODIES * self._most:
                 raise RefusalError(
                     429,
@@ -201,14 +206,15 @@ class BodyGuard:
         finally:
             self._held -= own
 
-    def _too_large(self) -> RefusalError:
-        most = size_in_words(self._most)
-        return RefusalError(
-            413,
-            "body",
-            f"the request is larger than {most}, the most that is taken. Send fewer photos at once, or smaller ones.",
-            {"Connection": "close"},
-        )
+
+def _too_large(most: int) -> RefusalError:
+    return RefusalError(
+        413,
+        "body",
+        f"the request is larger than {size_in_words(most)}, the most that is taken. Send fewer photos at once, or "
+        "smaller ones.",
+        {"Connection": "close"},
+    )
 
 
 def guarded(app: App, *, host: str, allowed: tuple[str, ...], token: str | None, most: int) -> App:
