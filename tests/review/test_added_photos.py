@@ -1,5 +1,7 @@
 """Photos that people add: kept as they were sent, under a name that leads nowhere else."""
 
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from regraft.review.added_photos import keep_photo
         ("Eule-ü.jpg", "Eule-ü.jpg"),
         ("a\n\x1b.png.exe", "a_.png.jpg"),
         (f"{'x' * 300}.jpg", f"{'x' * 80}.jpg"),
+        (f"{'字' * 100}.jpg", f"{'字' * 53}.jpg"),  # of three bytes each, 160 at most
     ],
 )
 def test_names(tmp_path: Path, name: str, kept: str) -> None:
@@ -34,10 +37,26 @@ def test_names(tmp_path: Path, name: str, kept: str) -> None:
 def test_another_photo_of_the_same_name_and_the_same_photo_again(tmp_path: Path) -> None:
     first, second = (photo(tmp_path / f"{n}.jpg", "red", n).read_bytes() for n in range(2))
     paths = [keep_photo(EncodedImage(data, "a.jpg"), tmp_path / "b", known=set())[1] for data in (first, second, first)]
-    assert [path and path.name for path in paths] == ["a.jpg", "a-2.jpg", "a.jpg"]
+    other = f"a-{hashlib.sha256(second).hexdigest()[:8]}.jpg"
+    assert [path and path.name for path in paths] == ["a.jpg", other, "a.jpg"]
     known = {content_key(tmp_path / "0.jpg")}
     assert keep_photo(EncodedImage(first, "c.jpg"), tmp_path / "b", known=known)[1] is None
-    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["a-2.jpg", "a.jpg"]
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == [other, "a.jpg"]
+
+
+def test_photos_of_one_name_that_come_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
+    sent = [photo(tmp_path / f"{n}.jpg", "red", n).read_bytes() for n in range(12)]
+    with ThreadPoolExecutor(12) as pool:
+        kept = list(pool.map(lambda data: keep_photo(EncodedImage(data, "image.jpg"), tmp_path / "b", known=()), sent))
+    assert [path.read_bytes() for _, path in kept if path is not None] == sent
+    assert len(list((tmp_path / "b").iterdir())) == 12
+
+
+def test_a_photo_of_more_pixels_than_are_taken(tmp_path: Path) -> None:
+    image = EncodedImage(photo(tmp_path / "a.jpg", "red", 1, (50, 40)).read_bytes(), "x.jpg")
+    with pytest.raises(OptionError, match=r"^x\.jpg: .*1,999"):
+        keep_photo(image, tmp_path / "b", known=(), max_pixels=1999)
+    assert keep_photo(image, tmp_path / "b", known=(), max_pixels=2000)[1] == tmp_path / "b" / "x.jpg"
 
 
 def test_what_is_no_photo_and_what_cannot_be_written(tmp_path: Path) -> None:

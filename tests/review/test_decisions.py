@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -110,6 +111,7 @@ def test_several_processes_make_the_file_at_once(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
+import time
 from regraft.review.decisions import DecisionStore
 store = DecisionStore(sys.argv[1])
 while True:
@@ -195,6 +197,46 @@ def test_a_file_that_another_program_holds(store: DecisionStore, monkeypatch: py
             waiting.record(B, "b.jpg", "exclude", reviewer="ada")
     waiting.record(B, "b.jpg", "exclude", reviewer="ada")
     assert len(store.log()) == 2
+    assert [one.number for one in store.log(0, count=1)] == [1]
+
+
+def test_nobody_waits_longer_than_that_and_who_reads_does_not_wait(
+    store: DecisionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six threads wait for one file: each 0.3 s, not one after the other; meanwhile the log is read at once."""
+    store.record(A, "a.jpg", "exclude", reviewer="ada")
+    monkeypatch.setattr("regraft.review.decisions._BUSY", 0.3)
+
+    def seconds(number: int) -> float:
+        started = time.monotonic()
+        with pytest.raises(OutputError, match=r"another program has held it for 0\.3 seconds"):
+            store.record(B, "b.jpg", "exclude", reviewer=f"r{number}")
+        return time.monotonic() - started
+
+    other = sqlite3.connect(store.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(6) as pool:
+        waited = pool.map(seconds, range(6))
+        time.sleep(0.1)
+        started = time.monotonic()
+        assert len(store.log()) == 1
+        read = time.monotonic() - started
+        assert max(waited) < 0.9  # one after the other would take 1.8
+    assert read < 0.1
+    other.close()
+
+
+def test_a_file_that_is_not_there_any_more_takes_no_decision(store: DecisionStore) -> None:
+    store.record(A, "a.jpg", "exclude", reviewer="ada")
+    aside = store.path.with_name("aside")
+    store.path.rename(aside)
+    for _ in range(2):
+        with pytest.raises(OutputError, match=r"was moved, removed or replaced .* Nothing was recorded\. Download"):
+            store.record(B, "b.jpg", "exclude", reviewer="ada")
+        store.path.write_bytes(aside.read_bytes())  # another file of that name is another file
+    assert [one.key for one in store.log()] == [A]  # what is there can still be read
+    aside.replace(store.path)
+    assert store.record(B, "b.jpg", "exclude", reviewer="ada").number == 2
 
 
 def test_a_store_that_was_closed(store: DecisionStore) -> None:
@@ -215,6 +257,7 @@ def test_a_store_that_was_closed(store: DecisionStore) -> None:
         ((A, "a.jpg", "confirm", '"cat"'), r"label must be .*, without quotes around it, .* Got '\"cat\"'\."),
         ((A, "a.jpg", "relabel", "a\0b"), r"label must be the name of a class: .* Got 'a\\x00b'\."),
         ((A, "a.jpg", "relabel", "x" * 1001), r"label must be .* of at most 1,000 characters\. Got 'x{199} \.\.\.\."),
+        ((A, "a.jpg", "relabel", "\u00ad\u200f"), r"label must be the name of a class: "),
         ((A, "a\udcff.jpg", "exclude", None), r"source .* is no UTF-8, and cannot be kept\. Rename the file\."),
     ],
 )
@@ -222,7 +265,7 @@ def test_what_cannot_be_recorded(store: DecisionStore, given: tuple[bytes, str, 
     key, name, action, label = given
     with pytest.raises(OptionError, match=message):
         store.record(key, name, action, label, reviewer="ada")
-    with pytest.raises(OptionError, match=r"reviewer must be a name\. Got ' '\."):
+    with pytest.raises(OptionError, match=r"reviewer must be a name, in one line\. Got ' '\."):
         store.undo(" ")
     assert store.log() == []
 
@@ -255,7 +298,7 @@ def test_a_new_label_is_not_made_of_the_data_s_classes(store: DecisionStore) -> 
 
 @pytest.mark.parametrize("name", ["a\0b", "two\nlines", "x" * 1001])
 def test_names_of_reviewers_that_no_table_can_hold(store: DecisionStore, name: str) -> None:
-    with pytest.raises(OptionError, match=r"^reviewer must be a name\. Got '"):
+    with pytest.raises(OptionError, match=r"^reviewer must be a name, in one line\. Got '"):
         store.record(A, "a.jpg", "exclude", reviewer=name)
 
 

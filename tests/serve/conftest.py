@@ -119,6 +119,8 @@ class Held:
                 assert self.may.wait(20)
                 return answer(lists)
 
+            predictor.predict([])  # it is open
+            predictor.predict = lambda _: None  # type: ignore[assignment,method-assign,return-value]
             predictor.explain_each = explain_each  # type: ignore[method-assign]
             return predictor
 

@@ -134,3 +134,26 @@ def test_a_predictor_that_cannot_be_opened(monkeypatch: pytest.MonkeyPatch) -> N
     batcher.close(10)
     assert isinstance(heard[0], ZeroDivisionError)
     assert not batcher.ready
+
+
+def test_of_several_successors_the_last_answers_and_each_is_said(batcher: Batcher, slow: Slow) -> None:
+    """Four are asked for while photos wait: one is not wanted any more, one cannot be opened; the others come."""
+    first = batcher.submit(photos("a"))
+    assert slow.begun.acquire(timeout=10)
+    named = Slow(), Slow()
+    one, gone, broken, last = (
+        batcher.succeed_by(make)  # type: ignore[arg-type]
+        for make in (lambda: named[0], lambda: named[0], lambda: 1 / 0, lambda: named[1])
+    )
+    assert gone.cancel()
+    slow.may.set()
+    assert first.result(10)
+    assert one.result(10) is None
+    with pytest.raises(ZeroDivisionError):
+        broken.result(10)
+    assert last.result(10) is None
+    named[1].may.set()
+    assert batcher.submit(photos("b")).result(10)
+    assert (named[0].batches, named[1].batches) == ([], [[1]])
+    batcher.close(10)
+    assert batcher.succeed_by(lambda: named[0]).cancelled()  # type: ignore[arg-type,return-value]

@@ -168,6 +168,17 @@ def test_pictures_fit_and_stand_upright(client: TestClient, pets: Path) -> None:
     assert given.json()["error"].startswith("red/8.jpg: ")
 
 
+def test_a_picture_is_of_what_was_looked_at(client: TestClient, pets: Path) -> None:
+    """A file that holds another photo by now is not shown under the old one's name; a copy of it is."""
+    changed, copied = id_of(client, "red/7.jpg"), id_of(client, "blue/8.jpg")
+    photo(pets / "red" / "7.jpg", "blue", 4711)
+    given = client.get(f"/review/photos/{changed}/image")
+    assert given.status_code == 422
+    assert given.json()["error"] == "red/7.jpg: its file holds something else by now. Look at the photos again."
+    (pets / "blue" / "8.jpg").unlink()
+    assert client.get(f"/review/photos/{copied}/image").status_code == 200
+
+
 def test_similar_photos_are_of_the_same_colour(client: TestClient, tmp_path: Path) -> None:
     found = client.post("/similar", files=form(photo(tmp_path / "x.jpg", "blue", 99))).json()["photos"]
     assert len(found) == 6
@@ -181,6 +192,7 @@ REFUSED = [
     ("/review/decisions", {"action": "burn"}, "action: must be 'confirm', 'relabel' or 'exclude'. Got 'burn'."),
     ("/review/decisions", {"label": " "}, "label must be the name of a class"),
     ("/review/decisions", {"label": None}, "label must be the name of a class"),
+    ("/review/decisions", {"label": "blue|red"}, "label must be one class. Got 'blue|red'"),
     ("/review/decisions", {"reviewer": " "}, "reviewer must be a name"),
     ("/review/decisions", {"photo": "0" * 64}, "there is no such photo"),
     ("/review/decisions", {"photo": "../../etc"}, "photo: "),
@@ -197,7 +209,17 @@ def test_what_is_refused_records_nothing(client: TestClient) -> None:
         given = client.post(path, json=body | changes)
         assert given.status_code in (404, 422), (path, changes)
         assert said in given.json()["error"]
-    assert client.post("/review/decisions", content=b"{").status_code == 422
+    kind, no_json = {"Content-Type": "application/json"}, "the body is no JSON object. Send one, with the header"
+    for content, headers in (
+        (b"{", kind),
+        (b"\xff", kind),
+        (b"[" * 99_999, kind),
+        (b"{}", {"Content-Type": "text/plain"}),
+    ):
+        given = client.post("/review/decisions", content=content, headers=headers)
+        assert given.status_code in (400, 422)
+        assert given.json()["error"].startswith((no_json, "There was an error parsing the body"))
+    assert client.post("/review/decisions", content=b"[],[]," * 200_000, headers=kind).status_code == 413
     assert client.post("/review/decisions", json=good, headers={"Origin": "http://evil.example"}).status_code == 403
     assert client.get("/review/photos", params={"count": 0}).status_code == 422
     assert client.get("/review/photos", params={"reason": "burn"}).status_code == 422

@@ -1,6 +1,7 @@
 """A decision about a photo: what was decided, by whom and when, and what may be kept of it."""
 
 import os
+import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -109,14 +110,16 @@ def checked_reviewer(name: str) -> str:
     Raises:
         OptionError: it is blank, or no text.
     """
-    if not isinstance(name, str) or not name.strip() or not _is_name(name.strip()):
-        raise OptionError(f"{option('reviewer')} must be a name. Got {_shown(name)}.")
+    if not isinstance(name, str) or not _is_name(name):
+        raise OptionError(f"{option('reviewer')} must be a name, in one line. Got {_shown(name)}.")
     return name.strip()
 
 
 def _is_name(text: str) -> bool:
-    """Tell whether a text is one line that any table can hold."""
-    return text.splitlines() == [text] and "\0" not in text and len(text) <= _LONGEST and _is_text(text)
+    """Tell whether text is one line in which something can be seen, without what no table holds (NUL, ESC ...)."""
+    kinds = [unicodedata.category(character) for character in text]
+    seen = any(kind[0] not in "CZ" for kind in kinds)
+    return seen and "Cc" not in kinds and text.splitlines() == [text] and len(text) <= _LONGEST and _is_text(text)
 
 
 def _shown(value: object) -> str:

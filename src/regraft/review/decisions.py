@@ -64,10 +64,13 @@ class DecisionStore:
         self.path = Path(path).expanduser().absolute()
         if os.path.lexists(self.path) and not is_file(self.path):
             raise DataError(f"{printable(self.path)} is no ordinary file. Name a file for the decisions.")
-        self._lock = threading.Lock()
+        self._writing, self._reading = threading.Lock(), threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None  # who reads does not wait for who waits to write
         with self._errors():
             self._connection = self._opened()
+            self._reader = self._connected()
+        self._identity = _identity(self.path)
 
     def __enter__(self) -> Self:
         """Return the store, which is closed at the end of the block."""
@@ -79,10 +82,11 @@ class DecisionStore:
 
     def close(self) -> None:
         """Close the file. Nothing is lost without it."""
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-            self._connection = None
+        with self._writing, self._reading:
+            for connection in (self._connection, self._reader):
+                if connection is not None:
+                    connection.close()
+            self._connection = self._reader = None
 
     def record(
         self,
@@ -143,9 +147,14 @@ class DecisionStore:
             )
         return undone
 
-    def log(self, after: int = 0) -> list[Decision]:
-        """Return all that was ever decided, in order; of a long log what came after the row of that number."""
-        return self._rows("WHERE number > ?", after)
+    def log(self, after: int = 0, *, count: int = -1) -> list[Decision]:
+        """Return all that was ever decided, in order; of a long log what came after the row of that number.
+
+        Args:
+            after: the number of a row.
+            count: at most so many rows; -1 for all.
+        """
+        return self._rows("WHERE number > ?", after, count=count)
 
     def in_force(self) -> list[Decision]:
         """Return the decisions that were not undone, in order."""
@@ -179,33 +188,55 @@ class DecisionStore:
         """
         return write_labels(self.in_force(), Path(path).expanduser())
 
-    def _rows(self, condition: str, *values: int) -> list[Decision]:
-        statement = f"SELECT {_COLUMNS} FROM decisions {condition} ORDER BY number"
-        with self._lock, self._errors():
-            rows = self._open().execute(statement, values).fetchall()
+    def _rows(self, condition: str, *values: int, count: int = -1) -> list[Decision]:
+        statement = f"SELECT {_COLUMNS} FROM decisions {condition} ORDER BY number LIMIT {count:d}"
+        with self._reading, self._errors():
+            rows = self._open(self._reader).execute(statement, values).fetchall()
         return [_decision(row) for row in rows]
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Yield the connection while nobody else writes; what is written is on the disk at the end of the block."""
-        with self._lock, self._errors():
-            connection = self._open()
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+        """Yield the connection while nobody else writes; what is written is on the disk at the end of the block.
 
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is None:
+        Whoever waits, for other threads, too, does so no longer than `_BUSY`.
+        """
+        ends = time.monotonic() + _BUSY
+        if not self._writing.acquire(timeout=_BUSY):
+            raise self._in_words(None)
+        try:
+            with self._errors(), self._written(ends) as connection:
+                yield connection
+        finally:
+            self._writing.release()
+
+    @contextmanager
+    def _written(self, ends: float) -> Iterator[sqlite3.Connection]:
+        connection = self._open(self._connection)
+        if _identity(self.path) != self._identity:
+            raise OutputError(
+                f"{printable(self.path)} was moved, removed or replaced while it is in use: what is recorded now would "
+                "be lost. Nothing was recorded. Download what was decided, put the file back, and start again."
+            )
+        connection.execute(f"PRAGMA busy_timeout = {max(round(1000 * (ends - time.monotonic())), 1)}")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _open(self, connection: sqlite3.Connection | None) -> sqlite3.Connection:
+        if connection is None:
             raise OutputError(f"{printable(self.path)}: the store of decisions was closed. Open it again.")
-        return self._connection
+        return connection
+
+    def _connected(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
 
     def _opened(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+        connection = self._connected()
         try:
             self._check_kind(connection)
             _wait_for(connection, "PRAGMA journal_mode = WAL")
@@ -248,8 +279,10 @@ class DecisionStore:
         except sqlite3.Error as error:
             raise self._in_words(error) from None
 
-    def _in_words(self, error: sqlite3.Error) -> DataError | OutputError:
-        where, code = printable(self.path), getattr(error, "sqlite_errorcode", 0) & 0xFF
+    def _in_words(self, error: sqlite3.Error | None) -> DataError | OutputError:
+        """Return what an error of SQLite means; None for having waited too long."""
+        where = printable(self.path)
+        code = sqlite3.SQLITE_BUSY if error is None else getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_NOTADB:
             return DataError(f"{where} is no SQLite file, so no store of decisions. Name another file.")
         if code == sqlite3.SQLITE_CORRUPT:
@@ -271,6 +304,15 @@ class DecisionStore:
             f"{printable(self.path)} is damaged ({printable(reason.partition(chr(10))[0])}). Put a copy of it back, or "
             "move it away to begin anew."
         )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return which file a path leads to; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _wait_for(connection: sqlite3.Connection, statement: str) -> int:

@@ -84,24 +84,24 @@ class ReviewPhotos:
     Attributes:
         photos: n, in order.
         ranges: the values of black and white by which they are read.
+        by_key: the same by content.
+        found_classes: the classes that they were found with.
     """
 
     photos: tuple[ReviewPhoto, ...]
     ranges: Ranges = ()
     by_key: Mapping[bytes, ReviewPhoto] = field(init=False)
+    found_classes: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make photos known by their content."""
+        """Make photos known by their content, and collect the classes."""
         object.__setattr__(self, "by_key", {photo.key: photo for photo in self.photos})
+        found = frozenset(label for photo in self.photos for label in photo.labels if label is not None)
+        object.__setattr__(self, "found_classes", found)
 
     def __len__(self) -> int:
         """Return n."""
         return len(self.photos)
-
-    @property
-    def found_classes(self) -> set[str]:
-        """Return the classes that photos were found with."""
-        return {label for photo in self.photos for label in photo.labels if label is not None}
 
     def with_more(self, added: Sequence[ReviewPhoto]) -> "ReviewPhotos":
         """Return the same and photos that were added, which come last."""

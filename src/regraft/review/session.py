@@ -147,7 +147,8 @@ class ReviewSession:
             label = photo.label if counts is None or counts.label is None else counts.label
             if label is None:
                 raise OptionError(f"{self.name_of(photo.sources[0])} has no label to confirm. Give it one.")
-        decision = self.store.record(key, photo.sources[0], action, label, reviewer=reviewer)
+        known = self.photos.found_classes
+        decision = self.store.record(key, photo.sources[0], action, label, reviewer=reviewer, classes=known)
         self.standing.catch_up()
         return decision
 
@@ -168,7 +169,8 @@ class ReviewSession:
             OptionError: a label or name that is not allowed.
             OutputError: they cannot be written.
         """
-        checked_action(bytes(32), Action.relabel, label)
+        given = {one.label for one in self.standing.state().values() if one.label is not None}
+        checked_action(bytes(32), Action.relabel, label, given=given, classes=self.photos.found_classes)
         checked_reviewer(reviewer)
         added, refused = [], []
         for image in images:

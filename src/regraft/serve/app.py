@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
+from starlette.exceptions import HTTPException as AnyHTTPError
 
 from regraft.errors import option, printable
 from regraft.images.sources import EncodedImage
@@ -118,7 +119,7 @@ def _with_routes(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.add_exception_handler(RefusalError, _refused_by(service.metrics))
-    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(AnyHTTPError, _http_error)
     app.add_exception_handler(500, _failed)
     app.add_exception_handler(404, _not_found)
     app.add_exception_handler(405, _not_allowed)
@@ -276,7 +277,7 @@ async def _failed(_: Request, __: Exception) -> Response:  # the error itself go
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+    assert isinstance(error, AnyHTTPError)
     return _json({"error": str(error.detail)}, error.status_code)
 
 
@@ -292,9 +293,14 @@ async def _not_allowed(request: Request, error: Exception) -> Response:
     return answer
 
 
+_NO_JSON = "the body is no JSON object. Send one, with the header 'Content-Type: application/json'."
+
+
 async def _wrong_value(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
+    if tuple(first["loc"][:1]) == ("body",) and first["type"] in ("json_invalid", "model_attributes_type"):
+        return _json({"error": _NO_JSON}, 422)
     name, given = str(first["loc"][-1]), printable(repr(first.get("input")))[:80]
     if name == "top":
         return _json({"error": f"top must be a whole number from 1 to {MOST_TOP}. Got {given}."}, 422)

@@ -67,7 +67,7 @@ class Batcher:
         self._rate = 0.0  # photos/s
         self._changed = threading.Condition()
         self._closing = False
-        self._successor: tuple[Callable[[], Predictor], Future[None]] | None = None
+        self._successors: deque[tuple[Callable[[], Predictor], Future[None]]] = deque()
         self._is_ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="predictor", daemon=True)
 
@@ -95,20 +95,25 @@ class Batcher:
             for job in self._waiting:
                 job.answer.cancel()
             self._waiting.clear()
+            for _, done in self._successors:
+                done.cancel()
+            self._successors.clear()
 
     def succeed_by(self, make: "Callable[[], Predictor]") -> "Future[None]":
         """Answer by another predictor from the next photos on, and return what becomes its arrival.
 
-        The present one goes on where the other cannot be opened, for the reason that the result then raises.
+        The present one goes on where the other cannot be opened, for the reason that the result then raises. The last
+        one that is asked for stays; what is asked for once nothing is answered any more is cancelled.
 
         Args:
             make: opens it, in the thread that uses it.
         """
         done: Future[None] = Future()
         with self._changed:
-            if self._successor is not None:
-                self._successor[1].cancel()
-            self._successor = make, done
+            if self._closing:
+                done.cancel()
+            else:
+                self._successors.append((make, done))
             self._changed.notify_all()
         return done
 
@@ -181,25 +186,27 @@ class Batcher:
                     if job.answer.set_running_or_notify_cancel():  # else whoever asked has gone
                         jobs.append(job)
                         photos += len(job.sources)
-                if jobs or self._closing or self._successor is not None:
+                if jobs or self._closing or self._successors:
                     return jobs
                 self._changed.wait()
 
     def _succeeded(self, predictor: "Predictor") -> "Predictor":
         """Return what answers from now on."""
-        with self._changed:
-            successor, self._successor = self._successor, None
-        if successor is None:
-            return predictor
-        make, done = successor
-        try:
-            found = make()
-            found.predict(self._warm_up)
-        except Exception as error:
-            done.set_exception(error)
-            return predictor
-        done.set_result(None)
-        return found
+        while True:
+            with self._changed:
+                if not self._successors or self._closing:
+                    return predictor
+                make, done = self._successors.popleft()
+            if not done.set_running_or_notify_cancel():  # whoever asked for it has gone
+                continue
+            try:
+                found = make()
+                found.predict(self._warm_up)
+            except Exception as error:
+                done.set_exception(error)
+                continue
+            predictor = found
+            done.set_result(None)
 
     def _answer(self, predictor: "Predictor", jobs: Sequence[_Job]) -> None:
         try:

@@ -14,6 +14,7 @@ OPEN = ("/health", "/ready", "/", "/review")  # to whoever watches the process; 
 OPEN_FILES = "/static/"
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 BODIES = 8  # of the largest size, that all requests together may hold in memory
+LONGEST_JSON = 1_000_000  # bytes
 _WATCHED = ("/health", "/ready", "/metrics")  # are answered however many ask
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 HEADERS = (
@@ -164,6 +165,8 @@ class TokenGuard:
 class BodyGuard:
     """Refuses bodies that are too large, while they arrive, and more than memory is meant to hold of all together.
 
+    What is no form is JSON, which takes many times its size in memory: `LONGEST_JSON` of it is enough for all routes.
+
     Args:
         app: what answers.
         most: bytes of one body.
@@ -178,29 +181,32 @@ class BodyGuard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        is_form = (header(scope, b"content-type") or "").strip().lower().startswith("multipart/form-data")
+        most = self._most if is_form else min(self._most, LONGEST_JSON)
         announced = header(scope, b"content-length")
-        if announced is not None and announced.isdigit() and int(announced) > self._most:
-            raise self._too_large()
-        with Allowance(self._most, within=self._memory) as own:
+        if announced is not None and announced.isdigit() and int(announced) > most:
+            raise _too_large(most)
+        with Allowance(most, within=self._memory) as own:
 
             async def counted() -> Message:
                 message = await receive()
                 try:
                     own.take(len(message.get("body", b"")))
                 except OverAllowanceError as error:
-                    raise (self._too_large() if error.of is own else memory_full()) from None
+                    raise (_too_large(most) if error.of is own else memory_full()) from None
                 return message
 
             await self._app(scope, counted, send)
 
-    def _too_large(self) -> RefusalError:
-        most = size_in_words(self._most)
-        return RefusalError(
-            413,
-            "body",
-            f"the request is larger than {most}, the most that is taken. Send fewer photos at once, or smaller ones.",
-            {"Connection": "close"},
-        )
+
+def _too_large(most: int) -> RefusalError:
+    return RefusalError(
+        413,
+        "body",
+        f"the request is larger than {size_in_words(most)}, the most that is taken. Send fewer photos at once, or "
+        "smaller ones.",
+        {"Connection": "close"},
+    )
 
 
 class RequestGuard:

@@ -110,11 +110,11 @@ def _result_json(result: RetrainResult, in_use: int) -> dict[str, Any]:
     }
 
 
-def without_places(text: str, session: ReviewSession) -> str:
-    """Return a sentence in which files are named as seen from the folder that the data lie in."""
+def without_places(text: str, session: ReviewSession, *others: Path) -> str:
+    """Return a sentence in which files are named as seen from the folder that the data lie in, or from others."""
     folders: Mapping[str, str] = {
         f"{folder}/": ""
-        for one in (session.places.decisions.parent, session.places.added.parent, session.places.root.parent)
+        for one in (*others, session.places.decisions.parent, session.places.added.parent, session.places.root.parent)
         for folder in sorted({str(one), str(one.resolve())}, key=len, reverse=True)
         if folder != "/"
     }

@@ -1,22 +1,19 @@
 """The routes of a review: photos in order, decisions in, a classifier that is fitted again, labels out."""
 
 import asyncio
-import io
 import tempfile
 import time
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import FileResponse, Response
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from regraft.errors import OptionError, OutputError, RegraftError, printable
-from regraft.images.reading import UnreadableImageError, read_image
-from regraft.images.sources import EncodedImage, Source
-from regraft.images.value_range import Ranges
+from regraft.images.reading import UnreadableImageError
+from regraft.images.sources import EncodedImage
 from regraft.publishing.subject import CardSubject
 from regraft.review.order import Reason
 from regraft.review.photos import PhotoFilter, ReviewPhoto
@@ -24,6 +21,7 @@ from regraft.review.session import ReviewSession
 from regraft.serve.page import static_file
 from regraft.serve.refusals import RefusalError, json_bytes
 from regraft.serve.review_answers import decision_json, photo_json, shown_name, state_json, without_places
+from regraft.serve.review_images import jpeg_of
 from regraft.serve.schemas import FAILURES, FORM, PHOTOS
 from regraft.serve.service import Service
 from regraft.serve.uploads import read_form, too_slow
@@ -31,8 +29,6 @@ from regraft.serve.uploads import read_form, too_slow
 PREFIX = "/review"
 _MOST_PHOTOS, _MOST_ROWS = 500, 1000  # of an answer
 _SIDES = (32, 2000)  # pixels of a picture
-_KEPT = 1000  # pictures
-_QUALITY = 85  # of JPEG
 _SIMILAR = 6  # photos
 _LONGEST_LABEL, _LONGEST_NAME = 200, 100
 _AT_ONCE = 2  # pictures that are made
@@ -71,7 +67,7 @@ def add_review(app: FastAPI, service: Service, session: ReviewSession) -> None:
     @app.get(f"{PREFIX}/state", response_model=dict[str, Any], responses=FAILURES)
     async def state() -> Response:
         """Say how far the review is, and what was retrained."""
-        return _json(await asyncio.to_thread(state_json, session, in_use=service.in_use))
+        return _json(await _tried(session, partial(state_json, session, in_use=service.in_use)))
 
     _add_photos(app, session)
     _add_decisions(app, session)
@@ -92,12 +88,12 @@ def _add_photos(app: FastAPI, session: ReviewSession) -> None:
     ) -> Response:
         """Return photos in the order in which they matter, after a place in it."""
         wanted = PhotoFilter(reason, undecided, conflict)
-        return _json(await asyncio.to_thread(_page_of_photos, session, wanted, after, count))
+        return _json(await _tried(session, partial(_page_of_photos, session, wanted, after, count)))
 
     @app.get(f"{PREFIX}/photos/{{id}}", response_model=dict[str, Any], responses=FAILURES)
     async def photo(id: str) -> Response:
         """Return what is known of a photo."""
-        session.standing.catch_up()
+        await _tried(session, session.standing.catch_up)
         return _json(photo_json(session, _photo(session, id)))
 
     @app.get(f"{PREFIX}/photos/{{id}}/image", response_class=Response, responses=FAILURES | _JPEG)
@@ -106,7 +102,7 @@ def _add_photos(app: FastAPI, session: ReviewSession) -> None:
         found = _photo(session, id)
         async with making:
             try:
-                data = await asyncio.to_thread(_jpeg, found.key, found.sources[0], side, session.photos.ranges)
+                data = await asyncio.to_thread(jpeg_of, found, side, session.photos.ranges)
             except UnreadableImageError as error:
                 name = shown_name(session, found)
                 raise RefusalError(422, "unreadable", f"{name}: {printable(error)}.") from None
@@ -124,29 +120,6 @@ def _page_of_photos(session: ReviewSession, wanted: PhotoFilter, after: int, cou
     return {"photos": [photo_json(session, photo) for photo in shown], "total": len(found)}
 
 
-@lru_cache(maxsize=_KEPT)
-def _small_jpeg(key: bytes, source: Source, side: int, ranges: Ranges) -> bytes:
-    del key  # a file whose content is another by now is another picture
-    image = read_image(source, min_side=side, ranges=ranges)
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=_QUALITY)
-    return stream.getvalue()
-
-
-def _jpeg(key: bytes, source: Source, side: int, ranges: Ranges) -> bytes:
-    """Return a picture of a photo; small ones are kept in memory.
-
-    Raises:
-        UnreadableImageError: it cannot be read any more.
-    """
-    make = _small_jpeg if side <= _KEPT_SIDE else _small_jpeg.__wrapped__
-    return make(key, source, side, ranges)
-
-
-_KEPT_SIDE = 400  # pixels
-
-
 def _photo(session: ReviewSession, id: str) -> ReviewPhoto:
     """Return the photo of an id.
 
@@ -156,7 +129,11 @@ def _photo(session: ReviewSession, id: str) -> ReviewPhoto:
     try:
         return session.photos.by_key[bytes.fromhex(id)]
     except (ValueError, KeyError):
-        raise RefusalError(404, "photo", "there is no such photo. Load the list of photos again.") from None
+        raise _no_such_photo() from None
+
+
+def _no_such_photo() -> RefusalError:
+    return RefusalError(404, "photo", "there is no such photo. Load the list of photos again.")
 
 
 def _add_decisions(app: FastAPI, session: ReviewSession) -> None:
@@ -184,7 +161,7 @@ def _add_decisions(app: FastAPI, session: ReviewSession) -> None:
     @app.get(f"{PREFIX}/decisions", response_model=dict[str, Any], responses=FAILURES)
     async def decisions(after: Annotated[int, Query(ge=0, lt=1 << 62)] = 0) -> Response:
         """Return what was decided, and undone, after a row of the log."""
-        rows = (await asyncio.to_thread(session.store.log, after))[:_MOST_ROWS]
+        rows = await _tried(session, partial(session.store.log, after, count=_MOST_ROWS))
         last = rows[-1].number if rows else after
         return _json({"last": last, "decisions": [decision_json(row) for row in rows]})
 
@@ -193,7 +170,7 @@ def _add_decisions(app: FastAPI, session: ReviewSession) -> None:
         """Return what was decided as a table that a fit reads."""
         with tempfile.TemporaryDirectory(prefix="regraft-") as folder:
             file = Path(folder) / "reviewed.csv"
-            await _tried(session, partial(session.write_labels, file))
+            await _tried(session, partial(session.write_labels, file), file.parent)
             data = file.read_bytes()
         return Response(data, media_type="text/csv; charset=utf-8", headers=_attached("reviewed.csv"))
 
@@ -262,6 +239,8 @@ def _add_new_photos(app: FastAPI, service: Service, session: ReviewSession) -> N
 
 
 def _add_retraining(app: FastAPI, service: Service, session: ReviewSession) -> None:
+    title = f"{service.subject.title}, reviewed"
+
     @app.post(f"{PREFIX}/retrain", status_code=202, response_model=dict[str, Any], responses=FAILURES | _CONFLICT)
     async def retrain() -> Response:
         """Fit the classifier again with what was decided; /review/state says what became of it."""
@@ -276,7 +255,8 @@ def _add_retraining(app: FastAPI, service: Service, session: ReviewSession) -> N
         """Answer by the classifier that was retrained last."""
         if (result := session.result) is None:
             raise RefusalError(409, "retrain", "no classifier was retrained yet. Retrain first.")
-        subject = await asyncio.to_thread(CardSubject.of_file, result.file, title=f"{service.subject.title}, reviewed")
+        opened = partial(CardSubject.of_file, result.file, title=title)
+        subject = await _tried(session, opened, result.file.parent)
         await service.succeed_by(subject, result.number)
         return _json({"in_use": result.number})
 
@@ -292,18 +272,25 @@ _CONFLICT: dict[int | str, dict[str, Any]] = {409: FAILURES[500] | {"description
 _FILE: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}}}
 
 
-async def _tried(session: ReviewSession, work: Any) -> Any:
+async def _tried(session: ReviewSession, work: Any, *folders: Path) -> Any:
     """Return what work in another thread gives.
+
+    Args:
+        session: the review.
+        work: a function of nothing.
+        folders: which nobody is to hear of, besides those of the review.
 
     Raises:
         RefusalError: in its own words.
     """
     try:
         return await asyncio.to_thread(work)
+    except KeyError:  # of a photo that is not there since the photos were looked at again
+        raise _no_such_photo() from None
     except OutputError as error:
-        raise RefusalError(507, "disk", without_places(str(error), session)) from None
+        raise RefusalError(507, "disk", without_places(str(error), session, *folders)) from None
     except RegraftError as error:
-        raise RefusalError(422, "review", without_places(str(error), session)) from None
+        raise RefusalError(422, "review", without_places(str(error), session, *folders)) from None
 
 
 def _json(value: Any, status: int = 200) -> Response:

@@ -77,8 +77,19 @@ class Service:
         Args:
             subject: the classifier, and what its file says of itself.
             number: of the retraining that gave it.
+
+        Raises:
+            RefusalError: it cannot be opened, or the server stops.
         """
-        await asyncio.wrap_future(self.batcher.succeed_by(lambda: self.make(subject.classifier)))
+        opened = asyncio.wrap_future(self.batcher.succeed_by(lambda: self.make(subject.classifier)))
+        try:
+            await opened
+        except asyncio.CancelledError:
+            if opened.cancelled() and self.stopping:
+                raise _stops() from None
+            raise
+        except RegraftError as error:
+            raise _cannot_answer(error) from None
         self.subject, self.in_use = subject, number
 
     async def answer(self, sources: Sequence[EncodedImage], ends: float) -> "ExplainedPredictions":
@@ -104,11 +115,19 @@ class Service:
             ) from None
         except asyncio.CancelledError:
             if waiting.cancelled() and self.stopping:
-                raise RefusalError(503, "not ready", "the server stops. Come again.", {"Retry-After": "1"}) from None
+                raise _stops() from None
             raise
         except RegraftError as error:
-            LOG.error("%s", printable(error, lines=True))
-            raise RefusalError(500, "classifier", "the classifier cannot answer. The server's log says why.") from None
+            raise _cannot_answer(error) from None
+
+
+def _stops() -> RefusalError:
+    return RefusalError(503, "not ready", "the server stops. Come again.", {"Retry-After": "1"})
+
+
+def _cannot_answer(error: RegraftError) -> RefusalError:
+    LOG.error("%s", printable(error, lines=True))
+    return RefusalError(500, "classifier", "the classifier cannot answer. The server's log says why.")
 
 
 def open_service(

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 FIELD = "files"
 _LONGEST_NAME = 200  # characters that are kept
-_LONGEST_JSON = 1_000_000  # bytes
 
 
 class _Form:
@@ -117,10 +116,6 @@ async def read_urls(body: AsyncIterator[bytes], *, most: int) -> list[str]:
     text = bytearray()
     async for part in body:
         text += part
-        if len(text) > _LONGEST_JSON:
-            raise RefusalError(
-                413, "body", f"JSON of more than {_LONGEST_JSON:,} bytes is not read. Name fewer photos."
-            )
     found = json_or_none(bytes(text))
     urls = found.get("urls") if isinstance(found, dict) and set(found) == {"urls"} else None
     if not isinstance(urls, list) or not urls or not all(isinstance(url, str) for url in urls):
