@@ -29,7 +29,7 @@ def test_the_page_asks_for_its_own_files_alone(client: TestClient) -> None:
 
 
 def test_the_files_of_the_pages_find_each_other() -> None:
-    """All that pages and modules ask for is there, and nothing else; no script or style stands in the HTML itself."""
+    """What a page or a module asks for is there, and all that is there is asked for; the HTML holds no script."""
     files = {name: data.decode() for name, (data, _) in static_files().items()}
     asked = set()
     for name, text in files.items():

@@ -307,9 +307,13 @@ def test_retraining_shows_what_it_changed(review: Review, opened: Open, tmp_path
     assert load_bundle(kept).classes == ("blue", "red")
     page.get_by_role("button", name="Answer by it here").click()
     expect(page.get_by_role("button", name="This server answers by it")).to_be_disabled()
-    page.keyboard.press("Escape")
     expect(page.locator("#retrain")).to_have_text("Retrain")
     assert faults(page) == []
+    page.reload()
+    is_ready(page, 30)
+    expect(page.locator("#figures")).to_be_hidden()  # what is known already takes no room
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.locator("#figures tr")).to_have_count(4)
 
 
 def test_two_people_see_each_other(review: Review, opened: Open) -> None:
