@@ -343,6 +343,7 @@ ORDER = {
         "page",
         "service",
         "review_answers",
+        "review_images",
         "review_routes",
         "app",
         "server",
