@@ -31,6 +31,7 @@ from regraft.errors import EngineError, OptionError, RegraftError, flags_in_mess
 from regraft.progress import Observer
 from regraft.publishing.subject import CardSubject
 from regraft.review.session import ReviewSession
+from regraft.runtime import return_freed_memory
 from regraft.serve.settings import ServeSettings
 
 LOG = logging.getLogger("regraft.serve")
@@ -108,6 +109,7 @@ class Server:
             review = "" if self.review is None else f"\nphotos are reviewed at {url}review"
             subject = CardSubject.of_file(self.file)  # a mistake in the file is said before anything is started
             _without_death_by_signal()
+            return_freed_memory()
             if self.settings.workers == 1:
                 _serve(place, listener, subject, lambda: say(f"answers at {url} (docs at /docs){review}"))
                 return
@@ -265,6 +267,7 @@ class _Uvicorn(uvicorn.Server):
 
 def worker_app(place: Server) -> Any:
     """Return the app of one of several processes, which lasts as long as the process."""
+    return_freed_memory()
     flags_in_messages(place.flags or {}).__enter__()
     try:
         app, _ = _open(place, CardSubject.of_file(place.file), lambda: None, _end_worker)
