@@ -94,7 +94,7 @@ def check_labels(labels: Sequence[str], column: str | None, where: str, *, chose
             f"{shortlist([repr(label) for label in broken])}\nCorrect them."
         )
     classes = {label.casefold() for label in counts}
-    several = [label for label in counts if _holds_several(label, classes)]
+    several = [label for label in counts if holds_several(label, classes)]
     if several:
         rows = sum(counts[label] for label in several)
         another = "" if column is None or not chosen else f", or name another column with {option('label_column')}"
@@ -106,8 +106,13 @@ def check_labels(labels: Sequence[str], column: str | None, where: str, *, chose
     return [*_notes_on_missing(counts, called, where), *_notes_on_alike(counts, called, where)]
 
 
-def _holds_several(label: str, classes: Container[str]) -> bool:
-    """Tell whether a label is made of other classes of its column: "cat|dog", "cat, dog", "['cat', 'dog']"."""
+def holds_several(label: str, classes: Container[str]) -> bool:
+    """Tell whether a label is made of other classes: "cat|dog", "cat, dog", "['cat', 'dog']".
+
+    Args:
+        label: the name of a class.
+        classes: names of classes, without case.
+    """
     inner = label.strip("[](){}")
     parts = [part.strip("'\" ").casefold() for part in _SEVERAL.split(inner)]
     known = [part in classes or f"[{part!r}]" in classes for part in parts]
