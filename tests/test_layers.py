@@ -299,6 +299,7 @@ ORDER = {
         "added_photos",
         "retrain",
         "base",
+        "trainer",
         "work",
         "session",
     ],

@@ -225,7 +225,8 @@ def test_freed_memory_goes_back_to_the_system() -> None:
         how: float(subprocess.run([*command, how], env=environment, capture_output=True, text=True, check=True).stdout)
         for how in ("kept", "returned")
     }
-    assert held["returned"] < 10 < 60 < held["kept"], held
+    assert held["returned"] < 10
+    assert held["kept"] > 60
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,18 @@ class DataError(RegraftError, ValueError):
     """The photos or their labels cannot be used as they are."""
 
 
+class SmallClassesError(DataError):
+    """Classes of too few photos to learn from some and evaluate on others.
+
+    Attributes:
+        classes: their names.
+    """
+
+    def __init__(self, message: str, classes: Sequence[str]) -> None:
+        super().__init__(message)
+        self.classes = tuple(classes)
+
+
 class ModelError(RegraftError, ValueError):
     """No such network."""
 

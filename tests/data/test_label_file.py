@@ -60,6 +60,37 @@ def test_labels_change_photos_go_and_come_and_one_line_says_so(write: Write, pet
     )
 
 
+def test_rows_without_a_label_get_one_and_stay_in_their_split_and_group(write: Write) -> None:
+    """Else they are an error; where a table says nothing of them, either, they are left out, which is said."""
+    folder = write("set", *(f"{number}.png" for number in range(7)))
+    rows = ("cat,p1,train", "dog,p2,train", ",p1,train", ",p2,val", "cat,p3,val", ",p4,train", ",p5,test")
+    data, columns = folder / "x.csv", Columns(group="patient")
+    data.write_text("image,label,patient,split\n" + "".join(f"{n}.png,{row}\n" for n, row in enumerate(rows)))
+    with pytest.raises(DataError, match="have no value in the label column"):
+        LabelOptions().find(data, columns)
+    table = folder / "reviewed.csv"
+    table.write_text("image,label\n2.png,dog\n3.png,owl\n6.png,owl\n")
+    found = LabelOptions(table).find(data, columns)
+    assert labels_of(found["train"]) == {"set/0.png": "cat", "set/1.png": "dog", "set/2.png": "dog"}
+    assert labels_of(found["validation"]) == {"set/3.png": "owl", "set/4.png": "cat"}
+    assert found["train"].names_of_groups() == ["p1", "p2", "p1"]
+    assert found["validation"].names_of_groups() == ["p2", "p3"]
+    assert "labels: 1 photo without a label, there or in reviewed.csv, left out" in found["train"].notes
+
+
+def test_photos_that_have_labels_in_the_table_alone(write: Write) -> None:
+    folder = write("loose", "a.png", "b.png", "c.png")
+    table = folder.parent / "reviewed.csv"
+    table.write_text("image,label\na.png,cat\nb.png,dog\n")
+    with pytest.raises(DataError, match="file names carry no label"):
+        LabelOptions().find(folder)
+    assert labels_of(LabelOptions(table).find(folder)["train"]) == {"loose/a.png": "cat", "loose/b.png": "dog"}
+    (folder / "photos.csv").write_text("image,patient\na.png,p1\nb.png,p1\nc.png,p2\n")
+    found = LabelOptions(table).find(folder / "photos.csv", Columns(group="patient"))["train"]
+    assert labels_of(found) == {"loose/a.png": "cat", "loose/b.png": "dog"}
+    assert found.names_of_groups() == ["p1", "p1"]
+
+
 def test_other_labels_are_other_photos_to_a_run(pets: Path) -> None:
     """What identifies an unfinished run is the digest of photos and labels."""
     tables = ["file,label\n", "file,label\ncat/1.png,dog\n", "file,label\ncat/2.png,dog\n", "file,label\ncat/1.png,\n"]

@@ -159,7 +159,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> None:
     def images(folder: Path, _: Columns) -> list[Path]:
         return [folder / name for [file] in lists(folder, Columns()).values() for name in json.loads(file.read_text())]
 
-    def read(files: Sequence[Path], _: Columns, split: str) -> Samples:
+    def read(files: Sequence[Path], _: Columns, split: str, __: bool) -> Samples:
         assert files[0].stem == split
         labels = json.loads(files[0].read_text())
         return Samples.from_labels(str(files[0]), [files[0].parent / name for name in labels], list(labels.values()))

@@ -56,6 +56,9 @@ def test_a_photo_of_more_pixels_than_are_taken(tmp_path: Path) -> None:
     image = EncodedImage(photo(tmp_path / "a.jpg", "red", 1, (50, 40)).read_bytes(), "x.jpg")
     with pytest.raises(OptionError, match=r"^x\.jpg: .*1,999"):
         keep_photo(image, tmp_path / "b", known=(), max_pixels=1999)
+    with pytest.raises(OptionError, match=r"^x\.jpg: it is a photo of the test split"):
+        keep_photo(image, tmp_path / "b", known=(), tested={content_key(image)})
+    assert not (tmp_path / "b").exists()
     assert keep_photo(image, tmp_path / "b", known=(), max_pixels=2000)[1] == tmp_path / "b" / "x.jpg"
 
 

@@ -17,7 +17,7 @@ from regraft.heads import coordinates
 from regraft.images.sources import content_key
 from regraft.networks.backbones import load_backbone
 from regraft.review.decision import Action, Decision
-from regraft.review.retrain import Retrained, retrain
+from regraft.review.retrain import Retrained, retrain, take_label_type
 from regraft.transfer.fit import FitResult, fit
 from regraft.transfer.settings import FitSettings
 
@@ -143,6 +143,12 @@ def test_labels_in_python_keep_their_order_and_type(photos: Photos, fitted: Fit)
     )
     assert (kept.classes, kept.label_type) == (("red", "blue"), "int")
     assert (other.classes, other.label_type) == (("blue", "owl", "red"), "str")
+    kept.classes = ("1", "10")
+    take_label_type(other, kept)
+    assert other.label_type == "str"  # of which these names are not
+    other.classes = ("2", "10", "30")
+    take_label_type(other, kept)
+    assert other.label_type == "int"
 
 
 def test_decisions_about_photos_that_are_not_among_these_are_counted(photos: Photos, fitted: Fit) -> None:
@@ -186,3 +192,5 @@ def test_settings_that_name_a_class_that_is_gone(photos: Photos, fitted: Fit) ->
     base.experiment.settings = settings
     with pytest.raises(OptionError, match=r"positive must be one of blue, pink\. Got 'red'"):
         retrain(base, decided(folder, **{f"red_{number}": "pink" for number in range(4)}))
+    three = retrain(base, decided(folder, red_1="owl", red_2="owl")).result.classifier  # of which none is positive
+    assert three.classes == ("blue", "owl", "red")

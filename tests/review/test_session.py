@@ -70,6 +70,12 @@ def test_labels_are_corrected_and_what_is_retrained_is_what_fit_gives_with_the_t
         session.decide(key_of(pets, f"blue/r{number}.jpg"), "relabel", "red", reviewer="ada")
     session.decide(key_of(pets, "red/5.jpg"), "exclude", None, reviewer="ada")
     session.decide(key_of(pets, "red/6.jpg"), "confirm", None, reviewer="bo")
+    with pytest.raises(
+        OptionError, match=r"^red/7\.jpg has the label 'red' to confirm\. Got 'blue': relabel it instead"
+    ):
+        session.decide(key_of(pets, "red/7.jpg"), "confirm", "blue", reviewer="bo")
+    with pytest.raises(OptionError, match=r"^label must be one class\. Got 'red, blue'"):
+        session.decide(key_of(pets, "red/7.jpg"), "relabel", "red, blue", reviewer="bo")
     result = retrained(session).result
     assert result is not None
     assert (result.number, result.last, result.too_few) == (1, 4, {})
@@ -177,7 +183,7 @@ def test_photos_without_labels_get_some_and_are_learned_from(opened: Open, photo
 
 def test_the_most_similar_photos_are_of_the_same_colour(opened: Open, photos: Photos) -> None:
     session = opened(photos("pets", red=8, blue=8))
-    first = session._first
+    first = session.trainer.first
     assert first is not None
     place = next(row for row, source in enumerate(first.experiment.dataset.samples.sources) if "blue" in str(source))
     vector = first.experiment.features.values[place][first.classifier.columns]
@@ -197,6 +203,8 @@ def test_what_cannot_be_reviewed_or_retrained(opened: Open, classifier: Classifi
     assert "empty" in session.error
     with pytest.raises(OptionError, match=r"the photos are still looked at\."):
         session.retrain()
+    with pytest.raises(OptionError, match=r"can be added once those that are there were looked at\. Come again\."):
+        session.add([], "red", reviewer="ada")
     classifier.strategy = "top"
     trained = opened(pets, classifier)
     assert (trained.phase, len(trained.photos)) == (Phase.ready, 20)

@@ -16,7 +16,7 @@ from regraft.data.cells import as_text, check_labels, is_missing, says_nothing
 from regraft.data.class_weights import text_of
 from regraft.data.columns import Columns
 from regraft.data.label_file import LabelOptions
-from regraft.data.layouts import find_samples, readers_of
+from regraft.data.layouts import readers_of
 from regraft.data.photos import find_photos
 from regraft.data.samples import Samples
 from regraft.errors import DataError, OptionError, did_you_mean, option, printable
@@ -157,7 +157,7 @@ def find_labelled(
         raise DataError(
             f"groups are for a list of images. Of a table, name the column that holds them: {option('group_column')}."
         )
-    return corrections.apply(find_samples(os.fspath(X), columns, splits=splits), os.fspath(X), columns), None
+    return corrections.find(os.fspath(X), columns, splits=splits), None
 
 
 def _label(X: Any, y: Any, groups: Any) -> tuple[Samples, Labels]:

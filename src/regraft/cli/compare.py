@@ -20,7 +20,6 @@ from regraft.cli.training_options import (
 )
 from regraft.data.columns import Columns
 from regraft.data.label_file import LabelOptions
-from regraft.data.layouts import find_samples
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, printable
 from regraft.files import check_output
@@ -83,7 +82,7 @@ def compare(
         raise OptionError(f"--out must end in {', '.join(PICTURES)}: the figures go to stdout. Got {printable(out)}.")
     check_output(out, option="--out")
     columns, labels = given.columns(), given.labels()
-    samples = labels.apply(find_samples(data, columns, splits=("train",)), data, columns)["train"]
+    samples = labels.find(data, columns, splits=("train",))["train"]
     check_keeps_inputs(out, [data, labels.labels, *(model or [])], samples.sources)
     chosen, counts = [name.strip() for name in strategies.split(",") if name.strip()], _sizes(sizes)
     note(

@@ -24,7 +24,6 @@ from regraft.cli.training_options import (
 )
 from regraft.data.columns import Columns
 from regraft.data.label_file import LabelOptions
-from regraft.data.layouts import find_samples
 from regraft.data.samples import Samples
 from regraft.data.taxonomy import distances_between
 from regraft.data.training_classes import TaxonomyOptions
@@ -118,7 +117,7 @@ def fit(
     if predictions is not None:
         check_answers_file(predictions, option="--predictions")
     columns, labels, tree = given.columns(), given.labels(), given.taxonomy()
-    splits = tree.apply(labels.apply(find_samples(data, columns), data, columns))
+    splits = tree.apply(labels.find(data, columns))
     splits["train"].check_trainable()
     if not dry_run:
         _check_inputs(

@@ -115,7 +115,7 @@ def _review(data: str | None, decisions: Path | None, given: CommandOptions) -> 
     places = ReviewPlaces.of(data, columns, decisions)
     with DecisionStore(places.decisions):
         note(f"decisions are kept in {printable(places.decisions)}")
-    return ReviewRequest(data, columns, decisions, given.compute())
+    return ReviewRequest(data, columns, decisions, given.compute(), given.serve_settings().max_pixels)
 
 
 def _token(file: Path | None) -> str | None:

@@ -31,8 +31,13 @@ _NAMES_SHOWN = 5
 Folders = tuple[str, ...]  # the names of the folders between a class folder and a photo
 
 
-def read_folder(folder: Path) -> Samples:
+def read_folder(folder: Path, *, unlabelled: bool = False) -> Samples:
     """Return the images of class folders, or of a flat folder whose file names carry the label.
+
+    Args:
+        folder: with folders or images in it.
+        unlabelled: whether a flat folder of names that carry no label is one of images without labels; else it is an
+            error.
 
     Raises:
         DataError: no images, flat files whose names carry no label, or folders that seem to be no classes.
@@ -60,7 +65,11 @@ def read_folder(folder: Path) -> Samples:
     if others:
         notes.append(f"{len(others):,} other files in {folder} are no images: ignored")
     notes += passed_over
-    return _of_classes(folder, classes, notes) if classes else _of_names(folder, loose_images, notes)
+    if classes:
+        return _of_classes(folder, classes, notes)
+    if unlabelled and labels_or_none(loose_images) == set():
+        return Samples.from_labels(str(folder), loose_images, [None] * len(loose_images), notes=notes)
+    return _of_names(folder, loose_images, notes)
 
 
 def clips_apart(splits: Mapping[str, Samples]) -> dict[str, Samples]:

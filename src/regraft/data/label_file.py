@@ -10,7 +10,7 @@ import numpy as np
 from regraft.data.columns import Columns
 from regraft.data.folders import split_of
 from regraft.data.label_table import LabelRow, LabelTable, read_label_table
-from regraft.data.layouts import split_names
+from regraft.data.layouts import find_samples, split_names
 from regraft.data.photo_list import PhotoList, list_photos
 from regraft.data.samples import Samples, composed, natural_order
 from regraft.errors import DataError, first_few, option, printable, shortlist
@@ -36,6 +36,19 @@ class LabelOptions:
         allowed="a file",
         check=lambda file: isinstance(file, str | os.PathLike),
     )
+
+    def find(
+        self, data: str | Path, columns: Columns | None = None, *, splits: Sequence[str] = ("train", "validation")
+    ) -> dict[str, Samples]:
+        """Return what `layouts.find_samples` finds with the labels that the table has.
+
+        Where there is a table, photos that have a label in it alone are among them, and those that have none anywhere
+        are left out.
+
+        Raises:
+            DataError, OptionError: as `find_samples` and `apply`.
+        """
+        return self.apply(find_samples(data, columns, splits=splits, unlabelled=self.labels is not None), data, columns)
 
     def apply(
         self, splits: Mapping[str, Samples], data: str | Path, columns: Columns | None = None
@@ -63,7 +76,7 @@ class LabelOptions:
         held_back = range(len(sources), len(sources) + len(others))
         found = _matched(table, _KnownPhotos([*sources, *others], root), held_back=held_back)
         known = {name for part in splits.values() for name in part.classes}
-        before = [part.classes[label] for part in splits.values() for label in part.labels.tolist()]
+        before = [name for part in splits.values() for name in part.names()]
         notes = [*table.notes, *found.in_words(before)]
         result, start = {}, 0
         for split, part in splits.items():
@@ -77,6 +90,8 @@ class LabelOptions:
             notes.append(
                 f"labels: each photo that is added is taken as a group of its own ({splits['train'].grouped_by!r})"
             )
+        if count := sum(name is None and place not in found.labels for place, name in enumerate(before)):
+            notes.append(f"labels: {_counted(count, 'photo')} without a label, there or in {table.file.name}, left out")
         result["train"] = replace(result["train"], notes=(*result["train"].notes, *notes))
         return result
 
@@ -264,16 +279,17 @@ def _said(row: LabelRow) -> str:
 
 
 def _corrected(
-    part: Samples, labels: Mapping[int, str | None], added: Iterable[tuple[Source, str]], file: Path
+    part: Samples, labels: Mapping[int, str | None], added: Iterable[tuple[Source, str]], file: Path | None
 ) -> Samples:
     """Return one split with other labels by position, None to leave a photo out, and with further photos."""
     more = list(added)
-    if not labels and not more:
+    before = part.names()
+    if not labels and not more and None not in before:
         return part
     seen: set[object] = set()
     keep, names = [], []
-    for place, (source, label) in enumerate(zip(part.sources, part.labels.tolist(), strict=True)):
-        name = labels.get(place, part.classes[label])
+    for place, (source, found) in enumerate(zip(part.sources, before, strict=True)):
+        name = labels.get(place, found)
         row = (source, name, None if part.groups is None else int(part.groups[place]))
         if name is None or (place in labels and row in seen):  # rows of one photo that said different things
             continue
@@ -300,15 +316,24 @@ def _corrected(
     )
 
 
-def with_photos(part: Samples, added: Iterable[tuple[Source, str]]) -> Samples:
-    """Return a split with further photos and their labels; where there are groups, each is one of its own."""
-    return _corrected(part, {}, added, Path(part.where))
+def with_corrections(
+    part: Samples, labels: Mapping[int, str | None], added: Iterable[tuple[Source, str]] = ()
+) -> Samples:
+    """Return a split with other labels by position, None to leave a photo out, and with further photos.
+
+    What has no label, there or here, is left out. Where there are groups, each photo that is added is one of its own.
+
+    Raises:
+        DataError: nothing is left.
+    """
+    return _corrected(part, labels, added, None)
 
 
-def _nothing_left(file: Path, count: int, where: str) -> DataError:
-    return DataError(
-        f"{printable(file)} ({option('labels')}) leaves out all {count:,} photos of {printable(where)}. Keep some."
-    )
+def _nothing_left(file: Path | None, count: int, where: str) -> DataError:
+    photos = f"all {count:,} photos of {printable(where)}"
+    if file is None:
+        return DataError(f"{photos} are left out. Keep some.")
+    return DataError(f"{printable(file)} ({option('labels')}) leaves out {photos}. Keep some.")
 
 
 def _of_other_splits(data: str | Path, columns: Columns, splits: Mapping[str, Samples]) -> list[Source]:

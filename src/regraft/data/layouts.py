@@ -31,7 +31,8 @@ class Reader:
         recognises: tells whether a path has this layout.
         splits: path -> the files or folders of each of `SPLITS` that it has; data without splits are "train". Opens
             no image.
-        read: the labelled images of one split, whose name comes last: a file may hold several.
+        read: the images of one split, whose name comes last: a file may hold several. Those without a label are an
+            error, or among them where these are asked for.
         images: all images of the path, with or without labels, in its own order; the splits one after the other.
         is_table: it is read by `Columns`.
     """
@@ -40,7 +41,7 @@ class Reader:
     help: str
     recognises: Callable[[Path], bool]
     splits: Callable[[Path, Columns], Mapping[str, Sequence[Path]]]
-    read: Callable[[Sequence[Path], Columns, str], Samples]
+    read: Callable[[Sequence[Path], Columns, str, bool], Samples]
     images: Callable[[Path, Columns], Sequence[Source]]
     is_table: bool = False
 
@@ -57,6 +58,10 @@ def _splits_of_folder(path: Path, _: Columns) -> dict[str, list[Path]]:
     return {split: [folder] for split, folder in (split_folders(path) or {"train": path}).items()}
 
 
+def _read_tables(files: Sequence[Path], columns: Columns, split: str, unlabelled: bool) -> Samples:
+    return read_tables(files, columns, split, unlabelled=unlabelled)
+
+
 # From general to special: of the rows that recognise a path, the last one reads it. Class folders and names with labels
 # are one row, as each split of a folder may be either.
 READERS: dict[str, Reader] = {
@@ -65,7 +70,7 @@ READERS: dict[str, Reader] = {
         help="class folders; train/ and val/ of class folders; a flat folder of cat.0.jpg, dog.0.jpg ...",
         recognises=Path.is_dir,
         splits=_splits_of_folder,
-        read=lambda folders, *_: read_folder(folders[0]),
+        read=lambda folders, _, __, unlabelled: read_folder(folders[0], unlabelled=unlabelled),
         images=lambda folder, _: image_files(folder)[0],
     ),
     "csv": Reader(
@@ -73,7 +78,7 @@ READERS: dict[str, Reader] = {
         help="a CSV",
         recognises=_is_csv,
         splits=table_splits,
-        read=read_tables,
+        read=_read_tables,
         images=images_in_table,
         is_table=True,
     ),
@@ -82,7 +87,7 @@ READERS: dict[str, Reader] = {
         help="Parquet files",
         recognises=_is_parquet,
         splits=table_splits,
-        read=read_tables,
+        read=_read_tables,
         images=images_in_table,
         is_table=True,
     ),
@@ -101,7 +106,11 @@ def layouts_in_words() -> str:
 
 
 def find_samples(
-    data: str | Path, columns: Columns | None = None, *, splits: Sequence[str] = ("train", "validation")
+    data: str | Path,
+    columns: Columns | None = None,
+    *,
+    splits: Sequence[str] = ("train", "validation"),
+    unlabelled: bool = False,
 ) -> dict[str, Samples]:
     """Find the labelled images of `data`.
 
@@ -109,6 +118,8 @@ def find_samples(
         data: what one of `READERS` recognises.
         columns: which columns of a table to read.
         splits: the splits to read, of which the first must be there. Training never asks for "test".
+        unlabelled: whether photos without a label are among them, too: rows whose cell is empty, and a folder of loose
+            photos. Else they are an error.
 
     Returns:
         Samples by split, in the order of `SPLITS`; data without splits are "train".
@@ -125,7 +136,9 @@ def find_samples(
             f"{data} has no {splits[0]} split. It has: {', '.join(found)}. "
             f"Add a folder (or Parquet files) of that name, or name the folder or file that you mean{rows}."
         )
-    samples = {split: reader.read(paths, columns, split) for split, paths in found.items() if split in splits}
+    samples = {
+        split: reader.read(paths, columns, split, unlabelled) for split, paths in found.items() if split in splits
+    }
     if reader.is_table:
         return _noted_once(samples)
     samples = clips_apart(samples)

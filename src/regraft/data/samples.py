@@ -11,11 +11,14 @@ import numpy as np
 from natsort import natsorted
 
 from regraft.data.taxonomy import Taxonomy
-from regraft.errors import DataError, did_you_mean, shortlist
+from regraft.errors import DataError, SmallClassesError, did_you_mean, shortlist
 from regraft.images.sources import Source
 
 # all of Unicode's, and those of no width, which nobody sees: a byte order mark, a zero-width space, a word joiner
 _BLANKS = "".join(chr(code) for code in range(0x3001) if chr(code).isspace()) + "\ufeff\u200b\u2060"
+
+
+UNLABELLED = -1  # instead of a label
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +27,7 @@ class Samples:
 
     Attributes:
         sources: where each image comes from, n of them.
-        labels: (n,) positions in `classes`.
+        labels: (n,) positions in `classes`; `UNLABELLED` for what has no label, where such photos were asked for.
         classes: the class names, in natural order ("2" before "10").
         groups: (n,) numbers of what must stay on one side of a split (a patient, a lesion), or None.
         group_names: the name of each number, by which a group is recognised in another split; None for an image that
@@ -56,7 +59,7 @@ class Samples:
         cls,
         where: str,
         sources: Sequence[Source],
-        labels: Sequence[str],
+        labels: Sequence[str | None],
         *,
         groups: Sequence[str | None] | None = None,
         grouped_by: str = "",
@@ -68,7 +71,7 @@ class Samples:
         Args:
             where: the folder or table.
             sources: n images.
-            labels: the name of each image's class.
+            labels: the name of each image's class; None for one that has none.
             groups: the name of each image's group, None for an image that is in no known group; None without groups.
             grouped_by: what the user calls a group.
             notes: what was passed over, in words.
@@ -79,7 +82,7 @@ class Samples:
         """
         if not sources:
             raise DataError(f"{where} holds no images.")
-        clean = {label: clean_name(label) for label in dict.fromkeys(labels)}
+        clean = {label: clean_name(label) for label in dict.fromkeys(labels) if label is not None}
         classes = natural_order(clean.values())
         position = {name: i for i, name in enumerate(classes)}
         numbers, names = (
@@ -87,7 +90,9 @@ class Samples:
         )
         return cls(
             sources=tuple(sources),
-            labels=np.array([position[clean[label]] for label in labels], dtype=np.int64),
+            labels=np.array(
+                [UNLABELLED if label is None else position[clean[label]] for label in labels], dtype=np.int64
+            ),
             classes=tuple(classes),
             groups=numbers,
             group_names=names,
@@ -108,6 +113,10 @@ class Samples:
         if self.groups is None:
             return [None] * len(self)
         return [self.group_names[number] if number < len(self.group_names) else None for number in self.groups.tolist()]
+
+    def names(self) -> list[str | None]:
+        """Return the name of each photo's class; None for one that has none."""
+        return [None if label == UNLABELLED else self.classes[label] for label in self.labels.tolist()]
 
     def counts(self) -> dict[str, int]:
         """Return {class name: number of images}, in class order."""
@@ -166,10 +175,11 @@ class Samples:
             )
         single = [name for name, count in counts.items() if count < 2]
         if single:
-            raise DataError(
+            raise SmallClassesError(
                 f"{self.where}: {len(single)} of {len(counts)} classes have fewer than two images, too few to learn "
                 f"from one and evaluate on another:\n{shortlist(single)}\nAdd images or remove the class."
-                f"{self._advice()}"
+                f"{self._advice()}",
+                single,
             )
 
     def _advice(self) -> str:

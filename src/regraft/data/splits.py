@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from regraft.errors import DataError, option, shortlist
+from regraft.errors import DataError, SmallClassesError, option, shortlist
 
 OUTER_FOLDS = 5  # of the evaluation: each photo is answered by what was learned without its fold
 ENOUGH = 20  # photos or groups of a class that chance spreads over the folds well enough,
@@ -181,9 +181,11 @@ def lonely_classes(labels: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
 def _check_spread(labels: np.ndarray, units: np.ndarray, classes: Sequence[str]) -> None:
     lonely = lonely_classes(labels, units)
     if len(lonely):
-        raise DataError(
+        names = [classes[int(label)] for label in lonely]
+        raise SmallClassesError(
             f"{len(lonely)} classes come from one photo or one group only, copies of a photo counted as one, and "
-            f"cannot be both learned from and held out:\n{shortlist([classes[int(c)] for c in lonely])}\n"
+            f"cannot be both learned from and held out:\n{shortlist(names)}\n"
             "Add photos from another group (patient, object, scene) or remove the class. Where different photos were "
-            f"taken for near-duplicates: {option('near_duplicates', 'ignore')}."
+            f"taken for near-duplicates: {option('near_duplicates', 'ignore')}.",
+            names,
         )

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,12 @@ class _Rows:
     """Rows of one or more tables: images, the text of their labels, and the cells of the group column."""
 
     sources: list[Source] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
+    labels: list[str | None] = field(default_factory=list)
     groups: list[Any] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-def read_tables(files: Sequence[Path], columns: Columns, split: str = "train") -> Samples:
+def read_tables(files: Sequence[Path], columns: Columns, split: str = "train", *, unlabelled: bool = False) -> Samples:
     """Return the labelled images of one split of CSV, TSV or Parquet files.
 
     A CSV's image is what `image_paths.find_images` finds below `columns.image_root` (default: the table's folder); a
@@ -40,6 +40,7 @@ def read_tables(files: Sequence[Path], columns: Columns, split: str = "train") -
         files: the tables.
         columns: how to read them.
         split: of tables with a split column, whose rows to read: images, labels and groups of the others are not.
+        unlabelled: whether rows without a label are read, too; else they are an error.
 
     Raises:
         DataError: unreadable table, missing column, rows without a label or with several, or whose image file is
@@ -50,16 +51,16 @@ def read_tables(files: Sequence[Path], columns: Columns, split: str = "train") -
     for file in files:
         with _open(file) as table:
             by_split = None if _is_shard(file, columns) else rows_by_split(table, columns)
-            chosen = choose_columns(table, columns, split=by_split.column if by_split else None)
+            chosen = _chosen(table, columns, by_split.column if by_split else None, unlabelled=unlabelled)
             rows.notes += [*table.notes, *chosen.notes]
             if by_split is not None:
                 rows.notes.append(by_split.note)
                 where = where if len(files) > 1 else f"{file} ({split})"
             positions = range(len(table)) if by_split is None else by_split.rows.get(split, ())
-            _add_rows(rows, table, chosen, positions, columns)
+            _add_rows(rows, table, chosen, positions, columns, unlabelled=unlabelled)
             named = chosen.label  # of the last one, for messages; they are nearly always equal
     if named is not None:
-        rows.notes += check_labels(rows.labels, named, where)
+        rows.notes += check_labels([label for label in rows.labels if label is not None], named, where)
     return _samples(rows, where, columns.group)
 
 
@@ -235,11 +236,27 @@ def _is_shard(file: Path, columns: Columns) -> bool:
     return columns.split is None and is_parquet and "-" in file.stem and bool(_split_in_name(file))
 
 
+def _chosen(table: CsvTable | ParquetTable, columns: Columns, split: str | None, *, unlabelled: bool) -> ChosenColumns:
+    try:
+        return choose_columns(table, columns, split=split)
+    except MissingColumnError:
+        if not unlabelled or columns.label is not None:
+            raise
+    found = choose_columns(table, columns, labelled=False)
+    return found if columns.group is None else replace(found, group=group_column(table, columns.group))
+
+
 def _add_rows(
-    rows: _Rows, table: CsvTable | ParquetTable, chosen: ChosenColumns, positions: Sequence[int], columns: Columns
+    rows: _Rows,
+    table: CsvTable | ParquetTable,
+    chosen: ChosenColumns,
+    positions: Sequence[int],
+    columns: Columns,
+    *,
+    unlabelled: bool,
 ) -> None:
     sources, notes = _images(table, chosen.image, positions, columns)
-    rows.labels += _labels(table, chosen, positions)
+    rows.labels += _labels(table, chosen, positions, unlabelled=unlabelled)
     rows.sources += sources
     rows.notes += notes
     if chosen.group is not None:
@@ -247,18 +264,22 @@ def _add_rows(
         rows.groups += [groups[position] for position in positions]
 
 
-def _labels(table: CsvTable | ParquetTable, chosen: ChosenColumns, positions: Sequence[int]) -> list[str]:
+def _labels(
+    table: CsvTable | ParquetTable, chosen: ChosenColumns, positions: Sequence[int], *, unlabelled: bool = False
+) -> Sequence[str | None]:
+    if chosen.label is None and unlabelled and not chosen.one_hot:
+        return [None] * len(positions)
     if chosen.label is None:
         cells = {name: [table.values(name)[position] for position in positions] for name in chosen.one_hot}
         return one_hot_labels(cells, lambda row: table.row_name(positions[row]), str(table.file))
     values = table.labels(chosen.label) if isinstance(table, ParquetTable) else table.values(chosen.label)
     empty = [_named(table, position, values[position]) for position in positions if is_missing(values[position])]
-    if empty:
+    if empty and not unlabelled:
         raise DataError(
             f"{table.file}: {len(empty):,} of {len(positions):,} rows have no value in the label column "
             f"{chosen.label!r}:\n{shortlist(empty)}\nFill them in or remove the rows."
         )
-    return [as_text(values[position]) for position in positions]
+    return [None if is_missing(values[position]) else as_text(values[position]) for position in positions]
 
 
 def _named(table: CsvTable | ParquetTable, position: int, value: Any) -> str:

@@ -1,6 +1,6 @@
 """The audit of a data set: everything that can be known of its photos, as findings and figures."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -114,7 +114,14 @@ class Audit:
         return found
 
 
-def audit(photos: AuditPhotos, embedder: Embedder, *, observer: Observer | None = None, seed: int = 0) -> Audit:
+def audit(
+    photos: AuditPhotos,
+    embedder: Embedder,
+    *,
+    observer: Observer | None = None,
+    seed: int = 0,
+    corrected: Callable[[AuditPhotos], AuditPhotos] = lambda opened: opened,
+) -> Audit:
     """Look at every photo, and return what was found. Nothing is changed, and nothing learned from a test split.
 
     Args:
@@ -122,9 +129,10 @@ def audit(photos: AuditPhotos, embedder: Embedder, *, observer: Observer | None 
         embedder: makes the features.
         observer: hears the progress.
         seed: of folds and samples.
+        corrected: returns photos, whose contents are known by then, with other labels.
     """
     observer = observer or Observer()
-    photos, features, measures = _look(photos, embedder, observer, seed)
+    photos, features, measures = _look(photos, embedder, observer, seed, corrected)
     guess = _guess(photos)
     findings = [*unreadable_findings(photos), *find_duplicates(photos)]
     without = _guess(photos, pictures=False)  # photos of one picture are findings of their own
@@ -165,12 +173,17 @@ def audit(photos: AuditPhotos, embedder: Embedder, *, observer: Observer | None 
 
 
 def _look(
-    photos: AuditPhotos, embedder: Embedder, observer: Observer, seed: int
+    photos: AuditPhotos,
+    embedder: Embedder,
+    observer: Observer,
+    seed: int,
+    corrected: Callable[[AuditPhotos], AuditPhotos],
 ) -> tuple[AuditPhotos, PhotoFeatures, np.ndarray]:
     """Return the photos with what headers and pixels say, their features, and (n, m) measures."""
     (opened,) = embedder.open(photos.sources, labels=photos.listed.labels)
     ranges = embedder.backbone.preprocess.ranges
     photos = replace(photos, keys=opened.keys, headers=opened.headers, ranges=ranges).without(opened.unreadable)
+    photos = corrected(photos)
     measured = measures_of(photos.sources, photos.keys, ranges, embedder.compute, observer)
     photos = photos.without(measured.unreadable)
     pictures = pictures_of(photos.sources, photos.keys, ranges, embedder.compute, observer)

@@ -17,7 +17,12 @@ _DIGITS = (0, 8, 64)  # of its content's key, by which photos of one name differ
 
 
 def keep_photo(
-    image: EncodedImage, folder: Path, *, known: Container[bytes], max_pixels: int = MAX_PIXELS
+    image: EncodedImage,
+    folder: Path,
+    *,
+    known: Container[bytes],
+    tested: Container[bytes] = (),
+    max_pixels: int = MAX_PIXELS,
 ) -> tuple[bytes, Path | None]:
     """Write a photo into a folder, which is made where there is none, and return its content key and its path.
 
@@ -25,16 +30,19 @@ def keep_photo(
         image: as it was sent.
         folder: for it.
         known: keys of photos that are there already; for one of these the path is None, and nothing is written.
+        tested: keys of photos of a test split.
         max_pixels: that it may have.
 
     Raises:
-        OptionError: it cannot be read.
+        OptionError: it cannot be read, or is of a test split.
         OutputError: it cannot be written.
     """
     try:
         key, _, header = look_at(image, max_pixels=max_pixels)
         if key in known:
             return key, None
+        if key in tested:
+            raise OptionError(f"{printable(image.name)}: it is a photo of the test split, of which nothing is learned.")
         read_image(image, min_side=_GLANCE)
     except UnreadableImageError as error:
         raise OptionError(f"{printable(image.name)}: {error}.") from None

@@ -1,25 +1,28 @@
 """All photos of a data set in the order in which people look at them, by what an audit and the classifier say."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from regraft.classifier.classifier import Classifier
 from regraft.data.columns import Columns
 from regraft.data.folders import image_files
+from regraft.data.samples import clean_name
 from regraft.engines.compute import Compute
-from regraft.errors import DataError, OptionError
+from regraft.errors import DataError, first_few
 from regraft.features.embedding import Embedder
 from regraft.images.sources import Source
 from regraft.labelling.suggestions import suggest
 from regraft.photo_audit.audit import Audit, audit
 from regraft.photo_audit.photos import AuditPhotos, find_audit_photos, label_photos
 from regraft.progress import Observer
-from regraft.review.decision import Action, Decision, name_of_photo
+from regraft.review.decision import Action, Decision
 from regraft.review.order import Reason, ReviewItem, review_order
 from regraft.review.photos import ReviewPhoto, ReviewPhotos, name_below
 from regraft.review.places import ReviewPlaces
 
+_TEST = "test"
+_NAMED = 5  # files in a sentence
 _TO_LABEL = 100  # photos without a label that are put in the order in which a classifier learns most from them
 
 
@@ -28,29 +31,21 @@ class Listing:
     """Photos before anybody looked at them.
 
     Attributes:
-        photos: with the labels that count now: what was decided counts before what was found.
-        found: (n,) the labels that they were found with; None without one.
+        photos: with the labels that they were found with.
         added: which of them (n,) were added by people.
-        left_out: which of them (n,) people left out.
     """
 
     photos: AuditPhotos
-    found: tuple[str | None, ...]
     added: tuple[bool, ...]
-    left_out: tuple[bool, ...]
 
 
-def list_for_review(
-    data: str | Path, columns: Columns | None, places: ReviewPlaces, state: Mapping[bytes, Decision]
-) -> Listing:
+def list_for_review(data: str | Path, columns: Columns | None, places: ReviewPlaces) -> Listing:
     """Return the photos of a data set, and those that people added to it.
 
     Args:
         data: a folder or table.
         columns: by which a table is read.
         places: where photos are added.
-        state: the decision that counts for each photo. Names say here which photos these are: their contents are not
-            known yet.
 
     Raises:
         DataError, OptionError: as `find_audit_photos`.
@@ -62,36 +57,27 @@ def list_for_review(
     listed = replace(
         listed,
         sources=(*listed.sources, *added),
-        labels=(*listed.labels, *nothing),
+        labels=(*(label and clean_name(label) for label in listed.labels), *nothing),
         splits=(*listed.splits, *((split,) * len(added))),
     )
-    by_name = {decision.path: decision for decision in state.values()}
-    decided = [by_name.get(name) if name else None for name in map(_name, listed.sources)]
-    now = tuple(
-        label if decision is None else decision.label for label, decision in zip(listed.labels, decided, strict=True)
-    )
-    return Listing(
-        photos=label_photos(replace(listed, labels=now), (*photos.groups, *nothing)),
-        found=listed.labels,
-        added=(*[False] * len(photos), *[True] * len(added)),
-        left_out=tuple(one is not None and one.action is Action.exclude for one in decided),
-    )
-
-
-def _name(source: Source) -> str | None:
-    try:
-        return name_of_photo(source)
-    except OptionError:  # a name that cannot be kept: nothing was decided of it
-        return None
+    return Listing(label_photos(listed, (*photos.groups, *nothing)), (*[False] * len(photos), *[True] * len(added)))
 
 
 def look_at_photos(
-    listing: Listing, classifier: Classifier, embedder: Embedder, *, root: Path, compute: Compute, observer: Observer
+    listing: Listing,
+    state: Mapping[bytes, Decision],
+    classifier: Classifier,
+    embedder: Embedder,
+    *,
+    root: Path,
+    compute: Compute,
+    observer: Observer,
 ) -> tuple[ReviewPhotos, tuple[str, ...]]:
     """Return the photos in the order in which they are looked at, and what could not be looked at, in words.
 
     Args:
         listing: the photos.
+        state: the decision that counts for each photo: by these labels it is judged what may be wrong.
         classifier: which says what to label next.
         embedder: makes the features by which photos are compared.
         root: the folder that names in words are relative to.
@@ -101,9 +87,14 @@ def look_at_photos(
     Raises:
         DataError: nothing can be read.
     """
-    found = audit(listing.photos, embedder, observer=observer)
-    name = name_below(root)
-    items = list(_with_additions(review_order(found, name), listing))
+    found = audit(listing.photos, embedder, observer=observer, corrected=lambda seen: _as_decided(seen, state))
+    name, tested = name_below(root), _tested(found.photos)
+    excluded = {key for key, one in state.items() if one.action is Action.exclude}
+    items = [
+        _as_known_here(item, added=listing.added[item.position], excluded=found.photos.keys[item.position] in excluded)
+        for item in review_order(found, name)
+        if not (listing.added[item.position] and found.photos.keys[item.position] in tested)
+    ]
     chosen = _to_label(items, found, classifier, compute, observer)
     items = [chosen.get(item.position, item) for item in items]
     first = [item for item in items if item.reason is Reason.unlabelled]
@@ -111,19 +102,39 @@ def look_at_photos(
     first.sort(key=lambda item: rank.get(item.position, len(rank)))
     ordered = iter(first)
     items = [next(ordered) if item.reason is Reason.unlabelled else item for item in items]
-    return ReviewPhotos(tuple(_by_content(items, found, listing)), found.photos.ranges), found.notes
+    photos = ReviewPhotos(tuple(_by_content(items, found, listing)), found.photos.ranges, tested)
+    return photos, (*found.notes, *_unreadable(found.photos, name))
 
 
-def _with_additions(items: Sequence[ReviewItem], listing: Listing) -> Iterator[ReviewItem]:
-    """Yield items as they are known here: which were added, and which were left out."""
-    for item in items:
-        bare = item.reason in (Reason.unlabelled, Reason.none)
-        if listing.left_out[item.position]:
-            yield ReviewItem(item.position, Reason.none, "left out")
-        elif listing.added[item.position] and bare:
-            yield ReviewItem(item.position, Reason.added, "added by hand", item.suggested)
-        else:
-            yield item
+def _as_decided(photos: AuditPhotos, state: Mapping[bytes, Decision]) -> AuditPhotos:
+    """Return photos that were opened with the labels that decisions give their contents; not those of a test split."""
+    seen = zip(photos.keys, photos.listed.labels, photos.splits, strict=True)
+    labels = tuple(state[key].label if key in state and split != _TEST else label for key, label, split in seen)
+    now = label_photos(replace(photos.listed, labels=labels), photos.groups)
+    return replace(photos, listed=now.listed, classes=now.classes, labels=now.labels)
+
+
+def _tested(photos: AuditPhotos) -> frozenset[bytes]:
+    """Return the keys of the photos of a test split."""
+    return frozenset(key for key, split in zip(photos.keys, photos.splits, strict=True) if key and split == _TEST)
+
+
+def _unreadable(photos: AuditPhotos, name: Callable[[Source], str]) -> list[str]:
+    """Return in words which photos are not shown."""
+    lost = [place for place in photos.unreadable if photos.splits[place] != _TEST]
+    if not lost:
+        return []
+    files = first_few([f"{name(photos.sources[place])} ({photos.unreadable[place]})" for place in lost], _NAMED)
+    return [f"{len(lost):,} of {len(photos):,} photos cannot be read, and are not shown: {files}"]
+
+
+def _as_known_here(item: ReviewItem, *, added: bool, excluded: bool) -> ReviewItem:
+    """Return an item as it is known here: whether it was added, and whether people left it out."""
+    if excluded:
+        return ReviewItem(item.position, Reason.none, "left out")
+    if added and item.reason in (Reason.unlabelled, Reason.none):
+        return ReviewItem(item.position, Reason.added, "added by hand", item.suggested)
+    return item
 
 
 def _to_label(
@@ -168,7 +179,7 @@ def _by_content(items: Sequence[ReviewItem], found: Audit, listing: Listing) -> 
             key=key,
             place=len(seen) - 1,
             sources=tuple(photos.sources[place] for place in positions[key]),
-            labels=tuple(listing.found[place] for place in positions[key]),
+            labels=tuple(listing.photos.listed.labels[place] for place in positions[key]),
             split=photos.splits[item.position],
             reason=item.reason,
             words=item.words,

@@ -84,20 +84,22 @@ class ReviewPhotos:
     Attributes:
         photos: n, in order.
         ranges: the values of black and white by which they are read.
-        by_key: the same by content.
-        found_classes: the classes that they were found with.
+        tested: keys of the photos of a test split, which nobody is shown and nothing is learned from.
+        by_key: the photos by their content.
+        found_classes: the classes that photos were found with.
     """
 
     photos: tuple[ReviewPhoto, ...]
     ranges: Ranges = ()
+    tested: frozenset[bytes] = frozenset()
     by_key: Mapping[bytes, ReviewPhoto] = field(init=False)
     found_classes: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make photos known by their content, and collect the classes."""
+        """Make photos known by their content, and classes by their names."""
+        labels = frozenset(label for photo in self.photos for label in photo.labels if label is not None)
         object.__setattr__(self, "by_key", {photo.key: photo for photo in self.photos})
-        found = frozenset(label for photo in self.photos for label in photo.labels if label is not None)
-        object.__setattr__(self, "found_classes", found)
+        object.__setattr__(self, "found_classes", labels)
 
     def __len__(self) -> int:
         """Return n."""
@@ -106,7 +108,7 @@ class ReviewPhotos:
     def with_more(self, added: Sequence[ReviewPhoto]) -> "ReviewPhotos":
         """Return the same and photos that were added, which come last."""
         last = (replace(photo, place=place) for place, photo in enumerate(added, len(self)))
-        return ReviewPhotos((*self.photos, *last), self.ranges)
+        return ReviewPhotos((*self.photos, *last), self.ranges, self.tested)
 
     def select(
         self, wanted: PhotoFilter, state: Mapping[bytes, Decision], differing: Callable[[bytes], Sequence[Decision]]
@@ -157,13 +159,19 @@ def labels_now(photo: ReviewPhoto, decision: Decision | None) -> tuple[str | Non
 
 
 def name_below(root: Path) -> Callable[[Source], str]:
-    """Return what gives the name of a photo as seen from a folder: a/1.jpg, or ../pets-added/2.jpg beside it."""
+    """Return what gives the name of a photo as seen from a folder: a/1.jpg, or ../pets-added/2.jpg beside it.
+
+    Where the folder is a link, ".." leads out of what it links to.
+    """
+    root, real = root.absolute(), root.resolve()
+
+    def relative(path: Path) -> str:
+        path = path.absolute()
+        return os.path.relpath(path, root) if path.is_relative_to(root) else os.path.relpath(path.resolve(), real)
 
     def name(source: Source) -> str:
         if isinstance(source, TableCell):
-            return f"{os.path.relpath(source.file, root)}:{source.name}"
-        if isinstance(source, Path):
-            return os.path.relpath(source, root)
-        return str(source)
+            return f"{relative(source.file)}:{source.name}"
+        return relative(source) if isinstance(source, Path) else str(source)
 
     return name

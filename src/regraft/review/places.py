@@ -37,6 +37,7 @@ class ReviewPlaces:
             decisions: the file with the decisions; None for the usual one.
         """
         path = Path(data).expanduser().absolute()
+        path = path.resolve() if ".." in path.parts else path  # which have no name to put anything beside
         root = path if path.is_dir() else path.parent
         if columns is not None and columns.image_root is not None:
             root = Path(columns.image_root).expanduser().absolute()

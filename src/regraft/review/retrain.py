@@ -6,14 +6,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from regraft.classifier.classifier import Classifier
+from regraft.classifier.labels import make_labels
 from regraft.data.dataset import Dataset
 from regraft.data.samples import natural_order
 from regraft.data.taxonomy import distances_between
-from regraft.errors import DataError, OptionError, option
+from regraft.errors import DataError, OptionError, SmallClassesError, option
 from regraft.evaluation.metrics import Predictions, prepare
 from regraft.evaluation.paired import Difference, paired_differences
 from regraft.evaluation.pairwise import metric_in_words
 from regraft.heads.coordinates import CoordinateCache
+from regraft.images.sources import Source
 from regraft.review.decision import Action, Decision
 from regraft.transfer.experiment import Experiment
 from regraft.transfer.fit import FitResult, fit_experiment
@@ -32,7 +35,7 @@ class Retrained:
         figures: the new one's on these photos, by name.
         compared: how many photos these are.
         relabelled: how many of the photos have another label than they were found with.
-        excluded: how many photos were left out.
+        excluded: how many photos people left out.
         unknown: how many decisions are about photos that are not among these: a new fit reads them.
         seconds: of the whole work.
     """
@@ -57,7 +60,14 @@ class Retrained:
         return "\n".join(lines)
 
 
-def retrain(base: FitResult, decisions: Mapping[bytes, Decision], *, before: FitResult | None = None) -> Retrained:
+def retrain(
+    base: FitResult,
+    decisions: Mapping[bytes, Decision],
+    *,
+    before: FitResult | None = None,
+    labels: Mapping[bytes, str | None] | None = None,
+    found: Mapping[bytes, str] | None = None,
+) -> Retrained:
     """Fit the last layer again with the labels of decisions, on the features that `base` was made of.
 
     Network, views, choice of features, seed and all other settings are those of `base`; no photo is opened. Old and new
@@ -69,10 +79,14 @@ def retrain(base: FitResult, decisions: Mapping[bytes, Decision], *, before: Fit
             undone is forgotten.
         decisions: what counts for each photo and its copies, by content key, as `DecisionStore.state` has it.
         before: what the new classifier is compared with, made of the same photos; None for `base`.
+        labels: by content key, what photos are learned as, whatever `base` and decisions say; None for what takes no
+            part.
+        found: by content key, the labels that photos were found with, where `base` is of others.
 
     Raises:
         OptionError: a classifier whose network was trained further, or settings that name a class that is gone.
         DataError: the photos that are left cannot be learned from, or evaluate nothing.
+        SmallClassesError: it is some classes that are too small, or of which no photo is learned from.
         GoalError: no threshold meets the goal of the settings any more.
         SanityError: what was learned is no better than always saying the largest class.
     """
@@ -83,51 +97,82 @@ def retrain(base: FitResult, decisions: Mapping[bytes, Decision], *, before: Fit
             f"the classifier was fitted with {option('strategy', base.classifier.strategy)}, which takes as long as it "
             f"took. Fit with {option('strategy', _FROZEN)} to fit again while photos are reviewed."
         )
-    experiment = corrected_experiment(base, decisions)
+    experiment = corrected_experiment(base, decisions, labels=labels)
     result = fit_experiment(experiment, model=base.classifier.model)
-    if result.classifier.classes == base.classifier.classes:  # else there are names that are of no such type
-        result.classifier.label_type = base.classifier.label_type
-        result.classifier.label_dtype = base.classifier.label_dtype
+    take_label_type(result.classifier, base.classifier)
     change, figures, compared = _change(result, before)
-    parts = [part for part in (base.experiment.dataset, base.experiment.validation) if part is not None]
-    known = {key for part in parts for key in part.keys}
-    now = [part for part in (experiment.dataset, experiment.validation) if part is not None]
+    first = _labels_of(base.experiment)
+    known = {key for key, _ in first}
+    found = {key: label for (key, _), label in first.items()} if found is None else found
+    excluded = {key for key, one in decisions.items() if one.action is Action.exclude}
+    waiting = {key for key, label in (labels or {}).items() if label is None}
     return Retrained(
         result=result,
         change=change,
         figures=figures,
         compared=compared,
-        relabelled=sum(_relabelled(old, new) for old, new in zip(parts, now, strict=True)),
-        excluded=sum(map(len, parts)) - sum(map(len, now)),
-        unknown=len(decisions.keys() - known),
+        relabelled=sum(found.get(key, now) != now for (key, _), now in _labels_of(experiment).items()),
+        excluded=sum(key in excluded for key, _ in first) + len((excluded & found.keys()) - known),
+        unknown=len(decisions.keys() - known - excluded - waiting),
         seconds=time.monotonic() - started,
     )
 
 
-def corrected_experiment(base: FitResult, decisions: Mapping[bytes, Decision]) -> Experiment:
+def take_label_type(classifier: Classifier, like: Classifier) -> None:
+    """Have a classifier answer with labels of another's type, where all its classes' names are of that."""
+    try:
+        if classifier.classes != like.classes:
+            make_labels(classifier.classes, like.label_type, like.label_dtype)
+    except ValueError:
+        return
+    classifier.label_type, classifier.label_dtype = like.label_type, like.label_dtype
+
+
+def _labels_of(experiment: Experiment) -> dict[tuple[bytes, Source], str]:
+    """Return the name of the class of each photo that is learned from or evaluates."""
+    return {
+        (key, source): part.classes[label]
+        for part in (experiment.dataset, experiment.validation)
+        if part is not None
+        for key, source, label in zip(part.keys, part.samples.sources, part.labels.tolist(), strict=True)
+    }
+
+
+def corrected_experiment(
+    base: FitResult, decisions: Mapping[bytes, Decision], *, labels: Mapping[bytes, str | None] | None = None
+) -> Experiment:
     """Return the photos and features of a fit with the labels of decisions by content key, to fit a last layer on.
+
+    Args:
+        base: the fit.
+        decisions: by content key.
+        labels: by content key, what photos are learned as whatever else is said; None for those that take no part.
 
     Raises:
         OptionError, DataError: as `retrain`.
     """
     found = base.experiment
     found.coordinates = found.coordinates or CoordinateCache()  # for the next corrections, too
-    keep, names = _labels_now(found.dataset, decisions)
+    said = {key: one.label for key, one in decisions.items()} | dict(labels or {})
+    keep, names = _labels_now(found.dataset, said)
     same = set(names) == set(found.dataset.classes)
     classes = list(found.dataset.classes) if same else natural_order(names)  # labels in Python have an order of theirs
     dataset = _with_names(found.dataset, keep, names, classes)
     dataset.samples.check_trainable()
     validation, validation_features = found.validation, found.validation_features
     if validation is not None and validation_features is not None:
-        kept, own = _labels_now(validation, decisions)
+        kept, own = _labels_now(validation, said)
         if unknown := natural_order(set(own) - set(classes)):
-            raise DataError(
+            raise SmallClassesError(
                 f"{validation.samples.where} has photos of classes that no training photo is of: "
-                f"{', '.join(unknown[:20])}. Give training photos these labels, too, or leave those photos out."
+                f"{', '.join(unknown[:20])}. Give training photos these labels, too, or leave those photos out.",
+                unknown,
             )
         validation, validation_features = _with_names(validation, kept, own, classes), validation_features.select(kept)
     record = base.record
     settings = replace(found.settings, strategy=_FROZEN, features=record.features, tta=record.tta)
+    if len(classes) > 2:  # of which none is positive
+        settings = replace(settings, positive=None)
     settings.check(found.compute, classes, distances_between(classes, dataset.samples.taxonomy))
     return replace(
         found,
@@ -142,7 +187,7 @@ def corrected_experiment(base: FitResult, decisions: Mapping[bytes, Decision]) -
     )
 
 
-def _labels_now(dataset: Dataset, decisions: Mapping[bytes, Decision]) -> tuple[np.ndarray, list[str]]:
+def _labels_now(dataset: Dataset, said: Mapping[bytes, str | None]) -> tuple[np.ndarray, list[str]]:
     """Return the positions (m,) of photos that stay, and the names of their classes.
 
     Raises:
@@ -150,11 +195,10 @@ def _labels_now(dataset: Dataset, decisions: Mapping[bytes, Decision]) -> tuple[
     """
     keep, names = [], []
     for place, (key, label) in enumerate(zip(dataset.keys, dataset.labels.tolist(), strict=True)):
-        decision = decisions.get(key)
-        if decision is not None and decision.action is Action.exclude:
-            continue
-        keep.append(place)
-        names.append(dataset.classes[label] if decision is None or decision.label is None else decision.label)
+        name = said.get(key, dataset.classes[label])
+        if name is not None:
+            keep.append(place)
+            names.append(name)
     if not keep:
         raise DataError(f"all {len(dataset):,} photos of {dataset.samples.where} are left out. Keep some.")
     return np.array(keep, dtype=np.int64), names
@@ -163,12 +207,6 @@ def _labels_now(dataset: Dataset, decisions: Mapping[bytes, Decision]) -> tuple[
 def _with_names(dataset: Dataset, keep: np.ndarray, names: list[str], classes: list[str]) -> Dataset:
     place = {name: number for number, name in enumerate(classes)}
     return dataset.select(keep).with_labels(np.array([place[name] for name in names], dtype=np.int64), classes)
-
-
-def _relabelled(old: Dataset, new: Dataset) -> int:
-    before = dict(zip(old.positions.tolist(), (old.classes[label] for label in old.labels.tolist()), strict=True))
-    pairs = zip(new.positions.tolist(), new.labels.tolist(), strict=True)
-    return sum(before[place] != new.classes[label] for place, label in pairs)
 
 
 def _change(after: FitResult, before: FitResult) -> tuple[dict[str, Difference], dict[str, float], int]:

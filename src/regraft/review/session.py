@@ -3,7 +3,7 @@
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -12,14 +12,15 @@ import numpy as np
 from regraft.classifier.bundle import save_bundle
 from regraft.classifier.classifier import Classifier
 from regraft.data.columns import Columns
+from regraft.data.samples import clean_name
 from regraft.engines.compute import Compute
-from regraft.errors import OptionError, RegraftError, option
+from regraft.errors import OptionError, option, printable
 from regraft.extras import missing_packages_named
 from regraft.features.embedding import Embedder
-from regraft.features.nearest import NearestSearch
+from regraft.files import is_file
+from regraft.images.reading import MAX_PIXELS
 from regraft.images.sources import EncodedImage
 from regraft.review.added_photos import keep_photo
-from regraft.review.base import experiment_of, labelled_splits, left_out, without_small_classes
 from regraft.review.decision import Action, Decision, checked_action, checked_reviewer
 from regraft.review.decisions import DecisionStore
 from regraft.review.label_export import row_of, write_rows
@@ -27,11 +28,10 @@ from regraft.review.listing import list_for_review, look_at_photos
 from regraft.review.order import Reason
 from regraft.review.photos import ReviewPhoto, ReviewPhotos, name_below
 from regraft.review.places import ReviewPlaces
-from regraft.review.retrain import Retrained, retrain
+from regraft.review.retrain import Retrained
 from regraft.review.standing import Standing
+from regraft.review.trainer import ReviewTrainer
 from regraft.review.work import Worker
-from regraft.transfer.experiment import Experiment
-from regraft.transfer.fit import FitResult, fit_experiment
 
 LOOK, PREPARE, RETRAIN = "looking at the photos", "preparing to retrain", "retraining"  # what the worker does
 _FROZEN = "frozen"
@@ -54,7 +54,8 @@ class RetrainResult:
         last: the last row of the log that it knows.
         retrained: what became of it.
         file: of the classifier.
-        too_few: classes of fewer than two photos, which nothing can be learned of yet, and how many each has.
+        too_few: classes of too few photos to learn from some and evaluate on others, and how many each has: none of
+            these was learned.
     """
 
     number: int
@@ -75,6 +76,7 @@ class ReviewSession:
         columns: by which a table is read.
         decisions: the file that they are kept in; None for the usual one, see `ReviewPlaces`.
         compute: device, engine, batch size and cache.
+        max_pixels: of a photo that people add.
 
     Raises:
         DataError, OutputError: decisions cannot be kept there. See `DecisionStore`.
@@ -88,6 +90,7 @@ class ReviewSession:
         columns: Columns | None = None,
         decisions: Path | None = None,
         compute: Compute | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.data, self.places = data, ReviewPlaces.of(data, columns, decisions)
         self.store = DecisionStore(self.places.decisions)
@@ -100,10 +103,9 @@ class ReviewSession:
         self.result: RetrainResult | None = None
         self.name_of = name_below(self.places.root)
         self._classifier, self._columns, self._compute = classifier, columns, compute or Compute()
+        self._max_pixels = max_pixels
         self._lock = threading.Lock()
-        self._first: FitResult | None = None
-        self._base: FitResult | None = None
-        self._first_labels: frozenset[bytes] = frozenset()  # of photos in the base whose labels are decisions alone
+        self.trainer = ReviewTrainer(classifier, data, columns, self._compute, self.worker)
         self._folder = tempfile.TemporaryDirectory(prefix="regraft-review-")
         if classifier.strategy != _FROZEN:
             self.why_not_retrain = (
@@ -133,7 +135,7 @@ class ReviewSession:
         Args:
             key: of the photo.
             action: confirm, relabel or exclude.
-            label: the new one; of a photo that is confirmed nothing, or the one that it has.
+            label: the new one; of a photo that is confirmed nothing, or one that it has.
             reviewer: who decides.
 
         Raises:
@@ -142,15 +144,22 @@ class ReviewSession:
             OutputError: it cannot be written.
         """
         photo = self.photos.by_key[key]
-        if action == Action.confirm and label is None:
-            counts = self.standing.of(key)
-            label = photo.label if counts is None or counts.label is None else counts.label
-            if label is None:
-                raise OptionError(f"{self.name_of(photo.sources[0])} has no label to confirm. Give it one.")
+        if action == Action.confirm:
+            label = self._confirmed(photo, label)
         known = self.photos.found_classes
         decision = self.store.record(key, photo.sources[0], action, label, reviewer=reviewer, classes=known)
         self.standing.catch_up()
         return decision
+
+    def _confirmed(self, photo: ReviewPhoto, label: str | None) -> str:
+        """Return the label that is confirmed, of those that a photo was found with, or has by now."""
+        counts, name = self.standing.of(photo.key), printable(self.name_of(photo.sources[0]))
+        now = photo.label if counts is None or counts.label is None else counts.label
+        if now is None:
+            raise OptionError(f"{name} has no label to confirm. Give it one.")
+        if label is not None and clean_name(label) not in (now, *photo.labels):
+            raise OptionError(f"{name} has the label {now!r} to confirm. Got {label!r}: relabel it instead.")
+        return now if label is None else label
 
     def undo(self, *, reviewer: str) -> Decision | None:
         """Undo a reviewer's last decision that counts, and return it; None where there is none."""
@@ -163,19 +172,27 @@ class ReviewSession:
     ) -> tuple[list[ReviewPhoto], list[tuple[str, str]]]:
         """Add photos with their label, and return these, and the names of those that cannot be read, with the reasons.
 
-        A photo that is there already, by its content, gets the label.
+        A photo that is there already, by its content, gets the label; one of a test split is refused.
 
         Raises:
-            OptionError: a label or name that is not allowed.
+            OptionError: a label or name that is not allowed, or the photos are still looked at for the first time.
             OutputError: they cannot be written.
         """
         given = {one.label for one in self.standing.state().values() if one.label is not None}
         checked_action(bytes(32), Action.relabel, label, given=given, classes=self.photos.found_classes)
         checked_reviewer(reviewer)
+        if self.phase is not Phase.ready:  # else nobody knows which are there already
+            raise OptionError("photos can be added once those that are there were looked at. Come again.")
         added, refused = [], []
         for image in images:
             try:
-                key, path = keep_photo(image, self.places.added, known=self.photos.by_key.keys())
+                key, path = keep_photo(
+                    image,
+                    self.places.added,
+                    known=self.photos.by_key.keys(),
+                    tested=self.photos.tested,
+                    max_pixels=self._max_pixels,
+                )
             except OptionError as error:
                 refused.append((image.name, str(error)))
                 continue
@@ -193,7 +210,7 @@ class ReviewSession:
         for photo in self.photos.photos:
             if (decision := state.get(photo.key)) is not None:
                 rows += [row_of(self.name_of(source), decision) for source in photo.sources]
-        return write_rows(sorted(rows), path)
+        return write_rows(sorted(set(rows)), path)
 
     def retrain(self) -> None:
         """Fit the classifier again with what was decided, in the background: see `result`.
@@ -207,35 +224,29 @@ class ReviewSession:
             raise OptionError("the classifier is being retrained already. Wait for that.")
         self.worker.give(RETRAIN, self._retrain, self._failed)
 
-    def similar(self, vector: np.ndarray, count: int) -> list[tuple[ReviewPhoto, float]]:
+    def similar(self, features: np.ndarray, count: int) -> list[tuple[ReviewPhoto, float]]:
         """Return the photos with labels that are most similar, and their cosines; none before they are known.
 
         Args:
-            vector: (width,) what the classifier's last layer sees of a photo.
+            features: (d,) of a photo, as the last layer sees them.
             count: at most so many.
         """
-        first = self._first
-        if first is None:
-            return []
-        dataset, columns = first.experiment.dataset, first.classifier.columns
-        search = NearestSearch(vector[None], [b""], count)
-        search.add(first.experiment.features.values[:, columns], dataset.keys, np.arange(len(dataset)))
-        found = zip(search.positions[0].tolist(), search.distances[0].tolist(), strict=True)
         known = self.photos.by_key
-        return [(known[dataset.keys[row]], 1 - distance) for row, distance in found if dataset.keys[row] in known]
+        return [(known[key], cosine) for key, cosine in self.trainer.similar(features, count) if key in known]
 
     # --- in the worker's thread ---
 
     def _look(self) -> None:
         self.standing.catch_up()
         state = self.standing.state()
-        listing = list_for_review(self.data, self._columns, self.places, state)
+        listing = list_for_review(self.data, self._columns, self.places)
         with missing_packages_named("reviewing photos"):
             network = self._classifier.backbone
             earlier = self._classifier.engine_choice
             embedder = Embedder(network, self._compute, self.worker, earlier=earlier)
             photos, notes = look_at_photos(
                 listing,
+                state,
                 self._classifier,
                 embedder,
                 root=self.places.root,
@@ -243,10 +254,11 @@ class ReviewSession:
                 observer=self.worker,
             )
         with self._lock:  # what was added meanwhile stays
-            more = [one for one in self.photos.photos if one.reason is Reason.added and one.key not in photos.by_key]
+            added = (one for one in self.photos.photos if one.reason is Reason.added and one.key not in photos.by_key)
+            more = [one for one in added if any(is_file(Path(str(source))) for source in one.sources)]
             self.photos, self.notes = photos.with_more(more), notes
             self.phase, self.error = Phase.ready, ""
-        self._first = self._base = None
+        self.trainer.reset()
         if not self.why_not_retrain:
             self.worker.give(PREPARE, self._prepare, self._cannot_retrain)
 
@@ -263,46 +275,13 @@ class ReviewSession:
         self.error = f"retraining is not possible yet: {why}"
 
     def _prepare(self) -> None:
-        """Fit what is compared with: by the labels as they were found, where there are some."""
-        state = self.standing.state()
-        try:
-            splits = labelled_splits(self.data, self._columns, self.photos, {})
-        except RegraftError:
-            splits = labelled_splits(self.data, self._columns, self.photos, state)
-        with missing_packages_named("retraining"):
-            experiment = experiment_of(self._classifier, splits, self._compute, self.worker)
-            self._first = self._base = fit_experiment(experiment, model=self._classifier.model)
-        self._first_labels = frozenset()
+        self.trainer.prepare(self.photos, self.standing.state())
         self.error = ""
-
-    def _take_in(self, state: Mapping[bytes, Decision]) -> FitResult:
-        """Return what is fitted again, with all photos that have a label by now."""
-        if self._first is None or self._base is None:
-            self._prepare()
-        assert self._first is not None
-        assert self._base is not None
-        labelled = {key for key, one in state.items() if one.label is not None and key in self.photos.by_key}
-        more = frozenset(labelled - _keys_of(self._first.experiment))
-        if more - self._first_labels:
-            splits = labelled_splits(self.data, self._columns, self.photos, state)
-            experiment = experiment_of(self._classifier, splits, self._compute, self.worker)
-            self._base, self._first_labels = replace(self._first, experiment=experiment), more
-        return self._base
 
     def _retrain(self) -> None:
         last = self.standing.catch_up()
-        state, too_few = without_small_classes(self.photos, self.standing.state())
-        base = self._take_in(state)
-        for key in self._first_labels - state.keys():  # their label was undone, and they have no other
-            state[key] = left_out(key)
-        found = retrain(base, state, before=self._first)
+        found, too_few = self.trainer.retrain(self.photos, self.standing.state())
         number = 1 if self.result is None else self.result.number + 1
         file = Path(self._folder.name) / f"{number}.safetensors"
         save_bundle(found.result.classifier, file)
         self.result, self.error = RetrainResult(number, last, found, file, too_few), ""
-
-
-def _keys_of(experiment: Experiment) -> set[bytes]:
-    """Return the content keys of all photos of an experiment."""
-    parts = (experiment.dataset, experiment.validation)
-    return {key for part in parts if part is not None for key in part.keys}

@@ -1,7 +1,7 @@
 """What is said of a review over HTTP, in plain JSON types. No name says where on this machine anything lies."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from regraft.errors import printable
@@ -30,8 +30,9 @@ def decision_json(decision: Decision) -> dict[str, Any]:
 
 
 def shown_name(session: ReviewSession, photo: ReviewPhoto) -> str:
-    """Return the name of a photo as seen from the data; of one that was added, from the folder that these lie in."""
-    return printable(session.name_of(photo.sources[0]).removeprefix("../"))
+    """Return the name of a photo as seen from the data; of one that lies elsewhere, its folder and its name."""
+    name = session.name_of(photo.sources[0])
+    return printable("/".join(PurePath(name).parts[-2:]) if PurePath(name).parts[0] == ".." else name)
 
 
 def photo_json(session: ReviewSession, photo: ReviewPhoto) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def photo_json(session: ReviewSession, photo: ReviewPhoto) -> dict[str, Any]:
         "id": photo.key.hex(),
         "place": photo.place,
         "file": shown_name(session, photo),
-        "copies": len(photo.sources) - 1,
+        "copies": len(set(photo.sources)) - 1,
         "label": photo.label,
         "split": photo.split,
         "reason": photo.reason.value,

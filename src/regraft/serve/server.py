@@ -50,17 +50,24 @@ class ReviewRequest:
         columns: by which a table is read.
         decisions: the file that decisions are kept in; None for the usual one beside the data.
         compute: where their features are made.
+        max_pixels: of a photo that people add.
     """
 
     data: str
     columns: Columns
     decisions: Path | None
     compute: Compute
+    max_pixels: int
 
     def open(self, classifier: Classifier) -> ReviewSession:
         """Return the review by a classifier."""
         return ReviewSession(
-            classifier, self.data, columns=self.columns, decisions=self.decisions, compute=self.compute
+            classifier,
+            self.data,
+            columns=self.columns,
+            decisions=self.decisions,
+            compute=self.compute,
+            max_pixels=self.max_pixels,
         )
 
 
