@@ -291,7 +291,7 @@ ORDER = {
         "decision",
         "label_export",
         "decisions",
-        "standing",
+        "current_decisions",
         "places",
         "order",
         "photos",
@@ -300,7 +300,7 @@ ORDER = {
         "retrain",
         "base",
         "trainer",
-        "work",
+        "background",
         "session",
     ],
     "publishing": [

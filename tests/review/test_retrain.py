@@ -17,7 +17,7 @@ from regraft.heads import coordinates
 from regraft.images.sources import content_key
 from regraft.networks.backbones import load_backbone
 from regraft.review.decision import Action, Decision
-from regraft.review.retrain import Retrained, retrain, take_label_type
+from regraft.review.retrain import RetrainOutcome, retrain, take_label_type
 from regraft.transfer.fit import FitResult, fit
 from regraft.transfer.settings import FitSettings
 
@@ -118,7 +118,7 @@ def test_the_change_is_of_the_same_photos_by_the_labels_as_they_are_now(photos: 
     assert str(found).startswith("on 19 photos, by their labels as they are now (95 % intervals):\n  accuracy ")
 
 
-def _paths(found: Retrained) -> list[Path]:
+def _paths(found: RetrainOutcome) -> list[Path]:
     return [Path(str(source)) for source in found.result.held_out.dataset.samples.sources]
 
 

@@ -26,7 +26,7 @@ _TEXT = ("accuracy", "balanced_accuracy", "log_loss")
 
 
 @dataclass(frozen=True, eq=False)
-class Retrained:
+class RetrainOutcome:
     """What became of a classifier.
 
     Attributes:
@@ -67,7 +67,7 @@ def retrain(
     before: FitResult | None = None,
     labels: Mapping[bytes, str | None] | None = None,
     found: Mapping[bytes, str] | None = None,
-) -> Retrained:
+) -> RetrainOutcome:
     """Fit the last layer again with the labels of decisions, on the features that `base` was made of.
 
     Network, views, choice of features, seed and all other settings are those of `base`; no photo is opened. Old and new
@@ -106,7 +106,7 @@ def retrain(
     found = {key: label for (key, _), label in first.items()} if found is None else found
     excluded = {key for key, one in decisions.items() if one.action is Action.exclude}
     waiting = {key for key, label in (labels or {}).items() if label is None}
-    return Retrained(
+    return RetrainOutcome(
         result=result,
         change=change,
         figures=figures,

@@ -30,6 +30,7 @@ from regraft.engines.compute import Compute
 from regraft.errors import EngineError, OptionError, RegraftError, flags_in_messages, option, printable
 from regraft.progress import Observer
 from regraft.publishing.subject import CardSubject
+from regraft.review.background import LOG as REVIEW_LOG
 from regraft.review.session import ReviewSession
 from regraft.runtime import return_freed_memory
 from regraft.serve.settings import ServeSettings
@@ -216,9 +217,10 @@ def _open(
     from regraft.serve.app import make_app
     from regraft.serve.service import open_service
 
-    if place.verbose and not LOG.handlers:
-        LOG.addHandler(logging.StreamHandler())
-        LOG.setLevel(logging.INFO)
+    for log in (LOG, REVIEW_LOG) if place.verbose else ():
+        if not log.handlers:
+            log.addHandler(logging.StreamHandler())
+            log.setLevel(logging.INFO)
     service = open_service(
         subject,
         lambda classifier: Predictor(classifier, place.compute, _Log(), max_pixels=place.settings.max_pixels),
