@@ -1,6 +1,7 @@
 """The command: mistakes end with a sentence, a process answers until it is told to end, and loses nothing."""
 
 import asyncio
+import contextlib
 import http.client
 import os
 import re
@@ -49,6 +50,21 @@ def test_a_process_answers_and_finishes_what_it_has_begun(start: Start, jpegs: l
     assert process.wait(20) == 0
     assert process.stderr is not None
     assert process.stderr.read() == ""
+
+
+def test_headers_without_an_end_are_refused(start: Start) -> None:
+    _, port = start()
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+        with contextlib.suppress(ConnectionError):  # it is closed while they are sent
+            for _ in range(10_000):
+                connection.sendall(b"x: " + b"y" * 1000 + b"\r\n")
+        with contextlib.suppress(ConnectionError):
+            assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request("GET", "/health")
+    assert connection.getresponse().status == 200
+    connection.close()
 
 
 def _takes_more(port: int) -> bool:

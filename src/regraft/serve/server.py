@@ -19,7 +19,7 @@ from typing import Any
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.supervisors import Multiprocess
 
 from regraft.classifier.bundle import load_bundle
@@ -166,13 +166,14 @@ def _without_death_by_signal() -> None:
         signal.signal(number, lambda *_: None)
 
 
-class _Connection(AutoHTTPProtocol):  # type: ignore[valid-type, misc]
+class _Connection(H11Protocol):
     """A connection that is closed where it begins no request in a while: else whoever opens many takes all there are.
 
-    Uvicorn closes by itself those alone that have been answered and send nothing more.
+    Uvicorn closes by itself those alone that have been answered and send nothing more. By h11, also where httptools is
+    installed, which is faster and takes headers without an end.
     """
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as Uvicorn has it
         """Begin to look."""
         super().connection_made(transport)
         self._last: object = None
