@@ -1,5 +1,6 @@
 """What is said of a review over HTTP, in plain JSON types. No name says where on this machine anything lies."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
@@ -14,6 +15,7 @@ from regraft.review.session import RETRAIN, RetrainResult, ReviewSession
 
 _FIGURES = ("accuracy", "balanced_accuracy", "auc", "log_loss")  # that are shown, where there are such
 _DIGITS = 6
+_FOLDERS = re.compile(r"(?<![\w./:])/(?:[^\s/:]+/)+")  # of a path from the root
 
 
 def decision_json(decision: Decision) -> dict[str, Any]:
@@ -111,17 +113,17 @@ def _result_json(result: RetrainResult, in_use: int) -> dict[str, Any]:
     }
 
 
-def without_places(text: str, session: ReviewSession, *others: Path) -> str:
-    """Return a sentence in which files are named as seen from the folder that the data lie in, or from others."""
+def without_places(text: str, session: ReviewSession) -> str:
+    """Return a sentence in which files are named as seen from the folder that the data lie in, others by their name."""
     folders: Mapping[str, str] = {
         f"{folder}/": ""
-        for one in (*others, session.places.decisions.parent, session.places.added.parent, session.places.root.parent)
+        for one in (session.places.decisions.parent, session.places.added.parent, session.places.root.parent)
         for folder in sorted({str(one), str(one.resolve())}, key=len, reverse=True)
         if folder != "/"
     }
     for folder, name in folders.items():
         text = text.replace(folder, name)
-    return printable(" ".join(text.split()))
+    return printable(_FOLDERS.sub("", " ".join(text.split())))
 
 
 def _figure_json(name: str, found: Retrained) -> dict[str, Any]:

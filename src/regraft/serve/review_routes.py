@@ -3,6 +3,7 @@
 import asyncio
 import tempfile
 import time
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -31,6 +32,7 @@ _MOST_PHOTOS, _MOST_ROWS = 500, 1000  # of an answer
 _SIDES = (32, 2000)  # pixels of a picture
 _SIMILAR = 6  # photos
 _LONGEST_LABEL, _LONGEST_NAME = 200, 100
+_WRITERS = 64  # decisions that wait at once
 _AT_ONCE = 2  # pictures that are made
 
 Id = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -69,9 +71,11 @@ def add_review(app: FastAPI, service: Service, session: ReviewSession) -> None:
         """Say how far the review is, and what was retrained."""
         return _json(await _tried(session, partial(state_json, session, in_use=service.in_use)))
 
+    # Who decides may wait until another program lets go of the file: nobody else waits for them.
+    writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="decisions")
     _add_photos(app, session)
-    _add_decisions(app, session)
-    _add_new_photos(app, service, session)
+    _add_decisions(app, session, writers)
+    _add_new_photos(app, service, session, writers)
     _add_retraining(app, service, session)
 
 
@@ -136,20 +140,19 @@ def _no_such_photo() -> RefusalError:
     return RefusalError(404, "photo", "there is no such photo. Load the list of photos again.")
 
 
-def _add_decisions(app: FastAPI, session: ReviewSession) -> None:
+def _add_decisions(app: FastAPI, session: ReviewSession, writers: Executor) -> None:
     @app.post(f"{PREFIX}/decisions", status_code=201, response_model=dict[str, Any], responses=FAILURES)
     async def decide(body: DecisionBody) -> Response:
         """Record a decision; it is on the disk before this is answered."""
         found = _photo(session, body.photo)
-        decision = await _tried(
-            session, partial(session.decide, found.key, body.action, body.label, reviewer=body.reviewer)
-        )
+        work = partial(session.decide, found.key, body.action, body.label, reviewer=body.reviewer)
+        decision = await _tried(session, work, writers)
         return _json({"decision": decision_json(decision), "photo": photo_json(session, found)}, 201)
 
     @app.post(f"{PREFIX}/undo", response_model=dict[str, Any], responses=FAILURES)
     async def undo(body: UndoBody) -> Response:
         """Undo a reviewer's last decision that is in force."""
-        undone = await _tried(session, partial(session.undo, reviewer=body.reviewer))
+        undone = await _tried(session, partial(session.undo, reviewer=body.reviewer), writers)
         found = None if undone is None else session.photos.by_key.get(undone.key)
         return _json(
             {
@@ -170,7 +173,7 @@ def _add_decisions(app: FastAPI, session: ReviewSession) -> None:
         """Return what was decided as a table that a fit reads."""
         with tempfile.TemporaryDirectory(prefix="regraft-") as folder:
             file = Path(folder) / "reviewed.csv"
-            await _tried(session, partial(session.write_labels, file), file.parent)
+            await _tried(session, partial(session.write_labels, file))
             data = file.read_bytes()
         return Response(data, media_type="text/csv; charset=utf-8", headers=_attached("reviewed.csv"))
 
@@ -191,7 +194,7 @@ async def _form(request: Request, seconds: float, most: int) -> list[EncodedImag
         raise too_slow(seconds) from None
 
 
-def _add_new_photos(app: FastAPI, service: Service, session: ReviewSession) -> None:
+def _add_new_photos(app: FastAPI, service: Service, session: ReviewSession, writers: Executor) -> None:
     settings = service.settings
 
     @app.post(
@@ -208,7 +211,7 @@ def _add_new_photos(app: FastAPI, service: Service, session: ReviewSession) -> N
     ) -> Response:
         """Add photos of a class, which are kept in a folder beside the data."""
         images = await _form(request, settings.timeout, settings.max_files)
-        added, refused = await _tried(session, partial(session.add, images, label, reviewer=reviewer))
+        added, refused = await _tried(session, partial(session.add, images, label, reviewer=reviewer), writers)
         return _json(
             {
                 "added": [photo_json(session, one) for one in added],
@@ -256,7 +259,7 @@ def _add_retraining(app: FastAPI, service: Service, session: ReviewSession) -> N
         if (result := session.result) is None:
             raise RefusalError(409, "retrain", "no classifier was retrained yet. Retrain first.")
         opened = partial(CardSubject.of_file, result.file, title=title)
-        subject = await _tried(session, opened, result.file.parent)
+        subject = await _tried(session, opened)
         await service.succeed_by(subject, result.number)
         return _json({"in_use": result.number})
 
@@ -272,25 +275,25 @@ _CONFLICT: dict[int | str, dict[str, Any]] = {409: FAILURES[500] | {"description
 _FILE: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}}}
 
 
-async def _tried(session: ReviewSession, work: Any, *folders: Path) -> Any:
+async def _tried(session: ReviewSession, work: Any, threads: Executor | None = None) -> Any:
     """Return what work in another thread gives.
 
     Args:
         session: the review.
         work: a function of nothing.
-        folders: which nobody is to hear of, besides those of the review.
+        threads: for it; None for those that all share.
 
     Raises:
         RefusalError: in its own words.
     """
     try:
-        return await asyncio.to_thread(work)
+        return await asyncio.get_running_loop().run_in_executor(threads, work)
     except KeyError:  # of a photo that is not there since the photos were looked at again
         raise _no_such_photo() from None
     except OutputError as error:
-        raise RefusalError(507, "disk", without_places(str(error), session, *folders)) from None
+        raise RefusalError(507, "disk", without_places(str(error), session)) from None
     except RegraftError as error:
-        raise RefusalError(422, "review", without_places(str(error), session, *folders)) from None
+        raise RefusalError(422, "review", without_places(str(error), session)) from None
 
 
 def _json(value: Any, status: int = 200) -> Response:
