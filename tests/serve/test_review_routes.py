@@ -1,8 +1,10 @@
 """A review over HTTP: what is shown, what is recorded, what is refused, and that nothing says where files lie."""
 
 import io
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from regraft.engines.compute import Compute
 from regraft.publishing.subject import CardSubject
 from regraft.review.session import ReviewSession
 from regraft.serve.app import make_app
+from regraft.serve.review_answers import without_places
 
 pytestmark = pytest.mark.usefixtures("few_draws", "few_strengths")
 Photos = Callable[..., Path]
@@ -240,6 +243,37 @@ def test_no_answer_says_where_files_lie(client: TestClient, tmp_path: Path) -> N
     assert "one class only" in error
     for path in ("/review/state", "/review/photos?count=500", "/review/decisions", "/review/labels.csv", "/model"):
         assert str(tmp_path) not in client.get(path).text
+
+
+def test_files_elsewhere_are_named_without_their_folders(reviewed_file: Path, pets: Path) -> None:
+    session = ReviewSession(load_bundle(reviewed_file), pets)
+    assert without_places(f"{pets}/red/1.jpg: no", session) == "pets/red/1.jpg: no"
+    said = "/home/ada/nets/a.safetensors needs PyTorch: see https://x.example/a/b/ or train/val/test (/tmp/x/1.csv)."
+    wanted = "a.safetensors needs PyTorch: see https://x.example/a/b/ or train/val/test (1.csv)."
+    assert without_places(said, session) == wanted
+    session.close(1)
+
+
+def test_whoever_waits_to_decide_keeps_nobody_from_looking(
+    client: TestClient, pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program holds the file: twenty decisions wait at once, more than there are threads for the others."""
+    monkeypatch.setattr("regraft.review.decisions._BUSY", 1.0)
+    body = {"photo": id_of(client, "red/5.jpg"), "action": "exclude"}
+    other = sqlite3.connect(pets.parent / "pets-review.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(20) as pool:
+        waiting = [pool.submit(client.post, "/review/decisions", json=body | {"reviewer": f"r{n}"}) for n in range(20)]
+        time.sleep(0.2)
+        started = time.monotonic()
+        for path in ("/review/state", "/review/photos", f"/review/photos/{body['photo']}", "/health"):
+            assert client.get(path).status_code == 200
+        seconds = time.monotonic() - started
+        answers = [one.result() for one in waiting]
+    other.close()
+    assert seconds < 0.5
+    assert {one.status_code for one in answers} == {507}
+    assert "another program has held it for 1 seconds. Nothing was recorded" in answers[0].json()["error"]
 
 
 def test_without_a_review_there_are_no_such_routes(ask: Callable[..., TestClient]) -> None:
