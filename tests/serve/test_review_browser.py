@@ -253,6 +253,120 @@ def test_which_class_a_digit_gives(review: Review, opened: Open) -> None:
     assert keys(*"abcdefghijk") == dict(zip("123456789", "abcdefghi", strict=True))
 
 
+def test_a_class_that_is_new_takes_no_digit_over(review: Review, opened: Open) -> None:
+    """Not by its place in the alphabet, nor as it is called like the digit of another."""
+    page = opened(review().url)
+    is_ready(page)
+    script = """async (names) => {
+      const found = ["blue", "red"].map((name) => ({name, photos: 1, new: false}));
+      const fresh = names.map((name) => ({name, photos: 1, new: true}));
+      const state = await import("/static/review_state.js");
+      return state.orderedClasses({classes: [...found, ...fresh]}).map(({name}) => name);
+    }"""
+    assert page.evaluate(script, ["wolf"]) == ["blue", "red", "wolf"]
+    assert page.evaluate(script, ["ant", "wolf"]) == ["blue", "red", "wolf", "ant"]
+    script = """async ([names, more]) => {
+      const {digitsOf} = await import("/static/review_keys.js");
+      return [...digitsOf(more, digitsOf(names))];
+    }"""
+    kept = page.evaluate(script, [["cat", "dog"], ["ant", "cat", "1", "4"]])
+    assert dict(kept) == {"1": "cat", "2": "dog", "3": "ant", "4": "4"}
+
+
+def test_keys_act_where_a_photo_has_the_focus_and_once(review: Review, opened: Open) -> None:
+    reviewed = review()
+    page = opened(reviewed.url)
+    is_ready(page)
+    for _ in range(2):
+        page.keyboard.press("c")
+    expect(page.locator(".card[data-kind=saved]")).to_have_count(2)
+    third = focused(page)
+    page.evaluate("document.activeElement.blur()")
+    for key in "xu1?":
+        page.keyboard.press(key)
+    page.get_by_role("button", name="Reload the list").focus()
+    for key in "xu1?":
+        page.keyboard.press(key)
+    expect(page.locator("#help")).to_be_hidden()
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("ArrowRight")
+    expect(card(page, third)).to_be_focused()
+    for _ in range(3):
+        page.keyboard.down("u")  # it is held: all but the first are repeats
+    page.keyboard.up("u")
+    page.keyboard.press("x")
+    expect(page.get_by_role("status").last).to_contain_text("left out, saved")
+    assert [action for action, _, _ in log(reviewed)] == ["confirm", "confirm", "undo", "exclude"]
+
+
+def test_keys_wait_for_photos_that_are_still_loaded(review: Review, opened: Open) -> None:
+    """Two come at first; those after them fail, and then take their time."""
+    page = opened(review().url, allowed=LOST)
+    is_ready(page)
+    files = page.locator(".file").all_inner_texts()
+    held: list[Route] = []
+    fails = True
+
+    def photos(route: Route) -> None:
+        if "after=-1" in route.request.url:
+            answer = route.fetch().json()
+            route.fulfill(json=answer | {"photos": answer["photos"][:2]})
+        elif fails:
+            route.abort("connectionrefused")
+        else:
+            held.append(route)
+
+    page.route("**/review/photos?*", photos)
+    page.reload()
+    lost = "More photos could not be loaded. The server does not answer. Is it still running?"
+    expect(page.locator("#end-words")).to_have_text(lost)
+    page.locator(".card").nth(1).focus()
+    page.keyboard.press("c")
+    expect(page.get_by_role("status").last).to_contain_text(lost)
+    expect(page.get_by_role("status").last).not_to_contain_text("last one")
+    fails = False
+    page.get_by_role("button", name="Try again").click()
+    page.locator(".card").first.focus()
+    page.keyboard.press("c")
+    page.keyboard.press("x")
+    expect(page.locator(".card[data-kind=saved]")).to_have_count(2)
+    expect(page.locator("#progress-words")).to_have_text("2 of 32 photos decided")
+    assert len(held) == 1
+    held[0].continue_()
+    expect(card(page, files[2]).locator(".state")).to_have_text("✕ left out, by ada")
+    expect(page.locator(".card")).to_have_count(32)
+    expect(page.locator("#end-words")).to_have_text("That was all: 32 photos.")
+
+
+def test_the_list_follows_a_new_look_at_the_photos(review: Review, opened: Open) -> None:
+    page = opened(review().url)
+    look, lists = 1, 0
+
+    def patched(route: Route) -> None:
+        nonlocal lists
+        lists += "after=-1" in route.request.url
+        route.fulfill(json=route.fetch().json() | {"look": look})
+
+    page.route(re.compile(r"/review/(state|photos\?)"), patched)
+    page.reload()
+    is_ready(page)
+    page.wait_for_timeout(2500)  # asked for its state again
+    assert lists == 1
+    page.keyboard.press("End")
+    last = focused(page)
+    look = 2
+    page.wait_for_timeout(3000)
+    assert lists == 2
+    expect(card(page, last)).to_be_focused()
+    page.keyboard.press("Space")
+    look = 3
+    page.wait_for_timeout(3000)
+    assert lists == 3
+    expect(page.locator("#closer-file")).to_have_text(last)
+    page.keyboard.press("Escape")
+    expect(card(page, last)).to_be_focused()
+
+
 def test_filters(review: Review, opened: Open) -> None:
     page = opened(review().url)
     is_ready(page)
@@ -285,6 +399,8 @@ def test_retraining_shows_what_it_changed(review: Review, opened: Open, tmp_path
     result = ask(reviewed, "state")["retrain"]["result"]
     expect(page.locator("#result-about")).to_contain_text("2 photos relabelled, 0 left out.")
     expect(page.locator("#result-about")).to_contain_text(f"compared on {result['compared']} photos")
+    before = "the same fit with the labels as they were found in colours, not the classifier that answers here."
+    expect(page.locator("#result-about")).to_contain_text(f"Before: {before}")
     figure = result["figures"][0]
     row = page.locator("#figures tr").first
     expect(row).to_contain_text(f"{100 * figure['before']:.1f} % → {100 * figure['after']:.1f} %")
@@ -309,11 +425,19 @@ def test_retraining_shows_what_it_changed(review: Review, opened: Open, tmp_path
     expect(page.get_by_role("button", name="This server answers by it")).to_be_disabled()
     expect(page.locator("#retrain")).to_have_text("Retrain")
     assert faults(page) == []
+
+    def used(route: Route) -> None:
+        state = route.fetch().json()
+        state["retrain"]["result"] |= {"learned_from": 1000, "classes_lost": ["owl"]}
+        route.fulfill(json=state)
+
+    page.route("**/review/state", used)
     page.reload()
     is_ready(page, 30)
     expect(page.locator("#figures")).to_be_hidden()  # what is known already takes no room
     page.get_by_role("button", name="Show", exact=True).click()
     expect(page.locator("#figures tr")).to_have_count(4)
+    expect(page.locator("#use-about")).to_have_text("It learned from 1,000 photos. It does not know: owl.")
 
 
 def test_two_people_see_each_other(review: Review, opened: Open) -> None:
@@ -358,6 +482,31 @@ def test_a_server_that_is_killed_loses_nothing(review: Review, opened: Open) -> 
     expect(card(page, files[8]).locator(".state")).to_have_text("")
     assert [action for action, _, _ in log(reviewed)] == wanted_actions(files[:7])
     assert page.evaluate("sessionStorage.length") == 0
+
+
+def test_the_large_view_says_that_nothing_is_saved(review: Review, opened: Open) -> None:
+    """It covers the page and makes it inert: what is said is said in it, and it makes room for the token's form."""
+    reviewed = review()
+    page = opened(reviewed.url, allowed=f"({LOST}|{REFUSED.format(401)})")
+    is_ready(page)
+    page.keyboard.press("Space")
+    expect(page.locator("#closer-photo")).to_have_attribute("src", re.compile("^blob:"))
+    reviewed.kill()
+    page.keyboard.press("x")
+    banner = page.get_by_role("dialog").get_by_role("alert")
+    expect(banner).to_contain_text("1 decision not saved yet")
+    script = """(banner) => {
+      const {x, y, width, height} = banner.getBoundingClientRect();
+      return banner.contains(document.elementFromPoint(x + width / 2, y + height / 2));
+    }"""
+    assert banner.evaluate(script)
+    assert faults(page) == []
+    page.keyboard.press("Escape")
+    expect(page.locator("main #banner")).to_contain_text("1 decision not saved yet")
+    page.keyboard.press("Space")
+    page.route("**/review/**", lambda route: route.fulfill(status=401, json={"error": "no"}))
+    expect(page.get_by_label("Access token")).to_be_focused()
+    expect(page.locator("#closer")).to_be_hidden()
 
 
 def wanted_actions(files: list[str]) -> list[str]:
@@ -421,6 +570,38 @@ def test_what_the_server_refuses_is_said_and_can_be_tried_again(review: Review, 
     assert log(reviewed) == []
 
 
+def test_one_photo_that_the_server_fails_over_holds_up_no_other(review: Review, opened: Open) -> None:
+    """What was refused is what `u` takes back, if nothing came after it."""
+    reviewed = review()
+    page = opened(reviewed.url, allowed=REFUSED.format(500))
+    is_ready(page)
+    first, second, third = page.locator(".file").all_inner_texts()[:3]
+    sent = []
+
+    def decide(route: Route) -> None:
+        said = route.request.post_data_json
+        if said["action"] != "exclude":
+            route.continue_()
+            return
+        sent.append(said["photo"])
+        route.fulfill(status=500, json={"error": "It broke."})
+
+    page.route("**/review/decisions", decide)
+    for key in "xcx":
+        page.keyboard.press(key)
+    expect(card(page, third).locator(".state")).to_contain_text("Not saved: It broke.", timeout=30_000)
+    expect(card(page, first).locator(".state")).to_contain_text("Not saved: It broke.")
+    expect(card(page, second).locator(".state")).to_have_text("✓ red, by ada")
+    assert [sent.count(photo) for photo in dict.fromkeys(sent)] == [3, 3]
+    page.keyboard.press("u")
+    expect(card(page, third).locator(".state")).to_have_text("")
+    expect(page.get_by_role("status").last).to_have_text(f"{third}: taken back, it was not saved")
+    page.keyboard.press("u")
+    expect(card(page, second).locator(".state")).to_have_text("")
+    expect(card(page, first).locator(".state")).to_contain_text("Not saved: It broke.")
+    assert [action for action, _, _ in log(reviewed)] == ["confirm", "undo"]
+
+
 def test_new_photos_and_the_table_of_labels(review: Review, opened: Open, tmp_path: Path) -> None:
     reviewed = review()
     page = opened(reviewed.url)
@@ -457,7 +638,7 @@ def test_photos_that_were_put_there_since(review: Review, opened: Open) -> None:
     is_ready(page)
     photo(reviewed.folder / "red" / "late.jpg", "red", 999)
     page.get_by_role("button", name="Look again").click()
-    expect(page.get_by_role("status").last).to_have_text("1 photo is new. Reload the list to see them.", timeout=60_000)
+    expect(page.get_by_role("status").last).to_have_text(re.compile("^1 photo is new."), timeout=60_000)
     page.get_by_role("button", name="Reload the list").click()
     expect(page.locator(".card")).to_have_count(33)
 

@@ -4,6 +4,8 @@ import { byId, say } from "./elements.js";
 const TRIES = 6; // of a request that the server is too busy for
 const [MOST_FILES, MOST_BYTES] = [8, 20e6]; // of a request, unless one file is larger
 const TOKEN = "regraft-token";
+/** Seconds within which an answer has to be there, whole: of most requests, and where files go up or a large one comes down. */
+export const [SHORT, LONG] = [30, 600];
 
 /** What the server refused, in its words. `status` is that of HTTP, 0 where nothing answered. */
 export class Refusal extends Error {
@@ -32,13 +34,16 @@ export function onLogin(then) {
   });
 }
 
-async function answer(path, options, tries) {
+async function answer(path, options, tries, limit) {
   for (let tried = 1; ; tried += 1) {
     let response;
+    const late = AbortSignal.timeout(limit * 1000);
+    const signal = options.signal ? AbortSignal.any([options.signal, late]) : late;
     try {
-      response = await fetch(path, { ...options, headers: { ...headers(), ...options.headers } });
+      response = await fetch(path, { ...options, signal, headers: { ...headers(), ...options.headers } });
     } catch (error) {
       if (error.name === "AbortError") throw error;
+      if (error.name === "TimeoutError") throw new Refusal(`The server did not answer within ${limit} s.`);
       throw new Refusal("The server does not answer. Is it still running?");
     }
     if ((response.status !== 429 && response.status !== 503) || tried >= tries) return response;
@@ -52,6 +57,7 @@ function refusal(response, body) {
   if (response.status !== 401) {
     return new Refusal(body?.error || `The server refused it (${response.status}).`, response.status);
   }
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close(""); // the form stands behind it
   if (!loginNeeded()) {
     byId("login").hidden = false;
     byId("token").focus();
@@ -64,7 +70,7 @@ function refusal(response, body) {
  * `tries`: 1 not to wait. `takes`: whether the body of a refusal is an answer all the same.
  */
 export async function ask(path, options = {}, { tries = TRIES, takes = () => false } = {}) {
-  const response = await answer(path, options, tries);
+  const response = await answer(path, options, tries, options.body instanceof FormData ? LONG : SHORT);
   let body = null;
   try {
     body = await response.json();
@@ -81,8 +87,8 @@ export function send(path, value, how) {
 }
 
 /** Ask for a file: `{blob, name}`, the name that the server gives it or null. */
-export async function askFile(path, options = {}, { tries = TRIES } = {}) {
-  const response = await answer(path, options, tries);
+export async function askFile(path, options = {}, { tries = TRIES, limit = SHORT } = {}) {
+  const response = await answer(path, options, tries, limit);
   if (!response.ok) throw refusal(response, await response.json().catch(() => null));
   const said = response.headers.get("Content-Disposition") ?? "";
   const encoded = /filename\*=UTF-8''([^;]+)/i.exec(said)?.[1];

@@ -1,5 +1,5 @@
 // The page on which people look through photos and correct labels. See docs/review.md.
-import { ask, askFile, loginNeeded, onLogin, Refusal, send } from "./ask.js";
+import { ask, askFile, LONG, loginNeeded, onLogin, Refusal, send } from "./ask.js";
 import { byId, counted, keepFile, say } from "./elements.js";
 import { addPhotos, prepareAdding } from "./review_add.js";
 import { done, labelNow } from "./review_card.js";
@@ -7,7 +7,7 @@ import { chooseClass, prepareChoice } from "./review_choose.js";
 import { Closer } from "./review_closer.js";
 import { askName, closeBy, openDialog, prepareDialogs, showHelp } from "./review_dialogs.js";
 import { Grid } from "./review_grid.js";
-import { onKeys } from "./review_keys.js";
+import { KeyQueue, onKeys } from "./review_keys.js";
 import { Outbox } from "./review_outbox.js";
 import { prepareResult } from "./review_retrain.js";
 import { currentFilter, digits, orderedClasses, showBanner, showReviewer, showState } from "./review_state.js";
@@ -18,20 +18,21 @@ const POLL_WORK = 700; // while the server works on something
 const POLL_NOW = 150; // after a decision
 const REVIEWER = "regraft-reviewer";
 const MOST_ASKED = 60; // photos that are asked for anew, one by one
+const SLOW = 400; // milliseconds after which it is said that photos are loaded
 
 let state = null; // as GET /review/state says
 let last = null; // row of the log of decisions that is known
 let photos = 0; // that the server had when the list was loaded
 let answered = true; // whether the server answered the last time
 let reasonLost = ""; // why not
-let moving = false; // whether the next photo is still to come: keys wait for it
 const poll = { timer: null, running: false, again: false };
 const stale = new Set(); // photos that others decided on, to ask for anew
 const own = new Map(); // by photo, the rows of the log that are ours and shown
 
 const outbox = new Outbox({ saved, refused, changed });
+const keys = new KeyQueue();
 const grid = new Grid(outbox, act);
-const closer = new Closer(outbox, act, (card) => grid.focus(card));
+const closer = new Closer(outbox, act, (card) => loginNeeded() || grid.focus(grid.card(card.photo.id) ?? grid.active));
 
 // --- decisions ---
 
@@ -49,7 +50,6 @@ async function renameReviewer() {
 
 /** Do what a key or a button of a card says. */
 async function act(card, name, value) {
-  if (moving) return undefined;
   const { photo } = card;
   const now = labelNow(photo);
   if (name === "closer") return closer.card ? closer.close() : look(card);
@@ -72,12 +72,28 @@ async function decide(card, action, label) {
   const { id, file, label: found } = card.photo;
   const what = action === "relabel" && label === found ? "confirm" : action;
   outbox.add({ action: what, photo: id, file, label, reviewer: name, after: last ?? state.last });
-  moving = true;
-  const next = await grid.nextUndecided(card).finally(() => (moving = false));
+  const slow = setTimeout(() => say("Loading more photos …"), SLOW);
+  const next = await grid.nextUndecided(card).finally(() => clearTimeout(slow));
+  if (!next) return stay(next === null);
   if (openDialog() && !closer.card) return;
-  if (!next) say("That was the last one of this list that is undecided.");
-  else if (!closer.card) grid.focus(next);
-  else if (closer.card === card) look(next);
+  if (closer.card === card) look(next);
+  else if (!closer.card && grid.active === card) grid.focus(next);
+}
+
+/** Say why no photo follows, and what becomes of keys that were meant for those that should. */
+function stay(sameList) {
+  const dropped = keys.drop();
+  const words = sameList ? [grid.lost || "That was the last one of this list that is undecided."] : [];
+  if (dropped) words.push(`${counted(dropped, "key")} pressed meanwhile did nothing.`);
+  if (words.length) say(words.join(" "), Boolean(grid.lost));
+}
+
+/** Have a key do something with the photo that is seen once the keys before it are done. */
+function queue(work) {
+  return keys.add(() => {
+    const card = closer.card ?? grid.active;
+    return card && work(card);
+  });
 }
 
 /** Show the photo of a card in full size. */
@@ -87,6 +103,11 @@ function look(card) {
 }
 
 async function undo() {
+  const refusedLast = outbox.takeBack();
+  if (refusedLast) {
+    say(`${refusedLast.file || "Undo"}: taken back, it was not saved`);
+    return;
+  }
   const name = await reviewer();
   if (name) outbox.add({ action: "undo", reviewer: name, after: last ?? state.last });
 }
@@ -116,7 +137,7 @@ function saved(item, { decision, undone, photo }) {
   } else {
     own.set(photo.id, [...(own.get(photo.id) ?? []), decision.number]);
     show(photo.id, photo);
-    say(`${item.file || photo.file}: ${done(decision)}, saved`);
+    say([`${item.file || photo.file}: ${done(decision)}, saved`, grid.lost].filter(Boolean).join(". "), Boolean(grid.lost));
   }
   askSoon();
 }
@@ -163,6 +184,7 @@ function back() {
   answered = true;
   banner();
   outbox.wake();
+  if (grid.lost) grid.more();
 }
 
 async function update() {
@@ -173,22 +195,37 @@ async function update() {
   if (state.phase !== "ready") return;
   if (!answered || before?.phase !== "ready") fetchMissing();
   if (last === null) outbox.open(state.data);
-  if (last === null || last > state.last || !grid.known) await load();
-  else await follow();
-  if (state.photos > photos) {
-    say(`${counted(state.photos - photos, "photo is", "photos are")} new. Reload the list to see them.`);
-    photos = state.photos;
+  const added = last === null ? 0 : state.photos - photos;
+  const anew = last === null || last > state.last || !grid.known;
+  const moved = !anew && grid.look !== undefined && state.look !== undefined && grid.look !== state.look;
+  if (anew) await load();
+  else {
+    if (moved) await reload();
+    await follow();
   }
+  if (added > 0) say(`${counted(added, "photo is", "photos are")} new.${anew || moved ? "" : " Reload the list to see them."}`);
+  photos = state.photos;
   if (before?.retrain.running && !state.retrain.running) tellRetrained();
 }
 
-/** Load the list of photos. */
-async function load() {
+/** Load the list of photos; see `Grid.load`. */
+async function load(how) {
   last ??= state.last;
   last = Math.min(last, state.last);
   photos = state.photos;
-  await grid.load(currentFilter());
+  await grid.load(currentFilter(), how);
   if (document.activeElement === document.body) grid.focus(grid.active, { scroll: false });
+}
+
+/** Load the list anew while somebody works on it: the photo that is seen stays, if it is still there. */
+async function reload() {
+  const seen = closer.card ?? grid.active;
+  const inGrid = grid.of(document.activeElement) !== null;
+  await load({ least: grid.length, until: seen?.photo.id });
+  const card = seen && grid.card(seen.photo.id);
+  if (closer.card && card) look(card);
+  else if (closer.card && grid.known) closer.close();
+  else if (card && inGrid && !openDialog()) grid.focus(card);
 }
 
 /** Show what others decided since. */
@@ -202,7 +239,7 @@ async function follow() {
   const shown = [...stale].filter((id) => grid.card(id));
   if (shown.length > MOST_ASKED) {
     stale.clear();
-    await load();
+    await reload();
     return;
   }
   await Promise.all(shown.map(refresh));
@@ -243,7 +280,7 @@ function onClick(id, work) {
 }
 
 async function download(path, name, fallback) {
-  const file = await askFile(path);
+  const file = await askFile(path, {}, { limit: LONG });
   keepFile(file.blob, name ?? file.name ?? fallback);
 }
 
@@ -260,21 +297,23 @@ onKeys({
   lost: () => document.activeElement === document.body,
   inDialog: () => openDialog() !== null,
   digits,
-  act,
-  undo,
+  busy: () => keys.busy,
+  act: (name, label) => queue((card) => act(card, name, label)),
+  undo: () => keys.add(undo),
   help: showHelp,
   find: () => grid.focus(grid.active),
-  move: async (card, step) => {
-    const next = await grid.step(card, step);
-    if (closer.card) look(next);
-    else grid.focus(next);
-  },
+  move: (step) =>
+    queue(async (card) => {
+      const next = await grid.step(card, step);
+      if (closer.card) look(next);
+      else grid.focus(next);
+    }),
 });
 byId("reviewer").addEventListener("click", renameReviewer);
 byId("show-help").addEventListener("click", showHelp);
-byId("filter").addEventListener("change", load);
+byId("filter").addEventListener("change", () => load());
 byId("filter").addEventListener("submit", (event) => event.preventDefault());
-byId("reload").addEventListener("click", load);
+byId("reload").addEventListener("click", () => load());
 onClick("retrain", async () => {
   await send("review/retrain", {});
   state.retrain.running = true;

@@ -1,6 +1,6 @@
 // The dialog by which new photos come in, with their class.
 import { ask, parts, photosForm, Refusal } from "./ask.js";
-import { byId, counted, element } from "./elements.js";
+import { byId, counted, element, say } from "./elements.js";
 import { show } from "./review_dialogs.js";
 
 let names = [];
@@ -56,6 +56,7 @@ async function upload(files, label, reviewer) {
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     tell(`${counted(added, "photo")} added. ${error.message}`);
+    if (error.status === 401) say(`${counted(added, "photo")} added. ${error.message}`, true); // the dialog is closed
   } finally {
     byId("add-photos").disabled = false;
   }

@@ -2,13 +2,21 @@
 import { byId, element } from "./elements.js";
 import { HELP } from "./review_keys.js";
 
-/** The dialog that is open, or null. */
+/** The dialog that is open, or null; of two the upper one, which stands before the other in the page. */
 export const openDialog = () => document.querySelector("dialog[open]");
+
+/** Have the notices where they can be seen and reached: an open dialog covers the page, and takes its keys. */
+function placeNotices() {
+  const dialog = openDialog();
+  if (dialog) dialog.append(byId("notices"));
+  else document.querySelector("main").prepend(byId("notices"));
+}
 
 /** Open a dialog; returns a promise of what it was closed with, "" where nothing was chosen. */
 export function show(dialog) {
   dialog.returnValue = "";
   if (!dialog.open) dialog.showModal();
+  placeNotices();
   return new Promise((done) => {
     dialog.addEventListener("close", () => done(dialog.returnValue), { once: true });
   });
@@ -17,6 +25,7 @@ export function show(dialog) {
 /** Have the dialogs of the page close by their buttons, and where somebody clicks beside them. */
 export function prepareDialogs() {
   for (const dialog of document.querySelectorAll("dialog")) {
+    dialog.addEventListener("close", placeNotices);
     dialog.addEventListener("click", ({ target }) => {
       if (target === dialog || target.closest("[data-close]")) dialog.close("");
     });

@@ -17,6 +17,8 @@ export class Grid {
   #loading = null;
   #known = false; // whether the server said which photos there are
   #total = 0;
+  #lost = "";
+  #look = null; // at the photos, of which the server tells; null where the list is of several
 
   /** `outbox` has what is not saved; `act(card, name, value)` is called for what is clicked on a card. */
   constructor(outbox, act) {
@@ -40,8 +42,8 @@ export class Grid {
     });
   }
 
-  /** Load the photos that fit a filter (URLSearchParams), from the first on. */
-  async load(filter) {
+  /** Load the photos that fit a filter (URLSearchParams), from the first on: 60, or `least`, or as many as lead to one (its id). */
+  async load(filter, { least = 0, until = null } = {}) {
     this.#filter = filter;
     this.#list += 1;
     this.#loading = null;
@@ -51,11 +53,13 @@ export class Grid {
     this.#active = null;
     this.#total = 0;
     this.#known = false;
+    this.#lost = "";
     this.#layOut(true);
-    await this.more();
+    const list = this.#list;
+    while ((await this.more()) && list === this.#list && this.#cards.length < least && !this.#byId.has(until));
   }
 
-  /** Load more; returns whether there were any. */
+  /** Load more; returns whether there were any. `lost` says whether they could not be loaded. */
   more() {
     if (this.#cards.length && this.#cards.length >= this.#total) return Promise.resolve(false);
     this.#loading ??= this.#fetch().finally(() => (this.#loading = null));
@@ -69,9 +73,12 @@ export class Grid {
     query.set("count", COUNT);
     this.node.setAttribute("aria-busy", "true");
     try {
-      const { photos, total } = await ask(`review/photos?${query}`, {}, { tries: 1 });
+      const { photos, total, look } = await ask(`review/photos?${query}`, {}, { tries: 1 });
       if (list !== this.#list) return false;
+      if (!this.#known) this.#look = look;
+      else if (look !== this.#look) this.#look = null;
       this.#known = true;
+      this.#lost = "";
       // Of photos that are still undecided `total` counts those that are loaded and decided no more.
       const loaded = this.#cards.filter((card) => card.photo.decision).length;
       this.#total = query.get("undecided") ? Math.max(total + loaded, this.#cards.length + photos.length) : total;
@@ -81,7 +88,10 @@ export class Grid {
       return photos.length > 0;
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      if (list === this.#list) say(error.message, true);
+      if (list !== this.#list) return false;
+      this.#lost = `${this.#cards.length ? "More photos" : "The photos"} could not be loaded. ${error.message}`;
+      this.#describe();
+      say(this.#lost, true);
       return false;
     } finally {
       if (list === this.#list) this.node.setAttribute("aria-busy", "false");
@@ -121,11 +131,13 @@ export class Grid {
 
   #describe() {
     const [shown, all] = [this.#cards.length, this.#total];
-    byId("more").hidden = shown >= all;
-    byId("end").hidden = shown < all || !this.#known;
-    byId("end-words").textContent = shown ? `That was all: ${counted(shown, "photo")}.` : "No photo is left here.";
+    const lost = this.#lost;
+    byId("more").hidden = shown >= all && !lost;
+    byId("more").textContent = lost ? "Try again" : "More";
+    byId("end").hidden = !lost && (shown < all || !this.#known);
+    byId("end-words").textContent = lost || (shown ? `That was all: ${counted(shown, "photo")}.` : "No photo is left here.");
     this.node.hidden = !shown;
-    if (shown < all) this.ahead();
+    if (shown < all && !lost) this.ahead();
   }
 
   /** The card that an element belongs to, or null. */
@@ -147,6 +159,21 @@ export class Grid {
     return this.#known;
   }
 
+  /** Why the last photos that were asked for are not here, "" where they are. */
+  get lost() {
+    return this.#lost;
+  }
+
+  /** Number of the look at the photos that the list is of; null where it is of several, undefined where that is not known. */
+  get look() {
+    return this.#look;
+  }
+
+  /** How many photos are loaded. */
+  get length() {
+    return this.#cards.length;
+  }
+
   activate(card) {
     if (card === this.#active) return;
     this.#active?.activate(false);
@@ -163,15 +190,23 @@ export class Grid {
 
   /** The card so many steps away, the nearest one there is; what is not loaded yet is. */
   async step(from, { columns = 0, rows = 0 }) {
-    const place = this.#cards.indexOf(from) + columns + rows * this.#columns;
+    const place = this.#place(from) + columns + rows * this.#columns;
     if (place >= this.#cards.length) await this.more();
     return this.#cards[Math.max(0, Math.min(place, this.#cards.length - 1))];
   }
 
-  /** The next card that nobody decided on, after one; null where there is none. */
+  /** Where a card stands, or the one that took its place when the list was loaded anew. */
+  #place(card) {
+    return this.#cards.indexOf(this.#byId.get(card.photo.id));
+  }
+
+  /** The next card that nobody decided on, after one; null where there is none, undefined where the list is another one by now. */
   async nextUndecided(from) {
-    for (let place = this.#cards.indexOf(from) + 1; ; place += 1) {
-      if (place >= this.#cards.length && !(await this.more())) return null;
+    const list = this.#list;
+    for (let place = this.#place(from) + 1; ; place += 1) {
+      const more = place < this.#cards.length || (await this.more());
+      if (list !== this.#list) return undefined;
+      if (!more) return null;
       const card = this.#cards[place];
       if (!card) return null;
       if (!card.decided) return card;

@@ -33,12 +33,46 @@ export const HELP = [
   ["?", "this list"],
 ];
 
-/** Which class a digit gives, by digit: a class called "7" has the 7, all others take the next that is free. */
-export function digitsOf(names) {
-  const digits = new Map(names.filter((name) => /^[0-9]$/.test(name)).map((name) => [name, name]));
+/**
+ * Which class a digit gives, by digit: a class called "7" has the 7, all others take the next that is free. What is `given`
+ * already stays, as somebody's finger may lie on it: a class that is called like a digit of another then has none.
+ */
+export function digitsOf(names, given = new Map()) {
+  const digits = new Map(given);
+  const have = new Set(given.values());
+  const others = names.filter((name) => !have.has(name));
+  const isDigit = (name) => /^[0-9]$/.test(name);
+  for (const name of others.filter(isDigit)) if (!digits.has(name)) digits.set(name, name);
   const free = [..."123456789"].filter((digit) => !digits.has(digit));
-  for (const name of names) if (!/^[0-9]$/.test(name) && free.length) digits.set(free.shift(), name);
+  for (const name of others) if (!isDigit(name) && free.length) digits.set(free.shift(), name);
   return digits;
+}
+
+/** What keys ask for, one after another in the order in which they were pressed: each acts once the one before has led on. */
+export class KeyQueue {
+  #waiting = [];
+  #busy = false;
+
+  get busy() {
+    return this.#busy;
+  }
+
+  async add(work) {
+    this.#waiting.push(work);
+    if (this.#busy) return;
+    this.#busy = true;
+    try {
+      while (this.#waiting.length) await this.#waiting.shift()();
+    } finally {
+      this.#busy = false;
+      this.drop();
+    }
+  }
+
+  /** Forget what waits; returns how many keys that are. */
+  drop() {
+    return this.#waiting.splice(0).length;
+  }
 }
 
 function isField(target) {
@@ -47,10 +81,11 @@ function isField(target) {
 
 /**
  * Listen to keys. `at(target)` is the card that a key is meant for, or null; `lost()`, whether nothing has the focus;
- * `inDialog()`, whether a dialog is open; `digits()`, the class of each digit. `move(card, step)`, `act(card, name, label)`,
- * `undo()`, `help()` and `find()`, which brings the active card back, are called.
+ * `inDialog()`, whether a dialog is open; `digits()`, the class of each digit; `busy()`, whether earlier keys are not done yet.
+ * `move(step)`, `act(name, label)`, `undo()`, `help()` and `find()`, which brings the active card back, are called. Keys of one
+ * character do something only where a card has the focus (WCAG 2.1.4).
  */
-export function onKeys({ at, lost, inDialog, digits, move, act, undo, help, find }) {
+export function onKeys({ at, lost, inDialog, digits, busy, move, act, undo, help, find }) {
   document.addEventListener("keydown", (event) => {
     const { target, altKey, shiftKey, isComposing } = event;
     if (altKey || isComposing || isField(target)) return;
@@ -61,19 +96,21 @@ export function onKeys({ at, lost, inDialog, digits, move, act, undo, help, find
       then();
     };
     if (inDialog() && card === null) return; // a dialog with keys of its own
+    const once = (then) => take(() => event.repeat || then());
     if (event.ctrlKey || event.metaKey) {
-      if (key === "z" && !shiftKey) take(undo);
+      if (key === "z" && !shiftKey) once(undo);
       return;
     }
-    if (key === "u") return take(undo);
-    if (key === "?" && !inDialog()) return take(help);
+    if (key.length === 1 && card === null) return;
+    if (key === "u") return once(undo);
+    if (key === "?" && !inDialog()) return once(help);
     if ((key === "Enter" || key === " ") && target.closest("button, a, input, summary, label")) return;
     const label = digits().get(key) ?? null;
     const name = label === null ? CARD[key] : "relabel";
     if (!name && !MOVES[key]) return;
     if (card === null) {
       if (lost()) take(find);
-    } else if (MOVES[key]) take(() => move(card, MOVES[key]));
-    else if (!event.repeat) take(() => act(card, name, label));
+    } else if (MOVES[key]) take(() => (event.repeat && busy()) || move(MOVES[key]));
+    else if (!event.repeat) take(() => act(name, label));
   });
 }

@@ -2,11 +2,13 @@
 import { ask, loginNeeded, Refusal, send } from "./ask.js";
 
 const AGAIN = 2000; // milliseconds until the next attempt where the server does not answer
+const MOST_FAULTS = 3; // of the server over one item, then the others have their turn
+const PASSING = [408, 429, 502, 503, 504, 507]; // it is busy, starts, lacks room, or a gateway does not reach it
 
 /**
- * An item: {id, action, photo, file, label, reviewer, after, tried, sending, held, refusal}. `photo` is null of "undo";
+ * An item: {id, action, photo, file, label, reviewer, after, tried, faults, sending, held, refusal}. `photo` is null of "undo";
  * `after` is the last row of the log that was known when it was decided; `tried`, that the server may have it, although no
- * answer came; `held`, that it waits for a server that does not answer.
+ * answer came; `faults`, how often it failed over it; `held`, that it waits for a server that does not answer.
  */
 export class Outbox {
   #items = [];
@@ -14,6 +16,7 @@ export class Outbox {
   #counted = new Set(); // rows of the log that items of ours became, or undid
   #timer = null;
   #next = 1;
+  #lastSaved = 0; // id of the item that was decided last of those that are saved
 
   /** `saved(item, {decision, photo})`, `refused(item)` and `changed(item)` are called as things go. */
   constructor({ saved, refused, changed }) {
@@ -54,7 +57,7 @@ export class Outbox {
 
   add({ action, photo = null, file = "", label = null, reviewer, after }) {
     if (photo !== null) this.#items = this.#items.filter((item) => item.photo !== photo || item.refusal === null);
-    const state = { tried: false, sending: false, held: this.unanswered, refusal: null };
+    const state = { tried: false, faults: 0, sending: false, held: this.unanswered, refusal: null };
     const item = { id: this.#next++, action, photo, file, label, reviewer, after, ...state };
     this.#items.push(item);
     this.#keep();
@@ -65,11 +68,19 @@ export class Outbox {
   /** Send again what the server did not take. */
   retry(items = this.failed) {
     for (const item of items) {
-      item.refusal = null;
+      Object.assign(item, { refusal: null, faults: 0 });
       this.changed(item);
     }
     this.#keep();
     this.wake();
+  }
+
+  /** Let go of what was decided last, if the server refused it; returns it, else null. */
+  takeBack() {
+    const item = this.#items.at(-1) ?? null;
+    if (item === null || item.refusal === null || item.id < this.#lastSaved) return null;
+    this.discard([item]);
+    return item;
   }
 
   discard(items) {
@@ -109,6 +120,7 @@ export class Outbox {
       else if (answer.decision) this.#counted.add(`row ${answer.decision.number}`);
       this.#hold(false);
       this.#items = this.#items.filter((one) => one !== item);
+      this.#lastSaved = Math.max(this.#lastSaved, item.id);
       this.#keep();
       this.saved(item, answer);
     } catch (error) {
@@ -129,13 +141,13 @@ export class Outbox {
   }
 
   async #fail(item, error) {
-    if (await isForLater(error)) {
+    if (await isForLater(error, item)) {
       if (error.status !== 401) this.reason = error.message;
       this.#hold(this.unanswered || error.status !== 401);
       this.#timer ??= setTimeout(() => (loginNeeded() ? (this.#timer = null) : this.wake()), AGAIN);
     } else {
       this.#hold(false);
-      item.tried = false;
+      item.tried = error.status >= 500; // it may have failed after it was written
       item.refusal = error.message;
       this.refused(item);
     }
@@ -147,9 +159,14 @@ export class Outbox {
     item.tried = true;
     this.#keep();
     const { action, photo, label, reviewer } = item;
-    if (action === "undo") return send("review/undo", { reviewer }, { tries: 1 });
     const value = { photo, action, reviewer, ...(label === null ? {} : { label }) };
-    return send("review/decisions", value, { tries: 1 });
+    try {
+      if (action === "undo") return await send("review/undo", { reviewer }, { tries: 1 });
+      return await send("review/decisions", value, { tries: 1 });
+    } catch (error) {
+      if (isFault(error)) item.faults = (item.faults ?? 0) + 1;
+      throw error;
+    }
   }
 
   /** Look whether the server has an item whose answer did not arrive: to send it twice would undo one thing in two steps. */
@@ -179,9 +196,14 @@ async function checkReady() {
   if (phase === "failed") throw new Refusal(error ?? "The server cannot look at the photos.", 503);
 }
 
+/** Whether the server failed over what it was asked: it would do so again. */
+const isFault = ({ status }) => status >= 500 && !PASSING.includes(status);
+
 /** Whether a refusal may pass: nothing answers, or a server that just started knows no photo yet. */
-async function isForLater({ status }) {
-  if (status === 0 || status >= 500 || [401, 408, 429].includes(status)) return true;
+async function isForLater(error, { faults }) {
+  const { status } = error;
+  if (isFault(error)) return !(faults >= MOST_FAULTS);
+  if (status === 0 || status === 401 || PASSING.includes(status)) return true;
   if (status !== 404) return false;
   return checkReady().then(() => false, () => true);
 }

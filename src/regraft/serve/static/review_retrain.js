@@ -20,7 +20,8 @@ export function showResult(result, data) {
   byId("use").textContent = result.in_use ? "This server answers by it" : "Answer by it here";
   if (result.number === shown) return;
   shown = result.number;
-  byId("result-about").textContent = about(result);
+  byId("result-about").textContent = about(result, data);
+  byId("use-about").textContent = aboutUse(result);
   byId("figures").replaceChildren(...result.figures.map(row));
   byId("command").textContent = `regraft fit ${/^[\w./-]+$/.test(data) ? data : "DATA"} --labels reviewed.csv`;
 }
@@ -35,13 +36,21 @@ export function prepareResult() {
   byId("toggle-result").addEventListener("click", () => openResult(byId("result-body").hidden));
 }
 
-function about({ compared, relabelled, excluded, unknown, seconds }) {
+function about({ compared, relabelled, excluded, unknown, seconds }, data) {
   const changed = [`${counted(relabelled, "photo")} relabelled`, `${excluded.toLocaleString("en")} left out`];
   if (unknown) changed.push(`${counted(unknown, "decision")} about photos that only a new fit reads`);
   return (
     `${changed.join(", ")}. Before and after are compared on ${counted(compared, "photo")} that neither learned from, ` +
-    `by their labels as they are now. It took ${seconds.toFixed(1)}\u00a0s.`
+    "by their labels as they are now. Before: the same fit with the labels as they were found in " +
+    `${data}, not the classifier that answers here. It took ${seconds.toFixed(1)}\u00a0s.`
   );
+}
+
+/** What to know before this server answers by it. */
+function aboutUse({ learned_from: photos = null, classes_lost: lost = [] }) {
+  const words = photos === null ? [] : [`It learned from ${counted(photos, "photo")}.`];
+  if (lost.length) words.push(`It does not know: ${lost.join(", ")}.`);
+  return words.join(" ");
 }
 
 function row(figure) {

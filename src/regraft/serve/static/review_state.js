@@ -18,6 +18,8 @@ const REASONS = {
 const MOST_CLASSES = 24; // in the legend
 
 let classes = []; // as the legend shows them
+let given = new Map(); // the class of each digit that was ever given on this page
+const heard = new Map(); // by class, the place at which this page first heard of it
 const drawn = new Map(); // by id, what an element was last made of
 
 /** Make the children of an element anew, if what they are made of changed: what has the focus stays. */
@@ -28,13 +30,19 @@ function draw(id, value, make) {
   byId(id).replaceChildren(...make());
 }
 
-/** Classes in the order of their keys: those that were found, then new ones, so that no key changes what it gives. */
+/** Classes in the order of their keys: as this page heard of them, of the first ones those that were found before new ones. */
 export function orderedClasses(state) {
-  return [...state.classes].sort((one, other) => one.new - other.new);
+  const foundFirst = [...state.classes].sort((one, other) => one.new - other.new);
+  for (const { name } of foundFirst) if (!heard.has(name)) heard.set(name, heard.size);
+  given = digitsOf([...heard.keys()], given);
+  return foundFirst.sort((one, other) => heard.get(one.name) - heard.get(other.name));
 }
 
-/** The class that each digit gives. */
-export const digits = () => digitsOf(classes.map(({ name }) => name));
+/** The class that each digit gives; a class that is gone keeps its digit for when it comes back. */
+export function digits() {
+  const here = new Set(classes.map(({ name }) => name));
+  return new Map([...given].filter(([, name]) => here.has(name)));
+}
 
 export function showReviewer(name) {
   byId("reviewer").textContent = name ? `Reviewer: ${name}` : "Who reviews?";
