@@ -2,7 +2,7 @@
 
 So many photos of each class are drawn, with seeds; the classifier of these answers all the rest, and its figures stand
 beside its own out-of-fold figures. Each draw is fitted twice: as it is done, and without the bound on the deviations by
-which features are standardised (`heads.logistic`).
+which features are standardised (`heads.coordinates`).
 """
 
 import copy
@@ -23,7 +23,7 @@ from regraft.data.samples import Samples
 from regraft.evaluation.calibration import confidence_bins, expected_calibration_error, reliability
 from regraft.evaluation.metrics import photo_log_loss
 from regraft.features.depth_choices import columns_from
-from regraft.heads import logistic
+from regraft.heads import coordinates
 from regraft.heads.linear import Columns
 from regraft.heads.probe import CalibratedHeads
 from regraft.transfer.experiment import Experiment
@@ -120,12 +120,12 @@ def fit(photos: PhotoSet, learn: np.ndarray, rest: np.ndarray) -> tuple[list[flo
 @contextmanager
 def without_bound() -> Iterator[None]:
     """Let the least deviation be 0."""
-    before = logistic._TRUSTED
-    logistic._TRUSTED = 0
+    before = coordinates._TRUSTED
+    coordinates._TRUSTED = 0
     try:
         yield
     finally:
-        logistic._TRUSTED = before
+        coordinates._TRUSTED = before
 
 
 def measure(*, rounds: int, quick: bool) -> Record:  # noqa: ARG001 (draws are what is repeated)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_BOUNDARY = "benchmark"
+BOUNDARY = "benchmark"
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,17 @@ def _requests(photos: Sequence[bytes], each: int) -> Iterator[bytes]:
     while True:
         parts = [photos[(place + one) % len(photos)] for one in range(each)]
         place += each
-        head = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'.encode()
-        body = b"".join(head + part + b"\r\n" for part in parts) + f"--{_BOUNDARY}--\r\n".encode()
+        body = body_of(parts)
         yield (
             f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
-            f"Content-Type: multipart/form-data; boundary={_BOUNDARY}\r\n\r\n"
+            f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n"
         ).encode() + body
+
+
+def body_of(photos: Sequence[bytes]) -> bytes:
+    """Return the body of a form of photos, with the boundary `BOUNDARY`."""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'.encode()
+    return b"".join(head + photo + b"\r\n" for photo in photos) + f"--{BOUNDARY}--\r\n".encode()
 
 
 async def _load(port: int, requests: Iterator[bytes], seconds: float, connections: int) -> Load:

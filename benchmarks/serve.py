@@ -51,7 +51,7 @@ def measure(*, rounds: int, quick: bool) -> Record:
         mixed = _mixed(photos, folder, 20 if quick else _HOSTILE)
         rates = [client(predict_rate, bundle, photos) for _ in range(rounds)]
         record.add("regraft predict", "photos", "images/s", rates)
-        with _server(bundle) as (process, port):
+        with serving(bundle) as (process, port):
             client(load, port, photos[:50], (1.0, 4, 1))  # everything is warm
             record.add("server", "memory when idle", "MB", [_megabytes(process)])
             for what, (connections, each, hostile) in LOADS.items():
@@ -116,8 +116,9 @@ _LINE = _line()
 
 
 @contextlib.contextmanager
-def _server(bundle: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    command = [sys.executable, "-m", "regraft", "serve", str(bundle), "--port", "0"]
+def serving(bundle: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Start a server, and yield its process and port once it answers."""
+    command = [sys.executable, "-m", "regraft", "serve", str(bundle), "--port", "0", *arguments]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None

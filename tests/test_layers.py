@@ -136,6 +136,8 @@ ORDER = {
         "freezing",
     ],
     "heads": [
+        "workers",
+        "coordinates",
         "lbfgs",
         "linear",
         "kinds",
@@ -289,7 +291,7 @@ ORDER = {
         "decision",
         "label_export",
         "decisions",
-        "standing",
+        "current_decisions",
         "places",
         "order",
         "photos",
@@ -298,7 +300,7 @@ ORDER = {
         "retrain",
         "base",
         "trainer",
-        "work",
+        "background",
         "session",
     ],
     "publishing": [
@@ -328,6 +330,7 @@ ORDER = {
     "serve": [
         "settings",
         "refusals",
+        "allowance",
         "guards",
         "metrics",
         "answers",

@@ -188,6 +188,47 @@ def test_freed_memory_is_kept_and_returned_at_the_end() -> None:
     assert others < pages / 10 < 0.9 * pages < min(first, after)
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
+def test_freed_memory_goes_back_to_the_system() -> None:
+    """Eight threads at once free 15 MB each, below something small that stays: by itself glibc would keep it all."""
+    script = """
+    import sys
+    import threading
+    from regraft.runtime import return_freed_memory, trim_memory
+
+    def resident():
+        pages = int(open("/proc/self/statm").read().split()[1])
+        return pages * 4096 / 1e6
+
+    if sys.argv[1] == "returned":
+        return_freed_memory()
+    bytearray(30_000_000)  # of such a size on, glibc has learned, it returns at once what is freed
+    before, stays, together = resident(), [], threading.Barrier(8)
+
+    def work():
+        parts = [bytearray(1_500_000) for _ in range(10)]
+        stays.append(bytearray(100))
+        together.wait()
+        parts.clear()
+        together.wait()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    [one.start() for one in threads]
+    [one.join() for one in threads]
+    if sys.argv[1] == "returned":
+        trim_memory()
+    print(resident() - before)
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC", "GLIBC"))}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    held = {
+        how: float(subprocess.run([*command, how], env=environment, capture_output=True, text=True, check=True).stdout)
+        for how in ("kept", "returned")
+    }
+    assert held["returned"] < 10
+    assert held["kept"] > 60
+
+
 @pytest.mark.parametrize(
     ("library", "calls"), [("glibc", 4), ("older glibc", 5), ("set by the user", 0), ("musl", None), ("Windows", None)]
 )

@@ -26,6 +26,7 @@ EXTRAS = {  # by the module that is imported: its package and the extra that bri
     "prometheus_client": ("prometheus-client", "serve"),
     "pydantic": ("pydantic", "serve"),
     "python_multipart": ("python-multipart", "serve"),
+    "starlette": ("starlette", "serve"),
     "timm": ("timm", "train"),
     "torch": ("torch", "train"),
     "torchvision": ("torchvision", "train"),

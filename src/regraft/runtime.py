@@ -3,7 +3,7 @@
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,8 +20,9 @@ BATCH_SIZE = 32  # images per step through a network that is not trained
 DEVICES = ("auto", "cpu", "cuda", "mps")
 # of NVIDIA's drivers, the same inside Windows' Linux, and AMD's, whose GPUs PyTorch calls "cuda" as well
 _DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/nvidia0", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt; and how users set them for all of a process:
-_MALLOC_VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENAS = -1, -3, -8  # of glibc's mallopt; and how users set them for a process:
+_MALLOC_VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES")
+_LARGE_BLOCK, _LEAST_ARENAS = 1 << 20, 2  # bytes that are returned at once; heaps that threads share
 _MOST_OF_ITSELF = 1 << 25  # bytes that glibc raises its threshold to as it goes; the most that older ones can be told
 
 
@@ -150,14 +151,11 @@ def freed_memory_kept() -> Iterator[None]:
     glibc returns the memory of large tensors at once, and the kernel clears every page of the next ones: half of the
     time of a step through a whole network. Another C library, or one that the user has set, is left as it is.
     """
-    import ctypes  # here: importing it takes longer than a page of help may
-
-    try:
-        library = ctypes.CDLL(None)
-        set_threshold, trim = library.mallopt, library.malloc_trim
-    except (AttributeError, OSError, TypeError):  # macOS, musl, Windows
+    allocator = _allocator()
+    if allocator is None:
         yield
         return
+    set_threshold, trim = allocator
     free = not any(name in os.environ for name in _MALLOC_VARIABLES)
     if free:  # bytes; larger ones are still returned at once
         if not set_threshold(_MMAP_THRESHOLD, 1 << 30):
@@ -170,3 +168,35 @@ def freed_memory_kept() -> Iterator[None]:
             set_threshold(_MMAP_THRESHOLD, _MOST_OF_ITSELF)
             set_threshold(_TRIM_THRESHOLD, 2 * _MOST_OF_ITSELF)
         trim(0)
+
+
+def return_freed_memory() -> None:
+    """Have the process return what it frees, rather than keep it: for one that runs for weeks. Called before threads.
+
+    glibc keeps a heap for every few threads, and in each what large photos left. Another C library, or one that the
+    user has set, is left as it is.
+    """
+    allocator = _allocator()
+    if allocator is None or any(name in os.environ for name in _MALLOC_VARIABLES):
+        return
+    set_threshold, _ = allocator
+    set_threshold(_ARENAS, _LEAST_ARENAS)
+    set_threshold(_MMAP_THRESHOLD, _LARGE_BLOCK)
+    set_threshold(_TRIM_THRESHOLD, 8 * _LARGE_BLOCK)
+
+
+def trim_memory() -> None:
+    """Return to the system what was freed and is kept, where the C library can: takes some milliseconds."""
+    if (allocator := _allocator()) is not None:
+        allocator[1](0)
+
+
+def _allocator() -> tuple[Callable[[int, int], int], Callable[[int], int]] | None:
+    """Return glibc's functions that set a threshold, and that return memory; None with another C library."""
+    import ctypes  # here: importing it takes longer than a page of help may
+
+    try:
+        library = ctypes.CDLL(None)
+        return library.mallopt, library.malloc_trim
+    except (AttributeError, OSError, TypeError):  # macOS, musl, Windows
+        return None

@@ -1,10 +1,12 @@
 """What the benchmarks compute from their times. Nothing is timed here."""
 
+import asyncio
 import importlib
 import inspect
 import json
 import multiprocessing
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,12 @@ from benchmarks.__main__ import BENCHMARKS
 from benchmarks.record import Measurement, Record, ratio, shown
 from PIL import Image
 
-from benchmarks import chart, comparisons, embed_memory, intervals, ours, processes, startup
+from benchmarks import chart, comparisons, embed_memory, intervals, load, ours, processes, same_answers, startup
 from regraft.engines.compute import Compute
 from regraft.features import extraction
 from regraft.features.embedding import Embedder
 from regraft.networks.backbone import Backbone
+from regraft.serve.uploads import read_form
 
 
 @pytest.mark.parametrize(
@@ -155,3 +158,32 @@ def test_a_figure_without_an_interval_neither_holds_nor_misses() -> None:
     figures = [(0.4, 0.5, (0.3, 0.6)), (0.4, 0.5, (0.3, 0.45)), (0.5, 0.5, (0.5, 0.7)), (0.4, 0.5, None)]
     assert intervals.held(figures) == (pytest.approx(200 / 3), 25.0)
     assert intervals.held(figures[3:]) == (None, 100.0)
+
+
+def test_answers_of_each_pair_are_compared() -> None:
+    record = Record("answers", "the same?")
+    ways = {"a": [("cat", 0.9), ("dog", 0.6)], "b": [("cat", 0.875), ("cat", 0.5)], "c": [("cat", 0.9), ("dog", 0.6)]}
+    same_answers._compare(record, "pets", ways)
+    found = {one.by: one.median for one in record.measurements}
+    assert {pair: found[f"{pair}, same label"] for pair in ("a and b", "a and c", "b and c")} == {
+        "a and b": 1,
+        "a and c": 2,
+        "b and c": 1,
+    }
+    assert found["a and b, largest difference"] == pytest.approx(0.1)  # of "dog": 0.6 and 1 - 0.5
+    assert found["a and c, largest difference"] == 0
+
+
+def test_the_program_that_is_compared_is_the_one_of_the_documentation() -> None:
+    (program,) = [one for one in same_answers.programs(same_answers.DOCUMENT.read_text("utf-8")) if "ImageOps" in one]
+    compile(program, "runner.py", "exec")
+    assert "regraft" not in program.replace('["regraft"]', "")
+
+
+def test_a_form_of_photos_is_read_by_the_server() -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        yield load.body_of([b"one", b"two\r\n"])
+
+    kind = f"multipart/form-data; boundary={load.BOUNDARY}"
+    photos = asyncio.run(read_form(kind, parts(), most=2))
+    assert [photo.data for photo in photos] == [b"one", b"two\r\n"]

@@ -54,9 +54,9 @@ def test_photos_of_one_name_that_come_at_the_same_time_are_all_kept(tmp_path: Pa
 
 def test_a_photo_of_more_pixels_than_are_taken(tmp_path: Path) -> None:
     image = EncodedImage(photo(tmp_path / "a.jpg", "red", 1, (50, 40)).read_bytes(), "x.jpg")
-    with pytest.raises(OptionError, match=r"^x\.jpg: .*1,999"):
+    with pytest.raises(OptionError, match=r"^50 x 40 pixels: more than 1,999\.$"):
         keep_photo(image, tmp_path / "b", known=(), max_pixels=1999)
-    with pytest.raises(OptionError, match=r"^x\.jpg: it is a photo of the test split"):
+    with pytest.raises(OptionError, match=r"^it is a photo of the test split"):
         keep_photo(image, tmp_path / "b", known=(), tested={content_key(image)})
     assert not (tmp_path / "b").exists()
     assert keep_photo(image, tmp_path / "b", known=(), max_pixels=2000)[1] == tmp_path / "b" / "x.jpg"
@@ -64,8 +64,9 @@ def test_a_photo_of_more_pixels_than_are_taken(tmp_path: Path) -> None:
 
 def test_what_is_no_photo_and_what_cannot_be_written(tmp_path: Path) -> None:
     data = photo(tmp_path / "a.jpg", "red", 1, (400, 400)).read_bytes()
-    for bad in (b"", b"no photo", data[: len(data) // 2]):
-        with pytest.raises(OptionError, match=r"^x\.jpg: "):
+    reasons = ("the file is empty", "not an image, or damaged at its start", "the file is cut off")
+    for bad, why in zip((b"", b"no photo", data[: len(data) // 2]), reasons, strict=True):
+        with pytest.raises(OptionError, match=why):
             keep_photo(EncodedImage(bad, "x.jpg"), tmp_path / "b", known=set())
     assert not (tmp_path / "b").exists()
     with pytest.raises(OutputError, match=r"a\.jpg"):

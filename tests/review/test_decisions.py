@@ -254,7 +254,9 @@ def test_a_store_that_was_closed(store: DecisionStore) -> None:
         ((A, "a.jpg", "relabel", None), r"label must be the name of a class: .* Got None\."),
         ((A, "a.jpg", "relabel", "NaN"), r"label must be the name of a class: .* Got 'NaN'\."),
         ((A, "a.jpg", "relabel", "two\nlines"), r"label must be the name of a class: .* Got 'two\\nlines'\."),
+        ((A, "a.jpg", "confirm", '"cat"'), r"label must be .*, without quotes around it, .* Got '\"cat\"'\."),
         ((A, "a.jpg", "relabel", "a\0b"), r"label must be the name of a class: .* Got 'a\\x00b'\."),
+        ((A, "a.jpg", "relabel", "x" * 1001), r"label must be .* of at most 1,000 characters\. Got 'x{199} \.\.\.\."),
         ((A, "a.jpg", "relabel", "\u00ad\u200f"), r"label must be the name of a class: "),
         ((A, "a\udcff.jpg", "exclude", None), r"source .* is no UTF-8, and cannot be kept\. Rename the file\."),
     ],
@@ -266,6 +268,38 @@ def test_what_cannot_be_recorded(store: DecisionStore, given: tuple[bytes, str, 
     with pytest.raises(OptionError, match=r"reviewer must be a name, in one line\. Got ' '\."):
         store.undo(" ")
     assert store.log() == []
+
+
+def test_labels_that_a_table_would_read_as_several(store: DecisionStore) -> None:
+    """`fit --labels` looks at all labels of a table, and so does what is recorded: in any order, without the undone."""
+    store.record(A, "a.jpg", "relabel", "cat", reviewer="ada")
+    store.record(B, "b.jpg", "relabel", "Dog", reviewer="ada")
+    message = r"^label must be one class\. Got 'cat\|dog': in a table of labels that is read as several\. Give one of"
+    with pytest.raises(OptionError, match=message):
+        store.record(C, "c.jpg", "relabel", "cat|dog", reviewer="bob")
+    store.undo("ada")
+    store.undo("ada")
+    store.record(C, "c.jpg", "relabel", "cat|dog", reviewer="bob")
+    store.record(A, "a.jpg", "relabel", "hen", reviewer="ada")
+    message = r"^label 'dog' cannot stand in one table with 'cat\|dog', which was given before .*, or undo what was"
+    with pytest.raises(OptionError, match=message):
+        store.record(B, "b.jpg", "relabel", "dog", reviewer="ada")
+    assert [one.label for one in store.in_force()] == ["cat|dog", "hen"]
+
+
+def test_a_new_label_is_not_made_of_the_data_s_classes(store: DecisionStore) -> None:
+    classes = ("cat", "dog", "black and white", "black", "white")
+    for label in ("cat|dog", "dog, cat", "dog;owl"):
+        with pytest.raises(OptionError, match=r"^label must be one class"):
+            store.record(A, "a.jpg", "relabel", label, reviewer="ada", classes=classes)
+    store.record(A, "a.jpg", "confirm", "black and white", reviewer="ada", classes=classes)  # it is one of them
+    assert len(store.log()) == 1
+
+
+@pytest.mark.parametrize("name", ["a\0b", "two\nlines", "x" * 1001])
+def test_names_of_reviewers_that_no_table_can_hold(store: DecisionStore, name: str) -> None:
+    with pytest.raises(OptionError, match=r"^reviewer must be a name, in one line\. Got '"):
+        store.record(A, "a.jpg", "exclude", reviewer=name)
 
 
 def test_a_photo_inside_a_table_is_named_by_both(store: DecisionStore, tmp_path: Path) -> None:

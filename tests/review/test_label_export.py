@@ -1,15 +1,22 @@
 """Decisions as a table that `--labels` reads."""
 
+import itertools
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from regraft.data.label_file import LabelOptions
+from regraft.data.label_table import read_label_table
 from regraft.data.layouts import find_samples
 from regraft.errors import OptionError
 from regraft.images.sources import content_key
+from regraft.review.decision import Action, Decision
 from regraft.review.decisions import DecisionStore
+from regraft.review.label_export import write_labels
 
 
 @pytest.fixture
@@ -72,9 +79,38 @@ def test_names_and_labels_that_no_table_can_hold_leave_nothing_behind(tmp_path: 
         store.export_csv(tmp_path / "l.csv")
     with pytest.raises(OptionError, match=r"path must end in \.csv\. Got .*l\.txt"):
         store.export_csv(tmp_path / "l.txt")
-    both = DecisionStore(tmp_path / "both.sqlite")
-    for number, label in enumerate(("cat", "dog", "cat|dog")):
-        both.record(number.to_bytes(32), tmp_path / f"{number}.png", "relabel", label, reviewer="ada")
+    both = [  # which no store takes any more
+        Decision(n, n.to_bytes(32), str(tmp_path / f"{n}.png"), Action.relabel, label, "ada", datetime.now(UTC))
+        for n, label in enumerate(("cat", "dog", "cat|dog"))
+    ]
     with pytest.raises(OptionError, match=r"(?s)these labels could not be read again\. .*l\.csv: .* several labels"):
-        both.export_csv(tmp_path / "l.csv")
+        write_labels(both, tmp_path / "l.csv")
     assert {path.name for path in tmp_path.iterdir() if "sqlite" not in path.name} == set()
+
+
+ODD = (  # labels that a table might read otherwise
+    *("cat", "dog", "Cat", "cat|dog", "cat;owl", "cat, dog", "dog and cat", "['cat', 'dog']", "owl/cat", "cat & owl"),
+    *('"cat"', "'cat'", '"', '""', 'c"a"t', "a\0b", "x" * 1001, "x" * 1000, "two\nlines", "two\x85lines", "\ufeffcat"),
+    *("nan", "NA", "none", "-1", "1.0", "=1+1", "'=1", "@cat", "\u200bcat\u200b", "cat ", " a  b ", "u\u0308bel"),
+    *("sep=;", "image", "a,b", "a;b", "a|b", "a\tb", ";", "|", ",", "#", "\\", "\ud800", "\u3000", "cat dog", "[]"),
+)
+
+
+def recorded(store: DecisionStore, labels: Sequence[str]) -> list[str]:
+    """Record the labels one by one, and return those that are taken."""
+    taken = []
+    for number, label in enumerate(labels):
+        with suppress(OptionError):
+            made = store.record(number.to_bytes(32), f"/{number}.png", "relabel", label, reviewer="ada")
+            taken.append(str(made.label))
+    return taken
+
+
+@pytest.mark.parametrize("labels", [ODD, ODD[::-1], *itertools.permutations(("cat", "dog", "cat|dog"))])
+def test_what_is_recorded_can_be_exported_whatever_else_is(tmp_path: Path, labels: tuple[str, ...]) -> None:
+    with DecisionStore(tmp_path / "decisions.sqlite") as store:
+        taken = recorded(store, labels)
+        assert store.export_csv(tmp_path / "l.csv") == len(taken) < len(labels)
+    rows = read_label_table(tmp_path / "l.csv").rows
+    assert sorted(str(row.label) for row in rows) == sorted(taken)
+    assert len(taken) >= len(labels) // 3  # "cat|dog" alone, of three

@@ -13,10 +13,11 @@ from regraft.data.layouts import find_samples
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, OptionError
+from regraft.heads import coordinates
 from regraft.images.sources import content_key
 from regraft.networks.backbones import load_backbone
 from regraft.review.decision import Action, Decision
-from regraft.review.retrain import Retrained, retrain, take_label_type
+from regraft.review.retrain import RetrainOutcome, retrain, take_label_type
 from regraft.transfer.fit import FitResult, fit
 from regraft.transfer.settings import FitSettings
 
@@ -75,6 +76,28 @@ def test_it_is_what_a_fit_with_these_labels_gives(photos: Photos, fitted: Fit, t
     assert found.compared == 15  # the first one knew no green
 
 
+def test_labels_alone_decompose_nothing_again(photos: Photos, fitted: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Photos stay in their folds when labels change, but a photo that is left out is learned from no more."""
+    folder = photos(red=24, blue=24)
+    base = fitted(find_samples(folder))
+    with_label, without = decided(folder, red_1="blue"), decided(folder, red_1=None)
+    retrain(base, decided(folder, blue_1="red"))
+    fresh = retrain(replace(base, experiment=replace(base.experiment, coordinates=None)), with_label)
+    matrices: list[int] = []
+    eigh = coordinates._eigh
+
+    def counts(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        matrices.append(len(matrix))
+        return eigh(matrix)
+
+    monkeypatch.setattr(coordinates, "_eigh", counts)
+    found = retrain(base, with_label)
+    assert not matrices
+    assert np.array_equal(found.result.probabilities, fresh.result.probabilities)
+    retrain(base, without)
+    assert matrices
+
+
 def test_the_change_is_of_the_same_photos_by_the_labels_as_they_are_now(photos: Photos, fitted: Fit) -> None:
     folder = photos(red=10, blue=10)
     for number in range(3):
@@ -95,7 +118,7 @@ def test_the_change_is_of_the_same_photos_by_the_labels_as_they_are_now(photos: 
     assert str(found).startswith("on 19 photos, by their labels as they are now (95 % intervals):\n  accuracy ")
 
 
-def _paths(found: Retrained) -> list[Path]:
+def _paths(found: RetrainOutcome) -> list[Path]:
     return [Path(str(source)) for source in found.result.held_out.dataset.samples.sources]
 
 

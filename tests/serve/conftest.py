@@ -5,11 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
@@ -94,6 +97,45 @@ def make_service(subject: CardSubject, review: ReviewSession | None = None, **se
     return open_service(
         subject, lambda one: known.get(one) or Predictor(one, compute), chosen, batch_size=32, review=review
     )
+
+
+class Held:
+    """Keeps a service from answering until it may; requests are sent by threads.
+
+    Args:
+        service: that is held.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self.may, self.begun, self._pool = threading.Event(), threading.Semaphore(0), ThreadPoolExecutor(8)
+        self._service, make = service, service.batcher._make
+
+        def slow() -> Predictor:
+            predictor = make()
+            answer = predictor.explain_each
+
+            def explain_each(lists: Any) -> Any:
+                self.begun.release()
+                assert self.may.wait(20)
+                return answer(lists)
+
+            predictor.predict([])  # it is open
+            predictor.predict = lambda _: None  # type: ignore[assignment,method-assign,return-value]
+            predictor.explain_each = explain_each  # type: ignore[method-assign]
+            return predictor
+
+        service.batcher._make = slow
+
+    def send(self, client: httpx2.Client, *files: Path) -> Future[Any]:
+        """Send a request that is not waited for."""
+        return self._pool.submit(client.post, "/predict", files=form(*files))
+
+    def until(self, photos: int) -> None:
+        """Return once so many photos wait."""
+        ends = time.monotonic() + 20
+        while self._service.batcher._photos != photos:
+            assert time.monotonic() < ends
+            time.sleep(0.005)
 
 
 def until_ready(client: TestClient) -> None:

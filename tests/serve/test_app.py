@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,12 +15,13 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 from tests.hostile.photos import KINDS
-from tests.serve.conftest import BASE, form, make_service, until_ready
+from tests.serve.conftest import BASE, Held, form, make_service, until_ready
 from typer.testing import CliRunner
 
 from regraft.classifier.predict import Predictor
 from regraft.publishing.subject import CardSubject
 from regraft.serve import app as app_
+from regraft.serve.allowance import Allowance
 from regraft.serve.app import make_app
 from regraft.serve.fetching import FetchError
 
@@ -303,9 +305,10 @@ def test_a_fault_of_the_server_shows_no_traceback(
 
 
 def test_addresses_are_fetched_and_named_in_order(ask: Ask, jpegs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    def fetched(url: str, *, most: int) -> bytes:
+    def fetched(url: str, *, allowance: Allowance) -> bytes:
         if url.endswith("gone"):
             raise FetchError("its server answers 404")
+        allowance.take(len(jpegs[int(url[-1])].read_bytes()))
         return jpegs[int(url[-1])].read_bytes()
 
     client = ask(allow_urls=True)
@@ -323,6 +326,84 @@ def test_addresses_are_fetched_and_named_in_order(ask: Ask, jpegs: list[Path], m
         assert refused.status_code == 422
         assert refused.json()["error"] == 'JSON must be {"urls": [...]}, with the address of one photo or more.'
     assert client.post("/predict", json={"urls": urls * 30}).status_code == 413
+
+
+def test_all_that_is_fetched_is_held_with_the_bodies_and_let_go(
+    subject: CardSubject, jpegs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where others hold all memory, a request is asked to come again; what it held itself is given back each time."""
+    service = make_service(subject, allow_urls=True, max_body=10_000)
+    photo = jpegs[0].read_bytes()
+    held: list[int] = []
+
+    def fetched(_: str, *, allowance: Allowance) -> bytes:
+        allowance.take(len(photo))
+        held.append(service.memory.held)
+        return photo
+
+    monkeypatch.setattr(app_, "fetch", fetched)
+    with TestClient(make_app(service, host="127.0.0.1"), base_url=BASE) as client:
+        until_ready(client)
+        urls = {"urls": ["http://example.org/1", "http://example.org/2"]}
+        assert client.post("/predict", json=urls).status_code == 200
+        body = len(json.dumps(urls, separators=(",", ":")))
+        assert sorted(held)[-1] == 2 * len(photo) + body
+        assert service.memory.held == 0
+        service.memory.take(80_000 - body - len(photo))
+        refused = client.post("/predict", json=urls)
+        assert refused.status_code == 429
+        assert refused.json()["error"].startswith("other requests hold all the memory that is meant for photos.")
+        assert refused.headers["retry-after"] == "1"
+        assert service.memory.held == 80_000 - body - len(photo)
+
+
+def test_a_full_queue_says_when_to_come_again_and_then_answers(subject: CardSubject, jpegs: list[Path]) -> None:
+    """One photo is worked on, two wait, which is all that may; a client that waits as it is told is answered."""
+    service = make_service(subject, max_queue=2, max_files=2)
+    held = Held(service)
+    with TestClient(make_app(service, host="127.0.0.1"), base_url=BASE) as client:
+        until_ready(client)
+        first = held.send(client, jpegs[0])
+        assert held.begun.acquire(timeout=20)
+        second = held.send(client, *jpegs[1:3])
+        held.until(2)
+        refused = client.post("/predict", files=form(jpegs[3]))
+        assert refused.status_code == 429
+        assert refused.json() == {"error": "2 photos wait, and at most 2 may. Come again in 1 s."}
+        assert refused.headers["retry-after"] == "1"
+        assert refused.headers["x-content-type-options"] == "nosniff"
+        held.may.set()
+        time.sleep(int(refused.headers["retry-after"]))
+        assert client.post("/predict", files=form(jpegs[3])).status_code == 200
+        assert [one.result(20).status_code for one in (first, second)] == [200, 200]
+        text = client.get("/metrics").text
+    assert 'regraft_rejected_total{reason="queue"} 1.0' in text
+    assert 'regraft_requests_total{route="/predict",status="429"} 1.0' in text
+
+
+def test_requests_beyond_those_under_way_are_asked_to_come_again(subject: CardSubject, jpegs: list[Path]) -> None:
+    service = make_service(subject, max_requests=2)
+    held = Held(service)
+    with TestClient(make_app(service, host="127.0.0.1"), base_url=BASE) as client:
+        until_ready(client)
+        sent = [held.send(client, jpegs[0])]
+        assert held.begun.acquire(timeout=20)
+        sent.append(held.send(client, jpegs[1]))
+        held.until(1)
+        for refused in (client.post("/predict", files=form(jpegs[2])), client.get("/model"), client.get("/")):
+            assert refused.status_code == 503
+            assert refused.json() == {
+                "error": "2 requests are under way, and no more are taken. Come again in a second."
+            }
+            assert refused.headers["retry-after"] == "1"
+            assert refused.headers["cache-control"] == "no-store"
+        for watched in ("/health", "/ready", "/metrics"):
+            assert client.get(watched).status_code == 200
+        assert client.get("/health", headers={"Host": "evil.example"}).status_code == 421
+        held.may.set()
+        assert [one.result(20).status_code for one in sent] == [200, 200]
+        assert client.post("/predict", files=form(jpegs[2])).status_code == 200
+        assert 'regraft_rejected_total{reason="requests"} 3.0' in client.get("/metrics").text
 
 
 def test_metrics_count(ask: Ask, jpegs: list[Path]) -> None:

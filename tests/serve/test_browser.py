@@ -9,13 +9,14 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 import uvicorn
 from playwright.sync_api import Browser, Page, expect
-from tests.serve.conftest import PHONE, faults, make_service
+from tests.serve.conftest import PHONE, Held, faults, make_service
 
 from regraft.publishing.subject import CardSubject
-from regraft.serve.app import make_app
+from regraft.serve.app import Service, make_app
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 TOKEN = "a secret of twenty letters"
@@ -24,10 +25,10 @@ TOKEN = "a secret of twenty letters"
 class Live:
     """A server on loopback in a thread."""
 
-    def __init__(self, subject: CardSubject, token: str | None) -> None:
+    def __init__(self, service: Service, token: str | None = None) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
-        app = make_app(make_service(subject), host="127.0.0.1", token=token)
+        app = make_app(service, host="127.0.0.1", token=token)
         self._server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
         self._thread.start()
@@ -52,7 +53,7 @@ def app_is_ready(url: str) -> bool:
 
 @pytest.fixture(scope="module")
 def live(subject: CardSubject) -> Iterator[str]:
-    server = Live(subject, None)
+    server = Live(make_service(subject))
     yield server.url
     server.end()
 
@@ -154,7 +155,7 @@ def test_axe_finds_no_fault(opened: Callable[..., Page], jpegs: list[Path], sche
 
 
 def test_a_server_with_a_token_asks_for_it(subject: CardSubject, browser: Browser) -> None:
-    server = Live(subject, TOKEN)
+    server = Live(make_service(subject), TOKEN)
     try:
         page = browser.new_page()
         page.goto(server.url)
@@ -164,6 +165,33 @@ def test_a_server_with_a_token_asks_for_it(subject: CardSubject, browser: Browse
         expect(page.get_by_role("heading", level=1)).to_have_text("Kätzchen, dog or 7?")
         page.close()
     finally:
+        server.end()
+
+
+def test_a_busy_server_is_asked_again(subject: CardSubject, browser: Browser, jpegs: list[Path]) -> None:
+    """One photo is worked on and one waits, which is all that may: the page waits as it is told, and is answered."""
+    service = make_service(subject, max_queue=1, max_files=1)
+    held = Held(service)
+    server = Live(service)
+    try:
+        page = browser.new_page()
+        page.goto(server.url)
+        statuses: list[int] = []
+        page.on("response", lambda one: statuses.append(one.status) if one.url.endswith("/predict") else None)
+        with httpx2.Client(base_url=server.url, timeout=60) as client:
+            first = held.send(client, jpegs[0])
+            assert held.begun.acquire(timeout=20)
+            second = held.send(client, jpegs[1])
+            held.until(1)
+            page.set_input_files("#files", jpegs[2])
+            expect(page.get_by_role("status")).to_have_text("The server is busy; trying again in 1 s")
+            held.may.set()
+            expect(page.locator("#bars li")).to_have_count(3)
+            assert [one.result(20).status_code for one in (first, second)] == [200, 200]
+        assert (statuses[0], statuses[-1]) == (429, 200)
+        page.close()
+    finally:
+        held.may.set()
         server.end()
 
 

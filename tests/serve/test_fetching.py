@@ -3,11 +3,14 @@
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from regraft.files import size_in_words
 from regraft.serve import fetching
+from regraft.serve.allowance import Allowance, OverAllowanceError
 from regraft.serve.fetching import FetchError, fetch, is_public, public_address
 
 PHOTO = bytes(range(256)) * 300
@@ -94,7 +97,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_a_photo_is_fetched_past_three_redirects(site: str) -> None:
     for path in ("/0", "/1?size=2", "/2", "/3"):
-        assert fetch(site + path, most=len(PHOTO)) == PHOTO
+        assert fetch(site + path, allowance=Allowance(len(PHOTO))) == PHOTO
 
 
 @pytest.mark.parametrize(
@@ -109,26 +112,71 @@ def test_a_photo_is_fetched_past_three_redirects(site: str) -> None:
 )
 def test_what_cannot_be_fetched(site: str, path: str, reason: str) -> None:
     with pytest.raises(FetchError) as caught:
-        fetch(site + path, most=len(PHOTO))
+        fetch(site + path, allowance=Allowance(len(PHOTO)))
     assert str(caught.value) == reason
 
 
 def test_too_large(site: str) -> None:
     with pytest.raises(FetchError, match=r"^it is larger than 1 kB$"):
-        fetch(f"{site}/0", most=1000)
+        fetch(f"{site}/0", allowance=Allowance(1000))
+
+
+def test_photos_that_are_fetched_at_once_share_what_may_be_held(site: str) -> None:
+    """As many as fit are whole, however they meet; what is over is not held."""
+    for most, whole in ((4 * len(PHOTO), 4), (4 * len(PHOTO) - 1, 3), (len(PHOTO) - 1, 0)):
+        allowance = Allowance(most)
+
+        def get(_: int, allowance: Allowance = allowance) -> bytes | str:
+            try:
+                return fetch(f"{site}/0", allowance=allowance)
+            except FetchError as error:
+                return str(error)
+
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(get, range(4)))
+        kept = [one for one in found if isinstance(one, bytes)]
+        assert kept == [PHOTO] * len(kept)
+        assert allowance.held == len(kept) * len(PHOTO) <= most
+        assert len(kept) == 4 if whole == 4 else len(kept) <= whole
+        for told in found:
+            assert isinstance(told, bytes) or told.endswith(f"it is larger than {size_in_words(most)}")
+
+
+def test_photos_one_after_the_other_share_it_too(site: str) -> None:
+    allowance = Allowance(2 * len(PHOTO) - 1)
+    assert fetch(f"{site}/0", allowance=allowance) == PHOTO
+    with pytest.raises(FetchError, match=r"^with the request's other photos it is larger than 153.6 kB$"):
+        fetch(f"{site}/0", allowance=allowance)
+    assert allowance.held == len(PHOTO)
+
+
+def test_what_is_not_returned_is_not_held(site: str) -> None:
+    memory = Allowance(2 * len(PHOTO) - 1)
+    with Allowance(10 * len(PHOTO), within=memory) as allowance:
+        with pytest.raises(FetchError):
+            fetch(f"{site}/part", allowance=allowance)
+        assert memory.held == 0
+        fetch(f"{site}/1", allowance=allowance)
+        with pytest.raises(OverAllowanceError):  # of all requests
+            fetch(f"{site}/0", allowance=allowance)
+        assert memory.held == len(PHOTO)
+    assert memory.held == 0
+    with pytest.raises(FetchError):  # the request is over
+        fetch(f"{site}/0", allowance=allowance)
+    assert memory.held == 0
 
 
 def test_a_server_that_drips_is_cut_off(site: str) -> None:
     started = time.monotonic()
     with pytest.raises(FetchError, match=r"^it takes longer than 10 seconds$"):
-        fetch(f"{site}/drip", most=1000, seconds=0.2)
+        fetch(f"{site}/drip", allowance=Allowance(1000), seconds=0.2)
     assert time.monotonic() - started < 1.5
 
 
 def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "public_address", lambda *_: "127.0.0.1")
     with pytest.raises(FetchError, match=r"^it cannot be fetched$"):
-        fetch("http://photos.example:9/", most=1)
+        fetch("http://photos.example:9/", allowance=Allowance(1))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +194,7 @@ def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_what_is_no_address(url: str, reason: str) -> None:
     with pytest.raises(FetchError) as caught:
-        fetch(url, most=1)
+        fetch(url, allowance=Allowance(1))
     assert str(caught.value) == reason
 
 

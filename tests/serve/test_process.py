@@ -1,5 +1,7 @@
 """The command: mistakes end with a sentence, a process answers until it is told to end, and loses nothing."""
 
+import asyncio
+import contextlib
 import http.client
 import os
 import re
@@ -11,9 +13,15 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvicorn
 from tests.serve.conftest import Start
+
+from regraft.engines.compute import Compute
+from regraft.serve import server as server_
+from regraft.serve.settings import ServeSettings
 
 BODY_START = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
 
@@ -42,6 +50,21 @@ def test_a_process_answers_and_finishes_what_it_has_begun(start: Start, jpegs: l
     assert process.wait(20) == 0
     assert process.stderr is not None
     assert process.stderr.read() == ""
+
+
+def test_headers_without_an_end_are_refused(start: Start) -> None:
+    _, port = start()
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+        with contextlib.suppress(ConnectionError):  # it is closed while they are sent
+            for _ in range(10_000):
+                connection.sendall(b"x: " + b"y" * 1000 + b"\r\n")
+        with contextlib.suppress(ConnectionError):
+            assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request("GET", "/health")
+    assert connection.getresponse().status == 200
+    connection.close()
 
 
 def _takes_more(port: int) -> bool:
@@ -166,6 +189,46 @@ def test_the_socket_is_one_whose_answers_asyncio_sends_at_once(host: str, family
 
     with bound(host, 0) as listener:
         assert (listener.family, listener.proto) == (family, socket.IPPROTO_TCP)  # what asyncio looks at
+
+
+def test_connections_that_begin_no_request_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silent ones, ones that send half a head, also after an answer; not those that wait for theirs."""
+    monkeypatch.setattr(server_, "_IDLE", 0.5)
+
+    async def answers(scope: dict[str, Any], _: object, send: Callable[..., Any]) -> None:
+        if scope["path"] == "/slow":
+            await asyncio.sleep(1.2)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    place = server_.Server(Path("none"), Compute(), ServeSettings(), "127.0.0.1", 0)
+    with server_.bound("127.0.0.1", 0) as listener:
+        config = server_._config(place, answers)
+        config.lifespan = "off"
+        running = uvicorn.Server(config)
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        silent, half, again, slow = (socket.create_connection(listener.getsockname(), timeout=10) for _ in range(4))
+        half.sendall(b"GET / HTTP/1.1\r\nHost:")
+        again.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        slow.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        _read_until(again, b"ok")
+        again.sendall(b"GET / HTTP/1.1\r\nHost:")
+        assert [one.recv(1000) for one in (silent, half, again)] == [b"", b"", b""]
+        _read_until(slow, b"ok")
+        running.should_exit = True
+        thread.join(20)
+        assert not thread.is_alive()
+        for one in (silent, half, again, slow):
+            one.close()
+
+
+def _read_until(stream: socket.socket, end: bytes) -> None:
+    data = b""
+    while not data.endswith(end):
+        part = stream.recv(1000)
+        assert part, data
+        data += part
 
 
 def test_a_port_that_is_not_allowed() -> None:

@@ -307,9 +307,13 @@ def test_retraining_shows_what_it_changed(review: Review, opened: Open, tmp_path
     assert load_bundle(kept).classes == ("blue", "red")
     page.get_by_role("button", name="Answer by it here").click()
     expect(page.get_by_role("button", name="This server answers by it")).to_be_disabled()
-    page.keyboard.press("Escape")
     expect(page.locator("#retrain")).to_have_text("Retrain")
     assert faults(page) == []
+    page.reload()
+    is_ready(page, 30)
+    expect(page.locator("#figures")).to_be_hidden()  # what is known already takes no room
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.locator("#figures tr")).to_have_count(4)
 
 
 def test_two_people_see_each_other(review: Review, opened: Open) -> None:
@@ -531,3 +535,59 @@ def wait_for(fact: Callable[[], bool]) -> None:
     while not fact():
         assert time.monotonic() < ends
         time.sleep(0.1)
+
+
+def test_what_goes_on_before_photos_are_known_is_said(review: Review, opened: Open) -> None:
+    """And what is wrong, if it ends before."""
+    reviewed = review()
+    page = opened(reviewed.url)
+    is_ready(page)
+    state = ask(reviewed, "state")
+    looking = {"phase": "looking", "doing": {"task": "looking at the photos", "done": 120, "total": 1000}}
+    failed = {"phase": "failed", "doing": None, "error": "colours has photos of one class."}
+    asked = []
+    page.route("**/review/look", lambda route: asked.append(route.request.method) or route.fulfill(status=202, json={}))
+    page.route("**/review/state", lambda route: route.fulfill(json=state | looking))
+    page.reload()
+    expect(page.locator("#work-words")).to_have_text("Looking at the photos: 120 of 1,000 …")
+    bar = page.get_by_role("progressbar", name="Looking at the photos")
+    assert bar.evaluate("(bar) => [bar.value, bar.max]") == [120, 1000]
+    expect(page.locator("#reviewing")).to_be_hidden()
+    assert faults(page) == []
+    page.unroute("**/review/state")
+    page.route("**/review/state", lambda route: route.fulfill(json=state | failed))
+    said = "colours has photos of one class. colours cannot be reviewed yet: mend that, and look again."
+    expect(page.locator("#failure-words")).to_have_text(said)
+    expect(page.locator("#work")).to_be_hidden()
+    assert faults(page) == []
+    page.locator("#look-anew").click()
+    page.unroute("**/review/state")
+    is_ready(page)
+    assert asked == ["POST"]
+
+
+def test_photos_are_fetched_six_at_once_and_near_the_window_alone(review: Review, opened: Open) -> None:
+    """32 photos lie in 8 rows of 4, of which 1,450 pixels (the window's and 600 more) show less than 4."""
+    page = opened(review().url)
+    is_ready(page)
+    held: list[Route] = []
+    released = False
+
+    def hold(route: Route) -> None:
+        if released:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route("**/image?*", hold)
+    page.reload()
+    expect(page.locator(".card")).to_have_count(32)
+    page.wait_for_timeout(700)
+    assert len(held) == 6
+    released = True
+    for route in held:
+        route.continue_()
+    expect(page.locator(".picture img").nth(7)).to_have_attribute("src", re.compile("^blob:"))
+    assert 8 <= page.locator(".picture img[src]").count() <= 16
+    page.locator(".card").last.scroll_into_view_if_needed()
+    expect(page.locator(".picture img").last).to_have_attribute("src", re.compile("^blob:"))

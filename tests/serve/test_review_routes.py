@@ -195,6 +195,7 @@ REFUSED = [
     ("/review/decisions", {"action": "burn"}, "action: must be 'confirm', 'relabel' or 'exclude'. Got 'burn'."),
     ("/review/decisions", {"label": " "}, "label must be the name of a class"),
     ("/review/decisions", {"label": None}, "label must be the name of a class"),
+    ("/review/decisions", {"label": "blue|red"}, "label must be one class. Got 'blue|red'"),
     ("/review/decisions", {"reviewer": " "}, "reviewer must be a name"),
     ("/review/decisions", {"photo": "0" * 64}, "there is no such photo"),
     ("/review/decisions", {"photo": "../../etc"}, "photo: "),
@@ -227,7 +228,7 @@ def test_what_is_refused_records_nothing(client: TestClient) -> None:
     assert client.get("/review/photos", params={"reason": "burn"}).status_code == 422
     assert client.get("/review/photos/xyz").status_code == 404
     assert client.get("/review/photos/" + "é" * 64).status_code == 404
-    assert client.get("/review/classifier").status_code == 404
+    assert client.get("/review/classifier").status_code == 409
     assert client.post("/review/photos?label=x&reviewer=ada", files=[("a", ("b", b"c"))]).status_code == 422
     assert state_of(client)["last"] == 0
 
@@ -282,8 +283,34 @@ def test_without_a_review_there_are_no_such_routes(ask: Callable[..., TestClient
     assert plain.get("/model").json()["review"] is False
 
 
-def test_with_a_token_the_page_is_open_and_nothing_else(client: TestClient, ask: Callable[..., TestClient]) -> None:
-    closed = ask(token="a secret of twenty letters")
-    assert closed.get("/review").status_code == 404  # it is not there: but nobody was asked for a token
-    for path in ("/review/state", "/review/photos", "/review/labels.csv"):
-        assert closed.get(path).status_code == 401
+def test_with_a_token_the_page_is_open_and_nothing_else(reviewed_file: Path, pets: Path) -> None:
+    session = ReviewSession(load_bundle(reviewed_file), pets)
+    token = "a secret of twenty letters"
+    closed = TestClient(
+        make_app(make_service(CardSubject.of_file(reviewed_file), review=session), host="127.0.0.1", token=token),
+        base_url=BASE,
+    )
+    assert closed.get("/review").status_code == 200
+    gets, posts = ("state", "photos", "decisions", "labels.csv", "classifier"), ("decisions", "undo", "photos")
+    asked = [("GET", f"/review/{name}") for name in gets]
+    asked += [("POST", f"/review/{name}") for name in (*posts, "retrain", "use", "look")] + [("POST", "/similar")]
+    assert {closed.request(method, path).status_code for method, path in asked} == {401}
+    known = closed.get("/review/labels.csv", headers={"Authorization": f"Bearer {token}"})
+    assert known.status_code == 503  # nobody looked at the photos yet: no table that is taken for the whole
+    assert known.json() == {"error": "the photos are still looked at, or cannot be. Come again."}
+    session.close(1)
+
+
+def test_what_the_new_classifier_would_not_know_any_more_is_named(client: TestClient, pets: Path) -> None:
+    before = state_of(client)["look"]
+    for one in photos_of(client, count=500):
+        if one["label"] == "red":
+            body = {"photo": one["id"], "action": "relabel", "label": "rosé", "reviewer": "ada"}
+            assert client.post("/review/decisions", json=body).status_code == 201
+    client.post("/review/retrain")
+    result = state_of(client)["retrain"]["result"]
+    assert (result["classes_lost"], result["learned_from"]) == (["red"], 21)
+    (pets / "red" / "new.jpg").write_bytes((pets / "red" / "9.jpg").read_bytes())
+    client.post("/review/look")
+    assert state_of(client)["look"] == before + 1
+    assert client.get("/review/photos").json()["look"] == before + 1

@@ -203,41 +203,11 @@ class Predictor:
             values[rows] = found.values
             unreadable |= {rows[place]: reason for place, reason in found.unreadable.items()}
         assert values is not None  # there is a list, of no images at the least
-        return [
-            self._explained(
-                sources[places.start : places.stop],
-                values[places.start : places.stop],
-                {row - places.start: unreadable[row] for row in places if row in unreadable},
-                replace(
-                    inspection,
-                    keys=inspection.keys[places.start : places.stop],
-                    headers=inspection.headers[places.start : places.stop],
-                ),
-                own,
-            )
-            for places, own in zip(parts, ranges, strict=True)
-        ]
-
-    def _ranges_of(self, sources: Sequence[Source], inspection: Inspection, places: range) -> Ranges:
-        """Return the values of black and white that the images at these places, a list of its own, are read by."""
-        deep = [(sources[place], inspection.extents[place]) for place in places if place in inspection.extents]
-        known = self.classifier.backbone.preprocess.ranges
-        return choose_ranges(deep, given=self.compute.value_range, known=known, say=self._observer.say)
-
-    def _explained(
-        self,
-        sources: tuple[Source, ...],
-        values: np.ndarray,
-        unreadable: dict[int, str],
-        inspection: Inspection,
-        ranges: Ranges,
-    ) -> ExplainedPredictions:
-        """Return what the features (n, width) of a list of images say."""
+        lost = sorted(unreadable)
         probabilities = self.classifier.probabilities(values)
-        probabilities[sorted(unreadable)] = np.nan
-        values[sorted(unreadable)] = np.nan
-        keys = tuple(b"" if place in unreadable else key for place, key in enumerate(inspection.keys))
-        predictions = Predictions(
+        probabilities[lost] = np.nan
+        values[lost] = np.nan
+        answered = Predictions(  # of all images at once: what is done list by list costs as much for each as for all
             sources,
             probabilities,
             unreadable,
@@ -248,7 +218,24 @@ class Predictor:
             coverage=self._asked,
             abstains=self._abstain,
         )
-        return ExplainedPredictions(predictions, self.classifier.classes, values, keys, inspection.headers, ranges)
+        keys = tuple(b"" if row in unreadable else key for row, key in enumerate(inspection.keys))
+        return [
+            ExplainedPredictions(
+                _part(answered, places),
+                self.classifier.classes,
+                values[places.start : places.stop],
+                keys[places.start : places.stop],
+                inspection.headers[places.start : places.stop],
+                own,
+            )
+            for places, own in zip(parts, ranges, strict=True)
+        ]
+
+    def _ranges_of(self, sources: Sequence[Source], inspection: Inspection, places: range) -> Ranges:
+        """Return the values of black and white that the images at these places, a list of its own, are read by."""
+        deep = [(sources[place], inspection.extents[place]) for place in places if place in inspection.extents]
+        known = self.classifier.backbone.preprocess.ranges
+        return choose_ranges(deep, given=self.compute.value_range, known=known, say=self._observer.say)
 
     def open(self, samples: Samples) -> Dataset:
         """Look at every one of these photos, whose classes are the classifier's, once. See `open_datasets`."""
@@ -278,3 +265,16 @@ class Predictor:
         networks = [backbone.with_ranges(ranges) for backbone in classifier.backbones]
         earlier = (classifier.engine_choice, *(classifier.joined_choices or (None,) * len(classifier.joined)))
         return JointExtractor(networks, self.compute, self._observer, earlier=earlier, tta=classifier.tta)
+
+
+def _part(predictions: Predictions, places: range) -> Predictions:
+    """Return what is said of some images, one after the other."""
+    part = slice(places.start, places.stop)
+    return replace(
+        predictions,
+        sources=predictions.sources[part],
+        probabilities=predictions.probabilities[part],
+        unreadable={row - part.start: why for row, why in predictions.unreadable.items() if row in places},
+        sets=None if predictions.sets is None else predictions.sets[part],
+        unlike=None if predictions.unlike is None else predictions.unlike[part],
+    )

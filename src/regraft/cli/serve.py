@@ -58,7 +58,8 @@ def serve(
 ) -> None:
     """Answer photos by HTTP, as `regraft predict` would: POST them to /predict. /docs says how, and tries it out.
 
-    Uploads stay in memory and are not kept. Without --host only programs of this machine are answered.
+    Photos that are asked about stay in memory and are not kept; those that reviewers add are. Without --host only
+    programs of this machine are answered.
     """
     settings = given.serve_settings()
     settings.check()
@@ -78,6 +79,8 @@ def serve(
             f"warning: whoever reaches {printable(host)} is answered. --token-file FILE, or {TOKEN_VARIABLE}, asks for "
             "a token."
         )
+        if review is not None:
+            note("warning: and they may decide about the photos, and add some.")
     file, flags = bundle_file(bundle, note), current_flags()
     reviewed = _review(review, decisions, given)
     server = Server(

@@ -107,11 +107,11 @@ def check_labels(labels: Sequence[str], column: str | None, where: str, *, chose
 
 
 def holds_several(label: str, classes: Container[str]) -> bool:
-    """Tell whether a label is made of other classes: "cat|dog", "cat, dog", "['cat', 'dog']".
+    """Tell whether a label is made of other classes of its column: "cat|dog", "cat, dog", "['cat', 'dog']".
 
     Args:
-        label: the name of a class.
-        classes: names of classes, without case.
+        label: any text.
+        classes: all labels of the column, case-folded.
     """
     inner = label.strip("[](){}")
     parts = [part.strip("'\" ").casefold() for part in _SEVERAL.split(inner)]

@@ -195,14 +195,15 @@ def _records(file: Path, text: str, form: Mapping[str, Any], *, first: int) -> I
         rows_so_far, cells_so_far = rows_so_far + 1, cells_so_far + len(cells)
         if rows_so_far > _MAX_ROWS or cells_so_far > _MAX_CELLS:
             raise _unreadable(file, f"it has more than {_MAX_ROWS:,} rows or {_MAX_CELLS:,} cells. Keep what is needed")
-        cells = [_without_quotes(without_blanks(cell), form["quotechar"]) for cell in cells]
+        cells = [cell_text(cell, form["quotechar"]) for cell in cells]
         if not ended and any(cells):
             yield line, cells
         line = first + reader.line_num
 
 
-def _without_quotes(cell: str, quote: str) -> str:
-    """Return a cell without quotes around it that a blank of another kind hid."""
+def cell_text(cell: str, quote: str = '"') -> str:
+    """Return what is read of a cell: without blanks at its ends, and quotes around it that such a blank hid."""
+    cell = without_blanks(cell)
     return without_blanks(cell[1:-1]) if len(cell) > 1 and cell[0] == cell[-1] == quote else cell
 
 

@@ -7,10 +7,11 @@ z = (x - mean) / deviation, it minimises
 
 over W (c, d) and b (c,). With weights w of classes the loss of photo i counts
 w[y_i] times, n is the sum of these, and it is that of the logits W z_i + b + log w (`data.class_weights` says why).
-Two things make this fast (`heads.lbfgs` has the rest):
+Two things make this fast (`heads.lbfgs` and `heads.coordinates` have the rest):
 
-- W is written in the principal directions of z, u (c, r) with r <= d, where the Hessian is about diagonal:
-  for class k and a direction of variance v it is near v mean(p_k (1 - p_k)) (Boehning 1992 has the bound v / 2).
+- W is written in the principal directions of z, or in some near to these, u (c, r) with r <= d, where the Hessian is
+  about diagonal: for class k and a direction of variance v near v mean(p_k (1 - p_k)) (Boehning 1992 has the bound
+  v / 2).
 - All parts take their steps together: a photo's features are read once, in one product for all parts it is in.
 
 A feature that hardly varies in a part would make a new photo that shows it hundreds of deviations large, and one such
@@ -22,29 +23,20 @@ Neither mean nor directions of a part depend on photos outside it. Two classes h
 penalty, and share one: q = 1 row instead of c = 2, q = c otherwise.
 """
 
-import functools
 import itertools
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from regraft.data.class_weights import ClassWeights
+from regraft.heads.coordinates import CentredFeatures, CoordinateCache, Coordinates
 from regraft.heads.lbfgs import LBFGS, Value
-from regraft.runtime import cpu_count
+from regraft.heads.workers import Workers, one_thread_each
 
 _BLOCK = 1024  # photos of one product: enough for full speed, few enough to stay in a processor's cache
-_FEW = 0.75  # photos per feature, below which the Gram matrix of the photos is decomposed
-_WORTH_THREADS = 150_000  # numbers of all photos together: of fewer, handing work to threads takes longer than the work
-_RARELY_SEEN, _TRUSTED = 0.1, 100  # share of features whose deviation is raised with so many photos
-_LEAST_VARIANCE = 1e-10  # of the largest: directions that vary less are rounding
 
-Item = TypeVar("Item")
-Found = TypeVar("Found")
 Layer = tuple[np.ndarray, np.ndarray]  # (c, d) weights and (c,) biases of raw features; float32
 
 
@@ -55,12 +47,8 @@ class _Part:
     Attributes:
         cells: indices of its cells.
         n: how many photos it has.
-        mean: (d,) float64.
-        off: (all cells, d) float32: mean of each cell minus `mean`.
-        directions: (r, d) of the standardised features: u @ directions are their weights.
-        inverse: (d,) 1 / deviation of each feature, 0 for a constant one.
-        variances: (r,) of the photos along the directions.
-        rows: (n, r) photos in these coordinates; None where the photos of all parts are read together.
+        at: its coordinates.
+        off: (all cells, d) float32: mean of each cell minus that of the part.
         weights: (c,) of its classes, of mean 1 over its photos; None where they are equal.
         shift: (c,) their logarithms, of mean 0: what is added to the logits that are kept.
         minimiser: at [u, b] (q, r + 1).
@@ -68,19 +56,15 @@ class _Part:
 
     cells: np.ndarray
     n: int
-    mean: np.ndarray
+    at: Coordinates
     off: np.ndarray
-    directions: np.ndarray
-    inverse: np.ndarray
-    variances: np.ndarray
-    rows: np.ndarray | None
     weights: np.ndarray | None
     shift: np.ndarray
     minimiser: LBFGS
 
     def raw_weights(self, point: np.ndarray) -> np.ndarray:
         """Return the weights (q, d) of raw features at a point [u, b] (q, r + 1)."""
-        return np.asarray(point[:, :-1] @ self.directions * self.inverse)
+        return np.asarray(point[:, :-1] @ self.at.directions * self.at.inverse)
 
 
 class _Task(NamedTuple):
@@ -120,6 +104,7 @@ class Regressions:
         cells: (n,) ascending integers from 0: photos of one cell are in the same parts.
         members: (parts, cells) booleans: which cells each part learns from. Every class must be in every part.
         class_weights: of the losses; those that depend on counts are each part's own.
+        cache: coordinates of other fits, which are kept for the next one.
     """
 
     def __init__(
@@ -131,21 +116,19 @@ class Regressions:
         cells: np.ndarray,
         members: np.ndarray,
         class_weights: ClassWeights | None = None,
+        cache: CoordinateCache | None = None,
     ) -> None:
-        self._features, self._labels, self._classes = features, labels, classes
+        self._labels, self._classes = labels, classes
         self._class_weights = class_weights
-        self._pool = ThreadPoolExecutor(cpu_count()) if features.size >= _WORTH_THREADS else None
+        self._workers = Workers(features.size)
         bounds = np.searchsorted(cells, np.arange(members.shape[1] + 1))
         self.cells = [slice(first, last) for first, last in itertools.pairwise(bounds)]
         basis = np.array([[-1.0, 1.0]]) / np.sqrt(2) if classes == 2 else np.eye(classes)
         self._basis = basis.astype(np.float32)  # W = basis.T @ rows
-        self._centres = np.empty((len(self.cells), features.shape[1]), dtype=np.float32)
-        with _one_thread_each():
-            few = bool((members @ np.diff(bounds) < _FEW * features.shape[1]).all())
-            scatters = list(self._parallel(functools.partial(self._centre, scatter=not few), range(len(self.cells))))
-            largest = np.argsort(-(members @ np.diff(bounds)), kind="stable")  # the slowest first
-            parts = self._parallel(lambda own: self._part(np.flatnonzero(own), scatters), members[largest])
-            self._parts = {int(number): part for number, part in zip(largest, parts, strict=True)}
+        with one_thread_each():
+            self._features = CentredFeatures(features, self.cells, self._workers, marked=cache is not None)
+            found = self._features.coordinates(members, rows=len(basis), cache=cache)
+        self._parts = [self._part(np.flatnonzero(own), at) for own, at in zip(members, found, strict=True)]
 
     def solve(self, strengths: Mapping[int, float], tolerance: float) -> None:
         """Minimise some parts, each from its present point.
@@ -158,12 +141,12 @@ class Regressions:
             number: self._parts[number].minimiser.minimise(self._penalty(number, strength), tolerance)
             for number, strength in strengths.items()
         }
-        with _one_thread_each():
+        with one_thread_each():
             asked = {number: next(minimiser) for number, minimiser in minimisers.items()}
             while asked:
                 values = self.evaluate(asked)
                 # the parts advance in parallel; one at its minimum needs no more points
-                steps = self._parallel(lambda item: _send(minimisers[item[0]], item[1]), values.items())
+                steps = self._workers.map(lambda item: _send(minimisers[item[0]], item[1]), values.items())
                 asked = {number: step for number, step in zip(values, steps, strict=True) if step is not None}
 
     def layer(self, number: int) -> Layer:
@@ -171,7 +154,7 @@ class Regressions:
         part = self._parts[number]
         rows, offsets = part.raw_weights(self.point(number)), self.point(number)[:, -1]
         weight = self._basis.T @ rows
-        bias = self._basis.T @ offsets - weight @ part.mean - part.shift
+        bias = self._basis.T @ offsets - weight @ part.at.mean - part.shift
         return weight, (bias - bias.mean()).astype(np.float32)
 
     def point(self, number: int) -> np.ndarray:
@@ -181,9 +164,9 @@ class Regressions:
     def start(self, number: int, layer: Layer) -> None:
         """Start a part from given weights and biases."""
         part, (weight, bias) = self._parts[number], layer
-        offsets = self._basis @ (bias + part.shift + weight @ part.mean).astype(np.float32)
-        deviation = np.divide(1, part.inverse, out=np.zeros_like(part.inverse), where=part.inverse > 0)
-        along = (self._basis @ weight * deviation) @ part.directions.T
+        offsets = self._basis @ (bias + part.shift + weight @ part.at.mean).astype(np.float32)
+        deviation = np.divide(1, part.at.inverse, out=np.zeros_like(part.at.inverse), where=part.at.inverse > 0)
+        along = (self._basis @ weight * deviation) @ part.at.directions.T
         part.minimiser.restart(np.column_stack([along, offsets]))
 
     def snapshot(self, number: int) -> LBFGS:
@@ -197,7 +180,9 @@ class Regressions:
     def logits(self, layer: Layer, cell: int) -> np.ndarray:
         """Return (m, c) logits of a cell's photos."""
         weight, bias = layer
-        return np.asarray(self._features[self.cells[cell]] @ weight.T + (bias + weight @ self._centres[cell]))
+        return np.asarray(
+            self._features.values[self.cells[cell]] @ weight.T + (bias + weight @ self._features.centres[cell])
+        )
 
     def evaluate(self, points: Mapping[int, np.ndarray]) -> dict[int, Value]:
         """Return the loss without its penalty, by part, each at a point [u, b] (q, r + 1)."""
@@ -207,7 +192,7 @@ class Regressions:
         gradient: dict[int, np.ndarray] = {}
         offsets = {number: np.zeros((rows, len(self.cells))) for number in points}
         curvature = {number: np.zeros(rows) for number in points}
-        for task, sums in zip(tasks, self._parallel(self._sums, tasks), strict=True):
+        for task, sums in zip(tasks, self._workers.map(self._sums, tasks), strict=True):
             for place, number in enumerate(task.parts):
                 if number in gradient:
                     gradient[number] += sums.gradient[place]
@@ -219,26 +204,26 @@ class Regressions:
 
         def value(number: int) -> Value:
             part, slope = self._parts[number], gradient[number]
-            if part.rows is None:  # the photos were read without their cells' means
-                slope = (slope + offsets[number].astype(np.float32) @ part.off) * part.inverse @ part.directions.T
-            along = np.outer(curvature[number], np.append(part.variances, 1.0)) / part.n
+            if part.at.rows is None:  # the photos were read without their cells' means
+                slope = (slope + offsets[number].astype(np.float32) @ part.off) * part.at.inverse @ part.at.directions.T
+            along = np.outer(curvature[number], np.append(part.at.variances, 1.0)) / part.n
             whole = np.column_stack([slope, offsets[number].sum(axis=1)]) / part.n
             return Value(loss[number] / part.n, whole.astype(np.float32), along.astype(np.float32))
 
-        return dict(zip(points, self._parallel(value, points), strict=True))
+        return dict(zip(points, self._workers.map(value, points), strict=True))
 
     def _tasks(self, points: Mapping[int, np.ndarray]) -> list[_Task]:
         tasks, shared = [], []
         for number, point in points.items():
             part = self._parts[number]
-            if part.rows is None:
+            if part.at.rows is None:
                 shared.append(number)
             else:
                 labels = np.concatenate([self._labels[self.cells[cell]] for cell in part.cells])
                 tasks.append(
-                    _Task(part.rows, labels, point[:, :-1], point[:, -1:], self._weights_of([number]), [number], 0)
+                    _Task(part.at.rows, labels, point[:, :-1], point[:, -1:], self._weights_of([number]), [number], 0)
                 )
-        unfolded = self._parallel(lambda number: self._parts[number].raw_weights(points[number]), shared)
+        unfolded = self._workers.map(lambda number: self._parts[number].raw_weights(points[number]), shared)
         weights = dict(zip(shared, unfolded, strict=True))
         for cell, photos in enumerate(self.cells):
             inside = [number for number in shared if cell in self._parts[number].cells]
@@ -247,7 +232,9 @@ class Regressions:
                 offsets = [points[number][:, -1] + weights[number] @ self._parts[number].off[cell] for number in inside]
                 offset = np.concatenate(offsets)[:, None]
                 own = self._weights_of(inside)
-                tasks.append(_Task(self._features[photos], self._labels[photos], stacked, offset, own, inside, cell))
+                tasks.append(
+                    _Task(self._features.values[photos], self._labels[photos], stacked, offset, own, inside, cell)
+                )
         return tasks
 
     def _weights_of(self, parts: Sequence[int]) -> np.ndarray | None:
@@ -283,92 +270,28 @@ class Regressions:
         rows = len(task.weights) // count  # not -1, which is undefined where no feature varies
         return _Sums(loss, gradient.reshape(count, rows, task.rows.shape[1]), error.sum(axis=2), curvature)
 
-    def _centre(self, cell: int, *, scatter: bool) -> np.ndarray | None:
-        """Centre the features of a cell, in place; return its (d, d) scatter matrix."""
-        features = self._features[self.cells[cell]]
-        self._centres[cell] = features.mean(axis=0, dtype=np.float64)
-        features -= self._centres[cell]
-        return features.T @ features if scatter else None
-
-    def _part(self, cells: np.ndarray, scatters: Sequence[np.ndarray | None]) -> _Part:
-        sizes = np.array([self.cells[cell].stop - self.cells[cell].start for cell in cells])
-        n, d = int(sizes.sum()), self._features.shape[1]
-        mean = sizes @ self._centres[cells].astype(np.float64) / n
-        off = (self._centres - mean).astype(np.float32)
+    def _part(self, cells: np.ndarray, at: Coordinates) -> _Part:
         labels = np.concatenate([self._labels[self.cells[cell]] for cell in cells])
-        rows = None
-        if n < _FEW * d:
-            rows = np.concatenate([self._features[self.cells[cell]] + off[cell] for cell in cells])
-            deviation = np.sqrt(np.mean(np.square(rows), axis=0, dtype=np.float64))
-            inverse = _inverse(deviation, n)
-            variances, directions, rows = _decompose_few(rows * inverse.astype(np.float32))
-        else:
-            scatter = np.sum([scatters[cell] for cell in cells], axis=0) + (off[cells] * sizes[:, None]).T @ off[cells]
-            inverse = _inverse(np.sqrt(np.diag(scatter).astype(np.float64) / n), n)
-            scale = inverse.astype(np.float32)
-            variances, directions = _eigh((scatter * scale * scale[:, None] / n).astype(np.float32))
-            directions = directions.T
         counts = np.bincount(labels, minlength=self._classes)
         weights, shift = None, np.zeros(self._classes)
         if self._class_weights is not None:
             weights = self._class_weights.normalised(counts)
             shift = np.log(weights) - np.log(weights).mean()
         frequencies = np.log(np.maximum(counts, 0.5)) + shift
-        start = np.zeros((len(self._basis), len(variances) + 1), dtype=np.float32)
+        start = np.zeros((len(self._basis), len(at.variances) + 1), dtype=np.float32)
         start[:, -1] = self._basis @ (frequencies - frequencies.mean())
         return _Part(
             cells=cells,
-            n=n,
-            mean=mean,
-            off=off,
-            directions=np.ascontiguousarray(directions, dtype=np.float32),
-            inverse=inverse.astype(np.float32),
-            variances=np.maximum(variances, 0),
-            rows=rows,
+            n=len(labels),
+            at=at,
+            off=self._features.off(at.mean),
             weights=None if weights is None else weights.astype(np.float32),
             shift=shift,
             minimiser=LBFGS(start),
         )
 
-    def _parallel(self, work: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[Found]:
-        """Map `work` over the items in order, one item per processor at a time where there is much to do."""
-        items = list(items)
-        return map(work, items) if self._pool is None or len(items) < 2 else self._pool.map(work, items)
-
     def _penalty(self, number: int, strength: float) -> np.ndarray:
-        return np.append(np.full(len(self._parts[number].variances), strength), 0.0).astype(np.float32)
-
-
-def _eigh(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return eigenvalues, ascending, and eigenvectors (columns).
-
-    NumPy's, whose BLAS is held to one thread here: those of PyTorch (MKL) differ in their last digits from run to run.
-    """
-    values, vectors = np.linalg.eigh(matrix)
-    if not (np.isfinite(values).all() and np.isfinite(vectors).all()):  # float32 may be too little for a low rank
-        values, vectors = (part.astype(matrix.dtype) for part in np.linalg.eigh(matrix.astype(np.float64)))
-    return values, vectors
-
-
-def _decompose_few(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return variances (r,), directions (r, d) and rows (n, r) of n photos that are fewer than their d features."""
-    values, vectors = _eigh((rows @ rows.T).astype(np.float64))
-    kept = values > _LEAST_VARIANCE * max(values[-1], 1)
-    lengths, vectors = np.sqrt(values[kept]), vectors[:, kept]
-    directions = (vectors / lengths).T.astype(np.float32) @ rows
-    return values[kept] / len(rows), directions, (vectors * lengths).astype(np.float32)
-
-
-def _inverse(deviation: np.ndarray, n: int) -> np.ndarray:
-    """Return 1 / deviation (d,) of n photos, of the least that counts where it is below that; 0 for a constant feature.
-
-    The least is the deviation that a tenth of the features are below, times sqrt(`_TRUSTED` / n).
-    """
-    varying = deviation > 1e-8
-    if varying.any():
-        least = np.quantile(deviation[varying], _RARELY_SEEN, method="lower") * np.sqrt(_TRUSTED / n)
-        deviation = np.maximum(deviation, least)
-    return np.asarray(np.divide(1, deviation, out=np.zeros(len(deviation)), where=varying))
+        return np.append(np.full(len(self._parts[number].at.variances), strength), 0.0).astype(np.float32)
 
 
 def _blocks(task: _Task) -> list[_Task]:
@@ -384,11 +307,3 @@ def _send(minimiser: Generator[np.ndarray, Value, None], value: Value) -> np.nda
         return minimiser.send(value)
     except StopIteration:
         return None
-
-
-_blas = ThreadpoolController().select(user_api="blas")  # found once, and not while threads run: see `images.loading`
-
-
-def _one_thread_each() -> AbstractContextManager[object]:
-    """Keep the products of each worker on one thread: several threads on one small product mostly wait."""
-    return _blas.limit(limits=1)  # type: ignore[no-any-return]

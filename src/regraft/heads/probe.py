@@ -14,6 +14,7 @@ from regraft.data.class_weights import ClassWeights
 from regraft.data.dataset import Dataset
 from regraft.data.splits import OUTER_FOLDS
 from regraft.evaluation.calibration import fit_temperature
+from regraft.heads.coordinates import CoordinateCache
 from regraft.heads.linear import EVERY, CalibratedHead, Columns, LinearHead
 from regraft.heads.search import ABSENT, LEARNED, fit_head, select_heads
 
@@ -40,6 +41,7 @@ class CalibratedHeads:
         choices: columns of the features that a head may see, by name. Which it sees is a part of the choice that is
             made from its own photos alone: the one with the lowest log loss on their inner folds.
         class_weights: of the losses that the heads minimise; logits are those of the shares that the classes have.
+        cache: what is known of the same photos with other labels, which is kept for the next heads.
     """
 
     def __init__(
@@ -51,9 +53,10 @@ class CalibratedHeads:
         all_too: bool = False,
         choices: Mapping[str, Columns] | None = None,
         class_weights: ClassWeights | None = None,
+        cache: CoordinateCache | None = None,
     ) -> None:
         self._features, self._dataset, self._seed, self._all_too = features, dataset, seed, all_too
-        self._choices, self._class_weights = dict(choices or {"": EVERY}), class_weights
+        self._choices, self._class_weights, self._cache = dict(choices or {"": EVERY}), class_weights, cache
         self._folds = dataset.possible_folds(OUTER_FOLDS, seed=seed)
         self._known: dict[bytes, CalibratedHead] = {}
         self._each: dict[bytes, dict[str, CalibratedHead]] = {}
@@ -124,7 +127,12 @@ class CalibratedHeads:
         found: list[dict[str, tuple[CalibratedHead, float]]] = [{} for _ in tasks]
         for name, columns in choices.items():
             fitted = _choose_and_fit(
-                features[:, columns], dataset, tasks, exact=bool(photos.all()), class_weights=self._class_weights
+                features[:, columns],
+                dataset,
+                tasks,
+                exact=bool(photos.all()),
+                class_weights=self._class_weights,
+                cache=self._cache,
             )
             for each, (head, temperature, loss) in zip(found, fitted, strict=True):
                 each[name] = CalibratedHead(head, temperature, columns, name), loss
@@ -191,6 +199,7 @@ def _choose_and_fit(
     *,
     exact: bool = True,
     class_weights: ClassWeights | None = None,
+    cache: CoordinateCache | None = None,
 ) -> list[tuple[LinearHead, float, float]]:
     """Choose and fit for every task, (n,) fold numbers or what `heads.search` says instead of them.
 
@@ -200,7 +209,7 @@ def _choose_and_fit(
     classes, labels = len(dataset.classes), dataset.labels
     choosing = [task for task in tasks if len(np.unique(labels[task >= 0])) > 1]
     chosen = iter(
-        select_heads(features, labels, classes, folds=choosing, exact=exact, class_weights=class_weights)
+        select_heads(features, labels, classes, folds=choosing, exact=exact, class_weights=class_weights, cache=cache)
         if choosing
         else []
     )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from regraft.data.class_weights import ClassWeights
+from regraft.heads.coordinates import CoordinateCache
 from regraft.heads.lbfgs import LBFGS
 from regraft.heads.linear import LinearHead
 from regraft.heads.logistic import Layer, Regressions
@@ -63,12 +64,13 @@ def fit_head(
         strength: of the L2 penalty, > 0.
         class_weights: of the losses; the logits are those of the shares that the classes have.
     """
-    everything: dict[str, np.ndarray] = {
-        "cells": np.zeros(len(labels), dtype=np.int64),
-        "members": np.ones((1, 1), dtype=bool),
-    }
     regression = Regressions(
-        np.array(features, dtype=np.float32), labels, classes, **everything, class_weights=class_weights
+        np.array(features, dtype=np.float32),
+        labels,
+        classes,
+        cells=np.zeros(len(labels), dtype=np.int64),
+        members=np.ones((1, 1), dtype=bool),
+        class_weights=class_weights,
     )
     # two warm starts cost less than a cold start at a weak penalty
     for stronger in (strength * 100, strength * 10):
@@ -86,6 +88,7 @@ def select_heads(
     strengths: Sequence[float] = STRENGTHS,
     exact: bool = True,
     class_weights: ClassWeights | None = None,
+    cache: CoordinateCache | None = None,
 ) -> list[Selection]:
     """Choose the strength of the L2 penalty by cross-validated log loss, several times over, and fit at each choice.
 
@@ -100,6 +103,7 @@ def select_heads(
         strengths: tried from strong to weak.
         exact: False for heads that are only compared: each is as near to its minimum as those that rank strengths.
         class_weights: of the losses that are minimised; held-out losses, and logits, are without them.
+        cache: what is known of the same photos with other labels, which is kept for the next choices.
     """
     tasks, cells = np.unique(np.stack(folds), axis=1, return_inverse=True)
     cells = cells.ravel()  # NumPy 2.0.0 gave it two dimensions
@@ -109,7 +113,9 @@ def select_heads(
     searches = [_Search(task, parts, cells, labels, classes) for task in tasks]
     members = np.array([np.frombuffer(part, dtype=bool) for part in parts])
     features = np.asarray(features[order], dtype=np.float32)
-    regressions = Regressions(features, labels, classes, cells=cells, members=members, class_weights=class_weights)
+    regressions = Regressions(
+        features, labels, classes, cells=cells, members=members, class_weights=class_weights, cache=cache
+    )
     several = {part for search in searches for part in search.held_out.values()}
     for strength in sorted(strengths, reverse=True):
         active = [search for search in searches if search.is_active]

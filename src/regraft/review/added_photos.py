@@ -34,7 +34,7 @@ def keep_photo(
         max_pixels: that it may have.
 
     Raises:
-        OptionError: it cannot be read, or is of a test split.
+        OptionError: it cannot be read, or is of a test split; the reason alone, without its name.
         OutputError: it cannot be written.
     """
     try:
@@ -42,10 +42,10 @@ def keep_photo(
         if key in known:
             return key, None
         if key in tested:
-            raise OptionError(f"{printable(image.name)}: it is a photo of the test split, of which nothing is learned.")
+            raise OptionError("it is a photo of the test split, of which nothing is learned.")
         read_image(image, min_side=_GLANCE)
     except UnreadableImageError as error:
-        raise OptionError(f"{printable(image.name)}: {error}.") from None
+        raise OptionError(f"{error}.") from None
     suffix = PHOTO_FORMATS.get(header.format, (".jpg",))[0]
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -2,18 +2,21 @@
 
 import os
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from regraft.data.cells import is_missing
+from regraft.data.cells import holds_several, is_missing
+from regraft.data.csv_table import cell_text
 from regraft.data.samples import clean_name
 from regraft.errors import OptionError, option, printable
 from regraft.images.sources import Source, TableCell
 
 _KEY_BYTES = 32
 FIELDS = ("action", "label", "reviewer")  # of a decision, which messages name
+_LONGEST, _LONGEST_SHOWN = 1000, 200  # characters of a name
 
 
 class Action(StrEnum):
@@ -50,8 +53,17 @@ class Decision:
     undoes: int | None = None
 
 
-def checked_action(key: bytes, action: Action | str, label: str | None) -> tuple[Action, str | None]:
-    """Return action and label as they are kept.
+def checked_action(
+    key: bytes, action: Action | str, label: str | None, *, given: Collection[str] = (), classes: Collection[str] = ()
+) -> tuple[Action, str | None]:
+    """Return action and label as they are kept: what can be exported as a table, and read again.
+
+    Args:
+        key: of the photo's content.
+        action: what was decided.
+        label: the class.
+        given: labels of other decisions, in the same table.
+        classes: of the data: a new label is not made of these.
 
     Raises:
         OptionError: one of them, or the key, is not allowed.
@@ -65,11 +77,31 @@ def checked_action(key: bytes, action: Action | str, label: str | None) -> tuple
         if label is not None:
             raise OptionError(f"{option('label')} goes with confirm and relabel. Leave it out.")
         return Action.exclude, None
-    if not isinstance(label, str) or is_missing(label) or not _is_line(label):
+    if not isinstance(label, str) or is_missing(label) or not _is_name(label) or cell_text(label) != clean_name(label):
         raise OptionError(
-            f"{option('label')} must be the name of a class: text in one line, not blank and not nan. Got {label!r}."
+            f"{option('label')} must be the name of a class: text in one line, not blank, not nan, without quotes "
+            f"around it, of at most {_LONGEST:,} characters. Got {_shown(label)}."
         )
-    return Action(action), clean_name(label)
+    label = clean_name(label)
+    _check_single(label, given, classes)
+    return Action(action), label
+
+
+def _check_single(label: str, given: Collection[str], classes: Collection[str]) -> None:
+    """Raise `OptionError` for a label that a table would have read as several, or that would have another read so."""
+    before = {one.casefold() for one in given}
+    known = before if label in classes else before | {one.casefold() for one in classes}
+    if holds_several(label, {*known, label.casefold()}):
+        raise OptionError(
+            f"{option('label')} must be one class. Got {_shown(label)}: in a table of labels that is read as several. "
+            "Give one of them, or a name without the names of others."
+        )
+    for other in given:
+        if holds_several(other, {*before, label.casefold()}) and not holds_several(other, before):
+            raise OptionError(
+                f"{option('label')} {_shown(label)} cannot stand in one table with {_shown(other)}, which was given "
+                "before and would be read as several labels. Give another name, or undo what was decided before."
+            )
 
 
 def checked_reviewer(name: str) -> str:
@@ -78,16 +110,21 @@ def checked_reviewer(name: str) -> str:
     Raises:
         OptionError: it is blank, or no text.
     """
-    if not isinstance(name, str) or not _is_line(name):
-        raise OptionError(f"{option('reviewer')} must be a name, in one line. Got {name!r}.")
+    if not isinstance(name, str) or not _is_name(name):
+        raise OptionError(f"{option('reviewer')} must be a name, in one line. Got {_shown(name)}.")
     return name.strip()
 
 
-def _is_line(text: str) -> bool:
+def _is_name(text: str) -> bool:
     """Tell whether text is one line in which something can be seen, without what no table holds (NUL, ESC ...)."""
     kinds = [unicodedata.category(character) for character in text]
     seen = any(kind[0] not in "CZ" for kind in kinds)
-    return seen and "Cc" not in kinds and text.splitlines() == [text] and _is_text(text)
+    return seen and "Cc" not in kinds and text.splitlines() == [text] and len(text) <= _LONGEST and _is_text(text)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]} ..."
 
 
 def _is_text(text: str) -> bool:

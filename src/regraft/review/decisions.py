@@ -8,7 +8,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,7 +89,14 @@ class DecisionStore:
             self._connection = self._reader = None
 
     def record(
-        self, key: bytes, source: Source | str, action: Action | str, label: str | None = None, *, reviewer: str
+        self,
+        key: bytes,
+        source: Source | str,
+        action: Action | str,
+        label: str | None = None,
+        *,
+        reviewer: str,
+        classes: Collection[str] = (),
     ) -> Decision:
         """Append a decision, and return it once it is on the disk.
 
@@ -99,14 +106,22 @@ class DecisionStore:
             action: confirm or relabel, with the label; or exclude.
             label: the photo's class: the one that it has, or the new one.
             reviewer: who decided.
+            classes: of the data: a new label is not made of their names, as "cat|dog" is.
 
         Raises:
-            OptionError: an action, label, key or name that is not allowed.
+            OptionError: an action, label, key or name that is not allowed, or labels that no table can hold together.
             OutputError: it cannot be written. It is then not recorded.
         """
-        action, label = checked_action(key, action, label)
-        values = (bytes(key), name_of_photo(source), action.value, label, checked_reviewer(reviewer), _now())
+        name, reviewer = name_of_photo(source), checked_reviewer(reviewer)
         with self._transaction() as connection:
+            given = [
+                one
+                for (one,) in connection.execute(
+                    f"SELECT DISTINCT label FROM decisions WHERE label IS NOT NULL AND {_IN_FORCE}"
+                )
+            ]
+            action, label = checked_action(key, action, label, given=given, classes=classes)
+            values = (bytes(key), name, action.value, label, reviewer, _now())
             cursor = connection.execute(
                 f"INSERT INTO decisions (key, path, action, label, reviewer, time) VALUES (?, ?, ?, ?, ?, ?) "
                 f"RETURNING {_COLUMNS}",

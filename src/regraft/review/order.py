@@ -13,6 +13,7 @@ from regraft.photo_audit.held_out import HeldOutAnswers
 from regraft.photo_audit.photos import NO_LABEL, AuditPhotos
 
 _POSSIBLY = 0.02  # probability that a label is wrong from which on it is looked at before all else
+_ALMOST_CERTAIN = 0.99  # beyond which a probability is not given in digits that it does not have
 _SURE = 0.9  # probability of an answer from which on it is called sure
 _COPIES = ("exact-duplicate", "near-duplicate")
 
@@ -98,7 +99,8 @@ def _wrong_labels(audit: Audit) -> Iterator[ReviewItem]:
     for row in np.argsort(-wrong, kind="stable").tolist():
         if doubted[row]:
             given, other = classes[answers.dataset.labels[row]], classes[int(others[row].argmax())]
-            words = f"labelled {given}, may be {other}: the label is wrong with a probability of {wrong[row]:.0%}"
+            sure = "more than 99%" if wrong[row] > _ALMOST_CERTAIN else f"{wrong[row]:.0%}"
+            words = f"labelled {given}, may be {other}: the label is wrong with a probability of {sure}"
             yield ReviewItem(int(answers.positions[row]), Reason.wrong_label, words, other)
 
 

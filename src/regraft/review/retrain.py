@@ -15,6 +15,7 @@ from regraft.errors import DataError, OptionError, SmallClassesError, option
 from regraft.evaluation.metrics import Predictions, prepare
 from regraft.evaluation.paired import Difference, paired_differences
 from regraft.evaluation.pairwise import metric_in_words
+from regraft.heads.coordinates import CoordinateCache
 from regraft.images.sources import Source
 from regraft.review.decision import Action, Decision
 from regraft.transfer.experiment import Experiment
@@ -25,7 +26,7 @@ _TEXT = ("accuracy", "balanced_accuracy", "log_loss")
 
 
 @dataclass(frozen=True, eq=False)
-class Retrained:
+class RetrainOutcome:
     """What became of a classifier.
 
     Attributes:
@@ -66,7 +67,7 @@ def retrain(
     before: FitResult | None = None,
     labels: Mapping[bytes, str | None] | None = None,
     found: Mapping[bytes, str] | None = None,
-) -> Retrained:
+) -> RetrainOutcome:
     """Fit the last layer again with the labels of decisions, on the features that `base` was made of.
 
     Network, views, choice of features, seed and all other settings are those of `base`; no photo is opened. Old and new
@@ -105,7 +106,7 @@ def retrain(
     found = {key: label for (key, _), label in first.items()} if found is None else found
     excluded = {key for key, one in decisions.items() if one.action is Action.exclude}
     waiting = {key for key, label in (labels or {}).items() if label is None}
-    return Retrained(
+    return RetrainOutcome(
         result=result,
         change=change,
         figures=figures,
@@ -156,6 +157,7 @@ def corrected_experiment(
         OptionError, DataError: as `retrain`.
     """
     found = base.experiment
+    found.coordinates = found.coordinates or CoordinateCache()  # for the next corrections, too
     said = {key: one.label for key, one in decisions.items()} | dict(labels or {})
     keep, names = _labels_now(found.dataset, said)
     same = set(names) == set(found.dataset.classes)

@@ -11,31 +11,34 @@ import numpy as np
 
 from regraft.classifier.bundle import save_bundle
 from regraft.classifier.classifier import Classifier
-from regraft.data.cells import holds_several
 from regraft.data.columns import Columns
 from regraft.data.samples import clean_name
 from regraft.engines.compute import Compute
-from regraft.errors import OptionError, option, printable
+from regraft.errors import OptionError, RegraftError, option, printable
 from regraft.extras import missing_packages_named
 from regraft.features.embedding import Embedder
-from regraft.files import is_file
+from regraft.files import is_file, remove
 from regraft.images.reading import MAX_PIXELS
 from regraft.images.sources import EncodedImage
 from regraft.review.added_photos import keep_photo
+from regraft.review.background import Worker
+from regraft.review.current_decisions import CurrentDecisions
 from regraft.review.decision import Action, Decision, checked_action, checked_reviewer
 from regraft.review.decisions import DecisionStore
 from regraft.review.label_export import row_of, write_rows
 from regraft.review.listing import list_for_review, look_at_photos
 from regraft.review.order import Reason
-from regraft.review.photos import ReviewPhoto, ReviewPhotos, name_below
+from regraft.review.photos import ReviewCounts, ReviewPhoto, ReviewPhotos, name_below
 from regraft.review.places import ReviewPlaces
-from regraft.review.retrain import Retrained
-from regraft.review.standing import Standing
+from regraft.review.retrain import RetrainOutcome
 from regraft.review.trainer import ReviewTrainer
-from regraft.review.work import Worker
 
 LOOK, PREPARE, RETRAIN = "looking at the photos", "preparing to retrain", "retraining"  # what the worker does
 _FROZEN = "frozen"
+
+
+class NotReadyError(RegraftError):
+    """What is asked for is not known before the photos were looked at."""
 
 
 class Phase(StrEnum):
@@ -61,7 +64,7 @@ class RetrainResult:
 
     number: int
     last: int
-    retrained: Retrained
+    retrained: RetrainOutcome
     file: Path
     too_few: Mapping[str, int]
 
@@ -95,13 +98,15 @@ class ReviewSession:
     ) -> None:
         self.data, self.places = data, ReviewPlaces.of(data, columns, decisions)
         self.store = DecisionStore(self.places.decisions)
-        self.standing = Standing(self.store)
+        self.standing = CurrentDecisions(self.store)
         self.worker = Worker()
         self.phase, self.error = Phase.looking, ""
         self.notes: tuple[str, ...] = ()
         self.why_not_retrain = ""
         self.photos = ReviewPhotos(())
+        self.looks = 0  # how often the photos were looked at: places in their order mean another thing each time
         self.result: RetrainResult | None = None
+        self._counted: tuple[int, ReviewPhotos, ReviewCounts] | None = None
         self.name_of = name_below(self.places.root)
         self._classifier, self._columns, self._compute = classifier, columns, compute or Compute()
         self._max_pixels = max_pixels
@@ -147,9 +152,8 @@ class ReviewSession:
         photo = self.photos.by_key[key]
         if action == Action.confirm:
             label = self._confirmed(photo, label)
-        elif action == Action.relabel:
-            self._check_one_class(label)
-        decision = self.store.record(key, photo.sources[0], action, label, reviewer=reviewer)
+        known = self.photos.found_classes
+        decision = self.store.record(key, photo.sources[0], action, label, reviewer=reviewer, classes=known)
         self.standing.catch_up()
         return decision
 
@@ -162,17 +166,6 @@ class ReviewSession:
         if label is not None and clean_name(label) not in (now, *photo.labels):
             raise OptionError(f"{name} has the label {now!r} to confirm. Got {label!r}: relabel it instead.")
         return now if label is None else label
-
-    def _check_one_class(self, label: str | None) -> None:
-        """Raise `OptionError` for a new label that is made of several classes: no table could hold it beside these."""
-        if label is None or label in self.photos.found_classes:
-            return
-        classes = {*self.photos.found_classes, *(one.label for one in self.standing.state().values() if one.label)}
-        if label not in classes and holds_several(label, {name.casefold() for name in classes}):
-            raise OptionError(
-                f"{option('label')} {label!r} looks like several labels of one photo, which is not supported. Give "
-                "one, or leave the photo out."
-            )
 
     def undo(self, *, reviewer: str) -> Decision | None:
         """Undo a reviewer's last decision that counts, and return it; None where there is none."""
@@ -191,11 +184,11 @@ class ReviewSession:
             OptionError: a label or name that is not allowed, or the photos are still looked at for the first time.
             OutputError: they cannot be written.
         """
-        checked_action(bytes(32), Action.relabel, label)
+        given = {one.label for one in self.standing.state().values() if one.label is not None}
+        checked_action(bytes(32), Action.relabel, label, given=given, classes=self.photos.found_classes)
         checked_reviewer(reviewer)
-        self._check_one_class(label)
         if self.phase is not Phase.ready:  # else nobody knows which are there already
-            raise OptionError("photos can be added once those that are there were looked at. Come again.")
+            raise NotReadyError("photos can be added once those that are there were looked at. Come again.")
         added, refused = [], []
         for image in images:
             try:
@@ -217,8 +210,25 @@ class ReviewSession:
             added.append(self.photos.by_key[key])
         return added, refused
 
+    def count(self) -> ReviewCounts:
+        """Return how far people are; it is counted anew where anything was decided, or photos came, since."""
+        photos, last, known = self.photos, self.standing.catch_up(), self._counted
+        if known is not None and known[0] == last and known[1] is photos:
+            return known[2]
+        found = photos.count(self.standing.state(), self.standing.differing)
+        self._counted = last, photos, found
+        return found
+
     def write_labels(self, path: Path) -> int:
-        """Write what was decided as a table for `fit`, with names as seen from the data, and return the rows."""
+        """Write what was decided as a table for `fit`, with names as seen from the data, and return the rows.
+
+        Raises:
+            NotReadyError: the photos are still looked at: nobody knows yet which they are.
+            OptionError, OutputError: as `write_rows`.
+        """
+        if self.phase is not Phase.ready:
+            raise NotReadyError("the photos are still looked at, or cannot be. Come again.")
+        self.standing.catch_up()
         state, rows = self.standing.state(), []
         for photo in self.photos.photos:
             if (decision := state.get(photo.key)) is not None:
@@ -270,6 +280,7 @@ class ReviewSession:
             added = (one for one in self.photos.photos if one.reason is Reason.added and one.key not in photos.by_key)
             more = [one for one in added if any(is_file(Path(str(source))) for source in one.sources)]
             self.photos, self.notes = photos.with_more(more), notes
+            self.looks += 1
             self.phase, self.error = Phase.ready, ""
         self.trainer.reset()
         if not self.why_not_retrain:
@@ -298,3 +309,4 @@ class ReviewSession:
         file = Path(self._folder.name) / f"{number}.safetensors"
         save_bundle(found.result.classifier, file)
         self.result, self.error = RetrainResult(number, last, found, file, too_few), ""
+        remove(Path(self._folder.name) / f"{number - 2}.safetensors")  # of the last one, somebody may be reading

@@ -18,7 +18,7 @@ from regraft.progress import Observer
 from regraft.review.base import experiment_of, label_to_learn, labelled_splits
 from regraft.review.decision import Decision
 from regraft.review.photos import ReviewPhotos
-from regraft.review.retrain import Retrained, retrain, take_label_type
+from regraft.review.retrain import RetrainOutcome, retrain, take_label_type
 from regraft.transfer.experiment import Experiment
 from regraft.transfer.fit import FitResult, fit_experiment
 
@@ -85,7 +85,7 @@ class ReviewTrainer:
                 base, _ = _without_small_classes(lambda small: self._fitted(photos, state, small))
         self._first, self._base = base.result, base
 
-    def retrain(self, photos: ReviewPhotos, state: Mapping[bytes, Decision]) -> tuple[Retrained, dict[str, int]]:
+    def retrain(self, photos: ReviewPhotos, state: Mapping[bytes, Decision]) -> tuple[RetrainOutcome, dict[str, int]]:
         """Fit again with the labels as they are now.
 
         Returns:
@@ -130,7 +130,9 @@ class ReviewTrainer:
         experiment, asked = self._experiment(photos, state, small)
         return _Base(fit_experiment(experiment, model=self._classifier.model), asked)
 
-    def _retrained(self, photos: ReviewPhotos, state: Mapping[bytes, Decision], small: frozenset[str]) -> Retrained:
+    def _retrained(
+        self, photos: ReviewPhotos, state: Mapping[bytes, Decision], small: frozenset[str]
+    ) -> RetrainOutcome:
         assert self._first is not None
         assert self._base is not None
         labels = _labels(photos, state, small)

@@ -1,6 +1,7 @@
 """The routes: photos in, answers out; what the classifier is, how the process does, what it has counted."""
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,12 +19,13 @@ from regraft.errors import option, printable
 from regraft.images.sources import EncodedImage
 from regraft.serve import documents
 from regraft.serve.about import about
+from regraft.serve.allowance import Allowance, OverAllowanceError
 from regraft.serve.answers import Answers, Failure, answers_of
 from regraft.serve.fetching import FetchError, fetch
 from regraft.serve.guards import guarded, with_security_headers
 from regraft.serve.metrics import TYPE, Metrics
 from regraft.serve.page import add_page, heatmap_of
-from regraft.serve.refusals import App, Message, Receive, RefusalError, Scope, Send, json_bytes, send_json
+from regraft.serve.refusals import App, Message, Receive, RefusalError, Scope, Send, json_bytes, memory_full, send_json
 from regraft.serve.review_routes import PREFIX as REVIEW
 from regraft.serve.review_routes import add_review
 from regraft.serve.schemas import BODY, FAILURES, FORM
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("regraft.serve")
 FAILED = "the server failed. Its log says how."
 _FETCHES = 8  # photos that are fetched at once
+_Photos = tuple[list[EncodedImage], dict[int, tuple[str, str]]]  # those of a request; names and reasons of the others
 _ROUTES = ("/", "/predict", "/model", "/health", "/ready", "/metrics", "/docs", "/openapi.json", "/heatmap", "/similar")
 
 
@@ -48,9 +51,7 @@ def make_app(service: Service, *, host: str, token: str | None = None) -> App:
         host: that it is bound to.
         token: that requests must have; None for none.
     """
-    settings = service.settings
-    routes = _with_routes(service)
-    app = guarded(routes, host=host, allowed=settings.allow_host, token=token, most=settings.max_body)
+    app = guarded(_with_routes(service), service.settings, host=host, token=token, memory=service.memory)
     return _Answered(app, service.metrics)
 
 
@@ -144,9 +145,11 @@ def _add_predict(app: FastAPI, service: Service) -> None:
     async def predict(request: Request, top: Annotated[int, Query(ge=1, le=MOST_TOP)] = MOST_TOP) -> Response:
         """Classify photos: the fields `files` of a form, or addresses where the server is started to fetch them."""
         ends = time.monotonic() + settings.timeout
-        sources, failed = await _photos_of(request, settings, fetching, ends)
-        explained = await service.answer(sources, ends) if sources else None
-        found = [] if explained is None else answers_of(explained.predictions, explained.classes, top)
+        with Allowance(settings.max_body, within=service.memory) as fetched:
+            get = functools.partial(_fetched, pool=fetching, allowance=fetched)
+            sources, failed = await _photos_of(request, settings, get, ends)
+            explained = await service.answer(sources, ends) if sources else None
+            found = [] if explained is None else answers_of(explained.predictions, explained.classes, top)
         rows = _in_order(found, failed)
         lost = len(rows) == 1 and rows[0]["error"] is not None
         return _json({"predictions": rows}, 422 if lost else 200)
@@ -161,8 +164,8 @@ def _add_heatmap(app: FastAPI, service: Service) -> None:
 
 
 async def _photos_of(
-    request: Request, settings: ServeSettings, fetching: ThreadPoolExecutor, ends: float
-) -> tuple[list[EncodedImage], dict[int, tuple[str, str]]]:
+    request: Request, settings: ServeSettings, get: Callable[[list[str]], Awaitable[_Photos]], ends: float
+) -> _Photos:
     """Return the photos of a request, and by position the names and reasons of those that cannot be fetched."""
     kind = request.headers.get("content-type", "")
     essence = kind.partition(";")[0].strip().lower()
@@ -182,26 +185,24 @@ async def _photos_of(
                     "urls",
                     f"this server fetches no photos. Send them, or start it with {option('allow_urls', True)}.",
                 )
-            return await _fetched(await read_urls(request.stream(), most=settings.max_files), settings, fetching)
+            return await get(await read_urls(request.stream(), most=settings.max_files))
     except TimeoutError:
         raise too_slow(settings.timeout) from None
 
 
-async def _fetched(
-    urls: list[str], settings: ServeSettings, fetching: ThreadPoolExecutor
-) -> tuple[list[EncodedImage], dict[int, tuple[str, str]]]:
-    loop, left = asyncio.get_running_loop(), int(settings.max_body)
+async def _fetched(urls: list[str], *, pool: ThreadPoolExecutor, allowance: Allowance) -> _Photos:
+    loop = asyncio.get_running_loop()
 
     def get(url: str) -> bytes | FetchError:
-        nonlocal left
         try:
-            data = fetch(url, most=max(left, 0))
+            return fetch(url, allowance=allowance)
         except FetchError as error:
             return error
-        left -= len(data)  # of threads that run at once, each may take what is left: eight times the limit at most
-        return data
 
-    found = await asyncio.gather(*(loop.run_in_executor(fetching, get, url) for url in urls))
+    try:
+        found = await asyncio.gather(*(loop.run_in_executor(pool, get, url) for url in urls))
+    except OverAllowanceError:
+        raise memory_full() from None
     photos, failed = [], {}
     for place, (url, data) in enumerate(zip(urls, found, strict=True)):
         if isinstance(data, FetchError):

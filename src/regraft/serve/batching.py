@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from regraft.errors import RegraftError
 from regraft.images.sources import Source
-from regraft.runtime import MANY_PHOTOS
+from regraft.runtime import MANY_PHOTOS, trim_memory
 from regraft.serve.metrics import Metrics
 from regraft.serve.refusals import RefusalError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("regraft.serve")
 _LONGEST_WAIT = 60  # seconds that anybody is asked to stay away
 _OFTEN = 0.1  # seconds between two looks whether the predictor is open
+_REST = 2.0  # seconds without photos after which memory is returned
 _RECENT = 0.2  # weight of the last batch in the rate
 
 
@@ -66,7 +67,7 @@ class Batcher:
         self._photos = 0  # that wait
         self._rate = 0.0  # photos/s
         self._changed = threading.Condition()
-        self._closing = False
+        self._closing, self._trimmed = False, False
         self._successors: deque[tuple[Callable[[], Predictor], Future[None]]] = deque()
         self._is_ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="predictor", daemon=True)
@@ -164,6 +165,7 @@ class Batcher:
         self._is_ready.set()
         self._on_ready()
         while (jobs := self._take()) or not self._closing:
+            self._trimmed = False
             predictor = self._succeeded(predictor)
             if not jobs:
                 continue
@@ -188,7 +190,9 @@ class Batcher:
                         photos += len(job.sources)
                 if jobs or self._closing or self._successors:
                     return jobs
-                self._changed.wait()
+                if not self._changed.wait(None if self._trimmed else _REST):
+                    self._trimmed = True
+                    trim_memory()
 
     def _succeeded(self, predictor: "Predictor") -> "Predictor":
         """Return what answers from now on."""

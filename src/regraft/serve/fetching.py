@@ -15,6 +15,7 @@ from contextlib import closing
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from regraft.files import size_in_words
+from regraft.serve.allowance import Allowance, OverAllowanceError
 
 MOST_REDIRECTS = 3
 SECONDS = 10.0  # for one photo, redirects and all
@@ -29,21 +30,22 @@ class FetchError(Exception):
     """Why there is no photo at an address, in words."""
 
 
-def fetch(url: str, *, most: int, seconds: float = SECONDS) -> bytes:
+def fetch(url: str, *, allowance: Allowance, seconds: float = SECONDS) -> bytes:
     """Return what an address holds.
 
     Args:
         url: http or https.
-        most: bytes.
+        allowance: of bytes, of which what is returned stays held.
         seconds: all in all.
 
     Raises:
         FetchError: no such address, one that is not public, an answer that is no success, or too large or slow.
+        OverAllowanceError: more than all requests together may hold.
     """
     ends = time.monotonic() + seconds
     for _ in range(MOST_REDIRECTS + 1):
         parts, port = _checked(url)
-        found = _get(parts, port, most=most, ends=ends)
+        found = _get(parts, port, allowance, ends=ends)
         if isinstance(found, bytes):
             return found
         url = urljoin(url, found)
@@ -105,7 +107,7 @@ def _checked(url: str) -> tuple[SplitResult, int]:
     return parts, port or _PORTS[parts.scheme]
 
 
-def _get(parts: SplitResult, port: int, *, most: int, ends: float) -> bytes | str:
+def _get(parts: SplitResult, port: int, allowance: Allowance, *, ends: float) -> bytes | str:
     """Return what an address holds, or where it redirects to."""
     host = str(parts.hostname)
     address = public_address(host, port)
@@ -126,28 +128,34 @@ def _get(parts: SplitResult, port: int, *, most: int, ends: float) -> bytes | st
             }
             connection.request("GET", f"{path}?{parts.query}" if parts.query else path, headers=headers)
             with connection.getresponse() as answer:
-                found = _body(answer, most)
-            if time.monotonic() >= ends:  # cut off, and perhaps not whole
-                raise TimeoutError
-            return found
+                return _body(answer, allowance, ends)
     except (OSError, http.client.HTTPException, ValueError):
         late = time.monotonic() >= ends
         raise FetchError(f"it takes longer than {SECONDS:g} seconds" if late else "it cannot be fetched") from None
 
 
-def _body(answer: http.client.HTTPResponse, most: int) -> bytes | str:
+def _body(answer: http.client.HTTPResponse, allowance: Allowance, ends: float) -> bytes | str:
     location = answer.getheader("Location")
     if answer.status in _REDIRECTS and location:
         return location
     if answer.status != 200:
         raise FetchError(f"its server answers {answer.status}")
-    data = bytearray()
-    while part := answer.read1(_PART):
-        data += part
-        if len(data) > most:
-            raise FetchError(f"it is larger than {size_in_words(most)}")
-    if answer.length:
-        raise FetchError("its server sent a part of it only")
+    data, held = bytearray(), 0
+    try:
+        while part := answer.read1(_PART):
+            data += part
+            allowance.take(len(part))
+            held += len(part)
+        if time.monotonic() >= ends:  # cut off, and perhaps not whole
+            raise TimeoutError
+        if answer.length:
+            raise FetchError("its server sent a part of it only")
+    except BaseException as error:
+        allowance.give_back(held)
+        if isinstance(error, OverAllowanceError) and error.of is allowance:
+            together = "" if len(data) > allowance.most else "with the request's other photos "
+            raise FetchError(f"{together}it is larger than {size_in_words(allowance.most)}") from None
+        raise
     return bytes(data)
 
 

@@ -6,13 +6,16 @@ from urllib.parse import urlsplit
 
 from regraft.errors import option, printable
 from regraft.files import size_in_words
-from regraft.serve.refusals import App, Message, Receive, RefusalError, Scope, Send, header
+from regraft.serve.allowance import Allowance, OverAllowanceError
+from regraft.serve.refusals import App, Message, Receive, RefusalError, Scope, Send, header, memory_full
+from regraft.serve.settings import ServeSettings
 
 OPEN = ("/health", "/ready", "/", "/review")  # to whoever watches the process; and pages, which ask for the token
 OPEN_FILES = "/static/"
 _LOCAL = ("localhost", "127.0.0.1", "::1")
+BODIES = 8  # of the largest size, that all requests together may hold in memory
 LONGEST_JSON = 1_000_000  # bytes
-_BODIES = 8  # of the largest size, that all requests together may hold in memory
+_WATCHED = ("/health", "/ready", "/metrics")  # are answered however many ask
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 HEADERS = (
     (
@@ -167,10 +170,11 @@ class BodyGuard:
     Args:
         app: what answers.
         most: bytes of one body.
+        memory: what all requests may hold.
     """
 
-    def __init__(self, app: App, *, most: int) -> None:
-        self._app, self._most, self._held = app, most, 0
+    def __init__(self, app: App, *, most: int, memory: Allowance) -> None:
+        self._app, self._most, self._memory = app, most, memory
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -182,29 +186,17 @@ class BodyGuard:
         announced = header(scope, b"content-length")
         if announced is not None and announced.isdigit() and int(announced) > most:
             raise _too_large(most)
-        own = 0
+        with Allowance(most, within=self._memory) as own:
 
-        async def counted() -> Message:
-            nonlocal own
-            message = await receive()
-            size = len(message.get("body", b""))
-            own += size
-            self._held += size
-            if own > most:
-                raise _too_large(most)
-            if self._held > _BODIES * self._most:
-                raise RefusalError(
-                    429,
-                    "memory",
-                    "other requests hold all the memory that is meant for photos. Come again in a second.",
-                    {"Retry-After": "1", "Connection": "close"},
-                )
-            return message
+            async def counted() -> Message:
+                message = await receive()
+                try:
+                    own.take(len(message.get("body", b"")))
+                except OverAllowanceError as error:
+                    raise (_too_large(most) if error.of is own else memory_full()) from None
+                return message
 
-        try:
             await self._app(scope, counted, send)
-        finally:
-            self._held -= own
 
 
 def _too_large(most: int) -> RefusalError:
@@ -217,16 +209,48 @@ def _too_large(most: int) -> RefusalError:
     )
 
 
-def guarded(app: App, *, host: str, allowed: tuple[str, ...], token: str | None, most: int) -> App:
+class RequestGuard:
+    """Refuses requests while many others are under way; those by which a process is watched are not counted.
+
+    Uvicorn's own limit also counts connections that ask nothing, and answers without JSON, headers and counts.
+
+    Args:
+        app: what answers.
+        most: requests.
+    """
+
+    def __init__(self, app: App, *, most: int) -> None:
+        self._app, self._most, self._under_way = app, most, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] != "http" or scope["path"] in _WATCHED:
+            await self._app(scope, receive, send)
+            return
+        if self._under_way >= self._most:
+            raise RefusalError(
+                503,
+                "requests",
+                f"{self._under_way:,} requests are under way, and no more are taken. Come again in a second.",
+                {"Retry-After": "1"},
+            )
+        self._under_way += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._under_way -= 1
+
+
+def guarded(app: App, settings: ServeSettings, *, host: str, token: str | None, memory: Allowance) -> App:
     """Return an app behind all guards; each raises `RefusalError`.
 
     Args:
         app: what answers.
+        settings: the limits, and other names of the server.
         host: that the server is bound to.
-        allowed: other names of it.
         token: that requests must have; None for none.
-        most: bytes of a body.
+        memory: what all requests may hold.
     """
-    app = BodyGuard(app, most=most)
+    app = RequestGuard(BodyGuard(app, most=settings.max_body, memory=memory), most=settings.max_requests)
     app = app if token is None else TokenGuard(app, token=token)
-    return HostGuard(CrossSiteGuard(app), host=host, allowed=allowed)
+    return HostGuard(CrossSiteGuard(app), host=host, allowed=settings.allow_host)

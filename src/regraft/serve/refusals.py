@@ -27,6 +27,16 @@ class RefusalError(Exception):
         self.status, self.reason, self.headers = status, reason, dict(headers or {})
 
 
+def memory_full() -> RefusalError:
+    """Return the refusal of a request whose photos would be more than memory is meant to hold."""
+    return RefusalError(
+        429,
+        "memory",
+        "other requests hold all the memory that is meant for photos. Come again in a second.",
+        {"Retry-After": "1", "Connection": "close"},
+    )
+
+
 def json_bytes(value: Any) -> bytes:
     """Return JSON; what is no UTF-8 in names of classes is escaped."""
     return json.dumps(value, allow_nan=False).encode("ascii")

@@ -1,7 +1,7 @@
 """What is said of a review over HTTP, in plain JSON types. No name says where on this machine anything lies."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -9,8 +9,8 @@ from regraft.errors import printable
 from regraft.evaluation.metrics import METRICS
 from regraft.evaluation.pairwise import metric_in_words
 from regraft.review.decision import Action, Decision
-from regraft.review.photos import ReviewCounts, ReviewPhoto
-from regraft.review.retrain import Retrained
+from regraft.review.photos import ReviewPhoto
+from regraft.review.retrain import RetrainOutcome
 from regraft.review.session import RETRAIN, RetrainResult, ReviewSession
 
 _FIGURES = ("accuracy", "balanced_accuracy", "auc", "log_loss")  # that are shown, where there are such
@@ -56,16 +56,16 @@ def photo_json(session: ReviewSession, photo: ReviewPhoto) -> dict[str, Any]:
     }
 
 
-def state_json(session: ReviewSession, *, in_use: int) -> dict[str, Any]:
+def state_json(session: ReviewSession, *, in_use: int, classes: Sequence[str]) -> dict[str, Any]:
     """Return how far a review is.
 
     Args:
         session: the review.
         in_use: the number of the retraining whose classifier answers here; 0 for none.
+        classes: of what answers here.
     """
-    last, photos = session.standing.catch_up(), session.photos
-    counts: ReviewCounts = photos.count(session.standing.state(), session.standing.differing)
-    doing, found = session.worker.doing, photos.found_classes
+    photos, counts = session.photos, session.count()
+    last, doing, found = session.standing.catch_up(), session.worker.doing, photos.found_classes
     return {
         "data": printable(Path(session.data).expanduser().absolute().name),
         "phase": session.phase.value,
@@ -82,23 +82,24 @@ def state_json(session: ReviewSession, *, in_use: int) -> dict[str, Any]:
             {"reason": reason.value, "photos": total, "left": left} for reason, (total, left) in counts.reasons.items()
         ],
         "last": last,
-        "retrain": _retrain_json(session, last, in_use),
+        "look": session.looks,
+        "retrain": _retrain_json(session, last, in_use, classes),
     }
 
 
-def _retrain_json(session: ReviewSession, last: int, in_use: int) -> dict[str, Any]:
+def _retrain_json(session: ReviewSession, last: int, in_use: int, classes: Sequence[str]) -> dict[str, Any]:
     result = session.result
     return {
         "possible": not session.why_not_retrain,
         "why_not": without_places(session.why_not_retrain, session) or None,
         "running": session.worker.is_to_do(RETRAIN),
         "since": last - (0 if result is None else result.last),
-        "result": None if result is None else _result_json(result, in_use),
+        "result": None if result is None else _result_json(result, in_use, classes),
     }
 
 
-def _result_json(result: RetrainResult, in_use: int) -> dict[str, Any]:
-    found = result.retrained
+def _result_json(result: RetrainResult, in_use: int, classes: Sequence[str]) -> dict[str, Any]:
+    found, made = result.retrained, result.retrained.result
     return {
         "number": result.number,
         "compared": found.compared,
@@ -106,6 +107,8 @@ def _result_json(result: RetrainResult, in_use: int) -> dict[str, Any]:
         "excluded": found.excluded,
         "unknown": found.unknown,
         "too_few": dict(result.too_few),
+        "learned_from": sum(made.record.class_counts),
+        "classes_lost": [name for name in classes if name not in made.classifier.classes],
         "seconds": round(found.seconds, 2),
         "last": result.last,
         "figures": [_figure_json(name, found) for name in _FIGURES if name in found.change],
@@ -126,7 +129,7 @@ def without_places(text: str, session: ReviewSession) -> str:
     return printable(_FOLDERS.sub("", " ".join(text.split())))
 
 
-def _figure_json(name: str, found: Retrained) -> dict[str, Any]:
+def _figure_json(name: str, found: RetrainOutcome) -> dict[str, Any]:
     """Return a figure before and after, on the same photos."""
     change, after = found.change[name], found.figures[name]
     return {

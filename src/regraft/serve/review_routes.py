@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,7 +18,7 @@ from regraft.images.sources import EncodedImage
 from regraft.publishing.subject import CardSubject
 from regraft.review.order import Reason
 from regraft.review.photos import PhotoFilter, ReviewPhoto
-from regraft.review.session import ReviewSession
+from regraft.review.session import NotReadyError, ReviewSession
 from regraft.serve.page import static_file
 from regraft.serve.refusals import RefusalError, json_bytes
 from regraft.serve.review_answers import decision_json, photo_json, shown_name, state_json, without_places
@@ -69,7 +69,8 @@ def add_review(app: FastAPI, service: Service, session: ReviewSession) -> None:
     @app.get(f"{PREFIX}/state", response_model=dict[str, Any], responses=FAILURES)
     async def state() -> Response:
         """Say how far the review is, and what was retrained."""
-        return _json(await _tried(session, partial(state_json, session, in_use=service.in_use)))
+        classes = service.subject.classifier.classes
+        return _json(await _tried(session, partial(state_json, session, in_use=service.in_use, classes=classes)))
 
     # Who decides may wait until another program lets go of the file: nobody else waits for them.
     writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="decisions")
@@ -118,10 +119,11 @@ _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
 
 def _page_of_photos(session: ReviewSession, wanted: PhotoFilter, after: int, count: int) -> dict[str, Any]:
     session.standing.catch_up()
+    look = session.looks
     state, differing = session.standing.state(), session.standing.differing
     found = list(session.photos.select(wanted, state, differing))
     shown = [photo for photo in found if photo.place > after][:count]
-    return {"photos": [photo_json(session, photo) for photo in shown], "total": len(found)}
+    return {"photos": [photo_json(session, photo) for photo in shown], "total": len(found), "look": look}
 
 
 def _photo(session: ReviewSession, id: str) -> ReviewPhoto:
@@ -257,18 +259,22 @@ def _add_retraining(app: FastAPI, service: Service, session: ReviewSession) -> N
     async def use() -> Response:
         """Answer by the classifier that was retrained last."""
         if (result := session.result) is None:
-            raise RefusalError(409, "retrain", "no classifier was retrained yet. Retrain first.")
+            raise _nothing_retrained()
         opened = partial(CardSubject.of_file, result.file, title=title)
         subject = await _tried(session, opened)
         await service.succeed_by(subject, result.number)
         return _json({"in_use": result.number})
 
-    @app.get(f"{PREFIX}/classifier", response_class=Response, responses=FAILURES | _FILE)
+    @app.get(f"{PREFIX}/classifier", response_class=Response, responses=FAILURES | _CONFLICT | _FILE)
     async def classifier() -> Response:
         """Return the file of the classifier that was retrained last."""
         if (result := session.result) is None:
-            raise HTTPException(404)
+            raise _nothing_retrained()
         return FileResponse(result.file, media_type="application/octet-stream", filename="reviewed.safetensors")
+
+
+def _nothing_retrained() -> RefusalError:
+    return RefusalError(409, "retrain", "no classifier was retrained yet. Retrain first.")
 
 
 _CONFLICT: dict[int | str, dict[str, Any]] = {409: FAILURES[500] | {"description": "It goes on already, or cannot be."}}
@@ -290,6 +296,8 @@ async def _tried(session: ReviewSession, work: Any, threads: Executor | None = N
         return await asyncio.get_running_loop().run_in_executor(threads, work)
     except KeyError:  # of a photo that is not there since the photos were looked at again
         raise _no_such_photo() from None
+    except NotReadyError as error:
+        raise RefusalError(503, "not ready", str(error), {"Retry-After": "1"}) from None
     except OutputError as error:
         raise RefusalError(507, "disk", without_places(str(error), session)) from None
     except RegraftError as error:

@@ -1,5 +1,6 @@
 """The process, or processes, that answer: a socket, Uvicorn, signals, and an end without a loss."""
 
+import asyncio
 import errno
 import functools
 import http.client
@@ -18,6 +19,7 @@ from typing import Any
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.supervisors import Multiprocess
 
 from regraft.classifier.bundle import load_bundle
@@ -28,11 +30,14 @@ from regraft.engines.compute import Compute
 from regraft.errors import EngineError, OptionError, RegraftError, flags_in_messages, option, printable
 from regraft.progress import Observer
 from regraft.publishing.subject import CardSubject
+from regraft.review.background import LOG as REVIEW_LOG
 from regraft.review.session import ReviewSession
+from regraft.runtime import return_freed_memory
 from regraft.serve.settings import ServeSettings
 
 LOG = logging.getLogger("regraft.serve")
 _BACKLOG = 2048
+_IDLE = 30  # seconds in which a connection begins a request
 _PATIENCE = 60  # seconds in which a worker shows that it lives: compiling a network may hold Python's lock
 _OFTEN = 0.1  # seconds between two looks whether a worker is ready
 
@@ -112,6 +117,7 @@ class Server:
             review = "" if self.review is None else f"\nphotos are reviewed at {url}review"
             subject = CardSubject.of_file(self.file)  # a mistake in the file is said before anything is started
             _without_death_by_signal()
+            return_freed_memory()
             if self.settings.workers == 1:
                 _serve(place, listener, subject, lambda: say(f"answers at {url} (docs at /docs){review}"))
                 return
@@ -160,12 +166,40 @@ def _without_death_by_signal() -> None:
         signal.signal(number, lambda *_: None)
 
 
+class _Connection(H11Protocol):
+    """A connection that is closed where it begins no request in a while: else whoever opens many takes all there are.
+
+    Uvicorn closes by itself those alone that have been answered and send nothing more. By h11, also where httptools is
+    installed, which is faster and takes headers without an end.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as Uvicorn has it
+        """Begin to look."""
+        super().connection_made(transport)
+        self._last: object = None
+        self._looking = self.loop.call_later(_IDLE, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Look no more."""
+        self._looking.cancel()
+        super().connection_lost(exc)
+
+    def _look(self) -> None:
+        idle = self.cycle is None or self.cycle.response_complete
+        if idle and self.cycle is self._last:
+            self.transport.close()
+            return
+        self._last = self.cycle
+        self._looking = self.loop.call_later(_IDLE, self._look)
+
+
 def _config(place: Server, app: Any, *, workers: int = 1, factory: bool = False) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         factory=factory,
         workers=workers,
         interface="asgi3",
+        http=_Connection,
         lifespan="on",
         ws="none",
         log_config=None,
@@ -184,9 +218,10 @@ def _open(
     from regraft.serve.app import make_app
     from regraft.serve.service import open_service
 
-    if place.verbose and not LOG.handlers:
-        LOG.addHandler(logging.StreamHandler())
-        LOG.setLevel(logging.INFO)
+    for log in (LOG, REVIEW_LOG) if place.verbose else ():
+        if not log.handlers:
+            log.addHandler(logging.StreamHandler())
+            log.setLevel(logging.INFO)
     service = open_service(
         subject,
         lambda classifier: Predictor(classifier, place.compute, _Log(), max_pixels=place.settings.max_pixels),
@@ -242,6 +277,7 @@ class _Uvicorn(uvicorn.Server):
 
 def worker_app(place: Server) -> Any:
     """Return the app of one of several processes, which lasts as long as the process."""
+    return_freed_memory()
     flags_in_messages(place.flags or {}).__enter__()
     try:
         app, _ = _open(place, CardSubject.of_file(place.file), lambda: None, _end_worker)

@@ -11,7 +11,9 @@ import numpy as np
 
 from regraft.errors import RegraftError, printable
 from regraft.images.sources import EncodedImage, Source
+from regraft.serve.allowance import Allowance
 from regraft.serve.batching import Batcher
+from regraft.serve.guards import BODIES
 from regraft.serve.metrics import Metrics
 from regraft.serve.refusals import RefusalError
 from regraft.serve.settings import ServeSettings
@@ -36,6 +38,7 @@ class Service:
         settings: the limits.
         metrics: counts.
         batcher: answers.
+        memory: what the photos of all requests may hold.
         review: of photos, by people; None where nobody reviews.
         stopping: whether the process is to end.
         in_use: the number of the retraining whose classifier answers; 0 for none.
@@ -46,6 +49,7 @@ class Service:
     settings: ServeSettings
     metrics: Metrics
     batcher: Batcher
+    memory: Allowance
     review: "ReviewSession | None" = None
     stopping: bool = False
     in_use: int = 0
@@ -157,7 +161,8 @@ def open_service(
         on_ready=on_ready,
         on_failure=on_failure,
     )
-    return Service(subject, make, settings, metrics, batcher, review)
+    memory = Allowance(BODIES * settings.max_body)
+    return Service(subject, make, settings, metrics, batcher, memory, review)
 
 
 def warm_up_photo() -> Source:

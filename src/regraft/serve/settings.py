@@ -21,6 +21,7 @@ class ServeSettings:
         max_files: photos of a request.
         max_pixels: of a photo; a larger one counts as unreadable.
         max_queue: photos that may wait.
+        max_requests: that may be under way at once, in each process.
         timeout: seconds that a request may take, its body included.
         workers: processes, each with an engine of its own.
     """
@@ -60,6 +61,13 @@ class ServeSettings:
     max_queue: int = setting(
         256,
         help="Photos that may wait for an answer. Where they would be more, a request is asked to come again.",
+        allowed="1 or more",
+        check=lambda value: whole_number(value, 1),
+        low=1,
+    )
+    max_requests: int = setting(
+        512,
+        help="Requests under way at once, in each process. More are asked to come again.",
         allowed="1 or more",
         check=lambda value: whole_number(value, 1),
         low=1,

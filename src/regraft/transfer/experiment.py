@@ -21,6 +21,7 @@ from regraft.engines.workload import EngineChoice, Workload, features_of
 from regraft.errors import OptionError, option
 from regraft.features.depth_choices import columns_from, distinct, first_depths
 from regraft.features.extraction import Features, check_photos
+from regraft.heads.coordinates import CoordinateCache
 from regraft.heads.probe import CalibratedHeads
 from regraft.images.augment import Augmentation
 from regraft.images.decoding import READING
@@ -66,6 +67,7 @@ class Experiment:
         run: where checkpoints go.
         tta: the views of a photo that features are the means of, a row of `images.tta.TTA`.
         other_views: by such rows, the features of further views that may be taken, and those of the validation photos.
+        coordinates: what last layers have in common whatever the labels are; None keeps nothing of that.
     """
 
     backbone: Backbone
@@ -82,6 +84,7 @@ class Experiment:
     run: Run = field(default_factory=nowhere)
     tta: str = NONE
     other_views: Mapping[str, tuple[Features, Features | None]] = field(default_factory=dict)
+    coordinates: CoordinateCache | None = None
     _cuts: "dict[tuple[str, bool], tuple[Top, Views]]" = field(default_factory=dict)
     _random: Backbone | None = None
     _hashes: dict[bool, dict[str, str]] = field(default_factory=dict)
@@ -123,6 +126,7 @@ class Experiment:
             all_too=self.validation is None,
             choices={name: columns_from(self.backbones, first) for name, first in self.choices.items()},
             class_weights=self.class_weights,
+            cache=self.coordinates,
         )
 
     @property

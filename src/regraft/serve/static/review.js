@@ -9,6 +9,7 @@ import { askName, closeBy, openDialog, prepareDialogs, showHelp } from "./review
 import { Grid } from "./review_grid.js";
 import { onKeys } from "./review_keys.js";
 import { Outbox } from "./review_outbox.js";
+import { prepareResult } from "./review_retrain.js";
 import { currentFilter, digits, orderedClasses, showBanner, showReviewer, showState } from "./review_state.js";
 import { fetchMissing } from "./review_thumbnails.js";
 
@@ -251,6 +252,7 @@ async function download(path, name, fallback) {
 prepareDialogs();
 prepareChoice();
 prepareAdding();
+prepareResult();
 closeBy(byId("who-form"), () => byId("name").value);
 showReviewer(localStorage.getItem(REVIEWER));
 onKeys({
@@ -273,12 +275,6 @@ byId("show-help").addEventListener("click", showHelp);
 byId("filter").addEventListener("change", load);
 byId("filter").addEventListener("submit", (event) => event.preventDefault());
 byId("reload").addEventListener("click", load);
-byId("hide-result").addEventListener("click", ({ currentTarget }) => {
-  const open = byId("result-body").hidden;
-  byId("result-body").hidden = !open;
-  currentTarget.setAttribute("aria-expanded", String(open));
-  currentTarget.textContent = open ? "Hide" : "Show";
-});
 onClick("retrain", async () => {
   await send("review/retrain", {});
   state.retrain.running = true;

@@ -6,12 +6,16 @@ const [WIDTH, HEIGHT, EDGE] = [240, 38, 8]; // of a picture
 const IN_PERCENT = new Set(["accuracy", "balanced_accuracy", "top5_accuracy", "ece"]);
 const VERDICTS = { better: "▲ proven better", worse: "▼ proven worse", "not proven": "○ not proven" };
 
-let shown = null; // number of the result
+let shown = null; // number of the result; 0 once it is known that there is none
 
-/** Show a result (see GET /review/state), or nothing. */
+/** Show a result (see GET /review/state), or nothing: closed where it was there before the page. */
 export function showResult(result, data) {
   byId("result").hidden = !result;
-  if (!result) return;
+  if (shown !== result?.number) openResult(shown !== null);
+  if (!result) {
+    shown = 0;
+    return;
+  }
   byId("use").disabled = result.in_use;
   byId("use").textContent = result.in_use ? "This server answers by it" : "Answer by it here";
   if (result.number === shown) return;
@@ -19,6 +23,16 @@ export function showResult(result, data) {
   byId("result-about").textContent = about(result);
   byId("figures").replaceChildren(...result.figures.map(row));
   byId("command").textContent = `regraft fit ${/^[\w./-]+$/.test(data) ? data : "DATA"} --labels reviewed.csv`;
+}
+
+function openResult(open) {
+  byId("result-body").hidden = !open;
+  byId("toggle-result").setAttribute("aria-expanded", String(open));
+  byId("toggle-result").textContent = open ? "Hide" : "Show";
+}
+
+export function prepareResult() {
+  byId("toggle-result").addEventListener("click", () => openResult(byId("result-body").hidden));
 }
 
 function about({ compared, relabelled, excluded, unknown, seconds }) {

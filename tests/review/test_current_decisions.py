@@ -4,14 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
+from regraft.review.current_decisions import CurrentDecisions
 from regraft.review.decisions import DecisionStore
-from regraft.review.standing import Standing
 
 
 def test_it_agrees_with_the_store_after_every_row(tmp_path: Path) -> None:
     """400 random rows of three reviewers and eight photos, half of them written by another store of the same file."""
     ours, theirs = DecisionStore(tmp_path / "a.sqlite"), DecisionStore(tmp_path / "a.sqlite")
-    standing, generator = Standing(ours), np.random.default_rng(3)
+    standing, generator = CurrentDecisions(ours), np.random.default_rng(3)
     differed = 0
     for number in range(400):
         store = (ours, theirs)[number % 2]
@@ -34,7 +34,7 @@ def test_it_agrees_with_the_store_after_every_row(tmp_path: Path) -> None:
 
 def test_what_others_said_is_their_last_word_where_it_is_not_what_counts(tmp_path: Path) -> None:
     store, key = DecisionStore(tmp_path / "a.sqlite"), bytes(32)
-    standing = Standing(store)
+    standing = CurrentDecisions(store)
     for reviewer, label in (("ada", "cat"), ("bo", "dog"), ("cy", "owl"), ("bo", "cat"), ("ada", "cat")):
         store.record(key, "a.jpg", "relabel", label, reviewer=reviewer)
     standing.catch_up()

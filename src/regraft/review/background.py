@@ -14,7 +14,7 @@ _FAILED = "this failed for a reason that the server's log gives."
 
 
 @dataclass(frozen=True)
-class Doing:
+class Task:
     """What goes on.
 
     Attributes:
@@ -35,7 +35,7 @@ class StoppedError(Exception):
 class Worker(Observer):
     """A thread for work that takes a while. It is the work's observer, and ends it where nobody waits for it any more.
 
-    Work that fails is said in `error`, until work of the same name succeeds; the thread goes on.
+    Whoever gives work hears why it failed; the thread goes on.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Worker(Observer):
         self._jobs = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._waiting: list[str] = []
-        self._doing: Doing | None = None
+        self._doing: Task | None = None
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="review", daemon=True)
 
@@ -82,14 +82,14 @@ class Worker(Observer):
             return bool(self._waiting)
 
     @property
-    def doing(self) -> Doing | None:
+    def doing(self) -> Task | None:
         """Return what goes on; None where nothing does."""
         return self._doing
 
     def _run(self) -> None:
         while (given := self._jobs.get()) is not None and not self._closing:
             task, job, failed = given
-            self._doing = Doing(task)
+            self._doing = Task(task)
             try:
                 job()
             except StoppedError:
@@ -117,10 +117,10 @@ class Worker(Observer):
     def begin(self, task: str, total: int) -> None:
         """Receive the start of a pass over photos."""
         self._check()
-        self._doing = Doing(task, 0, total)
+        self._doing = Task(task, 0, total)
 
     def advance(self, count: int) -> None:
         """Receive that more of them are done."""
         self._check()
         if (now := self._doing) is not None:
-            self._doing = Doing(now.task, now.done + count, now.total)
+            self._doing = Task(now.task, now.done + count, now.total)

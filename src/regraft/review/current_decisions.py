@@ -7,7 +7,7 @@ from regraft.review.decision import Action, Decision
 from regraft.review.decisions import DecisionStore
 
 
-class Standing:
+class CurrentDecisions:
     """What counts for each photo, as of the last row of a store's log that was read. Any number of threads may ask.
 
     It agrees with `DecisionStore.state` and `DecisionStore.conflicts`, and reads each row of the log once: those of
