@@ -16,6 +16,7 @@ from regraft.classifier.classifier import Classifier
 from regraft.classifier.predict import Predictor
 from regraft.data.columns import Columns
 from regraft.data.label_file import LabelOptions
+from regraft.data.taxonomy import Taxonomy
 from regraft.evaluation.decisions import Decision, ThresholdRule
 from regraft.images.sources import EncodedImage
 from regraft.networks.backbones import load_backbone
@@ -247,6 +248,22 @@ def test_a_link_and_photos_that_are_added_beside_it(
     session.add([EncodedImage(file.read_bytes(), file.name) for file in files], "green", reviewer="ada")
     assert len(list((tmp_path / "link-added").iterdir())) == 3
     assert retrain_as_fit(session) == (8, 3, 8)
+
+
+@pytest.mark.slow
+def test_a_tree_of_classes_stays_while_it_has_them_all(opened: Open, photos: Photos, classifier: Classifier) -> None:
+    classifier.taxonomy = Taxonomy({"warm": None, "cold": None, "red": "warm", "pink": "warm", "blue": "cold"})
+    session = opened(photos("pets", red=8, blue=8), classifier)
+    for number, wanted in ((1, ("blue", "red")), (2, ("blue", "pink", "red"))):
+        decide(session, f"red/{number}.jpg", "relabel", "pink")
+        retrained(session)
+        assert session.result is not None
+        made = session.result.retrained.result.classifier
+        assert (made.classes, made.taxonomy) == (wanted, classifier.taxonomy)
+    for number in (1, 2):
+        decide(session, f"blue/{number}.jpg", "relabel", "owl")
+    retrained(session)
+    assert session.result.retrained.result.classifier.taxonomy is None  # for it has no owl
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from regraft.networks.backbone import Backbone
 from regraft.progress import Observer
 from regraft.review.decision import Decision
 from regraft.review.photos import ReviewPhoto, ReviewPhotos
+from regraft.review.retrain import tree_of
 from regraft.transfer.experiment import Experiment
 from regraft.transfer.preparation import prepare_experiment
 from regraft.transfer.settings import BY_GROUPS, FitSettings
@@ -146,7 +147,7 @@ def experiment_of(
 ) -> Experiment:
     """Return photos and their features, by a classifier's own networks, as `review.retrain` takes them.
 
-    What its settings say of figures counts as far as these photos allow it: positive class, and folds by groups.
+    What its settings say counts as far as these photos allow it: positive class, folds by groups, the tree of classes.
 
     Raises:
         DataError: the photos cannot be used.
@@ -158,6 +159,8 @@ def experiment_of(
         settings = replace(settings, positive=None)
     if "validation" in splits or train.groups is None:  # which evaluate, or which could be left out in turn
         settings = replace(settings, folds=FitSettings().folds)
+    tree = tree_of(train.classes, classifier.taxonomy)
+    splits = {split: replace(part, taxonomy=tree) for split, part in splits.items()}
     return prepare_experiment(splits, first, settings, compute, observer, joined=joined)
 
 

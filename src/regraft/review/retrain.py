@@ -1,7 +1,7 @@
 """A classifier fitted again with the labels that people gave, on features that are known, and what that changed."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,7 @@ from regraft.classifier.classifier import Classifier
 from regraft.classifier.labels import make_labels
 from regraft.data.dataset import Dataset
 from regraft.data.samples import natural_order
-from regraft.data.taxonomy import distances_between
+from regraft.data.taxonomy import Taxonomy, distances_between
 from regraft.errors import DataError, OptionError, SmallClassesError, option
 from regraft.evaluation.metrics import Predictions, prepare
 from regraft.evaluation.paired import Difference, paired_differences
@@ -128,6 +128,11 @@ def take_label_type(classifier: Classifier, like: Classifier) -> None:
     classifier.label_type, classifier.label_dtype = like.label_type, like.label_dtype
 
 
+def tree_of(classes: Sequence[str], taxonomy: Taxonomy | None) -> Taxonomy | None:
+    """Return the tree where it has all classes; None else, as of one that people began."""
+    return taxonomy if taxonomy is not None and all(name in taxonomy for name in classes) else None
+
+
 def _labels_of(experiment: Experiment) -> dict[tuple[bytes, Source], str]:
     """Return the name of the class of each photo that is learned from or evaluates."""
     return {
@@ -158,6 +163,8 @@ def corrected_experiment(
     same = set(names) == set(found.dataset.classes)
     classes = list(found.dataset.classes) if same else natural_order(names)  # labels in Python have an order of theirs
     dataset = _with_names(found.dataset, keep, names, classes)
+    tree = tree_of(classes, dataset.samples.taxonomy)
+    dataset = replace(dataset, samples=replace(dataset.samples, taxonomy=tree))
     dataset.samples.check_trainable()
     validation, validation_features = found.validation, found.validation_features
     if validation is not None and validation_features is not None:
@@ -169,11 +176,12 @@ def corrected_experiment(
                 unknown,
             )
         validation, validation_features = _with_names(validation, kept, own, classes), validation_features.select(kept)
+        validation = replace(validation, samples=replace(validation.samples, taxonomy=tree))
     record = base.record
     settings = replace(found.settings, strategy=_FROZEN, features=record.features, tta=record.tta)
     if len(classes) > 2:  # of which none is positive
         settings = replace(settings, positive=None)
-    settings.check(found.compute, classes, distances_between(classes, dataset.samples.taxonomy))
+    settings.check(found.compute, classes, distances_between(classes, tree))
     return replace(
         found,
         dataset=dataset,
