@@ -173,7 +173,7 @@ def test_splits(opened: Open, photos: Photos, retrain_as_fit: Retrain) -> None:
         decide(session, f"{split}/red/5.jpg", "exclude")
     test_photo = EncodedImage((folder / "test" / "blue" / "1.jpg").read_bytes(), "x.jpg")
     added, refused = session.add([test_photo], "red", reviewer="ada")
-    assert (added, refused) == ([], [("x.jpg", "x.jpg: it is a photo of the test split, of which nothing is learned.")])
+    assert (added, refused) == ([], [("x.jpg", "it is a photo of the test split, of which nothing is learned.")])
     assert not session.places.added.exists()
     assert retrain_as_fit(session) == (8, 8)
     assert session.result is not None
