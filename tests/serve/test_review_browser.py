@@ -18,7 +18,8 @@ from regraft.classifier.bundle import load_bundle
 from regraft.data.label_table import read_label_table
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-LOST = r"net::ERR_(CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE|FAILED)"  # what a browser says of no answer
+# What a browser says of no answer, or half of one.
+LOST = r"net::ERR_(CONNECTION_REFUSED|CONNECTION_RESET|CONTENT_LENGTH_MISMATCH|EMPTY_RESPONSE|FAILED)"
 REFUSED = "the server responded with a status of {}"
 TOKEN = "a-secret-of-twenty-letters"
 
@@ -336,6 +337,18 @@ def test_keys_wait_for_photos_that_are_still_loaded(review: Review, opened: Open
     expect(card(page, files[2]).locator(".state")).to_have_text("✕ left out, by ada")
     expect(page.locator(".card")).to_have_count(32)
     expect(page.locator("#end-words")).to_have_text("That was all: 32 photos.")
+
+
+def test_a_server_that_takes_a_request_and_is_silent(review: Review, opened: Open) -> None:
+    page = opened(review().url)
+    is_ready(page)
+    page.route("**/silence", lambda _: None)
+    script = """async (limit) => {
+      const {askFile} = await import("/static/ask.js");
+      const {signal} = new AbortController();
+      return askFile("silence", {signal}, {limit}).catch(({message, status}) => [message, status]);
+    }"""
+    assert page.evaluate(script, 0.2) == ["The server did not answer within 0.2 s.", 0]
 
 
 def test_the_list_follows_a_new_look_at_the_photos(review: Review, opened: Open) -> None:

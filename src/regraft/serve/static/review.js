@@ -305,7 +305,7 @@ onKeys({
   move: (step) =>
     queue(async (card) => {
       const next = await grid.step(card, step);
-      if (closer.card) look(next);
+      if (closer.card && next) look(next);
       else grid.focus(next);
     }),
 });

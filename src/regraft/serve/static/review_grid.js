@@ -78,6 +78,7 @@ export class Grid {
       if (!this.#known) this.#look = look;
       else if (look !== this.#look) this.#look = null;
       this.#known = true;
+      if (this.#lost) say(""); // it is there now
       this.#lost = "";
       // Of photos that are still undecided `total` counts those that are loaded and decided no more.
       const loaded = this.#cards.filter((card) => card.photo.decision).length;
