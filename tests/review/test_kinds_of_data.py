@@ -94,6 +94,7 @@ def test_copies_under_two_classes_and_a_class_of_one_photo_wait_for_decisions(
     assert retrained(session) == (8, 7)
 
 
+@pytest.mark.slow
 def test_a_new_class_whose_photos_are_copies_waits_for_others(opened: Open, photos: Photos) -> None:
     folder = photos("pets", red=8, blue=8)
     copy(folder / "red" / "0.jpg", folder / "red" / "same.jpg")
@@ -104,6 +105,7 @@ def test_a_new_class_whose_photos_are_copies_waits_for_others(opened: Open, phot
     assert session.result.too_few == {"green": 1}
 
 
+@pytest.mark.slow
 def test_photos_of_one_class_are_enough_once_people_gave_some_another(opened: Open, photos: Photos) -> None:
     session = opened(photos("pets", red=8))
     assert "labels of fewer than two classes" in session.error
@@ -114,6 +116,7 @@ def test_photos_of_one_class_are_enough_once_people_gave_some_another(opened: Op
     assert retrained(session) == (2, 6)
 
 
+@pytest.mark.slow
 def test_loose_photos(opened: Open, photos: Photos, retrain_as_fit: Retrain) -> None:
     source = photos("both", red=8, blue=8)
     folder = source.parent / "loose"
@@ -129,6 +132,7 @@ def test_loose_photos(opened: Open, photos: Photos, retrain_as_fit: Retrain) -> 
     assert retrained(session) == (5, 6)
 
 
+@pytest.mark.slow
 def test_what_was_decided_of_a_file_is_not_of_what_replaced_it(opened: Open, photos: Photos) -> None:
     folder = photos("pets", red=8, blue=8)
     session = opened(folder)
@@ -147,6 +151,7 @@ def test_what_was_decided_of_a_file_is_not_of_what_replaced_it(opened: Open, pho
     assert retrained(session) == (8, 8)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_is_named(opened: Open, photos: Photos) -> None:
     folder = photos("pets", red=8, blue=8)
     (folder / "red" / "broken.jpg").write_bytes(b"no photo")

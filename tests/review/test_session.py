@@ -126,6 +126,7 @@ def test_a_new_class_of_new_photos(opened: Open, pets: Path, tmp_path: Path) -> 
         session.add([encoded(greens[3])], " ", reviewer="ada")
 
 
+@pytest.mark.slow
 def test_a_start_anew_knows_what_was_decided_and_added(opened: Open, pets: Path, tmp_path: Path) -> None:
     first = opened(pets)
     first.decide(key_of(pets, "blue/r0.jpg"), "relabel", "red", reviewer="ada")
@@ -145,6 +146,7 @@ def test_a_start_anew_knows_what_was_decided_and_added(opened: Open, pets: Path,
     assert len(list(again.photos.select(PhotoFilter(undecided=True), state, differing))) == 18
 
 
+@pytest.mark.slow
 def test_photos_that_are_put_into_the_folder_are_found_when_it_is_looked_at_again(opened: Open, pets: Path) -> None:
     session = opened(pets)
     new = photo(pets / "red" / "0.jpg", "red", 777)

@@ -52,6 +52,7 @@ def test_a_process_answers_and_finishes_what_it_has_begun(start: Start, jpegs: l
     assert process.stderr.read() == ""
 
 
+@pytest.mark.slow
 def test_headers_without_an_end_are_refused(start: Start) -> None:
     _, port = start()
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
@@ -191,6 +192,7 @@ def test_the_socket_is_one_whose_answers_asyncio_sends_at_once(host: str, family
         assert (listener.family, listener.proto) == (family, socket.IPPROTO_TCP)  # what asyncio looks at
 
 
+@pytest.mark.slow
 def test_connections_that_begin_no_request_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Silent ones, ones that send half a head, also after an answer; not those that wait for theirs."""
     monkeypatch.setattr(server_, "_IDLE", 0.5)

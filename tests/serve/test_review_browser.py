@@ -19,7 +19,7 @@ from regraft.data.label_table import read_label_table
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 # What a browser says of no answer, or half of one.
-LOST = r"net::ERR_(CONNECTION_REFUSED|CONNECTION_RESET|CONTENT_LENGTH_MISMATCH|EMPTY_RESPONSE|FAILED)"
+LOST = r"net::ERR_[A-Z_]+"
 REFUSED = "the server responded with a status of {}"
 TOKEN = "a-secret-of-twenty-letters"
 
@@ -628,7 +628,7 @@ def test_new_photos_and_the_table_of_labels(review: Review, opened: Open, tmp_pa
     page.get_by_label("Class", exact=True).fill("green")
     page.get_by_role("button", name="Add 2 photos of a new class “green”").click()
     expect(page.locator("#add-said li")).to_have_text(
-        ["1 photo added; 1 refused:", re.compile("^broken.jpg: .*not an image")]
+        ["1 photo added; 1 refused:", re.compile("^broken.jpg: not an image")]
     )
     page.get_by_role("button", name="Close").last.click()
     expect(page.locator("#legend .class").last).to_contain_text("green")

@@ -160,6 +160,7 @@ def test_photos_in_order_and_by_what_is_asked(client: TestClient) -> None:
     assert sum(reasons.values()) == 20
 
 
+@pytest.mark.slow
 def test_pictures_fit_and_stand_upright(client: TestClient, pets: Path) -> None:
     given = client.get(f"/review/photos/{id_of(client, 'red/7.jpg')}/image", params={"side": 32})
     assert given.headers["content-type"] == "image/jpeg"
@@ -254,6 +255,7 @@ def test_files_elsewhere_are_named_without_their_folders(reviewed_file: Path, pe
     session.close(1)
 
 
+@pytest.mark.slow
 def test_whoever_waits_to_decide_keeps_nobody_from_looking(
     client: TestClient, pets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

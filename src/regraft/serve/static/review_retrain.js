@@ -36,11 +36,13 @@ export function prepareResult() {
   byId("toggle-result").addEventListener("click", () => openResult(byId("result-body").hidden));
 }
 
-function about({ compared, relabelled, excluded, unknown, seconds }, data) {
+function about({ compared, relabelled, excluded, unknown, seconds, too_few: few = {} }, data) {
   const changed = [`${counted(relabelled, "photo")} relabelled`, `${excluded.toLocaleString("en")} left out`];
   if (unknown) changed.push(`${counted(unknown, "decision")} about photos that only a new fit reads`);
+  const small = Object.keys(few);
+  const waiting = small.length ? ` Too few photos to learn from yet: ${small.join(", ")}.` : "";
   return (
-    `${changed.join(", ")}. Before and after are compared on ${counted(compared, "photo")} that neither learned from, ` +
+    `${changed.join(", ")}.${waiting} Before and after are compared on ${counted(compared, "photo")} that neither learned from, ` +
     "by their labels as they are now. Before: the same fit with the labels as they were found in " +
     `${data}, not the classifier that answers here. It took ${seconds.toFixed(1)}\u00a0s.`
   );
