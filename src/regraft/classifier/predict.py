@@ -17,6 +17,7 @@ from regraft.evaluation.decisions import Decision, answers_of, decided_by
 from regraft.evaluation.levels import Level
 from regraft.features.extraction import Features
 from regraft.features.joint import JointExtractor
+from regraft.heads.workers import one_thread_each
 from regraft.images.headers import Header
 from regraft.images.reading import MAX_PIXELS
 from regraft.images.sources import Source
@@ -203,21 +204,9 @@ class Predictor:
             values[rows] = found.values
             unreadable |= {rows[place]: reason for place, reason in found.unreadable.items()}
         assert values is not None  # there is a list, of no images at the least
-        lost = sorted(unreadable)
-        probabilities = self.classifier.probabilities(values)
-        probabilities[lost] = np.nan
-        values[lost] = np.nan
-        answered = Predictions(  # of all images at once: what is done list by list costs as much for each as for all
-            sources,
-            probabilities,
-            unreadable,
-            self.classifier.decision,
-            self.classifier.levels,
-            sets=self.classifier.sets(probabilities, self._asked or Coverage()),
-            unlike=self.classifier.unlike_training(values),
-            coverage=self._asked,
-            abstains=self._abstain,
-        )
+        # on one thread: those of a product that is over go on waiting, on the cores that the next photos need
+        with one_thread_each():
+            answered = self._answered(sources, values, unreadable)
         keys = tuple(b"" if row in unreadable else key for row, key in enumerate(inspection.keys))
         return [
             ExplainedPredictions(
@@ -230,6 +219,24 @@ class Predictor:
             )
             for places, own in zip(parts, ranges, strict=True)
         ]
+
+    def _answered(self, sources: tuple[Source, ...], values: np.ndarray, unreadable: dict[int, str]) -> Predictions:
+        """Return what features (n, width) say of all images at once; those of unreadable ones become NaN."""
+        lost = sorted(unreadable)
+        probabilities = self.classifier.probabilities(values)
+        probabilities[lost] = np.nan
+        values[lost] = np.nan
+        return Predictions(
+            sources,
+            probabilities,
+            unreadable,
+            self.classifier.decision,
+            self.classifier.levels,
+            sets=self.classifier.sets(probabilities, self._asked or Coverage()),
+            unlike=self.classifier.unlike_training(values),
+            coverage=self._asked,
+            abstains=self._abstain,
+        )
 
     def _ranges_of(self, sources: Sequence[Source], inspection: Inspection, places: range) -> Ranges:
         """Return the values of black and white that the images at these places, a list of its own, are read by."""
