@@ -30,7 +30,7 @@ BENCHMARKS = {  # module: what it measures; the longest last
     "fine_tuning": "training on cached activations, against the bound, and where the time of a fit goes",
     "growth": "time and memory from 1,000 to 50,000 photos",
     "intervals": "how often the intervals of the figures hold the truth, by simulation",
-    "serve": "the server under load: requests, latency, memory, damaged files among the photos",
+    "serve": "the server under load: requests, latency, memory, hostile files among the photos",
     "startup": "the shell's commands, and where the time of one prediction goes",
     "job": "the whole job on 1,000 photos, against fastai, Keras, and logistic regression by hand",
 }

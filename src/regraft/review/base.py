@@ -18,7 +18,7 @@ from regraft.networks.backbone import Backbone
 from regraft.progress import Observer
 from regraft.review.decision import Decision
 from regraft.review.photos import ReviewPhoto, ReviewPhotos
-from regraft.review.retrain import tree_of
+from regraft.review.retrain import FROZEN, tree_of
 from regraft.transfer.experiment import Experiment
 from regraft.transfer.preparation import prepare_experiment
 from regraft.transfer.settings import BY_GROUPS, FitSettings
@@ -36,7 +36,7 @@ def settings_of(classifier: Classifier) -> FitSettings:
     record, decision = classifier.record, classifier.decision
     request = DecisionRequest() if decision is None else DecisionRequest.of_words(decision.asked)
     found = FitSettings(
-        strategy="frozen",
+        strategy=FROZEN,
         features=AUTO if record is None else record.features,
         tta=classifier.tta,
         goal=request.goal,

@@ -21,7 +21,7 @@ from regraft.review.decision import Action, Decision
 from regraft.transfer.experiment import Experiment
 from regraft.transfer.fit import FitResult, fit_experiment
 
-_FROZEN = "frozen"
+FROZEN = "frozen"
 _TEXT = ("accuracy", "balanced_accuracy", "log_loss")
 
 
@@ -92,10 +92,10 @@ def retrain(
     """
     started = time.monotonic()
     before = before or base
-    if base.classifier.strategy != _FROZEN:
+    if base.classifier.strategy != FROZEN:
         raise OptionError(
             f"the classifier was fitted with {option('strategy', base.classifier.strategy)}, which takes as long as it "
-            f"took. Fit with {option('strategy', _FROZEN)} to fit again while photos are reviewed."
+            f"took. Fit with {option('strategy', FROZEN)} to fit again while photos are reviewed."
         )
     experiment = corrected_experiment(base, decisions, labels=labels)
     result = fit_experiment(experiment, model=base.classifier.model)
@@ -178,7 +178,7 @@ def corrected_experiment(
         validation, validation_features = _with_names(validation, kept, own, classes), validation_features.select(kept)
         validation = replace(validation, samples=replace(validation.samples, taxonomy=tree))
     record = base.record
-    settings = replace(found.settings, strategy=_FROZEN, features=record.features, tta=record.tta)
+    settings = replace(found.settings, strategy=FROZEN, features=record.features, tta=record.tta)
     if len(classes) > 2:  # of which none is positive
         settings = replace(settings, positive=None)
     settings.check(found.compute, classes, distances_between(classes, tree))

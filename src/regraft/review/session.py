@@ -30,11 +30,10 @@ from regraft.review.listing import list_for_review, look_at_photos
 from regraft.review.order import Reason
 from regraft.review.photos import ReviewCounts, ReviewPhoto, ReviewPhotos, name_below
 from regraft.review.places import ReviewPlaces
-from regraft.review.retrain import RetrainOutcome
+from regraft.review.retrain import FROZEN, RetrainOutcome
 from regraft.review.trainer import ReviewTrainer
 
 LOOK, PREPARE, RETRAIN = "looking at the photos", "preparing to retrain", "retraining"  # what the worker does
-_FROZEN = "frozen"
 
 
 class NotReadyError(RegraftError):
@@ -113,7 +112,7 @@ class ReviewSession:
         self._lock = threading.Lock()
         self.trainer = ReviewTrainer(classifier, data, columns, self._compute, self.worker)
         self._folder = tempfile.TemporaryDirectory(prefix="regraft-review-")
-        if classifier.strategy != _FROZEN:
+        if classifier.strategy != FROZEN:
             self.why_not_retrain = (
                 f"the classifier was fitted with {option('strategy', classifier.strategy)}, which trained its network "
                 "further and takes as long again. Download the labels, and fit with them."

@@ -25,7 +25,17 @@ from regraft.serve.fetching import FetchError, fetch
 from regraft.serve.guards import guarded, with_security_headers
 from regraft.serve.metrics import TYPE, Metrics
 from regraft.serve.page import add_page, heatmap_of
-from regraft.serve.refusals import App, Message, Receive, RefusalError, Scope, Send, json_bytes, memory_full, send_json
+from regraft.serve.refusals import (
+    App,
+    Message,
+    Receive,
+    RefusalError,
+    Scope,
+    Send,
+    json_response,
+    memory_full,
+    send_json,
+)
 from regraft.serve.review_routes import PREFIX as REVIEW
 from regraft.serve.review_routes import add_review
 from regraft.serve.schemas import BODY, FAILURES, FORM
@@ -152,7 +162,7 @@ def _add_predict(app: FastAPI, service: Service) -> None:
             found = [] if explained is None else answers_of(explained.predictions, explained.classes, top)
         rows = _in_order(found, failed)
         lost = len(rows) == 1 and rows[0]["error"] is not None
-        return _json({"predictions": rows}, 422 if lost else 200)
+        return json_response({"predictions": rows}, 422 if lost else 200)
 
 
 def _add_heatmap(app: FastAPI, service: Service) -> None:
@@ -160,7 +170,7 @@ def _add_heatmap(app: FastAPI, service: Service) -> None:
     async def heatmap(request: Request, label: str) -> Response:
         """Say which parts of a photo speak for a class: how much its log-odds fall where they are covered."""
         classifier, seconds = service.subject.classifier, service.settings.timeout
-        return _json(await heatmap_of(request, label, classifier, service.batcher, seconds=seconds))
+        return json_response(await heatmap_of(request, label, classifier, service.batcher, seconds=seconds))
 
 
 async def _photos_of(
@@ -226,17 +236,17 @@ def _add_state(app: FastAPI, service: Service) -> None:
     @app.get("/model", response_model=dict[str, Any])
     async def model() -> Response:
         """Say what answers: classes, networks, what decides, figures with intervals, licences, versions."""
-        return _json({**about(service.subject), "review": service.review is not None})
+        return json_response({**about(service.subject), "review": service.review is not None})
 
     @app.get("/health", response_model=dict[str, str])
     async def health() -> Response:
         """Say that the process lives."""
-        return _json({"status": "alive"})
+        return json_response({"status": "alive"})
 
     @app.get("/ready", response_model=dict[str, str], responses={503: {"model": dict[str, str]}})
     async def ready() -> Response:
         """Say whether photos are answered: not before the first one was, and not while the server stops."""
-        return _json({"status": "ready"}) if service.ready else _json({"status": "not ready"}, 503)
+        return json_response({"status": "ready"}) if service.ready else json_response({"status": "not ready"}, 503)
 
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def metrics() -> Response:
@@ -257,15 +267,11 @@ def _add_documents(app: FastAPI) -> None:
         return Response(found[0], media_type=found[1])
 
 
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(json_bytes(value), status, media_type="application/json")
-
-
 def _refused_by(metrics: Metrics) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def refused(_: Request, error: Exception) -> Response:
         assert isinstance(error, RefusalError)
         metrics.rejected.labels(error.reason).inc()
-        answer = _json({"error": str(error)}, error.status)
+        answer = json_response({"error": str(error)}, error.status)
         answer.headers.update(error.headers)
         return answer
 
@@ -273,22 +279,22 @@ def _refused_by(metrics: Metrics) -> Callable[[Request, Exception], Awaitable[Re
 
 
 async def _failed(_: Request, __: Exception) -> Response:  # the error itself goes on to the log
-    return _json({"error": FAILED}, 500)
+    return json_response({"error": FAILED}, 500)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, AnyHTTPError)
-    return _json({"error": str(error.detail)}, error.status_code)
+    return json_response({"error": str(error.detail)}, error.status_code)
 
 
 async def _not_found(request: Request, _: Exception) -> Response:
-    return _json({"error": f"there is no {printable(request.url.path)[:200]} here. See /docs."}, 404)
+    return json_response({"error": f"there is no {printable(request.url.path)[:200]} here. See /docs."}, 404)
 
 
 async def _not_allowed(request: Request, error: Exception) -> Response:
     headers = getattr(error, "headers", None) or {}
     allowed = headers.get("Allow", "another method")
-    answer = _json({"error": f"{printable(request.url.path)} takes {allowed}. Got {request.method}."}, 405)
+    answer = json_response({"error": f"{printable(request.url.path)} takes {allowed}. Got {request.method}."}, 405)
     answer.headers.update(headers)
     return answer
 
@@ -300,14 +306,14 @@ async def _wrong_value(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     if tuple(first["loc"][:1]) == ("body",) and first["type"] in ("json_invalid", "model_attributes_type"):
-        return _json({"error": _NO_JSON}, 422)
+        return json_response({"error": _NO_JSON}, 422)
     name, given = str(first["loc"][-1]), printable(repr(first.get("input")))[:80]
     if name == "top":
-        return _json({"error": f"top must be a whole number from 1 to {MOST_TOP}. Got {given}."}, 422)
+        return json_response({"error": f"top must be a whole number from 1 to {MOST_TOP}. Got {given}."}, 422)
     said = (
         printable(first["msg"])
         .rstrip(".")
         .replace("Input should be", "must be")
         .replace("Field required", "is missing")
     )
-    return _json({"error": f"{printable(name)[:80]}: {said[:300]}. Got {given}."}, 422)
+    return json_response({"error": f"{printable(name)[:80]}: {said[:300]}. Got {given}."}, 422)

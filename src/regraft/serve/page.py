@@ -18,7 +18,7 @@ from regraft.images.sources import Source
 from regraft.serve.batching import Batcher
 from regraft.serve.heatmap import occlusion_map
 from regraft.serve.refusals import RefusalError
-from regraft.serve.uploads import read_form, too_slow
+from regraft.serve.uploads import read_photos
 
 if TYPE_CHECKING:
     from regraft.classifier.classifier import Classifier
@@ -73,11 +73,7 @@ async def heatmap_of(
         names = first_few(classifier.classes, 20)
         raise RefusalError(422, "label", f"label must be one of {names}. Got {printable(label)[:200]!r}.")
     ends = time.monotonic() + seconds
-    try:
-        async with asyncio.timeout(seconds):
-            (photo,) = await read_form(request.headers.get("content-type", ""), request.stream(), most=1)
-    except TimeoutError:
-        raise too_slow(seconds) from None
+    (photo,) = await read_photos(request, most=1, seconds=seconds)
 
     def answers(sources: Sequence[Source]) -> np.ndarray:
         waiting = batcher.submit(sources, counted=False)

@@ -4,6 +4,8 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
+from fastapi.responses import Response
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -40,6 +42,11 @@ def memory_full() -> RefusalError:
 def json_bytes(value: Any) -> bytes:
     """Return JSON; what is no UTF-8 in names of classes is escaped."""
     return json.dumps(value, allow_nan=False).encode("ascii")
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """Return an answer of JSON."""
+    return Response(json_bytes(value), status, media_type="application/json")
 
 
 async def send_json(send: Send, status: int, value: Any, headers: Mapping[str, str] | None = None) -> None:

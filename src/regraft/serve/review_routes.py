@@ -14,18 +14,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from regraft.errors import OptionError, OutputError, RegraftError, printable
 from regraft.images.reading import UnreadableImageError
-from regraft.images.sources import EncodedImage
 from regraft.publishing.subject import CardSubject
 from regraft.review.order import Reason
 from regraft.review.photos import PhotoFilter, ReviewPhoto
 from regraft.review.session import NotReadyError, ReviewSession
 from regraft.serve.page import static_file
-from regraft.serve.refusals import RefusalError, json_bytes
+from regraft.serve.refusals import RefusalError, json_response
 from regraft.serve.review_answers import decision_json, photo_json, shown_name, state_json, without_places
 from regraft.serve.review_images import jpeg_of
 from regraft.serve.schemas import FAILURES, FORM, PHOTOS
 from regraft.serve.service import Service
-from regraft.serve.uploads import read_form, too_slow
+from regraft.serve.uploads import read_photos
 
 PREFIX = "/review"
 _MOST_PHOTOS, _MOST_ROWS = 500, 1000  # of an answer
@@ -70,7 +69,9 @@ def add_review(app: FastAPI, service: Service, session: ReviewSession) -> None:
     async def state() -> Response:
         """Say how far the review is, and what was retrained."""
         classes = service.subject.classifier.classes
-        return _json(await _tried(session, partial(state_json, session, in_use=service.in_use, classes=classes)))
+        return json_response(
+            await _tried(session, partial(state_json, session, in_use=service.in_use, classes=classes))
+        )
 
     # Who decides may wait until another program lets go of the file: nobody else waits for them.
     writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="decisions")
@@ -93,13 +94,13 @@ def _add_photos(app: FastAPI, session: ReviewSession) -> None:
     ) -> Response:
         """Return photos in the order in which they matter, after a place in it."""
         wanted = PhotoFilter(reason, undecided, conflict)
-        return _json(await _tried(session, partial(_page_of_photos, session, wanted, after, count)))
+        return json_response(await _tried(session, partial(_page_of_photos, session, wanted, after, count)))
 
     @app.get(f"{PREFIX}/photos/{{id}}", response_model=dict[str, Any], responses=FAILURES)
     async def photo(id: str) -> Response:
         """Return what is known of a photo."""
         await _tried(session, session.standing.catch_up)
-        return _json(photo_json(session, _photo(session, id)))
+        return json_response(photo_json(session, _photo(session, id)))
 
     @app.get(f"{PREFIX}/photos/{{id}}/image", response_class=Response, responses=FAILURES | _JPEG)
     async def image(id: str, side: Annotated[int, Query(ge=_SIDES[0], le=_SIDES[1])] = 320) -> Response:
@@ -149,14 +150,14 @@ def _add_decisions(app: FastAPI, session: ReviewSession, writers: Executor) -> N
         found = _photo(session, body.photo)
         work = partial(session.decide, found.key, body.action, body.label, reviewer=body.reviewer)
         decision = await _tried(session, work, writers)
-        return _json({"decision": decision_json(decision), "photo": photo_json(session, found)}, 201)
+        return json_response({"decision": decision_json(decision), "photo": photo_json(session, found)}, 201)
 
     @app.post(f"{PREFIX}/undo", response_model=dict[str, Any], responses=FAILURES)
     async def undo(body: UndoBody) -> Response:
         """Undo a reviewer's last decision that is in force."""
         undone = await _tried(session, partial(session.undo, reviewer=body.reviewer), writers)
         found = None if undone is None else session.photos.by_key.get(undone.key)
-        return _json(
+        return json_response(
             {
                 "undone": None if undone is None else decision_json(undone),
                 "photo": None if found is None else photo_json(session, found),
@@ -168,7 +169,7 @@ def _add_decisions(app: FastAPI, session: ReviewSession, writers: Executor) -> N
         """Return what was decided, and undone, after a row of the log."""
         rows = await _tried(session, partial(session.store.log, after, count=_MOST_ROWS))
         last = rows[-1].number if rows else after
-        return _json({"last": last, "decisions": [decision_json(row) for row in rows]})
+        return json_response({"last": last, "decisions": [decision_json(row) for row in rows]})
 
     @app.get(f"{PREFIX}/labels.csv", response_class=Response, responses=FAILURES | _CSV)
     async def labels() -> Response:
@@ -181,19 +182,6 @@ def _add_decisions(app: FastAPI, session: ReviewSession, writers: Executor) -> N
 
 
 _CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {}}}}
-
-
-async def _form(request: Request, seconds: float, most: int) -> list[EncodedImage]:
-    """Return the photos of a request.
-
-    Raises:
-        RefusalError: they do not arrive in time, or are too many, or none.
-    """
-    try:
-        async with asyncio.timeout(seconds):
-            return await read_form(request.headers.get("content-type", ""), request.stream(), most=most)
-    except TimeoutError:
-        raise too_slow(seconds) from None
 
 
 def _add_new_photos(app: FastAPI, service: Service, session: ReviewSession, writers: Executor) -> None:
@@ -212,9 +200,9 @@ def _add_new_photos(app: FastAPI, service: Service, session: ReviewSession, writ
         reviewer: Annotated[str, Query(min_length=1, max_length=_LONGEST_NAME)],
     ) -> Response:
         """Add photos of a class, which are kept in a folder beside the data."""
-        images = await _form(request, settings.timeout, settings.max_files)
+        images = await read_photos(request, most=settings.max_files, seconds=settings.timeout)
         added, refused = await _tried(session, partial(session.add, images, label, reviewer=reviewer), writers)
-        return _json(
+        return json_response(
             {
                 "added": [photo_json(session, one) for one in added],
                 "refused": [{"file": name, "error": reason} for name, reason in refused],
@@ -226,13 +214,13 @@ def _add_new_photos(app: FastAPI, service: Service, session: ReviewSession, writ
     async def look() -> Response:
         """Look at the data again, for photos that were put there since."""
         session.look()
-        return _json({"started": True}, 202)
+        return json_response({"started": True}, 202)
 
     @app.post("/similar", response_model=dict[str, Any], responses=FAILURES, openapi_extra=FORM)
     async def similar(request: Request) -> Response:
         """Return the labelled photos that are most similar to one that is sent."""
         ends = time.monotonic() + settings.timeout
-        explained = await service.answer(await _form(request, settings.timeout, 1), ends)
+        explained = await service.answer(await read_photos(request, most=1, seconds=settings.timeout), ends)
         if explained.predictions.unreadable:
             (reason,) = explained.predictions.unreadable.values()
             raise RefusalError(422, "unreadable", f"{explained.predictions.sources[0]}: {printable(reason)}.")
@@ -240,7 +228,7 @@ def _add_new_photos(app: FastAPI, service: Service, session: ReviewSession, writ
         found = await asyncio.to_thread(session.similar, vector, _SIMILAR)
         rows = [{**photo_json(session, photo), "similarity": round(similarity, 4)} for photo, similarity in found]
         names = ("id", "file", "label", "similarity")
-        return _json({"photos": [{name: row[name] for name in names} for row in rows]})
+        return json_response({"photos": [{name: row[name] for name in names} for row in rows]})
 
 
 def _add_retraining(app: FastAPI, service: Service, session: ReviewSession) -> None:
@@ -253,7 +241,7 @@ def _add_retraining(app: FastAPI, service: Service, session: ReviewSession) -> N
             session.retrain()
         except OptionError as error:
             raise RefusalError(409, "retrain", without_places(str(error), session)) from None
-        return _json({"started": True}, 202)
+        return json_response({"started": True}, 202)
 
     @app.post(f"{PREFIX}/use", response_model=dict[str, Any], responses=FAILURES | _CONFLICT)
     async def use() -> Response:
@@ -263,7 +251,7 @@ def _add_retraining(app: FastAPI, service: Service, session: ReviewSession) -> N
         opened = partial(CardSubject.of_file, result.file, title=title)
         subject = await _tried(session, opened)
         await service.succeed_by(subject, result.number)
-        return _json({"in_use": result.number})
+        return json_response({"in_use": result.number})
 
     @app.get(f"{PREFIX}/classifier", response_class=Response, responses=FAILURES | _CONFLICT | _FILE)
     async def classifier() -> Response:
@@ -302,10 +290,6 @@ async def _tried(session: ReviewSession, work: Any, threads: Executor | None = N
         raise RefusalError(507, "disk", without_places(str(error), session)) from None
     except RegraftError as error:
         raise RefusalError(422, "review", without_places(str(error), session)) from None
-
-
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(json_bytes(value), status, media_type="application/json")
 
 
 def _attached(name: str) -> dict[str, str]:

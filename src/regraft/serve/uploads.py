@@ -1,5 +1,6 @@
 """From the body of a request to photos in memory, or to addresses of photos. Nothing is written to a disk."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from regraft.images.sources import EncodedImage
 from regraft.serve.refusals import RefusalError
 
 if TYPE_CHECKING:
+    from fastapi import Request
     from python_multipart.multipart import MultipartCallbacks
 
 FIELD = "files"
@@ -105,6 +107,24 @@ async def read_form(content_type: str, body: AsyncIterator[bytes], *, most: int)
     if not form.photos:
         raise RefusalError(422, "form", f"the form holds no photos. Send one or more as {FIELD!r}.")
     return form.photos
+
+
+async def read_photos(request: "Request", *, most: int, seconds: float) -> list[EncodedImage]:
+    """Return the photos of a request's form, in order.
+
+    Args:
+        request: whose body is the form.
+        most: photos.
+        seconds: in which they must arrive.
+
+    Raises:
+        RefusalError: as `read_form`, or they do not arrive in time.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            return await read_form(request.headers.get("content-type", ""), request.stream(), most=most)
+    except TimeoutError:
+        raise too_slow(seconds) from None
 
 
 async def read_urls(body: AsyncIterator[bytes], *, most: int) -> list[str]:
