@@ -50,6 +50,7 @@ def test_ants_from_bees(shared: Path, network: str, tmp_path: Path) -> None:
     assert judged["confusion"] == fitted["confusion"]
 
 
+@pytest.mark.slow
 def test_scikit_learn_cross_validates_a_list_of_paths(shared: Path, network: str) -> None:
     photos = shared / "data" / "dogs-vs-cats" / "train"
     paths: Sequence[str] = [str(photos / f"{name}.{number}.jpg") for name in ("cat", "dog") for number in range(30)]
@@ -117,6 +118,7 @@ def known(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, K
 
 
 @pytest.mark.parametrize(("name", "count"), [("dogs-vs-cats", 1000), ("hymenoptera", 396)])
+@pytest.mark.slow
 def test_answers_do_not_depend_on_the_engine(known: dict[str, Known], name: str, count: int) -> None:
     photos = known[name]
     assert len(photos.labels) == count

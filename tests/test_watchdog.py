@@ -39,6 +39,7 @@ def test_each_stall_is_reported_once() -> None:
     assert [text.partition(":")[2][:9] for text in said] == [" nothing ", " going on"] * 2
 
 
+@pytest.mark.slow
 def test_work_that_goes_on_is_not_reported(capfd: pytest.CaptureFixture[str]) -> None:
     said: list[str] = []
     with watched("features", said.append, patience=0.5) as alive:

@@ -37,6 +37,7 @@ def test_compare_writes_a_curve_and_tells_rows_pairs_and_advice(
     assert "Take " in table
 
 
+@pytest.mark.slow
 def test_compare_says_of_a_figure_why_it_is_missing(run: Run, photos: Photos, tiny_network: str) -> None:
     """One fold, of one class; its temperature could not be set."""
     folder = photos(red=3, blue=22)

@@ -37,6 +37,7 @@ def test_a_classifier_and_the_photos_it_knows(run: Run, bundle: Path, pets: Path
     assert "photos through random weights: 20 images" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_classifier_and_photos_that_it_does_not_know(
     run: Run, bundle: Path, photos: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -144,6 +145,7 @@ def test_fit_writes_a_report_too(run: Run, pets: Path, tiny_network: str, tmp_pa
     assert "photos through the pretrained network: 20 images" in done.stderr
 
 
+@pytest.mark.slow
 def test_fit_shows_units_if_they_are_asked_for(
     run: Run, fails: Fails, pets: Path, tiny_network: str, tmp_path: Path
 ) -> None:
@@ -158,6 +160,7 @@ def test_fit_shows_units_if_they_are_asked_for(
     )
 
 
+@pytest.mark.slow
 def test_joined_networks_have_a_report_of_their_answers(
     run: Run, pets: Path, tiny_network: str, other_network: str, tmp_path: Path
 ) -> None:

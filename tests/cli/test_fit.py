@@ -559,6 +559,7 @@ def test_figures_by_group_are_in_json(run: Run, photos: Photos, tiny_network: st
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_dry_run_knows_how_many_groups_are_left_out(run: Run, photos: Photos, tiny_network: str) -> None:
     table = clinics(photos(red=12, blue=12))
     done = run("fit", table, "--model", "pocket", "--group-column", "clinic", "--folds", "groups", "--dry-run")

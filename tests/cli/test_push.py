@@ -166,6 +166,7 @@ def test_a_card_that_was_changed_on_the_hub_stays(run: Run, fails: Fails, bundle
     assert repository.files["README.md"] == written
 
 
+@pytest.mark.slow
 def test_a_card_of_ones_own_is_pushed(run: Run, fails: Fails, bundle: Path, hub: Hub) -> None:
     assert run("card", bundle).exit_code == 0
     beside = bundle.with_suffix(".md")

@@ -182,6 +182,7 @@ def test_what_training_changed_is_shown(explained: Explained) -> None:
     assert "the same units before and after" in text
 
 
+@pytest.mark.slow
 def test_units_are_shown_only_if_they_are_asked_for(explained: Explained) -> None:
     found = explained(strategy="top", units=0)
     assert (found.stages, found.before) == ([], {})
@@ -193,6 +194,7 @@ def test_units_are_shown_only_if_they_are_asked_for(explained: Explained) -> Non
     assert page.all("details") == [{"class": "plain"}, {"id": "features"}]
 
 
+@pytest.mark.slow
 def test_units_are_in_a_closed_section_and_in_a_second_file_where_they_are_many(
     explained: Explained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,6 +308,7 @@ def test_a_table_of_mistakes_can_be_sorted(tmp_path: Path) -> None:
     assert "Check this label" in text
 
 
+@pytest.mark.slow
 def test_from_random_weights_there_is_no_before(explained: Explained) -> None:
     found = explained(strategy="scratch", units=1)
     assert found.moved == {}

@@ -84,6 +84,7 @@ def test_features_are_torchvisions(
     assert not backbone.module.training
 
 
+@pytest.mark.slow
 def test_one_changed_number_changes_the_features(
     tmp_path: Path, randomise: Callable[[nn.Module, int], nn.Module]
 ) -> None:

@@ -12,7 +12,7 @@ from regraft.networks.backbones import load_backbone
 from regraft.photo_audit.audit import Audit, audit
 from regraft.photo_audit.photos import find_audit_photos
 
-pytestmark = pytest.mark.shared
+pytestmark = [pytest.mark.shared, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ from regraft.transfer.fit import fit
 Photos = Callable[..., Path]
 
 
+@pytest.mark.slow
 def test_colours_are_learned(photos: Photos) -> None:
     """Photos of three colours: a network from random weights tells all of them after some epochs."""
     found = learn(photos(red=30, blue=30, grey=30), epochs=12, augment=("flip",), mixup=0.0, cutmix=0.0)

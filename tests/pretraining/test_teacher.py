@@ -40,6 +40,7 @@ def test_validation_photos_train_neither_student_nor_teacher(photos: Photos, tin
         assert torch.equal(tensor, second.backbone.module.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_a_teacher_trained_on_validation_photos(photos: Photos, tiny_network: str, tmp_path: Path) -> None:
     """It would pass them on to the student. Of two, one was the teacher's; then both."""
     folder = photos("all/train", red=12, blue=12).parent

@@ -65,6 +65,7 @@ def _check_pairs(found: Comparison) -> None:
             assert pair.n == 30
 
 
+@pytest.mark.slow
 def test_networks_that_share_a_run_are_each_trained_on_their_own(
     photos: Photos, tiny_network: str, other_network: str, few_draws: None, tmp_path: Path
 ) -> None:
@@ -189,6 +190,7 @@ def folds_of(samples: Samples, seed: int) -> np.ndarray:
     return open_datasets([samples], Observer())[0].folds(5, seed=seed)
 
 
+@pytest.mark.slow
 def test_more_than_a_fold_can_learn_from_is_said_to_be_what_it_is(
     photos: Photos, tiny_network: str, few_draws: None
 ) -> None:

@@ -121,6 +121,7 @@ def test_what_is_damaged_meanwhile_is_done_again_bit_for_bit(
     assert [sum(str(path) in line for line in reported) for path in found] == [1] * len(found)
 
 
+@pytest.mark.slow
 def test_another_cache_is_named(fit: Fit, killed: Fit, photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
     """Views from the cache are few and in float16, others ever new and in float32."""
     data = photos(red=10, blue=10)
@@ -142,6 +143,7 @@ def test_a_larger_cache_is_named_too(fit: Fit, killed: Fit, photos: Photos, monk
     assert refused(fit, data)[0].endswith("'computed' then, 'cached' now")
 
 
+@pytest.mark.slow
 def test_a_disk_that_has_room_again_does_not_change_the_run(
     fit: Fit, killed: Fit, photos: Photos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
