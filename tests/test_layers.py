@@ -1,6 +1,7 @@
 """The one rule of the house: a folder imports only folders above it, a file only files before it in its folder."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -414,6 +415,11 @@ def module_name(path: Path) -> str:
     return ".".join(("regraft", *path.relative_to(PACKAGE).with_suffix("").parts))
 
 
+@functools.cache
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imports_of(tree: ast.AST) -> set[str]:
     """Return every module that is imported anywhere in the file, inside functions too."""
     found: set[str] = set()
@@ -431,7 +437,7 @@ def test_file_imports_only_what_stands_above_it(path: Path) -> None:
     name = module_name(path)
     assert name in RANK, f"{name} is not in ORDER: give it its place"
     above = {other for other, rank in RANK.items() if rank < RANK[name]}
-    inside = {imported for imported in imports_of(ast.parse(path.read_text())) if imported in RANK}
+    inside = {imported for imported in imports_of(parse(path)) if imported in RANK}
     assert inside <= above, f"{name} imports {sorted(inside - above)}, which stand beside or below it"
 
 
@@ -449,7 +455,7 @@ def test_every_listed_file_exists() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)
 def test_only_three_files_know_timm(path: Path) -> None:
-    knows = any(name.split(".")[0] == "timm" for name in imports_of(ast.parse(path.read_text())))
+    knows = any(name.split(".")[0] == "timm" for name in imports_of(parse(path)))
     assert not knows or module_name(path) in {f"regraft.networks.{n}" for n in ("registry", "building", "backbones")}
 
 
@@ -457,7 +463,7 @@ def test_only_three_files_know_timm(path: Path) -> None:
 def test_lids(path: Path) -> None:
     text = path.read_text()
     assert text.count("\n") <= MAX_FILE, f"{path} outgrew its lid: find the missing idea"
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parse(path)):
         if isinstance(node, ast.FunctionDef):
             documentation = len((ast.get_docstring(node, clean=False) or "").splitlines())
             signature = node.body[0].lineno - node.lineno

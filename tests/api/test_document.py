@@ -23,6 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("few_draws", "few_strengths")
+@pytest.mark.slow
 def test_examples_do_what_they_show(folder: Path, tiny_network: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = DOCUMENT.read_text().replace('"pocket"', repr(tiny_network))
     test = doctest.DocTestParser().get_doctest(text, {}, DOCUMENT.name, str(DOCUMENT), 0)

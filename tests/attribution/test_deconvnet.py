@@ -74,12 +74,13 @@ NETWORKS: dict[str, tuple[dict[str, object], list[str]]] = {
     "inception_v3": ({}, ["Mixed_5d", "Mixed_7c"]),
     "mnasnet_100": ({}, ["blocks.3"]),  # depthwise filters, ReLU
 }
+LATE = ("layer4", "Mixed_7c")  # much of the network is gone back through
 
 
 @pytest.mark.parametrize(
     ("name", "stage"),
     [
-        pytest.param(name, stage, marks=[pytest.mark.slow] if name == "vgg16" else [])
+        pytest.param(name, stage, marks=[pytest.mark.slow] if name == "vgg16" or stage in LATE else [])
         for name, (_, stages) in NETWORKS.items()
         for stage in stages
     ],

@@ -72,7 +72,7 @@ def fails(run: Run) -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def fitted_files() -> dict[str, bytes]:
-    """Return classifiers that were fitted on the photos of `bundle`, by network: equal runs give equal files."""
+    """Return classifiers that were fitted before, by network and photos: equal runs give equal files."""
     return {}
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from tests.fixtures.examples import write_examples
+from tests.marks import some_slow
 from typer.testing import Result
 
 from regraft.classifier.full_report import GroupReport
@@ -91,12 +92,12 @@ def folder(tmp_path: Path, run: Run, offline: None, written: Path) -> Path:
     return tmp_path
 
 
-LONG = ("compare.md", "fit.md", "decisions.md", "taxonomy.md")
+LONG = {"audit.md", "compare.md", "decisions.md", "evaluate.md", "fit.md", "taxonomy.md"}
 
 
 @pytest.mark.parametrize(
     "document",
-    [pytest.param(path, marks=[pytest.mark.slow] if path.name in LONG else []) for path in WITH_EXAMPLES],
+    some_slow(WITH_EXAMPLES, [DOCUMENTS / name for name in LONG]),
     ids=lambda path: path.name,
 )
 def test_examples_do_what_they_show(document: Path, folder: Path, run: Run) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.marks import some_slow
 from typer.testing import Result
 
 from regraft.cli.console import TerminalObserver, check_stdout, note, result, result_json
@@ -20,6 +21,7 @@ Fails = Callable[..., str]
 REGRAFT = f"{shlex.quote(sys.executable)} -m regraft"
 FULL = "No space left on device"  # strerror of ENOSPC
 REMEDY = "Send standard output to a terminal or a file on a disk with space (> FILE), and run the same command again."
+SEND = "Send it to a terminal or into a file: > FILE."
 NOT_WRITTEN = "error: the result could not be written to standard output: "
 
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
@@ -40,7 +42,7 @@ def bash(script: str, folder: Path) -> tuple[int, str, str]:
 
 
 @needs_full
-@pytest.mark.parametrize("arguments", ["--version", "--help", "help", "cache"])
+@pytest.mark.parametrize("arguments", some_slow(["--version", "--help", "help", "cache"], {"--version", "help"}))
 def test_a_full_device_is_told(arguments: str, tmp_path: Path) -> None:
     assert bash(f"regraft {arguments} > /dev/full", tmp_path) == (1, "", f"{NOT_WRITTEN}{FULL}. {REMEDY}\n")
 
@@ -51,7 +53,7 @@ def test_a_full_device_is_told_without_a_buffer(tmp_path: Path) -> None:
     assert (code, stderr) == (1, f"{NOT_WRITTEN}{FULL}. {REMEDY}\n")
 
 
-@pytest.mark.parametrize("arguments", ["--version", "--help", "help", "cache"])
+@pytest.mark.parametrize("arguments", some_slow(["--version", "--help", "help", "cache"], {"--help", "help"}))
 def test_a_closed_stdout_is_told(arguments: str, tmp_path: Path) -> None:
     assert bash(f"regraft {arguments} >&-", tmp_path) == (1, "", f"{NOT_WRITTEN}it is closed. {REMEDY}\n")
 
@@ -60,9 +62,9 @@ def test_a_closed_stdout_is_told(arguments: str, tmp_path: Path) -> None:
     ("arguments", "remedy"),
     [
         ("predict none.safetensors .", "Name a file: --out FILE."),
-        ("evaluate none.safetensors .", "Send it to a terminal or into a file: > FILE."),
-        ("similar 1.jpg .", "Send it to a terminal or into a file: > FILE."),
-        ("demo --out demo", "Send it to a terminal or into a file: > FILE."),
+        pytest.param("evaluate none.safetensors .", SEND, marks=pytest.mark.slow),
+        pytest.param("similar 1.jpg .", SEND, marks=pytest.mark.slow),
+        ("demo --out demo", SEND),
     ],
 )
 def test_a_closed_stdout_is_told_before_the_work(arguments: str, remedy: str, tmp_path: Path) -> None:
@@ -71,7 +73,9 @@ def test_a_closed_stdout_is_told_before_the_work(arguments: str, remedy: str, tm
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("closed", ["2>&-", "<&-", "<&- 2>&-", pytest.param("2>/dev/full", marks=needs_full)])
+@pytest.mark.parametrize(
+    "closed", [*some_slow(["2>&-", "<&-", "<&- 2>&-"], {"2>&-", "<&-"}), pytest.param("2>/dev/full", marks=needs_full)]
+)
 def test_other_streams_take_no_answer_away(closed: str, tmp_path: Path) -> None:
     code, stdout, stderr = bash(f"regraft --version {closed}", tmp_path)
     assert (code, stderr) == (0, "")
@@ -84,9 +88,9 @@ def test_other_streams_take_no_answer_away(closed: str, tmp_path: Path) -> None:
     ("command", "code"),
     [
         ("regraft --version <&- >&- 2>&-", 1),
-        ("regraft --version > /dev/full 2>&-", 1),
+        pytest.param("regraft --version > /dev/full 2>&-", 1, marks=pytest.mark.slow),
         ("regraft --version > /dev/full 2> /dev/full", 1),
-        ("regraft no-such-command 2> /dev/full", 2),
+        pytest.param("regraft no-such-command 2> /dev/full", 2, marks=pytest.mark.slow),
         ("regraft no-such-command 2>&-", 2),
         ("regraft predict a.safetensors nowhere 2>&-", 1),
     ],

@@ -15,6 +15,7 @@ import openvino
 import openvino_telemetry
 import pytest
 import torch
+from tests.marks import some_slow
 from torch import nn
 
 from regraft.engines import openvino as converted
@@ -40,7 +41,7 @@ NETWORKS = {
     "test_vit_relpos": (160, 160),
     "test_mambaout": (96, 64),
 }
-SLOW_TO_CONVERT = ("test_vit_relpos", "test_mambaout")
+SLOW_TO_CONVERT = ("test_vit", "test_convnext", "test_vit_relpos", "test_mambaout")
 SMALL = Preprocess(24, 32, 1.0, "squash", "bicubic", (0.1, 0.4, 0.7), (0.2, 0.5, 0.9))
 
 
@@ -115,7 +116,7 @@ def check_equal(found: np.ndarray, expected: np.ndarray) -> None:
 
 @pytest.mark.parametrize(
     "architecture",
-    [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW_TO_CONVERT else []) for name in NETWORKS],
+    some_slow(NETWORKS, SLOW_TO_CONVERT),
 )
 def test_features_are_pytorchs(network: Callable[[str], Backbone], pixels: Pixels, architecture: str) -> None:
     backbone = network(architecture)

@@ -6,6 +6,7 @@ from benchmarks.comparisons import CrossValidated
 from scipy.special import softmax, stdtrit
 from scipy.stats import ttest_1samp
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
+from tests.marks import some_slow
 
 from regraft.evaluation.paired import Difference, paired_differences
 
@@ -135,7 +136,7 @@ def test_one_class_in_some_folds_leaves_auc_to_the_others() -> None:
     assert found.value == pytest.approx(expected[0] - expected[1])
 
 
-@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("grouped", some_slow([False, True], {False}))
 def test_chance_is_called_proven_in_one_of_twenty_cases_at_most(grouped: bool) -> None:
     """300 samples of 60 photos, each answered by two classifiers that are alike in all.
 

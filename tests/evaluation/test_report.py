@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import special, stats
+from tests.marks import some_slow
 
 from regraft.evaluation import metrics
 from regraft.evaluation.figures import ClassFigures, ReliabilityBin
@@ -270,7 +271,7 @@ def test_draws_compute_no_confusion_matrix(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(counted) == 1
 
 
-@pytest.mark.parametrize("groups", [3, 5, 10, 30])
+@pytest.mark.parametrize("groups", some_slow([3, 5, 10, 30], {10, 30}))
 def test_intervals_of_few_patients_keep_their_level(groups: int) -> None:
     """Of 100 samples of patients of 8 photos each, half of whose difficulty is the patient's.
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from tests.marks import some_slow
 from torch import nn
 
 from regraft.engines.openvino import OpenVinoEngine, convert
@@ -112,7 +113,7 @@ def test_where_there_are_too_many_numbers_every_few_are_taken_and_the_last_of_ea
     assert "layer4.2" not in {depth.stage for depth in found}
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", some_slow(FAMILIES, {"vgg11", "inception_v3"}))
 def test_every_cut_gives_the_same_features(name: str, network: Callable[[str], Backbone]) -> None:
     backbone = network(name)
     images, preprocess = images_for(backbone), backbone.preprocess

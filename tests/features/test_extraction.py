@@ -318,6 +318,7 @@ features.extract(sources, inspect(tuple(sources)).keys, backbone, engine, cache_
 """
 
 
+@pytest.mark.slow
 def test_killed_process_loses_at_most_one_shard(run: Pass, ten: list[Path], tiny_network: str) -> None:
     folder = str(ten[0].parents[1])
     with subprocess.Popen([sys.executable, "-c", KILLED, tiny_network, folder], stdout=subprocess.PIPE) as process:

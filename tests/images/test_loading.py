@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.marks import some_slow
 
 from regraft.data.audit import inspect
 from regraft.images import loading
@@ -205,7 +206,7 @@ def test_what_was_queued_is_not_decoded_after_closing(
 # --- one image given more than once ---
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "GIF", "WEBP", "HEIF"])
+@pytest.mark.parametrize("kind", some_slow(["JPEG", "PNG", "TIFF", "GIF", "WEBP", "HEIF"], {"PNG", "HEIF"}))
 def test_an_image_given_many_times_is_read_alike_each_time(tmp_path: Path, kind: str) -> None:
     """Oversampling: Pillow reads an image when it is first asked for pixels, and threads ask at once. Twenty times."""
     paths = []

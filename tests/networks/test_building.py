@@ -102,19 +102,28 @@ def test_arguments_of_a_class_that_hands_them_on() -> None:
     assert len(create(recipe, classes=0).blocks) == 1
 
 
+TIME = "that takes longer than 1 seconds"
+LAYERS_OR_TIME = "(more than 20,000 layers|longer than 1 seconds)"
+
+
 @pytest.mark.parametrize(
     ("architecture", "arguments", "told"),
     [
-        ("test_resnet", {"layers": [16_000] * 4}, "(more than 20,000 layers|longer than 1 seconds)"),
+        pytest.param(
+            "test_resnet",
+            {"layers": [16_000] * 4},
+            LAYERS_OR_TIME,
+            marks=pytest.mark.slow,
+        ),
         (
             "vit_tiny_patch16_224",
             {"depth": 16_000},
-            "(more than 20,000 layers|longer than 1 seconds)",
+            LAYERS_OR_TIME,
         ),
         ("vit_tiny_patch16_224", {"embed_dim": 16_000, "depth": 20, "num_heads": 100}, "it gets more than the 10,000,"),
         ("vit_tiny_patch16_224", {"mlp_ratio": 16_000.0, "depth": 200}, "it gets more than the 10,000,"),
-        ("tiny_vit_5m_224", {"window_sizes": [7, 200, 14, 7]}, "that takes longer than 1 seconds"),
-        ("tiny_vit_5m_224", {"window_sizes": [64] * 4}, "that takes longer than 1 seconds"),
+        ("tiny_vit_5m_224", {"window_sizes": [7, 200, 14, 7]}, TIME),
+        pytest.param("tiny_vit_5m_224", {"window_sizes": [64] * 4}, TIME, marks=pytest.mark.slow),
         ("test_resnet", {"channels": [0, 0, 0, 0]}, ""),
         ("test_resnet", {"channels": [-1, 2, 3, 4]}, ""),
         ("test_resnet", {"layers": "many"}, ""),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.marks import some_slow
 from torch import nn
 
 from regraft.errors import ModelError
@@ -27,7 +28,7 @@ NETWORKS: dict[str, dict[str, object]] = {
 }
 
 
-PARAMETERS = [pytest.param(name, marks=pytest.mark.slow if name == "vgg16" else ()) for name in NETWORKS]
+PARAMETERS = some_slow(NETWORKS, {"vgg16", "resnet50", "inception_v3"})
 
 
 @pytest.fixture(scope="module", params=PARAMETERS)

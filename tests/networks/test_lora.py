@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.marks import some_slow
 from torch import nn
 
 from regraft.errors import MissingPackageError, OptionError
@@ -27,7 +28,7 @@ SMALL: dict[str, dict[str, object]] = {
 }
 
 
-@pytest.fixture(params=SMALL)
+@pytest.fixture(params=some_slow(SMALL, {"beit_base_patch16_224"}))
 def transformer(request: pytest.FixtureRequest, tmp_path: Path) -> Backbone:
     arguments = SMALL[request.param]
     side = arguments["img_size"]

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from tests.marks import some_slow
 from torch import nn
 
 from regraft.networks.backbone import Backbone
 from regraft.networks.backbones import build_untrained
 from regraft.networks.stages import _joined, trace_stages
 
-LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in ("vgg16", "inception_v3")]  # fifteen times through them
-NETWORKS = [*LARGE, "resnet50", "mobilenetv2_100", "convnext_atto", "vit_tiny_patch16_224"]
+LARGE = ["vgg16", "inception_v3", "resnet50", "vit_tiny_patch16_224"]  # fifteen times through them
+NETWORKS = [*LARGE, "mobilenetv2_100", "convnext_atto"]
 NETWORKS += ["poolformer_s12"]  # names no groups
 Randomise = Callable[[nn.Module, int], nn.Module]
 
@@ -45,7 +46,7 @@ class _Cut:
         self._handle.remove()
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=some_slow(NETWORKS, LARGE))
 def pair(request: pytest.FixtureRequest, randomise: Randomise) -> tuple[Backbone, nn.Module]:
     """Return a network and another of the same architecture with other weights."""
     first, second = build_untrained(request.param), build_untrained(request.param)

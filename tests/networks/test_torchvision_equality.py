@@ -50,7 +50,7 @@ def _settle(network: nn.Module, images: torch.Tensor) -> None:
     [
         pytest.param("vgg16", _vgg16, 224, marks=pytest.mark.slow),
         ("resnet50", _resnet50, 224),
-        ("inception_v3", _inception_v3, 299),
+        pytest.param("inception_v3", _inception_v3, 299, marks=pytest.mark.slow),
     ],
 )
 def test_features_are_torchvisions(

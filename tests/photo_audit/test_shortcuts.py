@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tests.marks import some_slow
 
 from regraft.evaluation.intervals import wilson
 from regraft.images.headers import Header
@@ -188,7 +189,7 @@ def test_labels_need_not_be_without_gaps() -> None:
 
 
 @pytest.mark.parametrize("n", [60, pytest.param(400, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("classes", [2, 5, 20])
+@pytest.mark.parametrize("classes", some_slow([2, 5, 20], {5, 20}))
 def test_nothing_is_named_of_photos_whose_class_is_drawn(classes: int, n: int) -> None:
     """Ten cues of 29 properties at random: in 50 sets, 5 % are 2.5, and 7 or more have a probability of 1.2 %."""
     named = 0

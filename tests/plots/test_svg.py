@@ -119,6 +119,7 @@ def test_charts_on_one_page_do_not_interfere() -> None:
             assert page.setdefault(name, element) == element
 
 
+@pytest.mark.slow
 def test_a_chart_is_the_same_every_time() -> None:
     for draw, _ in CHARTS.values():
         assert draw() == draw()

@@ -27,6 +27,7 @@ QUICK = FitSettings(schedule=Schedule(epochs=1, views=1, batch_size=8), force=Tr
 Photos = Callable[..., Path]
 
 
+@pytest.mark.slow
 def test_rows_and_pairs(photos: Photos, tiny_network: str, few_draws: None) -> None:
     """A row for each strategy, size and metric; each pair once, at the largest size."""
     samples = find_samples(photos(red=15, blue=15))["train"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.marks import some_slow
 
 from regraft.data.layouts import find_samples
 from regraft.engines.compute import Compute
@@ -35,13 +36,13 @@ NETWORKS: dict[str, dict[str, object]] = {
     "mobilenetv2_100": {},
     "efficientnet_b0": {},
     "convnext_atto": {},
-    "vit_tiny_patch16_224": {"img_size": SIDE},
+    "vit_tiny_patch16_224": {"img_size": SIDE, "depth": 4},
 }
 TUNED = [name for name, strategy in STRATEGIES.items() if strategy.stages(["stem", "blocks"])]
 
 
-LARGE = ("vgg16", "inception_v3", "resnet50")
-FAMILIES = [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in NETWORKS]
+QUICK = ("mobilenetv2_100", "vit_tiny_patch16_224")
+FAMILIES = some_slow(NETWORKS, set(NETWORKS) - set(QUICK))
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

@@ -12,6 +12,7 @@ import pytest
 from scipy.special import softmax
 from tests.conftest import write_network
 from tests.fixtures.networks import edit_config
+from tests.marks import some_slow
 
 from regraft.classifier.bundle import load_bundle, save_bundle
 from regraft.classifier.evaluate import evaluate
@@ -62,7 +63,7 @@ def join(tiny_network: str, larger: str) -> Fit:
     return run
 
 
-@pytest.mark.parametrize("features", ["last", "late", "all"])
+@pytest.mark.parametrize("features", some_slow(["last", "late", "all"], {"all"}))
 def test_it_answers_as_its_head_on_the_features_of_both_by_hand(
     join: Fit, photos: Photos, *, tiny_network: str, larger: str, tmp_path: Path, features: str
 ) -> None:

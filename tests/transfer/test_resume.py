@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.damages import zeroed
+from tests.marks import some_slow
 
 from regraft.cache import clear
 from regraft.data.layouts import find_samples
@@ -89,7 +90,7 @@ def refused(fit: Fit, data: Path, **changed: Any) -> list[str]:
     return lines[1:-1]
 
 
-@pytest.mark.parametrize("cache", ["as it was", "emptied"])
+@pytest.mark.parametrize("cache", some_slow(["as it was", "emptied"], {"as it was"}))
 def test_the_same_command_resumes_bit_for_bit(fit: Fit, killed: Fit, photos: Photos, cache: str) -> None:
     data = photos(red=10, blue=10)
     killed(data)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.marks import some_slow
 
 from regraft.data.layouts import find_samples
 from regraft.engines.compute import Compute
@@ -122,7 +123,7 @@ def test_a_candidate_has_a_short_name(candidate: Candidate, name: str) -> None:
     assert candidate.kind is STRATEGIES[candidate.strategy]
 
 
-@pytest.mark.parametrize("name", [*STRATEGIES, "bitfit"])
+@pytest.mark.parametrize("name", some_slow([*STRATEGIES, "bitfit"], {"whole", "scratch"}))
 def test_every_row_keeps_the_contract(
     name: str, bitfit: Strategy, backbone: Backbone, tiny_network: str, photos: Callable[..., Path]
 ) -> None:
@@ -196,7 +197,7 @@ def test_a_new_row_trains_its_parameters_with_its_own_rate(
     assert f"{sum(network.module.get_parameter(name).numel() for name in biases):,} parameters" in result.record.trained
 
 
-@pytest.mark.parametrize("tried", [False, True])
+@pytest.mark.parametrize("tried", some_slow([False, True], {True}))
 def test_auto_tries_a_new_row_only_if_that_says_so(
     tried: bool, bitfit: Strategy, monkeypatch: pytest.MonkeyPatch, tiny_network: str, photos: Callable[..., Path]
 ) -> None:
