@@ -138,9 +138,10 @@ ORDER = {
     ],
     "heads": [
         "workers",
+        "linear",
+        "centred_rows",
         "coordinates",
         "lbfgs",
-        "linear",
         "kinds",
         "logistic",
         "search",

@@ -8,10 +8,10 @@ from scipy.special import softmax
 from tests.heads.problems import of_scikit_learn, overlapping
 
 from regraft.heads import coordinates as coordinates_module
-from regraft.heads.coordinates import CentredFeatures, CoordinateCache, Coordinates
+from regraft.heads.centred_rows import CentredRows
+from regraft.heads.coordinates import CoordinateCache, Coordinates, PartCoordinates
 from regraft.heads.logistic import Regressions
 from regraft.heads.search import ABSENT, Selection, select_heads
-from regraft.heads.workers import Workers
 
 FOLDS = 5
 PAIRS = list(itertools.combinations(range(FOLDS), 2))
@@ -36,10 +36,8 @@ def decomposed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def found(features: np.ndarray, cache: CoordinateCache | None = None, *, rows: int = 1) -> list[Coordinates]:
     """Return the coordinates of the parts `NESTED`, of five cells of equal size."""
-    bounds = np.linspace(0, len(features), FOLDS + 1).astype(int)
-    cells = [slice(first, last) for first, last in itertools.pairwise(bounds)]
-    centred = CentredFeatures(features.copy(), cells, Workers(0), marked=cache is not None)
-    return centred.coordinates(NESTED, rows=rows, cache=cache)
+    cells = np.repeat(np.arange(FOLDS), len(features) // FOLDS)
+    return PartCoordinates(CentredRows(features, cells), marked=cache is not None).of(NESTED, rows=rows, cache=cache)
 
 
 def chosen(
@@ -98,7 +96,7 @@ def test_directions_are_made_of_photos_of_the_part_alone() -> None:
 def test_regressions_along_shared_directions_are_scikit_learns(decomposed: list[int]) -> None:
     features, labels = overlapping(200, 120, 2)
     cells = np.arange(200) // 40
-    regressions = Regressions(features.copy(), labels, 2, cells=cells, members=NESTED)
+    regressions = Regressions(CentredRows(features, cells), labels, 2, members=NESTED)
     assert len(decomposed) == 4
     for strength in (1.0, 0.1, 0.01):  # along a path, as they are
         regressions.solve(dict.fromkeys(range(16), strength), 1e-8)
@@ -138,11 +136,10 @@ def test_a_photo_that_is_left_out_changes_its_parts_alone(decomposed: list[int])
     cache = CoordinateCache()
     found(features, cache)
     decomposed.clear()
-    bounds = [slice(0, 11), *(slice(start - 1, start + 11) for start in range(12, 60, 12))]
-    centred = CentredFeatures(features[1:].copy(), bounds, Workers(0), marked=True)
-    fewer = centred.coordinates(NESTED, rows=1, cache=cache)
+    rows = CentredRows(features[1:], np.repeat(np.arange(FOLDS), 12)[1:])
+    fewer = PartCoordinates(rows, marked=True).of(NESTED, rows=1, cache=cache)
     assert len(decomposed) == 6 + 4 + 1
-    fresh = CentredFeatures(features[1:].copy(), bounds, Workers(0)).coordinates(NESTED, rows=1)
+    fresh = PartCoordinates(rows).of(NESTED, rows=1)
     for one, two in zip(fewer, fresh, strict=True):
         assert all(np.array_equal(*pair) for pair in zip(one.arrays, two.arrays, strict=True))
 
@@ -190,7 +187,7 @@ def test_parts_of_many_folds_share_few_directions(monkeypatch: pytest.MonkeyPatc
     features, _ = overlapping(200, 40, 2)
     pairs = [*itertools.combinations(range(20), 2), *((cell,) for cell in range(20)), ()]
     members = np.array([[cell not in away for cell in range(20)] for away in pairs])
-    cells = [slice(first, first + 10) for first in range(0, 200, 10)]
-    parts = CentredFeatures(features, cells, Workers(0)).coordinates(members, rows=1)
+    rows = CentredRows(features, np.repeat(np.arange(20), 10))
+    parts = PartCoordinates(rows).of(members, rows=1)
     assert len(parts) == 211
     assert len(decomposed) < 15  # one for each pair of halves that has neither cell

@@ -7,6 +7,7 @@ from scipy.special import softmax
 from tests.heads.problems import of_scikit_learn, overlapping
 
 from regraft.data.class_weights import ClassWeights
+from regraft.heads.centred_rows import CentredRows
 from regraft.heads.logistic import Regressions
 
 GIVEN = ClassWeights((5.0, 0.5, 1.0, 1.0, 3.0))
@@ -32,9 +33,8 @@ def three_parts(
     cells = np.sort(np.arange(n) % 3)
     features += np.array([0, 30, -50], np.float32)[cells][:, None]
     members = np.array([[True, True, True], [True, False, True], [False, True, False]])
-    regressions = Regressions(
-        features.copy(), labels, classes, cells=cells, members=members, class_weights=class_weights
-    )
+    rows = CentredRows(features, cells)
+    regressions = Regressions(rows, labels, classes, members=members, class_weights=class_weights)
     return regressions, features, labels, members[:, cells]
 
 

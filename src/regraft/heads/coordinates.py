@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from regraft.files import sha256
-from regraft.heads.workers import Workers
+from regraft.heads.centred_rows import CentredRows
 
 _FEW = 0.75  # photos per feature, below which the Gram matrix of the photos is decomposed
 _RARELY_SEEN, _TRUSTED = 0.1, 100  # share of features whose deviation is raised with so many photos
@@ -82,37 +82,23 @@ class CoordinateCache:
         self._known = kept
 
 
-class CentredFeatures:
-    """The features of n photos sorted by cell, each cell's mean taken off.
-
-    Attributes:
-        values: (n, d) float32, centred.
-        cells: the photos of each cell.
-        centres: (cells, d) float32: what was taken off.
+class PartCoordinates:
+    """Finds the coordinates of parts of the photos of some cells.
 
     Args:
-        features: (n, d) float32; overwritten.
-        cells: the photos of each cell, one after the other.
-        workers: who compute.
+        rows: the photos.
         marked: True also takes the digest of each cell, by which a cache knows it.
     """
 
-    def __init__(self, features: np.ndarray, cells: Sequence[slice], workers: Workers, *, marked: bool = False) -> None:
-        self.values, self.cells, self._workers = features, cells, workers
-        self._digests = list(workers.map(lambda cell: sha256(features[cell].data), cells)) if marked else []
-        self.centres = np.stack(list(workers.map(self._centre, cells)))
-
-    def _centre(self, cell: slice) -> np.ndarray:
-        features = self.values[cell]
-        mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
-        features -= mean
-        return np.asarray(mean)
+    def __init__(self, rows: CentredRows, *, marked: bool = False) -> None:
+        self._rows, self._workers = rows, rows.workers
+        self._digests = list(rows.workers.map(rows.digest, rows.cells)) if marked else []
 
     def off(self, mean: np.ndarray) -> np.ndarray:
         """Return (cells, d) float32: how far each cell's mean is from `mean` (d,)."""
-        return np.asarray((self.centres - mean).astype(np.float32))
+        return np.asarray((self._rows.centres - mean).astype(np.float32))
 
-    def coordinates(self, members: np.ndarray, *, rows: int, cache: CoordinateCache | None = None) -> list[Coordinates]:
+    def of(self, members: np.ndarray, *, rows: int, cache: CoordinateCache | None = None) -> list[Coordinates]:
         """Return the coordinates of each part.
 
         Args:
@@ -120,8 +106,8 @@ class CentredFeatures:
             rows: of weights, of each part.
             cache: what is known of other fits; needs cells that are `marked`.
         """
-        sizes = np.array([cell.stop - cell.start for cell in self.cells])
-        d = self.values.shape[1]
+        sizes = self._sizes(np.arange(len(self._rows.cells)))
+        d = self._rows.shape[1]
         few = members @ sizes < _FEW * d
         sources = members.copy()
         if sizes.sum() * rows <= _SHARED * d * d:
@@ -132,19 +118,19 @@ class CentredFeatures:
         missing.sort(key=lambda place: -int(members[place] @ sizes))  # the slowest first
         scatters: list[np.ndarray] = []
         if not few[missing].all():
-            scatters = list(self._workers.map(lambda cell: self.values[cell].T @ self.values[cell], self.cells))
+            scatters = list(self._workers.map(self._rows.scatter, self._rows.cells))
         wanted = {source.tobytes(): source for source in sources[missing][~few[missing]]}
         decomposed = self._workers.map(functools.partial(self._decomposed, scatters=scatters), wanted.values())
         principal = dict(zip(wanted, decomposed, strict=True))
 
-        def of(place: int) -> Coordinates:
+        def found_at(place: int) -> Coordinates:
             own, source = np.flatnonzero(members[place]), sources[place]
             if few[place]:
                 return self._of_few(own)
             shared = not np.array_equal(members[place], source)
             return self._of_many(own, scatters, principal[source.tobytes()], shared=shared)
 
-        known |= dict(zip([keys[place] for place in missing], self._workers.map(of, missing), strict=True))
+        known |= dict(zip([keys[place] for place in missing], self._workers.map(found_at, missing), strict=True))
         found = [known[key] for key in keys]
         if cache is not None:
             cache.keep(dict(zip(keys, found, strict=True)))
@@ -154,22 +140,22 @@ class CentredFeatures:
         """Return the name of coordinates: by the photos of the part and of its directions, where cells are marked."""
         if not self._digests:
             return own.tobytes()
-        width = b"%d " % self.values.shape[1]
+        width = b"%d " % self._rows.shape[1]
         parts = ([self._digests[cell] for cell in np.flatnonzero(part)] for part in (own, source))
         return b"".join(sha256(width + b"".join(digests)) for digests in parts)
 
     def _sizes(self, cells: np.ndarray) -> np.ndarray:
-        return np.array([self.cells[cell].stop - self.cells[cell].start for cell in cells])
+        return np.array([self._rows.cells[cell].stop - self._rows.cells[cell].start for cell in cells])
 
     def _mean(self, cells: np.ndarray) -> np.ndarray:
         sizes = self._sizes(cells)
-        return np.asarray(sizes @ self.centres[cells].astype(np.float64) / sizes.sum())
+        return np.asarray(sizes @ self._rows.centres[cells].astype(np.float64) / sizes.sum())
 
     def _of_few(self, cells: np.ndarray) -> Coordinates:
         """Return the coordinates of fewer photos than features, by the Gram matrix of the photos."""
         mean = self._mean(cells)
         off = self.off(mean)
-        rows = np.concatenate([self.values[self.cells[cell]] + off[cell] for cell in cells])
+        rows = np.concatenate([self._rows.rows(self._rows.cells[cell]) + off[cell] for cell in cells])
         inverse = _inverse(np.sqrt(np.mean(np.square(rows), axis=0, dtype=np.float64)), len(rows))
         variances, directions, rows = _decompose_few(rows * inverse.astype(np.float32))
         return Coordinates(mean, inverse.astype(np.float32), directions, variances, rows)
@@ -199,10 +185,11 @@ class CentredFeatures:
         inverse = _inverse(np.sqrt(squares.astype(np.float64) / n), n).astype(np.float32)
         variances, directions = principal
         if shared:
-            photos = np.concatenate([np.arange(self.cells[cell].start, self.cells[cell].stop) for cell in cells])
+            own = [self._rows.cells[cell] for cell in cells]
+            photos = np.concatenate([np.arange(cell.start, cell.stop) for cell in own])
             places = np.linspace(0, n - 1, min(_SAMPLE, n)).astype(np.int64)  # evenly: of each cell its share
-            offsets = np.repeat(off[cells], sizes, axis=0)[places]
-            along = (self.values[photos[places]] + offsets) * inverse @ directions.T
+            offsets = off[np.repeat(cells, sizes)[places]]
+            along = (self._rows.rows_at(photos[places]) + offsets) * inverse @ directions.T
             variances = np.asarray(np.mean(np.square(along), axis=0, dtype=np.float64))
         return Coordinates(mean, inverse, directions, variances, None)
 

@@ -23,7 +23,6 @@ Neither mean nor directions of a part depend on photos outside it. Two classes h
 penalty, and share one: q = 1 row instead of c = 2, q = c otherwise.
 """
 
-import itertools
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -31,9 +30,10 @@ from typing import NamedTuple
 import numpy as np
 
 from regraft.data.class_weights import ClassWeights
-from regraft.heads.coordinates import CentredFeatures, CoordinateCache, Coordinates
+from regraft.heads.centred_rows import CentredRows
+from regraft.heads.coordinates import CoordinateCache, Coordinates, PartCoordinates
 from regraft.heads.lbfgs import LBFGS, Value
-from regraft.heads.workers import Workers, one_thread_each
+from regraft.heads.workers import one_thread_each
 
 _BLOCK = 1024  # photos of one product: enough for full speed, few enough to stay in a processor's cache
 
@@ -68,13 +68,16 @@ class _Part:
 
 
 class _Task(NamedTuple):
-    """Photos (m, k) with labels (m,), and the weights (p q, k) and offsets (p q, 1) of the p parts that they are in.
+    """Some photos of the rows (n, k), which have labels (n,), and the weights of the p parts that they are in.
+
+    Weights are (p q, k), and offsets (p q, 1).
 
     `class_weights` (p, c) are these parts', None where all classes weigh the same.
     """
 
-    rows: np.ndarray
+    rows: "np.ndarray | CentredRows"
     labels: np.ndarray
+    photos: slice
     weights: np.ndarray
     offsets: np.ndarray
     class_weights: np.ndarray | None
@@ -98,10 +101,9 @@ class Regressions:
         cells: the photos of each cell.
 
     Args:
-        features: (n, d) float32, sorted by cell; overwritten: each cell's mean is taken off.
-        labels: (n,) integers from 0 to classes - 1.
+        rows: the n photos; those of one cell are in the same parts.
+        labels: (n,) integers from 0 to classes - 1, in the order of the rows.
         classes: c.
-        cells: (n,) ascending integers from 0: photos of one cell are in the same parts.
         members: (parts, cells) booleans: which cells each part learns from. Every class must be in every part.
         class_weights: of the losses; those that depend on counts are each part's own.
         cache: coordinates of other fits, which are kept for the next one.
@@ -109,25 +111,22 @@ class Regressions:
 
     def __init__(
         self,
-        features: np.ndarray,
+        rows: CentredRows,
         labels: np.ndarray,
         classes: int,
         *,
-        cells: np.ndarray,
         members: np.ndarray,
         class_weights: ClassWeights | None = None,
         cache: CoordinateCache | None = None,
     ) -> None:
         self._labels, self._classes = labels, classes
         self._class_weights = class_weights
-        self._workers = Workers(features.size)
-        bounds = np.searchsorted(cells, np.arange(members.shape[1] + 1))
-        self.cells = [slice(first, last) for first, last in itertools.pairwise(bounds)]
+        self._rows, self._workers, self.cells = rows, rows.workers, rows.cells
         basis = np.array([[-1.0, 1.0]]) / np.sqrt(2) if classes == 2 else np.eye(classes)
         self._basis = basis.astype(np.float32)  # W = basis.T @ rows
         with one_thread_each():
-            self._features = CentredFeatures(features, self.cells, self._workers, marked=cache is not None)
-            found = self._features.coordinates(members, rows=len(basis), cache=cache)
+            self._coordinates = PartCoordinates(rows, marked=cache is not None)
+            found = self._coordinates.of(members, rows=len(basis), cache=cache)
         self._parts = [self._part(np.flatnonzero(own), at) for own, at in zip(members, found, strict=True)]
 
     def solve(self, strengths: Mapping[int, float], tolerance: float) -> None:
@@ -180,9 +179,8 @@ class Regressions:
     def logits(self, layer: Layer, cell: int) -> np.ndarray:
         """Return (m, c) logits of a cell's photos."""
         weight, bias = layer
-        return np.asarray(
-            self._features.values[self.cells[cell]] @ weight.T + (bias + weight @ self._features.centres[cell])
-        )
+        offset = bias + weight @ self._rows.centres[cell]
+        return np.concatenate([rows @ weight.T + offset for rows in self._rows.blocks(self.cells[cell])])
 
     def evaluate(self, points: Mapping[int, np.ndarray]) -> dict[int, Value]:
         """Return the loss without its penalty, by part, each at a point [u, b] (q, r + 1)."""
@@ -220,9 +218,8 @@ class Regressions:
                 shared.append(number)
             else:
                 labels = np.concatenate([self._labels[self.cells[cell]] for cell in part.cells])
-                tasks.append(
-                    _Task(part.at.rows, labels, point[:, :-1], point[:, -1:], self._weights_of([number]), [number], 0)
-                )
+                own, photos = self._weights_of([number]), slice(0, len(labels))
+                tasks.append(_Task(part.at.rows, labels, photos, point[:, :-1], point[:, -1:], own, [number], 0))
         unfolded = self._workers.map(lambda number: self._parts[number].raw_weights(points[number]), shared)
         weights = dict(zip(shared, unfolded, strict=True))
         for cell, photos in enumerate(self.cells):
@@ -232,9 +229,7 @@ class Regressions:
                 offsets = [points[number][:, -1] + weights[number] @ self._parts[number].off[cell] for number in inside]
                 offset = np.concatenate(offsets)[:, None]
                 own = self._weights_of(inside)
-                tasks.append(
-                    _Task(self._features.values[photos], self._labels[photos], stacked, offset, own, inside, cell)
-                )
+                tasks.append(_Task(self._rows, self._labels, photos, stacked, offset, own, inside, cell))
         return tasks
 
     def _weights_of(self, parts: Sequence[int]) -> np.ndarray | None:
@@ -243,13 +238,15 @@ class Regressions:
         return None if self._class_weights is None else np.stack([one for one in weights if one is not None])
 
     def _sums(self, task: _Task) -> _Sums:
-        count, photos = len(task.parts), np.arange(len(task.labels))
+        rows = task.rows.rows(task.photos) if isinstance(task.rows, CentredRows) else task.rows[task.photos]
+        labels = task.labels[task.photos]
+        count, photos = len(task.parts), np.arange(len(labels))
         # photos last: sums over classes then run along the memory
-        logits = (task.weights @ task.rows.T + task.offsets).reshape(count, len(self._basis), -1)
+        logits = (task.weights @ rows.T + task.offsets).reshape(count, len(self._basis), -1)
         if self._classes == 2:
             logits = self._basis[0][:, None] * logits
         logits -= logits.max(axis=1, keepdims=True)
-        right = logits[:, task.labels, photos]
+        right = logits[:, labels, photos]
         error = np.exp(logits, out=logits)
         sums = error.sum(axis=1, keepdims=True)
         error /= sums
@@ -257,18 +254,18 @@ class Regressions:
             loss = np.log(sums).sum(axis=(1, 2), dtype=np.float64) - right.sum(axis=1, dtype=np.float64)
             curvature = error.sum(axis=2) - np.einsum("pcm,pcm->pc", error, error)
         else:
-            weights = task.class_weights[:, task.labels]
+            weights = task.class_weights[:, labels]
             loss = np.sum(weights * (np.log(sums[:, 0]) - right), axis=1, dtype=np.float64)
             curvature = np.einsum("pm,pcm->pc", weights, error * (1 - error))
-        error[:, task.labels, photos] -= 1.0
+        error[:, labels, photos] -= 1.0
         if task.class_weights is not None:
             error *= weights[:, None]
         if self._classes == 2:
             curvature = curvature.sum(axis=1, keepdims=True)
             error = (error[:, 1:] - error[:, :1]) * self._basis[0, 1]
-        gradient = error.reshape(len(task.weights), -1) @ task.rows
-        rows = len(task.weights) // count  # not -1, which is undefined where no feature varies
-        return _Sums(loss, gradient.reshape(count, rows, task.rows.shape[1]), error.sum(axis=2), curvature)
+        gradient = error.reshape(len(task.weights), -1) @ rows
+        outputs = len(task.weights) // count  # not -1, which is undefined where no feature varies
+        return _Sums(loss, gradient.reshape(count, outputs, rows.shape[1]), error.sum(axis=2), curvature)
 
     def _part(self, cells: np.ndarray, at: Coordinates) -> _Part:
         labels = np.concatenate([self._labels[self.cells[cell]] for cell in cells])
@@ -284,7 +281,7 @@ class Regressions:
             cells=cells,
             n=len(labels),
             at=at,
-            off=self._features.off(at.mean),
+            off=self._coordinates.off(at.mean),
             weights=None if weights is None else weights.astype(np.float32),
             shift=shift,
             minimiser=LBFGS(start),
@@ -295,10 +292,8 @@ class Regressions:
 
 
 def _blocks(task: _Task) -> list[_Task]:
-    return [
-        task._replace(rows=task.rows[first : first + _BLOCK], labels=task.labels[first : first + _BLOCK])
-        for first in range(0, len(task.labels), _BLOCK)
-    ]
+    first, last = task.photos.start, task.photos.stop
+    return [task._replace(photos=slice(at, min(at + _BLOCK, last))) for at in range(first, last, _BLOCK)]
 
 
 def _send(minimiser: Generator[np.ndarray, Value, None], value: Value) -> np.ndarray | None:

@@ -120,23 +120,61 @@ class CalibratedHeads:
         self, photos: np.ndarray, tasks: Sequence[np.ndarray], choices: Mapping[str, Columns]
     ) -> list[dict[str, tuple[CalibratedHead, float]]]:
         """Return, for each task, the head of every choice and its log loss on the inner folds, from some `photos`."""
-        dataset, features = self._dataset, self._features
+        labels, at = self._dataset.labels, None
         if not photos.all():
-            dataset, features = dataset.select(photos), features[photos]
-            tasks = [_learned_where_alone(task[photos], dataset.labels) for task in tasks]
+            labels, at = labels[photos], np.flatnonzero(photos)
+            tasks = [_learned_where_alone(task[photos], labels) for task in tasks]
         found: list[dict[str, tuple[CalibratedHead, float]]] = [{} for _ in tasks]
         for name, columns in choices.items():
-            fitted = _choose_and_fit(
-                features[:, columns],
-                dataset,
-                tasks,
-                exact=bool(photos.all()),
-                class_weights=self._class_weights,
-                cache=self._cache,
-            )
+            fitted = self._choose_and_fit(labels, tasks, columns=columns, photos=at)
             for each, (head, temperature, loss) in zip(found, fitted, strict=True):
                 each[name] = CalibratedHead(head, temperature, columns, name), loss
         return found
+
+    def _choose_and_fit(
+        self, labels: np.ndarray, tasks: Sequence[np.ndarray], *, columns: Columns, photos: np.ndarray | None
+    ) -> list[tuple[LinearHead, float, float]]:
+        """Choose and fit for every task, (m,) fold numbers or what `heads.search` says instead of them.
+
+        Args:
+            labels: (m,) of the photos.
+            tasks: of each choice.
+            columns: that the heads see.
+            photos: (m,) positions of the photos; None where they are all.
+
+        Returns:
+            Of each task the head, the temperature, and the mean log loss (nats) on its folds at the chosen strength.
+        """
+        classes, exact, weights = len(self._dataset.classes), photos is None, self._class_weights
+        choosing = [task for task in tasks if len(np.unique(labels[task >= 0])) > 1]
+        chosen = iter(
+            select_heads(
+                self._features,
+                labels,
+                classes,
+                folds=choosing,
+                photos=photos,
+                columns=columns,
+                exact=exact,
+                class_weights=weights,
+                cache=self._cache,
+            )
+            if choosing
+            else []
+        )
+        fitted = []
+        for task in tasks:
+            held_out = task >= 0
+            if len(np.unique(labels[held_out])) > 1:
+                found = next(chosen)
+                temperature = fit_temperature(found.logits[held_out], labels[held_out])
+                fitted.append((found.head, temperature, found.losses[found.strength]))
+            else:
+                part = np.flatnonzero(task != ABSENT)
+                features = self._features[part if photos is None else photos[part]][:, columns]
+                head = fit_head(features, labels[part], classes, strength=UNCHOSEN_STRENGTH, class_weights=weights)
+                fitted.append((head, 1.0, float("inf")))
+        return fitted
 
     def _sample(self) -> np.ndarray:
         """Return (n,) booleans: the photos that choices of columns are compared on, all of them unless they are many.
@@ -190,40 +228,3 @@ def fit_calibrated_head(
     is `UNCHOSEN_STRENGTH` and temperature 1.
     """
     return CalibratedHeads(features, dataset, seed=seed, choices=choices).of(np.arange(len(dataset)))
-
-
-def _choose_and_fit(
-    features: np.ndarray,
-    dataset: Dataset,
-    tasks: Sequence[np.ndarray],
-    *,
-    exact: bool = True,
-    class_weights: ClassWeights | None = None,
-    cache: CoordinateCache | None = None,
-) -> list[tuple[LinearHead, float, float]]:
-    """Choose and fit for every task, (n,) fold numbers or what `heads.search` says instead of them.
-
-    Returns:
-        Of each task the head, the temperature, and the mean log loss (nats) on its folds at the chosen strength.
-    """
-    classes, labels = len(dataset.classes), dataset.labels
-    choosing = [task for task in tasks if len(np.unique(labels[task >= 0])) > 1]
-    chosen = iter(
-        select_heads(features, labels, classes, folds=choosing, exact=exact, class_weights=class_weights, cache=cache)
-        if choosing
-        else []
-    )
-    fitted = []
-    for task in tasks:
-        held_out = task >= 0
-        if len(np.unique(labels[held_out])) > 1:
-            found = next(chosen)
-            temperature = fit_temperature(found.logits[held_out], labels[held_out])
-            fitted.append((found.head, temperature, found.losses[found.strength]))
-        else:
-            part = task != ABSENT
-            head = fit_head(
-                features[part], labels[part], classes, strength=UNCHOSEN_STRENGTH, class_weights=class_weights
-            )
-            fitted.append((head, 1.0, float("inf")))
-    return fitted

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from regraft.data.class_weights import ClassWeights
+from regraft.heads.centred_rows import CentredRows
 from regraft.heads.coordinates import CoordinateCache
 from regraft.heads.lbfgs import LBFGS
-from regraft.heads.linear import LinearHead
+from regraft.heads.linear import EVERY, Columns, LinearHead
 from regraft.heads.logistic import Layer, Regressions
 
 STRENGTHS = tuple(float(10.0**exponent) for exponent in np.arange(1.0, -5.01, -0.5))
@@ -64,14 +65,9 @@ def fit_head(
         strength: of the L2 penalty, > 0.
         class_weights: of the losses; the logits are those of the shares that the classes have.
     """
-    regression = Regressions(
-        np.array(features, dtype=np.float32),
-        labels,
-        classes,
-        cells=np.zeros(len(labels), dtype=np.int64),
-        members=np.ones((1, 1), dtype=bool),
-        class_weights=class_weights,
-    )
+    rows = CentredRows(np.asarray(features, dtype=np.float32), np.zeros(len(labels), dtype=np.int64))
+    everything = np.ones((1, 1), dtype=bool)
+    regression = Regressions(rows, labels, classes, members=everything, class_weights=class_weights)
     # two warm starts cost less than a cold start at a weak penalty
     for stronger in (strength * 100, strength * 10):
         regression.solve({0: stronger}, _PATH_TOLERANCE)
@@ -85,6 +81,8 @@ def select_heads(
     classes: int,
     *,
     folds: Sequence[np.ndarray],
+    photos: np.ndarray | None = None,
+    columns: Columns = EVERY,
     strengths: Sequence[float] = STRENGTHS,
     exact: bool = True,
     class_weights: ClassWeights | None = None,
@@ -95,9 +93,11 @@ def select_heads(
     Absent photos take no part in a choice: neither in its losses and strength nor in any weights.
 
     Args:
-        features: (n, d).
+        features: (N, width); with float32 no second copy is made of many photos.
         labels: (n,) integers from 0 to classes - 1.
         classes: c.
+        photos: (n,) positions of the photos in `features`; None where they are all of them, in their order.
+        columns: of `features`, that the heads see.
         folds: of each choice, (n,) folds, or `LEARNED` or `ABSENT`; at least one fold, and every class in each of its
             training sets. No two choices have the same photos absent.
         strengths: tried from strong to weak.
@@ -107,15 +107,12 @@ def select_heads(
     """
     tasks, cells = np.unique(np.stack(folds), axis=1, return_inverse=True)
     cells = cells.ravel()  # NumPy 2.0.0 gave it two dimensions
-    order = np.argsort(cells, kind="stable")
-    cells, labels = cells[order], labels[order]
+    rows = CentredRows(np.asarray(features, dtype=np.float32), cells, photos=photos, columns=columns)
+    cells, labels = cells[rows.order], labels[rows.order]
     parts: dict[bytes, int] = {}
     searches = [_Search(task, parts, cells, labels, classes) for task in tasks]
     members = np.array([np.frombuffer(part, dtype=bool) for part in parts])
-    features = np.asarray(features[order], dtype=np.float32)
-    regressions = Regressions(
-        features, labels, classes, cells=cells, members=members, class_weights=class_weights, cache=cache
-    )
+    regressions = Regressions(rows, labels, classes, members=members, class_weights=class_weights, cache=cache)
     several = {part for search in searches for part in search.held_out.values()}
     for strength in sorted(strengths, reverse=True):
         active = [search for search in searches if search.is_active]
@@ -129,7 +126,7 @@ def select_heads(
         search.start(regressions)
     tolerance = _final_tolerance(len(labels)) if exact else _PATH_TOLERANCE
     regressions.solve({search.whole: search.strength for search in searches}, tolerance)
-    return [search.result(regressions, np.argsort(order)) for search in searches]
+    return [search.result(regressions, np.argsort(rows.order)) for search in searches]
 
 
 class _Search:
