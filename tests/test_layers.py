@@ -139,6 +139,7 @@ ORDER = {
     "heads": [
         "workers",
         "linear",
+        "softmax_sums",
         "centred_rows",
         "coordinates",
         "lbfgs",

@@ -27,10 +27,11 @@ def test_rows_are_sorted_by_cell_and_centred(columns: slice | np.ndarray) -> Non
     features[:, 1] **= 2
     before = features.copy()
     photos = np.array([9, 1, 2, 3, 4, 5, 8])
-    rows = CentredRows(features, CELLS, photos=photos, columns=columns)
+    rows = CentredRows(features, CELLS % 2, CELLS, photos=photos, columns=columns)
     assert np.array_equal(features, before)
     assert rows.order.tolist() == [1, 3, 6, 2, 0, 4, 5]
     assert rows.cells == [slice(0, 3), slice(3, 4), slice(4, 7)]
+    assert rows.labels.tolist() == [0, 0, 0, 1, 0, 0, 0]
     assert rows.shape == (7, features[:, columns].shape[1])
     for cell, own in zip(rows.cells, ([1, 3, 8], [2], [9, 4, 5]), strict=True):
         expected = features[own][:, columns]

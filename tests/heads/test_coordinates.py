@@ -37,7 +37,9 @@ def decomposed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def found(features: np.ndarray, cache: CoordinateCache | None = None, *, rows: int = 1) -> list[Coordinates]:
     """Return the coordinates of the parts `NESTED`, of five cells of equal size."""
     cells = np.repeat(np.arange(FOLDS), len(features) // FOLDS)
-    return PartCoordinates(CentredRows(features, cells), marked=cache is not None).of(NESTED, rows=rows, cache=cache)
+    return PartCoordinates(
+        CentredRows(features, np.zeros(len(features), dtype=int), cells), marked=cache is not None
+    ).of(NESTED, rows=rows, cache=cache)
 
 
 def chosen(
@@ -96,7 +98,7 @@ def test_directions_are_made_of_photos_of_the_part_alone() -> None:
 def test_regressions_along_shared_directions_are_scikit_learns(decomposed: list[int]) -> None:
     features, labels = overlapping(200, 120, 2)
     cells = np.arange(200) // 40
-    regressions = Regressions(CentredRows(features, cells), labels, 2, members=NESTED)
+    regressions = Regressions(CentredRows(features, labels, cells), 2, members=NESTED)
     assert len(decomposed) == 4
     for strength in (1.0, 0.1, 0.01):  # along a path, as they are
         regressions.solve(dict.fromkeys(range(16), strength), 1e-8)
@@ -136,7 +138,7 @@ def test_a_photo_that_is_left_out_changes_its_parts_alone(decomposed: list[int])
     cache = CoordinateCache()
     found(features, cache)
     decomposed.clear()
-    rows = CentredRows(features[1:], np.repeat(np.arange(FOLDS), 12)[1:])
+    rows = CentredRows(features[1:], np.zeros(59, dtype=int), np.repeat(np.arange(FOLDS), 12)[1:])
     fewer = PartCoordinates(rows, marked=True).of(NESTED, rows=1, cache=cache)
     assert len(decomposed) == 6 + 4 + 1
     fresh = PartCoordinates(rows).of(NESTED, rows=1)
@@ -187,7 +189,7 @@ def test_parts_of_many_folds_share_few_directions(monkeypatch: pytest.MonkeyPatc
     features, _ = overlapping(200, 40, 2)
     pairs = [*itertools.combinations(range(20), 2), *((cell,) for cell in range(20)), ()]
     members = np.array([[cell not in away for cell in range(20)] for away in pairs])
-    rows = CentredRows(features, np.repeat(np.arange(20), 10))
+    rows = CentredRows(features, np.zeros(200, dtype=int), np.repeat(np.arange(20), 10))
     parts = PartCoordinates(rows).of(members, rows=1)
     assert len(parts) == 211
     assert len(decomposed) < 15  # one for each pair of halves that has neither cell

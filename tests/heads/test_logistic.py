@@ -33,8 +33,8 @@ def three_parts(
     cells = np.sort(np.arange(n) % 3)
     features += np.array([0, 30, -50], np.float32)[cells][:, None]
     members = np.array([[True, True, True], [True, False, True], [False, True, False]])
-    rows = CentredRows(features, cells)
-    regressions = Regressions(rows, labels, classes, members=members, class_weights=class_weights)
+    rows = CentredRows(features, labels, cells)
+    regressions = Regressions(rows, classes, members=members, class_weights=class_weights)
     return regressions, features, labels, members[:, cells]
 
 

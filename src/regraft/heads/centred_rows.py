@@ -2,15 +2,17 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from regraft.heads.linear import EVERY, Columns
+from regraft.heads.softmax_sums import Query, Sums, softmax_sums
 from regraft.heads.workers import Workers, one_thread_each
 
 _COPIED = 2**27  # bytes of features up to which a sorted copy is kept: it saves a tenth to a third of the time
 _BLOCK = 8192  # photos that are read together where all of a cell are
+_OF_PRODUCT = 1024  # and of one product: enough for full speed, few enough to stay in a processor's cache
 
 
 class CentredRows:
@@ -22,23 +24,31 @@ class CentredRows:
     Attributes:
         order: (n,) where each row stands in `cells`, ascending by cell.
         cells: the rows of each cell.
+        labels: (n,) of the rows.
         centres: (cells, d) float32: the mean of each cell, which is taken off.
         workers: who compute with these rows.
 
     Args:
         features: (N, width) float32; it may be memory-mapped, and is not changed.
+        labels: (n,) integers from 0.
         cells: (n,) integers from 0: photos of one cell are in the same training sets.
         photos: (n,) positions of the photos in `features`; None where they are all of them, in their order.
         columns: d of the columns of `features`.
     """
 
     def __init__(
-        self, features: np.ndarray, cells: np.ndarray, *, photos: np.ndarray | None = None, columns: Columns = EVERY
+        self,
+        features: np.ndarray,
+        labels: np.ndarray,
+        cells: np.ndarray,
+        *,
+        photos: np.ndarray | None = None,
+        columns: Columns = EVERY,
     ) -> None:
         self.order = np.argsort(cells, kind="stable")
         bounds = np.searchsorted(cells[self.order], np.arange(int(cells.max()) + 2))
         self.cells = [slice(int(first), int(last)) for first, last in itertools.pairwise(bounds)]
-        self._firsts = bounds[:-1]
+        self._firsts, self.labels = bounds[:-1], labels[self.order]
         self._features, self._columns = features, columns
         self._places = self.order if photos is None else photos[self.order]
         self._width = features[:0, columns].shape[1]
@@ -82,6 +92,29 @@ class CentredRows:
             found += block.T @ block
         return found
 
+    def sums(self, queries: Sequence[Query], classes: int) -> list[Sums]:
+        """Return what each query asks for, of regressions of so many classes."""
+        tasks = [
+            (place, part) for place, query in enumerate(queries) for part in _parts(self.cells[query.cell], _OF_PRODUCT)
+        ]
+        found: list[Sums | None] = [None] * len(queries)
+
+        def of(task: tuple[int, slice]) -> Sums:
+            place, part = task
+            return softmax_sums(self.rows(part), self.labels[part], classes, queries[place])
+
+        for (place, _), sums in zip(tasks, self.workers.map(of, tasks), strict=True):
+            if (before := found[place]) is None:
+                found[place] = sums
+            else:
+                before.add(sums)
+        return [sums for sums in found if sums is not None]
+
+    def logits(self, weight: np.ndarray, bias: np.ndarray, cell: int) -> np.ndarray:
+        """Return (m, c) logits of a cell's photos, by weights (c, d) and biases (c,) of features as they are."""
+        offset = bias + weight @ self.centres[cell]
+        return np.concatenate([rows @ weight.T + offset for rows in self.blocks(self.cells[cell])])
+
     def digest(self, cell: slice) -> bytes:
         """Return the SHA-256 of the rows of a cell: two cells with the same one hold the same photos in one order."""
         found = hashlib.sha256(self.centres[self._cell_of(cell.start)].tobytes())
@@ -110,5 +143,7 @@ class CentredRows:
         return np.asarray((total / (cell.stop - cell.start)).astype(np.float32))
 
 
-def _parts(cell: slice) -> Iterator[slice]:
-    return (slice(first, min(first + _BLOCK, cell.stop)) for first in range(cell.start, cell.stop, _BLOCK))
+def _parts(cell: slice, size: int = 0) -> Iterator[slice]:
+    """Yield a cell in parts of at most `size` photos."""
+    size = size or _BLOCK
+    return (slice(first, min(first + size, cell.stop)) for first in range(cell.start, cell.stop, size))

@@ -23,9 +23,8 @@ Neither mean nor directions of a part depend on photos outside it. Two classes h
 penalty, and share one: q = 1 row instead of c = 2, q = c otherwise.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -33,9 +32,8 @@ from regraft.data.class_weights import ClassWeights
 from regraft.heads.centred_rows import CentredRows
 from regraft.heads.coordinates import CoordinateCache, Coordinates, PartCoordinates
 from regraft.heads.lbfgs import LBFGS, Value
+from regraft.heads.softmax_sums import Query, Sums, softmax_sums, weight_basis
 from regraft.heads.workers import one_thread_each
-
-_BLOCK = 1024  # photos of one product: enough for full speed, few enough to stay in a processor's cache
 
 Layer = tuple[np.ndarray, np.ndarray]  # (c, d) weights and (c,) biases of raw features; float32
 
@@ -67,33 +65,6 @@ class _Part:
         return np.asarray(point[:, :-1] @ self.at.directions * self.at.inverse)
 
 
-class _Task(NamedTuple):
-    """Some photos of the rows (n, k), which have labels (n,), and the weights of the p parts that they are in.
-
-    Weights are (p q, k), and offsets (p q, 1).
-
-    `class_weights` (p, c) are these parts', None where all classes weigh the same.
-    """
-
-    rows: "np.ndarray | CentredRows"
-    labels: np.ndarray
-    photos: slice
-    weights: np.ndarray
-    offsets: np.ndarray
-    class_weights: np.ndarray | None
-    parts: Sequence[int]
-    cell: int
-
-
-class _Sums(NamedTuple):
-    """Sums over photos, for p parts: loss (p,), gradient (p, q, k) and (p, q), p_k (1 - p_k) (p, q)."""
-
-    loss: np.ndarray
-    gradient: np.ndarray
-    offsets: np.ndarray
-    curvature: np.ndarray
-
-
 class Regressions:
     """Logistic regressions on parts of n photos.
 
@@ -102,7 +73,6 @@ class Regressions:
 
     Args:
         rows: the n photos; those of one cell are in the same parts.
-        labels: (n,) integers from 0 to classes - 1, in the order of the rows.
         classes: c.
         members: (parts, cells) booleans: which cells each part learns from. Every class must be in every part.
         class_weights: of the losses; those that depend on counts are each part's own.
@@ -112,21 +82,19 @@ class Regressions:
     def __init__(
         self,
         rows: CentredRows,
-        labels: np.ndarray,
         classes: int,
         *,
         members: np.ndarray,
         class_weights: ClassWeights | None = None,
         cache: CoordinateCache | None = None,
     ) -> None:
-        self._labels, self._classes = labels, classes
+        self._labels, self._classes = rows.labels, classes
         self._class_weights = class_weights
         self._rows, self._workers, self.cells = rows, rows.workers, rows.cells
-        basis = np.array([[-1.0, 1.0]]) / np.sqrt(2) if classes == 2 else np.eye(classes)
-        self._basis = basis.astype(np.float32)  # W = basis.T @ rows
+        self._basis = weight_basis(classes)  # W = basis.T @ rows
         with one_thread_each():
             self._coordinates = PartCoordinates(rows, marked=cache is not None)
-            found = self._coordinates.of(members, rows=len(basis), cache=cache)
+            found = self._coordinates.of(members, rows=len(self._basis), cache=cache)
         self._parts = [self._part(np.flatnonzero(own), at) for own, at in zip(members, found, strict=True)]
 
     def solve(self, strengths: Mapping[int, float], tolerance: float) -> None:
@@ -178,26 +146,23 @@ class Regressions:
 
     def logits(self, layer: Layer, cell: int) -> np.ndarray:
         """Return (m, c) logits of a cell's photos."""
-        weight, bias = layer
-        offset = bias + weight @ self._rows.centres[cell]
-        return np.concatenate([rows @ weight.T + offset for rows in self._rows.blocks(self.cells[cell])])
+        return self._rows.logits(*layer, cell)
 
     def evaluate(self, points: Mapping[int, np.ndarray]) -> dict[int, Value]:
         """Return the loss without its penalty, by part, each at a point [u, b] (q, r + 1)."""
-        tasks = [block for task in self._tasks(points) for block in _blocks(task)]
         rows = len(self._basis)
         loss = dict.fromkeys(points, 0.0)
         gradient: dict[int, np.ndarray] = {}
         offsets = {number: np.zeros((rows, len(self.cells))) for number in points}
         curvature = {number: np.zeros(rows) for number in points}
-        for task, sums in zip(tasks, self._workers.map(self._sums, tasks), strict=True):
-            for place, number in enumerate(task.parts):
+        for parts, cell, sums in self._sums(points):
+            for place, number in enumerate(parts):
                 if number in gradient:
                     gradient[number] += sums.gradient[place]
                 else:
                     gradient[number] = sums.gradient[place].copy()  # a view would keep the array of all parts alive
                 loss[number] += float(sums.loss[place])
-                offsets[number][:, task.cell] += sums.offsets[place]
+                offsets[number][:, cell] += sums.offsets[place]
                 curvature[number] += sums.curvature[place]
 
         def value(number: int) -> Value:
@@ -210,62 +175,41 @@ class Regressions:
 
         return dict(zip(points, self._workers.map(value, points), strict=True))
 
-    def _tasks(self, points: Mapping[int, np.ndarray]) -> list[_Task]:
-        tasks, shared = [], []
-        for number, point in points.items():
-            part = self._parts[number]
-            if part.at.rows is None:
-                shared.append(number)
-            else:
-                labels = np.concatenate([self._labels[self.cells[cell]] for cell in part.cells])
-                own, photos = self._weights_of([number]), slice(0, len(labels))
-                tasks.append(_Task(part.at.rows, labels, photos, point[:, :-1], point[:, -1:], own, [number], 0))
+    def _sums(self, points: Mapping[int, np.ndarray]) -> Iterator[tuple[Sequence[int], int, Sums]]:
+        """Yield parts, a cell, and the sums of its photos; of parts that have rows of their own, as of one cell."""
+        shared = [number for number in points if self._parts[number].at.rows is None]
         unfolded = self._workers.map(lambda number: self._parts[number].raw_weights(points[number]), shared)
         weights = dict(zip(shared, unfolded, strict=True))
-        for cell, photos in enumerate(self.cells):
+        asked: list[tuple[list[int], Query]] = []
+        for cell in range(len(self.cells)):
             inside = [number for number in shared if cell in self._parts[number].cells]
             if inside:
                 stacked = np.concatenate([weights[number] for number in inside])
                 offsets = [points[number][:, -1] + weights[number] @ self._parts[number].off[cell] for number in inside]
                 offset = np.concatenate(offsets)[:, None]
-                own = self._weights_of(inside)
-                tasks.append(_Task(self._rows, self._labels, photos, stacked, offset, own, inside, cell))
-        return tasks
+                asked.append((inside, Query(cell, stacked, offset, self._weights_of(inside), len(inside))))
+        found = self._rows.sums([query for _, query in asked], self._classes)
+        yield from ((parts, query.cell, sums) for (parts, query), sums in zip(asked, found, strict=True))
+        alone = [number for number in points if number not in weights]
+        yield from (
+            ([number], 0, sums)
+            for number, sums in zip(
+                alone, self._workers.map(lambda number: self._own_sums(number, points[number]), alone), strict=True
+            )
+        )
+
+    def _own_sums(self, number: int, point: np.ndarray) -> Sums:
+        """Return the sums of all photos of a part that has rows of its own."""
+        part = self._parts[number]
+        assert part.at.rows is not None
+        labels = np.concatenate([self._labels[self.cells[cell]] for cell in part.cells])
+        query = Query(0, point[:, :-1], point[:, -1:], self._weights_of([number]), 1)
+        return softmax_sums(part.at.rows, labels, self._classes, query)
 
     def _weights_of(self, parts: Sequence[int]) -> np.ndarray | None:
         """Return the class weights (p, c) of some parts."""
         weights = [self._parts[number].weights for number in parts]
         return None if self._class_weights is None else np.stack([one for one in weights if one is not None])
-
-    def _sums(self, task: _Task) -> _Sums:
-        rows = task.rows.rows(task.photos) if isinstance(task.rows, CentredRows) else task.rows[task.photos]
-        labels = task.labels[task.photos]
-        count, photos = len(task.parts), np.arange(len(labels))
-        # photos last: sums over classes then run along the memory
-        logits = (task.weights @ rows.T + task.offsets).reshape(count, len(self._basis), -1)
-        if self._classes == 2:
-            logits = self._basis[0][:, None] * logits
-        logits -= logits.max(axis=1, keepdims=True)
-        right = logits[:, labels, photos]
-        error = np.exp(logits, out=logits)
-        sums = error.sum(axis=1, keepdims=True)
-        error /= sums
-        if task.class_weights is None:
-            loss = np.log(sums).sum(axis=(1, 2), dtype=np.float64) - right.sum(axis=1, dtype=np.float64)
-            curvature = error.sum(axis=2) - np.einsum("pcm,pcm->pc", error, error)
-        else:
-            weights = task.class_weights[:, labels]
-            loss = np.sum(weights * (np.log(sums[:, 0]) - right), axis=1, dtype=np.float64)
-            curvature = np.einsum("pm,pcm->pc", weights, error * (1 - error))
-        error[:, labels, photos] -= 1.0
-        if task.class_weights is not None:
-            error *= weights[:, None]
-        if self._classes == 2:
-            curvature = curvature.sum(axis=1, keepdims=True)
-            error = (error[:, 1:] - error[:, :1]) * self._basis[0, 1]
-        gradient = error.reshape(len(task.weights), -1) @ rows
-        outputs = len(task.weights) // count  # not -1, which is undefined where no feature varies
-        return _Sums(loss, gradient.reshape(count, outputs, rows.shape[1]), error.sum(axis=2), curvature)
 
     def _part(self, cells: np.ndarray, at: Coordinates) -> _Part:
         labels = np.concatenate([self._labels[self.cells[cell]] for cell in cells])
@@ -289,11 +233,6 @@ class Regressions:
 
     def _penalty(self, number: int, strength: float) -> np.ndarray:
         return np.append(np.full(len(self._parts[number].at.variances), strength), 0.0).astype(np.float32)
-
-
-def _blocks(task: _Task) -> list[_Task]:
-    first, last = task.photos.start, task.photos.stop
-    return [task._replace(photos=slice(at, min(at + _BLOCK, last))) for at in range(first, last, _BLOCK)]
 
 
 def _send(minimiser: Generator[np.ndarray, Value, None], value: Value) -> np.ndarray | None:

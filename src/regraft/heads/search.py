@@ -65,9 +65,9 @@ def fit_head(
         strength: of the L2 penalty, > 0.
         class_weights: of the losses; the logits are those of the shares that the classes have.
     """
-    rows = CentredRows(np.asarray(features, dtype=np.float32), np.zeros(len(labels), dtype=np.int64))
+    rows = CentredRows(np.asarray(features, dtype=np.float32), labels, np.zeros(len(labels), dtype=np.int64))
     everything = np.ones((1, 1), dtype=bool)
-    regression = Regressions(rows, labels, classes, members=everything, class_weights=class_weights)
+    regression = Regressions(rows, classes, members=everything, class_weights=class_weights)
     # two warm starts cost less than a cold start at a weak penalty
     for stronger in (strength * 100, strength * 10):
         regression.solve({0: stronger}, _PATH_TOLERANCE)
@@ -107,12 +107,12 @@ def select_heads(
     """
     tasks, cells = np.unique(np.stack(folds), axis=1, return_inverse=True)
     cells = cells.ravel()  # NumPy 2.0.0 gave it two dimensions
-    rows = CentredRows(np.asarray(features, dtype=np.float32), cells, photos=photos, columns=columns)
-    cells, labels = cells[rows.order], labels[rows.order]
+    rows = CentredRows(np.asarray(features, dtype=np.float32), labels, cells, photos=photos, columns=columns)
+    cells = cells[rows.order]
     parts: dict[bytes, int] = {}
-    searches = [_Search(task, parts, cells, labels, classes) for task in tasks]
+    searches = [_Search(task, parts, cells, rows.labels, classes) for task in tasks]
     members = np.array([np.frombuffer(part, dtype=bool) for part in parts])
-    regressions = Regressions(rows, labels, classes, members=members, class_weights=class_weights, cache=cache)
+    regressions = Regressions(rows, classes, members=members, class_weights=class_weights, cache=cache)
     several = {part for search in searches for part in search.held_out.values()}
     for strength in sorted(strengths, reverse=True):
         active = [search for search in searches if search.is_active]
