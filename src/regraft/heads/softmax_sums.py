@@ -34,7 +34,7 @@ class Sums(NamedTuple):
     def add(self, other: Self) -> None:
         """Add the sums over other photos, in place."""
         for own, more in zip(self, other, strict=True):
-            own += more
+            np.add(own, more, out=own)
 
 
 def weight_basis(classes: int) -> np.ndarray:
