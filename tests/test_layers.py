@@ -141,6 +141,7 @@ ORDER = {
         "linear",
         "softmax_sums",
         "centred_rows",
+        "sharded_rows",
         "coordinates",
         "lbfgs",
         "kinds",

@@ -39,8 +39,8 @@ def test_rows_are_sorted_by_cell_and_centred(columns: slice | np.ndarray) -> Non
         np.testing.assert_allclose(rows.centres[number], expected.mean(axis=0))
         centred = expected - expected.mean(axis=0)
         np.testing.assert_allclose(rows.rows(cell), centred, atol=1e-3)
-        np.testing.assert_allclose(np.concatenate(list(rows.blocks(cell))), centred, atol=1e-3)
-        np.testing.assert_allclose(rows.scatter(cell), centred.T @ centred, rtol=1e-4, atol=0.1)
+        np.testing.assert_allclose(np.concatenate(list(rows.blocks(number))), centred, atol=1e-3)
+        np.testing.assert_allclose(rows.scatter(number), centred.T @ centred, rtol=1e-4, atol=0.1)
     expected = [rows.rows(slice(6, 7))[0], np.zeros(rows.shape[1])]  # a cell of one photo
     np.testing.assert_array_equal(rows.rows_at(np.array([6, 3])), expected)
 

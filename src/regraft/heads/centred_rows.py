@@ -2,7 +2,8 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -13,6 +14,31 @@ from regraft.heads.workers import Workers, one_thread_each
 _COPIED = 2**27  # bytes of features up to which a sorted copy is kept: it saves a tenth to a third of the time
 _BLOCK = 8192  # photos that are read together where all of a cell are
 _OF_PRODUCT = 1024  # and of one product: enough for full speed, few enough to stay in a processor's cache
+
+
+class Rows(Protocol):
+    """The rows of n photos, sorted by cell and centred, wherever they lie. See `CentredRows`."""
+
+    order: np.ndarray
+    cells: list[slice]
+    labels: np.ndarray
+    centres: np.ndarray
+    workers: Workers
+
+    @property
+    def shape(self) -> tuple[int, int]: ...  # noqa: D102 (as those of `CentredRows`, all of them)
+
+    def rows(self, photos: slice) -> np.ndarray: ...  # noqa: D102
+
+    def rows_at(self, places: np.ndarray) -> np.ndarray: ...  # noqa: D102
+
+    def scatter(self, cell: int) -> np.ndarray: ...  # noqa: D102
+
+    def sums(self, queries: Sequence[Query], classes: int) -> list[Sums | None]: ...  # noqa: D102
+
+    def logits(self, weight: np.ndarray, bias: np.ndarray, cell: int) -> np.ndarray: ...  # noqa: D102
+
+    def digest(self, cell: int) -> bytes: ...  # noqa: D102
 
 
 class CentredRows:
@@ -34,6 +60,7 @@ class CentredRows:
         cells: (n,) integers from 0: photos of one cell are in the same training sets.
         photos: (n,) positions of the photos in `features`; None where they are all of them, in their order.
         columns: d of the columns of `features`.
+        centres: (cells, d) float32, to be taken off instead of the means of these photos.
     """
 
     def __init__(
@@ -44,9 +71,11 @@ class CentredRows:
         *,
         photos: np.ndarray | None = None,
         columns: Columns = EVERY,
+        centres: np.ndarray | None = None,
     ) -> None:
         self.order = np.argsort(cells, kind="stable")
-        bounds = np.searchsorted(cells[self.order], np.arange(int(cells.max()) + 2))
+        count = int(cells.max()) + 1 if centres is None else len(centres)
+        bounds = np.searchsorted(cells[self.order], np.arange(count + 1))
         self.cells = [slice(int(first), int(last)) for first, last in itertools.pairwise(bounds)]
         self._firsts, self.labels = bounds[:-1], labels[self.order]
         self._features, self._columns = features, columns
@@ -57,7 +86,7 @@ class CentredRows:
         with one_thread_each():
             if len(self.order) * self._width * 4 <= _COPIED:
                 self._copy = self._gathered(slice(0, len(self.order)))
-            self.centres = np.stack(list(self.workers.map(self._centre, self.cells)))
+            self.centres = self._means() if centres is None else centres
             if self._copy is not None:
                 for cell, centre in zip(self.cells, self.centres, strict=True):
                     self._copy[cell] -= centre
@@ -81,19 +110,19 @@ class CentredRows:
             return np.asarray(self._copy[places])
         return np.asarray(self._raw(self._places[places]) - self.centres[self._cell_of(places)])
 
-    def blocks(self, cell: slice) -> Iterator[np.ndarray]:
+    def blocks(self, cell: int) -> Iterator[np.ndarray]:
         """Yield the rows of a cell, (m, d) at a time."""
-        return (self.rows(part) for part in _parts(cell))
+        return (self.rows(part) for part in _parts(self.cells[cell]))
 
-    def scatter(self, cell: slice) -> np.ndarray:
+    def scatter(self, cell: int) -> np.ndarray:
         """Return the sum of the products of all pairs of columns (d, d) over a cell."""
         found = np.zeros((self._width, self._width), dtype=np.float32)
         for block in self.blocks(cell):
             found += block.T @ block
         return found
 
-    def sums(self, queries: Sequence[Query], classes: int) -> list[Sums]:
-        """Return what each query asks for, of regressions of so many classes."""
+    def sums(self, queries: Sequence[Query], classes: int) -> list[Sums | None]:
+        """Return what each query asks for, of regressions of so many classes; None of a cell without photos."""
         tasks = [
             (place, part) for place, query in enumerate(queries) for part in _parts(self.cells[query.cell], _OF_PRODUCT)
         ]
@@ -108,16 +137,17 @@ class CentredRows:
                 found[place] = sums
             else:
                 before.add(sums)
-        return [sums for sums in found if sums is not None]
+        return found
 
     def logits(self, weight: np.ndarray, bias: np.ndarray, cell: int) -> np.ndarray:
         """Return (m, c) logits of a cell's photos, by weights (c, d) and biases (c,) of features as they are."""
         offset = bias + weight @ self.centres[cell]
-        return np.concatenate([rows @ weight.T + offset for rows in self.blocks(self.cells[cell])])
+        none = np.empty((0, len(weight)), dtype=weight.dtype)  # a shard may have no photos of a cell
+        return np.concatenate([none, *(rows @ weight.T + offset for rows in self.blocks(cell))])
 
-    def digest(self, cell: slice) -> bytes:
+    def digest(self, cell: int) -> bytes:
         """Return the SHA-256 of the rows of a cell: two cells with the same one hold the same photos in one order."""
-        found = hashlib.sha256(self.centres[self._cell_of(cell.start)].tobytes())
+        found = hashlib.sha256(self.centres[cell].tobytes())
         for block in self.blocks(cell):
             found.update(block.tobytes())
         return found.digest()
@@ -129,18 +159,43 @@ class CentredRows:
         return self._raw(self._places[photos])
 
     def _raw(self, places: np.ndarray) -> np.ndarray:
-        """Return a copy of features (m, d)."""
-        if isinstance(self._columns, slice):
-            return np.asarray(self._features[places, self._columns])
-        return np.asarray(self._features[places][:, self._columns])
+        return _chosen(self._features, places, self._columns)
 
-    def _centre(self, cell: slice) -> np.ndarray:
-        """Return the mean (d,) of a cell, of features as they are."""
-        total = np.zeros(self._width)
-        for part in _parts(cell):
-            raw = self._gathered(part) if self._copy is None else self._copy[part]
-            total += raw.sum(axis=0, dtype=np.float64)
-        return np.asarray((total / (cell.stop - cell.start)).astype(np.float32))
+    def _means(self) -> np.ndarray:
+        """Return the mean (cells, d) float32 of each cell, of features as they are."""
+        read = self._gathered if self._copy is None else self._copy.__getitem__
+        totals = self.workers.map(lambda cell: _total(read, cell, self._width), self.cells)
+        sizes = [cell.stop - cell.start for cell in self.cells]
+        return np.stack([(total / size).astype(np.float32) for total, size in zip(totals, sizes, strict=True)])
+
+
+def sum_cells(
+    features: np.ndarray, cells: np.ndarray, count: int, *, photos: np.ndarray | None = None, columns: Columns = EVERY
+) -> np.ndarray:
+    """Return the sum (count, d), float64, of the features of the photos of each cell. See `CentredRows`."""
+    places = np.arange(len(features)) if photos is None else photos
+    width = features[:0, columns].shape[1]
+
+    def of(cell: int) -> np.ndarray:
+        own = places[cells == cell]
+        return _total(lambda part: _chosen(features, own[part], columns), slice(0, len(own)), width)
+
+    return np.stack([of(cell) for cell in range(count)])
+
+
+def _total(read: Callable[[slice], np.ndarray], cell: slice, width: int) -> np.ndarray:
+    """Return the sum (d,), float64, of the rows of a cell that `read` gives."""
+    total = np.zeros(width)
+    for part in _parts(cell):
+        total += read(part).sum(axis=0, dtype=np.float64)
+    return total
+
+
+def _chosen(features: np.ndarray, places: np.ndarray, columns: Columns) -> np.ndarray:
+    """Return a copy of rows and columns of features (m, d)."""
+    if isinstance(columns, slice):
+        return np.asarray(features[places, columns])
+    return np.asarray(features[places][:, columns])
 
 
 def _parts(cell: slice, size: int = 0) -> Iterator[slice]:

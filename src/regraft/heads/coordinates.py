@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from regraft.files import sha256
-from regraft.heads.centred_rows import CentredRows
+from regraft.heads.centred_rows import Rows
 
 _FEW = 0.75  # photos per feature, below which the Gram matrix of the photos is decomposed
 _RARELY_SEEN, _TRUSTED = 0.1, 100  # share of features whose deviation is raised with so many photos
@@ -90,9 +90,9 @@ class PartCoordinates:
         marked: True also takes the digest of each cell, by which a cache knows it.
     """
 
-    def __init__(self, rows: CentredRows, *, marked: bool = False) -> None:
+    def __init__(self, rows: Rows, *, marked: bool = False) -> None:
         self._rows, self._workers = rows, rows.workers
-        self._digests = list(rows.workers.map(rows.digest, rows.cells)) if marked else []
+        self._digests = list(rows.workers.map(rows.digest, range(len(rows.cells)))) if marked else []
 
     def off(self, mean: np.ndarray) -> np.ndarray:
         """Return (cells, d) float32: how far each cell's mean is from `mean` (d,)."""
@@ -118,7 +118,7 @@ class PartCoordinates:
         missing.sort(key=lambda place: -int(members[place] @ sizes))  # the slowest first
         scatters: list[np.ndarray] = []
         if not few[missing].all():
-            scatters = list(self._workers.map(self._rows.scatter, self._rows.cells))
+            scatters = list(self._workers.map(self._rows.scatter, range(len(self._rows.cells))))
         wanted = {source.tobytes(): source for source in sources[missing][~few[missing]]}
         decomposed = self._workers.map(functools.partial(self._decomposed, scatters=scatters), wanted.values())
         principal = dict(zip(wanted, decomposed, strict=True))

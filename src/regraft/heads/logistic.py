@@ -29,7 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from regraft.data.class_weights import ClassWeights
-from regraft.heads.centred_rows import CentredRows
+from regraft.heads.centred_rows import Rows
 from regraft.heads.coordinates import CoordinateCache, Coordinates, PartCoordinates
 from regraft.heads.lbfgs import LBFGS, Value
 from regraft.heads.softmax_sums import Query, Sums, softmax_sums, weight_basis
@@ -81,7 +81,7 @@ class Regressions:
 
     def __init__(
         self,
-        rows: CentredRows,
+        rows: Rows,
         classes: int,
         *,
         members: np.ndarray,
@@ -189,7 +189,9 @@ class Regressions:
                 offset = np.concatenate(offsets)[:, None]
                 asked.append((inside, Query(cell, stacked, offset, self._weights_of(inside), len(inside))))
         found = self._rows.sums([query for _, query in asked], self._classes)
-        yield from ((parts, query.cell, sums) for (parts, query), sums in zip(asked, found, strict=True))
+        yield from (
+            (parts, query.cell, sums) for (parts, query), sums in zip(asked, found, strict=True) if sums is not None
+        )
         alone = [number for number in points if number not in weights]
         yield from (
             ([number], 0, sums)

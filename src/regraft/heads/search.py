@@ -15,11 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from regraft.data.class_weights import ClassWeights
-from regraft.heads.centred_rows import CentredRows
+from regraft.heads.centred_rows import CentredRows, Rows
 from regraft.heads.coordinates import CoordinateCache
 from regraft.heads.lbfgs import LBFGS
 from regraft.heads.linear import EVERY, Columns, LinearHead
 from regraft.heads.logistic import Layer, Regressions
+from regraft.heads.sharded_rows import ShardedFeatures
 
 STRENGTHS = tuple(float(10.0**exponent) for exponent in np.arange(1.0, -5.01, -0.5))
 LEARNED, ABSENT = -1, -2  # instead of a fold: trained on but never held out; left out altogether
@@ -76,7 +77,7 @@ def fit_head(
 
 
 def select_heads(
-    features: np.ndarray,
+    features: np.ndarray | ShardedFeatures,
     labels: np.ndarray,
     classes: int,
     *,
@@ -93,7 +94,7 @@ def select_heads(
     Absent photos take no part in a choice: neither in its losses and strength nor in any weights.
 
     Args:
-        features: (N, width); with float32 no second copy is made of many photos.
+        features: (N, width); with float32 no second copy is made of many photos, and those in shards stay there.
         labels: (n,) integers from 0 to classes - 1.
         classes: c.
         photos: (n,) positions of the photos in `features`; None where they are all of them, in their order.
@@ -107,7 +108,7 @@ def select_heads(
     """
     tasks, cells = np.unique(np.stack(folds), axis=1, return_inverse=True)
     cells = cells.ravel()  # NumPy 2.0.0 gave it two dimensions
-    rows = CentredRows(np.asarray(features, dtype=np.float32), labels, cells, photos=photos, columns=columns)
+    rows = _rows(features, labels, cells, photos, columns)
     cells = cells[rows.order]
     parts: dict[bytes, int] = {}
     searches = [_Search(task, parts, cells, rows.labels, classes) for task in tasks]
@@ -127,6 +128,18 @@ def select_heads(
     tolerance = _final_tolerance(len(labels)) if exact else _PATH_TOLERANCE
     regressions.solve({search.whole: search.strength for search in searches}, tolerance)
     return [search.result(regressions, np.argsort(rows.order)) for search in searches]
+
+
+def _rows(
+    features: "np.ndarray | ShardedFeatures",
+    labels: np.ndarray,
+    cells: np.ndarray,
+    photos: np.ndarray | None,
+    columns: Columns,
+) -> Rows:
+    if isinstance(features, ShardedFeatures):
+        return features.rows(labels, cells, photos=photos, columns=columns)
+    return CentredRows(np.asarray(features, dtype=np.float32), labels, cells, photos=photos, columns=columns)
 
 
 class _Search:
