@@ -33,6 +33,7 @@ CASES = {  # photos, classes and features: rounds at most; of more than the last
     (50_000, 2, FEATURES): 1,
     (50_000, 100, FEATURES): 1,
     (50_000, 100, DEPTHS["all"]): 1,
+    (500_000, 2, FEATURES): 1,
 }
 QUICK = {(1_000, 2, FEATURES): 1}
 TIME, MEMORY, ACCURACY = "time", "memory taken", "out-of-fold accuracy"

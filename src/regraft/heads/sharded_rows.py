@@ -153,7 +153,7 @@ class ShardedRows:
             mine = self._shard_of == number
             self._place_of[mine] = np.arange(mine.sum())
         self.shape = len(self.order), int(self.centres.shape[1])
-        self.workers = Workers(0)  # the shards have their own
+        self.workers = Workers(self.shape[0] * self.shape[1])  # of what is done here; the shards have their own
 
     def rows_at(self, places: np.ndarray) -> np.ndarray:
         """Return (m, d) float32 rows at any places."""
