@@ -1,12 +1,13 @@
 """What all tests share: a tiny network in timm's local format, photos of made-up classes, and a cache of their own."""
 
+import itertools
 import json
 import multiprocessing
 import os
 import shutil
 import socket
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +37,19 @@ REPOSITORY = Path(__file__).parents[1]
 COLOURS = {"red": (200, 60, 60), "green": (60, 180, 60), "blue": (60, 60, 200), "grey": (128, 128, 128)}
 
 
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return the names of caches, none of which is there."""
+    base = tmp_path_factory.mktemp("caches")
+    return (base / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give every test its own cache, and no way out to a hub."""
-    monkeypatch.setenv("REGRAFT_CACHE", str(tmp_path / "cache"))
+def _alone(request: pytest.FixtureRequest, caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every test its own cache, and no way out to a hub. Most tests have no folder: making one takes longer."""
+    of_the_test = "tmp_path" in request.fixturenames
+    folder = request.getfixturevalue("tmp_path") / "cache" if of_the_test else next(caches)
+    monkeypatch.setenv("REGRAFT_CACHE", str(folder))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 

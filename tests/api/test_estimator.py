@@ -186,7 +186,7 @@ def test_public_name_is_this_class() -> None:
     assert regraft.load is load
 
 
-@pytest.mark.parametrize("kind", ["paths", "images", "arrays", "one array"])
+@pytest.mark.parametrize("kind", some_slow(["paths", "images", "arrays", "one array"], {"images", "arrays"}))
 def test_cross_validation_of_any_kind_of_image(make: Make, sixteen: list[str], kind: str) -> None:
     kinds: dict[str, Callable[[], Any]] = {
         "paths": lambda: sixteen,
@@ -367,7 +367,7 @@ def test_what_was_saved_is_loaded(make: Make, sixteen: list[str], tmp_path: Path
     assert (loaded.model, loaded.strategy, loaded.seed) == (without_folders(fitted.model), "frozen", 9)
 
 
-@pytest.mark.parametrize("features", ["auto", "last", "late"])
+@pytest.mark.parametrize("features", some_slow(["auto", "last", "late"], {"auto", "last"}))
 def test_features_that_were_asked_for_are_loaded(make: Make, sixteen: list[str], tmp_path: Path, features: str) -> None:
     fitted = make(features=features, seed=9).fit(sixteen, eight_each("b", "a"))
     fitted.save(tmp_path / "model.safetensors")
@@ -387,7 +387,7 @@ def test_a_network_from_random_weights_is_loaded_without_features(
     assert (loaded.strategy, loaded.features) == ("scratch", "auto")  # "last" would be refused by `fit`
 
 
-@pytest.mark.parametrize("pair", [("b", "a"), (10, 2), (1.0, 0.0), (True, False)])
+@pytest.mark.parametrize("pair", some_slow([("b", "a"), (10, 2), (1.0, 0.0), (True, False)], {(10, 2), (1.0, 0.0)}))
 def test_labels_in_an_array_of_objects_keep_their_type(
     make: Make, sixteen: list[str], tmp_path: Path, pair: tuple[Any, Any]
 ) -> None:

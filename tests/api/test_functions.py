@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from tests.conftest import photo
+from tests.marks import some_slow
 
 import regraft
 from regraft.api.estimator import TransferClassifier
@@ -55,7 +56,9 @@ def test_photos_that_it_was_trained_on_are_left_out(fitted: TransferClassifier, 
     assert str(record).startswith(str(record.report))
 
 
-@pytest.mark.parametrize("form", ["estimator", "loaded", "file", "path", "classifier"])
+@pytest.mark.parametrize(
+    "form", some_slow(["estimator", "loaded", "file", "path", "classifier"], {"estimator", "file", "classifier"})
+)
 def test_a_classifier_in_any_form(fitted: TransferClassifier, new: Path, tmp_path: Path, form: str) -> None:
     file = tmp_path / "m.safetensors"
     fitted.save(file)

@@ -92,7 +92,7 @@ def folder(tmp_path: Path, run: Run, offline: None, written: Path) -> Path:
     return tmp_path
 
 
-LONG = {"audit.md", "compare.md", "decisions.md", "evaluate.md", "fit.md", "taxonomy.md"}
+LONG = {"audit.md", "compare.md", "decisions.md", "evaluate.md", "features.md", "fit.md", "taxonomy.md"}
 
 
 @pytest.mark.parametrize(

@@ -393,7 +393,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("file", ["model.bin", "model.sha256", MODEL_FILE])
-@pytest.mark.parametrize("damage", [*DAMAGES, "missing", "a folder"])
+@pytest.mark.parametrize("damage", some_slow([*DAMAGES, "missing", "a folder"], list(DAMAGES)[3:]))
 def test_damaged_files_are_as_if_absent(tiny: nn.Module, kept: Path, pixels: Pixels, file: str, damage: str) -> None:
     path = kept / file
     data = path.read_bytes()

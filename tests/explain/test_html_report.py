@@ -92,6 +92,7 @@ def test_the_page_says_what_was_found(explained: Explained) -> None:
         assert group in text
 
 
+@pytest.mark.slow
 def test_classes_and_files_may_be_called_anything(explained: Explained, tmp_path: Path) -> None:
     for place, (name, colour) in enumerate({"<b>cats": "red", '"dogs" & co': "blue"}.items()):
         for number in range(6):
@@ -241,6 +242,7 @@ def test_what_intervals_hold_is_said(changed: dict[str, Any], whose: str, more: 
     ) in words(Page(render(found)).text)
 
 
+@pytest.mark.slow
 def test_no_backtick_is_seen(explained: Explained) -> None:
     found = explained(units=1)
     found.depth_advice = DepthAdvice("one", falls=False, advice="`regraft compare` tells more.")

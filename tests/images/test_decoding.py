@@ -539,6 +539,7 @@ def test_pixels_of_an_array_are_those_of_the_image(interpolation: str) -> None:
 # --- threads and processes ---
 
 
+@pytest.mark.slow
 def test_decoding_changes_nobodys_threads(put: Put) -> None:
     """The caller keeps its number of threads, one that has not asked PyTorch before too, and so do threads to come."""
     script = (

@@ -49,7 +49,7 @@ def _settle(network: nn.Module, images: torch.Tensor) -> None:
     ("name", "make", "side"),
     [
         pytest.param("vgg16", _vgg16, 224, marks=pytest.mark.slow),
-        ("resnet50", _resnet50, 224),
+        pytest.param("resnet50", _resnet50, 224, marks=pytest.mark.slow),
         pytest.param("inception_v3", _inception_v3, 299, marks=pytest.mark.slow),
     ],
 )
