@@ -24,6 +24,7 @@ ORDER = {
         "runtime",
         "extras",
         "cache",
+        "matrices",
     ],
     "evaluation": [
         "calibration",

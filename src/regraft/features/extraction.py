@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from regraft.cache import keep_limit
+from regraft import matrices
+from regraft.cache import features_folder, keep_limit
 from regraft.engines.compute import Compute
 from regraft.engines.engine import Engine, run_ahead
 from regraft.engines.graphs import foreign_graph
@@ -40,7 +41,8 @@ class Features:
     """The pooled features of n photos.
 
     Attributes:
-        values: (n, d) float32; rows of unreadable photos are zero.
+        values: (n, d) float32; rows of unreadable photos are zero. Of many photos they lie in a file that is mapped
+            into memory (`matrices`).
         engine: the name of what ran the network.
         unreadable: reasons by position.
         computed: how many photos went through the network; the others came from the cache.
@@ -58,6 +60,10 @@ class Features:
     def select(self, positions: np.ndarray) -> "Features":
         """Return the features of readable photos at `positions` (integers or booleans)."""
         return replace(self, values=self.values[positions], unreadable={}, flat=())
+
+    def keep(self, positions: np.ndarray) -> "Features":
+        """Return the features of readable photos at ascending `positions`, in the memory of these, which are lost."""
+        return replace(self, values=matrices.keep_rows(self.values, positions), unreadable={}, flat=())
 
 
 class FeatureExtractor:
@@ -314,7 +320,8 @@ def compute_once(
     """
     started = time.monotonic()
     if store is None:
-        values, found = np.zeros((len(keys), dimension), dtype=np.float32), np.zeros(len(keys), dtype=bool)
+        values = matrices.zeros(len(keys), dimension, features_folder())
+        found = np.zeros(len(keys), dtype=bool)
     else:
         values, found = store.read(keys)
     missing: dict[bytes, list[int]] = {}
@@ -345,6 +352,7 @@ def compute_once(
                     writer.add([keys[order[row][0]] for row in batch.positions], vectors)
                 computed += len(batch.positions)
                 advance(len(batch.positions) + len(batch.unreadable))
+    matrices.release(values)
     return Features(values, engine.name, unreadable, computed, time.monotonic() - started, tuple(sorted(flat)))
 
 

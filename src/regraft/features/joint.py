@@ -101,9 +101,9 @@ class JointExtractor:
             self._observer.say(
                 f"{len(lost):,} of {count:,} images cannot be read and are left out:\n{shortlist(lost, len(lost))}"
             )
-        if features.unreadable:  # else all are kept as they are: 50,000 photos have 256 MB
+        if features.unreadable:
             kept = np.delete(np.arange(len(dataset)), sorted(features.unreadable))
-            found = {part: one.select(kept) for part, one in found.items()}
+            found = {part: one.keep(kept) for part, one in found.items()}
         return readable, found
 
 

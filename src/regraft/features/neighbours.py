@@ -75,7 +75,7 @@ class Projection:
             inside = values @ self.directions.T
             left = np.einsum("nd,nd->n", values, values) - np.einsum("nk,nk->n", inside, inside)
             found[rows, :-1], found[rows, -1] = inside, np.sqrt(np.maximum(left, 0))
-        found[~np.isfinite(features).all(axis=1)] = np.nan
+            found[rows][~np.isfinite(features[rows]).all(axis=1)] = np.nan
         return found
 
 

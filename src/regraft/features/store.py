@@ -21,6 +21,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from regraft import matrices
 from regraft.cache import ABOUT, LARGEST_TEXT, SHARD, features_folder, folder_name, listed
 from regraft.errors import OutputError
 from regraft.files import atomic_write, is_file, read_regular, remove, sha256
@@ -61,7 +62,7 @@ class FeatureStore:
         Returns:
             (n, d) float32 vectors, zeros where unknown, and (n,) booleans: which were found.
         """
-        vectors = np.zeros((len(keys), self._dimension), dtype=np.float32)
+        vectors = matrices.zeros(len(keys), self._dimension, features_folder())
         found = np.zeros(len(keys), dtype=bool)
         places = _places(keys)
         damaged: list[Path] = []

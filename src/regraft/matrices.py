@@ -1,0 +1,61 @@
+"""Feature matrices: in memory, or, of many photos, in a file that is mapped into it.
+
+What is read of a mapped file may be dropped from memory at any time, and is read again when it is asked for.
+"""
+
+import mmap
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+IN_MEMORY = 2**27  # bytes: of larger matrices most lies on the disk
+_ROWS = 4096  # that are moved together
+
+
+def zeros(rows: int, columns: int, folder: Path) -> np.ndarray:
+    """Return (rows, columns) float32 zeros, in a file without a name where they are many.
+
+    Args:
+        rows: n.
+        columns: d.
+        folder: where the file lies. Where there is no room for it, or no such files, they are in memory.
+    """
+    size = rows * columns * 4
+    if size > IN_MEMORY and hasattr(os, "posix_fallocate"):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                os.posix_fallocate(file.fileno(), 0, size)  # else a full disk would end the process later
+                mapped = mmap.mmap(file.fileno(), size)
+        except OSError:
+            pass
+        else:
+            return np.frombuffer(mapped, dtype=np.float32).reshape(rows, columns)
+    return np.zeros((rows, columns), dtype=np.float32)
+
+
+def release(matrix: np.ndarray) -> None:
+    """Drop what is in memory of a mapped matrix, or of a part of one; others stay as they are."""
+    mapped = _mapped(matrix)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def keep_rows(matrix: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Return the rows `kept` (m,), ascending, of a matrix, whose memory they take; it is overwritten."""
+    for first in range(0, len(kept), _ROWS):
+        part = kept[first : first + _ROWS]
+        matrix[first : first + len(part)] = matrix[part]  # a copy first; no row lies before where it goes
+    return matrix[: len(kept)]
+
+
+def _mapped(matrix: np.ndarray) -> mmap.mmap | None:
+    """Return the file in memory that a matrix is a view of, if there is one."""
+    of: object = matrix
+    while isinstance(of, np.ndarray):
+        of = of.base
+    if isinstance(of, memoryview):
+        of = of.obj
+    return of if isinstance(of, mmap.mmap) else None

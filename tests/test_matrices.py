@@ -1,0 +1,61 @@
+"""Matrices in memory and in files that are mapped into it."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from regraft import matrices
+
+mapped = pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no files of a given size here")
+
+
+def test_a_small_matrix_is_in_memory(tmp_path: Path) -> None:
+    found = matrices.zeros(10, 3, tmp_path / "none")
+    assert found.shape == (10, 3)
+    assert found.dtype == np.float32
+    assert not found.any()
+    assert not (tmp_path / "none").exists()
+    matrices.release(found)  # nothing is lost
+    found[:] = 1
+    matrices.release(found[2:])
+    assert (found == 1).all()
+
+
+@mapped
+def test_a_large_matrix_takes_no_memory_once_it_is_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matrices, "IN_MEMORY", 2**20)
+    process = psutil.Process()
+    found = matrices.zeros(16, 2**20, tmp_path)  # 64 MB
+    before = process.memory_info().rss
+    found[:] = np.arange(16, dtype=np.float32)[:, None]
+    assert process.memory_info().rss - before > 50e6
+    matrices.release(found[:, 5:])  # any part of it
+    assert process.memory_info().rss - before < 10e6
+    assert (found[:, ::99_991] == np.arange(16)[:, None]).all()
+    assert list(tmp_path.iterdir()) == []  # it has no name, and is gone with the process
+
+
+@mapped
+def test_a_full_disk_leaves_it_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(matrices, "IN_MEMORY", 10)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    found = matrices.zeros(4, 5, tmp_path)
+    assert found.flags.owndata
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("limit", [0, 2**20])
+def test_rows_are_kept_in_the_memory_of_all(limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matrices, "IN_MEMORY", limit)
+    monkeypatch.setattr(matrices, "_ROWS", 3)
+    found = matrices.zeros(10, 2, tmp_path)
+    found[:] = np.arange(20).reshape(10, 2)
+    kept = matrices.keep_rows(found, np.array([0, 2, 3, 4, 6, 7, 9]))
+    assert kept[:, 0].tolist() == [0, 4, 6, 8, 12, 14, 18]
+    assert np.shares_memory(kept, found)
