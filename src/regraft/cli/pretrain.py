@@ -19,6 +19,7 @@ from regraft.engines.kinds import AUTO
 from regraft.errors import OptionError, printable
 from regraft.files import check_own_folder, prepare_folder
 from regraft.images.augment import kinds_in_words
+from regraft.processes import leave_processes
 from regraft.runtime import is_first_process
 from regraft.training.schedule import Schedule
 from regraft.transfer.settings import FitSettings
@@ -143,12 +144,13 @@ def pretrain(
     photos = [photo for samples in splits.values() for photo in samples.sources]
     for file in WRITTEN:
         check_keeps_inputs(out / file, [source, model, weights, teacher], photos)
-    for split, samples in splits.items() if is_first_process() else ():
+    for split, samples in splits.items():
         note(f"{split}: {len(samples):,} photos of {len(samples.classes):,} classes")
 
     observer = given.observer(out.name)
     start = functools.partial(learn, splits, load, settings=settings, compute=compute, distillation=distillation)
     found = start(half=half, observer=observer, folder=run_folder(out))
+    leave_processes()
     if not found.writes:
         return
     licence = licence or found.backbone.recipe.settings.get("license")  # of what training started from

@@ -20,6 +20,7 @@ from regraft.errors import OptionError
 from regraft.evaluation.goals import DecisionRequest
 from regraft.files import parse_size, size_in_words
 from regraft.options import Bytes, Interval, Seconds, Setting, declared_settings, interval
+from regraft.runtime import is_first_process
 from regraft.serve.settings import ServeSettings
 from regraft.training.schedule import Schedule
 from regraft.transfer.settings import NAMING, FitSettings
@@ -114,7 +115,7 @@ class CommandOptions:
         Raises:
             OptionError: the tracker is not installed.
         """
-        if self.track is Tracker.mlflow:
+        if self.track is Tracker.mlflow and is_first_process():
             from regraft.cli.tracking import MlflowObserver
 
             training = {said.flag or field for field, (_, said) in declared_settings(Schedule).items()} | {*TRAINING}
