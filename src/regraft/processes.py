@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # How long processes wait for each other. One that ends is known at once, by its closed connection; this is for a
 # machine that vanished. Shares of a large source, and what the first process does alone, may take hours.
 _PATIENCE = timedelta(hours=6)
+_START = timedelta(minutes=30)  # how long they wait for all to be started
 _store: Any = None  # of the process group that this module has started: a few words that all processes can read
 _T = TypeVar("_T")
 
@@ -214,7 +215,7 @@ def _start(backend: str) -> None:
     from torch import distributed
     from torch.distributed.rendezvous import rendezvous
 
-    store, rank, count = next(rendezvous("env://", timeout=_PATIENCE))
+    store, rank, count = next(rendezvous("env://", timeout=_START))
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     _store = distributed.distributed_c10d.PrefixStore(f"regraft {attempt}", store)
     distributed.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=_PATIENCE)

@@ -116,9 +116,9 @@ def fit(
     """
     networks = read_names(model or None)
     networks.check(weights=weights is not None)
-    _check_files(out, report, units, networks, writes=not dry_run and is_first_process())
-    if predictions is not None and is_first_process():
-        check_answers_file(predictions, option="--predictions")
+    given.processes().first(
+        lambda: _check_files(out, report, units, predictions=predictions, networks=networks, writes=not dry_run)
+    )
     columns, labels, tree = given.columns(), given.labels(), given.taxonomy()
     splits = tree.apply(labels.find(data, columns))
     splits["train"].check_trainable()
@@ -216,7 +216,15 @@ def _train(networks: NetworkNames, weights: Path | None, splits: Mapping[str, Sa
     return trained
 
 
-def _check_files(out: Path, report: Path | None, units: int | None, networks: NetworkNames, *, writes: bool) -> None:
+def _check_files(
+    out: Path,
+    report: Path | None,
+    units: int | None,
+    *,
+    predictions: Path | None,
+    networks: NetworkNames,
+    writes: bool,
+) -> None:
     if units is not None and report is None:
         raise OptionError(
             f"--units {units} goes with --report, which shows them. Add --report FOLDER, or leave it out."
@@ -235,6 +243,8 @@ def _check_files(out: Path, report: Path | None, units: int | None, networks: Ne
         check_output(out, option="--out")
     if writes and report is not None:
         prepare_folder(report, option="--report")
+    if predictions is not None:
+        check_answers_file(predictions, option="--predictions")
 
 
 def _check_inputs(

@@ -5,7 +5,9 @@ import functools
 import gc
 import importlib
 import io
+import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,6 +63,7 @@ ONE_FOLDER = (
     "regraft sees it: name the folder instead."
 )
 _SHOWN = 200  # characters of a message that quotes each of a thousand names
+_LAST_WORDS = 3.0  # seconds: a launcher ends all processes with the first, which need not be the one that says why
 FAILED = 1
 WRONG_USAGE = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -236,11 +239,14 @@ def run() -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     asked = sys.argv[1] if len(sys.argv) > 1 else ""
     if _work_together() and not is_first_process():
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else it warns, in pages, of the first one's end
         be_silent()
     try:
         make_app(*([asked] if asked in COMMANDS else COMMANDS))()
-    except SystemExit:
+    except SystemExit as end:
         _end()
+        if end.code and _work_together():
+            time.sleep(_LAST_WORDS)
         raise
 
 

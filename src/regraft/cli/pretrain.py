@@ -20,7 +20,6 @@ from regraft.errors import OptionError, printable
 from regraft.files import check_own_folder, prepare_folder
 from regraft.images.augment import kinds_in_words
 from regraft.processes import leave_processes
-from regraft.runtime import is_first_process
 from regraft.training.schedule import Schedule
 from regraft.transfer.settings import FitSettings
 
@@ -126,8 +125,8 @@ def pretrain(
     from regraft.pretraining.timm_export import save_local_dir
     from regraft.training.checkpoints import run_folder
 
-    if is_first_process():  # several would be in each other's way
-        _check_folder(out, TRAINING_FILE, unfinished=run_folder(out))
+    processes = given.processes()
+    processes.first(lambda: _check_folder(out, TRAINING_FILE, unfinished=run_folder(out)))
     distillation = None if teacher is None else DistillationSettings(teacher, temperature, teacher_size)
     if distillation is not None:
         distillation.check()

@@ -20,7 +20,8 @@ from regraft.errors import OptionError
 from regraft.evaluation.goals import DecisionRequest
 from regraft.files import parse_size, size_in_words
 from regraft.options import Bytes, Interval, Seconds, Setting, declared_settings, interval
-from regraft.runtime import is_first_process
+from regraft.processes import ALONE, ProcessGroup
+from regraft.runtime import is_first_process, process_count
 from regraft.serve.settings import ServeSettings
 from regraft.training.schedule import Schedule
 from regraft.transfer.settings import NAMING, FitSettings
@@ -74,6 +75,10 @@ class CommandOptions:
         compute = Compute(**self._fields(Compute))
         compute.check()
         return compute
+
+    def processes(self) -> ProcessGroup:
+        """Return the processes that a launcher has started to work together, where they first meet."""
+        return ALONE if process_count() == 1 else self.compute().together().processes
 
     def columns(self) -> Columns:
         """Return how tables are read."""

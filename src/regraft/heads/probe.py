@@ -86,7 +86,9 @@ class CalibratedHeads:
         learned = np.isin(np.arange(len(self._folds)), learn)
         name = learned.tobytes()
         if name not in self._known:
-            self._known, self._each = self._processes.first(lambda: self._fitted_too(learned))
+            known, each = self._processes.first(lambda: self._fitted_too(learned))
+            self._known |= known
+            self._each |= each
         return name
 
     def _fitted_too(
