@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from regraft.errors import ProcessError
+from regraft.errors import ProcessError, printable
 from regraft.runtime import is_first_process, process_count
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def join_processes(device: "torch.device") -> ProcessGroup:
         device: the kind of processor; of several GPUs LOCAL_RANK says which.
     """
     if process_count() == 1:
-        return ProcessGroup(device=device)
+        return ALONE
     import torch
     from torch import distributed
 
@@ -215,10 +215,16 @@ def _start(backend: str) -> None:
     from torch import distributed
     from torch.distributed.rendezvous import rendezvous
 
-    store, rank, count = next(rendezvous("env://", timeout=_START))
+    try:
+        store, rank, count = next(rendezvous("env://", timeout=_START))
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=_PATIENCE)
+    except (ValueError, RuntimeError) as error:  # of the environment, and of the network
+        raise ProcessError(
+            f"WORLD_SIZE and RANK say that {process_count()} processes work together, and they do not find each other: "
+            f"{printable(str(error).splitlines()[0])}. Start them by torchrun, or unset both to work alone."
+        ) from error
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     _store = distributed.distributed_c10d.PrefixStore(f"regraft {attempt}", store)
-    distributed.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=_PATIENCE)
 
 
 def leave_processes() -> None:

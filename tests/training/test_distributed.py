@@ -8,7 +8,8 @@ import torch
 from torch import distributed, nn
 
 from regraft import processes
-from regraft.processes import ProcessGroup
+from regraft.errors import ProcessError
+from regraft.processes import ProcessGroup, join_processes
 from regraft.training.distributed import accelerator
 
 CPU = torch.device("cpu")
@@ -52,9 +53,9 @@ def test_a_sum_leaves_its_terms_as_they_are(first_of_two: ProcessGroup) -> None:
 
 
 def test_one_process_has_nothing_to_sum() -> None:
-    alone = accelerator(CPU).processes
+    alone = join_processes(CPU)
     own = torch.tensor([1.0, 2.0])
-    assert alone == ProcessGroup(0, 1, CPU)
+    assert alone == accelerator(CPU).processes == ProcessGroup(0, 1)
     assert alone.sum(own) is own
     assert alone.sum_of(0.5) == 0.5
     alone.wait()
@@ -67,7 +68,7 @@ def test_one_process_has_nothing_to_sum() -> None:
 def test_a_world_size_that_no_launcher_set_starts_no_processes(left_over: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.setenv("WORLD_SIZE", left_over)
-    assert accelerator(CPU).processes == ProcessGroup(0, 1, CPU)
+    assert join_processes(CPU) == ProcessGroup(0, 1)
     assert not distributed.is_initialized()
 
 
@@ -119,7 +120,7 @@ def test_the_environment_says_how_many_there_are(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(distributed, "init_process_group", lambda backend, **how: started.append({"": backend, **how}))
     monkeypatch.setattr(distributed, "get_rank", lambda: 2)
     monkeypatch.setattr(distributed, "get_world_size", lambda: 3)
-    assert accelerator(CPU).processes == ProcessGroup(2, 3, CPU)
+    assert join_processes(CPU) == ProcessGroup(2, 3, CPU)
     (how,) = started
     assert (how[""], how["rank"], how["world_size"]) == ("gloo", 2, 3)
     assert 0 < how["timeout"].total_seconds() <= 24 * 3600
@@ -133,4 +134,20 @@ def test_a_group_that_is_started_is_used(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(distributed, "init_process_group", lambda *_, **__: pytest.fail("it was started again"))
     monkeypatch.setattr(distributed, "get_rank", lambda: 2)
     monkeypatch.setattr(distributed, "get_world_size", lambda: 3)
-    assert accelerator(CPU).processes == ProcessGroup(2, 3, CPU)
+    assert join_processes(CPU) == ProcessGroup(2, 3, CPU)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [({}, "environment variable MASTER_ADDR expected"), ({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "x"}, "invalid")],
+)
+def test_processes_that_do_not_find_each_other(
+    given: dict[str, str], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RANK and WORLD_SIZE may be left over from something else."""
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ({"WORLD_SIZE": "2", "RANK": "0"} | given).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ProcessError, match=rf"say that 2 processes work together, .*{reason}.* or unset both"):
+        join_processes(CPU)

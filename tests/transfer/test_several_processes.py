@@ -173,7 +173,7 @@ def test_each_process_opens_its_share(photos: Photos, tmp_path: Path, tiny_netwo
         folder = tmp_path / str(count)
         folder.mkdir()
         launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count), "--standalone"]
-        given = ["--strategy", "frozen", "--model", tiny_network, "--no-cache", "--near-duplicates", "keep"]
+        given = ["--strategy", "frozen", "--model", tiny_network, "--no-cache", "--near-duplicates", "ignore"]
         done = fit(data, folder / "m.safetensors", *given, launch=launch, WORKER_OPENED=str(folder))
         assert done.returncode == 0, done.stderr[-3000:]
         opened = [len(json.loads((folder / f"{rank}.json").read_text())) for rank in range(count)]

@@ -107,8 +107,8 @@ def pretrain(
         TrainingError: a loss that is not finite, or too little memory.
     """
     compute = compute.together()
-    using = accelerator(compute.torch_device, settings.precision)
-    processes = using.processes
+    processes = compute.processes
+    using = accelerator(compute.torch_device, settings.precision, processes)
     observer = observer if observer is not None and processes.writes else Observer()
     _check(settings, compute, distillation, processes)
     source = open_source(splits, settings.seed, observer, compute)

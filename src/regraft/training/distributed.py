@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from regraft.processes import ProcessGroup, join_processes
+from regraft.processes import ALONE, ProcessGroup
 
 _LOSS_SCALE = 2.0**16  # of float16 gradients at first, as `torch.amp.GradScaler` has it
 _CHANNELS_LAST = ("cpu", "cuda")  # where convolutions are faster so, on GPUs below float32
@@ -43,12 +43,15 @@ class Accelerator:
         return torch.autocast(self.device.type, dtype=_DTYPES[self.precision])
 
 
-def accelerator(device: torch.device, precision: str = "auto") -> Accelerator:
-    """Return what runs training on `device`, in `precision`; "auto" is bfloat16 where a GPU has it, else float32."""
-    processes = join_processes(device)
-    if processes.count > 1 and processes.device is not None:
-        device = processes.device
-    elif device.type == "cuda" and device.index is not None:
+def accelerator(device: torch.device, precision: str = "auto", processes: ProcessGroup = ALONE) -> Accelerator:
+    """Return what runs training on `device`, in `precision`; "auto" is bfloat16 where a GPU has it, else float32.
+
+    Args:
+        device: of this process.
+        precision: "auto", "fp32", "bf16" or "fp16".
+        processes: that train together.
+    """
+    if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     if precision == "auto":
         precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"

@@ -309,7 +309,7 @@ def training_accelerator(settings: FitSettings, compute: Compute) -> "Accelerato
     from regraft.training.distributed import accelerator
 
     check_processes(compute)
-    return accelerator(compute.torch_device, settings.precision)
+    return accelerator(compute.torch_device, settings.precision, compute.processes)
 
 
 def check_processes(compute: Compute) -> None:
