@@ -182,7 +182,7 @@ class ProcessGroup:
             raise ProcessError(
                 f"process {self.rank} of {self.count} (from 0) trains together with others, and at least one of them "
                 f"has ended, or has not answered for {hours:.0f} hours. What ended it says so itself. Run the same "
-                "command again to resume; torchrun --max-restarts 3 does."
+                "command again to resume; torchrun does where it may restart (its max-restarts)."
             ) from error
 
 
