@@ -148,9 +148,12 @@ def test_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("rank", "first"), [(None, True), ("0", True), ("1", False)])
 def test_the_first_process_reports(monkeypatch: pytest.MonkeyPatch, rank: str | None, first: bool) -> None:
     monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
     if rank is not None:
         monkeypatch.setenv("RANK", rank)
     assert is_first_process() == first
+    monkeypatch.delenv("WORLD_SIZE")  # then the rank is left over from something else
+    assert is_first_process()
 
 
 def test_processors_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,7 @@ from .errors import MissingPackageError as MissingPackageError
 from .errors import ModelError as ModelError
 from .errors import OptionError as OptionError
 from .errors import OutputError as OutputError
+from .errors import ProcessError as ProcessError
 from .errors import RegraftError as RegraftError
 from .errors import ResumeError as ResumeError
 from .errors import SanityError as SanityError

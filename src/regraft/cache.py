@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import platform
 import shutil
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ import platformdirs
 from safetensors import SafetensorError, safe_open
 
 from regraft.files import TEMPORARY_SUFFIX, is_file, json_or_none, parse_size, read_regular, sha256
+from regraft.processes import ProcessGroup
 
 CACHE_VARIABLE = "REGRAFT_CACHE"
 LIMIT_VARIABLE = "REGRAFT_CACHE_LIMIT"
@@ -41,6 +44,38 @@ class StoreInfo:
     vectors: int
     size: int
     last_used: float
+
+
+@dataclass(frozen=True)
+class CacheSharers:
+    """The processes that have one cache on one machine, so that they can write parts of one file in memory.
+
+    Attributes:
+        ranks: theirs, ascending; the first one makes files.
+        machine: its name where those of other machines see the same folder, too; else "".
+    """
+
+    ranks: tuple[int, ...] = (0,)
+    machine: str = ""
+
+    @classmethod
+    def of(cls, processes: ProcessGroup) -> "CacheSharers":
+        """Return those that share with this process: each leaves a mark, and sees whose are in its folder."""
+        if processes.count == 1:
+            return cls()
+        folder, own = features_folder(), processes.rank
+        run = processes.first(lambda: uuid.uuid4().hex)
+        marks = [folder / f".{run}-{rank}{TEMPORARY_SUFFIX}" for rank in range(processes.count)]
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            marks[own].touch()
+        machines = processes.gather(platform.node())
+        seen = [rank for rank, mark in enumerate(marks) if rank == own or mark.exists()]
+        processes.wait()  # until all have looked
+        with contextlib.suppress(OSError):
+            marks[own].unlink(missing_ok=True)
+        here = tuple(rank for rank in seen if machines[rank] == machines[own])
+        return cls(here, machines[own] if len(here) < len(seen) else "")
 
 
 def cache_folder() -> Path:

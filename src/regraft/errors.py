@@ -95,6 +95,10 @@ class TrainingError(RegraftError, RuntimeError):
     """Training cannot go on: values that are not finite, or a device without memory for one photo."""
 
 
+class ProcessError(RegraftError, RuntimeError):
+    """Another one of the processes that train together has ended, or does not answer."""
+
+
 class ResumeError(RegraftError, ValueError):
     """An unfinished run lies where this one is to go, and it was started differently."""
 

@@ -136,7 +136,7 @@ def process_count() -> int:
 
 def is_first_process() -> bool:
     """Tell whether this process reports for all: it is the only one, or the first of a distributed run."""
-    return os.environ.get("RANK", "0") == "0"
+    return process_count() == 1 or os.environ["RANK"] == "0"
 
 
 def cpu_count() -> int:

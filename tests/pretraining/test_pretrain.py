@@ -12,15 +12,13 @@ import torch
 from safetensors.torch import load_file
 from tests.pretraining.jobs import learn
 
-from regraft.data.layouts import find_samples
 from regraft.engines.pytorch import TorchEngine
 from regraft.errors import OptionError
 from regraft.evaluation.report import Report
 from regraft.features.extraction import extract
 from regraft.heads.linear import CalibratedHead
-from regraft.networks.backbones import build_untrained, load_backbone, reinitialised
+from regraft.networks.backbones import build_untrained, reinitialised
 from regraft.pretraining.teacher import DistillationSettings
-from regraft.transfer.fit import fit
 
 Photos = Callable[..., Path]
 
@@ -122,12 +120,3 @@ def test_two_processes_take_the_steps_of_one(photos: Photos, tmp_path: Path) -> 
     for name, tensor in states[0].items():
         moved = float((tensor - start[name]).abs().max()) if name in start else float(tensor.abs().max())
         assert float((tensor - states[1][name]).abs().max()) <= 1e-3 * moved + 1e-6, name
-
-
-def test_fit_does_not_run_in_several_processes(
-    photos: Photos, tiny_network: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(OptionError, match=r"this runs in one process, on one device. Got 2 processes."):
-        fit(find_samples(photos(red=6, blue=6)), lambda: load_backbone(tiny_network), model="tiny")

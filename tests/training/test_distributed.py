@@ -1,10 +1,16 @@
 """Processes that train together, with the other ones' tensors given; device, precision and their environment."""
 
+import sys
+from typing import Any
+
 import pytest
 import torch
 from torch import distributed, nn
 
-from regraft.training.distributed import ProcessGroup, accelerator
+from regraft import processes
+from regraft.errors import ProcessError
+from regraft.processes import ProcessGroup, join_processes
+from regraft.training.distributed import accelerator
 
 CPU = torch.device("cpu")
 
@@ -14,11 +20,6 @@ def first_of_two(monkeypatch: pytest.MonkeyPatch) -> ProcessGroup:
     """Return the first of two processes; the other one has the same tensors times three."""
     monkeypatch.setattr(distributed, "all_reduce", lambda tensor: tensor.mul_(4))
     return ProcessGroup(0, 2, CPU)
-
-
-def test_processes_share_a_batch() -> None:
-    assert [list(ProcessGroup(rank, 2, CPU).own([10, 11, 12])) for rank in (0, 1)] == [[10, 12], [11]]
-    assert [ProcessGroup(rank, 2, CPU).writes for rank in (0, 1)] == [True, False]
 
 
 def test_processes_sum_gradients(first_of_two: ProcessGroup) -> None:
@@ -52,9 +53,9 @@ def test_a_sum_leaves_its_terms_as_they_are(first_of_two: ProcessGroup) -> None:
 
 
 def test_one_process_has_nothing_to_sum() -> None:
-    alone = accelerator(CPU).processes
+    alone = join_processes(CPU)
     own = torch.tensor([1.0, 2.0])
-    assert alone == ProcessGroup(0, 1, CPU)
+    assert alone == accelerator(CPU).processes == ProcessGroup(0, 1)
     assert alone.sum(own) is own
     assert alone.sum_of(0.5) == 0.5
     alone.wait()
@@ -67,7 +68,7 @@ def test_one_process_has_nothing_to_sum() -> None:
 def test_a_world_size_that_no_launcher_set_starts_no_processes(left_over: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.setenv("WORLD_SIZE", left_over)
-    assert accelerator(CPU).processes == ProcessGroup(0, 1, CPU)
+    assert join_processes(CPU) == ProcessGroup(0, 1)
     assert not distributed.is_initialized()
 
 
@@ -109,14 +110,44 @@ def test_filters_lie_channels_last() -> None:
 
 
 def test_the_environment_says_how_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As `torchrun` and `accelerate launch` set it; the group itself is started by PyTorch."""
-    started = []
+    """As `torchrun`, `accelerate launch` and Ray Train set it; the group itself is started by PyTorch."""
+    started: list[dict[str, Any]] = []
     monkeypatch.setenv("WORLD_SIZE", "3")
     monkeypatch.setenv("RANK", "0")
-    monkeypatch.setattr(distributed, "init_process_group", lambda backend, timeout: started.append((backend, timeout)))
+    monkeypatch.setattr(processes, "_store", None)
+    module = sys.modules["torch.distributed.rendezvous"]  # whose name in the package is a function's
+    monkeypatch.setattr(module, "rendezvous", lambda *_, **__: iter([(distributed.HashStore(), 2, 3)]))
+    monkeypatch.setattr(distributed, "init_process_group", lambda backend, **how: started.append({"": backend, **how}))
     monkeypatch.setattr(distributed, "get_rank", lambda: 2)
     monkeypatch.setattr(distributed, "get_world_size", lambda: 3)
-    assert accelerator(CPU).processes == ProcessGroup(2, 3, CPU)
-    ((backend, timeout),) = started
-    assert backend == "gloo"
-    assert timeout.days == 2
+    assert join_processes(CPU) == ProcessGroup(2, 3, CPU)
+    (how,) = started
+    assert (how[""], how["rank"], how["world_size"]) == ("gloo", 2, 3)
+    assert 0 < how["timeout"].total_seconds() <= 24 * 3600
+
+
+def test_a_group_that_is_started_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray Train starts it before it calls the training."""
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("RANK", "2")
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "init_process_group", lambda *_, **__: pytest.fail("it was started again"))
+    monkeypatch.setattr(distributed, "get_rank", lambda: 2)
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 3)
+    assert join_processes(CPU) == ProcessGroup(2, 3, CPU)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [({}, "environment variable MASTER_ADDR expected"), ({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "x"}, "invalid")],
+)
+def test_processes_that_do_not_find_each_other(
+    given: dict[str, str], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RANK and WORLD_SIZE may be left over from something else."""
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ({"WORLD_SIZE": "2", "RANK": "0"} | given).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ProcessError, match=rf"say that 2 processes work together, .*{reason}.* or unset both"):
+        join_processes(CPU)

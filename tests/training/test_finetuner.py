@@ -2,23 +2,22 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tests.training.jobs import CPU, LABELS, PLAIN, Remembered, a_head, finetuner, stages_of, top_plan, top_stages
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from regraft.errors import TrainingError
-from regraft.heads.linear import LinearHead
 from regraft.networks.backbone import Backbone
 from regraft.networks.backbones import build_untrained
-from regraft.networks.cutting import Top, Trunk, cut_before
+from regraft.networks.cutting import Top, cut_before
 from regraft.networks.freezing import plan_training
 from regraft.networks.plan import Plan
 from regraft.progress import Observer
@@ -28,99 +27,6 @@ from regraft.training.finetuner import Finetuner, TrainingRecord
 from regraft.training.losses import LabelLoss
 from regraft.training.optimisation import TrainingStep
 from regraft.training.schedule import Schedule
-
-CPU = accelerator(torch.device("cpu"), "fp32")
-PLAIN = Schedule(batch_size=4, averaging=0, clip=0, warm_up=0.4, views=1, weight_decay=0.1, mixup=0)
-Make = Callable[..., Finetuner]
-
-
-class Remembered:
-    """Activations of given images, and which were asked for."""
-
-    count = 1
-
-    def __init__(self, trunk: Trunk, images: torch.Tensor) -> None:
-        with torch.no_grad():
-            self.values = trunk(images)
-        self.asked: list[list[int]] = []
-
-    def stream(self, batches: Sequence[Sequence[tuple[int, int]]]) -> Iterator[torch.Tensor]:
-        for batch in batches:
-            self.asked.append([photo for photo, _ in batch])
-            yield self.values[self.asked[-1]].clone()
-
-
-@pytest.fixture
-def network() -> Backbone:
-    torch.manual_seed(0)
-    backbone = build_untrained("test_resnet")  # 32 to 160 pixels, batch norm
-    for module in backbone.module.modules():
-        if isinstance(module, nn.BatchNorm2d):  # statistics that are not those of the photos
-            nn.init.uniform_(module.running_mean, -0.2, 0.2)
-            nn.init.uniform_(module.running_var, 0.6, 1.5)
-    return backbone
-
-
-@pytest.fixture
-def images() -> torch.Tensor:
-    return torch.randn(20, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-
-
-LABELS = np.arange(20) % 3
-
-
-def a_head(features: int) -> LinearHead:
-    weight = np.random.default_rng(2).normal(0, 0.05, (3, features)).astype(np.float32)
-    return LinearHead(weight, np.zeros(3, dtype=np.float32), 0.0)
-
-
-def stages_of(backbone: Backbone) -> list[str]:
-    return [stage.name for stage in backbone.stages()]
-
-
-def top_stages(backbone: Backbone) -> list[str]:
-    return stages_of(backbone)[-2:]
-
-
-def top_plan(backbone: Backbone, **options: Any) -> Plan:
-    """Return the plan that trains the last two stages."""
-    return plan_training(backbone, trained=top_stages(backbone), **options)
-
-
-def finetuner(
-    network: Backbone,
-    images: torch.Tensor,
-    plan: Plan,
-    schedule: Schedule,
-    *,
-    epochs: int = 1,
-    rate: float = 0.05,
-    tune: Sequence[int] = (),
-    run: Run | None = None,
-    labels: np.ndarray = LABELS,
-    using: Accelerator = CPU,
-) -> tuple[Finetuner, Top, Remembered]:
-    assert plan.cut is not None
-    trunk, top = cut_before(network.module, plan.cut, (3, 32, 32))
-    activations = Remembered(trunk, images)
-    learn = np.array([i for i in range(len(images)) if i not in tune])
-    made = Finetuner(
-        top,
-        a_head(network.features),
-        plan,
-        schedule,
-        activations=activations,
-        objective=LabelLoss(labels, 3, smoothing=schedule.label_smoothing),
-        train=learn,
-        validation=np.array(tune, dtype=np.int64),
-        rate=rate,
-        epochs=epochs,
-        accelerator=using,
-        seed=0,
-        run=run or nowhere(),
-        job="test",
-    )
-    return made, top, activations
 
 
 def by_hand(

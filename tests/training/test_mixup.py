@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from regraft.errors import OptionError
+from regraft.processes import ProcessGroup
 from regraft.training.mixup import draw_mix
 
 SHAPE = (6, 3, 20, 30)
@@ -61,9 +62,8 @@ def test_areas_of_boxes_follow_the_beta_distribution() -> None:
     shares = [
         float((photos[0] != 0).float().mean()) for photos, targets in mixed_batches(cutmix=1.0) if targets[0, 0] < 1
     ]
-    moved = 5 / 6  # a photo whose other one is itself shows no box
-    every = sum(shares) / (200 * moved)
-    assert every == pytest.approx(0.3208, abs=0.06)  # three standard errors of 167 draws of standard deviation 0.25
+    every = sum(shares) / 200
+    assert every == pytest.approx(0.3208, abs=0.06)  # three standard errors of 200 draws of standard deviation 0.25
 
 
 def test_with_both_each_comes_about_as_often() -> None:
@@ -91,6 +91,20 @@ def test_what_has_no_places_is_blended_in_the_share_of_the_box() -> None:
     assert mix.share == alone.share
     assert 0 < mix.share < 1
     assert torch.allclose(found[:, :2], mix.share * means + (1 - mix.share) * means[mix.other])
+
+
+@pytest.mark.parametrize("kinds", [{"mixup": 0.4, "cutmix": 0.0}, {"mixup": 0.0, "cutmix": 1.0}])
+@pytest.mark.parametrize("photos", [5, 6])
+def test_processes_that_share_a_batch_mix_as_one(photos: int, kinds: dict[str, float]) -> None:
+    def mixed(part: list[int]) -> torch.Tensor:
+        own = torch.arange(float(photos)).reshape(photos, 1, 1, 1).expand(photos, 3, 20, 30)[part]
+        mix = draw_mix(tuple(own.shape), generator=np.random.default_rng(3), **kinds)
+        return mix.activations(own, slice(0, len(part)))
+
+    whole = mixed(list(range(photos)))
+    for rank in (0, 1):
+        part = ProcessGroup(rank, 2).own_mirrored(range(photos))
+        assert torch.equal(mixed(part), whole[part])
 
 
 def test_boxes_need_maps() -> None:

@@ -24,6 +24,7 @@ from regraft.errors import UNSAFE, OutputError, printable
 from regraft.progress import Detail, Observer, ProgressRecord
 
 READER_GONE = 141  # exit code: 128 + SIGPIPE, as shells have it
+_silent = False  # this process leaves the talking to another one
 _CLOSED = OSError(errno.EBADF, "it is closed")
 
 
@@ -144,8 +145,20 @@ def _shell_word(word: str) -> str:
     return f"$'{''.join(letters)}'"  # as bash and zsh read it
 
 
+def be_silent() -> None:
+    """Print nothing from here on but `complaint`: of several processes that work together the first one speaks."""
+    global _silent  # noqa: PLW0603 (of the whole process)
+    _silent = True
+
+
 def note(text: str) -> None:
     """Print to stderr, where nothing that a program reads is printed; what could steer the terminal is escaped."""
+    if not _silent:
+        complaint(text)
+
+
+def complaint(text: str) -> None:
+    """Print to stderr as `note` does, what must be heard from any process."""
     if sys.stderr is None:  # print would take stdout
         return
     with suppress(OSError, ValueError):  # full, or closed
@@ -173,6 +186,8 @@ def result_json(values: Mapping[str, Any], *, kept: str = "") -> None:
 
 def result_exactly(text: str, *, kept: str = "") -> None:
     """Write to stdout what programs read, as it is; the rest as `result`."""
+    if _silent:
+        return
     try:
         if sys.stdout is None:
             raise _CLOSED

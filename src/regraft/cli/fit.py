@@ -32,7 +32,9 @@ from regraft.errors import OptionError, printable
 from regraft.evaluation.goals import check_goal_photos
 from regraft.files import check_output, prepare_folder
 from regraft.networks.names import NetworkNames, joined_name, read_names
+from regraft.processes import leave_processes
 from regraft.progress import Observer
+from regraft.runtime import is_first_process
 from regraft.training.schedule import Schedule
 from regraft.transfer.settings import USED_BY_CHOICE, FitSettings
 from regraft.transfer.strategies import AUTO, strategy_help
@@ -109,13 +111,14 @@ def fit(
     """Train a classifier on labelled photos and write it to one file.
 
     Without a validation folder every figure is out-of-fold. A test folder is never read: that is for
-    `regraft evaluate`. A run that was killed resumes when the same command is given again.
+    `regraft evaluate`. A run that was killed resumes when the same command is given again. Several processes or
+    accelerators, with a --strategy that is named: torchrun --nproc-per-node 4 -m regraft fit and the same arguments.
     """
     networks = read_names(model or None)
     networks.check(weights=weights is not None)
-    _check_files(out, report, units, networks, writes=not dry_run)
-    if predictions is not None:
-        check_answers_file(predictions, option="--predictions")
+    given.processes().first(
+        lambda: _check_files(out, report, units, predictions=predictions, networks=networks, writes=not dry_run)
+    )
     columns, labels, tree = given.columns(), given.labels(), given.taxonomy()
     splits = tree.apply(labels.find(data, columns))
     splits["train"].check_trainable()
@@ -148,6 +151,8 @@ def fit(
     trained = _train(
         networks, weights, splits, settings=settings, compute=compute, observer=observer, folder=run_folder(out)
     )
+    if not trained.writes:
+        return
     save_bundle(trained.classifier, out)
     trained.run.finish()
     observer.finish(trained.record.to_json())
@@ -181,6 +186,8 @@ def _print_dry_run(
     json: bool,
     verbose: bool,
 ) -> None:
+    if not is_first_process():
+        return
     train = splits["train"]
     settings.check(compute, train.classes, distances_between(train.classes, train.taxonomy))
     evaluated = splits["validation"].aligned(train.classes) if "validation" in splits else train
@@ -204,10 +211,20 @@ def _train(networks: NetworkNames, weights: Path | None, splits: Mapping[str, Sa
     if networks.choose:
         return fit_best(splits, loaders, **how)
     load, *joined = loaders.values()
-    return train(splits, load, model=joined_name(names), joined=joined, **how)
+    trained = train(splits, load, model=joined_name(names), joined=joined, **how)
+    leave_processes()
+    return trained
 
 
-def _check_files(out: Path, report: Path | None, units: int | None, networks: NetworkNames, *, writes: bool) -> None:
+def _check_files(
+    out: Path,
+    report: Path | None,
+    units: int | None,
+    *,
+    predictions: Path | None,
+    networks: NetworkNames,
+    writes: bool,
+) -> None:
     if units is not None and report is None:
         raise OptionError(
             f"--units {units} goes with --report, which shows them. Add --report FOLDER, or leave it out."
@@ -226,6 +243,8 @@ def _check_files(out: Path, report: Path | None, units: int | None, networks: Ne
         check_output(out, option="--out")
     if writes and report is not None:
         prepare_folder(report, option="--report")
+    if predictions is not None:
+        check_answers_file(predictions, option="--predictions")
 
 
 def _check_inputs(

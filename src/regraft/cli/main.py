@@ -5,7 +5,9 @@ import functools
 import gc
 import importlib
 import io
+import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,12 +18,14 @@ from typing import Annotated, Any, TextIO
 import typer
 from typer.core import TyperGroup
 
-from regraft.cli.console import check_written, note, open_streams, result
+from regraft.cli.console import be_silent, check_written, complaint, note, open_streams, result
 from regraft.cli.wrong_usage import unknown_command, unknown_option
 from regraft.engines.compute import Compute
 from regraft.errors import RegraftError, flags_in_messages, printable
 from regraft.extras import missing_packages_named
 from regraft.options import flags_of
+from regraft.processes import speaks_of_failure
+from regraft.runtime import is_first_process, process_count
 from regraft.training.schedule import Schedule
 from regraft.transfer.settings import FitSettings
 
@@ -46,6 +50,7 @@ COMMANDS = (
     "models",
     "cache",
 )
+TOGETHER = ("fit", "pretrain")  # what several processes do together; of all else each does its own
 # flags that are not made of the option's name
 FLAGS = flags_of(FitSettings, Schedule, Compute) | {
     "DistillationSettings.model": "--teacher",
@@ -58,6 +63,7 @@ ONE_FOLDER = (
     "regraft sees it: name the folder instead."
 )
 _SHOWN = 200  # characters of a message that quotes each of a thousand names
+_LAST_WORDS = 3.0  # seconds: a launcher ends all processes with the first, which need not be the one that says why
 FAILED = 1
 WRONG_USAGE = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -72,21 +78,33 @@ def with_exit_codes(command: Callable[..., None]) -> Callable[..., None]:
             with flags_in_messages(FLAGS), missing_packages_named(f"regraft {command.__name__}"):
                 command(*args, **kwargs)
         except RegraftError as error:
-            note(f"error: {error}")
+            _say_failure(f"error: {error}")
             raise typer.Exit(FAILED) from None
         except OSError as error:
-            note(f"error: {_refusal(error)}")
+            _say_failure(f"error: {_refusal(error)}")
             raise typer.Exit(FAILED) from None
         except RuntimeError as error:
             if type(error).__name__ != "OutOfMemoryError":  # torch's; torch itself may not be imported here
                 raise
-            note("error: the device is out of memory. Use a smaller --batch-size, a smaller network or --device cpu.")
+            _say_failure(
+                "error: the device is out of memory. Use a smaller --batch-size, a smaller network or --device cpu."
+            )
             raise typer.Exit(FAILED) from None
         except KeyboardInterrupt:
             note("\ninterrupted. What was computed is kept; run the same command again to resume.")
             raise typer.Exit(INTERRUPTED) from None
 
     return wrapped
+
+
+def _say_failure(text: str) -> None:
+    """Print why the command fails; of several processes that work together one does."""
+    if not _work_together() or speaks_of_failure():
+        complaint(text)
+
+
+def _work_together() -> bool:
+    return process_count() > 1 and len(sys.argv) > 1 and sys.argv[1] in TOGETHER
 
 
 def _refusal(error: OSError) -> str:
@@ -220,10 +238,15 @@ def run() -> None:
     # Pillow warns of large photos and odd TIFF tags; regraft names what it refuses, and the rest is fine
     warnings.filterwarnings("ignore", module=r"PIL\.")
     asked = sys.argv[1] if len(sys.argv) > 1 else ""
+    if _work_together() and not is_first_process():
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else it warns, in pages, of the first one's end
+        be_silent()
     try:
         make_app(*([asked] if asked in COMMANDS else COMMANDS))()
-    except SystemExit:
+    except SystemExit as end:
         _end()
+        if end.code and _work_together():
+            time.sleep(_LAST_WORDS)
         raise
 
 

@@ -19,7 +19,7 @@ from regraft.engines.kinds import AUTO
 from regraft.errors import OptionError, printable
 from regraft.files import check_own_folder, prepare_folder
 from regraft.images.augment import kinds_in_words
-from regraft.runtime import is_first_process
+from regraft.processes import leave_processes
 from regraft.training.schedule import Schedule
 from regraft.transfer.settings import FitSettings
 
@@ -125,8 +125,8 @@ def pretrain(
     from regraft.pretraining.timm_export import save_local_dir
     from regraft.training.checkpoints import run_folder
 
-    if is_first_process():  # several would be in each other's way
-        _check_folder(out, TRAINING_FILE, unfinished=run_folder(out))
+    processes = given.processes()
+    processes.first(lambda: _check_folder(out, TRAINING_FILE, unfinished=run_folder(out)))
     distillation = None if teacher is None else DistillationSettings(teacher, temperature, teacher_size)
     if distillation is not None:
         distillation.check()
@@ -143,12 +143,13 @@ def pretrain(
     photos = [photo for samples in splits.values() for photo in samples.sources]
     for file in WRITTEN:
         check_keeps_inputs(out / file, [source, model, weights, teacher], photos)
-    for split, samples in splits.items() if is_first_process() else ():
+    for split, samples in splits.items():
         note(f"{split}: {len(samples):,} photos of {len(samples.classes):,} classes")
 
     observer = given.observer(out.name)
     start = functools.partial(learn, splits, load, settings=settings, compute=compute, distillation=distillation)
     found = start(half=half, observer=observer, folder=run_folder(out))
+    leave_processes()
     if not found.writes:
         return
     licence = licence or found.backbone.recipe.settings.get("license")  # of what training started from

@@ -20,6 +20,8 @@ from regraft.errors import OptionError
 from regraft.evaluation.goals import DecisionRequest
 from regraft.files import parse_size, size_in_words
 from regraft.options import Bytes, Interval, Seconds, Setting, declared_settings, interval
+from regraft.processes import ALONE, ProcessGroup
+from regraft.runtime import is_first_process, process_count
 from regraft.serve.settings import ServeSettings
 from regraft.training.schedule import Schedule
 from regraft.transfer.settings import NAMING, FitSettings
@@ -74,6 +76,10 @@ class CommandOptions:
         compute.check()
         return compute
 
+    def processes(self) -> ProcessGroup:
+        """Return the processes that a launcher has started to work together, where they first meet."""
+        return ALONE if process_count() == 1 else self.compute().together().processes
+
     def columns(self) -> Columns:
         """Return how tables are read."""
         return Columns(**self._fields(Columns))
@@ -114,7 +120,7 @@ class CommandOptions:
         Raises:
             OptionError: the tracker is not installed.
         """
-        if self.track is Tracker.mlflow:
+        if self.track is Tracker.mlflow and is_first_process():
             from regraft.cli.tracking import MlflowObserver
 
             training = {said.flag or field for field, (_, said) in declared_settings(Schedule).items()} | {*TRAINING}

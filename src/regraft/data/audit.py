@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 from regraft.data.samples import Samples
 from regraft.errors import DataError, shortlist
@@ -13,6 +14,7 @@ from regraft.images.headers import Header
 from regraft.images.reading import MAX_PIXELS, UnreadableImageError, look_at
 from regraft.images.sources import Source
 from regraft.images.value_range import Extent
+from regraft.processes import ProcessGroup
 from regraft.runtime import cpu_count
 from regraft.watchdog import watched
 
@@ -71,6 +73,23 @@ def inspect(
             if on_progress:
                 on_progress(1)
     return Inspection(tuple(keys), unreadable, extents, tuple(headers))
+
+
+def inspect_shares(
+    sources: tuple[Source, ...], processes: ProcessGroup, *, max_file_size: int, say: Callable[[str], None]
+) -> Inspection:
+    """Return what `inspect` finds, each process having looked at its own files only."""
+    own = inspect(tuple(processes.own(sources)), max_file_size=max_file_size, say=say)
+    if processes.count == 1:
+        return own
+    parts = processes.gather((own.unreadable, own.extents))
+
+    def placed(which: int) -> dict[int, Any]:
+        found = {k * processes.count + rank: v for rank, part in enumerate(parts) for k, v in part[which].items()}
+        return dict(sorted(found.items()))
+
+    keys, headers = processes.gather_own(own.keys), processes.gather_own(own.headers)
+    return Inspection(tuple(keys), placed(0), placed(1), tuple(headers))
 
 
 def check_unreadable(samples: Samples, unreadable: Mapping[int, str]) -> None:

@@ -14,7 +14,7 @@ from regraft.data.audit import (
     check_unreadable,
     contradiction_lines,
     contradictions,
-    inspect,
+    inspect_shares,
     positions_by_key,
 )
 from regraft.data.near_duplicates import Pictures
@@ -26,6 +26,7 @@ from regraft.images.headers import Header
 from regraft.images.preprocess import Preprocess
 from regraft.images.resizing import PILLOW
 from regraft.images.value_range import Range, Ranges, choose_ranges
+from regraft.processes import ALONE, ProcessGroup
 from regraft.progress import Observer, progress
 
 _ABSENT_SHOWN = 20  # classes in a message
@@ -263,6 +264,7 @@ def open_datasets(
     large: bool = False,
     value_range: Range | None = None,
     known: Ranges = (),
+    processes: ProcessGroup = ALONE,
 ) -> list[Dataset]:
     """Look at every photo once and return the data sets of `parts`. All commands get their labelled photos here.
 
@@ -274,17 +276,20 @@ def open_datasets(
             and left out, as training must not come upon them after hours.
         value_range: the values of black and white in photos of more than 8 bits, where the user chose them.
         known: those that a classifier was trained with, by kind of number.
+        processes: that look at a part of the photos each, and tell the others what they found.
 
     Raises:
         DataError: too many cannot be read, or one photo stands under two classes.
     """
-    inspections = [inspect(part.sources, max_file_size=max_file_size, say=observer.say) for part in parts]
+    inspections = [
+        inspect_shares(part.sources, processes, max_file_size=max_file_size, say=observer.say) for part in parts
+    ]
     deep = [
         (p.sources[place], e) for p, found in zip(parts, inspections, strict=True) for place, e in found.extents.items()
     ]
     ranges = choose_ranges(deep, given=value_range, known=known, say=observer.say)
     if large:
-        return [replace(part, ranges=ranges) for part in _open_large(parts, inspections, observer)]
+        return [replace(part, ranges=ranges) for part in _open_large(parts, inspections, observer, processes)]
     for part, inspection in zip(parts, inspections, strict=True):
         check_unreadable(part, inspection.unreadable)
         check_contradictions([part], [inspection.keys])
@@ -295,7 +300,9 @@ def open_datasets(
     return [Dataset.of(part, inspection, ranges) for part, inspection in zip(parts, inspections, strict=True)]
 
 
-def _open_large(parts: Sequence[Samples], inspections: Sequence[Inspection], observer: Observer) -> list[Dataset]:
+def _open_large(
+    parts: Sequence[Samples], inspections: Sequence[Inspection], observer: Observer, processes: ProcessGroup
+) -> list[Dataset]:
     keys = [inspection.keys for inspection in inspections]
     ambiguous = contradictions(parts, keys)
     several = {position for positions in ambiguous for position in positions}
@@ -308,7 +315,8 @@ def _open_large(parts: Sequence[Samples], inspections: Sequence[Inspection], obs
         )
     datasets, start = [], 0
     for part, inspection in zip(parts, inspections, strict=True):
-        unreadable = {**inspection.unreadable, **_damaged(part, set(inspection.unreadable), observer)}
+        damaged = _damaged(part, set(inspection.unreadable), observer, processes)
+        unreadable = {**inspection.unreadable, **damaged}
         check_unreadable(part, unreadable)
         for note in part.notes:
             observer.say(note)
@@ -321,21 +329,21 @@ def _open_large(parts: Sequence[Samples], inspections: Sequence[Inspection], obs
     return datasets
 
 
-def _damaged(samples: Samples, known: set[int], observer: Observer) -> dict[int, str]:
+def _damaged(samples: Samples, known: set[int], observer: Observer, processes: ProcessGroup) -> dict[int, str]:
     """Return the reasons why photos beyond those `known` cannot be decoded, by position.
 
     JPEGs are decoded at a fraction of their size, which reads all of it.
     """
     from regraft.images.loading import load_batches  # torch, which looking at headers does without
 
-    places = [place for place in range(len(samples)) if place not in known]
+    places = processes.own([place for place in range(len(samples)) if place not in known])
     found: dict[int, str] = {}
     batches = load_batches([samples.sources[place] for place in places], _GLANCE, resizer=PILLOW)
     with progress(observer, "looking for damaged photos", len(places)) as advance, closing(batches):
         for batch in batches:
             found |= {places[position]: reason for position, reason in batch.unreadable.items()}
             advance(len(batch.positions) + len(batch.unreadable))
-    return found
+    return {place: reason for part in processes.gather(found) for place, reason in part.items()}
 
 
 def _joined_pictures(parts: Sequence[Dataset]) -> Pictures | None:

@@ -1,14 +1,15 @@
 """Where and how things run: device, engine, batch size, cache."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from regraft.cache import size_limit
 from regraft.engines.kinds import AUTO, engine_help, engine_names
 from regraft.errors import OptionError, option
 from regraft.files import MAX_FILE_BYTES
-from regraft.options import Bytes, Interval, check_settings, interval, setting, truth, whole_number
-from regraft.runtime import BATCH_SIZE, DEVICES, Device, find_device, pick_device
+from regraft.options import GROUP, Bytes, Interval, check_settings, interval, setting, truth, whole_number
+from regraft.processes import ALONE, ProcessGroup, join_processes
+from regraft.runtime import BATCH_SIZE, DEVICES, Device, find_device, pick_device, process_count
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +28,7 @@ class Compute:
         max_file_size: bytes that a photo's file may have; a larger one counts as unreadable.
         value_range: (low, high) the values of black and white in photos of more than 8 bits; None for those of the data
             set, or those that the classifier was trained with.
+        processes: that were started together and run a part of the photos each, see `together`; this one alone if not.
     """
 
     device: str = setting(
@@ -73,6 +75,15 @@ class Compute:
         check=interval,
         flag="range",
     )
+    processes: ProcessGroup = field(default=ALONE, metadata=GROUP, repr=False, compare=False)
+
+    def together(self) -> "Compute":
+        """Return the same for all processes that a launcher has started together; itself where there is one."""
+        return self if process_count() == 1 else replace(self, processes=join_processes(self.torch_device))
+
+    def alone(self) -> "Compute":
+        """Return the same for this process alone."""
+        return self if self.processes.count == 1 else replace(self, processes=ALONE)
 
     def check(self) -> None:
         """Raise `OptionError` for a value that is not allowed, or a device or engine that is not here."""
@@ -90,21 +101,23 @@ class Compute:
 
     @property
     def processor(self) -> Device:
-        """Return the device that `device` names.
+        """Return the device that `device` names; of processes that share GPUs, this one's.
 
         Raises:
             OptionError: no such device on this machine.
         """
-        return find_device(self.device)
+        own = self.processes.device
+        return find_device(self.device) if own is None else Device.of(own)
 
     @property
     def torch_device(self) -> "torch.device":
-        """Return the device that `device` names, as PyTorch has it.
+        """Return `processor`, as PyTorch has it.
 
         Raises:
             OptionError: no such device on this machine.
         """
-        return pick_device(self.device)
+        own = self.processes.device
+        return pick_device(self.device) if own is None else own
 
     @property
     def cache_bytes(self) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from regraft.cache import VIEWS_SUFFIX, features_folder, keep_limit
+from regraft.cache import VIEWS_SUFFIX, CacheSharers, features_folder, keep_limit
 from regraft.engines.engine import Engine
 from regraft.errors import DataError, option
 from regraft.features.store import CHECK_BYTES
@@ -26,6 +26,7 @@ from regraft.images.preprocess import Preprocess
 from regraft.images.reading import read_image
 from regraft.images.resizing import TORCHVISION, prepare
 from regraft.images.sources import Source
+from regraft.processes import ALONE, ProcessGroup
 from regraft.progress import Observer, progress
 
 FRESH = 1 << 16  # views of a photo that is decoded anew each time: in practice no view is repeated
@@ -157,6 +158,7 @@ def cache_views(
     limit: int,
     observer: Observer,
     pace: Callable[[float], None] | None = None,
+    processes: ProcessGroup = ALONE,
 ) -> Views:
     """Return the activations of `count` views of each photo; those missing in the cache are computed and stored.
 
@@ -168,36 +170,66 @@ def cache_views(
         limit: bytes that the cache may hold; larger activations are computed during training instead.
         observer: receives progress, damage, and why nothing is kept.
         pace: receives the share of the missing views that is done; if it raises, the pass ends and keeps what is done.
+        processes: that train on them. Those of one machine compute a part each, into one file.
     """
-    n = len(view_set.keys)
-    shape = engine.output_shape()
-    size = 2 * n * count * math.prod(shape)
-    if size > limit:
+    shape = (len(view_set.keys) * count, *engine.output_shape())
+    size = 2 * math.prod(shape)
+    if any(processes.gather(size > limit)):
         observer.say(
             f"the activations at the cut would take {size / 1e9:,.1f} GB, more than the cache may hold "
             f"({limit / 1e9:,.1f} GB): they are computed during training. A later cut, fewer {option('views')} or a "
             f"larger {option('cache_limit')} make it faster."
         )
         return ComputedViews(view_set, engine)
-    described = json.dumps({**about, "format": _FORMAT}, sort_keys=True).encode()
-    name = sha256(described + b"".join(view_set.keys)).hex()[:32]
+    sharers = CacheSharers.of(processes)
+    described = json.dumps({**about, "format": _FORMAT}, sort_keys=True) + sharers.machine
+    name = sha256(described.encode() + b"".join(view_set.keys)).hex()[:32]
     try:
-        file = _ViewFile(features_folder() / f"{name}{VIEWS_SUFFIX}", (n * count, *shape), observer.say)
+        file = _open_file(features_folder() / f"{name}{VIEWS_SUFFIX}", shape, observer.say, processes, sharers.ranks)
     except OSError as error:
         reason = error.strerror or str(error)
         observer.say(f"activations are not kept on disk ({reason}); they are computed during training")
         return ComputedViews(view_set, engine, kind=NO_DISK)
+    whole = True
     try:
-        _fill(file, view_set, engine, count=count, observer=observer, pace=pace)
+        own = _own_batches(file.missing, processes.rank, sharers.ranks)
+        _fill(file, own, view_set, engine, count=count, observer=observer, pace=pace)
     except OverflowError:
+        whole = False
+    if not all(processes.gather(whole)):
         observer.say("the activations at the cut are too large for float16; they are computed during training")
         return ComputedViews(view_set, engine)
     keep_limit(limit)
     return CachedViews(file.values, count=count, engine=engine.name, computed=ComputedViews(view_set, engine))
 
 
+def _open_file(
+    path: Path, shape: tuple[int, ...], say: Callable[[str], None], processes: ProcessGroup, sharers: tuple[int, ...]
+) -> "_ViewFile":
+    """Return the file of activations: made and verified by the first of those that share it, then opened by all.
+
+    Raises:
+        OSError: one of all processes cannot have it; then none has.
+    """
+    file: _ViewFile | None = None
+    known: list[tuple[np.ndarray | None, str | None]] = []
+    for first in (True, False):
+        problem = next((found for _, found in known if found is not None), None)
+        if problem is None and (processes.rank == sharers[0]) is first:
+            try:
+                file = _ViewFile(path, shape, say, missing=None if first else known[sharers[0]][0])
+            except OSError as error:
+                problem = error.strerror or str(error)
+        known = processes.gather((None if file is None else file.missing, problem))
+    problem = next((found for _, found in known if found is not None), None)
+    if file is None or problem is not None:
+        raise OSError(problem)
+    return file
+
+
 def _fill(
     file: "_ViewFile",
+    missing: np.ndarray,
     view_set: ViewSet,
     engine: Engine,
     *,
@@ -205,7 +237,11 @@ def _fill(
     observer: Observer,
     pace: Callable[[float], None] | None,
 ) -> None:
-    missing = _whole_batches(file.missing)
+    """Compute the rows `missing` (m,) of a file.
+
+    Raises:
+        OverflowError: they are too large for float16.
+    """
     if not len(missing):
         return
     pairs = [(int(row) // count, int(row) % count) for row in missing]
@@ -229,14 +265,14 @@ def _fill(
             file.mark(missing[flushed:start])  # what was computed survives Ctrl-C too
 
 
-def _whole_batches(rows: np.ndarray) -> np.ndarray:
-    """Return the rows of all batches of a full pass in which some of `rows` (n,) booleans are set.
+def _own_batches(missing: np.ndarray, rank: int, sharers: tuple[int, ...]) -> np.ndarray:
+    """Return the rows that this process computes of those `missing` (n,), booleans: whole batches of a full pass.
 
     The last digits of an output depend on what else is in the batch, and resumed training needs the same activations.
     """
-    batches = np.unique(np.flatnonzero(rows) // _BATCH)
+    batches = np.unique(np.flatnonzero(missing) // _BATCH)[sharers.index(rank) :: len(sharers)]
     found = (batches[:, None] * _BATCH + np.arange(_BATCH)).ravel()
-    return found[found < len(rows)]
+    return found[found < len(missing)]
 
 
 class _ViewFile:
@@ -247,9 +283,19 @@ class _ViewFile:
     Attributes:
         values: (rows, ...) float16, mapped from the disk.
         missing: (rows,) booleans: which have to be computed.
+
+    Args:
+        path: of the file.
+        shape: (rows, ...).
+        say: reports damage.
+        missing: where another process has verified the file.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, ...], say: Callable[[str], None]) -> None:
+    missing: np.ndarray
+
+    def __init__(
+        self, path: Path, shape: tuple[int, ...], say: Callable[[str], None], *, missing: np.ndarray | None = None
+    ) -> None:
         size = 2 * math.prod(shape)
         file_size = size + CHECK_BYTES * shape[0]
         if not (is_file(path) and path.stat().st_size == file_size):
@@ -262,8 +308,11 @@ class _ViewFile:
         self._digest = sha256(path.name.encode())
         self.values = np.memmap(path, dtype=np.float16, mode="r+", shape=shape)
         self._checks = np.memmap(path, dtype=np.uint8, mode="r+", offset=size, shape=(shape[0], CHECK_BYTES))
+        if missing is not None:
+            self.missing = missing
+            return
         marked: np.ndarray = np.any(self._checks, axis=1)
-        self.missing: np.ndarray = ~self._verify(path, marked)
+        self.missing = ~self._verify(path, marked)
         damaged = int((marked & self.missing).sum())
         if damaged:
             say(f"{damaged:,} of the activations in {path} are damaged: they are computed again")

@@ -138,8 +138,12 @@ class FeatureExtractor:
         labels: np.ndarray | None = None,
         *,
         parts: Sequence[str] = (PLAIN,),
+        photos: int | None = None,
     ) -> dict[str, Features]:
-        """Return the features of views of `sources` (n), by part of `tta.PARTS`: the means of its views."""
+        """Return the features of views of `sources` (n), by part of `tta.PARTS`: the means of its views.
+
+        `photos` is as of `extract`.
+        """
         features = extract(
             sources,
             keys,
@@ -149,6 +153,7 @@ class FeatureExtractor:
             cache_limit=self.compute.cache_bytes if self.compute.cache else None,
             batch_size=self.compute.batch_size,
             observer=self._observer,
+            photos=photos,
         )
         if features.flat and not self.backbone.preprocess.ranges:  # else they were named with their values
             self._observer.say(flat_in_words([sources[place] for place in features.flat]))
@@ -202,6 +207,7 @@ def extract(
     cache_limit: int | None = None,
     batch_size: int = BATCH_SIZE,
     observer: Observer | None = None,
+    photos: int | None = None,
 ) -> Features:
     """Return the features of `sources`, from the cache where they are in it.
 
@@ -218,13 +224,15 @@ def extract(
         cache_limit: bytes that the cache may hold; None reads and writes no cache.
         batch_size: images per step.
         observer: hears the progress.
+        photos: how many there are in all, where these are one process's share; None for n.
 
     Raises:
         WeightsError: the network gives values that are not finite, or others than its features.
     """
     observer = observer or Observer()
     # what answers without PyTorch resizes without it: an answer does not depend on how many photos are asked for
-    resizer = resizer_for(len(keys)) if backbone.current_graph is None else PILLOW
+    count = len(keys) if photos is None else photos
+    resizer = resizer_for(count) if backbone.current_graph is None else PILLOW
     stores = [
         None
         if cache_limit is None

@@ -1,5 +1,6 @@
 """Features of several networks side by side: each sees the photos in its own size, one last layer sees all."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -10,11 +11,13 @@ from regraft.data.dataset import Dataset
 from regraft.engines.compute import Compute
 from regraft.engines.engine import Engine
 from regraft.engines.workload import EngineChoice
-from regraft.errors import shortlist
+from regraft.errors import EngineError, option, shortlist
 from regraft.features.extraction import FeatureExtractor, Features
+from regraft.features.shares import in_shares
 from regraft.images.sources import Source
 from regraft.images.tta import NONE, TTA
 from regraft.networks.backbone import Backbone
+from regraft.processes import ProcessGroup
 from regraft.progress import Observer
 
 
@@ -38,7 +41,7 @@ class JointExtractor:
         earlier: Sequence[EngineChoice | None] = (),
         tta: str = NONE,
     ) -> None:
-        self._observer, self._tta = observer or Observer(), tta
+        self._observer, self._tta, self._compute = observer or Observer(), tta, compute
         self._extractors = [
             FeatureExtractor(backbone, compute, self._observer, earlier=earlier[place] if earlier else None)
             for place, backbone in enumerate(backbones)
@@ -52,8 +55,15 @@ class JointExtractor:
     def choose(
         self, sources: Sequence[Source], keys: Sequence[bytes], labels: np.ndarray | None = None
     ) -> list[Engine]:
-        """Return the engines that are kept, one of each network. See `FeatureExtractor.choose`."""
-        return [extractor.choose(sources, keys, labels) for extractor in self._extractors]
+        """Return the engines that are kept, one of each network. See `FeatureExtractor.choose`.
+
+        Of several processes the first one chooses, and the others find in the cache what it has converted and compared.
+        """
+        processes = self._compute.processes
+        with processes.first_process_first():
+            engines = [extractor.choose(sources, keys, labels) for extractor in self._extractors]
+        check_same_engines([engine.name for engine in engines], processes)
+        return engines
 
     def extract(self, sources: Sequence[Source], keys: Sequence[bytes], labels: np.ndarray | None = None) -> Features:
         """Return the features of `sources` (n), network by network: (n, their widths together)."""
@@ -68,7 +78,18 @@ class JointExtractor:
         parts: Sequence[str],
     ) -> dict[str, Features]:
         """Return the features of views of `sources` (n), by part of `tta.PARTS`. See `FeatureExtractor`."""
-        each = [extractor.extract_parts(sources, keys, labels, parts=parts) for extractor in self._extractors]
+        if self._compute.processes.count > 1:  # before each asks for its own part alone
+            self.choose(sources, keys, labels)
+
+        def part_of(extractor: FeatureExtractor, own: Sequence[int]) -> dict[str, Features]:
+            some = [sources[place] for place in own], [keys[place] for place in own]
+            return extractor.extract_parts(*some, parts=parts, photos=len(keys))
+
+        processes, size = self._compute.processes, self._compute.batch_size
+        each = [
+            in_shares(keys, processes, functools.partial(part_of, extractor), batch_size=size)
+            for extractor in self._extractors
+        ]
         return {part: _side_by_side([one[part] for one in each]) for part in parts}
 
     def of_dataset(self, dataset: Dataset, *, labelled: bool = True) -> tuple[Dataset, Features]:
@@ -105,6 +126,17 @@ class JointExtractor:
             kept = np.delete(np.arange(len(dataset)), sorted(features.unreadable))
             found = {part: one.keep(kept) for part, one in found.items()}
         return readable, found
+
+
+def check_same_engines(names: Sequence[str], processes: ProcessGroup) -> None:
+    """Raise `EngineError` unless all processes have chosen these engines: features of others differ a little."""
+    found = processes.gather(list(names))
+    if any(one != found[0] for one in found):
+        shown = "; ".join(f"process {rank}: {' + '.join(one)}" for rank, one in enumerate(found))
+        raise EngineError(
+            f"the processes that train together run the network by different engines ({shown}), which give slightly "
+            f"different features. Start them on machines of one kind, or name one: {option('engine', 'torch-float32')}."
+        )
 
 
 def mean_features(parts: Mapping[str, Features], tta: str) -> Features:

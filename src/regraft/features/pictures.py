@@ -14,6 +14,7 @@ from regraft.engines.compute import Compute
 from regraft.engines.engine import Engine
 from regraft.errors import shortlist
 from regraft.features.extraction import Features, compute_once
+from regraft.features.shares import in_shares
 from regraft.features.store import FeatureStore
 from regraft.images.colours import COLOURS, mean_colours
 from regraft.images.decoding import READING
@@ -180,7 +181,9 @@ def _numbered(datasets: Sequence[Dataset], compute: Compute, observer: Observer,
     thumbnails = _thumbnail_reader(datasets, compute, observer)
     shown = observer if len(keys) > _MANY else Observer()  # else it takes no time
     with progress(shown, "comparing photos", len(keys)) as advance:
-        numbers = number_pictures(keys, hashes, thumbnails, inner=inner, near=near, advance=advance)
+        numbers = compute.processes.first(
+            lambda: number_pictures(keys, hashes, thumbnails, inner=inner, near=near, advance=advance)
+        )
     return Pictures(keys, hashes, inner, numbers, colours)
 
 
@@ -201,7 +204,8 @@ def join_parts_of_pictures(
     sources = _sources(datasets)
     with watched("comparing photos", observer.say):
         values = np.concatenate(features)
-        numbers = join_parts(values, before.numbers, _thumbnail_reader(datasets, compute, observer))
+        thumbnails = _thumbnail_reader(datasets, compute, observer)
+        numbers = compute.processes.first(lambda: join_parts(values, before.numbers, thumbnails))
     shared = [
         p for p in positions_by_key([n.tobytes() for n in numbers]).values() if len(np.unique(before.numbers[p])) > 1
     ]
@@ -295,7 +299,13 @@ def _look(datasets: Sequence[Dataset], compute: Compute, observer: Observer) -> 
     keys = [key for dataset in datasets for key in dataset.keys]
     dimension = KEY_BYTES + 2 * HASH_BYTES + len(COLOURS)
     engine = _PixelEngine("perceptual-hash", _keys_and_hashes, dimension, _thumbnail_of(datasets))
-    found = _compute(engine, _sources(datasets), keys, compute=compute, observer=observer)
+    sources = _sources(datasets)
+
+    def look(own: list[int]) -> dict[str, Features]:
+        some = [sources[place] for place in own], [keys[place] for place in own]
+        return {"": _compute(engine, *some, compute=compute, observer=observer)}
+
+    found = in_shares(keys, compute.processes, look)[""]
     codes, colours = np.split(found.values, [KEY_BYTES + 2 * HASH_BYTES], axis=1)
     colours[~codes[:, :KEY_BYTES].any(axis=1)] = np.nan
     return [*np.split(codes.astype(np.uint8), [KEY_BYTES, KEY_BYTES + HASH_BYTES], axis=1), colours]

@@ -17,6 +17,7 @@ from regraft.evaluation.calibration import fit_temperature
 from regraft.heads.coordinates import CoordinateCache
 from regraft.heads.linear import EVERY, CalibratedHead, Columns, LinearHead
 from regraft.heads.search import ABSENT, LEARNED, fit_head, select_heads
+from regraft.processes import ALONE, ProcessGroup
 
 _LARGE = 2e8  # n * d * c beyond which a choice within a fold holds out two folds, of at least
 _PLENTY = 10_000  # photos in all
@@ -42,6 +43,7 @@ class CalibratedHeads:
             made from its own photos alone: the one with the lowest log loss on their inner folds.
         class_weights: of the losses that the heads minimise; logits are those of the shares that the classes have.
         cache: what is known of the same photos with other labels, which is kept for the next heads.
+        processes: that need the same heads: the first one fits them.
     """
 
     def __init__(
@@ -54,10 +56,12 @@ class CalibratedHeads:
         choices: Mapping[str, Columns] | None = None,
         class_weights: ClassWeights | None = None,
         cache: CoordinateCache | None = None,
+        processes: ProcessGroup = ALONE,
     ) -> None:
         self._features, self._dataset, self._seed, self._all_too = features, dataset, seed, all_too
         self._choices, self._class_weights, self._cache = dict(choices or {"": EVERY}), class_weights, cache
         self._folds = dataset.possible_folds(OUTER_FOLDS, seed=seed)
+        self._processes = processes
         self._known: dict[bytes, CalibratedHead] = {}
         self._each: dict[bytes, dict[str, CalibratedHead]] = {}
 
@@ -82,23 +86,33 @@ class CalibratedHeads:
         learned = np.isin(np.arange(len(self._folds)), learn)
         name = learned.tobytes()
         if name not in self._known:
-            rests = [self._folds != fold for fold in np.unique(self._folds)]
-            together = self._folds.min() >= 0  # else some class is never held out
-            if learned.all() and not (together and self._all_too):
-                self._fit([learned])
-            elif together and (learned.all() or any(np.array_equal(learned, rest) for rest in rests)):
-                self._fit([*rests, np.ones_like(learned)] if self._all_too else rests)
-            else:
-                within, everything = self._dataset.select(learned), np.arange(learned.sum())
-                heads = CalibratedHeads(
-                    self._features[learned],
-                    within,
-                    seed=self._seed,
-                    choices=self._choices,
-                    class_weights=self._class_weights,
-                )
-                self._known[name], self._each[name] = heads.of(everything), heads.of_each_choice(everything)
+            known, each = self._processes.first(lambda: self._fitted_too(learned))
+            self._known |= known
+            self._each |= each
         return name
+
+    def _fitted_too(
+        self, learned: np.ndarray
+    ) -> tuple[dict[bytes, CalibratedHead], dict[bytes, dict[str, CalibratedHead]]]:
+        """Return all heads that are known once that of the photos `learned` (n,), booleans, is."""
+        name = learned.tobytes()
+        rests = [self._folds != fold for fold in np.unique(self._folds)]
+        together = self._folds.min() >= 0  # else some class is never held out
+        if learned.all() and not (together and self._all_too):
+            self._fit([learned])
+        elif together and (learned.all() or any(np.array_equal(learned, rest) for rest in rests)):
+            self._fit([*rests, np.ones_like(learned)] if self._all_too else rests)
+        else:
+            within, everything = self._dataset.select(learned), np.arange(learned.sum())
+            heads = CalibratedHeads(
+                self._features[learned],
+                within,
+                seed=self._seed,
+                choices=self._choices,
+                class_weights=self._class_weights,
+            )
+            self._known[name], self._each[name] = heads.of(everything), heads.of_each_choice(everything)
+        return self._known, self._each
 
     def _fit(self, parts: Sequence[np.ndarray]) -> None:
         tasks = [self._within(part) for part in parts]

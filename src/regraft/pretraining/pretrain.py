@@ -17,7 +17,8 @@ from regraft.engines.pytorch import TorchEngine
 from regraft.errors import OptionError, option
 from regraft.evaluation.report import Report
 from regraft.features.activations import FRESH, ComputedViews, ViewSet
-from regraft.features.extraction import extract
+from regraft.features.extraction import Features, extract
+from regraft.features.shares import in_shares
 from regraft.heads.linear import CalibratedHead, LinearHead
 from regraft.images.augment import Augmentation
 from regraft.networks.backbone import Backbone
@@ -27,14 +28,15 @@ from regraft.networks.plan import Plan
 from regraft.pretraining.source import SourceSplit, open_source
 from regraft.pretraining.teacher import DistillationSettings, TeacherModel, cache_teacher_outputs, load_teacher
 from regraft.pretraining.timm_export import halved
+from regraft.processes import ProcessGroup
 from regraft.progress import Observer
 from regraft.training.checkpoints import Run
-from regraft.training.distributed import Accelerator, ProcessGroup, accelerator
+from regraft.training.distributed import Accelerator, accelerator
 from regraft.training.finetuner import Finetuner, TrainingRecord
 from regraft.training.loop import run_training
 from regraft.training.losses import DistillationLoss, LabelLoss
 from regraft.training.schedule import Schedule
-from regraft.transfer.experiment import plan_of
+from regraft.transfer.experiment import check_batch_size, plan_of
 from regraft.transfer.settings import FitSettings
 from regraft.transfer.strategies import STRATEGIES, Candidate
 
@@ -104,28 +106,25 @@ def pretrain(
         ResumeError: in `folder` lies a run that was started with other arguments or photos.
         TrainingError: a loss that is not finite, or too little memory.
     """
-    using = accelerator(compute.torch_device, settings.precision)
-    processes = using.processes
+    compute = compute.together()
+    processes = compute.processes
+    using = accelerator(compute.torch_device, settings.precision, processes)
     observer = observer if observer is not None and processes.writes else Observer()
     _check(settings, compute, distillation, processes)
-    source = open_source(
-        splits, settings.seed, observer, max_file_size=compute.max_file_size, value_range=compute.value_range
-    )
-    backbone = load().with_ranges(source.dataset.ranges)
-    teacher = None if distillation is None else load_teacher(distillation, source.dataset.classes)
+    source = open_source(splits, settings.seed, observer, compute)
+    with processes.first_process_first():  # it downloads what the others then find
+        backbone = load().with_ranges(source.dataset.ranges)
+        teacher = None if distillation is None else load_teacher(distillation, source.dataset.classes)
     source = source if teacher is None else teacher.without_seen(source)
     plan = plan_of(Candidate("whole"), backbone, settings.schedule)
     arguments = _arguments(source, backbone, settings.training_arguments(compute), distillation, teacher)
     arguments |= {option("lr"): settings.schedule.learning_rate(_LEARNING_RATE), option("half"): half}
-    with processes.first_process_first():  # it alone may remove old checkpoints
-        restart = settings.restart and processes.writes
-        run = Run(folder, arguments | {"processes": processes.count}, restart=restart, observer=observer)
-    processes.wait()
+    arguments_of_run = arguments | {"processes": processes.count}
+    run = Run(folder, arguments_of_run, restart=settings.restart, observer=observer, processes=processes)
     augmentation = Augmentation(settings.schedule.augment, settings.seed, settings.schedule.crop_area)
     view_set = ViewSet(source.dataset.samples.sources, source.dataset.keys, augmentation)
     setup = _Setup(source, backbone, view_set, settings, compute, observer, using)
-    with processes.first_process_first():  # the others find what it has computed
-        objective = setup.objective(teacher, distillation)
+    objective = setup.objective(teacher, distillation)
     finetuner = setup.finetuner(plan, objective, run, fresh=teacher is None)
     run_training(finetuner, "pretraining", observer)
     seconds = finetuner.seconds
@@ -170,6 +169,7 @@ class _Setup:
             engine_name=self.compute.engine,
             device=self.accelerator.device,
             observer=self.observer,
+            processes=self.accelerator.processes,
         )
         return DistillationLoss(
             dataset.labels,
@@ -211,14 +211,14 @@ class _Setup:
         """Return the report on the validation photos of the network as it will be read."""
         dataset = self.source.dataset.select(self.source.validation)
         engine = TorchEngine(network, self.accelerator.device)
-        features = extract(
-            dataset.samples.sources,
-            dataset.keys,
-            network,
-            engine,
-            batch_size=self.compute.batch_size,
-            observer=self.observer,
-        )
+        sources, keys, size = dataset.samples.sources, dataset.keys, self.compute.batch_size
+
+        def extract_some(own: list[int]) -> dict[str, Features]:
+            some = [sources[place] for place in own], [keys[place] for place in own]
+            found = extract(*some, network, engine, batch_size=size, observer=self.observer, photos=len(keys))
+            return {"": found}
+
+        features = in_shares(keys, self.accelerator.processes, extract_some, batch_size=size)[""]
         return Report.from_probabilities(
             CalibratedHead(head, 1.0).probabilities(features.values),
             dataset.labels,
@@ -253,11 +253,7 @@ def _check(
         raise OptionError(
             f"{option('patience')} is not for pretraining: it would choose by the validation photos. Leave it out."
         )
-    if schedule.batch_size < 2 * processes.count:
-        raise OptionError(
-            f"{option('Schedule.batch_size')} must be {2 * processes.count} or more: two photos for each process. "
-            f"Got {schedule.batch_size}."
-        )
+    check_batch_size(schedule, processes)
 
 
 def _arguments(

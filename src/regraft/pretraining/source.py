@@ -7,9 +7,8 @@ import numpy as np
 
 from regraft.data.dataset import Dataset, open_datasets
 from regraft.data.samples import Samples
+from regraft.engines.compute import Compute
 from regraft.errors import DataError
-from regraft.files import MAX_FILE_BYTES
-from regraft.images.value_range import Range
 from regraft.progress import Observer
 
 _MOST_HELD_OUT = 10_000  # photos: their accuracy is then known to a percent
@@ -34,14 +33,15 @@ class SourceSplit:
 
 
 def open_source(
-    splits: Mapping[str, Samples],
-    seed: int,
-    observer: Observer,
-    *,
-    max_file_size: int = MAX_FILE_BYTES,
-    value_range: Range | None = None,
+    splits: Mapping[str, Samples], seed: int, observer: Observer, compute: Compute | None = None
 ) -> SourceSplit:
     """Look at every photo once and say which are learned from and which evaluate.
+
+    Args:
+        splits: samples by split.
+        seed: of the choice of those that evaluate.
+        observer: hears findings and progress.
+        compute: the largest file, values of black and white, and the processes that look at a part of the photos each.
 
     Raises:
         DataError: the photos cannot be used.
@@ -52,7 +52,15 @@ def open_source(
     parts = [splits["train"]]
     if "validation" in splits:
         parts.append(splits["validation"].aligned(parts[0].classes))
-    train, *rest = open_datasets(parts, observer, max_file_size=max_file_size, large=True, value_range=value_range)
+    compute = compute or Compute()
+    train, *rest = open_datasets(
+        parts,
+        observer,
+        max_file_size=compute.max_file_size,
+        large=True,
+        value_range=compute.value_range,
+        processes=compute.processes,
+    )
     if not rest:
         count = max(_HELD_OUT, -(-len(train) // _MOST_HELD_OUT))
         held_out = train.folds(count, seed=seed) == 0

@@ -17,6 +17,7 @@ from regraft.errors import OptionError, option, shortlist
 from regraft.evaluation.calibration import fit_temperature
 from regraft.features.activations import Views, ViewSet, cache_views
 from regraft.features.extraction import check_photos
+from regraft.features.joint import check_same_engines
 from regraft.files import is_file
 from regraft.heads.linear import LinearHead, linear_of
 from regraft.heads.probe import UNCHOSEN_STRENGTH
@@ -29,6 +30,7 @@ from regraft.networks.registry import check_model_name, check_side
 from regraft.networks.tracing import check_takes
 from regraft.options import number
 from regraft.pretraining.source import SourceSplit
+from regraft.processes import ALONE, ProcessGroup
 from regraft.progress import Observer
 from regraft.runtime import Device
 
@@ -204,6 +206,7 @@ def cache_teacher_outputs(
     engine_name: str,
     device: torch.device,
     observer: Observer,
+    processes: ProcessGroup = ALONE,
 ) -> CachedTeacher:
     """Run the teacher on `views` views of the photos at `train`, and fit a head if it has none.
 
@@ -220,6 +223,7 @@ def cache_teacher_outputs(
         engine_name: what runs it, one of `engines.kinds.engine_names`.
         device: where it runs.
         observer: hears of the progress.
+        processes: that learn from it together, and run it on a part of the views each.
 
     Raises:
         ModelError: the teacher cannot take images of this size.
@@ -236,7 +240,9 @@ def cache_teacher_outputs(
     selected = view_set.select(train)
     check = check_photos(selected.sources, selected.keys, preprocess, dataset.labels[train])
     workload = Workload(backbone, Device.of(device), len(train) * views, check, say=observer.say)
-    engine = choose_engine(workload, engine_name)
+    with processes.first_process_first():  # the others find in the cache what it has converted and compared
+        engine = choose_engine(workload, engine_name)
+    check_same_engines([engine.name], processes)
     about = {
         "teacher": backbone.fingerprint(),
         "preprocess": preprocess.to_json(),
@@ -245,11 +251,12 @@ def cache_teacher_outputs(
         "seed": view_set.augmentation.seed,
         "reading": READING,
     }
-    cached = cache_views(selected, engine, about, count=views, limit=limit, observer=observer)
+    cached = cache_views(selected, engine, about, count=views, limit=limit, observer=observer, processes=processes)
     positions = np.arange(len(train))
     batches = [[(int(position), 0) for position in part] for part in np.array_split(positions, -(-len(train) // 256))]
     features = np.concatenate([part.float().cpu().numpy() for part in cached.stream(batches)])
-    head, temperature = _head_of(teacher, features, dataset.select(train), seed, observer)
+    learned = dataset.select(train)
+    head, temperature = processes.first(lambda: _head_of(teacher, features, learned, seed, observer))
     scale = features.std(axis=0) + 1e-4  # a constant feature carries nothing
     rows = np.full(len(view_set.keys), -1)
     rows[train] = positions

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from regraft.cache import LARGEST_TEXT
 from regraft.errors import OutputError, ResumeError, option
 from regraft.files import atomic_write, is_file, json_or_none, read_regular, remove, sha256
+from regraft.processes import ALONE, ProcessGroup
 from regraft.progress import Observer
 
 if TYPE_CHECKING:
@@ -45,13 +46,23 @@ class Run:
         arguments: all that the result depends on, by the name that the user knows, in JSON types.
         restart: remove what lies there.
         observer: hears that work is resumed, which checkpoints are damaged, or that none can be written.
+        processes: that do the work together: the first one keeps checkpoints, and gives the others what it reads.
 
     Raises:
         ResumeError: what lies there was started with other arguments; each is named.
     """
 
-    def __init__(self, folder: Path | None, arguments: Mapping[str, Any], *, restart: bool, observer: Observer) -> None:
-        self._folder = folder
+    def __init__(
+        self,
+        folder: Path | None,
+        arguments: Mapping[str, Any],
+        *,
+        restart: bool,
+        observer: Observer,
+        processes: ProcessGroup = ALONE,
+    ) -> None:
+        self._keeps, self._processes = folder is not None, processes
+        folder = self._folder = folder if processes.writes else None
         self._arguments = json.loads(json.dumps(dict(arguments)))  # as they will be read back
         self._observer = observer
         if folder is None:
@@ -72,6 +83,9 @@ class Run:
 
     def load(self, job: object) -> Checkpoint | None:
         """Return what was last saved of `job` (a name in JSON types), None if nothing was or it is damaged."""
+        return self._processes.first(lambda: self._load(job)) if self._keeps else None
+
+    def _load(self, job: object) -> Checkpoint | None:
         if self._folder is None:
             return None
         path = self._folder / _file_of(job)

@@ -134,6 +134,7 @@ class Finetuner:
         with memory_for(accelerator.device, "training: the weights alone"):
             self._model = TrainingModel(top, _layer(linear), objective)
             accelerator.prepare(self._model)
+            self._processes.copy_first([*self._model.parameters(), *self._model.buffers()])
             self._weights = WeightAverage(self._model, {f"{NETWORK}{name}" for name in plan.names("statistics")})
         self._training_step = TrainingStep(self._model, plan, schedule, accelerator, rate=rate)
         self._prediction = MicroBatches(accelerator.device, "predictions during training for")
@@ -179,7 +180,7 @@ class Finetuner:
         while self._step < self.steps and not self.stopped_early:
             epoch, within = divmod(self._step, len(self._sizes))
             batches = self._batches(epoch)[within:]
-            own = [self._processes.own(pairs) for pairs in batches]
+            own = [self._own(pairs) for pairs in batches]
             self._set_modes()
             for activation, pairs, part in zip(self._stream(own), batches, own, strict=True):
                 rate = self._rate * self._schedule.rate_factor(self._step, self.steps)
@@ -245,9 +246,7 @@ class Finetuner:
 
     def _update(self, activation: torch.Tensor, pairs: Pairs, photos: int) -> float:
         """Take one step by this process's `pairs` of a batch of `photos`, and return the mean loss of all."""
-        generator = np.random.default_rng([self._seed, _STEP, self._step])
-        if self._processes.count > 1:
-            generator = generator.spawn(self._processes.count)[self._processes.rank]
+        generator = np.random.default_rng([self._seed, _STEP, self._step])  # the same in all processes
         objective, device = self._model.objective, self._accelerator.device
         schedule = self._schedule
         targets: list[torch.Tensor] = []
@@ -304,6 +303,11 @@ class Finetuner:
         ends = np.cumsum(self._sizes)
         return [pairs[end - size : end] for size, end in zip(self._sizes, ends, strict=True)]
 
+    def _own(self, pairs: Pairs) -> Pairs:
+        """Return this process's part of a batch: photos that are mixed with each other are in one part."""
+        mixed = self._schedule.mixup or self._schedule.cutmix
+        return self._processes.own_mirrored(pairs) if mixed else self._processes.own(pairs)
+
     def _stream(self, batches: Sequence[Pairs]) -> Iterator[torch.Tensor]:
         """Yield the activations of each batch; none where a process has no photo of it."""
         stream = self._activations.stream([pairs for pairs in batches if pairs])
@@ -321,7 +325,8 @@ class Finetuner:
         current = self._weights.copy()
         self._weights.load(self._weights.mean)
         logits, labels = self.logits(validation), self._model.objective.labels[validation]
-        loss, accuracy = _calibrated_loss(logits, labels), float(np.mean(logits.argmax(axis=1) == labels))
+        loss = self._processes.first(lambda: _calibrated_loss(logits, labels))  # on which all stop, or none
+        accuracy = float(np.mean(logits.argmax(axis=1) == labels))
         self._weights.load(current)
         if patience is not None and loss < self._best_loss:
             self._best_loss, self._worse = loss, 0

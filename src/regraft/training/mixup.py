@@ -62,7 +62,10 @@ def draw_mix(
     generator: np.random.Generator,
     map_shape: tuple[int, ...] | None = None,
 ) -> Mix:
-    """Return how one batch is mixed.
+    """Return how one batch is mixed: the first photo with the last one, the second with the last but one, and so on.
+
+    Batches are in random order, so that the pairs are random. They do not depend on how many processes share a batch,
+    as long as each pair lies in one of them.
 
     Args:
         shape: of its activations, (b, c, h, w) where `cutmix` is above 0.
@@ -86,7 +89,7 @@ def draw_mix(
     if not boxed and not mixup:
         return Mix()
     parameter = cutmix if boxed else mixup
-    share, other = float(generator.beta(parameter, parameter)), generator.permutation(shape[0])
+    share, other = float(generator.beta(parameter, parameter)), np.arange(shape[0] - 1, -1, -1)
     if not boxed:
         return Mix(share, other)
     (height, width), side = shape[2:], math.sqrt(1 - share)

@@ -21,6 +21,7 @@ from regraft.engines.workload import EngineChoice, Workload, features_of
 from regraft.errors import OptionError, option
 from regraft.features.depth_choices import columns_from, distinct, first_depths
 from regraft.features.extraction import Features, check_photos
+from regraft.features.joint import check_same_engines
 from regraft.heads.coordinates import CoordinateCache
 from regraft.heads.probe import CalibratedHeads
 from regraft.images.augment import Augmentation
@@ -30,6 +31,7 @@ from regraft.networks.backbone import Backbone
 from regraft.networks.hook_points import LAST
 from regraft.networks.names import parts_of_name
 from regraft.networks.plan import Plan, frozen_plan, stages_to_train
+from regraft.processes import ProcessGroup
 from regraft.progress import Observer
 from regraft.runtime import Device, process_count
 from regraft.training.checkpoints import Run, nowhere
@@ -112,7 +114,7 @@ class Experiment:
         """Return device and precision of training.
 
         Raises:
-            OptionError: several processes were started.
+            OptionError: several processes were started, and do not work together.
         """
         return training_accelerator(self.settings, self.compute)
 
@@ -127,6 +129,7 @@ class Experiment:
             choices={name: columns_from(self.backbones, first) for name, first in self.choices.items()},
             class_weights=self.class_weights,
             cache=self.coordinates,
+            processes=self.compute.processes,
         )
 
     @property
@@ -227,7 +230,10 @@ class Experiment:
         backbone.module.to(self.accelerator.device)
         shape = (3, preprocess.height, preprocess.width)
         trunk, top = cut_before(backbone.module, cut, shape, depths=backbone.depths)
-        engine = self._engine(backbone, cut, trunk)
+        processes = self.accelerator.processes
+        with processes.first_process_first():  # the others find in the cache what it has converted and compared
+            engine = self._engine(backbone, cut, trunk)
+        check_same_engines([engine.name], processes)
         augmentation = Augmentation(schedule.augment, self.seed, schedule.crop_area)
         view_set = ViewSet(self.dataset.samples.sources, self.dataset.keys, augmentation)
         if self.run.fact(_kind_at(cut, backbone)) == NO_DISK:  # as it was: there may be room by now
@@ -246,7 +252,14 @@ class Experiment:
             "seed": self.seed,
         }
         return top, cache_views(
-            view_set, engine, about, count=schedule.views, limit=limit, observer=self.observer, pace=pace
+            view_set,
+            engine,
+            about,
+            count=schedule.views,
+            limit=limit,
+            observer=self.observer,
+            pace=pace,
+            processes=processes,
         )
 
     def _engine(self, backbone: Backbone, cut: str, trunk: "nn.Module") -> Engine:
@@ -291,21 +304,22 @@ def training_accelerator(settings: FitSettings, compute: Compute) -> "Accelerato
     """Return device and precision of training.
 
     Raises:
-        OptionError: several processes were started.
+        OptionError: several processes were started, and do not work together.
     """
     from regraft.training.distributed import accelerator
 
-    check_one_process()
-    return accelerator(compute.torch_device, settings.precision)
+    check_processes(compute)
+    return accelerator(compute.torch_device, settings.precision, compute.processes)
 
 
-def check_one_process() -> None:
-    """Raise `OptionError` where several processes were started: each would write the same file."""
+def check_processes(compute: Compute) -> None:
+    """Raise `OptionError` where several processes were started that do not work together: each would do all of it."""
     count = process_count()
-    if count > 1:
+    if count > compute.processes.count:
         raise OptionError(
             f"this runs in one process, on one device. Got {count} processes. Start it without torchrun; `regraft "
-            "pretrain` is what trains on several."
+            f"fit` of one network and strategy, named ({option('model')}, {option('strategy')}), and `regraft "
+            "pretrain` are what trains on several."
         )
 
 
@@ -338,6 +352,15 @@ def plan_of(candidate: Candidate, backbone: Backbone, schedule: Schedule) -> Pla
     return plan
 
 
+def check_batch_size(schedule: Schedule, processes: ProcessGroup) -> None:
+    """Raise `OptionError` for updates that leave a process too few photos to train batch-norm statistics on."""
+    if schedule.batch_size < 2 * processes.count:
+        raise OptionError(
+            f"{option('Schedule.batch_size')} must be {2 * processes.count} or more: two photos for each process. "
+            f"Got {schedule.batch_size}."
+        )
+
+
 def open_run(folder: Path | None, experiments: Mapping[str, Experiment]) -> Run:
     """Return the run in `folder` of these experiments, which keep their checkpoints there from now on.
 
@@ -352,6 +375,9 @@ def open_run(folder: Path | None, experiments: Mapping[str, Experiment]) -> Run:
     """
     first = next(iter(experiments.values()))
     arguments = first.settings.training_arguments(first.compute)
+    processes = first.compute.processes
+    if processes.count > 1:  # the last digits of sums depend on it
+        arguments["processes"] = processes.count
     for model, experiment in experiments.items():
         arguments |= {"photos": experiment.dataset.digest()}
         arguments |= {"validation photos": experiment.validation and experiment.validation.digest()}
@@ -360,7 +386,8 @@ def open_run(folder: Path | None, experiments: Mapping[str, Experiment]) -> Run:
         for name, backbone in zip(names, experiment.backbones, strict=True):
             arguments |= {option("model", name): backbone.fingerprint()[:12]}
             arguments |= {f"preprocessing of {name}": backbone.preprocess.to_json()}
-    run = Run(folder, arguments, restart=first.settings.restart, observer=first.observer)
+    restart, observer = first.settings.restart, first.observer
+    run = Run(folder, arguments, restart=restart, observer=observer, processes=processes)
     for experiment in experiments.values():
         experiment.run = run
     return run

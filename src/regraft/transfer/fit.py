@@ -16,7 +16,7 @@ from regraft.data.findings import counts_of, in_order
 from regraft.data.group_folds import leave_groups_out
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
-from regraft.errors import DataError, SanityError, option
+from regraft.errors import DataError, OptionError, SanityError, option
 from regraft.evaluation.conformal import HeldOutScores
 from regraft.evaluation.report import Report
 from regraft.evaluation.skill import beats_majority
@@ -25,6 +25,7 @@ from regraft.networks.backbone import Backbone
 from regraft.networks.hook_points import LAST
 from regraft.photo_audit.brief import findings_of_answers, findings_of_photos, lines_of_fit
 from regraft.progress import Observer
+from regraft.runtime import process_count
 from regraft.training.checkpoints import Run
 from regraft.transfer.auto import choose
 from regraft.transfer.budget import Clock
@@ -35,7 +36,7 @@ from regraft.transfer.held_out import HeldOutAnswers, answer_held_out, class_cou
 from regraft.transfer.network_choice import NetworkChoice, choose_network
 from regraft.transfer.preparation import prepare_experiment
 from regraft.transfer.settings import BY_GROUPS, FitSettings
-from regraft.transfer.strategies import AUTO, Candidate
+from regraft.transfer.strategies import AUTO, STRATEGIES, Candidate
 from regraft.transfer.trainers import FitOutcome, trainer_of
 from regraft.transfer.view_choice import ViewChoice, choose_views
 
@@ -49,12 +50,14 @@ class FitResult:
         record: how it was made, and its figures.
         experiment: the photos, and the network before anything was trained.
         held_out: the photos that evaluated the classifier, and what they were answered.
+        writes: whether this process is the one that writes the result: of several, which all have it, the first.
     """
 
     classifier: Classifier
     record: FitRecord
     experiment: Experiment
     held_out: HeldOutAnswers
+    writes: bool = True
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -91,6 +94,8 @@ def fit(
 ) -> FitResult:
     """Train a classifier on `splits["train"]` and evaluate it.
 
+    Where a launcher has started several processes, they train together: each calls this with the same arguments.
+
     With a "validation" split, that evaluates the classifier and takes no part in making it. Without, every figure is
     out-of-fold and the classifier is then fitted on all photos. A "test" split is not touched.
 
@@ -113,8 +118,11 @@ def fit(
     """
     settings, compute, observer = settings or FitSettings(), compute or Compute(), observer or Observer()
     started = time.monotonic()
+    compute, observer = _together(settings, compute, observer)
     experiment = prepare_experiment(splits, load, settings, compute, observer, joined=joined)
-    return _fit(experiment, model, folder, started)
+    found = _fit(experiment, model, folder, started)
+    found.experiment.compute = compute.alone()  # what follows, a process does by itself
+    return replace(found, writes=compute.processes.writes)
 
 
 def fit_best(
@@ -159,6 +167,25 @@ def fit_experiment(experiment: Experiment, *, model: str) -> FitResult:
         DataError, OptionError, TrainingError, SanityError: as `fit`.
     """
     return _fit(experiment, model, None, time.monotonic())
+
+
+def _together(settings: FitSettings, compute: Compute, observer: Observer) -> tuple[Compute, Observer]:
+    """Return where all processes that were started together run, and who hears of this one's progress.
+
+    Raises:
+        OptionError: they cannot train together what is asked for.
+    """
+    count = process_count()
+    if count == 1:
+        return compute, observer
+    if settings.strategy == AUTO:
+        raise OptionError(
+            f"{option('strategy', AUTO)} runs in one process: what it tries is limited by time, which each process has "
+            f"its own of. Got {count} processes. Name a strategy ({', '.join(STRATEGIES)}), or start it without "
+            "torchrun."
+        )
+    compute = compute.together()
+    return compute, observer if compute.processes.writes else Observer()
 
 
 def _fit(

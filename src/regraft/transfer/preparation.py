@@ -25,7 +25,7 @@ from regraft.networks.backbone import Backbone
 from regraft.networks.hook_points import LAST
 from regraft.photo_audit.brief import findings_of_photos, lines_of_fit
 from regraft.progress import Observer
-from regraft.transfer.experiment import Experiment, check_one_process, outer_folds
+from regraft.transfer.experiment import Experiment, check_processes, outer_folds
 from regraft.transfer.settings import BY_GROUPS, GUESSED, JOIN, FitSettings
 
 
@@ -43,7 +43,8 @@ def prepare_experiment(
     See `open_splits` and `extract_splits`.
     """
     dataset, validation = open_splits(splits, settings, compute, observer)
-    networks = [one() for one in (load, *joined)]
+    with compute.processes.first_process_first():  # it downloads what the others then find
+        networks = [one() for one in (load, *joined)]
     found = extract_splits(dataset, validation, networks, settings=settings, compute=compute, observer=observer)
     return found.experiment(settings, compute, observer)
 
@@ -72,10 +73,16 @@ def open_splits(
     samples.check_trainable()
     settings.check(compute, samples.classes, distances_between(samples.classes, samples.taxonomy))
     compute.check()
-    check_one_process()  # a strategy that trains nothing would run, and write its file, in each
+    check_processes(compute)  # a strategy that trains nothing would run, and write its file, in each
     _check_groups(splits, settings)
     parts = [samples, splits["validation"].aligned(samples.classes)] if "validation" in splits else [samples]
-    opened = open_datasets(parts, observer, max_file_size=compute.max_file_size, value_range=compute.value_range)
+    opened = open_datasets(
+        parts,
+        observer,
+        max_file_size=compute.max_file_size,
+        value_range=compute.value_range,
+        processes=compute.processes,
+    )
     opened = join_pictures(opened, compute, observer, near=settings.near_duplicates == JOIN)
     dataset, *rest = _with_guessed_groups(opened, observer) if settings.grouping == GUESSED else opened
     dataset.samples.check_trainable()

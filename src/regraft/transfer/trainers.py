@@ -17,7 +17,7 @@ from regraft.images.tta import TTA
 from regraft.networks.backbone import Backbone
 from regraft.networks.plan import Plan, check_frozen
 from regraft.transfer.budget import Pace
-from regraft.transfer.experiment import Experiment, plan_of
+from regraft.transfer.experiment import Experiment, check_batch_size, plan_of
 from regraft.transfer.strategies import Candidate
 
 if TYPE_CHECKING:
@@ -155,6 +155,8 @@ class FineTuningTrainer:
                 f"{option('strategy', candidate.strategy)} trains one network. Got {1 + len(experiment.joined)} "
                 f"({option('model')}). Name one, or use {option('strategy', 'frozen')}, which joins their features."
             )
+        if plan.names("statistics"):
+            check_batch_size(experiment.schedule, experiment.compute.processes)
         self._random = candidate.kind.random_weights
         self._network = experiment.network(random_weights=self._random)
         self._before = experiment.hashes(plan.frozen, random_weights=self._random)
@@ -233,9 +235,10 @@ class FineTuningTrainer:
             job=[self._job, name, _digest(train), _digest(validate), activations.kind],
         )
         run_training(finetuner, f"training {self.candidate}, {name}", experiment.observer, pace=pace)
-        temperature = (
-            fit_temperature(finetuner.logits(validate, self._views), labels[validate]) if len(validate) else None
-        )
+        temperature = None
+        if len(validate):
+            logits = finetuner.logits(validate, self._views)
+            temperature = experiment.compute.processes.first(lambda: fit_temperature(logits, labels[validate]))
         return finetuner, temperature, finetuner.earlier + time.monotonic() - started
 
     def _class_weights(self, train: np.ndarray) -> np.ndarray | None:

@@ -61,7 +61,7 @@ def choose_views(experiment: Experiment) -> ViewChoice:
         found = cross_validate(trainer, dataset, folds, clock=Clock(float("inf")), seed=experiment.seed)
         answers[tta] = found.probabilities
     labels, groups = dataset.labels, dataset.groups
-    chosen = fewest_views(answers, labels, groups, folds)
+    chosen = experiment.compute.processes.first(lambda: fewest_views(answers, labels, groups, folds))
     others = np.full((len(dataset), len(dataset.classes)), np.nan)
     for fold in np.unique(folds):
         rest, held_out = folds != fold, folds == fold
