@@ -34,6 +34,7 @@ from .errors import OutputError as OutputError
 from .errors import RegraftError as RegraftError
 from .errors import ResumeError as ResumeError
 from .errors import SanityError as SanityError
+from .errors import StorageError as StorageError
 from .errors import TrainingError as TrainingError
 from .errors import WeightsError as WeightsError
 from .evaluation.report import Report as Report

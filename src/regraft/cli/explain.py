@@ -16,6 +16,7 @@ from regraft.engines.compute import Compute
 from regraft.errors import printable
 from regraft.files import prepare_folder
 from regraft.progress import Observer
+from regraft.storage.locations import location
 from regraft.transfer.settings import FitSettings
 
 if TYPE_CHECKING:
@@ -37,7 +38,13 @@ def explain(
         ),
     ],
     photos: Annotated[
-        Path, typer.Argument(help="Photos, with labels as for `regraft fit` or without.", show_default=False)
+        Path,
+        typer.Argument(
+            help="Photos, with labels as for `regraft fit` or without.",
+            show_default=False,
+            parser=location,
+            metavar="PHOTOS",
+        ),
     ],
     *,
     out: Annotated[

@@ -10,13 +10,16 @@ import typer
 
 from regraft.data.layouts import layouts_in_words
 from regraft.errors import printable
+from regraft.storage.locations import location
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
 Data = Annotated[
-    Path,
+    Path,  # or an address in a store: typer knows no alternatives, and `location` makes what is there
     typer.Argument(
         help=layouts_in_words(),
         show_default=False,
+        parser=location,
+        metavar="DATA",
     ),
 ]
 NetworkOrFile = Annotated[

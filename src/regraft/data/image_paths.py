@@ -14,8 +14,8 @@ from urllib.parse import unquote
 
 from regraft.data.folders import image_files
 from regraft.errors import SHOWN, DataError, option, shortlist
-from regraft.files import is_file
 from regraft.images.formats import IMAGE_SUFFIXES
+from regraft.storage.locations import Location, RemotePath, is_file
 
 _NEIGHBOURS = 100  # names before and after a missing one, in the alphabet, that it is compared with
 _WEB = re.compile(r"(https?|s3|gs|ftp)://", re.IGNORECASE)
@@ -32,7 +32,7 @@ class _File:
         folders: the names of the folders that it is in, as they are compared (`_key`), from the outermost.
     """
 
-    path: Path
+    path: Location
     folders: tuple[str, ...]
 
 
@@ -46,14 +46,14 @@ class _Match:
         problem: why there is no file; "" if there is one, or nothing is alike.
     """
 
-    path: Path | None = None
+    path: Location | None = None
     elsewhere: bool = False
     problem: str = ""
 
 
 def find_images(
-    values: Sequence[str], root: Path, *, where: str, row_name: Callable[[int], str], notes: Sequence[str] = ()
-) -> tuple[list[Path], list[str]]:
+    values: Sequence[str], root: Location, *, where: str, row_name: Callable[[int], str], notes: Sequence[str] = ()
+) -> tuple[list[Location], list[str]]:
     r"""Return the file that each of n cells names, and a note on those that are called otherwise.
 
     A cell is a path relative to `root` or an absolute one, or what only one file below `root` fits: by its name or its
@@ -70,7 +70,7 @@ def find_images(
     Raises:
         DataError: the root is no folder, or a cell names no file, or several, or that of another cell.
     """
-    if not root.is_dir():
+    if not root.is_dir() and not (isinstance(root, RemotePath) and not root.lists):
         raise DataError(
             f"{option('image_root')} {root} is no folder. Name the folder that the images of {where} lie in."
         )
@@ -102,7 +102,7 @@ def find_images(
 
 def _refuse_shared(values: Sequence[str], matches: list[_Match], row_name: Callable[[int], str]) -> None:
     """Refuse a file that two cells in different folders stand for: dogs/1.jpg is not cats/1.jpg."""
-    owner: dict[Path, int] = {}
+    owner: dict[Location, int] = {}
     for position in sorted(
         range(len(matches)), key=lambda position: matches[position].elsewhere
     ):  # the true ones first
@@ -123,7 +123,7 @@ def _key(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def _folders(path: str | Path) -> tuple[str, ...]:
+def _folders(path: str | Location) -> tuple[str, ...]:
     absolute = os.path.abspath(path)  # noqa: PTH100 (a link keeps its name)
     return tuple(map(_key, Path(absolute).parts))
 
@@ -142,7 +142,7 @@ def _parts(value: str) -> list[str]:
 class _Files:
     """The image files below a folder. They are listed once, when a cell is no path of one."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Location) -> None:
         self._root = root
         self._by_folder: dict[str, dict[str, list[_File]]] = {}  # by name, then by folder: a name may be everybody's
         self._spelled: dict[str, list[_File]] = {}
@@ -171,10 +171,12 @@ class _Files:
     def find(self, value: str) -> _Match:
         """Return the file that a cell stands for."""
         parts = _parts(value)
+        if isinstance(self._root, RemotePath):
+            path = _remote_file(self._root, value, "/".join(parts))
+            return _Match(path) if path else self._by_name(parts) if parts and not _WEB.match(value) else _Match()
         for name in dict.fromkeys((value, _local(value), "/".join(parts))):
-            path = self._root / name
-            if is_file(path):
-                return _Match(path)
+            if is_file(found := self._root / name):
+                return _Match(found)
         return _Match() if not parts or _WEB.match(value) else self._by_name(parts)
 
     def _by_name(self, parts: Sequence[str]) -> _Match:
@@ -233,15 +235,30 @@ class _Files:
             return "is missing"
         return f"is missing. Did you mean {' or '.join(repr(self._below(file.path)) for file in near[:3])}?"
 
-    def _below(self, path: Path) -> str:
+    def _below(self, path: Location) -> str:
         return str(path.relative_to(self._root))
+
+
+def _remote_file(root: RemotePath, value: str, name: str) -> RemotePath | None:
+    """Return the file of a store that a cell names, by its address or a path from the root; None where there is none.
+
+    A table from elsewhere names no file of another place. Of a web server, which says nothing of its files, any may be
+    there: one that is not is a photo that cannot be read.
+    """
+    path = (RemotePath(value) if "://" in value else root / name).normal()
+    if not name or not path.is_relative_to(root) or path == root:
+        return None
+    if not root.lists:
+        return path
+    root.store.listing(str(path.parent))  # one request for a thousand files
+    return path if path.is_file() else None
 
 
 def _spelled_so(name: str, files: list[_File]) -> list[_File]:
     return [file for file in files if _same_name(name, file.path)] or files
 
 
-def _same_name(name: str, path: Path) -> bool:
+def _same_name(name: str, path: Location) -> bool:
     return name in (path.name, path.stem)
 
 
