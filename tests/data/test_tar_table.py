@@ -168,7 +168,7 @@ def test_archives_beside_photos_change_nothing(tmp_path: Path, photos: Photos, p
     assert len(find_photos([folder])) == 4
 
 
-@pytest.mark.parametrize("damage", ["none", "empty", "header", "cut", "zipped"])
+@pytest.mark.parametrize("damage", ["none", "empty", "header", "middle", "claim", "cut", "zipped"])
 def test_what_is_no_shard_of_samples(tmp_path: Path, photo: Photo, damage: str) -> None:
     file = write_tar(tmp_path / "pets.tar", {"a/1.txt": b"x"})
     if damage == "empty":
@@ -178,6 +178,17 @@ def test_what_is_no_shard_of_samples(tmp_path: Path, photo: Photo, damage: str) 
     elif damage == "cut":
         whole = write_tar(file, {"1.jpg": photo("red", 0), "1.cls": b"a" * 2000}).read_bytes()
         file.write_bytes(whole[: whole.index(b"a" * 2000) + 600])
+    elif damage == "middle":
+        whole = bytearray(
+            write_tar(file, {"1.jpg": photo("red", 0), "1.cls": b"a", "2.jpg": photo("red", 1)}).read_bytes()
+        )
+        place = whole.index(b"2.jpg")
+        whole[place : place + 5] = b"3.jpg"  # another name than the header's checksum says
+        file.write_bytes(whole)
+    elif damage == "claim":
+        header = tarfile.TarInfo("long")
+        header.type, header.size = tarfile.GNUTYPE_LONGNAME, 1 << 33
+        file.write_bytes(header.tobuf(tarfile.GNU_FORMAT) + b"x" * 2000)
     elif damage == "zipped":
         with tarfile.open(file, "w:gz") as archive:
             archive.add(write_tar(tmp_path / "in.tar", {}))

@@ -18,11 +18,12 @@ from regraft.data.photo_list import list_photos
 from regraft.data.photos import find_photos
 from regraft.data.samples import Samples
 from regraft.errors import DataError, StorageError
-from regraft.files import UnusableFileError
+from regraft.files import UnusableFileError, sha256
 from regraft.images import sources
 from regraft.images.reading import read_image
-from regraft.images.sources import as_sources
+from regraft.images.sources import as_sources, content_key, reader_threads
 from regraft.storage.locations import RemotePath, absolute_name, local_path, location, open_file, read_file, read_part
+from regraft.storage.store import Store
 
 Photos = Callable[..., Path]
 Copy = Callable[[Path, str], str]
@@ -211,6 +212,27 @@ def test_parquet_shards(photos: Photos, memory: Copy, tmp_path: Path) -> None:
     assert len(find_photos([url])) == 6
 
 
+def test_of_a_parquet_file_its_end_and_a_row_group_are_read(
+    memory: Copy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    images = [os.urandom(200_000) for _ in range(40)]
+    pd.DataFrame({"image": images, "label": ["a"] * 40}).to_parquet(shards / "a.parquet", row_group_size=2)
+    url = memory(shards, "shards")
+    read: list[int] = []
+    read_part = Store.read_part
+
+    def counted(self: Store, name: str, start: int, end: int, *, size: int) -> bytes:
+        read.append(max(end - start, 0))
+        return read_part(self, name, start, end, size=size)
+
+    monkeypatch.setattr(Store, "read_part", counted)
+    found = find_samples(f"{url}/a.parquet")["train"]
+    assert [content_key(source) for source in found.sources[20:22]] == [sha256(image) for image in images[20:22]]
+    assert sum(read) < 0.5 * (shards / "a.parquet").stat().st_size
+
+
 def test_labels_that_are_corrected(photos: Photos, memory: Copy, tmp_path: Path) -> None:
     folder = photos("pets", red=3, blue=3)
     url = memory(folder, "pets")
@@ -238,6 +260,40 @@ def test_what_is_not_there_is_told_as_of_a_folder(memory: Copy, photos: Photos) 
         find_samples(f"{url}/red/0.jpg")
 
 
+def test_the_first_photos_stay_in_memory_until_nobody_asks(
+    photos: Photos, memory: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = memory(photos("pets", red=3), "pets")
+    found = [location(url) / "red" / f"{number}.jpg" for number in range(3)]
+    assert all(isinstance(path, RemotePath) for path in found)
+    largest = max(len(read_file(path)) for path in found)
+    monkeypatch.setattr(sources, "FETCHED_IN_MEMORY", 2 * largest)
+    asked: list[str] = []
+    read = Store.read
+
+    def counted(self: Store, name: str) -> bytes:
+        asked.append(name[-5])
+        return read(self, name)
+
+    monkeypatch.setattr(Store, "read", counted)
+    for _ in range(2):
+        inspect(tuple(found[:2]))
+        inspect(tuple(found[2:]))
+    assert sorted(asked) == ["0", "1", "2", "2"]
+    monkeypatch.setattr(sources, "_SECONDS_KEPT", 0.0)
+    inspect(tuple(found[2:]))
+    inspect(tuple(found[2:]))
+    assert asked.count("2") == 3
+
+
+def test_stores_are_read_by_more_threads(tmp_path: Path) -> None:
+    remote, local = RemotePath("s3://pets/1.jpg"), tmp_path / "1.jpg"
+    assert reader_threads([local, local], 4) == 4
+    assert reader_threads([local, remote], 4) == 16
+    assert reader_threads([sources.ArchiveMember(remote, 0, 1, "1.jpg")], 4) == 16
+    assert reader_threads([remote], 64) == 64
+
+
 def test_images_of_a_list(photos: Photos, memory: Copy) -> None:
     folder = photos("pets", red=1)
     url = memory(folder, "pets")
@@ -258,6 +314,18 @@ def test_single_files_and_tables_of_a_web_server(web: tuple[Path, Proxy], photos
     assert looked.keys[:3] == inspect(tuple(folder / name for name in ("red/0.jpg", "red/1.jpg", "blue/0.jpg"))).keys
     assert looked.unreadable == {3: "the file is gone"}
     assert find_photos([f"{proxy.url}/red/0.jpg"]) == [RemotePath(f"{proxy.url}/red/0.jpg")]
+
+
+def test_a_table_of_a_web_server_names_no_file_elsewhere(web: tuple[Path, Proxy]) -> None:
+    folder, proxy = web
+    (folder / "in").mkdir()
+    (folder / "in" / "labels.csv").write_text("image,label\n../a.jpg,r\nhttp://example.org/b.jpg,r\n,r\n")
+    with pytest.raises(DataError) as caught:
+        find_samples(f"{proxy.url}/in/labels.csv")
+    message = str(caught.value)
+    assert "line 2: '../a.jpg' leads out of it\n" in message
+    assert "line 3: 'http://example.org/b.jpg' leads out of it\n" in message
+    assert "line 4: '' names nothing\n" in message
 
 
 def test_a_web_server_has_no_folders(web: tuple[Path, Proxy], photos: Photos) -> None:

@@ -105,27 +105,25 @@ def test_listings_are_asked_for_again(bucket: Bucket, photos: Photos) -> None:
 # --- photos that cannot be read ---
 
 
-@pytest.mark.parametrize(
-    ("fault", "reason"),
-    [
-        ("cut", "the connection broke off, 3 times"),
-        pytest.param("503", "it answered 503, 3 times", marks=pytest.mark.slow),
-        ("403", "no permission (403)"),
-        ("404", "the file is gone"),
-    ],
-)
-def test_a_photo_that_still_fails_is_named_with_its_reason(
-    bucket: Bucket, photos: Photos, fault: str, reason: str
-) -> None:
+def test_a_photo_that_still_fails_is_named_with_its_reason(bucket: Bucket, photos: Photos) -> None:
     url = bucket.upload(photos("pets", red=4, blue=4), "train")
-    bucket.proxy.fault = Faults(fault, r"red/2\.jpg", times=99)
+    faults = {"red/0.jpg": "cut", "red/1.jpg": "403", "red/3.jpg": "404"}
+    bucket.proxy.fault = lambda method, path: faults.get("/".join(path.split("/")[-2:])) if method == "GET" else None
     samples = find_samples(url)["train"]
-    found = inspect(samples.sources)
-    assert found.unreadable == {6: reason}
-    assert str(samples.sources[6]) == f"{url}/red/2.jpg"
+    reasons = {4: "the connection broke off, 3 times", 5: "no permission (403)", 7: "the file is gone"}
+    assert inspect(samples.sources).unreadable == reasons
+    assert str(samples.sources[5]) == f"{url}/red/1.jpg"
     with pytest.raises(UnreadableImageError) as caught:
-        read_image(samples.sources[6])
-    assert str(caught.value) == reason
+        read_image(samples.sources[5])
+    assert str(caught.value) == reasons[5]
+
+
+@pytest.mark.slow
+def test_a_photo_that_a_busy_store_refuses_is_named(bucket: Bucket, photos: Photos) -> None:
+    samples = find_samples(bucket.upload(photos("pets", red=2, blue=2), "train"))["train"]
+    bucket.proxy.fault = Faults("503", r"red/1\.jpg", times=99)
+    assert inspect(samples.sources).unreadable == {3: "it answered 503, 3 times"}
+    assert bucket.proxy.asked(r"red/1\.jpg") == 3
 
 
 @pytest.mark.slow
@@ -148,7 +146,7 @@ def test_a_store_that_goes_away_ends_all_soon(bucket: Bucket, photos: Photos) ->
     with pytest.raises(StorageError) as caught:
         inspect(samples.sources)
     message = str(caught.value)
-    assert message.startswith("the store of s3://pets is gone: ")
+    assert message.startswith("the store of s3://pets does not answer: ")
     assert "reads in a row failed, each after all attempts, the last of s3://pets/train/" in message
     assert message.endswith(
         "Check the connection and the address, and AWS_ENDPOINT_URL where the store is not the usual one. Then run the "
@@ -162,7 +160,7 @@ def test_a_store_that_refuses_in_the_middle_ends_all_soon(bucket: Bucket, photos
     """A token that has expired."""
     samples = find_samples(bucket.upload(photos("pets", red=30, blue=30), "train"))["train"]
     bucket.proxy.fault = lambda *_: "403"
-    with pytest.raises(StorageError, match=r"is gone: .* \(no permission \(403\)\)"):
+    with pytest.raises(StorageError, match=r"^the store of s3://pets refuses access: .* \(no permission \(403\)\)"):
         list(load_batches(samples.sources, SMALL))
 
 
@@ -281,3 +279,19 @@ def test_neighbours_in_an_archive_are_read_at_once(bucket: Bucket) -> None:
     path = location("s3://pets/a.bin")
     assert b"".join(read_part(path, at, 100) for at in range(0, 5000, 100)) == data
     assert bucket.proxy.asked(r"a\.bin") == 1
+
+
+@pytest.mark.usefixtures("fresh_stores")
+def test_a_server_without_parts_gives_small_files_whole(
+    web: tuple[Path, Proxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's own server is one."""
+    folder, proxy = web
+    data = os.urandom(5000)
+    (folder / "a.bin").write_bytes(data)
+    path = location(f"{proxy.url}/a.bin")
+    monkeypatch.setattr("regraft.storage.locations.PIECE", 2000)
+    assert read_file(path) == data
+    monkeypatch.setattr(store, "_WHOLE", 4000)
+    with pytest.raises(OSError, match=r"^its server gives files as a whole alone, and this one is too large for that$"):
+        read_file(path)

@@ -16,7 +16,6 @@ from regraft.engines.compute import Compute
 from regraft.errors import printable
 from regraft.files import prepare_folder
 from regraft.progress import Observer
-from regraft.storage.locations import location
 from regraft.transfer.settings import FitSettings
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def explain(
         typer.Argument(
             help="Photos, with labels as for `regraft fit` or without.",
             show_default=False,
-            parser=location,
+            parser=options.place,
             metavar="PHOTOS",
         ),
     ],

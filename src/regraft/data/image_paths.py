@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from regraft.data.folders import image_files
 from regraft.errors import SHOWN, DataError, option, shortlist
 from regraft.images.formats import IMAGE_SUFFIXES
+from regraft.storage.addresses import without_secrets
 from regraft.storage.locations import Location, RemotePath, is_file
 
 _NEIGHBOURS = 100  # names before and after a missing one, in the alphabet, that it is compared with
@@ -80,7 +81,8 @@ def find_images(
     problems = [position for position, match in enumerate(matches) if match.path is None]
     if problems:
         shown = [
-            f"{row_name(position)}: {values[position]!r} {matches[position].problem or files.missing(values[position])}"
+            f"{row_name(position)}: {without_secrets(values[position])!r} "
+            f"{matches[position].problem or files.missing(values[position])}"
             for position in problems[:SHOWN]
         ]
         assumed = "".join(f"\n({note})" for note in notes)
@@ -173,6 +175,8 @@ class _Files:
         parts = _parts(value)
         if isinstance(self._root, RemotePath):
             path = _remote_file(self._root, value, "/".join(parts))
+            if path is None and parts and not self._root.lists:
+                return _Match(problem="leads out of it")
             return _Match(path) if path else self._by_name(parts) if parts and not _WEB.match(value) else _Match()
         for name in dict.fromkeys((value, _local(value), "/".join(parts))):
             if is_file(found := self._root / name):
@@ -220,8 +224,10 @@ class _Files:
         """Return what a message says of a cell that no file fits, with names that are nearly alike."""
         if not value:
             return "names nothing"
-        if _WEB.match(value):
-            return "is an address in the web; photos are not downloaded"
+        if found := _WEB.match(value):
+            if found[1].lower().startswith(("http", "ftp")):
+                return "is an address in the web; photos are not downloaded"
+            return f"lies in a store, and in no folder that was named: name it with {option('image_root')}"
         name = [value, *_parts(value)][-1][:_LONGEST_NAME]
         stem = _key(Path(name).stem)
         names, stems, _ = self._index

@@ -185,7 +185,8 @@ def open_tar_table(file: Location) -> TarTable:
         with _tables_lock:
             if key in _tables:
                 return _tables[key]
-        with open_file(file, kept=True) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
+        headers: Any = _Headers  # tarfile asks for no more than these three methods
+        with open_file(file, kept=True) as stream, tarfile.open(fileobj=headers(stream), mode="r:") as archive:
             found = list(_samples_in(file, archive, stream))
     except (tarfile.TarError, OSError, ValueError, EOFError, OverflowError) as error:
         if isinstance(error, DataError):
@@ -216,10 +217,24 @@ def _or_unpack(file: Location) -> str:
     return f"If it is an archive of folders, unpack it ({unpack_command(file)}) and name what comes out."
 
 
-def _samples_in(file: Location, archive: tarfile.TarFile, stream: BinaryIO) -> Iterator[_Sample]:
+class _Headers:
+    """An archive as its headers are read: what claims that its name or its notes take megabytes is refused."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _MAX_JSON:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        return self._stream.read(size)
+
+
+def _samples_in(file: Location, archive: Any, stream: BinaryIO) -> Iterator[_Sample]:
     """Yield the samples: files of one key that follow each other."""
     sample: _Sample | None = None
-    for member in archive:
+    while (member := archive.next()) is not None:
+        archive.members.clear()  # else they stay in memory, also of millions of files that are no photos
         found = _MEMBER.fullmatch(member.name)
         if found is None or not member.isreg() or member.issparse():
             continue
@@ -230,6 +245,15 @@ def _samples_in(file: Location, archive: tarfile.TarFile, stream: BinaryIO) -> I
         _add(sample, found["field"].lower(), ArchiveMember(file, member.offset_data, member.size, member.name), stream)
     if sample is not None:
         yield sample
+    _check_end(archive.offset, stream)
+
+
+def _check_end(end: int, stream: BinaryIO) -> None:
+    """Raise `tarfile.ReadError` where an archive goes on behind what was read: a damaged header ends it quietly."""
+    stream.seek(end)
+    block = stream.read(tarfile.BLOCKSIZE)
+    if block.strip(b"\0") or 0 < len(block) < tarfile.BLOCKSIZE:
+        raise tarfile.ReadError(f"a damaged header at byte {end:,}")
 
 
 def _add(sample: _Sample, kind: str, member: ArchiveMember, stream: BinaryIO) -> None:

@@ -5,6 +5,7 @@ import io
 import os
 import tempfile
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +33,8 @@ DEEP_ARRAYS = {
     "float64": np.float32,
 }
 _MAX_READ_AT_ONCE = 1 << 24  # bytes: a larger file is read by its decoder, piece by piece
-FETCHED_IN_MEMORY = 1 << 29  # bytes of photos from stores that were looked at and are still to be decoded
+FETCHED_IN_MEMORY = 1 << 29  # bytes of photos from stores that are kept, as they are asked for again
+_SECONDS_KEPT = 600.0  # without being asked for
 READERS_OF_STORES = (
     16  # threads: each answer of a store takes some hundredths of a second, in which nothing is computed
 )
@@ -140,25 +142,39 @@ class ArchiveMember:
 
 
 class _Fetched:
-    """Photos of stores that were read once and will be read again soon, as far as there is room."""
+    """Photos of stores that were read once and will be read again soon, as far as there is room.
+
+    All photos are gone through several times in one order: to make room for the next by dropping the oldest would drop
+    each before it is asked for again. The first ones stay, until nobody has asked for them for a while.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._photos: dict[tuple[object, ...], bytes] = {}
+        self._photos: OrderedDict[tuple[object, ...], tuple[float, bytes]] = OrderedDict()  # and when last asked for
         self._size = 0  # bytes
 
-    def take(self, key: tuple[object, ...]) -> bytes | None:
-        """Return the bytes of a photo and forget them; None where they are not here."""
+    def find(self, key: tuple[object, ...]) -> bytes | None:
+        """Return the bytes of a photo; None where they are not here."""
         with self._lock:
-            found = self._photos.pop(key, None)
-            self._size -= len(found or b"")
-        return found
+            found = self._photos.get(key)
+            if found is None:
+                return None
+            self._photos[key] = (time.monotonic(), found[1])
+            self._photos.move_to_end(key)
+        return found[1]
 
     def keep(self, key: tuple[object, ...], data: bytes) -> None:
         """Keep the bytes of a photo if there is room."""
+        now = time.monotonic()
         with self._lock:
+            while self._photos and self._size + len(data) > FETCHED_IN_MEMORY:
+                oldest, (asked, held) = next(iter(self._photos.items()))
+                if now - asked < _SECONDS_KEPT:
+                    return
+                del self._photos[oldest]
+                self._size -= len(held)
             if key not in self._photos and self._size + len(data) <= FETCHED_IN_MEMORY:
-                self._photos[key] = data
+                self._photos[key] = (now, data)
                 self._size += len(data)
 
 
@@ -168,15 +184,15 @@ _fetched = _Fetched()
 def _open_remote(path: RemotePath, limit: int | None) -> BinaryIO:
     """Open a photo of a store: a small one in memory, a large one as an unnamed temporary file.
 
-    Each photo is looked at and then decoded: what is read for the first is kept for the second, as far as there is
-    room, so that it is read once or twice.
+    Each photo is looked at and then decoded, by `fit` twice (for copies, and for features): what is read for the first
+    is kept for the others, as far as there is room.
     """
     size = size_of(path, limit, listed=True)
     if size > _MAX_READ_AT_ONCE:
         ends = range(0, size, PIECE)
         return _spooled(path.store.read_part(str(path), at, min(at + PIECE, size), size=size) for at in ends)
     key = stamp_of(path)
-    data = _fetched.take(key)
+    data = _fetched.find(key)
     if data is None:
         data = path.store.read(str(path))
         _fetched.keep(key, data)

@@ -48,6 +48,21 @@ def check_address(url: str) -> None:
         )
 
 
+def without_secrets(text: str) -> str:
+    """Return text that a table holds where it can be printed: of an address with a secret in it its beginning.
+
+    >>> without_secrets("cat/1.jpg"), without_secrets("https://example.org/1.jpg?sig=abc")
+    ('cat/1.jpg', 'https://...')
+    """
+    scheme, found, _ = text.partition("://")
+    try:
+        if found:
+            check_address(f"{scheme.lower()}://{text[len(scheme) + 3 :]}")
+    except StorageError:
+        return f"{scheme}://..."
+    return text
+
+
 def _no_port(scheme: str, host: str) -> bool:
     """Tell whether a colon in the first part of an address separates something else than a port."""
     _, colon, port = host.partition(":")

@@ -23,6 +23,10 @@ _BROKEN_NAMES = re.compile(r"Payload|IncompleteRead|Disconnected|ResponseStreami
 _SILENT_NAMES = re.compile(r"Connect|HTTPClientError|ClientOSError|gaierror|SSL")
 
 
+class NoPartsError(OSError):
+    """A server gave all of a large file where a part was asked for."""
+
+
 class ShortReadError(OSError):
     """Fewer bytes came than a file, or its part, has."""
 
@@ -50,6 +54,7 @@ def trouble_of(error: BaseException) -> Trouble:
     times = f"{ATTEMPTS} times"
     rules = (
         (status == 404 or is_a(FileNotFoundError), ABSENT, "it is not there"),
+        (is_a(NoPartsError), OTHER, "its server gives files as a whole alone, and this one is too large for that"),
         (_NO_CREDENTIALS.search(names), REFUSED, "there are no credentials for it"),
         (status in (401, 403) or is_a(PermissionError), REFUSED, f"no permission ({status or 403})"),
         (status >= 500 or status == 429, SILENT, f"it answered {status}, {times}"),

@@ -21,7 +21,7 @@ from regraft.storage.store import PIECE, Entry, Store
 BLOCKS_IN_MEMORY = 32  # of `PIECE` bytes: of archives, whose photos are read in order by threads near each other
 # `pathlib` makes one slash of two: s3:/bucket is what a Path of s3://bucket says of itself
 _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/(?P<second>/?)(?P<rest>.*)", re.DOTALL)
-_BUFFER = 1 << 20  # bytes that are read ahead of a table
+_BUFFER = 1 << 16  # bytes that are read ahead of a table: columns of labels are short, and lie far from each other
 
 
 class RemotePath(PurePosixPath):

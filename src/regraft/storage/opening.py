@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from regraft.errors import StorageError
-from regraft.extras import missing_packages_named
+from regraft.extras import check_installed, missing_packages_named
 from regraft.storage.addresses import HTTP, SCHEMES
 from regraft.storage.failures import ATTEMPTS, BROKEN, SILENT, SILENT_SECONDS
 from regraft.storage.store import Store
@@ -33,7 +33,9 @@ def store_of(url: str) -> Store:
     with _opening:
         process, store = _stores.get(key, (0, None))
         if store is None or process != os.getpid():
-            with missing_packages_named(f"what lies at {scheme}://"):
+            user = f"what lies at {scheme}://"
+            with missing_packages_named(user):
+                check_installed("tenacity", user)
                 store = _opened(scheme)
             _stores[key] = (os.getpid(), store)
         return store
@@ -72,9 +74,8 @@ def _s3(scheme: str) -> Store:
         "connect_timeout": _CONNECT_SECONDS,
         "read_timeout": SILENT_SECONDS,
         "max_pool_connections": _CONNECTIONS,
+        "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
     }
-    if "AWS_MAX_ATTEMPTS" not in os.environ:
-        config["retries"] = {"mode": os.environ.get("AWS_RETRY_MODE", "standard"), "total_max_attempts": ATTEMPTS}
     files = S3FileSystem(config_kwargs=config, use_listings_cache=False, skip_instance_cache=True, max_concurrency=1)
     files.retries = 1  # botocore asks again itself, but where a body breaks off, which is asked again here
     return Store(scheme, files, frozenset((BROKEN,)))

@@ -15,6 +15,7 @@ from regraft.storage.failures import (
     REFUSED,
     SAYS,
     SILENT,
+    NoPartsError,
     ShortReadError,
     Trouble,
     trouble_of,
@@ -23,6 +24,7 @@ from regraft.storage.failures import (
 GONE_AFTER = 8  # reads in a row that a store did not answer, or refused, until it counts as gone
 PIECE = 1 << 23  # bytes that are asked for at once of what is read piece by piece
 _REQUEST_SECONDS = 120.0  # until all of an answer is there: one that drips byte by byte ends, too
+_WHOLE = 1 << 26  # bytes of a file that may come whole where its parts are asked for one by one
 _LISTING_SECONDS = 30.0  # that a listing is used for: a command asks for one several times
 _LONGEST_WAIT = 4.0  # seconds between two attempts; the first is a fraction of one
 # What stores call a file's checksum, else the time of its last change
@@ -79,6 +81,7 @@ class Store:
         self._files = files
         self._retried = retried
         self._failures = 0  # in a row
+        self._last = Trouble(SILENT, "")
         self._lock = threading.Lock()
         self._listings: dict[str, _Listing] = {}  # by folder
         self._said: dict[str, tuple[float, Entry]] = {}  # of single files and folders: until when, and what
@@ -188,6 +191,8 @@ class Store:
         def part() -> bytes:
             data: bytes = self._call("cat_file", self._path(url), start=start, end=end)
             if len(data) == size != end - start:  # of a server that knows no ranges
+                if size > _WHOLE:
+                    raise NoPartsError
                 data = data[start:end]
             if len(data) != end - start:
                 raise ShortReadError
@@ -228,18 +233,21 @@ class Store:
         if trouble.kind in (REFUSED, SILENT, BROKEN):
             with self._lock:
                 self._failures += 1
-        self._check_there(url, trouble)
+                self._last = trouble
+        self._check_there(url)
         raise FileNotFoundError(trouble.words) if trouble.kind == ABSENT else OSError(trouble.words)
 
-    def _check_there(self, url: str, trouble: Trouble | None = None) -> None:
+    def _check_there(self, url: str) -> None:
         if self._failures < GONE_AFTER:
             return
-        why = f" ({trouble.words})" if trouble else ""
         raise StorageError(
-            f"{self._name(url)} is gone: {self._failures} reads in a row failed, each after all attempts, the last of "
-            f"{printable(url)}{why}. {check_connection(self.scheme)} Then run the same command again: what "
-            "was computed is kept."
+            f"{self._name(url)} {SAYS[self._last.kind]}: {self._failures} reads in a row failed, each after all "
+            f"attempts, the last of {printable(url)} ({self._last.words}). {self._remedy(self._last)} Then run the "
+            "same command again: what was computed is kept."
         )
+
+    def _remedy(self, trouble: Trouble) -> str:
+        return sign_in(self.scheme) if trouble.kind == REFUSED else check_connection(self.scheme)
 
     @contextmanager
     def _asked(self, url: str) -> Iterator[None]:
@@ -250,7 +258,7 @@ class Store:
             raise
         except Exception as error:  # as in `read`
             trouble = trouble_of(error)
-            remedy = sign_in(self.scheme) if trouble.kind == REFUSED else check_connection(self.scheme)
+            remedy = self._remedy(trouble)
             raise StorageError(
                 f"{printable(url)}: {self._name(url)} {SAYS[trouble.kind]}: {trouble.words}. {remedy}"
             ) from None
@@ -271,7 +279,7 @@ class Store:
 
     def _list(self, url: str, *, deep: bool) -> None:
         self._check_lists(url)
-        path = self._path(url)
+        path, started = self._path(url), time.monotonic()
         with self._asked(url):
             self._files.invalidate_cache()
             try:
@@ -288,7 +296,8 @@ class Store:
             if not name.startswith(root):  # the folder itself, where a file has its name
                 continue
             self._place(folders, url, name[len(root) :], _entry(about))
-        until = time.monotonic() + _LISTING_SECONDS
+        now = time.monotonic()
+        until = now + max(_LISTING_SECONDS, 2 * (now - started))  # what took long is gone through for long
         self._listings |= {folder: _Listing(until, entries, deep) for folder, entries in folders.items()}
 
     @staticmethod
