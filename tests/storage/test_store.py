@@ -1,5 +1,6 @@
 """What stores on loopback answer, spoilt in every way: what is asked again, and how it ends in words."""
 
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -110,7 +111,7 @@ def test_a_photo_that_still_fails_is_named_with_its_reason(bucket: Bucket, photo
     faults = {"red/0.jpg": "cut", "red/1.jpg": "403", "red/3.jpg": "404"}
     bucket.proxy.fault = lambda method, path: faults.get("/".join(path.split("/")[-2:])) if method == "GET" else None
     samples = find_samples(url)["train"]
-    reasons = {4: "the connection broke off, 3 times", 5: "no permission (403)", 7: "the file is gone"}
+    reasons = {4: "the connection broke off at every attempt", 5: "no permission (403)", 7: "the file is gone"}
     assert inspect(samples.sources).unreadable == reasons
     assert str(samples.sources[5]) == f"{url}/red/1.jpg"
     with pytest.raises(UnreadableImageError) as caught:
@@ -122,7 +123,7 @@ def test_a_photo_that_still_fails_is_named_with_its_reason(bucket: Bucket, photo
 def test_a_photo_that_a_busy_store_refuses_is_named(bucket: Bucket, photos: Photos) -> None:
     samples = find_samples(bucket.upload(photos("pets", red=2, blue=2), "train"))["train"]
     bucket.proxy.fault = Faults("503", r"red/1\.jpg", times=99)
-    assert inspect(samples.sources).unreadable == {3: "it answered 503, 3 times"}
+    assert inspect(samples.sources).unreadable == {3: "it answered 503 at every attempt"}
     assert bucket.proxy.asked(r"red/1\.jpg") == 3
 
 
@@ -132,7 +133,7 @@ def test_a_photo_whose_answer_stalls_is_named(bucket: Bucket, photos: Photos) ->
     url = bucket.upload(photos("pets", red=2, blue=2), "train")
     samples = find_samples(url)["train"]
     bucket.proxy.fault = Faults("slow", r"red/1\.jpg", times=99)
-    assert inspect(samples.sources).unreadable == {3: "no answer in 20 s, 3 times"}
+    assert inspect(samples.sources).unreadable == {3: "no answer in 20 s at every attempt"}
 
 
 # --- a store that is gone ---
@@ -189,8 +190,8 @@ def test_a_store_that_nobody_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(StorageError) as caught:
             find_samples("s3://pets/train")
     assert str(caught.value) == (
-        "s3://pets/train: the store of s3://pets does not answer: no connection, 3 times. Check the connection and the "
-        "address, and AWS_ENDPOINT_URL where the store is not the usual one."
+        "s3://pets/train: the store of s3://pets does not answer: no connection at every attempt. Check the connection "
+        "and the address, and AWS_ENDPOINT_URL where the store is not the usual one."
     )
 
 
@@ -238,11 +239,19 @@ def test_words_of_clients_are_not_repeated() -> None:
         pass
 
     found = trouble_of(EndpointConnectionError("http://user:hunter2@host"))
-    assert (found.kind, found.words) == (failures.SILENT, "no connection, 3 times")
+    assert (found.kind, found.words) == (failures.SILENT, "no connection at every attempt")
     assert trouble_of(ValueError("hunter2")).words == "its client failed (ValueError)"
     caused = ConnectionResetError("hunter2")
     caused.__cause__ = TimeoutError("hunter2")
-    assert trouble_of(caused).words == "no answer in 20 s, 3 times"
+    assert trouble_of(caused).words == "no answer in 20 s at every attempt"
+
+
+@pytest.mark.usefixtures("memory")
+def test_warnings_of_clients_are_not_printed() -> None:
+    """Python prints those of a logger alone that has no handler."""
+    opening.store_of("memory://pets")
+    for name in ("botocore", "aiobotocore", "s3fs", "gcsfs", "aiohttp"):
+        assert any(isinstance(handler, logging.NullHandler) for handler in logging.getLogger(name).handlers)
 
 
 # --- threads and processes ---

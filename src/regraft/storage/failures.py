@@ -51,17 +51,20 @@ def trouble_of(error: BaseException) -> Trouble:
     def is_a(kind: type[BaseException]) -> bool:
         return any(isinstance(one, kind) for one in chain)
 
-    times = f"{ATTEMPTS} times"
     rules = (
         (status == 404 or is_a(FileNotFoundError), ABSENT, "it is not there"),
         (is_a(NoPartsError), OTHER, "its server gives files as a whole alone, and this one is too large for that"),
         (_NO_CREDENTIALS.search(names), REFUSED, "there are no credentials for it"),
         (status in (401, 403) or is_a(PermissionError), REFUSED, f"no permission ({status or 403})"),
-        (status >= 500 or status == 429, SILENT, f"it answered {status}, {times}"),
-        (_is_busy(chain), SILENT, f"it is too busy to answer, {times}"),
-        (is_a(TimeoutError) or _SLOW_NAMES.search(names), SILENT, f"no answer in {SILENT_SECONDS:g} s, {times}"),
-        (_BROKEN_NAMES.search(names), BROKEN, f"the connection broke off, {times}"),
-        (is_a(ConnectionError) or _SILENT_NAMES.search(names), SILENT, f"no connection, {times}"),
+        (status >= 500 or status == 429, SILENT, f"it answered {status} at every attempt"),
+        (_is_busy(chain), SILENT, "it is too busy to answer at every attempt"),
+        (
+            is_a(TimeoutError) or _SLOW_NAMES.search(names),
+            SILENT,
+            f"no answer in {SILENT_SECONDS:g} s at every attempt",
+        ),
+        (_BROKEN_NAMES.search(names), BROKEN, "the connection broke off at every attempt"),
+        (is_a(ConnectionError) or _SILENT_NAMES.search(names), SILENT, "no connection at every attempt"),
         (status, OTHER, f"it answered {status}"),
     )
     matching = ((kind, words) for applies, kind, words in rules if applies)

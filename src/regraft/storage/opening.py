@@ -1,5 +1,6 @@
 """The stores of a process, each opened once, with its client's own timeouts and attempts."""
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from regraft.storage.store import Store
 
 _CONNECT_SECONDS = 10.0  # until a store answers at all
 _CONNECTIONS = 32
+_CLIENTS = ("fsspec", "s3fs", "gcsfs", "aiobotocore", "botocore", "aiohttp", "google", "huggingface_hub", "urllib3")
 
 _stores: dict[str, tuple[int, Store]] = {}  # by scheme, and host of a web server: the process, and the store
 _opening = threading.Lock()
@@ -52,6 +54,8 @@ if hasattr(os, "register_at_fork"):
 
 
 def _opened(scheme: str) -> Store:
+    for name in _CLIENTS:  # else Python prints their warnings, which may quote addresses with credentials in them
+        logging.getLogger(name).addHandler(logging.NullHandler())
     own = _OWN.get(scheme)
     if own is not None:
         return own(scheme)
@@ -82,7 +86,7 @@ def _s3(scheme: str) -> Store:
 
 
 def _gs(scheme: str) -> Store:
-    from gcsfs import GCSFileSystem
+    from gcsfs.core import GCSFileSystem  # not what asks by gRPC first, for a minute, which kind of bucket it is
 
     files = GCSFileSystem(
         use_listings_cache=False, skip_instance_cache=True, requests_timeout=SILENT_SECONDS
