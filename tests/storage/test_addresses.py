@@ -60,3 +60,8 @@ def test_other_addresses_stay_as_they_are(address: str) -> None:
 def test_chained_addresses_are_refused() -> None:
     with pytest.raises(StorageError, match=r"^addresses with :: are not read\. Name one store"):
         location("simplecache::s3://key:secret@pets/train")
+
+
+def test_an_address_without_a_bucket() -> None:
+    with pytest.raises(StorageError, match=r"^s3:// names no bucket or host\. Name one, as in s3://bucket/pets\.$"):
+        location("s3://")

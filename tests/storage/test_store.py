@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,7 +134,27 @@ def test_a_photo_whose_answer_stalls_is_named(bucket: Bucket, photos: Photos) ->
     url = bucket.upload(photos("pets", red=2, blue=2), "train")
     samples = find_samples(url)["train"]
     bucket.proxy.fault = Faults("slow", r"red/1\.jpg", times=99)
-    assert inspect(samples.sources).unreadable == {3: "no answer in 20 s at every attempt"}
+    assert inspect(samples.sources).unreadable == {3: "no answer in time at every attempt"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store_kind", ["bucket", "web"])
+def test_an_answer_that_drips_ends_in_time(
+    store_kind: str, request: pytest.FixtureRequest, photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte comes before the client loses its patience, but all of them take minutes."""
+    monkeypatch.setattr(store, "_REQUEST_SECONDS", 0.5)
+    place = request.getfixturevalue(store_kind)
+    if isinstance(place, Bucket):
+        proxy, url = place.proxy, place.upload(photos("pets", red=1), "train")
+    else:
+        proxy, url = place[1], place[1].url
+        photos("web", red=1)
+    proxy.fault = Faults("drip", r"red/0\.jpg", times=99)
+    started = time.monotonic()
+    with pytest.raises(OSError, match=r"^no answer in time at every attempt$"):
+        read_file(location(f"{url}/red/0.jpg"))
+    assert time.monotonic() - started < 20
 
 
 # --- a store that is gone ---
@@ -243,7 +264,7 @@ def test_words_of_clients_are_not_repeated() -> None:
     assert trouble_of(ValueError("hunter2")).words == "its client failed (ValueError)"
     caused = ConnectionResetError("hunter2")
     caused.__cause__ = TimeoutError("hunter2")
-    assert trouble_of(caused).words == "no answer in 20 s at every attempt"
+    assert trouble_of(caused).words == "no answer in time at every attempt"
 
 
 @pytest.mark.usefixtures("memory")

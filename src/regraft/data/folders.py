@@ -88,6 +88,12 @@ def list_below(folder: Location) -> None:
         folder.list_below()
 
 
+def list_entries(folder: Location) -> None:
+    """Have what lies directly in a folder of a store listed at once, before its files are asked for one by one."""
+    if isinstance(folder, RemotePath) and folder.lists:
+        folder.store.listing(str(folder))
+
+
 def split_folders(folder: Location) -> dict[str, Location]:
     """Return the folder of each split ("train", "validation", "test") that `folder` has, {} where there are no splits.
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote
 
-from regraft.data.folders import image_files
+from regraft.data.folders import image_files, list_entries
 from regraft.errors import SHOWN, DataError, option, shortlist
 from regraft.images.formats import IMAGE_SUFFIXES
 from regraft.storage.addresses import without_secrets
@@ -256,7 +256,7 @@ def _remote_file(root: RemotePath, value: str, name: str) -> RemotePath | None:
         return None
     if not root.lists:
         return path
-    root.store.listing(str(path.parent))  # one request for a thousand files
+    list_entries(path.parent)
     return path if path.is_file() else None
 
 

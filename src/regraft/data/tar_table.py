@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from regraft.data.archives import unpack_command
 from regraft.data.cells import as_text, is_missing
-from regraft.data.folders import entries, image_files
+from regraft.data.folders import entries, image_files, list_entries
 from regraft.data.samples import without_blanks
 from regraft.errors import DataError, first_few, option
 from regraft.files import json_or_none
@@ -132,6 +132,8 @@ def tar_files(path: Location) -> list[Location]:
     if path.is_file():
         return [path]
     found = _expanded(path)
+    for folder in {one.parent for one in found}:
+        list_entries(folder)
     missing = [one for one in found if not one.is_file()]
     if missing:
         raise DataError(

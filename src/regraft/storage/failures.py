@@ -61,7 +61,7 @@ def trouble_of(error: BaseException) -> Trouble:
         (
             is_a(TimeoutError) or _SLOW_NAMES.search(names),
             SILENT,
-            f"no answer in {SILENT_SECONDS:g} s at every attempt",
+            "no answer in time at every attempt",
         ),
         (_BROKEN_NAMES.search(names), BROKEN, "the connection broke off at every attempt"),
         (is_a(ConnectionError) or _SILENT_NAMES.search(names), SILENT, "no connection at every attempt"),

@@ -151,6 +151,8 @@ def address(name: str | os.PathLike[str]) -> RemotePath | None:
         return None
     url = f"{scheme}://{found['rest'].lstrip('/')}"
     check_address(url)
+    if not found["rest"].strip("/"):
+        raise StorageError(f"{scheme}:// names no bucket or host. Name one, as in s3://bucket/pets.")
     return RemotePath(url.rstrip("/"))
 
 
