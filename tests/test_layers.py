@@ -61,6 +61,13 @@ ORDER = {
         "page",
         "svg",
     ],
+    "storage": [
+        "addresses",
+        "failures",
+        "store",
+        "opening",
+        "locations",
+    ],
     "images": [
         "formats",
         "headers",
@@ -103,6 +110,7 @@ ORDER = {
         "image_paths",
         "other_tables",
         "parquet_table",
+        "tar_table",
         "tables",
         "class_folders",
         "layouts",

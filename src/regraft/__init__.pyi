@@ -35,6 +35,7 @@ from .errors import ProcessError as ProcessError
 from .errors import RegraftError as RegraftError
 from .errors import ResumeError as ResumeError
 from .errors import SanityError as SanityError
+from .errors import StorageError as StorageError
 from .errors import TrainingError as TrainingError
 from .errors import WeightsError as WeightsError
 from .evaluation.report import Report as Report

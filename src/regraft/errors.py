@@ -31,6 +31,13 @@ class SmallClassesError(DataError):
         self.classes = tuple(classes)
 
 
+class StorageError(RegraftError):
+    """A store of photos elsewhere does not answer, refuses access, or is no store.
+
+    It is neither an `OSError` nor a `DataError`: what leaves out a photo or a folder must not leave out a whole store.
+    """
+
+
 class ModelError(RegraftError, ValueError):
     """No such network."""
 

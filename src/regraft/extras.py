@@ -9,8 +9,11 @@ from regraft.errors import MissingPackageError, printable
 from regraft.runtime import is_installed
 
 EXTRAS = {  # by the module that is imported: its package and the extra that brings it
+    "aiohttp": ("aiohttp", "storage"),
     "fastapi": ("fastapi", "serve"),
     "fastapi_offline": ("fastapi-offline", "serve"),
+    "fsspec": ("fsspec", "storage"),
+    "gcsfs": ("gcsfs", "gcs"),
     "huggingface_hub": ("huggingface-hub", "hub"),
     "jinja2": ("jinja2", "train"),
     "markupsafe": ("markupsafe", "train"),
@@ -26,7 +29,9 @@ EXTRAS = {  # by the module that is imported: its package and the extra that bri
     "prometheus_client": ("prometheus-client", "serve"),
     "pydantic": ("pydantic", "serve"),
     "python_multipart": ("python-multipart", "serve"),
+    "s3fs": ("s3fs", "storage"),
     "starlette": ("starlette", "serve"),
+    "tenacity": ("tenacity", "storage"),
     "timm": ("timm", "train"),
     "torch": ("torch", "train"),
     "torchvision": ("torchvision", "train"),

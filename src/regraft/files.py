@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import stat
 import time
@@ -27,6 +28,7 @@ _KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+_ADDRESS = re.compile(r"(s3a?|gc?s|hf|https?|memory):/", re.IGNORECASE)  # `Path` makes one slash of two
 _OF_FILES = (
     ".html",
     ".htm",
@@ -186,6 +188,7 @@ def check_output(path: Path, *, option: str = "path") -> None:
         path: of the file.
         option: what the user calls it, for the message.
     """
+    check_local(path, option)
     path = _behind_link(path, option=option)
     try:  # all of it: a folder on the way may not be entered
         if path.is_dir():
@@ -202,6 +205,12 @@ def check_output(path: Path, *, option: str = "path") -> None:
         raise write_failure(path, error, option=option) from None
 
 
+def check_local(path: Path | str, option: str) -> None:
+    """Raise `OutputError` for an address in a store, without repeating it: it may hold a password."""
+    if _ADDRESS.match(str(path)):
+        raise OutputError(f"{option} is an address in a store, and results are written on this machine. Name a path.")
+
+
 def prepare_folder(path: Path, *, option: str = "path") -> None:
     """Raise `OutputError` unless the folder `path` exists or can be created, and files can be written into it.
 
@@ -211,6 +220,7 @@ def prepare_folder(path: Path, *, option: str = "path") -> None:
         path: of the folder.
         option: what the user calls it, for the message.
     """
+    check_local(path, option)
     missing: list[Path] = []
     try:
         if path.exists() and not path.is_dir():

@@ -25,7 +25,10 @@ Photos = Callable[..., Path]
 
 def test_no_such_path(fails: Fails, tiny_network: str) -> None:
     message = fails("fit", "nowhere", "--model", tiny_network)
-    assert "nowhere does not exist. Name a folder of photos, a .csv or .tsv file, or a .parquet file." in message
+    assert (
+        "nowhere does not exist. Name a folder of photos, a .csv or .tsv file, a .parquet file, or a .tar file."
+        in message
+    )
 
 
 @pytest.mark.parametrize("command", ["fit", "compare"])

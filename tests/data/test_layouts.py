@@ -44,7 +44,8 @@ def test_no_such_path(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         find_samples(tmp_path / "nowhere")
     assert str(caught.value) == (
-        f"{tmp_path / 'nowhere'} does not exist. Name a folder of photos, a .csv or .tsv file, or a .parquet file."
+        f"{tmp_path / 'nowhere'} does not exist. Name a folder of photos, a .csv or .tsv file, a .parquet file, or a "
+        ".tar file."
     )
 
 
@@ -80,7 +81,6 @@ def test_tables_in_other_formats_are_told_how_to_be_saved(tmp_path: Path, name: 
         ("photos.zip", "unzip {}"),
         ("photos.tar.gz", "tar -xf {}"),
         ("photos.TGZ", "tar -xf {}"),
-        ("photos.tar", "tar -xf {}"),
         ("photos.7z", "7z x {}"),
         ("photos.rar", "unrar x {}"),
     ],
@@ -101,8 +101,8 @@ def test_a_pattern_is_no_folder(write: Write, pattern: str) -> None:
     with pytest.raises(DataError) as caught:
         find_samples(f"{folder}/{pattern}")
     assert str(caught.value) == (
-        f"{folder}/{pattern} is a pattern, not a folder of photos, a .csv or .tsv file, or a .parquet file. Name the "
-        f"folder itself, whose photos are all read: {folder}."
+        f"{folder}/{pattern} is a pattern, not a folder of photos, a .csv or .tsv file, a .parquet file, or a .tar "
+        f"file. Name the folder itself, whose photos are all read: {folder}."
     )
 
 
@@ -141,8 +141,8 @@ def test_splits_stand_in_one_order_whatever_their_files_are_called(
 
 def test_every_layout_is_in_the_help() -> None:
     assert layouts_in_words() == (
-        "Class folders; train/ and val/ of class folders; a flat folder of cat.0.jpg, dog.0.jpg ...; a CSV; or Parquet "
-        "files."
+        "Class folders; train/ and val/ of class folders; a flat folder of cat.0.jpg, dog.0.jpg ...; a CSV; Parquet "
+        "files; or WebDataset's .tar shards."
     )
 
 
@@ -179,9 +179,9 @@ def test_a_new_layout_is_one_row(write: Write, tmp_path: Path) -> None:
     assert found["train"].sources == (folder / "2.dat.png", folder / "1.dat.png")
     assert found["train"].counts() == {"cat": 1, "dog": 1}
     assert find_samples(folder, splits=("test",))["test"].counts() == {"cat": 1}
-    with pytest.raises(DataError, match=r"Name a folder of photos, .*, a \.parquet file, or a folder of JSON lists\."):
+    with pytest.raises(DataError, match=r"Name a folder of photos, .*, a \.tar file, or a folder of JSON lists\."):
         find_samples(tmp_path / "nowhere")
-    assert layouts_in_words().endswith("; Parquet files; or JSON lists.")
+    assert layouts_in_words().endswith("; WebDataset's .tar shards; or JSON lists.")
 
 
 @pytest.mark.usefixtures("listed")

@@ -338,7 +338,7 @@ def test_reasons_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(sources, "open_regular", fail)  # what the disk says cannot be staged otherwise
+    monkeypatch.setattr(sources, "open_file", fail)  # what the disk says cannot be staged otherwise
     assert reason(tmp_path / "x.jpg") == expected
 
 
@@ -567,7 +567,7 @@ def test_what_ails_the_machine_is_not_the_photos_fault(tmp_path: Path, monkeypat
     def exhausted(*_: object, **__: object) -> None:
         raise OSError(errno.EMFILE, "Too many open files", "x.png")
 
-    monkeypatch.setattr(sources, "open_regular", exhausted)  # what the system says cannot be staged otherwise
+    monkeypatch.setattr(sources, "open_file", exhausted)  # what the system says cannot be staged otherwise
     with pytest.raises(OSError, match="Too many open files"):
         look_at(tmp_path / "x.png")
 

@@ -142,7 +142,7 @@ def test_test_split_is_not_touched(fit: Fit, photos: Photos, monkeypatch: pytest
         opened.append(path)
         return open_regular(path, limit=limit)
 
-    monkeypatch.setattr(sources, "open_regular", noted)
+    monkeypatch.setattr(sources, "open_file", noted)
     fit(folder, cache=False)
     assert {path.relative_to(folder).parts[0] for path in opened if folder in path.parents} == {"train", "validation"}
 

@@ -1,6 +1,6 @@
 """What Python users call: the scikit-learn estimator and functions, on folders, tables and lists.
 
-May import: the files beside this folder, evaluation, plots, images, data, networks, heads, engines, attribution,
-features, training, classifier, photo_audit, labelling, transfer, pretraining, explain, review, publishing, exports,
-serve.
+May import: the files beside this folder, evaluation, plots, storage, images, data, networks, heads, engines,
+attribution, features, training, classifier, photo_audit, labelling, transfer, pretraining, explain, review, publishing,
+exports, serve.
 """

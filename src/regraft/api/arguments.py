@@ -20,8 +20,10 @@ from regraft.data.layouts import readers_of
 from regraft.data.photos import find_photos
 from regraft.data.samples import Samples
 from regraft.errors import DataError, OptionError, did_you_mean, option, printable
+from regraft.images.formats import IMAGE_SUFFIXES
 from regraft.images.sources import Source, as_sources
 from regraft.options import check_settings, declared_settings
+from regraft.storage.locations import Location, RemotePath, address, location
 
 COLUMNS = {said.flag or name: name for name, (_, said) in declared_settings(Columns).items()}
 _WHERE = "the given images"
@@ -47,7 +49,7 @@ def columns_of(given: Mapping[str, Any], function: str, own: Sequence[str] = ())
             raise OptionError(f"{option(name)} must be {said.allowed}. Got {value!r}.")
     named = {COLUMNS[name]: value for name, value in given.items()}
     if named.get("image_root") is not None:
-        named["image_root"] = Path(named["image_root"]).expanduser()
+        named["image_root"] = location(named["image_root"])
     return Columns(**named)
 
 
@@ -108,8 +110,8 @@ def find_photos_of(X: Any, columns: Columns) -> list[Source]:
     found: list[Any] = []
     tables = False
     for image in _listed(X):
-        path = Path(image).expanduser() if is_place(image) else None
-        readers = [] if path is None else readers_of(path)
+        path = location(image) if is_place(image) else None
+        readers = [] if path is None or _is_photo(path) else readers_of(path)
         if readers or (path is not None and glob.has_magic(str(image)) and not os.path.lexists(path)):
             is_table = bool(readers) and readers[-1].is_table
             tables |= is_table
@@ -119,6 +121,11 @@ def find_photos_of(X: Any, columns: Columns) -> list[Source]:
     if not tables:
         _check_no_columns(columns)
     return as_sources(found)
+
+
+def _is_photo(path: Location) -> bool:
+    """Tell whether an address is a photo's by its ending: a store is not asked about each photo of a list."""
+    return isinstance(path, RemotePath) and path.suffix.lower() in IMAGE_SUFFIXES and not glob.has_magic(str(path))
 
 
 def find_labelled(
@@ -180,13 +187,18 @@ def _label(X: Any, y: Any, groups: Any) -> tuple[Samples, Labels]:
 def _images(X: Any) -> list[Source]:
     """Return n images, one for each thing in a list."""
     listed = _listed(X)
-    folders = [image for image in listed if is_place(image) and Path(image).is_dir()]
+    folders = [image for image in listed if is_place(image) and _is_folder(image)]
     if folders:
         raise DataError(
             f"X holds {len(folders):,} folders, e.g. {printable(folders[0])}, and y has one label for each image. "
             "Name the images, or give one folder of class folders as X and leave y out."
         )
     return as_sources(listed)
+
+
+def _is_folder(image: str | os.PathLike[str]) -> bool:
+    """Tell whether a path is that of a folder; a store is not asked about each photo of a list."""
+    return address(image) is None and Path(image).is_dir()
 
 
 def _listed(X: Any) -> list[Any]:

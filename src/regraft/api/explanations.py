@@ -14,6 +14,7 @@ from regraft.explain.explain import check_options, explain
 from regraft.explain.html_report import write_report
 from regraft.explain.subject import find_subject_photos, subject_of_classifier, without_labels
 from regraft.files import prepare_folder
+from regraft.storage.locations import location
 from regraft.transfer.settings import FitSettings
 
 
@@ -61,7 +62,7 @@ def explain_classifier(
 def _photos_to_explain(X: Any, y: Any, columns: Columns) -> tuple[Samples, bool]:
     """Return the photos, and whether they have labels."""
     if is_place(X) and y is None:
-        return find_subject_photos(Path(X).expanduser(), columns)
+        return find_subject_photos(location(X), columns)
     if y is not None:
         return find_labelled(X, y, None, columns)[0]["train"], True
     return without_labels(find_photos_of(X, columns), "the given images"), False

@@ -18,6 +18,7 @@ from regraft.data.photos import find_photos
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, first_few, printable
 from regraft.files import check_output, prepare_folder, size_in_words
+from regraft.storage.locations import location
 
 if TYPE_CHECKING:
     from regraft.photo_audit.audit import Audit
@@ -65,7 +66,7 @@ def audit(
     them. `regraft audit FILE NEW` says how new photos differ from those that the classifier in FILE learned from.
     """
     check_stdout("Send it to a terminal or into a file: > FILE.")
-    if names_classifier(data) and not Path(data).expanduser().is_dir():
+    if names_classifier(data) and not location(data).is_dir():
         others = {"--model": model, "--weights": weights, "--report": report, "--write-clean": write_clean}
         others |= {"--labels": given.labels().labels}
         _compare_new(data, new or [], given, json=json, others=others)

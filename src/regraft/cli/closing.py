@@ -1,7 +1,7 @@
 """What `fit` says at its end: why n is what it is, and what to do next."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ from regraft.data.columns import Columns
 from regraft.data.layouts import split_names
 from regraft.data.samples import Samples
 from regraft.errors import printable
+from regraft.storage.locations import Location
 
 if TYPE_CHECKING:
     from regraft.classifier.record import FitRecord
@@ -62,7 +63,7 @@ def left_out(record: "FitRecord") -> str:
     return f"auto: {left_out_in_words(record)}."
 
 
-def next_step(out: Path, data: Path, samples: Samples, *, tested: bool = False) -> str:
+def next_step(out: Path, data: Location, samples: Samples, *, tested: bool = False) -> str:
     """Return what to do with the classifier in the file `out`: commands that can be pasted as they are.
 
     Args:
@@ -72,7 +73,7 @@ def next_step(out: Path, data: Path, samples: Samples, *, tested: bool = False) 
         tested: whether `data` holds test photos, too.
     """
     first = samples.sources[0]
-    photo = first if isinstance(first, Path) else data
+    photo = first if isinstance(first, PurePath) else data
     evaluate = ""
     if tested:
         command = shell_words("regraft", "evaluate", _as_argument(out), _as_argument(data))
@@ -83,11 +84,11 @@ def next_step(out: Path, data: Path, samples: Samples, *, tested: bool = False) 
     )
 
 
-def has_test_photos(data: Path, columns: Columns) -> bool:
+def has_test_photos(data: Location, columns: Columns) -> bool:
     """Return whether a folder has a test part. A table's command would need the options of its columns, too."""
     return data.is_dir() and columns == Columns() and "test" in split_names(data)
 
 
-def _as_argument(path: Path) -> Path | str:
+def _as_argument(path: PurePath) -> PurePath | str:
     """Return a path that is not taken for an option."""
     return f"./{path}" if str(path).startswith("-") else path

@@ -21,6 +21,7 @@ from regraft.errors import DataError, OptionError, printable
 from regraft.features.vector_files import check_vector_file, open_vector_file
 from regraft.files import check_output, size_in_words
 from regraft.images.formats import IMAGE_SUFFIXES
+from regraft.storage.locations import Location, RemotePath, location
 
 if TYPE_CHECKING:
     from regraft.features.embedding import Embedder
@@ -72,7 +73,7 @@ def embed(
     check_model(model, weights)
     photos = list_photos(data, given.columns())
     check_keeps_inputs(out, [data, model, weights], photos.sources)
-    _check_no_table_of(out, Path(data).expanduser())
+    _check_no_table_of(out, location(data))
     say_what_was_found(photos)
 
     from regraft.networks.names import without_folders
@@ -132,11 +133,13 @@ def new_embedder(
     return Embedder(backbone, compute, given.observer(), earlier=earlier, features=str(features)), name
 
 
-def _check_no_table_of(out: Path, data: Path) -> None:
+def _check_no_table_of(out: Path, data: Location) -> None:
     """Raise `OptionError` where a Parquet file would make a folder of class folders, or of tables, another table.
 
     That folder is DATA itself, or one within it that holds folders, as a split does.
     """
+    if isinstance(data, RemotePath):
+        return
     folder = out.parent.resolve()
     if out.suffix.lower() != PARQUET_SUFFIX or not data.is_dir() or not folder.is_relative_to(data.resolve()):
         return

@@ -37,7 +37,13 @@ def explain(
         ),
     ],
     photos: Annotated[
-        Path, typer.Argument(help="Photos, with labels as for `regraft fit` or without.", show_default=False)
+        Path,
+        typer.Argument(
+            help="Photos, with labels as for `regraft fit` or without.",
+            show_default=False,
+            parser=options.place,
+            metavar="PHOTOS",
+        ),
     ],
     *,
     out: Annotated[

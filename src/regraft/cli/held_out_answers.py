@@ -11,7 +11,7 @@ from regraft.cli.console import counted, json_text, note
 from regraft.cli.formats import SUFFIXES, Format, format_of
 from regraft.data.csv_text import csv_text
 from regraft.errors import OptionError, OutputError, printable
-from regraft.files import atomic_write, check_output, utf8
+from regraft.files import atomic_write, check_local, check_output, utf8
 
 if TYPE_CHECKING:  # it imports torch
     from regraft.data.dataset import Dataset
@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # it imports torch
 
 def check_answers_file(file: Path, *, option: str) -> None:
     """Raise `OptionError` or `OutputError` unless held-out answers can be written into `file`."""
+    check_local(file, option)
     if file.is_dir():
         example = printable(file / "held-out.csv")
         raise OutputError(f"{option} {printable(file)} is a folder. Name a file in it, e.g. {example}.")

@@ -9,14 +9,27 @@ from typing import Annotated
 import typer
 
 from regraft.data.layouts import layouts_in_words
-from regraft.errors import printable
+from regraft.errors import OutputError, StorageError, printable
+from regraft.files import check_local
+from regraft.storage.locations import Location, location
+
+
+def place(text: str | Path) -> Location:
+    """Return the path or the address that a user names."""
+    try:
+        return location(text)
+    except StorageError as error:
+        raise typer.BadParameter(str(error)) from None
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
 Data = Annotated[
-    Path,
+    Path,  # or an address in a store: typer knows no alternatives, and `place` makes what is there
     typer.Argument(
-        help=layouts_in_words(),
+        help=f"{layouts_in_words()} On this machine, or in a store: s3://bucket/pets.",
         show_default=False,
+        parser=place,
+        metavar="DATA",
     ),
 ]
 NetworkOrFile = Annotated[
@@ -59,6 +72,10 @@ def file_path(name: str) -> Callable[[str | Path], Path]:
     """
 
     def read(text: str | Path) -> Path:
+        try:
+            check_local(text, "the file")
+        except OutputError as error:
+            raise typer.BadParameter(str(error)) from None
         if str(text).endswith(("/", os.sep)):
             said = printable(text)
             raise typer.BadParameter(f"{said} is a folder. Name a file in it, e.g. {printable(Path(text) / name)}.")

@@ -9,7 +9,7 @@ import typer
 from regraft.cli.console import note
 from regraft.errors import OptionError, printable
 from regraft.images.formats import IMAGE_SUFFIXES
-from regraft.images.sources import Source, TableCell
+from regraft.images.sources import ArchiveMember, Source, TableCell
 from regraft.networks.names import files_of_network
 
 SOME_UNREADABLE = 3  # exit code
@@ -36,7 +36,7 @@ def check_keeps_inputs(
     given = [name for name in named if name]
     paths = [Path(name).expanduser() for name in given]
     own = [part for name in given for part in files_of_network(str(name))]
-    read = [source.file if isinstance(source, TableCell) else source for source in sources]
+    read = [source.file if isinstance(source, TableCell | ArchiveMember) else source for source in sources]
     for path in dict.fromkeys([*paths, *own, *(one for one in read if isinstance(one, Path))]):
         if _is_same(path, written):
             raise OptionError(f"{said} is a file that is read here: {printable(path)}. Name another.")

@@ -24,7 +24,7 @@ from regraft.engines.compute import Compute
 from regraft.errors import OptionError, OutputError, option, printable
 from regraft.evaluation.conformal import Coverage, CoverageOf
 from regraft.evaluation.goals import DecisionRequest
-from regraft.files import atomic_write, check_output
+from regraft.files import atomic_write, check_local, check_output
 from regraft.transfer.settings import FitSettings
 
 if TYPE_CHECKING:
@@ -47,7 +47,10 @@ _Write = Callable[["Predictions"], str | bytes]
 )
 def predict(
     bundle: options.Bundle,
-    photos: Annotated[list[str], typer.Argument(help="Files, folders, tables or globs ('*.jpg').", show_default=False)],
+    photos: Annotated[
+        list[str],
+        typer.Argument(help="Files, folders, tables or globs ('*.jpg'), here or in a store.", show_default=False),
+    ],
     *,
     format: Annotated[
         Format | None,
@@ -221,6 +224,7 @@ def _checked_file(out: str | None) -> Path | None:
     if out is None or out == "-":
         check_stdout("Name a file: --out FILE.")
         return None
+    check_local(out, "--out")
     file = Path(out).expanduser()
     if out.endswith(("/", os.sep)) or file.is_dir() or not file.name:
         raise OutputError(

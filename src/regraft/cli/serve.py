@@ -16,6 +16,7 @@ from regraft.errors import OptionError, current_flags, flags_in_messages, option
 from regraft.extras import EXTRAS, check_installed
 from regraft.files import read_regular
 from regraft.serve.settings import ServeSettings
+from regraft.storage.locations import local_path
 
 if TYPE_CHECKING:
     from regraft.serve.server import ReviewRequest
@@ -110,7 +111,7 @@ def _review(data: str | None, decisions: Path | None, given: CommandOptions) -> 
     from regraft.review.places import ReviewPlaces
     from regraft.serve.server import ReviewRequest
 
-    path = Path(data).expanduser()
+    path = local_path(data, option("review"))
     if not path.exists():
         raise OptionError(f"{option('review', printable(data))}: there is no such folder or table. Name one.")
     if path.is_file() or columns != Columns():

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +18,7 @@ from regraft.data.photo_list import list_photos
 from regraft.data.photos import find_photos
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, printable
+from regraft.storage.locations import location
 
 if TYPE_CHECKING:
     from regraft.features.similar import SimilarPhotos
@@ -63,7 +63,7 @@ def similar(
     check_model(model, weights)
     asked = find_photos(photos)
     listed = list_photos(data, given.columns())
-    if listed.sources == (Path(data).expanduser(),):
+    if listed.sources == (location(data),):
         raise OptionError(
             f"{printable(data)} is one photo, and DATA, which comes last, is where the nearest are looked for. Name a "
             "folder or a table last."

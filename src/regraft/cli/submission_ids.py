@@ -6,7 +6,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 from regraft.cli.submission_sample import Sample, some
 from regraft.errors import DataError, printable, shortlist
@@ -101,7 +101,7 @@ class _Index:
     def __init__(self, sources: Sequence[Source]) -> None:
         self._by_way: tuple[dict[str | int | None, list[int]], ...] = tuple(defaultdict(list) for _ in _WAYS)
         for position, source in enumerate(sources):
-            path = _as_path(source.name if not isinstance(source, Path) else str(source))
+            path = _as_path(source.name if not isinstance(source, PurePath) else str(source))
             for way, key in self._keys_of_photo(path):
                 known = self._by_way[way][key]
                 if known[-1:] != [position]:

@@ -1,4 +1,4 @@
 """Labelled photos on disk to `Samples`, and to a `Dataset`. Knows no network.
 
-May import: the files beside this folder, evaluation, plots, images.
+May import: the files beside this folder, evaluation, plots, storage, images.
 """

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import PurePath
 
 from natsort import natsorted
 
@@ -24,17 +24,17 @@ _COMMANDS = {
 }
 
 
-def to_unpack(files: Iterable[Path]) -> str:
+def to_unpack(files: Iterable[PurePath]) -> str:
     """Return in words how the archives among `files` are unpacked, "" where none is one."""
     commands = natsorted(command for file in files if (command := unpack_command(file)))
     return f"Unpack what lies in it: {first_few(commands, _SHOWN)}." if commands else ""
 
 
-def unpack_command(path: Path) -> str | None:
+def unpack_command(path: PurePath) -> str | None:
     """Return the command that unpacks an archive, by its ending; None where `path` is none.
 
-    >>> unpack_command(Path("my photos.ZIP")), unpack_command(Path("pets.tar.gz")), unpack_command(Path("pets"))
-    ("unzip 'my photos.ZIP'", 'tar -xf pets.tar.gz', None)
+    >>> [unpack_command(PurePath(name)) for name in ("my photos.ZIP", "pets.tar.gz", "pets")]
+    ["unzip 'my photos.ZIP'", 'tar -xf pets.tar.gz', None]
     """
     name = path.name.lower()
     command = next((command for ending, command in _COMMANDS.items() if name.endswith(ending)), None)

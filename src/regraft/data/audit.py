@@ -12,7 +12,7 @@ from regraft.errors import DataError, shortlist
 from regraft.files import MAX_FILE_BYTES
 from regraft.images.headers import Header
 from regraft.images.reading import MAX_PIXELS, UnreadableImageError, look_at
-from regraft.images.sources import Source
+from regraft.images.sources import Source, reader_threads
 from regraft.images.value_range import Extent
 from regraft.processes import ProcessGroup
 from regraft.runtime import cpu_count
@@ -60,8 +60,9 @@ def inspect(
     extents: dict[int, Extent] = {}
     headers: list[Header | None] = []
     look = functools.partial(_look_at, limit=max_file_size, max_pixels=max_pixels)
+    threads = reader_threads(sources, cpu_count() * 2)
     # hashing releases the lock, reading waits for the disk
-    with watched("looking at the photos", say) as alive, ThreadPoolExecutor(cpu_count() * 2) as pool:
+    with watched("looking at the photos", say) as alive, ThreadPoolExecutor(threads) as pool:
         for position, (key, reason, extent, header) in enumerate(pool.map(look, sources)):
             keys.append(key)
             headers.append(header)

@@ -12,10 +12,11 @@ from natsort import natsorted
 
 from regraft.data.archives import to_unpack
 from regraft.data.file_names import labels_in_names, labels_or_none
-from regraft.data.folders import hidden_directly_in, hidden_note, scan, split_of, subfolders, visible
+from regraft.data.folders import hidden_directly_in, hidden_note, list_below, scan, split_of, subfolders, visible
 from regraft.data.samples import Samples, clean_name, natural_order
 from regraft.errors import DataError
 from regraft.images.formats import IMAGE_SUFFIXES
+from regraft.storage.locations import Location
 
 # Folders that are counted, and are no classes: years and dates, and what people number
 _COUNTED = re.compile(
@@ -31,7 +32,7 @@ _NAMES_SHOWN = 5
 Folders = tuple[str, ...]  # the names of the folders between a class folder and a photo
 
 
-def read_folder(folder: Path, *, unlabelled: bool = False) -> Samples:
+def read_folder(folder: Location, *, unlabelled: bool = False) -> Samples:
     """Return the images of class folders, or of a flat folder whose file names carry the label.
 
     Args:
@@ -42,9 +43,10 @@ def read_folder(folder: Path, *, unlabelled: bool = False) -> Samples:
     Raises:
         DataError: no images, flat files whose names carry no label, or folders that seem to be no classes.
     """
-    classes: dict[Path, list[Path]] = {}
+    classes: dict[Location, list[Location]] = {}
     notes: list[str] = []
-    others: list[Path] = []
+    others: list[Location] = []
+    list_below(folder)
     hidden = hidden_directly_in(folder)
     for child in subfolders(folder):
         found = scan(child)
@@ -89,7 +91,7 @@ def clips_apart(splits: Mapping[str, Samples]) -> dict[str, Samples]:
     }
 
 
-def _of_classes(folder: Path, classes: Mapping[Path, list[Path]], notes: list[str]) -> Samples:
+def _of_classes(folder: Location, classes: Mapping[Location, list[Location]], notes: list[str]) -> Samples:
     below = {child.name: _folders_below(child, images) for child, images in classes.items()}
     if len(below) > 1:
         inner = _inner_folders(below)
@@ -108,7 +110,7 @@ def _of_classes(folder: Path, classes: Mapping[Path, list[Path]], notes: list[st
     return Samples.from_labels(str(folder), images, labels, notes=notes, advice=" ".join(filter(None, advice)))
 
 
-def _of_names(folder: Path, images: list[Path], notes: list[str]) -> Samples:
+def _of_names(folder: Location, images: list[Location], notes: list[str]) -> Samples:
     try:
         found = labels_in_names(images, str(folder))
     except DataError as error:
@@ -119,10 +121,10 @@ def _of_names(folder: Path, images: list[Path], notes: list[str]) -> Samples:
     )
 
 
-def _folders_below(child: Path, images: Sequence[Path]) -> set[Folders]:
+def _folders_below(child: Location, images: Sequence[Location]) -> set[Folders]:
     """Return the ways from a class folder to the folders that hold its images."""
     holders = {str(image).rpartition(os.sep)[0] for image in images}  # few; a million images keep no parts
-    return {Path(holder).relative_to(child).parts for holder in holders}
+    return {type(child)(holder).relative_to(child).parts for holder in holders}
 
 
 def _inner_folders(below: Mapping[str, Collection[Folders]]) -> dict[str, set[str]]:
@@ -139,7 +141,7 @@ def _inner_folders(below: Mapping[str, Collection[Folders]]) -> dict[str, set[st
         depth += 1
 
 
-def _check_no_splits_inside(folder: Path, inner: Mapping[str, set[str]]) -> None:
+def _check_no_splits_inside(folder: Location, inner: Mapping[str, set[str]]) -> None:
     """Raise `DataError` where class folders hold train and test folders."""
     found = {name: [sub for sub in natural_order(subs) if split_of(sub)] for name, subs in inner.items()}
     found = {name: subs for name, subs in found.items() if len({split_of(sub) for sub in subs}) > 1}
@@ -157,7 +159,7 @@ def _check_no_splits_inside(folder: Path, inner: Mapping[str, set[str]]) -> None
     )
 
 
-def _check_no_class_inside(folder: Path, inner: Mapping[str, set[str]]) -> None:
+def _check_no_class_inside(folder: Location, inner: Mapping[str, set[str]]) -> None:
     """Raise `DataError` where a folder holds folders called as the classes beside it, and no others."""
     classes = {clean_name(name).casefold() for name in inner}
     for name, subs in inner.items():
@@ -170,7 +172,7 @@ def _check_no_class_inside(folder: Path, inner: Mapping[str, set[str]]) -> None:
             )
 
 
-def _check_level(folder: Path, inner: Mapping[str, set[str]]) -> None:
+def _check_level(folder: Location, inner: Mapping[str, set[str]]) -> None:
     """Raise `DataError` where nearly all folders hold the same sub-folders, which are the classes then: 2023/cat ...
 
     Counted sub-folders are none (cat/2023, dog/2023), nor are those of class folders with photos directly in them.
@@ -196,7 +198,7 @@ def _check_level(folder: Path, inner: Mapping[str, set[str]]) -> None:
         )
 
 
-def _wrapper(child: Path, ways: Collection[Folders], images: Sequence[Path]) -> str:
+def _wrapper(child: Location, ways: Collection[Folders], images: Sequence[Location]) -> str:
     """Return in words what lies in the only folder of photos there is, if it seems to wrap the classes; else ""."""
     shared = [names[0] for names in itertools.takewhile(lambda names: len(set(names)) == 1, zip(*ways, strict=False))]
     depth = next((depth for depth, name in enumerate(shared) if split_of(name)), len(shared))
@@ -210,13 +212,13 @@ def _wrapper(child: Path, ways: Collection[Folders], images: Sequence[Path]) -> 
     return ""
 
 
-def _tables(folder: Path) -> str:
+def _tables(folder: Location) -> str:
     """Return in words which table lies in `folder`, or beside it where it is a split; "" where none does."""
     places = [folder, folder.parent] if split_of(folder.name) else [folder]
     return _tables_among(path for place in places for path in visible(place))
 
 
-def _tables_among(paths: Iterable[Path]) -> str:
+def _tables_among(paths: Iterable[Location]) -> str:
     found = [path for path in paths if path.suffix.lower() in _TABLES]
     found = [path for path in found if "submission" not in path.name.lower()]  # Kaggle's, without labels
     if not found:
@@ -226,7 +228,7 @@ def _tables_among(paths: Iterable[Path]) -> str:
     return f"If the labels stand in a table, name the table: {best}{several}."
 
 
-def _no_images(folder: Path, others: Sequence[Path], passed_over: Sequence[str]) -> str:
+def _no_images(folder: Location, others: Sequence[Location], passed_over: Sequence[str]) -> str:
     endings = Counter(path.suffix.lower() or "without an ending" for path in others)
     held = ", ".join(f"{count:,} {ending}" for ending, count in endings.most_common(_NAMES_SHOWN))
     sentences = [

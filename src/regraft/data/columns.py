@@ -13,6 +13,7 @@ from regraft.data.samples import without_blanks
 from regraft.errors import DataError, did_you_mean, first_few, option
 from regraft.images.formats import IMAGE_SUFFIXES
 from regraft.options import setting
+from regraft.storage.locations import Location
 
 # tried in this order when no option names the column
 _USUAL_COLUMNS = {
@@ -66,7 +67,7 @@ class Table(Protocol):
     """
 
     @property
-    def file(self) -> Path:  # noqa: D102 (above)
+    def file(self) -> Location:  # noqa: D102 (above)
         ...
 
     @property

@@ -12,8 +12,8 @@ from typing import Any
 
 from regraft.data.samples import without_blanks
 from regraft.errors import DataError, shortlist
-from regraft.files import read_regular
 from regraft.images.formats import IMAGE_SUFFIXES
+from regraft.storage.locations import Location, read_file
 
 CSV_SUFFIXES = (".csv", ".tsv")
 _MAX_BYTES = 100_000_000
@@ -57,7 +57,7 @@ class CsvTable:
         notes: what was assumed of the file, in words.
     """
 
-    file: Path
+    file: Location
     columns: tuple[str, ...]
     rows: Sequence[Sequence[str]]
     lines: Sequence[int]
@@ -77,7 +77,7 @@ class CsvTable:
         return f"line {self.lines[position]}"
 
 
-def read_csv_table(file: Path) -> CsvTable:
+def read_csv_table(file: Location) -> CsvTable:
     """Return the rows of a CSV (or TSV) file; every value is text, so that "01" stays "01".
 
     Columns are separated by commas (tabs in .tsv), or else by what the header shows: tabs, semicolons, vertical bars.
@@ -87,7 +87,7 @@ def read_csv_table(file: Path) -> CsvTable:
         DataError: no text, a quote without an end, or rows that are longer or shorter than the header.
     """
     try:
-        data = read_regular(file, limit=_MAX_BYTES)
+        data = read_file(file, limit=_MAX_BYTES)
     except OSError as error:
         raise _unreadable(file, str(error)) from None
     text, notes = _decoded(file, data)
@@ -109,11 +109,11 @@ def read_csv_table(file: Path) -> CsvTable:
     return CsvTable(file, tuple(names), rows, lines, tuple(notes))
 
 
-def _unreadable(file: Path, reason: str) -> DataError:
+def _unreadable(file: Location, reason: str) -> DataError:
     return DataError(f"{file} is not a readable CSV table: {reason}.")
 
 
-def _decoded(file: Path, data: bytes) -> tuple[str, list[str]]:
+def _decoded(file: Location, data: bytes) -> tuple[str, list[str]]:
     """Return the text of a file, and a note on its encoding where that had to be guessed."""
     for start, kind in _NO_TEXT.items():
         if data.startswith(start):
@@ -133,7 +133,7 @@ def _decoded(file: Path, data: bytes) -> tuple[str, list[str]]:
     return text.removeprefix("\ufeff"), notes
 
 
-def _as_windows_1252(file: Path, data: bytes, line: int) -> tuple[str, list[str]]:
+def _as_windows_1252(file: Location, data: bytes, line: int) -> tuple[str, list[str]]:
     try:
         text = data.decode("cp1252")
     except UnicodeDecodeError:
@@ -169,7 +169,7 @@ def separator_of(text: str, own: str = ",", quote: str = '"') -> str:
     return next(iter(steady + several), own)
 
 
-def _records(file: Path, text: str, form: Mapping[str, Any], *, first: int) -> Iterator[tuple[int, list[str]]]:
+def _records(file: Location, text: str, form: Mapping[str, Any], *, first: int) -> Iterator[tuple[int, list[str]]]:
     """Yield the line and the cells of each record that is not blank, read as `csv.reader` reads this form."""
     ended = False
     rows_so_far = cells_so_far = 0
@@ -208,7 +208,7 @@ def cell_text(cell: str, quote: str = '"') -> str:
 
 
 def _shaped(
-    file: Path, names: list[str], records: list[tuple[int, list[str]]], notes: list[str]
+    file: Location, names: list[str], records: list[tuple[int, list[str]]], notes: list[str]
 ) -> tuple[list[str], list[list[str]], list[int]]:
     """Return the header, and rows as long as it is with their lines.
 

@@ -4,7 +4,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import PurePath
 
 from regraft.data.samples import natural_order
 from regraft.errors import DataError, first_few, option, shortlist
@@ -81,7 +81,7 @@ class NameLabels:
     advice: str = ""
 
 
-def labels_in_names(images: Sequence[Path], where: str) -> NameLabels:
+def labels_in_names(images: Sequence[PurePath], where: str) -> NameLabels:
     """Return the label and the clip that each file name carries.
 
     The label is the word before the numbers. Of two numbers or more the first counts clips: `cat_3_2` is a photo of
@@ -111,7 +111,7 @@ def labels_in_names(images: Sequence[Path], where: str) -> NameLabels:
     return NameLabels(labels, groups, note, _advice(names))
 
 
-def labels_or_none(images: Sequence[Path]) -> set[str]:
+def labels_or_none(images: Sequence[PurePath]) -> set[str]:
     """Return the labels that file names carry, none unless every name carries one."""
     try:
         return set(labels_in_names(images, "").labels)
@@ -137,7 +137,7 @@ def _is_no_label(label: str) -> bool:
     return set(_WORD.findall(label.casefold())) <= _NO_LABELS or _PANASONIC.fullmatch(label.lower()) is not None
 
 
-def _check_all_labelled(images: Sequence[Path], parsed: Sequence[_Name | None], where: str) -> None:
+def _check_all_labelled(images: Sequence[PurePath], parsed: Sequence[_Name | None], where: str) -> None:
     unlabelled = [image for image, name in zip(images, parsed, strict=True) if name is None]
     if not unlabelled:
         return

@@ -14,6 +14,7 @@ from natsort import natsorted
 from regraft.data.file_names import labels_or_none
 from regraft.errors import DataError, first_few
 from regraft.images.formats import IMAGE_SUFFIXES
+from regraft.storage.locations import Location, RemotePath
 
 # The words for each split, in any case; `split_of` knows how they are put together.
 SPLIT_FOLDERS = {
@@ -43,26 +44,26 @@ class FolderScan:
         hidden: images that are hidden, or lie in hidden folders (names that start with "." or "__").
     """
 
-    images: list[Path]
-    others: list[Path]
-    hidden: list[Path]
+    images: list[Location]
+    others: list[Location]
+    hidden: list[Location]
 
 
-def scan(folder: Path) -> FolderScan:
+def scan(folder: Location) -> FolderScan:
     """Return what lies below `folder`. Links are followed once.
 
     Raises:
         DataError: a folder cannot be read, but a hidden one.
     """
-    images: list[Path] = []
-    others: list[Path] = []
-    hidden: list[Path] = []
+    images: list[Location] = []
+    others: list[Location] = []
+    hidden: list[Location] = []
     for path in _walk(folder, hidden):
         (images if _is_image(path) else others).append(path)
     return FolderScan(natsorted(images, key=str), others, hidden)
 
 
-def image_files(folder: Path) -> tuple[list[Path], int]:
+def image_files(folder: Location) -> tuple[list[Location], int]:
     """Return the image files below `folder` in natural order, and how many other files there are.
 
     Hidden files and folders (names that start with "." or "__") are passed over. Links are followed once.
@@ -81,7 +82,19 @@ def split_of(name: str) -> str | None:
     return next((split for split, words in _SPLIT_NAMES.items() if words.fullmatch(word)), None)
 
 
-def split_folders(folder: Path) -> dict[str, Path]:
+def list_below(folder: Location) -> None:
+    """Have all that lies below a folder of a store listed at once, before its folders are asked one by one."""
+    if isinstance(folder, RemotePath):
+        folder.list_below()
+
+
+def list_entries(folder: Location) -> None:
+    """Have what lies directly in a folder of a store listed at once, before its files are asked for one by one."""
+    if isinstance(folder, RemotePath) and folder.lists:
+        folder.store.listing(str(folder))
+
+
+def split_folders(folder: Location) -> dict[str, Location]:
     """Return the folder of each split ("train", "validation", "test") that `folder` has, {} where there are no splits.
 
     A `train` folder beside folders of photos that are no splits is a class, unless it has classes of its own: folders,
@@ -90,6 +103,7 @@ def split_folders(folder: Path) -> dict[str, Path]:
     Raises:
         DataError: it is not clear which folders are splits and which are classes, or a split has two folders.
     """
+    list_below(folder)
     children = subfolders(folder)
     found = _by_split(children)
     if not found:
@@ -114,7 +128,7 @@ def split_folders(folder: Path) -> dict[str, Path]:
     return {split: found[split][0] for split in SPLIT_FOLDERS if split in found}
 
 
-def notes_on_splits(folder: Path, splits: Mapping[str, Path]) -> list[str]:
+def notes_on_splits(folder: Location, splits: Mapping[str, Location]) -> list[str]:
     """Return in words which folders are splits, if their names are unusual, and what is passed over beside them.
 
     Args:
@@ -131,12 +145,12 @@ def notes_on_splits(folder: Path, splits: Mapping[str, Path]) -> list[str]:
     return notes + hidden_note(folder, hidden_directly_in(folder))
 
 
-def hidden_directly_in(folder: Path) -> list[Path]:
+def hidden_directly_in(folder: Location) -> list[Location]:
     """Return the images that are hidden in `folder`, or lie in folders that are hidden there."""
     return [image for path in entries(folder) if _is_hidden(path.name) for image in _hidden_images(path)]
 
 
-def hidden_note(folder: Path, hidden: Sequence[Path]) -> list[str]:
+def hidden_note(folder: Location, hidden: Sequence[Location]) -> list[str]:
     """Return in words how many images below `folder` are `hidden`, and where; [] where none is."""
     if not hidden:
         return []
@@ -148,35 +162,35 @@ def hidden_note(folder: Path, hidden: Sequence[Path]) -> list[str]:
     ]
 
 
-def subfolders(folder: Path) -> list[Path]:
+def subfolders(folder: Location) -> list[Location]:
     """Return the visible folders in `folder`, in natural order."""
     return natsorted((path for path in visible(folder) if path.is_dir()), key=lambda path: path.name)
 
 
-def visible(folder: Path) -> Iterator[Path]:
+def visible(folder: Location) -> Iterator[Location]:
     """Yield what lies directly in `folder` and is not hidden."""
     return (path for path in entries(folder) if not _is_hidden(path.name))
 
 
-def entries(folder: Path) -> list[Path]:
+def entries(folder: Location) -> list[Location]:
     """Return all that lies directly in `folder`, hidden or not.
 
     Raises:
         DataError: it cannot be read.
     """
     try:
-        return list(folder.iterdir())
+        return [*folder.iterdir()]
     except OSError as error:
         _refuse(error)
 
 
-def _by_split(children: Sequence[Path]) -> dict[str, list[Path]]:
+def _by_split(children: Sequence[Location]) -> dict[str, list[Location]]:
     """Return the folders of each split: those that split words name, or else train and another of one set.
 
     `pets_train` and `pets_test` are such a set; `freight_train` and `toy_train` are none.
     """
-    found: dict[str, list[Path]] = defaultdict(list)
-    sets: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[str, list[Location]] = defaultdict(list)
+    sets: dict[str, dict[str, list[Location]]] = defaultdict(lambda: defaultdict(list))
     for child in children:
         if split := split_of(child.name):
             found[split].append(child)
@@ -209,16 +223,16 @@ def _split_and_rest(name: str) -> list[tuple[str, str]]:
     return [(split, " ".join(rest)) for word, rest in ends if (split := split_of(word))]
 
 
-def _labels_directly_in(folder: Path) -> set[str]:
+def _labels_directly_in(folder: Location) -> set[str]:
     """Return the labels in the names of the images directly in `folder`; none unless every name carries one."""
     return labels_or_none([path for path in visible(folder) if _is_image(path)])
 
 
-def _holds_images(folder: Path) -> bool:
+def _holds_images(folder: Location) -> bool:
     return any(_is_image(path) for path in _walk(folder, []))
 
 
-def _is_image(path: Path) -> bool:
+def _is_image(path: Location) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
@@ -226,7 +240,7 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(_HIDDEN) or name in _OF_SYSTEMS
 
 
-def _hidden_part(path: Path) -> str:
+def _hidden_part(path: Location) -> str:
     """Return the hidden folder that `path` lies in, or the pattern of hidden files in its folder."""
     depth = next(depth for depth, part in enumerate(path.parts, start=1) if _is_hidden(part))
     if depth < len(path.parts):
@@ -234,9 +248,12 @@ def _hidden_part(path: Path) -> str:
     return str(path.with_name("__*" if path.name.startswith("__") else ".*"))
 
 
-def _hidden_images(path: Path) -> list[Path]:
+def _hidden_images(path: Location) -> list[Location]:
     """Return the images that a hidden file is, or a hidden folder holds; what cannot be read there holds none."""
-    files = [Path(root, name) for root, _, names in os.walk(path) for name in names] if path.is_dir() else [path]
+    files: list[Location] = [path]
+    if path.is_dir():
+        steps = path.walk() if isinstance(path, RemotePath) else os.walk(path)
+        files = [type(path)(root, name) for root, _, names in steps for name in names]
     # macOS lays a file of properties beside each photo on foreign disks: ._IMG_1.jpg
     return [file for file in files if _is_image(file) and not file.name.startswith("._")]
 
@@ -248,8 +265,11 @@ def _refuse(error: OSError) -> NoReturn:
     ) from None
 
 
-def _walk(folder: Path, hidden: list[Path]) -> Iterator[Path]:
+def _walk(folder: Location, hidden: list[Location]) -> Iterator[Location]:
     """Yield the files below `folder` that are not hidden; add the hidden images to `hidden`."""
+    if isinstance(folder, RemotePath):
+        yield from _walk_remote(folder, hidden)
+        return
     seen: set[str] = set()
     for root, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
         real = os.path.realpath(root)
@@ -261,3 +281,12 @@ def _walk(folder: Path, hidden: list[Path]) -> Iterator[Path]:
             hidden += _hidden_images(Path(root, name))
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
         yield from (Path(root, name) for name in files if not _is_hidden(name))
+
+
+def _walk_remote(folder: RemotePath, hidden: list[Location]) -> Iterator[RemotePath]:
+    """Yield the files below the folder of a store, as `_walk` does; it has no links."""
+    for root, folders, files in folder.walk():
+        for name in filter(_is_hidden, (*folders, *files)):
+            hidden += _hidden_images(root / name)
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        yield from (root / name for name in files if not _is_hidden(name))

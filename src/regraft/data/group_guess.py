@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 
 import numpy as np
 
@@ -128,7 +128,7 @@ def _names_of(
     for positions in positions_by_key([number.tobytes() for number in groups]).values():
         if len(positions) > 1:
             known = [str(found[place]) for found in keys for place in positions if found[place] is not None]
-            least = min(known, default="") or min(Path(str(sources[place])).name for place in positions)
+            least = min(known, default="") or min(PurePath(str(sources[place])).name for place in positions)
             names[least if least not in names else str(sources[positions[0]])] = int(groups[positions[0]])
     by_number = {number: name for name, number in names.items()}
     return tuple(by_number.get(number) for number in range(int(groups.max()) + 1))
@@ -202,11 +202,11 @@ def _key(stem: str, tokens: Sequence[_Token], count: int) -> str | None:
     return stem[: kept[-1].end] if telling and telling[-1].counts else None
 
 
-def _path(source: Source) -> Path | None:
+def _path(source: Source) -> PurePath | None:
     """Return the path by which a photo is known, None where it has none."""
     if isinstance(source, Pixels):
         return None
-    return source if isinstance(source, Path) else Path(source.name)
+    return source if isinstance(source, PurePath) else PurePath(source.name)
 
 
 def _pattern(sources: Sequence[Source], labels: np.ndarray) -> tuple[str, list[str | None]] | None:
@@ -224,7 +224,7 @@ def _pattern(sources: Sequence[Source], labels: np.ndarray) -> tuple[str, list[s
     return None if best is None else best[1:]
 
 
-def _patterns(paths: Sequence[Path]) -> Iterator[tuple[str, list[str | None]]]:
+def _patterns(paths: Sequence[PurePath]) -> Iterator[tuple[str, list[str | None]]]:
     """Yield what may name groups: names without their last parts, or up to some part, and folders."""
     for up in range(_FOLDERS_UP):
         folders = [path.parents[up].name if up < len(path.parents) else "" for path in paths]
@@ -241,7 +241,7 @@ def _patterns(paths: Sequence[Path]) -> Iterator[tuple[str, list[str | None]]]:
             yield NAMES, [_within(path, key) if apart else key for path, key in zip(paths, keys, strict=True)]
 
 
-def _within(path: Path, key: str | None) -> str | None:
+def _within(path: PurePath, key: str | None) -> str | None:
     """Return a key that no photo of another folder has."""
     return None if key is None else f"{path.parent}/{key}"
 

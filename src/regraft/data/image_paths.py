@@ -12,10 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote
 
-from regraft.data.folders import image_files
+from regraft.data.folders import image_files, list_entries
 from regraft.errors import SHOWN, DataError, option, shortlist
-from regraft.files import is_file
 from regraft.images.formats import IMAGE_SUFFIXES
+from regraft.storage.addresses import without_secrets
+from regraft.storage.locations import Location, RemotePath, is_file
 
 _NEIGHBOURS = 100  # names before and after a missing one, in the alphabet, that it is compared with
 _WEB = re.compile(r"(https?|s3|gs|ftp)://", re.IGNORECASE)
@@ -32,7 +33,7 @@ class _File:
         folders: the names of the folders that it is in, as they are compared (`_key`), from the outermost.
     """
 
-    path: Path
+    path: Location
     folders: tuple[str, ...]
 
 
@@ -46,14 +47,14 @@ class _Match:
         problem: why there is no file; "" if there is one, or nothing is alike.
     """
 
-    path: Path | None = None
+    path: Location | None = None
     elsewhere: bool = False
     problem: str = ""
 
 
 def find_images(
-    values: Sequence[str], root: Path, *, where: str, row_name: Callable[[int], str], notes: Sequence[str] = ()
-) -> tuple[list[Path], list[str]]:
+    values: Sequence[str], root: Location, *, where: str, row_name: Callable[[int], str], notes: Sequence[str] = ()
+) -> tuple[list[Location], list[str]]:
     r"""Return the file that each of n cells names, and a note on those that are called otherwise.
 
     A cell is a path relative to `root` or an absolute one, or what only one file below `root` fits: by its name or its
@@ -70,7 +71,7 @@ def find_images(
     Raises:
         DataError: the root is no folder, or a cell names no file, or several, or that of another cell.
     """
-    if not root.is_dir():
+    if not root.is_dir() and not (isinstance(root, RemotePath) and not root.lists):
         raise DataError(
             f"{option('image_root')} {root} is no folder. Name the folder that the images of {where} lie in."
         )
@@ -80,7 +81,8 @@ def find_images(
     problems = [position for position, match in enumerate(matches) if match.path is None]
     if problems:
         shown = [
-            f"{row_name(position)}: {values[position]!r} {matches[position].problem or files.missing(values[position])}"
+            f"{row_name(position)}: {without_secrets(values[position])!r} "
+            f"{matches[position].problem or files.missing(values[position])}"
             for position in problems[:SHOWN]
         ]
         assumed = "".join(f"\n({note})" for note in notes)
@@ -102,7 +104,7 @@ def find_images(
 
 def _refuse_shared(values: Sequence[str], matches: list[_Match], row_name: Callable[[int], str]) -> None:
     """Refuse a file that two cells in different folders stand for: dogs/1.jpg is not cats/1.jpg."""
-    owner: dict[Path, int] = {}
+    owner: dict[Location, int] = {}
     for position in sorted(
         range(len(matches)), key=lambda position: matches[position].elsewhere
     ):  # the true ones first
@@ -123,7 +125,7 @@ def _key(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def _folders(path: str | Path) -> tuple[str, ...]:
+def _folders(path: str | Location) -> tuple[str, ...]:
     absolute = os.path.abspath(path)  # noqa: PTH100 (a link keeps its name)
     return tuple(map(_key, Path(absolute).parts))
 
@@ -142,7 +144,7 @@ def _parts(value: str) -> list[str]:
 class _Files:
     """The image files below a folder. They are listed once, when a cell is no path of one."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Location) -> None:
         self._root = root
         self._by_folder: dict[str, dict[str, list[_File]]] = {}  # by name, then by folder: a name may be everybody's
         self._spelled: dict[str, list[_File]] = {}
@@ -171,10 +173,14 @@ class _Files:
     def find(self, value: str) -> _Match:
         """Return the file that a cell stands for."""
         parts = _parts(value)
+        if isinstance(self._root, RemotePath):
+            path = _remote_file(self._root, value, "/".join(parts))
+            if path is None and parts and not self._root.lists:
+                return _Match(problem="leads out of it")
+            return _Match(path) if path else self._by_name(parts) if parts and not _WEB.match(value) else _Match()
         for name in dict.fromkeys((value, _local(value), "/".join(parts))):
-            path = self._root / name
-            if is_file(path):
-                return _Match(path)
+            if is_file(found := self._root / name):
+                return _Match(found)
         return _Match() if not parts or _WEB.match(value) else self._by_name(parts)
 
     def _by_name(self, parts: Sequence[str]) -> _Match:
@@ -218,8 +224,10 @@ class _Files:
         """Return what a message says of a cell that no file fits, with names that are nearly alike."""
         if not value:
             return "names nothing"
-        if _WEB.match(value):
-            return "is an address in the web; photos are not downloaded"
+        if found := _WEB.match(value):
+            if found[1].lower().startswith(("http", "ftp")):
+                return "is an address in the web; photos are not downloaded"
+            return f"lies in a store, and in no folder that was named: name it with {option('image_root')}"
         name = [value, *_parts(value)][-1][:_LONGEST_NAME]
         stem = _key(Path(name).stem)
         names, stems, _ = self._index
@@ -233,15 +241,30 @@ class _Files:
             return "is missing"
         return f"is missing. Did you mean {' or '.join(repr(self._below(file.path)) for file in near[:3])}?"
 
-    def _below(self, path: Path) -> str:
+    def _below(self, path: Location) -> str:
         return str(path.relative_to(self._root))
+
+
+def _remote_file(root: RemotePath, value: str, name: str) -> RemotePath | None:
+    """Return the file of a store that a cell names, by its address or a path from the root; None where there is none.
+
+    A table from elsewhere names no file of another place. Of a web server, which says nothing of its files, any may be
+    there: one that is not is a photo that cannot be read.
+    """
+    path = (RemotePath(value) if "://" in value else root / name).normal()
+    if not name or not path.is_relative_to(root) or path == root:
+        return None
+    if not root.lists:
+        return path
+    list_entries(path.parent)
+    return path if path.is_file() else None
 
 
 def _spelled_so(name: str, files: list[_File]) -> list[_File]:
     return [file for file in files if _same_name(name, file.path)] or files
 
 
-def _same_name(name: str, path: Path) -> bool:
+def _same_name(name: str, path: Location) -> bool:
     return name in (path.name, path.stem)
 
 

@@ -14,9 +14,9 @@ from regraft.data.layouts import find_samples, split_names
 from regraft.data.photo_list import PhotoList, list_photos
 from regraft.data.samples import Samples, composed, natural_order
 from regraft.errors import DataError, first_few, option, printable, shortlist
-from regraft.files import is_file
-from regraft.images.sources import Source, TableCell
+from regraft.images.sources import ArchiveMember, Source, TableCell
 from regraft.options import setting
+from regraft.storage.locations import Location, RemotePath, address, is_file, location
 
 _CLASSES_SHOWN = 10
 
@@ -38,7 +38,11 @@ class LabelOptions:
     )
 
     def find(
-        self, data: str | Path, columns: Columns | None = None, *, splits: Sequence[str] = ("train", "validation")
+        self,
+        data: str | os.PathLike[str],
+        columns: Columns | None = None,
+        *,
+        splits: Sequence[str] = ("train", "validation"),
     ) -> dict[str, Samples]:
         """Return what `layouts.find_samples` finds with the labels that the table has.
 
@@ -51,7 +55,7 @@ class LabelOptions:
         return self.apply(find_samples(data, columns, splits=splits, unlabelled=self.labels is not None), data, columns)
 
     def apply(
-        self, splits: Mapping[str, Samples], data: str | Path, columns: Columns | None = None
+        self, splits: Mapping[str, Samples], data: str | os.PathLike[str], columns: Columns | None = None
     ) -> dict[str, Samples]:
         """Return splits with the labels that the table has; as they are where there is no table.
 
@@ -68,7 +72,7 @@ class LabelOptions:
         """
         if self.labels is None:
             return dict(splits)
-        table = read_label_table(Path(self.labels).expanduser())
+        table = read_label_table(location(self.labels))
         columns = columns or Columns()
         others = _of_other_splits(data, columns, splits)
         sources = [source for part in splits.values() for source in part.sources]
@@ -96,7 +100,11 @@ class LabelOptions:
         return result
 
     def apply_to_list(
-        self, listed: PhotoList, groups: Sequence[str | None], data: str | Path, columns: Columns | None = None
+        self,
+        listed: PhotoList,
+        groups: Sequence[str | None],
+        data: str | os.PathLike[str],
+        columns: Columns | None = None,
     ) -> tuple[PhotoList, tuple[str | None, ...]]:
         """Return listed photos, and the names of their groups (n,), with the labels that the table has.
 
@@ -108,7 +116,7 @@ class LabelOptions:
         """
         if self.labels is None:
             return listed, tuple(groups)
-        table = read_label_table(Path(self.labels).expanduser())
+        table = read_label_table(location(self.labels))
         tested = {place for place, split in enumerate(listed.splits) if split == "test"}
         known = _KnownPhotos(listed.sources, _root(data, columns or Columns()))
         found = _matched(table, known, held_back=tested)
@@ -137,26 +145,28 @@ class _KnownPhotos:
         root: the folder that names in the table may be relative to, beside the table's own.
     """
 
-    def __init__(self, sources: Sequence[Source], root: Path) -> None:
+    def __init__(self, sources: Sequence[Source], root: Location) -> None:
         self.root = root
         self._sources = sources
         self._folders: dict[str, str] = {}
         self._places: dict[str, list[int]] = {}
         for place, source in enumerate(sources):
-            if isinstance(source, TableCell):
+            if isinstance(source, TableCell | ArchiveMember):
                 self._places.setdefault(composed(f"{self._real(source.file)}:{source.name}"), []).append(place)
-            elif isinstance(source, Path):
+            elif isinstance(source, Path | RemotePath):
                 self._places.setdefault(composed(self._real(source)), []).append(place)
 
-    def _real(self, path: Path) -> str:
+    def _real(self, path: Location) -> str:
         """Return the path without links; folders are asked once, for 100,000 photos lie in few."""
+        if isinstance(path, RemotePath):
+            return str(path.normal())
         parent, name = os.path.split(path)
         if parent not in self._folders:
             self._folders[parent] = os.path.realpath(parent)
         found = os.path.join(self._folders[parent], name)  # noqa: PTH118 (`Path` takes a while for the same)
         return os.path.realpath(found) if os.path.islink(found) else found  # noqa: PTH114
 
-    def find(self, name: str, folder: Path) -> "tuple[list[int], list[Path], str]":
+    def find(self, name: str, folder: Location) -> "tuple[list[int], list[Location], str]":
         """Return the positions of what a cell names, or the files that it names elsewhere, and what is wrong.
 
         Args:
@@ -166,23 +176,26 @@ class _KnownPhotos:
         if not name:
             return [], [], "names nothing"
         spelled = dict.fromkeys((name, name.replace("\\", "/")))
-        ways = [self._real(base / one) for base in (folder, self.root, Path()) for one in spelled]
+        bases: tuple[Location, ...] = (folder, self.root, Path())
+        ways = [self._real(address(one) or base / one) for base in bases for one in spelled]
         known = [way for way in dict.fromkeys(map(composed, ways)) if way in self._places]
         places = [place for way in known for place in self._places[way]]
-        cells = {self._sources[place] for place in places if isinstance(self._sources[place], TableCell)}
+        cells = {
+            self._sources[place] for place in places if isinstance(self._sources[place], TableCell | ArchiveMember)
+        }
         if len(known) > 1 or len(cells) > 1:
             return [], [], f"fits several photos: {', '.join(dict.fromkeys(str(self._sources[p]) for p in places))}"
         if places:
             return places, [], ""
-        beside = dict.fromkeys(self._real(base / one) for base in (folder, self.root) for one in spelled)
-        files = [Path(way) for way in beside if is_file(Path(way))]
+        beside = dict.fromkeys(self._real(base / one) for base in bases[:2] for one in spelled)
+        files = [path for way in beside if is_file(path := address(way) or Path(way))]
         if len(files) > 1:
             return [], [], f"fits several files: {', '.join(map(str, files))}"
         return [], files, "" if files else "is missing"
 
-    def beside_splits(self, path: Path) -> bool:
+    def beside_splits(self, path: Location) -> bool:
         """Tell whether a file lies in another split beside the folder of the data, as test beside train."""
-        above = Path(os.path.realpath(self.root)).parent
+        above = self.root.resolve().parent
         if not split_of(self.root.name) or not path.is_relative_to(above):
             return False
         first = path.relative_to(above).parts[0]
@@ -201,13 +214,13 @@ class _Corrections:
         nowhere: rows that leave out what is not there.
     """
 
-    file: Path
+    file: Location
     labels: dict[int, str | None] = field(default_factory=dict)
-    added: list[tuple[Path, str]] = field(default_factory=list)
+    added: list[tuple[Location, str]] = field(default_factory=list)
     held_back: int = 0
     nowhere: int = 0
 
-    def add(self, row: LabelRow, places: Sequence[int], files: Sequence[Path], *, held: bool) -> None:
+    def add(self, row: LabelRow, places: Sequence[int], files: Sequence[Location], *, held: bool) -> None:
         """Take what a row says of photos at `places`, or of a file that is none of them."""
         if held:
             self.held_back += 1
@@ -279,7 +292,7 @@ def _said(row: LabelRow) -> str:
 
 
 def _corrected(
-    part: Samples, labels: Mapping[int, str | None], added: Iterable[tuple[Source, str]], file: Path | None
+    part: Samples, labels: Mapping[int, str | None], added: Iterable[tuple[Source, str]], file: Location | None
 ) -> Samples:
     """Return one split with other labels by position, None to leave a photo out, and with further photos."""
     more = list(added)
@@ -329,14 +342,14 @@ def with_corrections(
     return _corrected(part, labels, added, None)
 
 
-def _nothing_left(file: Path | None, count: int, where: str) -> DataError:
+def _nothing_left(file: Location | None, count: int, where: str) -> DataError:
     photos = f"all {count:,} photos of {printable(where)}"
     if file is None:
         return DataError(f"{photos} are left out. Keep some.")
     return DataError(f"{printable(file)} ({option('labels')}) leaves out {photos}. Keep some.")
 
 
-def _of_other_splits(data: str | Path, columns: Columns, splits: Mapping[str, Samples]) -> list[Source]:
+def _of_other_splits(data: str | os.PathLike[str], columns: Columns, splits: Mapping[str, Samples]) -> list[Source]:
     """Return the photos of splits that were not read: a row of one must not move it into training."""
     if set(split_names(data, columns)) <= set(splits):
         return []
@@ -345,12 +358,12 @@ def _of_other_splits(data: str | Path, columns: Columns, splits: Mapping[str, Sa
     return [source for source, split in pairs if split is not None and split not in splits]
 
 
-def _root(data: str | Path, columns: Columns) -> Path:
+def _root(data: str | os.PathLike[str], columns: Columns) -> Location:
     """Return the folder that names in the data set are relative to."""
-    path = Path(data).expanduser()
+    path = location(data)
     if path.is_dir():
         return path
-    return Path(columns.image_root).expanduser() if columns.image_root is not None else path.parent
+    return location(columns.image_root) if columns.image_root is not None else path.parent
 
 
 def _counted(count: int, noun: str) -> str:

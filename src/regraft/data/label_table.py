@@ -1,14 +1,13 @@
 """A table of reviewed labels as rows: the name of a photo, and its class or that it is left out."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from regraft.data.cells import as_text, check_labels, is_missing
 from regraft.data.columns import usual_column, usual_names
 from regraft.data.csv_table import CSV_SUFFIXES, CsvTable, read_csv_table
 from regraft.data.samples import without_blanks
 from regraft.errors import DataError, first_few, option, printable, shortlist
-from regraft.files import is_file
+from regraft.storage.locations import Location, is_file
 
 EXCLUDE = "exclude"  # the column of photos to leave out
 _TRUE, _FALSE = {"1", "1.0", "true", "yes", "y", "x"}, {"", "0", "0.0", "false", "no", "n"}
@@ -39,12 +38,12 @@ class LabelTable:
         notes: what was assumed.
     """
 
-    file: Path
+    file: Location
     rows: tuple[LabelRow, ...]
     notes: tuple[str, ...]
 
 
-def read_label_table(file: Path) -> LabelTable:
+def read_label_table(file: Location) -> LabelTable:
     """Return the rows of a table of photos and labels.
 
     Raises:

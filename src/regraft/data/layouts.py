@@ -1,9 +1,9 @@
 """How data sets lie on disk: one row in `READERS` for each layout, and the labelled images of any of them."""
 
 import glob
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from regraft.data.archives import unpack_command
 from regraft.data.class_folders import clips_apart, read_folder
@@ -14,9 +14,11 @@ from regraft.data.other_tables import other_table
 from regraft.data.parquet_table import PARQUET_SUFFIX
 from regraft.data.samples import Samples
 from regraft.data.tables import images_in_table, parquet_files, read_tables, table_splits
+from regraft.data.tar_table import is_tar
 from regraft.errors import DataError, OptionError, option
 from regraft.images.formats import IMAGE_SUFFIXES
 from regraft.images.sources import Source
+from regraft.storage.locations import Location, location
 
 SPLITS = tuple(SPLIT_FOLDERS)
 
@@ -39,26 +41,26 @@ class Reader:
 
     name: str
     help: str
-    recognises: Callable[[Path], bool]
-    splits: Callable[[Path, Columns], Mapping[str, Sequence[Path]]]
-    read: Callable[[Sequence[Path], Columns, str, bool], Samples]
-    images: Callable[[Path, Columns], Sequence[Source]]
+    recognises: Callable[[Location], bool]
+    splits: Callable[[Location, Columns], Mapping[str, Sequence[Location]]]
+    read: Callable[[Sequence[Location], Columns, str, bool], Samples]
+    images: Callable[[Location, Columns], Sequence[Source]]
     is_table: bool = False
 
 
-def _is_csv(path: Path) -> bool:
+def _is_csv(path: Location) -> bool:
     return path.is_file() and path.suffix.lower() in CSV_SUFFIXES
 
 
-def _is_parquet(path: Path) -> bool:
+def _is_parquet(path: Location) -> bool:
     return bool(parquet_files(path)) if path.is_dir() else path.is_file() and path.suffix.lower() == PARQUET_SUFFIX
 
 
-def _splits_of_folder(path: Path, _: Columns) -> dict[str, list[Path]]:
+def _splits_of_folder(path: Location, _: Columns) -> dict[str, list[Location]]:
     return {split: [folder] for split, folder in (split_folders(path) or {"train": path}).items()}
 
 
-def _read_tables(files: Sequence[Path], columns: Columns, split: str, unlabelled: bool) -> Samples:
+def _read_tables(files: Sequence[Location], columns: Columns, split: str, unlabelled: bool) -> Samples:
     return read_tables(files, columns, split, unlabelled=unlabelled)
 
 
@@ -68,7 +70,7 @@ READERS: dict[str, Reader] = {
     "folder": Reader(
         name="a folder of photos",
         help="class folders; train/ and val/ of class folders; a flat folder of cat.0.jpg, dog.0.jpg ...",
-        recognises=Path.is_dir,
+        recognises=lambda path: path.is_dir(),
         splits=_splits_of_folder,
         read=lambda folders, _, __, unlabelled: read_folder(folders[0], unlabelled=unlabelled),
         images=lambda folder, _: image_files(folder)[0],
@@ -91,10 +93,19 @@ READERS: dict[str, Reader] = {
         images=images_in_table,
         is_table=True,
     ),
+    "webdataset": Reader(
+        name="a .tar file",
+        help="WebDataset's .tar shards",
+        recognises=is_tar,
+        splits=table_splits,
+        read=_read_tables,
+        images=images_in_table,
+        is_table=True,
+    ),
 }
 
 
-def readers_of(path: Path) -> list[Reader]:
+def readers_of(path: Location) -> list[Reader]:
     """Return the rows of `READERS` that recognise `path`, from general to special."""
     return [reader for reader in READERS.values() if reader.recognises(path)]
 
@@ -106,7 +117,7 @@ def layouts_in_words() -> str:
 
 
 def find_samples(
-    data: str | Path,
+    data: str | os.PathLike[str],
     columns: Columns | None = None,
     *,
     splits: Sequence[str] = ("train", "validation"),
@@ -131,7 +142,7 @@ def find_samples(
     columns = columns or Columns()
     reader, found = _find_splits(data, columns)
     if splits[0] not in found:
-        rows = f", or take all rows as one set: {option('split_column', 'none')}" if Path(data).is_file() else ""
+        rows = f", or take all rows as one set: {option('split_column', 'none')}" if location(data).is_file() else ""
         raise DataError(
             f"{data} has no {splits[0]} split. It has: {', '.join(found)}. "
             f"Add a folder (or Parquet files) of that name, or name the folder or file that you mean{rows}."
@@ -142,7 +153,7 @@ def find_samples(
     if reader.is_table:
         return _noted_once(samples)
     samples = clips_apart(samples)
-    _note_passed_over(samples, Path(data).expanduser(), found)
+    _note_passed_over(samples, location(data), found)
     return samples
 
 
@@ -156,7 +167,7 @@ def _noted_once(samples: dict[str, Samples]) -> dict[str, Samples]:
     return found
 
 
-def split_names(data: str | Path, columns: Columns | None = None) -> tuple[str, ...]:
+def split_names(data: str | os.PathLike[str], columns: Columns | None = None) -> tuple[str, ...]:
     """Return which of `SPLITS` `data` has, in that order; the last is the one to evaluate on. Reads none of them.
 
     Raises:
@@ -166,16 +177,16 @@ def split_names(data: str | Path, columns: Columns | None = None) -> tuple[str, 
     return tuple(_find_splits(data, columns or Columns())[1])
 
 
-def _note_passed_over(samples: dict[str, Samples], folder: Path, found: Mapping[str, Sequence[Path]]) -> None:
+def _note_passed_over(samples: dict[str, Samples], folder: Location, found: Mapping[str, Sequence[Location]]) -> None:
     """Add what lies beside the splits to the notes of the first."""
     notes = notes_on_splits(folder, {split: paths[0] for split, paths in found.items()})
     first = next(iter(samples))
     samples[first] = replace(samples[first], notes=(*samples[first].notes, *notes))
 
 
-def _find_splits(data: str | Path, columns: Columns) -> tuple[Reader, dict[str, Sequence[Path]]]:
+def _find_splits(data: str | os.PathLike[str], columns: Columns) -> tuple[Reader, dict[str, Sequence[Location]]]:
     """Return the reader of `data`, and the files or folders of each split that it has, in the order of `SPLITS`."""
-    path = Path(data).expanduser()
+    path = location(data)
     readers = readers_of(path)
     if not readers:
         raise DataError(_refusal(path))
@@ -190,7 +201,7 @@ def _find_splits(data: str | Path, columns: Columns) -> tuple[Reader, dict[str, 
     return reader, {split: splits[split] for split in SPLITS if split in splits}
 
 
-def _refusal(path: Path) -> str:
+def _refusal(path: Location) -> str:
     """Return why no reader recognises `path`, and what is allowed."""
     allowed = _listed([reader.name for reader in READERS.values()], ", ")
     if not path.exists() and set("*?") & set(str(path)):

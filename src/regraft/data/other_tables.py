@@ -1,6 +1,6 @@
 """Tables in formats that are not read, and how to save them in one that is."""
 
-from pathlib import Path
+from pathlib import PurePath
 
 _AS_CSV = "Save it as CSV (in Excel: 'CSV UTF-8') and name that file."
 _BY_PANDAS = "Save it as CSV: python -c \"import pandas; pandas.{reader}.to_csv('{csv}', index=False)\""
@@ -23,10 +23,10 @@ _FORMATS = (
 )
 
 
-def other_table(path: Path) -> str:
+def other_table(path: PurePath) -> str:
     """Return which table that is not read a file is, and the remedy; "" if its ending is that of none."""
     suffix = path.suffix.lower()
-    inner = Path(path.stem).suffix.lower()
+    inner = PurePath(path.stem).suffix.lower()
     if suffix in _COMPRESSED and inner in (*_READ, *(ending for endings, _, _ in _FORMATS for ending in endings)):
         return f"{path} is compressed. Unpack it, and name {path.with_suffix('')}."
     for endings, kind, remedy in _FORMATS:

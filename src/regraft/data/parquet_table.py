@@ -3,13 +3,12 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from regraft.data.cells import is_missing
 from regraft.errors import DataError, option
-from regraft.files import open_regular
 from regraft.images.sources import TableCell
+from regraft.storage.locations import Location, open_file
 
 PARQUET_SUFFIX = ".parquet"
 
@@ -19,7 +18,7 @@ class ParquetTable:
 
     notes: Sequence[str] = ()
 
-    def __init__(self, file: Path, table: Any) -> None:
+    def __init__(self, file: Location, table: Any) -> None:
         self.file = file
         self._table = table
         self.columns: Sequence[str] = table.schema_arrow.names
@@ -118,7 +117,7 @@ class ParquetTable:
 
 
 @contextmanager
-def open_parquet_table(file: Path) -> Iterator[ParquetTable]:
+def open_parquet_table(file: Location) -> Iterator[ParquetTable]:
     """Open a Parquet file for reading.
 
     Raises:
@@ -128,7 +127,7 @@ def open_parquet_table(file: Path) -> Iterator[ParquetTable]:
     import pyarrow.parquet as pq
 
     try:
-        with open_regular(file) as stream, pq.ParquetFile(stream) as table:
+        with open_file(file) as stream, pq.ParquetFile(stream) as table:
             yield ParquetTable(file, table)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{file} is not a readable Parquet file: {error}") from None

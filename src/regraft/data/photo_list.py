@@ -1,9 +1,9 @@
 """Every photo of a folder, a table or a pattern, each with its label and its split where it has them."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from regraft.data.class_folders import read_folder
 from regraft.data.columns import Columns
@@ -14,6 +14,7 @@ from regraft.data.samples import natural_order
 from regraft.data.tables import TableRows, rows_in_table
 from regraft.errors import DataError, OptionError, first_few, option, shortlist
 from regraft.images.sources import Source
+from regraft.storage.locations import Location, location
 
 _SHOWN = 10  # classes in a line
 
@@ -97,7 +98,7 @@ def none_readable(photos: PhotoList, unreadable: Sequence[tuple[Source, str]]) -
     return f"{photos.where}: none of the {len(photos):,} photos can be read:\n{shortlist(lines)}"
 
 
-def list_photos(data: str | Path, columns: Columns | None = None) -> PhotoList:
+def list_photos(data: str | os.PathLike[str], columns: Columns | None = None) -> PhotoList:
     """Return all photos that `data` names, in the order of `find_photos`, the splits of a data set among them.
 
     A photo has the label that training would take it to have (`layouts.find_samples`), and none where there is none:
@@ -111,7 +112,7 @@ def list_photos(data: str | Path, columns: Columns | None = None) -> PhotoList:
         DataError: it names no photo, or a table that cannot be read.
         OptionError: columns of what is no table.
     """
-    columns, path = columns or Columns(), Path(data).expanduser()
+    columns, path = columns or Columns(), location(data)
     tables = [reader for reader in readers_of(path) if reader.is_table]
     if tables and not (path.is_dir() and image_files(path)[0]):  # photos below a folder count more than tables in it
         return _of_rows(rows_in_table(path, columns), str(data))
@@ -131,7 +132,7 @@ def _of_rows(rows: TableRows, where: str) -> PhotoList:
     return PhotoList(tuple(rows.sources), tuple(rows.labels), tuple(rows.splits), where, tuple(rows.notes))
 
 
-def _of_folder(folder: Path, photos: PhotoList) -> PhotoList:
+def _of_folder(folder: Location, photos: PhotoList) -> PhotoList:
     """Return the photos below `folder` with what its folders and their names say."""
     notes: list[str] = []
     labels: dict[Source, str] = {}

@@ -3,18 +3,22 @@
 import glob
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
+
+from natsort import natsorted
 
 from regraft.data.archives import to_unpack, unpack_command
 from regraft.data.columns import Columns, MissingColumnError
 from regraft.data.folders import hidden_note, scan
 from regraft.data.layouts import readers_of
 from regraft.data.samples import natural_order
+from regraft.data.tar_table import is_tar
 from regraft.errors import DataError, OptionError, option, printable
 from regraft.images.sources import Source
+from regraft.storage.locations import Location, RemotePath, location
 
 
-def find_photos(arguments: Sequence[str | Path], columns: Columns | None = None) -> list[Source]:
+def find_photos(arguments: Sequence[str | os.PathLike[str]], columns: Columns | None = None) -> list[Source]:
     """Return the photos that `arguments` name, in the order given; what came before is not named again.
 
     Args:
@@ -30,7 +34,7 @@ def find_photos(arguments: Sequence[str | Path], columns: Columns | None = None)
     columns = columns or Columns()
     found: list[Source] = []
     known: set[Source] = set()
-    nothing: list[str | Path] = []
+    nothing: list[str | os.PathLike[str]] = []
     tables = False
     for argument in arguments:
         photos: list[Source] = []
@@ -51,7 +55,7 @@ def find_photos(arguments: Sequence[str | Path], columns: Columns | None = None)
             f"no image found for: {listed}. Name image files, folders of them, tables, or quoted globs."
             f"{''.join(map(_why_nothing, nothing))}"
         )
-    if len(found) == len(arguments) == 1 and (command := unpack_command(Path(str(found[0])))):
+    if len(found) == len(arguments) == 1 and (command := unpack_command(PurePath(str(found[0])))):
         raise DataError(f"{found[0]} is an archive. Unpack it ({command}) and name the folder that comes out.")
     if columns != Columns() and not tables:
         raise OptionError(
@@ -61,9 +65,9 @@ def find_photos(arguments: Sequence[str | Path], columns: Columns | None = None)
     return found
 
 
-def _why_nothing(argument: str | Path) -> str:
+def _why_nothing(argument: str | os.PathLike[str]) -> str:
     """Return in words what lies in a folder without photos that could be meant, "" where nothing does."""
-    folder = Path(argument).expanduser()
+    folder = location(argument)
     if not folder.is_dir():
         return ""
     found = scan(folder)
@@ -71,15 +75,25 @@ def _why_nothing(argument: str | Path) -> str:
     return "".join(f" {printable(note)}" for note in notes if note)
 
 
-def _paths(argument: str | Path) -> list[Path]:
-    path = Path(argument).expanduser()
+def _paths(argument: str | os.PathLike[str]) -> list[Location]:
+    path = location(argument)
+    if isinstance(path, RemotePath):
+        return _remote_paths(path)
     if os.path.lexists(path):  # a pipe, a device or a broken link, too: it is an unreadable photo
+        return [path]
+    if is_tar(path):
         return [path]
     names = natural_order(glob.glob(str(path), recursive=True))  # noqa: PTH207 (absolute patterns too)
     return [Path(name) for name in names if not Path(name).is_dir()]
 
 
-def _images(path: Path, columns: Columns, *, alone: bool) -> tuple[Sequence[Source], bool]:
+def _remote_paths(path: RemotePath) -> list[Location]:
+    if not glob.has_magic(str(path)) or path.exists():  # names in stores may hold brackets
+        return [path] if not path.lists or path.exists() or is_tar(path) else []
+    return natsorted(path.matching(), key=str)
+
+
+def _images(path: Location, columns: Columns, *, alone: bool) -> tuple[Sequence[Source], bool]:
     """Return the images of one path, and whether a table names them.
 
     The most general layout that finds any counts: a folder of photos is all images below it, whatever lies beside them.

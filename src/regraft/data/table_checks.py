@@ -6,6 +6,7 @@ from pathlib import Path
 from regraft.data.cells import check_labels, is_missing
 from regraft.errors import DataError, OptionError, printable, shortlist
 from regraft.images.sources import Source
+from regraft.storage.locations import RemotePath, absolute_name
 
 
 def check_table_path(path: Path, name: str) -> None:
@@ -24,11 +25,11 @@ def check_table_of(sources: Sequence[Source], classes: Sequence[str], *, name: s
         where: the photos are from, as it is printed.
         otherwise: a sentence on what to do where photos have no files.
     """
-    if not all(isinstance(source, Path) for source in sources):
+    if not all(isinstance(source, Path | RemotePath) for source in sources):
         raise OptionError(
             f"{name} names files, and {where} has photos that lie inside a table or in memory. {otherwise}"
         )
-    odd = [source for source in sources if not _is_text(Path(str(source)).absolute())]
+    odd = [source for source in sources if not _is_text(absolute_name(source))]
     if odd:
         raise OptionError(f"{name}: names that are no UTF-8 cannot stand in a table:\n{shortlist(odd)}\nRename them.")
     missing = [one for one in classes if is_missing(one)]
@@ -49,9 +50,9 @@ def check_table_of(sources: Sequence[Source], classes: Sequence[str], *, name: s
         raise OptionError(f"{name}: as labels of a table these classes could not be read again. {error}") from None
 
 
-def _is_text(path: Path) -> bool:
+def _is_text(name: str) -> bool:
     try:
-        str(path).encode()
+        name.encode()
     except UnicodeEncodeError:
         return False
     return True

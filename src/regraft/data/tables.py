@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from regraft.data.cells import as_text, check_labels, groups_of, is_missing, one_hot_labels
@@ -14,9 +13,13 @@ from regraft.data.folders import SPLIT_FOLDERS, entries, split_of
 from regraft.data.image_paths import find_images
 from regraft.data.parquet_table import PARQUET_SUFFIX, ParquetTable, open_parquet_table
 from regraft.data.samples import Samples, clean_name, without_blanks
+from regraft.data.tar_table import TarTable, is_tar, open_tar_table, tar_files
 from regraft.errors import DataError, shortlist
 from regraft.images.formats import IMAGE_SUFFIXES
 from regraft.images.sources import Source
+from regraft.storage.locations import Location, location
+
+_Table = CsvTable | ParquetTable | TarTable
 
 
 @dataclass
@@ -29,7 +32,9 @@ class _Rows:
     notes: list[str] = field(default_factory=list)
 
 
-def read_tables(files: Sequence[Path], columns: Columns, split: str = "train", *, unlabelled: bool = False) -> Samples:
+def read_tables(
+    files: Sequence[Location], columns: Columns, split: str = "train", *, unlabelled: bool = False
+) -> Samples:
     """Return the labelled images of one split of CSV, TSV or Parquet files.
 
     A CSV's image is what `image_paths.find_images` finds below `columns.image_root` (default: the table's folder); a
@@ -64,7 +69,7 @@ def read_tables(files: Sequence[Path], columns: Columns, split: str = "train", *
     return _samples(rows, where, columns.group)
 
 
-def images_in_table(path: Path, columns: Columns) -> list[Source]:
+def images_in_table(path: Location, columns: Columns) -> list[Source]:
     """Return the images of a table, or of a folder of Parquet files, row by row, with or without labels.
 
     Of files that are named after splits, those of train, validation and test come one after the other.
@@ -97,7 +102,7 @@ class TableRows:
     notes: list[str] = field(default_factory=list)
 
 
-def rows_in_table(path: Path, columns: Columns) -> TableRows:
+def rows_in_table(path: Location, columns: Columns) -> TableRows:
     """Return the rows of `images_in_table` with their labels and splits, as far as they have any.
 
     Raises:
@@ -105,6 +110,7 @@ def rows_in_table(path: Path, columns: Columns) -> TableRows:
             holds other values.
     """
     found = TableRows()
+    several = _files(path)[1]
     for file in _in_order_of_splits(path):
         with _open(file) as table:
             by_split = None if _is_shard(file, columns) else rows_by_split(table, columns)
@@ -113,7 +119,7 @@ def rows_in_table(path: Path, columns: Columns) -> TableRows:
             found.sources += sources
             found.notes += [*table.notes, *chosen.notes, *notes]
             found.labels += _labels_if_any(table, chosen, columns, found.notes)
-            named = (_split_in_name(file) if path.is_dir() else "") or None
+            named = (_split_in_name(file) if several else "") or None
             splits = [named] * len(table)
             for split, positions in ({} if by_split is None else by_split.rows).items():
                 for position in positions:
@@ -122,7 +128,7 @@ def rows_in_table(path: Path, columns: Columns) -> TableRows:
     return found
 
 
-def groups_in_table(path: Path, name: str) -> tuple[list[str | None], list[str]]:
+def groups_in_table(path: Location, name: str) -> tuple[list[str | None], list[str]]:
     """Return the group of each row of `rows_in_table`, None where it has none, and notes on these.
 
     Args:
@@ -140,7 +146,7 @@ def groups_in_table(path: Path, name: str) -> tuple[list[str | None], list[str]]
     return [group and clean_name(group) for group in groups], notes
 
 
-def _with_labels_if_any(table: CsvTable | ParquetTable, columns: Columns, split: str | None) -> ChosenColumns:
+def _with_labels_if_any(table: _Table, columns: Columns, split: str | None) -> ChosenColumns:
     try:
         return choose_columns(table, columns, grouped=False, split=split)
     except MissingColumnError:
@@ -149,9 +155,7 @@ def _with_labels_if_any(table: CsvTable | ParquetTable, columns: Columns, split:
     return choose_columns(table, columns, labelled=False)
 
 
-def _labels_if_any(
-    table: CsvTable | ParquetTable, chosen: ChosenColumns, columns: Columns, notes: list[str]
-) -> list[str | None]:
+def _labels_if_any(table: _Table, chosen: ChosenColumns, columns: Columns, notes: list[str]) -> list[str | None]:
     """Return the label of each row, None where it has none; add to `notes` why no row has one.
 
     Raises:
@@ -161,7 +165,9 @@ def _labels_if_any(
         if chosen.one_hot:
             return [*_labels(table, chosen, range(len(table)))]
         if chosen.label is not None:
-            values = table.labels(chosen.label) if isinstance(table, ParquetTable) else table.values(chosen.label)
+            values = (
+                table.labels(chosen.label) if isinstance(table, ParquetTable | TarTable) else table.values(chosen.label)
+            )
             return [None if is_missing(value) else clean_name(as_text(value)) for value in values]
     except DataError as error:
         if columns.label is not None:
@@ -170,7 +176,7 @@ def _labels_if_any(
     return [None] * len(table)
 
 
-def table_splits(path: Path, columns: Columns) -> dict[str, list[Path]]:
+def table_splits(path: Location, columns: Columns) -> dict[str, list[Location]]:
     """Return the files that have rows of each split, of a table or a folder of Parquet files. Opens no image.
 
     A name like `train-00000-of-00004.parquet` says it of a file in a folder, a split column of others
@@ -179,9 +185,10 @@ def table_splits(path: Path, columns: Columns) -> dict[str, list[Path]]:
     Raises:
         DataError: it is said of some files and not of others, or a column's values are no splits.
     """
-    splits: dict[str, list[Path]] = defaultdict(list)
-    for file in parquet_files(path) if path.is_dir() else [path]:
-        named: Iterable[str] = [_split_in_name(file) if path.is_dir() else ""]
+    splits: dict[str, list[Location]] = defaultdict(list)
+    files, several = _files(path)
+    for file in files:
+        named: Iterable[str] = [_split_in_name(file) if several else ""]
         if not _is_shard(file, columns):
             with _open(file) as table:
                 by_split = rows_by_split(table, columns)
@@ -191,14 +198,22 @@ def table_splits(path: Path, columns: Columns) -> dict[str, list[Path]]:
     if list(splits) == [""]:
         return {"train": splits[""]}
     if "" in splits:
+        kind = ".tar" if is_tar(path) else "Parquet"
         raise DataError(
-            f"{path}: some Parquet files are named after a split and others are not: {splits[''][0].name}. Name all of "
+            f"{path}: some {kind} files are named after a split and others are not: {splits[''][0].name}. Name all of "
             "them train-*, validation-* or test-*, or pass one file."
         )
     return dict(splits)
 
 
-def parquet_files(folder: Path) -> list[Path]:
+def _files(path: Location) -> tuple[list[Location], bool]:
+    """Return the tables that a path names, and whether it names a set of them, whose names may say splits."""
+    if is_tar(path):
+        return tar_files(path), path.is_dir() or not path.is_file()
+    return (parquet_files(path), True) if path.is_dir() else ([path], False)
+
+
+def parquet_files(folder: Location) -> list[Location]:
     """Return the Parquet files directly in a folder, [] if images lie beside them.
 
     Raises:
@@ -211,44 +226,45 @@ def parquet_files(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def _open(file: Path) -> Iterator[CsvTable | ParquetTable]:
+def _open(file: Location) -> Iterator[_Table]:
     if file.suffix.lower() == PARQUET_SUFFIX:
         with open_parquet_table(file) as table:
             yield table
+    elif is_tar(file):
+        yield open_tar_table(file)
     else:
         yield read_csv_table(file)
 
 
-def _in_order_of_splits(path: Path) -> list[Path]:
+def _in_order_of_splits(path: Location) -> list[Location]:
     """Return a table, or those in a folder: first those of no split, then train, validation and test."""
     order = ["", *SPLIT_FOLDERS]
-    files = parquet_files(path) if path.is_dir() else [path]
-    return sorted(files, key=lambda file: order.index(_split_in_name(file)))
+    return sorted(_files(path)[0], key=lambda file: order.index(_split_in_name(file)))
 
 
-def _split_in_name(file: Path) -> str:
+def _split_in_name(file: Location) -> str:
     return split_of(file.stem.split("-")[0]) or ""
 
 
-def _is_shard(file: Path, columns: Columns) -> bool:
+def _is_shard(file: Location, columns: Columns) -> bool:
     """Tell whether a file is named as a part of a split, so that its columns are not asked unless an option says so."""
-    is_parquet = file.suffix.lower() == PARQUET_SUFFIX
-    return columns.split is None and is_parquet and "-" in file.stem and bool(_split_in_name(file))
+    in_parts = file.suffix.lower() == PARQUET_SUFFIX or is_tar(file)
+    return columns.split is None and in_parts and "-" in file.stem and bool(_split_in_name(file))
 
 
-def _chosen(table: CsvTable | ParquetTable, columns: Columns, split: str | None, *, unlabelled: bool) -> ChosenColumns:
+def _chosen(table: _Table, columns: Columns, split: str | None, *, unlabelled: bool) -> ChosenColumns:
     try:
         return choose_columns(table, columns, split=split)
-    except MissingColumnError:
+    except MissingColumnError as error:
         if not unlabelled or columns.label is not None:
-            raise
+            raise MissingColumnError(f"{error}{table.advice if isinstance(table, TarTable) else ''}") from None
     found = choose_columns(table, columns, labelled=False)
     return found if columns.group is None else replace(found, group=group_column(table, columns.group))
 
 
 def _add_rows(
     rows: _Rows,
-    table: CsvTable | ParquetTable,
+    table: _Table,
     chosen: ChosenColumns,
     positions: Sequence[int],
     columns: Columns,
@@ -265,14 +281,14 @@ def _add_rows(
 
 
 def _labels(
-    table: CsvTable | ParquetTable, chosen: ChosenColumns, positions: Sequence[int], *, unlabelled: bool = False
+    table: _Table, chosen: ChosenColumns, positions: Sequence[int], *, unlabelled: bool = False
 ) -> Sequence[str | None]:
     if chosen.label is None and unlabelled and not chosen.one_hot:
         return [None] * len(positions)
     if chosen.label is None:
         cells = {name: [table.values(name)[position] for position in positions] for name in chosen.one_hot}
         return one_hot_labels(cells, lambda row: table.row_name(positions[row]), str(table.file))
-    values = table.labels(chosen.label) if isinstance(table, ParquetTable) else table.values(chosen.label)
+    values = table.labels(chosen.label) if isinstance(table, ParquetTable | TarTable) else table.values(chosen.label)
     empty = [_named(table, position, values[position]) for position in positions if is_missing(values[position])]
     if empty and not unlabelled:
         raise DataError(
@@ -282,22 +298,22 @@ def _labels(
     return [None if is_missing(values[position]) else as_text(values[position]) for position in positions]
 
 
-def _named(table: CsvTable | ParquetTable, position: int, value: Any) -> str:
+def _named(table: _Table, position: int, value: Any) -> str:
     """Return the name of a row, with what stands in its cell if that can be seen."""
     shown = f": {value!r}" if isinstance(value, str) and without_blanks(value) else ""
     return table.row_name(position) + shown
 
 
 def _images(
-    table: CsvTable | ParquetTable, column: str, positions: Sequence[int], columns: Columns
+    table: _Table, column: str, positions: Sequence[int], columns: Columns
 ) -> tuple[Sequence[Source], list[str]]:
-    cells = table.cells(column) if isinstance(table, ParquetTable) else None
+    cells = table.cells(column) if isinstance(table, ParquetTable | TarTable) else None
     if cells is not None:
         return [cells[position] for position in positions], []
     values = table.values(column)
     return find_images(
         [without_blanks(values[position] or "") for position in positions],
-        Path(columns.image_root or table.file.parent).expanduser(),
+        location(columns.image_root or table.file.parent),
         where=str(table.file),
         row_name=lambda row: table.row_name(positions[row]),
         notes=table.notes,

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +34,7 @@ from regraft.networks.backbones import load_backbone
 from regraft.networks.hook_points import LAST
 from regraft.networks.names import LOCAL_PREFIX, without_folders
 from regraft.progress import Observer
+from regraft.storage.locations import Location
 from regraft.transfer.fit import FitResult
 from regraft.transfer.strategies import strategy_named
 from regraft.transfer.trainers import FURTHER
@@ -109,7 +109,7 @@ class Subject:
         return strategy_named(self.strategy).random_weights
 
 
-def find_subject_photos(data: Path, columns: TableColumns | None = None) -> tuple[Samples, bool]:
+def find_subject_photos(data: Location, columns: TableColumns | None = None) -> tuple[Samples, bool]:
     """Return the photos of `data`, and whether they have labels. Of splits, train and validation are taken together.
 
     A flat folder whose names carry no labels is a folder of photos without labels.

@@ -1,5 +1,5 @@
 """A finished classifier as a graph for other programs: ONNX, OpenVINO, PyTorch.
 
-May import: the files beside this folder, evaluation, plots, images, data, networks, heads, engines, attribution,
-features, training, classifier, photo_audit, labelling, transfer, pretraining, explain, review, publishing.
+May import: the files beside this folder, evaluation, plots, storage, images, data, networks, heads, engines,
+attribution, features, training, classifier, photo_audit, labelling, transfer, pretraining, explain, review, publishing.
 """

@@ -14,7 +14,7 @@ from regraft.images.decoding import decode
 from regraft.images.preprocess import Preprocess
 from regraft.images.reading import UnreadableImageError
 from regraft.images.resizing import prepare, resizer_for
-from regraft.images.sources import Source
+from regraft.images.sources import Source, reader_threads
 from regraft.images.value_range import FLAT
 from regraft.runtime import BATCH_SIZE, cpu_count
 
@@ -66,7 +66,7 @@ def load_batches(
         except UnreadableImageError as error:
             return str(error)
 
-    with ThreadPoolExecutor(cpu_count(), initializer=_one_thread_each()) as pool:
+    with ThreadPoolExecutor(reader_threads(sources, cpu_count()), initializer=_one_thread_each()) as pool:
         waiting: deque[Future[np.ndarray | str]] = deque()
         ahead = enumerate(sources)
         try:

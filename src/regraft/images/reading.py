@@ -14,6 +14,7 @@ from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from regraft.deadline import deadline
+from regraft.errors import StorageError
 from regraft.extras import install_command
 from regraft.files import MAX_FILE_BYTES, UnusableFileError, size_in_words
 from regraft.images.depth import Depth, depth_of, eight_bits, measure, strips
@@ -153,7 +154,7 @@ def errors_as_reasons() -> Iterator[None]:
     """Turn decoders' errors for damaged images into `UnreadableImageError`, the reason in words."""
     try:
         yield
-    except UnreadableImageError:
+    except (UnreadableImageError, StorageError):
         raise
     except _DECODING_ERRORS as error:
         if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:

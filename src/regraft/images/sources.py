@@ -5,10 +5,11 @@ import io
 import os
 import tempfile
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 from weakref import WeakValueDictionary
 
@@ -16,7 +17,9 @@ import numpy as np
 from PIL import Image
 
 from regraft.errors import DataError
-from regraft.files import UnusableFileError, is_file, open_regular, sha256, too_large
+from regraft.files import UnusableFileError, sha256, too_large
+from regraft.storage.locations import Location, RemotePath, address, is_file, open_file, read_part, size_of, stamp_of
+from regraft.storage.store import PIECE
 
 ROW_GROUPS_IN_MEMORY = 4  # at least: the table is read in order, by threads that work near each other
 ROWS_IN_MEMORY = 1 << 30  # bytes that more row groups may take: a table that fits is read once, in any order
@@ -30,13 +33,18 @@ DEEP_ARRAYS = {
     "float64": np.float32,
 }
 _MAX_READ_AT_ONCE = 1 << 24  # bytes: a larger file is read by its decoder, piece by piece
+FETCHED_IN_MEMORY = 1 << 29  # bytes of photos from stores that are kept, as they are asked for again
+_SECONDS_KEPT = 600.0  # without being asked for
+READERS_OF_STORES = (
+    16  # threads: each answer of a store takes some hundredths of a second, in which nothing is computed
+)
 
 
 @dataclass(frozen=True)
 class TableCell:
     """One image inside a Parquet file in the Hugging Face layout, read when it is needed."""
 
-    file: Path
+    file: Location
     column: str
     row_group: int
     row: int  # within the row group
@@ -56,17 +64,17 @@ class TableCell:
         value = _row_groups.column(self)[self.row].as_py()
         data = value["bytes"] if isinstance(value, dict) else value
         if data is None and isinstance(value, dict) and value.get("path"):
-            return open_regular(self._file_beside(str(value["path"])), limit=limit)
+            return open_encoded(self._file_beside(str(value["path"])), limit=limit)
         if data is None:
             raise OSError("the table holds no bytes for this image")
         if limit is not None and len(data) > limit:
             raise too_large(len(data), limit)
         return io.BytesIO(data)
 
-    def _file_beside(self, path: str) -> Path:
+    def _file_beside(self, path: str) -> Location:
         """Return the file of that name below the table's folder: a table from elsewhere may name no other file."""
         folder = self.file.parent.resolve()
-        found = (folder / path).resolve()
+        found: Location = (folder / path).resolve()
         if not found.is_relative_to(folder):
             raise UnusableFileError("the table names a file outside of its folder")
         return found
@@ -83,11 +91,10 @@ class _RowGroups:
     def column(self, cell: TableCell) -> Any:
         import pyarrow.parquet as pq
 
-        status = cell.file.stat()  # the name may stand for another file by now
-        key = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, cell.column, cell.row_group)
+        key = (*stamp_of(cell.file), cell.column, cell.row_group)
         with self._lock:
             if key not in self._columns:
-                with open_regular(cell.file) as stream, pq.ParquetFile(stream) as table:
+                with open_file(cell.file) as stream, pq.ParquetFile(stream) as table:
                     self._columns[key] = table.read_row_group(cell.row_group, columns=[cell.column]).column(0)
                 self._size += self._columns[key].nbytes
                 while len(self._columns) > ROW_GROUPS_IN_MEMORY and self._size > ROWS_IN_MEMORY:
@@ -97,6 +104,126 @@ class _RowGroups:
 
 
 _row_groups = _RowGroups()
+
+
+@dataclass(frozen=True)
+class ArchiveMember:
+    """One image inside a .tar file, which is not unpacked.
+
+    Attributes:
+        file: the archive.
+        start: the place of its first byte.
+        size: in bytes.
+        name: in the archive.
+    """
+
+    file: Location
+    start: int
+    size: int
+    name: str
+
+    def __str__(self) -> str:
+        """Return the name to show: the archive and the image in it."""
+        return f"{self.file}:{self.name}"
+
+    def open(self, *, limit: int | None = None) -> BinaryIO:
+        """Open the encoded image, of at most `limit` bytes, as a file of its size is opened.
+
+        Raises:
+            UnusableFileError: a larger image.
+            OSError: the archive cannot be read, or ends before.
+        """
+        if limit is not None and self.size > limit:
+            raise too_large(self.size, limit)
+        if self.size <= _MAX_READ_AT_ONCE:
+            return io.BytesIO(read_part(self.file, self.start, self.size))
+        ends = range(self.start, self.start + self.size, PIECE)
+        return _spooled(read_part(self.file, at, min(PIECE, self.start + self.size - at)) for at in ends)
+
+
+class _Fetched:
+    """Photos of stores that were read once and will be read again soon, as far as there is room.
+
+    All photos are gone through several times in one order: to make room for the next by dropping the oldest would drop
+    each before it is asked for again. The first ones stay, until nobody has asked for them for a while.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._photos: OrderedDict[tuple[object, ...], tuple[float, bytes]] = OrderedDict()  # and when last asked for
+        self._size = 0  # bytes
+
+    def find(self, key: tuple[object, ...]) -> bytes | None:
+        """Return the bytes of a photo; None where they are not here."""
+        with self._lock:
+            found = self._photos.get(key)
+            if found is None:
+                return None
+            self._photos[key] = (time.monotonic(), found[1])
+            self._photos.move_to_end(key)
+        return found[1]
+
+    def keep(self, key: tuple[object, ...], data: bytes) -> None:
+        """Keep the bytes of a photo if there is room."""
+        now = time.monotonic()
+        with self._lock:
+            while self._photos and self._size + len(data) > FETCHED_IN_MEMORY:
+                oldest, (asked, held) = next(iter(self._photos.items()))
+                if now - asked < _SECONDS_KEPT:
+                    return
+                del self._photos[oldest]
+                self._size -= len(held)
+            if key not in self._photos and self._size + len(data) <= FETCHED_IN_MEMORY:
+                self._photos[key] = (now, data)
+                self._size += len(data)
+
+
+_fetched = _Fetched()
+
+
+def _open_remote(path: RemotePath, limit: int | None) -> BinaryIO:
+    """Open a photo of a store: a small one in memory, a large one as an unnamed temporary file.
+
+    Each photo is looked at and then decoded, by `fit` twice (for copies, and for features): what is read for the first
+    is kept for the others, as far as there is room.
+    """
+    size = size_of(path, limit, listed=True)
+    if size > _MAX_READ_AT_ONCE:
+        ends = range(0, size, PIECE)
+        return _spooled(path.store.read_part(str(path), at, min(at + PIECE, size), size=size) for at in ends)
+    key = stamp_of(path)
+    data = _fetched.find(key)
+    if data is None:
+        data = path.store.read(str(path))
+        _fetched.keep(key, data)
+    if limit is not None and len(data) > limit:  # it has grown since it was listed
+        raise too_large(len(data), limit)
+    return io.BytesIO(data)
+
+
+def _spooled(pieces: Iterable[bytes]) -> BinaryIO:
+    """Return an open file without a name, on disk."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by who reads it)
+    try:
+        for piece in pieces:
+            file.write(piece)
+    except BaseException:
+        file.close()
+        raise
+    file.flush()  # decoders read it by its descriptor
+    file.seek(0)
+    return file
+
+
+def reader_threads(sources: Iterable[Any], local: int) -> int:
+    """Return how many threads read photos: `local`, or more where any lies in a store.
+
+    Args:
+        sources: the photos.
+        local: threads for files of this machine.
+    """
+    remote = any(isinstance(getattr(source, "file", source), RemotePath) for source in sources)
+    return max(local, READERS_OF_STORES) if remote else local
 
 
 _locks: WeakValueDictionary[int, Any] = WeakValueDictionary()  # by the id of image or file
@@ -176,10 +303,10 @@ class Pixels:
         return self.name
 
 
-Source = Path | TableCell | EncodedImage | Pixels
+Source = Location | TableCell | ArchiveMember | EncodedImage | Pixels
 
 
-def open_encoded(source: Path | TableCell | EncodedImage, *, limit: int | None = None) -> BinaryIO:
+def open_encoded(source: Location | TableCell | ArchiveMember | EncodedImage, *, limit: int | None = None) -> BinaryIO:
     """Open the file of an image; a small one is read into memory, a large one as needed.
 
     Args:
@@ -189,10 +316,13 @@ def open_encoded(source: Path | TableCell | EncodedImage, *, limit: int | None =
     Raises:
         UnusableFileError: no ordinary file, or too large.
         OSError: it cannot be opened.
+        StorageError: the store that it lies in is gone.
     """
-    if isinstance(source, TableCell | EncodedImage):
+    if isinstance(source, TableCell | ArchiveMember | EncodedImage):
         return source.open(limit=limit)
-    stream = open_regular(source, limit=limit)
+    if isinstance(source, RemotePath):
+        return _open_remote(source, limit)
+    stream = open_file(source, limit=limit)
     if os.fstat(stream.fileno()).st_size > _MAX_READ_AT_ONCE:
         return stream
     with stream:
@@ -232,7 +362,7 @@ def as_sources(images: Sequence[Any] | np.ndarray) -> list[Source]:
     Raises:
         DataError: something else, or an array of another type or shape; or a path that does not exist.
     """
-    if isinstance(images, (str, Path)):
+    if isinstance(images, (str, PurePath)):
         raise DataError(f"expected a list of images. Got one path, {str(images)!r}. Put it into a list.")
     if not isinstance(images, Iterable):
         raise DataError(
@@ -248,10 +378,10 @@ def as_sources(images: Sequence[Any] | np.ndarray) -> list[Source]:
 
 def _as_source(image: Any, position: int) -> Source:
     name = f"image {position}"
-    if isinstance(image, (TableCell, EncodedImage, Pixels)):
+    if isinstance(image, (TableCell, ArchiveMember, EncodedImage, Pixels)):
         return image
-    if isinstance(image, (str, Path)):
-        return Path(image)
+    if isinstance(image, (str, PurePath)):
+        return address(image) or Path(image)
     if isinstance(image, Image.Image):
         return Pixels(image, name)
     if isinstance(image, np.ndarray):

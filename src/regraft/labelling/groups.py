@@ -16,6 +16,7 @@ from regraft.files import atomic_write
 from regraft.images.sources import Source
 from regraft.images.value_range import Ranges
 from regraft.labelling.clusters import choose_count, k_means, project
+from regraft.storage.locations import absolute_name
 
 _DIGITS = 6  # of figures that are written
 _TEST = "test"
@@ -106,7 +107,7 @@ class PhotoGroups:
         check_groups_file(path, self.sources, "the list")
         rows: list[Sequence[object]] = [["file", "label", "distance"]]
         for source, name, distance in zip(self.sources, self.names, self.distances.tolist(), strict=True):
-            rows.append([Path(str(source)).absolute(), name, f"{distance:.6f}"])
+            rows.append([absolute_name(source), name, f"{distance:.6f}"])
         with atomic_write(path) as temporary:
             temporary.write_text(csv_text(rows), encoding="utf-8", newline="")
 

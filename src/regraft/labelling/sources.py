@@ -9,6 +9,7 @@ from regraft.data.layouts import readers_of
 from regraft.data.photo_list import list_photos
 from regraft.errors import DataError, printable
 from regraft.photo_audit.photos import AuditPhotos, find_audit_photos, label_photos
+from regraft.storage.locations import location
 
 
 def photos_to_label(
@@ -44,5 +45,5 @@ def photos_to_label(
 
 def _is_table(data: str | Path) -> bool:
     """Tell whether photos are named by the rows of a table, as `list_photos` does."""
-    path = Path(data).expanduser()
+    path = location(data)
     return any(reader.is_table for reader in readers_of(path)) and not (path.is_dir() and bool(image_files(path)[0]))

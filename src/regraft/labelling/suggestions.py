@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from regraft.images.sources import Source
 from regraft.labelling.diverse_batch import choose_batch
 from regraft.photo_audit.photos import AuditPhotos
 from regraft.progress import Observer
+from regraft.storage.locations import absolute_name
 
 _LEARNED = ("training", "validation")  # roles of photos whose labels are known
 _DIGITS = 6  # of figures that are written
@@ -169,7 +170,7 @@ class Suggestions:
 
 def _file(source: Source | None) -> object:
     """Return the whole path, so that the table may lie anywhere."""
-    return Path(str(source)).absolute() if isinstance(source, Path) else "" if source is None else source
+    return absolute_name(source) if isinstance(source, PurePath) else "" if source is None else source
 
 
 def check_suggestions_file(path: Path, sources: Sequence[Source], labelled: AuditPhotos | None) -> None:

@@ -9,6 +9,7 @@ from regraft.files import atomic_write
 from regraft.photo_audit.audit import Audit
 from regraft.photo_audit.duplicates import redundant
 from regraft.photo_audit.photos import NO_LABEL, AuditPhotos
+from regraft.storage.locations import absolute_name
 
 _NOTE = "finding"  # a column that training does not read
 
@@ -50,7 +51,7 @@ def write_clean_list(audit: Audit, path: Path) -> int:
     for place, source in enumerate(photos.sources):
         if place in dropped or photos.labels[place] == NO_LABEL:
             continue
-        row = [str(Path(str(source)).absolute()), photos.classes[photos.labels[place]]]
+        row = [absolute_name(source), photos.classes[photos.labels[place]]]
         row += [photos.splits[place] or "train"] * split + [photos.groups[place] or ""] * grouped
         rows.append([*row, notes.get(str(source), "")])
     with atomic_write(path) as temporary:

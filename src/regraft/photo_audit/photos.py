@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from regraft.errors import DataError
 from regraft.images.headers import Header
 from regraft.images.sources import Source
 from regraft.images.value_range import Ranges
+from regraft.storage.locations import location
 
 NO_LABEL = -1
 _TEST = "test"
@@ -67,7 +68,7 @@ class AuditPhotos:
     @property
     def folder(self) -> str:
         """Return the folder that all photos lie in; "" where they are not files."""
-        if not self.sources or not all(isinstance(source, Path) for source in self.sources):
+        if not self.sources or not all(isinstance(source, PurePath) for source in self.sources):
             return ""
         parents = {str(Path(str(source)).parent) for source in self.sources}
         try:
@@ -146,7 +147,7 @@ def photos_of(dataset: Dataset) -> AuditPhotos:
 
 
 def find_audit_photos(
-    data: str | Path, columns: Columns | None = None, corrections: LabelOptions | None = None
+    data: str | os.PathLike[str], columns: Columns | None = None, corrections: LabelOptions | None = None
 ) -> AuditPhotos:
     """Return all photos that `data` names, of all splits, before any is looked at.
 
@@ -161,7 +162,7 @@ def find_audit_photos(
     """
     columns, corrections = columns or Columns(), corrections or LabelOptions()
     listed = list_photos(data, replace(columns, group=None))
-    path = Path(data).expanduser()
+    path = location(data)
     groups, said = _groups(data, columns, corrected=corrections.labels is not None)
     listed = replace(listed, notes=tuple(dict.fromkeys([*listed.notes, *said])))
     if columns.group is not None and any(reader.is_table for reader in readers_of(path)):
@@ -187,7 +188,7 @@ def label_photos(listed: PhotoList, groups: tuple[str | None, ...]) -> AuditPhot
 
 
 def _groups(
-    data: str | Path, columns: Columns, *, corrected: bool = False
+    data: str | os.PathLike[str], columns: Columns, *, corrected: bool = False
 ) -> tuple[dict[Source, str | None], list[str]]:
     """Return the name of each photo's group by its file's name; those of splits that training would refuse are unknown.
 

@@ -12,7 +12,7 @@ from regraft.data.cells import holds_several, is_missing
 from regraft.data.csv_table import cell_text
 from regraft.data.samples import clean_name
 from regraft.errors import OptionError, option, printable
-from regraft.images.sources import Source, TableCell
+from regraft.images.sources import ArchiveMember, Source, TableCell
 
 _KEY_BYTES = 32
 FIELDS = ("action", "label", "reviewer")  # of a decision, which messages name
@@ -141,7 +141,7 @@ def name_of_photo(source: Source | str) -> str:
     Raises:
         OptionError: it is in memory, or its name is no UTF-8.
     """
-    if isinstance(source, TableCell):
+    if isinstance(source, TableCell | ArchiveMember):
         name = f"{source.file.absolute()}:{source.name}"
     elif isinstance(source, str | Path):
         name = os.path.abspath(source)  # noqa: PTH100 (a link keeps its name)

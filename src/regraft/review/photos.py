@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from regraft.data.samples import natural_order
-from regraft.images.sources import Source, TableCell
+from regraft.images.sources import ArchiveMember, Source, TableCell
 from regraft.images.value_range import Ranges
 from regraft.review.decision import Action, Decision
 from regraft.review.order import Reason
@@ -170,8 +170,8 @@ def name_below(root: Path) -> Callable[[Source], str]:
         return os.path.relpath(path, root) if path.is_relative_to(root) else os.path.relpath(path.resolve(), real)
 
     def name(source: Source) -> str:
-        if isinstance(source, TableCell):
-            return f"{relative(source.file)}:{source.name}"
+        if isinstance(source, TableCell | ArchiveMember):
+            return f"{relative(Path(source.file))}:{source.name}"
         return relative(source) if isinstance(source, Path) else str(source)
 
     return name

@@ -6,6 +6,8 @@ from typing import Self
 
 from regraft.data.columns import Columns
 from regraft.data.folders import split_of
+from regraft.errors import option
+from regraft.storage.locations import local_path
 
 _DECISIONS, _ADDED = "-review.sqlite", "-added"
 
@@ -36,11 +38,11 @@ class ReviewPlaces:
             columns: by which a table is read.
             decisions: the file with the decisions; None for the usual one.
         """
-        path = Path(data).expanduser().absolute()
+        path = local_path(data, "the photos of a review").absolute()
         path = path.resolve() if ".." in path.parts else path  # which have no name to put anything beside
         root = path if path.is_dir() else path.parent
         if columns is not None and columns.image_root is not None:
-            root = Path(columns.image_root).expanduser().absolute()
+            root = local_path(columns.image_root, option("image_root")).absolute()
         beside, name = path.parent, path.name if path.is_dir() else path.stem
         if path.is_dir() and split_of(name):
             beside, name = beside.parent, f"{beside.name}-{name}"

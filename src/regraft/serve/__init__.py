@@ -1,5 +1,6 @@
 """A classifier that answers by HTTP.
 
-May import: the files beside this folder, evaluation, plots, images, data, networks, heads, engines, attribution,
-features, training, classifier, photo_audit, labelling, transfer, pretraining, explain, review, publishing, exports.
+May import: the files beside this folder, evaluation, plots, storage, images, data, networks, heads, engines,
+attribution, features, training, classifier, photo_audit, labelling, transfer, pretraining, explain, review, publishing,
+exports.
 """

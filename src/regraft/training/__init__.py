@@ -1,5 +1,5 @@
 """Training a part of a network: schedule, losses, updates, checkpoints.
 
-May import: the files beside this folder, evaluation, plots, images, data, networks, heads, engines, attribution,
-features.
+May import: the files beside this folder, evaluation, plots, storage, images, data, networks, heads, engines,
+attribution, features.
 """

@@ -1,0 +1,71 @@
+"""Addresses in stores: which kinds there are, what none may hold, and how one signs in instead."""
+
+import re
+
+from regraft.errors import StorageError
+
+HTTP = ("http", "https")
+SCHEMES = ("s3", "s3a", "gs", "gcs", "hf", *HTTP, "memory")
+_SAME = {"s3a": "s3", "gcs": "gs"}
+# Credentials stand in the environment alone. A key in an address would go into records, reports and shells' histories
+_HOW_TO_SIGN_IN = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or ~/.aws; FSSPEC_S3_ANON=true for a public bucket",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS, or FSSPEC_GS_TOKEN=anon for a public bucket",
+    "hf": "HF_TOKEN, or `hf auth login`",
+}
+_ENDPOINTS = {"s3": "AWS_ENDPOINT_URL", "gs": "STORAGE_EMULATOR_HOST", "hf": "HF_ENDPOINT"}
+
+
+def sign_in(scheme: str) -> str:
+    """Return a sentence on where credentials come from."""
+    how = _HOW_TO_SIGN_IN.get(_SAME.get(scheme, scheme))
+    return f"Credentials come from the environment: {how}." if how else "Name what can be read without a password."
+
+
+def check_connection(scheme: str) -> str:
+    """Return a sentence on what may be wrong where a store does not answer."""
+    endpoint = _ENDPOINTS.get(_SAME.get(scheme, scheme))
+    where = f", and {endpoint} where the store is not the usual one" if endpoint else ""
+    return f"Check the connection and the address{where}."
+
+
+def check_address(url: str) -> None:
+    """Raise `StorageError` where an address holds what may be a secret: a user, a password, a signature, a token.
+
+    It would be printed with each photo's name, and stand in tables, reports and the shell's history.
+    """
+    scheme, _, rest = url.partition("://")
+    host = rest.partition("/")[0]
+    what, how = "", ""
+    if ("@" in host and scheme != "hf") or _no_port(scheme, host):
+        what, how = "a user or a password", "the part before the host or bucket"
+    elif re.search(r"[?#]" if scheme in HTTP else r"\?[\w.-]+=", rest):
+        what, how = "a query, which may be a signature or a token", "all from the ? on"
+    if what:
+        raise StorageError(
+            f"the address that begins with {scheme}:// holds {what}: it would be written with each photo's name. Leave "
+            f"out {how}. {sign_in(scheme)}"
+        )
+
+
+def without_secrets(text: str) -> str:
+    """Return text that a table holds where it can be printed: of an address with a secret in it its beginning.
+
+    >>> without_secrets("cat/1.jpg"), without_secrets("https://example.org/1.jpg?sig=abc")
+    ('cat/1.jpg', 'https://...')
+    """
+    scheme, found, _ = text.partition("://")
+    try:
+        if found:
+            check_address(f"{scheme.lower()}://{text[len(scheme) + 3 :]}")
+    except StorageError:
+        return f"{scheme}://..."
+    return text
+
+
+def _no_port(scheme: str, host: str) -> bool:
+    """Tell whether a colon in the first part of an address separates something else than a port."""
+    _, colon, port = host.partition(":")
+    if not colon or host.startswith("arn:") or host.startswith("["):
+        return False
+    return scheme not in HTTP or not port.isdigit()
