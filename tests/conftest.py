@@ -45,10 +45,11 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def _alone(request: pytest.FixtureRequest, caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def _alone(request: pytest.FixtureRequest, caches: Iterator[Path]) -> None:
     """Give every test its own cache, and no way out to a hub. Most tests have no folder: making one takes longer."""
     of_the_test = "tmp_path" in request.fixturenames
     folder = request.getfixturevalue("tmp_path") / "cache" if of_the_test else next(caches)
+    monkeypatch = request.getfixturevalue("monkeypatch")  # last: what is patched is undone before the folder goes
     monkeypatch.setenv("REGRAFT_CACHE", str(folder))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
