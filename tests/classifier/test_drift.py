@@ -78,8 +78,8 @@ def test_none_of_many_is_no_surprise() -> None:
     assert chance_of_as_many(0, 50, before=3, of=10) == 1.0
 
 
-@pytest.mark.parametrize(("trained", "new"), [(60, 300), pytest.param(400, 40, marks=pytest.mark.slow)])
 @pytest.mark.slow
+@pytest.mark.parametrize(("trained", "new"), [(60, 300), (400, 40)])
 def test_photos_of_the_same_source_are_rarely_said_to_differ(trained: int, new: int) -> None:
     """At most about 5 of 100: of 200 repetitions 10, and by chance up to 17 (99 % of the binomial distribution)."""
     named = {"far": 0, "any": 0}

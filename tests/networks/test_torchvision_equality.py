@@ -45,12 +45,13 @@ def _settle(network: nn.Module, images: torch.Tensor) -> None:
     network.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "make", "side"),
     [
-        pytest.param("vgg16", _vgg16, 224, marks=pytest.mark.slow),
-        pytest.param("resnet50", _resnet50, 224, marks=pytest.mark.slow),
-        pytest.param("inception_v3", _inception_v3, 299, marks=pytest.mark.slow),
+        ("vgg16", _vgg16, 224),
+        ("resnet50", _resnet50, 224),
+        ("inception_v3", _inception_v3, 299),
     ],
 )
 def test_features_are_torchvisions(

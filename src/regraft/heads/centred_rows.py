@@ -115,7 +115,7 @@ class CentredRows:
 
     def blocks(self, cell: int) -> Iterator[np.ndarray]:
         """Yield the rows of a cell, (m, d) at a time."""
-        return (self.rows(part) for part in _parts(self.cells[cell]))
+        return (self.rows(part) for part in _parts(self.cells[cell], _BLOCK))
 
     def scatter(self, cell: int) -> np.ndarray:
         """Return the sum of the products of all pairs of columns (d, d) over a cell."""
@@ -194,7 +194,7 @@ def sum_cells(
 def _total(read: Callable[[slice], np.ndarray], cell: slice, width: int) -> np.ndarray:
     """Return the sum (d,), float64, of the rows of a cell that `read` gives."""
     total = np.zeros(width)
-    for part in _parts(cell):
+    for part in _parts(cell, _BLOCK):
         total += read(part).sum(axis=0, dtype=np.float64)
     return total
 
@@ -206,7 +206,6 @@ def _chosen(features: np.ndarray, places: np.ndarray, columns: Columns) -> np.nd
     return np.asarray(features[places][:, columns])
 
 
-def _parts(cell: slice, size: int = 0) -> Iterator[slice]:
+def _parts(cell: slice, size: int) -> Iterator[slice]:
     """Yield a cell in parts of at most `size` photos."""
-    size = size or _BLOCK
     return (slice(first, min(first + size, cell.stop)) for first in range(cell.start, cell.stop, size))

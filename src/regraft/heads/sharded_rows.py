@@ -99,11 +99,6 @@ class ShardedFeatures:
         self.shards, self.bounds = shards, np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self.shape = int(self.bounds[-1]), width
 
-    @property
-    def size(self) -> int:
-        """Return n times width."""
-        return self.shape[0] * self.shape[1]
-
     def __len__(self) -> int:
         """Return n."""
         return self.shape[0]

@@ -45,12 +45,13 @@ def weight_basis(classes: int) -> np.ndarray:
 
 def softmax_sums(rows: np.ndarray, labels: np.ndarray, classes: int, query: Query) -> Sums:
     """Return the sums over photos `rows` (m, d) with `labels` (m,), integers from 0 to classes - 1."""
-    basis = weight_basis(classes)
+    outputs = len(query.weights) // query.parts  # 1 of two classes, of others one each
     count, photos = query.parts, np.arange(len(labels))
     # photos last: sums over classes then run along the memory
-    logits = (query.weights @ rows.T + query.offsets).reshape(count, len(basis), -1)
+    logits = (query.weights @ rows.T + query.offsets).reshape(count, outputs, -1)
     if classes == 2:
-        logits = basis[0][:, None] * logits
+        basis = weight_basis(2)[0]
+        logits = basis[:, None] * logits
     logits -= logits.max(axis=1, keepdims=True)
     right = logits[:, labels, photos]
     error = np.exp(logits, out=logits)
@@ -68,7 +69,6 @@ def softmax_sums(rows: np.ndarray, labels: np.ndarray, classes: int, query: Quer
         error *= weights[:, None]
     if classes == 2:
         curvature = curvature.sum(axis=1, keepdims=True)
-        error = (error[:, 1:] - error[:, :1]) * basis[0, 1]
+        error = (error[:, 1:] - error[:, :1]) * basis[1]
     gradient = error.reshape(len(query.weights), -1) @ rows
-    outputs = len(query.weights) // count  # not -1, which is undefined where no feature varies
     return Sums(loss, gradient.reshape(count, outputs, rows.shape[1]), error.sum(axis=2), curvature.astype(np.float64))
