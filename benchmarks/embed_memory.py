@@ -22,7 +22,7 @@ import psutil
 from regraft.data.photo_list import PhotoList
 from regraft.engines.compute import Compute
 from regraft.engines.engine import Engine
-from regraft.features import extraction
+from regraft.features import extraction, passes
 from regraft.features.embedding import Embedder, OpenPhotos
 from regraft.features.vector_files import open_vector_file
 from regraft.images.loading import Batch
@@ -78,7 +78,7 @@ def main() -> None:
         os.environ["REGRAFT_CACHE"] = folder
         embedder = Embedder(build_untrained(OFFLINE), Compute(engine="torch-float32"), features=given.features)
         engine = MadeUpEngine(embedder.backbone)
-        extraction.load_batches = made_up_batches  # type: ignore[attr-defined]
+        passes.load_batches = made_up_batches  # type: ignore[attr-defined]
         extraction.choose_engine = lambda *_: engine  # type: ignore[attr-defined]
         embed(embedder, _FIRST, Path(folder) / f"first.{given.ending}", given.photos)
         before = psutil.Process().memory_info().rss / 1e6  # now: the highest so far may hold what is free again

@@ -31,7 +31,8 @@ from regraft.engines.kinds import ENGINE_KINDS, REFERENCE
 from regraft.engines.openvino import OpenVinoEngine
 from regraft.engines.pytorch import TorchEngine
 from regraft.evaluation.paired import paired_differences
-from regraft.features.extraction import check_photos, extract
+from regraft.features.extraction import extract
+from regraft.features.network_pass import check_photos
 from regraft.images.loading import Batch, load_batches
 from regraft.networks.backbone import Backbone
 from regraft.networks.backbones import build_untrained, load_backbone

@@ -106,6 +106,10 @@ class ProcessError(RegraftError, RuntimeError):
     """Another one of the processes that train together has ended, or does not answer."""
 
 
+class ClusterError(RegraftError, RuntimeError):
+    """A cluster does not answer, or the workers that it lends end before their work."""
+
+
 class ResumeError(RegraftError, ValueError):
     """An unfinished run lies where this one is to go, and it was started differently."""
 

@@ -29,6 +29,7 @@ EXTRAS = {  # by the module that is imported: its package and the extra that bri
     "prometheus_client": ("prometheus-client", "serve"),
     "pydantic": ("pydantic", "serve"),
     "python_multipart": ("python-multipart", "serve"),
+    "ray": ("ray", "cluster"),
     "s3fs": ("s3fs", "storage"),
     "starlette": ("starlette", "serve"),
     "tenacity": ("tenacity", "storage"),

@@ -139,9 +139,25 @@ def is_first_process() -> bool:
     return process_count() == 1 or os.environ["RANK"] == "0"
 
 
+_most_cpus: int | None = None  # that this process was lent; None for all there are
+
+
 def cpu_count() -> int:
-    """Return the number of processors this process may use (containers and job schedulers narrow it)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of processors this process may use (containers, schedulers and `limit_cpus` narrow it)."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return count if _most_cpus is None else min(count, _most_cpus)
+
+
+def limit_cpus(count: int) -> None:
+    """Have this process use so many processors, where it shares the machine with others of its kind."""
+    global _most_cpus  # noqa: PLW0603 (of the whole process)
+    _most_cpus = count
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(count)
+    else:
+        os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(count)  # read when torch is imported
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from PIL import Image
 
 from benchmarks import chart, comparisons, embed_memory, intervals, load, ours, processes, same_answers, startup
 from regraft.engines.compute import Compute
-from regraft.features import extraction
+from regraft.features import extraction, passes
 from regraft.features.embedding import Embedder
 from regraft.networks.backbone import Backbone
 from regraft.serve.uploads import read_form
@@ -130,7 +130,7 @@ def test_made_up_photos_go_through_blocks_and_cache_into_a_file(
 ) -> None:
     embedder = Embedder(backbone, Compute(engine="torch-float32"))
     engine = embed_memory.MadeUpEngine(embedder.backbone)
-    monkeypatch.setattr(extraction, "load_batches", embed_memory.made_up_batches)
+    monkeypatch.setattr(passes, "load_batches", embed_memory.made_up_batches)
     monkeypatch.setattr(extraction, "choose_engine", lambda *_: engine)
     embed_memory.embed(embedder, 600, tmp_path / "f.npz", 0)
     with np.load(tmp_path / "f.npz") as file:

@@ -238,7 +238,7 @@ def test_an_older_file_is_replaced_whole_or_not_at_all(
     file = tmp_path / "f.parquet"
     file.write_text("older")
     with monkeypatch.context() as patched:
-        patched.setattr("regraft.features.extraction.load_batches", None)  # it fails in the middle
+        patched.setattr("regraft.features.passes.load_batches", None)  # it fails in the middle
         assert isinstance(run("embed", "pets", "--model", tiny_network, "--out", "f.parquet").exception, TypeError)
     assert file.read_text() == "older"
     assert run("embed", "pets", "--model", tiny_network, "--out", "f.parquet").exit_code == 0

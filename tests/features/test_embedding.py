@@ -83,7 +83,7 @@ def test_a_second_pass_reads_no_pixel(
 ) -> None:
     embedder = Embedder(backbone, EXACT)
     first = embedder.all_of(*embedder.open(ten))
-    monkeypatch.setattr("regraft.features.extraction.load_batches", None)
+    monkeypatch.setattr("regraft.features.passes.load_batches", None)
     embedder = Embedder(backbone, EXACT, listener)
     second = embedder.all_of(*embedder.open(ten[::-1]))
     assert (first.computed, second.computed) == (10, 0)

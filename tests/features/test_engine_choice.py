@@ -22,7 +22,8 @@ from regraft.engines.kinds import WORTH_CONVERTING
 from regraft.engines.pytorch import TorchEngine
 from regraft.engines.workload import CHECKED_PHOTOS
 from regraft.errors import OptionError
-from regraft.features.extraction import FeatureExtractor, Features, check_photos, extract
+from regraft.features.extraction import FeatureExtractor, Features, extract
+from regraft.features.network_pass import check_photos
 from regraft.images.decoding import decode
 from regraft.networks.backbone import Backbone
 from regraft.networks.backbones import load_backbone

@@ -29,8 +29,9 @@ from regraft.engines.workload import EngineChoice, Workload
 from regraft.errors import DataError, OutputError, WeightsError
 from regraft.features import extraction as features
 from regraft.features import shards
-from regraft.features.extraction import FeatureExtractor, Features, check_photos, extract
+from regraft.features.extraction import FeatureExtractor, Features, extract
 from regraft.features.joint import JointExtractor
+from regraft.features.network_pass import check_photos
 from regraft.features.store import FeatureStore
 from regraft.images.decoding import READING, decode
 from regraft.networks.backbone import Backbone

@@ -8,7 +8,7 @@ import numpy as np
 
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.full_report import class_of
-from regraft.data.audit import Inspection, inspect
+from regraft.data.audit import Inspection, inspect_shares
 from regraft.data.dataset import Dataset, open_datasets
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
@@ -186,8 +186,9 @@ class Predictor:
         sources = tuple(source for one in lists for source in one)
         ends = np.cumsum([len(one) for one in lists], dtype=np.int64).tolist()
         parts = [range(end - len(one), end) for one, end in zip(lists, ends, strict=True)]
-        inspection = inspect(
+        inspection = inspect_shares(
             sources,
+            workers=self.compute.workers,
             max_file_size=self.compute.max_file_size,
             max_pixels=self._max_pixels,
             say=self._observer.say,
@@ -252,6 +253,7 @@ class Predictor:
             max_file_size=self.compute.max_file_size,
             value_range=self.compute.value_range,
             known=self.classifier.backbone.preprocess.ranges,
+            workers=self.compute.workers,
         )
         return dataset
 

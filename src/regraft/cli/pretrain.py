@@ -35,7 +35,7 @@ _TEMPERATURE = 2.0
     Compute,
     Schedule,
     only=("seed", *TRAINING, *COMPUTE, "cache_limit"),
-    without=("patience", "cache"),  # patience would choose by the photos that evaluate
+    without=("patience", "cache", "on"),  # patience would choose by the photos that evaluate
     track=True,
     optional=(
         "epochs",

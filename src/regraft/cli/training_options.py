@@ -34,6 +34,7 @@ COMPUTE = (
     "max_file_size",
     "cache",
     "value_range",
+    "on",
 )  # what every command that runs a network has
 TRAINING = ("precision", "restart")  # of `FitSettings`, which all commands that train share
 

@@ -5,7 +5,10 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from regraft.data.samples import Samples
 from regraft.errors import DataError, shortlist
@@ -14,7 +17,8 @@ from regraft.images.headers import Header
 from regraft.images.reading import MAX_PIXELS, UnreadableImageError, look_at
 from regraft.images.sources import Source, reader_threads
 from regraft.images.value_range import Extent
-from regraft.processes import ProcessGroup
+from regraft.processes import ALONE, ProcessGroup
+from regraft.ray_workers import PHOTOS_OF_A_PART, STARTING_SECONDS, RayWorkers
 from regraft.runtime import cpu_count
 from regraft.watchdog import watched
 
@@ -36,6 +40,9 @@ class Inspection:
     unreadable: Mapping[int, str] = field(default_factory=dict)
     extents: Mapping[int, Extent] = field(default_factory=dict)
     headers: tuple[Header | None, ...] = ()
+
+
+_Look = Callable[[Sequence[Source]], Inspection]
 
 
 def inspect(
@@ -77,10 +84,30 @@ def inspect(
 
 
 def inspect_shares(
-    sources: tuple[Source, ...], processes: ProcessGroup, *, max_file_size: int, say: Callable[[str], None]
+    sources: tuple[Source, ...],
+    processes: ProcessGroup = ALONE,
+    workers: RayWorkers | None = None,
+    *,
+    max_file_size: int,
+    max_pixels: int = MAX_PIXELS,
+    say: Callable[[str], None],
 ) -> Inspection:
-    """Return what `inspect` finds, each process having looked at its own files only."""
-    own = inspect(tuple(processes.own(sources)), max_file_size=max_file_size, say=say)
+    """Return what `inspect` finds, each process having looked at its own files only.
+
+    Args:
+        sources: n images.
+        processes: that each look at a part of them, and tell the others what they found.
+        workers: of a cluster that look at them instead; None where no other process does.
+        max_file_size: as of `inspect`.
+        max_pixels: likewise.
+        say: likewise.
+
+    Raises:
+        DataError: a worker does not see files that this process sees.
+    """
+    if workers is not None:
+        return _inspect_there(sources, workers, max_file_size=max_file_size, max_pixels=max_pixels, say=say)
+    own = inspect(tuple(processes.own(sources)), max_file_size=max_file_size, max_pixels=max_pixels, say=say)
     if processes.count == 1:
         return own
     parts = processes.gather((own.unreadable, own.extents))
@@ -91,6 +118,58 @@ def inspect_shares(
 
     keys, headers = processes.gather_own(own.keys), processes.gather_own(own.headers)
     return Inspection(tuple(keys), placed(0), placed(1), tuple(headers))
+
+
+def _inspect_there(
+    sources: tuple[Source, ...],
+    workers: RayWorkers,
+    *,
+    max_file_size: int,
+    max_pixels: int,
+    say: Callable[[str], None],
+) -> Inspection:
+    """Return what `inspect` finds, done by the workers of a cluster."""
+    look: _Look = functools.partial(_look_there, max_file_size=max_file_size, max_pixels=max_pixels)
+    parts = [sources[start : start + PHOTOS_OF_A_PART] for start in range(0, len(sources), PHOTOS_OF_A_PART)]
+    found: list[Inspection | None] = [None] * len(parts)
+    with watched("looking at the photos", say, patience=STARTING_SECONDS) as alive:
+        for number, part in workers.map(look, parts, say=say):
+            alive()
+            found[number] = part
+            _check_seen(parts[number], part, look)
+    return _joined([part for part in found if part is not None])
+
+
+def _look_there(part: Sequence[Source], *, max_file_size: int, max_pixels: int) -> Inspection:
+    return inspect(tuple(part), max_file_size=max_file_size, max_pixels=max_pixels)
+
+
+def _check_seen(sources: Sequence[Source], found: Inspection, look: _Look) -> None:
+    """Raise `DataError` where a worker could not read local files that this process can read."""
+    lost = [place for place in found.unreadable if isinstance(getattr(sources[place], "file", sources[place]), Path)]
+    here = look([sources[place] for place in lost])
+    for place, key in zip(lost, here.keys, strict=True):
+        if key:
+            raise DataError(
+                f"{sources[place]} can be read by this process, and not by a worker of the Ray cluster "
+                f"({found.unreadable[place]}). Every machine of it must see the photos under the same names: put them "
+                "on a file system that all share, or into a store (s3://...)."
+            )
+
+
+def _joined(parts: Sequence[Inspection]) -> Inspection:
+    """Return what was found of images that stand one part after the other."""
+    starts = np.cumsum([0, *(len(part.keys) for part in parts)]).tolist()
+
+    def placed(each: Sequence[Mapping[int, Any]]) -> dict[int, Any]:
+        return {start + place: v for start, own in zip(starts, each, strict=False) for place, v in own.items()}
+
+    return Inspection(
+        tuple(key for part in parts for key in part.keys),
+        placed([part.unreadable for part in parts]),
+        placed([part.extents for part in parts]),
+        tuple(header for part in parts for header in part.headers),
+    )
 
 
 def check_unreadable(samples: Samples, unreadable: Mapping[int, str]) -> None:

@@ -28,6 +28,7 @@ from regraft.images.resizing import PILLOW
 from regraft.images.value_range import Range, Ranges, choose_ranges
 from regraft.processes import ALONE, ProcessGroup
 from regraft.progress import Observer, progress
+from regraft.ray_workers import RayWorkers
 
 _ABSENT_SHOWN = 20  # classes in a message
 MAX_AMBIGUOUS = 0.01  # share of photos under two classes that a large set may lose
@@ -265,6 +266,7 @@ def open_datasets(
     value_range: Range | None = None,
     known: Ranges = (),
     processes: ProcessGroup = ALONE,
+    workers: RayWorkers | None = None,
 ) -> list[Dataset]:
     """Look at every photo once and return the data sets of `parts`. All commands get their labelled photos here.
 
@@ -277,12 +279,14 @@ def open_datasets(
         value_range: the values of black and white in photos of more than 8 bits, where the user chose them.
         known: those that a classifier was trained with, by kind of number.
         processes: that look at a part of the photos each, and tell the others what they found.
+        workers: of a cluster that look at the photos instead of this process.
 
     Raises:
         DataError: too many cannot be read, or one photo stands under two classes.
     """
     inspections = [
-        inspect_shares(part.sources, processes, max_file_size=max_file_size, say=observer.say) for part in parts
+        inspect_shares(part.sources, processes, workers, max_file_size=max_file_size, say=observer.say)
+        for part in parts
     ]
     deep = [
         (p.sources[place], e) for p, found in zip(parts, inspections, strict=True) for place, e in found.extents.items()

@@ -9,6 +9,7 @@ from regraft.errors import OptionError, option
 from regraft.files import MAX_FILE_BYTES
 from regraft.options import GROUP, Bytes, Interval, check_settings, interval, setting, truth, whole_number
 from regraft.processes import ALONE, ProcessGroup, join_processes
+from regraft.ray_workers import RayWorkers, is_cluster, workers_on
 from regraft.runtime import BATCH_SIZE, DEVICES, Device, find_device, pick_device, process_count
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class Compute:
         max_file_size: bytes that a photo's file may have; a larger one counts as unreadable.
         value_range: (low, high) the values of black and white in photos of more than 8 bits; None for those of the data
             set, or those that the classifier was trained with.
+        on: "ray", or "ray:ADDRESS", for a cluster whose workers read the photos and run the network where nothing is
+            trained; "" for this process.
         processes: that were started together and run a part of the photos each, see `together`; this one alone if not.
     """
 
@@ -75,6 +78,12 @@ class Compute:
         check=interval,
         flag="range",
     )
+    on: str = setting(
+        "",
+        help="Have photos read and run by a Ray cluster: ray, or ray:ADDRESS.",
+        allowed="ray, or ray:ADDRESS, as in ray:10.0.0.1:6379",
+        check=is_cluster,
+    )
     processes: ProcessGroup = field(default=ALONE, metadata=GROUP, repr=False, compare=False)
 
     def together(self) -> "Compute":
@@ -84,6 +93,11 @@ class Compute:
     def alone(self) -> "Compute":
         """Return the same for this process alone."""
         return self if self.processes.count == 1 else replace(self, processes=ALONE)
+
+    @property
+    def workers(self) -> RayWorkers | None:
+        """Return the cluster's workers that `on` names; None where this process works itself."""
+        return workers_on(self.on)
 
     def check(self) -> None:
         """Raise `OptionError` for a value that is not allowed, or a device or engine that is not here."""

@@ -147,7 +147,11 @@ def subject_of_network(
         DataError: more than a tenth of the photos cannot be read, or one photo stands under two classes.
     """
     (dataset,) = open_datasets(
-        [samples], observer, max_file_size=compute.max_file_size, value_range=compute.value_range
+        [samples],
+        observer,
+        max_file_size=compute.max_file_size,
+        value_range=compute.value_range,
+        workers=compute.workers,
     )
     if labelled:  # how far it carries is found by folds
         (dataset,) = join_pictures([dataset], compute, observer)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from regraft.data.audit import inspect
+from regraft.data.audit import inspect_shares
 from regraft.engines.compute import Compute
 from regraft.engines.workload import EngineChoice
 from regraft.features.depth_choices import columns_from, first_depths
@@ -129,7 +129,9 @@ class Embedder:
         compute, found = self.compute, []
         deep = []
         for part in parts:
-            seen = inspect(tuple(part), max_file_size=compute.max_file_size, say=self.observer.say)
+            seen = inspect_shares(
+                tuple(part), workers=compute.workers, max_file_size=compute.max_file_size, say=self.observer.say
+            )
             found.append(OpenPhotos(tuple(part), seen.keys, seen.unreadable, seen.headers))
             deep += [(part[place], extent) for place, extent in seen.extents.items()]
         ranges = choose_ranges(

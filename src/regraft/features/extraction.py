@@ -11,19 +11,17 @@ import numpy as np
 from regraft import matrices
 from regraft.cache import features_folder, keep_limit
 from regraft.engines.compute import Compute
-from regraft.engines.engine import Engine, run_ahead
+from regraft.engines.engine import Engine
 from regraft.engines.graphs import foreign_graph
 from regraft.engines.kinds import WORTH_CONVERTING
 from regraft.engines.selection import LazyEngine, choose_engine
-from regraft.engines.workload import CHECKED_PHOTOS, CheckPhotos, EngineChoice, Workload, features_of
-from regraft.errors import WeightsError
+from regraft.engines.workload import EngineChoice, Workload, features_of
+from regraft.features.network_pass import NetworkThere, check_photos, network_pass
+from regraft.features.passes import PhotoPass, patience_of
 from regraft.features.shards import ShardWriter
 from regraft.features.store import FeatureStore
-from regraft.features.views import PartStores, ViewsEngine, view_fields
-from regraft.files import sha256
+from regraft.features.views import PartStores, view_fields
 from regraft.images.decoding import READING
-from regraft.images.loading import load_batches
-from regraft.images.preprocess import Preprocess
 from regraft.images.resizing import PILLOW, TORCHVISION, resizer_for
 from regraft.images.sources import Source
 from regraft.images.tta import PLAIN, parts_in_words
@@ -154,47 +152,12 @@ class FeatureExtractor:
             batch_size=self.compute.batch_size,
             observer=self._observer,
             photos=photos,
+            cluster=self.compute,
         )
         if features.flat and not self.backbone.preprocess.ranges:  # else they were named with their values
             self._observer.say(flat_in_words([sources[place] for place in features.flat]))
         each = np.split(features.values, len(parts), axis=1)
         return {part: replace(features, values=values) for part, values in zip(parts, each, strict=True)}
-
-
-def check_photos(
-    sources: Sequence[Source], keys: Sequence[bytes], preprocess: Preprocess, labels: np.ndarray | None = None
-) -> CheckPhotos:
-    """Return the photos that engines are compared on: of each class in turn those whose content keys come first.
-
-    They depend on what the photos show alone, not on their order or their names.
-
-    Args:
-        sources: n images.
-        keys: their content keys; b"" for what is known to be unreadable.
-        preprocess: what they are brought to.
-        labels: (n,) classes; None where they are not known.
-    """
-    kinds = np.zeros(len(keys), dtype=np.int64) if labels is None else labels
-    chosen: dict[bytes, int] = {key: place for place, key in enumerate(keys) if key}  # each content once
-    turns: dict[int, int] = {}
-    ranked = []
-    for key in sorted(chosen):
-        kind = int(kinds[chosen[key]])
-        ranked.append((turns.setdefault(kind, 0), key))
-        turns[kind] += 1
-    drawn = [key for _, key in sorted(ranked)]
-
-    def read() -> np.ndarray:
-        found = [np.empty((0, preprocess.height, preprocess.width, 3), dtype=np.uint8)]
-        for start in range(0, len(drawn), CHECKED_PHOTOS):  # further ones only where some cannot be read
-            part = [sources[chosen[key]] for key in drawn[start : start + CHECKED_PHOTOS]]
-            with closing(load_batches(part, preprocess, batch_size=CHECKED_PHOTOS)) as batches:
-                found += [batch.pixels for batch in batches]
-            if sum(map(len, found)) >= CHECKED_PHOTOS:
-                break
-        return np.concatenate(found)[:CHECKED_PHOTOS]
-
-    return CheckPhotos(sha256(b"".join(drawn[:CHECKED_PHOTOS])).hex()[:24], read)
 
 
 def extract(
@@ -208,6 +171,7 @@ def extract(
     batch_size: int = BATCH_SIZE,
     observer: Observer | None = None,
     photos: int | None = None,
+    cluster: Compute | None = None,
 ) -> Features:
     """Return the features of `sources`, from the cache where they are in it.
 
@@ -225,6 +189,7 @@ def extract(
         batch_size: images per step.
         observer: hears the progress.
         photos: how many there are in all, where these are one process's share; None for n.
+        cluster: whose workers run what is not in the cache, on an engine like `engine`; None where `engine` does.
 
     Raises:
         WeightsError: the network gives values that are not finite, or others than its features.
@@ -241,20 +206,22 @@ def extract(
     ]
 
     def run(rows: Sequence[int], wanted: Sequence[str], store: FeatureStore | PartStores | None) -> Features:
-        views = ViewsEngine(engine, wanted, resizer)
-        plain = tuple(wanted) == (PLAIN,)
+        run_photos: PhotoPass = network_pass(
+            engine, wanted, width=backbone.width, resizer=resizer, batch_size=batch_size
+        )
+        if cluster is not None and cluster.workers is not None:
+            there = NetworkThere.of(backbone, cluster, engine, photos=count, parts=wanted, resizer=resizer)
+            run_photos = there.pass_by(cluster.workers, observer.say)
         return compute_once(
             [sources[row] for row in rows],
             [keys[row] for row in rows],
-            engine if plain else views,
+            run_photos,
             store,
             dimension=len(wanted) * backbone.width,
             cache_limit=cache_limit,
-            batch_size=max(batch_size // views.count, 1),
             observer=observer,
-            title=f"features{'' if plain else f' of {parts_in_words(wanted)}'} ({engine.name})",
-            draw=None if plain else views.draw,
-            resizer=resizer,
+            title=f"features{'' if tuple(wanted) == (PLAIN,) else f' of {parts_in_words(wanted)}'} ({engine.name})",
+            engine_name=engine.name,
         )
 
     if len(parts) == 1:
@@ -300,31 +267,27 @@ def _of_parts(
 def compute_once(
     sources: Sequence[Source],
     keys: Sequence[bytes],
-    engine: Engine,
+    run_photos: PhotoPass,
     store: FeatureStore | PartStores | None,
     *,
     dimension: int,
     cache_limit: int | None,
-    batch_size: int = BATCH_SIZE,
     observer: Observer,
     title: str,
-    draw: Callable[[int, Source], np.ndarray] | None = None,
-    resizer: str | None = None,
+    engine_name: str,
 ) -> Features:
-    """Return what `engine` makes of `sources`, from `store` where it is in it. See `extract`.
+    """Return what `run_photos` makes of `sources`, from `store` where it is in it. See `extract`.
 
     Args:
         sources: n images.
         keys: their content keys; b"" for images that are passed over.
-        engine: (b, h, w, 3) pixels to (b, d) vectors.
+        run_photos: makes (m, d) vectors of photos.
         store: where the vectors are kept; None keeps none.
         dimension: d.
         cache_limit: bytes that the cache may hold, where there is a store.
-        batch_size: images per step.
         observer: hears the progress.
         title: of the progress.
-        draw: as of `load_batches`.
-        resizer: likewise.
+        engine_name: of the engine that runs the photos.
     """
     started = time.monotonic()
     if store is None:
@@ -341,41 +304,23 @@ def compute_once(
     computed = 0
     if missing:
         order = list(missing.values())
-        firsts = [sources[places[0]] for places in order]
-        batches = load_batches(firsts, engine.preprocess, batch_size=batch_size, draw=draw, resizer=resizer)
         with (
-            progress(observer, title, len(order)) as advance,
+            progress(observer, title, len(order), patience=patience_of(run_photos)) as advance,
             closing(ShardWriter(store, cache_limit or 0, observer)) as writer,
-            closing(batches),  # whatever ends the pass ends the threads that decode, and what the engine has queued
-            closing(run_ahead(engine, batches)) as results,
+            closing(run_photos([sources[places[0]] for places in order])) as results,
         ):
-            for batch, vectors in results:
-                for row, reason in batch.unreadable.items():
+            for part in results:
+                for row, reason in part.unreadable.items():
                     unreadable.update(dict.fromkeys(order[row], reason))
-                flat += [place for row in batch.flat for place in order[row]]
-                if len(batch.positions):
-                    _check_vectors(vectors, [sources[order[row][0]] for row in batch.positions], dimension)
-                    for row, vector in zip(batch.positions, vectors, strict=True):
-                        values[order[row]] = vector
-                    writer.add([keys[order[row][0]] for row in batch.positions], vectors)
-                computed += len(batch.positions)
-                advance(len(batch.positions) + len(batch.unreadable))
+                flat += [place for row in part.flat for place in order[row]]
+                for row, vector in zip(part.rows, part.vectors, strict=True):
+                    values[order[row]] = vector
+                if part.rows:
+                    writer.add([keys[order[row][0]] for row in part.rows], part.vectors)
+                computed += len(part.rows)
+                advance(len(part.rows) + len(part.unreadable))
     matrices.release(values)
-    return Features(values, engine.name, unreadable, computed, time.monotonic() - started, tuple(sorted(flat)))
-
-
-def _check_vectors(vectors: np.ndarray, sources: Sequence[Source], dimension: int) -> None:
-    if vectors.shape != (len(sources), dimension):
-        raise WeightsError(
-            f"the network gives values of shape {vectors.shape} for {len(sources):,} photos, and not {dimension:,} for "
-            "each. Its file is damaged; fit it again, or use another."
-        )
-    broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-    if len(broken):
-        raise WeightsError(
-            f"the network gives values that are not finite (NaN or infinite), first for {sources[broken[0]]}. "
-            "Its weights are damaged or do not belong to it; use others."
-        )
+    return Features(values, engine_name, unreadable, computed, time.monotonic() - started, tuple(sorted(flat)))
 
 
 def _about(backbone: Backbone, engine: Engine, part: str, resizer: str) -> dict[str, object]:

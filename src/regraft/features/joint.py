@@ -78,8 +78,7 @@ class JointExtractor:
         parts: Sequence[str],
     ) -> dict[str, Features]:
         """Return the features of views of `sources` (n), by part of `tta.PARTS`. See `FeatureExtractor`."""
-        if self._compute.processes.count > 1:  # before each asks for its own part alone
-            self.choose(sources, keys, labels)
+        self.choose(sources, keys, labels)  # of all photos, before each process asks for its own part alone
 
         def part_of(extractor: FeatureExtractor, own: Sequence[int]) -> dict[str, Features]:
             some = [sources[place] for place in own], [keys[place] for place in own]

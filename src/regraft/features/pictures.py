@@ -14,6 +14,7 @@ from regraft.engines.compute import Compute
 from regraft.engines.engine import Engine
 from regraft.errors import shortlist
 from regraft.features.extraction import Features, compute_once
+from regraft.features.passes import ClusterPass, EnginePass, PassThere, PhotoPass
 from regraft.features.shares import in_shares
 from regraft.features.store import FeatureStore
 from regraft.images.colours import COLOURS, mean_colours
@@ -34,6 +35,8 @@ from regraft.images.resizing import PILLOW
 from regraft.images.sources import Source
 from regraft.images.value_range import Ranges
 from regraft.progress import Observer, progress
+from regraft.ray_workers import RayWorkers
+from regraft.runtime import BATCH_SIZE
 from regraft.watchdog import watched
 
 _MANY = 5000  # photos whose comparison takes seconds
@@ -269,21 +272,25 @@ def _compute(
     compute: Compute,
     observer: Observer,
     title: str = "looking for copies",
+    workers: RayWorkers | None = None,
 ) -> Features:
     """Return what `engine` makes of photos, from the cache where it is there."""
     size = f"{engine.preprocess.width} x {engine.preprocess.height} pixels"
     about = {"architecture": engine.name, "engine": size, "version": _VERSION, "reading": READING}
     about |= {"preprocess": engine.preprocess.to_json()}
+    run_photos: PhotoPass = EnginePass(engine, engine.dimension, BATCH_SIZE, resizer=PILLOW)  # equal on every machine
+    if workers is not None:
+        run_photos = ClusterPass(workers, PassThere(run_photos), "cpu", BATCH_SIZE, observer.say)
     return compute_once(
         sources,
         keys,
-        engine,
+        run_photos,
         FeatureStore(about, engine.dimension, observer.say) if compute.cache else None,
         dimension=engine.dimension,
         cache_limit=compute.cache_bytes if compute.cache else None,
         observer=observer,
         title=title,
-        resizer=PILLOW,  # keys of equal pixels are equal on every machine
+        engine_name=engine.name,
     )
 
 
@@ -303,7 +310,7 @@ def _look(datasets: Sequence[Dataset], compute: Compute, observer: Observer) -> 
 
     def look(own: list[int]) -> dict[str, Features]:
         some = [sources[place] for place in own], [keys[place] for place in own]
-        return {"": _compute(engine, *some, compute=compute, observer=observer)}
+        return {"": _compute(engine, *some, compute=compute, observer=observer, workers=compute.workers)}
 
     found = in_shares(keys, compute.processes, look)[""]
     codes, colours = np.split(found.values, [KEY_BYTES + 2 * HASH_BYTES], axis=1)

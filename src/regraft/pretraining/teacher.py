@@ -16,8 +16,8 @@ from regraft.engines.workload import Workload
 from regraft.errors import OptionError, option, shortlist
 from regraft.evaluation.calibration import fit_temperature
 from regraft.features.activations import Views, ViewSet, cache_views
-from regraft.features.extraction import check_photos
 from regraft.features.joint import check_same_engines
+from regraft.features.network_pass import check_photos
 from regraft.files import is_file
 from regraft.heads.linear import LinearHead, linear_of
 from regraft.heads.probe import UNCHOSEN_STRENGTH

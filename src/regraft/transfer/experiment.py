@@ -20,8 +20,9 @@ from regraft.engines.selection import choose_engine
 from regraft.engines.workload import EngineChoice, Workload, features_of
 from regraft.errors import OptionError, option
 from regraft.features.depth_choices import columns_from, distinct, first_depths
-from regraft.features.extraction import Features, check_photos
+from regraft.features.extraction import Features
 from regraft.features.joint import check_same_engines
+from regraft.features.network_pass import check_photos
 from regraft.heads.coordinates import CoordinateCache
 from regraft.heads.probe import CalibratedHeads
 from regraft.images.augment import Augmentation

@@ -82,6 +82,7 @@ def open_splits(
         max_file_size=compute.max_file_size,
         value_range=compute.value_range,
         processes=compute.processes,
+        workers=compute.workers,
     )
     opened = join_pictures(opened, compute, observer, near=settings.near_duplicates == JOIN)
     dataset, *rest = _with_guessed_groups(opened, observer) if settings.grouping == GUESSED else opened

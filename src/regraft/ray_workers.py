@@ -1,0 +1,284 @@
+"""Workers of a Ray cluster: processes, on this machine or on others, that each do a part of a pass over photos."""
+
+import contextlib
+import functools
+import logging
+import os
+import pickle
+import socket
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from regraft.errors import ClusterError, RegraftError, option, printable
+from regraft.extras import check_installed
+from regraft.runtime import limit_cpus
+
+PREFIX = "ray"
+MOST_CPUS = 8  # of one worker: further ones help each other less than a second worker does
+PHOTOS_OF_A_PART = 512  # what a worker that ends loses; enough that the end of one part costs little
+STARTING_SECONDS = 600.0  # until a pass that waits for workers says so: they are started, and convert the network
+_ATTEMPTS = 4  # at a part whose worker died: more would not end where a photo kills each of them
+_CONNECT_SECONDS = 10.0
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """The machines of a cluster that can work.
+
+    Attributes:
+        cpus: processors of each.
+        gpus: likewise.
+    """
+
+    cpus: tuple[int, ...]
+    gpus: tuple[int, ...]
+
+    def workers(self, device: str) -> tuple[int, int, int]:
+        """Return how many workers there are, and the CPUs and GPUs of each: a worker per GPU, else per 8 CPUs.
+
+        All have the same number of CPUs, at most those of the smallest machine.
+
+        >>> Nodes(cpus=(32, 4), gpus=(0, 0)).workers("cpu")
+        (9, 4, 0)
+        >>> Nodes(cpus=(16, 16), gpus=(4, 0)).workers("cuda")
+        (4, 4, 1)
+        """
+        if device == "cuda" and any(self.gpus):
+            each = min(cpus // gpus for cpus, gpus in zip(self.cpus, self.gpus, strict=True) if gpus)
+            return sum(self.gpus), max(1, min(each, MOST_CPUS)), 1
+        each = min(MOST_CPUS, *self.cpus)
+        return sum(cpus // each for cpus in self.cpus), each, 0
+
+    def __str__(self) -> str:
+        """Return the number of machines and processors in words."""
+        gpus = f" and {sum(self.gpus):,} GPUs" if any(self.gpus) else ""
+        machines = "1 machine" if len(self.cpus) == 1 else f"{len(self.cpus):,} machines"
+        return f"{machines} with {sum(self.cpus):,} CPUs{gpus}"
+
+
+def is_cluster(value: object) -> bool:
+    """Tell whether `value` names where work may be done: "" for this process, "ray", or "ray:ADDRESS"."""
+    return isinstance(value, str) and (value in ("", PREFIX) or (value.startswith(f"{PREFIX}:") and len(value) > 4))
+
+
+@functools.cache
+def workers_on(name: str) -> "RayWorkers | None":
+    """Return the workers that `name`, as of `is_cluster`, names; None for "". Nothing is connected to yet."""
+    return RayWorkers(name.partition(":")[2]) if name else None
+
+
+class RayWorkers:
+    """The workers of a cluster. It is connected to when the first work is given.
+
+    Each is an actor of a Ray Data pool: one that dies is started again, and does its part once more.
+
+    Args:
+        address: of the cluster, as `ray.init` takes it; "" for the one that RAY_ADDRESS names, else one of this machine
+            alone, which ends with the process.
+    """
+
+    def __init__(self, address: str = "") -> None:
+        self._address = address
+        self._nodes: Nodes | None = None
+        self._said = ""
+
+    def connect(self) -> Nodes:
+        """Return the machines of the cluster; the first call connects to it.
+
+        Raises:
+            MissingPackageError: Ray is not installed.
+            ClusterError: no cluster answers there.
+        """
+        if self._nodes is None:
+            check_installed("ray", option("on", PREFIX))
+            _join(self._address)
+            self._nodes = _nodes()
+        return self._nodes
+
+    def map(
+        self,
+        work: Callable[[Sequence[_T]], _R],
+        parts: Sequence[Sequence[_T]],
+        *,
+        device: str = "cpu",
+        say: Callable[[str], None] = lambda _: None,
+    ) -> Generator[tuple[int, _R]]:
+        """Yield the number of each part, and what `work` returned for it, in any order, each exactly once.
+
+        Args:
+            work: picklable; each worker gets one copy of it, and calls it for part after part.
+            parts: what it is called with.
+            device: "cuda" for workers that have a GPU each.
+            say: hears what is done where.
+
+        Raises:
+            ClusterError: a part ended its worker again and again, or the cluster is gone.
+            RegraftError: as `work` raises it.
+        """
+        nodes = self.connect()
+        most, cpus, gpus = nodes.workers(device)
+        workers = f"{most:,} worker{'s' * (most > 1)}" + (f" with {cpus} CPUs each" if cpus > 1 else "")
+        if self._said != (where := f"on Ray, {nodes}: {workers}"):
+            self._said = where
+            say(where)
+        import ray
+        from ray.data import ActorPoolStrategy
+
+        rows = [{"part": number, "content": pickle.dumps(part)} for number, part in enumerate(parts)]
+        if not rows:
+            return
+        attempts = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Attempts).remote()
+        content = ray.put(_pickled(work))  # a copy for each machine; this process keeps it while it waits for results
+        pool = ActorPoolStrategy(min_size=1, max_size=min(most, len(rows)), max_tasks_in_flight_per_actor=2)
+        done = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+            cast("Any", _Worker),  # a class, of which Ray makes one object for each worker
+            fn_constructor_args=(content, attempts, cpus, str(Path.cwd())),
+            compute=pool,
+            num_cpus=cpus,
+            num_gpus=gpus,
+        )
+        try:
+            for row in done.iter_rows():
+                result = pickle.loads(row["result"])
+                if isinstance(result, RegraftError):
+                    raise result
+                if isinstance(result, _Abandoned):
+                    raise _deadly(parts[row["part"]])
+                yield row["part"], result
+        except ray.exceptions.RayError as error:
+            raise _failure(error) from error
+
+
+class _Abandoned:
+    """Stands for the result of a part that ended each worker that began it."""
+
+
+class _Attempts:
+    """Counts how often each part was begun, outside of the workers, which may end at any time."""
+
+    def __init__(self) -> None:
+        self._begun: dict[int, int] = {}
+
+    def begin(self, part: int) -> int:
+        """Return how often a part was begun, this time included."""
+        self._begun[part] = self._begun.get(part, 0) + 1
+        return self._begun[part]
+
+
+class _Worker:
+    """What runs in a worker: keeps `work`, and what that keeps."""
+
+    def __init__(self, content: Any, attempts: Any, cpus: int, folder: str) -> None:
+        import ray
+
+        limit_cpus(cpus)
+        with contextlib.suppress(OSError):  # another machine may have no such folder; then names of photos are absolute
+            os.chdir(folder)
+        self._attempts = attempts
+        self._work = pickle.loads(ray.get(content) if isinstance(content, ray.ObjectRef) else content)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        import ray
+
+        if ray.get(self._attempts.begin.remote(row["part"])) > _ATTEMPTS:
+            return {"part": row["part"], "result": pickle.dumps(_Abandoned())}
+        try:
+            result = self._work(pickle.loads(row["content"]))
+        except RegraftError as error:  # the same sentence as without a cluster
+            result = error
+        return {"part": row["part"], "result": pickle.dumps(result)}
+
+
+def _pickled(work: object) -> bytes:
+    from ray import cloudpickle
+
+    return bytes(cloudpickle.dumps(work))  # type: ignore[no-untyped-call]
+
+
+def _join(address: str) -> None:
+    """Connect this process to a cluster, unless it is connected.
+
+    Raises:
+        ClusterError: none answers.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere without being asked for
+    import ray
+    from ray.data import DataContext
+
+    context = DataContext.get_current()
+    context.enable_progress_bars = context.print_on_execution_start = False
+    for name in ("ray.data", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    _keep_stdout()
+    if ray.is_initialized():
+        return
+    try:
+        if "://" in address:
+            raise ValueError("Ray Client's addresses are not taken")
+        _check_listens(address or os.environ.get("RAY_ADDRESS", ""))
+        ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        where = f"at {printable(address)}" if address else "on this machine"
+        reason = printable(str(error).strip().partition("\n")[0])
+        raise ClusterError(
+            f"{option('on')}: no Ray cluster answers {where} ({reason}). Give the address that `ray start` printed, as "
+            f"in {option('on', 'ray:10.0.0.1:6379')}, or {option('on', PREFIX)} alone for this machine."
+        ) from error
+
+
+def _check_listens(address: str) -> None:
+    """Raise `OSError` if nothing listens at host:port; Ray itself would try again and again for minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+
+
+def _keep_stdout() -> None:
+    """Keep what Ray tells of dead workers, which are started again, out of the answers on the standard output.
+
+    It is printed by a thread of Ray's, which no option of `ray.init` keeps from it.
+    """
+    from ray._private import worker
+
+    told = worker.print_to_stdstream
+
+    def tell(data: dict[str, Any], *arguments: Any, **more: Any) -> None:
+        if data.get("pid") != "raylet":
+            told(data, *arguments, **more)
+
+    worker.print_to_stdstream = tell
+
+
+def _nodes() -> Nodes:
+    import ray
+
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    found = [node["Resources"] for node in nodes if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+    if not found:
+        raise ClusterError(
+            f"{option('on')}: the Ray cluster has no machine with a CPU to work on. Start one: ray start --address=..."
+        )
+    return Nodes(*zip(*((int(one["CPU"]), int(one.get("GPU", 0))) for one in found), strict=True))
+
+
+def _deadly(part: Sequence[object]) -> ClusterError:
+    """Return what to say of a part that ended each worker that began it."""
+    where = printable(part[0]) if len(part) == 1 else f"{printable(part[0])} to {printable(part[-1])}"
+    return ClusterError(
+        f"{_ATTEMPTS} workers of the Ray cluster ended one after the other at the same {len(part):,} photos ({where}): "
+        "they lacked memory, or one of these photos ends whatever reads it. Ray's logs of that machine say more. What "
+        "was computed before is kept; the same command goes on with it."
+    )
+
+
+def _failure(error: Exception) -> ClusterError:
+    """Return what to say of what Ray raised."""
+    last = printable((str(error).strip() or type(error).__name__).splitlines()[-1])
+    return ClusterError(
+        f"the Ray cluster has failed: {type(error).__name__}: {last}. What was computed before is kept; the same "
+        "command goes on with it."
+    )
