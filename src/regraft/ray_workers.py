@@ -21,6 +21,7 @@ PHOTOS_OF_A_PART = 512  # what a worker that ends loses; enough that the end of 
 STARTING_SECONDS = 600.0  # until a pass that waits for workers says so: they are started, and convert the network
 _ATTEMPTS = 4  # at a part whose worker died: more would not end where a photo kills each of them
 _CONNECT_SECONDS = 10.0
+_TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")  # and ~/.ray/auth_token: where Ray finds a cluster's password
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -55,9 +56,8 @@ class Nodes:
 
     def __str__(self) -> str:
         """Return the number of machines and processors in words."""
-        gpus = f" and {sum(self.gpus):,} GPUs" if any(self.gpus) else ""
-        machines = "1 machine" if len(self.cpus) == 1 else f"{len(self.cpus):,} machines"
-        return f"{machines} with {sum(self.cpus):,} CPUs{gpus}"
+        gpus = f" and {_counted(sum(self.gpus), 'GPU')}" if any(self.gpus) else ""
+        return f"{_counted(len(self.cpus), 'machine')} with {_counted(sum(self.cpus), 'CPU')}{gpus}"
 
 
 def is_cluster(value: object) -> bool:
@@ -121,7 +121,7 @@ class RayWorkers:
         """
         nodes = self.connect()
         most, cpus, gpus = nodes.workers(device)
-        workers = f"{most:,} worker{'s' * (most > 1)}" + (f" with {cpus} CPUs each" if cpus > 1 else "")
+        workers = f"{_counted(most, 'worker')} with {_counted(cpus, 'CPU')} each"
         if self._said != (where := f"on Ray, {nodes}: {workers}"):
             self._said = where
             say(where)
@@ -193,6 +193,10 @@ class _Worker:
         return {"part": row["part"], "result": pickle.dumps(result)}
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def _pickled(work: object) -> bytes:
     from ray import cloudpickle
 
@@ -206,6 +210,9 @@ def _join(address: str) -> None:
         ClusterError: none answers.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere without being asked for
+    if any(name in os.environ for name in _TOKENS) or (Path.home() / ".ray" / "auth_token").exists():
+        # as `ray start` does: a cluster that asks for no token takes one as well
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
     from ray.data import DataContext
 
@@ -221,7 +228,7 @@ def _join(address: str) -> None:
             raise ValueError("Ray Client's addresses are not taken")
         _check_listens(address or os.environ.get("RAY_ADDRESS", ""))
         ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
         where = f"at {printable(address)}" if address else "on this machine"
         reason = printable(str(error).strip().partition("\n")[0])
         raise ClusterError(

@@ -69,7 +69,7 @@ class NetworkThere:
         kinds = ENGINE_KINDS.values()
         (kind,) = (one.name for one in kinds if one.engine_name(here) == engine.name)
         choice = EngineChoice(kind, machine(here))
-        return cls(backbone, replace(compute, on=""), choice, photos, tuple(parts), resizer)
+        return cls(backbone.for_another_process(), replace(compute, on=""), choice, photos, tuple(parts), resizer)
 
     def pass_by(self, workers: RayWorkers, say: Callable[[str], None]) -> ClusterPass:
         """Return the pass that workers do together."""
