@@ -379,6 +379,7 @@ ORDER = {
         "publishing",
         "exports",
     ],
+    "cluster": ["shards", "parts", "predictions", "embeddings"],
     "cli": [
         "bar",
         "console",
@@ -400,6 +401,9 @@ ORDER = {
         "tracking",
         "training_options",
         "outputs",
+        "parts",
+        "decision",
+        "prediction_parts",
         "card",
         "push",
         "dry_run_networks",

@@ -6,12 +6,13 @@ import logging
 import os
 import pickle
 import socket
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from regraft.errors import ClusterError, RegraftError, option, printable
+from regraft.errors import ClusterError, DataError, RegraftError, first_few, option, printable
 from regraft.extras import check_installed
 from regraft.runtime import limit_cpus
 
@@ -99,6 +100,34 @@ class RayWorkers:
             self._nodes = _nodes()
         return self._nodes
 
+    def check_see(self, path: Path, what: str) -> None:
+        """Raise `DataError` unless every machine of the cluster sees this file.
+
+        Args:
+            path: of a file that this process sees.
+            what: it is, for the message.
+        """
+        self.connect()
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
+
+        look = ray.remote(num_cpus=0)(_sees)
+        nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        answers = [
+            look.options(scheduling_strategy=On(node["NodeID"], soft=False)).remote(str(path.absolute()))
+            for node in nodes
+        ]
+        try:
+            seen = ray.get(answers, timeout=STARTING_SECONDS)
+        except ray.exceptions.RayError as error:
+            raise _failure(error) from error
+        blind = [node["NodeManagerAddress"] for node, sees in zip(nodes, seen, strict=True) if not sees]
+        if blind:
+            raise DataError(
+                f"{printable(path)} ({what}) is not seen by {_counted(len(blind), 'machine')} of the Ray cluster "
+                f"({first_few(blind, 3)}). Put it on a file system that all share, or into a store (s3://...)."
+            )
+
     def map(
         self,
         work: Callable[[Sequence[_T]], _R],
@@ -151,6 +180,10 @@ class RayWorkers:
                 yield row["part"], result
         except ray.exceptions.RayError as error:
             raise _failure(error) from error
+
+
+def _sees(path: str) -> bool:
+    return Path(path).exists()
 
 
 class _Abandoned:
@@ -209,6 +242,7 @@ def _join(address: str) -> None:
     Raises:
         ClusterError: none answers.
     """
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else each pool of workers is told to be an error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere without being asked for
     if any(name in os.environ for name in _TOKENS) or (Path.home() / ".ray" / "auth_token").exists():
         # as `ray start` does: a cluster that asks for no token takes one as well
@@ -227,7 +261,8 @@ def _join(address: str) -> None:
         if "://" in address:
             raise ValueError("Ray Client's addresses are not taken")
         _check_listens(address or os.environ.get("RAY_ADDRESS", ""))
-        ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR)
+        with _quiet_stderr():  # what goes wrong is raised as well
+            ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR)
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
         where = f"at {printable(address)}" if address else "on this machine"
         reason = printable(str(error).strip().partition("\n")[0])
@@ -235,6 +270,19 @@ def _join(address: str) -> None:
             f"{option('on')}: no Ray cluster answers {where} ({reason}). Give the address that `ray start` printed, as "
             f"in {option('on', 'ray:10.0.0.1:6379')}, or {option('on', PREFIX)} alone for this machine."
         ) from error
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Keep what libraries in C++ print on the standard error, whatever its level, from the user in this block."""
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _check_listens(address: str) -> None:
@@ -267,7 +315,7 @@ def _nodes() -> Nodes:
     found = [node["Resources"] for node in nodes if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
     if not found:
         raise ClusterError(
-            f"{option('on')}: the Ray cluster has no machine with a CPU to work on. Start one: ray start --address=..."
+            f"{option('on')}: the Ray cluster has no machine with a CPU to work on. Start one with `ray start`."
         )
     return Nodes(*zip(*((int(one["CPU"]), int(one.get("GPU", 0))) for one in found), strict=True))
 

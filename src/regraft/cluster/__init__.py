@@ -1,0 +1,6 @@
+"""Jobs on a cluster whose driver holds no photo and no vector: any number of photos.
+
+May import: the files beside this folder, evaluation, plots, storage, images, data, networks, heads, engines,
+attribution, features, training, classifier, photo_audit, labelling, transfer, pretraining, explain, review, publishing,
+exports, serve, api.
+"""
