@@ -10,7 +10,7 @@ the pairs that differ in the most bits allowed are found, and more of the others
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from itertools import count, repeat
+from itertools import repeat
 from math import comb, inf, log, log1p
 
 import numpy as np
@@ -23,9 +23,19 @@ RECALL = 0.99  # of pairs that differ in the most bits allowed, in any of eight 
 MOST_PAIRS = 5_000_000_000  # of 100,000 photos: up to so many, all are compared
 _PAIRS_PER_PHOTO = 10  # pairs that are compared in the time that a photo takes in a table
 _SPARE = 2  # bits of a part beyond those that would give each photo a value of its own: one in two meets another one
-_WINDOW = 16  # photos of one value that a photo is compared with: those that agree with it in the most further bits
-_MOST_CUT = 0.005  # of the photos that may have more of their value than that; else parts become longer
-_CROWDED = 2.0  # pairs that a photo costs in a table: beyond, parts become longer
+_WINDOW = 16  # photos of one value that a photo is compared with at first: those that agree in the most further bits
+_MOST_CUT = 0.005  # of the photos that may have more of their value than that; else the window is doubled
+_CROWDED = 1.0  # pairs that a photo, as it is or turned, costs in a table: beyond, parts become longer
+_FIRST_WINDOWS = (
+    1,
+    2,
+    4,
+    8,
+    16,
+)  # thousands of photos of one scene are joined by few pairs each, before more are compared
+_MOST_MEETING = (
+    0.7  # of the photos that may meet another one in a table, or parts become longer before more is compared
+)
 _FALSE = 6  # bits of a hashed part beyond those that number the photos: other parts share a value with 1 in 64 of them
 _PHOTOS = 1 << 15  # at a time: what is between their bits and their keys stays in the processor's cache
 _PAIRS = 1 << 15
@@ -59,28 +69,26 @@ def close_pairs(
     if limit < 0:
         advance(len(first))
         return
-    own, others = len(first), None if second is None else len(second)
-    if not is_sampled(own, others, limit):
+    shown = np.flatnonzero(first.any(axis=1))
+    others = shown if second is None else np.flatnonzero(second.any(axis=1))
+    own, count = len(shown), None if second is None else len(others)
+    if not is_sampled(own, count, limit):
         yield from blocks_of_pairs(first, second, limit, advance)
         return
-    every = first if second is None else np.concatenate([first, second])
-    shown = np.flatnonzero(every.any(axis=1))
 
     def among(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Tell which pairs of photos that show something are wanted."""
-        i, j = shown[a], shown[b]
+        """Tell which pairs (p,), (p,) of those that show something, one set after the other, are wanted."""
         if second is None:
-            return wanted(i, j)
-        found = np.flatnonzero((i < own) & (j >= own))
-        kept = np.zeros(len(i), dtype=bool)
-        kept[found] = wanted(i[found], j[found] - own)
+            return wanted(shown[a], shown[b])
+        kept = (a < own) & (b >= own)
+        kept[kept] = wanted(shown[a[kept]], others[b[kept] - own])
         return kept
 
-    done = _Progress(own, advance)
-    search = _Search(every[shown], limit, among, _pairs(own, others))
+    done = _Progress(len(first), advance)
+    every = first[shown] if second is None else np.concatenate([first[shown], second[others]])
+    search = _Search(every, limit, among, _pairs(own, count))
     for found in search.pairs(done.reach):
-        i, j = shown[found.first], shown[found.second]
-        yield ClosePairs(i, j if second is None else j - own, found.distance)
+        yield ClosePairs(shown[found.first], others[found.second - (0 if second is None else own)], found.distance)
     if not search.complete:
         yield from blocks_of_pairs(first, second, limit, done.rest())
 
@@ -93,7 +101,7 @@ class _Progress:
 
     def reach(self, share: float) -> None:
         """Tell that this share of the work, 0 to 1, is done."""
-        reached = int(self._photos * share)
+        reached = max(int(self._photos * share), self._told)  # what was cut off does not count in the end
         self._advance(reached - self._told)
         self._told = reached
 
@@ -167,15 +175,22 @@ class _Search:
     def pairs(self, reach: Callable[[float], object]) -> Iterator[ClosePairs]:
         """Yield what tables find, and tell the share of the work that is done."""
         rng, bits = np.random.default_rng(0), _first_bits(self._photos)
-        goal, missed = log(1 - RECALL), 0.0
         with ThreadPoolExecutor(min(cpu_count(), _AT_A_TIME)) as pool:
-            for division in count():
+            for small in _FIRST_WINDOWS:
+                yield from self._found(pool, [_divide(rng, bits)], bits, small)
+                reach(0.0)
+            while self._tables.find(_divide(rng, bits), bits, 0)[2] > _MOST_MEETING * 2 * self._photos:
+                bits += bits // 8
+                reach(0.0)
+            missed, goal, window = 0.0, log(1 - RECALL), _WINDOW
+            while self._is_worth(bits, 1 - missed / goal):
                 order, parts = _divide(rng, bits), BITS // bits
+                orders = [np.roll(order, -number * bits) for number in range(parts)]
                 self._compared = self._cut = 0
-                for batch in _batches(parts, first=division == 0):
-                    yield from self._found(pool, order, bits, batch)
-                    gained = log_missed(bits, self._limit) * (batch[-1][0] + 1) / parts
-                    reach(min((missed + gained) / goal, 1.0) if division else 0.0)
+                for start in range(0, parts, _AT_A_TIME):
+                    yield from self._found(pool, orders[start : start + _AT_A_TIME], bits, window)
+                    done = min(start + _AT_A_TIME, parts) / parts
+                    reach(min((missed + log_missed(bits, self._limit) * done) / goal, 1.0))
                 entries = 2 * self._photos * parts
                 if self._cut <= _MOST_CUT * entries:
                     missed += log_missed(bits, self._limit)
@@ -183,18 +198,20 @@ class _Search:
                 if missed <= goal:
                     self.complete = True
                     return
-                if division and (self._cut > _MOST_CUT * entries or self._compared > _CROWDED * self._photos * parts):
-                    bits += max(1, bits // 8)
-                    if 2 * bits > BITS or (1 - missed / goal) * _work(self._photos, bits, self._limit) > self._pairs:
-                        return
+                if self._compared > _CROWDED * entries:
+                    bits += bits // 8
+                elif self._cut > _MOST_CUT * entries:
+                    window *= 2
+
+    def _is_worth(self, bits: int, share: float) -> bool:
+        """Tell whether a share of the work takes less time with parts of so many bits than the comparison of all."""
+        return 2 * bits <= BITS and share * _work(self._photos, bits, self._limit) < self._pairs
 
     def _found(
-        self, pool: ThreadPoolExecutor, order: np.ndarray, bits: int, batch: Sequence[tuple[int, int]]
+        self, pool: ThreadPoolExecutor, orders: Sequence[np.ndarray], bits: int, window: int
     ) -> Iterator[ClosePairs]:
-        """Yield what the tables of a batch find, after all: so that no table depends on the number of cores."""
-        numbers, windows = zip(*batch, strict=True)
-        orders = [np.roll(order, -number * bits) for number in numbers]
-        for pairs, compared, cut in list(pool.map(self._tables.find, orders, repeat(bits), windows)):
+        """Yield what several tables find, after all: so that no table depends on the number of cores."""
+        for pairs, compared, cut in list(pool.map(self._tables.find, orders, repeat(bits), repeat(window))):
             self._compared += compared
             self._cut += cut
             if len(pairs.first):
@@ -208,18 +225,6 @@ def _divide(rng: np.random.Generator, bits: int) -> np.ndarray:
         parts = order[: BITS // bits * bits].reshape(-1, bits)
         if _TELLING[:, parts].any(axis=2).all():
             return order
-
-
-def _batches(parts: int, *, first: bool) -> list[list[tuple[int, int]]]:
-    """Return numbers of parts and windows, those that are worked on at a time together.
-
-    The first windows are small: thousands of photos of one scene are joined by few pairs each, before more of them are
-    compared.
-    """
-    if not first:
-        every = [(number, _WINDOW) for number in range(parts)]
-        return [every[start : start + _AT_A_TIME] for start in range(0, parts, _AT_A_TIME)]
-    return [[(number, min(2**number, _WINDOW))] for number in range(parts)]
 
 
 class _Tables:
