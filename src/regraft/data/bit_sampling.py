@@ -86,8 +86,9 @@ def close_pairs(
 
     done = _Progress(len(first), advance)
     every = first[shown] if second is None else np.concatenate([first[shown], second[others]])
-    search = _Search(every, limit, among, _pairs(own, count))
-    for found in search.pairs(done.reach):
+    tables = _Tables(every, limit, among, lambda: done.reach(0.0))
+    search = _Search(tables, limit, _pairs(own, count), done.reach)
+    for found in search.pairs():
         yield ClosePairs(shown[found.first], others[found.second - (0 if second is None else own)], found.distance)
     if not search.complete:
         yield from blocks_of_pairs(first, second, limit, done.rest())
@@ -166,52 +167,60 @@ class _Search:
         complete: whether it ended with that; False where hashes are so alike that comparing all takes less time.
     """
 
-    def __init__(self, hashes: np.ndarray, limit: int, wanted: Wanted, pairs: int) -> None:
-        self._tables = _Tables(hashes, limit, wanted)
-        self._photos, self._limit, self._pairs = len(hashes), limit, pairs
+    def __init__(
+        self, tables: "_Tables", limit: int, pairs: int, reach: Callable[[float], object] = lambda _: None
+    ) -> None:
+        self._tables, self._limit, self._pairs, self._reach = tables, limit, pairs, reach
+        self._random, self._bits, self._window = np.random.default_rng(0), _first_bits(tables.photos), _WINDOW
+        self._missed, self._goal = 0.0, log(1 - RECALL)  # logarithms
         self._compared = self._cut = 0  # in a division
         self.complete = False
 
-    def pairs(self, reach: Callable[[float], object]) -> Iterator[ClosePairs]:
+    def pairs(self) -> Iterator[ClosePairs]:
         """Yield what tables find, and tell the share of the work that is done."""
-        rng, bits = np.random.default_rng(0), _first_bits(self._photos)
         with ThreadPoolExecutor(min(cpu_count(), _AT_A_TIME)) as pool:
-            for small in _FIRST_WINDOWS:
-                yield from self._found(pool, [_divide(rng, bits)], bits, small)
-                reach(0.0)
-            while self._tables.find(_divide(rng, bits), bits, 0)[2] > _MOST_MEETING * 2 * self._photos:
-                bits += bits // 8
-                reach(0.0)
-            missed, goal, window = 0.0, log(1 - RECALL), _WINDOW
-            while self._is_worth(bits, 1 - missed / goal):
-                order, parts = _divide(rng, bits), BITS // bits
-                orders = [np.roll(order, -number * bits) for number in range(parts)]
-                self._compared = self._cut = 0
-                for start in range(0, parts, _AT_A_TIME):
-                    yield from self._found(pool, orders[start : start + _AT_A_TIME], bits, window)
-                    done = min(start + _AT_A_TIME, parts) / parts
-                    reach(min((missed + log_missed(bits, self._limit) * done) / goal, 1.0))
-                entries = 2 * self._photos * parts
-                if self._cut <= _MOST_CUT * entries:
-                    missed += log_missed(bits, self._limit)
-                reach(min(missed / goal, 1.0))
-                if missed <= goal:
-                    self.complete = True
-                    return
-                if self._compared > _CROWDED * entries:
-                    bits += bits // 8
-                elif self._cut > _MOST_CUT * entries:
-                    window *= 2
+            for window in _FIRST_WINDOWS:
+                yield from self._found(pool, [_divide(self._random, self._bits)], window)
+            most = _MOST_MEETING * 2 * self._tables.photos
+            while self._tables.find(_divide(self._random, self._bits), self._bits, 0)[2] > most:
+                self._bits += self._bits // 8
+                self._reach(0.0)
+            while not self.complete and self._is_worth():
+                yield from self._division(pool)
 
-    def _is_worth(self, bits: int, share: float) -> bool:
-        """Tell whether a share of the work takes less time with parts of so many bits than the comparison of all."""
-        return 2 * bits <= BITS and share * _work(self._photos, bits, self._limit) < self._pairs
+    def _is_worth(self) -> bool:
+        """Tell whether what is left takes less time than the comparison of all."""
+        share = 1 - self._missed / self._goal
+        return 2 * self._bits <= BITS and share * _work(self._tables.photos, self._bits, self._limit) < self._pairs
 
-    def _found(
-        self, pool: ThreadPoolExecutor, orders: Sequence[np.ndarray], bits: int, window: int
-    ) -> Iterator[ClosePairs]:
+    def _division(self, pool: ThreadPoolExecutor) -> Iterator[ClosePairs]:
+        """Yield what the tables of a division of the bits find; adapt parts and window to how many pairs it took."""
+        bits, parts = self._bits, BITS // self._bits
+        gained = log_missed(bits, self._limit)
+        order = _divide(self._random, bits)
+        orders = [np.roll(order, -number * bits) for number in range(parts)]
+        self._compared = self._cut = 0
+        for start in range(0, parts, _AT_A_TIME):
+            yield from self._found(pool, orders[start : start + _AT_A_TIME], self._window)
+            share = min(start + _AT_A_TIME, parts) / parts
+            self._reach(min((self._missed + gained * share) / self._goal, 1.0))
+        entries = 2 * self._tables.photos * parts
+        too_many_cut = self._cut > _MOST_CUT * entries
+        if not too_many_cut:
+            self._missed += gained
+            self.complete = self._missed <= self._goal
+        if self._compared > _CROWDED * entries:
+            self._bits += bits // 8
+        elif too_many_cut:
+            self._window *= 2
+
+    def _found(self, pool: ThreadPoolExecutor, orders: Sequence[np.ndarray], window: int) -> Iterator[ClosePairs]:
         """Yield what several tables find, after all: so that no table depends on the number of cores."""
-        for pairs, compared, cut in list(pool.map(self._tables.find, orders, repeat(bits), repeat(window))):
+        several = []
+        for one in pool.map(self._tables.find, orders, repeat(self._bits), repeat(window)):
+            several.append(one)
+            self._reach(0.0)
+        for pairs, compared, cut in several:
             self._compared += compared
             self._cut += cut
             if len(pairs.first):
@@ -232,10 +241,13 @@ class _Tables:
 
     Each photo is there as it is and with rows and columns exchanged. Its flip is undone: of the bits of a part, the
     first that changes when a photo is mirrored, and no other flip, is made 0 by mirroring, and likewise upside down.
+
+    Attributes:
+        photos: how many there are.
     """
 
-    def __init__(self, hashes: np.ndarray, limit: int, wanted: Wanted) -> None:
-        self._photos, self._limit, self._wanted = len(hashes), limit, wanted
+    def __init__(self, hashes: np.ndarray, limit: int, wanted: Wanted, alive: Callable[[], object]) -> None:
+        self.photos, self._limit, self._wanted = len(hashes), limit, wanted
         self._columns = np.empty((BITS, -(-len(hashes) // 8)), dtype=np.uint8)
         self._words = np.empty((2 * len(hashes), len(PARITIES)), dtype=np.uint64)
         for start in range(0, len(hashes), _PHOTOS):
@@ -245,6 +257,7 @@ class _Tables:
             for turned, words in enumerate(hash_words(block)):
                 place = turned * len(hashes) + start
                 self._words[place : place + len(block)] = words.T
+            alive()
         self._numbering = (2 * len(hashes) - 1).bit_length()  # bits
         self._hashed = min(self._numbering + _FALSE, _WORD - self._numbering)
 
@@ -279,8 +292,8 @@ class _Tables:
 
     def _matching(self, one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return photos (k,), (k,) of the pairs of entries (p,) that are wanted, and whether one of them is turned."""
-        turned = (one >= self._photos) != (other >= self._photos)
-        one, other = (np.where(entries >= self._photos, entries - self._photos, entries) for entries in (one, other))
+        turned = (one >= self.photos) != (other >= self.photos)
+        one, other = (np.where(entries >= self.photos, entries - self.photos, entries) for entries in (one, other))
         first, second = np.minimum(one, other), np.maximum(one, other)
         kept = np.flatnonzero(first != second)
         kept = kept[self._wanted(first[kept], second[kept])]
@@ -296,19 +309,19 @@ class _Tables:
 
     def _distance(self, first: np.ndarray, second: np.ndarray, turned: np.ndarray) -> np.ndarray:
         words = self._words
-        a, b = (words.take(places, axis=0).T for places in (first, second + turned * self._photos))
+        a, b = (words.take(places, axis=0).T for places in (first, second + turned * self.photos))
         return least_of_flips(a, b)
 
     def _keys(self, places: np.ndarray, bits: int) -> np.ndarray:
         """Return (2 n,) keys of photos as they are and turned: a part of `bits`, hashed, further bits, and a number."""
-        keys = np.empty(2 * self._photos, dtype=np.uint64)
+        keys = np.empty(2 * self.photos, dtype=np.uint64)
         telling = _TELLING[:, places].argmax(axis=1)
         changed = _FLIPS[:, places].view(np.uint8).T  # a photo for each flip, of which these bits are 1
         of_part, of_further = _packed(changed[:bits]), _packed(changed[bits:])
         room, numbers = np.uint64(_WORD - self._hashed), np.uint64((1 << self._numbering) - 1)
         for turned, columns in enumerate((places, TRANSPOSED[places])):
-            for start in range(0, self._photos, _PHOTOS):
-                stop = min(start + _PHOTOS, self._photos)
+            for start in range(0, self.photos, _PHOTOS):
+                stop = min(start + _PHOTOS, self.photos)
                 rows = np.unpackbits(self._columns[columns, start // 8 : -(-stop // 8)], axis=1, count=stop - start)
                 part, further = _packed(rows[:bits]), _packed(rows[bits:])
                 for flip, place in enumerate(telling):
@@ -318,7 +331,7 @@ class _Tables:
                 key = _hashed(part) >> room << room
                 if len(further):
                     key |= further[0] >> np.uint64(self._hashed)
-                first = turned * self._photos + start
+                first = turned * self.photos + start
                 key = (key & ~numbers) | np.arange(first, first + stop - start, dtype=np.uint64)
                 keys[first : first + stop - start] = key
         return keys
