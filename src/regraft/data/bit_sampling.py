@@ -23,6 +23,7 @@ RECALL = 0.99  # of pairs that differ in the most bits allowed, in any of eight 
 MOST_PAIRS = 5_000_000_000  # of 100,000 photos: up to so many, all are compared
 _PAIRS_PER_PHOTO = 10  # pairs that are compared in the time that a photo takes in a table
 _SPARE = 2  # bits of a part beyond those that would give each photo a value of its own: one in two meets another one
+_FEWEST_BITS = 12  # of a part: fewer seldom tell how a photo is flipped
 _WINDOW = 16  # photos of one value that a photo is compared with at first: those that agree in the most further bits
 _MOST_CUT = 0.005  # of the photos that may have more of their value than that; else the window is doubled
 _CROWDED = 1.0  # pairs that a photo, as it is or turned, costs in a table: beyond, parts become longer
@@ -136,7 +137,7 @@ def _pairs(first: int, second: int | None) -> int:
 
 def _first_bits(photos: int) -> int:
     """Return how many bits a part has at first."""
-    return (2 * photos - 1).bit_length() + _SPARE
+    return max((2 * photos - 1).bit_length() + _SPARE, _FEWEST_BITS)
 
 
 def _work(photos: int, bits: int, limit: int) -> float:
