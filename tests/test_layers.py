@@ -304,6 +304,7 @@ ORDER = {
         "trade_offs",
         "other_figures",
         "html_report",
+        "fit_report",
     ],
     "review": [
         "decision",
@@ -378,6 +379,12 @@ ORDER = {
         "labelling",
         "publishing",
         "exports",
+    ],
+    "cluster": [
+        "settings",
+        "relay",
+        "ray_train",
+        "training",
     ],
     "cli": [
         "bar",
