@@ -26,6 +26,7 @@ BENCHMARKS = {  # module: what it measures; the longest last
     "comparisons": "how often compare takes chance for proof, and finds a difference, in made-up samples",
     "audit": "what an audit finds of planted faults, its labels beside cleanlab's, and what it takes",
     "review": "wrong labels among the first photos that a reviewer is shown, and seconds to fit again",
+    "scale": "rates of one host that docs/scale.md plans with: looking, decoding, network, head, training",
     "cached_trunk": "training steps on cached activations, against the whole network",
     "fine_tuning": "training on cached activations, against the bound, and where the time of a fit goes",
     "growth": "time and memory from 1,000 to 50,000 photos",

@@ -25,6 +25,8 @@ _SIZE = (500, 375)  # of most photos of Dogs vs. Cats
 _QUALITY = 70  # of made JPEGs: about 20 kB
 _PER_FOLDER = 1000
 _MADE_PHOTOS = 1000
+_CAMERA = (2048, 1536)  # pixels
+_CAMERA_PHOTOS, _CAMERA_QUALITY, _CAMERA_NOISE = 32, 85, 3.5  # levels of a sensor's noise
 
 
 def shared() -> Path | None:
@@ -47,6 +49,11 @@ def some_photos(count: int) -> list[Path]:
     """Return `count` photos, some more than once where there are not as many."""
     photos = dogs_and_cats()
     return [photos[place % len(photos)] for place in range(count)]
+
+
+def camera_photos() -> list[Path]:
+    """Return 32 different photos of 3 megapixels as a camera writes them, made from two that scikit-learn brings."""
+    return _once(MADE / "camera", _make_camera_photos)
 
 
 def label(photo: Path) -> str:
@@ -137,6 +144,18 @@ def _make_photos(folder: Path) -> None:
         pixels = 0.5 * np.asarray(coarse) + 0.5 * np.array(tint) + generator.normal(0, 4, (*_SIZE[::-1], 3))
         image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
         image.save(folder / f"{name}.{number}.jpg", quality=_QUALITY)
+
+
+def _make_camera_photos(folder: Path) -> None:
+    from sklearn.datasets import load_sample_images
+
+    scenes = [Image.fromarray(scene) for scene in load_sample_images().images]
+    for number in range(_CAMERA_PHOTOS):
+        generator = np.random.default_rng(number)
+        scene = _crop(scenes[number % len(scenes)], generator).resize(_CAMERA, Image.Resampling.BICUBIC)
+        noise = generator.normal(0, _CAMERA_NOISE, (*_CAMERA[::-1], 3))
+        image = Image.fromarray((np.asarray(scene) + noise).clip(0, 255).astype(np.uint8))
+        image.save(folder / f"{number:02d}.jpg", quality=_CAMERA_QUALITY)
 
 
 def _make_network(folder: Path) -> None:

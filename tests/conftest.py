@@ -21,7 +21,13 @@ multiprocessing.set_start_method("spawn", force=True)
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-pytest_plugins = ["tests.fixtures.hub", "tests.fixtures.learning", "tests.fixtures.networks", "tests.fixtures.stores"]
+pytest_plugins = [
+    "tests.fixtures.hub",
+    "tests.fixtures.learning",
+    "tests.fixtures.networks",
+    "tests.fixtures.rays",
+    "tests.fixtures.stores",
+]
 
 LONGEST = {  # these go first: else one worker would end with them while the others have nothing left
     "api/test_estimator.py",

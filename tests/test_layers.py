@@ -380,12 +380,7 @@ ORDER = {
         "publishing",
         "exports",
     ],
-    "cluster": [
-        "settings",
-        "relay",
-        "ray_train",
-        "training",
-    ],
+    "cluster": ["shards", "parts", "predictions", "embeddings", "settings", "relay", "ray_train", "training"],
     "cli": [
         "bar",
         "console",
@@ -407,6 +402,9 @@ ORDER = {
         "tracking",
         "training_options",
         "outputs",
+        "parts",
+        "decision",
+        "prediction_parts",
         "card",
         "push",
         "dry_run_networks",

@@ -6,12 +6,13 @@ import logging
 import os
 import pickle
 import socket
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from regraft.errors import ClusterError, RegraftError, option, printable
+from regraft.errors import ClusterError, DataError, RegraftError, first_few, option, printable
 from regraft.extras import check_installed
 from regraft.runtime import limit_cpus
 
@@ -21,6 +22,7 @@ PHOTOS_OF_A_PART = 512  # what a worker that ends loses; enough that the end of 
 STARTING_SECONDS = 600.0  # until a pass that waits for workers says so: they are started, and convert the network
 _ATTEMPTS = 4  # at a part whose worker died: more would not end where a photo kills each of them
 _CONNECT_SECONDS = 10.0
+_TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")  # and ~/.ray/auth_token: where Ray finds a cluster's password
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -55,9 +57,8 @@ class Nodes:
 
     def __str__(self) -> str:
         """Return the number of machines and processors in words."""
-        gpus = f" and {sum(self.gpus):,} GPUs" if any(self.gpus) else ""
-        machines = "1 machine" if len(self.cpus) == 1 else f"{len(self.cpus):,} machines"
-        return f"{machines} with {sum(self.cpus):,} CPUs{gpus}"
+        gpus = f" and {_counted(sum(self.gpus), 'GPU')}" if any(self.gpus) else ""
+        return f"{_counted(len(self.cpus), 'machine')} with {_counted(sum(self.cpus), 'CPU')}{gpus}"
 
 
 def is_cluster(value: object) -> bool:
@@ -99,6 +100,34 @@ class RayWorkers:
             self._nodes = _nodes()
         return self._nodes
 
+    def check_see(self, path: Path, what: str) -> None:
+        """Raise `DataError` unless every machine of the cluster sees this file.
+
+        Args:
+            path: of a file that this process sees.
+            what: it is, for the message.
+        """
+        self.connect()
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
+
+        look = ray.remote(num_cpus=0)(_sees)
+        nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        answers = [
+            look.options(scheduling_strategy=On(node["NodeID"], soft=False)).remote(str(path.absolute()))
+            for node in nodes
+        ]
+        try:
+            seen = ray.get(answers, timeout=STARTING_SECONDS)
+        except ray.exceptions.RayError as error:
+            raise _failure(error) from error
+        blind = [node["NodeManagerAddress"] for node, sees in zip(nodes, seen, strict=True) if not sees]
+        if blind:
+            raise DataError(
+                f"{printable(path)} ({what}) is not seen by {_counted(len(blind), 'machine')} of the Ray cluster "
+                f"({first_few(blind, 3)}). Put it on a file system that all share, or into a store (s3://...)."
+            )
+
     def map(
         self,
         work: Callable[[Sequence[_T]], _R],
@@ -121,7 +150,7 @@ class RayWorkers:
         """
         nodes = self.connect()
         most, cpus, gpus = nodes.workers(device)
-        workers = f"{most:,} worker{'s' * (most > 1)}" + (f" with {cpus} CPUs each" if cpus > 1 else "")
+        workers = f"{_counted(most, 'worker')} with {_counted(cpus, 'CPU')} each"
         if self._said != (where := f"on Ray, {nodes}: {workers}"):
             self._said = where
             say(where)
@@ -151,6 +180,10 @@ class RayWorkers:
                 yield row["part"], result
         except ray.exceptions.RayError as error:
             raise _failure(error) from error
+
+
+def _sees(path: str) -> bool:
+    return Path(path).exists()
 
 
 class _Abandoned:
@@ -193,6 +226,10 @@ class _Worker:
         return {"part": row["part"], "result": pickle.dumps(result)}
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def _pickled(work: object) -> bytes:
     from ray import cloudpickle
 
@@ -205,7 +242,11 @@ def _join(address: str) -> None:
     Raises:
         ClusterError: none answers.
     """
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else each pool of workers is told to be an error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere without being asked for
+    if any(name in os.environ for name in _TOKENS) or (Path.home() / ".ray" / "auth_token").exists():
+        # as `ray start` does: a cluster that asks for no token takes one as well
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
     from ray.data import DataContext
 
@@ -220,14 +261,28 @@ def _join(address: str) -> None:
         if "://" in address:
             raise ValueError("Ray Client's addresses are not taken")
         _check_listens(address or os.environ.get("RAY_ADDRESS", ""))
-        ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        with _quiet_stderr():  # what goes wrong is raised as well
+            ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR)
+    except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
         where = f"at {printable(address)}" if address else "on this machine"
         reason = printable(str(error).strip().partition("\n")[0])
         raise ClusterError(
             f"{option('on')}: no Ray cluster answers {where} ({reason}). Give the address that `ray start` printed, as "
             f"in {option('on', 'ray:10.0.0.1:6379')}, or {option('on', PREFIX)} alone for this machine."
         ) from error
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Keep what libraries in C++ print on the standard error, whatever its level, from the user in this block."""
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _check_listens(address: str) -> None:
@@ -260,7 +315,7 @@ def _nodes() -> Nodes:
     found = [node["Resources"] for node in nodes if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
     if not found:
         raise ClusterError(
-            f"{option('on')}: the Ray cluster has no machine with a CPU to work on. Start one: ray start --address=..."
+            f"{option('on')}: the Ray cluster has no machine with a CPU to work on. Start one with `ray start`."
         )
     return Nodes(*zip(*((int(one["CPU"]), int(one.get("GPU", 0))) for one in found), strict=True))
 

@@ -1,7 +1,7 @@
 """A classifier: network, head, class names and temperature in one piece, so that no two users can disagree."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -88,6 +88,11 @@ class Classifier:
     def backbones(self) -> tuple[Backbone, ...]:
         """Return all networks."""
         return (self.backbone, *self.joined)
+
+    def for_another_process(self) -> "Classifier":
+        """Return the same to be pickled. See `Backbone.for_another_process`."""
+        joined = tuple(backbone.for_another_process() for backbone in self.joined)
+        return replace(self, backbone=self.backbone.for_another_process(), joined=joined)
 
     @property
     def columns(self) -> Columns:

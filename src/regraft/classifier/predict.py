@@ -12,6 +12,7 @@ from regraft.data.audit import Inspection, inspect_shares
 from regraft.data.dataset import Dataset, open_datasets
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
+from regraft.engines.kinds import AUTO, kind_of
 from regraft.evaluation.conformal import Coverage
 from regraft.evaluation.decisions import Decision, answers_of, decided_by
 from regraft.evaluation.levels import Level
@@ -244,6 +245,13 @@ class Predictor:
         deep = [(sources[place], inspection.extents[place]) for place in places if place in inspection.extents]
         known = self.classifier.backbone.preprocess.ranges
         return choose_ranges(deep, given=self.compute.value_range, known=known, say=self._observer.say)
+
+    def engine_for(self, sources: Sequence[Source]) -> str:
+        """Return the name of the kind of engine that runs photos like these; "auto" where networks have several."""
+        seen = inspect_shares(tuple(sources), max_file_size=self.compute.max_file_size, say=self._observer.say)
+        device = self.compute.processor
+        kinds = {kind_of(engine.name, device).name for engine in self._extractor.choose(sources, seen.keys)}
+        return kinds.pop() if len(kinds) == 1 else AUTO
 
     def open(self, samples: Samples) -> Dataset:
         """Look at every one of these photos, whose classes are the classifier's, once. See `open_datasets`."""

@@ -1,6 +1,7 @@
 """`regraft embed`: the vectors by which a network describes photos, in a file for one's own use."""
 
 import time
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ from regraft.classifier.named import check_named, load_named, network_of
 from regraft.cli import options
 from regraft.cli.console import counted, note, result_json
 from regraft.cli.outputs import check_keeps_inputs, end_naming_unreadable
+from regraft.cli.parts import PHOTOS_THAT_CHOOSE, parts_folder, run_parts
 from regraft.cli.training_options import COMPUTE, CommandOptions, networks_or_default, with_options
 from regraft.data.columns import Columns
 from regraft.data.folders import entries
@@ -53,9 +55,9 @@ def embed(
     model: options.NetworkOrFile = "",
     weights: options.Weights = None,
     out: Annotated[
-        Path,
-        typer.Option(help="The file: .parquet or .npz.", parser=options.file_path(_FILE), metavar="FILE"),
-    ] = Path(_FILE),
+        str,
+        typer.Option(help="The file: .parquet or .npz; with --on a folder/ of Parquet parts, too.", metavar="FILE"),
+    ] = _FILE,
     features: Annotated[
         Depths, typer.Option(help="Features of the last layer, of its late or of all its depths too.")
     ] = Depths.last,
@@ -68,12 +70,19 @@ def embed(
     are written. One that cannot be read is named and left out, and the exit code is 3.
     """
     started = time.monotonic()
-    check_vector_file(out, option="--out")
-    check_output(out, option="--out")
+    parts = parts_folder(out, given.compute())
+    if parts is not None:
+        if json:
+            raise OptionError("--json is of one file. Leave it out: the parts say what they hold.")
+        _embed_parts(data, parts, model, weights, features, given)
+        return
+    file = options.file_path(_FILE)(out)
+    check_vector_file(file, option="--out")
+    check_output(file, option="--out")
     check_model(model, weights)
     photos = list_photos(data, given.columns())
-    check_keeps_inputs(out, [data, model, weights], photos.sources)
-    _check_no_table_of(out, location(data))
+    check_keeps_inputs(file, [data, model, weights], photos.sources)
+    _check_no_table_of(file, location(data))
     say_what_was_found(photos)
 
     from regraft.networks.names import without_folders
@@ -82,9 +91,9 @@ def embed(
     (opened,) = embedder.open(photos.sources, labels=photos.labels)
     unreadable: dict[int, str] = {}
     computed = 0
-    with open_vector_file(out, photos, embedder.about(without_folders(model))) as file:
+    with open_vector_file(file, photos, embedder.about(without_folders(model))) as rows:
         for block in embedder.blocks(opened):
-            file.add(block.positions, block.vectors)
+            rows.add(block.positions, block.vectors)
             unreadable |= block.unreadable
             computed += block.computed
         written, lost = photos.without(unreadable)
@@ -102,9 +111,30 @@ def embed(
             "seconds": time.monotonic() - started,
         }
         result_json(figures, kept=f"The vectors are kept: {printable(out)}.")
-    vectors = f"{counted(len(written), 'photo')} x {embedder.dimension:,} features, {size_in_words(out.stat().st_size)}"
+    vectors = (
+        f"{counted(len(written), 'photo')} x {embedder.dimension:,} features, {size_in_words(file.stat().st_size)}"
+    )
     note(f"wrote {printable(out)} ({vectors}; {counted(computed, 'photo')} went through the network)")
     end_naming_unreadable(lost)
+
+
+def _embed_parts(
+    data: str, out: Location, model: str, weights: Path | None, features: str, given: CommandOptions
+) -> None:
+    """Have the workers of a cluster write the vectors in parts."""
+    check_model(model, weights)
+
+    from regraft.cluster.embeddings import EmbeddingJob
+    from regraft.cluster.shards import find_shards
+    from regraft.networks.names import without_folders
+
+    compute = given.compute()
+    shards = find_shards([data], given.columns())
+    embedder, model = new_embedder(model, weights, given, features, compute=replace(compute, on=""))
+    first = shards[0].photos().select(range(min(len(shards[0].photos()), PHOTOS_THAT_CHOOSE)))
+    embedder.open(first.sources, labels=first.labels)
+    job = EmbeddingJob(embedder.backbone, without_folders(model), embedder.compute_chosen(), str(features))
+    run_parts(job, shards, out, compute, given.observer())
 
 
 def check_model(model: str, weights: Path | None) -> None:
@@ -122,12 +152,17 @@ def say_what_was_found(photos: PhotoList) -> None:
 
 
 def new_embedder(
-    model: str, weights: Path | None, given: CommandOptions, features: str = Depths.last
+    model: str,
+    weights: Path | None,
+    given: CommandOptions,
+    features: str = Depths.last,
+    *,
+    compute: "Compute | None" = None,
 ) -> "tuple[Embedder, str]":
     """Return what makes vectors, and the name of its network: the one that is named, or that is taken when none is."""
     from regraft.features.embedding import Embedder
 
-    compute = given.compute()
+    compute = compute or given.compute()
     name = model or networks_or_default([])[0]
     backbone, earlier = network_of(load_named(name, weights, say=note))
     return Embedder(backbone, compute, given.observer(), earlier=earlier, features=str(features)), name

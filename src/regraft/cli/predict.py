@@ -12,8 +12,11 @@ import typer
 from regraft.cli import options
 from regraft.cli.answer_table import UNLIKE, as_table
 from regraft.cli.console import check_stdout, counted, note, result, result_exactly
+from regraft.cli.decision import decide
 from regraft.cli.formats import FORMATTERS, Format, as_kaggle, check_kaggle, format_of
 from regraft.cli.outputs import check_keeps_inputs, end_naming_unreadable
+from regraft.cli.parts import parts_folder
+from regraft.cli.prediction_parts import check_no_submission, predict_parts
 from regraft.cli.submission_answers import Answer
 from regraft.cli.submissions import plan_submission
 from regraft.cli.training_options import COMPUTE, CommandOptions, decision_request, with_options
@@ -30,8 +33,6 @@ from regraft.transfer.settings import FitSettings
 if TYPE_CHECKING:
     from regraft.classifier.classifier import Classifier
     from regraft.classifier.predict import Predictions
-    from regraft.evaluation.decisions import Decision
-    from regraft.evaluation.levels import Level
 
 DEFAULT_CLIP = 0.005
 _ELSEWHERE = "The answers can be written into a file: --out FILE."
@@ -59,7 +60,9 @@ def predict(
     out: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="File to write to: .csv, .tsv, .json, .jsonl, .parquet or .txt. [default: stdout]"
+            metavar="FILE",
+            help="File to write to: .csv, .tsv, .json, .jsonl, .parquet or .txt; with --on a folder/ of parts, too. "
+            "[default: stdout]",
         ),
     ] = None,
     like: Annotated[
@@ -99,17 +102,17 @@ def predict(
     given: CommandOptions,
 ) -> None:
     """Classify photos. An unreadable one is named in its row, the others are answered, and the exit code is 3."""
-    file, positive = _checked_file(out), None if positive is None else composed(positive)
-    format = _checked_format(format, file, like, used={"--answer": answer, "--positive": positive, "--clip": clip})
+    positive, parts = None if positive is None else composed(positive), parts_folder(out, given.compute())
     asked = _asked_sets(coverage, coverage_of, abstain=abstain)
-    if asked is not None and format is Format.kaggle:
-        raise OptionError(
-            f"{'--abstain' if abstain else '--coverage'} has no use in a submission, which holds answers or "
-            "probabilities alone. Leave it out."
-        )
+    if parts is not None:
+        check_no_submission({"--like": like, "--answer": answer, "--clip": clip})
+        predict_parts(bundle, photos, parts, format, answers=(asked, abstain, level, positive), given=given)
+        return
+    file = _checked_file(out)
+    format = _checked_format(format, file, like, used={"--answer": answer, "--positive": positive, "--clip": clip})
     request = decision_request(given)
-    if format is Format.kaggle and like is None:
-        _check_nothing_decides(request, "--format kaggle", ": --format csv")
+    if format is Format.kaggle:
+        _check_submission_takes(asked, abstain=abstain, request=request, like=like)
     sources = find_photos(photos, given.columns())
     if file is not None:
         check_keeps_inputs(file, [bundle, *photos, like], sources)
@@ -125,7 +128,7 @@ def predict(
     clip = DEFAULT_CLIP if clip is None else clip
     classifier = load_bundle(bundle)
     at = None if level is None else level_of(classifier.taxonomy, classes, level)
-    classes, decision = _decide(classifier, at, request, positive)
+    classes, decision = decide(classifier, at, request, positive)
     plan = None
     if like is not None:
         plan = plan_submission(like, sources, classes, positive=positive, clip=clip, answer=answer)
@@ -147,6 +150,19 @@ def predict(
         _say_sets(predictions, classifier)
     _put(write(predictions), file, format, counted(len(sources), "photo"))
     end_naming_unreadable((sources[place], reason) for place, reason in sorted(predictions.unreadable.items()))
+
+
+def _check_submission_takes(
+    asked: Coverage | None, *, abstain: bool, request: DecisionRequest, like: Path | None
+) -> None:
+    """Raise `OptionError` where sets or a decision are asked for of a submission without use for them."""
+    if asked is not None:
+        raise OptionError(
+            f"{'--abstain' if abstain else '--coverage'} has no use in a submission, which holds answers or "
+            "probabilities alone. Leave it out."
+        )
+    if like is None:
+        _check_nothing_decides(request, "--format kaggle", ": --format csv")
 
 
 def _asked_sets(share: str | None, of: CoverageOf | None, *, abstain: bool) -> Coverage | None:
@@ -186,24 +202,6 @@ def _say_sets(predictions: "Predictions", classifier: "Classifier") -> None:
         note(f"not sure of {unsure:,} of {counted(answered, 'photo')}{alarms}{unlike}")
         if predictions.unlike is None:
             note("whether photos are unlike the training photos is not known: the network was trained further")
-
-
-def _decide(
-    classifier: "Classifier", level: "Level | None", request: DecisionRequest, positive: str | None
-) -> tuple[tuple[str, ...], "Decision | None"]:
-    """Return the classes, or the nodes of a level, that are answered, and what decides among them.
-
-    Raises:
-        OptionError: a request that cannot be met.
-    """
-    classes = classifier.classes if level is None else level.nodes
-    meant = positive if positive in classes else None
-    if level is not None:
-        for line in filter(None, [classifier.passed_over_at(level, request)]):
-            note(line)
-        return classes, classifier.decision_at(level, request, meant)
-    classifier.decide_by(request, meant)
-    return classes, classifier.decision
 
 
 def _check_nothing_decides(request: DecisionRequest, submission: str, instead: str) -> None:

@@ -27,6 +27,12 @@ class ParquetTable:
         """Return the number of rows."""
         return int(self._table.metadata.num_rows)
 
+    @property
+    def row_groups(self) -> list[int]:
+        """Return how many rows each row group has."""
+        about = self._table.metadata
+        return [about.row_group(group).num_rows for group in range(about.num_row_groups)]
+
     def values(self, column: str) -> list[Any]:
         """Return the n cells of a column; of a struct's field by its path in the schema."""
         values: list[Any] = self._table.read(columns=[column]).column(0).to_pylist()
@@ -114,6 +120,16 @@ class ParquetTable:
                 name = (paths[len(cells)] if paths else None) or f"row {len(cells)}"
                 cells.append(TableCell(self.file, column, group, row, name))
         return cells
+
+
+def row_groups(file: Location) -> list[int]:
+    """Return how many rows each row group of a file has.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    with open_parquet_table(file) as table:
+        return table.row_groups
 
 
 @contextmanager

@@ -183,6 +183,11 @@ def engine_names() -> tuple[str, ...]:
     return (AUTO, *ENGINE_KINDS)
 
 
+def kind_of(engine_name: str, device: Device) -> EngineKind:
+    """Return the kind whose engines have this name on `device`."""
+    return next(kind for kind in ENGINE_KINDS.values() if kind.engine_name(device) == engine_name)
+
+
 def engine_help() -> str:
     """Return the option's help."""
     *names, last = ENGINE_KINDS

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from regraft.data.audit import inspect_shares
 from regraft.engines.compute import Compute
+from regraft.engines.kinds import kind_of
 from regraft.engines.workload import EngineChoice
 from regraft.features.depth_choices import columns_from, first_depths
 from regraft.features.depths import find_depths
@@ -144,6 +145,10 @@ class Embedder:
             found[0].sources, found[0].keys, np.array([numbers[label] for label in labels]) if labels else None
         ).name
         return found
+
+    def compute_chosen(self) -> Compute:
+        """Return where things run, with the engine that was chosen for the photos that were opened, by its name."""
+        return replace(self.compute, engine=kind_of(self.engine, self.compute.processor).name)
 
     def blocks(self, photos: OpenPhotos) -> Iterator[VectorBlock]:
         """Yield the vectors of photos that `open` gave, in order: from the cache where they are in it.

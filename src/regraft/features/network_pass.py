@@ -9,7 +9,7 @@ import numpy as np
 from regraft.data.audit import inspect
 from regraft.engines.compute import Compute
 from regraft.engines.engine import Engine
-from regraft.engines.kinds import ENGINE_KINDS
+from regraft.engines.kinds import ENGINE_KINDS, kind_of
 from regraft.engines.selection import choose_engine
 from regraft.engines.workload import CHECKED_PHOTOS, CheckPhotos, EngineChoice, Workload, machine
 from regraft.features.passes import ClusterPass, EnginePass
@@ -66,10 +66,8 @@ class NetworkThere:
     ) -> "NetworkThere":
         """Return what is told of an engine that was chosen here."""
         here = compute.processor
-        kinds = ENGINE_KINDS.values()
-        (kind,) = (one.name for one in kinds if one.engine_name(here) == engine.name)
-        choice = EngineChoice(kind, machine(here))
-        return cls(backbone, replace(compute, on=""), choice, photos, tuple(parts), resizer)
+        choice = EngineChoice(kind_of(engine.name, here).name, machine(here))
+        return cls(backbone.for_another_process(), replace(compute, on=""), choice, photos, tuple(parts), resizer)
 
     def pass_by(self, workers: RayWorkers, say: Callable[[str], None]) -> ClusterPass:
         """Return the pass that workers do together."""

@@ -38,15 +38,18 @@ class VectorFile(Protocol):
 
 
 class _ParquetFile:
-    """Columns path, label, split (where there are splits), and features, a list of d float32 in each row."""
+    """Columns key (where it is given), path, label, split (where there are splits), and features: d float32 each."""
 
-    def __init__(self, stack: ExitStack, stream: BinaryIO, photos: PhotoList, about: Mapping[str, Any]) -> None:
+    def __init__(
+        self, stack: ExitStack, stream: BinaryIO, photos: PhotoList, about: Mapping[str, Any], keys: Sequence[str]
+    ) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        self._photos, self._dimension = photos, about["features"]
-        self._texts = [name for name, _ in _texts_of(photos)]
-        columns = [(name, pa.string()) for name in self._texts]
+        self._texts, self._dimension = _texts_of(photos), about["features"]
+        if keys:
+            self._texts.insert(0, ("key", keys))
+        columns = [(name, pa.string()) for name, _ in self._texts]
         self._schema = pa.schema(
             [*columns, ("features", pa.list_(pa.float32(), self._dimension))],
             metadata={"regraft": json.dumps(about, sort_keys=True)},
@@ -58,7 +61,7 @@ class _ParquetFile:
         import pyarrow as pa
 
         found = []
-        for _, values in _texts_of(self._photos):
+        for _, values in self._texts:
             chosen = [values[place] for place in positions]
             found.append(pa.array([None if value is None else utf8(value) for value in chosen], pa.string()))
         flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).ravel())
@@ -75,7 +78,10 @@ class _NpzFile:
     An array begins with its shape, which is known at the end: until then the vectors lie in a file without a name.
     """
 
-    def __init__(self, stack: ExitStack, stream: BinaryIO, photos: PhotoList, about: Mapping[str, Any]) -> None:
+    def __init__(
+        self, stack: ExitStack, stream: BinaryIO, photos: PhotoList, about: Mapping[str, Any], keys: Sequence[str]
+    ) -> None:
+        assert not keys  # nothing writes them here
         self._photos, self._about, self._dimension = photos, about, about["features"]
         self._body = stack.enter_context(tempfile.TemporaryFile(dir=Path(stream.name).parent))  # noqa: SIM115
         self._archive = stack.enter_context(zipfile.ZipFile(stream, "w"))
@@ -127,19 +133,22 @@ def check_vector_file(path: Path, *, option: str = "path") -> None:
 
 
 @contextmanager
-def open_vector_file(path: Path, photos: PhotoList, about: Mapping[str, Any]) -> Iterator[VectorFile]:
+def open_vector_file(
+    path: Path, photos: PhotoList, about: Mapping[str, Any], *, keys: Sequence[str] = ()
+) -> Iterator[VectorFile]:
     """Yield what writes rows into a file at `path`, which appears when the block ends without an error.
 
     Args:
         path: with an ending that `check_vector_file` allows.
         photos: whose vectors are written.
         about: what they were made with, in JSON types, kept in the file; "features" is their length.
+        keys: of the photos' contents, for a column of a Parquet file; none for no such column.
 
     Raises:
         OutputError: the disk is full, the folder is missing or not writable.
     """
     with atomic_write(path) as temporary, temporary.open("xb") as stream, ExitStack() as stack:
-        file: VectorFile = _WRITERS[path.suffix.lower()](stack, stream, photos, about)
+        file: VectorFile = _WRITERS[path.suffix.lower()](stack, stream, photos, about, keys)
         yield file
         file.finish()
 

@@ -57,6 +57,15 @@ class LazyModule:
                 self.versions, self._built = _versions(built), built
             return self._built
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process builds it of: the module goes along only where its tensors were changed."""
+        changed = self._built is not None and _versions(self._built) != self.versions
+        return {"arrays": self.arrays, "build": self._build, "built": self._built if changed else None}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__init__(state["arrays"], state["build"])  # type: ignore[misc]
+        self._built = state["built"]
+
 
 class _BuiltOnDemand:
     """The field of a dataclass that holds a module or a `LazyModule`, and gives the module."""
@@ -225,6 +234,13 @@ class Backbone:
         found = copy.copy(self)
         found.graph = graph
         found._graph_versions = () if self._unbuilt is not None else _versions(self.module)
+        return found
+
+    def for_another_process(self) -> "Backbone":
+        """Return the same to be pickled: what is known of tensors by their places in this process's memory is left."""
+        found = copy.copy(self)
+        found.graph, found._graph_versions = self.current_graph, ()
+        found._hashes = found._traced = None
         return found
 
     def stages(self) -> list[Stage]:

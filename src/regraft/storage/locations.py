@@ -226,6 +226,24 @@ def read_file(path: Location, *, limit: int | None = None) -> bytes:
     return b"".join(pieces)
 
 
+def write_file(path: Location, data: bytes) -> None:
+    """Write a file, whole or not at all; folders that it lies in are made.
+
+    Raises:
+        OutputError: it cannot be written.
+        StorageError: the store does not answer, or refuses access.
+    """
+    if isinstance(path, RemotePath):
+        path.store.write(str(path), data)
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise files.write_failure(path, error) from None
+    with files.atomic_write(path) as temporary:
+        temporary.write_bytes(data)
+
+
 def stamp_of(path: Location) -> tuple[object, ...]:
     """Return what tells one state of a file from all others: its name may stand for another file by now."""
     if isinstance(path, RemotePath):

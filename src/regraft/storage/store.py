@@ -200,6 +200,18 @@ class Store:
 
         return self._reading(url, part)
 
+    def write(self, url: str, data: bytes) -> None:
+        """Write a file, whole or not at all.
+
+        Raises:
+            StorageError: the store does not answer, or refuses access.
+        """
+        with self._asked(url):
+            self._retrying(lambda: self._call("pipe_file", self._path(url), data))
+        with self._lock:
+            self._listings.clear()  # they say that it is not there
+            self._said.clear()
+
     def _reading(self, url: str, request: Callable[[], bytes]) -> bytes:
         self._check_there(url)
         try:

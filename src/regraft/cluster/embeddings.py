@@ -1,0 +1,70 @@
+"""Vectors of any number of photos: a Parquet file for each shard, its rows keyed by what the photos' files hold."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from regraft.cluster.predictions import check_ranges_known
+from regraft.cluster.shards import Shard
+from regraft.engines.compute import Compute
+from regraft.engines.workload import EngineChoice
+from regraft.features.embedding import Embedder
+from regraft.features.vector_files import open_vector_file
+from regraft.files import sha256
+from regraft.networks.backbone import Backbone
+
+
+class EmbeddingJob:
+    """Makes the vectors of a shard. See `parts.ShardJob`.
+
+    Args:
+        backbone: the network.
+        model: its name, for the file.
+        compute: as of the process that gives the work; `engine` names what runs the network on all workers.
+        features: of which depths: "last", "late" or "all".
+        earlier: the engine that was chosen when the network was trained further.
+    """
+
+    suffix = ".parquet"
+
+    def __init__(
+        self, backbone: Backbone, model: str, compute: Compute, features: str, *, earlier: EngineChoice | None = None
+    ) -> None:
+        self._about = f"{model} {backbone.fingerprint()} {features} {compute.engine} {compute.value_range}"
+        self._backbone, self._model, self._features = backbone.for_another_process(), model, features
+        self._compute, self._earlier = replace(compute, on=""), earlier
+        self._embedder: Embedder | None = None
+
+    def digest(self) -> str:
+        """Return what changes when the parts would be others."""
+        return sha256(self._about.encode()).hex()
+
+    def run(self, shard: Shard) -> tuple[bytes, int, list[tuple[str, str]], str]:
+        """Return the part of a shard. See `parts.ShardJob`.
+
+        Raises:
+            DataError: photos of more than 8 bits whose black and white nobody has said: shards would differ.
+        """
+        if self._embedder is None:
+            self._embedder = Embedder(self._backbone, self._compute, earlier=self._earlier, features=self._features)
+        embedder, photos = self._embedder, shard.photos()
+        (opened,) = embedder.open(photos.sources, labels=photos.labels)
+        known = self._backbone.preprocess.ranges
+        check_ranges_known(shard, embedder.backbone.preprocess.ranges, known, self._compute)
+        unreadable: dict[int, str] = {}
+        written = 0
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "part.parquet"
+            with open_vector_file(path, photos, embedder.about(self._model), keys=_named(opened.keys)) as file:
+                for block in embedder.blocks(opened):
+                    file.add(block.positions, block.vectors)
+                    unreadable |= block.unreadable
+                    written += len(block.positions)
+            data = path.read_bytes()
+        lost = [(str(photos.sources[place]), reason) for place, reason in sorted(unreadable.items())]
+        return data, written, lost, embedder.engine
+
+
+def _named(keys: Sequence[bytes]) -> list[str]:
+    return [key.hex() for key in keys]

@@ -1,0 +1,165 @@
+"""One part file for each shard of photos, written by the worker that made it: each exactly once, whatever dies.
+
+Beside the parts lies a folder `_regraft`, which readers of tables pass over: `plan.json` says what is written here, and
+`part-000000.json`, which is written after its part, that this part is whole. A part that was written by a worker that
+ended before it could say so is written again, and is the same.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+from regraft.cluster.shards import Shard
+from regraft.errors import OutputError, option, printable
+from regraft.files import sha256
+from regraft.progress import Observer, progress
+from regraft.ray_workers import STARTING_SECONDS, RayWorkers
+from regraft.storage.locations import Location, RemotePath, read_file, write_file
+from regraft.watchdog import watched
+
+ABOUT = "_regraft"
+_SECONDS_BETWEEN = 15.0  # two lines that say how far it is
+_PLAN = "plan.json"
+_READ_ONLY = ("http", "https", "hf", "memory")  # or not seen by other processes
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is known of a part that was written.
+
+    Attributes:
+        name: of the file.
+        photos: how many rows it has.
+        unreadable: [name, reason] of photos that could not be read.
+        engine: what ran the network.
+    """
+
+    name: str
+    photos: int
+    unreadable: tuple[tuple[str, str], ...]
+    engine: str
+
+
+class ShardJob(Protocol):
+    """What is done with each shard. It is pickled once for each worker, and keeps there what it builds."""
+
+    @property
+    def suffix(self) -> str:
+        """Return the ending of part files, with its dot."""
+
+    def digest(self) -> str:
+        """Return what changes when the parts would be others."""
+
+    def run(self, shard: Shard) -> tuple[bytes, int, list[tuple[str, str]], str]:
+        """Return the part, its number of rows, photos that cannot be read with the reasons, and the engine."""
+
+
+def write_parts(
+    job: ShardJob, shards: Sequence[Shard], out: Location, workers: RayWorkers, *, device: str, observer: Observer
+) -> list[Part]:
+    """Have workers write a part for each shard into a folder; those that are there already stay.
+
+    Args:
+        job: makes the parts.
+        shards: of the photos.
+        out: the folder, which all workers see: of a file system that they share, or of a store.
+        workers: of a cluster.
+        device: "cuda" for workers that have a GPU each.
+        observer: hears the progress.
+
+    Raises:
+        OutputError: the folder holds something else, or cannot be written.
+        ClusterError, DataError: as of the workers.
+    """
+    digests = [shard.digest() for shard in shards]
+    plan = {"digest": sha256("".join([job.digest(), *digests]).encode()).hex(), "parts": len(shards)}
+    first = shards[0].first_file() if shards else None
+    if isinstance(first, Path):
+        workers.check_see(first, "photos")
+    _begin(out, plan)
+    if isinstance(out, Path):
+        workers.check_see(out / ABOUT / _PLAN, option("out"))
+    work = _PartWork(job, out)
+    found: list[Part] = []
+    units = [[(number, shard)] for number, shard in enumerate(shards)]
+    counts = [shard.rows for shard in shards]
+    total = None if None in counts else sum(filter(None, counts))
+    with _counted(total, len(units), observer) as advance:
+        for number, part in workers.map(work, units, device=device, say=observer.say):
+            found.append(part)
+            advance(counts[number] or part.photos)
+    return sorted(found, key=lambda part: part.name)
+
+
+@contextmanager
+def _counted(photos: int | None, parts: int, observer: Observer) -> Iterator[Callable[[int], None]]:
+    """Show a pass over so many photos; where nobody knows how many there are, say now and then how far it is."""
+    if photos is not None:
+        with progress(observer, "photos of all parts", photos, patience=STARTING_SECONDS) as advance:
+            yield advance
+        return
+    done, seen, said = 0, 0, time.monotonic()
+    with watched("writing parts", observer.say, patience=STARTING_SECONDS) as alive:
+
+        def count(of_part: int) -> None:
+            nonlocal done, seen, said
+            alive()
+            done, seen = done + 1, seen + of_part
+            if time.monotonic() - said > _SECONDS_BETWEEN or done == parts:
+                said = time.monotonic()
+                observer.say(f"{done:,} of {parts:,} parts, {seen:,} photos")
+
+        yield count
+
+
+def _begin(out: Location, plan: dict[str, object]) -> None:
+    """Write the plan, unless the same is there."""
+    if isinstance(out, RemotePath) and out.parts[0][:-1] in _READ_ONLY:
+        raise OutputError(
+            f"{option('out')} {printable(out)}: nothing is written there. Allowed are folders, s3:// and gs://."
+        )
+    path = out / ABOUT / _PLAN
+    text = json.dumps(plan).encode()
+    try:
+        before: bytes | None = read_file(path)
+    except FileNotFoundError:
+        before = None
+    except OSError as error:
+        raise OutputError(f"{printable(path)} cannot be read: {error}.") from None
+    if before == text:
+        return
+    if before is not None:
+        raise OutputError(
+            f"{option('out')} {printable(out)} holds parts of other photos, or of another classifier or other options. "
+            "Choose another folder, or remove it; with the same ones an unfinished run goes on."
+        )
+    if out.is_dir() and next(iter(out.iterdir()), None) is not None:
+        raise OutputError(f"{option('out')} {printable(out)} holds other files. Choose an empty folder, or a new one.")
+    write_file(path, text)
+
+
+class _PartWork:
+    """What a worker does with a shard."""
+
+    def __init__(self, job: ShardJob, out: Location) -> None:
+        self._job, self._out = job, out
+
+    def __call__(self, unit: Sequence[tuple[int, Shard]]) -> Part:
+        ((number, shard),) = unit
+        name = f"part-{number:06d}"
+        note, file = self._out / ABOUT / f"{name}.json", self._out / f"{name}{self._job.suffix}"
+        try:
+            about = json.loads(read_file(note))
+            if file.is_file():
+                return Part(about["name"], about["photos"], tuple(map(tuple, about["unreadable"])), about["engine"])
+        except (OSError, ValueError, KeyError, TypeError):  # it was not finished
+            pass
+        data, photos, unreadable, engine = self._job.run(shard)
+        part = Part(file.name, photos, tuple(unreadable), engine)
+        write_file(file, data)
+        write_file(note, json.dumps(asdict(part)).encode())
+        return part

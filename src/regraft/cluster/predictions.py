@@ -1,0 +1,93 @@
+"""Answers of a classifier about any number of photos: a part file for each shard, written by the workers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from regraft.classifier.classifier import Classifier
+from regraft.classifier.predict import Predictions, Predictor
+from regraft.cluster.shards import Shard
+from regraft.engines.compute import Compute
+from regraft.errors import DataError, option
+from regraft.evaluation.conformal import Coverage
+from regraft.evaluation.decisions import Decision
+from regraft.evaluation.levels import Level
+from regraft.files import sha256
+
+
+@dataclass(frozen=True)
+class AnswerOptions:
+    """What is answered, besides the classifier's own decision.
+
+    Attributes:
+        coverage: of sets of classes; None for none.
+        abstain: whether unsure answers are withheld.
+        level: of the tree of classes; None for the classes.
+        decision: among the nodes of the level.
+    """
+
+    coverage: Coverage | None = None
+    abstain: bool = False
+    level: Level | None = None
+    decision: Decision | None = None
+
+
+class PredictionJob:
+    """Answers the photos of a shard. See `parts.ShardJob`.
+
+    Args:
+        classifier: what answers.
+        compute: as of the process that gives the work; `engine` names what runs the network on all workers.
+        answers: what is answered.
+        write: predictions and names of classes to the contents of a file.
+        suffix: the ending of that file.
+        digest: identifies the classifier and all options.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        compute: Compute,
+        answers: AnswerOptions,
+        write: Callable[[Predictions, Sequence[str]], str | bytes],
+        *,
+        suffix: str,
+        digest: str,
+    ) -> None:
+        self._classifier = classifier.for_another_process()
+        self._compute = replace(compute, on="")
+        self._answers, self._write, self.suffix, self._digest = answers, write, suffix, digest
+        self._predictor: Predictor | None = None
+
+    def digest(self) -> str:
+        """Return what changes when the parts would be others."""
+        return sha256(f"{self._digest} {self._compute.engine} {self._compute.value_range} {self.suffix}".encode()).hex()
+
+    def run(self, shard: Shard) -> tuple[bytes, int, list[tuple[str, str]], str]:
+        """Return the part of a shard. See `parts.ShardJob`.
+
+        Raises:
+            DataError: photos of more than 8 bits whose black and white nobody has said: shards would differ.
+        """
+        asked, classifier = self._answers, self._classifier
+        if self._predictor is None:
+            self._predictor = Predictor(classifier, self._compute, coverage=asked.coverage, abstain=asked.abstain)
+        sources = shard.photos().sources
+        found = self._predictor.predict_with_features(sources)
+        check_ranges_known(shard, found.ranges, classifier.backbone.preprocess.ranges, self._compute)
+        predictions = found.predictions
+        classes = classifier.classes if asked.level is None else asked.level.nodes
+        if asked.level is not None:
+            predictions = predictions.at(asked.level, asked.decision)
+        content = self._write(predictions, classes)
+        data = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
+        unreadable = [(str(sources[place]), reason) for place, reason in sorted(predictions.unreadable.items())]
+        return data, len(sources), unreadable, self._compute.engine
+
+
+def check_ranges_known(shard: Shard, found: object, known: object, compute: Compute) -> None:
+    """Raise `DataError` where a shard's photos alone have decided which values are black and white."""
+    if found != known and compute.value_range is None:
+        raise DataError(
+            f"{shard}: photos of more than 8 bits, whose values of black and white depend on all photos, and each "
+            f"worker sees a part of them. Name them: {option('value_range')} 0:4095, say."
+        )

@@ -1,0 +1,141 @@
+"""Parts: each written once, those that are there stay, and a folder of other things is not written into."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.fixtures.rays import WorkersHere
+from tests.fixtures.stores import Bucket
+
+from regraft.cluster.parts import ABOUT, Part, write_parts
+from regraft.cluster.shards import Shard, find_shards
+from regraft.errors import DataError, OutputError
+from regraft.progress import Observer
+from regraft.storage.locations import Location, location, read_file
+
+Photos = Callable[..., Path]
+
+
+class Names:
+    """Writes the names of a shard's photos, the second of which is unreadable; dies at a first one that is `deadly`."""
+
+    suffix = ".txt"
+
+    def __init__(self, what: str = "names", deadly: str = "") -> None:
+        self._what, self.deadly = what, deadly
+
+    def digest(self) -> str:
+        return self._what
+
+    def run(self, shard: Shard) -> tuple[bytes, int, list[tuple[str, str]], str]:
+        names = [str(source) for source in shard.photos().sources]
+        if names[0] == self.deadly:
+            raise DataError("it died")
+        return "\n".join(names).encode(), len(names), [(names[1], "it is damaged")], "by hand"
+
+
+class Heard(Observer):
+    def __init__(self) -> None:
+        self.done = 0
+        self.total = 0
+
+    def begin(self, task: str, total: int) -> None:
+        self.total = total
+
+    def advance(self, count: int) -> None:
+        self.done += count
+
+
+@pytest.fixture
+def found(photos: Photos) -> list[Shard]:
+    """Return the shards of three folders."""
+    return find_shards([photos(f"of-{number}", red=2) for number in range(3)])
+
+
+def contents(out: Location) -> dict[str, str]:
+    return {path.name: read_file(path).decode() for path in out.iterdir() if path.is_file()}
+
+
+def write(job: Names, found: list[Shard], out: Location, observer: Observer | None = None) -> list[Part]:
+    return write_parts(job, found, out, WorkersHere(), device="cpu", observer=observer or Observer())
+
+
+def test_each_shard_becomes_a_part(found: list[Shard], tmp_path: Path) -> None:
+    heard = Heard()
+    parts = write(Names(), found, tmp_path / "out", heard)
+    assert [part.name for part in parts] == [f"part-{number:06d}.txt" for number in range(3)]
+    assert {name: text.splitlines() for name, text in contents(tmp_path / "out").items()} == {
+        part.name: [str(source) for source in shard.photos().sources] for part, shard in zip(parts, found, strict=True)
+    }
+    assert parts[2] == Part("part-000002.txt", 2, ((str(found[2].photos().sources[1]), "it is damaged"),), "by hand")
+    assert (heard.done, heard.total) == (6, 6)
+
+
+def test_an_unfinished_run_goes_on_and_writes_no_part_twice(found: list[Shard], tmp_path: Path) -> None:
+    """The workers begin with the last: two parts are there when the first one ends its worker."""
+    out, job = tmp_path / "out", Names(deadly=str(found[0].photos().sources[0]))
+    with pytest.raises(DataError, match="it died"):
+        write(job, found, out)
+    before = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
+    assert sorted(before) == ["part-000001.txt", "part-000002.txt"]
+    (out / ABOUT / "part-000001.json").unlink()  # its worker ended between the two: it is written again
+    (out / ABOUT / "part-000002.json").write_text((out / ABOUT / "part-000002.json").read_text())
+    job.deadly = ""
+    parts = write(job, found, out)
+    after = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
+    assert after["part-000002.txt"] == before["part-000002.txt"]
+    assert after["part-000001.txt"] > before["part-000001.txt"]
+    assert len(parts) == len(after) == 3
+    assert sum(part.photos for part in parts) == 6
+    (out / ABOUT / "part-000000.json").write_text("{")  # cut off
+    assert write(job, found, out) == parts
+
+
+@pytest.mark.parametrize("changed", ["job", "photos"])
+def test_parts_of_something_else_stay(found: list[Shard], tmp_path: Path, changed: str) -> None:
+    write(Names(), found, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    job, photos = (Names("others"), found) if changed == "job" else (Names(), found[:2])
+    with pytest.raises(OutputError, match=r"out .* holds parts of other photos, or of another classifier .* remove it"):
+        write(job, photos, tmp_path / "out")
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_folder_of_other_files_is_left_alone(found: list[Shard], tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"out .* holds other files\. Choose an empty folder"):
+        write(Names(), found, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("address", ["https://example.org/out", "hf://datasets/a/b/out", "memory://bucket/out"])
+def test_where_nothing_can_be_written(found: list[Shard], address: str) -> None:
+    with pytest.raises(OutputError, match=r"nothing is written there\. Allowed are folders, s3:// and gs://"):
+        write(Names(), found, location(address))
+
+
+@pytest.mark.slow
+def test_parts_in_a_store(found: list[Shard], bucket: Bucket, tmp_path: Path) -> None:
+    """The same as in a folder, with a store that refuses the first answer to each request."""
+    out = location(f"s3://{bucket.name}/out")
+    refused: set[str] = set()
+
+    def refuse_once(method: str, path: str) -> str | None:
+        if method != "PUT" or path in refused:
+            return None
+        refused.add(path)
+        return "503"
+
+    bucket.proxy.fault = refuse_once
+    parts = write(Names(), found, out)
+    write(Names(), found, tmp_path / "out")
+    assert contents(out) == contents(tmp_path / "out")
+    assert write(Names(), found, out) == parts
+    assert sum(".txt" in path for path in refused) == 3
+
+
+def test_the_plan_says_what_is_written(found: list[Shard], tmp_path: Path) -> None:
+    write(Names(), found, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / ABOUT / "plan.json").read_text())["parts"] == 3
