@@ -273,6 +273,7 @@ ORDER = {
         "auto_plan",
         "trainers",
         "cross_validation",
+        "fold_workers",
         "auto",
         "compare",
         "network_choice",

@@ -92,7 +92,7 @@ def resources_of_each(nodes: Nodes, workers: int, *, gpus: bool) -> tuple[int, i
     if workers > room:
         raise OptionError(
             f"{option('workers')}: each worker takes one of the {kind} of the Ray cluster, which has {room} ({nodes}). "
-            f"Got {workers}. Ask for at most {room}, or start more machines: ray start --address=..."
+            f"Got {workers}. Ask for at most {room}, or start more machines with `ray start`."
         )
     return max(cpus, 1), int(gpus)
 
@@ -152,7 +152,7 @@ class _Training:
         import ray
 
         replay = Replay(observer)
-        running = self._starter.run.remote(self._desk, workers, dict(resources), own)
+        running = self._starter.run.remote(self._desk, workers, dict(resources), own, RESTARTS)
         try:
             with watched("waiting for workers of the Ray cluster", observer.say, patience=STARTING_SECONDS):
                 while _runs(running) and not ray.get(self._desk.take.remote())[0]:
@@ -194,7 +194,7 @@ def _runs(running: Any) -> bool:
 class _Starter:
     """Starts workers by Ray Train, in a process of its own: when that is killed, nothing is started any more."""
 
-    def run(self, desk: Any, workers: int, resources: dict[str, int], own: str) -> str:
+    def run(self, desk: Any, workers: int, resources: dict[str, int], own: str, restarts: int) -> str:
         """Return why the workers failed, "" if they did not."""
         os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"  # names of photos may be relative
         from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
@@ -208,7 +208,7 @@ class _Starter:
             torch_config=TorchConfig(backend=backend, timeout_s=int(PATIENCE.total_seconds())),
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu, resources_per_worker=resources),
             run_config=RunConfig(
-                name="training", storage_path=own, failure_config=FailureConfig(max_failures=RESTARTS)
+                name="training", storage_path=own, failure_config=FailureConfig(max_failures=restarts)
             ),
         )
         try:

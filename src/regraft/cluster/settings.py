@@ -20,7 +20,7 @@ class TrainingWorkers:
 
     workers: int | None = setting(
         None,
-        help="Train by so many workers of the cluster together (--on), each with a GPU where it has some. "
+        help="Train by so many workers of the cluster together, each with a GPU where it has some. "
         "[default: this process trains]",
         allowed="1 or more",
         check=lambda value: whole_number(value, 1),
