@@ -14,6 +14,7 @@ BENCHMARKS = {  # module: what it measures; the longest last
     "features": "photo files to features, against plain loops and the bound",
     "heads": "the last layer on 50,000 photos of 100 classes: time and memory",
     "conformal": "do sets with a stated coverage hold it, and is what is unlike the training photos marked",
+    "near_duplicates": "close pairs among the hashes of up to a million photos: time, memory, share found",
     "decisions": "does a goal hold on photos that were held back from the beginning",
     "depths": "features of several depths: what they cost, and give on six sets of real photos",
     "test_views": "means over mirror images and corners of a photo: what they give and cost",

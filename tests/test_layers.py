@@ -115,6 +115,8 @@ ORDER = {
         "tables",
         "class_folders",
         "layouts",
+        "close_pairs",
+        "bit_sampling",
         "near_duplicates",
         "scene_parts",
         "dataset",

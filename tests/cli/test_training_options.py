@@ -102,6 +102,7 @@ def test_a_command_may_offer_some_of_them() -> None:
         "batch_size",
         "max_file_size",
         "range",
+        "on",
     ]
     assert list(offered(FitSettings, only=("seed",), track=True)) == ["seed", "track"]
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from tests.fixtures.hashes import signs
 
-from regraft.data import near_duplicates
+from regraft.data import close_pairs, near_duplicates
+from regraft.data.close_pairs import distances
 from regraft.data.near_duplicates import (
     DOUBTFUL,
     SURE,
     Pictures,
-    distances,
     first_of_each,
     learned_limit,
     number_pictures,
@@ -159,7 +159,7 @@ def test_doubtful_pairs_beyond_those_that_are_held_are_the_farthest(monkeypatch:
     """Of twelve pairs in doubt, found in blocks, more are not held than the four of them that are compared."""
     monkeypatch.setattr(near_duplicates, "_MOST_LINKS", 5)
     monkeypatch.setattr(near_duplicates, "MOST_COMPARED", 4)
-    monkeypatch.setattr(near_duplicates, "BLOCK", 4)
+    monkeypatch.setattr(close_pairs, "BLOCK", 4)
     bits, compared = independent(60), list[int]()
     for number in range(12):
         bits[59 - number] = changed(bits[number], SURE + 15 - number)
@@ -173,7 +173,7 @@ def test_doubtful_pairs_beyond_those_that_are_held_are_the_farthest(monkeypatch:
 
 
 def test_blocks_meet_at_their_borders(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(near_duplicates, "BLOCK", 7)
+    monkeypatch.setattr(close_pairs, "BLOCK", 7)
     bits = independent(30)
     bits[29], bits[14], bits[13] = changed(bits[0], 3), changed(bits[6], 4), changed(bits[7], 5)
     expected = list(range(30))

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image, ImageOps
 from tests.fixtures.scenes import scene
 
+from regraft.data import bit_sampling
 from regraft.data.dataset import Dataset, open_datasets
 from regraft.data.layouts import find_samples
 from regraft.data.near_duplicates import Pictures
@@ -16,7 +17,7 @@ from regraft.errors import DataError
 from regraft.features import pictures as module
 from regraft.features.pictures import join_pictures, measures_of, number_photos, pictures_of, with_scenes_joined
 from regraft.images.measures import MEASURES, measure
-from regraft.progress import Observer
+from regraft.progress import Detail, Observer
 
 
 @pytest.fixture
@@ -70,6 +71,18 @@ def test_edited_photos_are_joined_and_named(folder: Path, listener: Any) -> None
     assert said.endswith(
         f"\n  {train / 'day' / '3.jpg'} = {train / 'day' / 'small.jpg'} = {train / 'day' / 'turned.png'}"
     )
+
+
+def test_that_not_all_of_very_many_photos_are_compared_is_said(
+    folder: Path, listener: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bit_sampling, "MOST_PAIRS", 100)
+    monkeypatch.setattr(bit_sampling, "_PAIRS_PER_PHOTO", 0)
+    train = folder / "train"
+    save(ImageOps.mirror(Image.open(train / "day" / "3.jpg")), train / "day" / "turned.png")
+    assert groups_of(opened(train, listener)) == [{"day/3.jpg", "day/turned.png"}]
+    (said,) = (text for _, text in listener.heard if isinstance(text, Detail))
+    assert said.startswith("21 photos are too many to compare each with all: those whose perceptual hashes agree in ")
 
 
 def test_without_copies_nothing_is_said_or_joined(folder: Path, listener: Any) -> None:

@@ -132,3 +132,11 @@ def test_a_picture_of_one_colour_has_no_margins() -> None:
     plain = np.full((2, SIDE, SIDE, 3), 128, dtype=np.uint8)
     plain[1, 30:34, 30:34] = 0  # a spot: what is inside is less than half
     assert not margin_hashes(plain).any()
+
+
+def test_words_of_many_hashes_are_those_of_each() -> None:
+    """More than are worked on at a time, 4,096."""
+    hashes = np.random.default_rng(0).integers(0, 256, (4200, 32), dtype=np.uint8)
+    found = hash_words(hashes)
+    for place in (0, 4095, 4096, 4199):
+        assert np.array_equal(found[:, :, place], hash_words(hashes[place : place + 1])[:, :, 0])

@@ -1,14 +1,15 @@
 """Which photos show the same picture: found among all pairs by perceptual hashes, in doubt compared by their pixels."""
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from regraft.data.bit_sampling import RECALL, close_pairs, is_sampled
+from regraft.data.close_pairs import distances
 from regraft.images.block_matching import EVERY_ORIENTATION, agreement
-from regraft.images.perceptual_hash import BITS, PARITIES, hash_words
-from regraft.runtime import cpu_count
+from regraft.images.perceptual_hash import hash_words
+from regraft.progress import Detail
 
 SURE = 40  # bits: photos of all kinds that differ in fewer show the same picture
 DOUBTFUL = 64  # bits: photos that differ in more are never compared
@@ -20,8 +21,7 @@ _MARGIN = 0.75  # of the distance at which some different photos are to be expec
 _FALSE_PAIRS = 0.05  # different photos that may be as close as that distance, expected over all pairs
 FEWEST_PAIRS = 28  # of eight photos: fewer say nothing about a set
 _SAMPLE = 2048  # photos that a set's own distances are learned from
-BLOCK = 512  # photos: a block of distances stays in the processor's cache
-_STRIP = 64  # photos, of a block: what is between their hashes and distances stays in the cache nearest to one core
+_REFRESHED = 0.01  # new links, of the photos, from which on those that join photos anew are told
 _MOST_LINKS = 4_000_000  # pairs held at a time; beyond, those that are joined already are forgotten
 
 
@@ -71,53 +71,6 @@ def every_hash(hashes: np.ndarray, inner: np.ndarray) -> tuple[np.ndarray, np.nd
     return np.concatenate([hashes, inner[framed]]), np.concatenate([np.arange(len(hashes)), framed])
 
 
-@dataclass(frozen=True, eq=False)
-class ClosePairs:
-    """p pairs of photos that may show the same picture.
-
-    Attributes:
-        first: (p,) positions.
-        second: (p,) positions.
-        distance: (p,) bits, in the orientation in which they are closest.
-    """
-
-    first: np.ndarray
-    second: np.ndarray
-    distance: np.ndarray
-
-
-def distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return (n, m) uint8 distances in bits, each in the orientation in which two photos are closest.
-
-    A flip changes the signs of two of the four parities of coefficients, a turn exchanges rows and columns as well: the
-    eight orientations are sums of eight numbers of bits that differ. Photos that show nothing are far from all.
-
-    Args:
-        first: (2, 4, n) of `hash_words`.
-        second: (2, 4, m).
-    """
-    found = np.empty((first.shape[2], second.shape[2]), dtype=np.uint8)
-    for start in range(0, len(found), _STRIP):
-        strip = slice(start, start + _STRIP)
-        upright, turned = (_least_of_flips(first[0, :, strip], words) for words in second)
-        np.minimum(upright, turned, out=found[strip])
-    found[~first[0].any(axis=0)] = BITS
-    found[:, ~second[0].any(axis=0)] = BITS
-    return found
-
-
-def _least_of_flips(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return (n, m) uint8: in how many bits words (4, n) and (4, m) differ, in the flip where these are fewest.
-
-    A changed sign turns the d bits of k that differ into k - d. All sums are at most `BITS`, which a byte holds.
-    """
-    _, most_eo, most_oe, most_oo = (part.stop - part.start for part in PARITIES)
-    ee, eo, oe, oo = (np.bitwise_count(one[:, None] ^ other) for one, other in zip(first, second, strict=True))
-    kept, mixed = oe + oo, oe + (most_oo - oo)
-    down, across = (np.minimum(one, most_oe + most_oo - one) for one in (kept, mixed))
-    return np.asarray(ee + np.minimum(eo + down, (most_eo - eo) + across))
-
-
 def learned_limit(first: np.ndarray, second: np.ndarray | None = None) -> int:
     """Return how many bits two photos of a set may differ in and still show the same picture, -1 for none.
 
@@ -155,38 +108,6 @@ def _some(hashes: np.ndarray) -> np.ndarray:
     return ordered[np.linspace(0, len(ordered) - 1, _SAMPLE).astype(np.int64)]
 
 
-def blocks_of_pairs(
-    first: np.ndarray, second: np.ndarray | None, limit: int, advance: Callable[[int], object] = lambda _: None
-) -> Iterator[ClosePairs]:
-    """Yield the pairs that differ in at most `limit` bits, a block of photos at a time.
-
-    Args:
-        first: (n, 32) hashes.
-        second: (m, 32) hashes; None for pairs (i, j), i < j, within `first`.
-        limit: bits.
-        advance: called with the number of photos that were compared with all (the rest of) others.
-    """
-    a = hash_words(first)
-    b = a if second is None else hash_words(second)
-    workers = cpu_count()
-    with ThreadPoolExecutor(workers) as pool:
-        for row in range(0, len(first), BLOCK):
-            rows = a[:, :, row : row + BLOCK]
-
-            def find(column: int, row: int = row, rows: np.ndarray = rows) -> ClosePairs:
-                close = distances(rows, b[:, :, column : column + BLOCK])
-                places = np.flatnonzero(close <= limit)
-                ups, across = np.divmod(places, close.shape[1])
-                if second is None and row == column:
-                    places, ups, across = (one[ups < across] for one in (places, ups, across))
-                return ClosePairs(ups + row, across + column, close.ravel()[places].astype(np.int64))
-
-            columns = range(row if second is None else 0, b.shape[2], BLOCK)
-            for start in range(0, len(columns), workers):  # no more pairs are held than are found at a time
-                yield from (pairs for pairs in pool.map(find, columns[start : start + workers]) if len(pairs.first))
-            advance(rows.shape[2])
-
-
 class Links:
     """Which of n photos are joined: links are collected, and those that add nothing are forgotten now and then."""
 
@@ -194,6 +115,11 @@ class Links:
         self._count = count
         self._parts: list[np.ndarray] = []
         self._held = 0
+        self._known = np.arange(count)
+
+    def apart(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Return (p,) booleans: whether photos at (p,) and (p,) were not joined when `numbers` was last asked for."""
+        return np.asarray(self._known[first] != self._known[second])
 
     def add(self, first: np.ndarray, second: np.ndarray) -> None:
         """Join photos at positions (p,) with those at (p,)."""
@@ -210,7 +136,8 @@ class Links:
 
         rows, columns = np.concatenate([np.empty((2, 0), dtype=np.int64), *self._parts], axis=1)
         graph = coo_array((np.ones(len(rows), dtype=bool), (rows, columns)), shape=(self._count, self._count))
-        return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+        self._known = np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+        return self._known
 
 
 def first_of_number(numbers: np.ndarray) -> np.ndarray:
@@ -227,6 +154,7 @@ def number_pictures(
     inner: np.ndarray | None = None,
     near: bool = True,
     advance: Callable[[int], object] = lambda _: None,
+    say: Callable[[str], object] = lambda _: None,
 ) -> np.ndarray:
     """Return (n,) int64 numbers of pictures: equal for photos that show the same one, directly or through others.
 
@@ -237,6 +165,7 @@ def number_pictures(
         inner: (n, 32) uint8 of `margin_hashes`; None where no photo has margins.
         near: False joins photos with equal pixels alone.
         advance: called with the number of photos done since the last call.
+        say: told that not all photos are compared with all, see `bit_sampling`.
     """
     links = Links(len(keys))
     links.add(*same_rows(keys))
@@ -247,27 +176,55 @@ def number_pictures(
     if limit >= 0:
         links.add(*(photos[places] for places in same_rows(rows)))
     some = np.flatnonzero(first_of_each(rows))  # thousands of one picture have millions of pairs
-    distinct = photos[some]
-    doubtful: list[np.ndarray] = []
-    for pairs in blocks_of_pairs(rows[some], None, limit, advance):
-        sure = pairs.distance <= min(SURE, limit)
-        links.add(distinct[pairs.first[sure]], distinct[pairs.second[sure]])
-        if not sure.all():
-            rest = ~sure
-            doubtful.append(np.stack([distinct[pairs.first[rest]], distinct[pairs.second[rest]], pairs.distance[rest]]))
-        if sum(part.shape[1] for part in doubtful[1:]) > _MOST_LINKS:
-            doubtful = [_nearest_apart(doubtful, links.numbers(), most=_MOST_LINKS)]
-    if doubtful:
-        first, second, _ = _nearest_apart(doubtful, links.numbers(), most=MOST_COMPARED)
-        same = same_by_pixels(first, second, thumbnails)
-        links.add(first[same], second[same])
+    if is_sampled(len(some), None, limit):
+        say(
+            Detail(
+                f"{len(some):,} photos are too many to compare each with all: those whose perceptual hashes agree in "
+                f"random samples of bits are compared, which finds {RECALL:.0%} of the pairs that differ in {limit} "
+                "bits, the most allowed here, and more of those that differ in fewer"
+            )
+        )
+    _join_close(links, rows[some], photos[some], limit, thumbnails, advance=advance)
     return links.numbers()
 
 
+def _join_close(
+    links: Links,
+    hashes: np.ndarray,
+    photos: np.ndarray,
+    limit: int,
+    thumbnails: Callable[[np.ndarray], np.ndarray],
+    *,
+    advance: Callable[[int], object],
+) -> None:
+    """Join photos (k,) whose hashes (k, 32) are close, in doubt compared by their pixels."""
+    doubtful: list[np.ndarray] = []
+    links.numbers()
+    since = 0
+    for pairs in close_pairs(hashes, None, limit, lambda i, j: links.apart(photos[i], photos[j]), advance):
+        sure = pairs.distance <= min(SURE, limit)
+        links.add(photos[pairs.first[sure]], photos[pairs.second[sure]])
+        since += int(sure.sum())
+        if not sure.all():
+            doubtful.append(np.stack([pairs.first, pairs.second, pairs.distance])[:, ~sure])
+        if sum(part.shape[1] for part in doubtful[1:]) > _MOST_LINKS:
+            doubtful = [_nearest_apart(doubtful, links.numbers()[photos], most=_MOST_LINKS)]
+        if since > _REFRESHED * len(hashes):
+            links.numbers()
+            since = 0
+    if doubtful:
+        first, second, _ = _nearest_apart(doubtful, links.numbers()[photos], most=MOST_COMPARED)
+        first, second = photos[first], photos[second]
+        same = same_by_pixels(first, second, thumbnails)
+        links.add(first[same], second[same])
+
+
 def _nearest_apart(pairs: Sequence[np.ndarray], numbers: np.ndarray, *, most: int) -> np.ndarray:
-    """Return (3, k) first, second and distance of the nearest of pairs (3, p) whose photos are not joined."""
+    """Return (3, k) first, second and distance, each once, of the nearest of pairs (3, p) that are not joined."""
     found = np.concatenate(pairs, axis=1)
     found = found[:, numbers[found[0]] != numbers[found[1]]]
+    _, once = np.unique(found[0] * len(numbers) + found[1], return_index=True)
+    found = found[:, np.sort(once)]
     return found[:, np.argsort(found[2], kind="stable")[:most]]
 
 
@@ -320,6 +277,7 @@ def seen_before(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
     """
     found = np.zeros(len(hashes), dtype=bool)
     if len(hashes) and len(known):
-        for pairs in blocks_of_pairs(hashes, known, min(SURE, learned_limit(hashes, known))):
+        limit = min(SURE, learned_limit(hashes, known))
+        for pairs in close_pairs(hashes, known, limit, lambda new, _: ~found[new]):
             found[pairs.first] = True
     return found

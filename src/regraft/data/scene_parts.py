@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from regraft.data.close_pairs import BLOCK
 from regraft.data.near_duplicates import (
     AGREEMENT,
-    BLOCK,
     FEWEST_PAIRS,
     MOST_COMPARED,
     Links,

@@ -185,7 +185,7 @@ def _numbered(datasets: Sequence[Dataset], compute: Compute, observer: Observer,
     shown = observer if len(keys) > _MANY else Observer()  # else it takes no time
     with progress(shown, "comparing photos", len(keys)) as advance:
         numbers = compute.processes.first(
-            lambda: number_pictures(keys, hashes, thumbnails, inner=inner, near=near, advance=advance)
+            lambda: number_pictures(keys, hashes, thumbnails, inner=inner, near=near, advance=advance, say=observer.say)
         )
     return Pictures(keys, hashes, inner, numbers, colours)
 

@@ -20,6 +20,7 @@ KEY_BYTES = 32
 _LARGEST_DETAIL, _SMALLEST_DETAIL = 25, 324  # squared distances from the mean's coefficient: from 5 to 18
 _LEAST_DETAIL = 1.0  # root mean square of the coefficients, of 255 grey levels: less is noise
 _EVEN = 16  # of 255 levels that a margin's pixels may differ by: what JPEG leaves of one colour
+_AT_A_TIME = 4096  # hashes, of which each bit takes a byte for a while
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 
@@ -71,12 +72,15 @@ def hash_words(hashes: np.ndarray) -> np.ndarray:
 
     First as they are, then those of the photos with rows and columns exchanged. Zeros for photos that show nothing.
     """
-    bits = np.unpackbits(hashes, axis=1)[:, :BITS]
-    found = np.zeros((2, len(PARITIES), len(bits), 64), dtype=np.uint8)
-    for turned, own in enumerate((bits, bits[:, TRANSPOSED])):
-        for parity, part in enumerate(PARITIES):
-            found[turned, parity, :, : part.stop - part.start] = own[:, part]
-    return np.packbits(found, axis=3).view(np.uint64)[..., 0]
+    words = np.empty((2, len(PARITIES), len(hashes)), dtype=np.uint64)
+    for start in range(0, len(hashes), _AT_A_TIME):
+        bits = np.unpackbits(hashes[start : start + _AT_A_TIME], axis=1)[:, :BITS]
+        found = np.zeros((2, len(PARITIES), len(bits), 64), dtype=np.uint8)
+        for turned, own in enumerate((bits, bits[:, TRANSPOSED])):
+            for parity, part in enumerate(PARITIES):
+                found[turned, parity, :, : part.stop - part.start] = own[:, part]
+        words[:, :, start : start + len(bits)] = np.packbits(found, axis=3).view(np.uint64)[..., 0]
+    return words
 
 
 def margin_hashes(thumbnails: np.ndarray) -> np.ndarray:
