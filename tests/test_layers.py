@@ -275,6 +275,7 @@ ORDER = {
         "auto_plan",
         "trainers",
         "cross_validation",
+        "fold_workers",
         "auto",
         "compare",
         "network_choice",
@@ -306,6 +307,7 @@ ORDER = {
         "trade_offs",
         "other_figures",
         "html_report",
+        "fit_report",
     ],
     "review": [
         "decision",
@@ -381,7 +383,7 @@ ORDER = {
         "publishing",
         "exports",
     ],
-    "cluster": ["shards", "parts", "predictions", "embeddings"],
+    "cluster": ["shards", "parts", "predictions", "embeddings", "settings", "relay", "ray_train", "training"],
     "cli": [
         "bar",
         "console",

@@ -118,6 +118,6 @@ def test_a_process_alone_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_waiting_has_an_end() -> None:
-    assert math.isfinite(processes._PATIENCE.total_seconds())
-    assert processes._PATIENCE.total_seconds() <= 24 * 3600
+    assert math.isfinite(processes.PATIENCE.total_seconds())
+    assert processes.PATIENCE.total_seconds() <= 24 * 3600
     assert "RANK" not in os.environ

@@ -30,6 +30,10 @@ class SmallClassesError(DataError):
         super().__init__(message)
         self.classes = tuple(classes)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Return what makes it again in another process."""
+        return type(self), (str(self), self.classes)
+
 
 class StorageError(RegraftError):
     """A store of photos elsewhere does not answer, refuses access, or is no store.
@@ -56,6 +60,10 @@ class DownloadError(WeightsError):
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Return what makes it again in another process."""
+        return type(self), (str(self), self.reason)
 
 
 class HubError(RegraftError, OSError):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # How long processes wait for each other. One that ends is known at once, by its closed connection; this is for a
 # machine that vanished. Shares of a large source, and what the first process does alone, may take hours.
-_PATIENCE = timedelta(hours=6)
+PATIENCE = timedelta(hours=6)
 _START = timedelta(minutes=30)  # how long they wait for all to be started
 _store: Any = None  # of the process group that this module has started: a few words that all processes can read
 _T = TypeVar("_T")
@@ -178,7 +178,7 @@ class ProcessGroup:
         except RuntimeError as error:  # of gloo and NCCL; torch's own, for lack of memory, is one, too
             if type(error).__name__ == "OutOfMemoryError":
                 raise
-            hours = _PATIENCE.total_seconds() / 3600
+            hours = PATIENCE.total_seconds() / 3600
             raise ProcessError(
                 f"process {self.rank} of {self.count} (from 0) trains together with others, and at least one of them "
                 f"has ended, or has not answered for {hours:.0f} hours. What ended it says so itself. Run the same "
@@ -217,7 +217,7 @@ def _start(backend: str) -> None:
 
     try:
         store, rank, count = next(rendezvous("env://", timeout=_START))
-        distributed.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=_PATIENCE)
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
     except (ValueError, RuntimeError) as error:  # of the environment, and of the network
         raise ProcessError(
             f"WORLD_SIZE and RANK say that {process_count()} processes work together, and they do not find each other: "

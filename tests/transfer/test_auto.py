@@ -14,6 +14,7 @@ from tests.transfer import scripted
 from tests.transfer.scripted import DATASET, FOLDS, FROZEN, LABELS, NOISE, TOP, WHOLE, N, Scripted, Slow, right
 
 from regraft.classifier.record import Attempt, OverBudget
+from regraft.engines.compute import Compute
 from regraft.errors import ModelError
 from regraft.progress import Observer
 from regraft.training import checkpoints
@@ -43,7 +44,9 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
         monkeypatch.setattr(auto, "trainer_of", lambda candidate, _: trainers[candidate])
         monkeypatch.setattr(auto, "plan_auto", lambda *_, budget: AutoPlan(estimates, budget, busy))
         run = resumed or checkpoints.nowhere()
-        experiment = SimpleNamespace(dataset=DATASET, seed=0, observer=observer or Observer(), run=run)
+        experiment = SimpleNamespace(
+            dataset=DATASET, seed=0, observer=observer or Observer(), run=run, compute=Compute()
+        )
         return choose(experiment, FOLDS, budget=budget)  # type: ignore[arg-type]
 
     return go

@@ -15,18 +15,19 @@ from regraft.storage.locations import Location
 
 if TYPE_CHECKING:
     from regraft.classifier.record import FitRecord
+    from regraft.cluster.training import ClusterFit
     from regraft.data.dataset import Dataset
     from regraft.transfer.fit import FitResult
 
 
-def why_n(trained: "FitResult", splits: Mapping[str, Samples]) -> str:
+def why_n(trained: "FitResult | ClusterFit", splits: Mapping[str, Samples]) -> str:
     """Return in words which photos the figures are of, which were left out, and which count together.
 
     Args:
         trained: with the photos as they were used.
         splits: the photos as they were found.
     """
-    evaluated, held_out = trained.evaluated, trained.experiment.validation is not None
+    evaluated, held_out = trained.evaluated, trained.held_out.folds is None
     samples = splits["validation" if held_out else "train"]
     n, lost = len(evaluated), len(evaluated.unreadable)
     known = len(samples) - n - lost

@@ -1,7 +1,7 @@
 """`regraft fit`: photos in, a classifier with figures out."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +22,7 @@ from regraft.cli.training_options import (
     networks_to_choose_from,
     with_options,
 )
+from regraft.cluster.settings import TrainingWorkers
 from regraft.data.columns import Columns
 from regraft.data.label_file import LabelOptions
 from regraft.data.samples import Samples
@@ -40,6 +41,8 @@ from regraft.transfer.settings import USED_BY_CHOICE, FitSettings
 from regraft.transfer.strategies import AUTO, strategy_help
 
 if TYPE_CHECKING:
+    from regraft.cluster.training import ClusterFit
+    from regraft.networks.backbone import Backbone
     from regraft.transfer.fit import FitResult
 
 _CLASSES_SHOWN = 8
@@ -57,6 +60,7 @@ _OTHER_FORMATS = (
     FitSettings,
     Compute,
     Schedule,
+    TrainingWorkers,
     optional=("strategy",),
     words={"strategy": f"{strategy_help()} [default: auto]"},
     track=True,
@@ -112,7 +116,8 @@ def fit(
 
     Without a validation folder every figure is out-of-fold. A test folder is never read: that is for
     `regraft evaluate`. A run that was killed resumes when the same command is given again. Several processes or
-    accelerators, with a --strategy that is named: torchrun --nproc-per-node 4 -m regraft fit and the same arguments.
+    accelerators, with a --strategy that is named: torchrun --nproc-per-node 4 -m regraft fit and the same arguments; or
+    --on ray --workers 4.
     """
     networks = read_names(model or None)
     networks.check(weights=weights is not None)
@@ -136,10 +141,10 @@ def fit(
     _announce(splits, networks, strategy, out)
 
     # only now the imports that take seconds
-    from regraft.classifier.bundle import save_bundle
     from regraft.training.checkpoints import run_folder
 
     compute = given.compute()
+    workers = given.training_workers(compute)
     settings = given.fit_settings(compute, strategy=strategy)
     settings.check_used((strategy,), compute, besides=USED_BY_CHOICE if networks.choose else ())
     settings.check_networks(networks, weights=weights is not None)
@@ -148,13 +153,14 @@ def fit(
         _print_dry_run(networks, splits, settings, compute, json=json, verbose=given.verbose)
         return
     observer = given.observer(out.stem)
-    trained = _train(
-        networks, weights, splits, settings=settings, compute=compute, observer=observer, folder=run_folder(out)
-    )
-    if not trained.writes:
+    how = {"settings": settings, "compute": compute, "observer": observer, "folder": run_folder(out)}
+    shown = None if report is None else units or 0
+    if workers is None:
+        trained: FitResult | ClusterFit = _train(networks, weights, splits, **how)
+    else:
+        trained = _train_on_workers(networks, weights, splits, workers=workers, units=shown, **how)
+    if not _save(trained, out):
         return
-    save_bundle(trained.classifier, out)
-    trained.run.finish()
     observer.finish(trained.record.to_json())
     if predictions is not None:
         found = trained.held_out
@@ -201,19 +207,52 @@ def _print_dry_run(
 
 def _train(networks: NetworkNames, weights: Path | None, splits: Mapping[str, Samples], **how: Any) -> "FitResult":
     """Fit one network, several that are joined, or the best of several. `how` is for `transfer.fit`."""
-    from regraft.classifier.named import load_network
     from regraft.transfer.fit import fit as train
     from regraft.transfer.fit import fit_best
 
-    names = networks_to_choose_from(networks.names) if networks.choose else networks_or_default(networks.names)
-    limit = how["compute"].cache_bytes
-    loaders = {name: functools.partial(load_network, name, weights, limit=limit) for name in names}
     if networks.choose:
-        return fit_best(splits, loaders, **how)
-    load, *joined = loaders.values()
+        return fit_best(splits, _loaders(networks_to_choose_from(networks.names), weights, how["compute"]), **how)
+    names = networks_or_default(networks.names)
+    load, *joined = _loaders(names, weights, how["compute"]).values()
     trained = train(splits, load, model=joined_name(names), joined=joined, **how)
     leave_processes()
     return trained
+
+
+def _train_on_workers(
+    networks: NetworkNames, weights: Path | None, splits: Mapping[str, Samples], **how: Any
+) -> "ClusterFit":
+    """Fit one network, or several that are joined. `how` is for `cluster.training.fit_on_workers`."""
+    if networks.choose:
+        raise OptionError(
+            f"--workers trains one network together, and here one of several is to be chosen "
+            f"(--model {printable(' '.join(networks.names) or AUTO)}). Name one."
+        )
+    from regraft.cluster.training import fit_on_workers
+
+    names = networks_or_default(networks.names)
+    load, *joined = _loaders(names, weights, how["compute"]).values()
+    return fit_on_workers(splits, load, model=joined_name(names), joined=joined, **how)
+
+
+def _loaders(names: Sequence[str], weights: Path | None, compute: Compute) -> "dict[str, Callable[[], Backbone]]":
+    """Return what loads each network."""
+    from regraft.classifier.named import load_network
+
+    return {name: functools.partial(load_network, name, weights, limit=compute.cache_bytes) for name in names}
+
+
+def _save(trained: "FitResult | ClusterFit", out: Path) -> bool:
+    """Write the classifier, and remove its checkpoints; of several processes the first does, which is told."""
+    from regraft.classifier.bundle import save_bundle
+    from regraft.transfer.fit import FitResult
+
+    if not isinstance(trained, FitResult):
+        trained.save(out)
+    elif trained.writes:
+        save_bundle(trained.classifier, out)
+        trained.run.finish()
+    return trained.writes
 
 
 def _check_files(
@@ -275,7 +314,7 @@ def _check_inputs(
             check_keeps_inputs(report / name, named, sources, option="--report")
 
 
-def _print_figures(trained: "FitResult", splits: Mapping[str, Samples], out: Path, *, json: bool) -> None:
+def _print_figures(trained: "FitResult | ClusterFit", splits: Mapping[str, Samples], out: Path, *, json: bool) -> None:
     from regraft.transfer.feature_choice import features_in_words
     from regraft.transfer.view_choice import record_of_views
 
@@ -293,23 +332,19 @@ def _print_figures(trained: "FitResult", splits: Mapping[str, Samples], out: Pat
     note(f"wrote {printable(out)} ({out.stat().st_size / 1e6:.1f} MB)")
 
 
-def _report(trained: "FitResult", folder: Path, units: int, compute: Compute, observer: Observer) -> None:
-    from regraft.explain.explain import explain
-    from regraft.explain.html_report import write_report
-    from regraft.explain.subject import subject_of_fit
+def _report(trained: "FitResult | ClusterFit", folder: Path, units: int, compute: Compute, observer: Observer) -> None:
+    from regraft.explain.fit_report import pages_of_fit
+    from regraft.transfer.fit import FitResult
 
-    note("making the report")
-    found = explain(
-        subject_of_fit(trained),
-        units=units,
-        device=compute.torch_device,
-        batch_size=compute.batch_size,
-        seed=trained.record.seed,
-        observer=observer,
-    )
-    path = write_report(found, folder)
-    if found.depth_advice is not None:
-        note(found.depth_advice.advice)
+    if isinstance(trained, FitResult):
+        note("making the report")
+        pages = pages_of_fit(trained, units=units, compute=compute, observer=observer)
+    else:
+        assert trained.pages is not None  # as it was asked for
+        pages = trained.pages
+    path = pages.write(folder)
+    if pages.advice:
+        note(pages.advice)
     note(f"wrote {printable(path)} ({path.stat().st_size / 1e6:.1f} MB)")
 
 

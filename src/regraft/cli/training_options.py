@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from regraft.cli.console import TerminalObserver, note
+from regraft.cluster.settings import TrainingWorkers
 from regraft.data.columns import Columns
 from regraft.data.label_file import LabelOptions
 from regraft.data.samples import composed
@@ -96,6 +97,16 @@ class CommandOptions:
     def serve_settings(self) -> ServeSettings:
         """Return what a server takes."""
         return ServeSettings(**self._fields(ServeSettings))
+
+    def training_workers(self, compute: Compute) -> int | None:
+        """Return how many workers of a cluster train; None for this process.
+
+        Raises:
+            OptionError: without a cluster, or where several processes work together already.
+        """
+        workers = TrainingWorkers(**self._fields(TrainingWorkers))
+        workers.check(compute)
+        return workers.workers
 
     def fit_settings(self, compute: Compute, *, defaults: Schedule | None = None, **more: Any) -> FitSettings:
         """Return how a network is trained, checked as far as it can be without photos.

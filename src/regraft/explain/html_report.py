@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,11 @@ def write_report(explanation: Explanation, folder: Path) -> Path:
     Raises:
         OutputError: it cannot be written.
     """
-    pages = render_pages(explanation)
+    return write_pages(render_pages(explanation), folder)
+
+
+def write_pages(pages: Mapping[str, str], folder: Path) -> Path:
+    """Write what `render_pages` gave, as `write_report` does."""
     path = folder / FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)

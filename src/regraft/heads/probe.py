@@ -6,6 +6,7 @@ strength, temperature or weight that it helped to set. With the same folds insid
 choices.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -75,6 +76,12 @@ class CalibratedHeads:
         Of many photos these heads are fitted on a sample, the same for all of them: see `compared`.
         """
         return self._each[self._fitted(learn)]
+
+    def alone(self) -> "CalibratedHeads":
+        """Return the same heads, those that are known among them, for a process of its own."""
+        found = copy.copy(self)
+        found._cache, found._processes = None, ALONE
+        return found
 
     @property
     def compared(self) -> int:

@@ -17,6 +17,7 @@ from regraft.transfer.auto_plan import AutoPlan, over_budget_in_words, plan_auto
 from regraft.transfer.budget import Clock, OverBudgetError, PersistentClock
 from regraft.transfer.cross_validation import CrossValidation, cross_validate
 from regraft.transfer.experiment import Experiment
+from regraft.transfer.fold_workers import answer_by_workers
 from regraft.transfer.strategies import Candidate, auto_candidates
 from regraft.transfer.trainers import trainer_of
 
@@ -170,6 +171,7 @@ class _Search:
             clock=clock,
             seed=experiment.seed,
             observer=experiment.observer,
+            ahead=answer_by_workers(experiment, candidate, self._folds, clock),
         )
 
     def _note_stopped(self, over: OverBudget, spent: float) -> None:

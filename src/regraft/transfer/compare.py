@@ -18,8 +18,9 @@ from regraft.networks.backbone import Backbone
 from regraft.progress import Observer
 from regraft.transfer.budget import Clock, OverBudgetError
 from regraft.transfer.comparison import Comparison, ComparisonRow, advise
-from regraft.transfer.cross_validation import CrossValidation, cross_validate
+from regraft.transfer.cross_validation import CrossValidation, cross_validate, folds_of
 from regraft.transfer.experiment import Experiment, open_run
+from regraft.transfer.fold_workers import FoldJob, answer_ahead
 from regraft.transfer.preparation import ExtractedSplits, extract_splits, open_splits
 from regraft.transfer.settings import FitSettings
 from regraft.transfer.strategies import STRATEGIES, Candidate
@@ -83,14 +84,21 @@ def compare(
     keys = [(m, s, size) for size in learned for s in ordered for m in experiments]
     outcomes: dict[Key, CrossValidation] = {}
     costly = [key for key in keys if STRATEGIES[key[1]].trains_network]  # the last layer takes seconds
+    jobs = {
+        (m, s, size): FoldJob(m, Candidate(s), folds_of(first.dataset, folds, size=size, seed=settings.seed))
+        for m, s, size in keys
+    }
+    ahead = answer_ahead(experiments, jobs) if budget is None else {}
     for key in keys:
         model, strategy, size = key
         trainer = trainer_of(Candidate(strategy), experiments[model])
         part = clock.share(len(costly) - costly.index(key)) if key in costly else clock
+        if budget is not None:
+            ahead = answer_ahead(experiments, {key: jobs[key]}, part)
         try:
             outcomes[key] = cross_validate(
                 trainer, experiments[model].dataset, folds, clock=part, size=size, seed=settings.seed, partial=True,
-                observer=observer,
+                observer=observer, ahead=ahead.get(key),
             )  # fmt: skip
         except OverBudgetError:
             notes.append(f"{_title(key, len(loaders))}: not one fold fits into {option('budget')}; left out")

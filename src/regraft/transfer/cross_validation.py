@@ -2,7 +2,8 @@
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.special import softmax
@@ -42,6 +43,48 @@ class CrossValidation:
         return self.folds > 1 or self.temperature is None
 
 
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """Photos that are answered by what learns from others.
+
+    Attributes:
+        number: of the fold.
+        title: e.g. "fold 1 of 5".
+        train: (m,) positions of the photos that are learned from.
+        held_out: (k,) positions of those that are answered.
+    """
+
+    number: int
+    title: str
+    train: np.ndarray
+    held_out: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Ahead:
+    """What workers answered before the folds are gone through.
+
+    Attributes:
+        answers: by the number of the fold.
+        needed: seconds that each of the others would still have taken when time was over; None where it was not begun.
+    """
+
+    answers: dict[int, HeldOutLogits] = field(default_factory=dict)
+    needed: list[float | None] = field(default_factory=list)
+
+
+def folds_of(dataset: Dataset, folds: np.ndarray, *, size: int | None = None, seed: int = 0) -> list[Fold]:
+    """Return all folds (n,) of n photos, see `cross_validate`."""
+    numbers = [int(fold) for fold in np.unique(folds)]
+    of_each = f", {size} of each class" if size else ""
+    found = []
+    for fold in numbers:
+        train = some_of_each(dataset, np.flatnonzero(folds != fold), size=size, seed=seed)
+        title = f"fold {fold + 1} of {len(numbers)}{of_each}"
+        found.append(Fold(fold, title, train, np.flatnonzero(folds == fold)))
+    return found
+
+
 def cross_validate(
     trainer: HeldOutTrainer,
     dataset: Dataset,
@@ -52,6 +95,7 @@ def cross_validate(
     seed: int = 0,
     partial: bool = False,
     observer: Observer | None = None,
+    ahead: Ahead | None = None,
 ) -> CrossValidation:
     """Have each fold (n,) answered by what `trainer` learned from the others.
 
@@ -64,38 +108,21 @@ def cross_validate(
         seed: of the choice of these.
         partial: True stops after fewer folds when the time is over; False raises.
         observer: hears of the folds as one series.
+        ahead: what workers answered, if they did: nothing more is trained.
 
     Raises:
         OverBudgetError: the time does not suffice; known by forecast, before it is over.
     """
-    numbers = [int(fold) for fold in np.unique(folds)]
-    of_each = f", {size} of each class" if size else ""
-    done: dict[int, HeldOutLogits] = {}
-    longest = 0.0
-    task = f"training {trainer.candidate}, {len(numbers)} folds{of_each}"
-    with series(observer or Observer(), task, len(numbers)) as reach:
-        for fold in numbers:
-            started = time.monotonic()
-            if partial and done and clock.left() < longest:
-                break
-            held_out = np.flatnonzero(folds == fold)
-            train = some_of_each(dataset, np.flatnonzero(folds != fold), size=size, seed=seed)
-            left = 1 if partial else len(numbers) - len(done)
-            title = f"fold {fold + 1} of {len(numbers)}{of_each}"
-            if not (partial or clock.may_begin(f"{trainer.candidate}, {title}")):
-                spent = math.fsum(answers.seconds for answers in done.values())
-                raise OverBudgetError(*([spent / len(done) * left] if done else []))
-            try:
-                answers = trainer.predict_held_out(train, held_out, name=title, pace=forecast(clock, left))
-            except OverBudgetError:
-                if not (partial and done):
-                    raise
-                break
-            elapsed = time.monotonic() - started
-            clock.replay(max(answers.seconds - elapsed, 0.0))
-            longest = max(longest, elapsed, answers.seconds)
-            done[fold] = answers
-            reach(len(done))
+    parts = folds_of(dataset, folds, size=size, seed=seed)
+    if ahead is None:
+        task = f"training {trainer.candidate}, {len(parts)} folds{f', {size} of each class' if size else ''}"
+        with series(observer or Observer(), task, len(parts)) as reach:
+            done = _one_after_the_other(trainer, parts, clock, partial=partial, reach=reach)
+    else:
+        done = dict(sorted(ahead.answers.items()))  # sums are of the order of folds
+        if len(done) < len(parts) and not (partial and done):
+            needed = [seconds for seconds in ahead.needed if seconds is not None]
+            raise OverBudgetError(*([max(needed)] if needed else []))
     probabilities, temperature = _calibrated(done, dataset.labels, folds, len(dataset.classes))
     return CrossValidation(
         probabilities=probabilities,
@@ -105,6 +132,35 @@ def cross_validate(
         seconds=math.fsum(answers.seconds for answers in done.values()),
         images=sum(answers.images for answers in done.values()),
     )
+
+
+def _one_after_the_other(
+    trainer: HeldOutTrainer, parts: Sequence[Fold], clock: Clock, *, partial: bool, reach: Callable[[int], None]
+) -> dict[int, HeldOutLogits]:
+    """Return the answers of each fold, of fewer where the time is over and `partial`."""
+    done: dict[int, HeldOutLogits] = {}
+    longest = 0.0
+    for fold in parts:
+        started = time.monotonic()
+        if partial and done and clock.left() < longest:
+            break
+        left = 1 if partial else len(parts) - len(done)
+        if not (partial or clock.may_begin(f"{trainer.candidate}, {fold.title}")):
+            spent = math.fsum(answers.seconds for answers in done.values())
+            raise OverBudgetError(*([spent / len(done) * left] if done else []))
+        try:
+            pace = forecast(clock, left)
+            answers = trainer.predict_held_out(fold.train, fold.held_out, name=fold.title, pace=pace)
+        except OverBudgetError:
+            if not (partial and done):
+                raise
+            break
+        elapsed = time.monotonic() - started
+        clock.replay(max(answers.seconds - elapsed, 0.0))
+        longest = max(longest, elapsed, answers.seconds)
+        done[fold.number] = answers
+        reach(len(done))
+    return done
 
 
 def some_of_each(dataset: Dataset, photos: np.ndarray, *, size: int | None, seed: int) -> np.ndarray:

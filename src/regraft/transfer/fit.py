@@ -32,6 +32,7 @@ from regraft.transfer.budget import Clock
 from regraft.transfer.cross_validation import cross_validate
 from regraft.transfer.experiment import Experiment, open_run
 from regraft.transfer.feature_choice import try_features
+from regraft.transfer.fold_workers import answer_by_workers
 from regraft.transfer.held_out import HeldOutAnswers, answer_held_out, class_counts
 from regraft.transfer.network_choice import NetworkChoice, choose_network
 from regraft.transfer.preparation import prepare_experiment
@@ -277,8 +278,10 @@ def _train(experiment: Experiment) -> _Training:
     trainer = trainer_of(candidate, experiment)
     if experiment.validation is None and probabilities is None:
         clock, observer = Clock(float("inf")), experiment.observer
+        folds = experiment.folds()
+        ahead = answer_by_workers(experiment, candidate, folds, clock)
         found = cross_validate(
-            trainer, experiment.dataset, experiment.folds(), clock=clock, seed=experiment.seed, observer=observer
+            trainer, experiment.dataset, folds, clock=clock, seed=experiment.seed, observer=observer, ahead=ahead
         )
         probabilities, temperature, seconds = found.probabilities, found.temperature, found.seconds
     outcome = trainer.fit(temperature)

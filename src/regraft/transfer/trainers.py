@@ -167,19 +167,31 @@ class FineTuningTrainer:
         self, train: np.ndarray, held_out: np.ndarray, *, name: str, pace: Pace | None = None
     ) -> HeldOutLogits:
         """Learn from the photos at positions `train` (m,) and predict those at `held_out` (k,)."""
-        import torch
-
-        run, job = self._experiment.run, ["answers", self._job, name, _digest(train), _digest(held_out)]
-        done = run.load(job)
-        if done is not None:
-            return HeldOutLogits(done.tensors["logits"].numpy(), **done.about)
+        if (kept := self.kept(train, held_out, name=name)) is not None:
+            return kept
         hold = self._experiment.schedule.patience is not None
         finetuner, temperature, seconds = self._train(train, name, pace, hold=hold)
         logits = finetuner.logits(held_out, self._views)
         self._prove(finetuner.finish()[0])
-        about = {"temperature": temperature, "seconds": seconds, "images": finetuner.images}
-        run.save(job, {"logits": torch.from_numpy(logits)}, about)
-        return HeldOutLogits(logits, temperature, seconds, finetuner.images)
+        answers = HeldOutLogits(logits, temperature, seconds, finetuner.images)
+        self.keep(answers, train, held_out, name=name)
+        return answers
+
+    def kept(self, train: np.ndarray, held_out: np.ndarray, *, name: str) -> HeldOutLogits | None:
+        """Return what `predict_held_out` gave of these photos before the run was killed; None if nothing."""
+        done = self._experiment.run.load(self._answers(train, held_out, name))
+        return None if done is None else HeldOutLogits(done.tensors["logits"].numpy(), **done.about)
+
+    def keep(self, answers: HeldOutLogits, train: np.ndarray, held_out: np.ndarray, *, name: str) -> None:
+        """Keep what was predicted in the run, for when it is killed."""
+        import torch
+
+        about = {"temperature": answers.temperature, "seconds": answers.seconds, "images": answers.images}
+        job = self._answers(train, held_out, name)
+        self._experiment.run.save(job, {"logits": torch.from_numpy(answers.logits)}, about)
+
+    def _answers(self, train: np.ndarray, held_out: np.ndarray, name: str) -> list[object]:
+        return ["answers", self._job, name, _digest(train), _digest(held_out)]
 
     def fit(self, temperature: float | None = None) -> FitOutcome:
         """Learn from all photos; from five sixths where the rest is to set the temperature or to say when to stop."""
