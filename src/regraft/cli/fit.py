@@ -150,7 +150,7 @@ def fit(
     settings.check_networks(networks, weights=weights is not None)
     networks = _by_own_names(networks, weights)
     if dry_run:
-        _print_dry_run(networks, splits, settings, compute, json=json, verbose=given.verbose)
+        _print_dry_run(networks, splits, settings, compute, json=json, given=given)
         return
     observer = given.observer(out.stem)
     how = {"settings": settings, "compute": compute, "observer": observer, "folder": run_folder(out)}
@@ -190,10 +190,12 @@ def _print_dry_run(
     compute: Compute,
     *,
     json: bool,
-    verbose: bool,
+    given: CommandOptions,
 ) -> None:
     if not is_first_process():
         return
+    if given.values["workers"] is not None:
+        note("planned for this process alone: --workers is left out of account")
     train = splits["train"]
     settings.check(compute, train.classes, distances_between(train.classes, train.taxonomy))
     evaluated = splits["validation"].aligned(train.classes) if "validation" in splits else train
@@ -202,7 +204,7 @@ def _print_dry_run(
     if networks.choose or networks.joined:
         print_networks(networks, splits, settings, compute, json=json)
     else:
-        print_plans(networks.title, splits, settings, compute, json=json, verbose=verbose)
+        print_plans(networks.title, splits, settings, compute, json=json, verbose=given.verbose)
 
 
 def _train(networks: NetworkNames, weights: Path | None, splits: Mapping[str, Samples], **how: Any) -> "FitResult":
