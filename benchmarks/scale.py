@@ -49,7 +49,7 @@ from benchmarks.scale_plan import (
     WORKER,
 )
 from regraft.data.audit import inspect
-from regraft.data.near_duplicates import blocks_of_pairs
+from regraft.data.close_pairs import blocks_of_pairs
 from regraft.data.splits import OUTER_FOLDS
 from regraft.engines.compute import Compute
 from regraft.features.pictures import pictures_of

@@ -8,6 +8,7 @@ share the photos evenly, and one store; what the first process does alone they d
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from regraft.data.bit_sampling import compared_pairs
 from regraft.images.sources import ROWS_IN_MEMORY
 
 PHOTOS, MANY = 20_000_000, 1_000_000_000
@@ -16,6 +17,7 @@ PARAMETERS = 15_600_000  # timm's results name 15.59 million
 CLASSES, EPOCHS = 2, 3
 BATCH = 32  # photos of one update, of each process that trains
 PER_SHARD = 2000  # photos
+LIMIT = 40  # bits of a hash that near-duplicates differ in at most: of photos of many kinds, as learned of them
 _HOUR, _LINK = 3600, 8e-9  # seconds; gigabits of a byte
 
 # what is measured, by name: of one host, with all its cores
@@ -189,7 +191,13 @@ class Plan:
         return {
             "look": [*self._reading(), self._cores(LOOKING)],
             "hashes": [*self._reading(), self._cores(HASHING)],
-            "pairs": [Part("pairs", DRIVER, self.photos**2 / 2 / (self.rates[PAIRS] * 1e6 * self.host.cores))],
+            "pairs": [
+                Part(
+                    "pairs",
+                    DRIVER,
+                    compared_pairs(int(self.photos), LIMIT) / (self.rates[PAIRS] * 1e6 * self.host.cores),
+                )
+            ],
             "features": [
                 *self._reading(written=4 * self.width),
                 self._cores(DECODING),

@@ -9,6 +9,7 @@ from benchmarks.scale_plan import (
     CLASSES,
     COMMANDS,
     LAST,
+    LIMIT,
     LISTING,
     MANY,
     NAME,
@@ -25,6 +26,7 @@ from benchmarks.scale_plan import (
     hosts_of,
     reads,
 )
+from regraft.data.bit_sampling import compared_pairs
 from regraft.storage.store import PIECE
 
 NAMES_OF_REQUEST = 1000  # that a store lists at a time
@@ -112,8 +114,10 @@ def _limits(plan: Plan) -> dict[str, str]:
         "features of all depths, GB": shown(plan.feature_bytes() / 1e9),
         "features with `--features last`, GB": shown(last / 1e9),
         "pairs of hashes, billions": f"{photos**2 / 2 / 1e9:,.0f}",
+        "... of which samples of bits look up, in as much time as it takes to compare so many billions": shown(
+            compared_pairs(int(photos), LIMIT) / 1e9
+        ),
         "... hours of one such host": shown(plan.hours("pairs")[0]),
-        f"... of {plan.hosts}, if they shared them": shown(plan.hours("pairs")[0] / plan.hosts),
         f"a head on {plan.hosts} such hosts, hours": shown(plan.hours("head")[0]),
     }
 

@@ -198,6 +198,7 @@ def test_cross_validation_of_any_kind_of_image(make: Make, sixteen: list[str], k
     assert scores.tolist() == [1.0, 1.0]
 
 
+@pytest.mark.slow
 def test_cross_validation_with_scorers_of_probabilities(make: Make, sixteen: list[str]) -> None:
     y = eight_each("b", "r")
     cv = StratifiedKFold(2)
@@ -211,6 +212,7 @@ def test_cross_validation_with_scorers_of_probabilities(make: Make, sixteen: lis
     assert areas.tolist() == [roc_auc_score(truth[part] == "r", probabilities[part, 1]) for part in held_out] == [1, 1]
 
 
+@pytest.mark.slow
 def test_search_over_a_parameter(make: Make, sixteen: list[str]) -> None:
     search = GridSearchCV(make(), {"seed": [0, 1]}, cv=2).fit(sixteen, eight_each("b", "r"))
     assert search.best_score_ == 1.0
@@ -726,6 +728,7 @@ def test_mistakes_in_explain(fitted: TransferClassifier, sixteen: list[str], tmp
 # --- several networks ---
 
 
+@pytest.mark.slow
 def test_networks_in_a_list_are_joined_and_stay_so_in_a_file(
     sixteen: list[str], tiny_network: str, other_network: str, tmp_path: Path
 ) -> None:

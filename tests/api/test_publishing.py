@@ -30,6 +30,7 @@ def test_a_card_of_a_classifier_in_memory_and_of_its_file(classifier: Make, tmp_
     assert "# classifier\n" in regraft.card(made)
 
 
+@pytest.mark.slow
 def test_push_and_load(classifier: Make, tmp_path: Path, hub: Hub) -> None:
     made, file = classifier(), tmp_path / "pets.safetensors"
     save_bundle(made, file)

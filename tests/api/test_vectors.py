@@ -42,6 +42,7 @@ def test_folders_tables_and_lists_give_the_same(sixteen: list[str], tiny_network
     np.testing.assert_allclose(memory.features, found.features[:3], rtol=0, atol=1e-2 * found.features.max())
 
 
+@pytest.mark.slow
 def test_a_classifier_in_any_form(make: Make, sixteen: list[str], tmp_path: Path) -> None:
     fitted = make().fit(sixteen, ["blue"] * 8 + ["red"] * 8)
     fitted.save(tmp_path / "m.safetensors")

@@ -112,6 +112,7 @@ def test_a_class_of_one_photo(run: Run, pets: Path, tiny_network: str) -> None:
     assert one["counts"] == {"blue": 8, "green": 1, "red": 8}
 
 
+@pytest.mark.slow
 def test_a_table_with_groups(run: Run, pets: Path, tiny_network: str) -> None:
     rows = ["image,label,split,who"]
     rows += [
@@ -130,6 +131,7 @@ def test_a_table_with_groups(run: Run, pets: Path, tiny_network: str) -> None:
     assert "so none is left to evaluate on" in " ".join(fitted.stderr.split())
 
 
+@pytest.mark.slow
 def test_what_to_keep_is_written_and_read_by_fit(run: Run, pets: Path, tiny_network: str) -> None:
     shutil.copy(pets / "red" / "2.jpg", pets / "blue" / "again.jpg")
     assert run("fit", "pets", "--model", tiny_network, "--out", "m.safetensors").exit_code == 1
@@ -230,6 +232,7 @@ def pictures(folder: Path, first: int, count: int, *, bright: bool) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_new_photos_like_the_old_ones(run: Run, day_and_night: Path) -> None:
     pictures(Path("new"), 100, 6, bright=True)
     pictures(Path("more"), 600, 6, bright=False)

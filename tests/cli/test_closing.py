@@ -41,6 +41,7 @@ def test_the_command_at_the_end_can_be_pasted(fit: Callable[..., Result], run: R
     assert "n is 24: each of the 24 photos was predicted once, by a classifier trained without it.\n" in done.stdout
 
 
+@pytest.mark.slow
 def test_features_that_were_chosen_are_told(fit: Callable[..., Result], photos: Photos) -> None:
     data = photos(red=12, blue=12)
     chosen = json.loads(fit(data, "--json").stdout)
@@ -103,6 +104,7 @@ def test_groups_are_told(fit: Callable[..., Result], photos: Photos) -> None:
     assert "the intervals are of 12 independent sets." in said
 
 
+@pytest.mark.slow
 def test_validation_photos_are_told(fit: Callable[..., Result], photos: Photos) -> None:
     data = photos("data/train", red=12, blue=12).parent
     photos("data/val", first_seed=500, red=10, blue=10)

@@ -283,6 +283,7 @@ def test_photos_that_chose_the_threshold_do_not_judge_beside_new_ones(
     assert mixed["estimate"] == "test"
 
 
+@pytest.mark.slow
 def test_evaluating_several_nests_as_evaluating_one_does(run: Run, photos: Photos, tiny_network: str) -> None:
     photos("data/train", red=8, blue=8)
     validation = exchange_labels(photos("data/val", first_seed=300, red=12, blue=12), 4)
@@ -298,6 +299,7 @@ def test_evaluating_several_nests_as_evaluating_one_does(run: Run, photos: Photo
     assert second["estimate"] == "test"  # it never saw these photos
 
 
+@pytest.mark.slow
 def test_class_names_may_be_typed_as_macos_writes_them(run: Run, mixed: Path, tiny_network: str) -> None:
     """A class "Hünd" is one name, whether its letter is one character or two."""
     whole, parts = "H\u00fcnd", "Hu\u0308nd"

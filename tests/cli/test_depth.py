@@ -43,6 +43,7 @@ def fit(run: Run, folder: Path, network: str, *more: object) -> tuple[float, str
     return json.loads(done.stdout)["log_loss"], done.stderr
 
 
+@pytest.mark.slow
 def test_a_depth_changes_nothing(run: Run, stored: Callable[..., Path], tiny_network: str) -> None:
     eight, said = fit(run, stored("eight", lambda greys: greys.astype(np.uint8)), tiny_network)
     assert "bits" not in said

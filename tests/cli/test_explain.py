@@ -30,6 +30,7 @@ def bundle(run: Run, pets: Path, tiny_network: str, tmp_path: Path, fitted_files
     return out
 
 
+@pytest.mark.slow
 def test_a_classifier_and_the_photos_it_knows(run: Run, bundle: Path, pets: Path, tmp_path: Path) -> None:
     done = run("explain", bundle, pets, "--units", 2, "--out", tmp_path / "new" / "report")
     assert done.exit_code == 0, done.output
@@ -55,6 +56,7 @@ def test_a_classifier_and_photos_that_it_does_not_know(
     assert "The figures on these photos" in text
 
 
+@pytest.mark.slow
 def test_photos_without_labels(run: Run, bundle: Path, pets: Path, tmp_path: Path) -> None:
     flat = tmp_path / "flat"
     flat.mkdir()

@@ -88,6 +88,7 @@ def test_second_fit_reads_no_pixel(
     assert second["log_loss"] == first["log_loss"]
 
 
+@pytest.mark.slow
 def test_how_things_are_done_is_told_to_those_who_ask(run: Run, photos: Photos, tiny_network: str) -> None:
     fit = ["fit", photos(red=12, blue=12), "--model", tiny_network, "--strategy", "frozen"]
     done = run(*fit, "--engine", "openvino-float32")
@@ -97,6 +98,7 @@ def test_how_things_are_done_is_told_to_those_who_ask(run: Run, photos: Photos, 
     assert re.search(r"features \(torch-cpu-float32\): 24 images in [\d.]+ s \([\d.,]+ images/s\)\n", told)
 
 
+@pytest.mark.slow
 def test_fit_by_an_engine_of_ones_own(run: Run, photos: Photos, tiny_network: str) -> None:
     folder = photos(red=12, blue=12)
     command = ["fit", folder, "--model", tiny_network, "--strategy", "frozen", "--json", "--verbose", "--engine"]
@@ -448,6 +450,7 @@ def test_short_memory_is_told_in_words(
     )
 
 
+@pytest.mark.slow
 def test_restart_begins_anew(run: Run, photos: Photos, tiny_network: str, tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "classifier.safetensors")
     Checkpoints(folder, {"--epochs": 3}, restart=False, observer=Observer()).save("job", {}, {})

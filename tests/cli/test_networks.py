@@ -65,6 +65,7 @@ def test_networks_that_are_named_wrongly(fails: Fails, photos: Photos) -> None:
     assert "There is no network named 'resnet5O'. Did you mean" in wrong
 
 
+@pytest.mark.slow
 def test_a_joint_classifier_from_fit_to_predict(
     run: Run, fails: Fails, photos: Photos, *, tiny_network: str, other_network: str, tmp_path: Path
 ) -> None:
@@ -132,6 +133,7 @@ def test_dry_runs_of_several_networks(run: Run, photos: Photos, tiny_network: st
     assert found["not_timed"] == []
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_a_choice_names_what_a_connection_would_add(run: Run, photos: Photos, offline: None) -> None:
     others = [one.name for one in registry.POPULAR if one.tried]
     assert others

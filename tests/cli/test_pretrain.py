@@ -95,6 +95,7 @@ def test_mistakes_are_told_in_words(fails: Fails, photos: Photos, options: list[
     assert message in fails("pretrain", photos(red=12, blue=12), *options)
 
 
+@pytest.mark.slow
 def test_a_licence_is_of_the_weights_alone(run: Run, photos: Photos, tiny_network: str, tmp_path: Path) -> None:
     """Weights from elsewhere do not get the licence that timm's own have, and another one is told beside it."""
     folder, options = photos(red=20, blue=20), ["--epochs", "1", "--train-batch-size", "8", "--device", "cpu"]
@@ -109,6 +110,7 @@ def test_a_licence_is_of_the_weights_alone(run: Run, photos: Photos, tiny_networ
     assert json.loads((tmp_path / "b" / "config.json").read_text())["pretrained_cfg"]["license"] == "cc0-1.0"
 
 
+@pytest.mark.slow
 def test_a_folder_that_pretrain_wrote_is_written_anew(run: Run, photos: Photos) -> None:
     folder = photos(red=12, blue=12)
     for _ in range(2):

@@ -151,6 +151,7 @@ def test_what_holds_no_classifier(fails: Fails, bundle: Path, hub: Hub) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_card_that_was_changed_on_the_hub_stays(run: Run, fails: Fails, bundle: Path, hub: Hub) -> None:
     assert run("push", bundle, "ann/pets").exit_code == 0
     assert run("push", bundle, "ann/pets").exit_code == 0

@@ -44,6 +44,7 @@ def test_equal_runs_give_equal_files(
         assert part.encode() not in first
 
 
+@pytest.mark.slow
 def test_the_network_may_lie_elsewhere(
     fit: Callable[..., bytes], photos: Photos, tiny_network: str, tmp_path: Path
 ) -> None:

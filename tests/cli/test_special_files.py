@@ -24,6 +24,7 @@ def pets(photos: Photos) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_they_are_named_and_left_out(run: Run, pets: Path, tiny_network: str) -> None:
     started = time.monotonic()
     done = run("fit", pets, "--model", tiny_network, "--strategy", "frozen")

@@ -104,6 +104,7 @@ def test_an_audit_of_a_bucket_writes_a_table_that_fit_reads(
     check_no_secret(tmp_path, done, fitted)
 
 
+@pytest.mark.slow
 def test_a_photo_that_cannot_be_read_is_named_in_its_row(
     run: Run, bundle: Path, bucket: Bucket, data: Path, tmp_path: Path
 ) -> None:

@@ -240,6 +240,7 @@ def test_the_tree_is_not_overwritten(fails: Fails, photos: Photos, tree: Path, t
     assert "is a file that is read here" in fails("fit", data, "--model", tiny_network, *FAST, *options)
 
 
+@pytest.mark.slow
 def test_what_is_of_classes_leaves_inner_nodes_out(run: Run, fitted: Path, photos: Photos) -> None:
     """Two photos are labelled vivid, of which red and sea are kinds: nobody has said which."""
     others = photos("others", first_seed=500, grey=3, red=4, green=3)

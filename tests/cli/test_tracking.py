@@ -30,6 +30,7 @@ def test_mlflow_hears_losses_and_figures(
     assert any(name.endswith("fold 1 of 5/epoch_loss") for name in recorded.data.metrics)
 
 
+@pytest.mark.slow
 def test_what_mlflow_prints_is_no_result(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     import mlflow
 

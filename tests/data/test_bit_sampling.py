@@ -138,31 +138,31 @@ def numbers_of(bits: np.ndarray, said: list[str] | None = None, done: list[int] 
 
 
 def crowds() -> np.ndarray:
-    """Return bits of 400 photos that show nothing, 400 equal ones, 400 frames of a scene that changes, and others.
+    """Return bits of 200 photos that show nothing, 200 equal ones, 200 frames of a scene that changes, and others.
 
     From one frame to the next two bits change, so that the first and the last have no more in common than others have.
     """
     rng = np.random.default_rng(3)
-    frames = np.tile(rng.random(BITS) < 0.5, (400, 1))
-    for place in range(1, 400):
+    frames = np.tile(rng.random(BITS) < 0.5, (200, 1))
+    for place in range(1, 200):
         frames[place] = frames[place - 1]
         frames[place, rng.choice(BITS, 2, replace=False)] ^= True
-    same = np.tile(rng.random(BITS) < 0.5, (400, 1))
-    return np.concatenate([np.zeros_like(same), same, frames, planted(800, 4, 40, seed=4)[0]])
+    same = np.tile(rng.random(BITS) < 0.5, (200, 1))
+    return np.concatenate([np.zeros_like(same), same, frames, planted(400, 2, 40, seed=4)[0]])
 
 
 def test_crowds_are_joined_as_by_all_pairs(request: pytest.FixtureRequest) -> None:
     expected, said, done = numbers_of(crowds()), list[str](), list[int]()
     request.getfixturevalue("sampled")
     assert numbers_of(crowds(), said, done) == expected
-    assert (len(set(expected[:400])), len(set(expected[400:800])), len(set(expected[800:1200]))) == (400, 1, 1)
+    assert (len(set(expected[:200])), len(set(expected[200:400])), len(set(expected[400:600]))) == (200, 1, 1)
     limit = learned_limit(hashes_of(crowds()))
     assert said == [
-        "1,201 photos are too many to compare each with all: those whose perceptual hashes agree in random samples of "
+        "601 photos are too many to compare each with all: those whose perceptual hashes agree in random samples of "
         f"bits are compared, which finds 99% of the pairs that differ in {limit} bits, the most allowed here, and more "
         "of those that differ in fewer"
     ]
-    assert (sum(done), min(done) >= 0) == (1201, True)
+    assert (sum(done), min(done) >= 0) == (601, True)
 
 
 def fixed_camera() -> np.ndarray:

@@ -135,6 +135,7 @@ def test_a_photo_more_in_a_named_group_follows_it() -> None:
     assert after[120] == before[34]
 
 
+@pytest.mark.slow
 def test_a_fold_without_photos_is_none() -> None:
     """21 dogs and 20 cats, of which chance puts none into one of five folds with some seeds of a thousand."""
     labels = np.repeat([0, 1], [21, 20])

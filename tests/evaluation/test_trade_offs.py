@@ -84,6 +84,7 @@ def test_curves_are_of_bounded_size():
     assert all(len(getattr(found, name)) < 60 for name in CURVES)
 
 
+@pytest.mark.slow
 def test_bands_hold_the_truth_at_most_points(monkeypatch: pytest.MonkeyPatch):
     """Of 80 samples the band at a false alarm rate of 20 % holds the true sensitivity in about 95 %."""
     monkeypatch.setattr(trade_offs_module, "RESAMPLES", 100)  # enough for percentiles of a simulation

@@ -94,6 +94,7 @@ def test_sizes_ascend_to_what_a_fold_leaves() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_separated_classes_are_learned_from_few_photos_and_noise_from_none() -> None:
     alone = features(200, 10)[:, :1]  # the noise beside it can mislead five photos
     assert {accuracy for _, accuracy, _ in accuracy_by_size(alone, photos(200), seed=0).points} == {1}

@@ -22,12 +22,14 @@ from regraft.progress import Observer
 Explained = Callable[..., Explanation]
 
 
+@pytest.mark.slow
 def test_one_stage_and_its_units_can_be_asked_for(explained: Explained) -> None:
     found = explained(stages=("blocks.1",), units=3)
     assert [stage.stage for stage in found.stages] == ["blocks.1"]
     assert len(found.stages[0].units) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", [0, 1])
 def test_photos_are_answered_by_the_rule_of_the_file(explained: Explained, label: int) -> None:
     """From a probability of 0 on, one class is always answered."""
@@ -49,6 +51,7 @@ def test_mistakes_are_named(explained: Explained, options: dict[str, object], me
         explained(**options)
 
 
+@pytest.mark.slow
 def test_what_was_found_in_json(explained: Explained) -> None:
     found = explained(units=2)
     told = json.loads(json.dumps(found.to_json(), allow_nan=False))

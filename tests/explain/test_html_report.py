@@ -43,6 +43,7 @@ def words(text: str) -> str:
     return re.sub(r"\s+", " ", text)
 
 
+@pytest.mark.slow
 def test_the_page_holds_all_that_it_shows(explained: Explained, tmp_path: Path) -> None:
     found = explained(units=2)
     path = write_report(found, tmp_path)

@@ -119,6 +119,7 @@ def test_copies_stay_on_one_side_of_the_folds_that_a_network_is_evaluated_by(
     assert red["0.jpg"] == red["copy.jpg"]
 
 
+@pytest.mark.slow
 def test_what_was_just_trained(fitted: Callable[..., FitResult]) -> None:
     result = fitted()
     found = subject_of_fit(result)

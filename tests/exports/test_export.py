@@ -238,6 +238,7 @@ def test_refusals(  # noqa: PLR0917 (a case's values)
     assert names(tmp_path) == ["beside.bin", "there.pt2"]
 
 
+@pytest.mark.slow
 def test_a_file_that_is_there_is_replaced_by_force(make: Make, several: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "pets.xml"
     out.write_text("mine")

@@ -239,6 +239,7 @@ def test_the_limit_counts_converted_networks(run: Run, ten: list[Path]) -> None:
     assert (weights.exists(), shard.exists()) == (False, True)
 
 
+@pytest.mark.slow
 def test_the_converted_network_used_longest_ago_goes_first(
     run: Run, ten: list[Path], other_network: str, listener: Any
 ) -> None:
@@ -257,6 +258,7 @@ def test_the_converted_network_used_longest_ago_goes_first(
     assert (first.exists(), second.exists()) == (True, False)
 
 
+@pytest.mark.slow
 def test_a_network_that_was_dropped_is_converted_again(
     run: Run, ten: list[Path], listener: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,6 +283,7 @@ def test_what_is_in_the_cache_needs_no_network(run: Run, ten: list[Path], monkey
     assert run(ten, OPENVINO).computed == 0
 
 
+@pytest.mark.slow
 def test_clear_takes_converted_networks_and_verdicts_too(run: Run, ten: list[Path]) -> None:
     run(ten, OPENVINO)
     everything = sum(path.stat().st_size for path in cache_folder().rglob("*") if path.is_file())

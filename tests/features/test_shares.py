@@ -189,6 +189,7 @@ def views(view_set: ViewSet, engine: TorchEngine, group: ProcessGroup, limit: in
     return cache_views(view_set, engine, about, count=3, limit=limit, observer=Observer(), processes=group)
 
 
+@pytest.mark.slow
 def test_activations_are_computed_once_by_all_that_share_a_cache(
     view_set: ViewSet, cut: Cut, monkeypatch: pytest.MonkeyPatch
 ) -> None:

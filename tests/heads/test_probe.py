@@ -496,6 +496,7 @@ def test_many_photos_compare_choices_on_a_sample_with_the_shares_of_the_classes(
     np.testing.assert_allclose(head.head.state()["weight"], of_all.head.state()["weight"], atol=0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("sampled")
 def test_a_class_that_the_sample_has_in_one_fold_alone_is_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:
     """`select_heads` wants every class in each of its training sets."""

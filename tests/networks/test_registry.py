@@ -274,6 +274,7 @@ def test_the_pocket_network_has_a_card() -> None:
     assert "/" not in training["teacher"]["name"].removeprefix("local-dir:")  # no path of a machine
 
 
+@pytest.mark.slow
 def test_the_estimator_takes_an_installed_network_and_warns(photos: Callable[..., Path], offline: None) -> None:
     folder = photos(red=8, blue=8)
     with pytest.warns(UserWarning, match="network: efficientnet-lite0, which is installed with regraft") as caught:

@@ -92,6 +92,7 @@ def test_lines_say_all_of_it(faulty: Found) -> None:
     assert "What that changes" in text
 
 
+@pytest.mark.slow
 def test_the_same_seed_finds_the_same(faulty: Found, pocket: Embedder) -> None:
     again = audited(faulty.folder, pocket).audit
     assert again.to_json() == faulty.audit.to_json()

@@ -174,6 +174,7 @@ def test_photos_in_a_table_have_no_names_that_another_table_could_give(tmp_path:
         check_clean_list(photos, tmp_path / "clean.csv")
 
 
+@pytest.mark.slow
 def test_fit_learns_from_it(tmp_path: Path, pocket: Embedder) -> None:
     folder = classes(tmp_path / "photos", 10)
     shutil.copy(folder / "day" / "0.jpg", folder / "night" / "contradiction.jpg")

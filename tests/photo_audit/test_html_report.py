@@ -232,6 +232,7 @@ def test_effects_say_whether_they_may_be_chance(tmp_path: Path) -> None:
     assert "+1.0 points\u22121.0 to +3.0No clear change: it may be chance." in read.text
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_in_a_browser(tmp_path: Path) -> None:
     from playwright.sync_api import sync_playwright

@@ -27,6 +27,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     return fit(splits, lambda: load_backbone("pocket"), model="pocket", settings=settings, compute=COMPUTE).classifier
 
 
+@pytest.mark.slow
 def test_other_photos_of_the_same_classes(classifier: Classifier, tmp_path: Path) -> None:
     new = sorted(classes(tmp_path, 8, first=100).rglob("*.jpg"))
     found, _ = compare_new_photos(classifier, new, COMPUTE, Observer())
@@ -70,6 +71,7 @@ def test_a_classifier_that_keeps_nothing_of_its_photos(classifier: Classifier, t
         compare_new_photos(empty, [save(tinted(0, "day"), tmp_path / "a.jpg")], COMPUTE, Observer())
 
 
+@pytest.mark.slow
 def test_training_photos_among_them_are_left_out(tmp_path: Path) -> None:
     learned = classes(tmp_path / "learned", 16)
     settings = FitSettings(strategy="frozen")

@@ -81,6 +81,7 @@ def test_a_teacher_that_cannot_take_such_images(photos: Photos, tmp_path: Path) 
         learn(photos(red=8, blue=8), distillation=DistillationSettings(f"local-dir:{network}", size=64))
 
 
+@pytest.mark.slow
 def test_a_teacher_whose_outputs_do_not_fit_into_the_cache(
     photos: Photos, tiny_network: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

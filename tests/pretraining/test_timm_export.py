@@ -44,6 +44,7 @@ def test_timm_reads_the_network_with_its_classes(architecture: str, half: bool, 
     assert load_backbone(f"local-dir:{tmp_path / 'out'}").preprocess == backbone.preprocess
 
 
+@pytest.mark.slow
 def test_a_last_layer_that_is_not_linear_is_left_out(tmp_path: Path) -> None:
     """VGG's classifier is part of what the features are; DeiT's distilled networks average two layers."""
     backbone = reinitialised(build_untrained("deit_tiny_distilled_patch16_224", size=32), 0)

@@ -97,6 +97,7 @@ def test_labels_are_corrected_and_what_is_retrained_is_what_fit_gives_with_the_t
     assert contents(pets) == before  # the photos are never touched
 
 
+@pytest.mark.slow
 def test_a_new_class_of_new_photos(opened: Open, pets: Path, tmp_path: Path) -> None:
     """Three green photos are added and one is taken back; one that was there is relabelled, one cannot be read."""
     session = opened(pets)
@@ -159,6 +160,7 @@ def test_photos_that_are_put_into_the_folder_are_found_when_it_is_looked_at_agai
     assert (result.retrained.relabelled, result.retrained.compared) == (1, 21)
 
 
+@pytest.mark.slow
 def test_photos_without_labels_get_some_and_are_learned_from(opened: Open, photos: Photos) -> None:
     """Loose photos: what to label next comes first, with a guess; two classes of labels are enough to begin."""
     source = photos("both", red=8, blue=8)

@@ -357,6 +357,7 @@ def test_all_that_is_fetched_is_held_with_the_bodies_and_let_go(
         assert service.memory.held == 80_000 - body - len(photo)
 
 
+@pytest.mark.slow
 def test_a_full_queue_says_when_to_come_again_and_then_answers(subject: CardSubject, jpegs: list[Path]) -> None:
     """One photo is worked on, two wait, which is all that may; a client that waits as it is told is answered."""
     service = make_service(subject, max_queue=2, max_files=2)

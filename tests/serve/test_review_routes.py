@@ -110,6 +110,7 @@ def test_a_review_from_the_first_photo_to_the_new_classifier(client: TestClient,
     assert answer["label"] == "red"
 
 
+@pytest.mark.slow
 def test_the_table_is_read_by_fit(client: TestClient, pets: Path, tmp_path: Path) -> None:
     for file, action, label in (("blue/r0.jpg", "relabel", "red"), ("red/5.jpg", "exclude", None)):
         body = {"photo": id_of(client, file), "action": action, "label": label, "reviewer": "ada"}
@@ -172,6 +173,7 @@ def test_pictures_fit_and_stand_upright(client: TestClient, pets: Path) -> None:
     assert given.json()["error"].startswith("red/8.jpg: ")
 
 
+@pytest.mark.slow
 def test_a_picture_is_of_what_was_looked_at(client: TestClient, pets: Path) -> None:
     """A file that holds another photo by now is not shown under the old one's name; a copy of it is."""
     changed, copied = id_of(client, "red/7.jpg"), id_of(client, "blue/8.jpg")
@@ -183,6 +185,7 @@ def test_a_picture_is_of_what_was_looked_at(client: TestClient, pets: Path) -> N
     assert client.get(f"/review/photos/{copied}/image").status_code == 200
 
 
+@pytest.mark.slow
 def test_similar_photos_are_of_the_same_colour(client: TestClient, tmp_path: Path) -> None:
     found = client.post("/similar", files=form(photo(tmp_path / "x.jpg", "blue", 99))).json()["photos"]
     assert len(found) == 6
@@ -303,6 +306,7 @@ def test_with_a_token_the_page_is_open_and_nothing_else(reviewed_file: Path, pet
     session.close(1)
 
 
+@pytest.mark.slow
 def test_what_the_new_classifier_would_not_know_any_more_is_named(client: TestClient, pets: Path) -> None:
     before = state_of(client)["look"]
     for one in photos_of(client, count=500):

@@ -107,6 +107,7 @@ def test_listings_are_asked_for_again(bucket: Bucket, photos: Photos) -> None:
 # --- photos that cannot be read ---
 
 
+@pytest.mark.slow
 def test_a_photo_that_still_fails_is_named_with_its_reason(bucket: Bucket, photos: Photos) -> None:
     url = bucket.upload(photos("pets", red=4, blue=4), "train")
     faults = {"red/0.jpg": "cut", "red/1.jpg": "403", "red/3.jpg": "404"}
@@ -224,6 +225,7 @@ def test_no_such_bucket(bucket: Bucket) -> None:
         find_samples("s3://nobodys/train")
 
 
+@pytest.mark.slow
 def test_no_permission(bucket: Bucket) -> None:
     bucket.proxy.fault = lambda *_: "403"
     with pytest.raises(StorageError) as caught:

@@ -138,6 +138,7 @@ def test_a_run_is_of_these_photos_networks_and_settings(experiment: Experiment, 
 # --- the engine ---
 
 
+@pytest.mark.slow
 def test_validation_photos_count_too(tiny_network: str, photos: Photos, listener: Any) -> None:
     """Eight photos to train on and 128 to validate on are worth a conversion, for both."""
     splits = {

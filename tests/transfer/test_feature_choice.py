@@ -149,6 +149,7 @@ def test_of_many_photos_all_choices_are_compared_on_one_sample(
     assert told(used.choice, (), trials).endswith(f" (compared on a sample of 12 photos){more}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["top", "whole"])
 def test_training_more_starts_from_the_features_that_were_chosen(
     strategy: str, fitted: Callable[..., FitResult], photos: Photos, tmp_path: Path

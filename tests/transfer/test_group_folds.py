@@ -196,6 +196,7 @@ def test_a_patient_in_training_evaluates_nothing(tmp_path: Path, tiny_network: s
     assert fitted(splits, tiny_network).report.n == 12
 
 
+@pytest.mark.slow
 def test_guessed_groups_can_be_left_out_one_at_a_time(tmp_path: Path, tiny_network: str) -> None:
     folder = patients(tmp_path / "data", numbers=range(12), shots="ab")
     record = fitted(find_samples(folder), tiny_network, grouping="guessed", folds="groups").record

@@ -38,6 +38,7 @@ def fitted(data: Path, network: str, observer: Any = None, **settings: Any) -> F
     return fit(find_samples(data), lambda: load_backbone(network), model=network, settings=options, observer=observer)
 
 
+@pytest.mark.slow
 def test_folds_hold_all_saves_of_a_photo(folder: Path, tiny_network: str) -> None:
     """Of labels by chance nothing can be known: with near-duplicates ignored, copies would say them."""
     for photo in [*(folder / "train").glob("*/*.jpg")]:

@@ -166,6 +166,7 @@ def test_the_best_ranked_is_tried_first_where_time_is_short(
     assert any("ranked on 20 of 32 photos first, then tried on all, the best first" in line for line in listener.said)
 
 
+@pytest.mark.slow
 def test_a_score_is_the_log_loss_out_of_fold(best: Best, photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
     """Colours are told apart by any network, and labels that mean nothing by none: ln 2 is what they cost."""
     monkeypatch.setattr(network_choice, "SAMPLE", 20)
@@ -181,6 +182,7 @@ def test_a_score_is_the_log_loss_out_of_fold(best: Best, photos: Photos, monkeyp
         assert 0.6 < trial.sample_log_loss < 1.2
 
 
+@pytest.mark.slow
 def test_what_the_budget_left_out_stays_so_when_the_run_is_resumed(
     best: Best, photos: Photos, tmp_path: Path, other_network: str, listener: Any
 ) -> None:
@@ -209,6 +211,7 @@ def test_a_trial_is_what_it_was_in_json() -> None:
     assert NetworkTrial.from_json(left_out.to_json()) == left_out
 
 
+@pytest.mark.slow
 def test_the_validation_photos_take_no_part_in_the_choice(best: Best, photos: Photos, tmp_path: Path) -> None:
     train = photos("data/train", red=12, blue=12)
     photos("data/val", first_seed=500, red=3, blue=3)

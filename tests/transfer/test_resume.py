@@ -136,6 +136,7 @@ def test_another_cache_is_named(fit: Fit, killed: Fit, photos: Photos, monkeypat
     fit(data)  # a limit that changes nothing does not matter
 
 
+@pytest.mark.slow
 def test_a_larger_cache_is_named_too(fit: Fit, killed: Fit, photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
     data = photos(red=10, blue=10)
     monkeypatch.setenv("REGRAFT_CACHE_LIMIT", "1KB")
@@ -168,6 +169,7 @@ def test_other_validation_photos_are_named(fit: Fit, killed: Fit, photos: Photos
     assert line.startswith("  validation photos: None then, '6 photos, 2 classes, ")
 
 
+@pytest.mark.slow
 def test_another_engine_is_named(fit: Fit, killed: Fit, photos: Photos) -> None:
     """What `auto` comes to may be another engine by now; whoever names the first one resumes the run."""
     data = photos(red=10, blue=10)

@@ -41,6 +41,7 @@ def weights(result: FitResult) -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in tensors.items()} | {"head": result.classifier.head.weight}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", [{}, {"strategy": "frozen", "schedule": Schedule(), "tta": "auto"}])
 def test_processes_give_what_one_gives(
     photos: Photos, tiny_network: str, tmp_path: Path, changed: dict[str, Any]

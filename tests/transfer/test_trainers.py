@@ -72,6 +72,7 @@ def test_a_network_trained_further_says_so_and_takes_the_temperature_that_it_is_
     assert outcome.head.temperature == 1.25
 
 
+@pytest.mark.slow
 def test_weights_of_classes_reach_the_last_layer_and_the_training(
     photos: Callable[..., Path], tiny_network: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,6 +149,7 @@ def test_new_photos_are_compared_with_means(fitted: Fit) -> None:
     assert classifier.reference is not None
 
 
+@pytest.mark.slow
 def test_networks_that_are_trained_further_answer_by_means_too(
     fitted: Fit, photos: Photos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,6 +319,7 @@ def test_auto_takes_what_is_proven_and_says_it_once(
     assert result.experiment.tta == taken
 
 
+@pytest.mark.slow
 def test_means_of_mirror_images_cannot_tell_left_from_right(tmp_path: Path) -> None:
     """Bright on the left or on the right: a photo and its mirror image have the same mean. Auto leaves them alone.
 

@@ -131,6 +131,11 @@ def is_sampled(first: int, second: int | None, limit: int) -> bool:
     return limit >= 0 and pairs > MOST_PAIRS and _work(photos, _first_bits(photos), limit) < pairs
 
 
+def compared_pairs(photos: int, limit: int) -> float:
+    """Return how many pairs could be compared in the time that the search among so many photos takes, about."""
+    return _work(photos, _first_bits(photos), limit) if is_sampled(photos, None, limit) else _pairs(photos, None)
+
+
 def _pairs(first: int, second: int | None) -> int:
     return first * (first - 1) // 2 if second is None else first * second
 
