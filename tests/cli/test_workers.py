@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from regraft.cluster import training
+from regraft.cluster import pretraining, training
+from regraft.cluster.pretraining import ClusterPretraining
 from regraft.cluster.training import ClusterFit
 from regraft.engines.compute import Compute
+from regraft.pretraining.model_card import WRITTEN
 from regraft.progress import Observer
 
 Photos = Callable[..., Path]
@@ -59,3 +61,34 @@ def test_the_classifier_of_workers_is_written_here(
     assert found.stdout == alone.stdout
     assert (tmp_path / "pages" / "report.html").stat().st_size > 10_000
     assert not (tmp_path / "there.safetensors.unfinished").exists()
+
+
+def test_pretraining_on_a_cluster_needs_workers(photos: Photos, fails: Callable[..., str]) -> None:
+    data = photos("source", red=6, blue=6)
+    said = fails("pretrain", data, "--arch", "test_efficientnet", "--on", "ray")
+    assert "error: --on goes with --workers, which train together. Add --workers N" in said
+
+
+@pytest.mark.slow
+def test_the_network_of_workers_is_written_here(
+    photos: Photos, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def here(work: Any, *, workers: int, compute: Compute, observer: Observer, folder: Path) -> ClusterPretraining:
+        assert (workers, compute.on) == (2, "ray:127.0.0.1:9")
+        found = cloudpickle.loads(cloudpickle.dumps(work))(Compute(device="cpu"), observer, folder)
+        return pickle.loads(pickle.dumps(found))  # type: ignore[no-any-return]
+
+    cloudpickle = pytest.importorskip("ray.cloudpickle")
+    monkeypatch.setattr(pretraining, "train_together", here)
+    data = photos("source", red=20, blue=20)
+    common = ("pretrain", data, "--arch", "test_efficientnet", "--input-size", 32, "--epochs", 1, "--device", "cpu")
+    (tmp_path / "there").mkdir()
+    assert run(*common, "--out", "net").exit_code == 0
+    found = run(*common, "--out", "there/net", *WORKERS, "--json")
+    assert found.exit_code == 0, found.stderr
+    for name in WRITTEN:
+        one, two = (tmp_path / folder / name for folder in ("net", "there/net"))
+        if name not in ("training.json", "README.md"):  # they have seconds
+            assert one.read_bytes() == two.read_bytes(), name
+        assert two.exists()
+    assert not (tmp_path / "there" / "net.unfinished").exists()

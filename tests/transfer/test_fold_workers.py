@@ -83,6 +83,7 @@ def figures(found: Comparison) -> list[Any]:
     return [replace(row, seconds=0.0, images_per_second=None) for row in found.rows]
 
 
+@pytest.mark.slow
 def test_a_comparison_has_the_figures_of_one_process(photos: Photos, tiny_network: str, workers: Workers) -> None:
     data = photos(red=11, blue=10)
     alone = compared(data, tiny_network, HERE)

@@ -1,8 +1,7 @@
 """`regraft pretrain`: a whole network learns a large labelled source, so that others can be learned from it."""
 
-import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +11,7 @@ from regraft.cli import options
 from regraft.cli.console import note, result, result_json
 from regraft.cli.outputs import check_keeps_inputs
 from regraft.cli.training_options import COMPUTE, TRAINING, CommandOptions, with_options
+from regraft.cluster.settings import TrainingWorkers
 from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples
 from regraft.engines.compute import Compute
@@ -24,6 +24,8 @@ from regraft.training.schedule import Schedule
 from regraft.transfer.settings import FitSettings
 
 if TYPE_CHECKING:
+    from regraft.data.samples import Samples
+    from regraft.evaluation.report import Report
     from regraft.networks.backbone import Backbone
 
 _TEMPERATURE = 2.0
@@ -34,8 +36,9 @@ _TEMPERATURE = 2.0
     FitSettings,
     Compute,
     Schedule,
-    only=("seed", *TRAINING, *COMPUTE, "cache_limit"),
-    without=("patience", "cache", "on"),  # patience would choose by the photos that evaluate
+    TrainingWorkers,
+    only=("seed", *TRAINING, *COMPUTE, "cache_limit", "workers"),
+    without=("patience", "cache"),  # patience would choose by the photos that evaluate
     track=True,
     optional=(
         "epochs",
@@ -66,6 +69,7 @@ _TEMPERATURE = 2.0
         "crop_area": "Smallest area of a crop, as a share of the photo. [default: 0.25; with a teacher 0.35]",
         "batch_norm": "Statistics: trained or held. [default: trained]",
         "seed": "Seed of weights, views and order.",
+        "on": "Train by a Ray cluster: ray, or ray:ADDRESS; with --workers.",
         "engine": "What runs the teacher; see `regraft fit --help`.",
     },
 )
@@ -112,17 +116,15 @@ def pretrain(
     Writes a folder that `fit --model` takes. The network is evaluated on the validation folder, or on a tenth of the
     photos, which take no part in training. A run that was killed resumes when the same command is given again. Several
     accelerators:
-    torchrun --nproc-per-node 4 -m regraft pretrain and the same arguments.
+    torchrun --nproc-per-node 4 -m regraft pretrain and the same arguments; or --on ray --workers 4.
     """
     # OpenMP's threads spin while they wait, on the processors that decode: an eighth slower on two cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     # these take seconds, but mistakes that they know are reported before the photos are looked for
-    from regraft.pretraining.model_card import TRAINING_FILE, WRITTEN, training_json, write_card
-    from regraft.pretraining.pretrain import pretrain as learn
+    from regraft.pretraining.model_card import TRAINING_FILE, WRITTEN
     from regraft.pretraining.pretrain import pretraining_schedule
     from regraft.pretraining.teacher import DistillationSettings
-    from regraft.pretraining.timm_export import save_local_dir
     from regraft.training.checkpoints import run_folder
 
     processes = given.processes()
@@ -131,6 +133,9 @@ def pretrain(
     if distillation is not None:
         distillation.check()
     compute, seed = given.compute(), given.values["seed"]
+    workers = given.training_workers(compute)
+    if compute.on and workers is None:
+        raise OptionError("--on goes with --workers, which train together. Add --workers N, or leave --on out.")
     if teacher is None:
         _check_no_teacher({"temperature": temperature, "teacher_size": teacher_size, **given.values})
     settings = given.fit_settings(
@@ -147,23 +152,53 @@ def pretrain(
         note(f"{split}: {len(samples):,} photos of {len(samples.classes):,} classes")
 
     observer = given.observer(out.name)
-    start = functools.partial(learn, splits, load, settings=settings, compute=compute, distillation=distillation)
-    found = start(half=half, observer=observer, folder=run_folder(out))
-    leave_processes()
-    if not found.writes:
+    how = {"settings": settings, "compute": compute, "distillation": distillation, "observer": observer}
+    written = _write(out, splits, load, workers=workers, half=half, licence=licence, **how)
+    if written is None:
         return
-    licence = licence or found.backbone.recipe.settings.get("license")  # of what training started from
-    answers = save_local_dir(found.backbone, found.head, found.source.dataset.classes, out, half=half, licence=licence)
-    write_card(found, out, answers=answers, licence=licence)
-    found.run.finish()
-    observer.finish(found.report.to_json())
+    report, about = written
+    observer.finish(report.to_json())
     kept = f"The network is kept: {printable(out)}."
     if json:
-        result_json({**training_json(found), "out": str(out)}, kept=kept)
+        result_json({**about, "out": str(out)}, kept=kept)
     else:
-        result(found.report.headline, kept=kept)
+        result(report.headline, kept=kept)
     size = (out / "model.safetensors").stat().st_size
     note(f"wrote {printable(out)} ({size / 1e6:.1f} MB): regraft fit PHOTOS --model local-dir:{printable(out)}")
+
+
+def _write(
+    out: Path,
+    splits: "Mapping[str, Samples]",
+    load: "Callable[[], Backbone]",
+    *,
+    workers: int | None,
+    half: bool,
+    licence: str | None,
+    **how: Any,
+) -> "tuple[Report, dict[str, Any]] | None":
+    """Train a network and write it into a folder; return its figures, and all that is known of it in JSON types.
+
+    Of several processes that work together the first one does, to the others None is returned.
+    """
+    from regraft.pretraining.model_card import training_json, write_network
+    from regraft.pretraining.pretrain import pretrain as learn
+    from regraft.training.checkpoints import run_folder
+
+    how |= {"half": half, "folder": run_folder(out)}
+    if workers is not None:
+        from regraft.cluster.pretraining import pretrain_on_workers
+
+        there = pretrain_on_workers(splits, load, workers=workers, name=out.resolve().name, licence=licence, **how)
+        there.save(out)
+        return there.report, there.about
+    found = learn(splits, load, **how)
+    leave_processes()
+    if not found.writes:
+        return None
+    write_network(found, out, half=half, licence=licence)
+    found.run.finish()
+    return found.report, training_json(found)
 
 
 def _check_no_teacher(values: dict[str, Any]) -> None:

@@ -1,24 +1,21 @@
 """`fit` by workers of a Ray cluster, which train together; the classifier's file comes back as bytes."""
 
-import socket
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from regraft.classifier.bundle import save_bundle
 from regraft.classifier.record import FitRecord
 from regraft.cluster.ray_train import train_together
+from regraft.cluster.shared_photos import SharedPhotos
 from regraft.data.dataset import Dataset
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
-from regraft.errors import DataError, OptionError, option, printable
+from regraft.errors import OptionError, option
 from regraft.evaluation.report import Report
 from regraft.explain.fit_report import FitPages, pages_of_fit
 from regraft.files import atomic_write, remove
-from regraft.images.sources import Source
 from regraft.networks.backbone import Backbone
 from regraft.progress import Observer
 from regraft.transfer.fit import fit
@@ -112,7 +109,7 @@ def fit_on_workers(
     if settings.restart and folder is not None:  # here, and once: workers that are started again are to resume
         remove(folder)
     settings = replace(settings, restart=False)
-    work = _Fit(dict(splits), (load, *joined), model, settings, units, _not_here(splits))
+    work = _Fit(SharedPhotos.of(splits), (load, *joined), model, settings, units)
     found = train_together(work, workers=workers, compute=compute, observer=observer, folder=folder)
     assert found is not None  # of the first worker
     return replace(found, folder=folder)
@@ -123,26 +120,24 @@ class _Fit:
     """What each worker does.
 
     Attributes:
-        splits, model, settings, units: as of `fit_on_workers`.
+        photos: of all splits.
         loaders: of all networks.
-        absent: by split, the positions of files that the process that starts the workers does not see either.
+        model, settings, units: as of `fit_on_workers`.
     """
 
-    splits: Mapping[str, Samples]
+    photos: SharedPhotos
     loaders: tuple[Callable[[], Backbone], ...]
     model: str
     settings: FitSettings
     units: int | None
-    absent: Mapping[str, frozenset[int]]
 
     def __call__(self, compute: Compute, observer: Observer, folder: Path | None) -> ClusterFit | None:
         """Do a worker's part; the first returns the result."""
         processes = compute.together().processes
-        for split, samples in self.splits.items():
-            check_seen(processes.own(range(len(samples))), samples.sources, self.absent[split])
+        self.photos.check(processes)
         load, *joined = self.loaders
         trained = fit(
-            self.splits,
+            self.photos.splits,
             load,
             model=self.model,
             settings=self.settings,
@@ -161,37 +156,3 @@ class _Fit:
             file = path.read_bytes()
         pages = None if self.units is None else pages_of_fit(trained, units=self.units, compute=compute)
         return ClusterFit(file, trained.record, trained.held_out, pages)
-
-
-def check_seen(places: Sequence[int], sources: Sequence[Source], absent: frozenset[int]) -> None:
-    """Raise `DataError` where this worker lacks a local file that the process that started it has.
-
-    Args:
-        places: in `sources`, of those that this worker is to look at first.
-        sources: the photos.
-        absent: places of those that the process that started it does not see either.
-    """
-    for place in places:
-        file = _file_of(sources[place])
-        if file is not None and place not in absent and not file.exists():
-            raise DataError(
-                f"{printable(file)} is there for the process that starts the training, and not for its worker on "
-                f"{printable(socket.gethostname())}. Every machine of the Ray cluster must see the photos under the "
-                "same names: put them on a file system that all share, or into a store (s3://...)."
-            )
-
-
-def _not_here(splits: Mapping[str, Samples]) -> dict[str, frozenset[int]]:
-    """Return the positions of local files that this process does not see, by split: a table may list such."""
-    return {split: frozenset(np.flatnonzero([_is_gone(s) for s in part.sources])) for split, part in splits.items()}
-
-
-def _is_gone(source: Source) -> bool:
-    file = _file_of(source)
-    return file is not None and not file.exists()
-
-
-def _file_of(source: Source) -> Path | None:
-    """Return the local file that an image is, or lies in; None where it lies in a store or in memory."""
-    file = getattr(source, "file", source)
-    return file if isinstance(file, Path) else None

@@ -13,13 +13,31 @@ from regraft.evaluation.report import Report
 from regraft.markdown import code, code_block, listed, plain, table, text, write_text
 from regraft.plots.svg import curve_chart
 from regraft.pretraining.pretrain import PretrainingResult
-from regraft.pretraining.timm_export import CONFIG_FILE, WEIGHTS_FILE
+from regraft.pretraining.timm_export import CONFIG_FILE, WEIGHTS_FILE, save_local_dir
 from regraft.training.finetuner import TrainingRecord
 
 CARD_FILE, CURVE_FILE, TRAINING_FILE = "README.md", "curves.svg", "training.json"
 WRITTEN = (WEIGHTS_FILE, CONFIG_FILE, CARD_FILE, CURVE_FILE, TRAINING_FILE)  # all that lies in the folder
 _CLASSES_SHOWN = 20
 _EPOCHS_SHOWN = 20
+
+
+def write_network(result: PretrainingResult, folder: Path, *, half: bool, licence: str | None) -> None:
+    """Write a network that was pretrained, with its card, into `folder`.
+
+    Args:
+        result: of the pretraining.
+        folder: made if it is missing.
+        half: weights in float16.
+        licence: of the weights; None for that of the network that training started from.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    licence = licence or result.backbone.recipe.settings.get("license")
+    classes = result.source.dataset.classes
+    answers = save_local_dir(result.backbone, result.head, classes, folder, half=half, licence=licence)
+    write_card(result, folder, answers=answers, licence=licence)
 
 
 def write_card(result: PretrainingResult, folder: Path, *, answers: int, licence: str | None) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from regraft.cluster.training import check_seen
+from regraft.cluster.shared_photos import check_seen
 from regraft.errors import DataError
 from regraft.images.sources import EncodedImage
 

@@ -1,0 +1,71 @@
+"""Photos that every worker must see as the process sees them that starts it."""
+
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from regraft.data.samples import Samples
+from regraft.errors import DataError, printable
+from regraft.images.sources import Source
+from regraft.processes import ProcessGroup
+
+
+@dataclass(frozen=True, eq=False)
+class SharedPhotos:
+    """Photos for workers.
+
+    Attributes:
+        splits: samples by split.
+        absent: by split, the positions of local files that the process that starts the workers does not see either: a
+            table may list such.
+    """
+
+    splits: Mapping[str, Samples]
+    absent: Mapping[str, frozenset[int]]
+
+    @classmethod
+    def of(cls, splits: Mapping[str, Samples]) -> "SharedPhotos":
+        """Return these photos, as this process sees them."""
+        absent = {split: np.flatnonzero([_is_gone(s) for s in part.sources]) for split, part in splits.items()}
+        return cls(dict(splits), {split: frozenset(places.tolist()) for split, places in absent.items()})
+
+    def check(self, processes: ProcessGroup) -> None:
+        """Raise `DataError` where this worker lacks one of the files that it is to look at.
+
+        Args:
+            processes: all workers, which divide the photos.
+        """
+        for split, samples in self.splits.items():
+            check_seen(processes.own(range(len(samples))), samples.sources, self.absent[split])
+
+
+def check_seen(places: Sequence[int], sources: Sequence[Source], absent: frozenset[int]) -> None:
+    """Raise `DataError` where this worker lacks a local file that the process that started it has.
+
+    Args:
+        places: in `sources`, of those that this worker is to look at first.
+        sources: the photos.
+        absent: places of those that the process that started it does not see either.
+    """
+    for place in places:
+        file = _file_of(sources[place])
+        if file is not None and place not in absent and not file.exists():
+            raise DataError(
+                f"{printable(file)} is there for the process that starts the training, and not for its worker on "
+                f"{printable(socket.gethostname())}. Every machine of the Ray cluster must see the photos under the "
+                "same names: put them on a file system that all share, or into a store (s3://...)."
+            )
+
+
+def _is_gone(source: Source) -> bool:
+    file = _file_of(source)
+    return file is not None and not file.exists()
+
+
+def _file_of(source: Source) -> Path | None:
+    """Return the local file that an image is, or lies in; None where it lies in a store or in memory."""
+    file = getattr(source, "file", source)
+    return file if isinstance(file, Path) else None
