@@ -242,6 +242,11 @@ def _join(address: str) -> None:
     Raises:
         ClusterError: none answers.
     """
+    place = address or os.environ.get("RAY_ADDRESS", "")
+    try:
+        _check_listens(place)
+    except (OSError, ValueError) as error:
+        raise _no_cluster(place, error) from error
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else each pool of workers is told to be an error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere without being asked for
     if any(name in os.environ for name in _TOKENS) or (Path.home() / ".ray" / "auth_token").exists():
@@ -258,18 +263,19 @@ def _join(address: str) -> None:
     if ray.is_initialized():
         return
     try:
-        if "://" in address:
-            raise ValueError("Ray Client's addresses are not taken")
-        _check_listens(address or os.environ.get("RAY_ADDRESS", ""))
         with _quiet_stderr():  # what goes wrong is raised as well
             ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR)
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
-        where = f"at {printable(address)}" if address else "on this machine"
-        reason = printable(str(error).strip().partition("\n")[0])
-        raise ClusterError(
-            f"{option('on')}: no Ray cluster answers {where} ({reason}). Give the address that `ray start` printed, as "
-            f"in {option('on', 'ray:10.0.0.1:6379')}, or {option('on', PREFIX)} alone for this machine."
-        ) from error
+        raise _no_cluster(place, error) from error
+
+
+def _no_cluster(place: str, error: Exception) -> ClusterError:
+    where = f"at {printable(place)}" if place else "on this machine"
+    reason = printable(str(error).strip().partition("\n")[0])
+    return ClusterError(
+        f"{option('on')}: no Ray cluster answers {where} ({reason}). Give the address that `ray start` printed, as in "
+        f"{option('on', 'ray:10.0.0.1:6379')}, or {option('on', PREFIX)} alone for this machine."
+    )
 
 
 @contextmanager
@@ -286,9 +292,15 @@ def _quiet_stderr() -> Iterator[None]:
 
 
 def _check_listens(address: str) -> None:
-    """Raise `OSError` if nothing listens at host:port; Ray itself would try again and again for minutes."""
+    """Raise `OSError` if nothing listens at host:port: Ray itself would try again and again for minutes.
+
+    Raises:
+        ValueError: the address of a proxy for clients, through which no pools can be made.
+    """
+    if "://" in address:
+        raise ValueError("addresses of Ray Client are not taken")
     host, colon, port = address.rpartition(":")
-    if colon and port.isdecimal() and "/" not in host:
+    if colon and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
 
 

@@ -17,6 +17,8 @@ from regraft.storage.locations import Location
 if TYPE_CHECKING:
     from regraft.evaluation.conformal import Coverage
 
+_OF_PARTS = (Format.csv, Format.tsv, Format.jsonl, Format.parquet)  # of which many files make one table
+
 
 def check_no_submission(used: dict[str, object | None]) -> None:
     """Raise `OptionError` for what was given of the options that only submissions have, by flag."""
@@ -86,7 +88,7 @@ def _suffix_of(format: Format) -> str:
     Raises:
         OptionError: parts are not written in it.
     """
-    endings = {kind: ending for ending, kind in SUFFIXES.items() if ending not in (".json", ".ndjson")}
+    endings = {kind: ending for ending, kind in SUFFIXES.items() if kind in _OF_PARTS and ending != ".ndjson"}
     if format not in endings:
         raise OptionError(f"--format {format} is not of parts. Allowed are {', '.join(endings)}.")
     return endings[format]
