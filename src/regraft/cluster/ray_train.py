@@ -144,7 +144,9 @@ class _Training:
         # beside this process: no other machine's end is theirs
         here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
         work = bytes(cloudpickle.dumps(job))  # type: ignore[no-untyped-call]
-        self._desk: Any = ray.remote(num_cpus=0, label_selector=here)(Desk).remote(work)
+        # calls that a broken connection loses are made again
+        desk = ray.remote(num_cpus=0, label_selector=here, max_task_retries=3)(Desk)
+        self._desk: Any = desk.remote(work)
         self._starter: Any = ray.remote(num_cpus=0, label_selector=here)(_Starter).remote()
 
     def run(self, workers: int, resources: Mapping[str, int], own: str, observer: Observer) -> bytes:
