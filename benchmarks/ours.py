@@ -24,7 +24,7 @@ PREDICT_IMPORTS = ("regraft.cli.main", "regraft.classifier.predict", "regraft.cl
 # the parts of `regraft predict`, by the function that does each, as its caller names it
 PREDICT_PARTS = {
     "read the classifier's file": "regraft.classifier.bundle.load_bundle",
-    "hash the photo": "regraft.classifier.predict.inspect",
+    "hash the photo": "regraft.classifier.predict.inspect_shares",
     "choose the engine": "regraft.features.extraction.FeatureExtractor.choose",
     "name the network in the cache": "regraft.networks.backbone.Backbone.fingerprint",
     "compile, decode, run, keep": "regraft.features.extraction.extract",

@@ -88,6 +88,7 @@ def test_parameters_can_be_read_and_set(make: Make, tiny_network: str) -> None:
         "engine": "auto",
         "max_file_size": 1000**3,
         "value_range": None,
+        "on": "",
         "batch_size": 32,
         "cache": True,
         "cache_limit": None,
