@@ -22,6 +22,7 @@ PHOTOS_OF_A_PART = 512  # what a worker that ends loses; enough that the end of 
 STARTING_SECONDS = 600.0  # until a pass that waits for workers says so: they are started, and convert the network
 _ATTEMPTS = 4  # at a part whose worker died: more would not end where a photo kills each of them
 _CONNECT_SECONDS = 10.0
+_AUTH_MODE = "RAY_AUTH_MODE"
 _TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")  # and ~/.ray/auth_token: where Ray finds a cluster's password
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -249,9 +250,6 @@ def _join(address: str) -> None:
         raise _no_cluster(place, error) from error
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else each pool of workers is told to be an error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere without being asked for
-    if any(name in os.environ for name in _TOKENS) or (Path.home() / ".ray" / "auth_token").exists():
-        # as `ray start` does: a cluster that asks for no token takes one as well
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
     from ray.data import DataContext
 
@@ -263,10 +261,33 @@ def _join(address: str) -> None:
     if ray.is_initialized():
         return
     try:
-        with _quiet_stderr():  # what goes wrong is raised as well
-            ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR)
+        _init(address)
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise _no_cluster(place, error) from error
+
+
+def _init(address: str) -> None:
+    """Connect, with a token where the cluster asks for one that this machine has.
+
+    `ray start` makes a cluster ask for the token that it finds. A process that brings one to a cluster that asks for
+    none is let in, and its actors are lost: so it is brought at the second attempt.
+    """
+    import ray
+    from ray import _raylet
+
+    def connect() -> None:
+        with _quiet_stderr():  # what goes wrong is raised as well
+            ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR)
+
+    try:
+        connect()
+    except (ray.exceptions.RayError, ConnectionError, RuntimeError):
+        known = any(name in os.environ for name in _TOKENS) or (Path.home() / ".ray" / "auth_token").exists()
+        if _AUTH_MODE in os.environ or not known:
+            raise
+        os.environ[_AUTH_MODE] = "token"
+        cast("Any", _raylet).Config.initialize("")  # as Ray itself does when it has set this
+        connect()
 
 
 def _no_cluster(place: str, error: Exception) -> ClusterError:
@@ -274,7 +295,8 @@ def _no_cluster(place: str, error: Exception) -> ClusterError:
     reason = printable(str(error).strip().partition("\n")[0])
     return ClusterError(
         f"{option('on')}: no Ray cluster answers {where} ({reason}). Give the address that `ray start` printed, as in "
-        f"{option('on', 'ray:10.0.0.1:6379')}, or {option('on', PREFIX)} alone for this machine."
+        f"{option('on', 'ray:10.0.0.1:6379')}, or {option('on', PREFIX)} alone for this machine. Where the cluster "
+        f"asks for a token: {_AUTH_MODE}=token."
     )
 
 

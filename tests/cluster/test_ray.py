@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from tests.cluster.test_shards import table_of, tar_of
-from tests.fixtures.rays import TwoNodes
+from tests.fixtures.rays import TwoNodes, started
 
 Photos = Callable[..., Path]
 pytestmark = pytest.mark.slow
@@ -181,3 +181,19 @@ def test_a_machine_that_does_not_see_the_photos_is_named(two_nodes: TwoNodes, tm
     line = [two_nodes.command(cache=tmp_path / "cache")[0], str(script), two_nodes.address]
     done = subprocess.run(line, env=two_nodes.environment, capture_output=True, text=True, timeout=200, check=True)
     assert "/nowhere/a.jpg (photos) is not seen by 2 machines of the Ray cluster" in done.stdout
+
+
+def test_a_token_is_brought_where_a_cluster_asks_for_it(tmp_path: Path, photos: Photos, tiny_network: str) -> None:
+    """The user has the token in a file, and has not said that the cluster asks for one."""
+    (tmp_path / "token").write_text("0123456789abcdef" * 4)
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
+    with started(tmp_path, token, count=1) as node:
+        del node.environment["RAY_AUTH_MODE"]
+        command = ("embed", photos(red=2), "--model", tiny_network, "--out", "vectors/", "--on", f"ray:{node.address}")
+        done = node.run(*command, cache=tmp_path / "cache", folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert len(pq.read_table(tmp_path / "vectors")) == 2
+        node.environment["RAY_AUTH_MODE"] = "disabled"
+        done = node.run(*command, cache=tmp_path / "cache", folder=tmp_path)
+        assert done.returncode == 1
+        assert "Where the cluster asks for a token: RAY_AUTH_MODE=token." in done.stderr
