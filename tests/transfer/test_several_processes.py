@@ -48,17 +48,18 @@ def fit(
     )
 
 
-def fit_until_done(data: Path, out: Path, *given: str, **more: Any) -> subprocess.CompletedProcess[str]:
-    """Run `fit`, and at most twice again what `torchrun` has given up: the same command goes on.
+def fit_until_done(data: Path, out: Path, *given: str, **more: Any) -> list[subprocess.CompletedProcess[str]]:
+    """Run `fit`, and at most twice again what `torchrun` has given up: the same command goes on. Return all runs.
 
     Where others take the cores, gloo now and then refuses connections between processes that have just started.
     """
-    for _ in range(2):
+    runs: list[subprocess.CompletedProcess[str]] = []
+    for _ in range(3):
         with suppress(subprocess.TimeoutExpired):
-            done = fit(data, out, *given, **more)
-            if done.returncode == 0:
-                return done
-    return fit(data, out, *given, **more)
+            runs.append(fit(data, out, *given, **more))
+            if runs[-1].returncode == 0:
+                break
+    return runs
 
 
 def by_hand(data: Path, out: Path, *given: str, **more: str) -> list[tuple[int, str, str]]:
@@ -133,9 +134,10 @@ def test_a_killed_worker_is_started_again(data: Path, tmp_path: Path, tiny_netwo
         out = tmp_path / name / "classifier.safetensors"
         out.parent.mkdir()
         launch = [*TORCHRUN, "--max-restarts", "3"]
-        done = fit_until_done(data, out, *SHORT, "--strategy", "whole", "--model", tiny_network, launch=launch, **more)
-        assert done.returncode == 0, done.stderr[-3000:]
-        assert done.stderr.count("going on from the checkpoints") == (name == "killed")
+        runs = fit_until_done(data, out, *SHORT, "--strategy", "whole", "--model", tiny_network, launch=launch, **more)
+        assert runs[-1].returncode == 0, runs[-1].stderr[-3000:]
+        said = [run.stderr.count("going on from the checkpoints") for run in runs]
+        assert sum(said) >= 1 if name == "killed" else len(runs) > 1 or said == [0]
         files.append(out.read_bytes())
         assert not out.with_name("classifier.safetensors.unfinished").exists()
     assert files[0] == files[1]
