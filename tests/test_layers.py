@@ -81,6 +81,7 @@ ORDER = {
         "colours",
         "measures",
         "block_matching",
+        "source_files",
         "sources",
         "png",
         "tiff",

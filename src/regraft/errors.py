@@ -192,6 +192,15 @@ def printable(text: object, *, lines: bool = False) -> str:
     return UNSAFE.sub(escape, str(text))
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "photo"), counted(1200, "photo")
+    ('1 photo', '1,200 photos')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """Return " Did you mean 'a' or 'b'?" for the closest `candidates`, or "" where none is close.
 

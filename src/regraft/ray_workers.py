@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from regraft.errors import ClusterError, DataError, RegraftError, first_few, option, printable
+from regraft.errors import ClusterError, DataError, RegraftError, counted, first_few, option, printable
 from regraft.extras import check_installed
 from regraft.runtime import limit_cpus
 
@@ -58,8 +58,8 @@ class Nodes:
 
     def __str__(self) -> str:
         """Return the number of machines and processors in words."""
-        gpus = f" and {_counted(sum(self.gpus), 'GPU')}" if any(self.gpus) else ""
-        return f"{_counted(len(self.cpus), 'machine')} with {_counted(sum(self.cpus), 'CPU')}{gpus}"
+        gpus = f" and {counted(sum(self.gpus), 'GPU')}" if any(self.gpus) else ""
+        return f"{counted(len(self.cpus), 'machine')} with {counted(sum(self.cpus), 'CPU')}{gpus}"
 
 
 def is_cluster(value: object) -> bool:
@@ -125,7 +125,7 @@ class RayWorkers:
         blind = [node["NodeManagerAddress"] for node, sees in zip(nodes, seen, strict=True) if not sees]
         if blind:
             raise DataError(
-                f"{printable(path)} ({what}) is not seen by {_counted(len(blind), 'machine')} of the Ray cluster "
+                f"{printable(path)} ({what}) is not seen by {counted(len(blind), 'machine')} of the Ray cluster "
                 f"({first_few(blind, 3)}). Put it on a file system that all share, or into a store (s3://...)."
             )
 
@@ -151,7 +151,7 @@ class RayWorkers:
         """
         nodes = self.connect()
         most, cpus, gpus = nodes.workers(device)
-        workers = f"{_counted(most, 'worker')} with {_counted(cpus, 'CPU')} each"
+        workers = f"{counted(most, 'worker')} with {counted(cpus, 'CPU')} each"
         if self._said != (where := f"on Ray, {nodes}: {workers}"):
             self._said = where
             say(where)
@@ -225,10 +225,6 @@ class _Worker:
         except RegraftError as error:  # the same sentence as without a cluster
             result = error
         return {"part": row["part"], "result": pickle.dumps(result)}
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _pickled(work: object) -> bytes:

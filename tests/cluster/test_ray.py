@@ -142,6 +142,13 @@ def test_killed_workers_lose_no_photo_and_answer_none_twice(
     assert dict(zip(of_first["file"], of_first["prediction"], strict=True)) == answers
 
 
+def script_on(nodes: TwoNodes, script: Path, *, cache: Path) -> str:
+    """Return what a script that gets the cluster's address prints."""
+    line = [nodes.command(cache=cache)[0], str(script), nodes.address]
+    done = subprocess.run(line, env=nodes.environment, capture_output=True, text=True, timeout=200, check=True)
+    return done.stdout
+
+
 def test_what_kills_every_worker_ends_the_command_with_its_name(two_nodes: TwoNodes, tmp_path: Path) -> None:
     """A pass whose work ends its process at one part, again and again."""
     script = tmp_path / "deadly.py"
@@ -158,9 +165,8 @@ def test_what_kills_every_worker_ends_the_command_with_its_name(two_nodes: TwoNo
         "except ClusterError as error:\n"
         "    print(error)\n"
     )
-    line = [two_nodes.command(cache=tmp_path / "cache")[0], str(script), two_nodes.address]
-    done = subprocess.run(line, env=two_nodes.environment, capture_output=True, text=True, timeout=200, check=True)
-    assert "4 workers of the Ray cluster ended one after the other at the same 2 photos (c.jpg to d.jpg)" in done.stdout
+    said = script_on(two_nodes, script, cache=tmp_path / "cache")
+    assert "4 workers of the Ray cluster ended one after the other at the same 2 photos (c.jpg to d.jpg)" in said
 
 
 def test_a_machine_that_does_not_see_the_photos_is_named(two_nodes: TwoNodes, tmp_path: Path) -> None:
@@ -178,9 +184,8 @@ def test_a_machine_that_does_not_see_the_photos_is_named(two_nodes: TwoNodes, tm
         "except DataError as error:\n"
         "    print(error)\n"
     )
-    line = [two_nodes.command(cache=tmp_path / "cache")[0], str(script), two_nodes.address]
-    done = subprocess.run(line, env=two_nodes.environment, capture_output=True, text=True, timeout=200, check=True)
-    assert "/nowhere/a.jpg (photos) is not seen by 2 machines of the Ray cluster" in done.stdout
+    said = script_on(two_nodes, script, cache=tmp_path / "cache")
+    assert "/nowhere/a.jpg (photos) is not seen by 2 machines of the Ray cluster" in said
 
 
 def test_a_token_is_brought_where_a_cluster_asks_for_it(tmp_path: Path, photos: Photos, tiny_network: str) -> None:

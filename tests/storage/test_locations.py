@@ -21,7 +21,8 @@ from regraft.errors import DataError, StorageError
 from regraft.files import UnusableFileError, sha256
 from regraft.images import sources
 from regraft.images.reading import read_image
-from regraft.images.sources import as_sources, content_key, reader_threads
+from regraft.images.source_files import reader_threads
+from regraft.images.sources import as_sources, content_key
 from regraft.storage.locations import RemotePath, absolute_name, local_path, location, open_file, read_file, read_part
 from regraft.storage.store import Store
 

@@ -8,7 +8,7 @@ import typer
 
 from regraft.classifier.named import names_classifier
 from regraft.cli import options
-from regraft.cli.console import check_stdout, counted, note, result, result_json
+from regraft.cli.console import check_stdout, note, result, result_json
 from regraft.cli.embed import VECTORS, check_model, new_embedder, say_what_was_found
 from regraft.cli.outputs import check_keeps_inputs
 from regraft.cli.training_options import CommandOptions, with_options
@@ -16,7 +16,7 @@ from regraft.data.columns import Columns
 from regraft.data.label_file import LabelOptions
 from regraft.data.photos import find_photos
 from regraft.engines.compute import Compute
-from regraft.errors import OptionError, first_few, printable
+from regraft.errors import OptionError, counted, first_few, printable
 from regraft.files import check_output, prepare_folder, size_in_words
 from regraft.storage.locations import location
 

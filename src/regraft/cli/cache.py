@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from regraft.cache import cache_folder
-from regraft.cli.console import counted, result
-from regraft.errors import printable
+from regraft.cli.console import result
+from regraft.errors import counted, printable
 
 
 def cache(

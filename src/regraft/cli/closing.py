@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from regraft.cli.console import counted, shell_words
+from regraft.cli.console import shell_words
 from regraft.data.columns import Columns
 from regraft.data.layouts import split_names
 from regraft.data.samples import Samples
-from regraft.errors import printable
+from regraft.errors import counted, printable
 from regraft.storage.locations import Location
 
 if TYPE_CHECKING:

@@ -20,17 +20,12 @@ from typing import IO, Any
 import typer
 
 from regraft.cli.bar import Bar, Series, rate_in_words
-from regraft.errors import UNSAFE, OutputError, printable
+from regraft.errors import UNSAFE, OutputError, counted, printable
 from regraft.progress import Detail, Observer, ProgressRecord
 
 READER_GONE = 141  # exit code: 128 + SIGPIPE, as shells have it
 _silent = False  # this process leaves the talking to another one
 _CLOSED = OSError(errno.EBADF, "it is closed")
-
-
-def counted(count: int, noun: str) -> str:
-    """Return `1 photo`, `1,000 photos`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 class TerminalObserver(Observer):

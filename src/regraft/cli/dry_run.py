@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from regraft.cli.console import counted, note, result, result_json
+from regraft.cli.console import note, result, result_json
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
-from regraft.errors import printable
+from regraft.errors import counted, printable
 from regraft.transfer.settings import BY_GROUPS, FitSettings
 from regraft.transfer.strategies import AUTO
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from regraft.cli.console import counted, note, result, result_json
+from regraft.cli.console import note, result, result_json
 from regraft.cli.dry_run import inputs_in_words, inputs_of_layer
 from regraft.cli.training_options import networks_to_choose_from
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
-from regraft.errors import printable
+from regraft.errors import counted, printable
 from regraft.networks.names import NetworkNames
 from regraft.transfer.settings import FitSettings
 

@@ -10,7 +10,7 @@ import typer
 
 from regraft.classifier.named import check_named, load_named, network_of
 from regraft.cli import options
-from regraft.cli.console import counted, note, result_json
+from regraft.cli.console import note, result_json
 from regraft.cli.outputs import check_keeps_inputs, end_naming_unreadable
 from regraft.cli.parts import PHOTOS_THAT_CHOOSE, parts_folder, run_parts
 from regraft.cli.training_options import COMPUTE, CommandOptions, networks_or_default, with_options
@@ -19,7 +19,7 @@ from regraft.data.folders import entries
 from regraft.data.parquet_table import PARQUET_SUFFIX
 from regraft.data.photo_list import PhotoList, list_photos, none_readable
 from regraft.engines.compute import Compute
-from regraft.errors import DataError, OptionError, printable
+from regraft.errors import DataError, OptionError, counted, printable
 from regraft.features.vector_files import check_vector_file, open_vector_file
 from regraft.files import check_output, size_in_words
 from regraft.images.formats import IMAGE_SUFFIXES
@@ -131,7 +131,8 @@ def _embed_parts(
     compute = given.compute()
     shards = find_shards([data], given.columns())
     embedder, model = new_embedder(model, weights, given, features, compute=replace(compute, on=""))
-    first = shards[0].photos().select(range(min(len(shards[0].photos()), PHOTOS_THAT_CHOOSE)))
+    photos = shards[0].photos()
+    first = photos.select(range(min(len(photos), PHOTOS_THAT_CHOOSE)))
     embedder.open(first.sources, labels=first.labels)
     job = EmbeddingJob(embedder.backbone, without_folders(model), embedder.compute_chosen(), str(features))
     run_parts(job, shards, out, compute, given.observer())

@@ -6,14 +6,14 @@ from typing import Annotated, Any
 import typer
 
 from regraft.cli import options
-from regraft.cli.console import check_stdout, counted, note, result, result_json
+from regraft.cli.console import check_stdout, note, result, result_json
 from regraft.cli.held_out_answers import check_answers_file, write_held_out_answers
 from regraft.cli.outputs import check_keeps_inputs
 from regraft.cli.training_options import COMPUTE, CommandOptions, decision_request, with_options
 from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples, split_names
 from regraft.engines.compute import Compute
-from regraft.errors import OptionError, printable
+from regraft.errors import OptionError, counted, printable
 from regraft.evaluation.goals import DecisionRequest
 from regraft.images.formats import IMAGE_SUFFIXES
 from regraft.transfer.settings import JOIN, FitSettings

@@ -7,13 +7,13 @@ import typer
 
 from regraft.classifier.named import check_named, check_network, load_named, load_network
 from regraft.cli import options
-from regraft.cli.console import counted, note, result, result_json
+from regraft.cli.console import note, result, result_json
 from regraft.cli.outputs import check_keeps_inputs
 from regraft.cli.training_options import COMPUTE, CommandOptions, with_options
 from regraft.data.columns import Columns
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
-from regraft.errors import printable
+from regraft.errors import counted, printable
 from regraft.files import prepare_folder
 from regraft.progress import Observer
 from regraft.transfer.settings import FitSettings

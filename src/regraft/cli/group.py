@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 
 from regraft.cli import options
-from regraft.cli.console import check_stdout, counted, note, result, result_json, shell_words
+from regraft.cli.console import check_stdout, note, result, result_json, shell_words
 from regraft.cli.embed import NOT_OF_VECTORS, VECTORS, check_model, new_embedder
 from regraft.cli.outputs import check_keeps_inputs, end_naming_unreadable
 from regraft.cli.training_options import CommandOptions, with_options
 from regraft.data.columns import Columns
 from regraft.data.photo_list import list_photos
 from regraft.engines.compute import Compute
-from regraft.errors import printable
+from regraft.errors import counted, printable
 from regraft.files import check_output, prepare_folder, size_in_words
 
 _FILE = "groups.csv"

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from regraft.cli.console import counted, json_text, note
+from regraft.cli.console import json_text, note
 from regraft.cli.formats import SUFFIXES, Format, format_of
 from regraft.data.csv_text import csv_text
-from regraft.errors import OptionError, OutputError, printable
+from regraft.errors import OptionError, OutputError, counted, printable
 from regraft.files import atomic_write, check_local, check_output, utf8
 
 if TYPE_CHECKING:  # it imports torch

@@ -4,12 +4,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from regraft.cli.console import counted, note
+from regraft.cli.console import note
 from regraft.cli.outputs import end_naming_unreadable
 from regraft.cluster.parts import ShardJob, write_parts
 from regraft.cluster.shards import Shard
 from regraft.engines.compute import Compute
-from regraft.errors import OptionError, printable
+from regraft.errors import OptionError, counted, printable
 from regraft.progress import Observer
 from regraft.storage.locations import Location, RemotePath, location
 

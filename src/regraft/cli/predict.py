@@ -11,7 +11,7 @@ import typer
 
 from regraft.cli import options
 from regraft.cli.answer_table import UNLIKE, as_table
-from regraft.cli.console import check_stdout, counted, note, result, result_exactly
+from regraft.cli.console import check_stdout, note, result, result_exactly
 from regraft.cli.decision import decide
 from regraft.cli.formats import FORMATTERS, Format, as_kaggle, check_kaggle, format_of
 from regraft.cli.outputs import check_keeps_inputs, end_naming_unreadable
@@ -24,7 +24,7 @@ from regraft.data.columns import Columns
 from regraft.data.photos import find_photos
 from regraft.data.samples import composed
 from regraft.engines.compute import Compute
-from regraft.errors import OptionError, OutputError, option, printable
+from regraft.errors import OptionError, OutputError, counted, option, printable
 from regraft.evaluation.conformal import Coverage, CoverageOf
 from regraft.evaluation.goals import DecisionRequest
 from regraft.files import atomic_write, check_local, check_output

@@ -21,6 +21,7 @@ from regraft.errors import (
     OptionError,
     ProcessError,
     RegraftError,
+    counted,
     current_flags,
     flags_in_messages,
     option,
@@ -62,8 +63,8 @@ def train_together(work: Work[_T], *, workers: int, compute: Compute, observer: 
     assert pool is not None  # checked by `TrainingWorkers`
     nodes = pool.connect()
     cpus, gpus = resources_of_each(nodes, workers, gpus=_wants_gpus(compute, nodes))
-    each = f"{cpus} CPU{'s' * (cpus > 1)}" + (" and a GPU" if gpus else "")
-    observer.say(f"on Ray, {nodes}: {workers:,} worker{'s' * (workers > 1)} with {each} each train together")
+    each = counted(cpus, "CPU") + (" and a GPU" if gpus else "")
+    observer.say(f"on Ray, {nodes}: {counted(workers, 'worker')} with {each} each train together")
     of_ray_train = tempfile.TemporaryDirectory(prefix="regraft-", ignore_cleanup_errors=True)
     with _seen_by_all(folder) as mark, of_ray_train as own:
         job = _Job(work, replace(compute, on=""), folder, mark, Path.cwd(), cpus, current_flags())

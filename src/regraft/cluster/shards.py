@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from regraft.data.columns import Columns
 from regraft.data.parquet_table import PARQUET_SUFFIX, row_groups
@@ -12,8 +11,9 @@ from regraft.data.photo_list import PhotoList, list_photos
 from regraft.data.tables import parquet_files
 from regraft.data.tar_table import is_tar, tar_files
 from regraft.errors import DataError
+from regraft.images.source_files import file_of
 from regraft.images.sources import TableCell
-from regraft.storage.locations import Location, RemotePath, location, stamp_of
+from regraft.storage.locations import Location, location, stamp_of
 
 PHOTOS_OF_A_SHARD = 2048  # of photos that are named one by one, and at least of row groups that are taken together
 
@@ -57,8 +57,7 @@ class Shard:
         if self.file is not None:
             return self.file
         assert self.named is not None
-        first = self.named.sources[0]
-        return first if isinstance(first, Path | RemotePath) else getattr(first, "file", None)
+        return file_of(self.named.sources[0])
 
     def digest(self) -> str:
         """Return what changes when other photos are meant, or a shard's file is another one."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from regraft.data.samples import Samples
 from regraft.errors import DataError, printable
+from regraft.images.source_files import file_of
 from regraft.images.sources import Source
 from regraft.processes import ProcessGroup
 
@@ -51,8 +52,8 @@ def check_seen(places: Sequence[int], sources: Sequence[Source], absent: frozens
         absent: places of those that the process that started it does not see either.
     """
     for place in places:
-        file = _file_of(sources[place])
-        if file is not None and place not in absent and not file.exists():
+        file = file_of(sources[place])
+        if isinstance(file, Path) and place not in absent and not file.exists():
             raise DataError(
                 f"{printable(file)} is there for the process that starts the training, and not for its worker on "
                 f"{printable(socket.gethostname())}. Every machine of the Ray cluster must see the photos under the "
@@ -61,11 +62,5 @@ def check_seen(places: Sequence[int], sources: Sequence[Source], absent: frozens
 
 
 def _is_gone(source: Source) -> bool:
-    file = _file_of(source)
-    return file is not None and not file.exists()
-
-
-def _file_of(source: Source) -> Path | None:
-    """Return the local file that an image is, or lies in; None where it lies in a store or in memory."""
-    file = getattr(source, "file", source)
-    return file if isinstance(file, Path) else None
+    file = file_of(source)
+    return isinstance(file, Path) and not file.exists()

@@ -15,7 +15,8 @@ from regraft.errors import DataError, shortlist
 from regraft.files import MAX_FILE_BYTES
 from regraft.images.headers import Header
 from regraft.images.reading import MAX_PIXELS, UnreadableImageError, look_at
-from regraft.images.sources import Source, reader_threads
+from regraft.images.source_files import file_of, reader_threads
+from regraft.images.sources import Source
 from regraft.images.value_range import Extent
 from regraft.processes import ALONE, ProcessGroup
 from regraft.ray_workers import PHOTOS_OF_A_PART, STARTING_SECONDS, RayWorkers
@@ -146,7 +147,7 @@ def _look_there(part: Sequence[Source], *, max_file_size: int, max_pixels: int) 
 
 def _check_seen(sources: Sequence[Source], found: Inspection, look: _Look) -> None:
     """Raise `DataError` where a worker could not read local files that this process can read."""
-    lost = [place for place in found.unreadable if isinstance(getattr(sources[place], "file", sources[place]), Path)]
+    lost = [place for place in found.unreadable if isinstance(file_of(sources[place]), Path)]
     here = look([sources[place] for place in lost])
     for place, key in zip(lost, here.keys, strict=True):
         if key:

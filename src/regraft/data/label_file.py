@@ -13,7 +13,7 @@ from regraft.data.label_table import LabelRow, LabelTable, read_label_table
 from regraft.data.layouts import find_samples, split_names
 from regraft.data.photo_list import PhotoList, list_photos
 from regraft.data.samples import Samples, composed, natural_order
-from regraft.errors import DataError, first_few, option, printable, shortlist
+from regraft.errors import DataError, counted, first_few, option, printable, shortlist
 from regraft.images.sources import ArchiveMember, Source, TableCell
 from regraft.options import setting
 from regraft.storage.locations import Location, RemotePath, address, is_file, location
@@ -95,7 +95,7 @@ class LabelOptions:
                 f"labels: each photo that is added is taken as a group of its own ({splits['train'].grouped_by!r})"
             )
         if count := sum(name is None and place not in found.labels for place, name in enumerate(before)):
-            notes.append(f"labels: {_counted(count, 'photo')} without a label, there or in {table.file.name}, left out")
+            notes.append(f"labels: {counted(count, 'photo')} without a label, there or in {table.file.name}, left out")
         result["train"] = replace(result["train"], notes=(*result["train"].notes, *notes))
         return result
 
@@ -235,20 +235,18 @@ class _Corrections:
         """Return what is changed of the labels `before` (n,), and what is passed over."""
         changed = sum(label is not None and label != before[place] for place, label in self.labels.items())
         out = sum(label is None for label in self.labels.values())
-        said = [f"changes {_counted(changed, 'label')}"] if changed else []
-        said += [f"leaves out {_counted(out, 'photo')}"] if out else []
-        said += [f"adds {len(self.added):,}" if out else f"adds {_counted(len(self.added), 'photo')}"] * bool(
-            self.added
-        )
+        said = [f"changes {counted(changed, 'label')}"] if changed else []
+        said += [f"leaves out {counted(out, 'photo')}"] if out else []
+        said += [f"adds {len(self.added):,}" if out else f"adds {counted(len(self.added), 'photo')}"] * bool(self.added)
         name = printable(self.file.name)
         lines = [f"labels: {name} {', '.join(said) or 'changes nothing'}"]
         if self.held_back:
             lines.append(
-                f"labels: {_counted(self.held_back, 'row')} of {name} passed over: photos of a split that nothing is "
+                f"labels: {counted(self.held_back, 'row')} of {name} passed over: photos of a split that nothing is "
                 "learned from here"
             )
         if self.nowhere:
-            lines.append(f"labels: {_counted(self.nowhere, 'row')} of {name} passed over: not there to be left out")
+            lines.append(f"labels: {counted(self.nowhere, 'row')} of {name} passed over: not there to be left out")
         return lines
 
 
@@ -364,7 +362,3 @@ def _root(data: str | os.PathLike[str], columns: Columns) -> Location:
     if path.is_dir():
         return path
     return location(columns.image_root) if columns.image_root is not None else path.parent
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

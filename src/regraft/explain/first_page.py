@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from regraft.errors import first_few
+from regraft.errors import counted, first_few
 from regraft.evaluation.intervals import Interval
 from regraft.evaluation.report import Report
 from regraft.explain.confusion import MixedPair, mistakes_of, mixed_pairs
@@ -13,7 +13,7 @@ from regraft.explain.explanation import Explanation
 from regraft.explain.next_steps import next_steps
 from regraft.explain.subject import OF_FIT, ON_THESE
 from regraft.explain.words import HOW, NAMED, bar_in_percent, listed, rate_base, rate_in_words
-from regraft.photo_audit.summary import capital, counted
+from regraft.photo_audit.summary import capital
 
 _SAYABLE = 100  # photos: of fewer, how many were right is said of these themselves
 

@@ -14,7 +14,8 @@ from regraft.images.decoding import decode
 from regraft.images.preprocess import Preprocess
 from regraft.images.reading import UnreadableImageError
 from regraft.images.resizing import prepare, resizer_for
-from regraft.images.sources import Source, reader_threads
+from regraft.images.source_files import reader_threads
+from regraft.images.sources import Source
 from regraft.images.value_range import FLAT
 from regraft.runtime import BATCH_SIZE, cpu_count
 

@@ -35,9 +35,6 @@ DEEP_ARRAYS = {
 _MAX_READ_AT_ONCE = 1 << 24  # bytes: a larger file is read by its decoder, piece by piece
 FETCHED_IN_MEMORY = 1 << 29  # bytes of photos from stores that are kept, as they are asked for again
 _SECONDS_KEPT = 600.0  # without being asked for
-READERS_OF_STORES = (
-    16  # threads: each answer of a store takes some hundredths of a second, in which nothing is computed
-)
 
 
 @dataclass(frozen=True)
@@ -213,17 +210,6 @@ def _spooled(pieces: Iterable[bytes]) -> BinaryIO:
     file.flush()  # decoders read it by its descriptor
     file.seek(0)
     return file
-
-
-def reader_threads(sources: Iterable[Any], local: int) -> int:
-    """Return how many threads read photos: `local`, or more where any lies in a store.
-
-    Args:
-        sources: the photos.
-        local: threads for files of this machine.
-    """
-    remote = any(isinstance(getattr(source, "file", source), RemotePath) for source in sources)
-    return max(local, READERS_OF_STORES) if remote else local
 
 
 _locks: WeakValueDictionary[int, Any] = WeakValueDictionary()  # by the id of image or file

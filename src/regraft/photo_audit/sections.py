@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from regraft.data.findings import KINDS, SEVERITIES, Finding
+from regraft.errors import counted
 from regraft.photo_audit.audit import Audit
 from regraft.photo_audit.comparisons import MOST, Comparison, comparisons
 from regraft.photo_audit.photos import NO_LABEL, AuditPhotos
 from regraft.photo_audit.shortcuts import CueScore
-from regraft.photo_audit.summary import SECTIONS, capital, counted, percent
+from regraft.photo_audit.summary import SECTIONS, capital, percent
 from regraft.photo_audit.words import FIRST, expected_in_words, short_name
 
 NOTHING = ""  # the severity of a section that has no finding

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from regraft.data.findings import HIGH, KINDS, LOW, MEDIUM, SEVERITIES, Finding
-from regraft.errors import first_few
+from regraft.errors import counted, first_few
 from regraft.photo_audit.audit import Audit
 from regraft.photo_audit.effects import Effect
 from regraft.photo_audit.photos import NO_LABEL
@@ -18,15 +18,6 @@ _WRONG = {
 }
 # the section of the page that shows a kind of finding
 SECTIONS = {kind: kind for kind in KINDS} | {"exact-duplicate": "duplicates", "near-duplicate": "duplicates"}
-
-
-def counted(number: int, what: str) -> str:
-    """Return a number with its noun.
-
-    >>> counted(1, "photo"), counted(1200, "photo")
-    ('1 photo', '1,200 photos')
-    """
-    return f"{number:,} {what if number == 1 else f'{what}s'}"
 
 
 def percent(value: float) -> str:

@@ -6,10 +6,10 @@ import numpy as np
 
 from regraft.classifier.classifier import UNLIKE_LEVEL
 from regraft.data.findings import KINDS
-from regraft.errors import option
+from regraft.errors import counted, option
 from regraft.evaluation.report import Report
 from regraft.markdown import listed, table, text
-from regraft.photo_audit.summary import MEANINGS, counted
+from regraft.photo_audit.summary import MEANINGS
 from regraft.publishing.card_figures import CLASSES_SHOWN
 from regraft.publishing.subject import CardSubject
 
