@@ -62,6 +62,11 @@ class Nodes:
         return f"{counted(len(self.cpus), 'machine')} with {counted(sum(self.cpus), 'CPU')}{gpus}"
 
 
+def resources_in_words(cpus: int, gpus: int) -> str:
+    """Return what a worker has: "8 CPUs", "8 CPUs and a GPU"."""
+    return counted(cpus, "CPU") + (" and a GPU" if gpus else "")
+
+
 def is_cluster(value: object) -> bool:
     """Tell whether `value` names where work may be done: "" for this process, "ray", or "ray:ADDRESS"."""
     return isinstance(value, str) and (value in ("", PREFIX) or (value.startswith(f"{PREFIX}:") and len(value) > 4))
@@ -151,7 +156,7 @@ class RayWorkers:
         """
         nodes = self.connect()
         most, cpus, gpus = nodes.workers(device)
-        workers = f"{counted(most, 'worker')} with {counted(cpus, 'CPU')} each"
+        workers = f"{counted(most, 'worker')} with {resources_in_words(cpus, gpus)} each"
         if self._said != (where := f"on Ray, {nodes}: {workers}"):
             self._said = where
             say(where)

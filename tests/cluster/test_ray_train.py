@@ -61,3 +61,12 @@ def test_checkpoints_go_where_all_workers_see_them(seen: bool, tmp_path: Path, m
     assert [line.partition(" see /nowhere")[0] for line in listener.said] == (
         [] if seen else ["no checkpoints: not all workers"]
     )
+
+
+def test_why_workers_could_not_be_started_is_told_without_where_it_was_raised() -> None:
+    ray = pytest.importorskip("ray")
+    error = ray.exceptions.RayTaskError("run", "Traceback (most recent call last) ...", ImportError("no module 'x'"))
+    told = str(ray_train._failure(ray_train._reason_of(error)))
+    assert told.startswith("training by workers of the Ray cluster has failed: ImportError: no module 'x'. They")
+    error = ray.exceptions.ObjectLostError("0" * 56, b"", "")
+    assert "lost" in ray_train._reason_of(error)

@@ -16,6 +16,7 @@ from regraft.engines.compute import Compute
 from regraft.errors import ModelError, flags_in_messages
 from regraft.networks.backbones import load_backbone
 from regraft.progress import Observer
+from regraft.runtime import Device
 from regraft.training.checkpoints import Run
 from regraft.training.schedule import Schedule
 from regraft.transfer.auto_plan import AutoPlan, auto_in_words, left_out_in_words, plan_auto
@@ -193,6 +194,21 @@ def test_a_pass_over_few_photos_tells_nothing(experiment: Experiment, timed: lis
     experiment.features = replace(experiment.features, computed=9, seconds=100.0)
     plan_auto([WHOLE], experiment, np.arange(20) % 5, budget=600.0)
     assert timed == [None]
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(59.0, None), (60.0, 3.0)])
+def test_a_short_pass_of_an_accelerator_tells_nothing(
+    experiment: Experiment,
+    timed: list[float | None],
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    told: float | None,
+) -> None:
+    """Most of it may have been the accelerator's start."""
+    experiment.features = replace(experiment.features, computed=20, seconds=seconds)
+    monkeypatch.setattr(Compute, "processor", Device("cuda"))
+    plan_auto([WHOLE], experiment, np.arange(20) % 5, budget=600.0)
+    assert timed == [told]
 
 
 def test_the_plan_of_a_run_that_is_resumed_stands(

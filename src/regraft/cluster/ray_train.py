@@ -29,7 +29,7 @@ from regraft.errors import (
 )
 from regraft.processes import PATIENCE
 from regraft.progress import Observer
-from regraft.ray_workers import STARTING_SECONDS, Nodes
+from regraft.ray_workers import STARTING_SECONDS, Nodes, resources_in_words
 from regraft.runtime import limit_cpus
 from regraft.watchdog import watched
 
@@ -63,7 +63,7 @@ def train_together(work: Work[_T], *, workers: int, compute: Compute, observer: 
     assert pool is not None  # checked by `TrainingWorkers`
     nodes = pool.connect()
     cpus, gpus = resources_of_each(nodes, workers, gpus=_wants_gpus(compute, nodes))
-    each = counted(cpus, "CPU") + (" and a GPU" if gpus else "")
+    each = resources_in_words(cpus, gpus)
     observer.say(f"on Ray, {nodes}: {counted(workers, 'worker')} with {each} each train together")
     of_ray_train = tempfile.TemporaryDirectory(prefix="regraft-", ignore_cleanup_errors=True)
     with _seen_by_all(folder) as mark, of_ray_train as own:
@@ -166,7 +166,7 @@ class _Training:
             outcome: Outcome = ray.get(self._desk.outcome.remote())
             failure = ray.get(running) if outcome == Outcome() else ""
         except ray.exceptions.RayError as error:
-            raise _failure(str(error)) from error
+            raise _failure(_reason_of(error)) from error
         finally:
             replay.close()
             self._end()
@@ -273,6 +273,12 @@ def _deliver(desk: Any, result: Any) -> None:
     data = bytes(cloudpickle.dumps(result))  # type: ignore[no-untyped-call]
     if not ray.get(desk.finish.remote(data, hashlib.sha256(data).hexdigest())):
         raise ProcessError("the result was damaged on its way")  # by the network or memory: again, from checkpoints
+
+
+def _reason_of(error: Exception) -> str:
+    """Return why Ray raised an error; what a task raised has where it ran, and a traceback, before that."""
+    cause = getattr(error, "cause", None)
+    return str(error) if cause is None else f"{type(cause).__name__}: {cause}"
 
 
 def _failure(reason: str) -> ClusterError:

@@ -17,6 +17,7 @@ from regraft.transfer.forecast import Forecast, Trial, seconds_in_words
 from regraft.transfer.strategies import AUTO, Candidate
 
 _BEYOND = 1.5  # times the budget: estimates are rough
+_LONG = 60.0  # seconds of a pass that started an accelerator, which takes some
 _MARGIN = 1.1  # of the budget that is named for an estimate
 # seconds that budgets are rounded up to, each below a limit
 _STEPS = ((120, 10), (600, 60), (7200, 300), (36_000, 1800), (math.inf, 3600))
@@ -124,7 +125,8 @@ def auto_in_words(record: FitRecord | None) -> str:
 def plan_auto(candidates: Sequence[Candidate], experiment: Experiment, folds: np.ndarray, *, budget: float) -> AutoPlan:
     """Return the plan for `candidates`, in order of cost; that of a run that is resumed stands.
 
-    It is made by a trial of seconds; how fast photos are read is taken from the pass that gave the features.
+    It is made by a trial of seconds; how fast photos are read is taken from the pass that gave the features, unless
+    that was so short that most of it may have been the start of an accelerator.
 
     Args:
         candidates: that train more than the last layer.
@@ -138,7 +140,10 @@ def plan_auto(candidates: Sequence[Candidate], experiment: Experiment, folds: np
         return AutoPlan(saved.about, budget)
     features, sources = experiment.features, experiment.dataset.samples.sources
     views = features.computed * experiment.settings.passes
-    photo = features.seconds / views if 2 * features.computed >= len(sources) else None
+    known = 2 * features.computed >= len(sources)
+    if experiment.compute.processor.type != "cpu":
+        known &= features.seconds >= _LONG
+    photo = features.seconds / views if known else None
     contention = Contention()
     trial = Trial(experiment.backbone, sources, experiment.settings, experiment.compute, photo=photo)
     plans = {one: plan_of(one, experiment.backbone, experiment.schedule) for one in candidates}
