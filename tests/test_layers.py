@@ -119,6 +119,7 @@ ORDER = {
         "close_pairs",
         "bit_sampling",
         "near_duplicates",
+        "nearest_features",
         "scene_parts",
         "dataset",
         "group_folds",

@@ -29,7 +29,7 @@ def test_photos_cut_out_of_others_are_joined_with_them(scale: float) -> None:
     features = np.random.default_rng(0).normal(size=(20, 30)).astype(np.float32)
     for place in (0, 3, 4, 5):
         features[10 + place] = 3 * features[place] + 0.1
-    numbers = join_parts(features, np.arange(20), lambda positions: pictures[positions])
+    numbers = join_parts([features], np.arange(20), lambda positions: pictures[positions])
     joined = {frozenset(np.flatnonzero(numbers == number).tolist()) for number in np.unique(numbers)}
     assert {names for names in joined if len(names) > 1} == {frozenset({3, 13}), frozenset({4, 14}), frozenset({5, 15})}
 
@@ -41,8 +41,8 @@ def test_pictures_that_are_mostly_alike_are_not_joined_for_their_parts() -> None
     for place in range(12):
         pictures[place, 4 * place : 4 * place + 5, 30:35] = 255.0
     features = rng.normal(size=(12, 30)).astype(np.float32)
-    assert len(np.unique(join_parts(features, np.arange(12), lambda positions: pictures[positions]))) == 12
-    two = join_parts(features[:2], np.arange(2), lambda positions: pictures[positions])
+    assert len(np.unique(join_parts([features], np.arange(12), lambda positions: pictures[positions]))) == 12
+    two = join_parts([features[:2]], np.arange(2), lambda positions: pictures[positions])
     assert two[0] == two[1]  # a single pair says nothing about a set
 
 
@@ -51,14 +51,14 @@ def test_simple_drawings_are_not_joined_for_their_parts() -> None:
     images = load_digits().images[:80]
     pictures = np.stack([np.asarray(Image.fromarray((15.9 * one).astype(np.uint8)).resize((64, 64))) for one in images])
     numbers = join_parts(
-        images.reshape(80, -1).astype(np.float32), np.arange(80), lambda positions: pictures[positions]
+        [images.reshape(80, -1).astype(np.float32)], np.arange(80), lambda positions: pictures[positions]
     )
     assert len(np.unique(numbers)) == 80
 
 
 def test_what_was_joined_before_stays_joined() -> None:
     features = np.zeros((4, 3), dtype=np.float32)
-    numbers = join_parts(features, np.array([7, 2, 7, 9]), lambda _: np.empty(0))
+    numbers = join_parts([features], np.array([7, 2, 7, 9]), lambda _: np.empty(0))
     assert (numbers[0] == numbers[2], len(np.unique(numbers))) == (True, 3)
 
 
@@ -71,20 +71,8 @@ def test_comparing_ends_where_none_of_many_agree(monkeypatch: pytest.MonkeyPatch
         return np.random.default_rng(len(asked)).normal(size=(len(positions), 64, 64)).astype(np.float32)
 
     features = np.random.default_rng(0).normal(size=(40, 30)).astype(np.float32)
-    join_parts(features, np.arange(40), thumbnails)
+    join_parts([features], np.arange(40), thumbnails)
     assert len(asked) == 1
-
-
-def test_principal_components_find_the_same_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    features = np.concatenate([rng.normal(size=(50, 8)), np.zeros((50, 4))], axis=1).astype(np.float32)
-    expected = scene_parts._nearest_first(features)
-    monkeypatch.setattr(scene_parts, "_MANY", 10)
-    monkeypatch.setattr(scene_parts, "_DIMENSIONS", 8)
-    found = scene_parts._nearest_first(features)
-    assert {*zip(*(part.tolist() for part in found), strict=True)} == {
-        *zip(*(p.tolist() for p in expected), strict=True)
-    }
 
 
 @pytest.mark.parametrize("cut", [(12, 12, 122, 122), (0, 10, 108, 118)])
@@ -96,5 +84,5 @@ def test_a_part_of_a_photo_is_found_under_a_frame_that_both_have(cut: tuple[int,
     pictures = np.stack([np.asarray(one) for one in framed]).astype(np.float32)
     features = np.random.default_rng(0).normal(size=(12, 30)).astype(np.float32)
     features[6] = 2 * features[2] + 0.05
-    numbers = join_parts(features, np.arange(12), lambda positions: pictures[positions])
+    numbers = join_parts([features], np.arange(12), lambda positions: pictures[positions])
     assert (numbers[2] == numbers[6], len(np.unique(numbers))) == (True, 11)

@@ -1,10 +1,9 @@
 """Photos that show parts of one scene: candidates are found by features, and compared by their pixels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from regraft.data.close_pairs import BLOCK
 from regraft.data.near_duplicates import (
     AGREEMENT,
     FEWEST_PAIRS,
@@ -13,10 +12,9 @@ from regraft.data.near_duplicates import (
     agreement_of_details,
     first_of_number,
 )
+from regraft.data.nearest_features import StackedFeatures, nearest_pairs
 from regraft.images.block_matching import UPRIGHT, enlarged
 
-_DIMENSIONS = 256  # of features that are compared: the principal ones, where there are ...
-_MANY = 4096  # ... more photos
 _ASKED = 128  # pairs that are compared by pixels at a time: where none of these show one picture, none after them do
 _ALMOST = 0.5  # of details: pairs that agree so well are compared once more without their edges, which may be framed
 _TRIMMED = 4  # pixels of 64
@@ -25,7 +23,7 @@ _ALIKE = 0.45  # agreement of two photos of a set: where half of all pairs have 
 
 
 def join_parts(
-    features: np.ndarray,
+    features: Sequence[np.ndarray],
     numbers: np.ndarray,
     thumbnails: Callable[[np.ndarray], np.ndarray],
     *,
@@ -37,20 +35,21 @@ def join_parts(
     first, until none of many show the same details. None are joined where most pictures show the same details.
 
     Args:
-        features: (n, d) of a network.
+        features: of a network: (m, d) of some of the photos after the other, of all of them n.
         numbers: (n,) of `number_pictures`.
         thumbnails: positions (k,) -> (k, 64, 64) luminances.
         patience: after how many times 128 candidates in a row, of which none shows the same, the rest is left alone.
     """
+    stacked = StackedFeatures(features)
     _, some = np.unique(numbers, return_index=True)
-    some = some[features[some].any(axis=1)]
-    first, second = _nearest_first(features[some])
+    some = np.sort(some)
+    some = some[stacked.shown()[some]]
+    first, second = nearest_pairs(stacked, some)
     links = Links(len(numbers))
     links.add(first_of_number(numbers), np.arange(len(numbers)))
     in_vain = 0
     for start in range(0, min(len(first), MOST_COMPARED), _ASKED):
-        pairs = (some[places[start : start + _ASKED]] for places in (first, second))
-        a, b = pairs
+        a, b = (photos[start : start + _ASKED] for photos in (first, second))
         same = _same_inside(a, b, thumbnails)
         if start == 0 and same.any() and _mostly_alike(some, thumbnails):
             break
@@ -71,33 +70,6 @@ def _mostly_alike(photos: np.ndarray, thumbnails: Callable[[np.ndarray], np.ndar
     asked = rng.choice(len(first), min(len(first), _ASKED), replace=False)
     found = agreement_of_details(order[first[asked]], order[second[asked]], thumbnails, UPRIGHT)
     return bool(np.median(found) > _ALIKE)
-
-
-def _nearest_first(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return pairs (p,), (p,) of each photo and the one with the nearest of (n, d) features, by falling cosine."""
-    if len(features) < 2:
-        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    directions = _of_length_one(features.astype(np.float32, copy=False))
-    if directions.shape[1] > _DIMENSIONS and len(directions) > _MANY:
-        _, vectors = np.linalg.eigh(directions.T @ directions)
-        directions = _of_length_one(directions @ vectors[:, -_DIMENSIONS:])
-    cosine, other = np.empty(len(directions), dtype=np.float32), np.empty(len(directions), dtype=np.int64)
-    for start in range(0, len(directions), BLOCK):
-        rows = slice(start, start + BLOCK)
-        found = directions[rows] @ directions.T
-        places = np.arange(len(found))
-        found[places, places + start] = -2.0  # itself
-        other[rows] = found.argmax(axis=1)
-        cosine[rows] = found[places, other[rows]]
-    pairs = np.stack([np.minimum(np.arange(len(other)), other), np.maximum(np.arange(len(other)), other)])
-    pairs, kept = np.unique(pairs, axis=1, return_index=True)
-    order = np.argsort(-cosine[kept], kind="stable")
-    return pairs[0, order], pairs[1, order]
-
-
-def _of_length_one(values: np.ndarray) -> np.ndarray:
-    """Return (n, d) vectors brought to length 1; zeros stay zeros."""
-    return np.asarray(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), np.float32(1e-12)))
 
 
 def _same_inside(first: np.ndarray, second: np.ndarray, thumbnails: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

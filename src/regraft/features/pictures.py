@@ -143,7 +143,7 @@ def with_scenes_joined(
     """
     reader = _thumbnail_reader([_without_labels(sources, keys, ranges)], compute, observer)
     with watched("comparing photos", observer.say):
-        return replace(pictures, numbers=join_parts(features, pictures.numbers, reader, patience=_PATIENCE))
+        return replace(pictures, numbers=join_parts([features], pictures.numbers, reader, patience=_PATIENCE))
 
 
 def measures_of(
@@ -206,9 +206,8 @@ def join_parts_of_pictures(
     before = Pictures.joined([dataset.pictures for dataset in datasets if dataset.pictures is not None])
     sources = _sources(datasets)
     with watched("comparing photos", observer.say):
-        values = np.concatenate(features)
         thumbnails = _thumbnail_reader(datasets, compute, observer)
-        numbers = compute.processes.first(lambda: join_parts(values, before.numbers, thumbnails))
+        numbers = compute.processes.first(lambda: join_parts(features, before.numbers, thumbnails))
     shared = [
         p for p in positions_by_key([n.tobytes() for n in numbers]).values() if len(np.unique(before.numbers[p])) > 1
     ]
