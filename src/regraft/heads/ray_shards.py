@@ -26,7 +26,7 @@ from regraft.ray_workers import ATTEMPTS, KEPT, STARTING_SECONDS, RayWorkers, cl
 from regraft.runtime import limit_cpus
 from regraft.watchdog import watched
 
-SHARED_FROM = 2**30  # bytes of features: fewer take one machine's cores about as long as starting and sending takes
+SHARED_FROM = 2**30  # bytes of features: of fewer, two cores fit all heads in less than a minute, too little to share
 _BLOCK = 2**25  # bytes that are sent together
 _IN_FLIGHT = 4  # blocks, of all shards: what lies in the object store of this machine, and what fills its network
 
