@@ -3,8 +3,11 @@
 import json
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +21,7 @@ from tests.heads.problems import overlapping
 
 from regraft.errors import ClusterError
 from regraft.heads import ray_shards
+from regraft.heads.centred_rows import CentredRows
 from regraft.heads.ray_shards import RayShards, share_features
 from regraft.heads.search import Selection, select_heads
 from regraft.heads.sharded_rows import FeatureShard, ShardedFeatures
@@ -53,6 +57,7 @@ class RayHere:
         self.started: list[dict[str, Any]] = []
         self.deaths: Counter[str] = Counter()
         self.ended = 0
+        self.lock = threading.Lock()  # of deaths
         error = type("RayError", (Exception,), {})
         died = type("RayActorError", (error,), {})
         names = ("RayActorError", "WorkerCrashedError", "NodeDiedError", "OutOfMemoryError", "ObjectLostError")
@@ -101,9 +106,10 @@ class Actor:
         def remote(*given: Any) -> Answer:
             given = tuple(one.value if isinstance(one, SimpleNamespace) else one for one in given)
             name = given[0] if method == "call" else method
-            if self._ray.deaths[name] > 0 and not self.ended:
-                self._ray.deaths[name] -= 1
-                self.ended = True
+            with self._ray.lock:
+                if self._ray.deaths[name] > 0 and not self.ended:
+                    self._ray.deaths[name] -= 1
+                    self.ended = True
             if self.ended:
                 return Answer(self._ray.exceptions.RayActorError("it died"))
             try:
@@ -187,6 +193,21 @@ def test_no_more_shards_than_photos(ray: RayHere, monkeypatch: pytest.MonkeyPatc
     assert not ray.started  # nothing was asked
 
 
+def test_it_is_said_that_workers_are_waited_for(
+    ray: RayHere, data: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(answers: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        time.sleep(0.15)
+        return list(answers[:1]), list(answers[1:])
+
+    monkeypatch.setattr(ray_shards, "STARTING_SECONDS", 0.2)
+    monkeypatch.setattr(ray, "wait", wait)
+    listener = Listener()
+    with RayShards(Machines(2), *(part[:8] for part in data), count=2, observer=listener) as shards:
+        shards.call("sum_cells", [(np.zeros(4, int), 1, None, slice(None))] * 2)
+    assert listener.said[0].startswith("waiting for workers of the Ray cluster: nothing has been done for 0 seconds")
+
+
 # --- what dies ---
 
 
@@ -213,6 +234,18 @@ def test_a_shard_that_ends_each_time_ends_the_fit(ray: RayHere, data: tuple[np.n
     with RayShards(Machines(2), features, labels, count=2) as shards, pytest.raises(ClusterError, match=said):
         chosen(ShardedFeatures(shards, shards.sizes, 20), labels)
     assert len(ray.started) == ray.ended == 2 * 4
+
+
+def test_threads_that_meet_a_dead_shard_make_it_anew_once(ray: RayHere, data: tuple[np.ndarray, np.ndarray]) -> None:
+    features, labels = data
+    with RayShards(Machines(2), features, labels, count=2) as shards, ThreadPoolExecutor(4) as threads:
+        rows = ShardedFeatures(shards, shards.sizes, 20).rows(labels, FOLDS)
+        alone = CentredRows(features, labels, FOLDS)
+        for _ in range(10):
+            ray.deaths["scatter"] = 1
+            for cell, found in enumerate(threads.map(rows.scatter, range(4))):
+                np.testing.assert_allclose(found, alone.scatter(cell), rtol=1e-4, atol=1e-2)
+    assert len(ray.started) == ray.ended == 2 + 10
 
 
 def test_where_machines_vanish_others_take_their_shards(ray: RayHere, data: tuple[np.ndarray, np.ndarray]) -> None:

@@ -9,7 +9,7 @@ An actor that dies, or whose machine vanishes, is started again with its share, 
 import contextlib
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -90,7 +90,7 @@ class RayShards:
         self._lock = threading.RLock()  # of all that follows
         self._actors: list[Any] = [None] * count
         self._centre: Sequence[tuple[Any, ...]] | None = None  # what a new actor has to be told, too
-        self._filled = False
+        self._sent = False
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -136,41 +136,48 @@ class RayShards:
         """Return the actors of some shards; those that are missing are started, and what ends meanwhile is left out."""
         with self._lock:
             missing = [number for number in numbers if self._actors[number] is None]
-            if missing and not self._filled:
-                with progress(
-                    self._observer, "sharing features", len(self._features), patience=STARTING_SECONDS
-                ) as advance:
-                    self._fill(missing, advance)
-                self._filled = True
-            elif missing:
-                photos = sum(self.sizes[number] for number in missing)
-                self._observer.say(
-                    f"{counted(len(missing), 'worker')} of the Ray cluster ended; the features of {photos:,} photos "
-                    f"are sent again"
-                )
-                with watched("features of ended workers", self._observer.say, patience=STARTING_SECONDS):
-                    self._fill(missing, lambda _: None)
+            if missing:
+                if self._sent:
+                    photos = sum(self.sizes[number] for number in missing)
+                    self._observer.say(
+                        f"{counted(len(missing), 'worker')} of the Ray cluster ended; the features of {photos:,} "
+                        "photos are sent again"
+                    )
+                with watched("waiting for workers of the Ray cluster", self._observer.say, patience=STARTING_SECONDS):
+                    self._start(missing)
+                self._send(missing)
+                self._sent = True
             return {number: actor for number in numbers if (actor := self._actors[number]) is not None}
 
-    def _fill(self, numbers: Sequence[int], advance: Callable[[int], None]) -> None:
-        """Start the actors of some shards, and send them what they have to know."""
-        cpus = self._cpus_of_each()
+    def _start(self, numbers: Sequence[int]) -> None:
+        """Start the actors of some shards, and wait until they have."""
+        import ray
+
+        count, cpus, _ = self._workers.machines().workers("cpu")
+        # where machines have vanished nothing is reserved: new actors would wait for room that the others take
+        reserved = cpus if count >= len(self._actors) else 0
+        keeper = ray.remote(_ShardKeeper).options(num_cpus=reserved, max_concurrency=cpus, scheduling_strategy="SPREAD")
+        width = self._features.shape[1]
         for number in numbers:
-            self._actors[number] = self._started(number, cpus)
+            own = slice(int(self._bounds[number]), int(self._bounds[number + 1]))
+            self._actors[number] = keeper.remote(width, np.asarray(self._labels[own]), cpus)
         self._wait({self._actors[number].ready.remote(): number for number in numbers}, most=0)
+
+    def _send(self, numbers: Sequence[int]) -> None:
+        """Send actors what they have to know."""
         sent: dict[Any, int] = {}
-        for number, block in self._blocks(numbers):
-            if (actor := self._actors[number]) is None:
-                continue
-            rows = np.asarray(self._features[block], dtype=np.float32)
-            sent[actor.put.remote(block.start - int(self._bounds[number]), rows)] = number
-            self._wait(sent, most=_IN_FLIGHT - 1)
-            matrices.release(self._features)
-            advance(len(rows))
-        self._wait(sent, most=0)
+        with progress(self._observer, "sharing features", sum(self.sizes[number] for number in numbers)) as advance:
+            for number, block in self._blocks(numbers):
+                rows = np.asarray(self._features[block], dtype=np.float32)
+                if (actor := self._actors[number]) is not None:
+                    sent[actor.put.remote(block.start - int(self._bounds[number]), rows)] = number
+                self._wait(sent, most=_IN_FLIGHT - 1)
+                matrices.release(self._features)
+                advance(len(rows))
+            self._wait(sent, most=0)
         if self._centre is not None:
-            told = {n: actor for n in numbers if (actor := self._actors[n]) is not None}
-            self._wait({a.call.remote("centre", self._centre[n]): n for n, a in told.items()}, most=0)
+            told = {number: actor for number in numbers if (actor := self._actors[number]) is not None}
+            self._wait({actor.call.remote("centre", self._centre[n]): n for n, actor in told.items()}, most=0)
 
     def _blocks(self, numbers: Sequence[int]) -> Iterator[tuple[int, slice]]:
         """Yield shards and photos of them, those of all shards in turn."""
@@ -217,23 +224,6 @@ class RayShards:
         if actor is not None:
             with contextlib.suppress(ray.exceptions.RayError, ValueError):  # it has ended by itself
                 ray.kill(actor)
-
-    def _started(self, number: int, cpus: Mapping[str, int]) -> Any:
-        import ray
-
-        own = slice(int(self._bounds[number]), int(self._bounds[number + 1]))
-        actor = ray.remote(_ShardKeeper).options(
-            num_cpus=cpus["reserved"], max_concurrency=cpus["used"], scheduling_strategy="SPREAD"
-        )
-        return actor.remote(self._features.shape[1], np.asarray(self._labels[own]), cpus["used"])
-
-    def _cpus_of_each(self) -> dict[str, int]:
-        """Return how many processors an actor uses, and how many are reserved: none where machines have vanished.
-
-        The shards of these would wait for room that the others take.
-        """
-        count, cpus, _ = self._workers.machines().workers("cpu")
-        return {"used": cpus, "reserved": cpus if count >= len(self._actors) else 0}
 
 
 class _ShardKeeper:
