@@ -18,9 +18,11 @@ from tests.cluster.test_shards import table_of
 from tests.fixtures.learning import Listener
 from tests.fixtures.rays import TwoNodes, started
 from tests.heads.problems import overlapping
+from threadpoolctl import threadpool_limits
 
+from regraft import matrices
 from regraft.errors import ClusterError
-from regraft.heads import ray_shards
+from regraft.heads import ray_shards, workers
 from regraft.heads.centred_rows import CentredRows
 from regraft.heads.ray_shards import RayShards, share_features
 from regraft.heads.search import Selection, select_heads
@@ -37,6 +39,9 @@ class Machines(RayWorkers):
     def __init__(self, *counts: int) -> None:
         super().__init__()
         self.counts = list(counts)
+
+    def connect(self) -> Nodes:
+        return Nodes((2,), (0,))
 
     def machines(self) -> Nodes:
         assert self.counts, "nobody had to ask"
@@ -127,6 +132,7 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> RayHere:
     for name in ("limit_cpus", "limit_threads"):  # of another process
         monkeypatch.setattr(ray_shards, name, lambda _: None)
     monkeypatch.setattr(ray_shards, "_BLOCK", 20 * 4 * 7)  # 7 photos
+    monkeypatch.setattr(matrices, "IN_MEMORY", 0)  # shards are mapped from files
     return found
 
 
@@ -206,6 +212,31 @@ def test_it_is_said_that_workers_are_waited_for(
     with RayShards(Machines(2), *(part[:8] for part in data), count=2, observer=listener) as shards:
         shards.call("sum_cells", [(np.zeros(4, int), 1, None, slice(None))] * 2)
     assert listener.said[0].startswith("waiting for workers of the Ray cluster: nothing has been done for 0 seconds")
+
+
+@pytest.mark.usefixtures("ray")
+def test_products_that_are_asked_for_one_by_one_have_all_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Photos of features (1, 0) and (0, 2) with their mean (0.5, 1) off: products 0.5, -1, and 2."""
+    threads: list[int] = []
+    monkeypatch.setattr(ray_shards, "limit_threads", threads.append)
+    keeper = ray_shards._ShardKeeper(2, np.arange(2), 3)
+    keeper.put(0, np.array([[1, 0]], np.float32))
+    keeper.put(1, np.array([[0, 2]], np.float32))
+    cells = np.zeros(2, int)
+    sums = keeper.call("sum_cells", (cells, 1, None, slice(None)))
+    assert sums.tolist() == [[1, 2]]
+    keeper.call("centre", (cells, (sums / 2).astype(np.float32), None, slice(None)))
+    assert keeper.call("scatter", (0,)).tolist() == [[0.5, -1], [-1, 2]]
+    assert threads == [1, 1, 3]
+
+
+def test_threads_of_products_are_limited() -> None:
+    with threadpool_limits(user_api="blas"):  # as it was, afterwards
+        for count in (2, 1):
+            workers.limit_threads(count)
+            assert {one["num_threads"] for one in workers._blas.info()} == {
+                count
+            }  # private: others load libraries, too
 
 
 # --- what dies ---

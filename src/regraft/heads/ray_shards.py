@@ -61,7 +61,7 @@ def share_features(
 
 
 class RayShards:
-    """Shards in actors, which end with the block. They are started, and sent their features, at the first call.
+    """Shards in actors, which end with the `with` block. They are started, and sent their rows, at the first call.
 
     Attributes:
         sizes: photos of each.
@@ -93,7 +93,8 @@ class RayShards:
         self._sent = False
 
     def __enter__(self) -> Self:
-        """Return itself."""
+        """Connect to the cluster."""
+        self._workers.connect()
         return self
 
     def __exit__(self, *_: object) -> None:
