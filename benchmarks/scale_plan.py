@@ -256,10 +256,13 @@ class Plan:
         wider = self.width / LAST
         seconds = (self.rates[SUMS] * wider + self.rates[SCATTER] * wider**2) * 1e-6 * self.photos
         logits = self.rates[LOGITS] * self.photos * CLASSES * 4 * _LINK
+        features = 2 * self.feature_bytes() * _LINK  # from the workers that computed them, and to those that sum
+        alone = self.hosts == 1
         parts = [
             Part("head", CORES, seconds / self.host.cores),
             Part("directions", DRIVER, self.rates[DIRECTIONS] * wider**3 / self.host.cores),
-            Part("logits", DRIVER_LINK, logits / self.host.gigabits if self.hosts > 1 else 0),
+            Part("logits", DRIVER_LINK, 0 if alone else logits / self.host.gigabits),
+            Part("driver's network", DRIVER_LINK, 0 if alone else features / self.host.gigabits),
         ]
         if self.mapped() > self.host.memory / 2:  # else the system keeps them in memory
             read = self.rates[READS] * self.feature_bytes() / 1e9

@@ -157,6 +157,7 @@ ORDER = {
         "softmax_sums",
         "centred_rows",
         "sharded_rows",
+        "ray_shards",
         "coordinates",
         "lbfgs",
         "kinds",

@@ -20,7 +20,8 @@ PREFIX = "ray"
 MOST_CPUS = 8  # of one worker: further ones help each other less than a second worker does
 PHOTOS_OF_A_PART = 512  # what a worker that ends loses; enough that the end of one part costs little
 STARTING_SECONDS = 600.0  # until a pass that waits for workers says so: they are started, and convert the network
-_ATTEMPTS = 4  # at a part whose worker died: more would not end where a photo kills each of them
+ATTEMPTS = 4  # at a part whose worker died: more would not end where a photo kills each of them
+KEPT = "What was computed before is kept; the same command goes on with it."
 _CONNECT_SECONDS = 10.0
 _AUTH_MODE = "RAY_AUTH_MODE"
 _TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")  # and ~/.ray/auth_token: where Ray finds a cluster's password
@@ -106,6 +107,11 @@ class RayWorkers:
             self._nodes = _nodes()
         return self._nodes
 
+    def machines(self) -> Nodes:
+        """Return the machines that the cluster has now. See `connect`."""
+        self.connect()
+        return _nodes()
+
     def check_see(self, path: Path, what: str) -> None:
         """Raise `DataError` unless every machine of the cluster sees this file.
 
@@ -126,7 +132,7 @@ class RayWorkers:
         try:
             seen = ray.get(answers, timeout=STARTING_SECONDS)
         except ray.exceptions.RayError as error:
-            raise _failure(error) from error
+            raise cluster_failure(error) from error
         blind = [node["NodeManagerAddress"] for node, sees in zip(nodes, seen, strict=True) if not sees]
         if blind:
             raise DataError(
@@ -185,7 +191,7 @@ class RayWorkers:
                     raise _deadly(parts[row["part"]])
                 yield row["part"], result
         except ray.exceptions.RayError as error:
-            raise _failure(error) from error
+            raise cluster_failure(error) from error
 
 
 def _sees(path: str) -> bool:
@@ -223,7 +229,7 @@ class _Worker:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         import ray
 
-        if ray.get(self._attempts.begin.remote(row["part"])) > _ATTEMPTS:
+        if ray.get(self._attempts.begin.remote(row["part"])) > ATTEMPTS:
             return {"part": row["part"], "result": pickle.dumps(_Abandoned())}
         try:
             result = self._work(pickle.loads(row["content"]))
@@ -359,16 +365,13 @@ def _deadly(part: Sequence[object]) -> ClusterError:
     """Return what to say of a part that ended each worker that began it."""
     where = printable(part[0]) if len(part) == 1 else f"{printable(part[0])} to {printable(part[-1])}"
     return ClusterError(
-        f"{_ATTEMPTS} workers of the Ray cluster ended one after the other at the same {len(part):,} photos ({where}): "
-        "they lacked memory, or one of these photos ends whatever reads it. Ray's logs of that machine say more. What "
-        "was computed before is kept; the same command goes on with it."
+        f"{ATTEMPTS} workers of the Ray cluster ended one after the other at the same {len(part):,} photos ({where}): "
+        "they lacked memory, or one of these photos ends whatever reads it. Ray's logs of that machine say more. "
+        f"{KEPT}"
     )
 
 
-def _failure(error: Exception) -> ClusterError:
+def cluster_failure(error: Exception) -> ClusterError:
     """Return what to say of what Ray raised."""
     last = printable((str(error).strip() or type(error).__name__).splitlines()[-1])
-    return ClusterError(
-        f"the Ray cluster has failed: {type(error).__name__}: {last}. What was computed before is kept; the same "
-        "command goes on with it."
-    )
+    return ClusterError(f"the Ray cluster has failed: {type(error).__name__}: {last}. {KEPT}")

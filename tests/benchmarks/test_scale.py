@@ -92,14 +92,22 @@ def test_pairs_are_looked_for_by_one_host_however_many_there_are() -> None:
 
 
 def test_a_head_reads_the_disk_where_its_features_exceed_half_of_the_memory() -> None:
-    """All of 224 GB 50 times at 1 GB/s; 3.5 GB lie in memory, and 2,800 / 640 = 4.375 is the ratio of widths."""
+    """All of 224 GB 50 times at 1 GB/s; 51.2 GB lie in 206, and 48 vCPUs are 24 times 2 cores."""
     assert Plan(RATES, CPU, 1).hours("head") == (hours(50 * 224), "disk")
-    cores = 20e6 * (64 * 4.375 + 6.4 * 4.375**2) * 1e-6
-    assert Plan(RATES, CPU, 1, width=640).hours("head")[1] == "disk"  # 51 GB
-    seconds = Plan(RATES | {LOGITS: 0.0, DIRECTIONS: 0.0}, CPU, 64).hours("head")
-    assert seconds == (hours(cores / 64), "head")
-    logits = Plan(RATES | {LOGITS: 1000.0}, CPU, 64).hours("head")  # 160 MB each time, to one host, at 1 Gb/s
-    assert logits == (hours(1000 * 1.28), "logits")
+    assert Plan(RATES, CPU, 1, width=640).hours("head")[1] == "disk"  # 51.2 GB
+    assert Plan(RATES, GPU, 1, width=640).hours("head") == (hours(20e6 * (64 + 6.4) * 1e-6 / 24), "head")
+
+
+def test_features_go_through_the_network_of_the_driver_where_there_are_several_hosts() -> None:
+    """224 GB come and go at 1 Gb/s, or at 40; 2,800 / 640 = 4.375 is the ratio of widths; logits are 160 MB a time."""
+    seconds = 2 * 224 * 8
+    none = RATES | {LOGITS: 0.0, DIRECTIONS: 0.0}
+    assert Plan(none, CPU, 64).hours("head") == (hours(seconds), "driver's network")
+    assert Plan(none, GPU, 8).hours("head") == (hours(seconds / 40), "driver's network")
+    cores = 20e6 * (64 * 4.375 + 640 * 4.375**2) * 1e-6
+    assert Plan(none | {SCATTER: 640.0}, GPU, 8).hours("head") == (hours(cores / 24 / 8), "head")
+    logits = Plan(none | {LOGITS: 10_000.0}, CPU, 64).hours("head")
+    assert logits == (hours(10_000 * 1.28 + seconds), "logits")
 
 
 def test_gradients_are_sent_for_each_update_where_there_are_several_hosts() -> None:

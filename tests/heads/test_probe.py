@@ -1,7 +1,9 @@
 """The linear probe: what it chooses is what scikit-learn would choose, and its estimate cannot be flattered."""
 
 import functools
-from collections.abc import Callable
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -20,9 +22,11 @@ from regraft.data.splits import OUTER_FOLDS, stratified_folds
 from regraft.errors import DataError
 from regraft.evaluation.calibration import fit_temperature
 from regraft.heads import probe as probe_module
+from regraft.heads.coordinates import CoordinateCache
 from regraft.heads.linear import CalibratedHead
 from regraft.heads.probe import CalibratedHeads, fit_calibrated_head
 from regraft.heads.search import ABSENT, LEARNED, STRENGTHS, select_heads
+from regraft.heads.sharded_rows import FeatureShard, LocalShards, ShardedFeatures
 from regraft.transfer.budget import Clock
 from regraft.transfer.cross_validation import cross_validate
 from regraft.transfer.trainers import LinearProbe
@@ -521,3 +525,57 @@ def test_a_class_that_the_sample_has_in_one_fold_alone_is_learned_from(monkeypat
         )
     assert missing
     assert not any(missing)
+
+
+# --- features in shards ---
+
+
+class Sharing:
+    """Shares features between two shards of this process; counts how often, and remembers what is still open."""
+
+    def __init__(self) -> None:
+        self.begun, self.open = 0, 0
+
+    @contextmanager
+    def __call__(self, features: np.ndarray, labels: np.ndarray) -> Iterator[ShardedFeatures]:
+        half = len(labels) // 2
+        self.begun, self.open = self.begun + 1, self.open + 1
+        shards = [FeatureShard(features[part], labels[part]) for part in (slice(half), slice(half, None))]
+        yield ShardedFeatures(LocalShards(shards), [half, len(labels) - half], features.shape[1])
+        self.open -= 1
+
+
+@pytest.mark.usefixtures("sampled")
+@pytest.mark.parametrize("class_weights", [None, ClassWeights()])
+def test_heads_in_shards_are_those_of_one_place(class_weights: ClassWeights | None) -> None:
+    """Choices of columns are compared on a sample; heads of all folds and of all photos are fitted together."""
+    data, choices = rare()
+    share, cache = Sharing(), CoordinateCache()
+    options = {"seed": 0, "all_too": True, "choices": choices, "class_weights": class_weights}
+    here = CalibratedHeads(data.features, data.dataset, **options)
+    there = CalibratedHeads(data.features, data.dataset, share=share, cache=cache, **options)
+    folds = data.dataset.possible_folds(OUTER_FOLDS, seed=0)
+    for learn in (np.arange(len(folds)), np.flatnonzero(folds != 3)):
+        both = [(heads.of(learn), heads.of_each_choice(learn)) for heads in (here, there)]
+        for name in ("", *choices):
+            one, two = (each[name] if name else head for head, each in both)
+            assert one.choice == two.choice
+            assert one.head.state().keys() == two.head.state().keys()
+            logits = [head.logits(data.features) for head in (one, two)]
+            centred = [found - found.mean(axis=1, keepdims=True) for found in logits]
+            np.testing.assert_allclose(centred[0], centred[1], atol=2e-3)
+            assert two.temperature == pytest.approx(one.temperature, rel=1e-3)
+    assert (share.begun, share.open) == (1, 0)
+    assert not cache._known  # private: nothing of photos elsewhere is kept
+
+
+def test_a_part_of_the_photos_and_other_processes_do_without_shards() -> None:
+    data, share = clusters(20), Sharing()
+    heads = CalibratedHeads(data.features, data.dataset, seed=0, share=share)
+    heads.of(np.arange(0, 60, 2))
+    assert share.begun == 0
+    alone = pickle.loads(pickle.dumps(heads.alone()))
+    alone.of(np.arange(60))
+    assert share.begun == 0
+    heads.of(np.arange(60))
+    assert share.begun == 1

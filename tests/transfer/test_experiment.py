@@ -1,6 +1,7 @@
 """An experiment: what is prepared before training, by which engine, and what a plan and a run rest on."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from regraft.networks.backbone import Backbone
 from regraft.networks.backbones import load_backbone, reinitialised
 from regraft.networks.cutting import cut_before
 from regraft.progress import Observer
+from regraft.ray_workers import workers_on
 from regraft.training.schedule import Schedule
+from regraft.transfer import experiment as experiment_module
 from regraft.transfer.experiment import Experiment, open_run, plan_of
 from regraft.transfer.preparation import prepare_experiment
 from regraft.transfer.settings import FitSettings
@@ -48,6 +51,25 @@ def weights_files() -> list[Path]:
 
 
 # --- before training ---
+
+
+def test_last_layers_are_fitted_where_large_features_are_shared(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    def share(*what: Any) -> AbstractContextManager[np.ndarray]:
+        given.extend(what)
+        return nullcontext(what[2])
+
+    monkeypatch.setattr(experiment_module, "share_features", share)
+    experiment.compute = replace(experiment.compute, on="ray:10.0.0.1:6379")
+    experiment.heads.of(np.arange(12))
+    workers, observer, features, labels = given
+    assert workers is workers_on("ray:10.0.0.1:6379")
+    assert observer is experiment.observer
+    assert features is experiment.features.values
+    assert labels is experiment.dataset.labels
 
 
 def test_without_a_train_split_there_is_nothing_to_train_on(photos: Photos) -> None:

@@ -18,6 +18,7 @@ from regraft.evaluation.calibration import fit_temperature
 from regraft.heads.coordinates import CoordinateCache
 from regraft.heads.linear import EVERY, CalibratedHead, Columns, LinearHead
 from regraft.heads.search import ABSENT, LEARNED, fit_head, select_heads
+from regraft.heads.sharded_rows import ShardedFeatures, Share, in_one_place
 from regraft.processes import ALONE, ProcessGroup
 
 _LARGE = 2e8  # n * d * c beyond which a choice within a fold holds out two folds, of at least
@@ -45,6 +46,7 @@ class CalibratedHeads:
         class_weights: of the losses that the heads minimise; logits are those of the shares that the classes have.
         cache: what is known of the same photos with other labels, which is kept for the next heads.
         processes: that need the same heads: the first one fits them.
+        share: where the features lie while heads are fitted; in shards, nothing is taken from the cache, or kept in it.
     """
 
     def __init__(
@@ -58,11 +60,12 @@ class CalibratedHeads:
         class_weights: ClassWeights | None = None,
         cache: CoordinateCache | None = None,
         processes: ProcessGroup = ALONE,
+        share: Share = in_one_place,
     ) -> None:
         self._features, self._dataset, self._seed, self._all_too = features, dataset, seed, all_too
         self._choices, self._class_weights, self._cache = dict(choices or {"": EVERY}), class_weights, cache
         self._folds = dataset.possible_folds(OUTER_FOLDS, seed=seed)
-        self._processes = processes
+        self._processes, self._share = processes, share
         self._known: dict[bytes, CalibratedHead] = {}
         self._each: dict[bytes, dict[str, CalibratedHead]] = {}
 
@@ -80,7 +83,7 @@ class CalibratedHeads:
     def alone(self) -> "CalibratedHeads":
         """Return the same heads, those that are known among them, for a process of its own."""
         found = copy.copy(self)
-        found._cache, found._processes = None, ALONE
+        found._cache, found._processes, found._share = None, ALONE, in_one_place
         return found
 
     @property
@@ -122,9 +125,13 @@ class CalibratedHeads:
         return self._known, self._each
 
     def _fit(self, parts: Sequence[np.ndarray]) -> None:
+        with self._share(self._features, self._dataset.labels) as features:
+            self._fit_on(features, parts)
+
+    def _fit_on(self, features: np.ndarray | ShardedFeatures, parts: Sequence[np.ndarray]) -> None:
         tasks = [self._within(part) for part in parts]
         sample = self._sample() if len(self._choices) > 1 else np.ones(len(self._folds), dtype=bool)
-        tried = self._try(sample, tasks, self._choices)
+        tried = self._try(features, sample, tasks, self._choices)
         best = [min(losses, key=lambda name: losses[name][1]) for losses in tried]
         for part, each, name in zip(parts, tried, best, strict=True):
             self._each[part.tobytes()] = {other: head for other, (head, _) in each.items()}
@@ -133,12 +140,16 @@ class CalibratedHeads:
             return
         for name in set(best):
             own = [place for place, other in enumerate(best) if other == name]
-            found = self._try(np.ones_like(sample), [tasks[p] for p in own], {name: self._choices[name]})
+            found = self._try(features, np.ones_like(sample), [tasks[p] for p in own], {name: self._choices[name]})
             for place, each in zip(own, found, strict=True):
                 self._known[parts[place].tobytes()] = each[name][0]
 
     def _try(
-        self, photos: np.ndarray, tasks: Sequence[np.ndarray], choices: Mapping[str, Columns]
+        self,
+        features: np.ndarray | ShardedFeatures,
+        photos: np.ndarray,
+        tasks: Sequence[np.ndarray],
+        choices: Mapping[str, Columns],
     ) -> list[dict[str, tuple[CalibratedHead, float]]]:
         """Return, for each task, the head of every choice and its log loss on the inner folds, from some `photos`."""
         labels, at = self._dataset.labels, None
@@ -147,17 +158,24 @@ class CalibratedHeads:
             tasks = [_learned_where_alone(task[photos], labels) for task in tasks]
         found: list[dict[str, tuple[CalibratedHead, float]]] = [{} for _ in tasks]
         for name, columns in choices.items():
-            fitted = self._choose_and_fit(labels, tasks, columns=columns, photos=at)
+            fitted = self._choose_and_fit(features, labels, tasks, columns=columns, photos=at)
             for each, (head, temperature, loss) in zip(found, fitted, strict=True):
                 each[name] = CalibratedHead(head, temperature, columns, name), loss
         return found
 
     def _choose_and_fit(
-        self, labels: np.ndarray, tasks: Sequence[np.ndarray], *, columns: Columns, photos: np.ndarray | None
+        self,
+        features: np.ndarray | ShardedFeatures,
+        labels: np.ndarray,
+        tasks: Sequence[np.ndarray],
+        *,
+        columns: Columns,
+        photos: np.ndarray | None,
     ) -> list[tuple[LinearHead, float, float]]:
         """Choose and fit for every task, (m,) fold numbers or what `heads.search` says instead of them.
 
         Args:
+            features: of all photos.
             labels: (m,) of the photos.
             tasks: of each choice.
             columns: that the heads see.
@@ -170,7 +188,7 @@ class CalibratedHeads:
         choosing = [task for task in tasks if len(np.unique(labels[task >= 0])) > 1]
         chosen = iter(
             select_heads(
-                self._features,
+                features,
                 labels,
                 classes,
                 folds=choosing,
@@ -178,7 +196,7 @@ class CalibratedHeads:
                 columns=columns,
                 exact=exact,
                 class_weights=weights,
-                cache=self._cache,
+                cache=None if isinstance(features, ShardedFeatures) else self._cache,
             )
             if choosing
             else []
@@ -192,8 +210,8 @@ class CalibratedHeads:
                 fitted.append((found.head, temperature, found.losses[found.strength]))
             else:
                 part = np.flatnonzero(task != ABSENT)
-                features = self._features[part if photos is None else photos[part]][:, columns]
-                head = fit_head(features, labels[part], classes, strength=UNCHOSEN_STRENGTH, class_weights=weights)
+                few = self._features[part if photos is None else photos[part]][:, columns]
+                head = fit_head(few, labels[part], classes, strength=UNCHOSEN_STRENGTH, class_weights=weights)
                 fitted.append((head, 1.0, float("inf")))
         return fitted
 

@@ -4,7 +4,8 @@ Nothing of the size of the features is moved: what shards send are sums over pho
 those of all features in one place but for the order of summation, which float32 rounds in its last digits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import numpy as np
@@ -165,7 +166,10 @@ class ShardedRows:
 
     def scatter(self, cell: int) -> np.ndarray:
         """Return the sum of the products of all pairs of columns (d, d) over a cell."""
-        return np.asarray(np.sum(self._each("scatter", cell), axis=0, dtype=np.float64).astype(np.float32))
+        total = np.zeros((self.shape[1], self.shape[1]))  # one by one: together they are as many as there are shards
+        for part in self._each("scatter", cell):
+            total += part
+        return total.astype(np.float32)
 
     def sums(self, queries: Sequence[Query], classes: int) -> list[Sums | None]:
         """Return what each query asks for, of regressions of so many classes."""
@@ -173,8 +177,8 @@ class ShardedRows:
         for shard in self._each("sums", queries, classes):
             for place, sums in enumerate(shard):
                 before = found[place]
-                if before is None:
-                    found[place] = sums
+                if before is None:  # a copy: what comes from other processes may not be written to
+                    found[place] = None if sums is None else Sums(*(array.copy() for array in sums))
                 elif sums is not None:
                     before.add(sums)
         return found
@@ -189,3 +193,12 @@ class ShardedRows:
 
     def _each(self, method: str, *arguments: Any) -> list[Any]:
         return self._shards.call(method, [arguments] * self._count)
+
+
+# From features (n, width) and labels (n,) to where heads are fitted on them, as long as the block lasts.
+Share = Callable[[np.ndarray, np.ndarray], AbstractContextManager[np.ndarray | ShardedFeatures]]
+
+
+def in_one_place(features: np.ndarray, _: np.ndarray) -> AbstractContextManager[np.ndarray | ShardedFeatures]:
+    """Return the features as they are."""
+    return nullcontext(features)

@@ -37,3 +37,8 @@ _blas = ThreadpoolController().select(user_api="blas")  # found once, and not wh
 def one_thread_each() -> AbstractContextManager[object]:
     """Keep the products of each worker on one thread: several threads on one small product mostly wait."""
     return _blas.limit(limits=1)  # type: ignore[no-any-return]
+
+
+def limit_threads(count: int) -> None:
+    """Have each product of this process run on so many threads from now on."""
+    _blas.limit(limits=count)

@@ -25,6 +25,7 @@ from regraft.features.joint import check_same_engines
 from regraft.features.network_pass import check_photos
 from regraft.heads.coordinates import CoordinateCache
 from regraft.heads.probe import CalibratedHeads
+from regraft.heads.ray_shards import share_features
 from regraft.images.augment import Augmentation
 from regraft.images.decoding import READING
 from regraft.images.tta import NONE
@@ -131,6 +132,7 @@ class Experiment:
             class_weights=self.class_weights,
             cache=self.coordinates,
             processes=self.compute.processes,
+            share=lambda features, labels: share_features(self.compute.workers, self.observer, features, labels),
         )
 
     @property
@@ -375,8 +377,7 @@ def open_run(folder: Path | None, experiments: Mapping[str, Experiment]) -> Run:
         ResumeError: what lies there was started differently.
     """
     first = next(iter(experiments.values()))
-    arguments = first.settings.training_arguments(first.compute)
-    processes = first.compute.processes
+    arguments, processes = first.settings.training_arguments(first.compute), first.compute.processes
     if processes.count > 1:  # the last digits of sums depend on it
         arguments["processes"] = processes.count
     for model, experiment in experiments.items():
@@ -387,8 +388,7 @@ def open_run(folder: Path | None, experiments: Mapping[str, Experiment]) -> Run:
         for name, backbone in zip(names, experiment.backbones, strict=True):
             arguments |= {option("model", name): backbone.fingerprint()[:12]}
             arguments |= {f"preprocessing of {name}": backbone.preprocess.to_json()}
-    restart, observer = first.settings.restart, first.observer
-    run = Run(folder, arguments, restart=restart, observer=observer, processes=processes)
+    run = Run(folder, arguments, restart=first.settings.restart, observer=first.observer, processes=processes)
     for experiment in experiments.values():
         experiment.run = run
     return run
