@@ -39,6 +39,22 @@ def test_a_large_matrix_takes_no_memory_once_it_is_released(tmp_path: Path, monk
 
 
 @mapped
+def test_what_was_read_of_a_large_matrix_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 64 MB that are read and written, at most 8 MB and the block that went beyond are in memory."""
+    monkeypatch.setattr(matrices, "IN_MEMORY", 2**20)
+    monkeypatch.setattr(matrices, "_RESIDENT", 2**23)
+    found = matrices.zeros(16, 2**20, tmp_path)
+    residency, process = matrices.Residency(found[:, 5:]), psutil.Process()
+    before = process.memory_info().rss
+    for row in range(16):
+        found[row] = row
+        residency.add(found[row].nbytes)
+        assert process.memory_info().rss - before < 8e6 + 2 * 2**22 + 4e6
+    matrices.Residency(np.zeros(3)).add(2**40)  # not mapped
+    assert (found[:, ::99_991] == np.arange(16)[:, None]).all()
+
+
+@mapped
 def test_a_full_disk_leaves_it_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: int) -> None:
         raise OSError(28, "No space left on device")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 IN_MEMORY = 2**27  # bytes: of larger matrices most lies on the disk
+_RESIDENT = 2**26  # bytes
 _ROWS = 4096  # that are moved together
 
 
@@ -41,6 +42,24 @@ def release(matrix: np.ndarray) -> None:
     mapped = _mapped(matrix)
     if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
+
+
+class Residency:
+    """Drops a mapped matrix from memory whenever 64 MB of it were read or written.
+
+    Args:
+        matrix: or a part of one; nothing is done to those that are not mapped.
+    """
+
+    def __init__(self, matrix: np.ndarray) -> None:
+        self._matrix, self._bytes = matrix, 0
+
+    def add(self, count: int) -> None:
+        """Say that so many bytes were read or written; by several threads at once, about so many."""
+        self._bytes += count
+        if self._bytes > _RESIDENT:
+            self._bytes = 0
+            release(self._matrix)
 
 
 def keep_rows(matrix: np.ndarray, kept: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ import pytest
 from tests.heads.test_kinds import NearestNeighbours
 
 from regraft.errors import OptionError
+from regraft.heads import linear
 from regraft.heads.linear import CalibratedHead, LinearHead, linear_of
 
 
@@ -27,6 +28,19 @@ def test_probabilities_by_hand() -> None:
     assert found.tolist() == [[0.5, 0.5], [0.5, 0.5]]
     softer = CalibratedHead(head, 4.0).probabilities(np.array([[0.0, 0.5]], np.float32))
     np.testing.assert_allclose(softer, [[1 / (1 + np.e), np.e / (1 + np.e)]], rtol=1e-12)  # logits (0, 4) over 4
+
+
+@pytest.mark.parametrize("together", [1, 3, 100])
+def test_photos_are_answered_wherever_they_stand(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head sees the second column, times 1 and -1."""
+    monkeypatch.setattr(linear, "_PHOTOS", together)
+    head = CalibratedHead(
+        LinearHead(np.array([[1.0], [-1.0]], np.float32), np.array([0.0, 1.0], np.float32), 1.0), 1.0, slice(1, 2)
+    )
+    features = np.array([[9.0, number] for number in range(7)], np.float32)
+    assert head.logits(features).tolist() == [[number, 1.0 - number] for number in range(7)]
+    assert head.logits(features, np.array([5, 0, 2, 2])).tolist() == [[5, -4], [0, 1], [2, -1], [2, -1]]
+    assert head.logits(features[:0]).shape == head.probabilities(features, np.array([], dtype=np.int64)).shape == (0, 2)
 
 
 def test_what_needs_a_linear_head_says_so() -> None:

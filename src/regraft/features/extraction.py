@@ -301,7 +301,7 @@ def compute_once(
             missing.setdefault(key, []).append(position)
     unreadable: dict[int, str] = {}
     flat: list[int] = []
-    computed = 0
+    computed, residency = 0, matrices.Residency(values)
     if missing:
         order = list(missing.values())
         with (
@@ -315,6 +315,7 @@ def compute_once(
                 flat += [place for row in part.flat for place in order[row]]
                 for row, vector in zip(part.rows, part.vectors, strict=True):
                     values[order[row]] = vector
+                residency.add(part.vectors.nbytes)
                 if part.rows:
                     writer.add([keys[order[row][0]] for row in part.rows], part.vectors)
                 computed += len(part.rows)

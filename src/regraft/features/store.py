@@ -64,7 +64,7 @@ class FeatureStore:
         """
         vectors = matrices.zeros(len(keys), self._dimension, features_folder())
         found = np.zeros(len(keys), dtype=bool)
-        places = _places(keys)
+        places, residency = _places(keys), matrices.Residency(vectors)
         damaged: list[Path] = []
         for shard in (path for path in listed(self.folder) if path.suffix == SHARD):
             if not places:
@@ -78,6 +78,7 @@ class FeatureStore:
                 rows = places.pop(key)
                 vectors[rows] = vector
                 found[rows] = True
+                residency.add(vector.nbytes)
             if stored:
                 with contextlib.suppress(OSError):
                     os.utime(shard)  # in use: the last to be dropped

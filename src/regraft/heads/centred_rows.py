@@ -13,7 +13,6 @@ from regraft.heads.softmax_sums import Query, Sums, softmax_sums
 from regraft.heads.workers import Workers, one_thread_each
 
 _COPIED = 2**27  # bytes of features up to which a sorted copy is kept: it saves a tenth to a third of the time
-_RELEASED_AFTER = 2**26  # bytes that were read of features that are mapped into memory
 _BLOCK = 8192  # photos that are read together where all of a cell are
 _OF_PRODUCT = 1024  # and of one product: enough for full speed, few enough to stay in a processor's cache
 
@@ -84,7 +83,7 @@ class CentredRows:
         self._places = self.order if photos is None else photos[self.order]
         self._width = features[:0, columns].shape[1]
         self.workers = Workers(len(self.order) * self._width)
-        self._read = 0  # bytes, since the last release
+        self._residency = matrices.Residency(features)
         self._copy: np.ndarray | None = None
         with one_thread_each():
             if len(self.order) * self._width * 4 <= _COPIED:
@@ -163,10 +162,7 @@ class CentredRows:
 
     def _raw(self, places: np.ndarray) -> np.ndarray:
         found = _chosen(self._features, places, self._columns)
-        self._read += found.nbytes  # by several threads at once: about so much
-        if self._read > _RELEASED_AFTER:
-            self._read = 0
-            matrices.release(self._features)
+        self._residency.add(found.nbytes)
         return found
 
     def _means(self) -> np.ndarray:

@@ -6,10 +6,12 @@ from typing import ClassVar, Protocol, Self
 
 import numpy as np
 
+from regraft import matrices
 from regraft.errors import OptionError
 
 Columns = slice | np.ndarray  # of a feature matrix (n, width)
 EVERY = slice(None)
+_PHOTOS = 8192  # whose features are read together
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -147,10 +149,23 @@ class CalibratedHead:
     columns: Columns = field(default_factory=lambda: EVERY)
     choice: str = ""
 
-    def logits(self, features: np.ndarray) -> np.ndarray:
-        """Return (n, c) logits, not yet divided by the temperature, of (n, width) features."""
-        return self.head.logits(features[:, self.columns])
+    def logits(self, features: np.ndarray, photos: np.ndarray | None = None) -> np.ndarray:
+        """Return (k, c) logits, not yet divided by the temperature.
 
-    def probabilities(self, features: np.ndarray) -> np.ndarray:
-        """Return (n, c) calibrated probabilities of (n, width) features."""
-        return softmax(self.logits(features).astype(np.float64) / self.temperature)
+        Args:
+            features: (n, width); of many that are memory-mapped, few are in memory at a time.
+            photos: (k,) positions in them; None for all, k = n.
+        """
+        count = len(features) if photos is None else len(photos)
+        residency = matrices.Residency(features)
+        found = []
+        for start in range(0, count, _PHOTOS):
+            part = slice(start, start + _PHOTOS)
+            rows = features[part if photos is None else photos[part]]
+            found.append(self.head.logits(rows[:, self.columns]))
+            residency.add(rows.nbytes)
+        return found[0] if len(found) == 1 else np.concatenate([np.empty((0, self.head.classes), np.float32), *found])
+
+    def probabilities(self, features: np.ndarray, photos: np.ndarray | None = None) -> np.ndarray:
+        """Return (k, c) calibrated probabilities. See `logits`."""
+        return softmax(self.logits(features, photos).astype(np.float64) / self.temperature)

@@ -37,7 +37,7 @@ def try_features(experiment: Experiment) -> tuple[FeatureTrial, ...]:
     chosen, each = np.empty(shape), {name: np.empty(shape) for name in experiment.choices}
     for learn, held_out in parts:
         for name, head in experiment.heads.of_each_choice(learn).items():
-            each[name][held_out] = head.probabilities(values[held_out])
+            each[name][held_out] = head.probabilities(values, held_out)
         chosen[held_out] = each[experiment.heads.of(learn).choice][held_out]
     compared = experiment.heads.compared
     sample = compared if compared < len(dataset) else None

@@ -117,7 +117,7 @@ class LinearProbe:
         """Learn from the photos at positions `train` (m,) and predict those at `held_out` (k,)."""
         started = time.monotonic()
         head = self._heads.of(train)
-        logits = head.logits(self._features[held_out])
+        logits = head.logits(self._features, held_out)
         return HeldOutLogits(logits, head.temperature, time.monotonic() - started, len(train))
 
 
