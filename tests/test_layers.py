@@ -117,6 +117,7 @@ ORDER = {
         "class_folders",
         "layouts",
         "close_pairs",
+        "bit_tables",
         "bit_sampling",
         "near_duplicates",
         "nearest_features",

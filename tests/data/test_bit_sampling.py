@@ -210,6 +210,22 @@ def test_photos_of_known_pictures_are_recognised() -> None:
     assert np.flatnonzero(seen_before(new, known)).tolist() == list(range(600 - len(changed), 600))
 
 
+@pytest.mark.usefixtures("sampled")
+@pytest.mark.parametrize("most", [0, 3])
+@pytest.mark.parametrize("crowd", ["new", "known"])
+def test_photos_are_recognised_however_many_are_like_them(crowd: str, most: int) -> None:
+    """A fixed camera: 200 frames that differ in at most 3 bits from one, on one side, and the one on the other."""
+    rng = np.random.default_rng(1)
+    bits = rng.random((1600, BITS)) < 0.5
+    frames = np.repeat(bits[:1], 200, axis=0)
+    for frame in frames[1:]:
+        frame[rng.choice(BITS, rng.integers(0, most + 1), replace=False)] ^= True
+    sides = [np.concatenate([bits[1:800], frames]), np.concatenate([bits[800:], frames[:1]])]
+    new, known = (hashes_of(side) for side in (sides if crowd == "new" else sides[::-1]))
+    expected = 200 if crowd == "new" else 1
+    assert np.flatnonzero(seen_before(new, known)).tolist() == list(range(len(new) - expected, len(new)))
+
+
 @pytest.mark.slow
 def test_a_hundred_thousand_photos() -> None:
     """100 pairs of each distance: of those at the limit 99 % are found, and all that differ in no more than 40 bits."""

@@ -15,8 +15,9 @@ from math import comb, inf, log, log1p
 
 import numpy as np
 
-from regraft.data.close_pairs import ClosePairs, blocks_of_pairs, least_of_flips
-from regraft.images.perceptual_hash import BITS, PARITIES, TRANSPOSED, hash_words
+from regraft.data.bit_tables import TELLING, BitTables, Wanted
+from regraft.data.close_pairs import ClosePairs, blocks_of_pairs
+from regraft.images.perceptual_hash import BITS
 from regraft.runtime import cpu_count
 
 RECALL = 0.99  # of pairs that differ in the most bits allowed, in any of eight orientations
@@ -27,27 +28,11 @@ _FEWEST_BITS = 12  # of a part: fewer seldom tell how a photo is flipped
 _WINDOW = 16  # photos of one value that a photo is compared with at first: those that agree in the most further bits
 _MOST_CUT = 0.005  # of the photos that may have more of their value than that; else the window is doubled
 _CROWDED = 1.0  # pairs that a photo, as it is or turned, costs in a table: beyond, parts become longer
-_FIRST_WINDOWS = (
-    1,
-    2,
-    4,
-    8,
-    16,
-)  # thousands of photos of one scene are joined by few pairs each, before more are compared
-_MOST_MEETING = (
-    0.7  # of the photos that may meet another one in a table, or parts become longer before more is compared
-)
-_FALSE = 6  # bits of a hashed part beyond those that number the photos: other parts share a value with 1 in 64 of them
-_PHOTOS = 1 << 15  # at a time: what is between their bits and their keys stays in the processor's cache
-_PAIRS = 1 << 15
+# thousands of photos of one scene are joined by few pairs each, before more are compared
+_FIRST_WINDOWS = (1, 2, 4, 8, 16)
+# of the photos that may meet another one in a table, or parts become longer before more is compared
+_MOST_MEETING = 0.7
 _AT_A_TIME = 8  # tables
-_WORD = 64
-_ODD = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))  # multipliers that spread bits to the upper ones
-_parities = [np.arange(BITS)[part] for part in PARITIES]
-# (2, BITS): whether a bit changes when a photo is mirrored, and when it is upside down; whether it does in one alone
-_FLIPS = np.array([np.isin(np.arange(BITS), np.concatenate([_parities[parity], _parities[3]])) for parity in (1, 2)])
-_TELLING = _FLIPS & ~_FLIPS[::-1]
-Wanted = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def close_pairs(
@@ -87,7 +72,7 @@ def close_pairs(
 
     done = _Progress(len(first), advance)
     every = first[shown] if second is None else np.concatenate([first[shown], second[others]])
-    tables = _Tables(every, limit, among, lambda: done.reach(0.0))
+    tables = BitTables(every, limit, among, lambda: done.reach(0.0), own=None if second is None else own)
     search = _Search(tables, limit, _pairs(own, count), done.reach)
     for found in search.pairs():
         yield ClosePairs(shown[found.first], others[found.second - (0 if second is None else own)], found.distance)
@@ -174,7 +159,7 @@ class _Search:
     """
 
     def __init__(
-        self, tables: "_Tables", limit: int, pairs: int, reach: Callable[[float], object] = lambda _: None
+        self, tables: BitTables, limit: int, pairs: int, reach: Callable[[float], object] = lambda _: None
     ) -> None:
         self._tables, self._limit, self._pairs, self._reach = tables, limit, pairs, reach
         self._random, self._bits, self._window = np.random.default_rng(0), _first_bits(tables.photos), _WINDOW
@@ -238,128 +223,5 @@ def _divide(rng: np.random.Generator, bits: int) -> np.ndarray:
     while True:
         order = rng.permutation(BITS)
         parts = order[: BITS // bits * bits].reshape(-1, bits)
-        if _TELLING[:, parts].any(axis=2).all():
+        if TELLING[:, parts].any(axis=2).all():
             return order
-
-
-class _Tables:
-    """Photos sorted by parts of their bits, and compared with those beside them.
-
-    Each photo is there as it is and with rows and columns exchanged. Its flip is undone: of the bits of a part, the
-    first that changes when a photo is mirrored, and no other flip, is made 0 by mirroring, and likewise upside down.
-
-    Attributes:
-        photos: how many there are.
-    """
-
-    def __init__(self, hashes: np.ndarray, limit: int, wanted: Wanted, alive: Callable[[], object]) -> None:
-        self.photos, self._limit, self._wanted = len(hashes), limit, wanted
-        self._columns = np.empty((BITS, -(-len(hashes) // 8)), dtype=np.uint8)
-        self._words = np.empty((2 * len(hashes), len(PARITIES)), dtype=np.uint64)
-        for start in range(0, len(hashes), _PHOTOS):
-            block = hashes[start : start + _PHOTOS]
-            bits = np.ascontiguousarray(np.unpackbits(block, axis=1)[:, :BITS].T)
-            self._columns[:, start // 8 : -(-(start + len(block)) // 8)] = np.packbits(bits, axis=1)
-            for turned, words in enumerate(hash_words(block)):
-                place = turned * len(hashes) + start
-                self._words[place : place + len(block)] = words.T
-            alive()
-        self._numbering = (2 * len(hashes) - 1).bit_length()  # bits
-        self._hashed = min(self._numbering + _FALSE, _WORD - self._numbering)
-
-    def find(self, order: np.ndarray, bits: int, window: int) -> tuple[ClosePairs, int, int]:
-        """Return close pairs, how many were compared, and how many were not as they lie beyond the window.
-
-        Args:
-            order: (BITS,) bits, those of the part first.
-            bits: of the part.
-            window: photos.
-        """
-        keys = self._keys(order[: bits + _WORD - self._numbering - self._hashed], bits)
-        keys.sort()
-        values = keys >> np.uint64(_WORD - self._hashed)
-        keys &= np.uint64((1 << self._numbering) - 1)
-        entries = keys.view(np.int64)
-        places = np.flatnonzero(values[1:] == values[:-1])
-        found, compared, cut = [], 0, 0
-        for step in range(1, window + 2):
-            for start in range(0, len(places), _PAIRS):
-                some = places[start : start + _PAIRS]
-                first, second, turned = self._matching(entries[some], entries[some + step])
-                if step > window:
-                    cut += len(first)
-                else:
-                    compared += len(first)
-                    found.append(self._close(first, second, turned))
-            places = places[places < len(values) - step - 1]
-            places = places[values[places + step + 1] == values[places]]
-        close = np.concatenate([np.empty((3, 0), dtype=np.int32), *found], axis=1)
-        return ClosePairs(*close.astype(np.int64)), compared, cut
-
-    def _matching(self, one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return photos (k,), (k,) of the pairs of entries (p,) that are wanted, and whether one of them is turned."""
-        turned = (one >= self.photos) != (other >= self.photos)
-        one, other = (np.where(entries >= self.photos, entries - self.photos, entries) for entries in (one, other))
-        first, second = np.minimum(one, other), np.maximum(one, other)
-        kept = np.flatnonzero(first != second)
-        kept = kept[self._wanted(first[kept], second[kept])]
-        return first[kept], second[kept], turned[kept]
-
-    def _close(self, first: np.ndarray, second: np.ndarray, turned: np.ndarray) -> np.ndarray:
-        """Return (3, k) int32 photos, photos and distances of the pairs (p,) that differ in at most `limit` bits."""
-        distance = self._distance(first, second, turned)
-        close = np.flatnonzero(distance <= self._limit)
-        first, second, turned, distance = (one[close] for one in (first, second, turned, distance))
-        distance = np.minimum(distance, self._distance(first, second, ~turned))
-        return np.stack([first, second, distance]).astype(np.int32)
-
-    def _distance(self, first: np.ndarray, second: np.ndarray, turned: np.ndarray) -> np.ndarray:
-        words = self._words
-        a, b = (words.take(places, axis=0).T for places in (first, second + turned * self.photos))
-        return least_of_flips(a, b)
-
-    def _keys(self, places: np.ndarray, bits: int) -> np.ndarray:
-        """Return (2 n,) keys of photos as they are and turned: a part of `bits`, hashed, further bits, and a number."""
-        keys = np.empty(2 * self.photos, dtype=np.uint64)
-        telling = _TELLING[:, places].argmax(axis=1)
-        changed = _FLIPS[:, places].view(np.uint8).T  # a photo for each flip, of which these bits are 1
-        of_part, of_further = _packed(changed[:bits]), _packed(changed[bits:])
-        room, numbers = np.uint64(_WORD - self._hashed), np.uint64((1 << self._numbering) - 1)
-        for turned, columns in enumerate((places, TRANSPOSED[places])):
-            for start in range(0, self.photos, _PHOTOS):
-                stop = min(start + _PHOTOS, self.photos)
-                rows = np.unpackbits(self._columns[columns, start // 8 : -(-stop // 8)], axis=1, count=stop - start)
-                part, further = _packed(rows[:bits]), _packed(rows[bits:])
-                for flip, place in enumerate(telling):
-                    flipped = rows[place].astype(np.uint64)
-                    part ^= of_part[:, flip, None] * flipped
-                    further ^= of_further[:, flip, None] * flipped
-                key = _hashed(part) >> room << room
-                if len(further):
-                    key |= further[0] >> np.uint64(self._hashed)
-                first = turned * self.photos + start
-                key = (key & ~numbers) | np.arange(first, first + stop - start, dtype=np.uint64)
-                keys[first : first + stop - start] = key
-        return keys
-
-
-def _packed(rows: np.ndarray) -> np.ndarray:
-    """Return (ceil(t / 64), n) uint64 of (t, n) bits, the first one uppermost."""
-    octets = np.zeros((-(-len(rows) // _WORD), rows.shape[1], 8), dtype=np.uint8)
-    for number, start in enumerate(range(0, len(rows), 8)):
-        octet = rows[start].copy()
-        for row in rows[start + 1 : start + 8]:
-            octet <<= 1
-            octet |= row
-        octets[number // 8, :, number % 8] = octet << np.uint8(max(start + 8 - len(rows), 0))
-    return octets.view(">u8")[..., 0].astype(np.uint64)
-
-
-def _hashed(words: np.ndarray) -> np.ndarray:
-    """Return (n,) uint64, of (w, n) words, whose upper bits depend on all of theirs."""
-    found = words[0] * _ODD[0]
-    for word in words[1:]:
-        found ^= found >> np.uint64(29)
-        found = (found ^ word) * _ODD[0]
-    found ^= found >> np.uint64(32)
-    return np.asarray(found * _ODD[1])
