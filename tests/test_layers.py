@@ -24,6 +24,7 @@ ORDER = {
         "runtime",
         "processes",
         "extras",
+        "ray_connection",
         "ray_workers",
         "cache",
         "matrices",

@@ -67,6 +67,18 @@ def test_a_full_disk_leaves_it_in_memory(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("limit", [0, 2**20])
+def test_rows_are_copied(limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matrices, "IN_MEMORY", limit)
+    monkeypatch.setattr(matrices, "_ROWS", 3)
+    matrix = np.arange(20, dtype=np.float32).reshape(10, 2)
+    found = matrices.copy_rows(matrix, np.array([7, 0, 3, 3, 9]), tmp_path)
+    found[0] += 0.5
+    assert found[:, 0].tolist() == [14.5, 0, 6, 6, 18]
+    assert matrix[7, 0] == 14
+    assert matrices.copy_rows(matrix, np.array([], dtype=np.int64), tmp_path).shape == (0, 2)
+
+
+@pytest.mark.parametrize("limit", [0, 2**20])
 def test_rows_are_kept_in_the_memory_of_all(limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matrices, "IN_MEMORY", limit)
     monkeypatch.setattr(matrices, "_ROWS", 3)

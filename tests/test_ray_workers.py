@@ -1,10 +1,15 @@
 """What is said of a cluster before Ray is started, and how work is divided among its machines."""
 
+import pickle
 import socket
 import sys
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from regraft import ray_connection
 from regraft.engines.compute import Compute
 from regraft.errors import ClusterError, MissingPackageError, OptionError
 from regraft.ray_workers import Nodes, RayWorkers, is_cluster, workers_on
@@ -63,3 +68,46 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingPackageError, match=r"^on='ray' needs the package ray, .* 'regraft\[cluster\]'$"):
         RayWorkers().connect()
+
+
+@pytest.mark.parametrize("address", ["", "auto", "127.0.0.1:6379", "localhost:6379", "10.1.2.3:6379"])
+def test_the_cluster_that_this_process_is_connected_to_is_taken(address: str) -> None:
+    ray_connection._check_is(address, "10.1.2.3:6379")
+
+
+@pytest.mark.parametrize("address", ["10.1.2.3:6380", "10.1.2.4:6379", "127.0.0.1:1"])
+def test_another_cluster_than_the_one_that_is_connected_is_an_error(address: str) -> None:
+    with pytest.raises(ClusterError, match=r"one Ray cluster, and this one is connected to that at 10\.1\.2\.3:6379"):
+        ray_connection._check_is(address, "10.1.2.3:6379")
+
+
+def _answers(monkeypatch: pytest.MonkeyPatch, rows: Sequence[int]) -> RayWorkers:
+    """Return workers whose cluster answers these parts, by a stand-in for Ray Data that does the work here."""
+    pytest.importorskip("ray")
+    import ray
+    import ray.data
+
+    class Rows:
+        def __init__(self, given: list[dict[str, Any]]) -> None:
+            self.given = given
+
+        def map(self, kind: Any, *, fn_constructor_args: tuple[Any, ...], **_: Any) -> "Rows":
+            work = pickle.loads(fn_constructor_args[0])
+            self.work = lambda row: {"part": row["part"], "result": pickle.dumps(work(pickle.loads(row["content"])))}
+            return self
+
+        def iter_rows(self) -> Iterator[dict[str, Any]]:
+            return (self.work(self.given[number]) for number in rows)
+
+    monkeypatch.setattr(RayWorkers, "connect", lambda _: Nodes((1, 1), (0, 0)))
+    monkeypatch.setattr(ray, "put", lambda data: data)
+    monkeypatch.setattr(ray, "remote", lambda **_: lambda kind: SimpleNamespace(remote=kind))
+    monkeypatch.setattr(ray.data, "from_items", lambda given, **_: Rows(given))
+    return RayWorkers()
+
+
+def test_each_part_comes_once_or_the_command_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [[1, 2], [3], [4, 5]]
+    assert list(_answers(monkeypatch, [2, 0, 2, 1]).map(sum, parts)) == [(2, 9), (0, 3), (1, 3)]
+    with pytest.raises(ClusterError, match=r"^the Ray cluster has lost 1 of 3 parts of the work\. What was computed"):
+        list(_answers(monkeypatch, [2, 0]).map(sum, parts))

@@ -62,6 +62,16 @@ class Residency:
             release(self._matrix)
 
 
+def copy_rows(matrix: np.ndarray, rows: np.ndarray, folder: Path) -> np.ndarray:
+    """Return a copy of the rows at positions (m,) of a matrix, in a file where they are many. See `zeros`."""
+    found = zeros(len(rows), matrix.shape[1], folder)
+    for first in range(0, len(rows), _ROWS):
+        found[first : first + _ROWS] = matrix[rows[first : first + _ROWS]]
+        release(matrix)
+        release(found)
+    return found
+
+
 def keep_rows(matrix: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """Return the rows `kept` (m,), ascending, of a matrix, whose memory they take; it is overwritten."""
     for first in range(0, len(kept), _ROWS):

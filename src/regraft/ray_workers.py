@@ -2,29 +2,23 @@
 
 import contextlib
 import functools
-import logging
 import os
 import pickle
-import socket
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from regraft.errors import ClusterError, DataError, RegraftError, counted, first_few, option, printable
 from regraft.extras import check_installed
+from regraft.ray_connection import PREFIX, is_connected, join
 from regraft.runtime import limit_cpus
 
-PREFIX = "ray"
 MOST_CPUS = 8  # of one worker: further ones help each other less than a second worker does
 PHOTOS_OF_A_PART = 512  # what a worker that ends loses; enough that the end of one part costs little
 STARTING_SECONDS = 600.0  # until a pass that waits for workers says so: they are started, and convert the network
 ATTEMPTS = 4  # at a part whose worker died: more would not end where a photo kills each of them
 KEPT = "What was computed before is kept; the same command goes on with it."
-_CONNECT_SECONDS = 10.0
-_AUTH_MODE = "RAY_AUTH_MODE"
-_TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")  # and ~/.ray/auth_token: where Ray finds a cluster's password
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -101,9 +95,9 @@ class RayWorkers:
             MissingPackageError: Ray is not installed.
             ClusterError: no cluster answers there.
         """
-        if self._nodes is None:
+        if self._nodes is None or not is_connected():
             check_installed("ray", option("on", PREFIX))
-            _join(self._address)
+            join(self._address)
             self._nodes = _nodes()
         return self._nodes
 
@@ -182,8 +176,12 @@ class RayWorkers:
             num_cpus=cpus,
             num_gpus=gpus,
         )
+        missing = set(range(len(parts)))
         try:
             for row in done.iter_rows():
+                if row["part"] not in missing:
+                    continue
+                missing.remove(row["part"])
                 result = pickle.loads(row["result"])
                 if isinstance(result, RegraftError):
                     raise result
@@ -192,6 +190,10 @@ class RayWorkers:
                 yield row["part"], result
         except ray.exceptions.RayError as error:
             raise cluster_failure(error) from error
+        if missing:
+            raise ClusterError(
+                f"the Ray cluster has lost {len(missing):,} of {counted(len(parts), 'part')} of the work. {KEPT}"
+            )
 
 
 def _sees(path: str) -> bool:
@@ -242,111 +244,6 @@ def _pickled(work: object) -> bytes:
     from ray import cloudpickle
 
     return bytes(cloudpickle.dumps(work))  # type: ignore[no-untyped-call]
-
-
-def _join(address: str) -> None:
-    """Connect this process to a cluster, unless it is connected.
-
-    Raises:
-        ClusterError: none answers.
-    """
-    place = address or os.environ.get("RAY_ADDRESS", "")
-    try:
-        _check_listens(place)
-    except (OSError, ValueError) as error:
-        raise _no_cluster(place, error) from error
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else each pool of workers is told to be an error
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere without being asked for
-    import ray
-    from ray.data import DataContext
-
-    context = DataContext.get_current()
-    context.enable_progress_bars = context.print_on_execution_start = False
-    for name in ("ray.data", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    _keep_stdout()
-    if ray.is_initialized():
-        return
-    try:
-        _init(address)
-    except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise _no_cluster(place, error) from error
-
-
-def _init(address: str) -> None:
-    """Connect, with a token where the cluster asks for one that this machine has.
-
-    `ray start` makes a cluster ask for the token that it finds. A process that brings one to a cluster that asks for
-    none is let in, and its actors are lost: so it is brought at the second attempt.
-    """
-    import ray
-    from ray import _raylet
-
-    def connect() -> None:
-        with _quiet_stderr():  # what goes wrong is raised as well
-            ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR)
-
-    try:
-        connect()
-    except (ray.exceptions.RayError, ConnectionError, RuntimeError):
-        known = any(name in os.environ for name in _TOKENS) or (Path.home() / ".ray" / "auth_token").exists()
-        if _AUTH_MODE in os.environ or not known:
-            raise
-        os.environ[_AUTH_MODE] = "token"
-        cast("Any", _raylet).Config.initialize("")  # as Ray itself does when it has set this
-        connect()
-
-
-def _no_cluster(place: str, error: Exception) -> ClusterError:
-    where = f"at {printable(place)}" if place else "on this machine"
-    reason = printable(str(error).strip().partition("\n")[0])
-    return ClusterError(
-        f"{option('on')}: no Ray cluster answers {where} ({reason}). Give the address that `ray start` printed, as in "
-        f"{option('on', 'ray:10.0.0.1:6379')}, or {option('on', PREFIX)} alone for this machine. Where the cluster "
-        f"asks for a token: {_AUTH_MODE}=token."
-    )
-
-
-@contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Keep what libraries in C++ print on the standard error, whatever its level, from the user in this block."""
-    kept = os.dup(2)
-    try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-def _check_listens(address: str) -> None:
-    """Raise `OSError` if nothing listens at host:port: Ray itself would try again and again for minutes.
-
-    Raises:
-        ValueError: the address of a proxy for clients, through which no pools can be made.
-    """
-    if "://" in address:
-        raise ValueError("addresses of Ray Client are not taken")
-    host, colon, port = address.rpartition(":")
-    if colon and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
-
-
-def _keep_stdout() -> None:
-    """Keep what Ray tells of dead workers, which are started again, out of the answers on the standard output.
-
-    It is printed by a thread of Ray's, which no option of `ray.init` keeps from it.
-    """
-    from ray._private import worker
-
-    told = worker.print_to_stdstream
-
-    def tell(data: dict[str, Any], *arguments: Any, **more: Any) -> None:
-        if data.get("pid") != "raylet":
-            told(data, *arguments, **more)
-
-    worker.print_to_stdstream = tell
 
 
 def _nodes() -> Nodes:

@@ -17,7 +17,7 @@ def test_an_observer_hears_what_the_workers_heard(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(relay, "_SECONDS_BETWEEN", 3600.0)
     sent: list[list[relay.Event]] = []
     worker = RelayObserver(sent.append)
-    worker.say("first")  # at once, as nothing was sent before
+    worker.say("first")
     worker.begin("features", 9)
     for _ in range(3):
         worker.advance(3)
@@ -26,7 +26,13 @@ def test_an_observer_hears_what_the_workers_heard(monkeypatch: pytest.MonkeyPatc
     worker.say(Detail("last"))
     worker.flush()
     worker.flush()
-    assert [len(parcel) for parcel in sent] == [1, 5]
+    assert [[method for method, _ in parcel] for parcel in sent] == [
+        ["say"],
+        ["begin"],
+        ["advance", "complete"],  # the three in one, with what comes next
+        ["end"],
+        ["say"],
+    ]
     listener = Listener()
     for parcel in sent:
         Replay(listener).repeat(1, pickle.loads(pickle.dumps(parcel)))
@@ -60,8 +66,10 @@ def test_a_new_attempt_ends_what_the_one_before_had_begun() -> None:
 def test_the_desk_drops_what_an_earlier_attempt_still_tells() -> None:
     desk = Desk(b"work")
     assert (desk.work(), desk.take()) == (b"work", (0, []))
+    assert desk.attempt() == 0
     assert desk.begin() == 1
     desk.tell(1, [("say", ("one",))])
+    assert desk.attempt() == 1
     assert desk.begin() == 2
     desk.tell(1, [("say", ("late",))])
     desk.tell(2, [("say", ("two",))])

@@ -569,13 +569,25 @@ def test_heads_in_shards_are_those_of_one_place(class_weights: ClassWeights | No
     assert not cache._known  # private: nothing of photos elsewhere is kept
 
 
-def test_a_part_of_the_photos_and_other_processes_do_without_shards() -> None:
+def test_a_part_of_the_photos_is_shared_too_and_is_the_same_head() -> None:
+    data, share = clusters(20), Sharing()
+    some = np.arange(0, 60, 2)
+    found = CalibratedHeads(data.features, data.dataset, seed=0, share=share).of(some)
+    assert (share.begun, share.open) == (1, 0)
+    expected = CalibratedHeads(data.features[some], data.dataset.select(some), seed=0).of(np.arange(30))
+    assert found.temperature == pytest.approx(expected.temperature, rel=1e-3)
+    np.testing.assert_allclose(found.probabilities(data.features), expected.probabilities(data.features), atol=1e-3)
+
+
+def test_another_process_gets_the_heads_that_are_known_without_features() -> None:
     data, share = clusters(20), Sharing()
     heads = CalibratedHeads(data.features, data.dataset, seed=0, share=share)
-    heads.of(np.arange(0, 60, 2))
-    assert share.begun == 0
-    alone = pickle.loads(pickle.dumps(heads.alone()))
-    alone.of(np.arange(60))
-    assert share.begun == 0
-    heads.of(np.arange(60))
+    some = np.arange(0, 60, 2)
+    known = heads.of(some)
+    carried = pickle.dumps(heads.alone())
+    assert data.features[:10].tobytes() not in carried
+    alone = pickle.loads(carried)
+    assert np.array_equal(alone.of(some).logits(data.features), known.logits(data.features))
+    with pytest.raises(RuntimeError, match="not among those that are known"):
+        alone.of(np.arange(60))
     assert share.begun == 1

@@ -158,7 +158,7 @@ class _Training:
         running = self._starter.run.remote(self._desk, workers, dict(resources), own, RESTARTS)
         try:
             with watched("waiting for workers of the Ray cluster", observer.say, patience=STARTING_SECONDS):
-                while _runs(running) and not ray.get(self._desk.take.remote())[0]:
+                while _runs(running) and not ray.get(self._desk.attempt.remote()):
                     pass
             while _runs(running) and not ray.get(self._desk.has_failed.remote()):
                 replay.repeat(*ray.get(self._desk.take.remote()))

@@ -15,6 +15,7 @@ from regraft.errors import ClusterError, RegraftError, printable
 from regraft.progress import Observer, ProgressRecord
 
 _SECONDS_BETWEEN = 0.3  # parcels of progress
+_FREQUENT = ("advance", "record")
 _ENDS = {"begin": "end", "begin_part": "end_part", "begin_series": "end_series"}
 Event = tuple[str, tuple[Any, ...]]  # a method of `Observer`, and what it is called with
 
@@ -76,6 +77,10 @@ class Desk:
         self._outcome = Outcome(result=result)
         return True
 
+    def attempt(self) -> int:
+        """Return the number of the attempt, 0 before the first."""
+        return self._attempt
+
     def take(self) -> tuple[int, list[Event]]:
         """Return the number of the attempt, 0 before the first, and what it told since this was asked last."""
         taken, self._events = self._events, []
@@ -95,7 +100,7 @@ class Desk:
 
 
 class RelayObserver(Observer):
-    """Hands on what it hears, a few times a second.
+    """Hands on what it hears: at once, but for what comes many times a second, which is sent a few times.
 
     Args:
         send: takes what was heard since it was called last.
@@ -163,7 +168,7 @@ class RelayObserver(Observer):
                 self._heard[-1] = ("advance", (last[1][0] + given[0],))
             else:
                 self._heard.append((method, given))
-            if time.monotonic() - self._sent > _SECONDS_BETWEEN:
+            if method not in _FREQUENT or time.monotonic() - self._sent > _SECONDS_BETWEEN:
                 self._flush()
 
     def _flush(self) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, option
 from regraft.options import check_settings, setting, whole_number
-from regraft.ray_workers import PREFIX
+from regraft.ray_connection import PREFIX
 from regraft.runtime import process_count
 
 

@@ -132,13 +132,13 @@ def _inspect_there(
     """Return what `inspect` finds, done by the workers of a cluster."""
     look: _Look = functools.partial(_look_there, max_file_size=max_file_size, max_pixels=max_pixels)
     parts = [sources[start : start + PHOTOS_OF_A_PART] for start in range(0, len(sources), PHOTOS_OF_A_PART)]
-    found: list[Inspection | None] = [None] * len(parts)
+    found: dict[int, Inspection] = {}
     with watched("looking at the photos", say, patience=STARTING_SECONDS) as alive:
         for number, part in workers.map(look, parts, say=say):
             alive()
             found[number] = part
             _check_seen(parts[number], part, look)
-    return _joined([part for part in found if part is not None])
+    return _joined([found[number] for number in range(len(parts))])
 
 
 def _look_there(part: Sequence[Source], *, max_file_size: int, max_pixels: int) -> Inspection:

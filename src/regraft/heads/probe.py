@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from regraft import matrices
+from regraft.cache import features_folder
 from regraft.data.class_weights import ClassWeights
 from regraft.data.dataset import Dataset
 from regraft.data.splits import OUTER_FOLDS
@@ -81,8 +83,9 @@ class CalibratedHeads:
         return self._each[self._fitted(learn)]
 
     def alone(self) -> "CalibratedHeads":
-        """Return the same heads, those that are known among them, for a process of its own."""
+        """Return the heads that are known, without the features, for a process of its own: it can fit no others."""
         found = copy.copy(self)
+        found._features = self._features[:0].copy()
         found._cache, found._processes, found._share = None, ALONE, in_one_place
         return found
 
@@ -96,6 +99,8 @@ class CalibratedHeads:
         learned = np.isin(np.arange(len(self._folds)), learn)
         name = learned.tobytes()
         if name not in self._known:
+            if len(self._features) != len(self._folds):
+                raise RuntimeError("this last layer is not among those that are known, and features are not here")
             known, each = self._processes.first(lambda: self._fitted_too(learned))
             self._known |= known
             self._each |= each
@@ -115,11 +120,12 @@ class CalibratedHeads:
         else:
             within, everything = self._dataset.select(learned), np.arange(learned.sum())
             heads = CalibratedHeads(
-                self._features[learned],
+                matrices.copy_rows(self._features, np.flatnonzero(learned), features_folder()),
                 within,
                 seed=self._seed,
                 choices=self._choices,
                 class_weights=self._class_weights,
+                share=self._share,
             )
             self._known[name], self._each[name] = heads.of(everything), heads.of_each_choice(everything)
         return self._known, self._each

@@ -83,8 +83,7 @@ def answer_ahead(
                 found[key].answers[fold.number] = kept
                 continue
             missing.append((key, trainer, (job.model, job.candidate, fold)))
-            if not job.candidate.kind.random_weights:
-                experiments[job.model].heads.of(fold.train)  # which training starts from
+            trainer.fit_start(fold.train)
     if not missing:
         return found
     names = {part[0] for _, _, part in missing}
@@ -151,9 +150,11 @@ class _FoldWork:
 
 
 def _portable(experiment: Experiment) -> Experiment:
-    """Return the same for a worker, with the last layers that are known."""
+    """Return the same for a worker, with the last layers that are known, and without the features."""
+    features = experiment.features
     found = replace(
         experiment,
+        features=replace(features, values=features.values[:0].copy()),
         compute=replace(experiment.compute, on=""),
         observer=Observer(),
         run=nowhere(),

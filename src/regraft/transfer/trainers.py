@@ -169,13 +169,16 @@ class FineTuningTrainer:
         """Learn from the photos at positions `train` (m,) and predict those at `held_out` (k,)."""
         if (kept := self.kept(train, held_out, name=name)) is not None:
             return kept
-        hold = self._experiment.schedule.patience is not None
-        finetuner, temperature, seconds = self._train(train, name, pace, hold=hold)
+        finetuner, temperature, seconds = self._train(train, name, pace, hold=self._holds)
         logits = finetuner.logits(held_out, self._views)
         self._prove(finetuner.finish()[0])
         answers = HeldOutLogits(logits, temperature, seconds, finetuner.images)
         self.keep(answers, train, held_out, name=name)
         return answers
+
+    def fit_start(self, train: np.ndarray) -> None:
+        """Fit the last layer that training for an answer begins with, from photos at positions `train` (m,)."""
+        self._start(self._parts(train, hold=self._holds)[0])
 
     def kept(self, train: np.ndarray, held_out: np.ndarray, *, name: str) -> HeldOutLogits | None:
         """Return what `predict_held_out` gave of these photos before the run was killed; None if nothing."""
@@ -195,7 +198,7 @@ class FineTuningTrainer:
 
     def fit(self, temperature: float | None = None) -> FitOutcome:
         """Learn from all photos; from five sixths where the rest is to set the temperature or to say when to stop."""
-        hold = temperature is None or self._experiment.schedule.patience is not None
+        hold = temperature is None or self._holds
         everything = np.arange(len(self._experiment.dataset))
         finetuner, own, _ = self._train(everything, "all photos", None, hold=hold)
         state, head = finetuner.finish()
@@ -218,7 +221,7 @@ class FineTuningTrainer:
         once = None if pace is None else functools.partial(pace, once=True)
         top, activations = experiment.at_cut(self.plan.cut, random_weights=self._random, pace=once)
         labels = experiment.dataset.labels
-        train, validate = hold_out(experiment.dataset, photos, seed=experiment.seed) if hold else (photos, photos[:0])
+        train, validate = self._parts(photos, hold=hold)
         started = time.monotonic()
         head = self._started = self._start(train)
         if isinstance(top, DepthTop):
@@ -252,6 +255,16 @@ class FineTuningTrainer:
             logits = finetuner.logits(validate, self._views)
             temperature = experiment.compute.processes.first(lambda: fit_temperature(logits, labels[validate]))
         return finetuner, temperature, finetuner.earlier + time.monotonic() - started
+
+    @property
+    def _holds(self) -> bool:
+        """Whether photos are held out to say when to stop."""
+        return self._experiment.schedule.patience is not None
+
+    def _parts(self, photos: np.ndarray, *, hold: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Return photos to learn from, and those to stop and to set the temperature by, if any."""
+        experiment = self._experiment
+        return hold_out(experiment.dataset, photos, seed=experiment.seed) if hold else (photos, photos[:0])
 
     def _class_weights(self, train: np.ndarray) -> np.ndarray | None:
         """Return the weights (c,) of the classes for the photos that are trained on, of mean 1 over these."""
