@@ -161,6 +161,8 @@ ORDER = {
         "kinds",
         "logistic",
         "search",
+        "discriminant",
+        "head_choice",
         "probe",
     ],
     "engines": [
@@ -268,6 +270,7 @@ ORDER = {
         "comparison",
         "strategies",
         "settings",
+        "process_checks",
         "experiment",
         "held_out",
         "preparation",

@@ -51,6 +51,10 @@ class FeatureShard:
         """Return the sum of the products of all pairs of columns (d, d) over a cell."""
         return self.rows.scatter(cell)
 
+    def class_sums(self, cell: int, classes: int) -> np.ndarray:
+        """Return the sum (classes, d), float64, of the rows of each class over a cell."""
+        return self.rows.class_sums(cell, classes)
+
     def sums(self, queries: Sequence[Query], classes: int) -> list[Sums | None]:
         """Return what each query asks for; None of a cell that has no photos here."""
         return self.rows.sums(queries, classes)
@@ -166,6 +170,10 @@ class ShardedRows:
     def scatter(self, cell: int) -> np.ndarray:
         """Return the sum of the products of all pairs of columns (d, d) over a cell."""
         return np.asarray(np.sum(self._each("scatter", cell), axis=0, dtype=np.float64).astype(np.float32))
+
+    def class_sums(self, cell: int, classes: int) -> np.ndarray:
+        """Return the sum (classes, d), float64, of the rows of each class over a cell."""
+        return np.asarray(np.sum(self._each("class_sums", cell, classes), axis=0))
 
     def sums(self, queries: Sequence[Query], classes: int) -> list[Sums | None]:
         """Return what each query asks for, of regressions of so many classes."""
