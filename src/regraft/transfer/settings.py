@@ -22,7 +22,6 @@ if TYPE_CHECKING:  # the command line is made from these fields, and imports no 
     from regraft.engines.compute import Compute
 
 FEATURES = (AUTO, "last", "late", "all")
-
 HEADS = (AUTO, LOGISTIC, DISCRIMINANT)
 JOIN, IGNORE = "join", "ignore"  # near-duplicates
 STRATIFIED, BY_GROUPS = "stratified", "groups"  # folds
