@@ -20,6 +20,7 @@ from benchmarks.record import Record, progress, shown
 from regraft.data.dataset import Dataset
 from regraft.data.samples import Samples
 from regraft.data.splits import OUTER_FOLDS
+from regraft.heads.head_choice import DISCRIMINANT, LOGISTIC
 from regraft.heads.probe import CalibratedHeads
 from regraft.transfer.budget import Clock
 from regraft.transfer.cross_validation import cross_validate
@@ -28,14 +29,17 @@ from regraft.transfer.trainers import LinearProbe
 FEATURES = 1280
 # the last features, those of the last third of the blocks too, and those of all: MobileNetV2's, the last ones first
 DEPTHS = {"last": FEATURES, "late": 1952, "all": 2424}
-CASES = {  # photos, classes and features: rounds at most; of more than the last features, which are seen is chosen
-    (1_000, 2, FEATURES): 3,
-    (50_000, 2, FEATURES): 1,
-    (50_000, 100, FEATURES): 1,
-    (50_000, 100, DEPTHS["all"]): 1,
-    (500_000, 2, FEATURES): 1,
+CASES = {  # photos, classes, features, head: rounds at most; of more than the last features, which are seen is chosen
+    (1_000, 2, FEATURES, LOGISTIC): 3,
+    (50_000, 2, FEATURES, LOGISTIC): 1,
+    (50_000, 100, FEATURES, LOGISTIC): 1,
+    (50_000, 100, DEPTHS["all"], LOGISTIC): 1,
+    (500_000, 2, FEATURES, LOGISTIC): 1,
+    (50_000, 100, FEATURES, DISCRIMINANT): 1,
+    (500_000, 2, FEATURES, DISCRIMINANT): 1,
+    (500_000, 100, FEATURES, DISCRIMINANT): 1,
 }
-QUICK = {(1_000, 2, FEATURES): 1}
+QUICK = {(1_000, 2, FEATURES, head): 1 for head in (LOGISTIC, DISCRIMINANT)}
 TIME, MEMORY, ACCURACY = "time", "memory taken", "out-of-fold accuracy"
 FACTORS, PLACES, DEAD = 400, 4, 0.03
 SIGNAL = {2: 0.25, 100: 0.27}  # distance of the classes: about 97 % accuracy with 1,000 photos of two, 80 % of 100
@@ -73,20 +77,23 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-def case_of(photos: int, classes: int, features: int) -> str:
+def case_of(photos: int, classes: int, features: int, head: str) -> str:
     """Return what a case is called."""
     choice = "" if features == FEATURES else f", choice of {len(DEPTHS)} depths"
-    return f"{photos:,} x {features:,}, {classes} classes{choice}"
+    how = "" if head == LOGISTIC else f", {head}"
+    return f"{photos:,} x {features:,}, {classes} classes{choice}{how}"
 
 
-def fit_here(photos: int, classes: int, width: int) -> dict[str, float]:
+def fit_here(photos: int, classes: int, width: int, head: str) -> dict[str, float]:
     """Return seconds, MB that the process grew by, and accuracy, of everything that is fitted on frozen features."""
     before = peak()
     features, dataset = made_up(photos, width, classes)
     choices = {name: slice(0, depth) for name, depth in DEPTHS.items() if depth <= width}
     folds = dataset.possible_folds(OUTER_FOLDS, seed=0)
     started = time.perf_counter()
-    heads = CalibratedHeads(features, dataset, seed=0, all_too=True, choices=choices if len(choices) > 1 else None)
+    heads = CalibratedHeads(
+        features, dataset, seed=0, all_too=True, choices=choices if len(choices) > 1 else None, head=head
+    )
     trainer = LinearProbe(features, dataset, heads=heads)
     found = cross_validate(trainer, dataset, folds, clock=Clock(float("inf")))
     heads.of(np.arange(photos))
@@ -122,4 +129,5 @@ def picture(record: Record, path: Path) -> None:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(REPOSITORY))
-    print(json.dumps(fit_here(*map(int, sys.argv[1:]))))
+    count, several, wide, how = sys.argv[1:]
+    print(json.dumps(fit_here(int(count), int(several), int(wide), how)))

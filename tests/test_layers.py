@@ -165,6 +165,8 @@ ORDER = {
         "kinds",
         "logistic",
         "search",
+        "discriminant",
+        "head_choice",
         "probe",
     ],
     "engines": [
@@ -272,6 +274,7 @@ ORDER = {
         "comparison",
         "strategies",
         "settings",
+        "process_checks",
         "experiment",
         "held_out",
         "preparation",

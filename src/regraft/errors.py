@@ -201,6 +201,21 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def listed(names: Sequence[str], last: str) -> str:
+    """Return "a, b or c", where `last` is "or"."""
+    return f" {last} ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+
+
+def goes(names: Sequence[str]) -> str:
+    """Return the verb of a sentence on options that go with others."""
+    return "goes with" if len(names) == 1 else "go with"
+
+
+def them(names: Sequence[str]) -> str:
+    """Return the pronoun of options."""
+    return "it" if len(names) == 1 else "them"
+
+
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """Return " Did you mean 'a' or 'b'?" for the closest `candidates`, or "" where none is close.
 

@@ -78,6 +78,7 @@ def test_parameters_can_be_read_and_set(make: Make, tiny_network: str) -> None:
         "model": tiny_network,
         "strategy": "frozen",
         "features": "auto",
+        "head": "auto",
         "tta": "none",
         "weights": None,
         "seed": 3,

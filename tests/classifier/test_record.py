@@ -82,6 +82,13 @@ def test_a_fit_record_comes_back_without_its_timing(fitted: FitRecord) -> None:
     assert FitRecord.from_json(through_json(back)).to_json() == back.to_json()
 
 
+def test_a_head_that_is_not_the_usual_one_is_kept(fitted: FitRecord) -> None:
+    assert "head" not in fitted.to_json()  # as in files of versions that knew no other
+    back = FitRecord.from_json(through_json(replace(fitted, head="discriminant")))
+    assert (back.head, back.to_json()["head"]) == ("discriminant", "discriminant")
+    assert FitRecord.from_json(through_json(fitted)).head == "logistic"
+
+
 def test_a_record_in_plain_json(fitted: FitRecord, report: Report) -> None:
     found = fitted.to_json()
     for name, value in report.to_json().items():

@@ -166,6 +166,7 @@ def test_the_table_of_names_is_what_json_gives(folder: Path, run: Run) -> None:
         networks_tried=networks,
         by_group=(GroupFigures("north", 48, 1.0, (0.926, 1.0)),),
         groups=GroupReport("clinic", report, 0),
+        head="discriminant",
         **attempts,
     )
     assert set(documented) == {*full.to_json(), *METRICS, "out"}

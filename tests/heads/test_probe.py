@@ -23,6 +23,7 @@ from regraft.errors import DataError
 from regraft.evaluation.calibration import fit_temperature
 from regraft.heads import probe as probe_module
 from regraft.heads.coordinates import CoordinateCache
+from regraft.heads.discriminant import select_discriminants
 from regraft.heads.linear import CalibratedHead
 from regraft.heads.probe import CalibratedHeads, fit_calibrated_head
 from regraft.heads.search import ABSENT, LEARNED, STRENGTHS, select_heads
@@ -328,6 +329,28 @@ def test_temperature_mends_a_head_that_is_too_sure(monkeypatch: pytest.MonkeyPat
         fresh.labels, found.probabilities(fresh.features)
     )
     assert gain > 0.1
+
+
+@pytest.mark.parametrize("features", [6, 60])
+def test_discriminants_are_chosen_and_calibrated_without_the_fold_that_they_answer(features: int) -> None:
+    """By hand, fold by fold; weights of classes change nothing."""
+    data = clusters(20, features=features)
+    heads, weighted = (
+        CalibratedHeads(data.features, data.dataset, seed=5, all_too=True, head="discriminant", class_weights=weights)
+        for weights in (None, ClassWeights((1.0, 5.0, 1.0)))
+    )
+    folds = data.dataset.possible_folds(5, seed=5)
+    for fold in range(5):
+        learned = np.flatnonzero(folds != fold)
+        x, y, inner = data.features[learned], data.labels[learned], folds[learned]
+        (found,) = select_discriminants(x, y, 3, folds=[inner])
+        expected = CalibratedHead(found.head, fit_temperature(found.logits, y)).probabilities(data.features)
+        answered = heads.of(learned)
+        assert answered.head.strength == found.strength
+        np.testing.assert_allclose(answered.probabilities(data.features), expected, rtol=0, atol=1e-5)
+        np.testing.assert_array_equal(
+            weighted.of(learned).probabilities(data.features), answered.probabilities(data.features)
+        )
 
 
 @pytest.mark.parametrize("features", [6, 60])

@@ -30,6 +30,8 @@ def refused(compute: Compute = CPU, **given: Any) -> str:
         {"seed": 2**32 - 1},
         {"positive": "cat", "force": True, "restart": True},
         {"class_weight": "balanced"},
+        {"head": "logistic"},
+        {"head": "discriminant", "strategy": "top"},
         {"class_weight": "dog=2.5", "strategy": "top"},
         {"strategy": "scratch", "precision": "bf16"},
     ],
@@ -43,6 +45,7 @@ def test_what_is_allowed(given: dict[str, Any]) -> None:
     [
         ({"strategy": "melted"}, "strategy must be one of auto, frozen, top, whole, scratch. Got 'melted'."),
         ({"strategy": None}, "strategy must be one of auto, frozen, top, whole, scratch. Got None."),
+        ({"head": "lda"}, "head must be one of auto, logistic, discriminant. Got 'lda'."),
         ({"seed": -1}, "seed must be a whole number from 0 to 4294967295. Got -1."),
         ({"seed": 2**32}, "seed must be a whole number from 0 to 4294967295. Got 4294967296."),
         ({"seed": 0.5}, "seed must be a whole number from 0 to 4294967295. Got 0.5."),
@@ -113,7 +116,8 @@ def test_what_trained_weights_depend_on_is_plain_json() -> None:
     assert "budget" not in found  # of "auto" alone
     assert not {"force", "positive", "restart"} & set(found)
     assert FitSettings(strategy="auto", budget=5.0).training_arguments(CPU)["budget"] == 5.0
-    assert "class_weight" not in found  # as in runs that began before there was this option
+    assert not {"class_weight", "head"} & set(found)  # as in runs that began before there were these options
+    assert FitSettings(head="discriminant").training_arguments(CPU)["head"] == "discriminant"
     assert FitSettings(class_weight="dog=2").training_arguments(CPU)["class_weight"] == "dog=2"
     schedule = set(Schedule.__dataclass_fields__)
     assert schedule <= set(found)
@@ -135,6 +139,11 @@ def test_what_trained_weights_depend_on_is_plain_json() -> None:
             {"strategy": "scratch", "schedule": Schedule(views=2), "budget": 60.0},
             "views goes with strategy top or auto. Got strategy scratch, which would ignore it. Leave it out.\n"
             "budget goes with strategy auto. Got strategy scratch, which would ignore it. Leave it out.",
+        ),
+        (
+            {"strategy": "scratch", "head": "logistic"},
+            "head goes with strategy frozen, top, whole or auto. Got strategy scratch, which would ignore it. Leave it "
+            "out.",
         ),
         (
             {"strategy": "scratch", "features": "last"},

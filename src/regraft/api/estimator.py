@@ -32,6 +32,7 @@ from regraft.errors import DataError, did_you_mean, printable, shortlist
 from regraft.evaluation.conformal import Coverage
 from regraft.extras import missing_packages_named
 from regraft.files import check_output
+from regraft.heads.head_choice import LOGISTIC
 from regraft.images.sources import Source
 from regraft.networks.names import NetworkNames, joined_name, own_name, parts_of_name, read_names
 from regraft.options import Bytes, Seconds, declared_settings
@@ -39,7 +40,7 @@ from regraft.training.schedule import Schedule
 from regraft.transfer.experiment import Experiment
 from regraft.transfer.fit import fit, fit_best
 from regraft.transfer.settings import USED_BY_CHOICE, FitSettings
-from regraft.transfer.strategies import strategy_named
+from regraft.transfer.strategies import AUTO, strategy_named
 
 T = TypeVar("T")
 _OF_SETS = ("coverage", "coverage_of")  # arguments of `predict_set`
@@ -344,7 +345,8 @@ def load(path: str | Path) -> TransferClassifier:
     """Return the fitted classifier in a file, or on the hub: "hf-hub:owner/name@revision". Nothing in it is executed.
 
     Of its arguments it has those that the file tells: `model` and `strategy` (where they were chosen, what was taken),
-    `features`, `seed`, `train_from`, `train_only`, `lora`, `class_weight` and `tta`. All others have their defaults.
+    `features`, `head`, `seed`, `train_from`, `train_only`, `lora`, `class_weight` and `tta`. All others have their
+    defaults.
 
     Raises:
         BundleError: no such file, damaged, not a regraft classifier, or written by a newer version.
@@ -355,6 +357,7 @@ def load(path: str | Path) -> TransferClassifier:
     kept = {} if record is None else {name: getattr(record, name) for name in names}
     if record is not None and strategy_named(classifier.strategy).starts_from_features:
         kept["features"] = record.features_asked
+        kept["head"] = AUTO if record.head == LOGISTIC else record.head
     model = parts_of_name(classifier.model, len(classifier.backbones)) if classifier.joined else classifier.model
     estimator = TransferClassifier(model=model, strategy=classifier.strategy, **kept)
     estimator._adopt(classifier)

@@ -12,6 +12,12 @@ from regraft.evaluation.intervals import Interval
 from regraft.evaluation.report import Report
 from regraft.evaluation.tree_figures import TreeFigures
 from regraft.features.extraction import Features
+from regraft.heads.head_choice import LOGISTIC
+
+_PLAIN = (
+    "seed", "train_from", "train_only", "lora", "head", "class_weight", "trained", "frozen", "reason", "features",
+    "tta", "group_column",
+)  # fields of a `FitRecord` that a file holds as they are  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -288,6 +294,7 @@ class FitRecord(EvaluationRecord):
         train_from: the first stage that was trained, if the user named it.
         train_only: the one stage that was trained.
         lora: rank of the adapters, 0 for none.
+        head: how the last layer was fitted on features, `heads.head_choice`; what fine-tuning started from.
         class_weight: how much photos of each class counted, as it was given; None for all alike.
         trained: what was trained, in words.
         frozen: "0 of N frozen tensors changed".
@@ -310,6 +317,7 @@ class FitRecord(EvaluationRecord):
     train_from: str | None = None
     train_only: str | None = None
     lora: int = 0
+    head: str = LOGISTIC
     class_weight: str | None = None
     trained: str = ""
     frozen: str = ""
@@ -345,6 +353,8 @@ class FitRecord(EvaluationRecord):
         found |= {"trained": self.trained, "frozen": self.frozen}
         found |= {"features": self.features, "stages": list(self.stages)}
         found |= {"features_tried": [trial.to_json() for trial in self.features_tried]}
+        if self.head != LOGISTIC:  # older versions know no other
+            found |= {"head": self.head}
         if self.networks_tried:
             found |= {"networks_tried": [trial.to_json() for trial in self.networks_tried]}
         if self.tta != "none" or self.views_tried:
@@ -364,7 +374,7 @@ class FitRecord(EvaluationRecord):
         Raises:
             ValueError: it is something else.
         """
-        tried = found.get("tried")
+        tried, plain = found.get("tried"), {name: found[name] for name in _PLAIN if name in found}
         return cls(
             report=Report.from_json(found) if "confusion" in found else None,
             model=found.get("model", ""),
@@ -373,26 +383,16 @@ class FitRecord(EvaluationRecord):
             engine=found.get("engine", ""),
             decision=found.get("decision"),
             unreadable=tuple(found.get("unreadable", ())),
-            seed=found.get("seed", 0),
-            train_from=found.get("train_from"),
-            train_only=found.get("train_only"),
-            lora=found.get("lora", 0),
-            class_weight=found.get("class_weight"),
-            trained=found.get("trained", ""),
-            frozen=found.get("frozen", ""),
             tried=None if tried is None else tuple(Attempt.from_json(attempt) for attempt in tried),
             over_budget=tuple(map(OverBudget.from_json, found.get("over_budget", ()))),
-            reason=found.get("reason"),
-            features=found.get("features", "last"),
             stages=tuple(found.get("stages", ())),
             features_tried=tuple(FeatureTrial.from_json(trial) for trial in found.get("features_tried", ())),
             networks_tried=tuple(NetworkTrial.from_json(trial) for trial in found.get("networks_tried", ())),
-            tta=found.get("tta", "none"),
             views_tried=tuple(map(ViewTrial.from_json, found.get("views_tried", ()))),
             by_group=tuple(map(GroupFigures.from_json, found.get("by_group", ()))),
-            group_column=found.get("group_column", ""),
             findings=tuple(map(FindingCount.from_json, found.get("findings", ()))),
             class_counts=tuple(found.get("class_counts", ())),
             groups=None if found.get("groups") is None else GroupReport.from_json(found["groups"]),
             taxonomy=None if found.get("taxonomy") is None else TreeFigures.from_json(found["taxonomy"]),
+            **plain,
         )

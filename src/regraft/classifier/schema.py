@@ -134,6 +134,7 @@ class RecordFields(Struct):
     train_from: str | None = None
     train_only: str | None = None
     lora: Count = 0
+    head: Literal["logistic", "discriminant"] = "logistic"
     class_weight: str | None = None
     unreadable: list[str] = []
     tried: list[AttemptFields] = []

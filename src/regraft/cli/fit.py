@@ -317,6 +317,7 @@ def _check_inputs(
 
 
 def _print_figures(trained: "FitResult | ClusterFit", splits: Mapping[str, Samples], out: Path, *, json: bool) -> None:
+    from regraft.heads.head_choice import head_in_words
     from regraft.transfer.feature_choice import features_in_words
     from regraft.transfer.view_choice import record_of_views
 
@@ -328,7 +329,8 @@ def _print_figures(trained: "FitResult | ClusterFit", splits: Mapping[str, Sampl
         for table in record.tables:
             result(f"\n{table}", kept=kept)
         result(f"\n  {printable(record.trained)}; {printable(record.frozen)}\n  {why_n(trained, splits)}", kept=kept)
-        more = [features_in_words(record), record_of_views(record), left_out(record) if record.over_budget else ""]
+        more = [features_in_words(record), head_in_words(record.head), record_of_views(record)]
+        more += [left_out(record)] if record.over_budget else []
         for line in filter(None, more):
             result(f"  {line}", kept=kept)
     note(f"wrote {printable(out)} ({out.stat().st_size / 1e6:.1f} MB)")

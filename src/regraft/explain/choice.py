@@ -6,6 +6,7 @@ from regraft.classifier.record import Attempt, FeatureTrial, FitRecord, NetworkT
 from regraft.errors import option
 from regraft.evaluation.intervals import Interval
 from regraft.explain.words import value_in_words
+from regraft.heads.head_choice import head_in_words
 from regraft.networks.hook_points import ALL, LAST, LATE
 from regraft.networks.names import without_folders
 from regraft.transfer.forecast import seconds_in_words
@@ -67,7 +68,9 @@ def feature_context(record: FitRecord | None) -> dict[str, Any]:
     depths = f"the network's last features, and those of depths from {first} on" if first else _FEATURES[LAST]
     said = f"The last layer sees {depths}." if record.features_tried or first else ""
     views = record_of_views(record)
-    said = " ".join(filter(None, [said, f"Views of a photo: {views}." if views else ""]))
+    fitted = head_in_words(record.head)
+    more = [f"{fitted.capitalize()}." if fitted else "", f"Views of a photo: {views}." if views else ""]
+    said = " ".join(filter(None, [said, *more]))
     sizes = [trial.learned_from for trial in record.features_tried]
     sample = next((f"{size:,}" for size in sizes if size is not None), "")
     rows = [_feature_row(trial, taken=trial.features == record.features) for trial in record.features_tried]

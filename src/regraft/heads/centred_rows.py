@@ -35,6 +35,8 @@ class Rows(Protocol):
 
     def scatter(self, cell: int) -> np.ndarray: ...  # noqa: D102
 
+    def class_sums(self, cell: int, classes: int) -> np.ndarray: ...  # noqa: D102
+
     def sums(self, queries: Sequence[Query], classes: int) -> list[Sums | None]: ...  # noqa: D102
 
     def logits(self, weight: np.ndarray, bias: np.ndarray, cell: int) -> np.ndarray: ...  # noqa: D102
@@ -121,6 +123,15 @@ class CentredRows:
         found = np.zeros((self._width, self._width), dtype=np.float32)
         for block in self.blocks(cell):
             found += block.T @ block
+        return found
+
+    def class_sums(self, cell: int, classes: int) -> np.ndarray:
+        """Return the sum (classes, d), float64, of the rows of each class over a cell."""
+        found = np.zeros((classes, self._width))
+        for part in _parts(self.cells[cell], _BLOCK):
+            order = np.argsort(self.labels[part], kind="stable")
+            present, firsts = np.unique(self.labels[part][order], return_index=True)
+            found[present] += np.add.reduceat(self.rows(part)[order], firsts, axis=0, dtype=np.float64)
         return found
 
     def sums(self, queries: Sequence[Query], classes: int) -> list[Sums | None]:

@@ -18,7 +18,7 @@ import numpy as np
 from regraft.files import sha256
 from regraft.heads.centred_rows import Rows
 
-_FEW = 0.75  # photos per feature, below which the Gram matrix of the photos is decomposed
+FEW = 0.75  # photos per feature, below which the Gram matrix of the photos is decomposed
 _RARELY_SEEN, _TRUSTED = 0.1, 100  # share of features whose deviation is raised with so many photos
 _LEAST_VARIANCE = 1e-10  # of the largest: directions that vary less are rounding
 _SHARED = 1 / 60  # photos times rows of weights per d^2, up to which directions are shared: the steps that others'
@@ -106,9 +106,9 @@ class PartCoordinates:
             rows: of weights, of each part.
             cache: what is known of other fits; needs cells that are `marked`.
         """
-        sizes = self._sizes(np.arange(len(self._rows.cells)))
+        sizes = self.sizes(np.arange(len(self._rows.cells)))
         d = self._rows.shape[1]
-        few = members @ sizes < _FEW * d
+        few = members @ sizes < FEW * d
         sources = members.copy()
         if sizes.sum() * rows <= _SHARED * d * d:
             sources[~few] = _shared_sources(members[~few], sizes)
@@ -144,29 +144,31 @@ class PartCoordinates:
         parts = ([self._digests[cell] for cell in np.flatnonzero(part)] for part in (own, source))
         return b"".join(sha256(width + b"".join(digests)) for digests in parts)
 
-    def _sizes(self, cells: np.ndarray) -> np.ndarray:
+    def sizes(self, cells: np.ndarray) -> np.ndarray:
+        """Return how many photos (cells,) these cells have."""
         return np.array([self._rows.cells[cell].stop - self._rows.cells[cell].start for cell in cells])
 
-    def _mean(self, cells: np.ndarray) -> np.ndarray:
-        sizes = self._sizes(cells)
+    def mean(self, cells: np.ndarray) -> np.ndarray:
+        """Return the mean (d,), float64, of the photos of these cells."""
+        sizes = self.sizes(cells)
         return np.asarray(sizes @ self._rows.centres[cells].astype(np.float64) / sizes.sum())
 
     def _of_few(self, cells: np.ndarray) -> Coordinates:
         """Return the coordinates of fewer photos than features, by the Gram matrix of the photos."""
-        mean = self._mean(cells)
+        mean = self.mean(cells)
         off = self.off(mean)
         rows = np.concatenate([self._rows.rows(self._rows.cells[cell]) + off[cell] for cell in cells])
-        inverse = _inverse(np.sqrt(np.mean(np.square(rows), axis=0, dtype=np.float64)), len(rows))
+        inverse = inverse_deviation(np.sqrt(np.mean(np.square(rows), axis=0, dtype=np.float64)), len(rows))
         variances, directions, rows = _decompose_few(rows * inverse.astype(np.float32))
         return Coordinates(mean, inverse.astype(np.float32), directions, variances, rows)
 
     def _decomposed(self, source: np.ndarray, scatters: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Return variances (d,) and directions (d, d) of many photos, by their correlation matrix."""
         cells = np.flatnonzero(source)
-        sizes, off = self._sizes(cells), self.off(self._mean(cells))[cells]
+        sizes, off = self.sizes(cells), self.off(self.mean(cells))[cells]
         scatter = np.sum([scatters[cell] for cell in cells.tolist()], axis=0) + (off * sizes[:, None]).T @ off
         n = int(sizes.sum())
-        scale = _inverse(np.sqrt(np.diag(scatter).astype(np.float64) / n), n).astype(np.float32)
+        scale = inverse_deviation(np.sqrt(np.diag(scatter).astype(np.float64) / n), n).astype(np.float32)
         variances, vectors = _eigh((scatter * scale * scale[:, None] / n).astype(np.float32))
         return np.maximum(variances, 0), np.ascontiguousarray(vectors.T, dtype=np.float32)
 
@@ -179,10 +181,10 @@ class PartCoordinates:
         shared: bool,
     ) -> Coordinates:
         """Return the coordinates along given directions; their variances are given, too, unless they are shared."""
-        mean, sizes = self._mean(cells), self._sizes(cells)
+        mean, sizes = self.mean(cells), self.sizes(cells)
         off, n = self.off(mean), int(sizes.sum())
         squares = np.sum([np.diag(scatters[cell]) for cell in cells.tolist()], axis=0) + sizes @ np.square(off[cells])
-        inverse = _inverse(np.sqrt(squares.astype(np.float64) / n), n).astype(np.float32)
+        inverse = inverse_deviation(np.sqrt(squares.astype(np.float64) / n), n).astype(np.float32)
         variances, directions = principal
         if shared:
             own = [self._rows.cells[cell] for cell in cells]
@@ -238,7 +240,7 @@ def _decompose_few(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return values[kept] / len(rows), directions, (vectors * lengths).astype(np.float32)
 
 
-def _inverse(deviation: np.ndarray, n: int) -> np.ndarray:
+def inverse_deviation(deviation: np.ndarray, n: int) -> np.ndarray:
     """Return 1 / deviation (d,) of n photos, of the least that counts where it is below that; 0 for a constant feature.
 
     The least is the deviation that a tenth of the features are below, times sqrt(`_TRUSTED` / n).

@@ -18,8 +18,10 @@ from regraft.data.dataset import Dataset
 from regraft.data.splits import OUTER_FOLDS
 from regraft.evaluation.calibration import fit_temperature
 from regraft.heads.coordinates import CoordinateCache
+from regraft.heads.discriminant import select_discriminants
+from regraft.heads.head_choice import DISCRIMINANT, LOGISTIC
 from regraft.heads.linear import EVERY, CalibratedHead, Columns, LinearHead
-from regraft.heads.search import ABSENT, LEARNED, fit_head, select_heads
+from regraft.heads.search import ABSENT, LEARNED, Selection, fit_head, select_heads
 from regraft.heads.sharded_rows import ShardedFeatures, Share, in_one_place
 from regraft.processes import ALONE, ProcessGroup
 
@@ -46,6 +48,7 @@ class CalibratedHeads:
         choices: columns of the features that a head may see, by name. Which it sees is a part of the choice that is
             made from its own photos alone: the one with the lowest log loss on their inner folds.
         class_weights: of the losses that the heads minimise; logits are those of the shares that the classes have.
+        head: `LOGISTIC`, or `DISCRIMINANT`, which minimises no losses: weights of classes change nothing there.
         cache: what is known of the same photos with other labels, which is kept for the next heads.
         processes: that need the same heads: the first one fits them.
         share: where the features lie while heads are fitted; in shards, nothing is taken from the cache, or kept in it.
@@ -60,6 +63,7 @@ class CalibratedHeads:
         all_too: bool = False,
         choices: Mapping[str, Columns] | None = None,
         class_weights: ClassWeights | None = None,
+        head: str = LOGISTIC,
         cache: CoordinateCache | None = None,
         processes: ProcessGroup = ALONE,
         share: Share = in_one_place,
@@ -67,7 +71,7 @@ class CalibratedHeads:
         self._features, self._dataset, self._seed, self._all_too = features, dataset, seed, all_too
         self._choices, self._class_weights, self._cache = dict(choices or {"": EVERY}), class_weights, cache
         self._folds = dataset.possible_folds(OUTER_FOLDS, seed=seed)
-        self._processes, self._share = processes, share
+        self._head, self._processes, self._share = head, processes, share
         self._known: dict[bytes, CalibratedHead] = {}
         self._each: dict[bytes, dict[str, CalibratedHead]] = {}
 
@@ -126,6 +130,7 @@ class CalibratedHeads:
                 choices=self._choices,
                 class_weights=self._class_weights,
                 share=self._share,
+                head=self._head,
             )
             self._known[name], self._each[name] = heads.of(everything), heads.of_each_choice(everything)
         return self._known, self._each
@@ -190,23 +195,9 @@ class CalibratedHeads:
         Returns:
             Of each task the head, the temperature, and the mean log loss (nats) on its folds at the chosen strength.
         """
-        classes, exact, weights = len(self._dataset.classes), photos is None, self._class_weights
+        classes, weights = len(self._dataset.classes), self._class_weights
         choosing = [task for task in tasks if len(np.unique(labels[task >= 0])) > 1]
-        chosen = iter(
-            select_heads(
-                features,
-                labels,
-                classes,
-                folds=choosing,
-                photos=photos,
-                columns=columns,
-                exact=exact,
-                class_weights=weights,
-                cache=None if isinstance(features, ShardedFeatures) else self._cache,
-            )
-            if choosing
-            else []
-        )
+        chosen = iter(self._select(features, labels, choosing, columns=columns, photos=photos) if choosing else [])
         fitted = []
         for task in tasks:
             held_out = task >= 0
@@ -214,12 +205,37 @@ class CalibratedHeads:
                 found = next(chosen)
                 temperature = fit_temperature(found.logits[held_out], labels[held_out])
                 fitted.append((found.head, temperature, found.losses[found.strength]))
-            else:
+            else:  # logistic whatever is asked for: there is nothing to choose a shrinkage by
                 part = np.flatnonzero(task != ABSENT)
                 few = self._features[part if photos is None else photos[part]][:, columns]
                 head = fit_head(few, labels[part], classes, strength=UNCHOSEN_STRENGTH, class_weights=weights)
                 fitted.append((head, 1.0, float("inf")))
         return fitted
+
+    def _select(
+        self,
+        features: np.ndarray | ShardedFeatures,
+        labels: np.ndarray,
+        tasks: Sequence[np.ndarray],
+        *,
+        columns: Columns,
+        photos: np.ndarray | None,
+    ) -> list[Selection]:
+        """Choose, for every task, a strength or a shrinkage. Arguments are those of `_choose_and_fit`."""
+        classes = len(self._dataset.classes)
+        if self._head == DISCRIMINANT:
+            return select_discriminants(features, labels, classes, folds=tasks, photos=photos, columns=columns)
+        return select_heads(
+            features,
+            labels,
+            classes,
+            folds=tasks,
+            photos=photos,
+            columns=columns,
+            exact=photos is None,
+            class_weights=self._class_weights,
+            cache=None if isinstance(features, ShardedFeatures) else self._cache,
+        )
 
     def _sample(self) -> np.ndarray:
         """Return (n,) booleans: the photos that choices of columns are compared on, all of them unless they are many.

@@ -36,7 +36,7 @@ class Selection:
     """A strength chosen by cross-validation.
 
     Attributes:
-        strength: the one with the lowest mean log loss.
+        strength: the one with the lowest mean log loss: of the penalty, or the shrinkage of `heads.discriminant`.
         losses: mean held-out log loss (nats) by strength tried.
         logits: (n, c) held-out logits at `strength`, each by a head that was not fitted on the photo; zeros where
             there is no fold.
@@ -108,10 +108,10 @@ def select_heads(
     """
     tasks, cells = np.unique(np.stack(folds), axis=1, return_inverse=True)
     cells = cells.ravel()  # NumPy 2.0.0 gave it two dimensions
-    rows = _rows(features, labels, cells, photos, columns)
+    rows = rows_of(features, labels, cells, photos, columns)
     cells = cells[rows.order]
     parts: dict[bytes, int] = {}
-    searches = [_Search(task, parts, cells, rows.labels, classes) for task in tasks]
+    searches = [Search(task, parts, cells, rows.labels, classes) for task in tasks]
     members = np.array([np.frombuffer(part, dtype=bool) for part in parts])
     regressions = Regressions(rows, classes, members=members, class_weights=class_weights, cache=cache)
     several = {part for search in searches for part in search.held_out.values()}
@@ -130,19 +130,20 @@ def select_heads(
     return [search.result(regressions, np.argsort(rows.order)) for search in searches]
 
 
-def _rows(
+def rows_of(
     features: "np.ndarray | ShardedFeatures",
     labels: np.ndarray,
     cells: np.ndarray,
     photos: np.ndarray | None,
     columns: Columns,
 ) -> Rows:
+    """Return the rows of photos by cell, wherever they lie. See `CentredRows`."""
     if isinstance(features, ShardedFeatures):
         return features.rows(labels, cells, photos=photos, columns=columns)
     return CentredRows(np.asarray(features, dtype=np.float32), labels, cells, photos=photos, columns=columns)
 
 
-class _Search:
+class Search:
     """One choice of a strength.
 
     Args:
@@ -163,7 +164,7 @@ class _Search:
         }
         self.whole = parts.setdefault(learned.tobytes(), len(parts))
         self.losses: dict[float, float] = {}
-        self._task, self._cells, self._labels, self._classes = task, cells, labels, classes
+        self.task, self._cells, self._labels, self._classes = task, cells, labels, classes
         self._held_out = task[cells] >= 0
         self._snapshot: LBFGS | None = None
 
@@ -186,10 +187,10 @@ class _Search:
     def evaluate(self, strength: float, layers: Mapping[int, Layer], regressions: Regressions) -> None:
         """Evaluate each fold by the layer that was fitted without it."""
         logits = np.zeros((len(self._labels), self._classes), dtype=np.float32)
-        for cell in np.flatnonzero(self._task >= 0):
-            layer = layers[self.held_out[int(self._task[cell])]]
+        for cell in np.flatnonzero(self.task >= 0):
+            layer = layers[self.held_out[int(self.task[cell])]]
             logits[regressions.cells[cell]] = regressions.logits(layer, int(cell))
-        self.losses[strength] = float(np.mean(_cross_entropy(logits[self._held_out], self._labels[self._held_out])))
+        self.losses[strength] = float(np.mean(cross_entropy(logits[self._held_out], self._labels[self._held_out])))
         if self.strength == strength:
             self._logits = logits
             self._snapshot = regressions.snapshot(self.whole) if self.whole in layers else None
@@ -213,6 +214,7 @@ def _final_tolerance(photos: int) -> float:
     return _FINAL_OF_MANY if photos > _MANY else _FINAL_TOLERANCE
 
 
-def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the log loss (n,), nats, of logits (n, c)."""
     below = logits - logits.max(axis=1, keepdims=True)
     return np.asarray(np.log(np.exp(below).sum(axis=1), dtype=np.float64) - below[np.arange(len(labels)), labels])

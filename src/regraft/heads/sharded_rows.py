@@ -52,6 +52,10 @@ class FeatureShard:
         """Return the sum of the products of all pairs of columns (d, d) over a cell."""
         return self.rows.scatter(cell)
 
+    def class_sums(self, cell: int, classes: int) -> np.ndarray:
+        """Return the sum (classes, d), float64, of the rows of each class over a cell."""
+        return self.rows.class_sums(cell, classes)
+
     def sums(self, queries: Sequence[Query], classes: int) -> list[Sums | None]:
         """Return what each query asks for; None of a cell that has no photos here."""
         return self.rows.sums(queries, classes)
@@ -170,6 +174,10 @@ class ShardedRows:
         for part in self._each("scatter", cell):
             total += part
         return total.astype(np.float32)
+
+    def class_sums(self, cell: int, classes: int) -> np.ndarray:
+        """Return the sum (classes, d), float64, of the rows of each class over a cell."""
+        return np.asarray(np.sum(self._each("class_sums", cell, classes), axis=0))
 
     def sums(self, queries: Sequence[Query], classes: int) -> list[Sums | None]:
         """Return what each query asks for, of regressions of so many classes."""

@@ -36,7 +36,8 @@ from regraft.training.finetuner import Finetuner, TrainingRecord
 from regraft.training.loop import run_training
 from regraft.training.losses import DistillationLoss, LabelLoss
 from regraft.training.schedule import Schedule
-from regraft.transfer.experiment import check_batch_size, plan_of
+from regraft.transfer.experiment import plan_of
+from regraft.transfer.process_checks import check_batch_size
 from regraft.transfer.settings import FitSettings
 from regraft.transfer.strategies import STRATEGIES, Candidate
 

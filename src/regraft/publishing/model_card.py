@@ -8,6 +8,7 @@ from pathlib import Path
 from regraft.errors import OutputError, flags_in_messages, option, printable
 from regraft.evaluation.decisions import MOST_PROBABLE
 from regraft.files import check_output, is_file, read_regular
+from regraft.heads.head_choice import DISCRIMINANT
 from regraft.images.tta import NONE, tta_in_words
 from regraft.markdown import code, code_block, listed, table, text, write_text
 from regraft.networks.hook_points import ALL, LAST, LATE
@@ -198,7 +199,7 @@ def _made(subject: CardSubject) -> list[str]:
         )
     strategy = STRATEGIES.get(classifier.strategy)
     rows.append(("strategy", code(classifier.strategy) + (f": {strategy.help}" if strategy is not None else "")))
-    rows.append(("last layer", f"{text(classifier.head.kind)}, penalty {classifier.head.strength:.3g}"))
+    rows.append(("last layer", _last_layer(subject)))
     if record is not None:
         rows += _training_rows(subject)
     rows.append(("temperature", f"{classifier.temperature:.3g}, by which logits are divided before the softmax"))
@@ -207,6 +208,13 @@ def _made(subject: CardSubject) -> list[str]:
     if subject.versions:
         rows.append(("versions", ", ".join(f"{text(name)} {text(one)}" for name, one in subject.versions.items())))
     return table(("what", "how"), rows)
+
+
+def _last_layer(subject: CardSubject) -> str:
+    head, record = subject.classifier.head, subject.record
+    if record is not None and record.head == DISCRIMINANT:
+        return f"{text(head.kind)}, by linear discriminant analysis, shrinkage {head.strength:.3g}"
+    return f"{text(head.kind)}, penalty {head.strength:.3g}"
 
 
 def _training_rows(subject: CardSubject) -> list[tuple[str, str]]:

@@ -53,6 +53,7 @@ def settings_of(classifier: Classifier) -> FitSettings:
         found,
         seed=record.seed,
         class_weight=record.class_weight,
+        head=record.head,
         folds=BY_GROUPS if record.by_group else found.folds,
         positive=own if len(classes) == _LEAST and own != classes[1] else None,
     )

@@ -77,7 +77,7 @@ def compare(
     run = open_run(folder, experiments)
     first = next(iter(experiments.values()))
     folds = first.folds()
-    first.say_folds()
+    first.say_choices()
     clock = Clock(float("inf") if budget is None else budget)
     ordered = sorted(strategies, key=list(STRATEGIES).index)  # by cost: the advice takes the first that suffices
     learned, notes = _distinct(sizes, first.dataset.labels, folds)

@@ -24,6 +24,7 @@ from regraft.features.extraction import Features
 from regraft.features.joint import check_same_engines
 from regraft.features.network_pass import check_photos
 from regraft.heads.coordinates import CoordinateCache
+from regraft.heads.head_choice import HeadChoice, choose_head
 from regraft.heads.probe import CalibratedHeads
 from regraft.heads.ray_shards import share_features
 from regraft.images.augment import Augmentation
@@ -33,11 +34,11 @@ from regraft.networks.backbone import Backbone
 from regraft.networks.hook_points import LAST
 from regraft.networks.names import parts_of_name
 from regraft.networks.plan import Plan, frozen_plan, stages_to_train
-from regraft.processes import ProcessGroup
 from regraft.progress import Observer
-from regraft.runtime import Device, process_count
+from regraft.runtime import Device
 from regraft.training.checkpoints import Run, nowhere
 from regraft.training.schedule import Schedule
+from regraft.transfer.process_checks import training_accelerator
 from regraft.transfer.settings import BY_GROUPS, FitSettings
 from regraft.transfer.strategies import Candidate
 
@@ -130,10 +131,18 @@ class Experiment:
             all_too=self.validation is None,
             choices={name: columns_from(self.backbones, first) for name, first in self.choices.items()},
             class_weights=self.class_weights,
+            head=self.head_choice.head,
             cache=self.coordinates,
             processes=self.compute.processes,
             share=lambda features, labels: share_features(self.compute.workers, self.observer, features, labels),
         )
+
+    @functools.cached_property
+    def head_choice(self) -> HeadChoice:
+        """Return how last layers are fitted on features, and why, where it is not as usual and nobody asked."""
+        shown = [columns_from(self.backbones, first) for first in self.choices.values()]
+        width = max(self.features.values[:0, columns].shape[1] for columns in shown)
+        return choose_head(self.settings.head, len(self.dataset), width, len(self.dataset.classes))
 
     @property
     def class_weights(self) -> ClassWeights | None:
@@ -178,8 +187,10 @@ class Experiment:
         """Return (n,) numbers of the outer folds, see `outer_folds`."""
         return outer_folds(self.dataset, self.settings)
 
-    def say_folds(self) -> None:
-        """Say which groups are left out together, where folds are groups."""
+    def say_choices(self) -> None:
+        """Say which groups are left out together, where folds are groups, and why the last layer is not as usual."""
+        if self.head_choice.reason:
+            self.observer.say(self.head_choice.reason)
         if self.settings.folds == BY_GROUPS:
             for note in leave_groups_out(self.dataset).notes:
                 self.observer.say(note)
@@ -303,29 +314,6 @@ def outer_folds(dataset: Dataset, settings: FitSettings) -> np.ndarray:
     return dataset.folds(OUTER_FOLDS, seed=settings.seed)
 
 
-def training_accelerator(settings: FitSettings, compute: Compute) -> "Accelerator":
-    """Return device and precision of training.
-
-    Raises:
-        OptionError: several processes were started, and do not work together.
-    """
-    from regraft.training.distributed import accelerator
-
-    check_processes(compute)
-    return accelerator(compute.torch_device, settings.precision, compute.processes)
-
-
-def check_processes(compute: Compute) -> None:
-    """Raise `OptionError` where several processes were started that do not work together: each would do all of it."""
-    count = process_count()
-    if count > compute.processes.count:
-        raise OptionError(
-            f"this runs in one process, on one device. Got {count} processes. Start it without torchrun; `regraft "
-            f"fit` of one network and strategy, named ({option('model')}, {option('strategy')}), and `regraft "
-            "pretrain` are what trains on several."
-        )
-
-
 def plan_of(candidate: Candidate, backbone: Backbone, schedule: Schedule) -> Plan:
     """Return what training `candidate` by `schedule` does to every tensor of `backbone`.
 
@@ -353,15 +341,6 @@ def plan_of(candidate: Candidate, backbone: Backbone, schedule: Schedule) -> Pla
             f"({option('strategy', 'scratch')}, {option('batch_norm', 'trained')}): one photo has none. Got 1."
         )
     return plan
-
-
-def check_batch_size(schedule: Schedule, processes: ProcessGroup) -> None:
-    """Raise `OptionError` for updates that leave a process too few photos to train batch-norm statistics on."""
-    if schedule.batch_size < 2 * processes.count:
-        raise OptionError(
-            f"{option('Schedule.batch_size')} must be {2 * processes.count} or more: two photos for each process. "
-            f"Got {schedule.batch_size}."
-        )
 
 
 def open_run(folder: Path | None, experiments: Mapping[str, Experiment]) -> Run:

@@ -21,6 +21,7 @@ from regraft.evaluation.conformal import HeldOutScores
 from regraft.evaluation.report import Report
 from regraft.evaluation.skill import beats_majority
 from regraft.features.joint import JointExtractor
+from regraft.heads.head_choice import LOGISTIC
 from regraft.networks.backbone import Backbone
 from regraft.networks.hook_points import LAST
 from regraft.photo_audit.brief import findings_of_answers, findings_of_photos, lines_of_fit
@@ -195,7 +196,7 @@ def _fit(
     """Train and evaluate what `fit` returns, of which the photos and networks are known."""
     settings = experiment.settings
     open_run(folder, {model: experiment})
-    experiment.say_folds()
+    experiment.say_choices()
     views = ViewChoice(experiment)
     if settings.tta == AUTO:
         views = choose_views(experiment)
@@ -346,6 +347,7 @@ def _record(
         train_from=candidate.train_from,
         train_only=candidate.train_only,
         lora=candidate.lora,
+        head=experiment.head_choice.head if candidate.kind.starts_from_features else LOGISTIC,
         class_weight=experiment.settings.class_weight,
         trained=trained.outcome.plan.summary(),
         frozen=trained.outcome.proof,

@@ -34,6 +34,7 @@ from regraft.evaluation.paired_tests import fold_widening, mean_test
 from regraft.features.depth_choices import columns_from, first_depths
 from regraft.features.extraction import Features
 from regraft.features.joint import JointExtractor
+from regraft.heads.head_choice import choose_head
 from regraft.heads.probe import CalibratedHeads
 from regraft.networks.backbone import Backbone
 from regraft.networks.hook_points import LAST
@@ -238,7 +239,8 @@ class _Trials:
             self._rates[name] = features.seconds / features.computed
         own = features.values[:, columns_from([network], first_depths([network])[LAST])]
         seed, weights = self._settings.seed, self._settings.class_weights(sample.classes)
-        heads = CalibratedHeads(own, sample, seed=seed, class_weights=weights)
+        choice = choose_head(self._settings.head, len(own), own.shape[1], len(sample.classes))
+        heads = CalibratedHeads(own, sample, seed=seed, class_weights=weights, head=choice.head)
         folds = sample.possible_folds(OUTER_FOLDS, seed=seed)
         losses = []
         for fold in np.unique(folds[folds >= 0]):

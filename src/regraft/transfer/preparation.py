@@ -25,7 +25,8 @@ from regraft.networks.backbone import Backbone
 from regraft.networks.hook_points import LAST
 from regraft.photo_audit.brief import findings_of_photos, lines_of_fit
 from regraft.progress import Observer
-from regraft.transfer.experiment import Experiment, check_processes, outer_folds
+from regraft.transfer.experiment import Experiment, outer_folds
+from regraft.transfer.process_checks import check_processes
 from regraft.transfer.settings import BY_GROUPS, GUESSED, JOIN, FitSettings
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from regraft.data.class_weights import ALLOWED, ClassWeights, is_class_weight
 from regraft.data.samples import composed
-from regraft.errors import OptionError, option
+from regraft.errors import OptionError, goes, listed, option, them
 from regraft.evaluation.goals import COST_EXAMPLE, GOAL_EXAMPLE, THRESHOLD_EXAMPLE, TREE_COST, DecisionRequest
+from regraft.heads.head_choice import DISCRIMINANT, LOGISTIC
 from regraft.images.tta import NONE, PARTS, TTA, parts_of
 from regraft.networks.names import NetworkNames
 from regraft.options import GROUP, Seconds, check_settings, declared_settings, number, setting, truth, whole_number
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # the command line is made from these fields, and imports no 
     from regraft.engines.compute import Compute
 
 FEATURES = (AUTO, "last", "late", "all")
+HEADS = (AUTO, LOGISTIC, DISCRIMINANT)
 JOIN, IGNORE = "join", "ignore"  # near-duplicates
 STRATIFIED, BY_GROUPS = "stratified", "groups"  # folds
 GIVEN, GUESSED = "given", "guessed"  # groups
@@ -31,6 +33,7 @@ _USED_BY = {
     **{f"Schedule.{name}": ("trains_network", True) for name in declared_settings(Schedule)},
     "Schedule.views": ("keeps_views", True),
     "features": ("starts_from_features", True),
+    "head": ("starts_from_features", True),
     "precision": ("trains_network", True),
     "train_from": ("stages_can_be_chosen", False),
     "train_only": ("stages_can_be_chosen", False),
@@ -50,6 +53,8 @@ class FitSettings:
         strategy: one of `strategies.STRATEGIES`, or "auto", which chooses between some of them.
         features: what the last layer sees: of the network's last layer, of its late or all its depths too, or "auto",
             which chooses between these.
+        head: how the last layer is fitted on features: "logistic" regression, linear "discriminant" analysis, or
+            "auto": logistic regression, unless that would take hours (`heads.head_choice`).
         tta: the views of a photo that an answer is the mean of (test-time augmentation): a row of `images.tta.TTA`, or
             "auto", which chooses between them on held-out photos.
         seed: of folds, views and training.
@@ -87,6 +92,12 @@ class FitSettings:
         help="What the last layer sees: the network's last features, those of late or of all depths too; auto: what "
         "held-out photos favour.",
         choices=FEATURES,
+    )
+    head: str = setting(
+        AUTO,
+        help="How the last layer is fitted: logistic regression; linear discriminant analysis, which reads the "
+        "features a few times only; auto: logistic, unless that would take hours.",
+        choices=HEADS,
     )
     tta: str = setting(
         NONE,
@@ -286,10 +297,10 @@ class FitSettings:
             users = strategies_that_use(name)
             if name not in besides and self._is_given(name) and not set(strategies) & set(users):
                 shown = users if named == "strategy" else [user for user in users if user != AUTO]
-                ignored.setdefault(_listed(shown, "or"), []).append(option(name))
+                ignored.setdefault(listed(shown, "or"), []).append(option(name))
         lines = [
-            f"{_listed(names, 'and')} {_goes(names)} {option(named)} {users}. Got {option(named)} "
-            f"{','.join(strategies)}, which would ignore {_them(names)}. Leave {_them(names)} out."
+            f"{listed(names, 'and')} {goes(names)} {option(named)} {users}. Got {option(named)} "
+            f"{','.join(strategies)}, which would ignore {them(names)}. Leave {them(names)} out."
             for users, names in ignored.items()
         ]
         lines += [] if lines else self._without_effect(compute)
@@ -309,7 +320,7 @@ class FitSettings:
         named = [option(name) for name in ("train_from", "train_only", "lora") if self._is_given(name)]
         if self.strategy not in (AUTO, "frozen"):
             raise OptionError(
-                f"{_listed(named, 'and') if named else option('strategy', self.strategy)} "
+                f"{listed(named, 'and') if named else option('strategy', self.strategy)} "
                 f"{'train' if len(named) > 1 else 'trains'} one network. Got {len(networks.names)} "
                 f"({option('model')}), whose features are joined. Name one, or use {option('strategy', 'frozen')}."
             )
@@ -317,9 +328,9 @@ class FitSettings:
         ignored = [option(name) for name in unused if self._is_given(name)]
         if ignored:
             raise OptionError(
-                f"{_listed(ignored, 'and')} {_goes(ignored)} training more than the last layer. Got "
+                f"{listed(ignored, 'and')} {goes(ignored)} training more than the last layer. Got "
                 f"{len(networks.names)} networks ({option('model')}), whose features are joined under a last layer "
-                f"alone: it would ignore {_them(ignored)}. Leave {_them(ignored)} out, or name one network."
+                f"alone: it would ignore {them(ignored)}. Leave {them(ignored)} out, or name one network."
             )
 
     def check_views_named(self) -> None:
@@ -364,7 +375,9 @@ class FitSettings:
         chosen = {option(name): getattr(self, name) for name in named if name != "budget" or self.strategy == AUTO}
         if self.tta != NONE:
             chosen[option("tta")] = self.tta
-        if self.class_weight is not None:  # runs that began before there was this option can be resumed
+        if self.head != AUTO:  # runs that began before there was this option can be resumed
+            chosen[option("head")] = self.head
+        if self.class_weight is not None:
             chosen[option("class_weight")] = self.class_weight
         chosen |= {option(f"Schedule.{name}"): getattr(self.schedule, name) for name in declared_settings(Schedule)}
         chosen[option("cache", False)] = not compute.cache  # views from the cache are fewer, and in float16
@@ -380,16 +393,3 @@ def strategies_that_use(name: str) -> tuple[str, ...]:
     needed, by_auto = _USED_BY[name]
     found = tuple(one.name for one in STRATEGIES.values() if needed and getattr(one, needed))
     return (*found, AUTO) if by_auto else found
-
-
-def _listed(names: Sequence[str], last: str) -> str:
-    """Return "a, b or c"."""
-    return f" {last} ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
-
-
-def _goes(names: Sequence[str]) -> str:
-    return "goes with" if len(names) == 1 else "go with"
-
-
-def _them(names: Sequence[str]) -> str:
-    return "it" if len(names) == 1 else "them"

@@ -17,7 +17,8 @@ from regraft.images.tta import TTA
 from regraft.networks.backbone import Backbone
 from regraft.networks.plan import Plan, check_frozen
 from regraft.transfer.budget import Pace
-from regraft.transfer.experiment import Experiment, check_batch_size, plan_of
+from regraft.transfer.experiment import Experiment, plan_of
+from regraft.transfer.process_checks import check_batch_size
 from regraft.transfer.strategies import Candidate
 
 if TYPE_CHECKING:
