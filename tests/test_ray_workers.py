@@ -111,3 +111,34 @@ def test_each_part_comes_once_or_the_command_ends(monkeypatch: pytest.MonkeyPatc
     assert list(_answers(monkeypatch, [2, 0, 2, 1]).map(sum, parts)) == [(2, 9), (0, 3), (1, 3)]
     with pytest.raises(ClusterError, match=r"^the Ray cluster has lost 1 of 3 parts of the work\. What was computed"):
         list(_answers(monkeypatch, [2, 0]).map(sum, parts))
+
+
+@pytest.mark.parametrize(("named", "expected"), [("", "local"), ("10.1.2.3:6379", "10.1.2.3:6379")])
+def test_no_cluster_is_joined_that_nobody_named(named: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray itself would join whatever was started on this machine last, by whomever."""
+    ray = pytest.importorskip("ray")
+    asked: list[str] = []
+    monkeypatch.setattr("ray.data.DataContext.get_current", SimpleNamespace)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda address, **_: asked.append(address))
+    monkeypatch.setattr(ray_connection, "_check_listens", lambda _: None)
+    monkeypatch.setattr(ray_connection, "_keep_stdout", lambda: None)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    ray_connection.join(named)
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.9:1")
+    ray_connection.join(named)
+    assert asked == [expected, named or "10.0.0.9:1"]
+
+
+def test_the_cluster_of_this_machine_may_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    started: list[str | None] = [None]
+    monkeypatch.setattr("ray._private.utils.read_ray_address", lambda: started[0])
+    with pytest.raises(ClusterError, match=r"no Ray cluster answers at auto \(none was started by `ray start`\)"):
+        RayWorkers("auto").connect()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        started[0] = f"127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(ClusterError, match=rf"no Ray cluster answers at {started[0]} \(.*refused"):
+            RayWorkers("auto").connect()

@@ -14,6 +14,7 @@ from regraft.errors import ClusterError, option, printable
 
 PREFIX = "ray"
 _CONNECT_SECONDS = 10.0
+_OWN, _STARTED_HERE = "local", "auto"  # to Ray: a new cluster of this machine, and the one that `ray start` made here
 _AUTH_MODE = "RAY_AUTH_MODE"
 _TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")  # and ~/.ray/auth_token: where Ray finds a cluster's password
 
@@ -30,27 +31,29 @@ def join(address: str) -> None:
     Raises:
         ClusterError: none answers.
     """
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else each pool of workers is told to be an error
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere without being asked for
     place = address or os.environ.get("RAY_ADDRESS", "")
     try:
+        if place == _STARTED_HERE:
+            place = _started_here()
         _check_listens(place)
     except (OSError, ValueError) as error:
         raise _no_cluster(place, error) from error
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else each pool of workers is told to be an error
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere without being asked for
     import ray
     from ray.data import DataContext
 
     context = DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     context.max_errored_blocks = 0  # whatever the environment says: no part may be left out
-    for name in ("ray.data", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("ray.data", "ray.train"):  # what ends the work is raised as well, without their traceback
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     _keep_stdout()
     if ray.is_initialized():
         _check_is(address, ray.get_runtime_context().gcs_address)
         return
     try:
-        _init(address)
+        _init(place or _OWN)
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise _no_cluster(place, error) from error
 
@@ -66,7 +69,7 @@ def _init(address: str) -> None:
 
     def connect() -> None:
         with _quiet_stderr():  # what goes wrong is raised as well
-            ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
 
     try:
         connect()
@@ -113,6 +116,20 @@ def _check_listens(address: str) -> None:
     host, colon, port = address.rpartition(":")
     if colon and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+
+
+def _started_here() -> str:
+    """Return the address of the cluster that was started on this machine last.
+
+    Raises:
+        ValueError: none was.
+    """
+    from ray._private.utils import read_ray_address  # Ray itself asks it, and waits for minutes where the cluster ended
+
+    found = read_ray_address()
+    if not found:
+        raise ValueError("none was started by `ray start`")
+    return str(found)
 
 
 def _check_is(address: str, connected: str) -> None:

@@ -156,7 +156,7 @@ class RayWorkers:
         """
         nodes = self.connect()
         most, cpus, gpus = nodes.workers(device)
-        workers = f"{counted(most, 'worker')} with {resources_in_words(cpus, gpus)} each"
+        workers = f"{counted(most, 'worker')} with {resources_in_words(cpus, gpus)}{' each' if most > 1 else ''}"
         if self._said != (where := f"on Ray, {nodes}: {workers}"):
             self._said = where
             say(where)
@@ -270,5 +270,5 @@ def _deadly(part: Sequence[object]) -> ClusterError:
 
 def cluster_failure(error: Exception) -> ClusterError:
     """Return what to say of what Ray raised."""
-    last = printable((str(error).strip() or type(error).__name__).splitlines()[-1])
+    last = printable((str(error).strip() or type(error).__name__).splitlines()[-1]).rstrip(".")
     return ClusterError(f"the Ray cluster has failed: {type(error).__name__}: {last}. {KEPT}")
