@@ -2,11 +2,14 @@
 
 import socket
 import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from regraft.engines.compute import Compute
-from regraft.errors import ClusterError, MissingPackageError, OptionError
+from regraft.errors import ClusterError, DataError, MissingPackageError, OptionError
 from regraft.ray_workers import Nodes, RayWorkers, is_cluster, workers_on
 
 
@@ -63,3 +66,43 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingPackageError, match=r"^on='ray' needs the package ray, .* 'regraft\[cluster\]'$"):
         RayWorkers().connect()
+
+
+class _Anything:
+    """Stands for what names a machine that a function is to run on."""
+
+    def __init__(self, node: str, *, soft: bool) -> None:
+        self.node = node
+
+
+def test_machines_that_do_not_work_need_not_see_the_photos(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A head without CPUs, a worker, and one that has gone: the worker alone is asked."""
+    asked: list[str] = []
+
+    def look(scheduling_strategy: Any) -> Any:
+        asked.append(scheduling_strategy.node)
+        return SimpleNamespace(remote=lambda path: Path(path).exists())
+
+    nodes = [
+        {"NodeID": "head", "NodeManagerAddress": "10.0.0.1", "Alive": True, "Resources": {"memory": 1.0}},
+        {"NodeID": "worker", "NodeManagerAddress": "10.0.0.2", "Alive": True, "Resources": {"CPU": 8.0, "GPU": 1.0}},
+        {"NodeID": "gone", "NodeManagerAddress": "10.0.0.3", "Alive": False, "Resources": {"CPU": 8.0}},
+    ]
+    ray = SimpleNamespace(
+        nodes=lambda: nodes,
+        remote=lambda **_: lambda _: SimpleNamespace(options=look),
+        get=lambda answers, **_: answers,
+        exceptions=SimpleNamespace(RayError=ValueError),
+    )
+    strategies = SimpleNamespace(NodeAffinitySchedulingStrategy=_Anything)
+    for name, module in (("ray", ray), ("ray.util", ray), ("ray.util.scheduling_strategies", strategies)):
+        monkeypatch.setitem(sys.modules, name, module)  # type: ignore[arg-type]
+    monkeypatch.setattr("regraft.ray_workers._join", lambda _: None)
+    monkeypatch.setattr("regraft.ray_workers.check_installed", lambda *_: None)
+    workers = RayWorkers()
+    assert workers.machines() == Nodes((8,), (1,))
+    (tmp_path / "here.jpg").touch()
+    workers.check_see(tmp_path / "here.jpg", "photos")
+    assert asked == ["worker"]
+    with pytest.raises(DataError, match=r"is not seen by 1 machine of the Ray cluster \(10\.0\.0\.2\)"):
+        workers.check_see(tmp_path / "gone.jpg", "photos")
