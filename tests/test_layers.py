@@ -87,6 +87,7 @@ ORDER = {
         "tiff",
         "depth",
         "streaming",
+        "reasons",
         "reading",
         "decoding",
         "augment",
@@ -387,6 +388,7 @@ ORDER = {
         "exports",
     ],
     "cluster": [
+        "shared_photos",
         "shards",
         "parts",
         "predictions",
@@ -394,7 +396,6 @@ ORDER = {
         "settings",
         "relay",
         "ray_train",
-        "shared_photos",
         "training",
         "pretraining",
     ],

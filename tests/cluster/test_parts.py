@@ -1,16 +1,23 @@
 """Parts: each written once, those that are there stay, and a folder of other things is not written into."""
 
 import json
+import re
+import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.cluster.test_shards import table_of
 from tests.fixtures.rays import WorkersHere
 from tests.fixtures.stores import Bucket
 
-from regraft.cluster.parts import ABOUT, Part, write_parts
+from regraft.cluster.parts import ABOUT, Part, digest_of, write_parts
 from regraft.cluster.shards import Shard, find_shards
+from regraft.engines.compute import Compute
 from regraft.errors import DataError, OutputError
+from regraft.options import Bytes
 from regraft.progress import Observer
 from regraft.storage.locations import Location, location, read_file
 
@@ -22,8 +29,8 @@ class Names:
 
     suffix = ".txt"
 
-    def __init__(self, what: str = "names", deadly: str = "") -> None:
-        self._what, self.deadly = what, deadly
+    def __init__(self, what: str = "names", deadly: str = "", why: str = "it is damaged") -> None:
+        self._what, self.deadly, self.why = what, deadly, why
 
     def digest(self) -> str:
         return self._what
@@ -32,7 +39,7 @@ class Names:
         names = [str(source) for source in shard.photos().sources]
         if names[0] == self.deadly:
             raise DataError("it died")
-        return "\n".join(names).encode(), len(names), [(names[1], "it is damaged")], "by hand"
+        return "\n".join(names).encode(), len(names), [(names[1], self.why)], "by hand"
 
 
 class Heard(Observer):
@@ -90,6 +97,71 @@ def test_an_unfinished_run_goes_on_and_writes_no_part_twice(found: list[Shard], 
     assert sum(part.photos for part in parts) == 6
     (out / ABOUT / "part-000000.json").write_text("{")  # cut off
     assert write(job, found, out) == parts
+
+
+@pytest.mark.parametrize(
+    ("why", "kept"),
+    [
+        ("it is damaged", True),
+        ("the file is cut off (truncated)", True),
+        ("it answered 503 at every attempt", False),
+        ("no permission (403)", False),
+        ("there are no credentials for it", False),
+        ("Input/output error", False),
+        ("the file is gone", False),
+    ],
+)
+def test_photos_lost_to_what_may_be_over_are_read_again(
+    found: list[Shard], tmp_path: Path, why: str, kept: bool
+) -> None:
+    """The second photo of each part; where its file is gone here, too, it is a photo that cannot be read."""
+    out = tmp_path / "out"
+    for shard in found:
+        Path(str(shard.photos().sources[1])).unlink()
+    lost = write(Names(why=why), found, out)
+    assert {part.unreadable[0][1] for part in lost} == {why}
+    again = write(Names(why="another"), found, out)
+    assert {part.unreadable[0][1] for part in again} == {why if kept else "another"}
+
+
+def test_a_photo_that_a_worker_alone_does_not_see_ends_the_command(found: list[Shard], tmp_path: Path) -> None:
+    name = str(found[2].photos().sources[1])
+    message = f"^{re.escape(name)} is there for the process that was started, and not for its worker on "
+    with pytest.raises(DataError, match=message + re.escape(socket.gethostname())):
+        write(Names(why="the file is gone"), found, tmp_path / "out")
+    parts = write(Names(), found, tmp_path / "out")  # they share the photos now
+    assert {part.unreadable[0][1] for part in parts} == {"it is damaged"}
+
+
+def test_a_table_that_a_worker_does_not_see_is_named(photos: Photos, tmp_path: Path) -> None:
+    """It vanishes between its being listed and its being read: here both are one machine."""
+    file = table_of(photos(red=2), tmp_path / "t.parquet", rows_of_a_group=2)
+
+    class Elsewhere(WorkersHere):
+        def map(self, *given: Any, **named: Any) -> Any:
+            file.unlink()
+            return super().map(*given, **named)
+
+    shards = find_shards([file])
+    with pytest.raises(
+        DataError, match=r"t\.parquet is there for the process that was started, and not for its worker"
+    ):
+        write_parts(Names(), shards, tmp_path / "out", Elsewhere(), device="cpu", observer=Observer())
+
+
+def test_a_digest_is_of_all_that_changes_answers() -> None:
+    """Not of what is only a matter of memory and time."""
+    plain = Compute(device="cpu", engine="torch-float32")
+    others = [
+        replace(plain, engine="openvino-float32"),
+        replace(plain, max_file_size=Bytes(1000)),
+        replace(plain, value_range=(0, 4095)),
+    ]
+    digests = [digest_of(plain, "a", 1), *(digest_of(other, "a", 1) for other in others)]
+    digests += [digest_of(plain, "a", 2), digest_of(plain, "b", 1)]
+    assert len(set(digests)) == len(digests)
+    for same in (replace(plain, batch_size=1), replace(plain, cache=False)):
+        assert digest_of(same, "a", 1) == digests[0]
 
 
 @pytest.mark.parametrize("changed", ["job", "photos"])
