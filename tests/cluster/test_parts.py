@@ -15,8 +15,11 @@ from tests.fixtures.stores import Bucket
 
 from regraft.cluster.parts import ABOUT, Part, digest_of, write_parts
 from regraft.cluster.shards import Shard, find_shards
+from regraft.data.audit import inspect
+from regraft.data.photo_list import list_photos
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, OutputError
+from regraft.images.reasons import may_pass
 from regraft.options import Bytes
 from regraft.progress import Observer
 from regraft.storage.locations import Location, location, read_file
@@ -206,6 +209,36 @@ def test_parts_in_a_store(found: list[Shard], bucket: Bucket, tmp_path: Path) ->
     assert contents(out) == contents(tmp_path / "out")
     assert write(Names(), found, out) == parts
     assert sum(".txt" in path for path in refused) == 3
+
+
+class Looks(Names):
+    """Writes nothing but which photos cannot be read."""
+
+    def run(self, shard: Shard) -> tuple[bytes, int, list[tuple[str, str]], str]:
+        photos = shard.photos().sources
+        lost = inspect(photos).unreadable
+        return b"", len(photos), [(str(photos[place]), reason) for place, reason in lost.items()], "by hand"
+
+
+@pytest.mark.slow
+def test_photos_that_a_store_did_not_give_are_asked_for_again(photos: Photos, bucket: Bucket, tmp_path: Path) -> None:
+    """Of a table, too, whose bytes PyArrow asks for: it repeats what was said to it."""
+    folder = photos("pets", red=3)
+    (folder / "red/1.jpg").write_bytes(b"no photo")
+    damaged, busy = "not an image, or damaged at its start", "it answered 503 at every attempt"
+    found = find_shards([bucket.upload(folder, "pets")])
+    bucket.proxy.fault = lambda method, path: "503" if method == "GET" and "red/2.jpg" in path else None
+    lost = write(Looks(), found, tmp_path / "out")[0].unreadable
+    assert [reason for _, reason in lost] == [damaged, busy]
+    bucket.proxy.fault = lambda *_: None
+    assert [reason for _, reason in write(Looks(), found, tmp_path / "out")[0].unreadable] == [damaged]
+
+    table_of(folder, tmp_path / "t.parquet", rows_of_a_group=1)
+    bucket.put("tables/t.parquet", (tmp_path / "t.parquet").read_bytes())
+    listed = list_photos(f"s3://{bucket.name}/tables/t.parquet").sources
+    bucket.proxy.fault = lambda method, path: "503" if method == "GET" and "t.parquet" in path else None
+    reason = inspect(listed[2:]).unreadable[0]
+    assert (reason, may_pass(reason)) == (busy, True)
 
 
 def test_the_plan_says_what_is_written(found: list[Shard], tmp_path: Path) -> None:
