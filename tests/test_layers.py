@@ -88,6 +88,7 @@ ORDER = {
         "tiff",
         "depth",
         "streaming",
+        "reasons",
         "reading",
         "decoding",
         "augment",
@@ -392,6 +393,7 @@ ORDER = {
         "exports",
     ],
     "cluster": [
+        "shared_photos",
         "shards",
         "parts",
         "predictions",
@@ -399,7 +401,6 @@ ORDER = {
         "settings",
         "relay",
         "ray_train",
-        "shared_photos",
         "training",
         "pretraining",
     ],

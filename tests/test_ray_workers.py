@@ -4,6 +4,7 @@ import pickle
 import socket
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from regraft import ray_connection
 from regraft.engines.compute import Compute
-from regraft.errors import ClusterError, MissingPackageError, OptionError
+from regraft.errors import ClusterError, DataError, MissingPackageError, OptionError
 from regraft.ray_workers import Nodes, RayWorkers, is_cluster, workers_on
 
 
@@ -142,3 +143,44 @@ def test_the_cluster_of_this_machine_may_have_ended(monkeypatch: pytest.MonkeyPa
         started[0] = f"127.0.0.1:{free.getsockname()[1]}"
         with pytest.raises(ClusterError, match=rf"no Ray cluster answers at {started[0]} \(.*refused"):
             RayWorkers("auto").connect()
+
+
+class _Anything:
+    """Stands for what names a machine that a function is to run on."""
+
+    def __init__(self, node: str, *, soft: bool) -> None:
+        self.node = node
+
+
+def test_machines_that_do_not_work_need_not_see_the_photos(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A head without CPUs, a worker, and one that has gone: the worker alone is asked."""
+    asked: list[str] = []
+
+    def look(scheduling_strategy: Any) -> Any:
+        asked.append(scheduling_strategy.node)
+        return SimpleNamespace(remote=lambda path: Path(path).exists())
+
+    nodes = [
+        {"NodeID": "head", "NodeManagerAddress": "10.0.0.1", "Alive": True, "Resources": {"memory": 1.0}},
+        {"NodeID": "worker", "NodeManagerAddress": "10.0.0.2", "Alive": True, "Resources": {"CPU": 8.0, "GPU": 1.0}},
+        {"NodeID": "gone", "NodeManagerAddress": "10.0.0.3", "Alive": False, "Resources": {"CPU": 8.0}},
+    ]
+    ray = SimpleNamespace(
+        nodes=lambda: nodes,
+        is_initialized=lambda: False,
+        remote=lambda **_: lambda _: SimpleNamespace(options=look),
+        get=lambda answers, **_: answers,
+        exceptions=SimpleNamespace(RayError=ValueError),
+    )
+    strategies = SimpleNamespace(NodeAffinitySchedulingStrategy=_Anything)
+    for name, module in (("ray", ray), ("ray.util", ray), ("ray.util.scheduling_strategies", strategies)):
+        monkeypatch.setitem(sys.modules, name, module)  # type: ignore[arg-type]
+    monkeypatch.setattr("regraft.ray_workers.join", lambda _: None)
+    monkeypatch.setattr("regraft.ray_workers.check_installed", lambda *_: None)
+    workers = RayWorkers()
+    assert workers.machines() == Nodes((8,), (1,))
+    (tmp_path / "here.jpg").touch()
+    workers.check_see(tmp_path / "here.jpg", "photos")
+    assert asked == ["worker"]
+    with pytest.raises(DataError, match=r"is not seen by 1 machine of the Ray cluster \(10\.0\.0\.2\)"):
+        workers.check_see(tmp_path / "gone.jpg", "photos")

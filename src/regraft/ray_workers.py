@@ -107,7 +107,7 @@ class RayWorkers:
         return _nodes()
 
     def check_see(self, path: Path, what: str) -> None:
-        """Raise `DataError` unless every machine of the cluster sees this file.
+        """Raise `DataError` unless every machine of the cluster that can work sees this file.
 
         Args:
             path: of a file that this process sees.
@@ -118,7 +118,7 @@ class RayWorkers:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
         look = ray.remote(num_cpus=0)(_sees)
-        nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        nodes = _working_nodes()
         answers = [
             look.options(scheduling_strategy=On(node["NodeID"], soft=False)).remote(str(path.absolute()))
             for node in nodes
@@ -246,11 +246,16 @@ def _pickled(work: object) -> bytes:
     return bytes(cloudpickle.dumps(work))  # type: ignore[no-untyped-call]
 
 
-def _nodes() -> Nodes:
+def _working_nodes() -> list[dict[str, Any]]:
+    """Return what Ray says of each machine on which a worker can run: of a head that only directs it none can."""
     import ray
 
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    found = [node["Resources"] for node in nodes if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+    return [node for node in nodes if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+
+
+def _nodes() -> Nodes:
+    found = [node["Resources"] for node in _working_nodes()]
     if not found:
         raise ClusterError(
             f"{option('on')}: the Ray cluster has no machine with a CPU to work on. Start one with `ray start`."

@@ -1,16 +1,26 @@
 """Parts: each written once, those that are there stay, and a folder of other things is not written into."""
 
 import json
+import re
+import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.cluster.test_shards import table_of
 from tests.fixtures.rays import WorkersHere
 from tests.fixtures.stores import Bucket
 
-from regraft.cluster.parts import ABOUT, Part, write_parts
+from regraft.cluster.parts import ABOUT, Part, digest_of, write_parts
 from regraft.cluster.shards import Shard, find_shards
+from regraft.data.audit import inspect
+from regraft.data.photo_list import list_photos
+from regraft.engines.compute import Compute
 from regraft.errors import DataError, OutputError
+from regraft.images.reasons import may_pass
+from regraft.options import Bytes
 from regraft.progress import Observer
 from regraft.storage.locations import Location, location, read_file
 
@@ -22,8 +32,8 @@ class Names:
 
     suffix = ".txt"
 
-    def __init__(self, what: str = "names", deadly: str = "") -> None:
-        self._what, self.deadly = what, deadly
+    def __init__(self, what: str = "names", deadly: str = "", why: str = "it is damaged") -> None:
+        self._what, self.deadly, self.why = what, deadly, why
 
     def digest(self) -> str:
         return self._what
@@ -32,7 +42,7 @@ class Names:
         names = [str(source) for source in shard.photos().sources]
         if names[0] == self.deadly:
             raise DataError("it died")
-        return "\n".join(names).encode(), len(names), [(names[1], "it is damaged")], "by hand"
+        return "\n".join(names).encode(), len(names), [(names[1], self.why)], "by hand"
 
 
 class Heard(Observer):
@@ -92,6 +102,71 @@ def test_an_unfinished_run_goes_on_and_writes_no_part_twice(found: list[Shard], 
     assert write(job, found, out) == parts
 
 
+@pytest.mark.parametrize(
+    ("why", "kept"),
+    [
+        ("it is damaged", True),
+        ("the file is cut off (truncated)", True),
+        ("it answered 503 at every attempt", False),
+        ("no permission (403)", False),
+        ("there are no credentials for it", False),
+        ("Input/output error", False),
+        ("the file is gone", False),
+    ],
+)
+def test_photos_lost_to_what_may_be_over_are_read_again(
+    found: list[Shard], tmp_path: Path, why: str, kept: bool
+) -> None:
+    """The second photo of each part; where its file is gone here, too, it is a photo that cannot be read."""
+    out = tmp_path / "out"
+    for shard in found:
+        Path(str(shard.photos().sources[1])).unlink()
+    lost = write(Names(why=why), found, out)
+    assert {part.unreadable[0][1] for part in lost} == {why}
+    again = write(Names(why="another"), found, out)
+    assert {part.unreadable[0][1] for part in again} == {why if kept else "another"}
+
+
+def test_a_photo_that_a_worker_alone_does_not_see_ends_the_command(found: list[Shard], tmp_path: Path) -> None:
+    name = str(found[2].photos().sources[1])
+    message = f"^{re.escape(name)} is there for the process that was started, and not for its worker on "
+    with pytest.raises(DataError, match=message + re.escape(socket.gethostname())):
+        write(Names(why="the file is gone"), found, tmp_path / "out")
+    parts = write(Names(), found, tmp_path / "out")  # they share the photos now
+    assert {part.unreadable[0][1] for part in parts} == {"it is damaged"}
+
+
+def test_a_table_that_a_worker_does_not_see_is_named(photos: Photos, tmp_path: Path) -> None:
+    """It vanishes between its being listed and its being read: here both are one machine."""
+    file = table_of(photos(red=2), tmp_path / "t.parquet", rows_of_a_group=2)
+
+    class Elsewhere(WorkersHere):
+        def map(self, *given: Any, **named: Any) -> Any:
+            file.unlink()
+            return super().map(*given, **named)
+
+    shards = find_shards([file])
+    with pytest.raises(
+        DataError, match=r"t\.parquet is there for the process that was started, and not for its worker"
+    ):
+        write_parts(Names(), shards, tmp_path / "out", Elsewhere(), device="cpu", observer=Observer())
+
+
+def test_a_digest_is_of_all_that_changes_answers() -> None:
+    """Not of what is only a matter of memory and time."""
+    plain = Compute(device="cpu", engine="torch-float32")
+    others = [
+        replace(plain, engine="openvino-float32"),
+        replace(plain, max_file_size=Bytes(1000)),
+        replace(plain, value_range=(0, 4095)),
+    ]
+    digests = [digest_of(plain, "a", 1), *(digest_of(other, "a", 1) for other in others)]
+    digests += [digest_of(plain, "a", 2), digest_of(plain, "b", 1)]
+    assert len(set(digests)) == len(digests)
+    for same in (replace(plain, batch_size=1), replace(plain, cache=False)):
+        assert digest_of(same, "a", 1) == digests[0]
+
+
 @pytest.mark.parametrize("changed", ["job", "photos"])
 def test_parts_of_something_else_stay(found: list[Shard], tmp_path: Path, changed: str) -> None:
     write(Names(), found, tmp_path / "out")
@@ -134,6 +209,36 @@ def test_parts_in_a_store(found: list[Shard], bucket: Bucket, tmp_path: Path) ->
     assert contents(out) == contents(tmp_path / "out")
     assert write(Names(), found, out) == parts
     assert sum(".txt" in path for path in refused) == 3
+
+
+class Looks(Names):
+    """Writes nothing but which photos cannot be read."""
+
+    def run(self, shard: Shard) -> tuple[bytes, int, list[tuple[str, str]], str]:
+        photos = shard.photos().sources
+        lost = inspect(photos).unreadable
+        return b"", len(photos), [(str(photos[place]), reason) for place, reason in lost.items()], "by hand"
+
+
+@pytest.mark.slow
+def test_photos_that_a_store_did_not_give_are_asked_for_again(photos: Photos, bucket: Bucket, tmp_path: Path) -> None:
+    """Of a table, too, whose bytes PyArrow asks for: it repeats what was said to it."""
+    folder = photos("pets", red=3)
+    (folder / "red/1.jpg").write_bytes(b"no photo")
+    damaged, busy = "not an image, or damaged at its start", "it answered 503 at every attempt"
+    found = find_shards([bucket.upload(folder, "pets")])
+    bucket.proxy.fault = lambda method, path: "503" if method == "GET" and "red/2.jpg" in path else None
+    lost = write(Looks(), found, tmp_path / "out")[0].unreadable
+    assert [reason for _, reason in lost] == [damaged, busy]
+    bucket.proxy.fault = lambda *_: None
+    assert [reason for _, reason in write(Looks(), found, tmp_path / "out")[0].unreadable] == [damaged]
+
+    table_of(folder, tmp_path / "t.parquet", rows_of_a_group=1)
+    bucket.put("tables/t.parquet", (tmp_path / "t.parquet").read_bytes())
+    listed = list_photos(f"s3://{bucket.name}/tables/t.parquet").sources
+    bucket.proxy.fault = lambda method, path: "503" if method == "GET" and "t.parquet" in path else None
+    reason = inspect(listed[2:]).unreadable[0]
+    assert (reason, may_pass(reason)) == (busy, True)
 
 
 def test_the_plan_says_what_is_written(found: list[Shard], tmp_path: Path) -> None:

@@ -17,6 +17,6 @@ def test_a_photo_that_only_this_machine_has_is_named(tmp_path: Path) -> None:
     check_seen([0, 2], sources, frozenset())  # of its share
     check_seen([0, 1, 2], sources, frozenset({1}))  # a table may list what is nowhere
     with pytest.raises(
-        DataError, match=f"^{re.escape(str(gone))} is there for the process that starts .* Every machine"
+        DataError, match=f"^{re.escape(str(gone))} is there for the process that was started, .* Every machine"
     ):
         check_seen([0, 1, 2], sources, frozenset())

@@ -112,6 +112,31 @@ def test_no_more_than_a_block_is_extracted_at_once(
     assert sizes == [4, 4, 2]
 
 
+@pytest.mark.usefixtures("small_blocks")
+def test_few_photos_of_many_are_resized_as_all_of_them(
+    backbone: Backbone, ten: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In blocks of 4, 4 and 2, as a share of all of them, and beside others: by what resizes eight photos or more."""
+    monkeypatch.setattr("regraft.images.resizing.MANY_PHOTOS", 8)
+    exact = Compute(engine="torch-float32", cache=False)
+
+    def vectors(photos: list[Path], *others: list[Path], of: int | None = None) -> np.ndarray:
+        embedder = Embedder(backbone, exact)
+        return embedder.all_of(embedder.open(*others, photos, photos=of)[-1]).vectors
+
+    monkeypatch.setattr(module, "_LEAST", 10)
+    whole, few = vectors(ten), vectors(ten[8:])
+    close = 1e-5 * np.abs(whole).max()
+    assert np.abs(few - whole[8:]).max() > 10 * close  # else nothing is shown
+    monkeypatch.setattr(module, "_LEAST", 4)
+    for found, expected in (
+        (vectors(ten), whole),
+        (vectors(ten[8:], of=10), whole[8:]),
+        (vectors(ten[8:], ten), whole[8:]),
+    ):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=close)
+
+
 @pytest.mark.parametrize(("least", "size"), [(2, 20), (25, 25)])
 def test_blocks_have_as_many_photos_as_their_bytes_allow(
     backbone: Backbone, monkeypatch: pytest.MonkeyPatch, least: int, size: int
@@ -119,7 +144,8 @@ def test_blocks_have_as_many_photos_as_their_bytes_allow(
     """Room for twenty rows of the features of all depths, which are extracted, and a bit; the least always."""
     extracted: list[np.ndarray] = []
 
-    def nothing(extractor: Any, _: tuple[Path, ...], keys: tuple[bytes, ...]) -> Features:
+    def nothing(extractor: Any, _: tuple[Path, ...], keys: tuple[bytes, ...], *, photos: int) -> Features:
+        assert photos == 50  # of all blocks
         extracted.append(np.zeros((len(keys), extractor.backbone.width), dtype=np.float32))
         return Features(extracted[-1])
 

@@ -1,20 +1,24 @@
 """Features of views: those of the pictures that they show, in a cache of their own, and never twice."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from tests.fixtures.rays import WorkersHere
 
 from regraft.data.audit import inspect
+from regraft.engines import compute as compute_
 from regraft.engines.compute import Compute
 from regraft.engines.pytorch import TorchEngine
-from regraft.features import extraction
+from regraft.features import extraction, joint, passes
 from regraft.features.activations import CachedViews, ViewSet, cache_views
 from regraft.features.extraction import extract
 from regraft.features.joint import JointExtractor
+from regraft.features.shares import in_shares
 from regraft.images.augment import Augmentation
 from regraft.images.decoding import decode, decode_views
 from regraft.images.resizing import TORCHVISION
@@ -172,3 +176,28 @@ def test_activations_of_views_of_answers_are_computed_beside_those_that_are_kept
         assert close(part, expected)
     (plain,) = views.stream([[(3, 0)]])
     assert np.allclose(plain.numpy(), engine.features(pictures[3][:1]), rtol=2e-3, atol=1e-3)  # kept in half precision
+
+
+def test_parts_and_shares_are_whole_batches_of_views(
+    backbone: Backbone, photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 11 views, five of each photo, two photos are run together: 10 of at most 11 go to a worker."""
+    sources = sorted(photos(red=7, blue=6).rglob("*.jpg"))
+    keys, parts = inspect(tuple(sources)).keys, TTA["crops"].parts
+    workers = WorkersHere()
+    monkeypatch.setattr(passes, "PHOTOS_OF_A_PART", 11)
+    monkeypatch.setattr(compute_, "workers_on", lambda name: workers if name else None)
+    exact = replace(EXACT, cache=False, batch_size=11)
+    alone = JointExtractor([backbone], exact, tta="crops").extract_parts(sources, keys, parts=parts)
+    shares: list[int] = []
+
+    def counted(*given: Any, batch_size: int) -> Any:
+        shares.append(batch_size)
+        return in_shares(*given, batch_size=batch_size)
+
+    monkeypatch.setattr(joint, "in_shares", counted)
+    there = JointExtractor([backbone], replace(exact, on="ray"), tta="crops").extract_parts(sources, keys, parts=parts)
+    assert [len(part) for part in reversed(workers.parts)] == [10, 3]  # type: ignore[arg-type]
+    assert shares == [2]
+    for part in parts:
+        assert np.array_equal(there[part].values, alone[part].values)

@@ -1,5 +1,6 @@
 """What stores on loopback answer, spoilt in every way: what is asked again, and how it ends in words."""
 
+import errno
 import logging
 import os
 import socket
@@ -17,7 +18,7 @@ from regraft.images.loading import load_batches
 from regraft.images.preprocess import Preprocess
 from regraft.images.reading import UnreadableImageError, look_at, read_image
 from regraft.storage import failures, opening, store
-from regraft.storage.failures import trouble_of
+from regraft.storage.failures import NoPartsError, may_pass, trouble_of
 from regraft.storage.locations import RemotePath, location, read_file, read_part
 
 Photos = Callable[..., Path]
@@ -327,3 +328,18 @@ def test_a_server_without_parts_gives_small_files_whole(
     monkeypatch.setattr(store, "_WHOLE", 4000)
     with pytest.raises(OSError, match=r"^its server gives files as a whole alone, and this one is too large for that$"):
         read_file(path)
+
+
+@pytest.mark.parametrize(
+    ("error", "passing"),
+    [
+        (ConnectionResetError(), True),
+        (TimeoutError(), True),
+        (PermissionError(), True),
+        (OSError(errno.EBUSY, "SlowDown"), True),
+        (ValueError("what a client does not say"), True),
+        (NoPartsError(), False),  # as it will be the next time
+    ],
+)
+def test_what_another_time_may_not_go_wrong(error: Exception, passing: bool) -> None:
+    assert may_pass(trouble_of(error).words) is passing

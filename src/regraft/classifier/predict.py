@@ -174,15 +174,21 @@ class Predictor:
         """Classify images; one that cannot be read has a reason instead of probabilities, the others are answered."""
         return self.predict_with_features(sources).predictions
 
-    def predict_with_features(self, sources: Sequence[Source]) -> ExplainedPredictions:
-        """Classify images as `predict` does, and return what the answers rest on, too."""
-        return self.explain_each([sources])[0]
+    def predict_with_features(self, sources: Sequence[Source], *, photos: int | None = None) -> ExplainedPredictions:
+        """Classify images as `predict` does, and return what the answers rest on, too. See `explain_each`."""
+        return self.explain_each([sources], photos=photos)[0]
 
-    def explain_each(self, lists: Sequence[Sequence[Source]]) -> list[ExplainedPredictions]:
+    def explain_each(
+        self, lists: Sequence[Sequence[Source]], *, photos: int | None = None
+    ) -> list[ExplainedPredictions]:
         """Classify several lists of images at once, each as `predict_with_features` classifies it alone.
 
         What all images of a list decide together, the values of black and white, they decide for their list only; the
         network runs the images of all lists together.
+
+        Args:
+            lists: of images.
+            photos: how many there are in all, where these are a share of them: that decides what resizes them.
         """
         sources = tuple(source for one in lists for source in one)
         ends = np.cumsum([len(one) for one in lists], dtype=np.int64).tolist()
@@ -199,7 +205,7 @@ class Predictor:
         for own in dict.fromkeys(ranges):
             rows = [row for places, one in zip(parts, ranges, strict=True) if one == own for row in places]
             found = self._extractor_of(own).extract(
-                [sources[row] for row in rows], [inspection.keys[row] for row in rows]
+                [sources[row] for row in rows], [inspection.keys[row] for row in rows], photos=photos
             )
             if values is None:
                 values = np.empty((len(sources), found.values.shape[1]), dtype=found.values.dtype)
@@ -246,11 +252,16 @@ class Predictor:
         known = self.classifier.backbone.preprocess.ranges
         return choose_ranges(deep, given=self.compute.value_range, known=known, say=self._observer.say)
 
-    def engine_for(self, sources: Sequence[Source]) -> str:
-        """Return the name of the kind of engine that runs photos like these; "auto" where networks have several."""
+    def engine_for(self, sources: Sequence[Source], *, photos: int | None = None) -> str:
+        """Return the name of the kind of engine that runs photos like these; "auto" where networks have several.
+
+        `photos` is as of `explain_each`.
+        """
         seen = inspect_shares(tuple(sources), max_file_size=self.compute.max_file_size, say=self._observer.say)
         device = self.compute.processor
-        kinds = {kind_of(engine.name, device).name for engine in self._extractor.choose(sources, seen.keys)}
+        kinds = {
+            kind_of(engine.name, device).name for engine in self._extractor.choose(sources, seen.keys, photos=photos)
+        }
         return kinds.pop() if len(kinds) == 1 else AUTO
 
     def open(self, samples: Samples) -> Dataset:

@@ -125,7 +125,7 @@ def _embed_parts(
     check_model(model, weights)
 
     from regraft.cluster.embeddings import EmbeddingJob
-    from regraft.cluster.shards import find_shards
+    from regraft.cluster.shards import count_photos, find_shards
     from regraft.networks.names import without_folders
 
     compute = given.compute()
@@ -133,8 +133,11 @@ def _embed_parts(
     embedder, model = new_embedder(model, weights, given, features, compute=replace(compute, on=""))
     photos = shards[0].photos()
     first = photos.select(range(min(len(photos), PHOTOS_THAT_CHOOSE)))
-    embedder.open(first.sources, labels=first.labels)
-    job = EmbeddingJob(embedder.backbone, without_folders(model), embedder.compute_chosen(), str(features))
+    total = count_photos(shards)
+    embedder.open(first.sources, labels=first.labels, photos=total)
+    job = EmbeddingJob(
+        embedder.backbone, without_folders(model), embedder.compute_chosen(), str(features), photos=total
+    )
     run_parts(job, shards, out, compute, given.observer())
 
 

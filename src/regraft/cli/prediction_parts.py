@@ -56,7 +56,7 @@ def predict_parts(
     from regraft.classifier.predict import Predictor
     from regraft.classifier.tree import level_of
     from regraft.cluster.predictions import AnswerOptions, PredictionJob
-    from regraft.cluster.shards import find_shards
+    from regraft.cluster.shards import count_photos, find_shards
 
     asked, abstain, level, positive = answers
     compute, observer, request = given.compute(), given.observer(), decision_request(given)
@@ -65,10 +65,12 @@ def predict_parts(
     at = None if level is None else level_of(classifier.taxonomy, classifier.classes, level)
     classes, decision = decide(classifier, at, request, positive)
     shards = find_shards(photos, given.columns())
+    total = count_photos(shards)
     alone = replace(compute, on="")
     first = Predictor(classifier, alone, observer, coverage=asked, abstain=abstain)
-    alone = replace(alone, engine=first.engine_for(shards[0].photos().sources[:PHOTOS_THAT_CHOOSE]))
-    options_said = f"{asked} {abstain} {level} {decision} {classes}"
+    alone = replace(alone, engine=first.engine_for(shards[0].photos().sources[:PHOTOS_THAT_CHOOSE], photos=total))
+    decided = None if decision is None else decision.to_json(classes)
+    options_said = f"{asked} {abstain} {level} {decided} {classes}"
     job = PredictionJob(
         classifier,
         alone,
@@ -76,6 +78,7 @@ def predict_parts(
         FORMATTERS[format],
         suffix=suffix,
         digest=f"{sha256(read_regular(bundle)).hex()} {options_said}",
+        photos=total,
     )
     if decision is not None:
         note(f"decided by {decision.in_words(classes)}")

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from regraft.cluster.parts import digest_of
 from regraft.cluster.predictions import check_ranges_known
 from regraft.cluster.shards import Shard
 from regraft.engines.compute import Compute
 from regraft.engines.workload import EngineChoice
 from regraft.features.embedding import Embedder
 from regraft.features.vector_files import open_vector_file
-from regraft.files import sha256
 from regraft.networks.backbone import Backbone
 
 
@@ -23,22 +23,30 @@ class EmbeddingJob:
         model: its name, for the file.
         compute: as of the process that gives the work; `engine` names what runs the network on all workers.
         features: of which depths: "last", "late" or "all".
+        photos: how many there are in all shards, which decides what resizes them.
         earlier: the engine that was chosen when the network was trained further.
     """
 
     suffix = ".parquet"
 
     def __init__(
-        self, backbone: Backbone, model: str, compute: Compute, features: str, *, earlier: EngineChoice | None = None
+        self,
+        backbone: Backbone,
+        model: str,
+        compute: Compute,
+        features: str,
+        *,
+        photos: int,
+        earlier: EngineChoice | None = None,
     ) -> None:
-        self._about = f"{model} {backbone.fingerprint()} {features} {compute.engine} {compute.value_range}"
+        self._about = (model, backbone.fingerprint(), backbone.preprocess.to_json(), features, photos)
         self._backbone, self._model, self._features = backbone.for_another_process(), model, features
-        self._compute, self._earlier = replace(compute, on=""), earlier
+        self._compute, self._earlier, self._photos = replace(compute, on=""), earlier, photos
         self._embedder: Embedder | None = None
 
     def digest(self) -> str:
         """Return what changes when the parts would be others."""
-        return sha256(self._about.encode()).hex()
+        return digest_of(self._compute, *self._about)
 
     def run(self, shard: Shard) -> tuple[bytes, int, list[tuple[str, str]], str]:
         """Return the part of a shard. See `parts.ShardJob`.
@@ -49,7 +57,7 @@ class EmbeddingJob:
         if self._embedder is None:
             self._embedder = Embedder(self._backbone, self._compute, earlier=self._earlier, features=self._features)
         embedder, photos = self._embedder, shard.photos()
-        (opened,) = embedder.open(photos.sources, labels=photos.labels)
+        (opened,) = embedder.open(photos.sources, labels=photos.labels, photos=self._photos)
         known = self._backbone.preprocess.ranges
         check_ranges_known(shard, embedder.backbone.preprocess.ranges, known, self._compute)
         unreadable: dict[int, str] = {}

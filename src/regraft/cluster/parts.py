@@ -6,16 +6,23 @@ ended before it could say so is written again, and is the same.
 """
 
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from regraft.cluster.shards import Shard
+from regraft.cluster.shared_photos import check_seen, unseen
+from regraft.engines.compute import Compute
 from regraft.errors import OutputError, option, printable
-from regraft.files import sha256
+from regraft.files import UnusableFileError, sha256
+from regraft.images.decoding import READING
+from regraft.images.reasons import GONE, NO_PERMISSION, may_pass
+from regraft.images.source_files import file_of
+from regraft.images.sources import EncodedImage, Pixels, open_encoded
 from regraft.progress import Observer, progress
 from regraft.ray_workers import STARTING_SECONDS, RayWorkers
 from regraft.storage.locations import Location, RemotePath, read_file, write_file
@@ -36,12 +43,19 @@ class Part:
         photos: how many rows it has.
         unreadable: [name, reason] of photos that could not be read.
         engine: what ran the network.
+        host: the machine that wrote it.
     """
 
     name: str
     photos: int
     unreadable: tuple[tuple[str, str], ...]
     engine: str
+    host: str = field(default="", compare=False)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no photo was lost to what may be over by now: a store that did not answer, a file that was away."""
+        return not any(may_pass(reason) for _, reason in self.unreadable)
 
 
 class ShardJob(Protocol):
@@ -58,10 +72,24 @@ class ShardJob(Protocol):
         """Return the part, its number of rows, photos that cannot be read with the reasons, and the engine."""
 
 
+def digest_of(compute: Compute, *about: object) -> str:
+    """Return what changes when a job would make other parts of the same shards.
+
+    Args:
+        compute: how the workers read photos and run the network. Batches and the cache change no more than the last
+            digits, and are not in it: what did not fit into the memory may go on with smaller ones.
+        about: all else that the parts depend on.
+    """
+    said = (compute.processor.type, compute.engine, compute.max_file_size, compute.value_range, READING)
+    return sha256("\0".join(map(str, (*said, *about))).encode("utf-8", "surrogatepass")).hex()
+
+
 def write_parts(
     job: ShardJob, shards: Sequence[Shard], out: Location, workers: RayWorkers, *, device: str, observer: Observer
 ) -> list[Part]:
     """Have workers write a part for each shard into a folder; those that are there already stay.
+
+    Those that lack photos for what may be over by now are written again.
 
     Args:
         job: makes the parts.
@@ -74,6 +102,7 @@ def write_parts(
     Raises:
         OutputError: the folder holds something else, or cannot be written.
         ClusterError, DataError: as of the workers.
+        DataError: a worker did not see a photo that this process sees.
     """
     digests = [shard.digest() for shard in shards]
     plan = {"digest": sha256("".join([job.digest(), *digests]).encode()).hex(), "parts": len(shards)}
@@ -90,6 +119,7 @@ def write_parts(
     total = None if None in counts else sum(filter(None, counts))
     with _counted(total, len(units), observer) as advance:
         for number, part in workers.map(work, units, device=device, say=observer.say):
+            _check_seen(shards[number], part)
             found.append(part)
             advance(counts[number] or part.photos)
     return sorted(found, key=lambda part: part.name)
@@ -142,6 +172,22 @@ def _begin(out: Location, plan: dict[str, object]) -> None:
     write_file(path, text)
 
 
+def _check_seen(shard: Shard, part: Part) -> None:
+    """Raise `DataError` where a worker did not see a local file that this process sees."""
+    lost = {name for name, reason in part.unreadable if reason in (GONE, NO_PERMISSION)}
+    if not lost:
+        return
+    for source in shard.photos().sources:
+        if str(source) not in lost or not isinstance(file_of(source), Path):
+            continue
+        assert not isinstance(source, EncodedImage | Pixels)  # they lie in no file
+        try:
+            open_encoded(source).close()
+        except (OSError, UnusableFileError):
+            continue
+        raise unseen(source, part.host)
+
+
 class _PartWork:
     """What a worker does with a shard."""
 
@@ -154,12 +200,15 @@ class _PartWork:
         note, file = self._out / ABOUT / f"{name}.json", self._out / f"{name}{self._job.suffix}"
         try:
             about = json.loads(read_file(note))
-            if file.is_file():
-                return Part(about["name"], about["photos"], tuple(map(tuple, about["unreadable"])), about["engine"])
+            part = Part(**about | {"unreadable": tuple(map(tuple, about["unreadable"]))})
+            if part.is_final and file.is_file():
+                return part
         except (OSError, ValueError, KeyError, TypeError):  # it was not finished
             pass
+        if shard.file is not None:
+            check_seen([0], [shard.file], frozenset())
         data, photos, unreadable, engine = self._job.run(shard)
-        part = Part(file.name, photos, tuple(unreadable), engine)
+        part = Part(file.name, photos, tuple(unreadable), engine, socket.gethostname())
         write_file(file, data)
         write_file(note, json.dumps(asdict(part)).encode())
         return part

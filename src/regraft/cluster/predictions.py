@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.predict import Predictions, Predictor
+from regraft.cluster.parts import digest_of
 from regraft.cluster.shards import Shard
 from regraft.engines.compute import Compute
 from regraft.errors import DataError, option
 from regraft.evaluation.conformal import Coverage
 from regraft.evaluation.decisions import Decision
 from regraft.evaluation.levels import Level
-from regraft.files import sha256
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class PredictionJob:
         answers: what is answered.
         write: predictions and names of classes to the contents of a file.
         suffix: the ending of that file.
-        digest: identifies the classifier and all options.
+        digest: identifies the classifier and all options of answers.
+        photos: how many there are in all shards, which decides what resizes them.
     """
 
     def __init__(
@@ -52,15 +53,17 @@ class PredictionJob:
         *,
         suffix: str,
         digest: str,
+        photos: int,
     ) -> None:
         self._classifier = classifier.for_another_process()
         self._compute = replace(compute, on="")
         self._answers, self._write, self.suffix, self._digest = answers, write, suffix, digest
+        self._photos = photos
         self._predictor: Predictor | None = None
 
     def digest(self) -> str:
         """Return what changes when the parts would be others."""
-        return sha256(f"{self._digest} {self._compute.engine} {self._compute.value_range} {self.suffix}".encode()).hex()
+        return digest_of(self._compute, self._digest, self._photos, self.suffix)
 
     def run(self, shard: Shard) -> tuple[bytes, int, list[tuple[str, str]], str]:
         """Return the part of a shard. See `parts.ShardJob`.
@@ -72,7 +75,7 @@ class PredictionJob:
         if self._predictor is None:
             self._predictor = Predictor(classifier, self._compute, coverage=asked.coverage, abstain=asked.abstain)
         sources = shard.photos().sources
-        found = self._predictor.predict_with_features(sources)
+        found = self._predictor.predict_with_features(sources, photos=self._photos)
         check_ranges_known(shard, found.ranges, classifier.backbone.preprocess.ranges, self._compute)
         predictions = found.predictions
         classes = classifier.classes if asked.level is None else asked.level.nodes

@@ -54,11 +54,16 @@ def check_seen(places: Sequence[int], sources: Sequence[Source], absent: frozens
     for place in places:
         file = file_of(sources[place])
         if isinstance(file, Path) and place not in absent and not file.exists():
-            raise DataError(
-                f"{printable(file)} is there for the process that starts the training, and not for its worker on "
-                f"{printable(socket.gethostname())}. Every machine of the Ray cluster must see the photos under the "
-                "same names: put them on a file system that all share, or into a store (s3://...)."
-            )
+            raise unseen(file, socket.gethostname())
+
+
+def unseen(photo: object, host: str) -> DataError:
+    """Return what to say of a photo that the worker on a machine does not see."""
+    return DataError(
+        f"{printable(photo)} is there for the process that was started, and not for its worker on {printable(host)}. "
+        "Every machine of the Ray cluster must see the photos under the same names: put them on a file system that all "
+        "share, or into a store (s3://...)."
+    )
 
 
 def _is_gone(source: Source) -> bool:

@@ -11,7 +11,7 @@ from regraft.data.folders import image_files, split_folders, subfolders
 from regraft.data.layouts import SPLITS, readers_of
 from regraft.data.photos import find_photos
 from regraft.data.samples import natural_order
-from regraft.data.tables import TableRows, rows_in_table
+from regraft.data.tables import TableRows, rows_in_table, tables_in_order
 from regraft.errors import DataError, OptionError, first_few, option, shortlist
 from regraft.images.sources import Source
 from regraft.storage.locations import Location, location
@@ -113,8 +113,7 @@ def list_photos(data: str | os.PathLike[str], columns: Columns | None = None) ->
         OptionError: columns of what is no table.
     """
     columns, path = columns or Columns(), location(data)
-    tables = [reader for reader in readers_of(path) if reader.is_table]
-    if tables and not (path.is_dir() and image_files(path)[0]):  # photos below a folder count more than tables in it
+    if _is_read_as_table(path):
         return _of_rows(rows_in_table(path, columns), str(data))
     if columns != Columns():
         names = ", ".join(map(option, ("image_column", "label_column", "split_column")))
@@ -124,6 +123,20 @@ def list_photos(data: str | os.PathLike[str], columns: Columns | None = None) ->
         )
     found = PhotoList.unlabelled(find_photos([data]), str(data))
     return _of_folder(path, found) if path.is_dir() else found
+
+
+def _is_read_as_table(path: Location) -> bool:
+    """Tell whether `list_photos` reads rows: of a table, or of tables in a folder below which no photo lies."""
+    is_table = any(reader.is_table for reader in readers_of(path))
+    return is_table and not (path.is_dir() and image_files(path)[0])
+
+
+def list_tables(path: Location) -> list[tuple[Location, str | None]]:
+    """Return the tables whose rows `list_photos` reads, in its order; none where photos lie one by one.
+
+    With each is the split that its rows are of unless they say another; None where nothing says.
+    """
+    return tables_in_order(path) if _is_read_as_table(path) else []
 
 
 def _of_rows(rows: TableRows, where: str) -> PhotoList:

@@ -78,7 +78,7 @@ def images_in_table(path: Location, columns: Columns) -> list[Source]:
         DataError: unreadable table, missing column, or rows whose image file is missing or ambiguous.
     """
     sources: list[Source] = []
-    for file in _in_order_of_splits(path):
+    for file, _ in tables_in_order(path):
         with _open(file) as table:
             chosen = choose_columns(table, columns, labelled=False)
             sources += _images(table, chosen.image, range(len(table)), columns)[0]
@@ -110,8 +110,7 @@ def rows_in_table(path: Location, columns: Columns) -> TableRows:
             holds other values.
     """
     found = TableRows()
-    several = _files(path)[1]
-    for file in _in_order_of_splits(path):
+    for file, named in tables_in_order(path):
         with _open(file) as table:
             by_split = None if _is_shard(file, columns) else rows_by_split(table, columns)
             chosen = _with_labels_if_any(table, columns, by_split.column if by_split else None)
@@ -119,7 +118,6 @@ def rows_in_table(path: Location, columns: Columns) -> TableRows:
             found.sources += sources
             found.notes += [*table.notes, *chosen.notes, *notes]
             found.labels += _labels_if_any(table, chosen, columns, found.notes)
-            named = (_split_in_name(file) if several else "") or None
             splits = [named] * len(table)
             for split, positions in ({} if by_split is None else by_split.rows).items():
                 for position in positions:
@@ -139,7 +137,7 @@ def groups_in_table(path: Location, name: str) -> tuple[list[str | None], list[s
         MissingColumnError: the column is not there.
     """
     cells: list[Any] = []
-    for file in _in_order_of_splits(path):
+    for file, _ in tables_in_order(path):
         with _open(file) as table:
             cells += table.values(group_column(table, name))
     groups, notes = groups_of(cells, name, str(path))
@@ -236,10 +234,15 @@ def _open(file: Location) -> Iterator[_Table]:
         yield read_csv_table(file)
 
 
-def _in_order_of_splits(path: Location) -> list[Location]:
-    """Return a table, or those in a folder: first those of no split, then train, validation and test."""
+def tables_in_order(path: Location) -> list[tuple[Location, str | None]]:
+    """Return a table, or those that a path names, each with its split: no split first, then train, validation and test.
+
+    Names of files say splits where there is a set of them; None where a name says none.
+    """
+    files, several = _files(path)
     order = ["", *SPLIT_FOLDERS]
-    return sorted(_files(path)[0], key=lambda file: order.index(_split_in_name(file)))
+    found = sorted(files, key=lambda file: order.index(_split_in_name(file)))
+    return [(file, (_split_in_name(file) if several else "") or None) for file in found]
 
 
 def _split_in_name(file: Location) -> str:

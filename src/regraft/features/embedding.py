@@ -34,12 +34,14 @@ class OpenPhotos:
         keys: their content keys; b"" for those that cannot be opened.
         unreadable: reasons by position, for these.
         headers: what the others' headers say, None for these.
+        total: how many photos these are of, which decides what resizes them; None for n.
     """
 
     sources: tuple[Source, ...]
     keys: tuple[bytes, ...]
     unreadable: Mapping[int, str] = field(default_factory=dict)
     headers: tuple[Header | None, ...] = ()
+    total: int | None = None
 
     def __len__(self) -> int:
         """Return n."""
@@ -120,20 +122,24 @@ class Embedder:
             "features": self.dimension,
         }
 
-    def open(self, *parts: Sequence[Source], labels: Sequence[str | None] = ()) -> list[OpenPhotos]:
+    def open(
+        self, *parts: Sequence[Source], labels: Sequence[str | None] = (), photos: int | None = None
+    ) -> list[OpenPhotos]:
         """Look at photos, and choose what runs the network on them: by the first part, the largest.
 
         Args:
             parts: photos whose vectors are to be comparable: black and white are the same values in all.
             labels: of the first part, as far as they are known; engines are compared on photos of all of them.
+            photos: how many there are in all, where these are a share of them; None for those of the largest part.
         """
         compute, found = self.compute, []
+        total = max(map(len, parts), default=0) if photos is None else photos
         deep = []
         for part in parts:
             seen = inspect_shares(
                 tuple(part), workers=compute.workers, max_file_size=compute.max_file_size, say=self.observer.say
             )
-            found.append(OpenPhotos(tuple(part), seen.keys, seen.unreadable, seen.headers))
+            found.append(OpenPhotos(tuple(part), seen.keys, seen.unreadable, seen.headers, total))
             deep += [(part[place], extent) for place, extent in seen.extents.items()]
         ranges = choose_ranges(
             deep, given=compute.value_range, known=self._backbone.preprocess.ranges, say=self.observer.say
@@ -142,7 +148,10 @@ class Embedder:
         self._extractor = self._new_extractor()
         numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}
         self.engine = self._extractor.choose(
-            found[0].sources, found[0].keys, np.array([numbers[label] for label in labels]) if labels else None
+            found[0].sources,
+            found[0].keys,
+            np.array([numbers[label] for label in labels]) if labels else None,
+            photos=photos,
         ).name
         return found
 
@@ -155,11 +164,12 @@ class Embedder:
 
         What is computed goes into the cache as the pass goes on: one that was stopped continues where it was.
         """
+        total = len(photos) if photos.total is None else photos.total
         size = max(_LEAST, _BLOCK_BYTES // (4 * self._backbone.width))
         with self._pass.over(len(photos)):
             for start in range(0, len(photos), size):
                 keys = photos.keys[start : start + size]
-                found = self._extractor.extract(photos.sources[start : start + size], keys)
+                found = self._extractor.extract(photos.sources[start : start + size], keys, photos=total)
                 self.engine = found.engine
                 lost = {place: photos.unreadable[start + place] for place, key in enumerate(keys) if not key}
                 lost.update(found.unreadable)

@@ -88,19 +88,27 @@ class FeatureExtractor:
         self._engine: Engine | None = None
         self._chosen_for = 0  # photos
 
-    def choose(self, sources: Sequence[Source], keys: Sequence[bytes], labels: np.ndarray | None = None) -> Engine:
+    def choose(
+        self,
+        sources: Sequence[Source],
+        keys: Sequence[bytes],
+        labels: np.ndarray | None = None,
+        *,
+        photos: int | None = None,
+    ) -> Engine:
         """Return the engine that is kept; the first call, and the first for many photos, choose it.
 
         Args:
             sources: n images: all that it will run, for the choice depends on them.
             keys: their content keys; b"" for what is known to be unreadable.
             labels: (n,) classes, where they are known: engines are compared on photos of all of them.
+            photos: how many there are in all, where these are a share of them.
 
         Raises:
             OptionError: the engine that was asked for does not exist or cannot run here.
             EngineError: it does not give this network's features.
         """
-        count = sum(map(bool, keys))
+        count = sum(map(bool, keys)) if photos is None else photos
         with self._choosing:
             if self._engine is None or self._chosen_for < WORTH_CONVERTING <= count:
                 self._engine, self._chosen_for = self._choose(sources, keys, labels, count), count
@@ -125,9 +133,16 @@ class FeatureExtractor:
             keep_limit(compute.cache_bytes)  # a network may have been converted and put there
         return engine
 
-    def extract(self, sources: Sequence[Source], keys: Sequence[bytes], labels: np.ndarray | None = None) -> Features:
+    def extract(
+        self,
+        sources: Sequence[Source],
+        keys: Sequence[bytes],
+        labels: np.ndarray | None = None,
+        *,
+        photos: int | None = None,
+    ) -> Features:
         """Return the features of `sources` (n), from the cache where they are in it. See `extract` and `choose`."""
-        return self.extract_parts(sources, keys, labels)[PLAIN]
+        return self.extract_parts(sources, keys, labels, photos=photos)[PLAIN]
 
     def extract_parts(
         self,
@@ -188,7 +203,7 @@ def extract(
         cache_limit: bytes that the cache may hold; None reads and writes no cache.
         batch_size: images per step.
         observer: hears the progress.
-        photos: how many there are in all, where these are one process's share; None for n.
+        photos: how many there are in all, where these are a share of them; None for n.
         cluster: whose workers run what is not in the cache, on an engine like `engine`; None where `engine` does.
 
     Raises:

@@ -13,6 +13,7 @@ from regraft.engines.engine import Engine
 from regraft.engines.workload import EngineChoice
 from regraft.errors import EngineError, option, shortlist
 from regraft.features.extraction import FeatureExtractor, Features
+from regraft.features.network_pass import photos_of_batch
 from regraft.features.shares import in_shares
 from regraft.images.sources import Source
 from regraft.images.tta import NONE, TTA
@@ -53,7 +54,12 @@ class JointExtractor:
         return tuple(extractor.backbone for extractor in self._extractors)
 
     def choose(
-        self, sources: Sequence[Source], keys: Sequence[bytes], labels: np.ndarray | None = None
+        self,
+        sources: Sequence[Source],
+        keys: Sequence[bytes],
+        labels: np.ndarray | None = None,
+        *,
+        photos: int | None = None,
     ) -> list[Engine]:
         """Return the engines that are kept, one of each network. See `FeatureExtractor.choose`.
 
@@ -61,13 +67,24 @@ class JointExtractor:
         """
         processes = self._compute.processes
         with processes.first_process_first():
-            engines = [extractor.choose(sources, keys, labels) for extractor in self._extractors]
+            engines = [extractor.choose(sources, keys, labels, photos=photos) for extractor in self._extractors]
         check_same_engines([engine.name for engine in engines], processes)
         return engines
 
-    def extract(self, sources: Sequence[Source], keys: Sequence[bytes], labels: np.ndarray | None = None) -> Features:
-        """Return the features of `sources` (n), network by network: (n, their widths together)."""
-        return mean_features(self.extract_parts(sources, keys, labels, parts=TTA[self._tta].parts), self._tta)
+    def extract(
+        self,
+        sources: Sequence[Source],
+        keys: Sequence[bytes],
+        labels: np.ndarray | None = None,
+        *,
+        photos: int | None = None,
+    ) -> Features:
+        """Return the features of `sources` (n), network by network: (n, their widths together).
+
+        `photos` is as of `extraction.extract`.
+        """
+        parts = TTA[self._tta].parts
+        return mean_features(self.extract_parts(sources, keys, labels, parts=parts, photos=photos), self._tta)
 
     def extract_parts(
         self,
@@ -76,15 +93,19 @@ class JointExtractor:
         labels: np.ndarray | None = None,
         *,
         parts: Sequence[str],
+        photos: int | None = None,
     ) -> dict[str, Features]:
         """Return the features of views of `sources` (n), by part of `tta.PARTS`. See `FeatureExtractor`."""
-        self.choose(sources, keys, labels)  # of all photos, before each process asks for its own part alone
+        total = len(keys) if photos is None else photos
+        self.choose(
+            sources, keys, labels, photos=photos
+        )  # of all photos, before each process asks for its own part alone
 
         def part_of(extractor: FeatureExtractor, own: Sequence[int]) -> dict[str, Features]:
             some = [sources[place] for place in own], [keys[place] for place in own]
-            return extractor.extract_parts(*some, parts=parts, photos=len(keys))
+            return extractor.extract_parts(*some, parts=parts, photos=total)
 
-        processes, size = self._compute.processes, self._compute.batch_size
+        processes, size = self._compute.processes, photos_of_batch(parts, self._compute.batch_size)
         each = [
             in_shares(keys, processes, functools.partial(part_of, extractor), batch_size=size)
             for extractor in self._extractors

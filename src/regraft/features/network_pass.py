@@ -18,7 +18,7 @@ from regraft.files import sha256
 from regraft.images.loading import load_batches
 from regraft.images.preprocess import Preprocess
 from regraft.images.sources import Source
-from regraft.images.tta import PLAIN
+from regraft.images.tta import PARTS, PLAIN
 from regraft.networks.backbone import Backbone
 from regraft.ray_workers import RayWorkers
 
@@ -37,7 +37,16 @@ def network_pass(engine: Engine, parts: Sequence[str], *, width: int, resizer: s
     if tuple(parts) == (PLAIN,):
         return EnginePass(engine, dimension, batch_size, resizer=resizer)
     views = ViewsEngine(engine, parts, resizer)
-    return EnginePass(views, dimension, max(batch_size // views.count, 1), draw=views.draw, resizer=resizer)
+    return EnginePass(views, dimension, photos_of_batch(parts, batch_size), draw=views.draw, resizer=resizer)
+
+
+def photos_of_batch(parts: Sequence[str], batch_size: int) -> int:
+    """Return how many photos are run together, each in the views of all parts: `batch_size` views, or one photo's.
+
+    >>> photos_of_batch((PLAIN,), 32), photos_of_batch(("plain", "corners"), 32), photos_of_batch(("corners",), 3)
+    (32, 6, 1)
+    """
+    return max(batch_size // sum(PARTS[part].count for part in parts), 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +80,8 @@ class NetworkThere:
 
     def pass_by(self, workers: RayWorkers, say: Callable[[str], None]) -> ClusterPass:
         """Return the pass that workers do together."""
-        return ClusterPass(workers, self, self.compute.processor.type, self.compute.batch_size, say)
+        size = photos_of_batch(self.parts, self.compute.batch_size)
+        return ClusterPass(workers, self, self.compute.processor.type, size, say)
 
     def __call__(self, sources: Sequence[Source]) -> EnginePass:
         """Return the pass of this worker.

@@ -87,7 +87,7 @@ class ClusterPass:
         workers: that do it.
         there: makes the pass of a worker, in it, of the first photos that it gets.
         device: "cuda" for workers that have a GPU each.
-        batch_size: images per step: a part is whole batches, the same that one process would run.
+        batch_size: photos per step of that pass: a part is whole batches, the same that one process would run.
         say: hears what is done where.
     """
 

@@ -16,12 +16,13 @@ from PIL.TiffImagePlugin import TiffImageFile
 from regraft.deadline import deadline
 from regraft.errors import StorageError
 from regraft.extras import install_command
-from regraft.files import MAX_FILE_BYTES, UnusableFileError, size_in_words
+from regraft.files import MAX_FILE_BYTES, size_in_words
 from regraft.images.depth import Depth, depth_of, eight_bits, measure, strips
 from regraft.images.formats import decoders, is_heif
 from regraft.images.headers import Header, header_of
 from regraft.images.memory import MemoryBudget
 from regraft.images.png import complete
+from regraft.images.reasons import reason_of
 from regraft.images.sources import Pixels, Source, content_key, file_key, open_encoded
 from regraft.images.streaming import measure_rows, read_colours, read_reduced
 from regraft.images.tiff import block_size, count_directories, unknown_kind
@@ -159,7 +160,7 @@ def errors_as_reasons() -> Iterator[None]:
     except _DECODING_ERRORS as error:
         if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
             raise  # not the photo's fault
-        raise UnreadableImageError(_reason(error)) from None
+        raise UnreadableImageError(reason_of(error)) from None
 
 
 @contextmanager
@@ -315,7 +316,7 @@ def open_header(stream: BinaryIO) -> Image.Image:
             _check_size(image)
             complete(image, stream, deep=depth_of(image) is not None)
     except UnidentifiedImageError as error:
-        raise UnreadableImageError((unknown_kind(stream) if tags else "") or _reason(error)) from None
+        raise UnreadableImageError((unknown_kind(stream) if tags else "") or reason_of(error)) from None
     except Image.DecompressionBombError:
         raise UnreadableImageError(f"more than {MAX_PIXELS:,} pixels") from None
     _check_scans(image, stream)
@@ -381,18 +382,3 @@ def _reduced_rgb(image: Image.Image, min_size: tuple[int, int], depth: Depth | N
         flat = _as_rgb(strip, depth, span)
         reduced.paste(flat.reduce(factor) if factor > 1 else flat, (0, rows // factor))
     return reduced
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, UnusableFileError):
-        return str(error)
-    if isinstance(error, FileNotFoundError):
-        return "the file is gone"
-    if isinstance(error, PermissionError):
-        return "no permission to read it"
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image, or damaged at its start"
-    if isinstance(error, MemoryError):
-        return "too large for this machine's memory"
-    text = (getattr(error, "strerror", None) or str(error)).strip().rstrip(".") or type(error).__name__
-    return text if "runcated" not in text else "the file is cut off (truncated)"

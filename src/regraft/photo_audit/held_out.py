@@ -42,7 +42,9 @@ class PhotoFeatures:
         """Return the positions that can be decoded, and their features."""
         places = positions.tolist()
         part = OpenPhotos(
-            tuple(self._photos.sources[place] for place in places), tuple(self._photos.keys[place] for place in places)
+            tuple(self._photos.sources[place] for place in places),
+            tuple(self._photos.keys[place] for place in places),
+            total=self._photos.total,
         )
         found = self._embedder.all_of(part)
         self.unreadable |= {places[row]: reason for row, reason in found.unreadable.items()}

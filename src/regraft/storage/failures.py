@@ -23,6 +23,10 @@ _BROKEN_NAMES = re.compile(r"Payload|IncompleteRead|Disconnected|ResponseStreami
 _SILENT_NAMES = re.compile(r"Connect|HTTPClientError|ClientOSError|gaierror|SSL")
 
 
+# Words of `trouble_of` for what is no property of a file
+_PASSING = re.compile(r"at every attempt$|^there are no credentials|^no permission|^its client failed|^it answered ")
+
+
 class NoPartsError(OSError):
     """A server gave all of a large file where a part was asked for."""
 
@@ -69,6 +73,11 @@ def trouble_of(error: BaseException) -> Trouble:
     )
     matching = ((kind, words) for applies, kind, words in rules if applies)
     return Trouble(*next(matching, (OTHER, f"its client failed ({type(error).__name__})")))
+
+
+def may_pass(words: str) -> bool:
+    """Tell whether the words of a `Trouble` are of the store, so that it may answer another time."""
+    return _PASSING.search(words) is not None
 
 
 def _is_busy(chain: list[BaseException]) -> bool:

@@ -1,0 +1,79 @@
+"""What a worker makes of a shard does not depend on how many photos the shard has."""
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from tests.cluster.test_shards import table_of
+
+from regraft.classifier.classifier import Classifier
+from regraft.classifier.predict import Predictions
+from regraft.cluster import shards
+from regraft.cluster.embeddings import EmbeddingJob
+from regraft.cluster.predictions import AnswerOptions, PredictionJob
+from regraft.cluster.shards import Shard, count_photos, find_shards
+from regraft.engines.compute import Compute
+from regraft.heads.linear import LinearHead
+from regraft.networks.backbone import Backbone
+
+Photos = Callable[..., Path]
+EXACT = Compute(device="cpu", engine="torch-float32", cache=False)
+
+
+@pytest.fixture
+def divided(photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Shard], list[Shard]]:
+    """Return twelve photos as one shard, and in three; eight are enough to be resized as many are."""
+    monkeypatch.setattr("regraft.images.resizing.MANY_PHOTOS", 8)
+    file = table_of(photos(red=6, blue=6), tmp_path / "t.parquet", rows_of_a_group=4)
+    whole = find_shards([file])
+    monkeypatch.setattr(shards, "PHOTOS_OF_A_SHARD", 4)
+    return whole, find_shards([file])
+
+
+def check_equal(run: Callable[[list[Shard], int], np.ndarray], whole: list[Shard], parts: list[Shard]) -> None:
+    """Check that parts have the values of the whole, and that they would not if each were alone."""
+    expected = run(whole, count_photos(whole))
+    close = 1e-5 * np.abs(expected).max()
+    assert [len(whole), len(parts), count_photos(parts)] == [1, 3, len(expected)]
+    np.testing.assert_allclose(run(parts, count_photos(parts)), expected, rtol=0, atol=close)
+    assert np.abs(run(parts, 4) - expected).max() > 10 * close
+
+
+def test_vectors_are_those_of_all_photos_together(backbone: Backbone, divided: tuple[list[Shard], list[Shard]]) -> None:
+    def run(given: list[Shard], photos: int) -> np.ndarray:
+        job = EmbeddingJob(backbone, "tiny", EXACT, "last", photos=photos)
+        tables = [pq.read_table(io.BytesIO(job.run(shard)[0])) for shard in given]
+        return np.array([row for table in tables for row in table["features"].to_pylist()])
+
+    check_equal(run, *divided)
+
+
+def test_answers_are_those_of_all_photos_together(backbone: Backbone, divided: tuple[list[Shard], list[Shard]]) -> None:
+    weight = np.random.default_rng(0).normal(size=(2, backbone.features)).astype(np.float32)
+    classifier = Classifier(backbone, LinearHead(weight, np.zeros(2, np.float32), 1.0), ("a", "b"), 1.0, "t", "frozen")
+
+    def write(predictions: Predictions, _: Sequence[str]) -> bytes:
+        return predictions.probabilities.tobytes()
+
+    def run(given: list[Shard], photos: int) -> np.ndarray:
+        job = PredictionJob(classifier, EXACT, AnswerOptions(), write, suffix=".bin", digest="", photos=photos)
+        return np.concatenate([np.frombuffer(job.run(shard)[0]).reshape(-1, 2) for shard in given])
+
+    check_equal(run, *divided)
+
+
+def test_jobs_of_other_options_have_other_digests(backbone: Backbone) -> None:
+    digests = [
+        EmbeddingJob(backbone.with_ranges(ranges), model, EXACT, features, photos=photos).digest()
+        for ranges, model, features, photos in (
+            ((), "tiny", "last", 12),
+            ((), "other", "last", 12),
+            ((), "tiny", "all", 12),
+            ((), "tiny", "last", 13),
+            ((("grey", 0.0, 4095.0),), "tiny", "last", 12),
+        )
+    ]
+    assert len(set(digests)) == len(digests)
