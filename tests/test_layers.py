@@ -65,7 +65,9 @@ ORDER = {
     "storage": [
         "addresses",
         "failures",
+        "outages",
         "store",
+        "contents",
         "opening",
         "locations",
     ],
