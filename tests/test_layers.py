@@ -66,7 +66,9 @@ ORDER = {
     "storage": [
         "addresses",
         "failures",
+        "outages",
         "store",
+        "contents",
         "opening",
         "locations",
     ],

@@ -252,3 +252,13 @@ def test_tables_of_a_store(run: Run, bundle: Path, memory: Copy, photos: Photos)
     remote = run("evaluate", bundle, f"{url}/labels.csv", "--json")
     figures, others = json.loads(local.stdout), json.loads(remote.stdout)
     assert figures["confusion"] == others["confusion"] == [[1, 0], [0, 1]]
+
+
+def test_addresses_of_options_are_kept_to_the_letter(
+    fails: Fails, tmp_path: Path, memory: Copy, photos: Photos
+) -> None:
+    """`pathlib` would make another folder of it, which is there."""
+    url = memory(photos("pets", red=1, blue=1), "pets/in")
+    (tmp_path / "labels.csv").write_text("image,label\nred/0.jpg,r\nblue/0.jpg,b\n")
+    named = url.replace("/in", "//in")
+    assert f"--image-root {named} is no folder" in fails("fit", "labels.csv", "--image-root", named)

@@ -96,6 +96,7 @@ def test_files_are_read_whole_and_in_parts(tmp_path: Path, memory: Copy, monkeyp
     with pytest.raises(UnusableFileError, match="not a file but a folder"):
         open_file(path.parent)
     monkeypatch.setattr("regraft.storage.locations.PIECE", 1000)
+    monkeypatch.setattr("regraft.storage.contents.PIECE", 1000)
     assert read_file(path) == data
     assert read_part(path, 999, 2002) == data[999:3001]
     with pytest.raises(OSError, match="its archive ends before it does"):

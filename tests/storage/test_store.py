@@ -17,7 +17,7 @@ from regraft.errors import StorageError
 from regraft.images.loading import load_batches
 from regraft.images.preprocess import Preprocess
 from regraft.images.reading import UnreadableImageError, look_at, read_image
-from regraft.storage import failures, opening, store
+from regraft.storage import failures, opening, outages, store
 from regraft.storage.failures import NoPartsError, may_pass, trouble_of
 from regraft.storage.locations import RemotePath, location, read_file, read_part
 
@@ -176,7 +176,7 @@ def test_a_store_that_goes_away_ends_all_soon(bucket: Bucket, photos: Photos) ->
         "Check the connection and the address, and AWS_ENDPOINT_URL where the store is not the usual one. Then run the "
         "same command again: what was computed is kept."
     )
-    assert bucket.proxy.asked(r"\.jpg") <= 3 * (store.GONE_AFTER + 16)  # those that other threads had begun
+    assert bucket.proxy.asked(r"\.jpg") <= 3 * (outages.GONE_AFTER + 16)  # those that other threads had begun
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -17,13 +18,14 @@ from regraft.data.label_file import LabelOptions
 from regraft.data.samples import composed
 from regraft.data.training_classes import TaxonomyOptions
 from regraft.engines.compute import Compute
-from regraft.errors import OptionError
+from regraft.errors import OptionError, StorageError
 from regraft.evaluation.goals import DecisionRequest
 from regraft.files import parse_size, size_in_words
 from regraft.options import Bytes, Interval, Seconds, Setting, declared_settings, interval
 from regraft.processes import ALONE, ProcessGroup
 from regraft.runtime import is_first_process, process_count
 from regraft.serve.settings import ServeSettings
+from regraft.storage.locations import Location, address
 from regraft.training.schedule import Schedule
 from regraft.transfer.settings import NAMING, FitSettings
 
@@ -210,7 +212,7 @@ def _parameter(
     assert default is not MISSING  # an option has a default
     flag = f"--{option.replace('_', '-')}"
     flags: tuple[str, ...] = ()
-    more: dict[str, Any] = {}
+    more: dict[str, Any] = {"parser": _path, "metavar": "PATH"} if bare is Path else {}
     if bare is bool:
         flags = (flag,) if not default else (f"{flag}/--no-{option.replace('_', '-')}",)
     elif bare is Bytes and default is not None:
@@ -255,6 +257,14 @@ def _parsed(value: Any, kind: Any, flag: str) -> Any:
         text = "" if value == "none" else value
         return tuple(part.strip() for part in text.split(",") if part.strip())
     return value
+
+
+def _path(text: str | Path) -> Location:
+    """Return a path, or an address to the letter: of one, `Path` drops slashes."""
+    try:
+        return address(text) or Path(text)
+    except StorageError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _size(text: object) -> int:

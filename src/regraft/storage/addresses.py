@@ -7,6 +7,11 @@ from regraft.errors import StorageError
 HTTP = ("http", "https")
 SCHEMES = ("s3", "s3a", "gs", "gcs", "hf", *HTTP, "memory")
 _SAME = {"s3a": "s3", "gcs": "gs"}
+# Stand for what `pathlib` would drop of a key: no key holds them, as they are no Unicode text (PEP 383)
+_SLASH, _DOT = "\udc2f", "\udc2e"
+_DROPPED = re.compile(r"(?:(?<=/)|^)(\.?)/")
+_LAST_DOT = re.compile(r"(?:(?<=/)|^)\.$")
+_NAMED_BY_TWO = re.compile(r"arn:[^/]*:accesspoint$")  # arn:...:accesspoint/name is what a bucket's name is elsewhere
 # Credentials stand in the environment alone. A key in an address would go into records, reports and shells' histories
 _HOW_TO_SIGN_IN = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or ~/.aws; FSSPEC_S3_ANON=true for a public bucket",
@@ -27,6 +32,49 @@ def check_connection(scheme: str) -> str:
     endpoint = _ENDPOINTS.get(_SAME.get(scheme, scheme))
     where = f", and {endpoint} where the store is not the usual one" if endpoint else ""
     return f"Check the connection and the address{where}."
+
+
+def place_of(url: str) -> str:
+    """Return the bucket, host or repository that an address lies in, as an address.
+
+    >>> place_of("s3://pets/cat/1.jpg"), place_of("hf://datasets/owner/name@main/train")
+    ('s3://pets', 'hf://datasets/owner/name')
+    """
+    scheme, _, rest = url.partition("://")
+    parts = rest.split("/")
+    if scheme == "hf":
+        count = 3 if parts[0] in ("datasets", "spaces", "buckets") else 2
+        return f"{scheme}://{'/'.join(parts[:count]).partition('@')[0]}"
+    return f"{scheme}://{'/'.join(parts[: 2 if _NAMED_BY_TWO.match(parts[0]) else 1])}"
+
+
+def hold(key: str) -> str:
+    """Return a key, which is what follows the bucket, as a path that `pathlib` drops nothing of.
+
+    To a store `a//b` and `a/./b` are other names than `a/b`. A slash with nothing, or a dot alone, before it is made
+    part of the name behind it: in the folder a they are called `/b` and `./b`. See `release`.
+
+    >>> [release(part) for part in hold("a//b/./c.jpg").split("/")]
+    ['a', '/b', './c.jpg']
+    """
+    return _LAST_DOT.sub(_DOT, _DROPPED.sub(rf"\1{_SLASH}", key))
+
+
+def release(held: str) -> str:
+    """Return what `hold` was given: a key, or a part of one."""
+    return held.replace(_SLASH, "/").replace(_DOT, ".")
+
+
+def split_address(url: str) -> tuple[str, str]:
+    """Return the folder that an address lies in, and its name there as `release` gives it; "" of a bucket.
+
+    >>> split_address("s3://pets/cat//1.jpg")
+    ('s3://pets/cat', '/1.jpg')
+    """
+    scheme, _, rest = url.partition("://")
+    bucket, _, key = rest.partition("/")
+    folder, _, name = hold(key).rpartition("/")
+    return f"{scheme}://{bucket}{'/' if folder else ''}{release(folder)}", release(name)
 
 
 def check_address(url: str) -> None:

@@ -3,22 +3,19 @@
 import io
 import os
 import re
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator
-from concurrent.futures import Future
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from regraft import files
 from regraft.errors import DataError, StorageError, printable
-from regraft.storage.addresses import SCHEMES, check_address
-from regraft.storage.opening import store_of
+from regraft.storage.addresses import SCHEMES, check_address, hold, release
+from regraft.storage.contents import Blocks, Content, ContentStream
+from regraft.storage.opening import opened_store, store_of
 from regraft.storage.store import PIECE, Entry, Store
 
-BLOCKS_IN_MEMORY = 32  # of `PIECE` bytes: of archives, whose photos are read in order by threads near each other
 # `pathlib` makes one slash of two: s3:/bucket is what a Path of s3://bucket says of itself
 _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/(?P<second>/?)(?P<rest>.*)", re.DOTALL)
 _BUFFER = 1 << 16  # bytes that are read ahead of a table: columns of labels are short, and lie far from each other
@@ -27,17 +24,41 @@ _BUFFER = 1 << 16  # bytes that are read ahead of a table: columns of labels are
 class RemotePath(PurePosixPath):
     """An address in a store, of the form scheme://bucket/folder/name, that is asked what a `Path` is asked.
 
-    Its parts are ("s3:", "bucket", "folder", "name"). UPath (universal_pathlib) does the same for any file system, but
-    is no `PurePath`, takes ten times as long to make as a path, and asks the store for each of a folder's files.
+    Its parts are ("s3:", "bucket", "folder", "name"). An address is kept to the letter: s3://bucket/a//b and
+    s3://bucket/a/./b are not s3://bucket/a/b (`addresses.hold`). UPath (universal_pathlib) does the same for any file
+    system, but is no `PurePath`, takes ten times as long to make as a path, and asks the store for each of a folder's
+    files.
     """
 
-    __slots__ = ()
+    __slots__ = ("_listed",)
+    _listed: Entry  # as another process listed it that this path comes from
+
+    def __new__(cls, *parts: str | os.PathLike[str]) -> "RemotePath":
+        """Return the address that the parts make, of which the first may be a whole one."""
+        return super().__new__(cls, *map(_held, parts))
 
     def __str__(self) -> str:
         """Return the address."""
         text = super().__str__()
         head, slash, rest = text.partition("/")
-        return f"{head}//{rest}" if slash and head.endswith(":") else text
+        return release(f"{head}//{rest}" if slash and head.endswith(":") else text)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle with what is known of the file, so that workers need not ask again."""
+        store = opened_store(str(self))
+        listed = (store.remembered(str(self)) if store else None) or getattr(self, "_listed", None)
+        about = None if listed is None or listed.is_folder else (listed.size, listed.stamp)
+        return _arrived, (super().parts, about)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Its parts, as the store has them."""
+        return tuple(map(release, super().parts))
+
+    @property
+    def name(self) -> str:
+        """Its last part, as the store has it."""
+        return release(super().name)
 
     @property
     def store(self) -> Store:
@@ -73,17 +94,20 @@ class RemotePath(PurePosixPath):
 
     def iterdir(self) -> Iterator["RemotePath"]:
         """Yield what lies directly in the folder."""
-        return (self / name for name in self.store.listing(str(self)))
+        return (self / hold(name) for name in self.store.listing(str(self)))
 
     def walk(self) -> Iterator[tuple["RemotePath", list[str], list[str]]]:
-        """Yield each folder from this one on, and the names of the folders and files in it, as `os.walk` does."""
+        """Yield each folder from this one on, and the names of the folders and files in it, as `os.walk` does.
+
+        The names are to be joined to the folder, by `/`: they are as `addresses.hold` makes them.
+        """
         self.list_below()
         yield from self._walk()
 
     def _walk(self) -> Iterator[tuple["RemotePath", list[str], list[str]]]:
         found = self.store.listing(str(self))
-        folders = [name for name, entry in found.items() if entry.is_folder]
-        yield self, folders, [name for name, entry in found.items() if not entry.is_folder]
+        folders = [hold(name) for name, entry in found.items() if entry.is_folder]
+        yield self, folders, [hold(name) for name, entry in found.items() if not entry.is_folder]
         for name in folders:  # those that are still there
             yield from (self / name)._walk()
 
@@ -95,15 +119,26 @@ class RemotePath(PurePosixPath):
         """Return the files that fit this pattern, in no order."""
         return [RemotePath(url) for url in self.store.matching(str(self))]
 
+    def listed(self) -> Entry | None:
+        """Return what a listing said of the file, of this process or of that which the path comes from, however old.
+
+        Training reads photos for hours after they were listed. What was never listed is asked for now.
+
+        Raises:
+            StorageError: as `entry`.
+        """
+        arrived: Entry | None = getattr(self, "_listed", None)
+        return arrived or self.store.remembered(str(self)) or self.entry()
+
     def stamp(self) -> str:
         """Return what changes when the file does, as it was listed; "" where there is none."""
-        found = self.store.listed(str(self))
+        found = self.listed()
         return found.stamp if found else ""
 
     def normal(self) -> "RemotePath":
         """Return the address without `..`, which never leads out of the bucket."""
         kept: list[str] = []
-        for part in self.parts:
+        for part in super().parts:
             if part != "..":
                 kept.append(part)
             elif len(kept) > 2:
@@ -130,6 +165,23 @@ class RemotePath(PurePosixPath):
 
 
 Location = Path | RemotePath
+
+
+def _held(part: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """Return a part that a path is made of; of a whole address the key as `hold` makes it."""
+    if isinstance(part, PurePath) or "://" not in (text := os.fspath(part)):
+        return part
+    scheme, _, rest = text.partition("://")
+    bucket, slash, key = rest.partition("/")
+    return f"{scheme}://{bucket}{slash}{hold(key)}"
+
+
+def _arrived(parts: tuple[str, ...], about: tuple[int | None, str] | None) -> RemotePath:
+    """Return a path that was pickled, with the size and the stamp of its file where the other process knew them."""
+    path = RemotePath(*parts)
+    if about is not None:
+        path._listed = Entry(False, *about)
+    return path
 
 
 def address(name: str | os.PathLike[str]) -> RemotePath | None:
@@ -212,7 +264,8 @@ def open_file(path: Location, *, limit: int | None = None, kept: bool = False) -
     """
     if not isinstance(path, RemotePath):
         return files.open_regular(path, limit=limit)
-    return io.BufferedReader(_RemoteFile(path, size_of(path, limit), _blocks if kept else None), _BUFFER)
+    content = Content(path.store, str(path), size_of(path, limit), path.stamp() if kept else "")
+    return io.BufferedReader(ContentStream(content, _blocks if kept else None), _BUFFER)
 
 
 def read_file(path: Location, *, limit: int | None = None) -> bytes:
@@ -265,7 +318,7 @@ def size_of(path: RemotePath, limit: int | None = None, *, listed: bool = False)
         OSError: it is not there.
         StorageError: the store does not answer.
     """
-    found = path.store.listed(str(path)) if listed else path.entry()
+    found = path.listed() if listed else path.entry()
     if found is None:
         raise FileNotFoundError("it is not there")
     if found.is_folder:
@@ -277,78 +330,7 @@ def size_of(path: RemotePath, limit: int | None = None, *, listed: bool = False)
     return found.size
 
 
-class _RemoteFile(io.RawIOBase):
-    """A file of a store, whose bytes are asked for as they are read."""
-
-    def __init__(self, path: RemotePath, size: int, blocks: "_Blocks | None") -> None:
-        self._path, self._size, self._blocks, self._at = path, size, blocks, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        if start + offset < 0:
-            raise ValueError("a place before the file")
-        self._at = start + offset
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        end = min(self._at + len(buffer), self._size)
-        if self._blocks is None:
-            data = self._path.store.read_part(str(self._path), self._at, end, size=self._size)
-        else:
-            data = self._blocks.read(self._path, self._at, end, size=self._size)
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-
-class _Blocks:
-    """Blocks of files in stores. Who asks for one that is on its way waits for it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._blocks: OrderedDict[tuple[str, str, int], Future[bytes]] = OrderedDict()
-
-    def read(self, path: RemotePath, start: int, end: int, *, size: int) -> bytes:
-        stamp = path.stamp()
-        numbers = range(start // PIECE, (end - 1) // PIECE + 1) if end > start else ()
-        data = b"".join(self._block(path, stamp, number, size) for number in numbers)
-        first = start // PIECE * PIECE
-        return data[start - first : end - first]
-
-    def _block(self, path: RemotePath, stamp: str, number: int, size: int) -> bytes:
-        key = (str(path), stamp, number)
-        with self._lock:
-            found = self._blocks.get(key)
-            mine = found is None
-            if found is None:
-                found = self._blocks[key] = Future()
-                while len(self._blocks) > BLOCKS_IN_MEMORY:
-                    self._blocks.popitem(last=False)
-            self._blocks.move_to_end(key)
-        if mine:
-            self._fill(found, key, path, size)
-        return found.result()
-
-    def _fill(self, block: "Future[bytes]", key: tuple[str, str, int], path: RemotePath, size: int) -> None:
-        start = key[2] * PIECE
-        try:
-            block.set_result(path.store.read_part(key[0], start, min(start + PIECE, size), size=size))
-        except BaseException as error:
-            with self._lock:
-                self._blocks.pop(key, None)
-            block.set_exception(error)
-
-
-_blocks = _Blocks()
+_blocks = Blocks()
 
 
 def read_part(path: Location, start: int, length: int) -> bytes:
@@ -359,8 +341,8 @@ def read_part(path: Location, start: int, length: int) -> bytes:
         StorageError: the store is gone.
     """
     if isinstance(path, RemotePath):
-        size = size_of(path, listed=True)
-        data = _blocks.read(path, start, min(start + length, size), size=size)
+        content = Content(path.store, str(path), size_of(path, listed=True), path.stamp())
+        data = _blocks.read(content, start, start + length)
     else:
         with files.open_regular(path) as stream:
             stream.seek(start)

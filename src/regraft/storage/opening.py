@@ -30,17 +30,30 @@ def store_of(url: str) -> Store:
         StorageError: nothing opens addresses of this kind.
         MissingPackageError: a package that is needed is missing.
     """
-    scheme, _, rest = url.partition("://")
-    key = f"{scheme}://{rest.partition('/')[0]}" if scheme in HTTP else scheme
+    store = opened_store(url)
+    if store is not None:
+        return store
+    scheme, key = url.partition("://")[0], _key(url)
     with _opening:
-        process, store = _stores.get(key, (0, None))
-        if store is None or process != os.getpid():
+        store = opened_store(url)
+        if store is None:
             user = f"what lies at {scheme}://"
             with missing_packages_named(user):
                 check_installed("tenacity", user)
                 store = _opened(scheme)
             _stores[key] = (os.getpid(), store)
         return store
+
+
+def opened_store(url: str) -> Store | None:
+    """Return the store of an address if this process has opened it."""
+    process, store = _stores.get(_key(url), (0, None))
+    return store if process == os.getpid() else None
+
+
+def _key(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}" if scheme in HTTP else scheme
 
 
 if hasattr(os, "register_at_fork"):

@@ -2,26 +2,24 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from regraft.errors import StorageError, printable
-from regraft.storage.addresses import HTTP, check_connection, sign_in
+from regraft.storage.addresses import HTTP, check_connection, hold, place_of, release, sign_in, split_address
 from regraft.storage.failures import (
     ABSENT,
     ATTEMPTS,
-    BROKEN,
     REFUSED,
     SAYS,
-    SILENT,
     NoPartsError,
     ShortReadError,
     Trouble,
     trouble_of,
 )
+from regraft.storage.outages import Outage, Outages
 
-GONE_AFTER = 8  # reads in a row that a store did not answer, or refused, until it counts as gone
 PIECE = 1 << 23  # bytes that are asked for at once of what is read piece by piece
 _REQUEST_SECONDS = 120.0  # until all of an answer is there: one that drips byte by byte ends, too
 _WHOLE = 1 << 26  # bytes of a file that may come whole where its parts are asked for one by one
@@ -29,6 +27,9 @@ _LISTING_SECONDS = 30.0  # that a listing is used for: a command asks for one se
 _LONGEST_WAIT = 4.0  # seconds between two attempts; the first is a fraction of one
 # What stores call a file's checksum, else the time of its last change
 _STAMPS = ("ETag", "etag", "md5Hash", "blob_id", "LastModified", "mtime", "created")
+
+_LEADING_SLASHES = ("s3", "s3a", "gs", "gcs")  # whose clients list a folder named so as the one without it
+_VERSION = "?versionId="  # s3fs reads another object: the one named before it
 
 _T = TypeVar("_T")
 
@@ -80,8 +81,7 @@ class Store:
         self.scheme = scheme
         self._files = files
         self._retried = retried
-        self._failures = 0  # in a row
-        self._last = Trouble(SILENT, "")
+        self._outages = Outages()
         self._lock = threading.Lock()
         self._listings: dict[str, _Listing] = {}  # by folder
         self._said: dict[str, tuple[float, Entry]] = {}  # of single files and folders: until when, and what
@@ -98,8 +98,8 @@ class Store:
             StorageError: the store does not answer, or refuses access.
         """
         url = url.rstrip("/")
-        folder, _, name = url.rpartition("/")
-        known = self._known(folder)
+        folder, name = split_address(url)
+        known = self._known(folder) if name else None
         if known is not None:
             return known.get(name)
         if self._known(url):
@@ -112,22 +112,19 @@ class Store:
                 found = _entry(self._retrying(lambda: self._call("info", self._path(url))))
             except FileNotFoundError:
                 return None
+        if found.size == 0 and not found.is_folder and self.lists:  # what some programs make for a folder
+            self.list_below(url)
+            found = FOLDER if self._known(url) else found
         self._said[url] = (time.monotonic() + _LISTING_SECONDS, found)
         return found
 
-    def listed(self, url: str) -> Entry | None:
-        """Return what a listing of this process, however old, said of a file; else what is there now.
-
-        Training reads photos for hours after they were listed.
-
-        Raises:
-            StorageError: as `entry`.
-        """
-        folder, _, name = url.rpartition("/")
+    def remembered(self, url: str) -> Entry | None:
+        """Return what this process was told of a file, however long ago, without asking; None where that is nothing."""
+        folder, name = split_address(url)
         listing = self._listings.get(folder, _NOTHING)
         if url in self._said and (name not in listing.entries or listing.until < time.monotonic()):
             return self._said[url][1]
-        return listing.entries[name] if name in listing.entries else self.entry(url)
+        return listing.entries.get(name)
 
     def listing(self, url: str) -> Mapping[str, Entry]:
         """Return what lies directly in a folder, by name; nothing where there is none.
@@ -213,13 +210,19 @@ class Store:
             self._said.clear()
 
     def _reading(self, url: str, request: Callable[[], bytes]) -> bytes:
-        self._check_there(url)
+        if _VERSION in url and self.scheme in ("s3", "s3a"):
+            raise OSError(f"its name holds {_VERSION}, by which its client reads another object. Rename it")
+        self._refuse(url, self._outages.ask(url))
         try:
             data = self._retrying(request)
         except Exception as error:  # whatever a client raises: the kind is found by its type
-            self._failed(url, trouble_of(error))
-        with self._lock:
-            self._failures = 0
+            trouble = trouble_of(error)
+            if trouble.kind == ABSENT:
+                self._outages.answered(url)
+                raise FileNotFoundError(trouble.words) from None
+            self._refuse(url, self._outages.failed(url, trouble))
+            raise OSError(trouble.words) from None
+        self._outages.answered(url)
         return data
 
     def _call(self, method: str, *arguments: Any, **named: Any) -> Any:
@@ -241,22 +244,16 @@ class Store:
         )
         return attempts(request)
 
-    def _failed(self, url: str, trouble: Trouble) -> NoReturn:
-        if trouble.kind in (REFUSED, SILENT, BROKEN):
-            with self._lock:
-                self._failures += 1
-                self._last = trouble
-        self._check_there(url)
-        raise FileNotFoundError(trouble.words) if trouble.kind == ABSENT else OSError(trouble.words)
-
-    def _check_there(self, url: str) -> None:
-        if self._failures < GONE_AFTER:
+    def _refuse(self, url: str, outage: Outage | None) -> None:
+        """Raise `StorageError` where the place of an address counts as gone."""
+        if outage is None:
             return
+        trouble = outage.trouble
         raise StorageError(
-            f"{self._name(url)} {SAYS[self._last.kind]}: {self._failures} reads in a row failed, each after all "
-            f"attempts, the last of {printable(url)} ({self._last.words}). {self._remedy(self._last)} Then run the "
+            f"{self._name(url)} {SAYS[trouble.kind]}: {outage.failures} reads in a row failed, each after all "
+            f"attempts, the last of {printable(outage.url)} ({trouble.words}). {self._remedy(trouble)} Then run the "
             "same command again: what was computed is kept."
-        )
+        ) from None
 
     def _remedy(self, trouble: Trouble) -> str:
         return sign_in(self.scheme) if trouble.kind == REFUSED else check_connection(self.scheme)
@@ -276,7 +273,7 @@ class Store:
             ) from None
 
     def _name(self, url: str) -> str:
-        return f"the store of {self.scheme}://{printable(url.split('/')[2])}"
+        return f"the store of {printable(place_of(url))}"
 
     def _check_lists(self, url: str) -> None:
         if not self.lists:
@@ -295,16 +292,12 @@ class Store:
         with self._asked(url):
             self._files.invalidate_cache()
             try:
-                if deep:
-                    found = self._retrying(lambda: self._call("find", path, detail=True))
-                else:
-                    listed = self._retrying(lambda: self._call("ls", path, detail=True))
-                    found = {about["name"]: about for about in listed}
+                found, deep = self._found(path, deep=deep)
             except (FileNotFoundError, NotADirectoryError):
-                found = {}
+                found = []
         folders: dict[str, dict[str, Entry]] = {url: {}}
         root = path.rstrip("/") + "/"
-        for name, about in found.items():
+        for name, about in found:
             if not name.startswith(root):  # the folder itself, where a file has its name
                 continue
             self._place(folders, url, name[len(root) :], _entry(about))
@@ -312,18 +305,38 @@ class Store:
         until = now + max(_LISTING_SECONDS, 2 * (now - started))  # what took long is gone through for long
         self._listings |= {folder: _Listing(until, entries, deep) for folder, entries in folders.items()}
 
+    def _found(self, path: str, *, deep: bool) -> tuple[Sequence[tuple[str, Mapping[str, Any]]], bool]:
+        """Return what lies in a folder, by the names that fsspec has for it, and whether all below it is there, too."""
+        bucket, _, key = path.partition("/")
+        slashed = key.startswith("/") and self.scheme in _LEADING_SLASHES
+        if not (deep or slashed):
+            listed = self._retrying(lambda: self._call("ls", path, detail=True))
+            # one without a name, or called ".": it belongs to the names in it (see `addresses.hold`)
+            nameless = (path, f"{path}/.")
+            if not any(one.get("type") == "directory" and one["name"].rstrip("/") in nameless for one in listed):
+                return [(one["name"], one) for one in listed], False
+        if slashed:
+            below = self._retrying(lambda: self._call("find", bucket, prefix=f"{key}/", detail=True))
+        else:
+            below = self._retrying(lambda: self._call("find", path, detail=True))
+        return list(below.items()), True
+
     @staticmethod
     def _place(folders: dict[str, dict[str, Entry]], url: str, name: str, entry: Entry) -> None:
-        """Add what was listed to the folders that it lies in."""
-        *above, last = [part for part in name.split("/") if part] or [""]
+        """Add what was listed to the folders that it lies in. A folder counts where a file has its name."""
         if name.endswith("/"):  # what consoles make for an empty folder
             entry = FOLDER
+        if not name.strip("/"):
+            return
+        *above, last = map(release, hold(name.rstrip("/")).split("/"))
         folder = url
         for part in above:
-            folders[folder].setdefault(part, FOLDER)
+            folders[folder][part] = FOLDER
             folder = f"{folder}/{part}"
             folders.setdefault(folder, {})
-        if last:
+        if entry.is_folder:
+            folders[folder][last] = entry
+        else:
             folders[folder].setdefault(last, entry)
 
     def _path(self, url: str) -> str:
