@@ -163,7 +163,7 @@ def _nothing(name: str | os.PathLike[str]) -> DataError:
 def _state_of(file: Location) -> tuple[object, ...]:
     """Return what changes when a file is another one, in other processes, too: a file system may be mounted anew."""
     if isinstance(file, RemotePath):
-        listed = file.store.listed(str(file))
+        listed = file.listed()
         return (*stamp_of(file), listed and listed.size)
     status = file.stat()
     return (file, file.absolute(), status.st_size, status.st_mtime_ns)
