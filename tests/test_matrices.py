@@ -1,6 +1,7 @@
 """Matrices in memory and in files that are mapped into it."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,16 @@ def test_what_was_read_of_a_large_matrix_does_not_stay(tmp_path: Path, monkeypat
         assert process.memory_info().rss - before < 8e6 + 2 * 2**22 + 4e6
     matrices.Residency(np.zeros(3)).add(2**40)  # not mapped
     assert (found[:, ::99_991] == np.arange(16)[:, None]).all()
+
+
+@mapped
+def test_of_the_disk_as_much_stays_free_as_is_asked_for(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    assert matrices.mapped_zeros(4, 5, tmp_path, spare=2 * free) is None
+    found = matrices.mapped_zeros(4, 5, tmp_path, spare=free // 2)
+    assert found is not None
+    assert (found == 0).all()
+    assert found.shape == (4, 5)
 
 
 @mapped

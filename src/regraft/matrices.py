@@ -5,6 +5,7 @@ What is read of a mapped file may be dropped from memory at any time, and is rea
 
 import mmap
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -23,18 +24,32 @@ def zeros(rows: int, columns: int, folder: Path) -> np.ndarray:
         columns: d.
         folder: where the file lies. Where there is no room for it, or no such files, they are in memory.
     """
+    found = mapped_zeros(rows, columns, folder) if rows * columns * 4 > IN_MEMORY else None
+    return np.zeros((rows, columns), dtype=np.float32) if found is None else found
+
+
+def mapped_zeros(rows: int, columns: int, folder: Path, *, spare: int = 0) -> np.ndarray | None:
+    """Return (rows, columns) float32 zeros in a file without a name; None where there is no room. See `zeros`.
+
+    Args:
+        rows: n.
+        columns: d.
+        folder: where the file lies.
+        spare: bytes of the disk that are to stay free.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return None
     size = rows * columns * 4
-    if size > IN_MEMORY and hasattr(os, "posix_fallocate"):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder) as file:
-                os.posix_fallocate(file.fileno(), 0, size)  # else a full disk would end the process later
-                mapped = mmap.mmap(file.fileno(), size)
-        except OSError:
-            pass
-        else:
-            return np.frombuffer(mapped, dtype=np.float32).reshape(rows, columns)
-    return np.zeros((rows, columns), dtype=np.float32)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(folder).free < size + spare:
+            return None
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, size)  # else a full disk would end the process later
+            mapped = mmap.mmap(file.fileno(), size)
+    except OSError:
+        return None
+    return np.frombuffer(mapped, dtype=np.float32).reshape(rows, columns)
 
 
 def release(matrix: np.ndarray) -> None:

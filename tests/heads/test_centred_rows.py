@@ -1,4 +1,4 @@
-"""Rows by cell: those that are gathered when they are read are those of the sorted copy."""
+"""Rows by cell: those of a mapped copy, or gathered when they are read, are those of the copy in memory."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tests.heads.problems import overlapping
 
+from regraft import matrices
 from regraft.heads import centred_rows
 from regraft.heads.centred_rows import CentredRows
 from regraft.heads.search import ABSENT, select_heads
@@ -13,10 +14,13 @@ from regraft.heads.search import ABSENT, select_heads
 CELLS = np.array([2, 0, 1, 0, 2, 2, 0])
 
 
-@pytest.fixture(params=["copied", "gathered"])
+@pytest.fixture(params=["copied", "mapped", "gathered"])
 def _kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "gathered":
+    if request.param != "copied":
         monkeypatch.setattr(centred_rows, "_COPIED", 0)
+    if request.param == "gathered":
+        monkeypatch.setattr(matrices, "mapped_zeros", lambda *_, **__: None)
+    monkeypatch.setattr(matrices, "_RESIDENT", 20)
     monkeypatch.setattr(centred_rows, "_BLOCK", 2)  # several blocks of a cell
 
 
@@ -45,13 +49,18 @@ def test_rows_are_sorted_by_cell_and_centred(columns: slice | np.ndarray) -> Non
     np.testing.assert_array_equal(rows.rows_at(np.array([6, 3])), expected)
 
 
-def test_heads_are_the_same_to_the_last_bit_without_a_copy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("room", [True, False])
+def test_heads_are_the_same_to_the_last_bit_without_a_copy_in_memory(
+    room: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Of an array in memory, and of a file that is mapped into it."""
     features, labels = overlapping(300, 40, 3)
     folds = np.random.default_rng(0).permutation(300) % 3
     tasks = [folds, *(np.where(folds == fold, ABSENT, folds) for fold in range(3))]
     copied = select_heads(features, labels, 3, folds=tasks, columns=slice(5, None))
     monkeypatch.setattr(centred_rows, "_COPIED", 0)
+    if not room:
+        monkeypatch.setattr(matrices, "mapped_zeros", lambda *_, **__: None)
     np.save(tmp_path / "features.npy", features)
     mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
     for one in (features, mapped):

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from regraft import matrices
+from regraft.cache import features_folder
 from regraft.heads.linear import EVERY, Columns
 from regraft.heads.softmax_sums import Query, Sums, softmax_sums
 from regraft.heads.workers import Workers, one_thread_each
@@ -47,8 +48,9 @@ class Rows(Protocol):
 class CentredRows:
     """The rows of n photos, sorted by cell and centred, as they are asked for.
 
-    Of few photos a sorted copy is kept. Of many, rows are gathered from `features` whenever they are read, so that no
-    second copy of these is held; both give the same numbers.
+    A sorted copy is kept: of many photos in a file that is mapped into memory, so that no second copy of the features
+    is held there. Where that would take more than half of the free disk, rows are gathered from `features` whenever
+    they are read. All give the same numbers.
 
     Attributes:
         order: (n,) where each row stands in `cells`, ascending by cell.
@@ -86,14 +88,9 @@ class CentredRows:
         self._width = features[:0, columns].shape[1]
         self.workers = Workers(len(self.order) * self._width)
         self._residency = matrices.Residency(features)
-        self._copy: np.ndarray | None = None
         with one_thread_each():
-            if len(self.order) * self._width * 4 <= _COPIED:
-                self._copy = self._gathered(slice(0, len(self.order)))
             self.centres = self._means() if centres is None else centres
-            if self._copy is not None:
-                for cell, centre in zip(self.cells, self.centres, strict=True):
-                    self._copy[cell] -= centre
+            self._copy = self._centred_copy()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -102,15 +99,15 @@ class CentredRows:
 
     def rows(self, photos: slice) -> np.ndarray:
         """Return (m, d) float32 rows, all of one cell."""
-        if self._copy is not None:
-            return self._copy[photos]
-        found = self._gathered(photos)
-        found -= self.centres[self._cell_of(photos.start)]
-        return found
+        if self._copy is None:
+            return self._centred(photos)
+        self._kept.add((photos.stop - photos.start) * self._width * 4)
+        return self._copy[photos]
 
     def rows_at(self, places: np.ndarray) -> np.ndarray:
         """Return (m, d) float32 rows at any places."""
         if self._copy is not None:
+            self._kept.add(len(places) * self._width * 4)
             return np.asarray(self._copy[places])
         return np.asarray(self._raw(self._places[places]) - self.centres[self._cell_of(places)])
 
@@ -165,6 +162,28 @@ class CentredRows:
             found.update(block.tobytes())
         return found.digest()
 
+    def _centred_copy(self) -> np.ndarray | None:
+        """Return all rows; None where they are many, and a file of them would take more than half of the free disk."""
+        count = len(self.order)
+        if count * self._width * 4 <= _COPIED:
+            copy = np.empty((count, self._width), dtype=np.float32)
+        else:
+            mapped = matrices.mapped_zeros(count, self._width, features_folder(), spare=count * self._width * 4)
+            if mapped is None:
+                return None
+            copy = mapped
+        self._kept = matrices.Residency(copy)
+        for cell in self.cells:
+            for part in _parts(cell, _BLOCK):
+                copy[part] = self._centred(part)
+                self._kept.add(copy[part].nbytes)
+        return copy
+
+    def _centred(self, photos: slice) -> np.ndarray:
+        found = self._gathered(photos)
+        found -= self.centres[self._cell_of(photos.start)]
+        return found
+
     def _cell_of(self, place: np.ndarray | int) -> np.ndarray:
         return np.searchsorted(self._firsts, place, side="right") - 1
 
@@ -178,8 +197,7 @@ class CentredRows:
 
     def _means(self) -> np.ndarray:
         """Return the mean (cells, d) float32 of each cell, of features as they are."""
-        read = self._gathered if self._copy is None else self._copy.__getitem__
-        totals = self.workers.map(lambda cell: _total(read, cell, self._width), self.cells)
+        totals = self.workers.map(lambda cell: _total(self._gathered, cell, self._width), self.cells)
         sizes = [cell.stop - cell.start for cell in self.cells]
         return np.stack([(total / size).astype(np.float32) for total, size in zip(totals, sizes, strict=True)])
 
