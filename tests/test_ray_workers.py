@@ -1,6 +1,7 @@
 """What is said of a cluster before Ray is started, and how work is divided among its machines."""
 
 import pickle
+import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
@@ -184,3 +185,12 @@ def test_machines_that_do_not_work_need_not_see_the_photos(monkeypatch: pytest.M
     assert asked == ["worker"]
     with pytest.raises(DataError, match=r"is not seen by 1 machine of the Ray cluster \(10\.0\.0\.2\)"):
         workers.check_see(tmp_path / "gone.jpg", "photos")
+
+
+def test_what_ends_this_process_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray says what SIGTERM does, by a handler that prints a trace."""
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "init", lambda **_: signal.signal(signal.SIGTERM, lambda *_: None))
+    before = signal.getsignal(signal.SIGTERM)
+    ray_connection._init("local")
+    assert signal.getsignal(signal.SIGTERM) is before

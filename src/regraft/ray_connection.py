@@ -3,8 +3,10 @@
 import ipaddress
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,7 +70,7 @@ def _init(address: str) -> None:
     from ray import _raylet
 
     def connect() -> None:
-        with _quiet_stderr():  # what goes wrong is raised as well
+        with _quiet_stderr(), _own_ends():  # what goes wrong is raised as well
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
 
     try:
@@ -103,6 +105,19 @@ def _quiet_stderr() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+@contextmanager
+def _own_ends() -> Iterator[None]:
+    """Keep what this process does when it is told to end: Ray would print a trace of native code."""
+    if threading.current_thread() is not threading.main_thread():  # others may not say what signals do
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def _check_listens(address: str) -> None:

@@ -18,7 +18,7 @@ from regraft.cluster.shards import Shard, find_shards
 from regraft.data.audit import inspect
 from regraft.data.photo_list import list_photos
 from regraft.engines.compute import Compute
-from regraft.errors import DataError, OutputError
+from regraft.errors import DataError, OutputError, StorageError
 from regraft.images.reasons import may_pass
 from regraft.options import Bytes
 from regraft.progress import Observer
@@ -78,7 +78,9 @@ def test_each_shard_becomes_a_part(found: list[Shard], tmp_path: Path) -> None:
     assert {name: text.splitlines() for name, text in contents(tmp_path / "out").items()} == {
         part.name: [str(source) for source in shard.photos().sources] for part, shard in zip(parts, found, strict=True)
     }
-    assert parts[2] == Part("part-000002.txt", 2, ((str(found[2].photos().sources[1]), "it is damaged"),), "by hand")
+    lost = ((str(found[2].photos().sources[1]), "it is damaged"),)
+    assert parts[2] == Part("part-000002.txt", 2, lost, "by hand", size=0)  # its size is not compared
+    assert [part.size for part in parts] == [(tmp_path / "out" / part.name).stat().st_size for part in parts]
     assert (heard.done, heard.total) == (6, 6)
 
 
@@ -183,6 +185,51 @@ def test_a_folder_of_other_files_is_left_alone(found: list[Shard], tmp_path: Pat
     with pytest.raises(OutputError, match=r"out .* holds other files\. Choose an empty folder"):
         write(Names(), found, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("damage", ["cut off", "longer", "gone"])
+def test_a_part_that_is_not_as_it_was_written_is_written_again(found: list[Shard], tmp_path: Path, damage: str) -> None:
+    out = tmp_path / "out"
+    write(Names(), found, out)
+    before, part = contents(out), out / "part-000001.txt"
+    if damage == "gone":
+        part.unlink()
+    else:
+        part.write_text(before[part.name][:-1] if damage == "cut off" else before[part.name] + "more")
+    write(Names(), found, out)
+    assert contents(out) == before
+
+
+@pytest.mark.parametrize("text", ["", "garbage", "[]", "{}", "7"])
+def test_a_damaged_plan_is_called_damaged(found: list[Shard], tmp_path: Path, text: str) -> None:
+    write(Names(), found, tmp_path / "out")
+    (tmp_path / "out" / ABOUT / "plan.json").write_text(text)
+    with pytest.raises(OutputError, match=r"plan\.json is damaged: nobody knows .* Remove .*out, or choose another"):
+        write(Names(), found, tmp_path / "out")
+
+
+def test_parts_without_a_plan_are_called_parts(found: list[Shard], tmp_path: Path) -> None:
+    write(Names(), found, tmp_path / "out")
+    (tmp_path / "out" / ABOUT / "plan.json").unlink()
+    with pytest.raises(OutputError, match=r"holds parts, and _regraft/plan\.json, which says of what, is missing"):
+        write(Names(), found, tmp_path / "out")
+    for path in [*(tmp_path / "out" / ABOUT).iterdir(), *(tmp_path / "out").glob("part-*")]:
+        path.unlink()
+    assert len(write(Names(), found, tmp_path / "out")) == 3  # a run that ended before it wrote anything
+
+
+def test_parts_need_a_folder(found: list[Shard], tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(OutputError, match=r"^out .*out is a file\. Parts need a folder"):
+        write(Names(), found, tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.slow
+def test_parts_in_a_bucket_that_is_not_there(found: list[Shard], bucket: Bucket) -> None:
+    message = r"^s3://nobody/out/_regraft/plan\.json cannot be written: there is no s3://nobody\. Check its name"
+    with pytest.raises(StorageError, match=message):
+        write(Names(), found, location("s3://nobody/out"))
 
 
 @pytest.mark.parametrize("address", ["https://example.org/out", "hf://datasets/a/b/out", "memory://bucket/out"])

@@ -15,7 +15,7 @@ import pytest
 from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples, split_names
 from regraft.data.samples import Samples, together
-from regraft.data.tables import images_in_table
+from regraft.data.tables import images_in_table, tables_in_order
 from regraft.errors import DataError, flags_in_messages
 from regraft.files import sha256
 from regraft.images.reading import UnreadableImageError, read_image
@@ -842,3 +842,18 @@ def test_options_are_flags_on_the_command_line(write: Write) -> None:
         message = message_of(file, Columns(group="gone"))
     for flag in ("--image-column is needed", "--label-column is needed", "--group-column 'gone' is not there"):
         assert flag in message
+
+
+@pytest.mark.parametrize("place", ["sub", "a/b"])
+def test_tables_in_folders_below_are_not_left_out_silently(parquet: Write, png: Png, place: str) -> None:
+    images = [{"bytes": png(0), "path": "0.png"}]
+    folder = parquet("hub/a.parquet", images, ["x"]).parent
+    assert [str(file) for file, _ in tables_in_order(folder)] == [str(folder / "a.parquet")]
+    parquet("hub/.hidden/b.parquet", images, ["x"])
+    assert len(tables_in_order(folder)) == 1
+    other = parquet(f"hub/{place}/b.parquet", images, ["x"])
+    with pytest.raises(
+        DataError, match=r"has 1 table, and folders below it have 1 more, which are not read .*b\.parquet"
+    ):
+        tables_in_order(folder)
+    assert len(tables_in_order(other.parent)) == 1

@@ -132,5 +132,7 @@ def test_right_answers_of_folds_are_held_to_the_mean_and_to_the_signs() -> None:
     statistic = ttest_1samp(a.astype(float) - b, 0.0).statistic / 1.5
     assert p_of_folds == pytest.approx(2 * student.sf(statistic, 99), rel=1e-4)
     assert (widened.low, widened.high) == pytest.approx((0.1 - 1.5 * 0.0690, 0.1 + 1.5 * 0.0819), abs=2e-4)
+    four, _ = right_answers_test(np.array([True, True, False, True]), np.zeros(4, dtype=bool), folds=np.arange(4))
+    assert (four.value, four.high) == (0.75, 1.0)  # widened by half, the interval would end beyond what is possible
     none, unknown = right_answers_test(a, b, np.zeros(100))
     assert (none.value, none.low, none.high, unknown) == (0.1, -math.inf, math.inf, None)

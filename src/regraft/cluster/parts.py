@@ -43,6 +43,7 @@ class Part:
         photos: how many rows it has.
         unreadable: [name, reason] of photos that could not be read.
         engine: what ran the network.
+        size: bytes of the file.
         host: the machine that wrote it.
     """
 
@@ -50,6 +51,7 @@ class Part:
     photos: int
     unreadable: tuple[tuple[str, str], ...]
     engine: str
+    size: int = field(compare=False)
     host: str = field(default="", compare=False)
 
     @property
@@ -158,18 +160,51 @@ def _begin(out: Location, plan: dict[str, object]) -> None:
         before: bytes | None = read_file(path)
     except FileNotFoundError:
         before = None
+    except NotADirectoryError:
+        raise OutputError(
+            f"{option('out')} {printable(out)} is a file. Parts need a folder: choose an empty one, or a new one."
+        ) from None
     except OSError as error:
-        raise OutputError(f"{printable(path)} cannot be read: {error}.") from None
+        raise OutputError(f"{printable(path)} cannot be read: {error.strerror or error}.") from None
     if before == text:
         return
+    if before is not None and not _is_plan(before):
+        raise OutputError(
+            f"{printable(path)} is damaged: nobody knows what the parts beside it are of. Remove {printable(out)}, or "
+            "choose another folder."
+        )
     if before is not None:
         raise OutputError(
             f"{option('out')} {printable(out)} holds parts of other photos, or of another classifier or other options. "
             "Choose another folder, or remove it; with the same ones an unfinished run goes on."
         )
-    if out.is_dir() and next(iter(out.iterdir()), None) is not None:
+    there = {entry.name for entry in out.iterdir()} - {ABOUT} if out.is_dir() else set()
+    if there and (out / ABOUT).is_dir():
+        raise OutputError(
+            f"{option('out')} {printable(out)} holds parts, and {ABOUT}/{_PLAN}, which says of what, is missing. "
+            "Remove the folder, or choose another one."
+        )
+    if there:
         raise OutputError(f"{option('out')} {printable(out)} holds other files. Choose an empty folder, or a new one.")
     write_file(path, text)
+
+
+def _is_plan(text: bytes) -> bool:
+    try:
+        return "digest" in json.loads(text)
+    except (ValueError, TypeError):
+        return False
+
+
+def _size(file: Location) -> int | None:
+    """Return how many bytes a part has now; None where it is not there."""
+    if isinstance(file, RemotePath):
+        found = file.entry()
+        return None if found is None else found.size
+    try:
+        return file.stat().st_size
+    except OSError:
+        return None
 
 
 def _check_seen(shard: Shard, part: Part) -> None:
@@ -201,14 +236,14 @@ class _PartWork:
         try:
             about = json.loads(read_file(note))
             part = Part(**about | {"unreadable": tuple(map(tuple, about["unreadable"]))})
-            if part.is_final and file.is_file():
+            if part.is_final and _size(file) == part.size:
                 return part
         except (OSError, ValueError, KeyError, TypeError):  # it was not finished
             pass
         if shard.file is not None:
             check_seen([0], [shard.file], frozenset())
         data, photos, unreadable, engine = self._job.run(shard)
-        part = Part(file.name, photos, tuple(unreadable), engine, socket.gethostname())
+        part = Part(file.name, photos, tuple(unreadable), engine, len(data), socket.gethostname())
         write_file(file, data)
         write_file(note, json.dumps(asdict(part)).encode())
         return part

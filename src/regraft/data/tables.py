@@ -9,12 +9,12 @@ from typing import Any
 from regraft.data.cells import as_text, check_labels, groups_of, is_missing, one_hot_labels
 from regraft.data.columns import ChosenColumns, Columns, MissingColumnError, choose_columns, group_column, rows_by_split
 from regraft.data.csv_table import CsvTable, read_csv_table
-from regraft.data.folders import SPLIT_FOLDERS, entries, split_of
+from regraft.data.folders import SPLIT_FOLDERS, entries, scan, split_of
 from regraft.data.image_paths import find_images
 from regraft.data.parquet_table import PARQUET_SUFFIX, ParquetTable, open_parquet_table
 from regraft.data.samples import Samples, clean_name, without_blanks
 from regraft.data.tar_table import TarTable, is_tar, open_tar_table, tar_files
-from regraft.errors import DataError, shortlist
+from regraft.errors import DataError, counted, first_few, shortlist
 from regraft.images.formats import IMAGE_SUFFIXES
 from regraft.images.sources import Source
 from regraft.storage.locations import Location, location
@@ -206,9 +206,22 @@ def table_splits(path: Location, columns: Columns) -> dict[str, list[Location]]:
 
 def _files(path: Location) -> tuple[list[Location], bool]:
     """Return the tables that a path names, and whether it names a set of them, whose names may say splits."""
-    if is_tar(path):
-        return tar_files(path), path.is_dir() or not path.is_file()
-    return (parquet_files(path), True) if path.is_dir() else ([path], False)
+    if not path.is_dir():
+        return (tar_files(path), not path.is_file()) if is_tar(path) else ([path], False)
+    files = tar_files(path) if is_tar(path) else parquet_files(path)
+    _check_none_below(path, files)
+    return files, True
+
+
+def _check_none_below(folder: Location, files: Sequence[Location]) -> None:
+    """Raise `DataError` where folders below hold tables of the kind of `files`, too: they would be left out."""
+    kinds = {file.suffix.lower() for file in files}
+    below = [str(path) for path in scan(folder).others if path.suffix.lower() in kinds and path.parent != folder]
+    if below:
+        raise DataError(
+            f"{folder} has {counted(len(files), 'table')}, and folders below it have {len(below):,} more, which are "
+            f"not read with it: {first_few(below, 3)}. Put all of them into one folder, or name a folder at a time."
+        )
 
 
 def parquet_files(folder: Location) -> list[Location]:

@@ -150,7 +150,10 @@ def right_answers_test(
     if groups is None:
         interval = widened(score_interval(won, lost, len(a)), value, widening)
         p_value = mcnemar(won, lost) if folds is None else p_value
-    return Mean(value, *(holding_0(interval, p_value) or (-math.inf, math.inf))), p_value
+    low, high = holding_0(interval, p_value) or (-math.inf, math.inf)
+    if math.isfinite(high - low):  # widened, it may reach beyond what shares can differ by
+        low, high = max(low, -1.0), min(high, 1.0)
+    return Mean(value, low, high), p_value
 
 
 def signs_and_mean(

@@ -203,8 +203,14 @@ class Store:
         Raises:
             StorageError: the store does not answer, or refuses access.
         """
-        with self._asked(url):
-            self._retrying(lambda: self._call("pipe_file", self._path(url), data))
+        try:
+            with self._asked(url):
+                self._retrying(lambda: self._call("pipe_file", self._path(url), data))
+        except FileNotFoundError:
+            raise StorageError(
+                f"{printable(url)} cannot be written: there is no {printable(place_of(url))}. Check its name, or make "
+                "it first."
+            ) from None
         with self._lock:
             self._listings.clear()  # they say that it is not there
             self._said.clear()
