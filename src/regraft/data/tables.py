@@ -209,7 +209,8 @@ def _files(path: Location) -> tuple[list[Location], bool]:
     if not path.is_dir():
         return (tar_files(path), not path.is_file()) if is_tar(path) else ([path], False)
     files = tar_files(path) if is_tar(path) else parquet_files(path)
-    _check_none_below(path, files)
+    if files:  # else photos may lie below, which take long to list
+        _check_none_below(path, files)
     return files, True
 
 

@@ -97,9 +97,8 @@ class JointExtractor:
     ) -> dict[str, Features]:
         """Return the features of views of `sources` (n), by part of `tta.PARTS`. See `FeatureExtractor`."""
         total = len(keys) if photos is None else photos
-        self.choose(
-            sources, keys, labels, photos=photos
-        )  # of all photos, before each process asks for its own part alone
+        # of all photos, before each process asks for its own part alone
+        self.choose(sources, keys, labels, photos=photos)
 
         def part_of(extractor: FeatureExtractor, own: Sequence[int]) -> dict[str, Features]:
             some = [sources[place] for place in own], [keys[place] for place in own]

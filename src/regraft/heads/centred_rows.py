@@ -13,7 +13,7 @@ from regraft.heads.linear import EVERY, Columns
 from regraft.heads.softmax_sums import Query, Sums, softmax_sums
 from regraft.heads.workers import Workers, one_thread_each
 
-_COPIED = 2**27  # bytes of features up to which a sorted copy is kept: it saves a tenth to a third of the time
+_COPIED = 2**27  # bytes of features up to which the sorted copy is in memory
 _BLOCK = 8192  # photos that are read together where all of a cell are
 _OF_PRODUCT = 1024  # and of one product: enough for full speed, few enough to stay in a processor's cache
 
@@ -89,8 +89,12 @@ class CentredRows:
         self.workers = Workers(len(self.order) * self._width)
         self._residency = matrices.Residency(features)
         with one_thread_each():
+            self._copy = self._sorted_copy()
             self.centres = self._means() if centres is None else centres
-            self._copy = self._centred_copy()
+            if self._copy is not None:
+                for cell, centre in zip(self.cells, self.centres, strict=True):
+                    for part in _parts(cell, _BLOCK):
+                        self._sorted(part)[:] -= centre
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -99,10 +103,10 @@ class CentredRows:
 
     def rows(self, photos: slice) -> np.ndarray:
         """Return (m, d) float32 rows, all of one cell."""
+        found = self._sorted(photos)
         if self._copy is None:
-            return self._centred(photos)
-        self._kept.add((photos.stop - photos.start) * self._width * 4)
-        return self._copy[photos]
+            found -= self.centres[self._cell_of(photos.start)]
+        return found
 
     def rows_at(self, places: np.ndarray) -> np.ndarray:
         """Return (m, d) float32 rows at any places."""
@@ -162,8 +166,8 @@ class CentredRows:
             found.update(block.tobytes())
         return found.digest()
 
-    def _centred_copy(self) -> np.ndarray | None:
-        """Return all rows; None where they are many, and a file of them would take more than half of the free disk."""
+    def _sorted_copy(self) -> np.ndarray | None:
+        """Return all rows by cell; None where a file of many of them would take more than half of the free disk."""
         count = len(self.order)
         if count * self._width * 4 <= _COPIED:
             copy = np.empty((count, self._width), dtype=np.float32)
@@ -173,16 +177,17 @@ class CentredRows:
                 return None
             copy = mapped
         self._kept = matrices.Residency(copy)
-        for cell in self.cells:
-            for part in _parts(cell, _BLOCK):
-                copy[part] = self._centred(part)
-                self._kept.add(copy[part].nbytes)
+        for part in _parts(slice(0, count), _BLOCK):
+            copy[part] = self._gathered(part)
+            self._kept.add(copy[part].nbytes)
         return copy
 
-    def _centred(self, photos: slice) -> np.ndarray:
-        found = self._gathered(photos)
-        found -= self.centres[self._cell_of(photos.start)]
-        return found
+    def _sorted(self, photos: slice) -> np.ndarray:
+        """Return rows (m, d) of the copy, or, without one, of the features."""
+        if self._copy is None:
+            return self._gathered(photos)
+        self._kept.add((photos.stop - photos.start) * self._width * 4)
+        return self._copy[photos]
 
     def _cell_of(self, place: np.ndarray | int) -> np.ndarray:
         return np.searchsorted(self._firsts, place, side="right") - 1
@@ -197,7 +202,7 @@ class CentredRows:
 
     def _means(self) -> np.ndarray:
         """Return the mean (cells, d) float32 of each cell, of features as they are."""
-        totals = self.workers.map(lambda cell: _total(self._gathered, cell, self._width), self.cells)
+        totals = self.workers.map(lambda cell: _total(self._sorted, cell, self._width), self.cells)
         sizes = [cell.stop - cell.start for cell in self.cells]
         return np.stack([(total / size).astype(np.float32) for total, size in zip(totals, sizes, strict=True)])
 
