@@ -227,7 +227,7 @@ def test_parts_need_a_folder(found: list[Shard], tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_parts_in_a_bucket_that_is_not_there(found: list[Shard], bucket: Bucket) -> None:
-    message = r"^s3://nobody/out/_regraft/plan\.json cannot be written: there is no s3://nobody\. Check its name"
+    message = r"^s3://nobody/out\S*: there is no s3://nobody\. Check its name, or make it first\.$"
     with pytest.raises(StorageError, match=message):
         write(Names(), found, location("s3://nobody/out"))
 

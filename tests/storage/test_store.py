@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 from tests.fixtures.stores import Bucket, Faults, Proxy
 
+from regraft.cluster.shards import find_shards
 from regraft.data.audit import inspect
 from regraft.data.layouts import find_samples
+from regraft.data.photo_list import list_photos
 from regraft.errors import StorageError
 from regraft.images.loading import load_batches
 from regraft.images.preprocess import Preprocess
@@ -48,6 +51,21 @@ def test_a_bucket_is_read_as_a_folder_is(bucket: Bucket, photos: Photos) -> None
     assert bucket.proxy.asked(r"\.jpg", "HEAD") == 0
     assert bucket.proxy.asked(r"list-type.*delimiter=&") == 1
     assert bucket.proxy.asked(r"list-type") == 3  # is it there, are there tables in it, and all below
+
+
+@pytest.mark.parametrize("name", ["", "/pets", "/pets/", "/*.jpg", "/train.parquet", "/cats/*/1.jpg", "/a.tar"])
+def test_a_bucket_that_is_not_there(bucket: Bucket, name: str) -> None:
+    """It is not taken for a folder without photos: the name is a wrong one."""
+    assert bucket.name != "nobody"
+    message = (
+        rf"^s3://nobody{re.escape(name.rstrip('/'))}: there is no s3://nobody\. Check its name, or make it first\.$"
+    )
+    with pytest.raises(StorageError, match=message):
+        list_photos(f"s3://nobody{name}")
+    with pytest.raises(StorageError, match=message):
+        find_shards([f"s3://nobody{name}"])
+    with pytest.raises(StorageError, match=message):
+        find_samples(f"s3://nobody{name}")
 
 
 def test_a_photo_for_which_there_is_no_room_is_read_twice(
@@ -219,11 +237,6 @@ def test_a_store_that_nobody_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # --- places that are not there, or not for everybody ---
-
-
-def test_no_such_bucket(bucket: Bucket) -> None:
-    with pytest.raises(ValueError, match=r"^s3://nobodys/train does not exist\. Name a folder of photos"):
-        find_samples("s3://nobodys/train")
 
 
 @pytest.mark.slow

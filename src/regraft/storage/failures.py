@@ -80,6 +80,19 @@ def may_pass(words: str) -> bool:
     return _PASSING.search(words) is not None
 
 
+def lacks_bucket(error: BaseException) -> bool:
+    """Tell whether what is not there is the bucket, by the codes of S3; an absent key of one that is there has others.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+    """
+    for one in _chain(error):
+        response = getattr(one, "response", None)
+        code = response.get("Error", {}).get("Code") if isinstance(response, Mapping) else None
+        if code == "NoSuchBucket" or (code == "404" and getattr(one, "operation_name", "") == "HeadBucket"):
+            return True
+    return False
+
+
 def _is_busy(chain: list[BaseException]) -> bool:
     """Tell whether s3fs says so, which keeps no status: of SlowDown and InternalError."""
     return any(

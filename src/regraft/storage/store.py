@@ -16,6 +16,7 @@ from regraft.storage.failures import (
     NoPartsError,
     ShortReadError,
     Trouble,
+    lacks_bucket,
     trouble_of,
 )
 from regraft.storage.outages import Outage, Outages
@@ -107,11 +108,11 @@ class Store:
         until, said = self._said.get(url, (0.0, FOLDER))
         if time.monotonic() < until:
             return said
-        with self._asked(url):
-            try:
+        try:
+            with self._asked(url):
                 found = _entry(self._retrying(lambda: self._call("info", self._path(url))))
-            except FileNotFoundError:
-                return None
+        except FileNotFoundError:
+            return None
         if found.size == 0 and not found.is_folder and self.lists:  # what some programs make for a folder
             self.list_below(url)
             found = FOLDER if self._known(url) else found
@@ -158,6 +159,8 @@ class Store:
         start = f"{self.scheme}://"
         with self._asked(pattern):
             found = self._retrying(lambda: self._call("glob", self._path(pattern), detail=True))
+            if not found:
+                self._check_bucket(pattern)
         return [start + name.lstrip("/") for name, about in found.items() if not _entry(about).is_folder]
 
     def read(self, url: str) -> bytes:
@@ -207,10 +210,7 @@ class Store:
             with self._asked(url):
                 self._retrying(lambda: self._call("pipe_file", self._path(url), data))
         except FileNotFoundError:
-            raise StorageError(
-                f"{printable(url)} cannot be written: there is no {printable(place_of(url))}. Check its name, or make "
-                "it first."
-            ) from None
+            raise self._no_place(url) from None
         with self._lock:
             self._listings.clear()  # they say that it is not there
             self._said.clear()
@@ -269,7 +269,11 @@ class Store:
         """Turn what goes wrong with an address that was named into one sentence."""
         try:
             yield
-        except (FileNotFoundError, StorageError):
+        except StorageError:
+            raise
+        except FileNotFoundError as error:
+            if lacks_bucket(error):
+                raise self._no_place(url) from None
             raise
         except Exception as error:  # as in `read`
             trouble = trouble_of(error)
@@ -277,6 +281,20 @@ class Store:
             raise StorageError(
                 f"{printable(url)}: {self._name(url)} {SAYS[trouble.kind]}: {trouble.words}. {remedy}"
             ) from None
+
+    def _check_bucket(self, url: str) -> None:
+        """Raise `FileNotFoundError` where the bucket of an address is not there; its client's globs do not say so."""
+        try:
+            self._call("info", self._path(place_of(url)))
+        except Exception as error:  # whatever else a client raises: of one that refuses, nothing is known
+            if lacks_bucket(error):
+                raise
+
+    @staticmethod
+    def _no_place(url: str) -> StorageError:
+        return StorageError(
+            f"{printable(url)}: there is no {printable(place_of(url))}. Check its name, or make it first."
+        )
 
     def _name(self, url: str) -> str:
         return f"the store of {printable(place_of(url))}"
@@ -299,7 +317,9 @@ class Store:
             self._files.invalidate_cache()
             try:
                 found, deep = self._found(path, deep=deep)
-            except (FileNotFoundError, NotADirectoryError):
+            except (FileNotFoundError, NotADirectoryError) as error:
+                if lacks_bucket(error):
+                    raise
                 found = []
         folders: dict[str, dict[str, Entry]] = {url: {}}
         root = path.rstrip("/") + "/"
