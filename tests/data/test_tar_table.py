@@ -202,6 +202,42 @@ def test_what_is_no_shard_of_samples(tmp_path: Path, photo: Photo, damage: str) 
     )
 
 
+def test_archives_that_were_put_together_by_cat_are_refused(tmp_path: Path, photo: Photo) -> None:
+    """What reads a .tar ends at the zeros behind the first one: half of the samples would be missing."""
+    first, second = (
+        write_tar(tmp_path / f"{name}.tar", {f"{name}.jpg": photo("red", 0), f"{name}.cls": b"a"}).read_bytes()
+        for name in ("1", "2")
+    )
+    (tmp_path / "both.tar").write_bytes(first + second)
+    end = first.rindex(b"a") // 512 * 512 + 512  # behind the block of the last file
+    with pytest.raises(DataError, match=rf"both\.tar is not .*: it goes on behind its end at byte {end:,}, .*cat do"):
+        find_samples(tmp_path / "both.tar")
+
+
+def test_an_archive_without_its_end_may_have_been_cut(tmp_path: Path, photo: Photo) -> None:
+    file = write_tar(tmp_path / "a.tar", {"1.jpg": photo("red", 0), "1.cls": b"a", "2.jpg": b"", "2.cls": b""})
+    whole = file.read_bytes()
+    file.write_bytes(whole[: whole.index(b"2.jpg")])
+    assert find_samples(file)["train"].notes == (
+        f"{file} lacks the zeros that end a .tar file: if it was cut, samples are missing",
+    )
+
+
+def test_links_to_photos_are_counted(tmp_path: Path, photo: Photo) -> None:
+    file = write_tar(tmp_path / "a.tar", {"1.jpg": photo("red", 0), "1.cls": b"a"})
+    with tarfile.open(file, "a") as archive:
+        for name, kind in (("2.JPG", tarfile.LNKTYPE), ("3.jpg", tarfile.SYMTYPE), ("3.cls", tarfile.LNKTYPE)):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = kind, "1.jpg"
+            archive.addfile(link)
+    found = find_samples(file)["train"]
+    assert len(found.sources) == 1
+    assert found.notes == (
+        f"{file}: 2 photos left out, as links to other files, which are not followed. Pack the photos "
+        "themselves in place of links",
+    )
+
+
 def test_an_archive_of_class_folders_has_no_labels(tmp_path: Path, photo: Photo) -> None:
     file = write_tar(tmp_path / "pets.tar", {"red/1.jpg": photo("red", 0), "blue/1.jpg": photo("blue", 1)})
     with pytest.raises(DataError, match=r"label_column is needed: .*unpack it \(tar -xf .*pets\.tar\)"):
