@@ -187,6 +187,19 @@ def test_a_folder_of_other_files_is_left_alone(found: list[Shard], tmp_path: Pat
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
 
 
+def test_files_beside_the_parts_are_named(found: list[Shard], tmp_path: Path) -> None:
+    """They would be rows of the same table; what readers of tables pass over may stay."""
+    out = tmp_path / "out"
+    write(Names(), found, out)
+    for name in ("part-000003.txt", "more.txt", "_SUCCESS", ".part-000000.txt.crc"):
+        (out / name).write_text("mine")
+    with pytest.raises(OutputError, match=r"files beside its parts, .*: more\.txt, part-000003\.txt\. Move them"):
+        write(Names(), found, out)
+    (out / "part-000003.txt").unlink()
+    (out / "more.txt").unlink()
+    assert len(write(Names(), found, out)) == 3
+
+
 @pytest.mark.parametrize("damage", ["cut off", "longer", "gone"])
 def test_a_part_that_is_not_as_it_was_written_is_written_again(found: list[Shard], tmp_path: Path, damage: str) -> None:
     out = tmp_path / "out"
