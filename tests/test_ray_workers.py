@@ -66,6 +66,13 @@ def test_an_address_of_the_environment_is_named(monkeypatch: pytest.MonkeyPatch)
         RayWorkers().connect()
 
 
+@pytest.mark.parametrize("address", ["key:hush@127.0.0.1:1x", "redis://:hush@127.0.0.1:1"])
+def test_a_password_in_an_address_is_not_repeated(address: str) -> None:
+    with pytest.raises(ClusterError, match=r"^on: no Ray cluster answers at 127\.0\.0\.1:1x? \(") as caught:
+        RayWorkers(address).connect()
+    assert "hush" not in str(caught.value)
+
+
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingPackageError, match=r"^on='ray' needs the package ray, .* 'regraft\[cluster\]'$"):
