@@ -168,6 +168,18 @@ def test_archives_beside_photos_change_nothing(tmp_path: Path, photos: Photos, p
     assert len(find_photos([folder])) == 4
 
 
+@pytest.mark.parametrize("name", ["2.tar.gz", "2.tgz", "2.TAR.ZST"])
+def test_compressed_shards_are_not_left_out_silently(tmp_path: Path, photo: Photo, name: str) -> None:
+    write_tar(tmp_path / "1.tar", {"1.jpg": photo("red", 0), "1.cls": b"a"})
+    (tmp_path / f".{name}").write_bytes(b"half of a download")
+    (tmp_path / "1.json").write_bytes(b"what img2dataset says of a shard")
+    assert len(find_photos([tmp_path])) == 1
+    (tmp_path / name).write_bytes(b"x")
+    for find in (find_samples, list_photos, lambda path: find_photos([path])):
+        with pytest.raises(DataError, match=rf"has 1 \.tar file and 1 compressed, .*: {name}\. Make a \.tar of each"):
+            find(tmp_path)
+
+
 @pytest.mark.parametrize("damage", ["none", "empty", "header", "middle", "claim", "cut", "zipped"])
 def test_what_is_no_shard_of_samples(tmp_path: Path, photo: Photo, damage: str) -> None:
     file = write_tar(tmp_path / "pets.tar", {"a/1.txt": b"x"})
