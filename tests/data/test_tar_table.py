@@ -170,14 +170,16 @@ def test_archives_beside_photos_change_nothing(tmp_path: Path, photos: Photos, p
 
 @pytest.mark.parametrize("name", ["2.tar.gz", "2.tgz", "2.TAR.ZST"])
 def test_compressed_shards_are_not_left_out_silently(tmp_path: Path, photo: Photo, name: str) -> None:
-    write_tar(tmp_path / "1.tar", {"1.jpg": photo("red", 0), "1.cls": b"a"})
-    (tmp_path / f".{name}").write_bytes(b"half of a download")
-    (tmp_path / "1.json").write_bytes(b"what img2dataset says of a shard")
-    assert len(find_photos([tmp_path])) == 1
-    (tmp_path / name).write_bytes(b"x")
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    write_tar(folder / "1.tar", {"1.jpg": photo("red", 0), "1.cls": b"a"})
+    (folder / f".{name}").write_bytes(b"half of a download")
+    (folder / "1.json").write_bytes(b"what img2dataset says of a shard")
+    assert len(find_photos([folder])) == 1
+    (folder / name).write_bytes(b"x")
     for find in (find_samples, list_photos, lambda path: find_photos([path])):
         with pytest.raises(DataError, match=rf"has 1 \.tar file and 1 compressed, .*: {name}\. Make a \.tar of each"):
-            find(tmp_path)
+            find(folder)
 
 
 @pytest.mark.parametrize("damage", ["none", "empty", "header", "middle", "claim", "cut", "zipped"])
