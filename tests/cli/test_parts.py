@@ -59,9 +59,7 @@ def test_parts_do_not_lie_among_the_tables_that_are_read(
     pq.write_table(pa.table({"image": [photo]}), tmp_path / "tables/a.parquet")
     for start in (("predict", bundle, "tables"), ("embed", "tables", "--model", tiny_network)):
         message = fails(*start, "--out", out, "--on", "ray")
-        assert (
-            f"--out {out[:-1]} lies in tables, which then would be a folder of tables with more below it" in message
-        )
+        assert f"--out {out[:-1]} lies in tables, which then would be a folder of tables with more below it" in message
         assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == ["a.parquet"]
 
 
