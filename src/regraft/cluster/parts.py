@@ -110,6 +110,7 @@ def write_parts(
     """
     digests = [shard.digest() for shard in shards]
     plan = {"digest": sha256("".join([job.digest(), *digests]).encode()).hex(), "parts": len(shards)}
+    workers.connect()  # first: a plan that nobody worked at would refuse other options
     first = shards[0].first_file() if shards else None
     if isinstance(first, Path):
         workers.check_see(first, "photos")
