@@ -14,7 +14,7 @@ from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples, split_names
 from regraft.data.photo_list import list_photos
 from regraft.data.photos import find_photos
-from regraft.data.tar_table import is_tar, open_tar_table, tar_files
+from regraft.data.tar_table import is_tar, notes_on, open_tar_table, tar_files
 from regraft.errors import DataError
 from regraft.images import sources
 from regraft.images.reading import read_image
@@ -246,6 +246,7 @@ def test_links_to_photos_are_counted(tmp_path: Path, photo: Photo) -> None:
             archive.addfile(link)
     found = find_samples(file)["train"]
     assert len(found.sources) == 1
+    assert notes_on(find_photos([file])) == list(found.notes)
     assert found.notes == (
         f"{file}: 2 photos left out, as links to other files, which are not followed. Pack the photos "
         "themselves in place of links",

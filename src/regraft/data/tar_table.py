@@ -5,7 +5,7 @@ import re
 import tarfile
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
@@ -206,6 +206,14 @@ def open_tar_table(file: Location) -> TarTable:
         while len(_tables) > _TABLES_KEPT:
             _tables.popitem(last=False)
     return table
+
+
+def notes_on(photos: Iterable[object]) -> list[str]:
+    """Return the notes of the archives that photos lie in: what was left out of them. None is read again."""
+    files = dict.fromkeys(photo.file for photo in photos if isinstance(photo, ArchiveMember))
+    with _tables_lock:
+        known = {table.file: table.notes for table in _tables.values()}
+    return [note for file in files for note in known.get(file, ())]
 
 
 def _what_it_holds(file: Location) -> str:
