@@ -66,6 +66,14 @@ def test_an_address_of_the_environment_is_named(monkeypatch: pytest.MonkeyPatch)
         RayWorkers().connect()
 
 
+def test_a_password_in_an_address_is_not_repeated() -> None:
+    with pytest.raises(ClusterError, match=r"^on: no Ray cluster answers at 127\.0\.0\.1:1 \(") as caught:
+        RayWorkers("redis://:hush@127.0.0.1:1").connect()
+    assert "hush" not in str(caught.value)
+    said = str(ray_connection._no_cluster("a:hush@h:1x", ValueError("port number of a:hush@h:1x")))
+    assert said.startswith("on: no Ray cluster answers at h:1x (port number of h:1x). ")
+
+
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingPackageError, match=r"^on='ray' needs the package ray, .* 'regraft\[cluster\]'$"):

@@ -85,8 +85,9 @@ def _init(address: str) -> None:
 
 
 def _no_cluster(place: str, error: Exception) -> ClusterError:
-    where = f"at {printable(place)}" if place else "on this machine"
-    reason = printable(str(error).strip().partition("\n")[0])
+    shown = place.rpartition("@")[2]  # what stands before may be a password
+    where = f"at {printable(shown)}" if place else "on this machine"
+    reason = printable(str(error).strip().partition("\n")[0].replace(place or shown, shown))
     return ClusterError(
         f"{option('on')}: no Ray cluster answers {where} ({reason}). Give the address that `ray start` printed, as in "
         f"{option('on', 'ray:10.0.0.1:6379')}, or {option('on', PREFIX)} alone for this machine. Where the cluster "

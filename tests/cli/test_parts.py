@@ -47,6 +47,22 @@ def test_parts_have_the_photos_of_one_file(
     assert message in fails(*start, "tables/a.parquet", "--out", "none/", "--on", "ray")
 
 
+@pytest.mark.usefixtures("workers_here")
+@pytest.mark.parametrize("out", ["tables/more/", "link/"])
+def test_parts_do_not_lie_among_the_tables_that_are_read(
+    fails: Fails, photos: Photos, *, bundle: Path, tiny_network: str, tmp_path: Path, out: str
+) -> None:
+    """The next command would find a folder of tables with others below it, and read none of them."""
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "link").symlink_to("tables/more", target_is_directory=True)
+    photo = next(photos(red=1).rglob("*.jpg")).read_bytes()
+    pq.write_table(pa.table({"image": [photo]}), tmp_path / "tables/a.parquet")
+    for start in (("predict", bundle, "tables"), ("embed", "tables", "--model", tiny_network)):
+        message = fails(*start, "--out", out, "--on", "ray")
+        assert f"--out {out[:-1]} lies in tables, which then would be a folder of tables with more below it" in message
+        assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == ["a.parquet"]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("workers_here")
 def test_other_options_do_not_go_into_parts_that_are_there(

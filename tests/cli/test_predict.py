@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +33,16 @@ def test_predict_table_csv_and_jsonl(run: Run, bundle: Path, photos: Photos) -> 
     lines = [json.loads(line) for line in run("predict", bundle, new, "--format", "jsonl").stdout.splitlines()]
     assert [line["file"] for line in lines] == [row["file"] for row in rows]
     assert [line["probabilities"]["red"] for line in lines] == [float(row["probability_red"]) for row in rows]
+
+
+def test_what_was_left_out_of_an_archive_is_said(run: Run, bundle: Path, photos: Photos, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(next(photos("new", red=1).rglob("*.jpg")), "1.jpg")
+        archive.addfile(tarfile.TarInfo("2.cls"))
+    done = run("predict", bundle, "a.tar")
+    assert done.exit_code == 0
+    assert done.stdout.startswith("a.tar:1.jpg ")
+    assert "a.tar: 1 of 2 samples have no image: left out\n" in done.stderr
 
 
 def test_predict_takes_files_folders_and_globs_once_each(run: Run, bundle: Path, photos: Photos) -> None:

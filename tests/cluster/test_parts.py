@@ -18,10 +18,11 @@ from regraft.cluster.shards import Shard, find_shards
 from regraft.data.audit import inspect
 from regraft.data.photo_list import list_photos
 from regraft.engines.compute import Compute
-from regraft.errors import DataError, OutputError, StorageError
+from regraft.errors import ClusterError, DataError, OutputError, StorageError
 from regraft.images.reasons import may_pass
 from regraft.options import Bytes
 from regraft.progress import Observer
+from regraft.ray_workers import Nodes
 from regraft.storage.locations import Location, location, read_file
 
 Photos = Callable[..., Path]
@@ -185,6 +186,35 @@ def test_a_folder_of_other_files_is_left_alone(found: list[Shard], tmp_path: Pat
     with pytest.raises(OutputError, match=r"out .* holds other files\. Choose an empty folder"):
         write(Names(), found, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+
+def test_nothing_is_written_where_no_cluster_answers(
+    found: list[Shard], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the plan of parts that nobody began would refuse the same command with other options."""
+
+    def gone(_: WorkersHere) -> Nodes:
+        raise ClusterError("no cluster")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(WorkersHere, "connect", gone)
+        with pytest.raises(ClusterError):
+            write(Names(), found, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert len(write(Names("others"), found, tmp_path / "out")) == 3
+
+
+def test_files_beside_the_parts_are_named(found: list[Shard], tmp_path: Path) -> None:
+    """They would be rows of the same table; what readers of tables pass over may stay."""
+    out = tmp_path / "out"
+    write(Names(), found, out)
+    for name in ("part-000003.txt", "more.txt", "_SUCCESS", ".part-000000.txt.crc"):
+        (out / name).write_text("mine")
+    with pytest.raises(OutputError, match=r"files beside its parts, .*: more\.txt, part-000003\.txt\. Move them"):
+        write(Names(), found, out)
+    (out / "part-000003.txt").unlink()
+    (out / "more.txt").unlink()
+    assert len(write(Names(), found, out)) == 3
 
 
 @pytest.mark.parametrize("damage", ["cut off", "longer", "gone"])

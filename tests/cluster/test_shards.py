@@ -156,6 +156,17 @@ def test_what_is_named_twice_is_in_one_shard(photos: Photos, tmp_path: Path) -> 
     assert len(names(find_shards(given))) == 10
 
 
+def test_a_glob_names_no_shard_again(photos: Photos, tmp_path: Path) -> None:
+    """A glob names the photos of its files one by one, a file's name all of it."""
+    folder = photos(red=1, blue=2)
+    tar_of(folder, tmp_path / "a.tar")
+    tar_of(folder, tmp_path / "b.tar")
+    table_of(folder, tmp_path / "c.parquet", rows_of_a_group=2)
+    for given in ("a.tar", "*.tar"), ("*.tar", "a.tar"), ("c.parquet", "?.*"), ("[ac].*", "c.parquet", "?.tar"):
+        paths = [tmp_path / name for name in given]
+        assert names(find_shards(paths)) == [str(source) for source in find_photos(paths)]
+
+
 def test_rows_are_counted(photos: Photos, tmp_path: Path) -> None:
     folder = photos(red=3, blue=2)
     file = table_of(folder, tmp_path / "t.parquet", rows_of_a_group=3)

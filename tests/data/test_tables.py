@@ -844,6 +844,13 @@ def test_options_are_flags_on_the_command_line(write: Write) -> None:
         assert flag in message
 
 
+def test_hidden_parquet_files_are_passed_over(parquet: Write, png: Png) -> None:
+    """macOS writes ._a.parquet beside a.parquet, and it is none."""
+    file = parquet("hub/a.parquet", [{"bytes": png(0), "path": "0.png"}], ["x"])
+    (file.parent / "._a.parquet").write_bytes(b"x" * 100)
+    assert [str(found) for found, _ in tables_in_order(file.parent)] == [str(file)]
+
+
 @pytest.mark.parametrize("place", ["sub", "a/b"])
 def test_tables_in_folders_below_are_not_left_out_silently(parquet: Write, png: Png, place: str) -> None:
     images = [{"bytes": png(0), "path": "0.png"}]

@@ -14,7 +14,7 @@ from regraft.data.columns import Columns
 from regraft.data.layouts import find_samples, split_names
 from regraft.data.photo_list import list_photos
 from regraft.data.photos import find_photos
-from regraft.data.tar_table import is_tar, open_tar_table, tar_files
+from regraft.data.tar_table import is_tar, notes_on, open_tar_table, tar_files
 from regraft.errors import DataError
 from regraft.images import sources
 from regraft.images.reading import read_image
@@ -168,6 +168,20 @@ def test_archives_beside_photos_change_nothing(tmp_path: Path, photos: Photos, p
     assert len(find_photos([folder])) == 4
 
 
+@pytest.mark.parametrize("name", ["2.tar.gz", "2.tgz", "2.TAR.ZST"])
+def test_compressed_shards_are_not_left_out_silently(tmp_path: Path, photo: Photo, name: str) -> None:
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    write_tar(folder / "1.tar", {"1.jpg": photo("red", 0), "1.cls": b"a"})
+    (folder / f".{name}").write_bytes(b"half of a download")
+    (folder / "1.json").write_bytes(b"what img2dataset says of a shard")
+    assert len(find_photos([folder])) == 1
+    (folder / name).write_bytes(b"x")
+    for find in (find_samples, list_photos, lambda path: find_photos([path])):
+        with pytest.raises(DataError, match=rf"has 1 \.tar file and 1 compressed, .*: {name}\. Make a \.tar of each"):
+            find(folder)
+
+
 @pytest.mark.parametrize("damage", ["none", "empty", "header", "middle", "claim", "cut", "zipped"])
 def test_what_is_no_shard_of_samples(tmp_path: Path, photo: Photo, damage: str) -> None:
     file = write_tar(tmp_path / "pets.tar", {"a/1.txt": b"x"})
@@ -202,9 +216,49 @@ def test_what_is_no_shard_of_samples(tmp_path: Path, photo: Photo, damage: str) 
     )
 
 
+def test_archives_that_were_put_together_by_cat_are_refused(tmp_path: Path, photo: Photo) -> None:
+    """What reads a .tar ends at the zeros behind the first one: half of the samples would be missing."""
+    first, second = (
+        write_tar(tmp_path / f"{name}.tar", {f"{name}.jpg": photo("red", 0), f"{name}.cls": b"a"}).read_bytes()
+        for name in ("1", "2")
+    )
+    (tmp_path / "both.tar").write_bytes(first + second)
+    end = first.rindex(b"a") // 512 * 512 + 512  # behind the block of the last file
+    with pytest.raises(DataError, match=rf"both\.tar is not .*: it goes on behind its end at byte {end:,}, .*cat do"):
+        find_samples(tmp_path / "both.tar")
+
+
+def test_an_archive_without_its_end_may_have_been_cut(tmp_path: Path, photo: Photo) -> None:
+    file = write_tar(tmp_path / "a.tar", {"1.jpg": photo("red", 0), "1.cls": b"a", "2.jpg": b"", "2.cls": b""})
+    whole = file.read_bytes()
+    file.write_bytes(whole[: whole.index(b"2.jpg")])
+    assert find_samples(file)["train"].notes == (
+        f"{file} lacks the zeros that end a .tar file: if it was cut, samples are missing",
+    )
+
+
+def test_links_to_photos_are_counted(tmp_path: Path, photo: Photo) -> None:
+    file = write_tar(tmp_path / "a.tar", {"1.jpg": photo("red", 0), "1.cls": b"a"})
+    with tarfile.open(file, "a") as archive:
+        for name, kind in (("2.JPG", tarfile.LNKTYPE), ("3.jpg", tarfile.SYMTYPE), ("3.cls", tarfile.LNKTYPE)):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = kind, "1.jpg"
+            archive.addfile(link)
+    found = find_samples(file)["train"]
+    assert len(found.sources) == 1
+    assert notes_on(find_photos([file])) == list(found.notes)
+    assert found.notes == (
+        f"{file}: 2 photos left out, as links to other files, which are not followed. Pack the photos "
+        "themselves in place of links",
+    )
+
+
 def test_an_archive_of_class_folders_has_no_labels(tmp_path: Path, photo: Photo) -> None:
     file = write_tar(tmp_path / "pets.tar", {"red/1.jpg": photo("red", 0), "blue/1.jpg": photo("blue", 1)})
-    with pytest.raises(DataError, match=r"label_column is needed: .*unpack it \(tar -xf .*pets\.tar\)"):
+    # it has no first line that could lack names, nor separators
+    with pytest.raises(
+        DataError, match=r"label_column is needed: .*columns are: image, jpg\. If .*\(tar -xf .*pets\.tar\)"
+    ):
         find_samples(file)
 
 

@@ -318,6 +318,30 @@ def test_single_files_and_tables_of_a_web_server(web: tuple[Path, Proxy], photos
     assert find_photos([f"{proxy.url}/red/0.jpg"]) == [RemotePath(f"{proxy.url}/red/0.jpg")]
 
 
+def test_a_cell_is_the_name_of_a_file_of_a_web_server(web: tuple[Path, Proxy], photos: Photos) -> None:
+    """An address would have %20 stand for a space: the label would go to the other photo."""
+    folder, proxy = web
+    made = photos("web", red=5) / "red"
+    names = ("a%20b.jpg", "a b.jpg", "#1.jpg", "what?.jpg")
+    for number, name in enumerate(names):
+        (made / f"{number}.jpg").rename(made / name)
+    (folder / "labels.csv").write_text("image,label\n" + "".join(f"red/{name},{name}\n" for name in names))
+    found = find_samples(f"{proxy.url}/labels.csv")["train"]
+    assert [found.classes[label] for label in found.labels] == list(names)
+    looked = inspect(found.sources)
+    assert not looked.unreadable
+    assert looked.keys == inspect(tuple(made / name for name in names)).keys
+
+
+@pytest.mark.parametrize("name", ["none.tar", "none.parquet", "none.csv"])
+def test_a_table_that_a_web_server_does_not_have_is_no_photo(web: tuple[Path, Proxy], name: str) -> None:
+    url = f"{web[1].url}/{name}"
+    with pytest.raises(
+        DataError, match=rf"^no image found for: {url}\. Name image files, .* tables, or quoted globs\.$"
+    ):
+        find_photos([url])
+
+
 def test_a_table_of_a_web_server_names_no_file_elsewhere(web: tuple[Path, Proxy]) -> None:
     folder, proxy = web
     (folder / "in").mkdir()

@@ -12,7 +12,7 @@ from regraft.classifier.named import check_named, load_named, network_of
 from regraft.cli import options
 from regraft.cli.console import note, result_json
 from regraft.cli.outputs import check_keeps_inputs, end_naming_unreadable
-from regraft.cli.parts import PHOTOS_THAT_CHOOSE, parts_folder, run_parts
+from regraft.cli.parts import PHOTOS_THAT_CHOOSE, check_outside, parts_folder, run_parts
 from regraft.cli.training_options import COMPUTE, CommandOptions, networks_or_default, with_options
 from regraft.data.columns import Columns
 from regraft.data.folders import entries
@@ -129,6 +129,7 @@ def _embed_parts(
     from regraft.networks.names import without_folders
 
     compute = given.compute()
+    check_outside(out, [data])
     shards = find_shards([data], given.columns())
     embedder, model = new_embedder(model, weights, given, features, compute=replace(compute, on=""))
     photos = shards[0].photos()

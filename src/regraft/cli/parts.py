@@ -8,6 +8,7 @@ from regraft.cli.console import note
 from regraft.cli.outputs import end_naming_unreadable
 from regraft.cluster.parts import ShardJob, write_parts
 from regraft.cluster.shards import Shard
+from regraft.data.photo_list import list_tables
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, counted, printable
 from regraft.progress import Observer
@@ -36,6 +37,21 @@ def parts_folder(out: str | None, compute: Compute) -> Location | None:
             )
         return None
     return place
+
+
+def check_outside(out: Location, data: Sequence[str]) -> None:
+    """Raise `OptionError` where parts would lie below a folder of tables that is read.
+
+    No command would read that folder any more, the same one to go on included: see `tables.tables_in_order`.
+    """
+    for place in map(location, data):
+        if isinstance(out, Path) != isinstance(place, Path) or not place.is_dir():
+            continue
+        if out.resolve() != place.resolve() and out.resolve().is_relative_to(place.resolve()) and list_tables(place):
+            raise OptionError(
+                f"--out {printable(out)} lies in {printable(place)}, which then would be a folder of tables with more "
+                "below it. Name a place outside of it."
+            )
 
 
 def run_parts(job: ShardJob, shards: Sequence[Shard], out: Location, compute: Compute, observer: Observer) -> None:

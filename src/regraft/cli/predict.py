@@ -23,6 +23,7 @@ from regraft.cli.training_options import COMPUTE, CommandOptions, decision_reque
 from regraft.data.columns import Columns
 from regraft.data.photos import find_photos
 from regraft.data.samples import composed
+from regraft.data.tar_table import notes_on
 from regraft.engines.compute import Compute
 from regraft.errors import OptionError, OutputError, counted, option, printable
 from regraft.evaluation.conformal import Coverage, CoverageOf
@@ -114,6 +115,8 @@ def predict(
     if format is Format.kaggle:
         _check_submission_takes(asked, abstain=abstain, request=request, like=like)
     sources = find_photos(photos, given.columns())
+    for line in notes_on(sources):
+        note(printable(line))
     if file is not None:
         check_keeps_inputs(file, [bundle, *photos, like], sources)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from regraft.cli.console import note
 from regraft.cli.decision import decide
 from regraft.cli.formats import FORMATTERS, SUFFIXES, Format
-from regraft.cli.parts import PHOTOS_THAT_CHOOSE, run_parts
+from regraft.cli.parts import PHOTOS_THAT_CHOOSE, check_outside, run_parts
 from regraft.cli.training_options import CommandOptions, decision_request
 from regraft.errors import OptionError
 from regraft.files import read_regular, sha256
@@ -64,6 +64,7 @@ def predict_parts(
     classifier = load_bundle(bundle)
     at = None if level is None else level_of(classifier.taxonomy, classifier.classes, level)
     classes, decision = decide(classifier, at, request, positive)
+    check_outside(out, photos)
     shards = find_shards(photos, given.columns())
     total = count_photos(shards)
     alone = replace(compute, on="")

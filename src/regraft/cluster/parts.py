@@ -8,16 +8,18 @@ ended before it could say so is written again, and is the same.
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from natsort import natsorted
+
 from regraft.cluster.shards import Shard
 from regraft.cluster.shared_photos import check_seen, unseen
 from regraft.engines.compute import Compute
-from regraft.errors import OutputError, option, printable
+from regraft.errors import OutputError, first_few, option, printable
 from regraft.files import UnusableFileError, sha256
 from regraft.images.decoding import READING
 from regraft.images.reasons import GONE, NO_PERMISSION, may_pass
@@ -108,10 +110,11 @@ def write_parts(
     """
     digests = [shard.digest() for shard in shards]
     plan = {"digest": sha256("".join([job.digest(), *digests]).encode()).hex(), "parts": len(shards)}
+    workers.connect()  # first: a plan that nobody worked at would refuse other options
     first = shards[0].first_file() if shards else None
     if isinstance(first, Path):
         workers.check_see(first, "photos")
-    _begin(out, plan)
+    _begin(out, plan, {f"{_part_name(number)}{job.suffix}" for number in range(len(shards))})
     if isinstance(out, Path):
         workers.check_see(out / ABOUT / _PLAN, option("out"))
     work = _PartWork(job, out)
@@ -148,8 +151,31 @@ def _counted(photos: int | None, parts: int, observer: Observer) -> Iterator[Cal
         yield count
 
 
-def _begin(out: Location, plan: dict[str, object]) -> None:
-    """Write the plan, unless the same is there."""
+def _part_name(number: int) -> str:
+    return f"part-{number:06d}"
+
+
+def _check_alone(out: Location, parts: Collection[str]) -> None:
+    """Raise `OutputError` where other files than parts are there: what reads the folder as a table reads them, too."""
+    others = natsorted({entry.name for entry in out.iterdir() if not entry.name.startswith((".", "_"))} - set(parts))
+    if others:
+        raise OutputError(
+            f"{option('out')} {printable(out)} holds files beside its parts, which would be read with them: "
+            f"{first_few(list(map(printable, others)), 3)}. Move them elsewhere, and run the same command again."
+        )
+
+
+def _begin(out: Location, plan: dict[str, object], parts: Collection[str]) -> None:
+    """Write the plan, unless the same is there.
+
+    Args:
+        out: the folder.
+        plan: what is written there.
+        parts: the names of all part files.
+
+    Raises:
+        OutputError: the folder holds something else, or cannot be written.
+    """
     if isinstance(out, RemotePath) and out.parts[0][:-1] in _READ_ONLY:
         raise OutputError(
             f"{option('out')} {printable(out)}: nothing is written there. Allowed are folders, s3:// and gs://."
@@ -167,6 +193,7 @@ def _begin(out: Location, plan: dict[str, object]) -> None:
     except OSError as error:
         raise OutputError(f"{printable(path)} cannot be read: {error.strerror or error}.") from None
     if before == text:
+        _check_alone(out, parts)
         return
     if before is not None and not _is_plan(before):
         raise OutputError(
@@ -231,7 +258,7 @@ class _PartWork:
 
     def __call__(self, unit: Sequence[tuple[int, Shard]]) -> Part:
         ((number, shard),) = unit
-        name = f"part-{number:06d}"
+        name = _part_name(number)
         note, file = self._out / ABOUT / f"{name}.json", self._out / f"{name}{self._job.suffix}"
         try:
             about = json.loads(read_file(note))

@@ -12,7 +12,6 @@ from regraft.data.photo_list import PhotoList, list_photos, list_tables
 from regraft.data.tar_table import TAR_SUFFIX
 from regraft.errors import DataError, printable
 from regraft.images.source_files import file_of
-from regraft.images.sources import Source
 from regraft.runtime import MANY_PHOTOS
 from regraft.storage.locations import Location, RemotePath, location, stamp_of
 
@@ -102,7 +101,7 @@ def find_shards(names: Sequence[str | os.PathLike[str]], columns: Columns | None
         OptionError: columns of what is no table.
     """
     columns = columns or Columns()
-    known: set[Source] | None = set() if len(names) > 1 else None
+    known: set[object] | None = set() if len(names) > 1 else None
     found: list[Shard] = []
     for name in names:
         own = list(_shards(name, columns))
@@ -137,9 +136,9 @@ def _named_in_parts(photos: PhotoList, columns: Columns) -> Iterator[Shard]:
         yield Shard(named=photos.select(places), rows=len(places), columns=columns)
 
 
-def _without(shards: Sequence[Shard], known: set[Source]) -> Iterator[Shard]:
+def _without(shards: Sequence[Shard], known: set[object]) -> Iterator[Shard]:
     """Yield the shards without files and photos that are known; those that are left are known afterwards."""
-    new: set[Source] = set()
+    new: set[object] = set()  # photos, and files of which all photos are taken: a glob names these one by one
     for shard in shards:
         if shard.named is None:
             assert shard.file is not None
@@ -147,8 +146,9 @@ def _without(shards: Sequence[Shard], known: set[Source]) -> Iterator[Shard]:
                 new.add(shard.file)
                 yield shard
             continue
-        kept = [place for place, source in enumerate(shard.named.sources) if source not in known]
-        new.update(shard.named.sources)
+        sources = shard.named.sources
+        kept = [place for place, source in enumerate(sources) if not {source, file_of(source)} & known]
+        new.update(sources, map(file_of, sources))
         if kept:
             yield replace(shard, named=shard.named.select(kept), rows=len(kept))
     known |= new

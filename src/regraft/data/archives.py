@@ -9,11 +9,10 @@ from natsort import natsorted
 from regraft.errors import first_few
 
 _SHOWN = 3
+_TAR = "tar -xf {}"
 # By ending, the longest first; {} stands for the file
 _COMMANDS = {
-    **dict.fromkeys(
-        (".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tgz", ".tbz2", ".tbz", ".txz", ".tar"), "tar -xf {}"
-    ),
+    **dict.fromkeys((".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tgz", ".tbz2", ".tbz", ".txz", ".tar"), _TAR),
     **dict.fromkeys((".zip", ".zipx", ".cbz"), "unzip {}"),
     **dict.fromkeys((".7z", ".zip.001", ".7z.001"), "7z x {}"),
     ".rar": "unrar x {}",
@@ -28,6 +27,17 @@ def to_unpack(files: Iterable[PurePath]) -> str:
     """Return in words how the archives among `files` are unpacked, "" where none is one."""
     commands = natsorted(command for file in files if (command := unpack_command(file)))
     return f"Unpack what lies in it: {first_few(commands, _SHOWN)}." if commands else ""
+
+
+def is_compressed_tar(path: PurePath) -> bool:
+    """Tell by the name of a file whether it is a .tar that was compressed.
+
+    >>> [is_compressed_tar(PurePath(name)) for name in ("a.tar.gz", "a.TGZ", ".a.tar.gz", "a.tar", "a.gz")]
+    [True, True, False, False, False]
+    """
+    name = path.name.lower()
+    packed = any(name.endswith(ending) for ending, command in _COMMANDS.items() if command == _TAR and ending != ".tar")
+    return packed and not name.startswith(".")
 
 
 def unpack_command(path: PurePath) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from regraft.data.cells import is_binary, known_splits, splits_of
+from regraft.data.csv_table import CSV_SUFFIXES
 from regraft.data.folders import SPLIT_FOLDERS
 from regraft.data.samples import without_blanks
 from regraft.errors import DataError, did_you_mean, first_few, option
@@ -132,8 +133,7 @@ def choose_columns(
     problems += [f"Several columns are called {name!r}." for name in chosen.values() if _count(table, name) > 1]
     if problems:
         raise MissingColumnError(
-            f"{table.file}: {' '.join(problems)} Its columns are: {first_few(table.columns, _SHOWN)}."
-            f"{_hint(table.columns)}"
+            f"{table.file}: {' '.join(problems)} Its columns are: {first_few(table.columns, _SHOWN)}.{_hint(table)}"
         )
     notes = [note for field, names in found.items() if (note := _others(table, field, names, chosen))]
     if labelled and grouped:
@@ -270,8 +270,11 @@ def _not_there(table: Table, field: str, name: str) -> str:
     return f"{option(field)} {name!r} is not there.{did_you_mean(name, table.columns)}"
 
 
-def _hint(names: Sequence[str]) -> str:
-    """Return what else may be wrong with a header that lacks columns."""
+def _hint(table: Table) -> str:
+    """Return what else may be wrong with a header, which texts alone have, that lacks columns."""
+    names = table.columns
+    if table.file.suffix.lower() not in CSV_SUFFIXES:
+        return ""
     if any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in names):
         return " They look like a photo's row: the first line must name the columns, as in image,label."
     if len(names) == 1:

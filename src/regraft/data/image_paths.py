@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from regraft.data.folders import image_files, list_entries
 from regraft.errors import SHOWN, DataError, option, shortlist
 from regraft.images.formats import IMAGE_SUFFIXES
-from regraft.storage.addresses import without_secrets
+from regraft.storage.addresses import reference, without_secrets
 from regraft.storage.locations import Location, RemotePath, is_file
 
 _NEIGHBOURS = 100  # names before and after a missing one, in the alphabet, that it is compared with
@@ -251,7 +251,8 @@ def _remote_file(root: RemotePath, value: str, name: str) -> RemotePath | None:
     A table from elsewhere names no file of another place. Of a web server, which says nothing of its files, any may be
     there: one that is not is a photo that cannot be read.
     """
-    path = (RemotePath(value) if "://" in value else root / name).normal()
+    below = name if root.lists else reference(name)  # a cell holds a name, and an address what stands for it
+    path = (RemotePath(value) if "://" in value else root / below).normal()
     if not name or not path.is_relative_to(root) or path == root:
         return None
     if not root.lists:

@@ -9,13 +9,17 @@ from natsort import natsorted
 
 from regraft.data.archives import to_unpack, unpack_command
 from regraft.data.columns import Columns, MissingColumnError
+from regraft.data.csv_table import CSV_SUFFIXES
 from regraft.data.folders import hidden_note, scan
 from regraft.data.layouts import readers_of
+from regraft.data.parquet_table import PARQUET_SUFFIX
 from regraft.data.samples import natural_order
-from regraft.data.tar_table import is_tar
+from regraft.data.tar_table import TAR_SUFFIX, is_tar
 from regraft.errors import DataError, OptionError, option, printable
 from regraft.images.sources import Source
 from regraft.storage.locations import Location, RemotePath, location
+
+_TABLES = (*CSV_SUFFIXES, PARQUET_SUFFIX, TAR_SUFFIX)
 
 
 def find_photos(arguments: Sequence[str | os.PathLike[str]], columns: Columns | None = None) -> list[Source]:
@@ -89,6 +93,8 @@ def _paths(argument: str | os.PathLike[str]) -> list[Location]:
 
 def _remote_paths(path: RemotePath) -> list[Location]:
     if not glob.has_magic(str(path)) or path.exists():  # names in stores may hold brackets
+        if not path.lists and path.suffix.lower() in _TABLES and not path.exists():
+            return []  # a photo that is not there is an unreadable one
         return [path] if not path.lists or path.exists() or is_tar(path) else []
     return natsorted(path.matching(), key=str)
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from regraft.data.archives import is_compressed_tar
 from regraft.data.cells import as_text, check_labels, groups_of, is_missing, one_hot_labels
 from regraft.data.columns import ChosenColumns, Columns, MissingColumnError, choose_columns, group_column, rows_by_split
 from regraft.data.csv_table import CsvTable, read_csv_table
@@ -13,7 +14,7 @@ from regraft.data.folders import SPLIT_FOLDERS, entries, scan, split_of
 from regraft.data.image_paths import find_images
 from regraft.data.parquet_table import PARQUET_SUFFIX, ParquetTable, open_parquet_table
 from regraft.data.samples import Samples, clean_name, without_blanks
-from regraft.data.tar_table import TarTable, is_tar, open_tar_table, tar_files
+from regraft.data.tar_table import TAR_SUFFIX, TarTable, is_tar, open_tar_table, tar_files
 from regraft.errors import DataError, counted, first_few, shortlist
 from regraft.images.formats import IMAGE_SUFFIXES
 from regraft.images.sources import Source
@@ -211,6 +212,7 @@ def _files(path: Location) -> tuple[list[Location], bool]:
     files = tar_files(path) if is_tar(path) else parquet_files(path)
     if files:  # else photos may lie below, which take long to list
         _check_none_below(path, files)
+        _check_none_compressed(path, files)
     return files, True
 
 
@@ -225,8 +227,21 @@ def _check_none_below(folder: Location, files: Sequence[Location]) -> None:
         )
 
 
+def _check_none_compressed(folder: Location, files: Sequence[Location]) -> None:
+    """Raise `DataError` where compressed .tar files lie beside `files`, .tar shards: they would be left out."""
+    if files[0].suffix.lower() != TAR_SUFFIX:
+        return
+    names = [path.name for path in entries(folder) if path.suffix.lower() != TAR_SUFFIX and is_compressed_tar(path)]
+    if names:
+        raise DataError(
+            f"{folder} has {counted(len(files), '.tar file')} and {len(names):,} compressed, in which no place can be "
+            f"looked up: {first_few(sorted(names), 3)}. Make a .tar of each (gunzip, unzstd, bunzip2 or unxz), move "
+            "them elsewhere, or name the .tar files with braces."
+        )
+
+
 def parquet_files(folder: Location) -> list[Location]:
-    """Return the Parquet files directly in a folder, [] if images lie beside them.
+    """Return the Parquet files directly in a folder, but hidden ones, [] if images lie beside them.
 
     Raises:
         DataError: the folder cannot be read.
@@ -234,7 +249,7 @@ def parquet_files(folder: Location) -> list[Location]:
     paths = entries(folder)
     if any(path.suffix.lower() in IMAGE_SUFFIXES for path in paths):
         return []
-    return sorted(path for path in paths if path.suffix.lower() == PARQUET_SUFFIX)
+    return sorted(path for path in paths if path.suffix.lower() == PARQUET_SUFFIX and not path.name.startswith("."))
 
 
 @contextmanager

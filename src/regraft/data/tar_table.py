@@ -5,7 +5,7 @@ import re
 import tarfile
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
@@ -14,7 +14,7 @@ from regraft.data.archives import unpack_command
 from regraft.data.cells import as_text, is_missing
 from regraft.data.folders import entries, image_files, list_entries
 from regraft.data.samples import without_blanks
-from regraft.errors import DataError, first_few, option
+from regraft.errors import DataError, counted, first_few, option
 from regraft.files import json_or_none
 from regraft.images.formats import IMAGE_SUFFIXES
 from regraft.images.sources import ArchiveMember
@@ -189,7 +189,8 @@ def open_tar_table(file: Location) -> TarTable:
                 return _tables[key]
         headers: Any = _Headers  # tarfile asks for no more than these three methods
         with open_file(file, kept=True) as stream, tarfile.open(fileobj=headers(stream), mode="r:") as archive:
-            found = list(_samples_in(file, archive, stream))
+            notes: list[str] = []
+            found = list(_samples_in(file, archive, stream, notes))
     except (tarfile.TarError, OSError, ValueError, EOFError, OverflowError) as error:
         if isinstance(error, DataError):
             raise
@@ -197,7 +198,6 @@ def open_tar_table(file: Location) -> TarTable:
     kept = [sample for sample in found if sample.images]
     if not kept:
         raise DataError(f"{file} holds no image. {_what_it_holds(file)}")
-    notes = []
     if len(kept) < len(found):
         notes.append(f"{file}: {len(found) - len(kept):,} of {len(found):,} samples have no image: left out")
     table = TarTable(file, kept, notes)
@@ -206,6 +206,14 @@ def open_tar_table(file: Location) -> TarTable:
         while len(_tables) > _TABLES_KEPT:
             _tables.popitem(last=False)
     return table
+
+
+def notes_on(photos: Iterable[object]) -> list[str]:
+    """Return the notes of the archives that photos lie in: what was left out of them. None is read again."""
+    files = dict.fromkeys(photo.file for photo in photos if isinstance(photo, ArchiveMember))
+    with _tables_lock:
+        known = {table.file: table.notes for table in _tables.values()}
+    return [note for file in files for note in known.get(file, ())]
 
 
 def _what_it_holds(file: Location) -> str:
@@ -232,12 +240,14 @@ class _Headers:
         return self._stream.read(size)
 
 
-def _samples_in(file: Location, archive: Any, stream: BinaryIO) -> Iterator[_Sample]:
-    """Yield the samples: files of one key that follow each other."""
+def _samples_in(file: Location, archive: Any, stream: BinaryIO, notes: list[str]) -> Iterator[_Sample]:
+    """Yield the samples: files of one key that follow each other; add to `notes` what else may be missed."""
     sample: _Sample | None = None
+    links = 0  # GNU tar makes them of files that were packed before under another name
     while (member := archive.next()) is not None:
         archive.members.clear()  # else they stay in memory, also of millions of files that are no photos
         found = _MEMBER.fullmatch(member.name)
+        links += found is not None and (member.islnk() or member.issym()) and _is_image(found["field"])
         if found is None or not member.isreg() or member.issparse():
             continue
         if sample is None or sample.key != found["key"]:
@@ -247,20 +257,38 @@ def _samples_in(file: Location, archive: Any, stream: BinaryIO) -> Iterator[_Sam
         _add(sample, found["field"].lower(), ArchiveMember(file, member.offset_data, member.size, member.name), stream)
     if sample is not None:
         yield sample
-    _check_end(archive.offset, stream)
+    if links:
+        notes.append(
+            f"{file}: {counted(links, 'photo')} left out, as links to other files, which are not followed. Pack "
+            "the photos themselves in place of links"
+        )
+    notes += _notes_on_end(file, archive.offset, stream)
 
 
-def _check_end(end: int, stream: BinaryIO) -> None:
-    """Raise `tarfile.ReadError` where an archive goes on behind what was read: a damaged header ends it quietly."""
+def _notes_on_end(file: Location, end: int, stream: BinaryIO) -> list[str]:
+    """Return a note where an archive lacks its end.
+
+    Raises:
+        tarfile.ReadError: it goes on behind what was read: a damaged header ends it quietly, and so do the zeros
+            between archives that were written one after the other into a file.
+    """
     stream.seek(end)
     block = stream.read(tarfile.BLOCKSIZE)
     if block.strip(b"\0") or 0 < len(block) < tarfile.BLOCKSIZE:
         raise tarfile.ReadError(f"a damaged header at byte {end:,}")
+    if not block:
+        return [f"{file} lacks the zeros that end a .tar file: if it was cut, samples are missing"]
+    if stream.read(_MAX_JSON).strip(b"\0"):
+        raise tarfile.ReadError(
+            f"it goes on behind its end at byte {end:,}, as files that were put together by cat do. Name them one by "
+            "one, or join them with tar -A"
+        )
+    return []
 
 
 def _add(sample: _Sample, kind: str, member: ArchiveMember, stream: BinaryIO) -> None:
     """Add a file to the sample that it is of; others than images, labels and JSON are passed over."""
-    if PurePosixPath(f"x.{kind}").suffix in IMAGE_SUFFIXES:
+    if _is_image(kind):
         sample.images[kind] = member
     elif kind in _TEXTS and member.size <= _MAX_TEXT:
         sample.texts[kind] = without_blanks(_bytes_of(member, stream).decode("utf-8", "backslashreplace")) or None
@@ -269,6 +297,10 @@ def _add(sample: _Sample, kind: str, member: ArchiveMember, stream: BinaryIO) ->
         if isinstance(fields, dict):
             plain = {name: value for name, value in fields.items() if isinstance(value, str | int | float)}
             sample.texts = {**plain, **sample.texts}  # a file of its own says more than a field of its name
+
+
+def _is_image(kind: str) -> bool:
+    return PurePosixPath(f"x.{kind}").suffix.lower() in IMAGE_SUFFIXES
 
 
 def _bytes_of(member: ArchiveMember, stream: BinaryIO) -> bytes:

@@ -6,6 +6,7 @@ from regraft.errors import StorageError
 
 HTTP = ("http", "https")
 SCHEMES = ("s3", "s3a", "gs", "gcs", "hf", *HTTP, "memory")
+_NOT_TO_THE_LETTER = re.compile(r"[%#?\x00-\x1f]")  # in an address of HTTP (RFC 3986)
 _SAME = {"s3a": "s3", "gcs": "gs"}
 # Stand for what `pathlib` would drop of a key: no key holds them, as they are no Unicode text (PEP 383)
 _SLASH, _DOT = "\udc2f", "\udc2e"
@@ -63,6 +64,15 @@ def hold(key: str) -> str:
 def release(held: str) -> str:
     """Return what `hold` was given: a key, or a part of one."""
     return held.replace(_SLASH, "/").replace(_DOT, ".")
+
+
+def reference(name: str) -> str:
+    """Return the name of a file as the address of it on a web server says it, where else it would mean another file.
+
+    >>> reference("cat/a b.jpg"), reference("50%20.jpg"), reference("#1?.jpg")
+    ('cat/a b.jpg', '50%2520.jpg', '%231%3F.jpg')
+    """
+    return _NOT_TO_THE_LETTER.sub(lambda found: f"%{ord(found[0]):02X}", name)
 
 
 def split_address(url: str) -> tuple[str, str]:
