@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.cluster.test_shards import table_of
+from tests.data.test_tar_table import write_tar
 from tests.fixtures.rays import WorkersHere
 from tests.fixtures.stores import Bucket
 
@@ -83,6 +84,23 @@ def test_each_shard_becomes_a_part(found: list[Shard], tmp_path: Path) -> None:
     assert parts[2] == Part("part-000002.txt", 2, lost, "by hand", size=0)  # its size is not compared
     assert [part.size for part in parts] == [(tmp_path / "out" / part.name).stat().st_size for part in parts]
     assert (heard.done, heard.total) == (6, 6)
+
+
+def test_what_is_left_out_of_a_shard_is_said(tmp_path: Path, photos: Photos) -> None:
+    """Also by a command that finds all parts there."""
+    folder = photos("pets", red=2)
+    members = {f"{photo.stem}.jpg": photo.read_bytes() for photo in sorted(folder.rglob("*.jpg"))}
+    (tmp_path / "shards").mkdir()
+    file = write_tar(tmp_path / "shards" / "a.tar", {**members, "9.txt": b"no photo"})
+    said: list[str] = []
+    heard = Observer()
+    heard.say = said.append  # type: ignore[method-assign]
+    shards = find_shards([tmp_path / "shards"])
+    for _ in range(2):
+        (part,) = write(Names(), shards, tmp_path / "out", heard)
+        assert part.photos == 2
+        assert said.count(f"{file}: 1 of 3 samples have no image: left out") == 1
+        said.clear()
 
 
 def test_an_unfinished_run_goes_on_and_writes_no_part_twice(found: list[Shard], tmp_path: Path) -> None:

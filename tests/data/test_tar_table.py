@@ -246,7 +246,7 @@ def test_links_to_photos_are_counted(tmp_path: Path, photo: Photo) -> None:
             archive.addfile(link)
     found = find_samples(file)["train"]
     assert len(found.sources) == 1
-    assert notes_on(find_photos([file])) == list(found.notes)
+    assert notes_on([file]) == list(found.notes)
     assert found.notes == (
         f"{file}: 2 photos left out, as links to other files, which are not followed. Pack the photos "
         "themselves in place of links",

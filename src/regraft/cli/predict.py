@@ -29,6 +29,7 @@ from regraft.errors import OptionError, OutputError, counted, option, printable
 from regraft.evaluation.conformal import Coverage, CoverageOf
 from regraft.evaluation.goals import DecisionRequest
 from regraft.files import atomic_write, check_local, check_output
+from regraft.images.sources import ArchiveMember
 from regraft.transfer.settings import FitSettings
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def predict(
     if format is Format.kaggle:
         _check_submission_takes(asked, abstain=abstain, request=request, like=like)
     sources = find_photos(photos, given.columns())
-    for line in notes_on(sources):
+    for line in notes_on(dict.fromkeys(one.file for one in sources if isinstance(one, ArchiveMember))):
         note(printable(line))
     if file is not None:
         check_keeps_inputs(file, [bundle, *photos, like], sources)

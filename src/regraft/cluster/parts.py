@@ -18,6 +18,7 @@ from natsort import natsorted
 
 from regraft.cluster.shards import Shard
 from regraft.cluster.shared_photos import check_seen, unseen
+from regraft.data.tar_table import notes_on
 from regraft.engines.compute import Compute
 from regraft.errors import OutputError, first_few, option, printable
 from regraft.files import UnusableFileError, sha256
@@ -47,6 +48,7 @@ class Part:
         engine: what ran the network.
         size: bytes of the file.
         host: the machine that wrote it.
+        notes: what was left out of its shard, in words.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Part:
     engine: str
     size: int = field(compare=False)
     host: str = field(default="", compare=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def is_final(self) -> bool:
@@ -125,6 +128,8 @@ def write_parts(
     with _counted(total, len(units), observer) as advance:
         for number, part in workers.map(work, units, device=device, say=observer.say):
             _check_seen(shards[number], part)
+            for line in part.notes:
+                observer.say(printable(line))
             found.append(part)
             advance(counts[number] or part.photos)
     return sorted(found, key=lambda part: part.name)
@@ -262,7 +267,8 @@ class _PartWork:
         note, file = self._out / ABOUT / f"{name}.json", self._out / f"{name}{self._job.suffix}"
         try:
             about = json.loads(read_file(note))
-            part = Part(**about | {"unreadable": tuple(map(tuple, about["unreadable"]))})
+            lists = {"unreadable": tuple(map(tuple, about["unreadable"])), "notes": tuple(about["notes"])}
+            part = Part(**about | lists)
             if part.is_final and _size(file) == part.size:
                 return part
         except (OSError, ValueError, KeyError, TypeError):  # it was not finished
@@ -270,7 +276,8 @@ class _PartWork:
         if shard.file is not None:
             check_seen([0], [shard.file], frozenset())
         data, photos, unreadable, engine = self._job.run(shard)
-        part = Part(file.name, photos, tuple(unreadable), engine, len(data), socket.gethostname())
+        notes = tuple(notes_on([] if shard.file is None else [shard.file]))
+        part = Part(file.name, photos, tuple(unreadable), engine, len(data), socket.gethostname(), notes)
         write_file(file, data)
         write_file(note, json.dumps(asdict(part)).encode())
         return part

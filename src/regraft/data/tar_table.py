@@ -208,9 +208,8 @@ def open_tar_table(file: Location) -> TarTable:
     return table
 
 
-def notes_on(photos: Iterable[object]) -> list[str]:
-    """Return the notes of the archives that photos lie in: what was left out of them. None is read again."""
-    files = dict.fromkeys(photo.file for photo in photos if isinstance(photo, ArchiveMember))
+def notes_on(files: Iterable[Location]) -> list[str]:
+    """Return the notes on archives that were read lately: what was left out of them. None is read again."""
     with _tables_lock:
         known = {table.file: table.notes for table in _tables.values()}
     return [note for file in files for note in known.get(file, ())]
