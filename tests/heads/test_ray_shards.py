@@ -56,12 +56,14 @@ class RayHere:
         started: with which options actors were started.
         deaths: by method, how many of the next calls end the actor that is asked.
         ended: how many actors are gone.
+        room: for how many more actors that reserve processors; others wait.
     """
 
     def __init__(self) -> None:
         self.started: list[dict[str, Any]] = []
         self.deaths: Counter[str] = Counter()
         self.ended = 0
+        self.room = 100
         self.lock = threading.Lock()  # of deaths
         error = type("RayError", (Exception,), {})
         died = type("RayActorError", (error,), {})
@@ -71,7 +73,8 @@ class RayHere:
     def remote(self, kind: type) -> Any:
         def start(how: dict[str, Any], *given: Any) -> "Actor":
             self.started.append(how)
-            return Actor(self, kind(*given))
+            self.room -= how["num_cpus"] > 0
+            return Actor(self, kind(*given), waits=how["num_cpus"] > 0 > self.room)
 
         return SimpleNamespace(
             options=lambda **how: SimpleNamespace(remote=lambda *given: start(how, *given)),
@@ -80,8 +83,10 @@ class RayHere:
     def put(self, value: Any) -> Any:
         return SimpleNamespace(value=value)
 
-    def wait(self, answers: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-        return list(answers[:1]), list(answers[1:])
+    def wait(self, answers: Sequence[Any], *, timeout: float) -> tuple[list[Any], list[Any]]:
+        assert timeout <= 10
+        there = [answer for answer in answers if not answer.waits]
+        return there[:1], there[1:]
 
     def get(self, answer: "Answer") -> Any:
         if isinstance(answer.value, Exception):
@@ -97,15 +102,15 @@ class RayHere:
 
 
 class Answer:
-    def __init__(self, value: Any) -> None:
-        self.value = value
+    def __init__(self, value: Any, *, waits: bool = False) -> None:
+        self.value, self.waits = value, waits
 
 
 class Actor:
     killed = ended = False
 
-    def __init__(self, ray: RayHere, kept: Any) -> None:
-        self._ray, self._kept = ray, kept
+    def __init__(self, ray: RayHere, kept: Any, *, waits: bool) -> None:
+        self._ray, self._kept, self._waits = ray, kept, waits
 
     def __getattr__(self, method: str) -> Any:
         def remote(*given: Any) -> Answer:
@@ -115,6 +120,8 @@ class Actor:
                 if self._ray.deaths[name] > 0 and not self.ended:
                     self._ray.deaths[name] -= 1
                     self.ended = True
+            if self._waits:
+                return Answer(None, waits=True)
             if self.ended:
                 return Answer(self._ray.exceptions.RayActorError("it died"))
             try:
@@ -202,7 +209,7 @@ def test_no_more_shards_than_photos(ray: RayHere, monkeypatch: pytest.MonkeyPatc
 def test_it_is_said_that_workers_are_waited_for(
     ray: RayHere, data: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def wait(answers: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    def wait(answers: Sequence[Any], **_: Any) -> tuple[list[Any], list[Any]]:
         time.sleep(0.15)
         return list(answers[:1]), list(answers[1:])
 
@@ -287,6 +294,17 @@ def test_where_machines_vanish_others_take_their_shards(ray: RayHere, data: tupl
         found = chosen(ShardedFeatures(shards, shards.sizes, 20), labels)
     assert_same(found, chosen(features, labels), features)
     assert [how["num_cpus"] for how in ray.started] == [2, 2, 2, 0]
+
+
+def test_a_machine_that_ray_misses_later_is_not_waited_for(ray: RayHere, data: tuple[np.ndarray, np.ndarray]) -> None:
+    """A new actor finds no room; two looks later there is a machine less, and it is started without reserving any."""
+    features, labels = data
+    ray.deaths["logits"], ray.room = 1, 3
+    with RayShards(Machines(3, 3, 3, 2), features, labels, count=3) as shards:
+        found = chosen(ShardedFeatures(shards, shards.sizes, 20), labels)
+    assert_same(found, chosen(features, labels), features)
+    assert [how["num_cpus"] for how in ray.started] == [2, 2, 2, 2, 0]
+    assert ray.ended == 5
 
 
 def test_what_a_shard_raises_is_told_in_a_sentence(ray: RayHere, data: tuple[np.ndarray, np.ndarray]) -> None:

@@ -28,6 +28,7 @@ from regraft.watchdog import watched
 
 SHARED_FROM = 2**30  # bytes of features: of fewer, two cores fit all heads in less than a minute, too little to share
 _BLOCK = 2**25  # bytes that are sent together
+_PATIENCE = 5.0  # seconds after which it is looked whether machines have vanished: Ray may take a minute to miss one
 _IN_FLIGHT = 4  # blocks, of all shards: what lies in the object store of this machine, and what fills its network
 
 
@@ -154,15 +155,26 @@ class RayShards:
         """Start the actors of some shards, and wait until they have."""
         import ray
 
+        left = list(numbers)
+        while left:
+            room = reserved, cpus = self._room()
+            how = {"num_cpus": reserved, "max_concurrency": cpus, "scheduling_strategy": "SPREAD"}
+            keeper = ray.remote(_ShardKeeper).options(**how)
+            for number in left:
+                self._end(number)  # one that waits for room on a machine that Ray has missed only now
+                own = slice(int(self._bounds[number]), int(self._bounds[number + 1]))
+                self._actors[number] = keeper.remote(self._features.shape[1], np.asarray(self._labels[own]), cpus)
+            starting = {self._actors[number].ready.remote(): number for number in left}
+            self._wait(starting, most=0, room=room)
+            left = list(starting.values())
+
+    def _room(self) -> tuple[int, int]:
+        """Return the processors that an actor reserves, and those that it may use, by the machines that are there.
+
+        Where machines have vanished nothing is reserved: new actors would wait for room that the others take.
+        """
         count, cpus, _ = self._workers.machines().workers("cpu")
-        # where machines have vanished nothing is reserved: new actors would wait for room that the others take
-        reserved = cpus if count >= len(self._actors) else 0
-        keeper = ray.remote(_ShardKeeper).options(num_cpus=reserved, max_concurrency=cpus, scheduling_strategy="SPREAD")
-        width = self._features.shape[1]
-        for number in numbers:
-            own = slice(int(self._bounds[number]), int(self._bounds[number + 1]))
-            self._actors[number] = keeper.remote(width, np.asarray(self._labels[own]), cpus)
-        self._wait({self._actors[number].ready.remote(): number for number in numbers}, most=0)
+        return (cpus if count >= len(self._actors) else 0), cpus
 
     def _send(self, numbers: Sequence[int]) -> None:
         """Send actors what they have to know."""
@@ -190,15 +202,21 @@ class RayShards:
                 if first < last:
                     yield number, slice(first, min(first + rows, last))
 
-    def _wait(self, sent: dict[Any, int], *, most: int) -> None:
-        """Wait until at most so many calls are not answered; take those that are out of `sent`, the calls by shard."""
+    def _wait(self, sent: dict[Any, int], *, most: int, room: tuple[int, int] | None = None) -> None:
+        """Wait until at most so many calls are not answered; take those that are out of `sent`, the calls by shard.
+
+        With `room`, what `_room` said before, it ends early where that says something else.
+        """
         import ray
 
         while len(sent) > most:
-            (answer, *_), _ = ray.wait(list(sent))
-            number = sent.pop(answer)
-            with self._may_be_lost(number, self._actors[number]):
-                ray.get(answer)
+            answers, _ = ray.wait(list(sent), timeout=_PATIENCE)
+            if answers:
+                number = sent.pop(answers[0])
+                with self._may_be_lost(number, self._actors[number]):
+                    ray.get(answers[0])
+            elif room is not None and self._room() != room:
+                return
 
     @contextmanager
     def _may_be_lost(self, number: int, actor: Any) -> Iterator[None]:
