@@ -166,6 +166,40 @@ def test_processors_are_those_that_this_process_may_use(monkeypatch: pytest.Monk
     assert cpu_count() == 1
 
 
+@pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="this PyTorch multiplies by another library")
+@pytest.mark.parametrize(("given", "mode"), [({}, "AUTO"), ({"MKL_CBWR": "COMPATIBLE"}, "COMPATIBLE")])
+def test_gradients_have_the_same_bits_again(given: dict[str, str], mode: str) -> None:
+    """The backward pass of one photo, whose gradient had other bits in every second process.
+
+    MKL_VERBOSE has MKL tell of each product in which mode it is.
+    """
+    script = """
+    import torch
+    import regraft
+
+    layer = torch.nn.Conv2d(64, 256, 1)
+    photo, gradient = torch.randn(1, 64, 1, 1, requires_grad=True), torch.randn(1, 256, 1, 1)
+    found = set()
+    for _ in range(200):
+        photo.grad = None
+        layer(photo).backward(gradient)
+        found.add(photo.grad.numpy().tobytes())
+    print("gradients", len(found))
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MKL", "OMP"))}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        env={**environment, "MKL_VERBOSE": "1", **given},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "gradients 1" in done.stdout.splitlines()
+    told = [line for line in done.stdout.splitlines() if line.startswith("MKL_VERBOSE SGEM")]
+    assert told
+    assert all(f"CNR:{mode}" in line for line in told), told[0]
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
 def test_freed_memory_is_kept_and_returned_at_the_end() -> None:
     """16 MB are 4,096 pages of 4 kB: the kernel clears them the first time, and no second time."""
