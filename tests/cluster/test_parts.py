@@ -19,6 +19,7 @@ from regraft.cluster.shards import Shard, find_shards
 from regraft.data.audit import inspect
 from regraft.data.photo_list import list_photos
 from regraft.engines.compute import Compute
+from regraft.engines.workload import EngineChoice
 from regraft.errors import ClusterError, DataError, OutputError, StorageError
 from regraft.images.reasons import may_pass
 from regraft.options import Bytes
@@ -176,16 +177,15 @@ def test_a_table_that_a_worker_does_not_see_is_named(photos: Photos, tmp_path: P
 def test_a_digest_is_of_all_that_changes_answers() -> None:
     """Not of what is only a matter of memory and time."""
     plain = Compute(device="cpu", engine="torch-float32")
-    others = [
-        replace(plain, engine="openvino-float32"),
-        replace(plain, max_file_size=Bytes(1000)),
-        replace(plain, value_range=(0, 4095)),
-    ]
-    digests = [digest_of(plain, "a", 1), *(digest_of(other, "a", 1) for other in others)]
-    digests += [digest_of(plain, "a", 2), digest_of(plain, "b", 1)]
+    here, there, other = (EngineChoice(*one) for one in (("a-b", "here"), ("a-b", "there"), ("a-c", "here")))
+    others = [replace(plain, max_file_size=Bytes(1000)), replace(plain, value_range=(0, 4095))]
+    digests = [digest_of(plain, [here], "a", 1), *(digest_of(one, [here], "a", 1) for one in others)]
+    digests += [digest_of(plain, [here], "a", 2), digest_of(plain, [here], "b", 1)]
+    digests += [digest_of(plain, choices, "a", 1) for choices in ([other], [here, here], [here, other], [other, here])]
     assert len(set(digests)) == len(digests)
-    for same in (replace(plain, batch_size=1), replace(plain, cache=False)):
-        assert digest_of(same, "a", 1) == digests[0]
+    for same in (replace(plain, batch_size=1), replace(plain, cache=False), replace(plain, engine="auto")):
+        assert digest_of(same, [here], "a", 1) == digests[0]
+    assert digest_of(plain, [there], "a", 1) == digests[0]
 
 
 @pytest.mark.parametrize("changed", ["job", "photos"])

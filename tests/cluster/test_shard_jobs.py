@@ -1,7 +1,9 @@
 """What a worker makes of a shard does not depend on how many photos the shard has."""
 
 import io
+import pickle
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +12,25 @@ import pytest
 from tests.cluster.test_shards import table_of
 
 from regraft.classifier.classifier import Classifier
-from regraft.classifier.predict import Predictions
+from regraft.classifier.predict import Predictions, Predictor
 from regraft.cluster import shards
 from regraft.cluster.embeddings import EmbeddingJob
 from regraft.cluster.predictions import AnswerOptions, PredictionJob
 from regraft.cluster.shards import Shard, count_photos, find_shards
 from regraft.engines.compute import Compute
+from regraft.engines.workload import EngineChoice, machine
+from regraft.errors import EngineError
+from regraft.features.embedding import Embedder
+from regraft.features.extraction import FeatureExtractor
+from regraft.features.network_pass import NetworkThere
 from regraft.heads.linear import LinearHead
+from regraft.images.resizing import TORCHVISION
+from regraft.images.tta import PLAIN
 from regraft.networks.backbone import Backbone
 
 Photos = Callable[..., Path]
 EXACT = Compute(device="cpu", engine="torch-float32", cache=False)
+CHOICE = EngineChoice("torch-float32", machine(EXACT.processor))
 
 
 @pytest.fixture
@@ -44,22 +54,31 @@ def check_equal(run: Callable[[list[Shard], int], np.ndarray], whole: list[Shard
 
 def test_vectors_are_those_of_all_photos_together(backbone: Backbone, divided: tuple[list[Shard], list[Shard]]) -> None:
     def run(given: list[Shard], photos: int) -> np.ndarray:
-        job = EmbeddingJob(backbone, "tiny", EXACT, "last", photos=photos)
+        job = EmbeddingJob(backbone, "tiny", EXACT, choice=CHOICE, features="last", photos=photos)
         tables = [pq.read_table(io.BytesIO(job.run(shard)[0])) for shard in given]
         return np.array([row for table in tables for row in table["features"].to_pylist()])
 
     check_equal(run, *divided)
 
 
-def test_answers_are_those_of_all_photos_together(backbone: Backbone, divided: tuple[list[Shard], list[Shard]]) -> None:
-    weight = np.random.default_rng(0).normal(size=(2, backbone.features)).astype(np.float32)
-    classifier = Classifier(backbone, LinearHead(weight, np.zeros(2, np.float32), 1.0), ("a", "b"), 1.0, "t", "frozen")
+def classifier_of(*backbones: Backbone) -> Classifier:
+    first, *others = backbones
+    weight = np.random.default_rng(0).normal(size=(2, sum(one.features for one in backbones))).astype(np.float32)
+    head = LinearHead(weight, np.zeros(2, np.float32), 1.0)
+    return Classifier(first, head, ("a", "b"), 1.0, "t", "frozen", joined=tuple(others))
 
-    def write(predictions: Predictions, _: Sequence[str]) -> bytes:
-        return predictions.probabilities.tobytes()
+
+def write(predictions: Predictions, _: Sequence[str]) -> bytes:
+    return predictions.probabilities.tobytes()
+
+
+def test_answers_are_those_of_all_photos_together(backbone: Backbone, divided: tuple[list[Shard], list[Shard]]) -> None:
+    classifier = classifier_of(backbone)
 
     def run(given: list[Shard], photos: int) -> np.ndarray:
-        job = PredictionJob(classifier, EXACT, AnswerOptions(), write, suffix=".bin", digest="", photos=photos)
+        job = PredictionJob(
+            classifier, EXACT, AnswerOptions(), write, choices=[CHOICE], suffix=".bin", digest="", photos=photos
+        )
         return np.concatenate([np.frombuffer(job.run(shard)[0]).reshape(-1, 2) for shard in given])
 
     check_equal(run, *divided)
@@ -67,7 +86,9 @@ def test_answers_are_those_of_all_photos_together(backbone: Backbone, divided: t
 
 def test_jobs_of_other_options_have_other_digests(backbone: Backbone) -> None:
     digests = [
-        EmbeddingJob(backbone.with_ranges(ranges), model, EXACT, features, photos=photos).digest()
+        EmbeddingJob(
+            backbone.with_ranges(ranges), model, EXACT, choice=CHOICE, features=features, photos=photos
+        ).digest()
         for ranges, model, features, photos in (
             ((), "tiny", "last", 12),
             ((), "other", "last", 12),
@@ -77,3 +98,46 @@ def test_jobs_of_other_options_have_other_digests(backbone: Backbone) -> None:
         )
     ]
     assert len(set(digests)) == len(digests)
+
+
+NAMED = Compute(device="cpu", engine="openvino-float32", cache=False)
+
+
+def test_workers_run_what_was_chosen_for_all_whatever_their_own_photos_say(
+    backbone: Backbone, divided: tuple[list[Shard], list[Shard]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here each comparison with the reference fails once the choice is made, as it may on photos near the limit."""
+    (whole,), parts = divided
+    sources, classifier = whole.photos().sources, classifier_of(backbone, backbone)
+    embedder, predictor = Embedder(backbone, NAMED), Predictor(classifier, NAMED)
+    (opened,) = embedder.open(sources)
+    vectors, answers = embedder.all_of(opened).vectors, predictor.predict(sources).probabilities
+    extractor = FeatureExtractor(backbone, NAMED)
+    features = extractor.extract(sources, opened.keys).values
+    jobs = pickle.dumps(
+        (
+            EmbeddingJob(backbone, "tiny", NAMED, choice=embedder.choice, features="last", photos=12),
+            PredictionJob(
+                classifier,
+                replace(NAMED, engine="auto"),
+                AnswerOptions(),
+                write,
+                choices=predictor.choose(sources),
+                suffix=".bin",
+                digest="",
+                photos=12,
+            ),
+            NetworkThere(backbone.for_another_process(), NAMED, extractor.choice, 12, (PLAIN,), TORCHVISION),
+        )
+    )
+    monkeypatch.setattr("regraft.engines.agreement.Agreement.suffices", lambda *_: False)
+    with pytest.raises(EngineError, match="does not give this network's features"):
+        Embedder(backbone, NAMED).open(parts[1].photos().sources)
+    embed, predict, there = pickle.loads(jobs)
+    tables = [pq.read_table(io.BytesIO(embed.run(shard)[0])) for shard in parts]
+    found = np.array([row for table in tables for row in table["features"].to_pylist()])
+    np.testing.assert_allclose(found, vectors, rtol=0, atol=1e-5 * np.abs(vectors).max())
+    found = np.concatenate([np.frombuffer(predict.run(shard)[0]).reshape(-1, 2) for shard in parts])
+    np.testing.assert_allclose(found, answers, rtol=0, atol=1e-5)
+    found = np.concatenate([one.vectors for one in there()(sources)])
+    np.testing.assert_allclose(found, features, rtol=0, atol=1e-5 * np.abs(features).max())

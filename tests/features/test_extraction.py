@@ -537,7 +537,7 @@ def test_an_engine_is_chosen_anew_when_many_photos_follow_few(
     many = WORTH_CONVERTING
     keys = [key(number) for number in range(many)]
     sources = [Path(f"{number}.jpg") for number in range(many + 9)]
-    extractor = FeatureExtractor(backbone, REFERENCE)
+    extractor = FeatureExtractor(backbone, replace(REFERENCE, engine="auto"))
     few = extractor.choose(sources[: many - 1], keys[:-1])
     assert extractor.choose(sources[: many + 8], [*keys[:-1], *[b""] * 9]) is few
     assert extractor.choose(sources[:2], keys[:2]) is few
@@ -546,6 +546,8 @@ def test_an_engine_is_chosen_anew_when_many_photos_follow_few(
     assert extractor.choose(sources[:many], keys) is fast
     assert extractor.choose(sources[:2], keys[:2]) is fast
     assert [workload.photos for workload, _ in workloads] == [many - 1, many]
+    named = FeatureExtractor(backbone, REFERENCE)
+    assert named.choose(sources[:2], keys[:2]) is named.choose(sources[:many], keys)  # many could not say otherwise
 
 
 def test_engines_are_compared_by_class_where_labels_are_known(

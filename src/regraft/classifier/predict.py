@@ -12,7 +12,7 @@ from regraft.data.audit import Inspection, inspect_shares
 from regraft.data.dataset import Dataset, open_datasets
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
-from regraft.engines.kinds import AUTO, kind_of
+from regraft.engines.workload import EngineChoice
 from regraft.evaluation.conformal import Coverage
 from regraft.evaluation.decisions import Decision, answers_of, decided_by
 from regraft.evaluation.levels import Level
@@ -252,17 +252,14 @@ class Predictor:
         known = self.classifier.backbone.preprocess.ranges
         return choose_ranges(deep, given=self.compute.value_range, known=known, say=self._observer.say)
 
-    def engine_for(self, sources: Sequence[Source], *, photos: int | None = None) -> str:
-        """Return the name of the kind of engine that runs photos like these; "auto" where networks have several.
+    def choose(self, sources: Sequence[Source], *, photos: int | None = None) -> tuple[EngineChoice, ...]:
+        """Return what runs each network on photos like these, for all processes that work for this one.
 
         `photos` is as of `explain_each`.
         """
         seen = inspect_shares(tuple(sources), max_file_size=self.compute.max_file_size, say=self._observer.say)
-        device = self.compute.processor
-        kinds = {
-            kind_of(engine.name, device).name for engine in self._extractor.choose(sources, seen.keys, photos=photos)
-        }
-        return kinds.pop() if len(kinds) == 1 else AUTO
+        self._extractor.choose(sources, seen.keys, photos=photos)
+        return self._extractor.choices
 
     def open(self, samples: Samples) -> Dataset:
         """Look at every one of these photos, whose classes are the classifier's, once. See `open_datasets`."""

@@ -137,7 +137,12 @@ def _embed_parts(
     total = count_photos(shards)
     embedder.open(first.sources, labels=first.labels, photos=total)
     job = EmbeddingJob(
-        embedder.backbone, without_folders(model), embedder.compute_chosen(), str(features), photos=total
+        embedder.backbone,
+        without_folders(model),
+        compute,
+        choice=embedder.choice,
+        features=str(features),
+        photos=total,
     )
     run_parts(job, shards, out, compute, given.observer())
 

@@ -67,16 +67,16 @@ def predict_parts(
     check_outside(out, photos)
     shards = find_shards(photos, given.columns())
     total = count_photos(shards)
-    alone = replace(compute, on="")
-    first = Predictor(classifier, alone, observer, coverage=asked, abstain=abstain)
-    alone = replace(alone, engine=first.engine_for(shards[0].photos().sources[:PHOTOS_THAT_CHOOSE], photos=total))
+    first = Predictor(classifier, replace(compute, on=""), observer, coverage=asked, abstain=abstain)
+    choices = first.choose(shards[0].photos().sources[:PHOTOS_THAT_CHOOSE], photos=total)
     decided = None if decision is None else decision.to_json(classes)
     options_said = f"{asked} {abstain} {level} {decided} {classes}"
     job = PredictionJob(
         classifier,
-        alone,
+        compute,
         AnswerOptions(asked, abstain, at, decision),
         FORMATTERS[format],
+        choices=choices,
         suffix=suffix,
         digest=f"{sha256(read_regular(bundle)).hex()} {options_said}",
         photos=total,

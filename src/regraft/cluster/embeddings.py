@@ -21,10 +21,10 @@ class EmbeddingJob:
     Args:
         backbone: the network.
         model: its name, for the file.
-        compute: as of the process that gives the work; `engine` names what runs the network on all workers.
+        compute: as of the process that gives the work.
+        choice: what runs the network on all workers.
         features: of which depths: "last", "late" or "all".
         photos: how many there are in all shards, which decides what resizes them.
-        earlier: the engine that was chosen when the network was trained further.
     """
 
     suffix = ".parquet"
@@ -34,19 +34,19 @@ class EmbeddingJob:
         backbone: Backbone,
         model: str,
         compute: Compute,
-        features: str,
         *,
+        choice: EngineChoice,
+        features: str,
         photos: int,
-        earlier: EngineChoice | None = None,
     ) -> None:
         self._about = (model, backbone.fingerprint(), backbone.preprocess.to_json(), features, photos)
         self._backbone, self._model, self._features = backbone.for_another_process(), model, features
-        self._compute, self._earlier, self._photos = replace(compute, on=""), earlier, photos
+        self._compute, self._choice, self._photos = replace(compute, on=""), choice, photos
         self._embedder: Embedder | None = None
 
     def digest(self) -> str:
         """Return what changes when the parts would be others."""
-        return digest_of(self._compute, *self._about)
+        return digest_of(self._compute, [self._choice], *self._about)
 
     def run(self, shard: Shard) -> tuple[bytes, int, list[tuple[str, str]], str]:
         """Return the part of a shard. See `parts.ShardJob`.
@@ -55,7 +55,7 @@ class EmbeddingJob:
             DataError: photos of more than 8 bits whose black and white nobody has said: shards would differ.
         """
         if self._embedder is None:
-            self._embedder = Embedder(self._backbone, self._compute, earlier=self._earlier, features=self._features)
+            self._embedder = Embedder(self._backbone, self._compute, earlier=self._choice, features=self._features)
         embedder, photos = self._embedder, shard.photos()
         (opened,) = embedder.open(photos.sources, labels=photos.labels, photos=self._photos)
         known = self._backbone.preprocess.ranges

@@ -20,6 +20,7 @@ from regraft.cluster.shards import Shard
 from regraft.cluster.shared_photos import check_seen, unseen
 from regraft.data.tar_table import notes_on
 from regraft.engines.compute import Compute
+from regraft.engines.workload import EngineChoice
 from regraft.errors import OutputError, first_few, option, printable
 from regraft.files import UnusableFileError, sha256
 from regraft.images.decoding import READING
@@ -79,15 +80,17 @@ class ShardJob(Protocol):
         """Return the part, its number of rows, photos that cannot be read with the reasons, and the engine."""
 
 
-def digest_of(compute: Compute, *about: object) -> str:
+def digest_of(compute: Compute, choices: Sequence[EngineChoice], *about: object) -> str:
     """Return what changes when a job would make other parts of the same shards.
 
     Args:
-        compute: how the workers read photos and run the network. Batches and the cache change no more than the last
+        compute: how the workers read photos and run the networks. Batches and the cache change no more than the last
             digits, and are not in it: what did not fit into the memory may go on with smaller ones.
+        choices: what runs each network.
         about: all else that the parts depend on.
     """
-    said = (compute.processor.type, compute.engine, compute.max_file_size, compute.value_range, READING)
+    engines = " ".join(choice.engine for choice in choices)
+    said = (compute.processor.type, engines, compute.max_file_size, compute.value_range, READING)
     return sha256("\0".join(map(str, (*said, *about))).encode("utf-8", "surrogatepass")).hex()
 
 

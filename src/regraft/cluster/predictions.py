@@ -8,6 +8,7 @@ from regraft.classifier.predict import Predictions, Predictor
 from regraft.cluster.parts import digest_of
 from regraft.cluster.shards import Shard
 from regraft.engines.compute import Compute
+from regraft.engines.workload import EngineChoice
 from regraft.errors import DataError, option
 from regraft.evaluation.conformal import Coverage
 from regraft.evaluation.decisions import Decision
@@ -36,7 +37,8 @@ class PredictionJob:
 
     Args:
         classifier: what answers.
-        compute: as of the process that gives the work; `engine` names what runs the network on all workers.
+        compute: as of the process that gives the work.
+        choices: what runs each network on all workers.
         answers: what is answered.
         write: predictions and names of classes to the contents of a file.
         suffix: the ending of that file.
@@ -51,19 +53,22 @@ class PredictionJob:
         answers: AnswerOptions,
         write: Callable[[Predictions, Sequence[str]], str | bytes],
         *,
+        choices: Sequence[EngineChoice],
         suffix: str,
         digest: str,
         photos: int,
     ) -> None:
-        self._classifier = classifier.for_another_process()
-        self._compute = replace(compute, on="")
+        self._classifier = replace(
+            classifier.for_another_process(), engine_choice=choices[0], joined_choices=tuple(choices[1:])
+        )
+        self._compute, self._choices = replace(compute, on=""), choices
         self._answers, self._write, self.suffix, self._digest = answers, write, suffix, digest
         self._photos = photos
         self._predictor: Predictor | None = None
 
     def digest(self) -> str:
         """Return what changes when the parts would be others."""
-        return digest_of(self._compute, self._digest, self._photos, self.suffix)
+        return digest_of(self._compute, self._choices, self._digest, self._photos, self.suffix)
 
     def run(self, shard: Shard) -> tuple[bytes, int, list[tuple[str, str]], str]:
         """Return the part of a shard. See `parts.ShardJob`.
@@ -84,7 +89,7 @@ class PredictionJob:
         content = self._write(predictions, classes)
         data = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
         unreadable = [(str(sources[place]), reason) for place, reason in sorted(predictions.unreadable.items())]
-        return data, len(sources), unreadable, self._compute.engine
+        return data, len(sources), unreadable, " + ".join(choice.engine for choice in self._choices)
 
 
 def check_ranges_known(shard: Shard, found: object, known: object, compute: Compute) -> None:

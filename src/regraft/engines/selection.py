@@ -4,8 +4,10 @@ The choice depends on the network, the photos, the machine and the versions alon
 """
 
 import re
+import socket
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +15,7 @@ import numpy as np
 from regraft.engines.agreement import UNABLE, Agreement, read_verdict, reference_of, write_verdict
 from regraft.engines.engine import Engine, UnsupportedNetworkError
 from regraft.engines.kinds import AUTO, ENGINE_KINDS, REFERENCE, EngineKind, candidates, engine_names
-from regraft.engines.workload import EngineChoice, Workload, machine
+from regraft.engines.workload import CheckPhotos, EngineChoice, Workload, machine
 from regraft.errors import EngineError, OptionError, did_you_mean, option
 from regraft.progress import Detail
 from regraft.runtime import Device
@@ -80,18 +82,23 @@ def choose_engine(workload: Workload, wanted: str = AUTO, *, exact: bool = False
     Args:
         workload: network and photos.
         wanted: one of `engine_names`; "auto" is the one that was chosen earlier on a machine like this, else the
-            fastest that agrees. Networks are not converted for a few photos.
+            fastest that agrees. Networks are not converted for a few photos. Where another process has chosen for this
+            one (`EngineChoice.check`), its choice.
         exact: only engines that are good enough for the inputs of training: of a library that is named, in float32.
 
     Raises:
         OptionError: `wanted` does not exist or cannot run here.
-        EngineError: `wanted` does not give the features of torch-float32.
+        EngineError: `wanted`, or what another process has chosen, does not give the features of torch-float32 or cannot
+            run here.
     """
     check_engine(wanted, workload.device)
+    if workload.earlier is not None and workload.earlier.check is not None and not exact:
+        return _of_all(workload, workload.earlier, workload.earlier.check)
+    earlier = None if exact else _earlier(workload)
+    if earlier is not None and (wanted == earlier.name or (wanted == AUTO and _pays(workload, earlier))):
+        return LazyEngine(earlier, workload)
     if wanted != AUTO:
         return _named(workload, _exact(ENGINE_KINDS[wanted]) if exact else ENGINE_KINDS[wanted])
-    if not exact and (earlier := _earlier(workload)) is not None:
-        return LazyEngine(earlier, workload)
     for kind in candidates(workload.device, exact=exact):
         if kind is reference_of(workload):
             break
@@ -110,8 +117,27 @@ def choice_of(engine: Engine, device: Device, photos: int) -> EngineChoice | Non
     return EngineChoice(names[0], machine(device)) if names else None
 
 
-def _named(workload: Workload, kind: EngineKind) -> Engine:
-    """Return the engine that the user named.
+def _of_all(workload: Workload, choice: EngineChoice, check: CheckPhotos) -> Engine:
+    """Return the engine that one process has chosen for several, whatever this one's own photos would say of it.
+
+    Raises:
+        EngineError: it cannot run the network here, or on this other kind of machine does not agree with the reference.
+    """
+    kind = ENGINE_KINDS[choice.engine]
+    if _is_like(choice.machine, machine(workload.device), kind):
+        return LazyEngine(kind, workload)
+    remedy = (
+        f"That is {socket.gethostname()}, another kind of machine than the one that chose it. Name an engine that all "
+        f"run: {option('engine', REFERENCE)}."
+    )
+    obstacle = kind.obstacle(workload.device)
+    if obstacle is not None:
+        raise EngineError(f"{option('engine', kind.name)} {obstacle} {remedy}")
+    return _named(replace(workload, check=check), kind, remedy=remedy)
+
+
+def _named(workload: Workload, kind: EngineKind, *, remedy: str = "") -> Engine:
+    """Return the engine that the user, or another process, has named; `remedy` is for a refusal.
 
     Raises:
         EngineError: it cannot run the network, or does not agree with the reference.
@@ -122,12 +148,12 @@ def _named(workload: Workload, kind: EngineKind) -> Engine:
     if known is not None and known.suffices(kind):
         return LazyEngine(kind, workload)
     if known is not None and known != UNABLE:  # an engine that is unable fails again, with its reason
-        raise _refusal(kind, known)
+        raise _refusal(kind, known, remedy)
     if not len(workload.pixels):  # of unreadable photos nothing will be run
         return reference.build(workload)
     engine, found = _compared(workload, kind)
     if not found.suffices(kind):
-        raise _refusal(kind, found)
+        raise _refusal(kind, found, remedy)
     return engine
 
 
@@ -171,11 +197,12 @@ def _compared(workload: Workload, kind: EngineKind) -> tuple[Engine, Agreement]:
     return engine, found
 
 
-def _refusal(kind: EngineKind, found: Agreement) -> EngineError:
+def _refusal(kind: EngineKind, found: Agreement, remedy: str) -> EngineError:
     of = "for each photo" if kind.precision.every_photo else "on average"
+    remedy = remedy or f"Leave {option('engine')} out."
     return EngineError(
         f"{option('engine', kind.name)} does not give this network's features: {found}, and at least "
-        f"{kind.precision.least_cosine} {of} is needed. Leave {option('engine')} out."
+        f"{kind.precision.least_cosine} {of} is needed. {remedy}"
     )
 
 
@@ -192,12 +219,15 @@ def _is_like(other: str, here: str, kind: EngineKind) -> bool:
     return _PYTORCH.sub("", other) == _PYTORCH.sub("", here)
 
 
+def _pays(workload: Workload, kind: EngineKind) -> bool:
+    """Tell whether the network is not converted anew each time, or for enough photos."""
+    return workload.keep or workload.graph is not None or workload.photos >= kind.worth_from
+
+
 def _earlier(workload: Workload) -> EngineKind | None:
     """Return the engine that was chosen earlier, None where that choice does not hold here."""
     earlier = workload.earlier
     kind = None if earlier is None else ENGINE_KINDS.get(earlier.engine)
     if earlier is None or kind is None or not _is_like(earlier.machine, machine(workload.device), kind):
         return None
-    if not workload.keep and workload.graph is None and workload.photos < kind.worth_from:
-        return None  # the network would be converted anew each time
     return kind if kind.obstacle(workload.device) is None else None

@@ -27,7 +27,7 @@ POOLED = "pooled"  # the cut after the network's pooled features
 
 @dataclass(frozen=True, eq=False)
 class CheckPhotos:
-    """The photos that engines are compared on.
+    """The photos that engines are compared on. Another process gets them as pixels: it may not see their files.
 
     Attributes:
         digest: identifies these photos by their content; verdicts are stored under it.
@@ -37,6 +37,9 @@ class CheckPhotos:
     digest: str
     read: Callable[[], np.ndarray]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CheckPhotos, (self.digest, functools.partial(np.asarray, self.read()))
+
 
 @dataclass(frozen=True)
 class EngineChoice:
@@ -45,10 +48,13 @@ class EngineChoice:
     Attributes:
         engine: a name in `kinds.ENGINE_KINDS`.
         machine: what `machine` returned there.
+        check: where one process chooses for several, the photos that it chose by: all others run this engine, and those
+            on machines of another kind first compare it on these. None where each run is free to choose anew.
     """
 
     engine: str
     machine: str
+    check: CheckPhotos | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, eq=False)

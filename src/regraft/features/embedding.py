@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from regraft.data.audit import inspect_shares
 from regraft.engines.compute import Compute
-from regraft.engines.kinds import kind_of
 from regraft.engines.workload import EngineChoice
 from regraft.features.depth_choices import columns_from, first_depths
 from regraft.features.depths import find_depths
@@ -72,7 +71,7 @@ class Embedder:
         backbone: the network.
         compute: device, engine, batch size and cache.
         observer: hears findings and progress.
-        earlier: the engine that was chosen when the network was trained further.
+        earlier: the engine that was chosen when the network was trained further, or for all processes of a job.
         features: of which depths: "last", "late" or "all". All are computed, so that these and `fit` share the cache.
 
     Raises:
@@ -155,9 +154,10 @@ class Embedder:
         ).name
         return found
 
-    def compute_chosen(self) -> Compute:
-        """Return where things run, with the engine that was chosen for the photos that were opened, by its name."""
-        return replace(self.compute, engine=kind_of(self.engine, self.compute.processor).name)
+    @property
+    def choice(self) -> EngineChoice:
+        """Return what was chosen for the photos that were opened, for all processes that work for this one."""
+        return self._extractor.choice
 
     def blocks(self, photos: OpenPhotos) -> Iterator[VectorBlock]:
         """Yield the vectors of photos that `open` gave, in order: from the cache where they are in it.

@@ -13,9 +13,9 @@ from regraft.cache import features_folder, keep_limit
 from regraft.engines.compute import Compute
 from regraft.engines.engine import Engine
 from regraft.engines.graphs import foreign_graph
-from regraft.engines.kinds import WORTH_CONVERTING
+from regraft.engines.kinds import AUTO, WORTH_CONVERTING, kind_of
 from regraft.engines.selection import LazyEngine, choose_engine
-from regraft.engines.workload import EngineChoice, Workload, features_of
+from regraft.engines.workload import CheckPhotos, EngineChoice, Workload, features_of, machine
 from regraft.features.network_pass import NetworkThere, check_photos, network_pass
 from regraft.features.passes import PhotoPass, patience_of
 from regraft.features.shards import ShardWriter
@@ -86,6 +86,7 @@ class FeatureExtractor:
         self._earlier = earlier
         self._choosing = threading.Lock()
         self._engine: Engine | None = None
+        self._check: CheckPhotos | None = None  # that it was chosen by
         self._chosen_for = 0  # photos
 
     def choose(
@@ -96,7 +97,7 @@ class FeatureExtractor:
         *,
         photos: int | None = None,
     ) -> Engine:
-        """Return the engine that is kept; the first call, and the first for many photos, choose it.
+        """Return the engine that is kept; the first call, and where none is named the first for many photos, choose it.
 
         Args:
             sources: n images: all that it will run, for the choice depends on them.
@@ -110,7 +111,8 @@ class FeatureExtractor:
         """
         count = sum(map(bool, keys)) if photos is None else photos
         with self._choosing:
-            if self._engine is None or self._chosen_for < WORTH_CONVERTING <= count:
+            more = self.compute.engine == AUTO and self._chosen_for < WORTH_CONVERTING <= count
+            if self._engine is None or more:
                 self._engine, self._chosen_for = self._choose(sources, keys, labels, count), count
             return self._engine
 
@@ -118,11 +120,12 @@ class FeatureExtractor:
         self, sources: Sequence[Source], keys: Sequence[bytes], labels: np.ndarray | None, count: int
     ) -> Engine:
         compute, say = self.compute, self._observer.say
+        self._check = check_photos(sources, keys, self.backbone.preprocess, labels)
         workload = Workload(
             self.backbone,
             compute.processor,
             count,
-            check_photos(sources, keys, self.backbone.preprocess, labels),
+            self._check,
             keep=compute.cache,
             say=say,
             earlier=self._earlier,
@@ -132,6 +135,15 @@ class FeatureExtractor:
         if compute.cache and not isinstance(engine, LazyEngine):
             keep_limit(compute.cache_bytes)  # a network may have been converted and put there
         return engine
+
+    @property
+    def choice(self) -> EngineChoice:
+        """Return the engine that is kept, for all processes that work for this one."""
+        assert self._engine is not None  # `choose` comes first
+        if self._earlier is not None and self._earlier.check is not None:
+            return self._earlier
+        here = self.compute.processor
+        return EngineChoice(kind_of(self._engine.name, here).name, machine(here), self._check)
 
     def extract(
         self,
@@ -157,17 +169,19 @@ class FeatureExtractor:
 
         `photos` is as of `extract`.
         """
+        engine = self.choose(sources, keys, labels)
         features = extract(
             sources,
             keys,
             self.backbone,
-            self.choose(sources, keys, labels),
+            engine,
             parts=parts,
             cache_limit=self.compute.cache_bytes if self.compute.cache else None,
             batch_size=self.compute.batch_size,
             observer=self._observer,
             photos=photos,
             cluster=self.compute,
+            choice=self.choice,
         )
         if features.flat and not self.backbone.preprocess.ranges:  # else they were named with their values
             self._observer.say(flat_in_words([sources[place] for place in features.flat]))
@@ -187,6 +201,7 @@ def extract(
     observer: Observer | None = None,
     photos: int | None = None,
     cluster: Compute | None = None,
+    choice: EngineChoice | None = None,
 ) -> Features:
     """Return the features of `sources`, from the cache where they are in it.
 
@@ -204,7 +219,8 @@ def extract(
         batch_size: images per step.
         observer: hears the progress.
         photos: how many there are in all, where these are a share of them; None for n.
-        cluster: whose workers run what is not in the cache, on an engine like `engine`; None where `engine` does.
+        cluster: whose workers run what is not in the cache; None where `engine` does.
+        choice: of `engine`, for these workers.
 
     Raises:
         WeightsError: the network gives values that are not finite, or others than its features.
@@ -224,8 +240,9 @@ def extract(
         run_photos: PhotoPass = network_pass(
             engine, wanted, width=backbone.width, resizer=resizer, batch_size=batch_size
         )
-        if cluster is not None and cluster.workers is not None:
-            there = NetworkThere.of(backbone, cluster, engine, photos=count, parts=wanted, resizer=resizer)
+        if cluster is not None and choice is not None and cluster.workers is not None:
+            network, alone = backbone.for_another_process(), replace(cluster, on="")
+            there = NetworkThere(network, alone, choice, count, tuple(wanted), resizer)
             run_photos = there.pass_by(cluster.workers, observer.say)
         return compute_once(
             [sources[row] for row in rows],

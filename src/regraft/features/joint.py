@@ -71,6 +71,11 @@ class JointExtractor:
         check_same_engines([engine.name for engine in engines], processes)
         return engines
 
+    @property
+    def choices(self) -> tuple[EngineChoice, ...]:
+        """Return the engine of each network, for all processes that work for this one, once they are chosen."""
+        return tuple(extractor.choice for extractor in self._extractors)
+
     def extract(
         self,
         sources: Sequence[Source],

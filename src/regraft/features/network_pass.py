@@ -2,16 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from regraft.data.audit import inspect
 from regraft.engines.compute import Compute
 from regraft.engines.engine import Engine
-from regraft.engines.kinds import ENGINE_KINDS, kind_of
 from regraft.engines.selection import choose_engine
-from regraft.engines.workload import CHECKED_PHOTOS, CheckPhotos, EngineChoice, Workload, machine
+from regraft.engines.workload import CHECKED_PHOTOS, CheckPhotos, EngineChoice, Workload
 from regraft.features.passes import ClusterPass, EnginePass
 from regraft.features.views import ViewsEngine
 from regraft.files import sha256
@@ -56,7 +54,7 @@ class NetworkThere:
     Attributes:
         backbone: the network.
         compute: device, engine, batch size and cache.
-        choice: the engine that was chosen, and the machine it was compared with the reference on.
+        choice: the engine that was chosen for all workers.
         photos: how many there are in all.
         parts: of the views, names in `tta.PARTS`.
         resizer: what resizes.
@@ -69,39 +67,28 @@ class NetworkThere:
     parts: tuple[str, ...]
     resizer: str
 
-    @classmethod
-    def of(
-        cls, backbone: Backbone, compute: Compute, engine: Engine, *, photos: int, parts: Sequence[str], resizer: str
-    ) -> "NetworkThere":
-        """Return what is told of an engine that was chosen here."""
-        here = compute.processor
-        choice = EngineChoice(kind_of(engine.name, here).name, machine(here))
-        return cls(backbone.for_another_process(), replace(compute, on=""), choice, photos, tuple(parts), resizer)
-
     def pass_by(self, workers: RayWorkers, say: Callable[[str], None]) -> ClusterPass:
         """Return the pass that workers do together."""
         size = photos_of_batch(self.parts, self.compute.batch_size)
         return ClusterPass(workers, self, self.compute.processor.type, size, say)
 
-    def __call__(self, sources: Sequence[Source]) -> EnginePass:
+    def __call__(self) -> EnginePass:
         """Return the pass of this worker.
 
         Raises:
             EngineError: the chosen engine does not give the network's features on this machine, which is of another
                 kind.
         """
-        few = tuple(sources[:CHECKED_PHOTOS])
+        assert self.choice.check is not None
         workload = Workload(
             self.backbone,
             self.compute.processor,
             self.photos,
-            check_photos(few, inspect(few).keys, self.backbone.preprocess),
+            self.choice.check,
             keep=self.compute.cache,
             earlier=self.choice,
         )
         engine = choose_engine(workload)
-        if ENGINE_KINDS[self.choice.engine].engine_name(workload.device) != engine.name:
-            engine = choose_engine(workload, self.choice.engine)
         return network_pass(
             engine,
             self.parts,

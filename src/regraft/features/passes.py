@@ -85,14 +85,14 @@ class ClusterPass:
 
     Attributes:
         workers: that do it.
-        there: makes the pass of a worker, in it, of the first photos that it gets.
+        there: makes the pass of a worker, in it.
         device: "cuda" for workers that have a GPU each.
         batch_size: photos per step of that pass: a part is whole batches, the same that one process would run.
         say: hears what is done where.
     """
 
     workers: RayWorkers
-    there: Callable[[Sequence[Source]], PhotoPass]
+    there: Callable[[], PhotoPass]
     device: str
     batch_size: int
     say: Callable[[str], None]
@@ -118,7 +118,7 @@ class PassThere:
 
     run_photos: PhotoPass
 
-    def __call__(self, _: Sequence[Source]) -> PhotoPass:
+    def __call__(self) -> PhotoPass:
         """Return it."""
         return self.run_photos
 
@@ -126,13 +126,13 @@ class PassThere:
 class _PartWork:
     """What a worker does with each part of the photos: it makes its pass once."""
 
-    def __init__(self, make: Callable[[Sequence[Source]], PhotoPass]) -> None:
+    def __init__(self, make: Callable[[], PhotoPass]) -> None:
         self._make = make
         self._pass: PhotoPass | None = None
 
     def __call__(self, sources: Sequence[Source]) -> list[PassResult]:
         if self._pass is None:
-            self._pass = self._make(sources)
+            self._pass = self._make()
         return list(self._pass(sources))
 
 
