@@ -1,6 +1,8 @@
 """A review from beginning to end: decisions, retraining, new photos, a start anew, and what cannot be reviewed."""
 
 import hashlib
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from tests.conftest import photo
 from tests.review.conftest import ON_CPU, Open, Photos, settled
 
-from regraft.classifier.bundle import load_bundle
+from regraft.classifier.bundle import load_bundle, save_bundle
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.predict import Predictor
 from regraft.data.label_file import LabelOptions
@@ -24,8 +26,28 @@ from regraft.review.order import Reason
 from regraft.review.photos import PhotoFilter
 from regraft.review.session import NotReadyError, Phase, ReviewSession
 from regraft.transfer.fit import fit
+from regraft.transfer.settings import FitSettings
 
 pytestmark = pytest.mark.usefixtures("few_draws", "few_strengths")
+# Reviews photos, and prints the packages that are imported once these are shown.
+IMPORTS = """
+import sys, time
+from regraft.classifier.bundle import load_bundle
+from regraft.engines.compute import Compute
+from regraft.review.session import Phase, ReviewSession
+
+session = ReviewSession(load_bundle(sys.argv[1]), sys.argv[2], compute=Compute(device="cpu"))
+assert "torch" not in sys.modules
+prepare, early = session._prepare, set()
+session._prepare = lambda: (early.update(sys.modules), prepare())
+session.start()
+while session.phase is Phase.looking or session.worker.is_busy:
+    time.sleep(0.01)
+assert (session.phase, session.error) == (Phase.ready, ""), session.error
+assert session.trainer.first is not None  # it was prepared
+print(*sorted({name.partition(".")[0] for name in set(sys.modules) - early} - {"regraft"}))
+session.close(30)
+"""
 
 
 @pytest.fixture
@@ -95,6 +117,24 @@ def test_labels_are_corrected_and_what_is_retrained_is_what_fit_gives_with_the_t
     ours, theirs = (Predictor(one, ON_CPU).predict(sources).probabilities for one in (made, wanted.classifier))
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
     assert contents(pets) == before  # the photos are never touched
+
+
+@pytest.mark.slow
+@pytest.mark.graphs
+def test_no_library_is_imported_any_more_once_photos_are_shown(tiny_network: str, pets: Path, tmp_path: Path) -> None:
+    """Importing PyTorch and timm holds Python's lock again and again: who decides would wait for an answer."""
+    made = fit(
+        find_samples(pets),
+        lambda: load_backbone(tiny_network),
+        model=tiny_network,
+        settings=FitSettings(force=True, near_duplicates="ignore"),  # by features of all depths, as usual
+        compute=ON_CPU,
+    )
+    save_bundle(made.classifier, tmp_path / "colours.safetensors")
+    command = [sys.executable, "-c", IMPORTS, str(tmp_path / "colours.safetensors"), str(pets)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
 
 
 @pytest.mark.slow

@@ -3,12 +3,14 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +43,15 @@ SCREEN, PHONE = {"width": 1200, "height": 850}, {"width": 360, "height": 740}
 BASE = "http://127.0.0.1:8000"
 Start = Callable[..., tuple[subprocess.Popen[str], int]]
 Upload = tuple[str, tuple[str, bytes]]
+FAILED = pytest.StashKey[bool]()  # of a test
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note of a test that it failed, before what it uses is ended."""
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -186,16 +197,18 @@ def form(*files: Path | tuple[str, bytes]) -> list[Upload]:
 
 
 @pytest.fixture
-def start(served_file: Path) -> Iterator[Start]:
-    """Return a function that starts the command and returns its process and port once it answers."""
+def start(served_file: Path, request: pytest.FixtureRequest) -> Iterator[Start]:
+    """Return a function that starts the command and returns its process and port once it answers.
+
+    Of a test that fails, what each process said is shown, and where each of its threads is: it may be silent.
+    """
     begun: list[subprocess.Popen[str]] = []
 
     def started(*arguments: str, file: Path = served_file) -> tuple[subprocess.Popen[str], int]:
         port = () if "--port" in arguments else ("--port", "0")
         command = [sys.executable, "-m", "regraft", "serve", str(file), *port, *arguments]
-        process = subprocess.Popen(
-            command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
-        )
+        settings = {"OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | settings)
         begun.append(process)
         assert process.stderr is not None
         line = process.stderr.readline()
@@ -207,6 +220,10 @@ def start(served_file: Path) -> Iterator[Start]:
 
     yield started
     for process in begun:
+        if request.node.stash.get(FAILED, False) and process.poll() is None:
+            process.send_signal(signal.SIGABRT)  # faulthandler answers it, whoever holds Python's lock
+            with suppress(subprocess.TimeoutExpired):
+                request.node.add_report_section("teardown", "server", process.communicate(timeout=10)[1])
         process.kill()
         process.communicate()
 

@@ -42,6 +42,12 @@ class Reviewed:
         arguments = ("--review", str(self.folder), "--port", str(self._port))
         self._process, _ = self._start(*arguments, file=self._file)
 
+    def pause(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait(10)
@@ -495,6 +501,26 @@ def test_a_server_that_is_killed_loses_nothing(review: Review, opened: Open) -> 
     expect(card(page, files[8]).locator(".state")).to_have_text("")
     assert [action for action, _, _ in log(reviewed)] == wanted_actions(files[:7])
     assert page.evaluate("sessionStorage.length") == 0
+
+
+def test_keys_pressed_while_the_server_is_silent_are_kept(review: Review, opened: Open) -> None:
+    """Each leads on at once; all are saved, in order, as soon as it answers again."""
+    reviewed = review()
+    page = opened(reviewed.url)
+    is_ready(page)
+    files = page.locator(".file").all_inner_texts()
+    reviewed.pause()
+    reached = []
+    for key in "xcxcxcxcxcxc":
+        reached.append(focused(page))
+        page.keyboard.press(key)
+    assert reached == files[:12]
+    page.wait_for_timeout(3000)  # its state is asked for meanwhile
+    expect(page.locator(".card[data-kind=saving]")).to_have_count(12)
+    reviewed.go_on()
+    expect(page.locator(".card[data-kind=saved]")).to_have_count(12)
+    expect(page.locator("#progress-words")).to_have_text("12 of 32 photos decided")
+    assert [action for action, _, _ in log(reviewed)] == ["exclude", "confirm"] * 6
 
 
 def test_the_large_view_says_that_nothing_is_saved(review: Review, opened: Open) -> None:

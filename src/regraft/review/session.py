@@ -31,7 +31,7 @@ from regraft.review.order import Reason
 from regraft.review.photos import ReviewCounts, ReviewPhoto, ReviewPhotos, name_below
 from regraft.review.places import ReviewPlaces
 from regraft.review.retrain import FROZEN, RetrainOutcome
-from regraft.review.trainer import ReviewTrainer
+from regraft.review.trainer import ReviewTrainer, load_libraries
 
 LOOK, PREPARE, RETRAIN = "looking at the photos", "preparing to retrain", "retraining"  # what the worker does
 
@@ -275,6 +275,8 @@ class ReviewSession:
                 compute=self._compute,
                 observer=self.worker,
             )
+        if not self.why_not_retrain:
+            load_libraries()
         with self._lock:  # what was added meanwhile stays
             added = (one for one in self.photos.photos if one.reason is Reason.added and one.key not in photos.by_key)
             more = [one for one in added if any(is_file(Path(str(source))) for source in one.sources)]

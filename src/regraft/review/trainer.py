@@ -1,7 +1,7 @@
 """What is fitted again while people review: kept between retrainings, and made anew where photos get a first label."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +24,15 @@ from regraft.transfer.fit import FitResult, fit_experiment
 
 T = TypeVar("T")
 _USER = "retraining"
+
+
+def load_libraries() -> None:
+    """Import what builds networks, PyTorch and timm, before anybody decides.
+
+    Imports hold Python's lock, some for a second and more, all together for several: no request is answered meanwhile.
+    """
+    with suppress(ImportError, OSError, RuntimeError):  # `ReviewTrainer.prepare` says so
+        from regraft.networks import building  # noqa: F401
 
 
 @dataclass(frozen=True, eq=False)
