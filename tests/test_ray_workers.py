@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from regraft import ray_connection
+from regraft import errors, ray_connection, ray_workers
 from regraft.engines.compute import Compute
-from regraft.errors import ClusterError, DataError, MissingPackageError, OptionError
+from regraft.errors import ClusterError, DataError, MissingPackageError, OptionError, option
 from regraft.ray_workers import Nodes, RayWorkers, is_cluster, workers_on
 
 
@@ -202,3 +202,22 @@ def test_what_ends_this_process_stays_as_it_was(monkeypatch: pytest.MonkeyPatch)
     before = signal.getsignal(signal.SIGTERM)
     ray_connection._init("local")
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_worker_names_options_as_the_command_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(errors, "_flags", None)
+    monkeypatch.setattr("regraft.ray_workers.limit_cpus", lambda _: None)
+    monkeypatch.setattr(ray, "get", lambda number: number)
+    monkeypatch.chdir(tmp_path)
+    attempts: Any = SimpleNamespace(begin=SimpleNamespace(remote=lambda _: 1))
+    row = {"part": 0, "content": pickle.dumps([])}
+    said = []
+    for flags in (None, {}):
+        done = ray_workers._Worker(pickle.dumps(_refuse), attempts, 1, str(tmp_path), flags)(row)
+        said.append(str(pickle.loads(done["result"])))
+    assert said == ["engine='auto' is refused", "--engine auto is refused"]
+
+
+def _refuse(_: Sequence[object]) -> None:
+    raise OptionError(f"{option('engine', 'auto')} is refused")

@@ -165,6 +165,12 @@ def flags_in_messages(flags: Mapping[str, str]) -> Iterator[None]:
         _flags = before
 
 
+def take_flags(flags: Mapping[str, str] | None) -> None:
+    """Have messages of this process name options as in the one that started it, where `current_flags` was `flags`."""
+    global _flags  # noqa: PLW0603 (as above)
+    _flags = flags
+
+
 def current_flags() -> Mapping[str, str] | None:
     """Return what `flags_in_messages` is given here, for a process that is started; None where Python's names stand."""
     return _flags

@@ -4,12 +4,22 @@ import contextlib
 import functools
 import os
 import pickle
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from regraft.errors import ClusterError, DataError, RegraftError, counted, first_few, option, printable
+from regraft.errors import (
+    ClusterError,
+    DataError,
+    RegraftError,
+    counted,
+    current_flags,
+    first_few,
+    option,
+    printable,
+    take_flags,
+)
 from regraft.extras import check_installed
 from regraft.ray_connection import PREFIX, is_connected, join
 from regraft.runtime import limit_cpus
@@ -171,7 +181,7 @@ class RayWorkers:
         pool = ActorPoolStrategy(min_size=1, max_size=min(most, len(rows)), max_tasks_in_flight_per_actor=2)
         done = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
             cast("Any", _Worker),  # a class, of which Ray makes one object for each worker
-            fn_constructor_args=(content, attempts, cpus, str(Path.cwd())),
+            fn_constructor_args=(content, attempts, cpus, str(Path.cwd()), current_flags()),
             compute=pool,
             num_cpus=cpus,
             num_gpus=gpus,
@@ -219,10 +229,11 @@ class _Attempts:
 class _Worker:
     """What runs in a worker: keeps `work`, and what that keeps."""
 
-    def __init__(self, content: Any, attempts: Any, cpus: int, folder: str) -> None:
+    def __init__(self, content: Any, attempts: Any, cpus: int, folder: str, flags: Mapping[str, str] | None) -> None:
         import ray
 
         limit_cpus(cpus)
+        take_flags(flags)
         with contextlib.suppress(OSError):  # another machine may have no such folder; then names of photos are absolute
             os.chdir(folder)
         self._attempts = attempts

@@ -23,7 +23,7 @@ from regraft.classifier.classifier import Classifier
 from regraft.classifier.record import Attempt, FitRecord, OverBudget, Timing
 from regraft.classifier.reference import TrainingReference
 from regraft.data.taxonomy import Taxonomy
-from regraft.engines.workload import EngineChoice
+from regraft.engines.workload import CheckPhotos, EngineChoice, SharedChoice
 from regraft.errors import BundleError, OptionError, OutputError
 from regraft.evaluation.conformal import Coverage, HeldOutScores
 from regraft.evaluation.decisions import CostRule, Decision, ThresholdRule
@@ -97,7 +97,8 @@ def test_round_trip_gives_equal_probabilities(
 
 def test_round_trip_keeps_everything(classifier: Make, tmp_path: Path) -> None:
     before = classifier()
-    before.engine_choice = EngineChoice("openvino-bfloat16", "a machine")
+    check = CheckPhotos("some", lambda: np.zeros((1, 8, 8, 3), np.uint8))  # of a cluster's job; it is not kept
+    before.engine_choice = SharedChoice("openvino-bfloat16", "a machine", check)
     save_bundle(before, tmp_path / "m.safetensors")
     after = load_bundle(tmp_path / "m.safetensors")
     assert after.classes == ("Kätzchen", "dog", "7")

@@ -34,6 +34,7 @@ class Names:
     """Writes the names of a shard's photos, the second of which is unreadable; dies at a first one that is `deadly`."""
 
     suffix = ".txt"
+    engines = "by hand"
 
     def __init__(self, what: str = "names", deadly: str = "", why: str = "it is damaged") -> None:
         self._what, self.deadly, self.why = what, deadly, why
@@ -186,6 +187,17 @@ def test_a_digest_is_of_all_that_changes_answers() -> None:
     for same in (replace(plain, batch_size=1), replace(plain, cache=False), replace(plain, engine="auto")):
         assert digest_of(same, [here], "a", 1) == digests[0]
     assert digest_of(plain, [there], "a", 1) == digests[0]
+
+
+def test_an_engine_that_is_another_than_before_is_named(found: list[Shard], tmp_path: Path) -> None:
+    write(Names(), found, tmp_path / "out")
+    job = Names("by another engine")
+    job.engines = "by foot"
+    with pytest.raises(
+        OutputError,
+        match=r"or other options\. by hand ran the network for them, and by foot was chosen now\. Choose",
+    ):
+        write(job, found, tmp_path / "out")
 
 
 @pytest.mark.parametrize("changed", ["job", "photos"])

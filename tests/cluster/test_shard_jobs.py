@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from tests.cluster.test_shards import table_of
 
 from regraft.classifier.classifier import Classifier
@@ -18,8 +19,9 @@ from regraft.cluster.embeddings import EmbeddingJob
 from regraft.cluster.predictions import AnswerOptions, PredictionJob
 from regraft.cluster.shards import Shard, count_photos, find_shards
 from regraft.engines.compute import Compute
-from regraft.engines.workload import EngineChoice, machine
+from regraft.engines.workload import CheckPhotos, SharedChoice, machine
 from regraft.errors import EngineError
+from regraft.features import passes
 from regraft.features.embedding import Embedder
 from regraft.features.extraction import FeatureExtractor
 from regraft.features.network_pass import NetworkThere
@@ -30,7 +32,7 @@ from regraft.networks.backbone import Backbone
 
 Photos = Callable[..., Path]
 EXACT = Compute(device="cpu", engine="torch-float32", cache=False)
-CHOICE = EngineChoice("torch-float32", machine(EXACT.processor))
+CHOICE = SharedChoice("torch-float32", machine(EXACT.processor), CheckPhotos("none", lambda: np.zeros((0, 8, 8, 3))))
 
 
 @pytest.fixture
@@ -133,11 +135,32 @@ def test_workers_run_what_was_chosen_for_all_whatever_their_own_photos_say(
     monkeypatch.setattr("regraft.engines.agreement.Agreement.suffices", lambda *_: False)
     with pytest.raises(EngineError, match="does not give this network's features"):
         Embedder(backbone, NAMED).open(parts[1].photos().sources)
+    ran = set()
+    run = passes.run_ahead
+    monkeypatch.setattr(passes, "run_ahead", lambda engine, batches: (ran.add(engine.name), run(engine, batches))[1])
     embed, predict, there = pickle.loads(jobs)
-    tables = [pq.read_table(io.BytesIO(embed.run(shard)[0])) for shard in parts]
+    done = [embed.run(shard) for shard in parts]
+    assert {engine for *_, engine in done} == {"openvino-cpu-float32"}
+    tables = [pq.read_table(io.BytesIO(data)) for data, *_ in done]
     found = np.array([row for table in tables for row in table["features"].to_pylist()])
     np.testing.assert_allclose(found, vectors, rtol=0, atol=1e-5 * np.abs(vectors).max())
+    ran.clear()
     found = np.concatenate([np.frombuffer(predict.run(shard)[0]).reshape(-1, 2) for shard in parts])
     np.testing.assert_allclose(found, answers, rtol=0, atol=1e-5)
+    assert predict.engines == "openvino-float32 + openvino-float32"
+    assert ran == {"openvino-cpu-float32"}
+    ran.clear()
     found = np.concatenate([one.vectors for one in there()(sources)])
+    assert ran == {"openvino-cpu-float32"}
     np.testing.assert_allclose(found, features, rtol=0, atol=1e-5 * np.abs(features).max())
+
+
+def test_engines_are_chosen_by_photos_as_they_will_be_read(backbone: Backbone, tmp_path: Path) -> None:
+    """By the values of black and white that are given, not by each photo's own."""
+    grey = np.random.default_rng(0).integers(1000, 3000, (64, 64)).astype(np.uint16)
+    Image.fromarray(grey).save(photo := tmp_path / "scan.png")
+    predictor = Predictor(classifier_of(backbone), replace(NAMED, value_range=(0, 4095)))
+    ((seen,),) = [choice.check.read() for choice in predictor.choose([photo])]
+    values = seen / 255 * 4095
+    assert 900 < values.min() < 1600
+    assert 2400 < values.max() < 3100

@@ -1,9 +1,7 @@
 """The choice of an engine: the fastest that is right, on stored verdicts; and what is refused, in words."""
 
 import math
-import pickle
 import re
-import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from regraft.engines import openvino
 from regraft.engines.kinds import ENGINE_KINDS, REFERENCE, engine_names
 from regraft.engines.pytorch import TorchEngine
 from regraft.engines.selection import LazyEngine, check_engine, choice_of, choose_engine
-from regraft.engines.workload import CHECKED_PHOTOS, CheckPhotos, EngineChoice, machine
+from regraft.engines.workload import CHECKED_PHOTOS, EngineChoice, machine
 from regraft.errors import EngineError, OptionError
 from regraft.networks.backbones import load_backbone
 from regraft.networks.cutting import cut_before
@@ -109,69 +107,6 @@ def test_an_earlier_choice_holds_where_it_is_named_too(workshop: Workshop) -> No
     assert workshop.done == []
     with pytest.raises(EngineError, match=r"mean 0\.5000.* is needed\. Leave engine out\.$"):
         workshop.choose("openvino-bfloat16", earlier=replace(earlier, machine="another"))
-
-
-def chosen_elsewhere(there: str, read: list[str], name: str = "openvino-bfloat16") -> EngineChoice:
-    """Return what a process on a machine like `there` has chosen for all; `read` tells who looks at its photos."""
-
-    def photos() -> np.ndarray:
-        read.append("its photos")
-        return np.zeros((16, 8, 8, 3), np.uint8)
-
-    return EngineChoice(name, there, CheckPhotos("its photos", photos))
-
-
-@pytest.mark.parametrize("wanted", ["auto", "openvino-bfloat16"])
-@pytest.mark.parametrize("options", [{}, {"photos": 1, "keep": False}])
-def test_the_choice_for_all_processes_is_not_judged_by_the_photos_of_one(
-    workshop: Workshop, wanted: str, options: dict[str, Any]
-) -> None:
-    COSINES.update(bfloat16=0.5)
-    read: list[str] = []
-    found = workshop.choose(wanted, earlier=chosen_elsewhere(machine(CPU), read), **options)
-    assert (found, workshop.done, read) == ("openvino-cpu-bfloat16", [], [])
-
-
-def test_another_kind_of_machine_compares_it_on_the_photos_of_the_choice(workshop: Workshop) -> None:
-    workshop.choose("openvino-bfloat16")  # its own photos agree, which is stored
-    workshop.done.clear()
-    read: list[str] = []
-    choice = chosen_elsewhere("another machine", read)
-    assert workshop.choose(earlier=choice) == "openvino-cpu-bfloat16"
-    assert (read, "photos" in workshop.done) == (["its photos"], False)
-    COSINES.update(bfloat16=0.98)
-    choice = replace(choice, check=CheckPhotos("others", lambda: workshop.pixels))
-    here = re.escape(socket.gethostname())
-    with pytest.raises(
-        EngineError,
-        match=r"^engine='openvino-bfloat16' does not give this network's features: .* mean 0\.9800, .* at least 0\.99 "
-        rf"on average is needed\. That is {here}, another kind of machine than the one that chose it\. Name an engine "
-        r"that all run: engine='torch-float32'\.$",
-    ):
-        workshop.choose(earlier=choice)
-
-
-def test_what_another_kind_of_machine_cannot_run_is_an_error(workshop: Workshop) -> None:
-    """Not another engine, whose values would differ a little."""
-    choice = chosen_elsewhere("another machine", [], "torch-float16")
-    with pytest.raises(EngineError, match=r"^engine='torch-float16' needs a GPU\. .* That is .* Name an engine that"):
-        workshop.choose(earlier=choice)
-
-
-def test_photos_of_a_choice_go_to_another_process_as_pixels(pixels: Pixels) -> None:
-    read = []
-
-    def photos() -> np.ndarray:
-        read.append(1)
-        return pixels(3, 8, 8)
-
-    choice = EngineChoice("openvino-float32", "there", CheckPhotos("these", photos))
-    assert read == []  # only who sends it reads them
-    check = pickle.loads(pickle.dumps(choice)).check
-    assert check.digest == "these"
-    assert np.array_equal(check.read(), pixels(3, 8, 8))
-    assert np.array_equal(check.read(), pixels(3, 8, 8))
-    assert read == [1]
 
 
 CHOICES = ("openvino-float32", "torch-bfloat16")  # the latter was another PyTorch's

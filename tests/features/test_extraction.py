@@ -547,7 +547,7 @@ def test_an_engine_is_chosen_anew_when_many_photos_follow_few(
     assert extractor.choose(sources[:2], keys[:2]) is fast
     assert [workload.photos for workload, _ in workloads] == [many - 1, many]
     named = FeatureExtractor(backbone, REFERENCE)
-    assert named.choose(sources[:2], keys[:2]) is named.choose(sources[:many], keys)  # many could not say otherwise
+    assert named.choose(sources[:2], keys[:2]) is named.choose(sources[:many], keys)  # whatever many would say
 
 
 def test_engines_are_compared_by_class_where_labels_are_known(

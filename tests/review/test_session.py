@@ -29,7 +29,7 @@ from regraft.transfer.fit import fit
 from regraft.transfer.settings import FitSettings
 
 pytestmark = pytest.mark.usefixtures("few_draws", "few_strengths")
-# Reviews photos, and prints the packages that are imported once these are shown.
+# Looks at photos, and prints the packages that preparing to retrain imports, which begins once these are shown.
 IMPORTS = """
 import sys, time
 from regraft.classifier.bundle import load_bundle
@@ -121,7 +121,9 @@ def test_labels_are_corrected_and_what_is_retrained_is_what_fit_gives_with_the_t
 
 @pytest.mark.slow
 @pytest.mark.graphs
-def test_no_library_is_imported_any_more_once_photos_are_shown(tiny_network: str, pets: Path, tmp_path: Path) -> None:
+def test_to_prepare_retraining_imports_no_library_once_photos_are_shown(
+    tiny_network: str, pets: Path, tmp_path: Path
+) -> None:
     """Importing PyTorch and timm holds Python's lock again and again: who decides would wait for an answer."""
     made = fit(
         find_samples(pets),

@@ -222,6 +222,7 @@ def start(served_file: Path, request: pytest.FixtureRequest) -> Iterator[Start]:
     for process in begun:
         if request.node.stash.get(FAILED, False) and process.poll() is None:
             process.send_signal(signal.SIGABRT)  # faulthandler answers it, whoever holds Python's lock
+            process.send_signal(signal.SIGCONT)  # where a test has stopped it
             with suppress(subprocess.TimeoutExpired):
                 request.node.add_report_section("teardown", "server", process.communicate(timeout=10)[1])
         process.kill()

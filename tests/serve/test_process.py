@@ -14,12 +14,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import uvicorn
 from tests.serve.conftest import Start
 
+from regraft import errors
 from regraft.engines.compute import Compute
+from regraft.errors import OptionError, option
 from regraft.serve import server as server_
 from regraft.serve.settings import ServeSettings
 
@@ -272,3 +275,20 @@ def test_a_server_for_others_without_a_token_is_warned_of(
     assert done.stderr.startswith(  # type: ignore[attr-defined]
         "warning: whoever reaches 192.0.2.1 is answered. --token-file FILE, or REGRAFT_TOKEN, asks for a token.\n"
     )
+
+
+def test_one_of_several_processes_names_options_as_the_command_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = []
+
+    def refuse(*_: object) -> None:
+        raise OptionError(option("engine", "auto"))
+
+    monkeypatch.setattr(errors, "_flags", None)
+    for name, stand_in in (("return_freed_memory", lambda: None), ("CardSubject", Mock()), ("_open", refuse)):
+        monkeypatch.setattr(server_, name, stand_in)
+    monkeypatch.setattr(server_, "_end_worker", lambda error: said.append(str(error)))
+    for flags in (None, {}):
+        place = server_.Server(Path("a.safetensors"), Compute(), ServeSettings(), "127.0.0.1", 0, flags=flags)
+        with pytest.raises(OptionError):
+            server_.worker_app(place)
+    assert said == ["engine='auto'", "--engine auto"]

@@ -58,7 +58,7 @@ def network_fields(classifier: Classifier) -> list[dict[str, Any]]:
                 "settings": {name: value for name, value in recipe.settings.items() if name not in SOURCE_SETTINGS},
                 "preprocess": backbone.preprocess.to_json(),
                 "weights_source": without_folders(backbone.source),
-                "engine": None if choice is None else asdict(choice),
+                "engine": None if choice is None else {"engine": choice.engine, "machine": choice.machine},
                 **({"depths": depths, "first_depth": first} if depths else {}),
             }
         )

@@ -12,7 +12,7 @@ from regraft.data.audit import Inspection, inspect_shares
 from regraft.data.dataset import Dataset, open_datasets
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
-from regraft.engines.workload import EngineChoice
+from regraft.engines.workload import SharedChoice
 from regraft.evaluation.conformal import Coverage
 from regraft.evaluation.decisions import Decision, answers_of, decided_by
 from regraft.evaluation.levels import Level
@@ -193,13 +193,7 @@ class Predictor:
         sources = tuple(source for one in lists for source in one)
         ends = np.cumsum([len(one) for one in lists], dtype=np.int64).tolist()
         parts = [range(end - len(one), end) for one, end in zip(lists, ends, strict=True)]
-        inspection = inspect_shares(
-            sources,
-            workers=self.compute.workers,
-            max_file_size=self.compute.max_file_size,
-            max_pixels=self._max_pixels,
-            say=self._observer.say,
-        )
+        inspection = self._inspect(sources)
         ranges = [self._ranges_of(sources, inspection, places) for places in parts]
         unreadable, values = dict(inspection.unreadable), None
         for own in dict.fromkeys(ranges):
@@ -252,14 +246,24 @@ class Predictor:
         known = self.classifier.backbone.preprocess.ranges
         return choose_ranges(deep, given=self.compute.value_range, known=known, say=self._observer.say)
 
-    def choose(self, sources: Sequence[Source], *, photos: int | None = None) -> tuple[EngineChoice, ...]:
+    def choose(self, sources: Sequence[Source], *, photos: int | None = None) -> tuple[SharedChoice, ...]:
         """Return what runs each network on photos like these, for all processes that work for this one.
 
         `photos` is as of `explain_each`.
         """
-        seen = inspect_shares(tuple(sources), max_file_size=self.compute.max_file_size, say=self._observer.say)
-        self._extractor.choose(sources, seen.keys, photos=photos)
-        return self._extractor.choices
+        seen = self._inspect(tuple(sources))
+        extractor = self._extractor_of(self._ranges_of(sources, seen, range(len(sources))))
+        extractor.choose(sources, seen.keys, photos=photos)
+        return extractor.choices
+
+    def _inspect(self, sources: tuple[Source, ...]) -> Inspection:
+        return inspect_shares(
+            sources,
+            workers=self.compute.workers,
+            max_file_size=self.compute.max_file_size,
+            max_pixels=self._max_pixels,
+            say=self._observer.say,
+        )
 
     def open(self, samples: Samples) -> Dataset:
         """Look at every one of these photos, whose classes are the classifier's, once. See `open_datasets`."""

@@ -64,7 +64,4 @@ def run_parts(job: ShardJob, shards: Sequence[Shard], out: Location, compute: Co
     parts = write_parts(job, shards, out, compute.workers, device=compute.processor.type, observer=observer)
     photos = counted(sum(part.photos for part in parts), "photo")
     note(f"wrote {counted(len(parts), 'part')} into {printable(out)} ({photos})")
-    engines = sorted({part.engine for part in parts})
-    if len(engines) > 1:
-        note(f"the machines ran different engines, whose values differ a little: {', '.join(engines)}")
     end_naming_unreadable(lost for part in parts for lost in part.unreadable)

@@ -2,14 +2,13 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from regraft.cluster.parts import digest_of
+from regraft.cluster.parts import digest_of, engines_of
 from regraft.cluster.predictions import check_ranges_known
 from regraft.cluster.shards import Shard
 from regraft.engines.compute import Compute
-from regraft.engines.workload import EngineChoice
+from regraft.engines.workload import SharedChoice
 from regraft.features.embedding import Embedder
 from regraft.features.vector_files import open_vector_file
 from regraft.networks.backbone import Backbone
@@ -35,14 +34,19 @@ class EmbeddingJob:
         model: str,
         compute: Compute,
         *,
-        choice: EngineChoice,
+        choice: SharedChoice,
         features: str,
         photos: int,
     ) -> None:
         self._about = (model, backbone.fingerprint(), backbone.preprocess.to_json(), features, photos)
         self._backbone, self._model, self._features = backbone.for_another_process(), model, features
-        self._compute, self._choice, self._photos = replace(compute, on=""), choice, photos
+        self._compute, self._choice, self._photos = compute.for_workers(), choice, photos
         self._embedder: Embedder | None = None
+
+    @property
+    def engines(self) -> str:
+        """Return what runs the network, in words."""
+        return engines_of([self._choice])
 
     def digest(self) -> str:
         """Return what changes when the parts would be others."""

@@ -73,11 +73,20 @@ class ShardJob(Protocol):
     def suffix(self) -> str:
         """Return the ending of part files, with its dot."""
 
+    @property
+    def engines(self) -> str:
+        """Return what runs the networks, in words."""
+
     def digest(self) -> str:
         """Return what changes when the parts would be others."""
 
     def run(self, shard: Shard) -> tuple[bytes, int, list[tuple[str, str]], str]:
         """Return the part, its number of rows, photos that cannot be read with the reasons, and the engine."""
+
+
+def engines_of(choices: Sequence[EngineChoice]) -> str:
+    """Return the names of the engines that run a job's networks."""
+    return " + ".join(choice.engine for choice in choices)
 
 
 def digest_of(compute: Compute, choices: Sequence[EngineChoice], *about: object) -> str:
@@ -89,8 +98,7 @@ def digest_of(compute: Compute, choices: Sequence[EngineChoice], *about: object)
         choices: what runs each network.
         about: all else that the parts depend on.
     """
-    engines = " ".join(choice.engine for choice in choices)
-    said = (compute.processor.type, engines, compute.max_file_size, compute.value_range, READING)
+    said = (compute.processor.type, engines_of(choices), compute.max_file_size, compute.value_range, READING)
     return sha256("\0".join(map(str, (*said, *about))).encode("utf-8", "surrogatepass")).hex()
 
 
@@ -116,6 +124,7 @@ def write_parts(
     """
     digests = [shard.digest() for shard in shards]
     plan = {"digest": sha256("".join([job.digest(), *digests]).encode()).hex(), "parts": len(shards)}
+    plan["engines"] = job.engines
     workers.connect()  # first: a plan that nobody worked at would refuse other options
     first = shards[0].first_file() if shards else None
     if isinstance(first, Path):
@@ -200,18 +209,21 @@ def _begin(out: Location, plan: dict[str, object], parts: Collection[str]) -> No
         ) from None
     except OSError as error:
         raise OutputError(f"{printable(path)} cannot be read: {error.strerror or error}.") from None
-    if before == text:
+    known = _plan_of(before)
+    if known is not None and all(known.get(name) == plan[name] for name in ("digest", "parts")):
         _check_alone(out, parts)
         return
-    if before is not None and not _is_plan(before):
+    if before is not None and known is None:
         raise OutputError(
             f"{printable(path)} is damaged: nobody knows what the parts beside it are of. Remove {printable(out)}, or "
             "choose another folder."
         )
-    if before is not None:
+    if known is not None:
+        now, ran = plan["engines"], known.get("engines", plan["engines"])
+        engines = "" if ran == now else f" {printable(ran)} ran the network for them, and {now} was chosen now."
         raise OutputError(
-            f"{option('out')} {printable(out)} holds parts of other photos, or of another classifier or other options. "
-            "Choose another folder, or remove it; with the same ones an unfinished run goes on."
+            f"{option('out')} {printable(out)} holds parts of other photos, or of another classifier or other options."
+            f"{engines} Choose another folder, or remove it; with the same ones an unfinished run goes on."
         )
     there = {entry.name for entry in out.iterdir()} - {ABOUT} if out.is_dir() else set()
     if there and (out / ABOUT).is_dir():
@@ -224,11 +236,13 @@ def _begin(out: Location, plan: dict[str, object], parts: Collection[str]) -> No
     write_file(path, text)
 
 
-def _is_plan(text: bytes) -> bool:
+def _plan_of(text: bytes | None) -> dict[str, object] | None:
+    """Return what a plan says; None where there is none, or it is damaged."""
     try:
-        return "digest" in json.loads(text)
-    except (ValueError, TypeError):
-        return False
+        found = None if text is None else json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and "digest" in found else None
 
 
 def _size(file: Location) -> int | None:

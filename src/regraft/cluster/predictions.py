@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.predict import Predictions, Predictor
-from regraft.cluster.parts import digest_of
+from regraft.cluster.parts import digest_of, engines_of
 from regraft.cluster.shards import Shard
 from regraft.engines.compute import Compute
-from regraft.engines.workload import EngineChoice
+from regraft.engines.workload import SharedChoice
 from regraft.errors import DataError, option
 from regraft.evaluation.conformal import Coverage
 from regraft.evaluation.decisions import Decision
@@ -53,7 +53,7 @@ class PredictionJob:
         answers: AnswerOptions,
         write: Callable[[Predictions, Sequence[str]], str | bytes],
         *,
-        choices: Sequence[EngineChoice],
+        choices: Sequence[SharedChoice],
         suffix: str,
         digest: str,
         photos: int,
@@ -61,10 +61,15 @@ class PredictionJob:
         self._classifier = replace(
             classifier.for_another_process(), engine_choice=choices[0], joined_choices=tuple(choices[1:])
         )
-        self._compute, self._choices = replace(compute, on=""), choices
+        self._compute, self._choices = compute.for_workers(), choices
         self._answers, self._write, self.suffix, self._digest = answers, write, suffix, digest
         self._photos = photos
         self._predictor: Predictor | None = None
+
+    @property
+    def engines(self) -> str:
+        """Return what runs the networks, in words."""
+        return engines_of(self._choices)
 
     def digest(self) -> str:
         """Return what changes when the parts would be others."""
@@ -89,7 +94,7 @@ class PredictionJob:
         content = self._write(predictions, classes)
         data = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
         unreadable = [(str(sources[place]), reason) for place, reason in sorted(predictions.unreadable.items())]
-        return data, len(sources), unreadable, " + ".join(choice.engine for choice in self._choices)
+        return data, len(sources), unreadable, self.engines
 
 
 def check_ranges_known(shard: Shard, found: object, known: object, compute: Compute) -> None:

@@ -94,6 +94,10 @@ class Compute:
         """Return the same for this process alone."""
         return self if self.processes.count == 1 else replace(self, processes=ALONE)
 
+    def for_workers(self) -> "Compute":
+        """Return the same for a worker of `workers`: on a device of this kind, and the engine is chosen for it."""
+        return replace(self, on="", device=self.processor.type, engine=AUTO)
+
     @property
     def workers(self) -> RayWorkers | None:
         """Return the cluster's workers that `on` names; None where this process works itself."""

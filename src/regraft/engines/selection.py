@@ -15,7 +15,7 @@ import numpy as np
 from regraft.engines.agreement import UNABLE, Agreement, read_verdict, reference_of, write_verdict
 from regraft.engines.engine import Engine, UnsupportedNetworkError
 from regraft.engines.kinds import AUTO, ENGINE_KINDS, REFERENCE, EngineKind, candidates, engine_names
-from regraft.engines.workload import CheckPhotos, EngineChoice, Workload, machine
+from regraft.engines.workload import EngineChoice, SharedChoice, Workload, device_type_of, machine
 from regraft.errors import EngineError, OptionError, did_you_mean, option
 from regraft.progress import Detail
 from regraft.runtime import Device
@@ -82,8 +82,7 @@ def choose_engine(workload: Workload, wanted: str = AUTO, *, exact: bool = False
     Args:
         workload: network and photos.
         wanted: one of `engine_names`; "auto" is the one that was chosen earlier on a machine like this, else the
-            fastest that agrees. Networks are not converted for a few photos. Where another process has chosen for this
-            one (`EngineChoice.check`), its choice.
+            fastest that agrees. Networks are not converted for a few photos. A `SharedChoice` counts whatever is named.
         exact: only engines that are good enough for the inputs of training: of a library that is named, in float32.
 
     Raises:
@@ -92,8 +91,8 @@ def choose_engine(workload: Workload, wanted: str = AUTO, *, exact: bool = False
             run here.
     """
     check_engine(wanted, workload.device)
-    if workload.earlier is not None and workload.earlier.check is not None and not exact:
-        return _of_all(workload, workload.earlier, workload.earlier.check)
+    if isinstance(workload.earlier, SharedChoice) and not exact:
+        return _shared(workload, workload.earlier)
     earlier = None if exact else _earlier(workload)
     if earlier is not None and (wanted == earlier.name or (wanted == AUTO and _pays(workload, earlier))):
         return LazyEngine(earlier, workload)
@@ -117,27 +116,35 @@ def choice_of(engine: Engine, device: Device, photos: int) -> EngineChoice | Non
     return EngineChoice(names[0], machine(device)) if names else None
 
 
-def _of_all(workload: Workload, choice: EngineChoice, check: CheckPhotos) -> Engine:
+def _shared(workload: Workload, choice: SharedChoice) -> Engine:
     """Return the engine that one process has chosen for several, whatever this one's own photos would say of it.
 
     Raises:
-        EngineError: it cannot run the network here, or on this other kind of machine does not agree with the reference.
+        EngineError: this is another kind of machine, where it cannot run or does not agree with the reference.
     """
-    kind = ENGINE_KINDS[choice.engine]
-    if _is_like(choice.machine, machine(workload.device), kind):
+    kind, device = ENGINE_KINDS[choice.engine], workload.device
+    if _is_like(choice.machine, machine(device), kind):
         return LazyEngine(kind, workload)
-    remedy = (
-        f"That is {socket.gethostname()}, another kind of machine than the one that chose it. Name an engine that all "
-        f"run: {option('engine', REFERENCE)}."
-    )
-    obstacle = kind.obstacle(workload.device)
-    if obstacle is not None:
-        raise EngineError(f"{option('engine', kind.name)} {obstacle} {remedy}")
-    return _named(replace(workload, check=check), kind, remedy=remedy)
+    there, name = device_type_of(choice.machine), option("engine", kind.name)
+    where = f"{socket.gethostname()} is another kind of machine than the one that chose what all run."
+    if there != device.type:
+        raise EngineError(
+            f"{where} {name} was to run on {there}, and what works here has {device.type}. Name a device that all "
+            f"have: {option('device', 'cpu')}."
+        )
+    remedy = f"Name an engine that runs on all: {option('engine', REFERENCE)}."
+    if kind.obstacle(device) is not None:
+        raise EngineError(f"{where} {name} {kind.obstacle(device)} {remedy}")
+    if kind.name != REFERENCE and not len(choice.check.read()):
+        raise EngineError(f"{where} No photo could be read that {name} can be compared on. {remedy}")
+    try:
+        return _named(replace(workload, check=choice.check), kind, remedy="")
+    except EngineError as error:
+        raise EngineError(f"{where} {error} {remedy}") from error
 
 
-def _named(workload: Workload, kind: EngineKind, *, remedy: str = "") -> Engine:
-    """Return the engine that the user, or another process, has named; `remedy` is for a refusal.
+def _named(workload: Workload, kind: EngineKind, *, remedy: str | None = None) -> Engine:
+    """Return the engine that the user named; `remedy` ends a refusal, None for the usual one.
 
     Raises:
         EngineError: it cannot run the network, or does not agree with the reference.
@@ -197,13 +204,14 @@ def _compared(workload: Workload, kind: EngineKind) -> tuple[Engine, Agreement]:
     return engine, found
 
 
-def _refusal(kind: EngineKind, found: Agreement, remedy: str) -> EngineError:
+def _refusal(kind: EngineKind, found: Agreement, remedy: str | None) -> EngineError:
     of = "for each photo" if kind.precision.every_photo else "on average"
-    remedy = remedy or f"Leave {option('engine')} out."
-    return EngineError(
+    fault = (
         f"{option('engine', kind.name)} does not give this network's features: {found}, and at least "
-        f"{kind.precision.least_cosine} {of} is needed. {remedy}"
+        f"{kind.precision.least_cosine} {of} is needed."
     )
+    remedy = f"Leave {option('engine')} out." if remedy is None else remedy
+    return EngineError(f"{fault} {remedy}".rstrip())
 
 
 def _exact(kind: EngineKind) -> EngineKind:

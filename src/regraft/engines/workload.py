@@ -2,6 +2,7 @@
 
 import functools
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -25,19 +26,33 @@ CHECKED_PHOTOS = 16
 POOLED = "pooled"  # the cut after the network's pooled features
 
 
-@dataclass(frozen=True, eq=False)
 class CheckPhotos:
-    """The photos that engines are compared on. Another process gets them as pixels: it may not see their files.
+    """The photos that engines are compared on. Read once; another process gets their pixels: it may not see the files.
 
     Attributes:
         digest: identifies these photos by their content; verdicts are stored under it.
+
+    Args:
+        digest: see above.
         read: returns (up to `CHECKED_PHOTOS`, h, w, 3) uint8 of them.
     """
 
-    digest: str
-    read: Callable[[], np.ndarray]
+    def __init__(self, digest: str, read: Callable[[], np.ndarray]) -> None:
+        self.digest = digest
+        self._read: Callable[[], np.ndarray] | None = read
+        self._pixels: np.ndarray | None = None
+        self._reading = threading.Lock()
+
+    def read(self) -> np.ndarray:
+        """Return (up to `CHECKED_PHOTOS`, h, w, 3) uint8 of the photos."""
+        with self._reading:
+            if self._pixels is None:
+                assert self._read is not None
+                self._pixels, self._read = self._read(), None  # what it holds of other photos is let go
+            return self._pixels
 
     def __reduce__(self) -> tuple[Any, ...]:
+        """Return what makes it again in another process."""
         return CheckPhotos, (self.digest, functools.partial(np.asarray, self.read()))
 
 
@@ -48,13 +63,21 @@ class EngineChoice:
     Attributes:
         engine: a name in `kinds.ENGINE_KINDS`.
         machine: what `machine` returned there.
-        check: where one process chooses for several, the photos that it chose by: all others run this engine, and those
-            on machines of another kind first compare it on these. None where each run is free to choose anew.
     """
 
     engine: str
     machine: str
-    check: CheckPhotos | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class SharedChoice(EngineChoice):
+    """A choice of one process that binds all that work for it: they run this engine or none.
+
+    Attributes:
+        check: the photos that machines of another kind compare it on first.
+    """
+
+    check: CheckPhotos = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +93,7 @@ class Workload:
         cut: where that part ends; "" where all of it is run.
         keep: False reads and writes nothing on disk.
         say: reports findings.
-        earlier: the choice for this network when its classifier was trained.
+        earlier: the choice for this network when its classifier was trained, or the one that binds this process.
     """
 
     backbone: Backbone
@@ -153,6 +176,15 @@ def machine(device: Device) -> str:
     name = gpu_name(device) if device.type == "cuda" else openvino.processor_name()
     versions = ", ".join(f"{package} {_version(package)}" for package in ("torch", "openvino"))
     return f"{device.type}, {name} ({precisions}), {versions}"
+
+
+def device_type_of(there: str) -> str:
+    """Return the type of the device in what `machine` returned.
+
+    >>> device_type_of("cuda, NVIDIA H200 (float32), torch 2.9, openvino none")
+    'cuda'
+    """
+    return there.partition(",")[0]
 
 
 def gpu_name(device: Device) -> str:

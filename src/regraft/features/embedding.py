@@ -9,7 +9,7 @@ import numpy as np
 
 from regraft.data.audit import inspect_shares
 from regraft.engines.compute import Compute
-from regraft.engines.workload import EngineChoice
+from regraft.engines.workload import EngineChoice, SharedChoice
 from regraft.features.depth_choices import columns_from, first_depths
 from regraft.features.depths import find_depths
 from regraft.features.extraction import FeatureExtractor
@@ -71,7 +71,7 @@ class Embedder:
         backbone: the network.
         compute: device, engine, batch size and cache.
         observer: hears findings and progress.
-        earlier: the engine that was chosen when the network was trained further, or for all processes of a job.
+        earlier: the engine that was chosen when the network was trained further, or the one that binds this process.
         features: of which depths: "last", "late" or "all". All are computed, so that these and `fit` share the cache.
 
     Raises:
@@ -143,8 +143,10 @@ class Embedder:
         ranges = choose_ranges(
             deep, given=compute.value_range, known=self._backbone.preprocess.ranges, say=self.observer.say
         )
-        self._backbone = self._backbone.with_ranges(ranges)
-        self._extractor = self._new_extractor()
+        bound = isinstance(self._earlier, SharedChoice)  # then other photos choose no other engine
+        if not bound or ranges != self._backbone.preprocess.ranges:
+            self._backbone = self._backbone.with_ranges(ranges)
+            self._extractor = self._new_extractor()
         numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}
         self.engine = self._extractor.choose(
             found[0].sources,
@@ -155,7 +157,7 @@ class Embedder:
         return found
 
     @property
-    def choice(self) -> EngineChoice:
+    def choice(self) -> SharedChoice:
         """Return what was chosen for the photos that were opened, for all processes that work for this one."""
         return self._extractor.choice
 

@@ -13,9 +13,10 @@ from regraft.cache import features_folder, keep_limit
 from regraft.engines.compute import Compute
 from regraft.engines.engine import Engine
 from regraft.engines.graphs import foreign_graph
-from regraft.engines.kinds import AUTO, WORTH_CONVERTING, kind_of
+from regraft.engines.kinds import AUTO, ENGINE_KINDS, WORTH_CONVERTING, kind_of
 from regraft.engines.selection import LazyEngine, choose_engine
-from regraft.engines.workload import CheckPhotos, EngineChoice, Workload, features_of, machine
+from regraft.engines.workload import CheckPhotos, EngineChoice, SharedChoice, Workload, features_of, machine
+from regraft.errors import EngineError, option
 from regraft.features.network_pass import NetworkThere, check_photos, network_pass
 from regraft.features.passes import PhotoPass, patience_of
 from regraft.features.shards import ShardWriter
@@ -71,7 +72,7 @@ class FeatureExtractor:
         backbone: the network.
         compute: device, engine, batch size and cache.
         observer: hears what was found, and the progress.
-        earlier: the engine that was chosen when the classifier was made.
+        earlier: the engine that was chosen when the classifier was made, or the one that binds this process.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class FeatureExtractor:
         *,
         photos: int | None = None,
     ) -> Engine:
-        """Return the engine that is kept; the first call, and where none is named the first for many photos, choose it.
+        """Return the engine that is kept: the first call chooses it, and where none is named the first for many photos.
 
         Args:
             sources: n images: all that it will run, for the choice depends on them.
@@ -111,10 +112,15 @@ class FeatureExtractor:
         """
         count = sum(map(bool, keys)) if photos is None else photos
         with self._choosing:
-            more = self.compute.engine == AUTO and self._chosen_for < WORTH_CONVERTING <= count
-            if self._engine is None or more:
+            if self._engine is None or self._is_better(self._engine, count):
                 self._engine, self._chosen_for = self._choose(sources, keys, labels, count), count
             return self._engine
+
+    def _is_better(self, engine: Engine, photos: int) -> bool:
+        """Tell whether to choose anew: for many photos after few, or what is named, which no photo could judge."""
+        if self.compute.engine == AUTO:
+            return self._chosen_for < WORTH_CONVERTING <= photos
+        return ENGINE_KINDS[self.compute.engine].engine_name(self.compute.processor) != engine.name
 
     def _choose(
         self, sources: Sequence[Source], keys: Sequence[bytes], labels: np.ndarray | None, count: int
@@ -137,13 +143,24 @@ class FeatureExtractor:
         return engine
 
     @property
-    def choice(self) -> EngineChoice:
-        """Return the engine that is kept, for all processes that work for this one."""
-        assert self._engine is not None  # `choose` comes first
-        if self._earlier is not None and self._earlier.check is not None:
-            return self._earlier
-        here = self.compute.processor
-        return EngineChoice(kind_of(self._engine.name, here).name, machine(here), self._check)
+    def choice(self) -> SharedChoice:
+        """Return the engine that is kept, for all processes that work for this one.
+
+        Raises:
+            EngineError: it is not the one that is named: no photo was there to compare that on.
+        """
+        with self._choosing:
+            assert self._engine is not None  # `choose` comes first
+            assert self._check is not None
+            if isinstance(self._earlier, SharedChoice):
+                return self._earlier
+            if self.compute.engine != AUTO and self._is_better(self._engine, 0):
+                raise EngineError(
+                    f"{option('engine', self.compute.engine)} cannot be compared with the reference: none of the first "
+                    f"photos can be read. Leave {option('engine')} out, or these photos."
+                )
+            here = self.compute.processor
+            return SharedChoice(kind_of(self._engine.name, here).name, machine(here), self._check)
 
     def extract(
         self,
@@ -181,7 +198,7 @@ class FeatureExtractor:
             observer=self._observer,
             photos=photos,
             cluster=self.compute,
-            choice=self.choice,
+            choice=None if self.compute.workers is None else self.choice,
         )
         if features.flat and not self.backbone.preprocess.ranges:  # else they were named with their values
             self._observer.say(flat_in_words([sources[place] for place in features.flat]))
@@ -201,7 +218,7 @@ def extract(
     observer: Observer | None = None,
     photos: int | None = None,
     cluster: Compute | None = None,
-    choice: EngineChoice | None = None,
+    choice: SharedChoice | None = None,
 ) -> Features:
     """Return the features of `sources`, from the cache where they are in it.
 
@@ -241,8 +258,8 @@ def extract(
             engine, wanted, width=backbone.width, resizer=resizer, batch_size=batch_size
         )
         if cluster is not None and choice is not None and cluster.workers is not None:
-            network, alone = backbone.for_another_process(), replace(cluster, on="")
-            there = NetworkThere(network, alone, choice, count, tuple(wanted), resizer)
+            network = backbone.for_another_process()
+            there = NetworkThere(network, cluster.for_workers(), choice, count, tuple(wanted), resizer)
             run_photos = there.pass_by(cluster.workers, observer.say)
         return compute_once(
             [sources[row] for row in rows],

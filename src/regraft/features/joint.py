@@ -10,7 +10,7 @@ from regraft.data.audit import check_share_unreadable
 from regraft.data.dataset import Dataset
 from regraft.engines.compute import Compute
 from regraft.engines.engine import Engine
-from regraft.engines.workload import EngineChoice
+from regraft.engines.workload import EngineChoice, SharedChoice
 from regraft.errors import EngineError, option, shortlist
 from regraft.features.extraction import FeatureExtractor, Features
 from regraft.features.network_pass import photos_of_batch
@@ -29,7 +29,7 @@ class JointExtractor:
         backbones: the networks.
         compute: device, engine, batch size and cache.
         observer: hears what was found, and the progress.
-        earlier: of each network, the engine that was chosen when the classifier was made.
+        earlier: of each network, as of `FeatureExtractor`.
         tta: features are the means over these views of a photo, a row of `images.tta.TTA`.
     """
 
@@ -72,7 +72,7 @@ class JointExtractor:
         return engines
 
     @property
-    def choices(self) -> tuple[EngineChoice, ...]:
+    def choices(self) -> tuple[SharedChoice, ...]:
         """Return the engine of each network, for all processes that work for this one, once they are chosen."""
         return tuple(extractor.choice for extractor in self._extractors)
 

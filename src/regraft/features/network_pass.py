@@ -9,7 +9,7 @@ import numpy as np
 from regraft.engines.compute import Compute
 from regraft.engines.engine import Engine
 from regraft.engines.selection import choose_engine
-from regraft.engines.workload import CHECKED_PHOTOS, CheckPhotos, EngineChoice, Workload
+from regraft.engines.workload import CHECKED_PHOTOS, CheckPhotos, SharedChoice, Workload
 from regraft.features.passes import ClusterPass, EnginePass
 from regraft.features.views import ViewsEngine
 from regraft.files import sha256
@@ -53,8 +53,8 @@ class NetworkThere:
 
     Attributes:
         backbone: the network.
-        compute: device, engine, batch size and cache.
-        choice: the engine that was chosen for all workers.
+        compute: device, batch size and cache.
+        choice: the engine of all workers.
         photos: how many there are in all.
         parts: of the views, names in `tta.PARTS`.
         resizer: what resizes.
@@ -62,7 +62,7 @@ class NetworkThere:
 
     backbone: Backbone
     compute: Compute
-    choice: EngineChoice
+    choice: SharedChoice
     photos: int
     parts: tuple[str, ...]
     resizer: str
@@ -79,7 +79,6 @@ class NetworkThere:
             EngineError: the chosen engine does not give the network's features on this machine, which is of another
                 kind.
         """
-        assert self.choice.check is not None
         workload = Workload(
             self.backbone,
             self.compute.processor,

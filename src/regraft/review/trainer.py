@@ -31,7 +31,7 @@ def load_libraries() -> None:
 
     Imports hold Python's lock, some for a second and more, all together for several: no request is answered meanwhile.
     """
-    with suppress(ImportError, OSError, RuntimeError):  # `ReviewTrainer.prepare` says so
+    with suppress(Exception):  # whatever it is, `ReviewTrainer.prepare` meets it and says so
         from regraft.networks import building  # noqa: F401
 
 

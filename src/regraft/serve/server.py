@@ -27,7 +27,7 @@ from regraft.classifier.classifier import Classifier
 from regraft.classifier.predict import Predictor
 from regraft.data.columns import Columns
 from regraft.engines.compute import Compute
-from regraft.errors import EngineError, OptionError, RegraftError, flags_in_messages, option, printable
+from regraft.errors import EngineError, OptionError, RegraftError, option, printable, take_flags
 from regraft.progress import Observer
 from regraft.publishing.subject import CardSubject
 from regraft.review.background import LOG as REVIEW_LOG
@@ -278,7 +278,7 @@ class _Uvicorn(uvicorn.Server):
 def worker_app(place: Server) -> Any:
     """Return the app of one of several processes, which lasts as long as the process."""
     return_freed_memory()
-    flags_in_messages(place.flags or {}).__enter__()
+    take_flags(place.flags)
     try:
         app, _ = _open(place, CardSubject.of_file(place.file), lambda: None, _end_worker)
     except Exception as error:
