@@ -19,7 +19,7 @@ from regraft.cluster.embeddings import EmbeddingJob
 from regraft.cluster.predictions import AnswerOptions, PredictionJob
 from regraft.cluster.shards import Shard, count_photos, find_shards
 from regraft.engines.compute import Compute
-from regraft.engines.workload import CheckPhotos, SharedChoice, machine
+from regraft.engines.workload import CheckPhotos, SharedChoice
 from regraft.errors import EngineError
 from regraft.features import passes
 from regraft.features.embedding import Embedder
@@ -32,7 +32,7 @@ from regraft.networks.backbone import Backbone
 
 Photos = Callable[..., Path]
 EXACT = Compute(device="cpu", engine="torch-float32", cache=False)
-CHOICE = SharedChoice("torch-float32", machine(EXACT.processor), CheckPhotos("none", lambda: np.zeros((0, 8, 8, 3))))
+CHOICE = SharedChoice("torch-float32", "cpu, of another machine", CheckPhotos("none", lambda: np.zeros((0, 8, 8, 3))))
 
 
 @pytest.fixture
