@@ -2,8 +2,11 @@
 
 import errno
 import os
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,7 @@ from regraft.files import (
     prepare_folder,
     sha256,
     write_failure,
+    write_new,
 )
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -55,6 +59,36 @@ def test_atomic_write_replaces_what_was_there(tmp_path: Path) -> None:
         assert (tmp_path / "model").read_bytes() == b"old"
     assert (tmp_path / "model").read_bytes() == b"new"
     assert names(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_those_that_write_a_new_file_at_once_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:  # as of exFAT
+
+        def refuse(*_: object) -> None:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr("os.link", refuse)
+    wrote: list[int] = []
+    together = threading.Barrier(8)
+
+    def write(number: int) -> None:
+        together.wait(30)
+        with suppress(FileExistsError):
+            write_new(tmp_path / "plan", bytes([number]) * 100)
+            wrote.append(number)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    (number,) = wrote
+    assert (tmp_path / "plan").read_bytes() == bytes([number]) * 100
+    assert [path.name for path in tmp_path.iterdir()] == ["plan"]
+    with pytest.raises(FileExistsError):
+        write_new(tmp_path / "plan", b"")
+    with pytest.raises(OutputError, match=r"missing.plan could not be written: No such file or directory\. Nothing"):
+        write_new(tmp_path / "missing/plan", b"")
 
 
 def test_the_data_reach_the_disk_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

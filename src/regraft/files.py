@@ -287,6 +287,32 @@ def atomic_write(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that is not there yet, whole or not at all. Of several processes that do so at once one writes.
+
+    Raises:
+        FileExistsError: it is there.
+        OutputError: it cannot be written.
+    """
+    temporary = _temporary_beside(path)
+    try:
+        temporary.write_bytes(data)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links
+            with path.open("xb") as stream:
+                stream.write(data)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise write_failure(path, error) from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
 def move_over(source: Path, target: Path) -> None:
     """Give a file the name of another one, which it replaces at once.
 

@@ -14,6 +14,7 @@ from tests.data.test_tar_table import write_tar
 from tests.fixtures.rays import WorkersHere
 from tests.fixtures.stores import Bucket
 
+from regraft.cluster import parts
 from regraft.cluster.parts import ABOUT, Part, digest_of, write_parts
 from regraft.cluster.shards import Shard, find_shards
 from regraft.data.audit import inspect
@@ -25,7 +26,7 @@ from regraft.images.reasons import may_pass
 from regraft.options import Bytes
 from regraft.progress import Observer
 from regraft.ray_workers import Nodes
-from regraft.storage.locations import Location, location, read_file
+from regraft.storage.locations import Location, location, read_file, write_file
 
 Photos = Callable[..., Path]
 
@@ -208,6 +209,60 @@ def test_parts_of_something_else_stay(found: list[Shard], tmp_path: Path, change
     with pytest.raises(OutputError, match=r"out .* holds parts of other photos, or of another classifier .* remove it"):
         write(job, photos, tmp_path / "out")
     assert contents(tmp_path / "out") == before
+
+
+def at_the_same_moment(monkeypatch: pytest.MonkeyPatch, out: Location, plan: bytes) -> None:
+    """Have another process write a plan between the moments when this one looks for it and when it writes its own."""
+
+    def write_after(path: Location, data: bytes, *, new: bool = False) -> None:
+        if new:
+            monkeypatch.undo()
+            write_file(out / ABOUT / "plan.json", plan)
+        write_file(path, data, new=new)
+
+    monkeypatch.setattr(parts, "write_file", write_after)
+
+
+@pytest.mark.parametrize("place", ["folder", pytest.param("bucket", marks=pytest.mark.slow)])
+def test_of_commands_that_begin_at_the_same_moment_one_goes_on(
+    found: list[Shard],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    place: str,
+) -> None:
+    root = tmp_path if place == "folder" else location(f"s3://{request.getfixturevalue('bucket').name}/parts")
+    write(Names(), found, root / "before")
+    plan = read_file(root / "before" / ABOUT / "plan.json")
+    with monkeypatch.context() as patched:
+        at_the_same_moment(patched, root / "out", plan)
+        with pytest.raises(OutputError, match=r"out .* holds parts of other photos, or of another classifier"):
+            write(Names("others"), found, root / "out")
+    assert read_file(root / "out" / ABOUT / "plan.json") == plan
+    with monkeypatch.context() as patched:  # the same command twice: both make the same parts
+        at_the_same_moment(patched, root / "twice", plan)
+        assert len(write(Names(), found, root / "twice")) == 3
+
+
+def test_a_plan_that_is_a_broken_link_is_named(found: list[Shard], tmp_path: Path) -> None:
+    (tmp_path / "out" / ABOUT).mkdir(parents=True)
+    (tmp_path / "out" / ABOUT / "plan.json").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(OutputError, match=r"plan\.json cannot be written: something is there .* Remove .*out, or"):
+        write(Names(), found, tmp_path / "out")
+
+
+def test_a_store_that_cannot_tell_new_files_from_others(
+    found: list[Shard], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Location, data: bytes, *, new: bool = False) -> None:
+        if new:
+            raise StorageError("it answered 501")
+        write_file(path, data)
+
+    monkeypatch.setattr(parts, "write_file", refuse)
+    assert len(write(Names(), found, tmp_path / "out")) == 3
+    with pytest.raises(OutputError, match=r"holds parts of other photos"):
+        write(Names("others"), found, tmp_path / "out")
 
 
 def test_a_folder_of_other_files_is_left_alone(found: list[Shard], tmp_path: Path) -> None:

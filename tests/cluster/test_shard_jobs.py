@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from tests.cluster.test_shards import table_of
+from tests.data.test_tar_table import write_tar
 
 from regraft.classifier.classifier import Classifier
 from regraft.classifier.predict import Predictions, Predictor
@@ -84,6 +85,25 @@ def test_answers_are_those_of_all_photos_together(backbone: Backbone, divided: t
         return np.concatenate([np.frombuffer(job.run(shard)[0]).reshape(-1, 2) for shard in given])
 
     check_equal(run, *divided)
+
+
+def test_parts_of_archives_of_nothing_have_the_columns_of_others(
+    backbone: Backbone, photos: Photos, tmp_path: Path
+) -> None:
+    write_tar(tmp_path / "empty.tar", {})
+    (full,), (empty,) = (find_shards([name]) for name in (photos(red=2, blue=2), tmp_path / "empty.tar"))
+    vectors = EmbeddingJob(backbone, "tiny", EXACT, choice=CHOICE, features="last", photos=4)
+    answers = PredictionJob(
+        classifier_of(backbone), EXACT, AnswerOptions(), write, choices=[CHOICE], suffix="", digest="", photos=4
+    )
+    for job in (vectors, answers):  # a worker may begin with either
+        for shards_in_turn in ([empty, full], [full, empty]):
+            found = {shard: job.run(shard)[:3] for shard in shards_in_turn}
+            assert found[empty][1:] == (0, [])
+            assert found[full][1:] == (4, [])
+    tables = [pq.read_table(io.BytesIO(vectors.run(shard)[0])) for shard in (empty, full)]
+    assert tables[0].schema == tables[1].schema
+    assert tables[0].schema.names == ["key", "path", "label", "features"]
 
 
 def test_jobs_of_other_options_have_other_digests(backbone: Backbone) -> None:

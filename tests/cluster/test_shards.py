@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.data.test_tar_table import write_tar
 
 from regraft.cluster import shards
 from regraft.cluster.shards import Shard, count_photos, find_shards
@@ -187,6 +188,14 @@ def test_tables_without_rows_are_passed_over(photos: Photos, tmp_path: Path, gro
     assert [shard.rows for shard in found] == [2]
     with pytest.raises(DataError, match=r"^no image found for: .*part-0\.parquet\. Name image files"):
         find_shards([tmp_path / "tables/part-1.parquet", tmp_path / "tables/part-0.parquet"])
+
+
+def test_an_archive_of_nothing_is_a_shard_without_photos(photos: Photos, tmp_path: Path) -> None:
+    """That it is empty nobody knows before it is read, in the middle of a job that must not end for it."""
+    archive = tar_of(photos(red=2), tmp_path / "b.tar")
+    write_tar(tmp_path / "a.tar", {})
+    for given in [tmp_path / "{a,b}.tar"], [tmp_path / "a.tar", archive]:
+        assert [len(shard.photos()) for shard in find_shards(given)] == [0, 2]
 
 
 def test_a_digest_changes_with_what_the_parts_say(

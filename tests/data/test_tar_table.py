@@ -216,6 +216,29 @@ def test_what_is_no_shard_of_samples(tmp_path: Path, photo: Photo, damage: str) 
     )
 
 
+def test_archives_of_nothing_among_others_are_passed_over(tmp_path: Path, photo: Photo) -> None:
+    """What writes shards leaves one where it was given no samples; columns that are named are asked of the others."""
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    fields = [{"finding": "ab"[number % 2], "patient": f"p{number}", "part": "train"} for number in range(4)]
+    members = {f"{number}.json": json.dumps(about).encode() for number, about in enumerate(fields)}
+    members |= {f"{number}.jpg": photo("red", number) for number in range(4)}
+    write_tar(folder / "b.tar", dict(sorted(members.items())))
+    for name in ("a", "c"):
+        write_tar(folder / f"{name}.tar", {})
+    columns = Columns(label="finding", group="patient", split="part")
+    samples = find_samples(folder, columns)["train"]
+    assert (samples.counts(), samples.names_of_groups()) == ({"a": 2, "b": 2}, ["p0", "p1", "p2", "p3"])
+    assert list_photos(folder, columns).labels == ("a", "b", "a", "b")
+    for named in (folder, folder / "*.tar"):
+        assert find_photos([named]) == list(samples.sources)
+    for find in (find_samples, list_photos, lambda path: find_photos([path])):
+        with pytest.raises(DataError, match=r"a\.tar holds no image: it is empty\. Expected are samples, files of"):
+            find(folder / "a.tar")
+    with pytest.raises(DataError, match=r"^no image found for: .*a\.tar\. Name image files"):
+        find_photos([folder / "a.tar", folder / "b.tar"])
+
+
 def test_archives_that_were_put_together_by_cat_are_refused(tmp_path: Path, photo: Photo) -> None:
     """What reads a .tar ends at the zeros behind the first one: half of the samples would be missing."""
     first, second = (

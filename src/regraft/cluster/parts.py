@@ -21,7 +21,7 @@ from regraft.cluster.shared_photos import check_seen, unseen
 from regraft.data.tar_table import notes_on
 from regraft.engines.compute import Compute
 from regraft.engines.workload import EngineChoice
-from regraft.errors import OutputError, first_few, option, printable
+from regraft.errors import OutputError, StorageError, first_few, option, printable
 from regraft.files import UnusableFileError, sha256
 from regraft.images.decoding import READING
 from regraft.images.reasons import GONE, NO_PERMISSION, may_pass
@@ -197,8 +197,37 @@ def _begin(out: Location, plan: dict[str, object], parts: Collection[str]) -> No
         raise OutputError(
             f"{option('out')} {printable(out)}: nothing is written there. Allowed are folders, s3:// and gs://."
         )
+    if _is_begun(out, plan):
+        _check_alone(out, parts)
+        return
+    there = {entry.name for entry in out.iterdir()} - {ABOUT} if out.is_dir() else set()
+    if there and (out / ABOUT).is_dir():
+        raise OutputError(
+            f"{option('out')} {printable(out)} holds parts, and {ABOUT}/{_PLAN}, which says of what, is missing. "
+            "Remove the folder, or choose another one."
+        )
+    if there:
+        raise OutputError(f"{option('out')} {printable(out)} holds other files. Choose an empty folder, or a new one.")
+    path, text = out / ABOUT / _PLAN, json.dumps(plan).encode()
+    try:
+        write_file(path, text, new=True)
+    except FileExistsError:  # of a command that began at the same moment
+        if not _is_begun(out, plan):
+            raise OutputError(
+                f"{printable(path)} cannot be written: something is there that cannot be read, a broken link perhaps. "
+                f"Remove {printable(out)}, or choose another folder."
+            ) from None
+    except StorageError:  # some stores cannot tell a new file from others
+        write_file(path, text)
+
+
+def _is_begun(out: Location, plan: dict[str, object]) -> bool:
+    """Tell whether this plan is there already.
+
+    Raises:
+        OutputError: another plan is there, or one that cannot be read.
+    """
     path = out / ABOUT / _PLAN
-    text = json.dumps(plan).encode()
     try:
         before: bytes | None = read_file(path)
     except FileNotFoundError:
@@ -211,8 +240,7 @@ def _begin(out: Location, plan: dict[str, object], parts: Collection[str]) -> No
         raise OutputError(f"{printable(path)} cannot be read: {error.strerror or error}.") from None
     known = _plan_of(before)
     if known is not None and all(known.get(name) == plan[name] for name in ("digest", "parts")):
-        _check_alone(out, parts)
-        return
+        return True
     if before is not None and known is None:
         raise OutputError(
             f"{printable(path)} is damaged: nobody knows what the parts beside it are of. Remove {printable(out)}, or "
@@ -225,15 +253,7 @@ def _begin(out: Location, plan: dict[str, object], parts: Collection[str]) -> No
             f"{option('out')} {printable(out)} holds parts of other photos, or of another classifier or other options."
             f"{engines} Choose another folder, or remove it; with the same ones an unfinished run goes on."
         )
-    there = {entry.name for entry in out.iterdir()} - {ABOUT} if out.is_dir() else set()
-    if there and (out / ABOUT).is_dir():
-        raise OutputError(
-            f"{option('out')} {printable(out)} holds parts, and {ABOUT}/{_PLAN}, which says of what, is missing. "
-            "Remove the folder, or choose another one."
-        )
-    if there:
-        raise OutputError(f"{option('out')} {printable(out)} holds other files. Choose an empty folder, or a new one.")
-    write_file(path, text)
+    return False
 
 
 def _plan_of(text: bytes | None) -> dict[str, object] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from regraft.data.columns import Columns
 from regraft.data.parquet_table import PARQUET_SUFFIX, row_groups
 from regraft.data.photo_list import PhotoList, list_photos, list_tables
-from regraft.data.tar_table import TAR_SUFFIX
+from regraft.data.tar_table import TAR_SUFFIX, EmptyArchiveError
 from regraft.errors import DataError, printable
 from regraft.images.source_files import file_of
 from regraft.runtime import MANY_PHOTOS
@@ -47,7 +47,10 @@ class Shard:
         if self.file is None:
             assert self.named is not None  # it is the one or the other
             return self.named
-        found = list_photos(self.file, self.columns)
+        try:
+            found = list_photos(self.file, self.columns)
+        except EmptyArchiveError:  # among others, perhaps: its part has no rows
+            return PhotoList.unlabelled((), str(self.file))
         if self.split is not None:
             found = replace(found, splits=tuple(split or self.split for split in found.splits))
         return found if self.places is None else found.select(self.places)

@@ -14,7 +14,7 @@ from regraft.data.folders import hidden_note, scan
 from regraft.data.layouts import readers_of
 from regraft.data.parquet_table import PARQUET_SUFFIX
 from regraft.data.samples import natural_order
-from regraft.data.tar_table import TAR_SUFFIX, is_tar
+from regraft.data.tar_table import TAR_SUFFIX, EmptyArchiveError, is_tar
 from regraft.errors import DataError, OptionError, option, printable
 from regraft.images.sources import Source
 from regraft.storage.locations import Location, RemotePath, location
@@ -113,6 +113,10 @@ def _images(path: Location, columns: Columns, *, alone: bool) -> tuple[Sequence[
             if alone or not path.is_file():
                 raise
             return [path], False
+        except EmptyArchiveError:
+            if alone:
+                raise
+            return [], True
         if images:
             return images, reader.is_table
     return ([] if readers else [path]), False

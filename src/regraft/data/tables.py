@@ -14,7 +14,7 @@ from regraft.data.folders import SPLIT_FOLDERS, entries, scan, split_of
 from regraft.data.image_paths import find_images
 from regraft.data.parquet_table import PARQUET_SUFFIX, ParquetTable, open_parquet_table
 from regraft.data.samples import Samples, clean_name, without_blanks
-from regraft.data.tar_table import TAR_SUFFIX, TarTable, is_tar, open_tar_table, tar_files
+from regraft.data.tar_table import TAR_SUFFIX, TarTable, empty_archive, is_tar, open_tar_table, tar_files
 from regraft.errors import DataError, counted, first_few, shortlist
 from regraft.images.formats import IMAGE_SUFFIXES
 from regraft.images.sources import Source
@@ -54,17 +54,16 @@ def read_tables(
     """
     where = ", ".join(str(file) for file in files)
     rows = _Rows()
-    for file in files:
-        with _open(file) as table:
-            by_split = None if _is_shard(file, columns) else rows_by_split(table, columns)
-            chosen = _chosen(table, columns, by_split.column if by_split else None, unlabelled=unlabelled)
-            rows.notes += [*table.notes, *chosen.notes]
-            if by_split is not None:
-                rows.notes.append(by_split.note)
-                where = where if len(files) > 1 else f"{file} ({split})"
-            positions = range(len(table)) if by_split is None else by_split.rows.get(split, ())
-            _add_rows(rows, table, chosen, positions, columns, unlabelled=unlabelled)
-            named = chosen.label  # of the last one, for messages; they are nearly always equal
+    for table in _tables(files):
+        by_split = None if _is_shard(table.file, columns) else rows_by_split(table, columns)
+        chosen = _chosen(table, columns, by_split.column if by_split else None, unlabelled=unlabelled)
+        rows.notes += [*table.notes, *chosen.notes]
+        if by_split is not None:
+            rows.notes.append(by_split.note)
+            where = where if len(files) > 1 else f"{table.file} ({split})"
+        positions = range(len(table)) if by_split is None else by_split.rows.get(split, ())
+        _add_rows(rows, table, chosen, positions, columns, unlabelled=unlabelled)
+        named = chosen.label  # of the last one, for messages; they are nearly always equal
     if named is not None:
         rows.notes += check_labels([label for label in rows.labels if label is not None], named, where)
     return _samples(rows, where, columns.group)
@@ -79,10 +78,9 @@ def images_in_table(path: Location, columns: Columns) -> list[Source]:
         DataError: unreadable table, missing column, or rows whose image file is missing or ambiguous.
     """
     sources: list[Source] = []
-    for file, _ in tables_in_order(path):
-        with _open(file) as table:
-            chosen = choose_columns(table, columns, labelled=False)
-            sources += _images(table, chosen.image, range(len(table)), columns)[0]
+    for table in _tables([file for file, _ in tables_in_order(path)]):
+        chosen = choose_columns(table, columns, labelled=False)
+        sources += _images(table, chosen.image, range(len(table)), columns)[0]
     return sources
 
 
@@ -111,19 +109,19 @@ def rows_in_table(path: Location, columns: Columns) -> TableRows:
             holds other values.
     """
     found = TableRows()
-    for file, named in tables_in_order(path):
-        with _open(file) as table:
-            by_split = None if _is_shard(file, columns) else rows_by_split(table, columns)
-            chosen = _with_labels_if_any(table, columns, by_split.column if by_split else None)
-            sources, notes = _images(table, chosen.image, range(len(table)), columns)
-            found.sources += sources
-            found.notes += [*table.notes, *chosen.notes, *notes]
-            found.labels += _labels_if_any(table, chosen, columns, found.notes)
-            splits = [named] * len(table)
-            for split, positions in ({} if by_split is None else by_split.rows).items():
-                for position in positions:
-                    splits[position] = split
-            found.splits += splits
+    named = dict(tables_in_order(path))
+    for table in _tables(list(named)):
+        by_split = None if _is_shard(table.file, columns) else rows_by_split(table, columns)
+        chosen = _with_labels_if_any(table, columns, by_split.column if by_split else None)
+        sources, notes = _images(table, chosen.image, range(len(table)), columns)
+        found.sources += sources
+        found.notes += [*table.notes, *chosen.notes, *notes]
+        found.labels += _labels_if_any(table, chosen, columns, found.notes)
+        splits = [named[table.file]] * len(table)
+        for split, positions in ({} if by_split is None else by_split.rows).items():
+            for position in positions:
+                splits[position] = split
+        found.splits += splits
     return found
 
 
@@ -138,9 +136,8 @@ def groups_in_table(path: Location, name: str) -> tuple[list[str | None], list[s
         MissingColumnError: the column is not there.
     """
     cells: list[Any] = []
-    for file, _ in tables_in_order(path):
-        with _open(file) as table:
-            cells += table.values(group_column(table, name))
+    for table in _tables([file for file, _ in tables_in_order(path)]):
+        cells += table.values(group_column(table, name))
     groups, notes = groups_of(cells, name, str(path))
     return [group and clean_name(group) for group in groups], notes
 
@@ -186,13 +183,13 @@ def table_splits(path: Location, columns: Columns) -> dict[str, list[Location]]:
     """
     splits: dict[str, list[Location]] = defaultdict(list)
     files, several = _files(path)
+    unnamed = [file for file in files if not _is_shard(file, columns)]
+    found = {table.file: rows_by_split(table, columns) for table in _tables(unnamed)}
+    empty = set(unnamed) - set(found)
     for file in files:
-        named: Iterable[str] = [_split_in_name(file) if several else ""]
-        if not _is_shard(file, columns):
-            with _open(file) as table:
-                by_split = rows_by_split(table, columns)
-            named = named if by_split is None else by_split.rows
-        for split in named:
+        by_split = found.get(file)
+        named: Iterable[str] = [_split_in_name(file) if several else ""] if by_split is None else by_split.rows
+        for split in () if file in empty else named:
             splits[split].append(file)
     if list(splits) == [""]:
         return {"train": splits[""]}
@@ -250,6 +247,23 @@ def parquet_files(folder: Location) -> list[Location]:
     if any(path.suffix.lower() in IMAGE_SUFFIXES for path in paths):
         return []
     return sorted(path for path in paths if path.suffix.lower() == PARQUET_SUFFIX and not path.name.startswith("."))
+
+
+def _tables(files: Sequence[Location]) -> Iterator[_Table]:
+    """Open tables one after the other, but archives of nothing: their writers were given no samples.
+
+    Raises:
+        EmptyArchiveError: all of them are.
+    """
+    empty = 0
+    for file in files:
+        with _open(file) as table:
+            if isinstance(table, TarTable) and not len(table):
+                empty += 1
+            else:
+                yield table
+    if files and empty == len(files):
+        raise empty_archive(files[0])
 
 
 @contextmanager

@@ -48,8 +48,12 @@ class _Sample:
     texts: dict[str, Any] = field(default_factory=dict)
 
 
+class EmptyArchiveError(DataError):
+    """An archive holds no file at all: writers of shards leave one where they were given no samples."""
+
+
 class TarTable:
-    """The n samples of an archive that have an image.
+    """The n samples of an archive that have an image; none of one that holds no file at all.
 
     Columns are "image"; "label", which is what .cls files hold, or else .txt files; each kind of file by its ending;
     and the fields of .json files.
@@ -180,7 +184,7 @@ def open_tar_table(file: Location) -> TarTable:
     """Return the samples of an archive, whose headers are read once, without unpacking it.
 
     Raises:
-        DataError: it cannot be read, is compressed, or holds no sample.
+        DataError: it cannot be read, is compressed, or holds files and no sample.
     """
     try:
         key = (str(file), *stamp_of(file))
@@ -196,7 +200,7 @@ def open_tar_table(file: Location) -> TarTable:
             raise
         raise DataError(f"{file} is not a readable .tar file: {error}. {_what_it_holds(file)}") from None
     kept = [sample for sample in found if sample.images]
-    if not kept:
+    if not kept and archive.offset:  # behind the first header
         raise DataError(f"{file} holds no image. {_what_it_holds(file)}")
     if len(kept) < len(found):
         notes.append(f"{file}: {len(found) - len(kept):,} of {len(found):,} samples have no image: left out")
@@ -206,6 +210,11 @@ def open_tar_table(file: Location) -> TarTable:
         while len(_tables) > _TABLES_KEPT:
             _tables.popitem(last=False)
     return table
+
+
+def empty_archive(file: Location) -> EmptyArchiveError:
+    """Return the error for an archive of nothing, where no other one has photos."""
+    return EmptyArchiveError(f"{file} holds no image: it is empty. {_what_it_holds(file)}")
 
 
 def notes_on(files: Iterable[Location]) -> list[str]:

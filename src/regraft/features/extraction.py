@@ -112,11 +112,11 @@ class FeatureExtractor:
         """
         count = sum(map(bool, keys)) if photos is None else photos
         with self._choosing:
-            if self._engine is None or self._is_better(self._engine, count):
+            if self._engine is None or self._chooses_anew(self._engine, count):
                 self._engine, self._chosen_for = self._choose(sources, keys, labels, count), count
             return self._engine
 
-    def _is_better(self, engine: Engine, photos: int) -> bool:
+    def _chooses_anew(self, engine: Engine, photos: int) -> bool:
         """Tell whether to choose anew: for many photos after few, or what is named, which no photo could judge."""
         if self.compute.engine == AUTO:
             return self._chosen_for < WORTH_CONVERTING <= photos
@@ -154,7 +154,7 @@ class FeatureExtractor:
             assert self._check is not None
             if isinstance(self._earlier, SharedChoice):
                 return self._earlier
-            if self.compute.engine != AUTO and self._is_better(self._engine, 0):
+            if self.compute.engine != AUTO and self._chooses_anew(self._engine, 0):
                 raise EngineError(
                     f"{option('engine', self.compute.engine)} cannot be compared with the reference: none of the first "
                     f"photos can be read. Leave {option('engine')} out, or these photos."

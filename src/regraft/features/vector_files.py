@@ -41,13 +41,18 @@ class _ParquetFile:
     """Columns key (where it is given), path, label, split (where there are splits), and features: d float32 each."""
 
     def __init__(
-        self, stack: ExitStack, stream: BinaryIO, photos: PhotoList, about: Mapping[str, Any], keys: Sequence[str]
+        self,
+        stack: ExitStack,
+        stream: BinaryIO,
+        photos: PhotoList,
+        about: Mapping[str, Any],
+        keys: Sequence[str] | None,
     ) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         self._texts, self._dimension = _texts_of(photos), about["features"]
-        if keys:
+        if keys is not None:
             self._texts.insert(0, ("key", keys))
         columns = [(name, pa.string()) for name, _ in self._texts]
         self._schema = pa.schema(
@@ -79,9 +84,14 @@ class _NpzFile:
     """
 
     def __init__(
-        self, stack: ExitStack, stream: BinaryIO, photos: PhotoList, about: Mapping[str, Any], keys: Sequence[str]
+        self,
+        stack: ExitStack,
+        stream: BinaryIO,
+        photos: PhotoList,
+        about: Mapping[str, Any],
+        keys: Sequence[str] | None,
     ) -> None:
-        assert not keys  # nothing writes them here
+        assert keys is None  # nothing writes them here
         self._photos, self._about, self._dimension = photos, about, about["features"]
         self._body = stack.enter_context(tempfile.TemporaryFile(dir=Path(stream.name).parent))  # noqa: SIM115
         self._archive = stack.enter_context(zipfile.ZipFile(stream, "w"))
@@ -134,7 +144,7 @@ def check_vector_file(path: Path, *, option: str = "path") -> None:
 
 @contextmanager
 def open_vector_file(
-    path: Path, photos: PhotoList, about: Mapping[str, Any], *, keys: Sequence[str] = ()
+    path: Path, photos: PhotoList, about: Mapping[str, Any], *, keys: Sequence[str] | None = None
 ) -> Iterator[VectorFile]:
     """Yield what writes rows into a file at `path`, which appears when the block ends without an error.
 

@@ -279,20 +279,29 @@ def read_file(path: Location, *, limit: int | None = None) -> bytes:
     return b"".join(pieces)
 
 
-def write_file(path: Location, data: bytes) -> None:
+def write_file(path: Location, data: bytes, *, new: bool = False) -> None:
     """Write a file, whole or not at all; folders that it lies in are made.
 
+    Args:
+        path: the file.
+        data: its contents.
+        new: only if it is not there yet: of several processes that write it at once one does.
+
     Raises:
+        FileExistsError: it is there, and is to be new.
         OutputError: it cannot be written.
         StorageError: the store does not answer, or refuses access.
     """
     if isinstance(path, RemotePath):
-        path.store.write(str(path), data)
+        path.store.write(str(path), data, new=new)
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise files.write_failure(path, error) from None
+    if new:
+        files.write_new(path, data)
+        return
     with files.atomic_write(path) as temporary:
         temporary.write_bytes(data)
 

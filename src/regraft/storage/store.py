@@ -200,15 +200,17 @@ class Store:
 
         return self._reading(url, part)
 
-    def write(self, url: str, data: bytes) -> None:
-        """Write a file, whole or not at all.
+    def write(self, url: str, data: bytes, *, new: bool = False) -> None:
+        """Write a file, whole or not at all; `new`: only if it is not there yet.
 
         Raises:
-            StorageError: the store does not answer, or refuses access.
+            FileExistsError: it is there, and is to be new.
+            StorageError: the store does not answer, refuses access, or cannot write only what is not there.
         """
+        mode = {"mode": "create"} if new else {}
         try:
             with self._asked(url):
-                self._retrying(lambda: self._call("pipe_file", self._path(url), data))
+                self._retrying(lambda: self._call("pipe_file", self._path(url), data, **mode))
         except FileNotFoundError:
             raise self._no_place(url) from None
         with self._lock:
@@ -274,6 +276,8 @@ class Store:
         except FileNotFoundError as error:
             if lacks_bucket(error):
                 raise self._no_place(url) from None
+            raise
+        except FileExistsError:
             raise
         except Exception as error:  # as in `read`
             trouble = trouble_of(error)
