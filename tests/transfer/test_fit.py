@@ -114,6 +114,36 @@ def test_validation_split_evaluates_and_takes_no_part(fit: Fit, photos: Photos) 
     assert evaluated.classifier.head.strength == alone.classifier.head.strength
 
 
+def test_a_named_engine_that_does_not_agree_for_the_trained_network_loses_no_training(
+    fit: Fit, photos: Photos, monkeypatch: pytest.MonkeyPatch, listener: Any
+) -> None:
+    photos("data/train", red=8, blue=8)
+    photos("data/validation", first_seed=100, red=3, blue=4)
+    predict, schedule = fitting._predict_validation, Schedule(epochs=1, views=1)
+
+    def predict_trained(*given: Any) -> np.ndarray:
+        monkeypatch.setattr("regraft.engines.agreement.Agreement.suffices", lambda *_: False)
+        return predict(*given)
+
+    monkeypatch.setattr(fitting, "_predict_validation", predict_trained)
+    found = fit(
+        photos("data/train", red=8).parent,
+        listener,
+        strategy="top",
+        schedule=schedule,
+        force=True,
+        engine="openvino-float32",
+        device="cpu",
+    )
+    assert (found.classifier.strategy, found.report.estimate, found.report.n) == ("top", "validation", 7)
+    (line,) = [line for line in listener.said if "runs the trained network" in line]
+    assert line.startswith("engine='auto' runs the trained network: engine='openvino-float32' does not give this")
+    probabilities = Predictor(found.classifier, Compute(device="cpu", engine="torch-float32")).predict(
+        found.evaluated.samples.sources
+    )
+    np.testing.assert_allclose(found.probabilities, probabilities.probabilities, atol=1e-6)
+
+
 def test_validation_figures_are_those_of_the_classifier(fit: Fit, photos: Photos) -> None:
     folder = photos("data/train", red=8, grey=8).parent
     photos("data/validation", first_seed=100, red=4, grey=4)

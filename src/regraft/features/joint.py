@@ -10,6 +10,7 @@ from regraft.data.audit import check_share_unreadable
 from regraft.data.dataset import Dataset
 from regraft.engines.compute import Compute
 from regraft.engines.engine import Engine
+from regraft.engines.kinds import AUTO
 from regraft.engines.workload import EngineChoice, SharedChoice
 from regraft.errors import EngineError, option, shortlist
 from regraft.features.extraction import FeatureExtractor, Features
@@ -150,6 +151,31 @@ class JointExtractor:
             kept = np.delete(np.arange(len(dataset)), sorted(features.unreadable))
             found = {part: one.keep(kept) for part, one in found.items()}
         return readable, found
+
+
+def features_of_trained(
+    backbone: Backbone, dataset: Dataset, compute: Compute, observer: Observer, *, tta: str
+) -> Features:
+    """Return the features of photos by a network that was just trained. Their engine alone may not lose the training.
+
+    Args:
+        backbone: the network.
+        dataset: the photos.
+        compute: how to run it. An engine that is named is one that agreed for the network as it was before.
+        observer: hears of another engine, where that does not agree for the trained one, and the progress.
+        tta: as of `JointExtractor`.
+
+    Raises:
+        EngineError: no engine can run it.
+    """
+    given = dataset.samples.sources, dataset.keys, dataset.labels
+    try:
+        return JointExtractor([backbone], compute, observer, tta=tta).extract(*given)
+    except EngineError as error:
+        if compute.engine == AUTO:
+            raise
+        observer.say(f"{option('engine', AUTO)} runs the trained network: {error}")
+    return JointExtractor([backbone], replace(compute, engine=AUTO), observer, tta=tta).extract(*given)
 
 
 def check_same_engines(names: Sequence[str], processes: ProcessGroup) -> None:

@@ -20,7 +20,7 @@ from regraft.errors import DataError, OptionError, SanityError, option
 from regraft.evaluation.conformal import HeldOutScores
 from regraft.evaluation.report import Report
 from regraft.evaluation.skill import beats_majority
-from regraft.features.joint import JointExtractor
+from regraft.features.joint import features_of_trained
 from regraft.heads.head_choice import LOGISTIC
 from regraft.networks.backbone import Backbone
 from regraft.networks.hook_points import LAST
@@ -298,8 +298,8 @@ def _predict_validation(experiment: Experiment, outcome: FitOutcome) -> np.ndarr
     assert validation is not None
     assert features is not None
     if outcome.plan.cut is not None:
-        extractor = JointExtractor([outcome.backbone], experiment.compute, experiment.observer, tta=experiment.tta)
-        features = extractor.extract(validation.samples.sources, validation.keys, validation.labels)
+        compute, observer = experiment.compute, experiment.observer
+        features = features_of_trained(outcome.backbone, validation, compute, observer, tta=experiment.tta)
     return outcome.head.probabilities(features.values)
 
 
