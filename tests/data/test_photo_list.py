@@ -1,5 +1,6 @@
 """Every photo of a folder, table or pattern, with the label that training would take it to have, and its split."""
 
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,30 @@ def test_one_photo_and_a_pattern(write: Write) -> None:
     folder = write("pets", "cat/1.png", "cat/2.png", "dog/1.png")
     assert rows(list_photos(folder / "cat" / "1.png"), folder) == [("cat/1.png", None, None)]
     assert rows(list_photos(f"{folder}/*/1.png"), folder) == [("cat/1.png", None, None), ("dog/1.png", None, None)]
+
+
+def test_a_pattern_of_tables_says_of_each_photo_what_its_table_does(
+    write: Write, parquet: Callable[..., Path], png: Callable[[int], bytes], tmp_path: Path
+) -> None:
+    folder = write("data", "a.png", "b.png", "c.png", "loose.png")
+    table(folder, "image,label,split", "a.png,cat,train", "b.png,,test", name="1.csv")
+    table(folder, "image,label", "b.png,dog", "c.png,dog", name="2.csv")
+    table(folder, "name of the owner,street", "Ann,High Street", name="3.csv")  # no table of photos
+    cells: list[Any] = [{"bytes": png(seed), "path": f"{seed}.png"} for seed in range(2)]
+    parquet("data/4.parquet", cells, ["x", "y"])
+    with tarfile.open(folder / "5.tar", "w"):
+        pass
+    found = list_photos(folder / "[a-z0-9]*.[pct]*")
+    assert rows(found, folder) == [
+        ("a.png", "cat", "train"),
+        ("b.png", None, "test"),
+        ("c.png", "dog", None),
+        ("3.csv", None, None),
+        ("4.parquet:0.png", "x", None),
+        ("4.parquet:1.png", "y", None),
+        ("loose.png", None, None),
+    ]
+    assert rows(list_photos(folder / "*.parquet"), folder)[1] == ("4.parquet:1.png", "y", None)
 
 
 def test_nothing_is_an_error(tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from regraft.data.class_folders import read_folder
-from regraft.data.columns import Columns
+from regraft.data.columns import Columns, MissingColumnError
 from regraft.data.folders import image_files, split_folders, subfolders
 from regraft.data.layouts import SPLITS, readers_of
-from regraft.data.photos import find_photos
+from regraft.data.photos import find_photos, paths_named
 from regraft.data.samples import natural_order
 from regraft.data.tables import TableRows, rows_in_table, tables_in_order
+from regraft.data.tar_table import EmptyArchiveError
 from regraft.errors import DataError, OptionError, first_few, option, shortlist
 from regraft.images.sources import Source
 from regraft.storage.locations import Location, location
@@ -64,6 +65,17 @@ class PhotoList:
             sources=tuple(self.sources[place] for place in positions),
             labels=tuple(self.labels[place] for place in positions),
             splits=tuple(self.splits[place] for place in positions),
+        )
+
+    def described(
+        self, labels: Mapping[Source, str | None], splits: Mapping[Source, str | None], notes: Sequence[str]
+    ) -> "PhotoList":
+        """Return the photos with the label and the split that each has here, None where it has none."""
+        return replace(
+            self,
+            labels=tuple(map(labels.get, self.sources)),
+            splits=tuple(map(splits.get, self.sources)),
+            notes=tuple(notes),
         )
 
     def without(self, unreadable: Mapping[int, str]) -> tuple["PhotoList", list[tuple[Source, str]]]:
@@ -122,7 +134,7 @@ def list_photos(data: str | os.PathLike[str], columns: Columns | None = None) ->
             "or leave them out."
         )
     found = PhotoList.unlabelled(find_photos([data]), str(data))
-    return _of_folder(path, found) if path.is_dir() else found
+    return _of_folder(path, found) if path.is_dir() else _of_glob(paths_named(data), found)
 
 
 def _is_read_as_table(path: Location) -> bool:
@@ -145,11 +157,29 @@ def _of_rows(rows: TableRows, where: str) -> PhotoList:
     return PhotoList(tuple(rows.sources), tuple(rows.labels), tuple(rows.splits), where, tuple(rows.notes))
 
 
+def _of_glob(paths: Sequence[Location], photos: PhotoList) -> PhotoList:
+    """Return the photos that a glob matches with what tables among `paths` say of their rows."""
+    notes: list[str] = []
+    labels: dict[Source, str | None] = {}
+    splits: dict[Source, str | None] = {}
+    for path in paths:
+        if not _is_read_as_table(path):
+            continue
+        try:
+            rows = rows_in_table(path, Columns())
+        except (EmptyArchiveError, MissingColumnError):  # no table of photos
+            continue
+        notes += rows.notes
+        labels = dict(zip(rows.sources, rows.labels, strict=True)) | labels  # a photo is of the first that names it
+        splits = dict(zip(rows.sources, rows.splits, strict=True)) | splits
+    return photos.described(labels, splits, notes)
+
+
 def _of_folder(folder: Location, photos: PhotoList) -> PhotoList:
     """Return the photos below `folder` with what its folders and their names say."""
     notes: list[str] = []
-    labels: dict[Source, str] = {}
-    splits: dict[Source, str] = {}
+    labels: dict[Source, str | None] = {}
+    splits: dict[Source, str | None] = {}
     try:
         parts = split_folders(folder)
     except DataError as error:
@@ -166,10 +196,4 @@ def _of_folder(folder: Location, photos: PhotoList) -> PhotoList:
             continue
         names = (samples.classes[place] for place in samples.labels)
         labels |= dict(zip(samples.sources, names, strict=True))
-    return PhotoList(
-        photos.sources,
-        tuple(labels.get(source) for source in photos.sources),
-        tuple(splits.get(source) for source in photos.sources),
-        photos.where,
-        tuple(notes),
-    )
+    return photos.described(labels, splits, notes)

@@ -42,7 +42,7 @@ def find_photos(arguments: Sequence[str | os.PathLike[str]], columns: Columns | 
     tables = False
     for argument in arguments:
         photos: list[Source] = []
-        paths, named = _paths(argument), False
+        paths, named = paths_named(argument), False
         alone = len(arguments) == len(paths) == 1
         for path in paths:
             images, is_table = _images(path, columns, alone=alone)
@@ -79,7 +79,8 @@ def _why_nothing(argument: str | os.PathLike[str]) -> str:
     return "".join(f" {printable(note)}" for note in notes if note)
 
 
-def _paths(argument: str | os.PathLike[str]) -> list[Location]:
+def paths_named(argument: str | os.PathLike[str]) -> list[Location]:
+    """Return the path that an argument is, or those that a glob matches, but folders, in natural order."""
     path = location(argument)
     if isinstance(path, RemotePath):
         return _remote_paths(path)
