@@ -23,7 +23,6 @@ from regraft.files import (
     prepare_folder,
     sha256,
     write_failure,
-    write_new,
 )
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -61,34 +60,38 @@ def test_atomic_write_replaces_what_was_there(tmp_path: Path) -> None:
     assert names(tmp_path) == ["model"]
 
 
-@pytest.mark.parametrize("links", [True, False])
-def test_of_those_that_write_a_new_file_at_once_one_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
-) -> None:
-    if not links:  # as of exFAT
-
-        def refuse(*_: object) -> None:
-            raise PermissionError(errno.EPERM, "Operation not permitted")
-
-        monkeypatch.setattr("os.link", refuse)
+def test_of_those_that_write_a_new_file_at_once_one_does(tmp_path: Path) -> None:
     wrote: list[int] = []
-    together = threading.Barrier(8)
+    written = threading.Barrier(8)
 
     def write(number: int) -> None:
-        together.wait(30)
         with suppress(FileExistsError):
-            write_new(tmp_path / "plan", bytes([number]) * 100)
+            with atomic_write(tmp_path / "plan", new=True) as temporary:
+                temporary.write_bytes(bytes([number]) * 100)
+                written.wait(30)
             wrote.append(number)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(write, range(8)))
     (number,) = wrote
     assert (tmp_path / "plan").read_bytes() == bytes([number]) * 100
-    assert [path.name for path in tmp_path.iterdir()] == ["plan"]
-    with pytest.raises(FileExistsError):
-        write_new(tmp_path / "plan", b"")
-    with pytest.raises(OutputError, match=r"missing.plan could not be written: No such file or directory\. Nothing"):
-        write_new(tmp_path / "missing/plan", b"")
+    assert names(tmp_path) == ["plan"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_new_file_replaces_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    if not links:  # as of exFAT
+
+        def refuse(*_: object) -> None:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr("os.link", refuse)
+    with atomic_write(tmp_path / "plan", new=True) as temporary:
+        temporary.write_bytes(b"first")
+    with pytest.raises(FileExistsError), atomic_write(tmp_path / "plan", new=True) as temporary:
+        temporary.write_bytes(b"second")
+    assert (tmp_path / "plan").read_bytes() == b"first"
+    assert names(tmp_path) == ["plan"]
 
 
 def test_the_data_reach_the_disk_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -264,13 +264,16 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path, *, new: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path` and move it there when the block ends without an error.
+
+    With `new` nothing is replaced: of processes that write a file at once one does.
 
     No reader ever finds a half-written file at `path`: the data reach the disk (fsync) before the name does, and the
     temporary file is removed on any failure, Ctrl-C included. A link stays; its target is written.
 
     Raises:
+        FileExistsError: it is there, and is to be new.
         OutputError: the disk is full, the folder is missing or not writable.
     """
     path = _behind_link(path)
@@ -279,38 +282,23 @@ def atomic_write(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
-        move_over(temporary, path)
+        (_move_to_new if new else move_over)(temporary, path)
     except OSError as error:
+        if new and isinstance(error, FileExistsError):
+            raise
         raise write_failure(path, error) from None
     finally:
         with suppress(OSError):  # it was moved, or never created, or what failed has it open (on Windows)
             temporary.unlink()
 
 
-def write_new(path: Path, data: bytes) -> None:
-    """Write a file that is not there yet, whole or not at all. Of several processes that do so at once one writes.
-
-    Raises:
-        FileExistsError: it is there.
-        OutputError: it cannot be written.
-    """
-    temporary = _temporary_beside(path)
-    try:
-        temporary.write_bytes(data)
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            raise
-        except OSError:  # a file system without links
-            with path.open("xb") as stream:
-                stream.write(data)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        raise write_failure(path, error) from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+def _move_to_new(source: Path, target: Path) -> None:
+    with suppress(OSError):
+        os.link(source, target)
+        return
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, "it is there", str(target))
+    move_over(source, target)  # a file system without links
 
 
 def move_over(source: Path, target: Path) -> None:

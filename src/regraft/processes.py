@@ -166,9 +166,11 @@ class ProcessGroup:
         """Let the process that writes go through the block before all others."""
         if not self.writes:
             self.wait()
-        yield
-        if self.writes:
-            self.wait()
+        try:
+            yield
+        finally:  # the others wait for it
+            if self.writes:
+                self.wait()
 
     @contextmanager
     def _answered(self) -> Iterator[None]:

@@ -244,10 +244,13 @@ def test_of_commands_that_begin_at_the_same_moment_one_goes_on(
         assert len(write(Names(), found, root / "twice")) == 3
 
 
-def test_a_plan_that_is_a_broken_link_is_named(found: list[Shard], tmp_path: Path) -> None:
-    (tmp_path / "out" / ABOUT).mkdir(parents=True)
-    (tmp_path / "out" / ABOUT / "plan.json").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(OutputError, match=r"plan\.json cannot be written: something is there .* Remove .*out, or"):
+def test_a_plan_whose_place_stays_taken(found: list[Shard], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, new: bool = False) -> None:
+        raise FileExistsError
+
+    monkeypatch.setattr(parts, "write_file", refuse)
+    monkeypatch.setattr(parts, "_WAITS", (0.0, 0.0))
+    with pytest.raises(OutputError, match=r"plan\.json cannot be written: its place is taken, .* folder for out\.$"):
         write(Names(), found, tmp_path / "out")
 
 
@@ -256,7 +259,7 @@ def test_a_store_that_cannot_tell_new_files_from_others(
 ) -> None:
     def refuse(path: Location, data: bytes, *, new: bool = False) -> None:
         if new:
-            raise StorageError("it answered 501")
+            raise NotImplementedError
         write_file(path, data)
 
     monkeypatch.setattr(parts, "write_file", refuse)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from tests.cluster.test_shards import table_of
+from tests.cluster.test_shards import table_of, tar_of
 from tests.data.test_tar_table import write_tar
 
 from regraft.classifier.classifier import Classifier
@@ -90,8 +90,10 @@ def test_answers_are_those_of_all_photos_together(backbone: Backbone, divided: t
 def test_parts_of_archives_of_nothing_have_the_columns_of_others(
     backbone: Backbone, photos: Photos, tmp_path: Path
 ) -> None:
-    write_tar(tmp_path / "empty.tar", {})
-    (full,), (empty,) = (find_shards([name]) for name in (photos(red=2, blue=2), tmp_path / "empty.tar"))
+    (tmp_path / "shards").mkdir()
+    write_tar(tmp_path / "shards/train-0.tar", {})
+    tar_of(photos(red=2, blue=2), tmp_path / "shards/train-1.tar")
+    empty, full = find_shards([tmp_path / "shards"])
     vectors = EmbeddingJob(backbone, "tiny", EXACT, choice=CHOICE, features="last", photos=4)
     answers = PredictionJob(
         classifier_of(backbone), EXACT, AnswerOptions(), write, choices=[CHOICE], suffix="", digest="", photos=4
@@ -103,7 +105,8 @@ def test_parts_of_archives_of_nothing_have_the_columns_of_others(
             assert found[full][1:] == (4, [])
     tables = [pq.read_table(io.BytesIO(vectors.run(shard)[0])) for shard in (empty, full)]
     assert tables[0].schema == tables[1].schema
-    assert tables[0].schema.names == ["key", "path", "label", "features"]
+    assert tables[0].schema.names == ["key", "path", "label", "split", "features"]
+    assert tables[1]["split"].to_pylist() == ["train"] * 4
 
 
 def test_jobs_of_other_options_have_other_digests(backbone: Backbone) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.data.test_tar_table import write_tar
 
 from regraft.cluster import shards
-from regraft.cluster.shards import Shard, count_photos, find_shards
+from regraft.cluster.shards import Shard, count_photos, find_shards, first_photos
 from regraft.data.columns import Columns
 from regraft.data.photo_list import list_photos
 from regraft.data.photos import find_photos
@@ -195,7 +195,12 @@ def test_an_archive_of_nothing_is_a_shard_without_photos(photos: Photos, tmp_pat
     archive = tar_of(photos(red=2), tmp_path / "b.tar")
     write_tar(tmp_path / "a.tar", {})
     for given in [tmp_path / "{a,b}.tar"], [tmp_path / "a.tar", archive]:
-        assert [len(shard.photos()) for shard in find_shards(given)] == [0, 2]
+        found = find_shards(given)
+        assert [len(shard.photos()) for shard in found] == [0, 2]
+        assert first_photos(found, 5).sources == found[1].photos().sources  # what chooses for all workers
+        assert first_photos(found, 1).sources == found[1].photos().sources[:1]
+    with pytest.raises(DataError, match=r"a\.tar holds no image: it is empty"):
+        first_photos(found[:1], 5)
 
 
 def test_a_digest_changes_with_what_the_parts_say(

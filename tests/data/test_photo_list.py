@@ -101,10 +101,11 @@ def test_one_photo_and_a_pattern(write: Write) -> None:
 def test_a_pattern_of_tables_says_of_each_photo_what_its_table_does(
     write: Write, parquet: Callable[..., Path], png: Callable[[int], bytes], tmp_path: Path
 ) -> None:
-    folder = write("data", "a.png", "b.png", "c.png", "loose.png")
+    folder = write("data", "a.png", "b.png", "c.png", "d.png", "loose.png")
     table(folder, "image,label,split", "a.png,cat,train", "b.png,,test", name="1.csv")
     table(folder, "image,label", "b.png,dog", "c.png,dog", name="2.csv")
     table(folder, "name of the owner,street", "Ann,High Street", name="3.csv")  # no table of photos
+    table(folder, "image,label,split", "d.png,cat,fold1", name="6.csv")  # which `fit` would refuse
     cells: list[Any] = [{"bytes": png(seed), "path": f"{seed}.png"} for seed in range(2)]
     parquet("data/4.parquet", cells, ["x", "y"])
     with tarfile.open(folder / "5.tar", "w"):
@@ -117,9 +118,33 @@ def test_a_pattern_of_tables_says_of_each_photo_what_its_table_does(
         ("3.csv", None, None),
         ("4.parquet:0.png", "x", None),
         ("4.parquet:1.png", "y", None),
+        ("d.png", None, None),
         ("loose.png", None, None),
     ]
+    assert [note[: note.index(": ")] for note in found.notes] == [
+        f"no label or split is taken from {folder / name}" for name in ("3.csv", "6.csv")
+    ]
     assert rows(list_photos(folder / "*.parquet"), folder)[1] == ("4.parquet:1.png", "y", None)
+
+
+def test_a_pattern_of_shards_is_as_the_folder_of_them(
+    parquet: Callable[..., Path], png: Callable[[int], bytes], tmp_path: Path
+) -> None:
+    """Names of shards say splits; an image in several rows has the label of each."""
+    cells: list[Any] = [{"bytes": png(seed), "path": f"{seed}.png"} for seed in range(4)]
+    parquet("hub/train-0.parquet", cells[:2], ["x", "y"])
+    parquet("hub/val-0.parquet", cells[2:], ["x", "z"])
+    named, matched = list_photos(tmp_path / "hub"), list_photos(tmp_path / "hub/*.parquet")
+    assert rows(matched) == rows(named)
+    assert (matched.labels, matched.splits) == (("x", "y", "x", "z"), ("train", "train", "validation", "validation"))
+
+
+def test_rows_that_repeat_a_photo_keep_their_labels(write: Write) -> None:
+    folder = write("data", "a.png", "b.png")
+    table(folder, "image,label", "a.png,cat", "a.png,dog", name="1.csv")
+    table(folder, "image,label", "b.png,dog", "a.png,bird", name="2.csv")
+    found = list_photos(folder / "*.csv")
+    assert rows(found, folder) == [("a.png", "cat", None), ("a.png", "dog", None), ("b.png", "dog", None)]
 
 
 def test_nothing_is_an_error(tmp_path: Path) -> None:

@@ -237,6 +237,11 @@ def test_archives_of_nothing_among_others_are_passed_over(tmp_path: Path, photo:
             find(folder / "a.tar")
     with pytest.raises(DataError, match=r"^no image found for: .*a\.tar\. Name image files"):
         find_photos([folder / "a.tar", folder / "b.tar"])
+    (folder / "b.tar").rename(folder / "train-0.tar")  # beside one that is named after a split, too
+    assert split_names(folder, Columns(label="finding")) == ("train",)
+    (folder / "c.tar").rename(folder / "val-0.tar")  # of a split that has no other
+    with pytest.raises(DataError, match=r"val-0\.tar holds no image: it is empty"):
+        find_samples(folder, Columns(label="finding"))
 
 
 def test_archives_that_were_put_together_by_cat_are_refused(tmp_path: Path, photo: Photo) -> None:

@@ -21,12 +21,13 @@ from regraft.data.dataset import open_datasets
 from regraft.data.layouts import find_samples
 from regraft.data.samples import Samples
 from regraft.engines.compute import Compute
+from regraft.engines.engine import Engine
 from regraft.engines.pytorch import TorchEngine
 from regraft.errors import EngineError
 from regraft.features import activations
 from regraft.features.activations import NO_DISK, CachedViews, ComputedViews, ViewSet, cache_views
-from regraft.features.extraction import Features, extract
-from regraft.features.joint import JointExtractor, check_same_engines
+from regraft.features.extraction import FeatureExtractor, Features, extract
+from regraft.features.joint import JointExtractor, check_same_engines, features_of_trained
 from regraft.features.pictures import join_pictures
 from regraft.features.shares import in_shares
 from regraft.images.augment import Augmentation
@@ -140,6 +141,34 @@ def test_the_extractor_shares_what_it_computes(samples: Samples, backbone: Backb
 
     for count, values in in_processes(2, shared):
         assert count == len(dataset) - 1
+        assert np.array_equal(values, alone.values)
+
+
+@pytest.mark.parametrize("refused", [{0}, {1}, {0, 1}])
+def test_processes_leave_out_an_engine_that_does_not_agree_together(
+    samples: Samples, backbone: Backbone, monkeypatch: pytest.MonkeyPatch, refused: set[int]
+) -> None:
+    """Else one waits for the other in another place, for hours."""
+    named = Compute(device="cpu", engine="openvino-float32", cache=False, batch_size=4)
+    (dataset,) = open_datasets([samples], Observer())
+    readable, alone = JointExtractor([backbone], replace(named, engine="auto")).of_dataset(dataset)
+    choose = FeatureExtractor.choose
+
+    def choose_here(self: FeatureExtractor, *given: Any, **more: Any) -> Engine:
+        if self.compute.engine == named.engine and self.compute.processes.rank in refused:
+            raise EngineError("it does not agree")
+        return choose(self, *given, **more)
+
+    monkeypatch.setattr(FeatureExtractor, "choose", choose_here)
+
+    def run(group: ProcessGroup) -> np.ndarray:
+        compute = replace(named, processes=group)
+        found = features_of_trained(backbone, readable, compute, Observer(), tta="none").values
+        with pytest.raises(EngineError, match="it does not agree"):
+            JointExtractor([backbone], compute).of_dataset(readable)
+        return found
+
+    for values in in_processes(2, run):
         assert np.array_equal(values, alone.values)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 from tests.fixtures.stores import Bucket, Faults, Proxy
 
 from regraft.cluster.shards import find_shards
@@ -21,8 +22,8 @@ from regraft.images.loading import load_batches
 from regraft.images.preprocess import Preprocess
 from regraft.images.reading import UnreadableImageError, look_at, read_image
 from regraft.storage import failures, opening, outages, store
-from regraft.storage.failures import NoPartsError, may_pass, trouble_of
-from regraft.storage.locations import RemotePath, location, read_file, read_part
+from regraft.storage.failures import NoPartsError, failure_to_create, may_pass, trouble_of
+from regraft.storage.locations import RemotePath, location, read_file, read_part, write_file
 
 Photos = Callable[..., Path]
 SMALL = Preprocess(32, 32, 1.0, "center", "bilinear", (0.0,) * 3, (1.0,) * 3)
@@ -51,6 +52,30 @@ def test_a_bucket_is_read_as_a_folder_is(bucket: Bucket, photos: Photos) -> None
     assert bucket.proxy.asked(r"\.jpg", "HEAD") == 0
     assert bucket.proxy.asked(r"list-type.*delimiter=&") == 1
     assert bucket.proxy.asked(r"list-type") == 3  # is it there, are there tables in it, and all below
+
+
+def test_a_file_that_is_to_be_new_replaces_none(bucket: Bucket) -> None:
+    file = location(f"s3://{bucket.name}/plan.json")
+    write_file(file, b"first", new=True)
+    with pytest.raises(FileExistsError):
+        write_file(file, b"second", new=True)
+    assert read_file(file) == b"first"
+    write_file(file, b"third")
+    assert read_file(file) == b"third"
+
+
+@pytest.mark.parametrize(
+    ("status", "means"),
+    [(412, FileExistsError), (409, FileExistsError), (501, NotImplementedError), (400, NotImplementedError)],
+)
+def test_why_a_file_that_is_to_be_new_was_not_written(status: int, means: type[Exception]) -> None:
+    """s3fs gives the answer of a store as the cause of an error of its own."""
+    answer = ClientError({"Error": {"Code": "X"}, "ResponseMetadata": {"HTTPStatusCode": status}}, "PutObject")
+    error = OSError(errno.EINVAL, "it failed")
+    error.__cause__ = answer
+    assert type(failure_to_create(error)) is means
+    busy = ClientError({"Error": {"Code": "X"}, "ResponseMetadata": {"HTTPStatusCode": 503}}, "PutObject")
+    assert failure_to_create(busy) is busy
 
 
 @pytest.mark.parametrize("name", ["", "/pets", "/pets/", "/*.jpg", "/train.parquet", "/cats/*/1.jpg", "/a.tar"])

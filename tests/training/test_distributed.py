@@ -79,6 +79,9 @@ def test_the_first_process_goes_first(rank: int, monkeypatch: pytest.MonkeyPatch
     with ProcessGroup(rank, 2, CPU).first_process_first():
         order.append("work")
     assert order == (["work", "wait"] if rank == 0 else ["wait", "work"])
+    with pytest.raises(ValueError, match="bad"), ProcessGroup(rank, 2, CPU).first_process_first():
+        raise ValueError("bad")
+    assert order[2:] == ["wait"]  # the others are not left waiting
 
 
 @pytest.mark.parametrize(

@@ -136,8 +136,8 @@ def test_a_named_engine_that_does_not_agree_for_the_trained_network_loses_no_tra
         device="cpu",
     )
     assert (found.classifier.strategy, found.report.estimate, found.report.n) == ("top", "validation", 7)
-    (line,) = [line for line in listener.said if "runs the trained network" in line]
-    assert line.startswith("engine='auto' runs the trained network: engine='openvino-float32' does not give this")
+    (line,) = [line for line in listener.said if "trained network" in line]
+    assert line.startswith("the engine that is named is not used for the trained network: engine='openvino-float32'")
     probabilities = Predictor(found.classifier, Compute(device="cpu", engine="torch-float32")).predict(
         found.evaluated.samples.sources
     )

@@ -125,15 +125,14 @@ def _embed_parts(
     check_model(model, weights)
 
     from regraft.cluster.embeddings import EmbeddingJob
-    from regraft.cluster.shards import count_photos, find_shards
+    from regraft.cluster.shards import count_photos, find_shards, first_photos
     from regraft.networks.names import without_folders
 
     compute = given.compute()
     check_outside(out, [data])
     shards = find_shards([data], given.columns())
     embedder, model = new_embedder(model, weights, given, features, compute=replace(compute, on=""))
-    photos = shards[0].photos()
-    first = photos.select(range(min(len(photos), PHOTOS_THAT_CHOOSE)))
+    first = first_photos(shards, PHOTOS_THAT_CHOOSE)
     total = count_photos(shards)
     embedder.open(first.sources, labels=first.labels, photos=total)
     job = EmbeddingJob(

@@ -56,7 +56,7 @@ def predict_parts(
     from regraft.classifier.predict import Predictor
     from regraft.classifier.tree import level_of
     from regraft.cluster.predictions import AnswerOptions, PredictionJob
-    from regraft.cluster.shards import count_photos, find_shards
+    from regraft.cluster.shards import count_photos, find_shards, first_photos
 
     asked, abstain, level, positive = answers
     compute, observer, request = given.compute(), given.observer(), decision_request(given)
@@ -68,7 +68,7 @@ def predict_parts(
     shards = find_shards(photos, given.columns())
     total = count_photos(shards)
     first = Predictor(classifier, replace(compute, on=""), observer, coverage=asked, abstain=abstain)
-    choices = first.choose(shards[0].photos().sources[:PHOTOS_THAT_CHOOSE], photos=total)
+    choices = first.choose(first_photos(shards, PHOTOS_THAT_CHOOSE).sources, photos=total)
     decided = None if decision is None else decision.to_json(classes)
     options_said = f"{asked} {abstain} {level} {decided} {classes}"
     job = PredictionJob(

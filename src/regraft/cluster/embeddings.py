@@ -13,6 +13,8 @@ from regraft.features.embedding import Embedder
 from regraft.features.vector_files import open_vector_file
 from regraft.networks.backbone import Backbone
 
+_COLUMNS = "key path label split features"
+
 
 class EmbeddingJob:
     """Makes the vectors of a shard. See `parts.ShardJob`.
@@ -38,7 +40,7 @@ class EmbeddingJob:
         features: str,
         photos: int,
     ) -> None:
-        self._about = (model, backbone.fingerprint(), backbone.preprocess.to_json(), features, photos)
+        self._about = (model, backbone.fingerprint(), backbone.preprocess.to_json(), features, photos, _COLUMNS)
         self._backbone, self._model, self._features = backbone.for_another_process(), model, features
         self._compute, self._choice, self._photos = compute.for_workers(), choice, photos
         self._embedder: Embedder | None = None

@@ -21,7 +21,7 @@ from regraft.cluster.shared_photos import check_seen, unseen
 from regraft.data.tar_table import notes_on
 from regraft.engines.compute import Compute
 from regraft.engines.workload import EngineChoice
-from regraft.errors import OutputError, StorageError, first_few, option, printable
+from regraft.errors import OutputError, first_few, option, printable
 from regraft.files import UnusableFileError, sha256
 from regraft.images.decoding import READING
 from regraft.images.reasons import GONE, NO_PERMISSION, may_pass
@@ -35,6 +35,7 @@ from regraft.watchdog import watched
 ABOUT = "_regraft"
 _SECONDS_BETWEEN = 15.0  # two lines that say how far it is
 _PLAN = "plan.json"
+_WAITS = (0.0, 0.5, 1.0, 2.0)  # seconds until a plan that another command writes at this moment is there
 _READ_ONLY = ("http", "https", "hf", "memory")  # or not seen by other processes
 
 
@@ -197,9 +198,28 @@ def _begin(out: Location, plan: dict[str, object], parts: Collection[str]) -> No
         raise OutputError(
             f"{option('out')} {printable(out)}: nothing is written there. Allowed are folders, s3:// and gs://."
         )
-    if _is_begun(out, plan):
-        _check_alone(out, parts)
-        return
+    path, text = out / ABOUT / _PLAN, json.dumps(plan).encode()
+    for wait in _WAITS:
+        if _is_begun(out, plan):
+            _check_alone(out, parts)
+            return
+        _check_empty(out)
+        try:
+            write_file(path, text, new=True)
+            return
+        except NotImplementedError:
+            write_file(path, text)
+            return
+        except FileExistsError:  # of a command that began at the same moment
+            time.sleep(wait)
+    raise OutputError(
+        f"{printable(path)} cannot be written: its place is taken, by another command at this moment perhaps. Run the "
+        f"same command again, or choose another folder for {option('out')}."
+    )
+
+
+def _check_empty(out: Location) -> None:
+    """Raise `OutputError` where anything lies in a folder that has no plan."""
     there = {entry.name for entry in out.iterdir()} - {ABOUT} if out.is_dir() else set()
     if there and (out / ABOUT).is_dir():
         raise OutputError(
@@ -208,17 +228,6 @@ def _begin(out: Location, plan: dict[str, object], parts: Collection[str]) -> No
         )
     if there:
         raise OutputError(f"{option('out')} {printable(out)} holds other files. Choose an empty folder, or a new one.")
-    path, text = out / ABOUT / _PLAN, json.dumps(plan).encode()
-    try:
-        write_file(path, text, new=True)
-    except FileExistsError:  # of a command that began at the same moment
-        if not _is_begun(out, plan):
-            raise OutputError(
-                f"{printable(path)} cannot be written: something is there that cannot be read, a broken link perhaps. "
-                f"Remove {printable(out)}, or choose another folder."
-            ) from None
-    except StorageError:  # some stores cannot tell a new file from others
-        write_file(path, text)
 
 
 def _is_begun(out: Location, plan: dict[str, object]) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from regraft.data.columns import Columns
 from regraft.data.parquet_table import PARQUET_SUFFIX, row_groups
 from regraft.data.photo_list import PhotoList, list_photos, list_tables
-from regraft.data.tar_table import TAR_SUFFIX, EmptyArchiveError
+from regraft.data.tar_table import TAR_SUFFIX, EmptyArchiveError, empty_archive
 from regraft.errors import DataError, printable
 from regraft.images.source_files import file_of
 from regraft.runtime import MANY_PHOTOS
@@ -118,6 +118,20 @@ def count_photos(shards: Sequence[Shard]) -> int:
     """Return how many photos there are in all; at least `MANY_PHOTOS` where only files say."""
     count = sum(shard.rows or 0 for shard in shards)
     return count if all(shard.rows is not None for shard in shards) else max(count, MANY_PHOTOS)
+
+
+def first_photos(shards: Sequence[Shard], count: int) -> PhotoList:
+    """Return up to `count` photos of the first shard that has any.
+
+    Raises:
+        DataError: none has, or the file of one cannot be read.
+    """
+    for shard in shards:
+        photos = shard.photos()
+        if len(photos):
+            return photos.select(range(min(len(photos), count)))
+    assert shards[0].file is not None  # photos that are named are there
+    raise empty_archive(shards[0].file)
 
 
 def _shards(name: str | os.PathLike[str], columns: Columns) -> Iterator[Shard]:

@@ -2,22 +2,23 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from regraft.data.class_folders import read_folder
-from regraft.data.columns import Columns, MissingColumnError
+from regraft.data.columns import Columns
 from regraft.data.folders import image_files, split_folders, subfolders
 from regraft.data.layouts import SPLITS, readers_of
 from regraft.data.photos import find_photos, paths_named
 from regraft.data.samples import natural_order
-from regraft.data.tables import TableRows, rows_in_table, tables_in_order
+from regraft.data.tables import TableRows, rows_in_table, rows_of_tables, split_of_shard, tables_in_order
 from regraft.data.tar_table import EmptyArchiveError
 from regraft.errors import DataError, OptionError, first_few, option, shortlist
 from regraft.images.sources import Source
 from regraft.storage.locations import Location, location
 
 _SHOWN = 10  # classes in a line
+_Said = tuple[str | None, str | None]  # the label and the split of a row
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,17 +66,6 @@ class PhotoList:
             sources=tuple(self.sources[place] for place in positions),
             labels=tuple(self.labels[place] for place in positions),
             splits=tuple(self.splits[place] for place in positions),
-        )
-
-    def described(
-        self, labels: Mapping[Source, str | None], splits: Mapping[Source, str | None], notes: Sequence[str]
-    ) -> "PhotoList":
-        """Return the photos with the label and the split that each has here, None where it has none."""
-        return replace(
-            self,
-            labels=tuple(map(labels.get, self.sources)),
-            splits=tuple(map(splits.get, self.sources)),
-            notes=tuple(notes),
         )
 
     def without(self, unreadable: Mapping[int, str]) -> tuple["PhotoList", list[tuple[Source, str]]]:
@@ -158,28 +148,39 @@ def _of_rows(rows: TableRows, where: str) -> PhotoList:
 
 
 def _of_glob(paths: Sequence[Location], photos: PhotoList) -> PhotoList:
-    """Return the photos that a glob matches with what tables among `paths` say of their rows."""
+    """Return the photos that a glob matches with what tables among `paths` say of their rows.
+
+    A photo is of the first table that names it; there it may be named by several rows.
+    """
     notes: list[str] = []
-    labels: dict[Source, str | None] = {}
-    splits: dict[Source, str | None] = {}
+    found: dict[Source, Iterator[_Said]] = {}
     for path in paths:
         if not _is_read_as_table(path):
             continue
         try:
-            rows = rows_in_table(path, Columns())
-        except (EmptyArchiveError, MissingColumnError):  # no table of photos
+            rows = rows_of_tables([(path, split_of_shard(path))], Columns())
+        except EmptyArchiveError:
+            continue
+        except DataError as error:  # no table of photos, or one that another command would refuse
+            notes.append(f"no label or split is taken from {path}: {error}")
             continue
         notes += rows.notes
-        labels = dict(zip(rows.sources, rows.labels, strict=True)) | labels  # a photo is of the first that names it
-        splits = dict(zip(rows.sources, rows.splits, strict=True)) | splits
-    return photos.described(labels, splits, notes)
+        own: dict[Source, list[_Said]] = {}
+        for source, label, split in zip(rows.sources, rows.labels, rows.splits, strict=True):
+            own.setdefault(source, []).append((label, split))
+        for source, said in own.items():
+            found.setdefault(source, iter(said))
+    nothing: _Said = (None, None)
+    each = [next(found[source], nothing) if source in found else nothing for source in photos.sources]
+    labels, splits = zip(*each, strict=True)
+    return replace(photos, labels=labels, splits=splits, notes=tuple(notes))
 
 
 def _of_folder(folder: Location, photos: PhotoList) -> PhotoList:
     """Return the photos below `folder` with what its folders and their names say."""
     notes: list[str] = []
-    labels: dict[Source, str | None] = {}
-    splits: dict[Source, str | None] = {}
+    labels: dict[Source, str] = {}
+    splits: dict[Source, str] = {}
     try:
         parts = split_folders(folder)
     except DataError as error:
@@ -196,4 +197,9 @@ def _of_folder(folder: Location, photos: PhotoList) -> PhotoList:
             continue
         names = (samples.classes[place] for place in samples.labels)
         labels |= dict(zip(samples.sources, names, strict=True))
-    return photos.described(labels, splits, notes)
+    return replace(
+        photos,
+        labels=tuple(map(labels.get, photos.sources)),
+        splits=tuple(map(splits.get, photos.sources)),
+        notes=tuple(notes),
+    )

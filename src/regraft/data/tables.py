@@ -108,8 +108,13 @@ def rows_in_table(path: Location, columns: Columns) -> TableRows:
         DataError: as `images_in_table`; a column that was named is not there or holds no labels, or a split column
             holds other values.
     """
+    return rows_of_tables(tables_in_order(path), columns)
+
+
+def rows_of_tables(files: Sequence[tuple[Location, str | None]], columns: Columns) -> TableRows:
+    """Return the rows of tables, each with the split that its name says. See `rows_in_table`."""
     found = TableRows()
-    named = dict(tables_in_order(path))
+    named = dict(files)
     for table in _tables(list(named)):
         by_split = None if _is_shard(table.file, columns) else rows_by_split(table, columns)
         chosen = _with_labels_if_any(table, columns, by_split.column if by_split else None)
@@ -184,7 +189,7 @@ def table_splits(path: Location, columns: Columns) -> dict[str, list[Location]]:
     splits: dict[str, list[Location]] = defaultdict(list)
     files, several = _files(path)
     unnamed = [file for file in files if not _is_shard(file, columns)]
-    found = {table.file: rows_by_split(table, columns) for table in _tables(unnamed)}
+    found = {table.file: rows_by_split(table, columns) for table in _tables(unnamed, alone=len(unnamed) == len(files))}
     empty = set(unnamed) - set(found)
     for file in files:
         by_split = found.get(file)
@@ -249,11 +254,15 @@ def parquet_files(folder: Location) -> list[Location]:
     return sorted(path for path in paths if path.suffix.lower() == PARQUET_SUFFIX and not path.name.startswith("."))
 
 
-def _tables(files: Sequence[Location]) -> Iterator[_Table]:
+def _tables(files: Sequence[Location], *, alone: bool = True) -> Iterator[_Table]:
     """Open tables one after the other, but archives of nothing: their writers were given no samples.
 
+    Args:
+        files: the tables.
+        alone: whether there are no others.
+
     Raises:
-        EmptyArchiveError: all of them are.
+        EmptyArchiveError: all there are are such archives.
     """
     empty = 0
     for file in files:
@@ -262,7 +271,7 @@ def _tables(files: Sequence[Location]) -> Iterator[_Table]:
                 empty += 1
             else:
                 yield table
-    if files and empty == len(files):
+    if alone and files and empty == len(files):
         raise empty_archive(files[0])
 
 
@@ -286,6 +295,11 @@ def tables_in_order(path: Location) -> list[tuple[Location, str | None]]:
     order = ["", *SPLIT_FOLDERS]
     found = sorted(files, key=lambda file: order.index(_split_in_name(file)))
     return [(file, (_split_in_name(file) if several else "") or None) for file in found]
+
+
+def split_of_shard(file: Location) -> str | None:
+    """Return the split that the name of a Parquet or .tar file says, one of several; None where it says none."""
+    return (_split_in_name(file) or None) if file.suffix.lower() in (PARQUET_SUFFIX, TAR_SUFFIX) else None
 
 
 def _split_in_name(file: Location) -> str:

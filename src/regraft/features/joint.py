@@ -67,8 +67,15 @@ class JointExtractor:
         Of several processes the first one chooses, and the others find in the cache what it has converted and compared.
         """
         processes = self._compute.processes
+        engines: list[Engine] = []
+        failure: EngineError | None = None
         with processes.first_process_first():
-            engines = [extractor.choose(sources, keys, labels, photos=photos) for extractor in self._extractors]
+            try:
+                engines = [extractor.choose(sources, keys, labels, photos=photos) for extractor in self._extractors]
+            except EngineError as error:
+                failure = error
+        if failures := [one for one in processes.gather(failure) if one is not None]:  # all end, or all go on
+            raise failure or failures[0]
         check_same_engines([engine.name for engine in engines], processes)
         return engines
 
@@ -169,13 +176,15 @@ def features_of_trained(
         EngineError: no engine can run it.
     """
     given = dataset.samples.sources, dataset.keys, dataset.labels
+    extractor = JointExtractor([backbone], compute, observer, tta=tta)
     try:
-        return JointExtractor([backbone], compute, observer, tta=tta).extract(*given)
+        extractor.choose(*given)
     except EngineError as error:
         if compute.engine == AUTO:
             raise
-        observer.say(f"{option('engine', AUTO)} runs the trained network: {error}")
-    return JointExtractor([backbone], replace(compute, engine=AUTO), observer, tta=tta).extract(*given)
+        observer.say(f"the engine that is named is not used for the trained network: {error}")
+        extractor = JointExtractor([backbone], replace(compute, engine=AUTO), observer, tta=tta)
+    return extractor.extract(*given)
 
 
 def check_same_engines(names: Sequence[str], processes: ProcessGroup) -> None:

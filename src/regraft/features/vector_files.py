@@ -38,7 +38,7 @@ class VectorFile(Protocol):
 
 
 class _ParquetFile:
-    """Columns key (where it is given), path, label, split (where there are splits), and features: d float32 each."""
+    """Columns key (of a part), path, label, split (of a part, or where there are any), and features: d float32 each."""
 
     def __init__(
         self,
@@ -52,8 +52,8 @@ class _ParquetFile:
         import pyarrow.parquet as pq
 
         self._texts, self._dimension = _texts_of(photos), about["features"]
-        if keys is not None:
-            self._texts.insert(0, ("key", keys))
+        if keys is not None:  # a part: of all parts the columns are the same
+            self._texts = [("key", keys), *_texts_of(photos, splits=True)]
         columns = [(name, pa.string()) for name, _ in self._texts]
         self._schema = pa.schema(
             [*columns, ("features", pa.list_(pa.float32(), self._dimension))],
@@ -152,7 +152,7 @@ def open_vector_file(
         path: with an ending that `check_vector_file` allows.
         photos: whose vectors are written.
         about: what they were made with, in JSON types, kept in the file; "features" is their length.
-        keys: of the photos' contents, for a column of a Parquet file; none for no such column.
+        keys: of the photos' contents, for a column of a Parquet file that is one of several parts; None for others.
 
     Raises:
         OutputError: the disk is full, the folder is missing or not writable.
@@ -163,7 +163,12 @@ def open_vector_file(
         file.finish()
 
 
-def _texts_of(photos: PhotoList) -> list[tuple[str, Sequence[object]]]:
-    """Return the names and values of the columns of text: n values each, None where there is none."""
+def _texts_of(photos: PhotoList, *, splits: bool = False) -> list[tuple[str, Sequence[object]]]:
+    """Return the names and values of the columns of text: n values each, None where there is none.
+
+    Args:
+        photos: n photos.
+        splits: whether there is a column of splits even if no photo is of one.
+    """
     found: list[tuple[str, Sequence[object]]] = [("path", photos.sources), ("label", photos.labels)]
-    return [*found, ("split", photos.splits)] if photos.has_splits else found
+    return [*found, ("split", photos.splits)] if splits or photos.has_splits else found

@@ -75,6 +75,21 @@ def trouble_of(error: BaseException) -> Trouble:
     return Trouble(*next(matching, (OTHER, f"its client failed ({type(error).__name__})")))
 
 
+def failure_to_create(error: Exception) -> Exception:
+    """Return what it means that a file was not written which was to be new; the error itself where it means no more.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html; other stores say 400 or 501 where
+    they know no conditions.
+    """
+    chain = list(_chain(error))
+    status = next(filter(None, map(_status, chain)), 0)
+    if status in (409, 412) or any(isinstance(one, FileExistsError) for one in chain):
+        return FileExistsError("it is there, or is being written")
+    if status in (400, 405, 501) or isinstance(error, TypeError | NotImplementedError):
+        return NotImplementedError("it writes files that are new or not alike")
+    return error
+
+
 def may_pass(words: str) -> bool:
     """Tell whether the words of a `Trouble` are of the store, so that it may answer another time."""
     return _PASSING.search(words) is not None

@@ -299,10 +299,7 @@ def write_file(path: Location, data: bytes, *, new: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise files.write_failure(path, error) from None
-    if new:
-        files.write_new(path, data)
-        return
-    with files.atomic_write(path) as temporary:
+    with files.atomic_write(path, new=new) as temporary:
         temporary.write_bytes(data)
 
 

@@ -16,6 +16,7 @@ from regraft.storage.failures import (
     NoPartsError,
     ShortReadError,
     Trouble,
+    failure_to_create,
     lacks_bucket,
     trouble_of,
 )
@@ -205,12 +206,22 @@ class Store:
 
         Raises:
             FileExistsError: it is there, and is to be new.
-            StorageError: the store does not answer, refuses access, or cannot write only what is not there.
+            NotImplementedError: the store cannot tell that.
+            StorageError: the store does not answer, or refuses access.
         """
-        mode = {"mode": "create"} if new else {}
+
+        def pipe() -> None:
+            if not new:
+                self._call("pipe_file", self._path(url), data)
+                return
+            try:
+                self._call("pipe_file", self._path(url), data, mode="create")
+            except Exception as error:  # as in `read`
+                raise failure_to_create(error) from error
+
         try:
             with self._asked(url):
-                self._retrying(lambda: self._call("pipe_file", self._path(url), data, **mode))
+                self._retrying(pipe)
         except FileNotFoundError:
             raise self._no_place(url) from None
         with self._lock:
@@ -277,7 +288,7 @@ class Store:
             if lacks_bucket(error):
                 raise self._no_place(url) from None
             raise
-        except FileExistsError:
+        except (FileExistsError, NotImplementedError):
             raise
         except Exception as error:  # as in `read`
             trouble = trouble_of(error)
