@@ -267,7 +267,7 @@ def remove(path: Path) -> None:
 def atomic_write(path: Path, *, new: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path` and move it there when the block ends without an error.
 
-    With `new` nothing is replaced: of processes that write a file at once one does.
+    With `new` nothing is replaced: of processes that write a file at once one does (where the file system has links).
 
     No reader ever finds a half-written file at `path`: the data reach the disk (fsync) before the name does, and the
     temporary file is removed on any failure, Ctrl-C included. A link stays; its target is written.

@@ -244,6 +244,27 @@ def test_of_commands_that_begin_at_the_same_moment_one_goes_on(
         assert len(write(Names(), found, root / "twice")) == 3
 
 
+def test_a_plan_that_is_being_written_is_waited_for(
+    found: list[Shard], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(Names(), found, tmp_path / "before")
+    plan, waited = read_file(tmp_path / "before" / ABOUT / "plan.json"), []
+
+    def refuse(*_: object, new: bool = False) -> None:
+        raise FileExistsError
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 4:
+            monkeypatch.undo()
+            write_file(tmp_path / "out" / ABOUT / "plan.json", plan)
+
+    monkeypatch.setattr(parts, "write_file", refuse)
+    monkeypatch.setattr("regraft.cluster.parts.time.sleep", wait)
+    assert len(write(Names(), found, tmp_path / "out")) == 3
+    assert waited == [0.0, 0.5, 1.0, 2.0]
+
+
 def test_a_plan_whose_place_stays_taken(found: list[Shard], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, new: bool = False) -> None:
         raise FileExistsError

@@ -151,7 +151,7 @@ def test_processes_leave_out_an_engine_that_does_not_agree_together(
     """Else one waits for the other in another place, for hours."""
     named = Compute(device="cpu", engine="openvino-float32", cache=False, batch_size=4)
     (dataset,) = open_datasets([samples], Observer())
-    readable, alone = JointExtractor([backbone], replace(named, engine="auto")).of_dataset(dataset)
+    readable, alone = JointExtractor([backbone], replace(named, engine="torch-float32")).of_dataset(dataset)
     choose = FeatureExtractor.choose
 
     def choose_here(self: FeatureExtractor, *given: Any, **more: Any) -> Engine:

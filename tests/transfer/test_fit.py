@@ -137,7 +137,7 @@ def test_a_named_engine_that_does_not_agree_for_the_trained_network_loses_no_tra
     )
     assert (found.classifier.strategy, found.report.estimate, found.report.n) == ("top", "validation", 7)
     (line,) = [line for line in listener.said if "trained network" in line]
-    assert line.startswith("the engine that is named is not used for the trained network: engine='openvino-float32'")
+    assert line.startswith("engine='torch-float32' runs the trained network: engine='openvino-float32' does not give")
     probabilities = Predictor(found.classifier, Compute(device="cpu", engine="torch-float32")).predict(
         found.evaluated.samples.sources
     )

@@ -199,7 +199,7 @@ def _begin(out: Location, plan: dict[str, object], parts: Collection[str]) -> No
             f"{option('out')} {printable(out)}: nothing is written there. Allowed are folders, s3:// and gs://."
         )
     path, text = out / ABOUT / _PLAN, json.dumps(plan).encode()
-    for wait in _WAITS:
+    for wait in (*_WAITS, None):
         if _is_begun(out, plan):
             _check_alone(out, parts)
             return
@@ -211,7 +211,8 @@ def _begin(out: Location, plan: dict[str, object], parts: Collection[str]) -> No
             write_file(path, text)
             return
         except FileExistsError:  # of a command that began at the same moment
-            time.sleep(wait)
+            if wait is not None:
+                time.sleep(wait)
     raise OutputError(
         f"{printable(path)} cannot be written: its place is taken, by another command at this moment perhaps. Run the "
         f"same command again, or choose another folder for {option('out')}."

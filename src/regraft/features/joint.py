@@ -10,7 +10,7 @@ from regraft.data.audit import check_share_unreadable
 from regraft.data.dataset import Dataset
 from regraft.engines.compute import Compute
 from regraft.engines.engine import Engine
-from regraft.engines.kinds import AUTO
+from regraft.engines.kinds import AUTO, REFERENCE
 from regraft.engines.workload import EngineChoice, SharedChoice
 from regraft.errors import EngineError, option, shortlist
 from regraft.features.extraction import FeatureExtractor, Features
@@ -179,11 +179,13 @@ def features_of_trained(
     extractor = JointExtractor([backbone], compute, observer, tta=tta)
     try:
         extractor.choose(*given)
+        if compute.processes.count == 1:  # several would have to agree on what fails later
+            return extractor.extract(*given)
     except EngineError as error:
-        if compute.engine == AUTO:
+        if compute.engine in (AUTO, REFERENCE):
             raise
-        observer.say(f"the engine that is named is not used for the trained network: {error}")
-        extractor = JointExtractor([backbone], replace(compute, engine=AUTO), observer, tta=tta)
+        observer.say(f"{option('engine', REFERENCE)} runs the trained network: {error}")
+        extractor = JointExtractor([backbone], replace(compute, engine=REFERENCE), observer, tta=tta)
     return extractor.extract(*given)
 
 

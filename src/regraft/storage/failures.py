@@ -75,8 +75,8 @@ def trouble_of(error: BaseException) -> Trouble:
     return Trouble(*next(matching, (OTHER, f"its client failed ({type(error).__name__})")))
 
 
-def failure_to_create(error: Exception) -> Exception:
-    """Return what it means that a file was not written which was to be new; the error itself where it means no more.
+def failure_to_create(error: Exception) -> Exception | None:
+    """Return why a file was not written which was to be new; None for all that may befall other files, too.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html; other stores say 400 or 501 where
     they know no conditions.
@@ -86,8 +86,8 @@ def failure_to_create(error: Exception) -> Exception:
     if status in (409, 412) or any(isinstance(one, FileExistsError) for one in chain):
         return FileExistsError("it is there, or is being written")
     if status in (400, 405, 501) or isinstance(error, TypeError | NotImplementedError):
-        return NotImplementedError("it writes files that are new or not alike")
-    return error
+        return NotImplementedError("it cannot tell new files from others")
+    return None
 
 
 def may_pass(words: str) -> bool:

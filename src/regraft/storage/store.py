@@ -210,23 +210,25 @@ class Store:
             StorageError: the store does not answer, or refuses access.
         """
 
-        def pipe() -> None:
-            if not new:
-                self._call("pipe_file", self._path(url), data)
-                return
+        def pipe() -> Exception | None:
             try:
-                self._call("pipe_file", self._path(url), data, mode="create")
+                self._call("pipe_file", self._path(url), data, **({"mode": "create"} if new else {}))
             except Exception as error:  # as in `read`
-                raise failure_to_create(error) from error
+                if not new or (failure := failure_to_create(error)) is None:
+                    raise
+                return failure
+            return None
 
         try:
             with self._asked(url):
-                self._retrying(pipe)
+                failure = self._retrying(pipe)
         except FileNotFoundError:
             raise self._no_place(url) from None
         with self._lock:
             self._listings.clear()  # they say that it is not there
             self._said.clear()
+        if failure is not None:
+            raise failure
 
     def _reading(self, url: str, request: Callable[[], bytes]) -> bytes:
         if _VERSION in url and self.scheme in ("s3", "s3a"):
@@ -287,8 +289,6 @@ class Store:
         except FileNotFoundError as error:
             if lacks_bucket(error):
                 raise self._no_place(url) from None
-            raise
-        except (FileExistsError, NotImplementedError):
             raise
         except Exception as error:  # as in `read`
             trouble = trouble_of(error)
