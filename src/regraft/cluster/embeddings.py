@@ -13,7 +13,7 @@ from regraft.features.embedding import Embedder
 from regraft.features.vector_files import open_vector_file
 from regraft.networks.backbone import Backbone
 
-_COLUMNS = "key path label split features"
+_COLUMNS = "key path label split features"  # in the digest: parts with others are not mixed with these
 
 
 class EmbeddingJob:

@@ -289,6 +289,7 @@ def write_file(path: Location, data: bytes, *, new: bool = False) -> None:
 
     Raises:
         FileExistsError: it is there, and is to be new.
+        NotImplementedError: it is to be new, and the store cannot tell that.
         OutputError: it cannot be written.
         StorageError: the store does not answer, or refuses access.
     """
